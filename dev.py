@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
+
+Everything it makes lies beside it, in .tools, .venv, .venv-bench and .runcast: remove those and
+it begins anew. It needs neither root nor the venv module, and leaves the system's Python alone.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+if sys.version_info < (3, 11):  # noqa: UP036 - older ones do get here, and deserve a clear word
+    sys.exit("runcast needs Python 3.11 or newer; this is Python " + sys.version.split()[0])
+
+ROOT = Path(__file__).resolve().parent
+TOOLS = ROOT / ".tools"
+VENV = ROOT / ".venv"
+LOCKS = {
+    "requirements-tools.lock": ["--group", "tools"],
+    "requirements.lock": ["pyproject.toml", "--extra", "fast", "--group", "dev"],
+    "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
+}
+
+
+def say(text: str) -> None:
+    print(f"dev.py: {text}", flush=True)
+
+
+def code_of(*command: object, cwd: Path = ROOT) -> int:
+    """Run a command to its end and return its exit code."""
+    return subprocess.call([str(part) for part in command], cwd=cwd)
+
+
+def must(*command: object, cwd: Path = ROOT) -> None:
+    """Run a command; if it fails, end with its exit code."""
+    if code := code_of(*command, cwd=cwd):
+        sys.exit(code)
+
+
+def become(*command: object) -> NoReturn:
+    """Turn into the command, so that signals and the exit code are its own."""
+    os.chdir(ROOT)
+    os.execv(str(command[0]), [str(part) for part in command])
+
+
+def uv(*arguments: object) -> None:
+    must(TOOLS / "bin" / "uv", "--quiet", *arguments)
+
+
+# --- setting up -----------------------------------------------------------------------------------
+
+
+def fingerprint(lock: str) -> str:
+    """Return what an environment depends on, as one hash: it is remade when this changes.
+
+    The place counts because scripts in an environment name their interpreter by its full path.
+    """
+    files = [ROOT / "pyproject.toml", ROOT / "requirements-tools.lock", ROOT / lock]
+    parts = [sys.version, sys.base_prefix, str(ROOT), *(file.read_text("utf-8") for file in files)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def fetch_uv() -> None:
+    """Have pip put uv into .tools: it makes environments where Python's venv module is missing."""
+    stamp, wanted = TOOLS / ".stamp", fingerprint("requirements-tools.lock")
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    if importlib.util.find_spec("pip") is None:
+        sys.exit(f"dev.py needs pip, and {sys.executable} has none (Debian: python3-pip)")
+    say("fetching uv into .tools")
+    shutil.rmtree(TOOLS, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--root-user-action=ignore"]
+    must(*pip, "--target", TOOLS, "--require-hashes", "-r", ROOT / "requirements-tools.lock")
+    stamp.write_text(wanted)
+
+
+def fill(venv: Path, lock: str, *package: object) -> None:
+    """Make an environment that holds what a lock file names, and runcast itself."""
+    python = venv / "bin" / "python"
+    uv("venv", "--clear", "--no-project", "--python", sys.executable, venv)
+    uv("pip", "sync", "--python", python, "--require-hashes", ROOT / lock)
+    uv("pip", "install", "--python", python, "--no-deps", "--no-build-isolation", *package)
+
+
+def set_up(venv: Path = VENV, lock: str = "requirements.lock") -> None:
+    """Make an environment whose runcast is this source tree, unless it is there already."""
+    stamp, wanted = venv / ".stamp", fingerprint(lock)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    fetch_uv()
+    say(f"installing {lock} into {venv.name}")
+    fill(venv, lock, "--editable", ROOT)
+    stamp.write_text(wanted)
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def setup(arguments: list[str]) -> None:
+    """install; afterwards .venv/bin/runcast works"""
+    set_up()
+    say("ready: .venv/bin/runcast")
+
+
+def run(arguments: list[str]) -> None:
+    """serve the demo functions on 127.0.0.1:8000 [options of `runcast serve`]"""
+    set_up()
+    (ROOT / ".runcast").mkdir(exist_ok=True)
+    store = f"sqlite:///{ROOT}/.runcast/runs.db"
+    become(VENV / "bin" / "runcast", "serve", "--store", store, *arguments)
+
+
+def check(arguments: list[str]) -> None:
+    """lint, formatting and types"""
+    set_up()
+    say("checking: ruff, mypy")
+    tools = VENV / "bin"
+    codes = [
+        code_of(tools / "ruff", "check", "--quiet"),
+        code_of(tools / "ruff", "format", "--check", "--quiet"),
+        code_of(tools / "mypy", "--no-error-summary"),
+    ]
+    if any(codes):
+        sys.exit("dev.py: the checks failed (.venv/bin/ruff check --fix and ruff format may help)")
+
+
+def test(arguments: list[str]) -> NoReturn:
+    """check, then run the tests [--all: slow ones and the wheel too] [options of pytest]"""
+    check([])
+    if "--all" in arguments:
+        test_wheel()
+        arguments = ["-m", "", *(argument for argument in arguments if argument != "--all")]
+    say("testing")
+    become(VENV / "bin" / "pytest", *arguments)
+
+
+def test_wheel() -> None:
+    """Run the quick tests against the built wheel, in a copy of the tree that has no src."""
+    with tempfile.TemporaryDirectory(prefix="runcast-wheel-") as name:
+        dist, venv, tree = Path(name, "dist"), Path(name, "venv"), Path(name, "tree")
+        say("building the wheel and testing it with src out of the way")
+        build = ["build", "--wheel", "--no-build-isolation", "--python", VENV / "bin" / "python"]
+        uv(*build, "--out-dir", dist, ROOT)
+        fill(venv, "requirements.lock", *dist.glob("*.whl"))
+        tree.mkdir()
+        for entry in ROOT.iterdir():
+            if entry.is_file():
+                shutil.copy2(entry, tree)
+            elif entry.name != "src" and not entry.name.startswith("."):
+                shutil.copytree(entry, tree / entry.name, ignore=_LEFT_OUT)
+        must(venv / "bin" / "pytest", "-m", "not heavy and not tree", cwd=tree)
+
+
+_LEFT_OUT = shutil.ignore_patterns("node_modules", "__pycache__")
+
+
+def cover(arguments: list[str]) -> None:
+    """run the tests and say which branches of src no test takes [options of pytest]"""
+    set_up()
+    coverage = VENV / "bin" / "coverage"
+    must(coverage, "erase")
+    code = code_of(coverage, "run", "-m", "pytest", *arguments)
+    must(coverage, "combine", "--quiet")
+    sys.exit(code or code_of(coverage, "report"))
+
+
+def bench(arguments: list[str]) -> NoReturn:
+    """run the benchmarks [options of `python -m benchmarks`]"""
+    venv = ROOT / ".venv-bench"
+    set_up(venv, "requirements-bench.lock")
+    become(venv / "bin" / "python", "-m", "benchmarks", *arguments)
+
+
+def lock(arguments: list[str]) -> None:
+    """remake the lock files from pyproject.toml [--upgrade: to the newest versions]"""
+    fetch_uv()
+    shared = ["--universal", "--python-version", "3.11", "--generate-hashes"]
+    command = ["--custom-compile-command", "python3 dev.py lock"]
+    for name, sources in LOCKS.items():
+        say(f"locking {name}")
+        uv("pip", "compile", *shared, *command, *arguments, *sources, "--output-file", name)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    command.__name__: command for command in (setup, run, check, test, cover, bench, lock)
+}
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:] or ["help"]
+    if name not in COMMANDS:
+        lines = [f"  {name:<7}{command.__doc__}" for name, command in COMMANDS.items()]
+        print("usage: python3 dev.py COMMAND\n", *lines, sep="\n")
+        sys.exit(0 if name in ("help", "-h", "--help") else 2)
+    try:
+        COMMANDS[name]([argument for argument in arguments if argument != "--"])
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Every error runcast raises, in one tree split by who has to act.
+
+    RuncastError
+    ├── CallerError            the caller asked for something that cannot be done
+    │   ├── InvalidValue           a value is not what was expected
+    │   │   └── InvalidInputs          a function's inputs break its schema
+    │   ├── EventTooLarge          an event is bigger than a log may hold
+    │   ├── RunClosed              the run has ended; nothing follows its ending
+    │   ├── Stale                  the fence is old: another owner holds the log now
+    │   ├── Conflict               something with that name is already there
+    │   ├── NotFound               there is no such run, function or file
+    │   ├── Forbidden              the request may not do that
+    │   └── Gone                   a position names events that cannot be read any more
+    ├── Overloaded             a bound is reached; waiting helps
+    ├── PeerError              the other end of a wire sent something illegal
+    └── BackendError           something runcast rests on failed
+        ├── StoreUnavailable       the store could not be reached; retrying helps
+        ├── StoreReadOnly          the store may be read, not written
+        └── StoreUnusable          the store's files are not what this version can open
+
+Each class has a stable `code` (on the wire, in problem documents and `failed` events), the HTTP
+`status` it maps to, and `retryable`: whether the same call can succeed later.
+"""
+
+from typing import ClassVar
+
+__all__ = (
+    "BackendError",
+    "CallerError",
+    "Conflict",
+    "EventTooLarge",
+    "Forbidden",
+    "Gone",
+    "InvalidInputs",
+    "InvalidValue",
+    "NotFound",
+    "Overloaded",
+    "PeerError",
+    "RunClosed",
+    "RuncastError",
+    "Stale",
+    "StoreReadOnly",
+    "StoreUnavailable",
+    "StoreUnusable",
+)
+
+
+class RuncastError(Exception):
+    """The root of all errors raised by runcast."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    @property
+    def message(self) -> str:
+        """What was expected, what came, and what to do."""
+        return str(self.args[0]) if self.args else self.code
+
+
+class CallerError(RuncastError):
+    """The caller asked for something that cannot be done."""
+
+    code = "bad_request"
+    status = 400
+
+
+class InvalidValue(CallerError, ValueError):
+    """A value is not what was expected."""
+
+    code = "invalid_value"
+    status = 400
+
+
+class InvalidInputs(InvalidValue):
+    """A function's inputs break its schema; `problems` names every one of them."""
+
+    code = "invalid_inputs"
+    status = 422
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class EventTooLarge(CallerError):
+    """An event is bigger than a log may hold."""
+
+    code = "event_too_large"
+    status = 413
+
+
+class RunClosed(CallerError):
+    """The run has ended; nothing can follow its terminal event."""
+
+    code = "run_closed"
+    status = 409
+
+
+class Stale(CallerError):
+    """The fence is old: another owner has taken the log over, or it began a new epoch."""
+
+    code = "stale"
+    status = 409
+
+
+class Conflict(CallerError):
+    """Something with that name is already there, or the same key came with other content."""
+
+    code = "conflict"
+    status = 409
+
+
+class NotFound(CallerError):
+    """There is no such run, function or file."""
+
+    code = "not_found"
+    status = 404
+
+
+class Forbidden(CallerError):
+    """The request may not do that."""
+
+    code = "forbidden"
+    status = 403
+
+
+class Gone(CallerError):
+    """A position names events that cannot be read any more.
+
+    `reason` is one of `trimmed` (retention removed them), `replaced` (the log began a new epoch)
+    and `rewound` (the position lies beyond the head: the log was cut by a power loss).
+    """
+
+    code = "gone"
+    status = 410
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Overloaded(RuncastError):
+    """A named bound is reached; the same call can succeed once others are done."""
+
+    code = "overloaded"
+    status = 503
+    retryable = True
+
+
+class PeerError(RuncastError):
+    """The other end of a wire sent something illegal."""
+
+    code = "peer_error"
+    status = 502
+
+
+class BackendError(RuncastError):
+    """Something runcast rests on failed."""
+
+    code = "backend_error"
+    status = 503
+
+
+class StoreUnavailable(BackendError):
+    """The store could not be reached or could not write; nothing was appended; retrying helps."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class StoreReadOnly(BackendError):
+    """The store can be read but not written: its file or file system is read-only."""
+
+    code = "store_read_only"
+
+
+class StoreUnusable(BackendError):
+    """The store's files are not what this version can open."""
+
+    code = "store_unusable"

@@ -1,0 +1,1 @@
+"""What an event is, what a log of them means: pure, without I/O, clocks or threads."""

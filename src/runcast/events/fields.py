@@ -1,0 +1,114 @@
+"""What an event's `data` says, whichever of the known shapes it has.
+
+A producer may write `{"percent": 40}`, another `{"percentage": 40}` or `{"progress": 40}`. These
+readers give the one meaning. They never raise: data of another shape says nothing.
+"""
+
+from math import isfinite
+from typing import Final, NamedTuple
+
+import msgspec
+
+from runcast.events.vocabulary import KNOWN
+
+__all__ = (
+    "EXACT",
+    "Outcome",
+    "as_number",
+    "as_text",
+    "is_deeper",
+    "mend",
+    "outcome_of",
+    "percent_of",
+    "pick",
+)
+
+EXACT: Final = 2**53
+"""The largest whole number that every JSON reader keeps exact; above it JavaScript loses digits."""
+
+_NAMES_OF_PERCENT: Final = ("percent", "percentage", "progress")
+_NAMES_OF_OUTCOME: Final = frozenset(KNOWN["done"])
+
+
+class Outcome(NamedTuple):
+    """What a run came to, from the data of its `done`."""
+
+    result: object
+    summary: object
+
+
+def pick(data: object, *names: str) -> object:
+    """Return the first of these fields that is there and not null, None if there is none."""
+    if isinstance(data, dict):
+        for name in names:
+            value: object = data.get(name)
+            if value is not None:
+                return value
+    return None
+
+
+def as_text(value: object) -> str:
+    """Return a value as text UTF-8 can hold: strings as they are, null as "", others as JSON."""
+    if isinstance(value, str):
+        return mend(value)
+    if value is None:
+        return ""
+    try:
+        return _encode(value).decode()
+    except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
+        return f"<{type(value).__name__}>"
+
+
+def as_number(value: object) -> int | float | None:
+    """Return a finite number, None for anything else; beyond EXACT it is a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int) and -EXACT <= value <= EXACT:
+        return int(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
+
+
+def percent_of(data: object) -> int | float | None:
+    """Return how much is done, 0 to 100, from a percentage or from `current` of `total`."""
+    for name in _NAMES_OF_PERCENT:
+        percent = as_number(pick(data, name))
+        if percent is not None:
+            return min(100, max(0, percent))
+    current, total = as_number(pick(data, "current")), as_number(pick(data, "total"))
+    if current is None or total is None or total <= 0:
+        return None
+    # Divided first: the product of two large floats would be infinite.
+    return min(100.0, max(0.0, round(current / total * 100, 2)))
+
+
+def outcome_of(data: object) -> Outcome:
+    """Return the result and the summary of a `done`; data of its own shape is the result."""
+    if isinstance(data, dict) and data.keys() <= _NAMES_OF_OUTCOME:
+        return Outcome(data.get("result"), data.get("summary"))
+    return Outcome(data, None)
+
+
+def mend(text: str) -> str:
+    """Return text that UTF-8 can hold: lone surrogates become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    # Not str(): a subclass may override it, and an enum member would show its name.
+    return str.__str__(text)
+
+
+def is_deeper(value: object, levels: int) -> bool:
+    """Tell whether lists and dicts are nested in each other more than `levels` deep."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set | frozenset):
+        return False
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in value)
+
+
+_encode: Final = msgspec.json.Encoder().encode

@@ -1,0 +1,390 @@
+"""Events into the present state of a run, one at a time.
+
+    fold(events) == fold(tail, start=decode(encode(fold(head))))      for every cut of the events
+
+Nothing in an event can make it fail: data of an unexpected shape changes nothing but the counts,
+an unknown type is only counted, events the snapshot has already seen are ignored, and so are those
+without a `seq`. `_LAW`, at the end, names the function that is the law of each type.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from runcast.events import snapshot as caps
+from runcast.events.fields import as_number, as_text, is_deeper, outcome_of, percent_of, pick
+from runcast.events.lifecycle import ENDED, next_status
+from runcast.events.model import MAX_DEPTH, Event
+from runcast.events.snapshot import (
+    ErrorNote,
+    Failure,
+    Interrupt,
+    LogLine,
+    Progress,
+    Snapshot,
+    Step,
+    Text,
+    Tool,
+)
+
+__all__ = ("apply", "fold")
+
+
+def fold(events: Iterable[Event], start: Snapshot | None = None) -> Snapshot:
+    """Return the state of a run after these events.
+
+    Args:
+        events: in order of `seq`.
+        start: the state before them, which stays as it is; None for a run's beginning.
+    """
+    snapshot = Snapshot() if start is None else _decode(_encode(start))
+    for event in events:
+        apply(snapshot, event)
+    return snapshot
+
+
+def apply(snapshot: Snapshot, event: Event) -> None:
+    """Bring a snapshot up to date with one more event, in place."""
+    if event.seq <= snapshot.seq:
+        return
+    told = _Told(snapshot, event)
+    snapshot.missed += told.seq - snapshot.seq - 1
+    snapshot.seq = told.seq
+    snapshot.updated_at = told.time
+    if told.type in snapshot.counts or len(snapshot.counts) < caps.MAX_TYPES:
+        snapshot.counts[told.type] = snapshot.counts.get(told.type, 0) + 1
+    else:
+        snapshot.dropped.types += 1
+    if snapshot.status in ENDED:  # nothing follows an ending, whoever wrote it
+        return
+    snapshot.status = next_status(snapshot.status, told.type)
+    law = _LAW.get(told.type)
+    if law is not None:
+        law(snapshot, told)
+    if snapshot.status in ENDED:
+        snapshot.ended_at = told.time
+        snapshot.interrupts_lapsed += len(snapshot.interrupts)
+        snapshot.interrupts.clear()
+
+
+class _Told:
+    """What one event tells, cut to the caps; what is cut is counted once, where it is read."""
+
+    __slots__ = ("agent", "data", "dropped", "node", "seq", "time", "type")
+
+    def __init__(self, snapshot: Snapshot, event: Event) -> None:
+        self.dropped = snapshot.dropped
+        self.data: object = event.data
+        self.seq = event.seq
+        self.time = float(as_number(event.time) or 0.0)
+        self.type = self.cut(event.type)
+        self.node = self.cut(event.node)
+        self.agent = self.cut(event.agent)
+
+    def note(self, *names: str) -> str:
+        """Return the first of these fields as a short text, "" if there is none."""
+        return self.cut(pick(self.data, *names))
+
+    def message(self, *names: str) -> str:
+        """Return what the event says to people: data that is only a text, or a field."""
+        if isinstance(self.data, str):
+            return self.cut(self.data)
+        return self.note("message", *names, "content")
+
+    def cut(self, value: object) -> str:
+        if value is None or value == "":
+            return ""
+        text = as_text(value)
+        over = len(text) - caps.MAX_NOTE_CHARS
+        if over <= 0:
+            return text
+        self.dropped.chars += over
+        return text[: caps.MAX_NOTE_CHARS]
+
+    def kept(self, value: object, most_chars: int) -> tuple[Any, int]:
+        """Return a copy of a value, or the beginning of its text, and how many chars were cut."""
+        if value is None or isinstance(value, bool):
+            return value, 0
+        text = as_text(value)
+        over = max(0, len(text) - most_chars)
+        if over or isinstance(value, str):
+            self.dropped.chars += over
+            return text[:most_chars], over
+        try:
+            copy = _decode_any(text)
+        except (msgspec.DecodeError, RecursionError):  # it was no JSON, so its text must do
+            return text, 0
+        return (text if is_deeper(copy, MAX_DEPTH) else copy), 0
+
+
+def _started(snapshot: Snapshot, told: _Told) -> None:
+    # A resumed run starts again: it keeps its first time and function.
+    if snapshot.started_at is None:
+        snapshot.started_at = told.time
+    snapshot.function = snapshot.function or told.note("function")
+    labels = pick(told.data, "labels")
+    if isinstance(labels, dict):
+        snapshot.dropped.labels += max(0, len(labels) - caps.MAX_LABELS)
+        for key, value in islice(labels.items(), caps.MAX_LABELS):
+            name = told.cut(key)
+            if name in snapshot.labels or len(snapshot.labels) < caps.MAX_LABELS:
+                snapshot.labels[name] = told.cut(value)
+            else:
+                snapshot.dropped.labels += 1
+
+
+def _done(snapshot: Snapshot, told: _Told) -> None:
+    result, summary = outcome_of(told.data)
+    if result is not None:
+        _set_result(snapshot, told, result)
+    snapshot.summary, snapshot.summary_dropped = told.kept(summary, caps.MAX_RESULT_CHARS)
+
+
+def _failed(snapshot: Snapshot, told: _Told) -> None:
+    is_retryable = pick(told.data, "retryable") is True
+    snapshot.failure = Failure(*_error(told), is_retryable)
+
+
+def _cancelled(snapshot: Snapshot, told: _Told) -> None:
+    snapshot.cancel_reason = told.note("reason") or told.message()
+
+
+def _step_start(snapshot: Snapshot, told: _Told) -> None:
+    snapshot.step = Step(told.time, told.node, told.agent, told.message())
+
+
+def _step_progress(snapshot: Snapshot, told: _Told) -> None:
+    step = snapshot.step
+    if step is None or (step.node, step.agent) != (told.node, told.agent):
+        snapshot.step = step = Step(told.time, told.node, told.agent)
+    step.note = told.message()
+    step.percent = percent_of(told.data)
+
+
+def _step_complete(snapshot: Snapshot, told: _Told) -> None:
+    step = snapshot.step
+    if step is not None and (step.node, step.agent) == (told.node, told.agent):
+        snapshot.step = None
+
+
+def _progress(snapshot: Snapshot, told: _Told) -> None:
+    snapshot.progress = Progress(
+        as_number(pick(told.data, "current", "processed")),
+        as_number(pick(told.data, "total")),
+        percent_of(told.data),
+        told.message("status"),
+    )
+
+
+def _log(snapshot: Snapshot, told: _Told) -> None:
+    level, message, logger = told.note("level", "type"), told.message(), told.note("logger")
+    line = LogLine(told.seq, told.time, level, message, logger, told.node, told.agent)
+    snapshot.dropped.logs += _push(snapshot.logs, line, caps.MAX_LOGS)
+
+
+def _delta(snapshot: Snapshot, told: _Told) -> None:
+    piece = told.data if isinstance(told.data, str) else pick(told.data, "text", "content")
+    if not isinstance(piece, str) or not piece:
+        return
+    message_id = told.note("message_id")
+    text = _open_text(snapshot, (told.type, told.node, told.agent, message_id))
+    if text is None:
+        _make_room(snapshot)
+        text = Text(told.type, told.seq, told.seq, told.node, told.agent, message_id)
+        snapshot.texts.append(text)
+    whole = text.text + as_text(piece)
+    over = max(0, len(whole) - caps.MAX_TEXT_CHARS)
+    text.text = whole[over:]
+    text.dropped += over
+    text.last_seq = told.seq
+    snapshot.dropped.chars += over
+
+
+def _content_complete(snapshot: Snapshot, told: _Told) -> None:
+    text = _open_text(snapshot, ("content", told.node, told.agent, told.note("message_id")))
+    if text is not None:
+        text.is_complete = True
+
+
+def _open_text(snapshot: Snapshot, key: tuple[str, str, str, str]) -> Text | None:
+    """Return the text that a piece continues: the last of its key, unless it had only its place
+    to be known by and was completed."""
+    for text in reversed(snapshot.texts):
+        if (text.kind, text.node, text.agent, text.message_id) == key:
+            return None if text.is_complete and not text.message_id else text
+    return None
+
+
+def _make_room(snapshot: Snapshot) -> None:
+    texts = snapshot.texts
+    chars = sum(len(text.text) for text in texts)
+    while len(texts) >= caps.MAX_TEXTS or chars > caps.MAX_ALL_TEXT_CHARS:
+        oldest = min(range(len(texts)), key=lambda index: texts[index].last_seq)
+        chars -= len(texts[oldest].text)
+        snapshot.dropped.chars += len(texts[oldest].text)
+        snapshot.dropped.texts += 1
+        del texts[oldest]
+
+
+def _tool_call(snapshot: Snapshot, told: _Told) -> None:
+    call_id = told.note("call_id")
+    tool = _call_with(snapshot, call_id) or _new_call(snapshot, told, call_id)
+    tool.called_at = told.time
+    tool.args, tool.args_dropped = told.kept(pick(told.data, "args"), caps.MAX_VALUE_CHARS)
+
+
+def _tool_result(snapshot: Snapshot, told: _Told) -> None:
+    call_id = told.note("call_id")
+    known = _call_with(snapshot, call_id) if call_id else _running_call(snapshot, told)
+    tool = known or _new_call(snapshot, told, call_id)
+    ok, result = pick(told.data, "ok"), pick(told.data, "result", "content")
+    tool.ended_at = told.time
+    tool.ok = ok if isinstance(ok, bool) else None
+    tool.result, tool.result_dropped = told.kept(result, caps.MAX_VALUE_CHARS)
+
+
+def _call_with(snapshot: Snapshot, call_id: str) -> Tool | None:
+    if call_id:
+        for tool in reversed(snapshot.tools):
+            if tool.call_id == call_id:
+                return tool
+    return None
+
+
+def _running_call(snapshot: Snapshot, told: _Told) -> Tool | None:
+    """Return the last call without an id, of this tool, in this place, that has no result yet."""
+    key = ("", told.note("tool", "tool_name"), told.node, told.agent)
+    for tool in reversed(snapshot.tools):
+        if tool.ended_at is None and (tool.call_id, tool.tool, tool.node, tool.agent) == key:
+            return tool
+    return None
+
+
+def _new_call(snapshot: Snapshot, told: _Told, call_id: str) -> Tool:
+    tools = snapshot.tools
+    if len(tools) >= caps.MAX_TOOLS:
+        del tools[next((index for index, tool in enumerate(tools) if tool.ended_at is not None), 0)]
+        snapshot.dropped.tools += 1
+    tools.append(Tool(told.seq, call_id, told.note("tool", "tool_name"), told.node, told.agent))
+    return tools[-1]
+
+
+def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
+    data = told.data
+    args, args_dropped = told.kept(pick(data, "args"), caps.MAX_QUESTION_CHARS)
+    config, config_dropped = told.kept(pick(data, "config"), caps.MAX_VALUE_CHARS)
+    expires_at = pick(data, "expires_at")
+    interrupt = Interrupt(
+        seq=told.seq,
+        asked_at=told.time,
+        interrupt_id=told.note("interrupt_id"),
+        node=told.node,
+        agent=told.agent,
+        action=told.note("action"),
+        message=told.message(),
+        args=args,
+        args_dropped=args_dropped,
+        config=config,
+        config_dropped=config_dropped,
+        expires_at=told.cut(expires_at) if isinstance(expires_at, str) else as_number(expires_at),
+    )
+    _take_interrupt(snapshot, interrupt.interrupt_id)  # asked again: the new question counts
+    dropped = _push(snapshot.interrupts, interrupt, caps.MAX_INTERRUPTS)
+    snapshot.dropped.interrupts += dropped
+
+
+def _interrupt_response(snapshot: Snapshot, told: _Told) -> None:
+    interrupt_id = told.note("interrupt_id")
+    for interrupt in snapshot.interrupts:
+        if interrupt.interrupt_id == interrupt_id:
+            interrupt.is_answered = True
+
+
+def _interrupt_resolved(snapshot: Snapshot, told: _Told) -> None:
+    if _take_interrupt(snapshot, told.note("interrupt_id")):
+        snapshot.interrupts_resolved += 1
+
+
+def _take_interrupt(snapshot: Snapshot, interrupt_id: str) -> bool:
+    for index, interrupt in enumerate(snapshot.interrupts):
+        if interrupt.interrupt_id == interrupt_id:
+            del snapshot.interrupts[index]
+            return True
+    return False
+
+
+def _error_told(snapshot: Snapshot, told: _Told) -> None:
+    note = ErrorNote(told.seq, told.time, *_error(told), told.node, told.agent)
+    snapshot.dropped.errors += _push(snapshot.errors, note, caps.MAX_ERRORS)
+
+
+def _error(told: _Told) -> tuple[str, str]:
+    return told.message("error"), told.note("code", "error_code", "error_type")
+
+
+def _result(snapshot: Snapshot, told: _Told) -> None:
+    data = told.data
+    value = data["value"] if isinstance(data, dict) and "value" in data else data
+    _set_result(snapshot, told, value)
+
+
+def _set_result(snapshot: Snapshot, told: _Told, result: object) -> None:
+    snapshot.result, snapshot.result_dropped = told.kept(result, caps.MAX_RESULT_CHARS)
+
+
+def _files(snapshot: Snapshot, told: _Told) -> None:
+    files = pick(told.data, "files")
+    if not isinstance(files, list):
+        return
+    snapshot.dropped.files += max(0, len(files) - caps.MAX_FILES)
+    for item in files[: caps.MAX_FILES]:
+        file, _ = told.kept(item, caps.MAX_FILE_CHARS)
+        if file in snapshot.files:
+            continue
+        if len(snapshot.files) < caps.MAX_FILES:
+            snapshot.files.append(file)
+        else:
+            snapshot.dropped.files += 1
+
+
+def _push(entries: list[Any], entry: object, most: int) -> int:
+    """Append to a list that keeps its last `most` entries; return how many were dropped."""
+    entries.append(entry)
+    over = max(0, len(entries) - most)
+    del entries[:over]
+    return over
+
+
+_LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
+    {
+        "started": _started,
+        "done": _done,
+        "failed": _failed,
+        "cancelled": _cancelled,
+        "step_start": _step_start,
+        "step_progress": _step_progress,
+        "step_complete": _step_complete,
+        "node_complete": _step_complete,
+        "progress": _progress,
+        "log": _log,
+        "content": _delta,
+        "thinking": _delta,
+        "reasoning": _delta,
+        "content_complete": _content_complete,
+        "tool_call": _tool_call,
+        "tool_result": _tool_result,
+        "interrupt_request": _interrupt_request,
+        "interrupt_response": _interrupt_response,
+        "interrupt_resolved": _interrupt_resolved,
+        "error": _error_told,
+        "result": _result,
+        "files": _files,
+    }
+)
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Snapshot).decode
+_decode_any: Final = msgspec.json.Decoder().decode

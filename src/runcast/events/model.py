@@ -1,0 +1,242 @@
+"""The event, and its one encoding.
+
+Canonical JSON, the bytes every watcher of the `runcast` dialect gets (empty places are left out):
+
+    {"seq":7,"time":1763715600.123456,"type":"progress","data":{…},"node":"…","agent":"…",
+     "path":["…"],"duration":1.5}
+
+`encode_record` makes everything but `{"seq":7,`, which is spliced in when the event is committed.
+"""
+
+from enum import Enum
+from math import isfinite
+from pathlib import PurePath
+from typing import Any, Final
+
+import msgspec
+
+from runcast.errors import EventTooLarge, InvalidValue, PeerError
+from runcast.events.fields import is_deeper, mend
+from runcast.events.vocabulary import is_event_type
+
+__all__ = ("MAX_DEPTH", "MAX_NAME_CHARS", "MAX_PATH", "Event", "decode_event", "encode_record")
+
+MAX_NAME_CHARS: Final = 200
+"""Most characters of a `node`, an `agent` or one step of a `path`: they are names, not texts."""
+
+MAX_PATH: Final = 32
+"""Most steps of a `path`."""
+
+MAX_DEPTH: Final = 100
+"""Most levels of lists and dicts in an event's `data`: every watcher's parser must survive them,
+whatever its language."""
+
+_MAX_SHOWN: Final = 80
+"""Most characters of a value, or of the way to it, that an error message repeats."""
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One thing that happened in a run.
+
+    `seq` is 0 until the event is committed; `time` is Unix seconds, 0 until it is emitted.
+    `node` and `agent` say where it happened, `path` lists the agents above it, outermost first;
+    `duration` is seconds.
+    """
+
+    seq: int = 0
+    time: float = 0.0
+    type: str
+    data: Any = None
+    node: str = ""
+    agent: str = ""
+    path: tuple[str, ...] = ()
+    duration: float | None = None
+
+
+class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The fields a producer knows, in canonical order; `data` is always written."""
+
+    time: float
+    type: str
+    data: Any
+    node: str = ""
+    agent: str = ""
+    path: tuple[str, ...] = ()
+    duration: float | None = None
+
+
+def decode_event(canonical: bytes | str) -> Event:
+    """Read canonical JSON. Unknown types and unknown fields are accepted.
+
+    Raises:
+        PeerError: it is not an event.
+    """
+    try:
+        return _decode(canonical)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise PeerError(f"expected the JSON of an event: {error}") from None
+
+
+def encode_record(
+    type: str,  # noqa: A002 - the name of the field
+    data: object,
+    time: float,
+    place: tuple[str, str, tuple[str, ...], float | None] | None = None,
+    max_bytes: int = 1 << 20,
+) -> bytes:
+    """Return an event's record: canonical JSON without `{"seq":N,`, on one line, in UTF-8.
+
+    NaN and infinities become null, as JSON has none; lone surrogates become U+FFFD. What JSON
+    cannot hold is refused, so that what was stored is what was meant.
+
+    Args:
+        place: (node, agent, path, duration), or None where nothing is known of it.
+
+    Raises:
+        InvalidValue: the type, the time or the place is malformed, or `data` cannot be encoded
+            (an unknown class, a cycle, nesting over MAX_DEPTH); the message says what.
+        EventTooLarge: the record is longer than `max_bytes`.
+    """
+    kind: object = type
+    # Its length first: the check remembers what it was asked.
+    if not isinstance(kind, str) or len(kind) > MAX_NAME_CHARS or not is_event_type(kind):
+        raise InvalidValue(
+            f"expected an event type like 'progress' ([a-z][a-z0-9_.-]*, at most 64 characters), "
+            f"got {_shown(kind)}"
+        )
+    if not isfinite(time):
+        raise InvalidValue(f"expected the time as Unix seconds, got {time}")
+    if place is None:
+        fields = _Record(time, type, data)
+    else:
+        fields = _Record(time, type, data, *_checked(place))
+    try:
+        record = _encode(fields)[1:]
+    except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
+        record = b"\n"
+    # A line feed would end the frame. JSON escapes it, but msgspec.Raw is written as it is.
+    if b"\n" in record:
+        record = _encode(msgspec.structs.replace(fields, data=_plain(data, "data", ())))[1:]
+    if len(record) > max_bytes:
+        raise EventTooLarge(
+            f"expected an event of at most {max_bytes} bytes, got {len(record)} ({type}); "
+            "write large output to a file and name the file in the event"
+        )
+    # Two scans at memory speed spare nearly every event the walk that measures its depth.
+    if record.count(b"{") + record.count(b"[") > MAX_DEPTH:
+        _check_depth(record)
+    return record
+
+
+def _checked(
+    place: tuple[str, str, tuple[str, ...], float | None],
+) -> tuple[str, str, tuple[str, ...], float | None]:
+    node, agent, path, duration = place
+    steps: object = path
+    if not isinstance(steps, tuple | list) or len(steps) > MAX_PATH:
+        raise InvalidValue(f"expected a path of at most {MAX_PATH} steps, got {_shown(steps)}")
+    names: tuple[object, ...] = (node, agent, *steps)
+    for name in names:
+        if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
+            raise InvalidValue(
+                f"expected node, agent and path to be names of at most {MAX_NAME_CHARS} "
+                f"characters, got {_shown(name)}"
+            )
+    seconds: object = duration
+    if seconds is not None and (
+        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds)
+    ):
+        raise InvalidValue(f"expected the duration in seconds or None, got {_shown(seconds)}")
+    return (mend(node), mend(agent), tuple(mend(step) for step in path), duration)
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - whatever a user's object raises
+        shown = f"an object of {type(value).__qualname__}"
+    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
+
+
+def _hook(value: object) -> object:
+    """Turn what msgspec does not know into what it does."""
+    # Subclasses, from numpy, templating or enums: read past whatever they override.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, msgspec.Raw):
+        return _decode_any(value)
+    # pydantic models and numpy values, without importing either.
+    for method, options in (("model_dump", {"mode": "json"}), ("tolist", {})):
+        convert = getattr(value, method, None)
+        if callable(convert) and not isinstance(value, type):
+            return convert(**options)
+    raise TypeError(f"an object of {type(value).__qualname__}")
+
+
+def _plain(value: object, where: str, above: tuple[int, ...]) -> object:
+    """Rebuild a value that could not be encoded at once: mend its strings, or say what is wrong.
+
+    Raises:
+        InvalidValue: naming the place of the first value that JSON cannot hold.
+    """
+    if isinstance(value, Enum):
+        value = value.value  # as msgspec does
+    if isinstance(value, str):
+        return mend(value)
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        if id(value) in above:
+            raise InvalidValue(f"expected JSON, got a cycle at {where}")
+        if len(above) >= MAX_DEPTH:
+            raise InvalidValue(
+                f"expected JSON nested at most {MAX_DEPTH} deep, got more at {where}"
+            )
+        inner = (*above, id(value))
+        if isinstance(value, dict):
+            return {
+                _key(key, where): _plain(item, _at(where, key), inner)
+                for key, item in value.items()
+            }
+        return [_plain(item, _at(where, index), inner) for index, item in enumerate(value)]
+    try:
+        plain: object = msgspec.to_builtins(value, enc_hook=_hook)
+        if not isinstance(plain, dict | list | tuple | set | frozenset | str):
+            return _decode_any(_encode(plain))
+    except Exception as error:  # noqa: BLE001 - see above
+        raise InvalidValue(
+            f"expected something JSON can hold at {where}, got {type(value).__qualname__} "
+            f"({str(error)[:200]}); convert it to a string, number, list or dict first"
+        ) from None
+    return _plain(plain, where, above)
+
+
+def _at(where: str, key: object) -> str:
+    return where if len(where) > _MAX_SHOWN else f"{where}[{_shown(key)}]"
+
+
+def _key(key: object, where: str) -> str:
+    if isinstance(key, str):
+        return mend(key)
+    if isinstance(key, int | float) and not isinstance(key, bool):
+        return str(key)
+    raise InvalidValue(f"expected the keys of {where} to be strings or numbers, got {_shown(key)}")
+
+
+def _check_depth(record: bytes) -> None:
+    # What was encoded is walked, not `data`: objects may nest where lists and dicts do not show.
+    try:
+        is_too_deep = is_deeper(_decode_any(b"{" + record)["data"], MAX_DEPTH)
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
+        raise InvalidValue(f"expected JSON nested at most {MAX_DEPTH} deep, got more")
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=_hook).encode
+_decode: Final = msgspec.json.Decoder(Event).decode
+_decode_any: Final = msgspec.json.Decoder().decode

@@ -1,0 +1,109 @@
+"""Positions in a log, and how sequenced records look in its wire form.
+
+A log's *record* is what a producer encoded: canonical JSON of an event without its opening brace
+and without `seq`, for example `"time":1.5,"type":"log","data":{}}`. The sequencer that commits it
+knows the `seq` and makes the *frame*, which is what the store keeps, what replay sends and what
+every watcher of the default dialect gets:
+
+    id: 01hq3v5k2m-7
+    data: {"seq":7,"time":1.5,"type":"log","data":{}}
+    <blank line>
+
+Splicing is a byte concatenation: an event is encoded once, by its producer.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from runcast.errors import InvalidValue
+
+__all__ = (
+    "EPOCH_LENGTH",
+    "MAX_SEQ",
+    "Position",
+    "frame_record",
+    "is_run_id",
+    "make_epoch",
+    "split_frames",
+)
+
+EPOCH_LENGTH: Final = 10
+"""Characters of an epoch: 50 bits of Crockford's base32, sortable by time."""
+
+MAX_SEQ: Final = 2**53 - 1
+"""The largest `seq`: above it JavaScript loses digits."""
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_TOKEN: Final = re.compile(r"([0-9a-hjkmnp-tv-z]{10})-(0|[1-9][0-9]{0,15})")
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+_EPOCH_RANDOM_BITS: Final = 9
+_EPOCH_ORIGIN_MS: Final = 1_577_836_800_000  # 2020-01-01; 41 bits of ms last until 2089
+
+
+class Position(NamedTuple):
+    """A place in a log: everything up to and including `seq` of `epoch` has been seen.
+
+    On the wire it is one opaque token, `"<epoch>-<seq>"`. `seq` 0 stands before the first event.
+    """
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    @classmethod
+    def parse(cls, token: str) -> "Position":
+        """Read a token.
+
+        Raises:
+            InvalidValue: it is not of the form `<epoch>-<seq>`.
+        """
+        found = _TOKEN.fullmatch(token)
+        if found is None or (seq := int(found[2])) > MAX_SEQ:
+            shown = token if len(token) <= 40 else token[:40] + "…"
+            raise InvalidValue(
+                f"expected a position like '01hq3v5k2m-7', got {shown!r}; "
+                "pass the last event's id unchanged, or none to start at the beginning"
+            )
+        return cls(found[1], seq)
+
+
+def make_epoch(time_s: float, entropy: int, after: str = "") -> str:
+    """Return an epoch for a log begun now, sorting after `after`.
+
+    Args:
+        time_s: Unix seconds.
+        entropy: any integer; its low 9 bits tell apart epochs of one millisecond.
+        after: the log's last epoch, `""` if it has none. A clock that went back cannot make a
+            new epoch sort before an old one.
+    """
+    ms = max(0, int(time_s * 1000) - _EPOCH_ORIGIN_MS)
+    number = (ms << _EPOCH_RANDOM_BITS) | (entropy & ((1 << _EPOCH_RANDOM_BITS) - 1))
+    if after:
+        number = max(number, _epoch_number(after) + 1)
+    number &= (1 << 50) - 1
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(45, -1, -5))
+
+
+def _epoch_number(epoch: str) -> int:
+    number = 0
+    for char in epoch:
+        number = (number << 5) | _ALPHABET.index(char)
+    return number
+
+
+def is_run_id(text: str) -> bool:
+    """Tell whether a string may name a run (and so a log)."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def frame_record(head: bytes, seq: int, record: bytes) -> bytes:
+    """Return a record's frame; `head` is `b"id: <epoch>-"`, made once per log and epoch."""
+    return b'%b%d\ndata: {"seq":%d,%b\n\n' % (head, seq, seq, record)
+
+
+def split_frames(frames: bytes) -> list[bytes]:
+    """Return the canonical JSON of each event in a run of joined frames, oldest first."""
+    # A record holds no line feed (JSON escapes it), so the blank line is an exact separator.
+    return [frame[frame.index(b"\n") + 7 :] for frame in frames.split(b"\n\n")[:-1]]

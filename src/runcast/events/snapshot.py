@@ -1,0 +1,252 @@
+"""The present state of a run: what a late watcher needs to know instead of the whole log.
+
+A snapshot is bounded: every list has a named cap, every text a length. What does not fit is dropped
+and counted, in the entry it was cut from (`dropped`, `…_dropped`) or in `Snapshot.dropped`. At
+worst it holds about 2.5 million characters; a usual one is a few KiB.
+
+Values (arguments, results, files) are kept whole while their JSON is short. A longer one, or one
+nested over 100 deep, is kept as the beginning of its JSON text; of a long string the beginning is
+kept. The field beside it, `…_dropped`, counts the characters cut.
+
+In JSON a snapshot has all its fields; its entries leave out those that are empty.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from runcast.events.lifecycle import Status
+
+__all__ = (
+    "MAX_ALL_TEXT_CHARS",
+    "MAX_ERRORS",
+    "MAX_FILES",
+    "MAX_FILE_CHARS",
+    "MAX_INTERRUPTS",
+    "MAX_LABELS",
+    "MAX_LOGS",
+    "MAX_NOTE_CHARS",
+    "MAX_QUESTION_CHARS",
+    "MAX_RESULT_CHARS",
+    "MAX_TEXTS",
+    "MAX_TEXT_CHARS",
+    "MAX_TOOLS",
+    "MAX_TYPES",
+    "MAX_VALUE_CHARS",
+    "Dropped",
+    "ErrorNote",
+    "Failure",
+    "Interrupt",
+    "LogLine",
+    "Progress",
+    "Snapshot",
+    "Step",
+    "Text",
+    "Tool",
+)
+
+MAX_TEXTS: Final = 64
+"""Most texts; the one not continued for longest goes first."""
+
+MAX_TEXT_CHARS: Final = 65_536
+"""Most characters of one text, its tail: a report of some 10,000 words is kept whole."""
+
+MAX_ALL_TEXT_CHARS: Final = 262_144
+"""Most characters of all texts together whenever a new one begins."""
+
+MAX_TOOLS: Final = 50
+"""Most tool calls; the oldest finished one goes first."""
+
+MAX_VALUE_CHARS: Final = 8_192
+"""Most characters of a tool call's arguments or result, as JSON."""
+
+MAX_INTERRUPTS: Final = 20
+"""Most open interrupts; the oldest goes first."""
+
+MAX_QUESTION_CHARS: Final = 32_768
+"""Most characters of an interrupt's arguments, as JSON: who approves them should see them all."""
+
+MAX_ERRORS: Final = 20
+"""Most recoverable errors; the latest are kept."""
+
+MAX_LOGS: Final = 50
+"""Most log lines; the latest are kept."""
+
+MAX_FILES: Final = 200
+"""Most files; the first are kept."""
+
+MAX_FILE_CHARS: Final = 1_024
+"""Most characters of what is said of one file, as JSON."""
+
+MAX_RESULT_CHARS: Final = 65_536
+"""Most characters of the run's result, and of its summary, as JSON."""
+
+MAX_NOTE_CHARS: Final = 2_000
+"""Most characters of a message, an id or a name, from its beginning."""
+
+MAX_LABELS: Final = 32
+"""Most labels; the first are kept."""
+
+MAX_TYPES: Final = 64
+"""Most event types counted by name; the first are kept."""
+
+
+class Text(msgspec.Struct, omit_defaults=True):
+    """A text told in pieces: what one agent of one node wrote under one message id.
+
+    `kind` is the type of its events. `text` is the tail, before which `dropped` characters are
+    gone. A text without message id ends with a `content_complete`; the next piece begins another.
+    """
+
+    kind: str
+    first_seq: int
+    last_seq: int
+    node: str = ""
+    agent: str = ""
+    message_id: str = ""
+    text: str = ""
+    dropped: int = 0
+    is_complete: bool = False
+
+
+class Step(msgspec.Struct, omit_defaults=True):
+    """The step last begun and not completed; `since` is Unix seconds.
+
+    `message` says what the step does, `note` how it goes, as the last `step_progress` told.
+    """
+
+    since: float
+    node: str = ""
+    agent: str = ""
+    message: str = ""
+    note: str = ""
+    percent: int | float | None = None
+
+
+class Progress(msgspec.Struct, omit_defaults=True):
+    """How far the run is; `percent` is 0 to 100, computed from the others where it was not told."""
+
+    current: int | float | None = None
+    total: int | float | None = None
+    percent: int | float | None = None
+    message: str = ""
+
+
+class Tool(msgspec.Struct, omit_defaults=True):
+    """One call of a tool; it runs as long as `ended_at` is None. Times are Unix seconds."""
+
+    seq: int
+    call_id: str = ""
+    tool: str = ""
+    node: str = ""
+    agent: str = ""
+    args: Any = None
+    args_dropped: int = 0
+    called_at: float | None = None
+    result: Any = None
+    result_dropped: int = 0
+    ok: bool | None = None
+    ended_at: float | None = None
+
+
+class Interrupt(msgspec.Struct, omit_defaults=True):
+    """A question the run waits on; `is_answered` once an answer is stored but not yet acted on."""
+
+    seq: int
+    asked_at: float
+    interrupt_id: str = ""
+    node: str = ""
+    agent: str = ""
+    action: str = ""
+    message: str = ""
+    args: Any = None
+    args_dropped: int = 0
+    config: Any = None
+    config_dropped: int = 0
+    expires_at: int | float | str | None = None
+    is_answered: bool = False
+
+
+class ErrorNote(msgspec.Struct, omit_defaults=True):
+    """An error the run told of and went on."""
+
+    seq: int
+    time: float
+    message: str = ""
+    code: str = ""
+    node: str = ""
+    agent: str = ""
+
+
+class LogLine(msgspec.Struct, omit_defaults=True):
+    """A line of the run's log."""
+
+    seq: int
+    time: float
+    level: str = ""
+    message: str = ""
+    logger: str = ""
+    node: str = ""
+    agent: str = ""
+
+
+class Failure(msgspec.Struct, omit_defaults=True):
+    """Why a run failed."""
+
+    message: str = ""
+    code: str = ""
+    retryable: bool = False
+
+
+class Dropped(msgspec.Struct):
+    """How much a snapshot left out, by kind; all zero where it holds everything.
+
+    `chars` counts characters cut from messages, names and values and lost from texts; `types`
+    counts events whose type is not counted by name; `interrupts` were still open.
+    """
+
+    chars: int = 0
+    texts: int = 0
+    tools: int = 0
+    interrupts: int = 0
+    errors: int = 0
+    logs: int = 0
+    files: int = 0
+    labels: int = 0
+    types: int = 0
+
+
+class Snapshot(msgspec.Struct):
+    """The state of a run after the event `seq`; `Snapshot()` is a run before its first event.
+
+    `missed` counts events before `seq` that were never seen, because the log was trimmed or the
+    events were filtered. `interrupts_lapsed` counts those still open when the run ended. Times
+    are Unix seconds. Lists are in order of appearance.
+    """
+
+    seq: int = 0
+    missed: int = 0
+    status: Status = "queued"
+    function: str = ""
+    labels: dict[str, str] = {}
+    started_at: float | None = None
+    ended_at: float | None = None
+    updated_at: float | None = None
+    step: Step | None = None
+    progress: Progress | None = None
+    texts: list[Text] = []
+    tools: list[Tool] = []
+    interrupts: list[Interrupt] = []
+    interrupts_resolved: int = 0
+    interrupts_lapsed: int = 0
+    errors: list[ErrorNote] = []
+    logs: list[LogLine] = []
+    files: list[Any] = []
+    result: Any = None
+    result_dropped: int = 0
+    summary: Any = None
+    summary_dropped: int = 0
+    failure: Failure | None = None
+    cancel_reason: str = ""
+    counts: dict[str, int] = {}
+    dropped: Dropped = msgspec.field(default_factory=Dropped)

@@ -1,0 +1,286 @@
+"""The store contract: a set of append-only logs of opaque records.
+
+A **log** has an id, an epoch, records with dense `seq` 1..n, a closed flag, labels, a time to live,
+and an owner with a fence. Everything rests on one atomic primitive, `commit`: a group of appends,
+each of which either happens wholly (records, close, labels, idempotency key) or not at all.
+
+What every store guarantees, whatever it is made of (`runcast.testing.store_contract` checks it):
+
+1.  `seq` is given at commit: dense, rising by one, whoever else appends. A refused append uses none.
+2.  An append is visible to readers only once it is durable as the store promises.
+3.  Appends of one commit to one log keep their order; so do commits awaited one after another.
+4.  Close is part of the append that carries it. A closed log refuses every append for ever.
+5.  `once`: a repeated key returns the first result and appends nothing; the same key with another
+    digest is refused with `Conflict`. Keys live as long as their epoch.
+6.  A stale fence or another epoch is refused with `Stale`, even inside a group.
+7.  Creating over an existing log is refused, or, when asked to, begins a later epoch at `seq` 1.
+8.  `read` returns exactly what follows a position, or raises `Gone` and says why.
+9.  Any id that `is_run_id` accepts names a log of its own: ids never fold, escape or collide.
+10. Cancelling a call leaves the store as if it had not been made or as if it had been completed.
+
+A *record* is bytes without line feed and carriage return; `events.position` tells how records become
+frames. A record is opaque to the store otherwise.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
+
+from runcast.errors import RuncastError
+from runcast.events.position import Position
+
+__all__ = (
+    "MAX_LABELS",
+    "MAX_LIST",
+    "PAGE_BYTES",
+    "Append",
+    "Appended",
+    "LogInfo",
+    "Once",
+    "Owner",
+    "Page",
+    "SharedStore",
+    "Store",
+)
+
+PAGE_BYTES: Final = 256 * 1024
+"""Target size of one page, bytes: large enough that replay is few reads, small enough to send at
+once. A page holds at least one record, so it can be longer by one record."""
+
+MAX_LIST: Final = 500
+"""Most logs one `list` returns."""
+
+MAX_LABELS: Final = 32
+"""Most labels of one log; they are an index, not a document."""
+
+
+class Once(NamedTuple):
+    """An idempotency key. `digest` is the caller's fingerprint of what it means by it."""
+
+    key: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A process that runs functions, as the store knows it.
+
+    `machine` names one boot of one machine in one process namespace; within it `pid` and
+    `started` identify a living process exactly, so that its death is seen at once. Elsewhere only
+    the lease tells.
+    """
+
+    owner_id: str
+    machine: str = ""
+    pid: int = 0
+    started: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One append of a group.
+
+    Args:
+        log_id: an existing log.
+        records: oldest first; may be empty when only `close` or `labels` matter.
+        epoch: refuse with `Stale` unless the log is in this epoch; `""` takes any.
+        close: nothing follows these records.
+        fence: refuse with `Stale` unless it is the log's present fence; None skips the check.
+        once: see guarantee 5.
+        labels: merged into the log's labels; `""` removes one.
+    """
+
+    log_id: str
+    records: Sequence[bytes] = ()
+    epoch: str = ""
+    close: bool = False
+    fence: int | None = None
+    once: Once | None = None
+    labels: Mapping[str, str] | None = None
+
+
+class Page(NamedTuple):
+    """Consecutive events of one epoch, framed.
+
+    `frames` holds the events `first`..`last`, each as `events.position.frame_record` made it; it is
+    empty, and `last` is `first - 1`, when there are none. `closed` is True when `last` is the last
+    event there can ever be.
+    """
+
+    epoch: str
+    first: int
+    last: int
+    frames: bytes
+    closed: bool = False
+
+    @property
+    def position(self) -> Position:
+        """Where the next page begins."""
+        return Position(self.epoch, self.last)
+
+
+class Appended(NamedTuple):
+    """What became of an append: its pages in order, and the log's epoch, head and closed flag.
+
+    `repeated` is True when `once` had been used before: then `first`..`last` are the first use's.
+    """
+
+    epoch: str
+    first: int
+    last: int
+    pages: tuple[Page, ...] = ()
+    closed: bool = False
+    repeated: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class LogInfo:
+    """What a store knows of a log besides its records. Times are Unix seconds."""
+
+    log_id: str
+    epoch: str
+    created_at: float
+    first: int = 1
+    """The first `seq` still kept; `head + 1` when none is."""
+    head: int = 0
+    closed: bool = False
+    closed_at: float | None = None
+    bytes: int = 0
+    """Bytes of all frames ever appended in this epoch."""
+    labels: dict[str, str] = field(default_factory=dict)
+    ttl_s: float | None = None
+    """Seconds after closing until the log may be deleted; None keeps it."""
+    owner_id: str = ""
+    fence: int = 0
+
+    @property
+    def position(self) -> Position:
+        """The position of the last event."""
+        return Position(self.epoch, self.head)
+
+
+class Store(ABC):
+    """Keeps logs. All methods are called from one event loop; see the module for the guarantees."""
+
+    @abstractmethod
+    async def open(self) -> Self:
+        """Make ready. Raises `StoreUnusable` or `StoreUnavailable`. Idempotent."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what was begun and release everything. Idempotent."""
+
+    @abstractmethod
+    async def create(
+        self,
+        log_id: str,
+        *,
+        owner_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float | None = None,
+        replace: bool = False,
+    ) -> LogInfo:
+        """Begin a log, or with `replace` a new epoch of it, whatever state the old one is in.
+
+        The new epoch sorts after the old one and its fence is higher.
+
+        Raises:
+            Conflict: the log exists and `replace` is False.
+            InvalidValue: the id or the labels are malformed.
+        """
+
+    @abstractmethod
+    async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
+        """Append a group in one durable step; one outcome per append, in their order.
+
+        An append that is refused (`NotFound`, `RunClosed`, `Stale`, `Conflict`, `InvalidValue`)
+        leaves the others as they are.
+
+        Raises:
+            StoreUnavailable, StoreReadOnly: nothing of the group was appended.
+        """
+
+    @abstractmethod
+    async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
+        """Return the events that follow a position, oldest first, as many as fit.
+
+        Raises:
+            NotFound: there is no such log.
+            Gone: `trimmed`, `replaced` or `rewound`.
+        """
+
+    @abstractmethod
+    async def info(self, log_id: str) -> LogInfo:
+        """Return a copy of what is known of a log. Raises `NotFound`."""
+
+    @abstractmethod
+    async def list(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[LogInfo]:
+        """Return logs, newest first by (created_at, log_id).
+
+        Args:
+            labels: only logs that bear all of these.
+            before: the key of the last log of the page before.
+            limit: 1 to MAX_LIST.
+        """
+
+    @abstractmethod
+    async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
+        """Forget the events before `first` and keep a snapshot of the state they led to.
+
+        The last event is always kept: `first` is lowered to `head`. A trim that goes back is
+        ignored. Raises `NotFound`.
+        """
+
+    @abstractmethod
+    async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
+        """Return (seq, snapshot) of the last trim: the state after `seq`; None if never trimmed."""
+
+    @abstractmethod
+    async def delete(self, log_id: str) -> None:
+        """Remove a log and all that belongs to it. Raises `NotFound`."""
+
+    @abstractmethod
+    async def expired(self, limit: int = 100) -> Sequence[str]:
+        """Return ids of closed logs whose time to live is over, oldest first."""
+
+    @abstractmethod
+    async def renew(self, owner: Owner, ttl_s: float) -> None:
+        """Hold or renew an owner's lease for `ttl_s` seconds from now; 0 gives it up."""
+
+    @abstractmethod
+    async def claim(self, log_id: str, owner_id: str) -> LogInfo:
+        """Take over an open log that nobody living owns; the fence rises by one.
+
+        Raises:
+            Conflict: its owner's lease still runs and the owner is not known to be dead.
+            RunClosed, NotFound: there is nothing to own.
+        """
+
+    @abstractmethod
+    async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
+        """Return open logs that had an owner which is dead or whose lease is over."""
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+@runtime_checkable
+class SharedStore(Protocol):
+    """A store that other processes append to as well."""
+
+    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call `callback(log_id)` on the loop after another process changed a log.
+
+        None means that any log may have changed. Returns what ends it.
+        """
+        ...

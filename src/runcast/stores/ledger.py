@@ -1,0 +1,358 @@
+"""The law of the store contract, as a state machine without I/O.
+
+A request is *planned* against the present state, which changes nothing and yields **commands**;
+commands are *applied* once they are durable. A store that several processes share makes its commands
+durable by compare-and-append: when somebody else was first, the plan is thrown away, the others'
+commands are applied, and the request is planned anew. So every process that applies the same commands
+in the same order holds the same state, and no lock is held across a plan.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import msgspec
+
+from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError, RunClosed, Stale
+from runcast.events.position import frame_record, is_run_id, make_epoch
+from runcast.stores.base import MAX_LABELS, PAGE_BYTES, Append, Appended, LogInfo, Once, Page
+
+__all__ = (
+    "AppendCommand",
+    "CheckpointCommand",
+    "ClaimCommand",
+    "Command",
+    "CreateCommand",
+    "DeleteCommand",
+    "Ledger",
+    "Log",
+    "OnceUse",
+    "TrimCommand",
+)
+
+_MAX_LABEL_CHARS: Final = 256
+_MAX_ONCE_CHARS: Final = 256
+
+
+class OnceUse(msgspec.Struct, array_like=True, frozen=True):
+    """The first use of an idempotency key."""
+
+    digest: str
+    first: int
+    last: int
+
+
+class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
+    log_id: str
+    key: int
+    epoch: str
+    created_at: float
+    labels: dict[str, str]
+    ttl_s: float | None
+    owner_id: str
+    fence: int
+
+
+class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a"):
+    log_id: str
+    epoch: str
+    pages: tuple[tuple[int, int, bytes], ...]
+    closed_at: float | None = None
+    labels: dict[str, str] | None = None
+    once: tuple[str, str, int, int] | None = None
+
+
+class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):
+    log_id: str
+    owner_id: str
+    fence: int
+
+
+class TrimCommand(msgspec.Struct, array_like=True, frozen=True, tag="t"):
+    log_id: str
+    first: int
+    snapshot: bytes
+
+
+class DeleteCommand(msgspec.Struct, array_like=True, frozen=True, tag="d"):
+    log_id: str
+
+
+class CheckpointCommand(msgspec.Struct, array_like=True, frozen=True, tag="k"):
+    """All commands before this one are in the store's tables; none of them need be kept."""
+
+
+Command = (
+    CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand | CheckpointCommand
+)
+
+
+@dataclass(slots=True)
+class Log:
+    """A log as the ledger holds it. `pages` are those not yet moved to the store's tables."""
+
+    key: int
+    info: LogInfo
+    pages: list[Page] = field(default_factory=list)
+    once: dict[str, OnceUse] = field(default_factory=dict)
+    snapshot: tuple[int, bytes] | None = None
+    segment: tuple[int, int] = (0, 0)
+    """First `seq` and bytes of the last segment in the store's tables; (0, 0) when there is none."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A log's state inside a plan, as the appends planned so far leave it."""
+
+    epoch: str
+    head: int
+    closed: bool
+    fence: int
+    labels: dict[str, str]
+    once: dict[str, OnceUse]
+
+
+class Ledger:
+    """The present state of all logs touched since it was made.
+
+    Args:
+        load: fetches a log that the ledger does not hold; None when there is none.
+        load_once: fetches the use of an idempotency key that the ledger does not hold.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], Log | None] = lambda log_id: None,
+        load_once: Callable[[Log, str], OnceUse | None] = lambda log, key: None,
+    ) -> None:
+        self.logs: dict[str, Log] = {}
+        self.dead_keys: list[int] = []
+        """Keys of epochs that were replaced or deleted: what belongs to them can go."""
+        self.deleted: set[str] = set()
+        """Logs that were deleted, though the store's tables may still have them."""
+        self.next_key = 1
+        self._load = load
+        self._load_once = load_once
+
+    def find(self, log_id: str) -> Log | None:
+        """Return a log, or None."""
+        log = self.logs.get(log_id)
+        if log is None and log_id not in self.deleted and (log := self._load(log_id)) is not None:
+            self.logs[log_id] = log
+        return log
+
+    def get(self, log_id: str) -> Log:
+        """Return a log. Raises `NotFound`."""
+        log = self.find(log_id)
+        if log is None:
+            raise NotFound(f"there is no run {log_id!r}; GET /runs lists those that are kept")
+        return log
+
+    # Plans: raise or return commands, change nothing.
+
+    def plan_create(
+        self,
+        log_id: str,
+        *,
+        now: float,
+        entropy: int,
+        owner_id: str,
+        labels: Mapping[str, str] | None,
+        ttl_s: float | None,
+        replace: bool,
+    ) -> CreateCommand:
+        if not is_run_id(log_id):
+            raise InvalidValue(
+                f"expected a run id like 'report-7' ([A-Za-z0-9][A-Za-z0-9_.:-]*, at most 128 "
+                f"characters), got {log_id[:140]!r}"
+            )
+        old = self.find(log_id)
+        if old is not None and not replace:
+            raise Conflict(f"the run {log_id!r} exists already; choose another id or replace it")
+        return CreateCommand(
+            log_id=log_id,
+            key=self.next_key,
+            epoch=make_epoch(now, entropy, after=old.info.epoch if old else ""),
+            created_at=now,
+            labels=_merge_labels({}, labels or {}),
+            ttl_s=ttl_s,
+            owner_id=owner_id,
+            fence=old.info.fence + 1 if old else 1,
+        )
+
+    def plan_appends(
+        self, group: Sequence[Append], now: float
+    ) -> tuple[list[Command], list[Appended | RuncastError]]:
+        drafts: dict[str, _Draft] = {}
+        commands: list[Command] = []
+        outcomes: list[Appended | RuncastError] = []
+        for append in group:
+            try:
+                log = self.get(append.log_id)
+                draft = drafts.get(append.log_id)
+                if draft is None:
+                    info = log.info
+                    draft = drafts[append.log_id] = _Draft(
+                        info.epoch, info.head, info.closed, info.fence, info.labels, {}
+                    )
+                command, outcome = self._plan_append(log, draft, append, now)
+            except RuncastError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(outcome)
+                if command is not None:
+                    commands.append(command)
+        return commands, outcomes
+
+    def _plan_append(
+        self, log: Log, draft: _Draft, append: Append, now: float
+    ) -> tuple[AppendCommand | None, Appended]:
+        if append.epoch and append.epoch != draft.epoch:
+            raise Stale(
+                f"the run {append.log_id!r} began anew (epoch {draft.epoch}); "
+                f"epoch {append.epoch} is over"
+            )
+        if append.once is not None and (use := self._once_use(log, draft, append.once)):
+            return None, Appended(draft.epoch, use.first, use.last, (), draft.closed, True)
+        if append.fence is not None and append.fence != draft.fence:
+            raise Stale(
+                f"the run {append.log_id!r} has another owner (fence {draft.fence}, not "
+                f"{append.fence})"
+            )
+        if draft.closed:
+            raise RunClosed(f"the run {append.log_id!r} has ended; nothing can be appended to it")
+        labels = _merge_labels(draft.labels, append.labels) if append.labels else None
+        first = draft.head + 1
+        pages = _frame(draft.epoch, first, append.records, append.close)
+        # Only now, with nothing left to refuse, may the draft change.
+        draft.head += len(append.records)
+        draft.closed = append.close
+        if labels is not None:
+            draft.labels = labels
+        if append.once is not None:
+            draft.once[append.once.key] = OnceUse(append.once.digest, first, draft.head)
+        command = AppendCommand(
+            log_id=append.log_id,
+            epoch=draft.epoch,
+            pages=tuple((page.first, page.last, page.frames) for page in pages),
+            closed_at=now if append.close else None,
+            labels=labels,
+            once=(*append.once, first, draft.head) if append.once else None,
+        )
+        return command, Appended(draft.epoch, first, draft.head, pages, append.close)
+
+    def _once_use(self, log: Log, draft: _Draft, once: Once) -> OnceUse | None:
+        if not once.key or len(once.key) > _MAX_ONCE_CHARS:
+            raise InvalidValue(
+                f"expected an idempotency key of 1 to {_MAX_ONCE_CHARS} characters, "
+                f"got {len(once.key)}"
+            )
+        use = draft.once.get(once.key) or log.once.get(once.key) or self._load_once(log, once.key)
+        if use is not None and use.digest != once.digest:
+            raise Conflict(f"the key {once.key!r} was used before with other content")
+        return use
+
+    # Applying: never fails, changes state.
+
+    def apply(self, command: Command) -> None:
+        """Make a durable command part of the state."""
+        match command:
+            case AppendCommand():
+                self._apply_append(command)
+            case CreateCommand():
+                self._apply_create(command)
+            case ClaimCommand():
+                info = self.get(command.log_id).info
+                info.owner_id, info.fence = command.owner_id, command.fence
+            case TrimCommand():
+                self._apply_trim(self.get(command.log_id), command)
+            case DeleteCommand():
+                self.dead_keys.append(self.get(command.log_id).key)
+                self.deleted.add(command.log_id)
+                del self.logs[command.log_id]
+            case CheckpointCommand():
+                self.forget()
+
+    def forget(self) -> None:
+        """Drop all state: the store's tables hold it."""
+        self.logs.clear()
+        self.dead_keys.clear()
+        self.deleted.clear()
+
+    def _apply_append(self, command: AppendCommand) -> None:
+        log = self.get(command.log_id)
+        info = log.info
+        for first, last, frames in command.pages:
+            log.pages.append(Page(command.epoch, first, last, frames))
+            info.head = last
+            info.bytes += len(frames)
+        if command.closed_at is not None:
+            info.closed, info.closed_at = True, command.closed_at
+        if command.labels is not None:
+            info.labels = command.labels
+        if command.once is not None:
+            key, digest, first, last = command.once
+            log.once[key] = OnceUse(digest, first, last)
+
+    def _apply_create(self, command: CreateCommand) -> None:
+        old = self.find(command.log_id)
+        if old is not None:
+            self.dead_keys.append(old.key)
+        info = LogInfo(
+            log_id=command.log_id,
+            epoch=command.epoch,
+            created_at=command.created_at,
+            labels=command.labels,
+            ttl_s=command.ttl_s,
+            owner_id=command.owner_id,
+            fence=command.fence,
+        )
+        self.logs[command.log_id] = Log(command.key, info)
+        self.deleted.discard(command.log_id)
+        self.next_key = max(self.next_key, command.key + 1)
+
+    def _apply_trim(self, log: Log, command: TrimCommand) -> None:
+        log.info.first = command.first
+        log.snapshot = (command.first - 1, command.snapshot)
+        while log.pages and log.pages[0].last < command.first:
+            log.pages.pop(0)
+
+
+def copy_info(info: LogInfo) -> LogInfo:
+    """Return a copy that shares nothing mutable."""
+    return replace(info, labels=dict(info.labels))
+
+
+def _frame(epoch: str, first: int, records: Sequence[bytes], close: bool) -> tuple[Page, ...]:
+    """Return the pages that hold these records, none longer than it must be."""
+    head = b"id: %b-" % epoch.encode()
+    frames = [frame_record(head, seq, record) for seq, record in enumerate(records, first)]
+    joined = b"".join(frames)
+    if joined.count(b"\n") != 3 * len(frames) or b"\r" in joined:
+        raise InvalidValue("expected records without line feed and carriage return")
+    last = first + len(frames) - 1
+    if len(joined) <= PAGE_BYTES:
+        return (Page(epoch, first, last, joined, close),) if frames else ()
+    pages: list[Page] = []
+    start = size = 0
+    for index, frame in enumerate(frames):
+        if size and size + len(frame) > PAGE_BYTES:
+            pages.append(
+                Page(epoch, first + start, first + index - 1, b"".join(frames[start:index]))
+            )
+            start, size = index, 0
+        size += len(frame)
+    pages.append(Page(epoch, first + start, last, b"".join(frames[start:]), close))
+    return tuple(pages)
+
+
+def _merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    for name, value in new.items():
+        if not (isinstance(name, str) and isinstance(value, str)) or not name:
+            raise InvalidValue(f"expected labels to be strings, got {name!r}: {value!r}")
+        if max(len(name), len(value)) > _MAX_LABEL_CHARS:
+            raise InvalidValue(f"expected labels of at most {_MAX_LABEL_CHARS} characters")
+    merged = {name: value for name, value in {**old, **new}.items() if value != ""}
+    if len(merged) > MAX_LABELS:
+        raise InvalidValue(f"expected at most {MAX_LABELS} labels, got {len(merged)}")
+    return merged

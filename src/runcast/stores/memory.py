@@ -1,0 +1,152 @@
+"""Logs in this process's memory: for tests, and for runs that need not outlive the process."""
+
+import secrets
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from runcast.clock import Clock, SystemClock
+from runcast.errors import Conflict, RuncastError, RunClosed
+from runcast.events.position import Position
+from runcast.stores.base import (
+    PAGE_BYTES,
+    Append,
+    Appended,
+    LogInfo,
+    Owner,
+    Page,
+    Store,
+)
+from runcast.stores.ledger import (
+    ClaimCommand,
+    DeleteCommand,
+    Ledger,
+    Log,
+    TrimCommand,
+    copy_info,
+)
+from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
+
+__all__ = ("MemoryStore",)
+
+
+class MemoryStore(Store):
+    """Keeps everything until it is closed, trimmed or deleted; durable as long as the process."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._ledger = Ledger()
+        self._leases: dict[str, float] = {}
+
+    async def open(self) -> Self:
+        return self
+
+    async def close(self) -> None:
+        """Keep everything: a memory store may be opened again."""
+
+    async def create(
+        self,
+        log_id: str,
+        *,
+        owner_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float | None = None,
+        replace: bool = False,
+    ) -> LogInfo:
+        command = self._ledger.plan_create(
+            log_id,
+            now=self._clock.time(),
+            entropy=secrets.randbits(9),
+            owner_id=owner_id,
+            labels=labels,
+            ttl_s=ttl_s,
+            replace=replace,
+        )
+        self._ledger.apply(command)
+        return await self.info(log_id)
+
+    async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
+        commands, outcomes = self._ledger.plan_appends(group, self._clock.time())
+        for command in commands:
+            self._ledger.apply(command)
+        return outcomes
+
+    async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
+        log = self._ledger.get(log_id)
+        check_position(log.info, after)
+        start = bisect_left(log.pages, after.seq + 1, key=lambda page: page.last)
+        pages = cut_pages(log.pages[start : start + 1024], after.seq)
+        return join_pages(log.info, after, pages, max_bytes)
+
+    async def info(self, log_id: str) -> LogInfo:
+        return copy_info(self._ledger.get(log_id).info)
+
+    async def list(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[LogInfo]:
+        check_limit(limit)
+        found = [
+            log.info
+            for log in self._ledger.logs.values()
+            if matches(log.info, labels) and (before is None or _key(log) < before)
+        ]
+        found.sort(key=lambda info: (info.created_at, info.log_id), reverse=True)
+        return [copy_info(info) for info in found[:limit]]
+
+    async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
+        info = self._ledger.get(log_id).info
+        first = min(first, info.head)
+        if first > info.first:
+            self._ledger.apply(TrimCommand(log_id, first, snapshot))
+        return await self.info(log_id)
+
+    async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
+        return self._ledger.get(log_id).snapshot
+
+    async def delete(self, log_id: str) -> None:
+        self._ledger.get(log_id)
+        self._ledger.apply(DeleteCommand(log_id))
+        self._ledger.dead_keys.clear()
+        self._ledger.deleted.clear()
+
+    async def expired(self, limit: int = 100) -> Sequence[str]:
+        now = self._clock.time()
+        ended = sorted(
+            (info.closed_at + info.ttl_s, info.log_id)
+            for info in (log.info for log in self._ledger.logs.values())
+            if info.closed_at is not None and info.ttl_s is not None
+        )
+        return [log_id for expires_at, log_id in ended if expires_at <= now][:limit]
+
+    async def renew(self, owner: Owner, ttl_s: float) -> None:
+        if ttl_s > 0:
+            self._leases[owner.owner_id] = self._clock.time() + ttl_s
+        else:
+            self._leases.pop(owner.owner_id, None)
+
+    async def claim(self, log_id: str, owner_id: str) -> LogInfo:
+        info = self._ledger.get(log_id).info
+        if info.closed:
+            raise RunClosed(f"the run {log_id!r} has ended; it needs no owner")
+        if info.owner_id and info.owner_id != owner_id and self._is_alive(info.owner_id):
+            raise Conflict(f"the run {log_id!r} is owned by a process that lives")
+        self._ledger.apply(ClaimCommand(log_id, owner_id, info.fence + 1))
+        return await self.info(log_id)
+
+    async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
+        return [
+            copy_info(log.info)
+            for log in self._ledger.logs.values()
+            if not log.info.closed and log.info.owner_id and not self._is_alive(log.info.owner_id)
+        ][:limit]
+
+    def _is_alive(self, owner_id: str) -> bool:
+        return self._leases.get(owner_id, 0.0) > self._clock.time()
+
+
+def _key(log: Log) -> tuple[float, str]:
+    return (log.info.created_at, log.info.log_id)

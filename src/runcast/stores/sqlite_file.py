@@ -1,0 +1,189 @@
+"""The database file: how it is opened, what is in it, and what its errors mean.
+
+journal    one row per commit, of all logs: the commands not yet in the tables below
+logs       one row per log, as the last checkpoint left it
+segments   frames, 64 KiB and more in a row, in the wire form of the default dialect
+once_uses  idempotency keys, as long as their epoch
+owners     leases
+dead       epochs whose segments are still to be deleted, a few at a time
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from runcast.errors import BackendError, StoreReadOnly, StoreUnavailable, StoreUnusable
+
+__all__ = ("SCHEMA_VERSION", "explain", "open_file", "open_reader")
+
+SCHEMA_VERSION: Final = 1
+
+_APPLICATION_ID: Final = 0x52_43_53_54  # "RCST"
+_BUSY_TIMEOUT_S: Final = 10.0
+_PAGE_CACHE_KIB: Final = 16 * 1024
+
+_SCHEMA: Final = """
+CREATE TABLE journal (id INTEGER PRIMARY KEY, commands BLOB NOT NULL);
+CREATE TABLE logs (
+    log_id TEXT PRIMARY KEY, key INTEGER NOT NULL UNIQUE, epoch TEXT NOT NULL,
+    created_at REAL NOT NULL, first INTEGER NOT NULL, head INTEGER NOT NULL, closed_at REAL,
+    bytes INTEGER NOT NULL, labels TEXT NOT NULL, ttl_s REAL, owner_id TEXT NOT NULL,
+    fence INTEGER NOT NULL, segment_first INTEGER NOT NULL, segment_bytes INTEGER NOT NULL,
+    snapshot_seq INTEGER, snapshot BLOB
+);
+CREATE INDEX logs_by_age ON logs (created_at, log_id);
+CREATE INDEX logs_open ON logs (owner_id) WHERE closed_at IS NULL;
+CREATE INDEX logs_expiring ON logs (closed_at + ttl_s) WHERE ttl_s IS NOT NULL;
+CREATE TABLE segments (
+    key INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, codec INTEGER NOT NULL,
+    frames BLOB NOT NULL
+);
+CREATE UNIQUE INDEX segments_by_first ON segments (key, first);
+CREATE TABLE once_uses (
+    key INTEGER NOT NULL, once TEXT NOT NULL, digest TEXT NOT NULL, first INTEGER NOT NULL,
+    last INTEGER NOT NULL, PRIMARY KEY (key, once)
+) WITHOUT ROWID;
+CREATE TABLE owners (
+    owner_id TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL,
+    expires_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE dead (key INTEGER PRIMARY KEY);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES ('next_key', 1);
+"""
+
+# WAL needs memory shared by all its users, which no network file system gives: SQLite's own advice.
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    ["9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"]
+)
+
+
+def open_file(path: str, *, full_sync: bool, first_journal_row: bytes) -> sqlite3.Connection:
+    """Open the file for writing, and make it when it is not there.
+
+    Raises:
+        StoreReadOnly: it can only be read.
+        StoreUnusable: it is no database of ours, of a newer version, or on a network file system.
+        StoreUnavailable: it cannot be opened now.
+    """
+    kind = _file_system(path)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StoreUnusable(
+            f"{path} is on a network file system ({kind}), where SQLite loses data when several "
+            "machines use it; keep it on a local disk"
+        )
+    try:
+        connection = _connect(f"{Path(path).absolute().as_uri()}?mode=rwc")
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    try:
+        _prepare(connection, path, full_sync=full_sync, first_journal_row=first_journal_row)
+    except sqlite3.Error as error:
+        connection.close()
+        raise explain(error, path) from error
+    except BackendError:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: str) -> sqlite3.Connection:
+    """Open the file for reading only. Raises as `open_file` does."""
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    try:
+        connection = _connect(uri)
+        try:
+            _check_version(connection, path)
+        except sqlite3.OperationalError:
+            # A write-ahead log cannot be shared on a read-only file system: SQLite wants to be told
+            # that the file stands still. It does: nobody can write there.
+            connection.close()
+            connection = _connect(f"{uri}&immutable=1")
+            _check_version(connection, path)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,  # transactions are written out: nothing is begun behind our back
+        check_same_thread=False,  # opened on one thread, used on another, never on two at once
+    )
+    connection.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
+    return connection
+
+
+def _prepare(
+    connection: sqlite3.Connection, path: str, *, full_sync: bool, first_journal_row: bytes
+) -> None:
+    if _version(connection) == 0:
+        # Must be set before the first table is made; stays with the file.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreUnusable(f"{path} cannot use a write-ahead log (journal mode {mode!r})")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # done by a thread of its own
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if (
+            _version(connection) == 0
+            and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        ):
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute("INSERT INTO journal VALUES (1, ?)", (first_journal_row,))
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        _check_version(connection, path)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(connection: sqlite3.Connection, path: str) -> None:
+    version = _version(connection)
+    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        raise StoreUnusable(f"{path} is a database of another program; name another file")
+    if version > SCHEMA_VERSION:
+        raise StoreUnusable(
+            f"{path} was written by a newer runcast (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); upgrade runcast"
+        )
+
+
+def explain(error: sqlite3.Error, path: str) -> BackendError:
+    """Return our error for one of SQLite's."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_READONLY"):
+        return StoreReadOnly(f"{path} can be read but not written ({error})")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return StoreUnusable(f"{path} is not a sound SQLite database ({error})")
+    if name == "SQLITE_FULL":
+        return StoreUnavailable(f"no space is left for {path} ({error}); free some")
+    return StoreUnavailable(f"{path} could not be used ({error})")
+
+
+def _file_system(path: str) -> str:
+    """Return the type of the file system a path lies on, "" where it cannot be known."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return ""
+    place = Path(path).absolute().parent.resolve()
+    best, kind = -1, ""
+    for line in mounts:
+        _, point, found, *_ = line.split(" ")
+        root = Path(point.replace("\\040", " "))
+        if (place == root or root in place.parents) and len(root.parts) >= best:
+            best, kind = len(root.parts), found
+    return kind

@@ -1,0 +1,253 @@
+"""The rows of the database: reading logs and segments, and writing a checkpoint.
+
+Every statement here handles many rows at once. Python's `sqlite3` gives the interpreter lock up and
+takes it back around each step of a statement; beside a busy thread each of those costs up to a switch
+interval, so that a statement per row would stop commits for seconds.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from runcast.stores.base import LogInfo, Owner, Page
+from runcast.stores.ledger import Ledger, Log, OnceUse
+
+__all__ = (
+    "SEGMENT_BYTES",
+    "load_log",
+    "load_once",
+    "load_owner",
+    "read_segments",
+    "save_owner",
+    "select_logs",
+    "sweep_dead",
+    "write_tables",
+)
+
+SEGMENT_BYTES: Final = 64 * 1024
+"""A segment grows until it holds this much; then the next begins. Large, so that replay is few rows;
+small, so that the checkpoint that makes it grow rewrites little."""
+
+_FRAMES_CODEC: Final = 1
+"""Frames as `events.position.frame_record` makes them: the wire form of the default dialect."""
+
+_ROWS_PER_STATEMENT: Final = 400  # 16 columns each stay below SQLite's 32,766 parameters
+
+_SWEEP_SEGMENTS: Final = 64
+"""Segments deleted at once: a few milliseconds, so that commits do not wait for a big deletion."""
+
+_LOG_COLUMNS: Final = (
+    "log_id, key, epoch, created_at, first, head, closed_at, bytes, labels, ttl_s, owner_id, "
+    "fence, segment_first, segment_bytes"
+)
+
+
+def load_log(connection: sqlite3.Connection, log_id: str) -> Log | None:
+    """Return a log as the last checkpoint left it."""
+    row = connection.execute(
+        f"SELECT {_LOG_COLUMNS}, snapshot_seq, snapshot FROM logs WHERE log_id = ?", (log_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    log = _log(row)
+    if row[14] is not None:
+        log.snapshot = (row[14], row[15])
+    return log
+
+
+def _log(row: Sequence[Any]) -> Log:
+    info = LogInfo(
+        log_id=row[0],
+        epoch=row[2],
+        created_at=row[3],
+        first=row[4],
+        head=row[5],
+        closed=row[6] is not None,
+        closed_at=row[6],
+        bytes=row[7],
+        labels=json.loads(row[8]),
+        ttl_s=row[9],
+        owner_id=row[10],
+        fence=row[11],
+    )
+    return Log(row[1], info, segment=(row[12], row[13]))
+
+
+def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | None:
+    """Return the first use of an idempotency key, as the last checkpoint left it."""
+    row = connection.execute(
+        "SELECT digest, first, last FROM once_uses WHERE key = ? AND once = ?", (log.key, once)
+    ).fetchone()
+    return OnceUse(*row) if row else None
+
+
+def load_owner(connection: sqlite3.Connection, owner_id: str) -> tuple[Owner, float] | None:
+    """Return an owner and when its lease ends (Unix seconds)."""
+    row = connection.execute(
+        "SELECT machine, pid, started, expires_at FROM owners WHERE owner_id = ?", (owner_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    owner = Owner(owner_id=owner_id, machine=row[0], pid=row[1], started=row[2])
+    return owner, row[3]
+
+
+def save_owner(connection: sqlite3.Connection, owner: Owner, now: float, ttl_s: float) -> None:
+    """Write an owner's lease, or remove it with a `ttl_s` of 0."""
+    if ttl_s <= 0:
+        connection.execute("DELETE FROM owners WHERE owner_id = ?", (owner.owner_id,))
+        return
+    connection.execute(
+        "INSERT INTO owners VALUES (?, ?, ?, ?, ?) ON CONFLICT (owner_id) DO UPDATE SET "
+        "machine = excluded.machine, pid = excluded.pid, started = excluded.started, "
+        "expires_at = excluded.expires_at",
+        (owner.owner_id, owner.machine, owner.pid, owner.started, now + ttl_s),
+    )
+
+
+def select_logs(
+    connection: sqlite3.Connection, where: str, parameters: Sequence[object], order: str, limit: int
+) -> list[LogInfo]:
+    """Return the logs that a condition selects, as the last checkpoint left them."""
+    rows = connection.execute(
+        f"SELECT {_LOG_COLUMNS} FROM logs WHERE {where} ORDER BY {order} LIMIT ?",
+        (*parameters, limit),
+    )
+    return [_log(row).info for row in rows]
+
+
+def read_segments(
+    connection: sqlite3.Connection, key: int, epoch: str, after_seq: int, max_bytes: int
+) -> list[Page]:
+    """Return the segments that hold what follows `after_seq`, as pages, up to `max_bytes`."""
+    rows = connection.execute(
+        "SELECT first, last, frames FROM segments WHERE key = ?1 AND first >= coalesce("
+        "(SELECT max(first) FROM segments WHERE key = ?1 AND first <= ?2), 0) ORDER BY first",
+        (key, after_seq + 1),
+    )
+    pages: list[Page] = []
+    size = 0
+    for first, last, frames in rows:
+        if last > after_seq:
+            pages.append(Page(epoch, first, last, frames))
+            size += len(frames)
+        if size >= max_bytes:
+            break
+    rows.close()
+    return pages
+
+
+def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
+    """Write all that the ledger holds into the tables; part of the caller's transaction."""
+    _delete_logs(connection, ledger)
+    segments = [row for log in ledger.logs.values() for row in _segment_rows(log)]
+    _upsert(
+        connection,
+        "INSERT INTO segments (key, first, last, codec, frames) VALUES",
+        segments,
+        # `||` makes text of blobs; the cast gives the same bytes their type back.
+        "ON CONFLICT (key, first) DO UPDATE SET last = excluded.last, "
+        "frames = CAST(frames || excluded.frames AS BLOB)",
+    )
+    _upsert(
+        connection,
+        f"INSERT INTO logs ({_LOG_COLUMNS}, snapshot_seq, snapshot) VALUES",
+        [_log_row(log) for log in ledger.logs.values()],
+        "ON CONFLICT (log_id) DO UPDATE SET "
+        + ", ".join(
+            f"{name} = excluded.{name}"
+            for name in f"{_LOG_COLUMNS}, snapshot_seq, snapshot".split(", ")[1:]
+        ),
+    )
+    _upsert(
+        connection,
+        "INSERT OR IGNORE INTO once_uses (key, once, digest, first, last) VALUES",
+        [
+            (log.key, once, use.digest, use.first, use.last)
+            for log in ledger.logs.values()
+            for once, use in log.once.items()
+        ],
+    )
+    for log in ledger.logs.values():
+        if log.snapshot is not None:
+            connection.execute(
+                "DELETE FROM segments WHERE key = ? AND last < ?", (log.key, log.info.first)
+            )
+    connection.execute("UPDATE counters SET value = ? WHERE name = 'next_key'", (ledger.next_key,))
+
+
+def _delete_logs(connection: sqlite3.Connection, ledger: Ledger) -> None:
+    _upsert(connection, "INSERT OR IGNORE INTO dead VALUES", [(key,) for key in ledger.dead_keys])
+    for log_id in ledger.deleted:
+        connection.execute("DELETE FROM logs WHERE log_id = ?", (log_id,))
+
+
+def _segment_rows(log: Log) -> list[tuple[int, int, int, int, bytes]]:
+    """Return the rows that a log's pages become, and note which segment is the last now."""
+    rows: list[tuple[int, int, int, int, bytes]] = []
+    first, size = log.segment
+    parts: list[bytes] = []
+    for page in log.pages:
+        if size >= SEGMENT_BYTES or not first:
+            if parts:
+                rows.append((log.key, first, page.first - 1, _FRAMES_CODEC, b"".join(parts)))
+            first, size, parts = page.first, 0, []
+        parts.append(page.frames)
+        size += len(page.frames)
+    if parts:
+        rows.append((log.key, first, log.info.head, _FRAMES_CODEC, b"".join(parts)))
+    log.segment = (first, size)
+    return rows
+
+
+def _log_row(log: Log) -> tuple[object, ...]:
+    info = log.info
+    return (
+        info.log_id,
+        log.key,
+        info.epoch,
+        info.created_at,
+        info.first,
+        info.head,
+        info.closed_at,
+        info.bytes,
+        json.dumps(info.labels, ensure_ascii=False),
+        info.ttl_s,
+        info.owner_id,
+        info.fence,
+        *log.segment,
+        *(log.snapshot or (None, None)),
+    )
+
+
+def _upsert(
+    connection: sqlite3.Connection,
+    head: str,
+    rows: Sequence[tuple[object, ...]],
+    tail: str = "",
+) -> None:
+    """Insert rows, many in one statement."""
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        part = rows[start : start + _ROWS_PER_STATEMENT]
+        row = f"({', '.join('?' * len(part[0]))})"
+        connection.execute(
+            f"{head} {', '.join([row] * len(part))} {tail}",
+            [value for values in part for value in values],
+        )
+
+
+def sweep_dead(connection: sqlite3.Connection) -> bool:
+    """Delete some of what deleted logs left behind; tell whether there is more."""
+    found = connection.execute("SELECT key FROM dead LIMIT 1").fetchone()
+    if found is None:
+        return False
+    swept = connection.execute(
+        "DELETE FROM segments WHERE rowid IN (SELECT rowid FROM segments WHERE key = ? LIMIT ?)",
+        (found[0], _SWEEP_SEGMENTS),
+    ).rowcount
+    if swept < _SWEEP_SEGMENTS:
+        connection.execute("DELETE FROM once_uses WHERE key = ?", found)
+        connection.execute("DELETE FROM dead WHERE key = ?", found)
+    connection.execute("PRAGMA incremental_vacuum(256)")
+    return True

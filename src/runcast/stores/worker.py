@@ -1,0 +1,92 @@
+"""A thread that does jobs one after another for an event loop."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ("Worker",)
+
+T = TypeVar("T")
+
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+class Worker:
+    """One daemon thread and its queue.
+
+    The queue has no bound of its own: whoever puts into it awaits the outcome, so it holds at most
+    one job per awaiting task.
+
+    Args:
+        name: the thread's name.
+        idle: called on the thread whenever no job came for `idle_s` seconds.
+        after: called on the thread after each job, once its outcome has been handed over.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        idle: Callable[[], None] | None = None,
+        idle_s: float | None = None,
+        after: Callable[[], None] | None = None,
+    ) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._idle, self._idle_s = idle, idle_s if idle else None
+        self._after = after
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Do a job on the thread and return what it returns or raise what it raises.
+
+        Cancelling the wait does not undo the job: it is done wholly or, if not begun, not at all.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put((job, loop, future))
+        return await future
+
+    def stop(self) -> None:
+        """Finish the jobs already given and end the thread. Blocks; idempotent."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                item = self._jobs.get(timeout=self._idle_s)
+            except queue.Empty:
+                assert self._idle is not None
+                self._idle()
+                continue
+            if item is None:
+                return
+            job, loop, future = item
+            if future.cancelled():
+                continue
+            result, error = None, None
+            try:
+                result = job()
+            except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits it
+                error = raised
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:
+                pass  # the loop is closed: nobody awaits the outcome any more
+            # Drop the references: an idle thread must not keep a batch of events alive.
+            del item, job, loop, future, result, error
+            if self._after is not None:
+                self._after()
+
+
+def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

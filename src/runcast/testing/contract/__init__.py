@@ -1,0 +1,1 @@
+"""The checks of the store contract, one file per subject; `testing.store_contract` gathers them."""

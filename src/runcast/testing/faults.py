@@ -1,0 +1,162 @@
+"""A store that fails and stalls on command and counts what is asked of it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+from runcast.errors import RuncastError
+from runcast.events.position import Position
+from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
+from runcast.testing.contract.harness import WAIT_S
+
+__all__ = ("FaultyStore", "StoreCalls")
+
+
+@dataclass(slots=True)
+class StoreCalls:
+    """How often a store was asked for what. A call counts when it comes, also if it then fails."""
+
+    commits: int = 0
+    appends: int = 0
+    """Appends in the groups of all commits."""
+    records: int = 0
+    """Records in all appends."""
+    reads: int = 0
+    failed: int = 0
+    """Calls that `fail_next` made fail."""
+    most_at_once: int = 0
+    """Most commits under way at the same time."""
+
+
+class FaultyStore(Store):
+    """Passes every call on to another store, but makes commits and reads fail or wait when told to.
+
+    A commit that fails never reaches the other store, so nothing of it is appended, as the contract
+    has it. Use it on one loop.
+    """
+
+    def __init__(self, inner: Store) -> None:
+        self.inner: Final = inner
+        self.calls: Final = StoreCalls()
+        self._faults: Final[dict[str, deque[RuncastError]]] = {"commit": deque(), "read": deque()}
+        self._is_holding = False
+        self._held: Final[deque[asyncio.Future[None]]] = deque()
+        self._came: Final = asyncio.Event()
+        self._under_way = 0
+
+    def fail_next(
+        self, count: int, error: RuncastError, *, call: Literal["commit", "read"] = "commit"
+    ) -> None:
+        """Let the next `count` commits, or reads, raise `error`; adds to what was asked before."""
+        self._faults[call].extend([error] * count)
+
+    def hold(self) -> None:
+        """Stall every commit that comes from now on before it reaches the other store."""
+        self._is_holding = True
+
+    def release(self, count: int | None = None) -> None:
+        """Let the `count` oldest held commits go on and keep holding; None ends the hold."""
+        if count is None:
+            self._is_holding = False
+            count = len(self._held)
+        while count and self._held:
+            future = self._held.popleft()
+            if not future.done():  # done: its commit was cancelled while it waited
+                future.set_result(None)
+                count -= 1
+
+    @property
+    def held(self) -> int:
+        """Commits that wait for `release` now."""
+        return sum(not future.done() for future in self._held)
+
+    async def wait_held(self, count: int = 1) -> None:
+        """Wait until at least `count` commits are held. Raises `TimeoutError` after 5 s."""
+        async with asyncio.timeout(WAIT_S):
+            while self.held < count:
+                self._came.clear()
+                await self._came.wait()
+
+    async def open(self) -> Self:
+        await self.inner.open()
+        return self
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
+        self.calls.commits += 1
+        self.calls.appends += len(group)
+        self.calls.records += sum(len(append.records) for append in group)
+        self._under_way += 1
+        self.calls.most_at_once = max(self.calls.most_at_once, self._under_way)
+        try:
+            if self._is_holding:
+                future = asyncio.get_running_loop().create_future()
+                self._held.append(future)
+                self._came.set()
+                await future
+            self._raise_fault("commit")
+            return await self.inner.commit(group)
+        finally:
+            self._under_way -= 1
+
+    async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
+        self.calls.reads += 1
+        self._raise_fault("read")
+        return await self.inner.read(log_id, after, max_bytes)
+
+    def _raise_fault(self, call: str) -> None:
+        if self._faults[call]:
+            self.calls.failed += 1
+            raise self._faults[call].popleft()
+
+    # Everything else is the other store's affair.
+
+    async def create(
+        self,
+        log_id: str,
+        *,
+        owner_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float | None = None,
+        replace: bool = False,
+    ) -> LogInfo:
+        return await self.inner.create(
+            log_id, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
+        )
+
+    async def info(self, log_id: str) -> LogInfo:
+        return await self.inner.info(log_id)
+
+    async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
+        return await self.inner.trim(log_id, first, snapshot)
+
+    async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
+        return await self.inner.snapshot(log_id)
+
+    async def delete(self, log_id: str) -> None:
+        await self.inner.delete(log_id)
+
+    async def expired(self, limit: int = 100) -> Sequence[str]:
+        return await self.inner.expired(limit)
+
+    async def renew(self, owner: Owner, ttl_s: float) -> None:
+        await self.inner.renew(owner, ttl_s)
+
+    async def claim(self, log_id: str, owner_id: str) -> LogInfo:
+        return await self.inner.claim(log_id, owner_id)
+
+    async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
+        return await self.inner.orphans(limit)
+
+    async def list(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[LogInfo]:
+        return await self.inner.list(labels=labels, before=before, limit=limit)

@@ -1,0 +1,77 @@
+"""What every test gets: asyncio, a watch for blocking calls, and no skip without a word."""
+
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
+
+import runcast
+
+pytest_plugins = ["pytester"]
+
+_IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+# No deadline: a busy machine must not fail a test. In CI the same examples come every time.
+settings.register_profile("runcast", deadline=None, derandomize=_IN_CI, print_blob=True)
+settings.load_profile("runcast")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Fails a test in which runcast's own code blocks the event loop (file, socket, lock, sleep).
+
+    Tests themselves may block: they read files and wait for child processes.
+    """
+    with blockbuster_ctx(runcast) as detector:
+        yield detector
+
+
+def pytest_report_header() -> str:
+    return f"runcast: {', '.join(runcast.__path__)}"
+
+
+# --- skips ----------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_in_ci(report)
+    return report
+
+
+def _fail_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure: CI has what the tests need, or is to be given it."""
+    if _IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI may not: {_reason_of(report)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what this machine lacks, for nobody asks a bare count of skips what it hides."""
+    skipped = terminalreporter.getreports("skipped")
+    if skipped:
+        terminalreporter.section("not tested on this machine")
+    for reason, count in sorted(Counter(map(_reason_of, skipped)).items()):
+        terminalreporter.line(f"{count:4}  {reason}")
+
+
+def _reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    # pytest keeps (file, line, "Skipped: reason") where a failure has its traceback.
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return reason.removeprefix("Skipped: ")

@@ -1,0 +1,282 @@
+"""The layers of src/runcast as a table, and the check that holds the source to it.
+
+`LAYERS` is the law. Every import counts: inside functions, under `TYPE_CHECKING`, relative, and by
+`import_module("…")`. Moving code mends a broken rule nearly always; changing the law is a decision
+about the whole house.
+"""
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+CORE = {"msgspec", "starlette", "uvicorn"}  # what `pip install runcast` brings
+EVERYTHING = ("*",)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one folder (or one module) directly under runcast may import besides itself."""
+
+    runcast: tuple[str, ...] = ()
+    """Layers, or single modules of them ("stores.base"); "" is the package runcast itself."""
+    packages: tuple[str, ...] = ()
+    """Third-party packages."""
+    is_pure: bool = False
+    """True: no I/O, clock, thread or logging."""
+
+
+_HUB = ("errors", "clock", "settings", "events", "wire", "stores.base")
+_EDGE = (*_HUB, "hub", "runs.protocols")
+_FACE = ("", "runs", "hub", "events", "wire", "channels", "sources", "app")
+_BELOW_APP = (*_HUB, "stores", "hub", "runs", "sources", "channels", "http", "client", "testing")
+
+LAYERS = {
+    "errors": Layer(),
+    "clock": Layer(("errors",)),
+    "settings": Layer(("errors",)),
+    "events": Layer(("errors",), ("msgspec",), is_pure=True),
+    "wire": Layer(("errors", "events"), ("msgspec",), is_pure=True),
+    "stores": Layer(("errors", "clock", "settings", "events.position"), ("msgspec", "redis")),
+    "hub": Layer(_HUB, ("msgspec",)),
+    "runs": Layer((*_HUB, "hub"), ("msgspec",)),
+    "sources": Layer(("runs.writer", "runs.context", "events", "errors"), EVERYTHING),
+    "channels": Layer(_EDGE, ("msgspec", "httpx2")),
+    "http": Layer(_EDGE, ("msgspec", "starlette", "uvicorn", "httptools", "uvloop")),
+    "client": Layer(("errors", "clock", "events", "wire"), ("msgspec", "httpx2")),
+    "testing": Layer(("errors", "clock", "events", "wire", "stores.base", "hub")),
+    "compat": Layer(_FACE),
+    "demo": Layer(_FACE),
+    "app": Layer(EVERYTHING, EVERYTHING),
+    "cli": Layer(EVERYTHING, EVERYTHING),
+    "__main__": Layer(("cli",)),
+    "": Layer(_BELOW_APP),  # runcast/__init__.py
+}
+
+# What a pure module may use of the standard library: nothing that reaches outside the process.
+PURE_STDLIB = set(
+    "__future__ abc base64 binascii bisect collections copy dataclasses decimal enum functools "
+    "hashlib heapq html itertools json math numbers operator re string struct textwrap types "
+    "typing unicodedata zlib".split()
+)
+PURE_NAMES = {"pathlib.PurePath", "pathlib.PurePosixPath", "datetime.datetime", "datetime.UTC"}
+PURE_BANNED_CALLS = {"open", "print", "input", "breakpoint"}
+
+CLOCK_READS = {
+    *(
+        f"time.{name}{unit}"
+        for name in ("time", "monotonic", "perf_counter")
+        for unit in ("", "_ns")
+    ),
+    *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
+    "datetime.date.today",
+}
+MUTABLE_MAKERS = {"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "Counter"}
+
+LONG_LINES, MOST_LINES = 400, 600
+LONG_MARK = "Long because "
+
+
+# --- the check ------------------------------------------------------------------------------------
+
+
+class Import(NamedTuple):
+    """One imported name: `import a.b as c` and `from a import b as c` both give `a.b` and `c`."""
+
+    line: int
+    dotted: str
+    bound: str
+    """The name that the importing module gets."""
+    meaning: str
+    """What `bound` stands for: `dotted`, save that `import a.b` binds `a`."""
+
+
+class Module:
+    """One parsed file: its name under runcast ("hub.tail"; "" for the package), its imports."""
+
+    def __init__(self, file: Path, source: Path, names: set[str]) -> None:
+        self.place = file.relative_to(source).as_posix()
+        self.name = _name_of(file, source)
+        self.layer = self.name.partition(".")[0]
+        self.text = file.read_text("utf-8")
+        self.tree = ast.parse(self.text)
+        self._package = self.name if file.stem == "__init__" else self.name.rpartition(".")[0]
+        self._names = names
+        self.imports = [found for node in ast.walk(self.tree) for found in self._imports_of(node)]
+
+    def _imports_of(self, node: ast.AST) -> Iterator[Import]:
+        match node:
+            case ast.Import():
+                for alias in node.names:
+                    top = alias.name.partition(".")[0]
+                    meaning = alias.name if alias.asname else top
+                    yield Import(node.lineno, alias.name, alias.asname or top, meaning)
+            case ast.ImportFrom():
+                for alias in node.names:
+                    dotted = f"{self._origin(node)}.{alias.name}"
+                    yield Import(node.lineno, dotted, alias.asname or alias.name, dotted)
+            case ast.Call(func=func, args=[ast.Constant(value=str(dotted)), *_]):
+                if _last_name(func) in ("import_module", "__import__"):
+                    yield Import(node.lineno, dotted, "", dotted)
+
+    def _origin(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parts = ["runcast", *self._package.split(".")] if self._package else ["runcast"]
+        parts = parts[: len(parts) - node.level + 1]
+        return ".".join([*parts, node.module] if node.module else parts)
+
+    def own_imports(self) -> Iterator[tuple[int, str]]:
+        """Yield line and module name under runcast of each import from this project."""
+        for line, dotted, *_ in self.imports:
+            top, _, rest = dotted.partition(".")
+            if top == "runcast":
+                while rest and rest not in self._names and rest not in LAYERS:
+                    rest = rest.rpartition(".")[0]  # cut off what is no module but a name in one
+                yield line, rest
+
+    def foreign_imports(self) -> Iterator[tuple[int, str]]:
+        """Yield line and top-level package of each third-party import."""
+        for line, dotted, *_ in self.imports:
+            top = dotted.partition(".")[0]
+            if top != "runcast" and top not in sys.stdlib_module_names:
+                yield line, top
+
+    def stdlib_imports(self) -> Iterator[tuple[int, str]]:
+        """Yield line and full dotted name of each import from the standard library."""
+        for line, dotted, *_ in self.imports:
+            if dotted.partition(".")[0] in sys.stdlib_module_names:
+                yield line, dotted
+
+
+def _name_of(file: Path, source: Path) -> str:
+    parts = file.relative_to(source).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _last_name(node: ast.expr) -> str:
+    return getattr(node, "attr", "") or getattr(node, "id", "")
+
+
+def _is_within(target: str, allowed: tuple[str, ...]) -> bool:
+    if "*" in allowed or target in allowed:
+        return True
+    return any(entry and target.startswith(f"{entry}.") for entry in allowed)
+
+
+def check_source(source: Path) -> list[str]:
+    """Return one line for each rule that the tree under `source` breaks."""
+    files = sorted(source.rglob("*.py"))
+    names = {_name_of(file, source) for file in files}
+    modules = [Module(file, source, names) for file in files]
+    found = check_optional_packages(modules)
+    for module in modules:
+        if module.layer not in LAYERS:
+            found.append(f"{module.place}: no layer is called {module.layer}")
+            continue
+        for rule in (check_layer, check_purity, check_clock, check_state, check_size, check_seams):
+            found += [f"{module.place}:{line}: {text}" for line, text in rule(module)]
+    return found
+
+
+def check_layer(module: Module) -> Iterator[tuple[int, str]]:
+    layer, name = LAYERS[module.layer], module.layer or "runcast itself"
+    for line, target in module.own_imports():
+        is_own = target == module.layer or target.startswith(f"{module.layer or '-'}.")
+        if not is_own and not _is_within(target, layer.runcast):
+            yield line, f"{name} may not import {target or 'runcast itself'}"
+    for line, package in module.foreign_imports():
+        if not _is_within(package, layer.packages):
+            yield line, f"{name} may not import the package {package}"
+
+
+def check_optional_packages(modules: list[Module]) -> list[str]:
+    users: defaultdict[str, set[str]] = defaultdict(set)
+    for module in modules:
+        for _, package in module.foreign_imports():
+            users[package].add(module.place)
+    return [
+        f"{package} is optional, so one module imports it, not {len(places)}: {sorted(places)}"
+        for package, places in users.items()
+        if package not in CORE and len(places) > 1
+    ]
+
+
+def check_purity(module: Module) -> Iterator[tuple[int, str]]:
+    if not LAYERS[module.layer].is_pure:
+        return
+    for line, dotted in module.stdlib_imports():
+        if dotted.partition(".")[0] not in PURE_STDLIB and dotted not in PURE_NAMES:
+            yield line, f"{module.layer} is pure and may not import {dotted}"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in PURE_BANNED_CALLS:
+            yield node.lineno, f"{module.layer} is pure and may not call {_last_name(node.func)}"
+
+
+def check_clock(module: Module) -> Iterator[tuple[int, str]]:
+    if module.name == "clock":
+        return
+    meanings = {found.bound: found.meaning for found in module.imports}
+    for line, dotted, *_ in module.imports:
+        if dotted in CLOCK_READS:
+            yield line, f"only clock reads the time, not {dotted}"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute):
+            first, _, rest = ast.unparse(node).partition(".")
+            if (dotted := f"{meanings.get(first, first)}.{rest}") in CLOCK_READS:
+                yield node.lineno, f"only clock reads the time, not {dotted}"
+
+
+def check_state(module: Module) -> Iterator[tuple[int, str]]:
+    """Two runs meet in anything a module holds and changes; constants are Final or IN CAPITALS."""
+    if module.layer == "compat":
+        return  # the globals that the packages it stands in for have documented
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Global):
+            yield node.lineno, f"module state: global {', '.join(node.names)}"
+    for statement in module.tree.body:
+        if isinstance(statement, ast.Assign):
+            targets = statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets = [] if "Final" in ast.unparse(statement.annotation) else [statement.target]
+        else:
+            continue
+        for name in filter(None, map(_last_name, targets)):
+            is_constant = name == name.upper() or name == "__all__"
+            if not is_constant and _is_mutable(statement.value):
+                yield statement.lineno, f"module state: {name} can be changed"
+
+
+def _is_mutable(value: ast.expr | None) -> bool:
+    displays = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+    makes_one = isinstance(value, ast.Call) and _last_name(value.func) in MUTABLE_MAKERS
+    return makes_one or isinstance(value, displays)
+
+
+def check_size(module: Module) -> Iterator[tuple[int, str]]:
+    count = len(module.text.splitlines())
+    if count > MOST_LINES:
+        yield count, f"more than {MOST_LINES} lines: split it"
+    elif count > LONG_LINES and LONG_MARK not in _top_of(module):
+        yield count, f"more than {LONG_LINES} lines: the top must say '{LONG_MARK}…'"
+
+
+def _top_of(module: Module) -> str:
+    """Return what stands before the first statement: comments and the docstring."""
+    body = module.tree.body[1 if ast.get_docstring(module.tree) else 0 :]
+    lines = module.text.splitlines()
+    return "\n".join(lines[: body[0].lineno - 1] if body else lines)
+
+
+def check_seams(module: Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            if _last_name(raised) == "NotImplementedError":
+                yield (
+                    node.lineno,
+                    "NotImplementedError: an ability that lacks is a Protocol not met",
+                )

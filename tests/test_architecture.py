@@ -1,0 +1,199 @@
+"""The source keeps to its layers (`tests/layers.py`), and the check finds what it looks for."""
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.layers import CORE, LAYERS, check_source
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "runcast"
+
+pytestmark = pytest.mark.tree
+
+
+def test_the_source_keeps_to_its_layers() -> None:
+    assert check_source(SOURCE) == []
+
+
+def test_every_layer_may_import_only_what_can_exist() -> None:
+    known = {*LAYERS, "*"}
+
+    unknown = {
+        entry
+        for layer in LAYERS.values()
+        for entry in layer.runcast
+        if entry.partition(".")[0] not in known
+    }
+
+    assert unknown == set()
+
+
+def test_importing_runcast_loads_no_optional_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {line.partition(">")[0] for line in project["dependencies"]} == CORE
+    theirs = {"anyio", "click", "h11", "idna", "typing_extensions"}  # what CORE itself imports
+    program = f"import sys; sys.path = {[str(SOURCE.parent), *sys.path]!r}; import runcast; "
+    program += "print(*{name.partition('.')[0] for name in sys.modules})"
+
+    # Without site: what tools load from .pth files is none of runcast's doing.
+    printed = subprocess.check_output([sys.executable, "-I", "-S", "-c", program], text=True)
+
+    installed = set(printed.split()) & packages_distributions().keys()
+    assert installed - CORE - theirs - {"runcast"} == set()
+
+
+# --- proof that the check finds what it looks for -------------------------------------------------
+
+CLEAN = {
+    "__init__.py": "from runcast.errors import Oops\nfrom runcast.runs.runner import Runner\n",
+    "__main__.py": "from runcast.cli import main\nmain()\n",
+    "errors.py": "class Oops(Exception):\n    pass\n",
+    "clock.py": "import time\nfrom runcast.errors import Oops\nNOW = time.time\n",
+    "settings.py": "import os\nfrom runcast import errors\nTABLE = {}\n",
+    "events/__init__.py": "",
+    "events/position.py": "import re\nimport msgspec\nfrom pathlib import PurePath\n",
+    "wire/sse.py": "import msgspec\nfrom runcast.events.position import Position\n",
+    "stores/base.py": "from runcast.events.position import Position\nfrom runcast import clock\n",
+    "stores/sqlite.py": "import sqlite3\nfrom runcast.stores import base\nfrom . import base as b\n",
+    "stores/redis.py": "def connect() -> None:\n    import redis.asyncio\n",
+    "hub/hub.py": "import asyncio\nfrom ..stores.base import Store\nfrom runcast.wire import sse\n",
+    "runs/runner.py": "import threading\nfrom runcast.hub.hub import Hub\n",
+    "runs/protocols.py": "from typing import Protocol\n",
+    "runs/writer.py": "from runcast.hub import hub\n",
+    "sources/crewai.py": "import crewai\nfrom runcast.runs.writer import Writer\n",
+    "http/asgi.py": "import starlette.routing\nfrom runcast.runs.protocols import Runner\n",
+    "http/server.py": "import uvicorn, uvloop, httptools\nfrom runcast.stores.base import Store\n",
+    "channels/engine.py": "from runcast.hub.hub import Hub\nfrom runcast.settings import TABLE\n",
+    "client/client.py": "import httpx2\nfrom runcast.wire.sse import Decoder\n",
+    "testing/clock.py": "from runcast.clock import Clock\nfrom runcast.hub.hub import Hub\n",
+    "compat/queue.py": "registry = {}\nfrom runcast.app import App\nfrom runcast import open_hub\n",
+    "demo/demo.py": "import runcast\nfrom runcast.sources.crewai import watch\n",
+    "app.py": "from runcast.http.asgi import build\nfrom runcast.stores.sqlite import SqliteStore\n",
+    "cli/__init__.py": "import rich\nfrom runcast.app import App\ndef main() -> None: ...\n",
+}
+
+_GUARDED = (
+    "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from runcast.hub.hub import Hub\n"
+)
+_LAZY = "def go() -> None:\n    from runcast.app import App\n"
+
+BROKEN = [
+    # the layers
+    ("errors.py", "from runcast.clock import Clock", "errors may not import clock"),
+    ("errors.py", "import msgspec", "errors may not import the package msgspec"),
+    ("clock.py", "from runcast.settings import TABLE", "clock may not import settings"),
+    ("settings.py", "import runcast.events.position", "settings may not import events.position"),
+    ("events/new.py", "from runcast.wire import sse", "events may not import wire.sse"),
+    ("events/new.py", "from runcast.clock import Clock", "events may not import clock"),
+    ("events/new.py", "import starlette", "events may not import the package starlette"),
+    ("wire/new.py", "from runcast.stores.base import Store", "wire may not import stores.base"),
+    ("wire/deep/new.py", "import yaml", "wire may not import the package yaml"),
+    ("stores/new.py", "from runcast.events.model import Event", "stores may not import events"),
+    ("stores/new.py", "from runcast.hub.hub import Hub", "stores may not import hub.hub"),
+    ("hub/new.py", "from runcast.stores.sqlite import X", "hub may not import stores.sqlite"),
+    ("hub/new.py", "from runcast.stores import sqlite", "hub may not import stores.sqlite"),
+    ("hub/new.py", "from runcast.stores import Any", "hub may not import stores"),
+    ("hub/new.py", "import runcast.runs.runner as r", "hub may not import runs.runner"),
+    ("runs/new.py", "from runcast.http.asgi import build", "runs may not import http.asgi"),
+    ("runs/new.py", "from runcast.stores.redis import X", "runs may not import stores.redis"),
+    ("sources/new.py", "from runcast.hub.hub import Hub", "sources may not import hub.hub"),
+    ("sources/new.py", "from runcast.runs.runner import X", "sources may not import runs.runner"),
+    ("http/new.py", "from runcast.sources.crewai import X", "http may not import sources.crewai"),
+    ("http/new.py", "from runcast.channels import engine", "http may not import channels.engine"),
+    ("http/new.py", "from runcast.runs.runner import X", "http may not import runs.runner"),
+    ("http/new.py", "import fastapi", "http may not import the package fastapi"),
+    ("channels/new.py", "from runcast.http import asgi", "channels may not import http.asgi"),
+    ("channels/new.py", "import starlette", "channels may not import the package starlette"),
+    ("client/new.py", "from runcast.hub.hub import Hub", "client may not import hub.hub"),
+    ("client/new.py", "from runcast import settings", "client may not import settings"),
+    ("testing/new.py", "import pytest", "testing may not import the package pytest"),
+    ("testing/new.py", "from runcast.stores import sqlite", "testing may not import stores.sqlite"),
+    ("compat/new.py", "from runcast.http.asgi import X", "compat may not import http.asgi"),
+    ("demo/new.py", "from runcast.stores.base import X", "demo may not import stores.base"),
+    ("demo/new.py", "from runcast.cli import main", "demo may not import cli"),
+    ("__init__.py", "from runcast.app import App", "runcast itself may not import app"),
+    ("__init__.py", "import yaml", "runcast itself may not import the package yaml"),
+    ("hub/new.py", "import runcast", "hub may not import runcast itself"),
+    ("utils.py", "", "no layer is called utils"),
+    ("helpers/new.py", "import os", "no layer is called helpers"),
+    # where an import can hide
+    ("wire/new.py", _GUARDED, "wire may not import hub.hub"),
+    ("hub/new.py", _LAZY, "hub may not import app"),
+    ("wire/new.py", "from ..hub.hub import Hub", "wire may not import hub.hub"),
+    ("wire/new.py", "from .. import clock", "wire may not import clock"),
+    ("wire/__init__.py", "from ..clock import Clock", "wire may not import clock"),
+    ("wire/deep/new.py", "from ...hub import hub", "wire may not import hub.hub"),
+    ("hub/new.py", 'import importlib\nimportlib.import_module("runcast.app")', "import app"),
+    ("hub/new.py", '__import__("runcast.app")', "hub may not import app"),
+    # optional packages
+    ("http/new.py", "import uvloop", "uvloop is optional, so one module imports it, not 2"),
+    ("stores/new.py", "from redis import Redis", "redis is optional, so one module imports it"),
+    # purity
+    ("events/new.py", "import logging", "events is pure and may not import logging"),
+    ("events/new.py", "from pathlib import Path", "events is pure and may not import pathlib.Path"),
+    ("wire/new.py", "import asyncio", "wire is pure and may not import asyncio"),
+    ("wire/new.py", "def f():\n    from time import sleep", "pure and may not import time.sleep"),
+    ("wire/new.py", "TEXT = open('x').read()", "wire is pure and may not call open"),
+    # the clock
+    ("hub/new.py", "import time\nx = time.time()", "only clock reads the time, not time.time"),
+    ("hub/new.py", "import time as t\nx = t.monotonic", "only clock reads the time"),
+    ("hub/new.py", "from time import perf_counter_ns", "only clock reads the time"),
+    ("testing/clock.py", "import time\nx = time.time_ns()", "only clock reads the time"),
+    ("app.py", "from datetime import datetime as d\nx = d.now()", "not datetime.datetime.now"),
+    ("app.py", "from datetime import datetime\nx = datetime.now()", "not datetime.datetime.now"),
+    ("app.py", "import datetime\nx = datetime.datetime.utcnow()", "not datetime.datetime.utcnow"),
+    ("app.py", "import datetime as dt\nx = dt.date.today()", "not datetime.date.today"),
+    # state
+    ("hub/new.py", "hubs = {}", "module state: hubs can be changed"),
+    ("hub/new.py", "hubs: list[int] = []", "module state: hubs can be changed"),
+    ("hub/new.py", "import collections\nx = collections.deque()", "module state: x can be changed"),
+    ("hub/new.py", "def f():\n    global x\n    x = 1", "module state: global x"),
+    # size
+    ("hub/new.py", "pass\n" * 401, "more than 400 lines"),
+    ("hub/new.py", "pass\n" * 401 + "# Long because it comes too late", "more than 400 lines"),
+    ("hub/new.py", "# Long because it is one table.\n" + "pass\n" * 600, "more than 600 lines"),
+    # seams
+    ("hub/new.py", "def f():\n    raise NotImplementedError", "NotImplementedError"),
+    ("hub/new.py", "def f():\n    raise NotImplementedError('no')", "NotImplementedError"),
+]
+
+
+def _plant(folder: Path, files: dict[str, str]) -> Path:
+    for place, text in files.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text, "utf-8")
+    return folder
+
+
+def test_a_tree_that_keeps_every_rule_passes(tmp_path: Path) -> None:
+    assert {place.partition("/")[0].removesuffix(".py") for place in CLEAN} == {
+        "__init__",
+        *LAYERS.keys() - {""},
+    }
+    sizes = {
+        "hub/edge.py": "pass\n" * 400,
+        "hub/long.py": "# Long because it is one table.\n" + "pass\n" * 599,
+        "hub/told.py": '"""One table.\n\nLong because it is whole.\n"""\n' + "pass\n" * 400,
+    }
+
+    assert check_source(_plant(tmp_path, CLEAN | sizes)) == []
+
+
+def test_a_tree_without_most_layers_passes(tmp_path: Path) -> None:
+    assert check_source(_plant(tmp_path, {"errors.py": CLEAN["errors.py"]})) == []
+
+
+@pytest.mark.parametrize(("place", "text", "expected"), BROKEN)
+def test_a_broken_rule_is_reported_once(
+    tmp_path: Path, place: str, text: str, expected: str
+) -> None:
+    found = check_source(_plant(tmp_path, CLEAN | {place: text}))
+
+    assert len(found) == 1, found
+    assert expected in found[0]
+    assert place in found[0]

@@ -1,0 +1,329 @@
+"""Rules that hold for every file, each with proof that its check finds what it looks for."""
+
+import ast
+import io
+import re
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.tree
+
+# Made by tools, so never committed; of what is hidden at the top, only these folders are.
+NOT_OURS = {"node_modules", "__pycache__", "dist"}
+HIDDEN_BUT_OURS = {".ci", ".github"}
+
+# One letter of each stands in brackets, so that no pattern matches its own line.
+FORBIDDEN = {
+    "a path of somebody's machine": r"/(?:wor[k]|roo[t]|home/[a-z]+|User[s]/[a-z]+)/",
+    "a registry's host": r"\b(?:pyp[i]\.org|python[h]osted\.org|npm[j]s\.(?:org|com)|deb[i]an\.org)\b",
+    "an index or a place to look for packages": r"\b(?:index|find)-(?:ur[l]|link[s])\b",
+    "a package's address": r"https?://\S+\.(?:wh[l]|tg[z]|tar\.g[z])\b",
+    "an issue's number": r"(?i)\bissu[e]s?:? ?#?\d|\(#[\d]+\)|\bGH-[\d]+",
+    "how it was made": r"(?i)\bsub-?agen[t]s?\b|\bAI (?:assistan[t]|agen[t] wrot[e])|\bclaud[e]\b",
+}
+
+
+def our_files() -> list[Path]:
+    """Return all files that are, or could be, committed."""
+    found = [path for path in ROOT.iterdir() if path.is_file()]
+    for folder in ROOT.iterdir():
+        if folder.is_dir() and (folder.name in HIDDEN_BUT_OURS or not folder.name.startswith(".")):
+            found += [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(path for path in found if not NOT_OURS & set(path.relative_to(ROOT).parts))
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [p for p in our_files() if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in folders]
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def forbidden_words(text: str) -> list[str]:
+    return [
+        f"{number}: {what}: {match.group()}"
+        for number, line in enumerate(text.split("\n"), start=1)
+        for what, pattern in FORBIDDEN.items()
+        if (match := re.search(pattern, line))
+    ]
+
+
+def test_no_file_says_where_or_how_it_was_made() -> None:
+    found = []
+    for path in our_files():
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue  # a picture or the like
+        found += [f"{path.relative_to(ROOT)}:{word}" for word in forbidden_words(text)]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "see /{}/main/README.md".format("work"),
+        "HOME=/{}/".format("root"),
+        "/home/{}/runcast".format("me"),
+        "from https://{}.org/simple".format("pypi"),
+        "registry.{}.org".format("npmjs"),
+        "--{}-url x".format("index"),
+        "https://example.org/runcast.{}".format("whl"),
+        "fixes {} #12".format("issue"),
+        "Issue{} 12".format(":"),
+        "End slow watchers (#{})".format(7),
+        "written by a {}".format("subagent"),
+    ],
+)
+def test_a_forbidden_word_is_found(line: str) -> None:
+    assert len(forbidden_words(f"first\n{line}\n")) == 1
+
+
+@pytest.mark.parametrize("line", ["/workspace/x", "an issue", "agent", "# 12 issues", "index"])
+def test_an_ordinary_word_is_not_forbidden(line: str) -> None:
+    assert forbidden_words(line) == []
+
+
+# --- lock files -----------------------------------------------------------------------------------
+
+LOCK_LINE = re.compile(
+    r" *#.*"  # a comment
+    r"|    --hash=sha256:[0-9a-f]{64}( \\)?"
+    r"|[a-z0-9-]+==[a-z0-9.]+( ; [a-z_0-9 .<>=!'()]+)? \\"
+)
+
+
+def strange_lock_lines(text: str) -> list[str]:
+    """Return what is neither a pinned name, a hash nor a comment without an address."""
+    return [
+        line for line in text.splitlines() if not LOCK_LINE.fullmatch(line) or "://" in line
+    ]
+
+
+def test_lock_files_hold_names_versions_and_hashes_only() -> None:
+    locks = sorted(ROOT.glob("*.lock"))
+
+    strange = [line for path in locks for line in strange_lock_lines(path.read_text("utf-8"))]
+
+    assert len(locks) == 3
+    assert strange == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["starlette==1.0", "starlette>=1.0 \\", "    # see https://example.org", "-i example.org", "x @ y"],
+)
+def test_a_strange_lock_line_is_found(line: str) -> None:
+    assert strange_lock_lines(f"uvicorn==0.54.0 \\\n{line}\n") == [line]
+
+
+# --- tests that wait ------------------------------------------------------------------------------
+
+
+def sleeps(text: str) -> list[int]:
+    """Return the lines that call some `sleep` with anything but 0."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and "sleep" in (getattr(node.func, "attr", ""), getattr(node.func, "id", ""))
+        and [ast.unparse(argument) for argument in node.args] != ["0"]
+    ]
+
+
+def test_no_test_sleeps() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in python_files("tests")
+        for line in sleeps(path.read_text("utf-8"))
+    ]
+
+    assert found == []
+
+
+def test_a_sleep_is_found() -> None:
+    assert sleeps("sleep(0)\ntime.sleep(1)\nasyncio.sleep(0)\nsleep(n)\nanyio.sleep(0.1)") == [2, 4, 5]
+
+
+# --- ignores --------------------------------------------------------------------------------------
+
+# Split, so that the tools do not take these lines for the comments they look for.
+BLANKET = re.compile("type: " + r"ignore(?!\[[a-z, -]+\])|no" + r"qa(?!: ?[A-Z]+[0-9]+)")
+
+
+def blanket_ignores(text: str) -> list[int]:
+    comments = (
+        token
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT
+    )
+    return [token.start[0] for token in comments if BLANKET.search(token.string)]
+
+
+def test_every_ignore_names_what_it_ignores() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in our_files()
+        if path.suffix == ".py"
+        for line in blanket_ignores(path.read_text("utf-8"))
+    ]
+
+    assert found == []
+
+
+def test_a_blanket_ignore_is_found() -> None:
+    bare, coded = "x = 1  # type: " + "ignore", "x = 1  # type: " + "ignore[misc]"
+    noqa, noqa_coded = "x = 1  # no" + "qa", "x = 1  # no" + "qa: BLE001 - a peer's code"
+
+    assert blanket_ignores("\n".join([bare, coded, noqa, noqa_coded, f"'{bare}'"])) == [1, 3]
+
+
+def test_every_ignored_lint_rule_has_its_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
+    rules = [*lint["ignore"], *lint["per-file-ignores"]]
+
+    bare = [
+        rule
+        for rule in rules
+        if not re.search(rf'^ *"{re.escape(rule)}".*# \w', text, re.MULTILINE)
+    ]
+
+    assert bare == []
+
+
+# --- __all__ --------------------------------------------------------------------------------------
+
+
+def order(name: str) -> tuple[int, str]:
+    """CONSTANTS, then Classes, then functions, each by the alphabet: the order ruff keeps."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def faults_of_all(text: str) -> list[str]:
+    """Return what is wrong with a public module's `__all__`."""
+    tree = ast.parse(text)
+    listed, public = None, set(_public_names(tree))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            if not isinstance(node.value, ast.Tuple | ast.List):
+                return ["__all__ is neither a tuple nor a list"]
+            listed = [str(ast.literal_eval(name)) for name in node.value.elts]
+    if listed is None:
+        return [f"no __all__ for {sorted(public)}"] if public else []
+    faults = [f"{name} is missing" for name in sorted(public - set(listed))]
+    faults += [f"{name} does not exist" for name in listed if name not in _bound_names(tree)]
+    return faults if listed == sorted(listed, key=order) else [*faults, "not sorted"]
+
+
+def _public_names(tree: ast.Module) -> Iterator[str]:
+    return (name for name in _defined_names(tree) if not name.startswith("_"))
+
+
+def _defined_names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _bound_names(tree: ast.Module) -> set[str]:
+    imported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    return imported | set(_defined_names(tree))
+
+
+def test_every_public_module_lists_its_public_names() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {fault}"
+        for path in python_files("src")
+        if not re.match(r"_[^_]|__main__", path.name)
+        for fault in faults_of_all(path.read_text("utf-8"))
+    ]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("__all__ = ('a', 'b')\na = 1\n", "b does not exist"),
+        ("__all__ = ('a',)\na = 1\ndef b(): ...\n", "b is missing"),
+        ("__all__ = ['a']\na = 1\nclass B: ...\n", "B is missing"),
+        ("__all__ = ('a',)\na = 1\nb: int = 2\n", "b is missing"),
+        ("__all__ = ('a', 'B')\na = B = 1\n", "not sorted"),
+        ("__all__ = {'a'}\na = 1\n", "__all__ is neither a tuple nor a list"),
+        ("async def a(): ...\n", "no __all__ for ['a']"),
+    ],
+)
+def test_a_fault_of_all_is_found(text: str, fault: str) -> None:
+    assert faults_of_all(text) == [fault]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "_a = 1\n", "from x import y\n__all__ = ('M', 'C', 'y')\nM = 1\nclass C: ...\n"]
+)
+def test_a_good_all_has_no_fault(text: str) -> None:
+    assert faults_of_all(text) == []
+
+
+# --- skips ----------------------------------------------------------------------------------------
+
+SKIPPING = """
+    import pytest
+
+    def test_that_needs_a_browser():
+        pytest.skip("Chromium is missing")
+
+    @pytest.mark.skip(reason="nginx is missing")
+    def test_that_needs_a_proxy(): ...
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text("utf-8"))
+    pytester.makepyfile(SKIPPING, test_more="import pytest\npytest.importorskip('no_such_thing')")
+    return pytester
+
+
+def test_a_skip_is_listed_with_its_reason(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+
+    result = project.runpytest_subprocess()
+
+    result.assert_outcomes(skipped=3)
+    result.stdout.fnmatch_lines(["*not tested on this machine*", "*1  Chromium is missing"])
+    result.stdout.fnmatch_lines(["*1  could not import 'no_such_thing'*", "*1  nginx is missing"])
+
+
+def test_a_skip_in_ci_is_a_failure(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+
+    result = project.runpytest_subprocess("--continue-on-collection-errors")
+
+    result.assert_outcomes(failed=2, errors=1)
+    result.stdout.fnmatch_lines(["*skipped, which CI may not: Chromium is missing*"])
+
+
+def test_a_blocking_call_of_runcast_on_the_loop_fails_the_test(pytester: pytest.Pytester) -> None:
+    ...
