@@ -40,7 +40,8 @@ def code_of(*command: object, cwd: Path = ROOT) -> int:
 
 def must(*command: object, cwd: Path = ROOT) -> None:
     """Run a command; if it fails, end with its exit code."""
-    if code := code_of(*command, cwd=cwd):
+    code = code_of(*command, cwd=cwd)
+    if code:
         sys.exit(code)
 
 
@@ -57,13 +58,13 @@ def uv(*arguments: object) -> None:
 # --- setting up -----------------------------------------------------------------------------------
 
 
-def fingerprint(lock: str) -> str:
-    """Return what an environment depends on, as one hash: it is remade when this changes.
+def fingerprint(*files: str) -> str:
+    """Return one hash over what was set up from: a change of it means setting up again.
 
     The place counts because scripts in an environment name their interpreter by its full path.
     """
-    files = [ROOT / "pyproject.toml", ROOT / "requirements-tools.lock", ROOT / lock]
-    parts = [sys.version, sys.base_prefix, str(ROOT), *(file.read_text("utf-8") for file in files)]
+    parts = [sys.version, sys.base_prefix, str(ROOT)]
+    parts += [(ROOT / file).read_text("utf-8") for file in files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -91,7 +92,7 @@ def fill(venv: Path, lock: str, *package: object) -> None:
 
 def set_up(venv: Path = VENV, lock: str = "requirements.lock") -> None:
     """Make an environment whose runcast is this source tree, unless it is there already."""
-    stamp, wanted = venv / ".stamp", fingerprint(lock)
+    stamp, wanted = venv / ".stamp", fingerprint("pyproject.toml", lock)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     fetch_uv()

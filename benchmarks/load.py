@@ -17,194 +17,21 @@ import asyncio
 import contextlib
 import gc
 import json
-import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it can be run as a file
 
-from benchmarks.histogram import Histogram
-from benchmarks.response import BadResponse, ResponseReader
-from benchmarks.sequence import Digits, SequenceCheck
+from benchmarks.watcher import Totals, Watcher
 
 OPENING_AT_ONCE = 200  # connections being opened at the same time; below any server's backlog
-MOST_CARRY_BYTES = 8 * 1024 * 1024  # one unfinished event; more is a server that never ends it
-MOST_PROBLEMS = 5  # descriptions kept for the report
-LAST_CHUNK = b"\r\n0\r\n\r\n"  # with the end of the chunk before it
 LINGER_S = 0.2  # after the last expected event, to catch those that should not come
-
-# The event's own blank line is part of the match: two events run together count as one. About
-# 0.2 us an event of 230 bytes, which is what makes checking every number affordable.
-find_numbers: Callable[[bytes], list[bytes]] = re.compile(rb'"seq": ?(\d+)[^\n]*\r?\n\r?\n').findall
-match_published = re.compile(rb'"ts": ?(\d+)').match
-
-
-@dataclass
-class Totals:
-    """What all connections share while they read."""
-
-    expect: int | None
-    first: int | None
-    warm_ns: int
-    check_later: bool = False
-    digits: Digits = field(default_factory=Digits)
-    latency: Histogram = field(default_factory=Histogram)
-    problems: list[str] = field(default_factory=list)
-    reads: int = 0
-    body_bytes: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    waiting: int = 0
-    all_complete: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def complain(self, problem: str) -> None:
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(problem)
-
-
-class Watcher(asyncio.Protocol):
-    """One connection: asks for one stream and checks what comes."""
-
-    def __init__(self, url: str, totals: Totals, opened: asyncio.Future[None]) -> None:
-        parts = urlsplit(url)
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
-        self._request = (
-            f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            "Accept: text/event-stream\r\nCache-Control: no-cache\r\n\r\n"
-        ).encode()
-        self._url = url
-        self._totals = totals
-        self._opened = opened
-        self._response = ResponseReader()
-        self._carry = b""
-        self._complete = False
-        self._kept: list[tuple[int, bytes]] = []
-        self._kept_end = b""
-        self.transport: asyncio.Transport | None = None
-        self.check = SequenceCheck(totals.digits, totals.first)
-        self.is_bad = False
-        self.is_closed = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        now = time.monotonic_ns()
-        if self._totals.check_later:
-            self._keep(data, now)
-        else:
-            self._take(data, now)
-
-    def _keep(self, data: bytes, now: int) -> None:
-        """Put the bytes aside until all have come; a head and the end are noticed at once."""
-        self._kept.append((now, data))
-        if not self._opened.done():
-            self._opened.set_result(None)
-        self._kept_end = (self._kept_end + data)[-len(LAST_CHUNK) :]
-        if self._kept_end == LAST_CHUNK:
-            self._end()
-
-    def check_kept(self) -> None:
-        """Check what was put aside, with the times at which it came."""
-        for now, data in self._kept:
-            self._take(data, now)
-        self._kept.clear()
-
-    def _take(self, data: bytes, now: int) -> None:
-        response = self._response
-        try:
-            body = response.feed(data)
-        except BadResponse as error:
-            self._fail(str(error))
-            return
-        if response.status and not self._opened.done():
-            self._opened.set_result(None)
-            if response.status != 200:
-                self._fail(f"status {response.status}")
-                return
-        if body:
-            self._read(body, now)
-        if response.ended:
-            self._end()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and not self._complete:
-            self._totals.complain(f"{self._url}: {exc!r}")
-        self._end()
-
-    def _read(self, body: bytes, now: int) -> None:
-        totals = self._totals
-        totals.reads += 1
-        totals.body_bytes += len(body)
-        if self._carry:
-            body = self._carry + body
-        end = body.rfind(b"\n\n") + 2
-        if end < 2:  # not found
-            at = body.rfind(b"\r\n\r\n")
-            end = at + 4 if at >= 0 else 0
-        whole, self._carry = (body, b"") if end == len(body) else (body[:end], body[end:])
-        if len(self._carry) > MOST_CARRY_BYTES:
-            self._fail(f"an event of more than {MOST_CARRY_BYTES} bytes")
-            return
-        numbers = find_numbers(whole)
-        if not numbers:
-            return
-        self.check.add(numbers)
-        if not totals.first_ns:
-            totals.first_ns = now
-        totals.last_ns = now
-        if now - totals.first_ns >= totals.warm_ns:
-            self._record_latency(whole, len(numbers), now)
-        expect = totals.expect
-        if expect is not None and not self._complete and self.check.distinct >= expect:
-            self._set_complete()
-
-    def _record_latency(self, whole: bytes, count: int, now: int) -> None:
-        """Take the latency of the first and last event exactly, of those between by a line.
-
-        A publisher at a steady rate makes that line nearly true, and every event has its weight:
-        one late read of a thousand events counts a thousand times.
-        """
-        at = whole.find(b'"ts"')
-        oldest = match_published(whole, at) if at >= 0 else None
-        if oldest is None:
-            return
-        if count == 1:
-            self._totals.latency.add(now - int(oldest[1]))
-            return
-        newest = match_published(whole, whole.rfind(b'"ts"')) or oldest
-        self._totals.latency.add_range(now - int(oldest[1]), now - int(newest[1]), count)
-
-    def _set_complete(self) -> None:
-        if not self._complete:
-            self._complete = True
-            self._totals.waiting -= 1
-            if self._totals.waiting == 0:
-                self._totals.all_complete.set()
-
-    def _fail(self, problem: str) -> None:
-        self.is_bad = True
-        self._totals.complain(f"{self._url}: {problem}")
-        if self.transport is not None:
-            self.transport.abort()
-        self._end()
-
-    def _end(self) -> None:
-        self.is_closed = True
-        if not self._opened.done():
-            self.is_bad = True
-            self._opened.set_result(None)
-        self._set_complete()
-        if self.transport is not None:
-            self.transport.close()
 
 
 @dataclass(frozen=True)
@@ -257,6 +84,7 @@ async def watch(options: LoadOptions) -> dict[str, Any]:
 async def _open_all(options: LoadOptions, totals: Totals) -> list[Watcher]:
     loop = asyncio.get_running_loop()
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
+    deadline = loop.time() + options.open_s
 
     async def open_one(url: str) -> Watcher:
         parts = urlsplit(url)
@@ -267,9 +95,9 @@ async def _open_all(options: LoadOptions, totals: Totals) -> list[Watcher]:
                 await loop.create_connection(
                     lambda: watcher, parts.hostname or "127.0.0.1", parts.port or 80
                 )
-                await asyncio.wait_for(opened, options.open_s)
+                await asyncio.wait_for(opened, deadline - loop.time())
             except (OSError, TimeoutError) as error:
-                watcher._fail(f"not opened: {error!r}")
+                watcher.fail(f"not opened: {error!r}")
         return watcher
 
     urls = options.urls
@@ -350,7 +178,7 @@ def parse_options(arguments: list[str] | None = None) -> LoadOptions:
         action="store_true",
         help="keep all bytes and check them at the end: for short bursts of streams that end",
     )
-    parser.add_argument("--open-s", type=float, default=30.0, help="at most, to open one")
+    parser.add_argument("--open-s", type=float, default=30.0, help="at most, to open all")
     found = parser.parse_args(arguments)
     urls: list[str] = found.urls
     if found.urls_from == "-":

@@ -176,6 +176,7 @@ def measure_replay(peer: Peer, settings: Settings) -> Row:
         row["ok"] = row["ok"] and report["ok"]
         row[f"seconds_{readers}"] = round(report["open_to_last_s"], 4)
         row[f"cpu_s_{readers}"] = round(cpu_s, 3)
+        row[f"generator_s_{readers}"] = report["cpu_s"]
         row[f"report_{readers}"] = report
     return row
 
@@ -254,6 +255,7 @@ SCENARIOS: dict[str, Scenario] = {
             lambda _: (
                 *(Column("seconds_1", "1 reader s", ratio=True), Column("cpu_s_1", "CPU s")),
                 *(Column("seconds_10", "10 readers s", ratio=True), Column("cpu_s_10", "CPU s")),
+                Column("generator_s_10", "generator CPU s"),
             ),
         ),
         Scenario(

@@ -53,8 +53,12 @@ class SequenceCheck:
         """Different numbers seen."""
         return self.messages - self.duplicates
 
-    def add(self, numbers: list[bytes]) -> None:
-        """Check the numbers of one read, given as the digits found on the wire."""
+    def add(self, numbers: list[bytes]) -> bool:
+        """Check the numbers of one read, given as the digits found on the wire.
+
+        Returns:
+            True if they are just the numbers that should come next.
+        """
         count = len(numbers)
         self.messages += count
         start = self.next
@@ -65,8 +69,14 @@ class SequenceCheck:
                 texts = self._digits.upto(end)
             if numbers == texts[start:end]:
                 self.next = end
-                return
+                return True
         self._add_one_by_one(numbers)
+        return False
+
+    def advance(self, count: int) -> None:
+        """Count events known to be the next ones: their bytes were checked from the same number."""
+        self.messages += count
+        self.next += count
 
     def missing_at_end(self, expected: int) -> int:
         """Return how many of `expected` numbers, counted from the first, never began to come."""

@@ -97,7 +97,7 @@ class Server:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
+            if has_ended(self._process):
                 raise BenchmarkError(f"{self.peer.name} ended at once: {self.log_end()}")
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -163,6 +163,13 @@ def free_port() -> int:
         return port
 
 
+def has_ended(process: subprocess.Popen[Any]) -> bool:
+    """Return whether the process has ended, without reaping it."""
+    if process.returncode is not None:
+        return True
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
 def end_process(process: subprocess.Popen[Any]) -> None:
     """End a process that leads its group: by request, then the whole group by force.
 
@@ -171,11 +178,9 @@ def end_process(process: subprocess.Popen[Any]) -> None:
     """
     if process.returncode is not None:
         return
-    process.terminate()
+    os.kill(process.pid, signal.SIGTERM)  # not `terminate`, which reaps
     deadline = time.monotonic() + STOP_S
-    while time.monotonic() < deadline:
-        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
-            break
+    while not has_ended(process) and time.monotonic() < deadline:
         time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -33,10 +33,22 @@ def report_on(
     writes: list[bytes], *, expect: int = EVENTS, first: int | None = 0, later: bool = False
 ) -> Report:
     """Serve the writes to one watcher, each in a turn of its own, and return its report."""
+    return report_on_all([writes], expect=expect, first=first, later=later)
+
+
+def report_on_all(
+    writes_of_each: list[list[bytes]],
+    *,
+    expect: int = EVENTS,
+    first: int | None = 0,
+    later: bool = False,
+) -> Report:
+    """Serve each list of writes to a watcher of its own and return their report."""
+    left = list(writes_of_each)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        for data in writes:
+        for data in left.pop():
             writer.write(data)
             await writer.drain()
             await asyncio.sleep(0)
@@ -48,7 +60,7 @@ def report_on(
             port = server.sockets[0].getsockname()[1]
             options = LoadOptions(
                 urls=[f"http://127.0.0.1:{port}/sse/s0"],
-                connections=1,
+                connections=len(writes_of_each),
                 expect=expect,
                 first=first,
                 seconds=5,
@@ -107,6 +119,19 @@ def test_bytes_put_aside_are_checked_at_the_end() -> None:
     wrong = [*numbers()[:200], 199, *numbers()[202:]]
     for writes in (one_write_each(wrong), all_in_one_write(wrong)):
         assert faults(report_on(writes, later=True)) == {"gaps": 2, "duplicates": 1}
+
+
+def test_a_fault_is_seen_among_watchers_that_get_the_right_bytes() -> None:
+    right = [
+        HEAD,
+        *(chunk(b"".join(map(frame, range(at, at + 40)))) for at in range(0, EVENTS, 40)),
+    ]
+    wrong = [*right[:3], right[4], right[3].replace(b"100,", b"101,"), *right[5:]]
+
+    report = report_on_all([right, right, wrong, right])
+
+    assert faults(report) == {"gaps": 1, "disorder": 39, "duplicates": 1}
+    assert report["messages"] == 4 * EVENTS
 
 
 def test_a_drop_made_good_by_a_repeat_is_still_seen() -> None:

@@ -57,11 +57,14 @@ LAYERS = {
 }
 
 # What a pure module may use of the standard library: nothing that reaches outside the process.
-PURE_STDLIB = set(
-    "__future__ abc base64 binascii bisect collections copy dataclasses decimal enum functools "
-    "hashlib heapq html itertools json math numbers operator re string struct textwrap types "
-    "typing unicodedata zlib".split()
-)
+# fmt: off
+PURE_STDLIB = {
+    "__future__", "abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses",
+    "decimal", "enum", "functools", "hashlib", "heapq", "html", "itertools", "json", "math",
+    "numbers", "operator", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata",
+    "zlib",
+}
+# fmt: on
 PURE_NAMES = {"pathlib.PurePath", "pathlib.PurePosixPath", "datetime.datetime", "datetime.UTC"}
 PURE_BANNED_CALLS = {"open", "print", "input", "breakpoint"}
 

@@ -59,7 +59,7 @@ CLEAN = {
     "events/position.py": "import re\nimport msgspec\nfrom pathlib import PurePath\n",
     "wire/sse.py": "import msgspec\nfrom runcast.events.position import Position\n",
     "stores/base.py": "from runcast.events.position import Position\nfrom runcast import clock\n",
-    "stores/sqlite.py": "import sqlite3\nfrom runcast.stores import base\nfrom . import base as b\n",
+    "stores/sqlite.py": "import sqlite3\nfrom runcast.stores import base\nfrom . import base\n",
     "stores/redis.py": "def connect() -> None:\n    import redis.asyncio\n",
     "hub/hub.py": "import asyncio\nfrom ..stores.base import Store\nfrom runcast.wire import sse\n",
     "runs/runner.py": "import threading\nfrom runcast.hub.hub import Hub\n",
@@ -73,7 +73,7 @@ CLEAN = {
     "testing/clock.py": "from runcast.clock import Clock\nfrom runcast.hub.hub import Hub\n",
     "compat/queue.py": "registry = {}\nfrom runcast.app import App\nfrom runcast import open_hub\n",
     "demo/demo.py": "import runcast\nfrom runcast.sources.crewai import watch\n",
-    "app.py": "from runcast.http.asgi import build\nfrom runcast.stores.sqlite import SqliteStore\n",
+    "app.py": "from runcast.http.asgi import build\nfrom runcast.stores.sqlite import Store\n",
     "cli/__init__.py": "import rich\nfrom runcast.app import App\ndef main() -> None: ...\n",
 }
 

@@ -2,15 +2,15 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 from benchmarks.peers.peer import Peer, Plan, Watch, request
 
 TARGETS = Path(__file__).resolve().parents[1] / "targets.py"
-GATE = "all"  # the runs wait behind one gate until their watchers are there
+FILL_S = 60.0  # at most, for a closed run to be written
 
 
 class RuncastPeer(Peer):
@@ -20,8 +20,10 @@ class RuncastPeer(Peer):
     packages = ("runcast", "msgspec", "starlette", "uvicorn", "uvloop", "httptools")
 
     def missing(self) -> str | None:
-        found = importlib.util.find_spec("runcast.cli")
-        return None if found else "runcast"
+        if importlib.util.find_spec("runcast") is None:
+            return "runcast"
+        command = importlib.util.find_spec("runcast.cli")
+        return None if command and command.origin else "the command of runcast"
 
     def command(self, port: int, folder: Path) -> list[str]:
         return [
@@ -30,14 +32,27 @@ class RuncastPeer(Peer):
         ]
 
     def prepare(self, port: int, plan: Plan) -> Watch:
-        runs = [self._begin(port, plan) for _ in range(plan.streams)]
+        if plan.streams == 1:
+            runs = [invoke(port, "emitter", {"n": plan.events, "rate": plan.rate})]
+        else:
+            runs = [invoke(port, "stream", {}) for _ in range(plan.streams)]
         return self._watch(port, runs, plan.events)
 
-    def _begin(self, port: int, plan: Plan) -> str:
-        raise NotImplementedError
+    def start(self, port: int, plan: Plan) -> None:
+        if plan.streams == 1:
+            invoke(port, "open_gate", {})
+        else:
+            invoke(port, "feed_all", {"n": plan.events, "rate": plan.rate})
 
-    def start(self, port: int, plan: Plan) -> subprocess.Popen[str] | None:
-        raise NotImplementedError
+    def fill(self, port: int, events: int) -> Watch:
+        run = invoke(port, "fill", {"n": events})
+        deadline = time.monotonic() + FILL_S
+        while time.monotonic() < deadline:
+            _, answer = request(port, "GET", f"/runs/{quote(run)}")
+            if json.loads(answer)["status"] == "done":
+                return self._watch(port, [run], events)
+            time.sleep(0.1)
+        raise ValueError(f"the run was not done after {FILL_S:g} s")
 
     def _watch(self, port: int, runs: list[str], events: int) -> Watch:
         urls = [f"http://127.0.0.1:{port}/runs/{quote(run)}/events" for run in runs]

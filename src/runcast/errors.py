@@ -11,12 +11,15 @@
     │   ├── NotFound               there is no such run, function or file
     │   ├── Forbidden              the request may not do that
     │   └── Gone                   a position names events that cannot be read any more
+    ├── RunFailed              a run ended without a result; functions raise it to say why
     ├── Overloaded             a bound is reached; waiting helps
     ├── PeerError              the other end of a wire sent something illegal
     └── BackendError           something runcast rests on failed
         ├── StoreUnavailable       the store could not be reached; retrying helps
         ├── StoreReadOnly          the store may be read, not written
         └── StoreUnusable          the store's files are not what this version can open
+
+`Cancelled` stands beside the tree: it is a signal, not an error.
 
 Each class has a stable `code` (on the wire, in problem documents and `failed` events), the HTTP
 `status` it maps to, and `retryable`: whether the same call can succeed later.
@@ -27,6 +30,7 @@ from typing import ClassVar
 __all__ = (
     "BackendError",
     "CallerError",
+    "Cancelled",
     "Conflict",
     "EventTooLarge",
     "Forbidden",
@@ -37,6 +41,7 @@ __all__ = (
     "Overloaded",
     "PeerError",
     "RunClosed",
+    "RunFailed",
     "RuncastError",
     "Stale",
     "StoreReadOnly",
@@ -140,6 +145,21 @@ class Gone(CallerError):
         self.reason = reason
 
 
+class RunFailed(RuncastError):
+    """A run ended without a result.
+
+    Raised by whoever waits for the result of a run that failed or was cancelled. Raise it inside a
+    function to end its run with a message and a code that watchers may read: of other exceptions
+    they learn only the class.
+    """
+
+    status = 500
+
+    def __init__(self, message: str, code: str = "function_error") -> None:
+        super().__init__(message, code)
+        self.code = code  # type: ignore[misc]
+
+
 class Overloaded(RuncastError):
     """A named bound is reached; the same call can succeed once others are done."""
 
@@ -179,3 +199,11 @@ class StoreUnusable(BackendError):
     """The store's files are not what this version can open."""
 
     code = "store_unusable"
+
+
+class Cancelled(BaseException):
+    """Raised once inside a function that runs in a thread, at its next emit, when it is cancelled.
+
+    A signal, not an error: like `asyncio.CancelledError` it passes `except Exception`. Clean up and
+    let it go; what is emitted while cleaning up is still taken.
+    """

@@ -1,7 +1,7 @@
 """The store contract in its simplest words: the model that the real stores are compared with.
 
-Everything is a list or a dict, nothing is cached or indexed, so that it can be checked by reading it
-beside `runcast.stores.base`. It shares no code with the stores but the contract itself.
+Everything is a list or a dict, nothing is cached or indexed, so that it can be checked by reading
+it beside `runcast.stores.base`. It shares no code with the stores but the contract itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -206,6 +206,8 @@ class NaiveStore(Store):
 
     async def renew(self, owner: Owner, ttl_s: float) -> None:
         self.data.leases[owner.owner_id] = self.clock.time() + ttl_s
+        if not ttl_s:
+            del self.data.leases[owner.owner_id]
 
     def is_alive(self, owner_id: str) -> bool:
         return self.data.leases.get(owner_id, 0) > self.clock.time()

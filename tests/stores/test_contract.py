@@ -1,6 +1,7 @@
 """Every store keeps the contract, and the checks of the contract notice a store that does not."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,43 +19,62 @@ from tests.stores.naive import NaiveData, NaiveStore
 class Harness:
     """One set of data for one check."""
 
-    def __init__(
-        self, make: Callable[[FakeClock], Store], *, durable: bool = False, shared: bool = False
-    ) -> None:
+    def __init__(self, make: Callable[[FakeClock], Store], *, shared: bool = True) -> None:
         self._make = make
         self.clock = FakeClock()
-        self.durable = durable
+        self.durable = True
         self.shared = shared
 
     def make_store(self) -> Store:
         return self._make(self.clock)
 
 
-@pytest.mark.parametrize("check", contract_checks(durable=False, shared=False), ids=str)
-async def test_memory(check: StoreCheck) -> None:
-    await check(Harness(MemoryStore))
+def memory(path: Path) -> Harness:
+    stores: list[MemoryStore] = []
+
+    def make(clock: FakeClock) -> MemoryStore:
+        # Its data live as long as the object, which may be opened again.
+        if not stores:
+            stores.append(MemoryStore(clock))
+        return stores[0]
+
+    return Harness(make, shared=False)
 
 
-@pytest.mark.parametrize("check", contract_checks(), ids=str)
-async def test_sqlite(check: StoreCheck, tmp_path: Path) -> None:
-    path = str(tmp_path / "runs.db")
-    await check(Harness(lambda clock: SQLiteStore(path, clock), durable=True, shared=True))
+def sqlite(path: Path) -> Harness:
+    return Harness(lambda clock: SQLiteStore(str(path / "runs.db"), clock))
 
 
-@pytest.mark.parametrize("check", contract_checks(), ids=str)
-async def test_model(check: StoreCheck) -> None:
-    data = NaiveData()
-    await check(Harness(lambda clock: NaiveStore(clock, data), durable=True, shared=True))
+def model(path: Path) -> Harness:
+    return Harness(partial(NaiveStore, data=NaiveData()))
 
 
+CASES = [
+    pytest.param(make, check, id=f"{make.__name__}-{check}")
+    for make, shared in ((memory, False), (sqlite, True), (model, True))
+    for check in contract_checks(shared=shared)
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("make", "check"), CASES)
+async def test_a_store_keeps_the_contract(
+    make: Callable[[Path], Harness], check: StoreCheck, tmp_path: Path
+) -> None:
+    harness = make(tmp_path)
+    assert check.applies_to(harness)
+
+    await check(harness)
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("broken", BROKEN_STORES, ids=lambda broken: broken.__name__)
 async def test_a_store_that_breaks_a_promise_is_noticed(
     broken: type[NaiveStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharing, "WAIT_S", 0.05)  # some of these stores never tell
     for check in contract_checks():
-        data = NaiveData()
-        harness = Harness(lambda clock, data=data: broken(clock, data), durable=True, shared=True)
+        harness = Harness(partial(broken, data=NaiveData()))
         try:
             await check(harness)
         except (ContractBroken, RuncastError, ExceptionGroup):

@@ -21,6 +21,7 @@ __all__ = (
     "outcome_of",
     "percent_of",
     "pick",
+    "text_of",
 )
 
 EXACT: Final = 2**53
@@ -28,6 +29,21 @@ EXACT: Final = 2**53
 
 _NAMES_OF_PERCENT: Final = ("percent", "percentage", "progress")
 _NAMES_OF_OUTCOME: Final = frozenset(KNOWN["done"])
+
+
+_NAMES_OF_TEXT: Final[dict[str, tuple[str, ...]]] = {
+    "done": ("result", "summary", "message", "content"),
+    "failed": ("message", "error", "content"),
+    "error": ("message", "error", "content"),
+    "cancelled": ("reason", "message", "content"),
+    "content": ("text", "content"),
+    "thinking": ("text", "content"),
+    "reasoning": ("text", "content"),
+    "tool_result": ("result", "content"),
+    "interrupt_response": ("answer", "message", "content"),
+    "result": ("value", "message", "content"),
+}
+_NAMES_OF_OTHER_TEXT: Final = ("message", "content", "text")
 
 
 class Outcome(NamedTuple):
@@ -90,6 +106,17 @@ def outcome_of(data: object) -> Outcome:
     if isinstance(data, dict) and data.keys() <= _NAMES_OF_OUTCOME:
         return Outcome(data.get("result"), data.get("summary"))
     return Outcome(data, None)
+
+
+def text_of(type: str, data: object) -> tuple[str, dict[str, object]]:  # noqa: A002 - the field
+    """Return what an event says to people, "" if nothing, and its other fields."""
+    if not isinstance(data, dict):
+        return as_text(data), {}
+    rest: dict[str, object] = {str(name): value for name, value in data.items()}
+    for name in _NAMES_OF_TEXT.get(type, _NAMES_OF_OTHER_TEXT):
+        if rest.get(name) is not None:
+            return as_text(rest.pop(name)), rest
+    return "", rest
 
 
 def mend(text: str) -> str:

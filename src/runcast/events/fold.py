@@ -84,25 +84,23 @@ class _Told:
         self.node = self.cut(event.node)
         self.agent = self.cut(event.agent)
 
-    def note(self, *names: str) -> str:
-        """Return the first of these fields as a short text, "" if there is none."""
+    def name(self, *names: str) -> str:
+        """Return the first of these fields as a name, "" if there is none."""
         return self.cut(pick(self.data, *names))
 
     def message(self, *names: str) -> str:
         """Return what the event says to people: data that is only a text, or a field."""
-        if isinstance(self.data, str):
-            return self.cut(self.data)
-        return self.note("message", *names, "content")
+        data = self.data
+        told = data if isinstance(data, str) else pick(data, *names, "message", "content")
+        return self.cut(told, caps.MAX_MESSAGE_CHARS)
 
-    def cut(self, value: object) -> str:
-        if value is None or value == "":
-            return ""
+    def cut(self, value: object, most_chars: int = caps.MAX_NAME_CHARS) -> str:
         text = as_text(value)
-        over = len(text) - caps.MAX_NOTE_CHARS
+        over = len(text) - most_chars
         if over <= 0:
             return text
         self.dropped.chars += over
-        return text[: caps.MAX_NOTE_CHARS]
+        return text[:most_chars]
 
     def kept(self, value: object, most_chars: int) -> tuple[Any, int]:
         """Return a copy of a value, or the beginning of its text, and how many chars were cut."""
@@ -124,7 +122,7 @@ def _started(snapshot: Snapshot, told: _Told) -> None:
     # A resumed run starts again: it keeps its first time and function.
     if snapshot.started_at is None:
         snapshot.started_at = told.time
-    snapshot.function = snapshot.function or told.note("function")
+    snapshot.function = snapshot.function or told.name("function")
     labels = pick(told.data, "labels")
     if isinstance(labels, dict):
         snapshot.dropped.labels += max(0, len(labels) - caps.MAX_LABELS)
@@ -149,7 +147,7 @@ def _failed(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _cancelled(snapshot: Snapshot, told: _Told) -> None:
-    snapshot.cancel_reason = told.note("reason") or told.message()
+    snapshot.cancel_reason = told.message("reason")
 
 
 def _step_start(snapshot: Snapshot, told: _Told) -> None:
@@ -175,12 +173,12 @@ def _progress(snapshot: Snapshot, told: _Told) -> None:
         as_number(pick(told.data, "current", "processed")),
         as_number(pick(told.data, "total")),
         percent_of(told.data),
-        told.message("status"),
+        told.message() or told.name("status"),
     )
 
 
 def _log(snapshot: Snapshot, told: _Told) -> None:
-    level, message, logger = told.note("level", "type"), told.message(), told.note("logger")
+    level, message, logger = told.name("level", "type"), told.message(), told.name("logger")
     line = LogLine(told.seq, told.time, level, message, logger, told.node, told.agent)
     snapshot.dropped.logs += _push(snapshot.logs, line, caps.MAX_LOGS)
 
@@ -189,7 +187,7 @@ def _delta(snapshot: Snapshot, told: _Told) -> None:
     piece = told.data if isinstance(told.data, str) else pick(told.data, "text", "content")
     if not isinstance(piece, str) or not piece:
         return
-    message_id = told.note("message_id")
+    message_id = told.name("message_id")
     text = _open_text(snapshot, (told.type, told.node, told.agent, message_id))
     if text is None:
         _make_room(snapshot)
@@ -204,7 +202,7 @@ def _delta(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _content_complete(snapshot: Snapshot, told: _Told) -> None:
-    text = _open_text(snapshot, ("content", told.node, told.agent, told.note("message_id")))
+    text = _open_text(snapshot, ("content", told.node, told.agent, told.name("message_id")))
     if text is not None:
         text.is_complete = True
 
@@ -230,14 +228,14 @@ def _make_room(snapshot: Snapshot) -> None:
 
 
 def _tool_call(snapshot: Snapshot, told: _Told) -> None:
-    call_id = told.note("call_id")
+    call_id = told.name("call_id")
     tool = _call_with(snapshot, call_id) or _new_call(snapshot, told, call_id)
     tool.called_at = told.time
     tool.args, tool.args_dropped = told.kept(pick(told.data, "args"), caps.MAX_VALUE_CHARS)
 
 
 def _tool_result(snapshot: Snapshot, told: _Told) -> None:
-    call_id = told.note("call_id")
+    call_id = told.name("call_id")
     known = _call_with(snapshot, call_id) if call_id else _running_call(snapshot, told)
     tool = known or _new_call(snapshot, told, call_id)
     ok, result = pick(told.data, "ok"), pick(told.data, "result", "content")
@@ -256,7 +254,7 @@ def _call_with(snapshot: Snapshot, call_id: str) -> Tool | None:
 
 def _running_call(snapshot: Snapshot, told: _Told) -> Tool | None:
     """Return the last call without an id, of this tool, in this place, that has no result yet."""
-    key = ("", told.note("tool", "tool_name"), told.node, told.agent)
+    key = ("", told.name("tool", "tool_name"), told.node, told.agent)
     for tool in reversed(snapshot.tools):
         if tool.ended_at is None and (tool.call_id, tool.tool, tool.node, tool.agent) == key:
             return tool
@@ -268,7 +266,7 @@ def _new_call(snapshot: Snapshot, told: _Told, call_id: str) -> Tool:
     if len(tools) >= caps.MAX_TOOLS:
         del tools[next((index for index, tool in enumerate(tools) if tool.ended_at is not None), 0)]
         snapshot.dropped.tools += 1
-    tools.append(Tool(told.seq, call_id, told.note("tool", "tool_name"), told.node, told.agent))
+    tools.append(Tool(told.seq, call_id, told.name("tool", "tool_name"), told.node, told.agent))
     return tools[-1]
 
 
@@ -280,10 +278,10 @@ def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
     interrupt = Interrupt(
         seq=told.seq,
         asked_at=told.time,
-        interrupt_id=told.note("interrupt_id"),
+        interrupt_id=told.name("interrupt_id"),
         node=told.node,
         agent=told.agent,
-        action=told.note("action"),
+        action=told.name("action"),
         message=told.message(),
         args=args,
         args_dropped=args_dropped,
@@ -297,14 +295,14 @@ def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _interrupt_response(snapshot: Snapshot, told: _Told) -> None:
-    interrupt_id = told.note("interrupt_id")
+    interrupt_id = told.name("interrupt_id")
     for interrupt in snapshot.interrupts:
         if interrupt.interrupt_id == interrupt_id:
             interrupt.is_answered = True
 
 
 def _interrupt_resolved(snapshot: Snapshot, told: _Told) -> None:
-    if _take_interrupt(snapshot, told.note("interrupt_id")):
+    if _take_interrupt(snapshot, told.name("interrupt_id")):
         snapshot.interrupts_resolved += 1
 
 
@@ -322,7 +320,7 @@ def _error_told(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _error(told: _Told) -> tuple[str, str]:
-    return told.message("error"), told.note("code", "error_code", "error_type")
+    return told.message("error"), told.name("code", "error_code", "error_type")
 
 
 def _result(snapshot: Snapshot, told: _Told) -> None:

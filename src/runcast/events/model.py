@@ -31,6 +31,8 @@ MAX_DEPTH: Final = 100
 """Most levels of lists and dicts in an event's `data`: every watcher's parser must survive them,
 whatever its language."""
 
+_LINE_FEED: Final = 0x0A
+
 _MAX_SHOWN: Final = 80
 """Most characters of a value, or of the way to it, that an error message repeats."""
 
@@ -107,23 +109,23 @@ def encode_record(
     if not isfinite(time):
         raise InvalidValue(f"expected the time as Unix seconds, got {time}")
     if place is None:
-        fields = _Record(time, type, data)
+        fields = _Record(float(time), type, data)
     else:
-        fields = _Record(time, type, data, *_checked(place))
+        fields = _Record(float(time), type, data, *_checked(place))
     try:
         record = _encode(fields)[1:]
     except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
         record = b"\n"
     # A line feed would end the frame. JSON escapes it, but msgspec.Raw is written as it is.
-    if b"\n" in record:
+    if record.find(_LINE_FEED) >= 0:
         record = _encode(msgspec.structs.replace(fields, data=_plain(data, "data", ())))[1:]
     if len(record) > max_bytes:
         raise EventTooLarge(
             f"expected an event of at most {max_bytes} bytes, got {len(record)} ({type}); "
             "write large output to a file and name the file in the event"
         )
-    # Two scans at memory speed spare nearly every event the walk that measures its depth.
-    if record.count(b"{") + record.count(b"[") > MAX_DEPTH:
+    # Its length, then two scans at memory speed, spare nearly every event the walk.
+    if len(record) > 2 * MAX_DEPTH and record.count(b"{") + record.count(b"[") > MAX_DEPTH:
         _check_depth(record)
     return record
 
@@ -147,7 +149,12 @@ def _checked(
         isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds)
     ):
         raise InvalidValue(f"expected the duration in seconds or None, got {_shown(seconds)}")
-    return (mend(node), mend(agent), tuple(mend(step) for step in path), duration)
+    return (
+        mend(node),
+        mend(agent),
+        tuple(mend(step) for step in path),
+        None if duration is None else float(duration),
+    )
 
 
 def _shown(value: object) -> str:

@@ -25,7 +25,8 @@ __all__ = (
     "MAX_INTERRUPTS",
     "MAX_LABELS",
     "MAX_LOGS",
-    "MAX_NOTE_CHARS",
+    "MAX_MESSAGE_CHARS",
+    "MAX_NAME_CHARS",
     "MAX_QUESTION_CHARS",
     "MAX_RESULT_CHARS",
     "MAX_TEXTS",
@@ -81,8 +82,11 @@ MAX_FILE_CHARS: Final = 1_024
 MAX_RESULT_CHARS: Final = 65_536
 """Most characters of the run's result, and of its summary, as JSON."""
 
-MAX_NOTE_CHARS: Final = 2_000
-"""Most characters of a message, an id or a name, from its beginning."""
+MAX_MESSAGE_CHARS: Final = 2_000
+"""Most characters of a message, from its beginning."""
+
+MAX_NAME_CHARS: Final = 256
+"""Most characters of a name, an id or a label, from its beginning."""
 
 MAX_LABELS: Final = 32
 """Most labels; the first are kept."""

@@ -44,7 +44,7 @@ __all__ = (
     "Store",
 )
 
-PAGE_BYTES: Final = 256 * 1024
+PAGE_BYTES: Final = 128 * 1024
 """Target size of one page, bytes: large enough that replay is few reads, small enough to send at
 once. A page holds at least one record, so it can be longer by one record."""
 
@@ -118,6 +118,12 @@ class Page(NamedTuple):
     def position(self) -> Position:
         """Where the next page begins."""
         return Position(self.epoch, self.last)
+
+    def after(self, seq: int) -> "Page":
+        """Return the part of this page that follows `seq`; `first <= seq < last`."""
+        # A record holds no line feed, so this line can only be the frame's own beginning.
+        start = self.frames.index(b"\nid: %b-%d\n" % (self.epoch.encode(), seq + 1)) + 1
+        return self._replace(first=seq + 1, frames=self.frames[start:])
 
 
 class Appended(NamedTuple):

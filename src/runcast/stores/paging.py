@@ -1,6 +1,7 @@
 """Cutting and joining pages, and the rules of reading that every store shares."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 
 from runcast.errors import Gone, InvalidValue
 from runcast.events.position import Position
@@ -19,30 +20,41 @@ def check_position(info: LogInfo, after: Position) -> None:
         raise Gone(f"the run {info.log_id!r} is kept from {info.first} on only", "trimmed")
 
 
-def cut_page(page: Page, after_seq: int) -> Page:
-    """Return the part of a page that follows `after_seq`, which lies inside it."""
-    # A record holds no line feed, so this line can only be the frame's own beginning.
-    start = page.frames.index(b"\nid: %b-%d\n" % (page.epoch.encode(), after_seq + 1)) + 1
-    return page._replace(first=after_seq + 1, frames=page.frames[start:])
-
-
-def cut_pages(pages: list[Page], after_seq: int) -> list[Page]:
+def cut_pages(pages: Sequence[Page], after_seq: int) -> list[Page]:
     """Return what follows `after_seq` of consecutive pages."""
-    if pages and pages[0].first <= after_seq < pages[0].last:
-        return [cut_page(pages[0], after_seq), *pages[1:]]
-    return [page for page in pages if page.first > after_seq]
+    start = bisect_right(pages, after_seq, key=lambda page: page.last)
+    found = list(pages[start:])
+    if found and found[0].first <= after_seq:
+        found[0] = found[0].after(after_seq)
+    return found
+
+
+def _cut_end(page: Page, max_bytes: int) -> Page:
+    """Return the events at the beginning of a page that fit, but at least one."""
+    if len(page.frames) <= max_bytes:
+        return page
+    end = page.frames.rfind(b"\n\n", 0, max(0, max_bytes))
+    if end < 0:
+        end = page.frames.index(b"\n\n")
+    before = page.frames.rfind(b"\n\n", 0, end)
+    start = before + 2 if before >= 0 else 0
+    last = int(page.frames[start : page.frames.index(b"\n", start)].rpartition(b"-")[2])
+    return page._replace(last=last, frames=page.frames[: end + 2], closed=False)
 
 
 def join_pages(info: LogInfo, after: Position, pages: Iterable[Page], max_bytes: int) -> Page:
-    """Join consecutive pages up to `max_bytes`, but at least one, into the answer of a read."""
+    """Join consecutive pages up to `max_bytes`, at least one event, into the answer of a read."""
     chosen: list[bytes] = []
     last, size = after.seq, 0
     for page in pages:
         if chosen and size + len(page.frames) > max_bytes:
             break
-        chosen.append(page.frames)
-        size += len(page.frames)
-        last = page.last
+        part = _cut_end(page, max_bytes)
+        chosen.append(part.frames)
+        size += len(part.frames)
+        last = part.last
+        if last < page.last:
+            break
     frames = chosen[0] if len(chosen) == 1 else b"".join(chosen)
     return Page(after.epoch, after.seq + 1, last, frames, info.closed and last >= info.head)
 

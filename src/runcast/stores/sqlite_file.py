@@ -54,7 +54,21 @@ INSERT INTO counters VALUES ('next_key', 1);
 
 # WAL needs memory shared by all its users, which no network file system gives: SQLite's own advice.
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
-    ["9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"]
+    [
+        "9p",
+        "afs",
+        "ceph",
+        "cifs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "smb3",
+        "smbfs",
+    ]
 )
 
 

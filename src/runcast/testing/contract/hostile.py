@@ -7,6 +7,7 @@ from runcast.events.position import Position
 from runcast.stores.base import Append, Once, Store
 from runcast.testing.contract.harness import (
     StoreHarness,
+    expect,
     expect_equal,
     expect_refusal,
     store_check,
@@ -50,6 +51,24 @@ _RECORDS = (
     *("\u2028\u2029\u0085".encode(), b"\x0b\x0c\x1c\x1d\x1e\x85"),
     *(_ANY_BYTES, _ANY_BYTES * 4321, b"x" * 1_000_000, b"\x00" * 70_000),
 )
+
+_TEXTS = (
+    *("a", "A", "a ", " a", "'", '"', "\\", "\\n", "\n", "\r\n", "\t", "\x7f", "%", "_", "*", "a?"),
+    *("1", "01", "1.0", "1e0", "0", "true", "null", "{}", "[]", '{"a":1}', "$", "$.a", "a.b", ":a"),
+    *(
+        "\u2028",
+        "\u00e9",
+        "e\u0301",
+        "\U0001f511",
+        "\ufeff",
+        "\uffff",
+        "\\u0041",
+        "&amp;",
+        "x" * 200,
+    ),
+)
+_DOUBTFUL_TEXTS = ("\ud800", "b\udfff", "\x00", "b\x00c")
+"""Not UTF-8, or cut short by what is written in C: to be refused, or kept faithfully."""
 
 _NOT_RECORDS = (b"\n", b"\r", b"a\nb", b"a\rb", b"a\r\nb", b"a\n", b"\na", b"\n\nid: 1", b"a\n\n")
 
@@ -120,28 +139,63 @@ async def a_record_with_a_line_break_is_refused(store: Store, harness: StoreHarn
     await append(store, "a", record(1))
 
 
-@store_check("commit", "create")
-async def text_that_no_file_can_hold_is_refused_or_kept(
-    store: Store, harness: StoreHarness
-) -> None:
+@store_check("list")
+async def any_text_is_a_label(store: Store, harness: StoreHarness) -> None:
+    for number, text in enumerate(_TEXTS):
+        await store.create(f"value-{number}", labels={"label": text})
+        await store.create(f"name-{number}")
+        only(await outcome_of(store, Append(f"name-{number}", labels={text: "value"})))
+    for number, text in enumerate(_TEXTS):
+        await _expect_labelled(store, {"label": text}, f"value-{number}")
+        await _expect_labelled(store, {text: "value"}, f"name-{number}")
+
+
+@store_check("create", "list", durable=True)
+async def a_label_stays_what_it_is(store: Store, harness: StoreHarness) -> None:
+    kept: dict[str, dict[str, str]] = {}
+    for number, text in enumerate((*_TEXTS, *_DOUBTFUL_TEXTS)):
+        for labels in ({"label": text}, {text: "value"}):
+            log_id = f"log-{number}-{'label' in labels}"
+            try:
+                await store.create(log_id, labels=labels)
+            except InvalidValue:
+                expect(text in _DOUBTFUL_TEXTS, f"the text {text!r} can be a label")
+            else:
+                kept[log_id] = labels
+    await store.close()
+    async with harness.make_store() as again:
+        for log_id, labels in kept.items():
+            await _expect_labelled(again, labels, log_id)
+
+
+async def _expect_labelled(store: Store, labels: dict[str, str], log_id: str) -> None:
+    found = await store.list(labels=labels)
+    expect_equal([info.log_id for info in found], [log_id], f"logs with the labels {labels}")
+    expect_equal(found[0].labels, labels, f"the labels of {log_id!r}")
+
+
+@store_check("commit")
+async def a_doubtful_text_spares_its_group(store: Store, harness: StoreHarness) -> None:
     await store.create("a")
-    for text in ("\ud800", "a\udfff", "\x00", "a\x00b"):
+    for text in _DOUBTFUL_TEXTS:
         outcomes = await store.commit(
             [
                 Append("a", [record(1)], labels={"label": text}),
                 Append("a", [record(2)], labels={text: "label"}),
                 Append("a", [record(3)], once=Once(text, "digest")),
                 Append("a", [record(4)], once=Once(f"key {text}", text)),
-                Append("a", [record(5)]),
+                Append(text, [record(5)]),
+                Append("a", [record(6)]),
             ]
         )
         only(outcomes[-1], f"an append beside others with the text {text!r}")
-        for outcome in outcomes[:-1]:
+        refused(outcomes[-2], NotFound, f"an append to {text!r}")
+        labels = (await store.info("a")).labels
+        for outcome in outcomes[:4]:
             if isinstance(outcome, Exception):
                 refused(outcome, InvalidValue, f"the text {text!r}")
-        labels = (await store.info("a")).labels
-        for outcome, name, value in zip(outcomes, ("label", text), (text, "label"), strict=False):
+        for outcome, name, value in ((outcomes[0], "label", text), (outcomes[1], text, "label")):
             if not isinstance(outcome, Exception):
                 expect_equal(labels.get(name), value, f"the label {name!r}, which was taken")
-    head = (await store.info("a")).head
-    expect_equal((await append(store, "a", record(6))).first, head + 1, "the next seq")
+    for text in _DOUBTFUL_TEXTS:
+        expect_equal(await store.list(labels={"no such label": text}), [], f"logs with {text!r}")

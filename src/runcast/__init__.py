@@ -1,0 +1,52 @@
+"""runcast: streaming the life of long-running Python work to whoever watches it."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from runcast.app import open_hub
+from runcast.errors import Cancelled, RunFailed, RuncastError
+from runcast.events.model import Event
+from runcast.events.position import Position
+from runcast.runs.context import (
+    bind,
+    content,
+    current_writer,
+    drain,
+    emit,
+    flush,
+    log,
+    progress,
+    track,
+    using,
+)
+from runcast.runs.function import Function, function
+from runcast.runs.writer import Writer
+from runcast.settings import Settings
+
+try:
+    __version__ = version("runcast")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0"
+
+__all__ = (
+    "Cancelled",
+    "Event",
+    "Function",
+    "Position",
+    "RunFailed",
+    "RuncastError",
+    "Settings",
+    "Writer",
+    "__version__",
+    "bind",
+    "content",
+    "current_writer",
+    "drain",
+    "emit",
+    "flush",
+    "function",
+    "log",
+    "open_hub",
+    "progress",
+    "track",
+    "using",
+)

@@ -1,0 +1,264 @@
+"""The composition root: settings -> store -> hub -> runner, and the facade that scripts use.
+
+async with runcast.open_hub("sqlite:///runs.db") as hub:       with runcast.open_hub(…) as hub:
+    run = await hub.start(count_words, {"path": "war.txt"})         run = hub.start(count_words, …)
+    async for event in hub.watch(run.run_id):                       for event in hub.watch(…):
+        print(event.type, event.data)                                   print(event.type, event.data)
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
+
+from runcast.clock import Clock, SystemClock
+from runcast.errors import InvalidValue, NotFound
+from runcast.events.model import Event
+from runcast.events.position import Position
+from runcast.events.snapshot import Snapshot
+from runcast.hub.bridge import Bridge
+from runcast.hub.hub import Hub
+from runcast.hub.subscription import Gap
+from runcast.runs.function import Function
+from runcast.runs.run import Run
+from runcast.runs.runner import Runner
+from runcast.runs.writer import Writer
+from runcast.settings import Settings
+from runcast.stores.base import LogInfo
+from runcast.stores.machine import this_process
+from runcast.stores.url import open_url
+
+__all__ = ("OpenHub", "OpenHubInThread", "RunInThread", "open_hub")
+
+AnyFunction = Function[..., Any] | Callable[..., Any]
+
+
+class OpenHub:
+    """A hub with its store and its runs. `async with` it; all of it belongs to one event loop."""
+
+    def __init__(
+        self,
+        store: str = "memory://",
+        *,
+        functions: Iterable[AnyFunction] = (),
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings.load()
+        self.clock = clock or SystemClock()
+        self.hub = Hub(open_url(store, self.settings, self.clock), self.settings, self.clock)
+        self.runner = Runner(self.hub, this_process())
+        self.functions: dict[str, Function[..., Any]] = {}
+        for function in functions:
+            self.add(function)
+
+    def add(self, function: AnyFunction) -> Function[..., Any]:
+        """Make a function known by its name. Raises `InvalidValue` if the name is taken."""
+        known = function if isinstance(function, Function) else Function(function)
+        if self.functions.setdefault(known.name, known).call is not known.call:
+            raise InvalidValue(f"two functions are called {known.name!r}; give one another name")
+        return known
+
+    def function(self, name: str) -> Function[..., Any]:
+        """Return a function by name. Raises `NotFound`."""
+        try:
+            return self.functions[name]
+        except KeyError:
+            known = ", ".join(sorted(self.functions)) or "none"
+            raise NotFound(f"there is no function {name!r}; there are: {known}") from None
+
+    async def open(self) -> Self:
+        """Open the store and begin. Idempotent."""
+        await self.hub.open()
+        await self.runner.open()
+        return self
+
+    async def close(self) -> None:
+        """End the runs, then the hub, then the store. Idempotent."""
+        await self.runner.close()
+        await self.hub.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def start(
+        self,
+        function: AnyFunction | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> Run:
+        """Begin a run of a function, given itself or by name; see `Runner.start`."""
+        if isinstance(function, str):
+            known = self.function(function)
+        else:
+            known = function if isinstance(function, Function) else Function(function)
+        return await self.runner.start(known, inputs, run_id=run_id, labels=labels, replace=replace)
+
+    async def watch(self, run_id: str, after: Position | str | None = None) -> AsyncIterator[Event]:
+        """Yield a run's events from the first, or those after a position, until the run ends.
+
+        A loss is told as an event of type `gap` with `seq` 0. Raises `NotFound`.
+        """
+        position = Position.parse(after) if isinstance(after, str) else after
+        with await self.hub.subscribe(run_id, position) as subscription:
+            async for chunk in subscription:
+                if chunk.gap is not None:
+                    yield gap_event(chunk.gap, self.clock.time())
+                for event in chunk.events():
+                    yield event
+
+    async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """Cancel a run; see `Runner.cancel`."""
+        await self.runner.cancel(run_id, reason)
+
+    async def flush(self, run_id: str) -> Position:
+        """Wait until everything emitted in a run so far is committed; return its last position."""
+        run = self.runner.runs.get(run_id)
+        if run is not None and not run.has_ended:
+            return await run.writer.flush()
+        return (await self.hub.info(run_id)).position
+
+    async def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
+        """Return a run's log and present state. Raises `NotFound`."""
+        return await self.hub.present(run_id)
+
+    def attach(self, run_id: str) -> Writer:
+        """Return a writer to a run that somebody else owns and ends."""
+        return Writer(self.hub.inlet(run_id), self.clock, self.settings.max_event_bytes)
+
+
+def gap_event(gap: Gap, time: float) -> Event:
+    """Return the event by which a loss is told: of type `gap`, without a `seq`."""
+    return Event(time=time, type="gap", data=gap.data())
+
+
+class RunInThread:
+    """A run, as code without an event loop holds it."""
+
+    def __init__(self, bridge: Bridge, run: Run) -> None:
+        self._bridge = bridge
+        self._run = run
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._run.run_id
+
+    @property
+    def status(self) -> str:
+        """The run's present status."""
+        return self._run.status
+
+    def result(self) -> Any:
+        """Wait for the end and return what the function returned. Raises `RunFailed`."""
+        return self._bridge.call(self._run.result())
+
+
+class OpenHubInThread:
+    """An `OpenHub` with a loop in a thread of its own: for code that has none. `with` it.
+
+    Its methods are those of `OpenHub`, without `await`, and may be called from any thread.
+    """
+
+    def __init__(self, hub: OpenHub) -> None:
+        self._hub = hub
+        self._bridge = Bridge()
+
+    def __enter__(self) -> Self:
+        self._bridge.open()
+        self._bridge.call(self._hub.open())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self._bridge.call(self._hub.close())
+        finally:
+            self._bridge.close()
+
+    def start(
+        self,
+        function: AnyFunction | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> RunInThread:
+        """Begin a run of a function."""
+        run = self._bridge.call(
+            self._hub.start(function, inputs, run_id=run_id, labels=labels, replace=replace)
+        )
+        return RunInThread(self._bridge, run)
+
+    def watch(self, run_id: str, after: Position | str | None = None) -> Iterator[Event]:
+        """Yield a run's events until it ends."""
+        events = self._hub.watch(run_id, after)
+
+        async def take() -> Event | None:
+            return await anext(events, None)
+
+        async def leave() -> None:
+            await events.aclose()  # type: ignore[attr-defined]
+
+        try:
+            while (event := self._bridge.call(take())) is not None:
+                yield event
+        finally:
+            self._bridge.call(leave())
+
+    def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """Cancel a run."""
+        self._bridge.call(self._hub.cancel(run_id, reason))
+
+    def flush(self, run_id: str) -> Position:
+        """Wait until everything emitted in a run so far is committed."""
+        return self._bridge.call(self._hub.flush(run_id))
+
+    def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
+        """Return a run's log and present state."""
+        return self._bridge.call(self._hub.present(run_id))
+
+
+class _Opener:
+    """What `open_hub` returns: opened by `async with` on the running loop, by `with` in a thread."""
+
+    def __init__(self, make: Callable[[], OpenHub]) -> None:
+        self._make = make
+        self._async: OpenHub | None = None
+        self._sync: OpenHubInThread | None = None
+
+    async def __aenter__(self) -> OpenHub:
+        self._async = self._make()
+        return await self._async.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._async is not None:
+            await self._async.close()
+
+    def __enter__(self) -> OpenHubInThread:
+        self._sync = OpenHubInThread(self._make())
+        return self._sync.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._sync is not None:
+            self._sync.__exit__(*exc)
+
+
+def open_hub(
+    store: str = "memory://",
+    *,
+    functions: Iterable[AnyFunction] = (),
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+) -> _Opener:
+    """Open a hub on a store, by `async with` or, in code without a loop, by `with`.
+
+    Args:
+        store: `memory://` or `sqlite:///path`.
+        functions: what can be started by name.
+    """
+    return _Opener(lambda: OpenHub(store, functions=functions, settings=settings, clock=clock))

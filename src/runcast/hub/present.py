@@ -1,0 +1,65 @@
+"""The present state of runs, folded from their logs and kept up to date by what was added since."""
+
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+
+from runcast.errors import Gone
+from runcast.events.fold import apply
+from runcast.events.model import decode_event
+from runcast.events.position import Position, split_frames
+from runcast.events.snapshot import Snapshot
+from runcast.stores.base import LogInfo, Store
+
+__all__ = ("Present",)
+
+_KEPT: Final = 128
+"""Snapshots kept: a page of a console's list, with room for others. A usual one is a few KiB."""
+
+
+class Present:
+    """Folds logs. Call from the loop's thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[str, tuple[str, Snapshot]] = OrderedDict()
+
+    async def get(self, run_id: str) -> tuple[LogInfo, Snapshot]:
+        """Return a run's log and its state, which is only valid until the next await."""
+        while True:
+            info = await self._store.info(run_id)
+            epoch, snapshot = self._kept.get(run_id, ("", Snapshot()))
+            if epoch != info.epoch:
+                snapshot = Snapshot()
+            try:
+                await self._catch_up(info, snapshot)
+            except Gone:
+                continue  # begun anew while it was read
+            self._kept[run_id] = (info.epoch, snapshot)
+            self._kept.move_to_end(run_id)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return info, snapshot
+
+    async def _catch_up(self, info: LogInfo, snapshot: Snapshot) -> None:
+        if snapshot.seq + 1 < info.first:
+            await self._start_trimmed(info, snapshot)
+        while snapshot.seq < info.head:
+            # One page at a time: each await lets others on the loop go on.
+            page = await self._store.read(info.log_id, Position(info.epoch, snapshot.seq))
+            for canonical in split_frames(page.frames):
+                apply(snapshot, decode_event(canonical))
+
+    async def _start_trimmed(self, info: LogInfo, snapshot: Snapshot) -> None:
+        """Begin with the snapshot that stands for the events that are gone."""
+        found = await self._store.snapshot(info.log_id)
+        if found is None:
+            return
+        kept = msgspec.json.decode(found[1], type=Snapshot)
+        for name in Snapshot.__struct_fields__:
+            setattr(snapshot, name, getattr(kept, name))
+
+    def forget(self, run_id: str) -> None:
+        """Drop what is kept of a run."""
+        self._kept.pop(run_id, None)

@@ -1,0 +1,183 @@
+"""Writing from anywhere inside a run, without being handed a writer.
+
+The current writer is held by a context variable: coroutines, tasks and `asyncio.to_thread` inherit
+it. Raw threads and executors do not; wrap what they call with `bind`. Outside a run all of these do
+nothing, so that code which reports can be used, and tested, on its own.
+"""
+
+import functools
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, ParamSpec, TypeVar, overload
+
+from runcast.clock import SystemClock
+from runcast.events.position import Position
+from runcast.runs.writer import Writer
+
+__all__ = (
+    "bind",
+    "content",
+    "current_writer",
+    "drain",
+    "emit",
+    "flush",
+    "log",
+    "progress",
+    "track",
+    "using",
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_writer: Final[ContextVar[Writer | None]] = ContextVar("runcast_writer", default=None)
+
+_TRACK_EVERY_S: Final = 0.1
+"""`track` reports at most this often, in seconds: faster than anybody reads."""
+
+
+def current_writer() -> Writer | None:
+    """Return the writer of the run this code runs in; None outside."""
+    return _writer.get()
+
+
+@contextmanager
+def using(writer: Writer | None) -> Iterator[None]:
+    """Make a writer the current one inside the block; None writes nothing."""
+    token = _writer.set(writer)
+    try:
+        yield
+    finally:
+        _writer.reset(token)
+
+
+def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, T]:
+    """Return a function that writes to this run (or `writer`) in whatever thread it is called."""
+    bound = writer if writer is not None else _writer.get()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with using(bound):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def emit(
+    type: str,
+    data: object = None,
+    *,
+    node: str = "",
+    agent: str = "",
+    path: Sequence[str] = (),
+    duration: float | None = None,
+) -> None:
+    """Append an event to the current run; see `Writer.emit`."""
+    writer = _writer.get()
+    if writer is not None:
+        writer.emit(type, data, node=node, agent=agent, path=path, duration=duration)
+
+
+def progress(
+    current: float | None = None,
+    total: float | None = None,
+    message: str = "",
+    *,
+    percent: float | None = None,
+    **more: object,
+) -> None:
+    """Report progress of the current run; see `Writer.progress`."""
+    writer = _writer.get()
+    if writer is not None:
+        writer.progress(current, total, message, percent=percent, **more)  # type: ignore[arg-type]
+
+
+def log(message: object, level: str = "info") -> None:
+    """Append a log line to the current run; see `Writer.log`."""
+    writer = _writer.get()
+    if writer is not None:
+        writer.log(message, level)
+
+
+def content(text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
+    """Append a piece of text to the current run; see `Writer.content`."""
+    writer = _writer.get()
+    if writer is not None:
+        writer.content(text, message_id=message_id, node=node, agent=agent)
+
+
+async def flush() -> Position | None:
+    """Wait until what was emitted is committed; return its position, None outside a run."""
+    writer = _writer.get()
+    return await writer.flush() if writer is not None else None
+
+
+async def drain() -> None:
+    """Wait until there is room for more events; for coroutines that emit many."""
+    writer = _writer.get()
+    if writer is not None:
+        await writer.drain()
+
+
+@overload
+def track(
+    items: AsyncIterable[T], total: float | None = None, message: str = ""
+) -> AsyncIterator[T]: ...
+@overload
+def track(items: Iterable[T], total: float | None = None, message: str = "") -> Iterator[T]: ...
+def track(
+    items: Iterable[T] | AsyncIterable[T], total: float | None = None, message: str = ""
+) -> Iterator[T] | AsyncIterator[T]:
+    """Iterate over something and report how far it is: at most ten times a second, and at the end.
+
+    Args:
+        total: how many items there are; taken from `len(items)` where it has one.
+        message: shown beside the bar.
+    """
+    if total is None:
+        try:
+            total = len(items)  # type: ignore[arg-type]
+        except TypeError:
+            total = None
+    meter = _Meter(total, message)
+    if isinstance(items, AsyncIterable):
+        return _track_async(items, meter)
+    return _track(items, meter)
+
+
+class _Meter:
+    """Counts, and reports now and then."""
+
+    def __init__(self, total: float | None, message: str) -> None:
+        self._total = total
+        self._message = message
+        self._count = 0
+        self._reported = -1
+        self._due = 0.0
+
+    def step(self) -> None:
+        now = SystemClock.monotonic()
+        if now >= self._due:
+            self._due = now + _TRACK_EVERY_S
+            self.report()
+        self._count += 1
+
+    def report(self) -> None:
+        if self._count != self._reported:
+            self._reported = self._count
+            progress(self._count, self._total, self._message)
+
+
+def _track(items: Iterable[T], meter: _Meter) -> Iterator[T]:
+    for item in items:
+        meter.step()
+        yield item
+    meter.report()
+
+
+async def _track_async(items: AsyncIterable[T], meter: _Meter) -> AsyncIterator[T]:
+    async for item in items:
+        meter.step()
+        yield item
+    meter.report()

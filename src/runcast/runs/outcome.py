@@ -1,0 +1,45 @@
+"""How a run ended, and the terminal event that says so."""
+
+from typing import Any, NamedTuple
+
+from runcast.errors import RuncastError
+
+__all__ = ("LOST", "Outcome", "cancelled", "done", "failed", "failed_with")
+
+
+class Outcome(NamedTuple):
+    """The type and data of a terminal event."""
+
+    type: str
+    data: dict[str, Any]
+
+
+def done(result: object = None, summary: object = None) -> Outcome:
+    """Return the ending of a run that returned."""
+    known = {"result": result, "summary": summary}
+    return Outcome("done", {name: value for name, value in known.items() if value is not None})
+
+
+def failed(message: str, code: str, *, retryable: bool = False) -> Outcome:
+    """Return the ending of a run that failed."""
+    return Outcome("failed", {"message": message, "code": code, "retryable": retryable})
+
+
+def failed_with(error: BaseException) -> Outcome:
+    """Return the ending of a run whose function raised.
+
+    Our own errors are meant to be read by whoever called. Anybody else's may hold what a watcher
+    must not see: paths, queries, secrets. Of those only the class is told; the log has the rest.
+    """
+    if isinstance(error, RuncastError):
+        return failed(error.message, error.code, retryable=error.retryable)
+    return failed(f"the function raised {type(error).__name__}", "function_error")
+
+
+def cancelled(reason: str) -> Outcome:
+    """Return the ending of a run that was cancelled."""
+    return Outcome("cancelled", {"reason": reason})
+
+
+LOST = failed("the process that ran it ended", "lost", retryable=True)
+"""The ending of a run whose owner died."""

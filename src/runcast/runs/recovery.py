@@ -1,0 +1,136 @@
+"""Owning runs: a lease that tells others this process lives, and the end of what dead ones left.
+
+Also where logs grow old: ended runs past their time are deleted, long logs are cut to their newest
+part behind a snapshot.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from runcast.errors import BackendError, Conflict, NotFound, RunClosed, RuncastError, Stale
+from runcast.events.fold import apply
+from runcast.events.model import decode_event
+from runcast.events.position import Position, split_frames
+from runcast.events.snapshot import Snapshot
+from runcast.hub.hub import Hub
+from runcast.runs.outcome import LOST
+from runcast.runs.run import end_log
+from runcast.stores.base import LogInfo, Owner
+
+__all__ = ("Recovery",)
+
+_RENEWALS_PER_LEASE: Final = 3
+"""Chances to renew a lease before it is over."""
+
+_log: Final = logging.getLogger("runcast.runs")
+
+
+class Recovery:
+    """Renews this process's lease and looks after logs nobody else looks after.
+
+    Args:
+        owner: this process.
+        running: tells the ids of the runs at work here.
+    """
+
+    def __init__(self, hub: Hub, owner: Owner, running: Callable[[], list[str]]) -> None:
+        self._hub = hub
+        self._owner = owner
+        self._running = running
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def owner_id(self) -> str:
+        """This process, as the store knows it."""
+        return self._owner.owner_id
+
+    async def open(self) -> None:
+        """Take the lease, end what dead owners left, and go on doing both."""
+        try:
+            await self._renew()
+            await self.reap()
+        except BackendError as error:
+            # A store that can only be read serves watchers; it needs no owner.
+            _log.warning("no lease could be taken: %s", error)
+            return
+        self._task = asyncio.create_task(self._look_after(), name="runcast-recovery")
+
+    async def close(self) -> None:
+        """Give the lease up. Idempotent."""
+        if self._task is None:
+            return
+        self._stop.set()
+        await self._task
+        self._task = None
+        try:
+            await self._hub.store.renew(self._owner, 0)
+        except BackendError as error:
+            _log.warning("the lease could not be given up: %s", error)
+
+    async def _renew(self) -> None:
+        await self._hub.store.renew(self._owner, self._hub.settings.lease_s)
+
+    async def _look_after(self) -> None:
+        every_s = self._hub.settings.lease_s / _RENEWALS_PER_LEASE
+        while not self._stop.is_set():
+            try:
+                async with asyncio.timeout(every_s):
+                    await self._stop.wait()
+            except TimeoutError:
+                await self._round()
+
+    async def _round(self) -> None:
+        for step in (self._renew, self.reap, self.expire, self.shorten):
+            try:
+                await step()
+            except RuncastError as error:
+                _log.warning("%s failed and will be tried again: %s", step.__name__, error)
+
+    async def reap(self) -> None:
+        """End the runs of owners that are dead."""
+        for info in await self._hub.store.orphans():
+            try:
+                claimed = await self._hub.store.claim(info.log_id, self.owner_id)
+                inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
+                await end_log(inlet, LOST, self._hub.clock)
+            except (Conflict, RunClosed, Stale, NotFound):
+                continue  # another process was first, or the owner lives after all
+            _log.warning("run %s was lost with its owner", info.log_id)
+
+    async def expire(self) -> None:
+        """Delete ended runs whose time is over."""
+        for run_id in await self._hub.store.expired():
+            try:
+                await self._hub.delete(run_id)
+            except NotFound:
+                continue
+
+    async def shorten(self) -> None:
+        """Cut the logs of this process's runs to their newest part."""
+        keep = self._hub.settings.keep_bytes_per_run
+        for run_id in self._running():
+            info = await self._hub.info(run_id)
+            if keep and info.bytes > keep and info.head:
+                await self._shorten(info, keep)
+
+    async def _shorten(self, info: LogInfo, keep_bytes: int) -> None:
+        # Sizes of single events are not kept; those of a run are much alike.
+        first = info.head - int(info.head * keep_bytes / info.bytes) + 1
+        if first - info.first < info.head // 8:
+            return  # seldom and much rather than often and little
+        found = await self._hub.store.snapshot(info.log_id)
+        state = msgspec.json.decode(found[1], type=Snapshot) if found else Snapshot()
+        while state.seq < first - 1:
+            page = await self._hub.store.read(info.log_id, Position(info.epoch, state.seq))
+            for canonical in split_frames(page.frames):
+                event = decode_event(canonical)
+                if event.seq < first:
+                    apply(state, event)
+            if page.last >= first:
+                break
+        await self._hub.trim(info.log_id, first, msgspec.json.encode(state))

@@ -1,0 +1,226 @@
+"""One run of this process: from its start to the one event that ends it."""
+
+import asyncio
+import logging
+from contextvars import Context
+from typing import Any, Final
+
+from runcast.clock import Clock
+from runcast.errors import Cancelled, RunClosed, RunFailed, RuncastError, Stale
+from runcast.events.lifecycle import Status
+from runcast.events.model import encode_record
+from runcast.events.position import Position
+from runcast.hub.pipeline import Inlet
+from runcast.runs.context import using
+from runcast.runs.drive import drive_async, drive_in_thread
+from runcast.runs.function import Function
+from runcast.runs.outcome import Outcome, cancelled, failed, failed_with
+from runcast.runs.threads import Threads
+from runcast.runs.writer import Writer
+from runcast.settings import Settings
+from runcast.stores.base import Once
+
+__all__ = ("TERMINAL_KEY", "Run", "end_log")
+
+TERMINAL_KEY: Final = "terminal"
+"""The idempotency key of a run's terminal event: whoever is first ends the run."""
+
+_log: Final = logging.getLogger("runcast.runs")
+
+
+class Run:
+    """A function at work. Made by the runner.
+
+    Guarantees: exactly one terminal event ends its log, whatever the function does; the function's
+    own clean-up runs in the thread or task that it ran in.
+    """
+
+    def __init__(
+        self,
+        function: Function[..., Any],
+        arguments: dict[str, Any],
+        inlet: Inlet,
+        writer: Writer,
+    ) -> None:
+        self.function = function
+        self.status: Status = "queued"
+        self.position: Position | None = None
+        """Where its log ended; None until it has."""
+        self._arguments = arguments
+        self._inlet = inlet
+        self.writer = writer
+        self._outcome: Outcome | None = None
+        self._ended = asyncio.Event()
+        self._cancel_reason = ""
+        self.cancel_asked = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._inlet.run_id
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of its log."""
+        return self._inlet.epoch
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the terminal event is committed."""
+        return self._ended.is_set()
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Ask the run to end; `wait()` returns once it has. Later reasons are ignored."""
+        if not self.cancel_asked.is_set():
+            self._cancel_reason = reason
+            self.cancel_asked.set()
+
+    async def wait(self) -> Outcome:
+        """Wait for the end and return how it was."""
+        await self._ended.wait()
+        assert self._outcome is not None
+        return self._outcome
+
+    async def result(self) -> Any:
+        """Wait for the end and return what the function returned.
+
+        Raises:
+            RunFailed: it failed or was cancelled.
+        """
+        outcome = await self.wait()
+        if outcome.type == "done":
+            return outcome.data.get("result")
+        if outcome.type == "cancelled":
+            raise RunFailed(f"the run was cancelled: {outcome.data['reason']}", "cancelled")
+        raise RunFailed(outcome.data["message"], outcome.data["code"])
+
+    async def live(
+        self, clock: Clock, settings: Settings, threads: Threads, context: Context
+    ) -> None:
+        """Run the function and end the log."""
+        try:
+            outcome = await self._run(clock, settings, threads, context)
+        except BaseException as error:
+            # Cancelled from outside, or a fault of ours: the log gets its ending all the same.
+            outcome = failed("the run was interrupted", "interrupted", retryable=True)
+            await self._end(outcome, clock)
+            if not isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        await self._end(outcome, clock)
+
+    async def _run(
+        self, clock: Clock, settings: Settings, threads: Threads, context: Context
+    ) -> Outcome:
+        if self.cancel_asked.is_set():
+            return cancelled(self._cancel_reason)
+        started = {"function": self.function.name}
+        await self._inlet.append(
+            [encode_record("started", started, clock.time())], labels={"status": "running"}
+        )
+        self.status = "running"
+        work = self._begin(threads, context)
+        asked = asyncio.ensure_future(self.cancel_asked.wait())
+        try:
+            waiting: set[asyncio.Future[Any]] = {work, asked}
+            done, _ = await asyncio.wait(
+                waiting,
+                return_when=asyncio.FIRST_COMPLETED,
+                timeout=settings.run_timeout_s or None,
+            )
+            if work in done:
+                return _outcome_of(work, "")
+            if asked in done:
+                ending = cancelled(self._cancel_reason)
+            else:
+                limit = f"{settings.run_timeout_s:g}"
+                ending = failed(f"the run took longer than {limit} s", "timeout")
+            return await self._stop(work, ending, settings, threads)
+        finally:
+            asked.cancel()
+
+    def _begin(self, threads: Threads, context: Context) -> "asyncio.Future[Outcome]":
+        function, arguments, writer = self.function, self._arguments, self.writer
+        if function.kind in ("coroutine", "async_generator"):
+
+            async def drive() -> Outcome:
+                with using(writer):
+                    return await drive_async(function.call, arguments, writer)
+
+            return asyncio.get_running_loop().create_task(
+                drive(), name=f"runcast-{self.run_id}", context=context
+            )
+
+        def drive_here() -> Outcome:
+            with using(writer):
+                return drive_in_thread(function.call, arguments, writer)
+
+        return threads.submit(drive_here, context)
+
+    async def _stop(
+        self,
+        work: "asyncio.Future[Outcome]",
+        ending: Outcome,
+        settings: Settings,
+        threads: Threads,
+    ) -> Outcome:
+        """Ask the function to stop; give it up when it does not."""
+        self.writer.request_cancel(self._cancel_reason or "timeout")
+        if isinstance(work, asyncio.Task):
+            work.cancel()
+        await asyncio.wait({work}, timeout=settings.cancel_grace_s)
+        if not work.done():
+            _log.warning("run %s does not stop and is given up", self.run_id)
+            if not isinstance(work, asyncio.Task):
+                threads.give_up()
+                work.add_done_callback(lambda _: threads.came_back())
+            work.add_done_callback(_swallow)
+            return ending
+        outcome = _outcome_of(work, "stopped")
+        # A function that finished in spite of being asked has finished.
+        return outcome if outcome.type == "done" and outcome.data else ending
+
+    async def _end(self, outcome: Outcome, clock: Clock) -> None:
+        try:
+            self.position = await end_log(self._inlet, outcome, clock)
+        except (RunClosed, Stale) as error:
+            # Taken over or begun anew by somebody else, who has the last word.
+            _log.warning("run %s was ended by somebody else: %s", self.run_id, error)
+        except RuncastError as error:
+            _log.error("run %s could not be ended: %s", self.run_id, error)
+        self._outcome = outcome
+        self.status = outcome.type  # type: ignore[assignment]
+        self._ended.set()
+
+
+async def end_log(inlet: Inlet, outcome: Outcome, clock: Clock) -> Position:
+    """Append the terminal event and close the log, in one step, unless it is closed already."""
+    try:
+        record = encode_record(outcome.type, outcome.data, clock.time())
+    except RuncastError as error:
+        # What the function returned cannot be stored; that it ended must be.
+        outcome = failed(f"the result cannot be stored: {error.message}", error.code)
+        record = encode_record(outcome.type, outcome.data, clock.time())
+    appended = await inlet.append(
+        [record], close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
+    )
+    return Position(appended.epoch, appended.last)
+
+
+def _outcome_of(work: "asyncio.Future[Outcome]", reason: str) -> Outcome:
+    if work.cancelled():
+        return cancelled(reason or "the function cancelled itself")
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if isinstance(error, Cancelled):
+        return cancelled(str(error))
+    if not isinstance(error, RuncastError):
+        _log.error("a function raised", exc_info=error)
+    return failed_with(error)
+
+
+def _swallow(work: "asyncio.Future[Outcome]") -> None:
+    if not work.cancelled():
+        work.exception()

@@ -1,0 +1,186 @@
+"""The runs of this process: started, queued, cancelled, waited for."""
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Self
+
+from runcast.errors import BackendError, InvalidValue, NotFound, Overloaded
+from runcast.hub.hub import Hub
+from runcast.runs.function import Function
+from runcast.runs.ids import make_run_id
+from runcast.runs.recovery import Recovery
+from runcast.runs.run import Run
+from runcast.runs.threads import Threads, ThreadStatistics
+from runcast.runs.writer import Writer
+from runcast.stores.base import Owner, SharedStore
+
+__all__ = ("CANCEL_LABEL", "Runner", "RunnerStatistics")
+
+CANCEL_LABEL: Final = "runcast.cancel"
+"""Set on a log by a process that does not own the run: the reason to cancel it."""
+
+
+class RunnerStatistics(NamedTuple):
+    """Runs at work and waiting for room, and what the threads do."""
+
+    running: int
+    queued: int
+    threads: ThreadStatistics
+
+
+class Runner:
+    """Starts functions and sees each to its end. `async with` it, inside the hub."""
+
+    def __init__(self, hub: Hub, owner: Owner) -> None:
+        self.hub = hub
+        self.runs: dict[str, Run] = {}
+        self._settings = hub.settings
+        self._threads = Threads(hub.settings.threads)
+        self._room = asyncio.Semaphore(hub.settings.max_runs)
+        self._queued = 0
+        self._recovery = Recovery(hub, owner, lambda: list(self.runs))
+        self._obeying: set[asyncio.Task[None]] = set()
+        self._stop_listening: Callable[[], None] = lambda: None
+        self._closing = False
+
+    async def open(self) -> Self:
+        """Take a lease, end what dead owners left behind, and begin."""
+        await self._recovery.open()
+        if isinstance(self.hub.store, SharedStore):
+            self._stop_listening = self.hub.store.listen(self._log_changed)
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent."""
+        self._closing = True
+        await self._settle(self._settings.shutdown_grace_s)
+        for run in list(self.runs.values()):
+            run.cancel("the server shut down")
+        await self._settle(self._settings.cancel_grace_s + 1.0)
+        self._threads.close()
+        self._stop_listening()
+        await self._recovery.close()
+
+    async def _settle(self, timeout_s: float) -> None:
+        tasks = [run.task for run in self.runs.values() if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    def statistics(self) -> RunnerStatistics:
+        """Return what is at work now."""
+        return RunnerStatistics(
+            len(self.runs) - self._queued, self._queued, self._threads.statistics()
+        )
+
+    async def start(
+        self,
+        function: Function[..., Any],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> Run:
+        """Begin a run and return it; it is in the store when this returns.
+
+        Args:
+            run_id: generated (UUIDv7) when not given.
+            replace: begin anew a run that exists; one that is at work here is cancelled first.
+
+        Raises:
+            InvalidInputs: the inputs break the function's schema.
+            Conflict: the run exists, and `replace` is False.
+            Overloaded: `max_queue` runs wait already, or the process is shutting down.
+        """
+        if self._closing:
+            raise Overloaded("the server is shutting down; try another or again later")
+        if self._room.locked() and self._queued >= self._settings.max_queue:
+            raise Overloaded(f"{self._queued} runs wait already (max_queue); try again later")
+        arguments = function.convert(inputs or {})
+        if any(not name or name.startswith("runcast.") for name in labels or {}):
+            raise InvalidValue("expected labels whose names are not empty or reserved (runcast.*)")
+        run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
+        if replace and run_id in self.runs:
+            await self.cancel(run_id, "replaced by a new run of the same id")
+        inlet = await self.hub.create(
+            run_id,
+            owner_id=self._recovery.owner_id,
+            labels={**(labels or {}), "function": function.name, "status": "queued"},
+            ttl_s=self._settings.keep_runs_s or None,
+            replace=replace,
+        )
+        writer = Writer(inlet, self.hub.clock, self._settings.max_event_bytes)
+        run = Run(function, arguments, inlet, writer)
+        self.runs[run_id] = run
+        # A copy of the starter's context: what the run sets reaches nobody else.
+        context = contextvars.copy_context()
+        run.task = asyncio.create_task(self._see_through(run, context), name=f"run-{run_id}")
+        return run
+
+    async def _see_through(self, run: Run, context: contextvars.Context) -> None:
+        has_room = False
+        try:
+            has_room = await self._wait_for_room(run)
+            await run.live(self.hub.clock, self._settings, self._threads, context)
+        finally:
+            if has_room:
+                self._room.release()
+            if self.runs.get(run.run_id) is run:
+                del self.runs[run.run_id]
+
+    async def _wait_for_room(self, run: Run) -> bool:
+        """Return True once the run may begin, False if it was cancelled before."""
+        if not self._room.locked():
+            return await self._room.acquire()
+        self._queued += 1
+        room = asyncio.ensure_future(self._room.acquire())
+        asked = asyncio.ensure_future(run.cancel_asked.wait())
+        try:
+            await asyncio.wait({room, asked}, return_when=asyncio.FIRST_COMPLETED)
+            return room.done()
+        finally:
+            self._queued -= 1
+            asked.cancel()
+            if not room.done():
+                room.cancel()
+
+    async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """Cancel a run. Its end has come when this returns, unless another process runs it.
+
+        A run that has ended stays as it is; so does a reason given before. Raises `NotFound`.
+        """
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.cancel(reason)
+            await run.wait()
+            return
+        info = await self.hub.info(run_id)
+        if not info.closed:
+            # Its owner hears of the label, as of everything that happens to the log.
+            await self.hub.inlet(run_id, info.epoch).append(labels={CANCEL_LABEL: reason[:200]})
+
+    def _log_changed(self, run_id: str | None) -> None:
+        """Another process appended to a log: to one of ours it can only be a command."""
+        mine = [run_id] if run_id is not None else list(self.runs)
+        for changed in mine:
+            if changed in self.runs:
+                task = asyncio.create_task(self._obey(self.runs[changed]))
+                self._obeying.add(task)
+                task.add_done_callback(self._obeying.discard)
+
+    async def _obey(self, run: Run) -> None:
+        try:
+            info = await self.hub.info(run.run_id)
+        except (NotFound, BackendError):
+            return
+        reason = info.labels.get(CANCEL_LABEL)
+        if reason is not None and info.epoch == run.epoch:
+            run.cancel(reason)

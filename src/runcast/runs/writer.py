@@ -1,0 +1,160 @@
+"""What a producer holds to append events to its run."""
+
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from runcast.clock import Clock
+from runcast.errors import Cancelled, InvalidValue
+from runcast.events.model import Event, encode_record
+from runcast.events.position import Position
+from runcast.events.vocabulary import TERMINAL
+from runcast.hub.pipeline import Inlet
+
+__all__ = ("Writer",)
+
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+_MAX_MESSAGES: Final = 1000
+"""Messages whose pieces are counted at once; beyond it counting starts anew."""
+
+RESERVED: Final = TERMINAL | {"started"}
+
+
+class Writer:
+    """Appends events to one run. Its methods may be called from any thread and any coroutine.
+
+    Guarantees: an event is in the log after all that the same thread or task emitted before; `emit`
+    returns in microseconds, except in a thread while the bound on pending events is reached.
+
+    Every method raises what `emit` raises.
+    """
+
+    def __init__(self, inlet: Inlet, clock: Clock, max_event_bytes: int) -> None:
+        self._inlet = inlet
+        self._time = clock.time
+        self._max_bytes = max_event_bytes
+        self._cancel: str | None = None
+        self._lock = threading.Lock()
+        self._indexes: dict[tuple[str, str, str], int] = {}
+
+    @property
+    def run_id(self) -> str:
+        """The run written to."""
+        return self._inlet.run_id
+
+    def emit(
+        self,
+        type: str,
+        data: object = None,
+        *,
+        node: str = "",
+        agent: str = "",
+        path: Sequence[str] = (),
+        duration: float | None = None,
+    ) -> None:
+        """Append an event.
+
+        Args:
+            type: one of `events.vocabulary.KNOWN`, or your own: `[a-z][a-z0-9_.-]*`.
+            data: whatever JSON can hold; dataclasses, datetimes, Paths and pydantic models too.
+            node, agent, path: where it happened; `path` lists the agents above, outermost first.
+            duration: seconds.
+
+        Raises:
+            InvalidValue: the type is malformed or reserved, or `data` cannot be encoded.
+            EventTooLarge: beyond `max_event_bytes`.
+            RunClosed: the run has ended.
+            Overloaded: too much waits for its commit; `await drain()` and try again.
+            StoreUnavailable: the store fails at present.
+            Cancelled: the run was cancelled; raised once, in threads.
+        """
+        if type in RESERVED:
+            raise InvalidValue(
+                f"{type!r} is written by runcast itself when a run begins or ends; return from the "
+                "function to end it, raise to fail, and use 'error' for what it survives"
+            )
+        place = (node, agent, tuple(path), duration) if node or agent or path or duration else None
+        record = encode_record(type, data, self._time(), place, self._max_bytes)
+        if self._cancel is not None:
+            self.check_cancelled()
+        self._inlet.put(record)
+
+    def emit_event(self, event: Event) -> None:
+        """Append an `Event`; its `seq` and `time` are given anew."""
+        self.emit(
+            event.type,
+            event.data,
+            node=event.node,
+            agent=event.agent,
+            path=event.path,
+            duration=event.duration,
+        )
+
+    def progress(
+        self,
+        current: float | None = None,
+        total: float | None = None,
+        message: str = "",
+        *,
+        percent: float | None = None,
+        node: str = "",
+        agent: str = "",
+        **more: object,
+    ) -> None:
+        """Append a `progress` event; `percent` (0-100) is computed where it can be."""
+        if percent is None and current is not None and total:
+            percent = round(100.0 * current / total, 2)
+        known = {"current": current, "total": total, "percent": percent}
+        data = {name: value for name, value in known.items() if value is not None}
+        if message:
+            data["message"] = message  # type: ignore[assignment]
+        self.emit("progress", {**more, **data}, node=node, agent=agent)
+
+    def log(self, message: object, level: str = "info", *, logger: str = "") -> None:
+        """Append a `log` event; `level` is debug, info, warning or error."""
+        if level not in _LEVELS:
+            raise InvalidValue(f"expected a level of {', '.join(_LEVELS)}, got {level!r}")
+        data = {"level": level, "message": str(message)}
+        if logger:
+            data["logger"] = logger
+        self.emit("log", data)
+
+    def content(self, text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
+        """Append a piece of text; the pieces of a message are counted from 0."""
+        with self._lock:
+            if len(self._indexes) >= _MAX_MESSAGES:
+                self._indexes.clear()
+            key = (node, agent, message_id)
+            index = self._indexes.get(key, 0)
+            self._indexes[key] = index + 1
+        data: dict[str, object] = {"text": text, "index": index}
+        if message_id:
+            data["message_id"] = message_id
+        self.emit("content", data, node=node, agent=agent)
+
+    async def flush(self) -> Position:
+        """Wait until everything emitted before is committed, and return its position.
+
+        Raises:
+            StoreUnavailable: the store fails at present; nothing is lost, it will be tried again.
+        """
+        appended = await self._inlet.append()
+        return Position(appended.epoch, appended.last)
+
+    async def drain(self) -> None:
+        """Wait until there is room for more events. For coroutines: threads wait in `emit`."""
+        await self._inlet.drain()
+
+    def request_cancel(self, reason: str) -> None:
+        """Make the next emit raise `Cancelled`, once."""
+        self._cancel = reason
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` if the run was asked to end and nothing raised it yet."""
+        if self._cancel is None:
+            return
+        with self._lock:
+            reason, self._cancel = self._cancel, None
+        if reason is not None:
+            raise Cancelled(reason)

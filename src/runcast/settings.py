@@ -1,0 +1,149 @@
+"""Every setting: its unit, its default, and the reason for it. The one table of them.
+
+A setting comes from, the later the stronger: its default, a TOML file, the environment
+(`RUNCAST_` and its name in capitals), the command line or the constructor.
+"""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from runcast.errors import InvalidValue
+
+__all__ = ("Settings",)
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def _setting(default: Any, about: str, *, least: float | None = 0) -> Any:
+    return field(default=default, metadata={"about": about, "least": least})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a process. Names ending in `_s` are seconds, in `_bytes` bytes.
+
+    Raises:
+        InvalidValue: a value has the wrong type or is out of range; the message names the setting.
+    """
+
+    # Events and producers
+    max_event_bytes: int = _setting(
+        MIB, "Largest event, as JSON. Larger output belongs into a file.", least=256
+    )
+    pending_bytes_per_run: int = _setting(
+        4 * MIB,
+        "Events of one run that may wait for their commit; then its producers wait.",
+        least=1,
+    )
+    pending_bytes: int = _setting(
+        64 * MIB, "Events of all runs that may wait for their commit.", least=1
+    )
+    emit_wait_s: float = _setting(
+        30.0, "How long emit() in a thread waits for room before it raises Overloaded."
+    )
+    store_retry_s: float = _setting(
+        0.25, "Pause before a commit that the store could not take is tried again.", least=0.001
+    )
+    # Watchers
+    tail_bytes_per_run: int = _setting(
+        MIB, "Newest events of a watched run kept in memory, so that watchers need no reading."
+    )
+    tail_bytes: int = _setting(64 * MIB, "The same, of all runs together.")
+    page_cache_bytes: int = _setting(
+        32 * MIB, "Pages of history kept for watchers that read the same part of a log."
+    )
+    heartbeat_s: float = _setting(
+        15.0,
+        "Silence after which a stream gets a comment. Below nginx's 60 s read timeout with room for"
+        " slower proxies.",
+        least=0.01,
+    )
+    stall_s: float = _setting(
+        30.0,
+        "How long a watcher's socket may take nothing before the stream is ended; it can resume.",
+        least=0.01,
+    )
+    max_watchers: int = _setting(10_000, "Open streams in all.", least=1)
+    max_watchers_per_run: int = _setting(5_000, "Open streams of one run.", least=1)
+    long_poll_s: float = _setting(25.0, "Longest wait of a long-poll request.", least=0.01)
+    retry_s: float = _setting(2.0, "What streams tell browsers to wait before they reconnect.")
+    # Runs
+    threads: int = _setting(
+        64, "Sync functions that run at once, each in a thread of its own.", least=1
+    )
+    max_runs: int = _setting(1000, "Runs at once; more wait in the queue.", least=1)
+    max_queue: int = _setting(1000, "Runs that wait for room; more are refused.")
+    run_timeout_s: float = _setting(0.0, "Longest time a run may take; 0 sets no limit.")
+    cancel_grace_s: float = _setting(
+        5.0, "How long a cancelled thread may go on before it is given up as stuck."
+    )
+    shutdown_grace_s: float = _setting(
+        1.0, "How long running functions may go on at shutdown before they are cancelled."
+    )
+    lease_s: float = _setting(
+        15.0, "After this long without a sign of life a run's owner is taken for lost.", least=0.05
+    )
+    # Retention
+    keep_runs_s: float = _setting(
+        7 * 86400.0, "How long ended runs are kept; 0 keeps them for ever."
+    )
+    keep_bytes_per_run: int = _setting(
+        1024 * MIB, "Newest events kept of one run; older ones are folded into a snapshot; 0: all."
+    )
+    # HTTP
+    max_body_bytes: int = _setting(16 * MIB, "Largest request body.", least=1)
+    sqlite_full_sync: bool = _setting(
+        False, "Wait for the disk at each commit, so that a power loss takes nothing.", least=None
+    )
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value, least = getattr(self, item.name), item.metadata["least"]
+            if least is not None and value < least:
+                raise InvalidValue(f"expected {item.name} to be at least {least}, got {value}")
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        file: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        **given: object,
+    ) -> Self:
+        """Return settings from a TOML file, the environment and what is given (None: not given)."""
+        types = get_type_hints(cls)
+        found: dict[str, Any] = {}
+        if file is not None:
+            for name, value in tomllib.loads(Path(file).read_text("utf-8")).items():
+                found[name] = _convert(name, value, types, str(file))
+        for name in types:
+            variable = f"RUNCAST_{name.upper()}"
+            value = (os.environ if environ is None else environ).get(variable)
+            if value is not None:
+                found[name] = _convert(name, value, types, variable)
+        for name, item in given.items():
+            if item is not None:
+                found[name] = _convert(name, item, types, name)
+        return cls(**found)
+
+
+def _convert(name: str, value: object, types: Mapping[str, type], source: str) -> Any:
+    kind = types.get(name)
+    if kind is None:
+        raise InvalidValue(f"there is no setting {name!r} (from {source})")
+    if kind is bool:
+        known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if str(value).lower() in known:
+            return known[str(value).lower()]
+    elif not isinstance(value, bool):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            pass
+    raise InvalidValue(f"expected {source} to be of type {kind.__name__}, got {value!r}")

@@ -1,0 +1,28 @@
+"""Choosing a store by URL: `memory://` or `sqlite:///path/to/runs.db`."""
+
+from urllib.parse import unquote, urlsplit
+
+from runcast.clock import Clock
+from runcast.errors import InvalidValue
+from runcast.settings import Settings
+from runcast.stores.base import Store
+from runcast.stores.memory import MemoryStore
+from runcast.stores.sqlite import SQLiteStore
+
+__all__ = ("open_url",)
+
+
+def open_url(url: str, settings: Settings, clock: Clock) -> Store:
+    """Return the store that a URL names, not yet opened.
+
+    `sqlite:///runs.db` is relative to the working directory, `sqlite:////var/lib/runs.db` absolute.
+
+    Raises:
+        InvalidValue: the URL names no store we know.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):
+        return MemoryStore(clock)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return SQLiteStore(unquote(parts.path[1:]), clock, full_sync=settings.sqlite_full_sync)
+    raise InvalidValue(f"expected a store like memory:// or sqlite:///runs.db, got {url!r}")

@@ -1,0 +1,32 @@
+"""The dialects by name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from runcast.errors import InvalidValue
+from runcast.wire.dialects.base import Dialect, State, Stream
+from runcast.wire.dialects.flat import Flat
+from runcast.wire.dialects.named import Named
+from runcast.wire.dialects.prefab import Prefab
+from runcast.wire.dialects.runcast import Runcast
+from runcast.wire.dialects.task import Task
+
+__all__ = ("DIALECTS", "Dialect", "State", "Stream", "get")
+
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {dialect.name: dialect for dialect in (Runcast(), Named(), Task(), Prefab(), Flat())}
+)
+"""Every dialect; the first is the default."""
+
+
+def get(name: str) -> Dialect:
+    """Return the dialect of that name.
+
+    Raises:
+        InvalidValue: there is none; the message names those there are.
+    """
+    dialect = DIALECTS.get(name)
+    if dialect is None:
+        raise InvalidValue(f"expected a dialect, one of {', '.join(DIALECTS)}; got {name[:80]!r}")
+    return dialect

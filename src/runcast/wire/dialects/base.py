@@ -1,0 +1,91 @@
+"""What a dialect is: how the events of a log look to watchers who expect another format.
+
+An event is encoded once for all watchers of a dialect. So whatever a dialect remembers from event
+to event is a state of the log, never of a watcher.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Mapping
+from typing import ClassVar, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from runcast.events.model import Event
+from runcast.events.position import Position
+from runcast.events.snapshot import Snapshot
+from runcast.wire import sse
+
+__all__ = ("Dialect", "State", "Stream", "event_frame", "flattened", "json_bytes")
+
+State: TypeAlias = object
+"""What a dialect remembers of a log: its own, opaque to others; None where it needs nothing."""
+
+
+class Stream(NamedTuple):
+    """The log that is being encoded."""
+
+    run_id: str
+    epoch: str
+
+
+class Dialect(ABC):
+    """One way to write a log's events as Server-Sent Events.
+
+    Guarantees: whatever an event's data holds, it cannot end a frame, name an event or replace a
+    field that the dialect itself sets. No method raises for an event read from a log.
+    """
+
+    name: ClassVar[str]
+
+    def begin(self, stream: Stream) -> State:
+        """Return the state before the first event; `encode` may change it in place."""
+        return None
+
+    def prelude(self, stream: Stream, snapshot: Snapshot | None) -> bytes:
+        """Return what a watcher gets first, who starts after the events of this snapshot."""
+        return b""
+
+    @abstractmethod
+    def encode(self, stream: Stream, state: State, event: Event) -> bytes:
+        """Return an event's frames, in order; `b""` if the dialect does not show it.
+
+        The last frame, and only that, carries the event's position as its id.
+        """
+
+    @abstractmethod
+    def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
+        """Return the notice that events were lost, for example `{"reason": "trimmed"}`; no id."""
+
+    def end(self, stream: Stream, event: Event) -> bytes:
+        """Return what follows the frames of the terminal event; no id."""
+        return b""
+
+
+def event_frame(stream: Stream, event: Event, payload: object, name: str | None = None) -> bytes:
+    """Return one frame with a JSON payload and the event's position."""
+    position = Position(stream.epoch, event.seq)
+    return sse.encode(json_bytes(payload), id=str(position), event=name)
+
+
+def flattened(core: dict[str, object], extras: object, reserved: Container[str] = ()) -> None:
+    """Add extra fields to an object without letting them replace one of its own.
+
+    A field whose name is taken, or reserved, gets underscores appended until its name is free: it
+    is neither lost nor mistaken for the dialect's own. One that says the same is left out.
+
+    Args:
+        core: gets the fields.
+        extras: a dict; anything else adds nothing.
+    """
+    if not isinstance(extras, dict):
+        return
+    for key, value in extras.items():
+        name = str(key)
+        if name in core and core[name] == value:
+            continue
+        while name in core or name in reserved:
+            name += "_"
+        core[name] = value
+
+
+json_bytes: Final = msgspec.json.Encoder().encode

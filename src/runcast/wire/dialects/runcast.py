@@ -1,0 +1,40 @@
+"""The `runcast` dialect: canonical JSON, unnamed, as it is stored.
+
+    id: 01hq3v5k2m-7
+    data: {"seq":7,"time":1.5,"type":"log","data":{"level":"info","message":"…"}}
+
+Frames have no name, so that `onmessage` sees every event, and one of the type `error` does not
+meet EventSource's own. A loss is told as `{"type":"gap","data":{"reason":"trimmed",…}}`, which no
+event can look like: it has no `seq`.
+
+Source: ours.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from runcast.events.model import Event, encode_record
+from runcast.events.position import frame_record
+from runcast.wire import sse
+from runcast.wire.dialects.base import Dialect, State, Stream, json_bytes
+
+__all__ = ("Runcast",)
+
+_ANY_SIZE: Final = 1 << 62
+"""Bytes of a record: what a log holds was measured when it was written."""
+
+
+class Runcast(Dialect):
+    """Canonical JSON, unnamed; the bytes are those of the stored frame."""
+
+    name: ClassVar[str] = "runcast"
+
+    def encode(self, stream: Stream, state: State, event: Event) -> bytes:
+        """Return the event's one frame."""
+        place = (event.node, event.agent, event.path, event.duration)
+        record = encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
+        return frame_record(b"id: %b-" % stream.epoch.encode(), event.seq, record)
+
+    def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
+        """Return one frame without `seq` and id."""
+        return sse.encode(json_bytes({"type": "gap", "data": dict(gap)}))

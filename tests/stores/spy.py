@@ -1,0 +1,96 @@
+"""What lies between the SQLite store and its file: seen, refused, looked at from outside."""
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runcast.stores.sqlite import SQLiteStore
+from runcast.testing.contract.steps import append, record
+
+WAIT_S = 5.0
+"""Longest wait for what must come, seconds."""
+
+
+class Spy:
+    """Sees every connection made and every statement on it, and can have SQLite refuse some."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.statements: list[str] = []
+        self._writers: list[sqlite3.Connection] = []
+        self._waiting: list[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = []
+        real_connect = sqlite3.connect
+
+        def connect(database: str | Path, **options: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = real_connect(database, **options)
+            connection.set_trace_callback(self._see)
+            if "mode=rwc" in str(database):
+                self._writers.append(connection)
+            return connection
+
+        monkeypatch.setattr(sqlite3, "connect", connect)
+
+    def _see(self, statement: str) -> None:
+        self.statements.append(statement)
+        for part, loop, event in list(self._waiting):
+            if part in statement:
+                loop.call_soon_threadsafe(event.set)
+
+    @property
+    def writer(self) -> sqlite3.Connection:
+        """The connection that writes, of the store opened first."""
+        return self._writers[0]
+
+    async def see(self, part: str) -> None:
+        """Wait until a statement that holds `part` begins."""
+        event = asyncio.Event()
+        waiting = (part, asyncio.get_running_loop(), event)
+        self._waiting.append(waiting)
+        async with asyncio.timeout(WAIT_S):
+            await event.wait()
+        self._waiting.remove(waiting)
+
+    def refuse(self, action: int, name: str) -> asyncio.Event:
+        """Let the writer's statements of a kind fail; the event is set when one did."""
+        refused, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def authorize(asked: int, first: str | None, *rest: str | None) -> int:
+            if asked != action or first != name:
+                return sqlite3.SQLITE_OK
+            loop.call_soon_threadsafe(refused.set)
+            return sqlite3.SQLITE_DENY
+
+        self.writer.set_authorizer(authorize)
+        return refused
+
+    def allow(self) -> None:
+        """Let everything work again."""
+        self.writer.set_authorizer(None)
+
+
+def ask(path: Path, sql: str) -> Any:
+    """Return the first value of a query on the file, asked past the store."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchone()[0]
+
+
+def tell(path: Path, sql: str) -> None:
+    """Change the file past the store."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(sql)
+        connection.commit()
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the names of the files in a directory."""
+    return sorted(file.name for file in directory.iterdir())
+
+
+async def make_file(path: Path) -> None:
+    """Make a file that holds one closed log."""
+    async with SQLiteStore(str(path)) as store:
+        await store.create("a")
+        await append(store, "a", record(1), record(2), close=True)

@@ -1,0 +1,267 @@
+"""What holds for a store in a file beyond the contract: its file, its journal, its statements."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runcast.errors import BackendError, StoreUnavailable, StoreUnusable
+from runcast.events.position import Position
+from runcast.stores import sqlite as sqlite_store
+from runcast.stores import sqlite_file, sqlite_journal
+from runcast.stores.base import PAGE_BYTES, Append, Appended
+from runcast.stores.sqlite import SQLiteStore
+from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
+from tests.stores.spy import WAIT_S, Spy, ask, make_file, names_in, tell
+
+NEVER_S = 3600.0
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    return Spy(monkeypatch)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def threads() -> list[str]:
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith("runcast"))
+
+
+def open_files() -> list[str]:
+    """Return what this process holds open; nothing where that cannot be known."""
+    held: list[str] = []
+    with contextlib.suppress(OSError):
+        for fd in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                held.append(os.readlink(fd))
+    return held
+
+
+# The file.
+
+
+async def test_a_new_file_says_what_it_is(path: Path) -> None:
+    await make_file(path)
+
+    assert ask(path, "PRAGMA user_version") == sqlite_file.SCHEMA_VERSION
+    assert ask(path, "PRAGMA application_id") == int.from_bytes(b"RCST", "big")
+    assert ask(path, "PRAGMA auto_vacuum") == 2
+    assert ask(path, "PRAGMA journal_mode") == "wal"
+    assert ask(path, "PRAGMA integrity_check") == "ok"
+
+
+async def test_closing_leaves_one_file_no_thread_and_nothing_open(path: Path) -> None:
+    before = threads()
+    async with SQLiteStore(str(path)) as store:
+        await store.create("a")
+        await store.info("a")
+        assert threads() != before
+
+    assert threads() == before
+    assert names_in(path.parent) == ["runs.db"]
+    assert not [name for name in open_files() if name.startswith(str(path))]
+
+
+async def test_a_newer_schema_is_refused(path: Path) -> None:
+    await make_file(path)
+    tell(path, f"PRAGMA user_version = {sqlite_file.SCHEMA_VERSION + 1}")
+    content = content_of(path)
+    with pytest.raises(StoreUnusable, match="newer"):
+        await SQLiteStore(str(path)).open()
+
+    assert threads() == []
+    assert content_of(path) == content
+    tell(path, f"PRAGMA user_version = {sqlite_file.SCHEMA_VERSION}")
+    async with SQLiteStore(str(path)) as store:
+        await expect_log(store, "a", [record(1), record(2)])
+
+
+def another_programs(path: Path) -> None:
+    tell(path, "CREATE TABLE notes (text)")
+
+
+def another_programs_version(path: Path) -> None:
+    tell(path, "CREATE TABLE notes (text)")
+    tell(path, "PRAGMA user_version = 1")
+
+
+def text(path: Path) -> None:
+    path.write_text("# Notes\n" * 1000)
+
+
+def short_text(path: Path, content: str = "short") -> None:
+    path.write_text(content)
+
+
+def damaged(path: Path) -> None:
+    asyncio.run(make_file(path))
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+
+
+@pytest.mark.parametrize(
+    "make", [another_programs, another_programs_version, text, short_text, damaged]
+)
+async def test_what_is_no_store_is_refused_and_left_alone(
+    make: Callable[[Path], None], path: Path
+) -> None:
+    await asyncio.to_thread(make, path)
+    content = content_of(path)
+    with pytest.raises(StoreUnusable, match=r"runs\.db"):
+        await SQLiteStore(str(path)).open()
+
+    assert threads() == []
+    assert content_of(path) == content
+
+
+async def test_what_cannot_be_opened_is_told_clearly(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    for name in ("directory", "missing/runs.db", "a\0b"):
+        with pytest.raises(BackendError, match=name):
+            await SQLiteStore(str(tmp_path / name)).open()
+    assert threads() == []
+
+
+async def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    short_text(path, "")
+    await make_file(path)
+    async with SQLiteStore(str(path)) as store:
+        await expect_log(store, "a", [record(1), record(2)])
+
+
+async def test_a_path_may_hold_anything(tmp_path: Path) -> None:
+    directory = tmp_path / "a b?mode=ro&x=%41#é'\""
+    directory.mkdir()
+    await make_file(directory / "r?u#n%s.db")
+
+    assert names_in(directory) == ["r?u#n%s.db"]
+
+
+async def test_a_network_file_system_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_file_system", lambda path: "nfs4")
+    with pytest.raises(StoreUnusable, match="network file system"):
+        await SQLiteStore(str(path)).open()
+
+    assert names_in(path.parent) == []
+
+
+async def test_a_store_that_is_not_open_says_so(path: Path) -> None:
+    store = SQLiteStore(str(path))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="not open"):
+            await store.info("a")
+        with pytest.raises(StoreUnavailable, match="not open"):
+            await store.commit([Append("a", [record(1)])])
+        async with store:
+            pass
+
+
+# Commits, the journal and checkpoints.
+
+
+async def test_a_commit_is_one_statement(path: Path, spy: Spy) -> None:
+    async with SQLiteStore(str(path), poll_s=NEVER_S) as store:
+        for number in range(20):
+            await store.create(f"log-{number}")
+        for turn in range(3):
+            spy.statements.clear()
+            group = [
+                Append(f"log-{number % 20}", [record(number)] * 5, labels={"turn": str(turn)})
+                for number in range(100)
+            ]
+            outcomes = await store.commit(group)
+            assert all(isinstance(outcome, Appended) for outcome in outcomes)
+
+            assert len(spy.statements) == 1
+            assert spy.statements[0].startswith("INSERT INTO journal")
+
+
+async def test_checkpoints_trim_the_journal(
+    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 100_000)
+    records = [padded(number, 5000) for number in range(200)]
+    async with SQLiteStore(str(path), poll_s=NEVER_S) as store:
+        await store.create("a")
+        for body in records:
+            await append(store, "a", body)
+            assert ask(path, "SELECT sum(length(commands)) FROM journal") < 110_000
+        assert ask(path, "SELECT sum(length(frames)) FROM segments") > 850_000
+        assert ask(path, "SELECT count(*) FROM segments") < 20
+        await expect_log(store, "a", records)
+
+    assert ask(path, "SELECT count(*) FROM journal") == 1
+    assert sum("BEGIN" in statement for statement in spy.statements) < 100
+
+
+async def test_an_idle_store_moves_the_journal_into_the_tables(
+    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.001)
+    async with SQLiteStore(str(path), poll_s=0.001) as store:
+        await store.create("a")
+        await append(store, "a", record(1))
+        await settle(store, spy, "DELETE FROM journal")
+        assert ask(path, "SELECT count(*) FROM journal") == 1
+        await expect_log(store, "a", [record(1)])
+
+
+async def settle(store: SQLiteStore, spy: Spy, part: str) -> None:
+    """Wait until the writer began a statement, and until it did what it was at."""
+    await spy.see(part)
+    await store.commit([])
+
+
+async def test_space_of_deleted_logs_is_given_back(
+    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size() -> int:
+        return int(ask(path, "PRAGMA page_count")) * int(ask(path, "PRAGMA page_size"))
+
+    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.001)
+    monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 1_000_000)
+    async with SQLiteStore(str(path), poll_s=0.001) as store:
+        for log_id in ("a", "b", "kept"):
+            await store.create(log_id)
+            for number in range(10):
+                await append(store, log_id, padded(number, 300_000))
+        await settle(store, spy, "DELETE FROM journal")
+        assert size() > 9_000_000
+        await store.delete("a")
+        await store.create("b", replace=True)
+        async with asyncio.timeout(WAIT_S):
+            while size() > 4_000_000:
+                await settle(store, spy, "FROM dead")
+        assert ask(path, "SELECT count(*) FROM dead") == 0
+        await expect_log(store, "kept", [padded(number, 300_000) for number in range(10)])
+    assert len(content_of(path)) < 4_000_000
+
+
+async def test_replay_is_few_large_reads(path: Path, spy: Spy) -> None:
+    async with SQLiteStore(str(path)) as store:
+        epoch = (await store.create("a")).epoch
+        for start in range(0, 6000, 20):
+            await append(store, "a", *[padded(start + n, 500) for n in range(20)])
+    async with SQLiteStore(str(path), poll_s=NEVER_S) as store:
+        info = await store.info("a")
+        spy.statements.clear()
+        assert len(await read_all(store, "a", Position(epoch, 0))) == 6000
+
+        least = info.bytes // PAGE_BYTES
+        asked = [statement for statement in spy.statements if "FROM segments" in statement]
+        assert len(asked) <= 2 * least + 2

@@ -1,0 +1,417 @@
+"""The SQLite store when something below it fails: statements, locks, disks, permissions, processes.
+
+A fault is injected where it would come from: SQLite refuses a statement, the disk is full, the file
+goes away, the process is killed.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runcast.errors import BackendError, NotFound, StoreReadOnly, StoreUnavailable
+from runcast.events.position import Position
+from runcast.stores import sqlite as sqlite_store
+from runcast.stores import sqlite_file, sqlite_journal
+from runcast.stores.base import Append, Owner, Store
+from runcast.stores.sqlite import SQLiteStore
+from runcast.testing import FakeClock
+from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
+from tests.stores.appender import records_of
+from tests.stores.spy import WAIT_S, Spy, ask, make_file, names_in
+
+APPENDER = Path(__file__).with_name("appender.py")
+NEVER_S = 3600.0
+NOBODY = 65534
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    return Spy(monkeypatch)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+# Statements and locks.
+
+
+CHECKPOINT_STEPS = [
+    pytest.param(sqlite3.SQLITE_INSERT, "journal", id="its journal row"),
+    pytest.param(sqlite3.SQLITE_INSERT, "segments", id="segments"),
+    pytest.param(sqlite3.SQLITE_INSERT, "logs", id="logs"),
+    pytest.param(sqlite3.SQLITE_INSERT, "once_uses", id="keys"),
+    pytest.param(sqlite3.SQLITE_DELETE, "journal", id="trimming"),
+    pytest.param(sqlite3.SQLITE_TRANSACTION, "COMMIT", id="commit"),
+]
+
+
+@pytest.mark.parametrize(("action", "name"), CHECKPOINT_STEPS)
+async def test_a_checkpoint_that_fails_changes_nothing(
+    action: int, name: str, path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", NEVER_S)
+    expected = [record(number) for number in range(3)]
+    async with SQLiteStore(str(path), poll_s=0.001) as store:
+        await store.create("a")
+        for number in range(3):
+            await store.commit([Append("a", [record(number)], labels={"n": str(number)})])
+        refused = spy.refuse(action, name)
+        # From now on each quiet moment is used for a checkpoint.
+        monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+        async with asyncio.timeout(WAIT_S):
+            for _ in range(3):
+                refused.clear()
+                await refused.wait()
+        monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", NEVER_S)
+        spy.allow()
+
+        await expect_log(store, "a", expected)
+        async with asyncio.timeout(WAIT_S):
+            done = await append(store, "a", record(3))
+        assert done.first == 4
+        expected.append(record(3))
+        await expect_log(store, "a", expected)
+        async with SQLiteStore(str(path)) as other:
+            await expect_log(other, "a", expected)
+        monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+        await spy.see("DELETE FROM journal")
+        await expect_log(store, "a", expected)
+    async with SQLiteStore(str(path)) as again:
+        await expect_log(again, "a", expected)
+
+
+WRITES: dict[str, Callable[[Store], Any]] = {
+    "create": lambda store: store.create("new"),
+    "replace": lambda store: store.create("a", replace=True),
+    "commit": lambda store: store.commit([Append("a", [record(9)])]),
+    "trim": lambda store: store.trim("a", 2, b"snapshot"),
+    "delete": lambda store: store.delete("a"),
+    "claim": lambda store: store.claim("a", "second"),
+    "renew": lambda store: store.renew(Owner(owner_id="first"), 60),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        pytest.param(sqlite3.SQLITE_INSERT, "journal", id="statement"),
+        pytest.param(sqlite3.SQLITE_TRANSACTION, "COMMIT", id="commit"),
+    ],
+)
+async def test_a_write_that_fails_changes_nothing_and_can_be_repeated(
+    write: str, action: int, name: str, path: Path, spy: Spy
+) -> None:
+    store = await SQLiteStore(str(path), FakeClock(), poll_s=NEVER_S).open()
+    await store.create("a", owner_id="first")
+    await append(store, "a", record(1), record(2), record(3))
+    before = await store.info("a")
+    spy.refuse(action, name)
+    try:
+        await WRITES[write](store)
+    except BackendError:
+        spy.allow()
+        assert await store.info("a") == before
+        with pytest.raises(NotFound):
+            await store.info("new")
+        async with asyncio.timeout(WAIT_S):
+            await WRITES[write](store)
+    spy.allow()  # what has no such step cannot fail by it
+    async with asyncio.timeout(WAIT_S):
+        await store.create("next")
+        await append(store, "next", record(1))
+        await expect_log(store, "next", [record(1)])
+        if write == "claim":
+            assert (await store.info("a")).fence == before.fence + 1
+    await store.close()
+
+
+async def test_a_locked_file_delays_commits_and_loses_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_BUSY_TIMEOUT_S", 0.05)
+    async with SQLiteStore(str(path)) as store:
+        await store.create("a")
+        await append(store, "a", record(1))
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as rival:
+            rival.execute("BEGIN IMMEDIATE")
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable):
+                    await store.commit([Append("a", [record(2)])])
+            with pytest.raises(StoreUnavailable):
+                await store.claim("a", "me")
+            await expect_log(store, "a", [record(1)])
+            rival.execute("ROLLBACK")
+        assert (await append(store, "a", record(2))).first == 2
+        await expect_log(store, "a", [record(1), record(2)])
+
+
+# Processes and files.
+
+
+def kill_appender(path: Path, commits: int) -> None:
+    """Let another process make commits, and kill it before it can do anything more."""
+    command = [sys.executable, str(APPENDER), str(path), "killed", "0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        for _ in range(commits):
+            process.stdout.readline()
+        process.kill()
+
+
+async def make_logs_and_kill(path: Path) -> list[bytes]:
+    """Leave a file behind whose last commits are only in the journal; return what they hold."""
+    async with SQLiteStore(str(path)) as store:
+        await store.create("shared")
+        await store.create("own-killed")
+    await asyncio.to_thread(kill_appender, path, 5)
+    return [body for number in range(5) for body in records_of("killed", number)]
+
+
+async def test_what_only_the_journal_holds_survives_kill_9(path: Path) -> None:
+    expected = await make_logs_and_kill(path)
+    copy = path.parent / "copy"
+    shutil.copytree(path.parent, copy)  # looking at the file itself would change it
+    assert ask(copy / "runs.db", "SELECT count(*) FROM journal") > 1
+    async with SQLiteStore(str(path)) as store:
+        for log_id in ("shared", "own-killed"):
+            info = await store.info(log_id)
+            frames = await read_all(store, log_id, Position(info.epoch, 0))
+            found = [frame.split(b",", 1)[1].removesuffix(b"\n\n") for frame in frames]
+            assert found[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_deleted_underneath_takes_no_more_commits(path: Path, replaced: bool) -> None:
+    store = await SQLiteStore(str(path)).open()
+    try:
+        await store.create("a")
+        await append(store, "a", record(1))
+        for name in names_in(path.parent):
+            os.unlink(path.parent / name)
+        if replaced:
+            await make_file(path)
+        # It could be neither read again nor found by anybody: it must not be acknowledged.
+        with pytest.raises(BackendError):
+            await store.commit([Append("a", [record(2)])])
+    finally:
+        await store.close()
+    async with SQLiteStore(str(path)) as again:
+        if replaced:
+            await expect_log(again, "a", [record(1), record(2)])
+        else:
+            assert await again.list() == []
+
+
+# Disks and permissions.
+
+
+@pytest.fixture
+def powerless() -> Callable[[], AbstractContextManager[None]]:
+    """Returns a context in which file permissions count, also when the tests run as root."""
+
+    @contextlib.contextmanager
+    def drop() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return drop
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user can reach."""
+    directory = Path(tempfile.mkdtemp(prefix="runcast-test-"))
+    directory.chmod(0o755)
+    yield directory
+    directory.chmod(0o755)
+    shutil.rmtree(directory)
+
+
+def make_read_only(directory: Path, mode: int) -> None:
+    for file in directory.iterdir():
+        file.chmod(0o444)
+    directory.chmod(mode)
+
+
+@pytest.mark.parametrize("is_directory_read_only", [True, False])
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_read_only_file_serves_readers(
+    open_directory: Path,
+    powerless: Callable[[], AbstractContextManager[None]],
+    is_directory_read_only: bool,
+    is_killed: bool,
+) -> None:
+    path = open_directory / "runs.db"
+    if is_killed:
+        expected, log_id = await make_logs_and_kill(path), "own-killed"
+    else:
+        await make_file(path)
+        expected, log_id = [record(1), record(2)], "a"
+    make_read_only(open_directory, 0o555 if is_directory_read_only else 0o777)
+    with powerless():
+        async with SQLiteStore(str(path)) as store:
+            info = await store.info(log_id)
+            frames = await read_all(store, log_id, Position(info.epoch, 0))
+            found = [frame.split(b",", 1)[1].removesuffix(b"\n\n") for frame in frames]
+            assert found[: len(expected)] == expected
+            assert log_id in [each.log_id for each in await store.list()]
+            for name, write in WRITES.items():
+                if name == "renew" or log_id == "a":
+                    with pytest.raises(StoreReadOnly):
+                        await write(store)
+            with pytest.raises(StoreReadOnly):
+                await store.commit([Append(log_id, [record(9)])])
+            assert await store.info(log_id) == info
+
+
+class PageLimit:
+    """A disk that is full after so many pages of the file, on any machine."""
+
+    def __init__(self, path: Path, spy: Spy) -> None:
+        self.path = path
+        self.spy = spy
+
+    def fill(self) -> None:
+        pages = self.spy.writer.execute("PRAGMA page_count").fetchone()[0]
+        self.spy.writer.execute(f"PRAGMA max_page_count = {pages}")
+
+    def free(self) -> None:
+        self.spy.writer.execute("PRAGMA max_page_count = 1000000")
+
+
+class SmallDisk:
+    """A file system of 4 MB; needs root."""
+
+    def __init__(self, path: Path, spy: Spy) -> None:
+        self.path = path
+        self.filler = path.parent / "filler"
+
+    def fill(self) -> None:
+        with self.filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"\0" * 4096) == 4096:
+                pass
+
+    def free(self) -> None:
+        self.filler.unlink()
+
+
+def can_mount() -> bool:
+    """Tell whether this process may mount file systems."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return False
+    with tempfile.TemporaryDirectory() as directory:
+        if subprocess.run(["mount", "-t", "tmpfs", "none", directory], check=False).returncode:
+            return False
+        subprocess.run(["umount", directory], check=True)
+    return True
+
+
+@pytest.fixture(params=[PageLimit, *([SmallDisk] if can_mount() else [])])
+def disk(request: pytest.FixtureRequest, path: Path, spy: Spy) -> Iterator[PageLimit | SmallDisk]:
+    if request.param is not SmallDisk:
+        yield PageLimit(path, spy)
+        return
+    mounted = path.parent / "disk"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(mounted)], check=True)
+    yield SmallDisk(mounted / "runs.db", spy)
+    subprocess.run(["umount", str(mounted)], check=True)
+
+
+async def test_a_full_disk_refuses_commits_until_there_is_space(
+    disk: PageLimit | SmallDisk,
+) -> None:
+    async with SQLiteStore(str(disk.path), FakeClock()) as store:
+        await store.create("a")
+        expected = [padded(0, 10_000)]
+        await append(store, "a", expected[0])
+        disk.fill()
+        refusals = 0
+        for number in range(1, 400):
+            body = padded(number, 10_000)
+            try:
+                await store.commit([Append("a", [body])])
+            except StoreUnavailable:
+                refusals += 1
+                if refusals == 3:
+                    break
+            else:
+                expected.append(body)
+        assert refusals == 3
+        await expect_log(store, "a", expected)
+        for write in (
+            lambda: store.create("new", labels={"x": "y" * 256}),
+            lambda: store.claim("a", "me"),
+            lambda: store.renew(Owner(owner_id="me"), 60),
+            lambda: store.trim("a", 1, b"x" * 100_000),
+        ):
+            with contextlib.suppress(StoreUnavailable):  # a small one may find room
+                async with asyncio.timeout(WAIT_S):
+                    await write()
+        await expect_log(store, "a", expected)
+        disk.free()
+        async with asyncio.timeout(WAIT_S):
+            done = await append(store, "a", record(1))
+        assert done.first == len(expected) + 1
+        expected.append(record(1))
+        await expect_log(store, "a", expected)
+    async with SQLiteStore(str(disk.path), FakeClock()) as again:
+        await expect_log(again, "a", expected)
+    assert ask(disk.path, "PRAGMA integrity_check") == "ok"
+
+
+async def test_a_checkpoint_on_a_full_disk_loses_nothing(
+    disk: PageLimit | SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 300_000)
+    async with SQLiteStore(str(disk.path), poll_s=0.001) as store:
+        await store.create("a")
+        expected: list[bytes] = []
+        for number in range(29):
+            expected.append(padded(number, 10_000))
+            await append(store, "a", expected[-1])
+        disk.fill()
+        refusals = 0
+        for number in range(29, 500):
+            body = padded(number, 500)  # room for a little may be left, for a checkpoint is not
+            try:
+                await store.commit([Append("a", [body])])
+            except StoreUnavailable:
+                refusals += 1
+            else:
+                expected.append(body)
+        await expect_log(store, "a", expected)
+        disk.free()
+        async with asyncio.timeout(WAIT_S):
+            for number in range(30):
+                expected.append(padded(number, 10_000))
+                assert (await append(store, "a", expected[-1])).last == len(expected)
+        await expect_log(store, "a", expected)
+    async with SQLiteStore(str(disk.path)) as again:
+        await expect_log(again, "a", expected)
+    assert ask(disk.path, "PRAGMA integrity_check") == "ok"
