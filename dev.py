@@ -70,16 +70,16 @@ def fingerprint(*files: str) -> str:
 
 def fetch_uv() -> None:
     """Have pip put uv into .tools: it makes environments where Python's venv module is missing."""
-    stamp, wanted = TOOLS / ".stamp", fingerprint("requirements-tools.lock")
-    if stamp.is_file() and stamp.read_text() == wanted:
+    wanted, installed = ROOT / "requirements-tools.lock", TOOLS / "installed.lock"
+    if installed.is_file() and installed.read_bytes() == wanted.read_bytes():
         return
     if importlib.util.find_spec("pip") is None:
         sys.exit(f"dev.py needs pip, and {sys.executable} has none (Debian: python3-pip)")
     say("fetching uv into .tools")
     shutil.rmtree(TOOLS, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--root-user-action=ignore"]
-    must(*pip, "--target", TOOLS, "--require-hashes", "-r", ROOT / "requirements-tools.lock")
-    stamp.write_text(wanted)
+    must(*pip, "--target", TOOLS, "--require-hashes", "-r", wanted)
+    shutil.copy(wanted, installed)
 
 
 def fill(venv: Path, lock: str, *package: object) -> None:

@@ -53,7 +53,7 @@ LAYERS = {
     "app": Layer(EVERYTHING, EVERYTHING),
     "cli": Layer(EVERYTHING, EVERYTHING),
     "__main__": Layer(("cli",)),
-    "": Layer(_BELOW_APP),  # runcast/__init__.py
+    "": Layer((*_BELOW_APP, "app")),  # runcast/__init__.py: `open_hub` is a name of the package
 }
 
 # What a pure module may use of the standard library: nothing that reaches outside the process.

@@ -2,8 +2,8 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from runcast.app import open_hub
-from runcast.errors import Cancelled, RunFailed, RuncastError
+from runcast.app import OpenHub, asgi, open_hub
+from runcast.errors import Cancelled, RuncastError, RunFailed
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.runs.context import (
@@ -31,12 +31,14 @@ __all__ = (
     "Cancelled",
     "Event",
     "Function",
+    "OpenHub",
     "Position",
     "RunFailed",
     "RuncastError",
     "Settings",
     "Writer",
     "__version__",
+    "asgi",
     "bind",
     "content",
     "current_writer",

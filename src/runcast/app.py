@@ -7,7 +7,7 @@ async with runcast.open_hub("sqlite:///runs.db") as hub:       with runcast.open
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runcast.clock import Clock, SystemClock
 from runcast.errors import InvalidValue, NotFound
@@ -26,7 +26,10 @@ from runcast.stores.base import LogInfo
 from runcast.stores.machine import this_process
 from runcast.stores.url import open_url
 
-__all__ = ("OpenHub", "OpenHubInThread", "RunInThread", "open_hub")
+if TYPE_CHECKING:
+    from runcast.http.app import HttpApp
+
+__all__ = ("OpenHub", "OpenHubInThread", "RunInThread", "asgi", "open_hub")
 
 AnyFunction = Function[..., Any] | Callable[..., Any]
 
@@ -134,6 +137,20 @@ class OpenHub:
 def gap_event(gap: Gap, time: float) -> Event:
     """Return the event by which a loss is told: of type `gap`, without a `seq`."""
     return Event(time=time, type="gap", data=gap.data())
+
+
+def asgi(
+    hub: OpenHub,
+    *,
+    token: str = "",
+    hosts: Iterable[str] = (),
+    origins: Iterable[str] = (),
+) -> "HttpApp":
+    """Return a hub as an ASGI application, to serve or to mount; see `http.app.HttpApp`."""
+    # Scripts that only emit and watch should not wait for a web framework to be imported.
+    from runcast.http.app import HttpApp
+
+    return HttpApp(hub, token=token, hosts=hosts, origins=origins)
 
 
 class RunInThread:

@@ -9,7 +9,9 @@
     │   ├── Stale                  the fence is old: another owner holds the log now
     │   ├── Conflict               something with that name is already there
     │   ├── NotFound               there is no such run, function or file
+    │   ├── Unauthorized           the request does not say who makes it
     │   ├── Forbidden              the request may not do that
+    │   ├── BodyTooLarge           a request's body is bigger than the server takes
     │   └── Gone                   a position names events that cannot be read any more
     ├── RunFailed              a run ended without a result; functions raise it to say why
     ├── Overloaded             a bound is reached; waiting helps
@@ -29,6 +31,7 @@ from typing import ClassVar
 
 __all__ = (
     "BackendError",
+    "BodyTooLarge",
     "CallerError",
     "Cancelled",
     "Conflict",
@@ -47,6 +50,7 @@ __all__ = (
     "StoreReadOnly",
     "StoreUnavailable",
     "StoreUnusable",
+    "Unauthorized",
 )
 
 
@@ -121,6 +125,20 @@ class NotFound(CallerError):
 
     code = "not_found"
     status = 404
+
+
+class Unauthorized(CallerError):
+    """The request does not carry what proves that it may be made."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class BodyTooLarge(CallerError):
+    """A request's body is bigger than the server takes."""
+
+    code = "body_too_large"
+    status = 413
 
 
 class Forbidden(CallerError):

@@ -1,6 +1,6 @@
 """Folding events into the present state of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast.events import snapshot as caps
-from runcast.events.fold import apply, fold
+from runcast.events.fold import fold
 from runcast.events.lifecycle import next_status
 from runcast.events.model import Event
 from runcast.events.snapshot import (
@@ -182,21 +182,32 @@ def test_no_name_or_time_makes_a_fold_fail(name: str, text: str, time: float, ty
     assert again(snapshot) == snapshot
 
 
-def test_a_snapshot_is_bounded_whatever_the_log_holds() -> None:
-    snapshot = Snapshot()
-    big = "\U0001f600" * 40_000
+def _flood(rounds: int, long: str) -> Iterator[Event]:
+    """Give events of every type that does not end a run, of rising `seq`, with ever new names."""
     kinds = sorted(set(TYPES) - {"done", "failed", "cancelled", "interrupt_resolved"})
-    for seq in range(1, 80 * len(kinds)):
-        turn = f"{seq}{big[:300]}"
+    for seq in range(1, rounds * len(kinds)):
+        turn = f"{seq}{long[:300]}"
         data = {
-            **dict.fromkeys(_FIELDS, big),
+            **dict.fromkeys(_FIELDS, long),
             **{"message_id": turn, "call_id": turn, "interrupt_id": turn},
-            "labels": {f"{index}{turn}": big for index in range(5)},
-            "files": [{"name": f"{index}{seq}", "about": big[:900]} for index in range(5)],
+            "labels": {f"{index}{turn}": long for index in range(5)},
+            "files": [{"name": f"{index}{seq}", "about": long[:900]} for index in range(5)],
         }
         for step, type_ in enumerate((kinds[seq % len(kinds)], f"type{seq}")):
-            event = Event(seq=2 * seq + step, type=type_, data=data, node=turn, agent=big)
-            apply(snapshot, event)
+            yield Event(seq=2 * seq + step, type=type_, data=data, node=turn, agent=long)
+
+
+def test_the_law_holds_where_every_cap_is_reached() -> None:
+    log = list(_flood(70, "long " * 2000))
+    whole = fold(log)
+
+    assert all(value > 0 for value in msgspec.structs.asdict(whole.dropped).values())
+    for cut in range(0, len(log), len(log) // 10):
+        assert fold(log[cut:], again(fold(log[:cut]))) == whole
+
+
+def test_a_snapshot_is_bounded_whatever_the_log_holds() -> None:
+    snapshot = fold(_flood(70, "\U0001f600" * 40_000))
 
     assert len(snapshot.texts) <= caps.MAX_TEXTS
     assert len(snapshot.tools) == caps.MAX_TOOLS
@@ -206,7 +217,6 @@ def test_a_snapshot_is_bounded_whatever_the_log_holds() -> None:
     assert len(snapshot.files) == caps.MAX_FILES
     assert len(snapshot.labels) == caps.MAX_LABELS
     assert len(snapshot.counts) == caps.MAX_TYPES
-    assert all(value > 0 for value in msgspec.structs.asdict(snapshot.dropped).values())
     assert len(msgspec.json.encode(snapshot).decode()) < 2_500_000
     assert again(snapshot) == snapshot
 

@@ -170,7 +170,7 @@ def _hook(value: object) -> object:
     # Subclasses, from numpy, templating or enums: read past whatever they override.
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from runcast.errors import BackendError, Overloaded, RunClosed, RuncastError, StoreUnavailable
+from runcast.errors import BackendError, Overloaded, RuncastError, RunClosed, StoreUnavailable
 from runcast.settings import Settings
 from runcast.stores.base import Append, Appended, Once, Store
 

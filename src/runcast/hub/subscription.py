@@ -101,6 +101,17 @@ class Subscription:
         """The cursor: everything up to here has been taken."""
         return Position(self._epoch, self._seq)
 
+    @property
+    def head(self) -> int:
+        """The last `seq` known to be in the log."""
+        return self._tail.head
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the cursor stands at the end of a log that nothing follows in."""
+        tail = self._tail
+        return tail.closed and tail.epoch == self._epoch and tail.head == self._seq
+
     def poll(self) -> Chunk | None:
         """Take what memory has; None with `behind` set if the store has it, None if nobody has.
 

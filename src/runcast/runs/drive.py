@@ -7,14 +7,15 @@ from contextlib import aclosing
 from typing import Any
 
 from runcast.errors import Cancelled, RuncastError
-from runcast.runs.outcome import Outcome, done
+from runcast.runs.outcome import done
+from runcast.runs.protocols import Ending
 from runcast.runs.writer import Writer
 from runcast.runs.yields import Yields
 
 __all__ = ("drive_async", "drive_in_thread")
 
 
-def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer: Writer) -> Outcome:
+def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer: Writer) -> Ending:
     """Run a sync function or generator to its end, in the thread that calls this.
 
     Raises whatever the function raises; `Cancelled` when it was cancelled.
@@ -42,7 +43,7 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
 
 async def drive_async(
     call: Callable[..., Any], arguments: dict[str, Any], writer: Writer
-) -> Outcome:
+) -> Ending:
     """Run a coroutine function or async generator to its end, in the current task."""
     returned = call(**arguments)
     if inspect.isawaitable(returned):

@@ -1,31 +1,24 @@
 """How a run ended, and the terminal event that says so."""
 
-from typing import Any, NamedTuple
 
 from runcast.errors import RuncastError
+from runcast.runs.protocols import Ending
 
-__all__ = ("LOST", "Outcome", "cancelled", "done", "failed", "failed_with")
-
-
-class Outcome(NamedTuple):
-    """The type and data of a terminal event."""
-
-    type: str
-    data: dict[str, Any]
+__all__ = ("LOST", "Ending", "cancelled", "done", "failed", "failed_with")
 
 
-def done(result: object = None, summary: object = None) -> Outcome:
+def done(result: object = None, summary: object = None) -> Ending:
     """Return the ending of a run that returned."""
     known = {"result": result, "summary": summary}
-    return Outcome("done", {name: value for name, value in known.items() if value is not None})
+    return Ending("done", {name: value for name, value in known.items() if value is not None})
 
 
-def failed(message: str, code: str, *, retryable: bool = False) -> Outcome:
+def failed(message: str, code: str, *, retryable: bool = False) -> Ending:
     """Return the ending of a run that failed."""
-    return Outcome("failed", {"message": message, "code": code, "retryable": retryable})
+    return Ending("failed", {"message": message, "code": code, "retryable": retryable})
 
 
-def failed_with(error: BaseException) -> Outcome:
+def failed_with(error: BaseException) -> Ending:
     """Return the ending of a run whose function raised.
 
     Our own errors are meant to be read by whoever called. Anybody else's may hold what a watcher
@@ -36,9 +29,9 @@ def failed_with(error: BaseException) -> Outcome:
     return failed(f"the function raised {type(error).__name__}", "function_error")
 
 
-def cancelled(reason: str) -> Outcome:
+def cancelled(reason: str) -> Ending:
     """Return the ending of a run that was cancelled."""
-    return Outcome("cancelled", {"reason": reason})
+    return Ending("cancelled", {"reason": reason})
 
 
 LOST = failed("the process that ran it ended", "lost", retryable=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from runcast.errors import BackendError, Conflict, NotFound, RunClosed, RuncastError, Stale
+from runcast.errors import BackendError, Conflict, NotFound, RuncastError, RunClosed, Stale
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames

@@ -6,7 +6,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from runcast.clock import Clock
-from runcast.errors import Cancelled, RunClosed, RunFailed, RuncastError, Stale
+from runcast.errors import Cancelled, RuncastError, RunClosed, RunFailed, Stale
 from runcast.events.lifecycle import Status
 from runcast.events.model import encode_record
 from runcast.events.position import Position
@@ -14,7 +14,8 @@ from runcast.hub.pipeline import Inlet
 from runcast.runs.context import using
 from runcast.runs.drive import drive_async, drive_in_thread
 from runcast.runs.function import Function
-from runcast.runs.outcome import Outcome, cancelled, failed, failed_with
+from runcast.runs.outcome import cancelled, failed, failed_with
+from runcast.runs.protocols import Ending
 from runcast.runs.threads import Threads
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
@@ -49,7 +50,7 @@ class Run:
         self._arguments = arguments
         self._inlet = inlet
         self.writer = writer
-        self._outcome: Outcome | None = None
+        self._outcome: Ending | None = None
         self._ended = asyncio.Event()
         self._cancel_reason = ""
         self.cancel_asked = asyncio.Event()
@@ -76,7 +77,7 @@ class Run:
             self._cancel_reason = reason
             self.cancel_asked.set()
 
-    async def wait(self) -> Outcome:
+    async def wait(self) -> Ending:
         """Wait for the end and return how it was."""
         await self._ended.wait()
         assert self._outcome is not None
@@ -112,7 +113,7 @@ class Run:
 
     async def _run(
         self, clock: Clock, settings: Settings, threads: Threads, context: Context
-    ) -> Outcome:
+    ) -> Ending:
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
         started = {"function": self.function.name}
@@ -140,11 +141,11 @@ class Run:
         finally:
             asked.cancel()
 
-    def _begin(self, threads: Threads, context: Context) -> "asyncio.Future[Outcome]":
+    def _begin(self, threads: Threads, context: Context) -> "asyncio.Future[Ending]":
         function, arguments, writer = self.function, self._arguments, self.writer
         if function.kind in ("coroutine", "async_generator"):
 
-            async def drive() -> Outcome:
+            async def drive() -> Ending:
                 with using(writer):
                     return await drive_async(function.call, arguments, writer)
 
@@ -152,7 +153,7 @@ class Run:
                 drive(), name=f"runcast-{self.run_id}", context=context
             )
 
-        def drive_here() -> Outcome:
+        def drive_here() -> Ending:
             with using(writer):
                 return drive_in_thread(function.call, arguments, writer)
 
@@ -160,11 +161,11 @@ class Run:
 
     async def _stop(
         self,
-        work: "asyncio.Future[Outcome]",
-        ending: Outcome,
+        work: "asyncio.Future[Ending]",
+        ending: Ending,
         settings: Settings,
         threads: Threads,
-    ) -> Outcome:
+    ) -> Ending:
         """Ask the function to stop; give it up when it does not."""
         self.writer.request_cancel(self._cancel_reason or "timeout")
         if isinstance(work, asyncio.Task):
@@ -181,7 +182,7 @@ class Run:
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
 
-    async def _end(self, outcome: Outcome, clock: Clock) -> None:
+    async def _end(self, outcome: Ending, clock: Clock) -> None:
         try:
             self.position = await end_log(self._inlet, outcome, clock)
         except (RunClosed, Stale) as error:
@@ -194,7 +195,7 @@ class Run:
         self._ended.set()
 
 
-async def end_log(inlet: Inlet, outcome: Outcome, clock: Clock) -> Position:
+async def end_log(inlet: Inlet, outcome: Ending, clock: Clock) -> Position:
     """Append the terminal event and close the log, in one step, unless it is closed already."""
     try:
         record = encode_record(outcome.type, outcome.data, clock.time())
@@ -208,7 +209,7 @@ async def end_log(inlet: Inlet, outcome: Outcome, clock: Clock) -> Position:
     return Position(appended.epoch, appended.last)
 
 
-def _outcome_of(work: "asyncio.Future[Outcome]", reason: str) -> Outcome:
+def _outcome_of(work: "asyncio.Future[Ending]", reason: str) -> Ending:
     if work.cancelled():
         return cancelled(reason or "the function cancelled itself")
     error = work.exception()
@@ -221,6 +222,6 @@ def _outcome_of(work: "asyncio.Future[Outcome]", reason: str) -> Outcome:
     return failed_with(error)
 
 
-def _swallow(work: "asyncio.Future[Outcome]") -> None:
+def _swallow(work: "asyncio.Future[Ending]") -> None:
     if not work.cancelled():
         work.exception()

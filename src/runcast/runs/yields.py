@@ -18,7 +18,8 @@ from typing import Any
 
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES
-from runcast.runs.outcome import Outcome, done, failed
+from runcast.runs.outcome import done, failed
+from runcast.runs.protocols import Ending
 from runcast.runs.writer import Writer
 
 __all__ = ("Yields",)
@@ -47,7 +48,7 @@ class Yields:
         else:
             self._writer.emit_event(event)
 
-    def outcome(self, result: object = None) -> Outcome:
+    def outcome(self, result: object = None) -> Ending:
         """Return how the run ended, now that the generator has returned `result`."""
         if self._error is not None:
             return failed(

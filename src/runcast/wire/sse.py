@@ -35,7 +35,7 @@ __all__ = (
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """Most bytes of one event's data, 16 MiB: thousands of times a usual event (200 bytes to a few
-KiB), yet fifty hostile streams at once stay around 1 GiB."""
+KiB), yet thirty hostile streams that fill line and event stay near 1 GiB."""
 
 MAX_LINE_BYTES: Final = MAX_EVENT_BYTES + 1024
 """Most bytes of one line, its end not counted: the largest event in a single `data:` line, and

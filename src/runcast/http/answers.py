@@ -1,0 +1,97 @@
+"""Responses that are not streams: JSON, problems, and what a run looks like in them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from runcast.errors import Overloaded, RuncastError, StoreUnavailable, Unauthorized
+from runcast.events.snapshot import Snapshot
+from runcast.runs.protocols import DescribedFunction
+from runcast.stores.base import LogInfo
+
+__all__ = ("function_view", "json_response", "problem", "run_summary", "run_view")
+
+_encode: Final = msgspec.json.encode
+
+_RETRY_AFTER_S: Final = 1
+
+SAFE_HEADERS: Final[Mapping[str, str]] = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""On every response: nothing here is for caches, sniffers or other sites."""
+
+
+def json_response(
+    value: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a JSON response."""
+    return Response(
+        _encode(value),
+        status,
+        {**SAFE_HEADERS, **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def problem(error: RuncastError) -> Response:
+    """Return an error as a problem document. Source: RFC 9457."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": type(error).__name__,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+        "retryable": error.retryable,
+    }
+    problems = getattr(error, "problems", ())
+    if problems:
+        body["problems"] = list(problems)
+    headers = dict(SAFE_HEADERS)
+    if isinstance(error, Overloaded | StoreUnavailable):
+        headers["retry-after"] = str(_RETRY_AFTER_S)
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
+    return Response(_encode(body), error.status, headers, media_type="application/problem+json")
+
+
+def run_summary(info: LogInfo) -> dict[str, Any]:
+    """Return a run as lists show it: what its log alone tells."""
+    labels = {name: value for name, value in info.labels.items() if not _is_ours(name)}
+    return {
+        "run_id": info.log_id,
+        "function": info.labels.get("function", ""),
+        "status": info.labels.get("status", "running"),
+        "labels": labels,
+        "created_at": info.created_at,
+        "ended_at": info.closed_at,
+        "events": info.head,
+        "position": str(info.position),
+    }
+
+
+def run_view(info: LogInfo, snapshot: Snapshot) -> dict[str, Any]:
+    """Return a run with its present state; `position` is where its state stands."""
+    return {
+        **run_summary(info),
+        "status": snapshot.status if snapshot.seq else info.labels.get("status", "queued"),
+        "state": snapshot,
+    }
+
+
+def function_view(function: DescribedFunction) -> dict[str, Any]:
+    """Return a function as `GET /functions` shows it."""
+    return {
+        "name": function.name,
+        "description": function.description,
+        "streaming": function.is_streaming,
+        "inputs": function.schema,
+    }
+
+
+def _is_ours(label: str) -> bool:
+    return label in ("function", "status") or label.startswith("runcast.")

@@ -1,0 +1,151 @@
+"""The ASGI application: its routes, its life, and what guards it.
+
+It may be served by itself or mounted in another Starlette or FastAPI application. A mounted
+application is not told when its host starts; then the first request opens the hub, and the host's
+lifespan should be wrapped with `lifespan` so that it is closed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from runcast.errors import RuncastError
+from runcast.http.answers import SAFE_HEADERS, json_response, problem
+from runcast.http.routes import Routes
+from runcast.http.security import Guard
+from runcast.http.streams import Streams
+from runcast.runs.protocols import Runs
+
+__all__ = ("HttpApp",)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class HttpApp:
+    """Runs over HTTP.
+
+    Args:
+        runs: a hub and its functions; opened and closed with the application.
+        token: the access token; "" lets everybody in who can reach the server.
+        hosts: names besides the loopback ones that `Host` may have; `*` allows any.
+        origins: origins whose pages may send requests.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        *,
+        token: str = "",
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+    ) -> None:
+        self._runs = runs
+        self._guard = Guard(token, hosts, origins)
+        self.streams = Streams(runs.hub.settings, runs.hub.clock)
+        self._opening: asyncio.Task[object] | None = None
+        routes: list[BaseRoute] = Routes(runs, self.streams, self._guard).all()
+        self._app = Starlette(
+            routes=routes,
+            exception_handlers={HTTPException: _not_routed, RuncastError: _refused},
+        )
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether an access token is asked for."""
+        return bool(self._guard.token)
+
+    def allow_host(self, name: str) -> None:
+        """Answer requests for this host too: the one we listen on."""
+        self._guard.hosts.add(name)
+
+    def end_streams(self) -> None:
+        """Say goodbye on all streams and end them; new ones end at once. Idempotent."""
+        self.streams.close()
+
+    async def open(self) -> None:
+        """Open the hub; once, however many requests ask for it."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._runs.open())
+        try:
+            await asyncio.shield(self._opening)
+        except RuncastError:
+            self._opening = None  # the next request tries again
+            raise
+
+    async def close(self) -> None:
+        """End the streams, the runs and the hub. Idempotent."""
+        self.end_streams()
+        await self._runs.close()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """Open on entering, close on leaving: for the lifespan of an application this is mounted in."""
+        await self.open()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            # WebSocket: refused before it is accepted, which servers answer with 403.
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        try:
+            self._guard.check(path, Headers(scope=scope))
+            await self.open()
+        except RuncastError as error:
+            await problem(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.open()
+        except RuncastError as error:
+            await send({"type": "lifespan.startup.failed", "message": error.message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RuncastError)
+    return problem(error)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """Answer for Starlette: no such path, or not with that method."""
+    assert isinstance(error, HTTPException)
+    codes: Final = {404: "not_found", 405: "method_not_allowed"}
+    body = {
+        "type": "about:blank",
+        "title": error.detail,
+        "status": error.status_code,
+        "code": codes.get(error.status_code, "bad_request"),
+        "detail": f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json or / tell "
+        "what there is",
+        "retryable": False,
+    }
+    response = json_response(body, error.status_code, {**SAFE_HEADERS, **(error.headers or {})})
+    response.headers["content-type"] = "application/problem+json"
+    return response

@@ -1,0 +1,199 @@
+"""What a stream sends: the bytes of one run, or of several, in one format.
+
+A feed is polled like a subscription (it never waits) and answers in bytes that can be written as they
+are. Watchers that take the same page in the same format get the same bytes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from runcast.events.model import decode_event
+from runcast.events.position import split_frames
+from runcast.hub.hub import Hub
+from runcast.hub.subscription import Chunk, Subscription
+from runcast.wire import sse
+from runcast.wire.dialects import Dialect, Stream
+
+__all__ = ("DialectFeed", "Feed", "ManyFeed", "NdjsonFeed")
+
+_encode: Final = msgspec.json.encode
+
+
+class Feed(ABC):
+    """Bytes of one run's events."""
+
+    content_type: str
+    heartbeat: bytes
+    """Written after a silence; means nothing."""
+
+    def __init__(self, hub: Hub, subscription: Subscription) -> None:
+        self._hub = hub
+        self.subscription = subscription
+        self._stop_at: int | None = None
+
+    def stop_at_head(self) -> None:
+        """End once everything that is in the log now has been sent."""
+        self._stop_at = self.subscription.head
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to send now or ever."""
+        return self.subscription.is_over
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will follow."""
+        return self.subscription.ended or (
+            self._stop_at is not None and self.subscription.position.seq >= self._stop_at
+        )
+
+    @property
+    def behind(self) -> bool:
+        """Whether the next bytes must be had by `read()`."""
+        return self.subscription.behind
+
+    def poll(self) -> bytes | None:
+        """Return what memory has; None if nothing, or if the store must be read (`behind`)."""
+        chunk = self.subscription.poll()
+        return None if chunk is None else self.encode(chunk)
+
+    async def read(self) -> bytes | None:
+        """Return what the store has next."""
+        chunk = await self.subscription.read()
+        return None if chunk is None else self.encode(chunk)
+
+    @abstractmethod
+    def encode(self, chunk: Chunk) -> bytes:
+        """Return a chunk in this feed's format; may be empty."""
+
+    @abstractmethod
+    def opening(self, retry_ms: int) -> bytes:
+        """Return what is sent at once, so that proxies pass the headers on."""
+
+    @abstractmethod
+    def farewell(self, retry_ms: int) -> bytes:
+        """Return what is sent before a stream is ended that could go on elsewhere."""
+
+    def close(self) -> None:
+        """Let the cursors go. Idempotent."""
+        self.subscription.close()
+
+
+class _SseFeed(Feed):
+    content_type = "text/event-stream"
+    heartbeat = sse.comment("hb")
+
+    def opening(self, retry_ms: int) -> bytes:
+        return b"retry: %d\n: %b\n\n" % (retry_ms, b"runcast")
+
+    def farewell(self, retry_ms: int) -> bytes:
+        return b"retry: %d\n: goodbye, come back\n\n" % retry_ms
+
+
+class DialectFeed(_SseFeed):
+    """Server-Sent Events in a dialect."""
+
+    def __init__(self, hub: Hub, subscription: Subscription, dialect: Dialect) -> None:
+        super().__init__(hub, subscription)
+        self._dialect = dialect
+        # The default dialect's frames are the stored ones: nothing is encoded.
+        self._is_stored_form = dialect.name == "runcast"
+
+    def encode(self, chunk: Chunk) -> bytes:
+        run_id = self.subscription.run_id
+        if chunk.gap is not None:
+            return self._dialect.gap(Stream(run_id, chunk.position.epoch), chunk.gap.data())
+        page = chunk.page
+        if page is None or not page.frames:
+            return b""
+        if self._is_stored_form:
+            return page.frames
+        frames = self._hub.encoded.get(run_id, self._dialect, page)
+        if chunk.ended:
+            last = decode_event(split_frames(page.frames)[-1])
+            frames += self._dialect.end(Stream(run_id, page.epoch), last)
+        # Where a page shows nothing, the cursor still has to move.
+        return frames or sse.id_only(str(chunk.position))
+
+
+class NdjsonFeed(Feed):
+    """One canonical event a line."""
+
+    content_type = "application/x-ndjson"
+    heartbeat = b"\n"
+
+    def encode(self, chunk: Chunk) -> bytes:
+        if chunk.gap is not None:
+            return _encode({"type": "gap", "data": chunk.gap.data()}) + b"\n"
+        if chunk.page is None or not chunk.page.frames:
+            return b""
+        return b"\n".join([*split_frames(chunk.page.frames), b""])
+
+    def opening(self, retry_ms: int) -> bytes:
+        return b""
+
+    def farewell(self, retry_ms: int) -> bytes:
+        return b""
+
+
+class ManyFeed(_SseFeed):
+    """Several runs on one connection: `data:` is `{"run": id, "event": {…}}`.
+
+    `id:` is a vector of positions, `run=position` joined by commas. It ends when all runs have.
+    """
+
+    def __init__(self, hub: Hub, subscriptions: Sequence[Subscription]) -> None:
+        super().__init__(hub, subscriptions[0])
+        self._all = list(subscriptions)
+
+    @property
+    def ended(self) -> bool:
+        return all(subscription.ended for subscription in self._all)
+
+    @property
+    def is_over(self) -> bool:
+        return all(subscription.is_over for subscription in self._all)
+
+    @property
+    def behind(self) -> bool:
+        return any(subscription.behind for subscription in self._all)
+
+    def poll(self) -> bytes | None:
+        parts: list[bytes] = []
+        for subscription in self._all:
+            while not subscription.ended and (chunk := subscription.poll()) is not None:
+                parts.append(self._encode_for(subscription, chunk))
+        return b"".join(parts) if parts else None
+
+    async def read(self) -> bytes | None:
+        for subscription in self._all:
+            if subscription.behind:
+                chunk = await subscription.read()
+                return None if chunk is None else self._encode_for(subscription, chunk)
+        return None
+
+    def encode(self, chunk: Chunk) -> bytes:
+        return self._encode_for(self.subscription, chunk)
+
+    def _encode_for(self, subscription: Subscription, chunk: Chunk) -> bytes:
+        run = _encode(subscription.run_id)
+        if chunk.gap is not None:
+            gap = _encode({"type": "gap", "data": chunk.gap.data()})
+            return b'data: {"run":%b,"event":%b}\n\n' % (run, gap)
+        if chunk.page is None or not chunk.page.frames:
+            return b""
+        frames = [
+            b'data: {"run":%b,"event":%b}\n\n' % (run, canonical)
+            for canonical in split_frames(chunk.page.frames)
+        ]
+        # Only the page's last frame moves the cursors: between them, nothing else is sent.
+        vector = ",".join(f"{one.run_id}={one.position}" for one in self._all)
+        frames[-1] = b"id: %b\n%b" % (vector.encode(), frames[-1])
+        return b"".join(frames)
+
+    def close(self) -> None:
+        for subscription in self._all:
+            subscription.close()

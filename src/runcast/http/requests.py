@@ -1,0 +1,170 @@
+"""What requests say: pure functions from strings to values, each refusing what it does not understand."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+from runcast.errors import InvalidValue
+from runcast.events.position import Position, is_run_id
+from runcast.wire import dialects
+from runcast.wire.dialects import Dialect
+
+__all__ = (
+    "MAX_RUNS_PER_STREAM",
+    "Invocation",
+    "Live",
+    "WatchOptions",
+    "parse_flag",
+    "parse_invocation",
+    "parse_limit",
+    "parse_many",
+    "parse_preferences",
+    "parse_watch",
+    "preferred_type",
+)
+
+MAX_RUNS_PER_STREAM: Final = 32
+"""Most runs on one connection: a page's worth, whose vector of positions still fits a header."""
+
+_DEFAULT_LIMIT: Final = 50
+_MAX_LIMIT: Final = 500
+
+Live = Literal["stream", "long-poll", "none"]
+
+_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """How a watcher wants a log: from where, in what form, and whether to wait for more."""
+
+    after: Position | None
+    dialect: Dialect
+    media_type: str
+    live: Live
+
+
+class Invocation(msgspec.Struct, forbid_unknown_fields=False):
+    """The body of an invocation. Fields a platform adds are accepted and ignored."""
+
+    inputs: dict[str, Any] = {}
+    run_id: str = ""
+    labels: dict[str, str] = {}
+    replace: bool = False
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+
+
+def parse_watch(query: Mapping[str, str], headers: Mapping[str, str]) -> WatchOptions:
+    """Return what a request for events asks for.
+
+    `after` in the query is stronger than `Last-Event-ID`: whoever writes a URL means it, while a
+    browser sends the header by itself.
+
+    Raises:
+        InvalidValue: naming the parameter.
+    """
+    token = query.get("after") or headers.get("last-event-id") or ""
+    live = query.get("live", "true")
+    modes: Mapping[str, Live] = {"true": "stream", "long-poll": "long-poll", "false": "none"}
+    if live not in modes:
+        raise InvalidValue(f"expected live to be true, false or long-poll, got {live!r}")
+    default = "application/json" if modes[live] == "long-poll" else "text/event-stream"
+    media_type = preferred_type(headers.get("accept", ""), _TYPES, default)
+    if modes[live] == "long-poll":
+        media_type = "application/json"
+    return WatchOptions(
+        after=Position.parse(token) if token else None,
+        dialect=dialects.get(query.get("dialect", "runcast")),
+        media_type=media_type,
+        live=modes[live],
+    )
+
+
+def parse_many(
+    runs: Iterable[str], query: Mapping[str, str], headers: Mapping[str, str]
+) -> dict[str, Position | None]:
+    """Return the runs one connection watches, each with its cursor.
+
+    Raises:
+        InvalidValue: none, too many, or a malformed id or vector.
+    """
+    names = list(dict.fromkeys(runs))
+    if not 1 <= len(names) <= MAX_RUNS_PER_STREAM:
+        raise InvalidValue(
+            f"expected 1 to {MAX_RUNS_PER_STREAM} different runs (?run=a&run=b), got {len(names)}"
+        )
+    for name in names:
+        if not is_run_id(name):
+            raise InvalidValue(f"expected a run id, got {name[:140]!r}")
+    cursors: dict[str, Position | None] = dict.fromkeys(names)
+    vector = query.get("after") or headers.get("last-event-id") or ""
+    for part in filter(None, vector.split(",")):
+        name, _, token = part.partition("=")
+        position = Position.parse(token)
+        if name in cursors:
+            cursors[name] = position
+    return cursors
+
+
+def parse_invocation(body: bytes) -> Invocation:
+    """Return an invocation; an empty body is one without inputs.
+
+    Raises:
+        InvalidValue: it is not a JSON object of that form.
+    """
+    if not body.strip():
+        return Invocation()
+    try:
+        return msgspec.json.decode(body, type=Invocation)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidValue(f'expected a body like {{"inputs": {{…}}}}: {error}') from None
+
+
+def parse_flag(query: Mapping[str, str], name: str) -> bool:
+    """Return a yes-or-no parameter. Raises `InvalidValue`."""
+    value = query.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise InvalidValue(f"expected {name} to be true or false, got {value!r}")
+    return value in ("true", "1")
+
+
+def parse_limit(query: Mapping[str, str]) -> int:
+    """Return how many items a page of a list should have. Raises `InvalidValue`."""
+    text = query.get("limit", str(_DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= _MAX_LIMIT):
+        raise InvalidValue(f"expected limit to be 1 to {_MAX_LIMIT}, got {text[:20]!r}")
+    return int(text)
+
+
+def parse_preferences(header: str) -> frozenset[str]:
+    """Return the preferences of a `Prefer` header, without values. Source: RFC 7240 §2."""
+    return frozenset(part.split(";")[0].strip().lower() for part in header.split(","))
+
+
+def preferred_type(accept: str, offered: Iterable[str], default: str) -> str:
+    """Return the offered media type that an `Accept` header names first with the highest weight.
+
+    What it does not name falls back to the default: a client that accepts anything, or that we do
+    not understand, gets what most want. Source: RFC 9110 §12.5.1, without specificity.
+    """
+    best, weight = default, 0.0
+    known = set(offered)
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        if name in known:
+            quality = _quality(parameters)
+            if quality > weight:
+                best, weight = name, quality
+    return best
+
+
+def _quality(parameters: Iterable[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return float(parameter[2:])
+            except ValueError:
+                return 0.0
+    return 1.0

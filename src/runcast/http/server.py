@@ -1,0 +1,113 @@
+"""The server that `runcast serve` starts: uvicorn, told to end its streams before it waits for them."""
+
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+
+from runcast.errors import Forbidden, InvalidValue
+from runcast.http.app import HttpApp
+from runcast.http.protocol import protocol_class
+
+__all__ = ("serve",)
+
+_SWITCH_INTERVAL_S: Final = 0.0005
+"""How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes every
+step of a commit wait that long beside one function that computes."""
+
+_KEEP_ALIVE_S: Final = 15
+_DRAIN_S: Final = 1
+"""What a request other than a stream may still take at shutdown, seconds."""
+
+_BACKLOG: Final = 4096
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, app: HttpApp, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn waits for open responses and only then tells the application: streams would keep
+        # it waiting for ever.
+        self._app.end_streams()
+        await super().shutdown(sockets)
+
+
+def serve(
+    app: HttpApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    on_ready: Callable[[str], None] = lambda url: None,
+    log_level: str = "warning",
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        port: 0 takes a free one.
+        on_ready: called with the base URL once requests are answered.
+
+    Raises:
+        InvalidValue: the address cannot be bound.
+        Forbidden: it can be reached from other machines, and there is no access token.
+    """
+    if not app.is_protected and not is_loopback(host):
+        raise Forbidden(
+            f"{host} can be reached from other machines, where anybody could invoke your functions: "
+            "give a --token (or RUNCAST_TOKEN), or say --insecure"
+        )
+    bound = _bind(host, port)
+    actual = bound.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{actual}"
+    app.allow_host(host)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=actual,
+        http=protocol_class(),
+        ws="none",
+        lifespan="on",
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    server = _Server(config, app, lambda: on_ready(url))
+    logging.getLogger("uvicorn.error").setLevel(log_level.upper())
+    server.run(sockets=[bound])
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(_BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise InvalidValue(
+            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port, "
+            "or 0 for a free one"
+        ) from error
+    bound.setblocking(False)
+    return bound

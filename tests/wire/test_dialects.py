@@ -1,0 +1,305 @@
+"""The dialects: shared vectors, and hostile events that must stay one event."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runcast.errors import InvalidValue
+from runcast.events.fold import fold
+from runcast.events.model import Event, decode_event, encode_record
+from runcast.events.position import frame_record
+from runcast.events.vocabulary import TERMINAL
+from runcast.wire.dialects import DIALECTS, Dialect, Stream, get
+from runcast.wire.sse import Decoder, SSEvent
+from tests.events.strategies import canonical, events, json_values, logs, texts
+from tests.wire.reference import PLACES, cut, decoded, load
+
+STREAM = Stream("run-1", "01hq3v5k2m")
+BEFORE, AFTER = b"id: before\ndata: before\n\n", b"data: after\n\n"
+
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+
+
+def encoded(dialect: Dialect, log: list[Event], stream: Stream = STREAM) -> bytes:
+    """Return all frames of a log, with what follows its terminal event."""
+    state = dialect.begin(stream)
+    frames = [dialect.prelude(stream, None)]
+    for event in log:
+        frames.append(dialect.encode(stream, state, event))
+        if event.type in TERMINAL:
+            frames.append(dialect.end(stream, event))
+    return b"".join(frames)
+
+
+def payload_of(frame: bytes) -> Any:
+    (event,) = decoded(frame).events
+    return json.loads(event.data)
+
+
+def frames_of(log: list[Event], dialect: Dialect) -> int:
+    return sum(event.type != "started" or dialect.name != "prefab" for event in log)
+
+
+# --- the vectors ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vector", load("dialects.json"))
+def test_a_vector_encodes_to_the_exact_bytes(vector: dict[str, Any]) -> None:
+    dialect, stream = get(vector["dialect"]), Stream(vector["run_id"], vector["epoch"])
+
+    frames = encoded(dialect, [canonical(event) for event in vector["events"]], stream)
+    if "gap" in vector:
+        frames += dialect.gap(stream, vector["gap"])
+
+    assert frames.decode() == "".join(vector["expected"])
+
+
+@pytest.mark.parametrize("vector", load("dialects.json"))
+def test_a_vector_is_decoded_to_its_frames(vector: dict[str, Any]) -> None:
+    expected, event, last_id = [], "message", ""
+    for line in vector["expected"]:
+        name, _, value = line.removesuffix("\n").partition(": ")
+        event = value if name == "event" else event
+        last_id = value if name == "id" else last_id
+        if name == "data":
+            expected.append(SSEvent(event, value, last_id))
+            event = "message"
+
+    outcome = decoded("".join(vector["expected"]).encode())
+
+    assert outcome.events == expected
+    positions = [f"{vector['epoch']}-{event['seq']}" for event in vector["events"]]
+    assert outcome.last_event_id in ("", *positions[-1:])
+
+
+def test_the_vectors_show_every_ending_and_a_gap_in_every_dialect() -> None:
+    vectors: list[Any] = [parameter.values[0] for parameter in load("dialects.json")]
+    shown = {(vector["dialect"], event["type"]) for vector in vectors for event in vector["events"]}
+    shown |= {(vector["dialect"], "gap") for vector in vectors if "gap" in vector}
+
+    assert shown >= {(dialect, kind) for dialect in DIALECTS for kind in (*TERMINAL, "gap")}
+
+
+# --- what holds in every dialect ------------------------------------------------------------------
+
+
+@every_dialect
+@given(event=events(7), places=PLACES)
+def test_an_event_is_one_event_on_the_wire_whatever_it_holds(
+    dialect: Dialect, event: Event, places: list[int]
+) -> None:
+    frames = dialect.encode(STREAM, dialect.begin(STREAM), event)
+    outcome = decoded(*cut(BEFORE + frames + AFTER, places))
+
+    shown = frames_of([event], dialect)
+    before, *between, after = outcome.events
+    assert (before.data, after.data, len(between)) == ("before", "after", shown)
+    position = "01hq3v5k2m-7" if shown else "before"
+    assert [found.id for found in between] == [position] * shown
+    assert after.id == position
+    assert outcome.retry_ms is None
+
+
+@every_dialect
+@given(log=logs())
+def test_every_event_of_a_log_is_shown_in_order_under_its_position(
+    dialect: Dialect, log: list[Event]
+) -> None:
+    state = dialect.begin(STREAM)
+    found = decoded(b"".join(dialect.encode(STREAM, state, event) for event in log)).events
+
+    shown = [event for event in log if frames_of([event], dialect)]
+    assert [event.id for event in found] == [f"01hq3v5k2m-{event.seq}" for event in shown]
+
+
+@every_dialect
+@given(log=logs())
+def test_what_is_sent_does_not_depend_on_where_encoding_began(
+    dialect: Dialect, log: list[Event]
+) -> None:
+    at_once = dialect.begin(STREAM)
+    frames = [dialect.encode(STREAM, at_once, event) for event in log]
+
+    assert frames == [dialect.encode(STREAM, dialect.begin(STREAM), event) for event in log]
+
+
+@every_dialect
+@given(event=events(7))
+def test_encoding_leaves_the_event_as_it_is(dialect: Dialect, event: Event) -> None:
+    before = msgspec.json.encode(event)
+
+    dialect.encode(STREAM, None, event)
+    dialect.end(STREAM, event)
+
+    assert msgspec.json.encode(event) == before
+
+
+@every_dialect
+@given(gap=st.dictionaries(texts, json_values, max_size=4), reason=texts, event=events(7))
+def test_a_gap_and_an_ending_leave_the_cursor_where_it_is(
+    dialect: Dialect, gap: dict[str, object], reason: str, event: Event
+) -> None:
+    notice = dialect.gap(STREAM, {**gap, "reason": reason})
+    outcome = decoded(BEFORE, notice, dialect.end(STREAM, event), AFTER)
+
+    assert {found.id for found in outcome.events} == {"before"}
+    assert len(outcome.events) == (4 if dialect.name == "task" else 3)
+    assert b"id:" not in re.findall(rb"^[a-z]+:", notice, re.MULTILINE)
+
+
+@every_dialect
+def test_a_late_watcher_gets_no_prelude(dialect: Dialect) -> None:
+    snapshot = fold([Event(seq=1, type="started")])
+
+    assert dialect.prelude(STREAM, None) == dialect.prelude(STREAM, snapshot) == b""
+
+
+# --- what each dialect holds to -------------------------------------------------------------------
+
+
+@given(events(7))
+def test_runcast_sends_the_stored_bytes(event: Event) -> None:
+    place = (event.node, event.agent, event.path, event.duration)
+    record = encode_record(event.type, event.data, event.time, place)
+
+    frame = get("runcast").encode(STREAM, None, event)
+
+    assert frame == frame_record(b"id: 01hq3v5k2m-", 7, record)
+    assert decode_event(decoded(frame).events[0].data) == event
+
+
+@given(events(7))
+def test_named_names_a_frame_by_its_type_alone(event: Event) -> None:
+    (found,) = decoded(get("named").encode(STREAM, None, event)).events
+
+    assert found.event == ("error" if event.type in ("failed", "cancelled") else event.type)
+
+
+@pytest.mark.parametrize("type_", ["", "UPPER", "a\nevent: b", "a\n\ndata: forged", "x" * 65, "\0"])
+def test_named_sends_a_type_that_no_writer_makes_without_a_name(type_: str) -> None:
+    event = Event(seq=7, type=type_, data={"a": 1})
+
+    (found,) = decoded(get("named").encode(STREAM, None, event)).events
+
+    assert (found.event, found.data) == ("message", '{"a":1}')
+
+
+@given(events(7))
+def test_task_keeps_its_own_fields_whatever_the_metadata_are_called(event: Event) -> None:
+    payload = payload_of(get("task").encode(STREAM, None, event))
+
+    assert payload["task_id"] == "run-1"
+    assert payload["sequence"] == 7
+    assert payload["agent_name"] == (event.agent or event.node)
+    assert isinstance(payload["content"], str)
+    assert payload["timestamp"] == datetime.fromtimestamp(int(event.time), UTC).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
+    if event.type in TERMINAL:
+        assert payload["event_type"] == ("end" if event.type == "done" else "error")
+    assert "type" not in payload
+    for name, value in (("node", event.node), ("path", list(event.path))):
+        if value:
+            assert payload[name] == value
+
+
+@given(logs())
+def test_task_tells_its_end_once_and_last(log: list[Event]) -> None:
+    run = [event for event in log if event.type not in TERMINAL]
+    run.append(Event(seq=1000, time=1698400800.5, type="done"))
+
+    found = [json.loads(event.data) for event in decoded(encoded(get("task"), run)).events]
+
+    assert [payload for payload in found if "type" in payload] == found[-1:]
+    assert found[-1] == {
+        "type": "connection_end",
+        "task_id": "run-1",
+        "timestamp": "2023-10-27T10:00:00Z",
+    }
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), -1e300, 1e300])
+def test_task_has_a_timestamp_for_every_time(time: float) -> None:
+    payload = payload_of(get("task").end(STREAM, Event(seq=1, time=time, type="done")))
+
+    assert datetime.strptime(payload["timestamp"], "%Y-%m-%dT%H:%M:%S%z").tzinfo is not None
+
+
+@given(events(7))
+def test_prefab_has_its_four_fields_and_no_other(event: Event) -> None:
+    frame = get("prefab").encode(STREAM, None, event)
+    if event.type == "started":
+        assert frame == b""
+        return
+    payload = payload_of(frame)
+
+    assert payload.keys() <= {"type", "data", "error_code", "metadata"}
+    assert payload.keys() >= {"type", "data"}
+    assert payload["type"] == ("error" if event.type in ("failed", "cancelled") else event.type)
+
+
+@given(events(7))
+def test_flat_keeps_its_own_fields_whatever_the_others_are_called(event: Event) -> None:
+    payload = payload_of(get("flat").encode(STREAM, None, event))
+
+    assert isinstance(payload["content"], str)
+    assert (payload["node"], payload["timestamp"]) == (event.node, event.time)
+    assert payload.get("agent", "") == event.agent
+    assert ("agent_hierarchy" in payload) == bool(event.path)
+    assert payload.get("duration") == (None if event.duration is None else round(event.duration, 2))
+    if event.type == "content":
+        assert payload["message_type"] == "content_streaming"
+        assert payload["length"] == len(payload["content"])
+    elif event.type in TERMINAL:
+        assert payload["message_type"] == ("final_result" if event.type == "done" else "error")
+        assert payload["is_final"] is True
+    elif event.type == "interrupt_request":
+        assert payload["requires_approval"] is True
+
+
+@given(st.sampled_from(["task", "flat"]), events(7))
+def test_flat_objects_lose_no_field(name: str, event: Event) -> None:
+    event = msgspec.structs.replace(event, type="weather")
+    payload = payload_of(get(name).encode(STREAM, None, event))
+    if not isinstance(event.data, dict):
+        return
+
+    sent = [json.dumps(value, sort_keys=True) for value in payload.values()]
+    for key, value in event.data.items():
+        is_text = payload["content"] in (value, json.dumps(value, separators=(",", ":")))
+        assert is_text or json.dumps(value, sort_keys=True) in sent, key
+
+
+# --- the registry ---------------------------------------------------------------------------------
+
+
+def test_the_registry_knows_each_dialect_by_its_name() -> None:
+    assert list(DIALECTS) == ["runcast", "named", "task", "prefab", "flat"]
+    assert all(get(name) is dialect for name, dialect in DIALECTS.items())
+
+
+def test_the_registry_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        DIALECTS["mine"] = get("runcast")  # type: ignore[index]
+
+
+def test_an_unknown_dialect_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidValue, match=r"runcast, named, task, prefab, flat; got 'x{80}'$"):
+        get("x" * 1000)
+
+
+def test_a_decoder_gets_the_same_from_single_bytes() -> None:
+    frames = encoded(
+        get("task"), [Event(seq=1, type="log", data="a\n\nb"), Event(seq=2, type="done")]
+    )
+    decoder = Decoder()
+
+    found = [event for byte in frames for event in decoder.feed(bytes([byte]))]
+
+    assert found == decoded(frames).events
