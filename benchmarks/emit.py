@@ -13,6 +13,7 @@ import contextlib
 import json
 import statistics
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -91,7 +92,54 @@ class QueueDesign(Design):
         self._loop.call_soon_threadsafe(self._queue.put_nowait, encode_json(event))
 
 
-DESIGNS: dict[str, Callable[[], Design]] = {"seed": SeedDesign, "starlette": QueueDesign}
+class RuncastDesign(Design):
+    """`runcast.emit` in a run whose log is on SQLite: encode, put in order, wake the loop once.
+
+    The watcher takes committed frames, as a stream of the server does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # As `runcast serve` has it; part of what a call costs is giving the loop its turn.
+        sys.setswitchinterval(0.0005)
+        import runcast
+
+        self._runcast = runcast
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        finish, writers = asyncio.Event(), list[Any]()
+
+        async def hold() -> None:
+            writers.append(self._runcast.current_writer())
+            await finish.wait()
+
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            async with self._runcast.open_hub(f"sqlite:///{folder}/runs.db") as hub:
+                run = await hub.start(hold)
+                self._subscription = await hub.hub.subscribe(run.run_id)
+                while not writers:  # noqa: ASYNC110 - a few turns of the loop
+                    await asyncio.sleep(0)
+                with self._runcast.using(writers[0]):  # threads started from here inherit it
+                    async with super().opened():
+                        yield
+                finish.set()
+                await run.result()
+
+    async def watch(self) -> None:
+        with self._subscription as subscription:
+            async for chunk in subscription:
+                self.received = chunk.position.seq - 1  # `started` is not ours
+
+    def publish(self, event: Event) -> None:
+        self._runcast.emit("content", event)
+
+
+DESIGNS: dict[str, Callable[[], Design]] = {
+    "runcast": RuncastDesign,
+    "seed": SeedDesign,
+    "starlette": QueueDesign,
+}
 
 
 def publish_timed(design: Design, events: list[Event], gap_s: float) -> list[int]:

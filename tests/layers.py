@@ -49,7 +49,7 @@ LAYERS = {
     "client": Layer(("errors", "clock", "events", "wire"), ("msgspec", "httpx2")),
     "testing": Layer(("errors", "clock", "events", "wire", "stores.base", "hub")),
     "compat": Layer(_FACE),
-    "demo": Layer(_FACE),
+    "demo": Layer((*_FACE, "clock")),
     "app": Layer(EVERYTHING, EVERYTHING),
     "cli": Layer(EVERYTHING, EVERYTHING),
     "__main__": Layer(("cli",)),

@@ -7,6 +7,7 @@ from runcast.errors import Cancelled, RuncastError, RunFailed
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.runs.context import (
+    ask,
     bind,
     content,
     current_writer,
@@ -19,6 +20,7 @@ from runcast.runs.context import (
     using,
 )
 from runcast.runs.function import Function, function
+from runcast.runs.questions import Answer
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
 
@@ -28,6 +30,7 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0"
 
 __all__ = (
+    "Answer",
     "Cancelled",
     "Event",
     "Function",
@@ -39,6 +42,7 @@ __all__ = (
     "Writer",
     "__version__",
     "asgi",
+    "ask",
     "bind",
     "content",
     "current_writer",

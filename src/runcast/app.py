@@ -9,6 +9,8 @@ async with runcast.open_hub("sqlite:///runs.db") as hub:       with runcast.open
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from runcast.clock import Clock, SystemClock
 from runcast.errors import InvalidValue, NotFound
 from runcast.events.model import Event
@@ -18,6 +20,7 @@ from runcast.hub.bridge import Bridge
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Gap
 from runcast.runs.function import Function
+from runcast.runs.questions import Answer
 from runcast.runs.run import Run
 from runcast.runs.runner import Runner
 from runcast.runs.writer import Writer
@@ -48,8 +51,8 @@ class OpenHub:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
         self.hub = Hub(open_url(store, self.settings, self.clock), self.settings, self.clock)
-        self.runner = Runner(self.hub, this_process())
         self.functions: dict[str, Function[..., Any]] = {}
+        self.runner = Runner(self.hub, this_process(), self.functions.get)
         for function in functions:
             self.add(function)
 
@@ -113,6 +116,20 @@ class OpenHub:
                     yield gap_event(chunk.gap, self.clock.time())
                 for event in chunk.events():
                     yield event
+
+    async def answer(
+        self, run_id: str, interrupt_id: str, answer: object
+    ) -> tuple[dict[str, Any], bool]:
+        """Answer a question a run asks; return the decision and whether it was taken before.
+
+        Args:
+            answer: an `Answer`, `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
+
+        Raises as `answer_question` does.
+        """
+        given = answer if isinstance(answer, Answer) else Answer.parse(answer)
+        decision, repeated = await self.runner.answer(run_id, interrupt_id, given)
+        return {**msgspec.structs.asdict(decision), "approved": decision.approved}, repeated
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run; see `Runner.cancel`."""
@@ -226,6 +243,10 @@ class OpenHubInThread:
                 yield event
         finally:
             self._bridge.call(leave())
+
+    def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
+        """Answer a question a run asks."""
+        return self._bridge.call(self._hub.answer(run_id, interrupt_id, answer))
 
     def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run."""

@@ -277,6 +277,13 @@ def _chain(length: int) -> Node | None:
     return chain
 
 
+@pytest.mark.parametrize("make", [_chain, nested], ids=["objects", "lists"])
+def test_no_depth_beyond_the_bound_gets_through(make: Callable[[int], object]) -> None:
+    for levels in range(MAX_DEPTH + 1, 1200, 3):
+        with pytest.raises(InvalidValue):
+            encode_record("x", make(levels), TIME)
+
+
 @pytest.mark.parametrize("core", ["x", "\ud800", []])
 def test_the_deepest_nesting_allowed_is_encoded(core: object) -> None:
     levels = MAX_DEPTH - isinstance(core, list)

@@ -22,13 +22,18 @@ class Spy:
         self.statements: list[str] = []
         self._writers: list[sqlite3.Connection] = []
         self._waiting: list[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._refused: tuple[int, str, asyncio.AbstractEventLoop, asyncio.Event] | None = None
         real_connect = sqlite3.connect
 
         def connect(database: str | Path, **options: Any) -> sqlite3.Connection:
-            connection: sqlite3.Connection = real_connect(database, **options)
+            # A statement is only authorized when it is prepared: none may be kept.
+            connection: sqlite3.Connection = real_connect(database, cached_statements=0, **options)
             connection.set_trace_callback(self._see)
             if "mode=rwc" in str(database):
                 self._writers.append(connection)
+                # Set now, before other threads use it: SQLite would hold its lock and wait for
+                # Python's, while we hold Python's and wait for SQLite's.
+                connection.set_authorizer(self._authorize)
             return connection
 
         monkeypatch.setattr(sqlite3, "connect", connect)
@@ -54,21 +59,21 @@ class Spy:
         self._waiting.remove(waiting)
 
     def refuse(self, action: int, name: str) -> asyncio.Event:
-        """Let the writer's statements of a kind fail; the event is set when one did."""
-        refused, loop = asyncio.Event(), asyncio.get_running_loop()
-
-        def authorize(asked: int, first: str | None, *rest: str | None) -> int:
-            if asked != action or first != name:
-                return sqlite3.SQLITE_OK
-            loop.call_soon_threadsafe(refused.set)
-            return sqlite3.SQLITE_DENY
-
-        self.writer.set_authorizer(authorize)
+        """Let statements of a kind fail where files are written; the event is set when one did."""
+        refused = asyncio.Event()
+        self._refused = (action, name, asyncio.get_running_loop(), refused)
         return refused
 
     def allow(self) -> None:
         """Let everything work again."""
-        self.writer.set_authorizer(None)
+        self._refused = None
+
+    def _authorize(self, action: int, name: str | None, *rest: str | None) -> int:
+        if self._refused is None or self._refused[:2] != (action, name):
+            return sqlite3.SQLITE_OK
+        _, _, loop, refused = self._refused
+        loop.call_soon_threadsafe(refused.set)
+        return sqlite3.SQLITE_DENY
 
 
 def ask(path: Path, sql: str) -> Any:

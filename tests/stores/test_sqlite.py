@@ -129,7 +129,7 @@ async def test_what_is_no_store_is_refused_and_left_alone(
 
 async def test_what_cannot_be_opened_is_told_clearly(tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
-    for name in ("directory", "missing/runs.db", "a\0b"):
+    for name in ("directory", "missing/runs.db"):
         with pytest.raises(BackendError, match=name):
             await SQLiteStore(str(tmp_path / name)).open()
     assert threads() == []

@@ -12,8 +12,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from runcast.errors import BackendError, NotFound, StoreReadOnly, StoreUnavailab
 from runcast.events.position import Position
 from runcast.stores import sqlite as sqlite_store
 from runcast.stores import sqlite_file, sqlite_journal
-from runcast.stores.base import Append, Owner, Store
+from runcast.stores.base import Append, Once, Owner, Store
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
@@ -46,6 +46,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "runs.db"
 
 
+@asynccontextmanager
+async def bounded(store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
+    """A store of which nothing may take longer than 10 s in all.
+
+    One that is at fault is not closed: closing would wait for a thread that may never end.
+    """
+    async with asyncio.timeout(2 * WAIT_S):
+        yield await store.open()
+    await store.close()
+
+
 # Statements and locks.
 
 
@@ -63,35 +74,32 @@ CHECKPOINT_STEPS = [
 async def test_a_checkpoint_that_fails_changes_nothing(
     action: int, name: str, path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", NEVER_S)
-    expected = [record(number) for number in range(3)]
-    async with SQLiteStore(str(path), poll_s=0.001) as store:
+    expected = [record(number) for number in range(4)]
+    async with bounded(SQLiteStore(str(path), poll_s=0.001)) as store:
         await store.create("a")
         for number in range(3):
-            await store.commit([Append("a", [record(number)], labels={"n": str(number)})])
+            await append(store, "a", record(number), once=Once(str(number)))
         refused = spy.refuse(action, name)
         # From now on each quiet moment is used for a checkpoint.
         monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
-        async with asyncio.timeout(WAIT_S):
-            for _ in range(3):
-                refused.clear()
-                await refused.wait()
+        for _ in range(3):
+            refused.clear()
+            await refused.wait()
         monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", NEVER_S)
         spy.allow()
 
+        await expect_log(store, "a", expected[:3])
+        assert (await append(store, "a", record(3))).first == 4
+        assert (await append(store, "a", record(1), once=Once("1"))).repeated
         await expect_log(store, "a", expected)
-        async with asyncio.timeout(WAIT_S):
-            done = await append(store, "a", record(3))
-        assert done.first == 4
-        expected.append(record(3))
-        await expect_log(store, "a", expected)
-        async with SQLiteStore(str(path)) as other:
+        async with SQLiteStore(str(path), poll_s=NEVER_S) as other:
             await expect_log(other, "a", expected)
         monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
         await spy.see("DELETE FROM journal")
         await expect_log(store, "a", expected)
-    async with SQLiteStore(str(path)) as again:
+    async with bounded(SQLiteStore(str(path))) as again:
         await expect_log(again, "a", expected)
+        assert (await append(again, "a", record(1), once=Once("1"))).repeated
 
 
 WRITES: dict[str, Callable[[Store], Any]] = {
@@ -116,35 +124,32 @@ WRITES: dict[str, Callable[[Store], Any]] = {
 async def test_a_write_that_fails_changes_nothing_and_can_be_repeated(
     write: str, action: int, name: str, path: Path, spy: Spy
 ) -> None:
-    store = await SQLiteStore(str(path), FakeClock(), poll_s=NEVER_S).open()
-    await store.create("a", owner_id="first")
-    await append(store, "a", record(1), record(2), record(3))
-    before = await store.info("a")
-    spy.refuse(action, name)
-    try:
-        await WRITES[write](store)
-    except BackendError:
-        spy.allow()
-        assert await store.info("a") == before
-        with pytest.raises(NotFound):
-            await store.info("new")
-        async with asyncio.timeout(WAIT_S):
+    async with bounded(SQLiteStore(str(path), FakeClock(), poll_s=NEVER_S)) as store:
+        await store.create("a", owner_id="first")
+        await append(store, "a", record(1), record(2), record(3))
+        before = await store.info("a")
+        spy.refuse(action, name)
+        try:
             await WRITES[write](store)
-    spy.allow()  # what has no such step cannot fail by it
-    async with asyncio.timeout(WAIT_S):
+        except BackendError:
+            spy.allow()
+            assert await store.info("a") == before
+            with pytest.raises(NotFound):
+                await store.info("new")
+            await WRITES[write](store)
+        spy.allow()  # what has no such step cannot fail by it
         await store.create("next")
         await append(store, "next", record(1))
         await expect_log(store, "next", [record(1)])
         if write == "claim":
             assert (await store.info("a")).fence == before.fence + 1
-    await store.close()
 
 
 async def test_a_locked_file_delays_commits_and_loses_none(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_file, "_BUSY_TIMEOUT_S", 0.05)
-    async with SQLiteStore(str(path)) as store:
+    async with bounded(SQLiteStore(str(path))) as store:
         await store.create("a")
         await append(store, "a", record(1))
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as rival:
@@ -179,7 +184,7 @@ def kill_appender(path: Path, commits: int) -> None:
 
 async def make_logs_and_kill(path: Path) -> list[bytes]:
     """Leave a file behind whose last commits are only in the journal; return what they hold."""
-    async with SQLiteStore(str(path)) as store:
+    async with bounded(SQLiteStore(str(path))) as store:
         await store.create("shared")
         await store.create("own-killed")
     await asyncio.to_thread(kill_appender, path, 5)
@@ -191,7 +196,7 @@ async def test_what_only_the_journal_holds_survives_kill_9(path: Path) -> None:
     copy = path.parent / "copy"
     shutil.copytree(path.parent, copy)  # looking at the file itself would change it
     assert ask(copy / "runs.db", "SELECT count(*) FROM journal") > 1
-    async with SQLiteStore(str(path)) as store:
+    async with bounded(SQLiteStore(str(path))) as store:
         for log_id in ("shared", "own-killed"):
             info = await store.info(log_id)
             frames = await read_all(store, log_id, Position(info.epoch, 0))
@@ -270,11 +275,13 @@ async def test_a_read_only_file_serves_readers(
     if is_killed:
         expected, log_id = await make_logs_and_kill(path), "own-killed"
     else:
-        await make_file(path)
         expected, log_id = [record(1), record(2)], "a"
+        async with bounded(SQLiteStore(str(path))) as store:
+            await store.create("a", owner_id="somebody")
+            await append(store, "a", *expected)
     make_read_only(open_directory, 0o555 if is_directory_read_only else 0o777)
     with powerless():
-        async with SQLiteStore(str(path)) as store:
+        async with bounded(SQLiteStore(str(path))) as store:
             info = await store.info(log_id)
             frames = await read_all(store, log_id, Position(info.epoch, 0))
             found = [frame.split(b",", 1)[1].removesuffix(b"\n\n") for frame in frames]
@@ -340,13 +347,13 @@ def disk(request: pytest.FixtureRequest, path: Path, spy: Spy) -> Iterator[PageL
     mounted.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(mounted)], check=True)
     yield SmallDisk(mounted / "runs.db", spy)
-    subprocess.run(["umount", str(mounted)], check=True)
+    subprocess.run(["umount", "--lazy", str(mounted)], check=True)  # a failed test left it in use
 
 
 async def test_a_full_disk_refuses_commits_until_there_is_space(
     disk: PageLimit | SmallDisk,
 ) -> None:
-    async with SQLiteStore(str(disk.path), FakeClock()) as store:
+    async with bounded(SQLiteStore(str(disk.path), FakeClock())) as store:
         await store.create("a")
         expected = [padded(0, 10_000)]
         await append(store, "a", expected[0])
@@ -371,13 +378,10 @@ async def test_a_full_disk_refuses_commits_until_there_is_space(
             lambda: store.trim("a", 1, b"x" * 100_000),
         ):
             with contextlib.suppress(StoreUnavailable):  # a small one may find room
-                async with asyncio.timeout(WAIT_S):
-                    await write()
+                await write()
         await expect_log(store, "a", expected)
         disk.free()
-        async with asyncio.timeout(WAIT_S):
-            done = await append(store, "a", record(1))
-        assert done.first == len(expected) + 1
+        assert (await append(store, "a", record(1))).first == len(expected) + 1
         expected.append(record(1))
         await expect_log(store, "a", expected)
     async with SQLiteStore(str(disk.path), FakeClock()) as again:
@@ -389,7 +393,7 @@ async def test_a_checkpoint_on_a_full_disk_loses_nothing(
     disk: PageLimit | SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 300_000)
-    async with SQLiteStore(str(disk.path), poll_s=0.001) as store:
+    async with bounded(SQLiteStore(str(disk.path), poll_s=0.001)) as store:
         await store.create("a")
         expected: list[bytes] = []
         for number in range(29):
@@ -407,10 +411,9 @@ async def test_a_checkpoint_on_a_full_disk_loses_nothing(
                 expected.append(body)
         await expect_log(store, "a", expected)
         disk.free()
-        async with asyncio.timeout(WAIT_S):
-            for number in range(30):
-                expected.append(padded(number, 10_000))
-                assert (await append(store, "a", expected[-1])).last == len(expected)
+        for number in range(30):
+            expected.append(padded(number, 10_000))
+            assert (await append(store, "a", expected[-1])).last == len(expected)
         await expect_log(store, "a", expected)
     async with SQLiteStore(str(disk.path)) as again:
         await expect_log(again, "a", expected)

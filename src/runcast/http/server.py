@@ -50,18 +50,20 @@ def serve(
     port: int = 8000,
     on_ready: Callable[[str], None] = lambda url: None,
     log_level: str = "warning",
+    insecure: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         port: 0 takes a free one.
         on_ready: called with the base URL once requests are answered.
+        insecure: let other machines in without an access token.
 
     Raises:
         InvalidValue: the address cannot be bound.
         Forbidden: it can be reached from other machines, and there is no access token.
     """
-    if not app.is_protected and not is_loopback(host):
+    if not insecure and not app.is_protected and not is_loopback(host):
         raise Forbidden(
             f"{host} can be reached from other machines, where anybody could invoke your functions: "
             "give a --token (or RUNCAST_TOKEN), or say --insecure"

@@ -224,7 +224,6 @@ class Hub:
 
     def _store_failed(self, error: BackendError) -> None:
         """End live streams, without a terminal event: their watchers come back and resume."""
-        _log.error("a commit failed and will be tried again: %s", error)
         for tail in list(self._tails.values()):
             tail.error = error
             tail.wake()

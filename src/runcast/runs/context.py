@@ -6,16 +6,26 @@ nothing, so that code which reports can be used, and tested, on its own.
 """
 
 import functools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from runcast.clock import SystemClock
+from runcast.errors import InvalidValue
 from runcast.events.position import Position
 from runcast.runs.writer import Writer
 
 __all__ = (
+    "ask",
     "bind",
     "content",
     "current_writer",
@@ -105,6 +115,33 @@ def content(text: str, *, message_id: str = "", node: str = "", agent: str = "")
     writer = _writer.get()
     if writer is not None:
         writer.content(text, message_id=message_id, node=node, agent=agent)
+
+
+def ask(
+    message: str,
+    *,
+    action: str = "",
+    args: object = None,
+    config: Mapping[str, Any] | None = None,
+    timeout_s: float | None = None,
+    interrupt_id: str = "",
+) -> Any:
+    """Ask whoever watches and wait for the answer; see `Writer.ask`.
+
+    Raises:
+        InvalidValue: outside a run there is nobody to ask.
+    """
+    writer = _writer.get()
+    if writer is None:
+        raise InvalidValue("expected ask() inside a run: outside there is nobody to answer")
+    return writer.ask(
+        message,
+        action=action,
+        args=args,
+        config=config,
+        timeout_s=timeout_s,
+        interrupt_id=interrupt_id,
+    )
 
 
 async def flush() -> Position | None:

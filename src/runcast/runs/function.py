@@ -39,9 +39,15 @@ class Function(Generic[P, R]):
     """
 
     def __init__(
-        self, call: Callable[P, R], *, name: str = "", description: str | None = None
+        self,
+        call: Callable[P, R],
+        *,
+        name: str = "",
+        description: str | None = None,
+        resume: Callable[..., object] | None = None,
     ) -> None:
         self.call = call
+        self.resume = resume
         self.name = name or getattr(call, "__name__", type(call).__name__)
         if not is_run_id(self.name):
             raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
@@ -113,19 +119,32 @@ class Function(Generic[P, R]):
 def function(call: Callable[P, R]) -> Function[P, R]: ...
 @overload
 def function(
-    *, name: str = "", description: str | None = None
+    *,
+    name: str = "",
+    description: str | None = None,
+    resume: Callable[..., object] | None = None,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 def function(
-    call: Callable[P, R] | None = None, *, name: str = "", description: str | None = None
+    call: Callable[P, R] | None = None,
+    *,
+    name: str = "",
+    description: str | None = None,
+    resume: Callable[..., object] | None = None,
 ) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
     """Make a function invocable by name: `@runcast.function`, with or without arguments.
 
     Sync and async generators, coroutine functions and plain functions may be decorated. What
     remains is callable as before.
+
+    Args:
+        name: what it is invoked by; its own name if not given.
+        description: its docstring if not given.
+        resume: goes on with a run whose process ended while it waited for an answer; called with
+            `interrupt_id` and `answer` in the same run. Without it such a run is lost.
     """
     if call is not None:
         return Function(call)
-    return lambda decorated: Function(decorated, name=name, description=description)
+    return lambda decorated: Function(decorated, name=name, description=description, resume=resume)
 
 
 def _kind(call: Callable[..., object]) -> Kind:

@@ -1,6 +1,5 @@
 """How a run ended, and the terminal event that says so."""
 
-
 from runcast.errors import RuncastError
 from runcast.runs.protocols import Ending
 

@@ -70,6 +70,12 @@ class Runs(Protocol):
         """Begin a run of a function known by name; see `Runner.start`."""
         ...
 
+    async def answer(
+        self, run_id: str, interrupt_id: str, answer: object
+    ) -> tuple[Mapping[str, Any], bool]:
+        """Answer a question; return the decision and whether it was taken before."""
+        ...
+
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run; see `Runner.cancel`."""
         ...

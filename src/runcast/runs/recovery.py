@@ -6,7 +6,7 @@ part behind a snapshot.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import Snapshot
 from runcast.hub.hub import Hub
 from runcast.runs.outcome import LOST
+from runcast.runs.questions import ANSWERED_LABEL, RESUMABLE_LABEL, expire_question
 from runcast.runs.run import end_log
 from runcast.stores.base import LogInfo, Owner
 
@@ -35,9 +36,18 @@ class Recovery:
     Args:
         owner: this process.
         running: tells the ids of the runs at work here.
+        resume: begins the next attempt of a run that was answered while nobody owned it; tells
+            whether it did.
     """
 
-    def __init__(self, hub: Hub, owner: Owner, running: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        owner: Owner,
+        running: Callable[[], list[str]],
+        resume: Callable[[LogInfo], Awaitable[bool]],
+    ) -> None:
+        self._resume = resume
         self._hub = hub
         self._owner = owner
         self._running = running
@@ -95,12 +105,29 @@ class Recovery:
         """End the runs of owners that are dead."""
         for info in await self._hub.store.orphans():
             try:
+                if RESUMABLE_LABEL in info.labels and await self._outlives(info):
+                    continue
                 claimed = await self._hub.store.claim(info.log_id, self.owner_id)
                 inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
                 await end_log(inlet, LOST, self._hub.clock)
             except (Conflict, RunClosed, Stale, NotFound):
                 continue  # another process was first, or the owner lives after all
             _log.warning("run %s was lost with its owner", info.log_id)
+
+    async def _outlives(self, info: LogInfo) -> bool:
+        """Tell whether a run goes on without its owner: it waits for an answer, or has got one."""
+        if ANSWERED_LABEL in info.labels:
+            await self._resume(info)
+            return True  # if not here, then where its function is known
+        if info.labels.get("status") != "waiting":
+            return False
+        _, snapshot = await self._hub.present(info.log_id)
+        now = self._hub.clock.time()
+        inlet = self._hub.inlet(info.log_id, info.epoch)
+        for question in snapshot.interrupts:
+            if isinstance(question.expires_at, int | float) and question.expires_at <= now:
+                await expire_question(self._hub, inlet, question.interrupt_id, self._hub.clock)
+        return True
 
     async def expire(self) -> None:
         """Delete ended runs whose time is over."""

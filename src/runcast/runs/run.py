@@ -53,6 +53,7 @@ class Run:
         self._outcome: Ending | None = None
         self._ended = asyncio.Event()
         self._cancel_reason = ""
+        self._is_let_go = False
         self.cancel_asked = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -76,6 +77,11 @@ class Run:
         if not self.cancel_asked.is_set():
             self._cancel_reason = reason
             self.cancel_asked.set()
+
+    def let_go(self) -> None:
+        """Stop the function but leave the log open: the run goes on elsewhere, once answered."""
+        self._is_let_go = True
+        self.cancel("the process ended while the run waited")
 
     async def wait(self) -> Ending:
         """Wait for the end and return how it was."""
@@ -184,7 +190,8 @@ class Run:
 
     async def _end(self, outcome: Ending, clock: Clock) -> None:
         try:
-            self.position = await end_log(self._inlet, outcome, clock)
+            if not self._is_let_go:
+                self.position = await end_log(self._inlet, outcome, clock)
         except (RunClosed, Stale) as error:
             # Taken over or begun anew by somebody else, who has the last word.
             _log.warning("run %s was ended by somebody else: %s", self.run_id, error)

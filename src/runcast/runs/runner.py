@@ -8,13 +8,22 @@ from typing import Any, Final, NamedTuple, Self
 
 from runcast.errors import BackendError, InvalidValue, NotFound, Overloaded
 from runcast.hub.hub import Hub
+from runcast.hub.pipeline import Inlet
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
+from runcast.runs.questions import (
+    ANSWERED_LABEL,
+    RESUMABLE_LABEL,
+    Answer,
+    Questions,
+    answer_question,
+    find_decision,
+)
 from runcast.runs.recovery import Recovery
 from runcast.runs.run import Run
 from runcast.runs.threads import Threads, ThreadStatistics
 from runcast.runs.writer import Writer
-from runcast.stores.base import Owner, SharedStore
+from runcast.stores.base import LogInfo, Owner, SharedStore
 
 __all__ = ("CANCEL_LABEL", "Runner", "RunnerStatistics")
 
@@ -33,14 +42,20 @@ class RunnerStatistics(NamedTuple):
 class Runner:
     """Starts functions and sees each to its end. `async with` it, inside the hub."""
 
-    def __init__(self, hub: Hub, owner: Owner) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        owner: Owner,
+        find: Callable[[str], Function[..., Any] | None] = lambda name: None,
+    ) -> None:
+        self._find = find
         self.hub = hub
         self.runs: dict[str, Run] = {}
         self._settings = hub.settings
         self._threads = Threads(hub.settings.threads)
         self._room = asyncio.Semaphore(hub.settings.max_runs)
         self._queued = 0
-        self._recovery = Recovery(hub, owner, lambda: list(self.runs))
+        self._recovery = Recovery(hub, owner, lambda: list(self.runs), self.resume)
         self._obeying: set[asyncio.Task[None]] = set()
         self._stop_listening: Callable[[], None] = lambda: None
         self._closing = False
@@ -59,11 +74,17 @@ class Runner:
         await self.close()
 
     async def close(self) -> None:
-        """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent."""
+        """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent.
+
+        Runs that wait for an answer and can be resumed stay open, without an owner.
+        """
         self._closing = True
         await self._settle(self._settings.shutdown_grace_s)
         for run in list(self.runs.values()):
-            run.cancel("the server shut down")
+            if run.function.resume is not None and run.writer.is_waiting:
+                run.let_go()
+            else:
+                run.cancel("the server shut down")
         await self._settle(self._settings.cancel_grace_s + 1.0)
         self._threads.close()
         self._stop_listening()
@@ -113,17 +134,55 @@ class Runner:
         inlet = await self.hub.create(
             run_id,
             owner_id=self._recovery.owner_id,
-            labels={**(labels or {}), "function": function.name, "status": "queued"},
+            labels={
+                **(labels or {}),
+                "function": function.name,
+                "status": "queued",
+                **({RESUMABLE_LABEL: "1"} if function.resume else {}),
+            },
             ttl_s=self._settings.keep_runs_s or None,
             replace=replace,
         )
-        writer = Writer(inlet, self.hub.clock, self._settings.max_event_bytes)
-        run = Run(function, arguments, inlet, writer)
-        self.runs[run_id] = run
+        return self._launch(Run(function, arguments, inlet, self._writer(inlet)))
+
+    def _writer(self, inlet: Inlet) -> Writer:
+        questions = Questions(self.hub, inlet, self.hub.clock)
+        return Writer(inlet, self.hub.clock, self._settings.max_event_bytes, questions)
+
+    def _launch(self, run: Run) -> Run:
+        self.runs[run.run_id] = run
         # A copy of the starter's context: what the run sets reaches nobody else.
         context = contextvars.copy_context()
-        run.task = asyncio.create_task(self._see_through(run, context), name=f"run-{run_id}")
+        run.task = asyncio.create_task(self._see_through(run, context), name=f"run-{run.run_id}")
         return run
+
+    async def answer(self, run_id: str, interrupt_id: str, answer: Answer) -> tuple[Answer, bool]:
+        """Answer a question; see `answer_question`. A run that waits without an owner goes on."""
+        decision = await answer_question(self.hub, run_id, interrupt_id, answer)
+        if run_id not in self.runs:
+            await self._recovery.reap()
+        return decision
+
+    async def resume(self, info: LogInfo) -> bool:
+        """Begin the next attempt of a run whose owner died while it waited; False if not ours to.
+
+        Raises:
+            Conflict, RunClosed, Stale, NotFound: another process was first, or the owner lives.
+        """
+        function = self._find(info.labels.get("function", ""))
+        interrupt_id = info.labels.get(ANSWERED_LABEL, "")
+        if function is None or function.resume is None or not interrupt_id:
+            return False
+        answer = await find_decision(self.hub, info.log_id, interrupt_id)
+        if answer is None:
+            return False
+        claimed = await self.hub.store.claim(info.log_id, self._recovery.owner_id)
+        inlet = self.hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
+        await inlet.append(labels={ANSWERED_LABEL: ""})
+        attempt = Function(function.resume, name=function.name)
+        arguments = {"interrupt_id": interrupt_id, "answer": answer}
+        self._launch(Run(attempt, arguments, inlet, self._writer(inlet)))
+        return True
 
     async def _see_through(self, run: Run, context: contextvars.Context) -> None:
         has_room = False

@@ -1,8 +1,10 @@
 """What a producer holds to append events to its run."""
 
+import asyncio
+import concurrent.futures
 import threading
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from runcast.clock import Clock
 from runcast.errors import Cancelled, InvalidValue
@@ -10,6 +12,7 @@ from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
 from runcast.hub.pipeline import Inlet
+from runcast.runs.questions import Questions
 
 __all__ = ("Writer",)
 
@@ -30,8 +33,16 @@ class Writer:
     Every method raises what `emit` raises.
     """
 
-    def __init__(self, inlet: Inlet, clock: Clock, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        inlet: Inlet,
+        clock: Clock,
+        max_event_bytes: int,
+        questions: Questions | None = None,
+    ) -> None:
         self._inlet = inlet
+        self._questions = questions
+        self._loop = asyncio.get_running_loop() if questions is not None else None
         self._time = clock.time
         self._max_bytes = max_event_bytes
         self._cancel: str | None = None
@@ -133,6 +144,61 @@ class Writer:
             data["message_id"] = message_id
         self.emit("content", data, node=node, agent=agent)
 
+    def ask(
+        self,
+        message: str,
+        *,
+        action: str = "",
+        args: object = None,
+        config: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        interrupt_id: str = "",
+        node: str = "",
+        agent: str = "",
+    ) -> Any:
+        """Ask a question and wait for its answer: `await` it in a coroutine; a thread waits in it.
+
+        Args:
+            message: what a person reads.
+            action, args: what will be done if the answer is yes.
+            config: what answers are allowed: `allow_accept`, `allow_edit`, `allow_respond` (all
+                true unless said otherwise), `response_schema`.
+            timeout_s: after that the answer is of the type `expired`; None waits for ever.
+            interrupt_id: made up if not given. Asking again under an id gives its answer at once.
+
+        Returns:
+            An `Answer`; in a coroutine something to await that gives one.
+
+        Raises:
+            InvalidValue: this writer does not run the function, so it cannot wait.
+            Cancelled: the run was cancelled while it waited (in threads).
+        """
+        if self._questions is None or self._loop is None:
+            raise InvalidValue("only the run itself can ask: call ask() inside its function")
+        asking = self._questions.ask(
+            message,
+            action=action,
+            args=args,
+            config=config,
+            timeout_s=timeout_s,
+            interrupt_id=interrupt_id,
+            place=(node, agent, (), None) if node or agent else None,
+        )
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._loop:
+            return asking
+        future = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        if here is not None:
+            return asyncio.wrap_future(future)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            self.check_cancelled()
+            raise Cancelled("the run ended while it waited for an answer") from None
+
     async def flush(self) -> Position:
         """Wait until everything emitted before is committed, and return its position.
 
@@ -146,9 +212,16 @@ class Writer:
         """Wait until there is room for more events. For coroutines: threads wait in `emit`."""
         await self._inlet.drain()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the run waits for an answer."""
+        return self._questions is not None and self._questions.is_waiting
+
     def request_cancel(self, reason: str) -> None:
-        """Make the next emit raise `Cancelled`, once."""
+        """Make the next emit raise `Cancelled`, once, and stop waiting for answers."""
         self._cancel = reason
+        if self._questions is not None:
+            self._questions.cancel()
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` if the run was asked to end and nothing raised it yet."""

@@ -137,8 +137,10 @@ class Ledger:
     def find(self, log_id: str) -> Log | None:
         """Return a log, or None."""
         log = self.logs.get(log_id)
-        if log is None and log_id not in self.deleted and (log := self._load(log_id)) is not None:
-            self.logs[log_id] = log
+        if log is None and log_id not in self.deleted and is_run_id(log_id):
+            log = self._load(log_id)
+            if log is not None:
+                self.logs[log_id] = log
         return log
 
     def get(self, log_id: str) -> Log:
@@ -247,6 +249,8 @@ class Ledger:
                 f"expected an idempotency key of 1 to {_MAX_ONCE_CHARS} characters, "
                 f"got {len(once.key)}"
             )
+        _check_text(once.key)
+        _check_text(once.digest)
         use = draft.once.get(once.key) or log.once.get(once.key) or self._load_once(log, once.key)
         if use is not None and use.digest != once.digest:
             raise Conflict(f"the key {once.key!r} was used before with other content")
@@ -352,7 +356,15 @@ def _merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, s
             raise InvalidValue(f"expected labels to be strings, got {name!r}: {value!r}")
         if max(len(name), len(value)) > _MAX_LABEL_CHARS:
             raise InvalidValue(f"expected labels of at most {_MAX_LABEL_CHARS} characters")
+        _check_text(name)
+        _check_text(value)
     merged = {name: value for name, value in {**old, **new}.items() if value != ""}
     if len(merged) > MAX_LABELS:
         raise InvalidValue(f"expected at most {MAX_LABELS} labels, got {len(merged)}")
     return merged
+
+
+def _check_text(text: str) -> None:
+    """Raise `InvalidValue` for what not every store can keep: NUL, and surrogates without a pair."""
+    if "\0" in text or (not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)):
+        raise InvalidValue(f"expected text without NUL and lone surrogates, got {text[:140]!r}")

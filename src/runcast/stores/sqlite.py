@@ -23,7 +23,7 @@ from runcast.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from runcast.events.position import Position
+from runcast.events.position import Position, is_run_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
 from runcast.stores.ledger import (
     ClaimCommand,
@@ -307,7 +307,7 @@ class SQLiteStore(Store):
         """Return a copy of a log. The journal is asked first: see `Journal.peek`."""
         log = self._require(self._journal).peek(log_id)
         if log is None and not self._require(self._journal).is_deleted(log_id):
-            log = load_log(self._reader(), log_id)
+            log = load_log(self._reader(), log_id) if is_run_id(log_id) else None
         if log is None:
             raise NotFound(f"there is no run {log_id!r}; GET /runs lists those that are kept")
         return log

@@ -105,17 +105,26 @@ def open_reader(path: str) -> sqlite3.Connection:
     """Open the file for reading only. Raises as `open_file` does."""
     uri = f"{Path(path).absolute().as_uri()}?mode=ro"
     try:
-        connection = _connect(uri)
         try:
-            _check_version(connection, path)
+            return _connect_reader(uri, path)
         except sqlite3.OperationalError:
-            # A write-ahead log cannot be shared on a read-only file system: SQLite wants to be told
-            # that the file stands still. It does: nobody can write there.
-            connection.close()
-            connection = _connect(f"{uri}&immutable=1")
-            _check_version(connection, path)
+            wal = Path(f"{path}-wal")
+            if wal.exists() and wal.stat().st_size:
+                raise
+            # A write-ahead log cannot be shared where nothing can be written: SQLite wants to be
+            # told that the file stands still. It does, and there is no log it could miss.
+            return _connect_reader(f"{uri}&immutable=1", path)
     except sqlite3.Error as error:
         raise explain(error, path) from error
+
+
+def _connect_reader(uri: str, path: str) -> sqlite3.Connection:
+    connection = _connect(uri)
+    try:
+        _check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -134,9 +143,11 @@ def _connect(uri: str) -> sqlite3.Connection:
 def _prepare(
     connection: sqlite3.Connection, path: str, *, full_sync: bool, first_journal_row: bytes
 ) -> None:
-    if _version(connection) == 0:
+    if _is_empty(connection):
         # Must be set before the first table is made; stays with the file.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    else:
+        _check_version(connection, path)  # before anything is changed in what may not be ours
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise StoreUnusable(f"{path} cannot use a write-ahead log (journal mode {mode!r})")
@@ -144,10 +155,7 @@ def _prepare(
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # done by a thread of its own
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if (
-            _version(connection) == 0
-            and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        ):
+        if _is_empty(connection):
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
             connection.execute("INSERT INTO journal VALUES (1, ?)", (first_journal_row,))
@@ -158,6 +166,11 @@ def _prepare(
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    return not tables and _version(connection) == 0
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -122,6 +122,7 @@ class Journal:
         while True:
             refusal: RuncastError | None = None
             commands: Sequence[Command] = ()
+            last = self._last
             if exclusive:
                 self._execute("BEGIN IMMEDIATE")
             try:
@@ -133,7 +134,7 @@ class Journal:
                 durable = self._append(commands)
             finally:
                 if exclusive:
-                    self._end_transaction()
+                    self._end_transaction(last)
             if not durable:
                 self._catch_up()
                 continue
@@ -144,11 +145,12 @@ class Journal:
                     self._ledger.apply(command)
             return result
 
-    def _end_transaction(self) -> None:
+    def _end_transaction(self, last: int) -> None:
         try:
             self._execute("COMMIT")
         except BackendError:
             self._connection.rollback()
+            self._last = last
             raise
 
     def _append(self, commands: Sequence[Command]) -> bool:
@@ -245,6 +247,7 @@ class Journal:
         if not self._bytes or self.read_only:
             return
         self._due_bytes = self._bytes + CHECKPOINT_BYTES  # when this one fails
+        last = self._last
         self._execute("BEGIN IMMEDIATE")
         try:
             if not self._append([CheckpointCommand()]):
@@ -261,19 +264,19 @@ class Journal:
                     log.segment = segments[id(log)]
                 raise
         except sqlite3.Error as error:
-            self._undo_checkpoint()
+            self._undo_checkpoint(last)
             raise explain(error, self._path) from error
         except BackendError:
-            self._undo_checkpoint()
+            self._undo_checkpoint(last)
             raise
         self._bytes, self._due_bytes = 0, CHECKPOINT_BYTES
         with self._lock:
             self._keep_active()
 
-    def _undo_checkpoint(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.rollback()
-            self._last -= 1
+    def _undo_checkpoint(self, last: int) -> None:
+        # SQLite may have rolled back by itself; and the row may or may not have been appended.
+        self._connection.rollback()
+        self._last = last
 
     def _keep_active(self) -> None:
         """Forget what the tables hold now, but for the logs that are still being written."""

@@ -240,14 +240,16 @@ def _upsert(
 def sweep_dead(connection: sqlite3.Connection) -> bool:
     """Delete some of what deleted logs left behind; tell whether there is more."""
     found = connection.execute("SELECT key FROM dead LIMIT 1").fetchone()
-    if found is None:
+    if found is not None:
+        swept = connection.execute(
+            "DELETE FROM segments WHERE rowid IN "
+            "(SELECT rowid FROM segments WHERE key = ? LIMIT ?)",
+            (found[0], _SWEEP_SEGMENTS),
+        ).rowcount
+        if swept < _SWEEP_SEGMENTS:
+            connection.execute("DELETE FROM once_uses WHERE key = ?", found)
+            connection.execute("DELETE FROM dead WHERE key = ?", found)
+    elif not connection.execute("PRAGMA freelist_count").fetchone()[0]:
         return False
-    swept = connection.execute(
-        "DELETE FROM segments WHERE rowid IN (SELECT rowid FROM segments WHERE key = ? LIMIT ?)",
-        (found[0], _SWEEP_SEGMENTS),
-    ).rowcount
-    if swept < _SWEEP_SEGMENTS:
-        connection.execute("DELETE FROM once_uses WHERE key = ?", found)
-        connection.execute("DELETE FROM dead WHERE key = ?", found)
-    connection.execute("PRAGMA incremental_vacuum(256)")
+    connection.execute("PRAGMA incremental_vacuum(256)").fetchall()  # one page freed per row
     return True

@@ -15,7 +15,7 @@ from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.wire import sse
 
-__all__ = ("Dialect", "State", "Stream", "event_frame", "flattened", "json_bytes")
+__all__ = ("Dialect", "State", "Stream", "encode_json", "flatten", "frame_event")
 
 State: TypeAlias = object
 """What a dialect remembers of a log: its own, opaque to others; None where it needs nothing."""
@@ -61,13 +61,15 @@ class Dialect(ABC):
         return b""
 
 
-def event_frame(stream: Stream, event: Event, payload: object, name: str | None = None) -> bytes:
+def frame_event(stream: Stream, event: Event, payload: object, name: str | None = None) -> bytes:
     """Return one frame with a JSON payload and the event's position."""
     position = Position(stream.epoch, event.seq)
-    return sse.encode(json_bytes(payload), id=str(position), event=name)
+    return sse.encode(encode_json(payload), id=str(position), event=name)
 
 
-def flattened(core: dict[str, object], extras: object, reserved: Container[str] = ()) -> None:
+def flatten(
+    core: dict[str, object], extras: Mapping[str, object], reserved: Container[str] = ()
+) -> None:
     """Add extra fields to an object without letting them replace one of its own.
 
     A field whose name is taken, or reserved, gets underscores appended until its name is free: it
@@ -75,12 +77,8 @@ def flattened(core: dict[str, object], extras: object, reserved: Container[str] 
 
     Args:
         core: gets the fields.
-        extras: a dict; anything else adds nothing.
     """
-    if not isinstance(extras, dict):
-        return
-    for key, value in extras.items():
-        name = str(key)
+    for name, value in extras.items():
         if name in core and core[name] == value:
             continue
         while name in core or name in reserved:
@@ -88,4 +86,4 @@ def flattened(core: dict[str, object], extras: object, reserved: Container[str] 
         core[name] = value
 
 
-json_bytes: Final = msgspec.json.Encoder().encode
+encode_json: Final = msgspec.json.Encoder().encode

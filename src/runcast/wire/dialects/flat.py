@@ -53,9 +53,9 @@ from runcast.wire.dialects.base import (
     Dialect,
     State,
     Stream,
-    event_frame,
-    flattened,
-    json_bytes,
+    encode_json,
+    flatten,
+    frame_event,
 )
 
 __all__ = ("Flat",)
@@ -91,8 +91,8 @@ class Flat(Dialect):
         complete = _FURTHER.get(event.type)
         if complete is not None:
             complete(message, rest, event.data)
-        flattened(message, rest, _BASE)
-        return event_frame(stream, event, message)
+        flatten(message, rest, _BASE)
+        return frame_event(stream, event, message)
 
     def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
         """Return one message of the type `gap`, without id."""
@@ -101,8 +101,8 @@ class Flat(Dialect):
             "content": as_text(gap.get("reason")),
             "node": "",
         }
-        flattened(message, dict(gap), _BASE)
-        return sse.encode(json_bytes(message))
+        flatten(message, gap, _BASE)
+        return sse.encode(encode_json(message))
 
 
 def _hierarchy(event: Event) -> list[str]:

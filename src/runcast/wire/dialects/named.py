@@ -40,9 +40,9 @@ from runcast.wire.dialects.base import (
     Dialect,
     State,
     Stream,
-    event_frame,
-    flattened,
-    json_bytes,
+    encode_json,
+    flatten,
+    frame_event,
 )
 
 __all__ = ("Named",)
@@ -62,11 +62,11 @@ class Named(Dialect):
         name = "error" if event.type in ("failed", "cancelled") else event.type
         # No writer makes another type; should a log hold one, its event goes without a name.
         named = name if is_event_type(name) else None
-        return event_frame(stream, event, _payload(event), named)
+        return frame_event(stream, event, _payload(event), named)
 
     def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
         """Return one frame named `gap`, without id."""
-        return sse.encode(json_bytes(dict(gap)), event="gap")
+        return sse.encode(encode_json(dict(gap)), event="gap")
 
 
 def _payload(event: Event) -> object:
@@ -79,7 +79,7 @@ def _payload(event: Event) -> object:
         case "cancelled":
             reason, rest = text_of("cancelled", data)
             payload: dict[str, object] = {"error": reason or "cancelled", "code": "cancelled"}
-            flattened(payload, rest)
+            flatten(payload, rest)
             return payload
         case "done":
             is_empty = data is None or (isinstance(data, dict) and not data)

@@ -32,7 +32,7 @@ from runcast.events.fields import as_text, outcome_of, percent_of, pick, text_of
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES
 from runcast.wire import sse
-from runcast.wire.dialects.base import Dialect, State, Stream, event_frame, json_bytes
+from runcast.wire.dialects.base import Dialect, State, Stream, encode_json, frame_event
 
 __all__ = ("Prefab",)
 
@@ -46,11 +46,11 @@ class Prefab(Dialect):
         """Return the event's one frame, none for `started`."""
         if event.type == "started":
             return b""
-        return event_frame(stream, event, _payload(event))
+        return frame_event(stream, event, _payload(event))
 
     def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
         """Return one frame of the type `gap`, without id."""
-        return sse.encode(json_bytes({"type": "gap", "data": dict(gap)}))
+        return sse.encode(encode_json({"type": "gap", "data": dict(gap)}))
 
 
 def _payload(event: Event) -> dict[str, object]:

@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 from runcast.events.model import Event, encode_record
 from runcast.events.position import frame_record
 from runcast.wire import sse
-from runcast.wire.dialects.base import Dialect, State, Stream, json_bytes
+from runcast.wire.dialects.base import Dialect, State, Stream, encode_json
 
 __all__ = ("Runcast",)
 
@@ -37,4 +37,4 @@ class Runcast(Dialect):
 
     def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
         """Return one frame without `seq` and id."""
-        return sse.encode(json_bytes({"type": "gap", "data": dict(gap)}))
+        return sse.encode(encode_json({"type": "gap", "data": dict(gap)}))

@@ -53,9 +53,9 @@ from runcast.wire.dialects.base import (
     Dialect,
     State,
     Stream,
-    event_frame,
-    flattened,
-    json_bytes,
+    encode_json,
+    flatten,
+    frame_event,
 )
 
 __all__ = ("Task",)
@@ -124,19 +124,19 @@ class Task(Dialect):
             payload["duration"] = event.duration
         if event.type == "cancelled":
             payload["code"] = "cancelled"
-        flattened(payload, rest, _RESERVED)
-        return event_frame(stream, event, payload)
+        flatten(payload, rest, _RESERVED)
+        return frame_event(stream, event, payload)
 
     def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
         """Return one frame of the type `gap`, without id."""
         notice = {"type": "gap", "task_id": stream.run_id, "data": dict(gap)}
-        return sse.encode(json_bytes(notice))
+        return sse.encode(encode_json(notice))
 
     def end(self, stream: Stream, event: Event) -> bytes:
         """Return the `connection_end` frame."""
         timestamp = _timestamp(event.time)
         notice = {"type": "connection_end", "task_id": stream.run_id, "timestamp": timestamp}
-        return sse.encode(json_bytes(notice))
+        return sse.encode(encode_json(notice))
 
 
 def _timestamp(time: float) -> str:

@@ -1,0 +1,7 @@
+"""`python -m runcast`: the same as the command `runcast`."""
+
+import sys
+
+from runcast.cli import main
+
+sys.exit(main())

@@ -1,0 +1,79 @@
+"""Inputs that a function takes, made up from its schema: for a line that people can paste."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from runcast.errors import InvalidInputs
+from runcast.runs.function import Function
+
+__all__ = ("example_inputs", "pick_example")
+
+_NAMES_OF_FILES: Final = frozenset({"path", "file", "filename", "file_path"})
+
+_STRINGS: Final[Mapping[str, str]] = {
+    "date": "2026-01-31",
+    "date-time": "2026-01-31T10:00:00Z",
+    "duration": "PT1M",
+    "time": "10:00:00Z",
+    "uuid": "018f3c5e-7b2a-7c3d-9e4f-5a6b7c8d9e0f",
+}
+"""Strings of the formats that JSON Schema knows."""
+
+
+def pick_example(
+    functions: Iterable[Function[..., Any]],
+) -> tuple[Function[..., Any], dict[str, Any]] | None:
+    """Return a function to try and inputs it takes, one that streams if there is one."""
+    for function in sorted(functions, key=lambda each: not each.is_streaming):
+        inputs = example_inputs(function)
+        if inputs is not None:
+            return function, inputs
+    return None
+
+
+def example_inputs(function: Function[..., Any]) -> dict[str, Any] | None:
+    """Return inputs that the function accepts; None if its schema says too little to make them."""
+    inputs: dict[str, Any] = {}
+    for parameter in function.parameters:
+        if parameter.required:
+            schema = parameter.schema
+            is_file = schema.get("type") == "string" and parameter.name in _NAMES_OF_FILES
+            # A file that is there: the one the function is written in.
+            source = inspect.getsourcefile(inspect.unwrap(function.call)) if is_file else None
+            inputs[parameter.name] = source or _value(schema, schema.get("$defs", {}))
+    try:
+        function.convert(inputs)
+    except InvalidInputs:
+        return None
+    return inputs
+
+
+def _value(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        return _value(defs[schema["$ref"].rpartition("/")[2]], defs)
+    for alternatives in ("anyOf", "oneOf"):
+        if alternatives in schema:
+            return _value(schema[alternatives][0], defs)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "const" in schema:
+        return schema["const"]
+    match schema.get("type", "string"):
+        case "integer" | "number":
+            least = schema.get("minimum", schema.get("exclusiveMinimum", 9) + 1)
+            return min(least, schema.get("maximum", schema.get("exclusiveMaximum", least + 1) - 1))
+        case "boolean":
+            return True
+        case "null":
+            return None
+        case "array":
+            items = schema.get("prefixItems") or [schema.get("items") or {}] * schema.get(
+                "minItems", 1
+            )
+            return [_value(item, defs) for item in items]
+        case "object":
+            properties = schema.get("properties", {})
+            return {name: _value(properties[name], defs) for name in schema.get("required", ())}
+        case _:
+            return _STRINGS.get(schema.get("format", ""), "hello world")

@@ -1,0 +1,14 @@
+"""Functions to try runcast with; `runcast serve` serves them when it is given no others."""
+
+from typing import Any, Final
+
+from runcast.demo.chat import chat
+from runcast.demo.primes import count_primes
+from runcast.demo.ticks import emit_events
+from runcast.demo.words import count_words
+from runcast.runs.function import Function
+
+__all__ = ("FUNCTIONS", "chat", "count_primes", "count_words", "emit_events")
+
+FUNCTIONS: Final[tuple[Function[..., Any], ...]] = (chat, count_words, count_primes, emit_events)
+"""All of them."""

@@ -1,0 +1,311 @@
+"""Questions a run asks, and the answers it waits for.
+
+A question is an event, `interrupt_request`; so are its answer, `interrupt_response`, and its end,
+`interrupt_resolved`. The answer is appended under an idempotency key of the question: whoever appends
+first, on whatever node or in whatever process, has answered; the same answer again changes nothing;
+another one is refused. The deadline takes part in the same race.
+
+The run that asks is a watcher of its own log: it reads on from its question until the answer is there.
+"""
+
+import asyncio
+import hashlib
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from runcast.clock import Clock
+from runcast.errors import Conflict, InvalidValue, NotFound, Overloaded, RunClosed
+from runcast.events.model import Event, decode_event, encode_record
+from runcast.events.position import Position, split_frames
+from runcast.events.snapshot import MAX_INTERRUPTS
+from runcast.hub.hub import Hub
+from runcast.hub.pipeline import Inlet
+from runcast.stores.base import Appended, Once
+
+__all__ = (
+    "ANSWERED_LABEL",
+    "RESUMABLE_LABEL",
+    "Answer",
+    "Questions",
+    "answer_question",
+    "expire_question",
+    "find_decision",
+)
+
+RESUMABLE_LABEL: Final = "runcast.resumable"
+"""On runs of functions with a resume handler: they outlive their owner while they wait."""
+
+ANSWERED_LABEL: Final = "runcast.answered"
+"""The question that was answered and whose answer the run has not yet taken."""
+
+_MAX_ID_CHARS: Final = 128
+
+_log: Final = logging.getLogger("runcast.runs")
+
+AnswerType = Literal["accept", "reject", "edit", "response", "expired"]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was answered.
+
+    `accept` and `reject` say yes and no; `edit` says yes with other `args`; `response` gives feedback
+    in `args` and counts as a yes; `expired` says that nobody answered in time. `by` names who did.
+    """
+
+    type: AnswerType
+    args: Any = None
+    by: str = ""
+
+    @property
+    def approved(self) -> bool:
+        """Whether what was asked for may be done."""
+        return self.type in ("accept", "edit", "response")
+
+    @property
+    def digest(self) -> str:
+        """What two answers that say the same have in common; who said it is not part of it."""
+        said = msgspec.json.encode((self.type, self.args), order="deterministic")
+        return hashlib.sha256(said).hexdigest()[:32]
+
+    @classmethod
+    def parse(cls, given: object) -> "Answer":
+        """Read an answer: `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
+
+        Raises:
+            InvalidValue: it is neither.
+        """
+        if isinstance(given, Mapping) and "type" not in given and "approved" in given:
+            given = _from_approved(given)
+        try:
+            answer = msgspec.convert(given, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidValue(
+                'expected an answer like {"type": "accept"} (or reject, edit, response with '
+                f"args): {error}"
+            ) from None
+        if answer.type == "expired":
+            raise InvalidValue("expected a type of accept, reject, edit or response")
+        return answer
+
+
+def _from_approved(given: Mapping[Any, Any]) -> dict[str, Any]:
+    if not isinstance(given["approved"], bool):
+        raise InvalidValue(f"expected approved to be true or false, got {given['approved']!r}")
+    content = given.get("content")
+    if not given["approved"]:
+        kind = "reject"
+    else:
+        kind = "accept" if content is None else "response"
+    return {"type": kind, "args": content, "by": given.get("by", "")}
+
+
+class Questions:
+    """The questions of one run at work here. Call from the loop's thread."""
+
+    def __init__(self, hub: Hub, inlet: Inlet, clock: Clock) -> None:
+        self._hub = hub
+        self._inlet = inlet
+        self._clock = clock
+        self._open: dict[str, asyncio.Task[Answer]] = {}
+
+    async def ask(
+        self,
+        message: str,
+        *,
+        action: str,
+        args: object,
+        config: Mapping[str, Any] | None,
+        timeout_s: float | None,
+        interrupt_id: str,
+        place: tuple[str, str, tuple[str, ...], float | None] | None,
+    ) -> Answer:
+        """Store a question, then wait for its answer.
+
+        Raises:
+            Overloaded: too many questions of this run are open.
+            InvalidValue, Conflict: the id is malformed, or was used before.
+        """
+        interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
+        _check_id(interrupt_id)
+        if len(self._open) >= MAX_INTERRUPTS:
+            raise Overloaded(f"{len(self._open)} questions of this run are open already")
+        now = self._clock.time()
+        asked: dict[str, Any] = {
+            "interrupt_id": interrupt_id,
+            "action": action,
+            "args": args,
+            "message": message,
+        }
+        if config:
+            asked["config"] = dict(config)
+        if timeout_s is not None:
+            asked["expires_at"] = now + timeout_s
+        record = encode_record("interrupt_request", asked, now, place)
+        appended = await self._inlet.append(
+            [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
+        )
+        waiting = asyncio.create_task(self._wait(interrupt_id, appended, timeout_s))
+        self._open[interrupt_id] = waiting
+        try:
+            return await waiting
+        finally:
+            waiting.cancel()
+            self._open.pop(interrupt_id, None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is waited for."""
+        return bool(self._open)
+
+    def cancel(self) -> None:
+        """Stop waiting for answers: whoever asked gets `CancelledError`."""
+        for waiting in self._open.values():
+            waiting.cancel()
+
+    async def _wait(self, interrupt_id: str, appended: Appended, timeout_s: float | None) -> Answer:
+        after = Position(appended.epoch, appended.first - 1)
+        with await self._hub.subscribe(self._inlet.run_id, after) as subscription:
+            deadline = (
+                None
+                if timeout_s is None
+                else asyncio.create_task(self._expire(interrupt_id, timeout_s))
+            )
+            try:
+                async for chunk in subscription:
+                    for event in chunk.events():
+                        if (answer := _answer_in(event, interrupt_id)) is not None:
+                            await self._inlet.append(labels={ANSWERED_LABEL: ""})
+                            return answer
+            finally:
+                if deadline is not None:
+                    deadline.cancel()
+        raise RunClosed(f"the run {self._inlet.run_id!r} ended before its question was answered")
+
+    async def _expire(self, interrupt_id: str, timeout_s: float) -> None:
+        await asyncio.sleep(timeout_s)
+        try:
+            await expire_question(self._hub, self._inlet, interrupt_id, self._clock)
+        except Conflict:
+            pass  # answered at the last moment
+
+
+async def answer_question(
+    hub: Hub, run_id: str, interrupt_id: str, answer: Answer
+) -> tuple[Answer, bool]:
+    """Answer an open question; return the decision and whether it was taken before.
+
+    Raises:
+        NotFound: there is no such run, or it never asked that.
+        InvalidValue: the question does not allow this kind of answer.
+        Conflict: it was answered otherwise; the message holds the first decision.
+        RunClosed: the run has ended without an answer.
+    """
+    _check_id(interrupt_id)
+    info, snapshot = await hub.present(run_id)
+    questions = {question.interrupt_id: question for question in snapshot.interrupts}
+    if interrupt_id not in questions or questions[interrupt_id].is_answered:
+        return await _decided_before(hub, run_id, info.position, interrupt_id, answer)
+    if info.closed:
+        raise RunClosed(f"the run {run_id!r} has ended; its questions are closed")
+    _check_allowed(questions.pop(interrupt_id).config, answer)
+    data: dict[str, Any] = {
+        "interrupt_id": interrupt_id,
+        "approved": answer.approved,
+        "answer": {"type": answer.type, "args": answer.args},
+    }
+    if answer.by:
+        data["by"] = answer.by
+    now = hub.clock.time()
+    labels = {"status": "waiting" if questions else "running"}
+    if RESUMABLE_LABEL in info.labels:
+        labels[ANSWERED_LABEL] = interrupt_id
+    records = [
+        encode_record("interrupt_response", data, now),
+        encode_record(
+            "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "answered"}, now
+        ),
+    ]
+    inlet = hub.inlet(run_id, info.epoch)
+    try:
+        appended = await inlet.append(
+            records, once=Once(f"answer:{interrupt_id}", answer.digest), labels=labels
+        )
+    except Conflict:
+        return await _decided_before(hub, run_id, info.position, interrupt_id, answer)
+    return answer, appended.repeated
+
+
+async def expire_question(hub: Hub, inlet: Inlet, interrupt_id: str, clock: Clock) -> None:
+    """Close a question that nobody answered in time. Raises `Conflict` if somebody did."""
+    info, snapshot = await hub.present(inlet.run_id)
+    others = {question.interrupt_id for question in snapshot.interrupts} - {interrupt_id}
+    record = encode_record(
+        "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "expired"}, clock.time()
+    )
+    labels = {"status": "waiting" if others else "running"}
+    if RESUMABLE_LABEL in info.labels:
+        labels[ANSWERED_LABEL] = interrupt_id
+    await inlet.append([record], once=Once(f"answer:{interrupt_id}", "expired"), labels=labels)
+
+
+async def _decided_before(
+    hub: Hub, run_id: str, head: Position, interrupt_id: str, answer: Answer
+) -> tuple[Answer, bool]:
+    """Return the first decision if it is the same; find it in the log, which is seldom needed."""
+    first = await find_decision(hub, run_id, interrupt_id)
+    if first is None:
+        raise NotFound(f"the run {run_id!r} asks no question {interrupt_id!r}")
+    if first.digest != answer.digest:
+        shown = msgspec.json.encode({"type": first.type, "args": first.args}).decode()
+        raise Conflict(f"the question {interrupt_id!r} was answered before: {shown[:500]}")
+    return first, True
+
+
+async def find_decision(hub: Hub, run_id: str, interrupt_id: str) -> Answer | None:
+    """Return what was decided about a question, or None."""
+    info = await hub.info(run_id)
+    position, wanted = Position(info.epoch, info.first - 1), interrupt_id.encode()
+    while position.seq < info.head:
+        page = await hub.read_page(run_id, position)
+        if wanted in page.frames:
+            for canonical in split_frames(page.frames):
+                if wanted in canonical:
+                    answer = _answer_in(decode_event(canonical), interrupt_id)
+                    if answer is not None:
+                        return answer
+        position = page.position
+    return None
+
+
+def _answer_in(event: Event, interrupt_id: str) -> Answer | None:
+    """Return the decision on a question that an event tells, if it tells one."""
+    data = event.data
+    if not isinstance(data, dict) or data.get("interrupt_id") != interrupt_id:
+        return None
+    if event.type == "interrupt_response" and isinstance(data.get("answer"), dict):
+        return msgspec.convert({**data["answer"], "by": data.get("by", "")}, Answer)
+    if event.type == "interrupt_resolved" and data.get("outcome") == "expired":
+        return Answer("expired")
+    return None
+
+
+def _check_allowed(config: object, answer: Answer) -> None:
+    """Refuse what the question does not allow. The names are those LangGraph's users know."""
+    if not isinstance(config, dict):
+        return
+    flag = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
+    name = flag.get(answer.type, "allow_ignore")
+    if answer.type != "reject" and config.get(name) is False:
+        raise InvalidValue(f"this question does not allow the answer {answer.type!r} ({name})")
+
+
+def _check_id(interrupt_id: str) -> None:
+    if not 1 <= len(interrupt_id) <= _MAX_ID_CHARS or not interrupt_id.isprintable():
+        raise InvalidValue(
+            f"expected an interrupt id of 1 to {_MAX_ID_CHARS} printable characters, "
+            f"got {interrupt_id[:140]!r}"
+        )
