@@ -9,7 +9,8 @@ anything was lost, repeated, out of order or missing, else 0.
 
 An event counts once the blank line that ends it has come. It is JSON on one line, the last line of
 its event, with `"seq"` (per stream, rising by 1) and, where its latency is wanted, `"ts"`
-(CLOCK_MONOTONIC nanoseconds when it was published).
+(CLOCK_MONOTONIC nanoseconds when it was published). Rates and the warm-up count from the first
+event that has a `"ts"`.
 """
 
 import argparse
@@ -112,7 +113,7 @@ def _report(options: LoadOptions, totals: Totals, watchers: list[Watcher]) -> di
     checks = [watcher.check for watcher in watchers]
     messages = sum(check.messages for check in checks)
     latency = totals.latency
-    span_s = _seconds(totals.first_ns, totals.last_ns)
+    span_s = _seconds(totals.first_ns, totals.last_ns) if totals.first_ns else 0.0
     expect = options.expect
     report: dict[str, Any] = {
         "connections": len(watchers),

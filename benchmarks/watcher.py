@@ -167,10 +167,10 @@ class Watcher(asyncio.Protocol):
                 if len(totals.checked) >= MOST_KEPT:
                     totals.checked.clear()
                 totals.checked[start] = found
-        if not totals.first_ns:
-            totals.first_ns = now
+        if not totals.first_ns and found.oldest_ns is not None:
+            totals.first_ns = now  # what a log begins with may be there long before
         totals.last_ns = now
-        if now - totals.first_ns >= totals.warm_ns:
+        if totals.first_ns and now - totals.first_ns >= totals.warm_ns:
             self._record_latency(found, now)
         expect = totals.expect
         if expect is not None and not self._complete and check.distinct >= expect:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-CORE = {"msgspec", "starlette", "uvicorn"}  # what `pip install runcast` brings
+CORE = {"msgspec", "starlette", "uvicorn", "yaml"}  # what `pip install runcast` brings
 EVERYTHING = ("*",)
 
 
@@ -42,7 +42,7 @@ LAYERS = {
     "wire": Layer(("errors", "events"), ("msgspec",), is_pure=True),
     "stores": Layer(("errors", "clock", "settings", "events.position"), ("msgspec", "redis")),
     "hub": Layer(_HUB, ("msgspec",)),
-    "runs": Layer((*_HUB, "hub"), ("msgspec",)),
+    "runs": Layer((*_HUB, "hub"), ("msgspec", "yaml")),
     "sources": Layer(("runs.writer", "runs.context", "events", "errors"), EVERYTHING),
     "channels": Layer(_EDGE, ("msgspec", "httpx2")),
     "http": Layer(_EDGE, ("msgspec", "starlette", "uvicorn", "httptools", "uvloop")),

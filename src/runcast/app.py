@@ -7,6 +7,7 @@ async with runcast.open_hub("sqlite:///runs.db") as hub:       with runcast.open
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -16,6 +17,7 @@ from runcast.errors import InvalidValue, NotFound
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
+from runcast.events.view import ViewSpec
 from runcast.hub.bridge import Bridge
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Gap
@@ -162,12 +164,13 @@ def asgi(
     token: str = "",
     hosts: Iterable[str] = (),
     origins: Iterable[str] = (),
+    views: Mapping[str, ViewSpec] = MappingProxyType({}),
 ) -> "HttpApp":
     """Return a hub as an ASGI application, to serve or to mount; see `http.app.HttpApp`."""
     # Scripts that only emit and watch should not wait for a web framework to be imported.
     from runcast.http.app import HttpApp
 
-    return HttpApp(hub, token=token, hosts=hosts, origins=origins)
+    return HttpApp(hub, token=token, hosts=hosts, origins=origins, views=views)
 
 
 class RunInThread:

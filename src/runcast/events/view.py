@@ -92,6 +92,9 @@ class ViewSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     messages: Filter = Filter()
     nodes: Filter = Filter()
+    """Of events without an agent: those of the main graph."""
+    subgraph_nodes: Filter = Filter()
+    """Of events with one."""
     agents: Filter = Filter()
     streaming: Streaming = Streaming()
     verbosity: Verbosity = Verbosity()
@@ -165,10 +168,11 @@ class View:
 
     def _is_wanted(self, event: Event) -> bool:
         spec = self.spec
+        nodes = spec.subgraph_nodes if event.agent else spec.nodes
         return (
             self._messages.passes(event.type)
             and event.type not in self._hidden
-            and (event.type in _LIFE or not event.node or spec.nodes.passes(event.node))
+            and (event.type in _LIFE or not event.node or nodes.passes(event.node))
             and (event.type in _LIFE or not event.agent or spec.agents.passes(event.agent))
         )
 

@@ -7,7 +7,15 @@ lifespan should be wrapped with `lifespan` so that it is closed.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+)
+from types import MappingProxyType
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -18,6 +26,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from runcast.errors import RuncastError
+from runcast.events.view import ViewSpec
 from runcast.http.answers import SAFE_HEADERS, json_response, problem
 from runcast.http.routes import Routes
 from runcast.http.security import Guard
@@ -39,6 +48,7 @@ class HttpApp:
         token: the access token; "" lets everybody in who can reach the server.
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests.
+        views: views that watchers may ask for by name; `default` is what they get without asking.
     """
 
     def __init__(
@@ -48,12 +58,13 @@ class HttpApp:
         token: str = "",
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
+        views: Mapping[str, ViewSpec] = MappingProxyType({}),
     ) -> None:
         self._runs = runs
         self._guard = Guard(token, hosts, origins)
         self.streams = Streams(runs.hub.settings, runs.hub.clock)
         self._opening: asyncio.Task[object] | None = None
-        routes: list[BaseRoute] = Routes(runs, self.streams, self._guard).all()
+        routes: list[BaseRoute] = Routes(runs, self.streams, self._guard, views).all()
         self._app = Starlette(
             routes=routes,
             exception_handlers={HTTPException: _not_routed, RuncastError: _refused},
@@ -66,7 +77,7 @@ class HttpApp:
 
     def allow_host(self, name: str) -> None:
         """Answer requests for this host too: the one we listen on."""
-        self._guard.hosts.add(name)
+        self._guard.hosts.add(name.lower())
 
     def end_streams(self) -> None:
         """Say goodbye on all streams and end them; new ones end at once. Idempotent."""

@@ -12,14 +12,19 @@ import msgspec
 
 from runcast.events.model import decode_event
 from runcast.events.position import split_frames
+from runcast.http.lens import Lens
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Chunk, Subscription
+from runcast.stores.base import Page
 from runcast.wire import sse
 from runcast.wire.dialects import Dialect, Stream
 
 __all__ = ("DialectFeed", "Feed", "ManyFeed", "NdjsonFeed")
 
 _encode: Final = msgspec.json.encode
+
+_SILENT_EVENTS: Final = 100
+"""Events a stream may leave out before it moves the watcher's cursor past them."""
 
 
 class Feed(ABC):
@@ -46,9 +51,11 @@ class Feed(ABC):
     @property
     def ended(self) -> bool:
         """Whether nothing will follow."""
-        return self.subscription.ended or (
-            self._stop_at is not None and self.subscription.position.seq >= self._stop_at
-        )
+        if self.subscription.ended:
+            return True
+        # A cursor beyond the head is behind too: it is owed a gap first.
+        is_there = self._stop_at is not None and self.subscription.position.seq >= self._stop_at
+        return is_there and not self.subscription.behind
 
     @property
     def behind(self) -> bool:
@@ -87,49 +94,77 @@ class _SseFeed(Feed):
     heartbeat = sse.comment("hb")
 
     def opening(self, retry_ms: int) -> bytes:
-        return b"retry: %d\n: %b\n\n" % (retry_ms, b"runcast")
+        return b"retry: %d\n: runcast\n\n" % retry_ms
 
     def farewell(self, retry_ms: int) -> bytes:
         return b"retry: %d\n: goodbye, come back\n\n" % retry_ms
 
 
 class DialectFeed(_SseFeed):
-    """Server-Sent Events in a dialect."""
+    """Server-Sent Events in a dialect, all of them or as a view shows them."""
 
-    def __init__(self, hub: Hub, subscription: Subscription, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        subscription: Subscription,
+        dialect: Dialect,
+        lens: Lens | None = None,
+    ) -> None:
         super().__init__(hub, subscription)
         self._dialect = dialect
+        self._lens = lens
         # The default dialect's frames are the stored ones: nothing is encoded.
-        self._is_stored_form = dialect.name == "runcast"
+        self._is_stored_form = dialect.name == "runcast" and lens is None
+        self._silent = 0
 
     def encode(self, chunk: Chunk) -> bytes:
         run_id = self.subscription.run_id
         if chunk.gap is not None:
+            if self._lens is not None:
+                self._lens.reset()
             return self._dialect.gap(Stream(run_id, chunk.position.epoch), chunk.gap.data())
         page = chunk.page
         if page is None or not page.frames:
             return b""
         if self._is_stored_form:
             return page.frames
-        frames = self._hub.encoded.get(run_id, self._dialect, page)
+        if self._lens is not None:
+            frames = self._lens.frames(page, self._dialect)
+        else:
+            frames = self._hub.encoded.get(run_id, self._dialect, page)
         if chunk.ended:
             last = decode_event(split_frames(page.frames)[-1])
             frames += self._dialect.end(Stream(run_id, page.epoch), last)
-        # Where a page shows nothing, the cursor still has to move.
-        return frames or sse.id_only(str(chunk.position))
+        return frames or self._move_cursor(page, chunk)
+
+    def _move_cursor(self, page: Page, chunk: Chunk) -> bytes:
+        """Let the cursor move now and then where pages show nothing."""
+        self._silent += page.last - page.first + 1
+        if self._silent < _SILENT_EVENTS:
+            return b""
+        self._silent = 0
+        return sse.id_only(str(chunk.position))
 
 
 class NdjsonFeed(Feed):
-    """One canonical event a line."""
+    """One canonical event a line, all of them or as a view shows them."""
+
+    def __init__(self, hub: Hub, subscription: Subscription, lens: Lens | None = None) -> None:
+        super().__init__(hub, subscription)
+        self._lens = lens
 
     content_type = "application/x-ndjson"
     heartbeat = b"\n"
 
     def encode(self, chunk: Chunk) -> bytes:
         if chunk.gap is not None:
+            if self._lens is not None:
+                self._lens.reset()
             return _encode({"type": "gap", "data": chunk.gap.data()}) + b"\n"
         if chunk.page is None or not chunk.page.frames:
             return b""
+        if self._lens is not None:
+            return b"".join([_encode(event) + b"\n" for event in self._lens.events(chunk.page)])
         return b"\n".join([*split_frames(chunk.page.frames), b""])
 
     def opening(self, retry_ms: int) -> bytes:

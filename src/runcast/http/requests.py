@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
 
 from runcast.errors import InvalidValue
 from runcast.events.position import Position, is_run_id
+from runcast.events.view import Filter, View, ViewSpec
 from runcast.wire import dialects
 from runcast.wire.dialects import Dialect
 
@@ -44,6 +46,7 @@ class WatchOptions:
     dialect: Dialect
     media_type: str
     live: Live
+    view: View | None = None
 
 
 class Invocation(msgspec.Struct, forbid_unknown_fields=False):
@@ -56,16 +59,20 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=False):
     on_disconnect: Literal["continue", "cancel"] = "continue"
 
 
-def parse_watch(query: Mapping[str, str], headers: Mapping[str, str]) -> WatchOptions:
+def parse_watch(
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    views: Mapping[str, ViewSpec] = MappingProxyType({}),
+) -> WatchOptions:
     """Return what a request for events asks for.
 
-    `after` in the query is stronger than `Last-Event-ID`: whoever writes a URL means it, while a
-    browser sends the header by itself.
+    `Last-Event-ID` is stronger than `after` in the query: a browser that reconnects sends the same
+    URL again, with the header to say how far it has come since.
 
     Raises:
         InvalidValue: naming the parameter.
     """
-    token = query.get("after") or headers.get("last-event-id") or ""
+    token = headers.get("last-event-id") or query.get("after") or ""
     live = query.get("live", "true")
     modes: Mapping[str, Live] = {"true": "stream", "long-poll": "long-poll", "false": "none"}
     if live not in modes:
@@ -79,7 +86,37 @@ def parse_watch(query: Mapping[str, str], headers: Mapping[str, str]) -> WatchOp
         dialect=dialects.get(query.get("dialect", "runcast")),
         media_type=media_type,
         live=modes[live],
+        view=_parse_view(query, views),
     )
+
+
+def _parse_view(query: Mapping[str, str], views: Mapping[str, ViewSpec]) -> View | None:
+    """Return the view asked for, or the server's own; None shows everything as it is.
+
+    `types`, `nodes` and `agents` are lists joined by commas; they replace what a named view includes.
+    """
+    name = query.get("view", "default")
+    if name not in views and name not in ("default", "none"):
+        known = ", ".join(sorted({*views, "none"}))
+        raise InvalidValue(f"expected a view, one of {known}; got {name[:80]!r}")
+    spec = views.get(name, ViewSpec(dedupe=False)) if name != "none" else ViewSpec(dedupe=False)
+    changes: dict[str, Filter] = {}
+    for parameter, fields in _LISTS.items():
+        wanted = frozenset(filter(None, query.get(parameter, "").split(",")))
+        if len(wanted) > _MAX_NAMES:
+            raise InvalidValue(f"expected at most {_MAX_NAMES} {parameter}, got {len(wanted)}")
+        for field in fields if wanted else ():
+            changes[field] = Filter(include=wanted, exclude=getattr(spec, field).exclude)
+    spec = msgspec.structs.replace(spec, **changes)
+    return None if spec == ViewSpec(dedupe=False) else View(spec)
+
+
+_LISTS: Final = {
+    "types": ("messages",),
+    "nodes": ("nodes", "subgraph_nodes"),
+    "agents": ("agents",),
+}
+_MAX_NAMES: Final = 100
 
 
 def parse_many(
@@ -99,7 +136,7 @@ def parse_many(
         if not is_run_id(name):
             raise InvalidValue(f"expected a run id, got {name[:140]!r}")
     cursors: dict[str, Position | None] = dict.fromkeys(names)
-    vector = query.get("after") or headers.get("last-event-id") or ""
+    vector = headers.get("last-event-id") or query.get("after") or ""
     for part in filter(None, vector.split(",")):
         name, _, token = part.partition("=")
         position = Position.parse(token)

@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib.resources
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from runcast.errors import BodyTooLarge, InvalidValue, NotFound, RuncastError, Unauthorized
 from runcast.events.position import Position, split_frames
+from runcast.events.view import View, ViewSpec
 from runcast.http.answers import (
     SAFE_HEADERS,
     function_view,
@@ -21,6 +22,7 @@ from runcast.http.answers import (
     run_view,
 )
 from runcast.http.feeds import DialectFeed, Feed, ManyFeed, NdjsonFeed
+from runcast.http.lens import Lens
 from runcast.http.requests import (
     WatchOptions,
     parse_flag,
@@ -52,7 +54,10 @@ _STREAM_HEADERS: Final = {
 class Routes:
     """The routes of one application."""
 
-    def __init__(self, runs: Runs, streams: Streams, guard: Guard) -> None:
+    def __init__(
+        self, runs: Runs, streams: Streams, guard: Guard, views: Mapping[str, ViewSpec]
+    ) -> None:
+        self._views = views
         self._runs = runs
         self._hub = runs.hub
         self._streams = streams
@@ -71,6 +76,9 @@ class Routes:
             Route("/runs/{run_id}", self.show_run, methods=["GET"]),
             Route("/runs/{run_id}", self.delete_run, methods=["DELETE"]),
             Route("/runs/{run_id}/cancel", self.cancel_run, methods=["POST"]),
+            Route(
+                "/runs/{run_id}/interrupts/{interrupt_id}", self.answer_question, methods=["POST"]
+            ),
             Route("/runs/{run_id}/events", _Raw(self.watch), methods=["GET"]),
             Route("/events", _Raw(self.watch_many), methods=["GET"]),
         ]
@@ -87,9 +95,11 @@ class Routes:
     async def sign_in(self, request: Request) -> Response:
         """Trade the access token for a cookie."""
         given = (await self._body(request)).decode("utf-8", "replace").strip()
-        if self._guard.token and not self._guard.is_token(given):
-            raise Unauthorized("this is not the access token")
         response = Response(status_code=204, headers=dict(SAFE_HEADERS))
+        if not self._guard.token:
+            return response
+        if not self._guard.is_token(given):
+            raise Unauthorized("this is not the access token")
         response.set_cookie(COOKIE, given, httponly=True, samesite="strict", path="/")
         return response
 
@@ -149,6 +159,19 @@ class Routes:
         info = await self._hub.info(run_id)
         return json_response(run_summary(info), 200 if info.closed else 202)
 
+    async def answer_question(self, request: Request) -> Response:
+        """Answer a question a run asks; the answer shows the decision that counts."""
+        _check_json(request)
+        body = await self._body(request)
+        try:
+            given = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidValue(f'expected a body like {{"type": "accept"}}: {error}') from None
+        decision, repeated = await self._runs.answer(
+            request.path_params["run_id"], request.path_params["interrupt_id"], given
+        )
+        return json_response({"decision": decision, "repeated": repeated})
+
     async def _body(self, request: Request) -> bytes:
         """Return a request's body. Raises `BodyTooLarge`."""
         limit = self._hub.settings.max_body_bytes
@@ -164,7 +187,7 @@ class Routes:
     async def watch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A run's events."""
         request = Request(scope, receive)
-        options = parse_watch(request.query_params, request.headers)
+        options = parse_watch(request.query_params, request.headers, self._views)
         run_id = request.path_params["run_id"]
         if options.media_type == "application/json":
             response = await self._poll(run_id, options)
@@ -183,11 +206,16 @@ class Routes:
     ) -> None:
         async def feed_for(wake: Wake) -> Feed:
             subscription = await self._hub.subscribe(run_id, options.after, wake=wake)
+            try:
+                lens = await self._lens(subscription, options.view)
+            except BaseException:
+                subscription.close()
+                raise
             feed: Feed
             if options.media_type == NdjsonFeed.content_type:
-                feed = NdjsonFeed(self._hub, subscription)
+                feed = NdjsonFeed(self._hub, subscription, lens)
             else:
-                feed = DialectFeed(self._hub, subscription, options.dialect)
+                feed = DialectFeed(self._hub, subscription, options.dialect, lens)
             if options.live == "none":
                 feed.stop_at_head()
             return feed
@@ -201,6 +229,15 @@ class Routes:
             return await _begin(scope, send, feed, {**headers, "runcast-epoch": epoch})
 
         await self._streams.run(feed_for, scope, receive, send, respond)
+
+    async def _lens(self, subscription: Subscription, view: View | None) -> Lens | None:
+        if view is None:
+            return None
+        lens = Lens(self._hub, subscription.run_id, view)
+        info = await self._hub.info(subscription.run_id)
+        if subscription.position.epoch == info.epoch:
+            await lens.begin(subscription.position, info.first)
+        return lens
 
     async def watch_many(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Events of several runs on one connection."""
@@ -231,6 +268,7 @@ class Routes:
         """Answer with a page of events as JSON; with long-poll, wait for the first of them."""
         ready = asyncio.Event()
         with await self._hub.subscribe(run_id, options.after, wake=ready.set) as subscription:
+            lens = await self._lens(subscription, options.view)
             chunk = None
             with_wait = options.live == "long-poll"
             try:
@@ -247,7 +285,12 @@ class Routes:
             except TimeoutError:
                 pass
             page = chunk.page if chunk is not None else None
-            events = b",".join(split_frames(page.frames)) if page is not None else b""
+            if page is None:
+                events = b""
+            elif lens is not None:
+                events = b",".join(map(msgspec.json.encode, lens.events(page)))
+            else:
+                events = b",".join(split_frames(page.frames))
             gap = chunk.gap.data() if chunk is not None and chunk.gap is not None else None
             return _events_response(events, subscription.position, subscription.ended, gap)
 
@@ -259,7 +302,7 @@ class Routes:
         if function is None:
             raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
         asked = parse_preferences(request.headers.get("prefer", ""))
-        options = parse_watch(request.query_params, request.headers)
+        options = parse_watch(request.query_params, request.headers, self._views)
         _check_json(request)
         invocation = parse_invocation(await self._body(request))
         leaving = (
@@ -288,6 +331,7 @@ class Routes:
                     if options.media_type != "application/json"
                     else "text/event-stream",
                     "stream",
+                    options.view,
                 )
                 await self._stream(run.run_id, options, headers, scope, receive, send)
             else:

@@ -41,7 +41,7 @@ class Guard:
         self, token: str = "", hosts: Iterable[str] = (), origins: Iterable[str] = ()
     ) -> None:
         self.token = token
-        self.hosts = set(hosts)
+        self.hosts = {host.lower() for host in hosts}
         self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
     def check(self, path: str, headers: Mapping[str, str]) -> None:
@@ -74,7 +74,10 @@ class Guard:
     def allows_origin(self, origin: str, host: str) -> bool:
         """Tell whether an origin's pages may use this server."""
         origin = origin.lower()
-        return origin in self.origins or urlsplit(origin).netloc == host.lower()
+        try:
+            return origin in self.origins or urlsplit(origin).netloc == host.lower()
+        except ValueError:
+            return False
 
     def is_token(self, given: str) -> bool:
         """Tell whether this is the access token, in a time that does not depend on how much of it."""

@@ -32,6 +32,8 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # Before uvicorn does, as the application's lifespan: it would keep the error to itself.
+        await self._app.open()
         await super().startup(sockets)
         if not self.should_exit:
             self._on_ready()
@@ -62,6 +64,7 @@ def serve(
     Raises:
         InvalidValue: the address cannot be bound.
         Forbidden: it can be reached from other machines, and there is no access token.
+        BackendError: the store cannot be opened.
     """
     if not insecure and not app.is_protected and not is_loopback(host):
         raise Forbidden(
@@ -90,7 +93,8 @@ def serve(
     )
     server = _Server(config, app, lambda: on_ready(url))
     logging.getLogger("uvicorn.error").setLevel(log_level.upper())
-    server.run(sockets=[bound])
+    with bound:
+        server.run(sockets=[bound])
 
 
 def is_loopback(host: str) -> bool:

@@ -12,11 +12,13 @@ from runcast.clock import Clock, SystemClock
 from runcast.errors import BackendError, NotFound, Overloaded, StoreUnavailable
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
+from runcast.hub.inlets import Inlet
 from runcast.hub.pages import EncodedPages, PageCache
-from runcast.hub.pipeline import Inlet, Pipeline, PipelineStatistics
+from runcast.hub.pipeline import Pipeline, PipelineStatistics
 from runcast.hub.present import Present
 from runcast.hub.subscription import Subscription
-from runcast.hub.tail import Tail
+from runcast.hub.tail import Tail, Windows
+from runcast.hub.viewed import ViewedPages
 from runcast.settings import Settings
 from runcast.stores.base import Appended, LogInfo, Page, SharedStore, Store
 
@@ -38,8 +40,8 @@ class HubStatistics(NamedTuple):
 class Hub:
     """Appends and fans out. `async with` it.
 
-    Guarantees: an event is published to watchers only after the store has committed it, in the order
-    of the log, once to each; a watcher that is slow or gone costs a number.
+    Guarantees: an event is published to watchers only after the store has committed it, in the
+    order of the log, once to each; a watcher that is slow or gone costs a number.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class Hub:
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
         self.encoded = EncodedPages(self.settings.page_cache_bytes)
+        self.viewed = ViewedPages(self.read_page)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)
         self._present = Present(store)
         self._pipeline = Pipeline(store, self.settings, self._publish, self._store_failed)
         self._tails: dict[str, Tail] = {}
-        self._tail_bytes = 0
+        self._windows = Windows()
         self._watchers = 0
         self._stop_listening: Callable[[], None] = lambda: None
         self._following: set[asyncio.Task[None]] = set()
@@ -77,7 +80,7 @@ class Hub:
         self._stop_listening()
         await self._pipeline.close()
         for tail in self._tails.values():
-            tail.error = StoreUnavailable("the hub is closed; connect again later")
+            tail.error = _closed()
             tail.wake()
         for task in list(self._following):
             task.cancel()
@@ -95,7 +98,7 @@ class Hub:
         return HubStatistics(
             self._watchers,
             len(self._tails),
-            self._tail_bytes,
+            self._windows.size,
             self._pages.size + self.encoded.size,
             self._pipeline.statistics(),
         )
@@ -121,11 +124,11 @@ class Hub:
         if tail is not None:
             tail.learn(info)
             tail.wake()
-        return Inlet(self._pipeline, run_id, info.epoch, info.fence)
+        return self._pipeline.inlet(run_id, info.epoch, info.fence)
 
     def inlet(self, run_id: str, epoch: str = "", fence: int | None = None) -> Inlet:
         """Return where records of an existing log go in; the default takes any epoch and owner."""
-        return Inlet(self._pipeline, run_id, epoch, fence)
+        return self._pipeline.inlet(run_id, epoch, fence)
 
     # Watchers.
 
@@ -141,19 +144,22 @@ class Hub:
         Raises:
             NotFound: there is no such run.
             Overloaded: a bound on watchers is reached.
+            StoreUnavailable: the store could not be reached, or the hub is closed.
         """
         self._check_room(run_id)
         tail = self._tails.get(run_id)
         if tail is None:
-            tail = self._tails[run_id] = Tail(run_id)
+            tail = self._tails[run_id] = Tail(run_id, self._windows)
         # Registered before the store is asked: what is committed from now on reaches the window,
         # and what was committed before is known to the store. Nothing falls between the two.
         subscription = Subscription(self, tail, after or Position("", 0), wake)
         self._watchers += 1
         try:
-            beyond = after is not None and after.epoch == tail.epoch and after.seq > tail.head
-            if beyond or not tail.known or tail.error is not None:
+            is_beyond = after is not None and after > tail.position
+            if is_beyond or not tail.known or tail.error is not None:
                 tail.learn(await self.store.info(run_id))
+                if not self._is_open:
+                    raise _closed()
                 tail.error = None
         except BaseException:
             subscription.close()
@@ -162,6 +168,8 @@ class Hub:
         return subscription
 
     def _check_room(self, run_id: str) -> None:
+        if not self._is_open:
+            raise _closed()
         tail = self._tails.get(run_id)
         if self._watchers >= self.settings.max_watchers:
             raise Overloaded(f"{self._watchers} streams are open (max_watchers); try again later")
@@ -175,7 +183,7 @@ class Hub:
         self._watchers -= 1
         if not tail.watchers and self._tails.get(tail.run_id) is tail:
             del self._tails[tail.run_id]
-            self._tail_bytes -= tail.clear()
+            tail.clear()
 
     async def read_page(self, run_id: str, after: Position) -> Page:
         """Return a page of history, shared with whoever reads the same. Raises as `Store.read`."""
@@ -207,20 +215,19 @@ class Hub:
         for run_id, appended in committed:
             tail = self._tails.get(run_id)
             if tail is not None:
-                self._tail_bytes += tail.publish(appended)
+                tail.publish(appended)
                 touched[run_id] = tail
         for tail in touched.values():
             tail.error = None
             tail.wake()
-            if tail.size > self.settings.tail_bytes_per_run:
-                self._tail_bytes -= tail.shrink(self.settings.tail_bytes_per_run)
-        if self._tail_bytes > self.settings.tail_bytes:
+            tail.shrink(self.settings.tail_bytes_per_run)
+        if self._windows.size > self.settings.tail_bytes:
             self._relieve()
 
     def _relieve(self) -> None:
         """Halve all windows: watchers who are behind read the store instead."""
         for tail in self._tails.values():
-            self._tail_bytes -= tail.shrink(tail.size // 2)
+            tail.shrink(tail.size // 2)
 
     def _store_failed(self, error: BackendError) -> None:
         """End live streams, without a terminal event: their watchers come back and resume."""
@@ -267,4 +274,9 @@ class Hub:
     def _forget(self, run_id: str) -> None:
         self._pages.forget(run_id)
         self.encoded.forget(run_id)
+        self.viewed.forget(run_id)
         self._present.forget(run_id)
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the hub is closed; connect again later")

@@ -37,6 +37,7 @@ class PageCache:
         if page is not None:
             self._pages.move_to_end(key)
             self.hits += 1
+            await asyncio.sleep(0)  # a long replay from memory must not hold the loop
             return page
         reading = self._reading.get(key)
         if reading is None:
@@ -76,11 +77,24 @@ class EncodedPages:
 
     def get(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
         """Return a page's frames in a dialect."""
-        key = (dialect.name, run_id, page.epoch, page.first, page.last)
+        return self.keep(
+            (dialect.name, run_id, page.epoch, page.first, page.last),
+            lambda: self._encode(run_id, dialect, page),
+        )
+
+    def keep(self, key: tuple[str, str, str, int, int], make: Callable[[], bytes]) -> bytes:
+        """Return what is kept under (form, run, epoch, first, last), or what `make` makes."""
         frames = self._kept.get(key)
         if frames is not None:
             self._kept.move_to_end(key)
             return frames
+        frames = self._kept[key] = make()
+        self.size += len(frames)
+        while self.size > self._limit or len(self._kept) > _ENTRIES:
+            self.size -= len(self._kept.popitem(last=False)[1])
+        return frames
+
+    def _encode(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
         stream = Stream(run_id, page.epoch)
         state = dialect.begin(stream)
         frames = b"".join(
@@ -88,10 +102,6 @@ class EncodedPages:
             for canonical in split_frames(page.frames)
         )
         self.encoded += page.last - page.first + 1
-        self._kept[key] = frames
-        self.size += len(frames)
-        while self.size > self._limit or len(self._kept) > _ENTRIES:
-            self.size -= len(self._kept.popitem(last=False)[1])
         return frames
 
     def forget(self, run_id: str) -> None:

@@ -1,5 +1,6 @@
 """The present state of runs, folded from their logs and kept up to date by what was added since."""
 
+import asyncio
 from collections import OrderedDict
 from typing import Final
 
@@ -45,18 +46,21 @@ class Present:
     async def _catch_up(self, info: LogInfo, snapshot: Snapshot) -> None:
         if snapshot.seq + 1 < info.first:
             await self._start_trimmed(info, snapshot)
-        while snapshot.seq < info.head:
-            # One page at a time: each await lets others on the loop go on.
-            page = await self._store.read(info.log_id, Position(info.epoch, snapshot.seq))
+        after = max(snapshot.seq, info.first - 1)
+        while after < info.head:
+            page = await self._store.read(info.log_id, Position(info.epoch, after))
             for canonical in split_frames(page.frames):
                 apply(snapshot, decode_event(canonical))
+            after = page.last
+            await asyncio.sleep(0)  # a store in memory does not let others go on
 
     async def _start_trimmed(self, info: LogInfo, snapshot: Snapshot) -> None:
         """Begin with the snapshot that stands for the events that are gone."""
         found = await self._store.snapshot(info.log_id)
-        if found is None:
-            return
-        kept = msgspec.json.decode(found[1], type=Snapshot)
+        try:
+            kept = msgspec.json.decode(found[1] if found else b"", type=Snapshot)
+        except msgspec.DecodeError:
+            return  # there is none, or it is not ours: what is gone is counted as missed
         for name in Snapshot.__struct_fields__:
             setattr(snapshot, name, getattr(kept, name))
 

@@ -29,8 +29,8 @@ __all__ = ("Chunk", "Gap", "Subscription")
 class Gap(NamedTuple):
     """Loss, told: what followed `before` cannot be had; the next events follow `after`.
 
-    `reason` is `trimmed` (retention removed them), `replaced` (the run began anew) or `rewound` (the
-    log ends before `before`, since a power loss cut it: what was seen after `after` is void).
+    `reason` is `trimmed` (retention removed them), `replaced` (the run began anew) or `rewound`
+    (the log ends before `before`, since a power loss cut it: what was seen after `after` is void).
     """
 
     reason: str
@@ -82,7 +82,7 @@ class Subscription:
         """Whether the next chunk must be had by `read()`."""
         self.ended = False
         """Whether the chunk that ends the log has been taken."""
-        tail.watchers.add(self._wake)
+        tail.watchers[self] = self._wake
 
     def begin(self, after: Position | None) -> None:
         """Set the cursor, now that the window knows where the log stands."""
@@ -139,12 +139,13 @@ class Subscription:
 
     async def read(self) -> Chunk | None:
         """Take a page of history from the store. Raises as `poll` does."""
-        self.behind = False
-        before = self.position
         try:
-            page = await self._hub.read_page(self.run_id, before)
+            page = await self._hub.read_page(self.run_id, self.position)
         except Gone as gone:
-            return self._jump(gone.reason, await self._continuation(gone.reason))
+            to = await self._continuation(gone.reason)
+            self.behind = False
+            return self._jump(gone.reason, to)
+        self.behind = False
         if not page.frames and not page.closed:
             return None
         return self._advance(page)
@@ -188,7 +189,7 @@ class Subscription:
         """Let the cursor go. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._tail.watchers.discard(self._wake)
+            del self._tail.watchers[self]
             self._hub.leave(self._tail)
 
     def __enter__(self) -> Self:

@@ -1,23 +1,38 @@
 """The newest part of one watched log: a window of committed pages, and who is to be told of more.
 
-A watcher is a cursor: a number. It takes what follows its cursor from the window; watchers that stand
-at the same place take the same bytes, joined once. A cursor behind the window reads history from the
-store, page by page, and meets the window without a seam: pages carry their `seq`, and everything here
-happens on the loop's thread, so that nothing is published between a look and the wait that follows it.
+A watcher is a cursor: a number. It takes what follows its cursor from the window; watchers that
+stand at the same place take the same bytes, joined once. A cursor behind the window reads history
+from the store, page by page, and meets the window without a seam: pages carry their `seq`, and
+everything here happens on the loop's thread, so that nothing is published between a look and the
+wait that follows it.
 """
 
+import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from runcast.errors import RuncastError
 from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Appended, LogInfo, Page
 
-__all__ = ("Tail",)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runcast.errors import RuncastError
+
+__all__ = ("Tail", "Windows")
+
+_log: Final = logging.getLogger("runcast.hub")
 
 _JOINS: Final = 16
 """Distinct cursors whose join is remembered between two commits."""
+
+
+class Windows:
+    """How much the windows of all logs hold together."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Bytes."""
 
 
 class Tail:
@@ -25,6 +40,7 @@ class Tail:
 
     __slots__ = (
         "_joined",
+        "_windows",
         "closed",
         "epoch",
         "error",
@@ -38,7 +54,8 @@ class Tail:
         "watchers",
     )
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, windows: Windows) -> None:
+        self._windows = windows
         self.run_id = run_id
         self.epoch = ""
         self.head = 0
@@ -50,7 +67,8 @@ class Tail:
         """Whether epoch and head are known: a commit or a look at the store came by."""
         self.pages: deque[Page] = deque()
         self.size = 0
-        self.watchers: set[Callable[[], None]] = set()
+        self.watchers: dict[object, Callable[[], None]] = {}
+        """Who watches, and what wakes it."""
         self._joined: dict[int, Page] = {}
 
     @property
@@ -73,28 +91,27 @@ class Tail:
 
     def wake(self) -> None:
         """Wake all watchers."""
-        for wake in tuple(self.watchers):
-            wake()
+        for wake in tuple(self.watchers.values()):
+            try:
+                wake()
+            except Exception:  # noqa: BLE001 - a watcher's fault must not end all others' commits
+                _log.exception("a watcher of run %s failed", self.run_id)
 
     def begin(self, epoch: str) -> None:
         """Begin a new epoch; what the window held is over."""
         self.epoch, self.head, self.closed = epoch, 0, False
         self.clear()
 
-    def clear(self) -> int:
-        """Empty the window; watchers read the store instead. Returns the bytes freed."""
-        freed, self.size = self.size, 0
-        self.pages.clear()
-        self._joined.clear()
-        return freed
+    def clear(self) -> None:
+        """Empty the window; watchers read the store instead."""
+        self.shrink(0)
 
-    def publish(self, appended: Appended) -> int:
-        """Take over committed pages. Returns the bytes added."""
+    def publish(self, appended: Appended) -> None:
+        """Take over committed pages."""
         if self.known and appended.epoch < self.epoch:
-            return 0
+            return
         if appended.epoch != self.epoch:
             self.begin(appended.epoch)
-        held = self.size
         for page in appended.pages:
             if page.last <= self.head:
                 continue  # seen already, through the store
@@ -103,24 +120,24 @@ class Tail:
             elif page.first > self.head + 1 and self.pages:
                 self.clear()  # another process appended in between: a new window begins
             self.pages.append(page)
-            self.size += len(page.frames)
+            self._grow(len(page.frames))
             self.head = page.last
         self._joined.clear()
         self.known = True
         if appended.closed and appended.last >= self.head:
             self.head = appended.last
             self.closed = True
-        return self.size - held
 
-    def shrink(self, limit: int) -> int:
-        """Drop the oldest pages until at most `limit` bytes are held. Returns the bytes freed."""
-        freed = 0
-        while self.size > limit and self.pages:
-            freed += len(self.pages[0].frames)
-            self.size -= len(self.pages.popleft().frames)
-        if freed:
+    def shrink(self, limit: int) -> None:
+        """Drop the oldest pages until at most `limit` bytes are held."""
+        if self.size > limit:
             self._joined.clear()
-        return freed
+        while self.size > limit:
+            self._grow(-len(self.pages.popleft().frames))
+
+    def _grow(self, size: int) -> None:
+        self.size += size
+        self._windows.size += size
 
     def take(self, seq: int) -> Page | None:
         """Return what the window has after `seq`, up to a page; None if the store must be asked."""

@@ -23,7 +23,7 @@ from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.hub.hub import Hub
-from runcast.hub.pipeline import Inlet
+from runcast.hub.inlets import Inlet
 from runcast.stores.base import Appended, Once
 
 __all__ = (

@@ -10,7 +10,7 @@ from runcast.errors import Cancelled, RuncastError, RunClosed, RunFailed, Stale
 from runcast.events.lifecycle import Status
 from runcast.events.model import encode_record
 from runcast.events.position import Position
-from runcast.hub.pipeline import Inlet
+from runcast.hub.inlets import Inlet
 from runcast.runs.context import using
 from runcast.runs.drive import drive_async, drive_in_thread
 from runcast.runs.function import Function

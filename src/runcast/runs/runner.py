@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from runcast.errors import BackendError, InvalidValue, NotFound, Overloaded
 from runcast.hub.hub import Hub
-from runcast.hub.pipeline import Inlet
+from runcast.hub.inlets import Inlet
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
 from runcast.runs.questions import (

@@ -11,7 +11,7 @@ from runcast.errors import Cancelled, InvalidValue
 from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
-from runcast.hub.pipeline import Inlet
+from runcast.hub.inlets import Inlet
 from runcast.runs.questions import Questions
 
 __all__ = ("Writer",)

@@ -28,6 +28,7 @@ __all__ = (
     "Log",
     "OnceUse",
     "TrimCommand",
+    "is_text",
 )
 
 _MAX_LABEL_CHARS: Final = 256
@@ -364,7 +365,13 @@ def _merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, s
     return merged
 
 
+def is_text(text: str) -> bool:
+    """Tell whether every store can keep a text: no NUL, no surrogate without its pair."""
+    if text.isascii():
+        return "\0" not in text
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _check_text(text: str) -> None:
-    """Raise `InvalidValue` for what not every store can keep: NUL, and surrogates without a pair."""
-    if "\0" in text or (not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)):
+    if not is_text(text):
         raise InvalidValue(f"expected text without NUL and lone surrogates, got {text[:140]!r}")

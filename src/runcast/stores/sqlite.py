@@ -32,6 +32,7 @@ from runcast.stores.ledger import (
     Ledger,
     Log,
     TrimCommand,
+    is_text,
 )
 from runcast.stores.machine import is_alive, is_dead
 from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
@@ -235,6 +236,8 @@ class SQLiteStore(Store):
         limit: int = 50,
     ) -> list[LogInfo]:
         check_limit(limit)
+        if not all(is_text(name) and is_text(value) for name, value in (labels or {}).items()):
+            return []  # no log bears what none may be given
         conditions = ["1"]
         parameters: list[object] = []
         if before is not None:
@@ -386,8 +389,10 @@ class SQLiteStore(Store):
         """Return this thread's own reading connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = open_reader(self._path)
+            connection = open_reader(self._path)
             self._connections.append(connection)
+            self._require(self._journal).check_file()
+            self._local.connection = connection
         return connection
 
     def _require(self, part: T | None) -> T:
@@ -427,7 +432,9 @@ class SQLiteStore(Store):
     def _copy_wal(self) -> None:
         """Copy the write-ahead log into the file, without making commits wait for the disk."""
         try:
-            connection = open_file(self._path, full_sync=False, first_journal_row=FIRST_ROW)
+            connection = open_file(
+                self._path, full_sync=False, first_journal_row=FIRST_ROW, make=False
+            )
             try:
                 _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 if pages > _WAL_LIMIT_PAGES:

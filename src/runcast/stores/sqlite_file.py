@@ -8,13 +8,14 @@ owners     leases
 dead       epochs whose segments are still to be deleted, a few at a time
 """
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
 
 from runcast.errors import BackendError, StoreReadOnly, StoreUnavailable, StoreUnusable
 
-__all__ = ("SCHEMA_VERSION", "explain", "open_file", "open_reader")
+__all__ = ("SCHEMA_VERSION", "explain", "identify", "open_file", "open_reader")
 
 SCHEMA_VERSION: Final = 1
 
@@ -72,8 +73,10 @@ _NETWORK_FILE_SYSTEMS: Final = frozenset(
 )
 
 
-def open_file(path: str, *, full_sync: bool, first_journal_row: bytes) -> sqlite3.Connection:
-    """Open the file for writing, and make it when it is not there.
+def open_file(
+    path: str, *, full_sync: bool, first_journal_row: bytes, make: bool = True
+) -> sqlite3.Connection:
+    """Open the file for writing, and, if asked to, make it when it is not there.
 
     Raises:
         StoreReadOnly: it can only be read.
@@ -87,7 +90,7 @@ def open_file(path: str, *, full_sync: bool, first_journal_row: bytes) -> sqlite
             "machines use it; keep it on a local disk"
         )
     try:
-        connection = _connect(f"{Path(path).absolute().as_uri()}?mode=rwc")
+        connection = _connect(f"{Path(path).absolute().as_uri()}?mode={'rwc' if make else 'rw'}")
     except sqlite3.Error as error:
         raise explain(error, path) from error
     try:
@@ -186,6 +189,15 @@ def _check_version(connection: sqlite3.Connection, path: str) -> None:
             f"{path} was written by a newer runcast (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); upgrade runcast"
         )
+
+
+def identify(path: str) -> tuple[int, int]:
+    """Return what tells one file from another that takes its name; (0, 0) when there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 def explain(error: sqlite3.Error, path: str) -> BackendError:

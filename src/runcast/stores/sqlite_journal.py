@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from runcast.errors import BackendError, RuncastError
+from runcast.errors import BackendError, RuncastError, StoreUnavailable
 from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.ledger import (
     CheckpointCommand,
@@ -25,7 +25,7 @@ from runcast.stores.ledger import (
     OnceUse,
     copy_info,
 )
-from runcast.stores.sqlite_file import explain
+from runcast.stores.sqlite_file import explain, identify
 from runcast.stores.sqlite_tables import (
     load_log,
     load_once,
@@ -71,6 +71,7 @@ class Journal:
     ) -> None:
         self._connection = connection
         self._path = path
+        self._file = identify(path)
         self._changed = changed
         self._lock = threading.Lock()
         self._ledger = Ledger(self._load, self._load_once)
@@ -105,7 +106,9 @@ class Journal:
         """Return copies of the logs changed and ids of those deleted since the last checkpoint."""
         with self._lock:
             ledger = self._ledger
-            return [_copy(log, pages=False) for log in ledger.logs.values()], set(ledger.deleted)
+            # `list`: a plan under way may be loading a log into the ledger, for which it has no lock.
+            logs = list(ledger.logs.values())
+            return [_copy(log, pages=False) for log in logs], set(ledger.deleted)
 
     # Requests.
 
@@ -159,12 +162,23 @@ class Journal:
             row = self._execute("SELECT max(id) FROM journal").fetchone()
             return bool(row[0] == self._last)
         data = _encode(commands)
+        self.check_file()
         if self._execute(_APPEND, (self._last + 1, data)).rowcount != 1:
             return False
         self._last += 1
         self._bytes += len(data)
         self.wal_bytes += len(data)
         return True
+
+    def check_file(self) -> None:
+        """Raise `StoreUnavailable` if the file was removed or replaced. From any thread.
+
+        SQLite would go on writing to what has no name any more, and nobody could ever read it.
+        """
+        if identify(self._path) != self._file:
+            raise StoreUnavailable(
+                f"{self._path} was removed or replaced while it was in use; put it back or restart"
+            )
 
     def info(self, log_id: str) -> LogInfo:
         """Return a copy of what is known of a log. Raises `NotFound`."""

@@ -1,0 +1,288 @@
+"""Where producers' records wait for their commit: the half of the pipeline that threads touch.
+
+A put costs a lock, a list append, and at most one wake-up of the loop however many records wait.
+The bytes that may wait are bounded, per run and in all.
+"""
+
+import asyncio
+import copy
+import threading
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from runcast.errors import BackendError, Overloaded, RuncastError, RunClosed, StoreUnavailable
+from runcast.settings import Settings
+from runcast.stores.base import Appended, Once
+
+__all__ = ("Inlet", "Part", "Pending")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Part:
+    """Records of one inlet that become one append; who waits for it holds the future."""
+
+    records: list[bytes] = field(default_factory=list)
+    close: bool = False
+    once: Once | None = None
+    labels: Mapping[str, str] | None = None
+    future: asyncio.Future[Appended] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its records."""
+        return sum(map(len, self.records))
+
+    @property
+    def is_flush(self) -> bool:
+        """Whether it carries nothing: somebody only waits for what was put before."""
+        return self.future is not None and not (self.records or self.close or self.labels)
+
+    def let_go(self, outcome: Appended | RuncastError) -> None:
+        """Tell who waits for it, if somebody still does. Call from the loop's thread."""
+        if self.future is None or self.future.done():
+            return
+        if isinstance(outcome, RuncastError):
+            self.future.set_exception(copy.copy(outcome))
+        else:
+            self.future.set_result(outcome)
+
+
+class Pending:
+    """What waits, of all inlets together. `lock` guards everything but what says otherwise."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.run_bound = settings.pending_bytes_per_run
+        self.bound = settings.pending_bytes
+        self.lock = threading.Lock()
+        self.dirty: list[Inlet] = []
+        """Inlets with something to commit."""
+        self.size = 0
+        self.waiting = 0
+        """Threads that wait for room."""
+        self.is_woken = False
+        """Whether the committer has been called and has not looked yet."""
+        self.is_closed = False
+        self.failure: BackendError | None = None
+        """Why the last commit failed; None while commits succeed. Set on the loop."""
+        self.wake = asyncio.Event()
+        self._wait_s = settings.emit_wait_s
+        self._largest = settings.max_event_bytes
+        self._room = threading.Condition(self.lock)
+        self._drainers: deque[asyncio.Future[None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread_id = 0
+
+    def open(self) -> None:
+        """Begin to call the committer, on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self.wake.set()  # for what was put before
+
+    def refuse_more(self) -> None:
+        """Refuse every put and append from now on; those that wait for room, too. Idempotent."""
+        with self.lock:
+            self.is_closed = True
+            self._room.notify_all()
+
+    def take(self) -> list[tuple["Inlet", Part]]:
+        """Return everything that waits, in order, to be committed. It counts until `free`."""
+        with self.lock:
+            dirty, self.dirty = self.dirty, []
+            self.is_woken = False
+            return [(inlet, part) for inlet in dirty for part in inlet.empty()]
+
+    def free(self, taken: Sequence[tuple["Inlet", Part]]) -> None:
+        """Make room: these do not wait any more. Call from the loop's thread."""
+        with self.lock:
+            for inlet, part in taken:
+                size = part.size
+                inlet.size -= size
+                self.size -= size
+            if self.waiting:
+                self._room.notify_all()
+        while self._drainers:
+            drainer = self._drainers.popleft()
+            if not drainer.done():
+                drainer.set_result(None)
+
+    def add(self, inlet: "Inlet", part: Part) -> None:
+        """Take a part that somebody waits for. Raises as `Inlet.append` does."""
+        with self.lock:
+            # What carries something is worth waiting for; a flush is told of a failing store.
+            if (
+                self.is_closed
+                or (inlet.error is not None and not part.close)
+                or (self.failure is not None and part.is_flush)
+            ):
+                self.refuse(inlet)
+            inlet.begin(part)
+            size = part.size
+            inlet.size += size
+            self.size += size
+            self.is_woken = True
+        self.wake.set()
+
+    def refuse(self, inlet: "Inlet") -> None:
+        """Raise why nothing can be put, if nothing can."""
+        if inlet.error is not None:
+            # A new exception each time: one object raised in many threads would mix tracebacks.
+            raise copy.copy(inlet.error)
+        if self.is_closed:
+            raise RunClosed("the hub is closed; nothing can be emitted any more")
+        if self.failure is not None:
+            raise StoreUnavailable(f"the store fails at present: {self.failure.message}")
+
+    def fits(self, inlet: "Inlet", size: int) -> bool:
+        """Tell whether there is room; a record larger than a bound fits when nothing else waits."""
+        return (not inlet.size or inlet.size + size <= self.run_bound) and (
+            not self.size or self.size + size <= self.bound
+        )
+
+    def wait_for_room(self, inlet: "Inlet", size: int) -> None:
+        """Return once a record fits; wait for that, unless this is the loop's own thread.
+
+        Called with the lock held, which is let go while it waits. Raises as `Inlet.put` does.
+        """
+        has_room = self.fits(inlet, size)
+        if not has_room and threading.get_ident() != self._thread_id:
+            self.waiting += 1
+            try:
+                has_room = self._room.wait_for(
+                    lambda: self.is_closed or inlet.error is not None or self.fits(inlet, size),
+                    self._wait_s,
+                )
+            finally:
+                self.waiting -= 1
+            self.refuse(inlet)
+        if not has_room:
+            raise Overloaded(
+                f"{inlet.size} bytes of run {inlet.run_id!r} and {self.size} in all wait for "
+                "their commit; await drain() between events, or emit less"
+            )
+
+    async def drain(self, inlet: "Inlet") -> None:
+        """See `Inlet.drain`. Call from the loop's thread."""
+        while not self.fits(inlet, self._largest):
+            drainer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._drainers.append(drainer)
+            await drainer
+
+    def call_committer(self) -> None:
+        """Wake the committer. Raises `RunClosed` if its loop is closed."""
+        if self._loop is None:
+            return  # not open yet: open() looks
+        if threading.get_ident() == self._thread_id:
+            self.wake.set()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self.wake.set)
+        except RuntimeError:
+            self.refuse_more()  # or the next put would think that the committer comes
+            raise RunClosed("the hub's event loop is closed") from None
+
+    async def on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await on the hub's own loop, whichever loop asks. Raises `RunClosed` if it is closed."""
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            return await coroutine
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise RunClosed("the hub's event loop is closed") from None
+        return await asyncio.wrap_future(future)
+
+
+class Inlet:
+    """Where one run's records go in. Made by the hub; ends with the epoch it was made for.
+
+    `put` is called from any thread, `append` and `drain` from any event loop: a function that runs
+    in a thread may run a loop of its own there.
+    """
+
+    __slots__ = ("_open", "_parts", "_pending", "epoch", "error", "fence", "run_id", "size")
+
+    def __init__(self, pending: Pending, run_id: str, epoch: str, fence: int | None) -> None:
+        self._pending = pending
+        self._parts: list[Part] = []
+        self._open: Part | None = None  # the last part, if records may be added to it
+        self.run_id = run_id
+        self.epoch = epoch
+        self.fence = fence
+        self.size = 0
+        """Bytes put and not yet committed."""
+        self.error: RuncastError | None = None
+        """Why nothing can be put any more; None while it can."""
+
+    def put(self, record: bytes) -> None:
+        """Give a record to be committed, after all that this thread put before.
+
+        Where the bound on pending bytes is reached, a thread waits for room; the loop's own thread
+        must not.
+
+        Raises:
+            RunClosed, Stale, NotFound: the run has ended, belongs to somebody else now, or is gone.
+            StoreUnavailable: the store fails at present; the record was not taken.
+            Overloaded: there is no room, and waiting is not possible or did not help.
+        """
+        # The hot path of `emit()`.
+        pending = self._pending
+        size = len(record)
+        with pending.lock:
+            if self.error is not None or pending.failure is not None or pending.is_closed:
+                pending.refuse(self)
+            if self.size + size > pending.run_bound or pending.size + size > pending.bound:
+                pending.wait_for_room(self, size)
+            part = self._open
+            if part is None:
+                self.begin(part := Part())
+                self._open = part
+            part.records.append(record)
+            self.size += size
+            pending.size += size
+            if pending.is_woken:
+                return
+            pending.is_woken = True
+        pending.call_committer()
+
+    async def append(
+        self,
+        records: Sequence[bytes] = (),
+        *,
+        close: bool = False,
+        once: Once | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Appended:
+        """Append after all that was put before, and return once it is committed.
+
+        Without arguments it only waits for that. A caller that is cancelled leaves the append to be
+        committed. What closes the log is tried even where nothing else can be put any more.
+
+        Raises what `put` raises, and `Conflict` (see `Append.once`).
+        """
+        part = Part(list(records), close, once, labels)
+        return await self._pending.on_loop(self._append(part))
+
+    async def _append(self, part: Part) -> Appended:
+        part.future = asyncio.get_running_loop().create_future()
+        self._pending.add(self, part)
+        return await part.future
+
+    async def drain(self) -> None:
+        """Return once there is room for any one event, or nothing else waits."""
+        await self._pending.on_loop(self._pending.drain(self))
+
+    def begin(self, part: Part) -> None:
+        """Add a part; the one before takes no more records. Call with the lock held."""
+        if not self._parts:
+            self._pending.dirty.append(self)
+        self._parts.append(part)
+        self._open = None
+
+    def empty(self) -> list[Part]:
+        """Return the parts, which are not its own any more. Call with the lock held."""
+        parts, self._parts, self._open = self._parts, [], None
+        return parts

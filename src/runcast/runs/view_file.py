@@ -1,0 +1,154 @@
+"""Views as files: YAML in, a `ViewSpec` out, and every mistake with its line.
+
+    messages:  {include: [step_start, content_streaming], exclude: [thinking]}
+    agents:    {include: [research, writing], exclude: [supervisor]}
+    nodes:
+      main:     {include: [], exclude: []}      # events without an agent
+      subgraph: {include: [], exclude: []}      # events of one
+    streaming:
+      enabled: true
+      batch_size: 10                            # pieces joined when streaming is disabled
+      max_buffer: 100                           # most pieces that wait, of all nodes
+      nodes: {content_creation: false}          # gathered, and sent as one message
+    verbosity: {level: detailed, show_metadata: true, show_timing: true, show_agent_hierarchy: true}
+
+All of it is optional. A list that is empty, or a key without a value, lets everything in.
+
+Source: the configuration documented with the `flat` format.
+"""
+
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import yaml
+
+from runcast.errors import InvalidValue
+from runcast.events.view import Filter, Streaming, Verbosity, ViewSpec
+
+__all__ = ("load_view", "parse_view")
+
+_MAX_BYTES: Final = 1024 * 1024
+"""Largest view file: one that is bigger is something else."""
+
+T = TypeVar("T", Streaming, Verbosity)
+
+_FILTERS: Final = ("messages", "agents")
+
+
+def load_view(path: str | Path) -> ViewSpec:
+    """Return the view a file describes.
+
+    Raises:
+        InvalidValue: it cannot be read or understood; the message has the file and the line.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidValue(f"the view {path} cannot be read: {error.strerror}") from error
+    if len(text) > _MAX_BYTES:
+        raise InvalidValue(f"the view {path} is larger than {_MAX_BYTES} bytes")
+    try:
+        return parse_view(text.decode(), str(path))
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"the view {path} is not UTF-8 text: {error}") from error
+
+
+def parse_view(text: str, source: str = "view") -> ViewSpec:
+    """Return the view that YAML text describes. Raises `InvalidValue` as `load_view` does."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or error
+        raise InvalidValue(f"{source}, line {line}: {problem}") from error
+    finally:
+        loader.dispose()
+    return _Reader(source).view(root)
+
+
+class _Reader:
+    """Turns nodes, which know their lines, into values."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def view(self, root: yaml.Node | None) -> ViewSpec:
+        known = (*_FILTERS, "nodes", "streaming", "verbosity")
+        parts = self._mapping(root, known)
+        fields: dict[str, Any] = {
+            name: self._filter(parts[name]) for name in _FILTERS if name in parts
+        }
+        if "nodes" in parts:
+            nodes = self._mapping(parts["nodes"], ("main", "subgraph", "include", "exclude"))
+            if "main" in nodes or "subgraph" in nodes:
+                fields["nodes"] = self._filter(nodes.get("main"))
+                fields["subgraph_nodes"] = self._filter(nodes.get("subgraph"))
+            else:
+                fields["nodes"] = fields["subgraph_nodes"] = self._filter(parts["nodes"])
+        if "streaming" in parts:
+            fields["streaming"] = self._struct(parts["streaming"], Streaming)
+        if "verbosity" in parts:
+            fields["verbosity"] = self._struct(parts["verbosity"], Verbosity)
+        return ViewSpec(**fields)
+
+    def _filter(self, node: yaml.Node | None) -> Filter:
+        parts = self._mapping(node, ("include", "exclude"))
+        return Filter(**{name: self._names(part) for name, part in parts.items()})
+
+    def _names(self, node: yaml.Node) -> frozenset[str]:
+        if isinstance(node, yaml.SequenceNode):
+            return frozenset(self._text(item) for item in node.value)
+        if self._is_empty(node):
+            return frozenset()
+        return frozenset((self._text(node),))
+
+    def _struct(self, node: yaml.Node, kind: type[T]) -> T:
+        parts = self._mapping(node, kind.__struct_fields__)
+        values: dict[str, Any] = {}
+        for name, part in parts.items():
+            if self._is_empty(part):
+                continue  # a key without a value: the default
+            values[name] = self._value(part)
+            try:
+                msgspec.convert({name: values[name]}, kind)
+            except msgspec.ValidationError as error:
+                raise self._error(part, f"{name}: {error}") from None
+        return msgspec.convert(values, kind)
+
+    def _value(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return {name: self._value(part) for name, part in self._mapping(node, ()).items()}
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(node, "expected a single value")
+        return yaml.safe_load(node.value) if node.style is None else node.value
+
+    def _text(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode) or self._is_empty(node):
+            raise self._error(node, "expected a name")
+        return str(node.value)
+
+    def _is_empty(self, node: yaml.Node | None) -> bool:
+        return node is None or node.tag == "tag:yaml.org,2002:null"
+
+    def _mapping(self, node: yaml.Node | None, known: tuple[str, ...]) -> dict[str, yaml.Node]:
+        """Return a mapping's values by key; an absent or empty node is an empty mapping."""
+        if node is None or self._is_empty(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            raise self._error(node, f"expected a mapping with {', '.join(known)}")
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name = self._text(key)
+            if known and name not in known:
+                raise self._error(key, f"expected one of {', '.join(known)}; got {name!r}")
+            if name in found:
+                raise self._error(key, f"{name!r} is there twice")
+            found[name] = value
+        return found
+
+    def _error(self, node: yaml.Node, problem: str) -> InvalidValue:
+        return InvalidValue(f"{self._source}, line {node.start_mark.line + 1}: {problem}")
