@@ -182,7 +182,7 @@ def check_source(source: Path) -> list[str]:
             continue
         for rule in (check_layer, check_purity, check_clock, check_state, check_size, check_seams):
             found += [f"{module.place}:{line}: {text}" for line, text in rule(module)]
-    return found
+    return list(dict.fromkeys(found))  # one import of several names is one fault
 
 
 def check_layer(module: Module) -> Iterator[tuple[int, str]]:

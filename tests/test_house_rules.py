@@ -236,19 +236,24 @@ def faults_of_all(text: str) -> list[str]:
 
 
 def _public_names(tree: ast.Module) -> Iterator[str]:
-    return (name for name in _defined_names(tree) if not name.startswith("_"))
+    return (name for name in _defined_names(tree.body) if not name.startswith("_"))
 
 
-def _defined_names(tree: ast.Module) -> Iterator[str]:
-    for node in tree.body:
+def _defined_names(body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                if not REGISTERED_BY & {ast.unparse(each) for each in node.decorator_list}:
+                decorators = {ast.unparse(each).partition("(")[0] for each in node.decorator_list}
+                if not REGISTERED_BY & decorators:
                     yield name
             case ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
                 yield name
+            case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar" | "ParamSpec"))):
+                pass  # a letter of this module's own signatures
             case ast.Assign(targets=targets):
                 yield from (target.id for target in targets if isinstance(target, ast.Name))
+            case ast.If(body=body) | ast.Try(body=body):
+                yield from _defined_names(body)
 
 
 def _bound_names(tree: ast.Module) -> set[str]:
@@ -258,7 +263,7 @@ def _bound_names(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    return imported | set(_defined_names(tree))
+    return imported | set(_defined_names(tree.body))
 
 
 def test_every_public_module_lists_its_public_names() -> None:
@@ -281,6 +286,7 @@ def test_every_public_module_lists_its_public_names() -> None:
         ("__all__ = ('a',)\na = 1\nb: int = 2\n", "b is missing"),
         ("__all__ = ('a', 'B')\na = B = 1\n", "not sorted"),
         ("__all__ = {'a'}\na = 1\n", "__all__ is neither a tuple nor a list"),
+        ("try:\n    a = 1\nexcept E:\n    a = 2\n", "no __all__ for ['a']"),
         ("async def a(): ...\n", "no __all__ for ['a']"),
     ],
 )
@@ -293,7 +299,8 @@ def test_a_fault_of_all_is_found(text: str, fault: str) -> None:
     [
         "",
         "_a = 1\n",
-        "@store_check\ndef a(): ...\n",
+        "@store_check\ndef a(): ...\n@store_check()\nasync def b(): ...\n",
+        "T = TypeVar('T')\n",
         "from x import y\n__all__ = ('MAX', 'Case', 'y')\nMAX = 1\nclass Case: ...\n",
     ],
 )

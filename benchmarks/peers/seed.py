@@ -1,4 +1,4 @@
-"""The pattern many agent back ends have: a worker thread waits for the loop at every event.
+"""The pattern many back ends have: a worker thread waits for the loop at every event.
 
 One bounded queue for each task, filled with `run_coroutine_threadsafe(...).result(5)`, emptied by
 the one watcher that the task has, JSON encoded in the response.

@@ -19,16 +19,16 @@ from typing import Any
 
 import pytest
 
-from runcast.errors import BackendError, NotFound, StoreReadOnly, StoreUnavailable
+from runcast.errors import BackendError, NotFound, StoreReadOnly, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
 from runcast.stores import sqlite as sqlite_store
 from runcast.stores import sqlite_file, sqlite_journal
-from runcast.stores.base import Append, Once, Owner, Store
+from runcast.stores.base import Append, Appended, Once, Owner, Store
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
 from tests.stores.appender import records_of
-from tests.stores.spy import WAIT_S, Spy, ask, make_file, names_in
+from tests.stores.spy import WAIT_S, Spy, ask, make_file, names_in, tell
 
 APPENDER = Path(__file__).with_name("appender.py")
 NEVER_S = 3600.0
@@ -418,3 +418,39 @@ async def test_a_checkpoint_on_a_full_disk_loses_nothing(
     async with SQLiteStore(str(disk.path)) as again:
         await expect_log(again, "a", expected)
     assert ask(disk.path, "PRAGMA integrity_check") == "ok"
+
+
+# Threads.
+
+
+async def test_closing_finishes_what_was_begun(path: Path) -> None:
+    for turn in range(20):
+        store = await SQLiteStore(str(path)).open()
+        log_id = f"log-{turn}"
+        await store.create(log_id)
+        tasks = [asyncio.create_task(append(store, log_id, record(n))) for n in range(20)]
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(2 * WAIT_S):
+            await store.close()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        told = [done.first for done in outcomes if isinstance(done, Appended)]
+        refused = [error for error in outcomes if isinstance(error, StoreUnavailable)]
+        assert len(told) + len(refused) == len(tasks), outcomes
+        async with bounded(SQLiteStore(str(path))) as again:
+            assert (await again.info(log_id)).head == len(told)
+
+
+async def test_a_damaged_journal_is_told(path: Path) -> None:
+    async with bounded(SQLiteStore(str(path), poll_s=0.001)) as store:
+        await store.create("a")
+        await append(store, "a", record(1))
+        tell(path, "INSERT INTO journal SELECT max(id) + 1, x'c1' FROM journal")
+        for _ in range(2):
+            with pytest.raises(BackendError):
+                await store.commit([Append("a", [record(2)])])
+        tell(path, "DELETE FROM journal WHERE commands = x'c1'")
+        assert (await append(store, "a", record(2))).first == 2
+    tell(path, "INSERT INTO journal SELECT max(id) + 1, x'c1' FROM journal")
+    with pytest.raises(StoreUnusable):
+        await SQLiteStore(str(path)).open()

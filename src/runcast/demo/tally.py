@@ -73,20 +73,22 @@ class Tally:
         else:
             # One letter more than a word has: too long already, whatever follows.
             self._tail = runs.pop()[: MOST_LETTERS + 1]
-        self._count(runs if is_lower else [run.lower() for run in runs])
+        self._count(runs, is_lower)
 
     def finish(self) -> None:
         """Count the run at the very end."""
         rest = self._tail + self._decoder.decode(b"", True).translate(_APOSTROPHES)
         self._tail = ""
-        self._count([run.lower() for run in _RUNS.findall(rest)])
+        self._count(_RUNS.findall(rest), False)
 
     def top(self, count: int) -> list[WordCount]:
         """Return the most frequent words, those that came first before others as frequent."""
         return [WordCount(word, times) for word, times in self._counts.most_common(count)]
 
-    def _count(self, runs: list[str]) -> None:
+    def _count(self, runs: list[str], is_lower: bool) -> None:
         words = [run for run in runs if run.isalpha()]
+        if not is_lower:
+            words = [word.lower() for word in words]
         known = len(self._counts)
         self._counts.update(words)
         self.words += len(words)

@@ -8,7 +8,6 @@ Canonical JSON, the bytes every watcher of the `runcast` dialect gets (empty pla
 `encode_record` makes everything but `{"seq":7,`, which is spliced in when the event is committed.
 """
 
-from enum import Enum
 from math import isfinite
 from pathlib import PurePath
 from typing import Any, Final
@@ -192,8 +191,6 @@ def _plain(value: object, where: str, above: tuple[int, ...]) -> object:
     Raises:
         InvalidValue: naming the place of the first value that JSON cannot hold.
     """
-    if isinstance(value, Enum):
-        value = value.value  # as msgspec does
     if isinstance(value, str):
         return mend(value)
     if isinstance(value, dict | list | tuple | set | frozenset):

@@ -20,7 +20,7 @@ Source: ours, for the configuration documented with the `flat` format.
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -72,8 +72,8 @@ class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How text arrives: piece by piece, joined, or per node as one message."""
 
     enabled: bool = True
-    batch_size: int = 10
-    max_buffer: int = 100
+    batch_size: Annotated[int, msgspec.Meta(ge=1)] = 10
+    max_buffer: Annotated[int, msgspec.Meta(ge=1)] = 100
     nodes: dict[str, bool] = {}
     """Nodes switched on or off; those not named are on."""
 

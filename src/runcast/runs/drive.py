@@ -2,17 +2,22 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
-from runcast.errors import Cancelled, RuncastError
+from runcast.errors import Cancelled, RuncastError, RunClosed, Stale
 from runcast.runs.outcome import done
 from runcast.runs.protocols import Ending
 from runcast.runs.writer import Writer
 from runcast.runs.yields import Yields
 
 __all__ = ("drive_async", "drive_in_thread")
+
+_END: Final = object()
+
+_OVER: Final = (RunClosed, Stale)
+"""Nothing can be yielded any more: the generator is closed, and not asked what it makes of it."""
 
 
 def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer: Writer) -> Ending:
@@ -21,6 +26,9 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
     Raises whatever the function raises; `Cancelled` when it was cancelled.
     """
     returned = call(**arguments)
+    if inspect.isawaitable(returned) or inspect.isasyncgen(returned):
+        # A wrapper hid that the function is async: it gets a loop of its own, in this thread.
+        return asyncio.run(_drive(returned, writer))
     if not inspect.isgenerator(returned):
         return done(returned)
     yields = Yields(writer)
@@ -30,6 +38,8 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
             try:
                 writer.check_cancelled()
                 yields.take(item)
+            except _OVER:
+                raise
             except (RuncastError, Cancelled) as error:
                 # Raised where the item was yielded: the function may handle it and go on.
                 item = returned.throw(error)
@@ -37,6 +47,9 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
                 item = next(returned)
     except StopIteration as stop:
         return yields.outcome(stop.value)
+    except BaseException:
+        yields.let_go()
+        raise
     finally:
         returned.close()
 
@@ -45,28 +58,38 @@ async def drive_async(
     call: Callable[..., Any], arguments: dict[str, Any], writer: Writer
 ) -> Ending:
     """Run a coroutine function or async generator to its end, in the current task."""
-    returned = call(**arguments)
+    return await _drive(call(**arguments), writer)
+
+
+async def _drive(returned: Any, writer: Writer) -> Ending:
     if inspect.isawaitable(returned):
-        return done(await returned)
+        returned = await returned
     if not inspect.isasyncgen(returned):
         return done(returned)
     yields = Yields(writer)
-    async with aclosing(returned):
-        item = await anext(returned, _END)
-        while item is not _END:
-            try:
-                yields.take(item)
-            except RuncastError as error:
-                try:
-                    item = await returned.athrow(error)
-                except StopAsyncIteration:
-                    break
-            else:
-                # Also lets others run: a generator that never waits must not hold the loop.
-                await writer.drain()
+    try:
+        async with aclosing(returned):
+            item = await anext(returned, _END)
+            while item is not _END:
+                # Others run, too, when a generator never waits; and there is room for the item.
                 await asyncio.sleep(0)
-                item = await anext(returned, _END)
+                await writer.drain()
+                try:
+                    yields.take(item)
+                except _OVER:
+                    raise
+                except RuncastError as error:
+                    item = await _throw(returned, error)
+                else:
+                    item = await anext(returned, _END)
+    except BaseException:
+        yields.let_go()
+        raise
     return yields.outcome()
 
 
-_END = object()
+async def _throw(generator: AsyncGenerator[Any, Any], error: Exception) -> object:
+    try:
+        return await generator.athrow(error)
+    except StopAsyncIteration:
+        return _END

@@ -1,9 +1,14 @@
 """How a run ended, and the terminal event that says so."""
 
+from typing import Final
+
 from runcast.errors import RuncastError
 from runcast.runs.protocols import Ending
 
 __all__ = ("LOST", "Ending", "cancelled", "done", "failed", "failed_with")
+
+_MAX_MESSAGE_CHARS: Final = 2000
+"""Most characters of a message or a reason: as many as a run's present state keeps of it."""
 
 
 def done(result: object = None, summary: object = None) -> Ending:
@@ -14,7 +19,8 @@ def done(result: object = None, summary: object = None) -> Ending:
 
 def failed(message: str, code: str, *, retryable: bool = False) -> Ending:
     """Return the ending of a run that failed."""
-    return Ending("failed", {"message": message, "code": code, "retryable": retryable})
+    shown = message[:_MAX_MESSAGE_CHARS]
+    return Ending("failed", {"message": shown, "code": code, "retryable": retryable})
 
 
 def failed_with(error: BaseException) -> Ending:
@@ -24,13 +30,13 @@ def failed_with(error: BaseException) -> Ending:
     must not see: paths, queries, secrets. Of those only the class is told; the log has the rest.
     """
     if isinstance(error, RuncastError):
-        return failed(error.message, error.code, retryable=error.retryable)
+        return failed(error.message, str(error.code), retryable=error.retryable)
     return failed(f"the function raised {type(error).__name__}", "function_error")
 
 
 def cancelled(reason: str) -> Ending:
     """Return the ending of a run that was cancelled."""
-    return Ending("cancelled", {"reason": reason})
+    return Ending("cancelled", {"reason": reason[:_MAX_MESSAGE_CHARS]})
 
 
 LOST = failed("the process that ran it ended", "lost", retryable=True)

@@ -108,14 +108,13 @@ class Run:
         """Run the function and end the log."""
         try:
             outcome = await self._run(clock, settings, threads, context)
-        except BaseException as error:
-            # Cancelled from outside, or a fault of ours: the log gets its ending all the same.
+        except RuncastError as error:  # it began anew, say, before it could start
+            outcome = failed_with(error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see below
+            # A fault of ours, or cancelled with its loop: the log gets its ending all the same.
+            _log.error("run %s was interrupted", self.run_id, exc_info=error)
             outcome = failed("the run was interrupted", "interrupted", retryable=True)
-            await self._end(outcome, clock)
-            if not isinstance(error, asyncio.CancelledError):
-                raise
-            return
-        await self._end(outcome, clock)
+        await self._end(outcome, clock, settings.max_event_bytes)
 
     async def _run(
         self, clock: Clock, settings: Settings, threads: Threads, context: Context
@@ -127,6 +126,8 @@ class Run:
             [encode_record("started", started, clock.time())], labels={"status": "running"}
         )
         self.status = "running"
+        if self.cancel_asked.is_set():
+            return cancelled(self._cancel_reason)
         work = self._begin(threads, context)
         asked = asyncio.ensure_future(self.cancel_asked.wait())
         try:
@@ -146,14 +147,22 @@ class Run:
             return await self._stop(work, ending, settings, threads)
         finally:
             asked.cancel()
+            if not work.done():
+                # Given up, or cancelled with its loop: nobody else learns how it ends.
+                self._ask_to_stop(work)
+                work.add_done_callback(_swallow)
 
     def _begin(self, threads: Threads, context: Context) -> "asyncio.Future[Ending]":
         function, arguments, writer = self.function, self._arguments, self.writer
         if function.kind in ("coroutine", "async_generator"):
 
             async def drive() -> Ending:
-                with using(writer):
-                    return await drive_async(function.call, arguments, writer)
+                try:
+                    with using(writer):
+                        return await drive_async(function.call, arguments, writer)
+                except (SystemExit, KeyboardInterrupt) as error:
+                    # A task that raises these ends the loop, and everybody else's runs with it.
+                    return _ending_of(error)
 
             return asyncio.get_running_loop().create_task(
                 drive(), name=f"runcast-{self.run_id}", context=context
@@ -173,39 +182,50 @@ class Run:
         threads: Threads,
     ) -> Ending:
         """Ask the function to stop; give it up when it does not."""
-        self.writer.request_cancel(self._cancel_reason or "timeout")
-        if isinstance(work, asyncio.Task):
+        if threads.withdraw(work):
             work.cancel()
+            return ending
+        self._ask_to_stop(work)
         await asyncio.wait({work}, timeout=settings.cancel_grace_s)
         if not work.done():
             _log.warning("run %s does not stop and is given up", self.run_id)
-            if not isinstance(work, asyncio.Task):
-                threads.give_up()
-                work.add_done_callback(lambda _: threads.came_back())
-            work.add_done_callback(_swallow)
+            threads.give_up(work)
             return ending
         outcome = _outcome_of(work, "stopped")
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
 
-    async def _end(self, outcome: Ending, clock: Clock) -> None:
+    def _ask_to_stop(self, work: "asyncio.Future[Ending]") -> None:
+        self.writer.request_cancel(self._cancel_reason or "timeout")
+        if isinstance(work, asyncio.Task):
+            work.cancel()
+
+    async def _end(self, outcome: Ending, clock: Clock, max_bytes: int) -> None:
         try:
             if not self._is_let_go:
-                self.position = await end_log(self._inlet, outcome, clock)
+                self.position = await end_log(self._inlet, outcome, clock, max_bytes)
         except (RunClosed, Stale) as error:
             # Taken over or begun anew by somebody else, who has the last word.
             _log.warning("run %s was ended by somebody else: %s", self.run_id, error)
         except RuncastError as error:
             _log.error("run %s could not be ended: %s", self.run_id, error)
-        self._outcome = outcome
-        self.status = outcome.type  # type: ignore[assignment]
-        self._ended.set()
+        finally:
+            self._outcome = outcome
+            self.status = outcome.type  # type: ignore[assignment]
+            self._ended.set()
 
 
-async def end_log(inlet: Inlet, outcome: Ending, clock: Clock) -> Position:
-    """Append the terminal event and close the log, in one step, unless it is closed already."""
+async def end_log(
+    inlet: Inlet, outcome: Ending, clock: Clock, max_bytes: int = 1 << 20
+) -> Position:
+    """Append the terminal event and close the log, in one step, unless it is closed already.
+
+    Args:
+        max_bytes: of a `done`, which holds what the function returned.
+    """
     try:
-        record = encode_record(outcome.type, outcome.data, clock.time())
+        limit = {"max_bytes": max_bytes} if outcome.type == "done" else {}
+        record = encode_record(outcome.type, outcome.data, clock.time(), **limit)
     except RuncastError as error:
         # What the function returned cannot be stored; that it ended must be.
         outcome = failed(f"the result cannot be stored: {error.message}", error.code)
@@ -222,6 +242,10 @@ def _outcome_of(work: "asyncio.Future[Ending]", reason: str) -> Ending:
     error = work.exception()
     if error is None:
         return work.result()
+    return _ending_of(error)
+
+
+def _ending_of(error: BaseException) -> Ending:
     if isinstance(error, Cancelled):
         return cancelled(str(error))
     if not isinstance(error, RuncastError):

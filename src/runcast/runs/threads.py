@@ -41,43 +41,46 @@ class Threads:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._waiting: deque[_Job] = deque()
         self._work = threading.Condition(self._lock)
-        self._idle = self._busy = self._stuck = self._threads = 0
+        self._waiting: deque[_Job] = deque()
+        self._working: set[asyncio.Future[Any]] = set()
+        self._stuck: set[asyncio.Future[Any]] = set()
+        self._threads = self._idle = 0
         self._closed = False
 
     def statistics(self) -> ThreadStatistics:
         """Return what the threads do now."""
         with self._lock:
-            return ThreadStatistics(self._busy, self._stuck, len(self._waiting))
+            busy, stuck = len(self._working) - len(self._stuck), len(self._stuck)
+            return ThreadStatistics(busy, stuck, len(self._waiting))
 
     def submit(self, call: Callable[[], T], context: Context) -> "asyncio.Future[T]":
         """Run a call in a thread of its own, in a context; call from the loop.
 
-        The future's outcome is the call's. Cancelling the future before the call has begun takes it
-        back; afterwards it only stops anybody from learning the outcome.
+        The future's outcome is the call's. Cancelling it only stops anybody from learning that.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
             self._waiting.append(_Job(call, context, loop, future))
-            if self._idle >= len(self._waiting):
-                self._work.notify()
-            elif self._threads < self._limit + min(self._stuck, self._limit):
-                self._threads += 1
-                name = f"runcast-run-{self._threads}"
-                threading.Thread(target=self._live, name=name, daemon=True).start()
+            self._find_thread()
         return future
 
-    def give_up(self) -> None:
-        """Count a thread as stuck: another may take its place."""
+    def withdraw(self, future: "asyncio.Future[Any]") -> bool:
+        """Take a call back that has not begun; False if it has."""
         with self._lock:
-            self._stuck += 1
+            for index, job in enumerate(self._waiting):
+                if job.future is future:
+                    del self._waiting[index]
+                    return True
+            return False
 
-    def came_back(self) -> None:
-        """Count a thread that was given up as working again."""
+    def give_up(self, future: "asyncio.Future[Any]") -> None:
+        """Count a call's thread as stuck until it is done: another takes its place."""
         with self._lock:
-            self._stuck -= 1
+            if future in self._working:
+                self._stuck.add(future)
+                self._find_thread()
 
     def close(self) -> None:
         """Let idle threads end; what runs goes on, and ends with the process at the latest."""
@@ -85,30 +88,46 @@ class Threads:
             self._closed = True
             self._work.notify_all()
 
+    @property
+    def _most(self) -> int:
+        return self._limit + min(len(self._stuck), self._limit)
+
+    def _find_thread(self) -> None:
+        """See to it that somebody takes what waits."""
+        if self._idle >= len(self._waiting):
+            self._work.notify()
+        elif self._threads < self._most:
+            self._threads += 1
+            name = f"runcast-run-{self._threads}"
+            threading.Thread(target=self._live, name=name, daemon=True).start()
+
     def _live(self) -> None:
-        while True:
+        while (job := self._next_job()) is not None:
+            _do(job)
             with self._lock:
-                self._idle += 1
-                while not self._waiting and not self._closed:
-                    self._work.wait()
-                self._idle -= 1
-                if not self._waiting:
-                    self._threads -= 1
-                    return
-                job = self._waiting.popleft()
-                self._busy += 1
-            try:
-                _do(job)
-            finally:
-                # A finished run must not be kept alive by the thread that waits for the next one.
-                del job
-                with self._lock:
-                    self._busy -= 1
+                self._working.discard(job.future)
+                if job.future in self._stuck:
+                    self._stuck.discard(job.future)
+                    self._work.notify_all()  # there may be a thread too many now
+            # A finished run must not be kept alive by the thread that waits for the next one.
+            del job
+
+    def _next_job(self) -> _Job | None:
+        """Wait for a job; None if this thread is to end."""
+        with self._lock:
+            self._idle += 1
+            while not (self._waiting or self._closed or self._threads > self._most):
+                self._work.wait()
+            self._idle -= 1
+            if self._threads > self._most or not self._waiting:
+                self._threads -= 1
+                return None
+            job = self._waiting.popleft()
+            self._working.add(job.future)
+            return job
 
 
 def _do(job: _Job) -> None:
-    if job.future.cancelled():
-        return
     result, error = None, None
     try:
         result = job.context.run(job.call)
@@ -121,7 +140,7 @@ def _do(job: _Job) -> None:
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:
-    if future.cancelled():
+    if future.done():
         return
     if isinstance(error, StopIteration):  # a future refuses it
         error = RuntimeError(f"the function raised {error!r}")

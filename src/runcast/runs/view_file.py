@@ -122,8 +122,8 @@ class _Reader:
     def _value(self, node: yaml.Node) -> Any:
         if isinstance(node, yaml.MappingNode):
             return {name: self._value(part) for name, part in self._mapping(node, ()).items()}
-        if not isinstance(node, yaml.ScalarNode):
-            raise self._error(node, "expected a single value")
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(part) for part in node.value]
         return yaml.safe_load(node.value) if node.style is None else node.value
 
     def _text(self, node: yaml.Node) -> str:

@@ -3,7 +3,7 @@
 | yielded | becomes |
 |---|---|
 | an `Event` | that event |
-| a dict with a string `type` | an event of that type with its `data`; `error_code` becomes `code` |
+| a dict with a string `type` | an event of that type with its `data`, or else its other fields |
 | a string | `content{text}` |
 | None | nothing: a generator may yield only to let cancelling in |
 | anything else | `result{value}` |
@@ -14,15 +14,23 @@ it does, the error was one that it survived; if it returns, the run has failed.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
-from runcast.events.model import Event
+from runcast.errors import Cancelled, RuncastError
+from runcast.events.fields import as_text, pick
+from runcast.events.model import Event, encode_record
 from runcast.events.vocabulary import DELTA_TYPES
 from runcast.runs.outcome import done, failed
 from runcast.runs.protocols import Ending
 from runcast.runs.writer import Writer
 
 __all__ = ("Yields",)
+
+_PLACE: Final = ("node", "agent", "path", "duration")
+
+_NOT_DATA: Final = frozenset({"type", "error_code", "metadata", *_PLACE})
+"""Fields of a yielded dict that its `data` does not consist of, where it has no field `data`."""
 
 
 class Yields:
@@ -38,23 +46,37 @@ class Yields:
         if item is None:
             return
         event = as_event(item)
-        if self._error is not None:
-            error, self._error = self._error, None
-            self._writer.emit("error", error)
+        self._tell_error()
         if event.type == "done":
+            encode_record(event.type, event.data, 0.0)  # what cannot be stored is refused here
             self._summary = event.data
         elif event.type == "error":
-            self._error = _error_data(event.data)
+            error = _error_data(event.data)
+            encode_record(event.type, error, 0.0)
+            self._error = error
         else:
             self._writer.emit_event(event)
 
     def outcome(self, result: object = None) -> Ending:
         """Return how the run ended, now that the generator has returned `result`."""
-        if self._error is not None:
-            return failed(
-                str(self._error.get("message", "")), str(self._error.get("code", "error"))
-            )
-        return done(result, self._summary)
+        if self._error is None:
+            return done(result, self._summary)
+        ending = failed(
+            self._error["message"],
+            as_text(self._error.get("code", "error")),
+            retryable=self._error.get("retryable") is True,
+        )
+        return ending._replace(data={**self._error, **ending.data})
+
+    def let_go(self) -> None:
+        """Write what is held, now that the generator has ended in another way."""
+        with suppress(RuncastError, Cancelled):
+            self._tell_error()
+
+    def _tell_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            self._writer.emit("error", error)
 
 
 def as_event(item: object) -> Event:
@@ -69,20 +91,26 @@ def as_event(item: object) -> Event:
 
 
 def _from_mapping(item: Mapping[str, Any]) -> Event:
-    type, data = item["type"], item.get("data")
+    rest = {name: value for name, value in item.items() if name not in _NOT_DATA}
+    type, data = item["type"], item["data"] if "data" in item else rest or None
     if type in DELTA_TYPES and isinstance(data, str):
         data = {"text": data}
     elif type == "error":
         data = _error_data(data)
         if item.get("error_code") is not None:
-            data["code"] = str(item["error_code"])
+            data["code"] = as_text(item["error_code"])
     if item.get("metadata") is not None and isinstance(data, dict):
         data = {"metadata": item["metadata"], **data}
-    place = {name: item[name] for name in ("node", "agent") if isinstance(item.get(name), str)}
+    place = {name: item[name] for name in _PLACE if item.get(name) is not None}
     return Event(type=type, data=data, **place)
 
 
 def _error_data(data: object) -> dict[str, Any]:
-    if isinstance(data, Mapping):
-        return {"message": str(data.get("message", data)), **data}
-    return {"message": "" if data is None else str(data)}
+    fields = dict(data) if isinstance(data, Mapping) else {}
+    message = pick(fields, "message", "error", "content")
+    if message is None:
+        message = data
+    return {
+        **fields,
+        "message": str(message) if isinstance(message, Exception) else as_text(message),
+    }

@@ -120,7 +120,11 @@ class SQLiteStore(Store):
             read_only = False
         except StoreReadOnly:
             connection, read_only = open_reader(self._path), True
-        return Journal(connection, self._path, self._tell, read_only=read_only)
+        try:
+            return Journal(connection, self._path, self._tell, read_only=read_only)
+        except BaseException:
+            connection.close()
+            raise
 
     async def close(self) -> None:
         writer, readers, copier, journal = (
@@ -389,10 +393,9 @@ class SQLiteStore(Store):
         """Return this thread's own reading connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = open_reader(self._path)
-            self._connections.append(connection)
             self._require(self._journal).check_file()
-            self._local.connection = connection
+            connection = self._local.connection = open_reader(self._path)
+            self._connections.append(connection)
         return connection
 
     def _require(self, part: T | None) -> T:
@@ -408,9 +411,9 @@ class SQLiteStore(Store):
             journal.poll()
             self._idle_s += self._poll_s
             if self._idle_s >= _IDLE_CHECKPOINT_S and not journal.read_only:
+                self._idle_s = 0.0  # at once: what fails is tried again later, not at each poll
                 journal.checkpoint()
                 journal.sweep()
-                self._idle_s = 0.0
         except BackendError as error:
             _log.warning("maintenance of %s failed and will be retried: %s", self._path, error)
 

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from runcast.errors import BackendError, RuncastError, StoreUnavailable
+from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
 from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.ledger import (
     CheckpointCommand,
@@ -209,8 +209,8 @@ class Journal:
         """Read what other processes appended, if any did; costs microseconds if not."""
         version = self._execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
-            self._version = version
             self.refresh()
+            self._version = version  # only now: a failure must be tried again
 
     def _catch_up(self) -> None:
         # One snapshot for the journal and the tables that its commands are applied on.
@@ -230,7 +230,10 @@ class Journal:
         if not rows:
             return []
         missed = rows[0][0] != self._last + 1
-        commands = [command for _, data in rows for command in _decode(data)]
+        try:
+            commands = [command for _, data in rows for command in _decode(data)]
+        except msgspec.MsgspecError as error:
+            raise StoreUnusable(f"the journal in {self._path} is damaged ({error})") from error
         restart = max(
             (i for i, command in enumerate(commands) if isinstance(command, CheckpointCommand)),
             default=None,

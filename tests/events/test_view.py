@@ -1,0 +1,306 @@
+"""Views: what they let through, what they join, and that resuming changes nothing."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runcast.events.model import Event
+from runcast.events.view import Filter, Streaming, Verbosity, View, ViewSpec, ViewState
+
+NODES = ("", "outline", "writing")
+AGENTS = ("", "supervisor", "writer")
+TYPES = (
+    "started",
+    "step_start",
+    "step_progress",
+    "step_complete",
+    "node_complete",
+    "content",
+    "content",
+    "thinking",
+    "reasoning",
+    "tool_call",
+    "interrupt_request",
+    "error",
+    "progress",
+    "my_type",
+)
+
+
+def log_of(*events: tuple[str, Any] | Event) -> list[Event]:
+    """Return events numbered as a log numbers them."""
+    made = [e if isinstance(e, Event) else Event(type=e[0], data=e[1]) for e in events]
+    return [
+        Event(
+            seq=seq,
+            time=float(seq),
+            type=event.type,
+            data=event.data,
+            node=event.node,
+            agent=event.agent,
+            path=event.path,
+            duration=event.duration,
+        )
+        for seq, event in enumerate(made, 1)
+    ]
+
+
+def text(value: str, node: str = "", agent: str = "", **more: Any) -> Event:
+    return Event(type="content", data={"text": value, **more}, node=node, agent=agent)
+
+
+def seen(spec: ViewSpec, log: list[Event], state: ViewState | None = None) -> list[Event]:
+    view, memory = View(spec), state or ViewState()
+    return [shown for event in log for shown in view.step(memory, event)]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    events = draw(
+        st.lists(
+            st.builds(
+                lambda type, node, agent, word, key: Event(
+                    type=type,
+                    data={"text": word, "message": word, "interrupt_id": key},
+                    node=node,
+                    agent=agent,
+                ),
+                st.sampled_from(TYPES),
+                st.sampled_from(NODES),
+                st.sampled_from(AGENTS),
+                st.sampled_from(("a", " ", "\n", "word")),
+                st.sampled_from(("q1", "q2")),
+            ),
+            max_size=60,
+        )
+    )
+    if draw(st.booleans()):
+        events.append(Event(type="done", data={}))
+    return log_of(*events)
+
+
+names = st.frozensets(st.sampled_from((*TYPES, *NODES, *AGENTS)), max_size=3)
+filters = st.builds(Filter, include=names, exclude=names)
+specs = st.builds(
+    ViewSpec,
+    messages=filters,
+    nodes=filters,
+    subgraph_nodes=filters,
+    agents=filters,
+    streaming=st.builds(
+        Streaming,
+        enabled=st.booleans(),
+        batch_size=st.integers(1, 4),
+        max_buffer=st.integers(1, 8),
+        nodes=st.dictionaries(st.sampled_from(NODES), st.booleans()),
+    ),
+    verbosity=st.builds(
+        Verbosity, level=st.sampled_from(("minimal", "normal", "detailed", "full"))
+    ),
+    dedupe=st.booleans(),
+)
+
+
+@given(log=logs(), spec=specs, cut=st.integers(0, 60))
+def test_a_watcher_who_resumes_sees_what_an_uninterrupted_one_would_have_seen(
+    log: list[Event], spec: ViewSpec, cut: int
+) -> None:
+    view, memory = View(spec), ViewState()
+    before = [shown for event in log[:cut] for shown in view.step(memory, event)]
+    resumed = memory.copy()
+    after = [shown for event in log[cut:] for shown in view.step(resumed, event)]
+
+    assert before + after == seen(spec, log)
+
+
+@given(log=logs(), spec=specs)
+def test_a_view_keeps_the_order_of_the_log_and_gives_nothing_ahead_of_it(
+    log: list[Event], spec: ViewSpec
+) -> None:
+    view, memory = View(spec), ViewState()
+    for event in log:
+        for shown in view.step(memory, event):
+            assert shown.seq == event.seq
+            if isinstance(shown.data, dict) and "of" in shown.data:
+                first, last = shown.data["of"]
+                assert 1 <= first <= last <= event.seq
+
+
+@given(log=logs(), spec=specs)
+def test_nothing_is_left_behind_when_a_run_ends(log: list[Event], spec: ViewSpec) -> None:
+    memory = ViewState()
+    shown = seen(spec, [*log[:-1], *log_of(*log, ("failed", {}))[-1:]], memory)
+
+    assert memory.gathered == {}
+    assert shown[-1].type == "failed"
+
+
+@given(log=logs())
+def test_the_default_view_without_dedupe_shows_everything_as_it_is(log: list[Event]) -> None:
+    assert seen(ViewSpec(dedupe=False), log) == log
+
+
+@given(log=logs(), spec=specs)
+def test_a_copied_state_is_not_changed_by_what_the_original_sees(
+    log: list[Event], spec: ViewSpec
+) -> None:
+    view, memory = View(spec), ViewState()
+    for event in log[: len(log) // 2]:
+        view.step(memory, event)
+    copied = memory.copy()
+    expected = seen(spec, log[len(log) // 2 :], copied.copy())
+    for event in log[len(log) // 2 :]:
+        view.step(memory, event)
+
+    assert seen(spec, log[len(log) // 2 :], copied) == expected
+
+
+def test_exclude_wins_over_include() -> None:
+    both = Filter(include=frozenset({"a"}), exclude=frozenset({"a"}))
+
+    assert not both.passes("a")
+    assert Filter().passes("a")
+
+
+def test_names_of_other_formats_are_understood() -> None:
+    log = log_of(("content", {"text": "x"}), ("log", {}), ("done", {}))
+    spec = ViewSpec(messages=Filter(include=frozenset({"content_streaming"})))
+
+    assert [event.type for event in seen(spec, log)] == ["content", "done"]
+
+
+def test_main_and_subgraph_nodes_are_filtered_apart() -> None:
+    spec = ViewSpec(
+        nodes=Filter(exclude=frozenset({"writing"})),
+        subgraph_nodes=Filter(include=frozenset({"writing"})),
+    )
+    log = log_of(
+        text("main", "writing"), text("sub", "writing", "w"), text("other", "outline", "w")
+    )
+
+    assert [event.data["text"] for event in seen(spec, log)] == ["sub"]
+
+
+def test_a_node_switched_off_arrives_as_one_message_when_it_is_complete() -> None:
+    spec = ViewSpec(streaming=Streaming(nodes={"writing": False}))
+    log = log_of(
+        Event(type="step_start", data={"message": "go"}, node="writing"),
+        text("深度", "writing"),
+        text(" ", "writing"),
+        Event(type="error", data={"message": "slow"}, node="writing"),
+        text("研究", "writing"),
+        text("elsewhere", "outline"),
+        Event(type="step_complete", data={"message": "ok"}, node="writing"),
+    )
+
+    shown = seen(spec, log)
+
+    assert [(event.seq, event.type) for event in shown] == [
+        (4, "error"),
+        (6, "content"),
+        (7, "node_complete"),
+    ]
+    assert shown[-1].data == {"message": "深度 研究", "aggregated": True, "of": [1, 5]}
+    assert shown[-1].duration == 6.0
+
+
+def test_a_node_that_said_nothing_is_complete_all_the_same() -> None:
+    spec = ViewSpec(streaming=Streaming(nodes={"writing": False}))
+    log = log_of(Event(type="step_complete", data={"message": "nothing to do"}, node="writing"))
+
+    assert seen(spec, log)[0].data["message"] == "nothing to do"
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(2, ["ab", "cd", "e"]), (10, ["abcde"])])
+def test_with_streaming_disabled_pieces_arrive_joined_and_the_tail_is_flushed(
+    batch_size: int, expected: list[str]
+) -> None:
+    spec = ViewSpec(streaming=Streaming(enabled=False, batch_size=batch_size))
+    log = log_of(*(text(letter, index=i) for i, letter in enumerate("abcde")), ("done", {}))
+
+    shown = seen(spec, log)
+
+    assert [event.data["text"] for event in shown[:-1]] == expected
+    assert shown[0].data["index"] == 0
+    assert shown[-1].type == "done"
+
+
+def test_max_buffer_bounds_the_pieces_that_wait() -> None:
+    spec = ViewSpec(streaming=Streaming(enabled=False, batch_size=100, max_buffer=3))
+    log = log_of(text("a", "x"), text("b", "y"), text("c", "x"))
+
+    assert [event.data["text"] for event in seen(spec, log)] == ["ac", "b"]
+
+
+def test_the_same_reasoning_is_shown_once_however_much_later_it_comes() -> None:
+    def reasoning(node: str, time: float) -> Event:
+        return Event(type="reasoning", data={"text": "why"}, node=node, duration=time)
+
+    log = log_of(reasoning("a", 1.0), reasoning("a", 2.5), reasoning("b", 1.0))
+
+    assert [event.seq for event in seen(ViewSpec(), log)] == [1, 3]
+
+
+def test_pieces_of_streamed_reasoning_are_no_repetitions() -> None:
+    pieces = [
+        Event(type="reasoning", data={"text": "ha", "message_id": "m", "index": i})
+        for i in range(3)
+    ]
+
+    assert len(seen(ViewSpec(), log_of(*pieces))) == 3
+
+
+def test_the_same_question_is_shown_once() -> None:
+    log = log_of(
+        ("interrupt_request", {"interrupt_id": "q", "message": "a"}),
+        ("interrupt_request", {"interrupt_id": "q", "message": "a"}),
+        ("interrupt_request", {"interrupt_id": "r", "message": "a"}),
+    )
+
+    assert [event.seq for event in seen(ViewSpec(), log)] == [1, 3]
+
+
+def test_verbosity_leaves_out_how_but_not_what() -> None:
+    log = log_of(
+        ("thinking", {"text": "hm"}),
+        ("tool_call", {"tool": "search"}),
+        Event(
+            type="content",
+            data={"text": "x", "metadata": {"a": 1}},
+            path=("a", "b"),
+            duration=1.0,
+        ),
+    )
+    quiet = ViewSpec(
+        verbosity=Verbosity(
+            level="minimal", show_metadata=False, show_timing=False, show_agent_hierarchy=False
+        )
+    )
+
+    assert seen(quiet, log) == [Event(seq=3, time=3.0, type="content", data={"text": "x"})]
+    assert len(seen(ViewSpec(), log)) == 3
+
+
+def test_a_type_that_is_asked_for_by_name_is_shown_at_every_level() -> None:
+    spec = ViewSpec(
+        messages=Filter(include=frozenset({"thinking"})), verbosity=Verbosity(level="minimal")
+    )
+
+    assert len(seen(spec, log_of(("thinking", {"text": "hm"})))) == 1
+
+
+@given(
+    data=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    ),
+    spec=specs,
+    kind=st.sampled_from(TYPES),
+)
+def test_hostile_data_never_breaks_a_view(data: Any, spec: ViewSpec, kind: str) -> None:
+    log = log_of(Event(type=kind, data=data, node="writing"), ("done", data))
+
+    assert seen(spec, log)[-1].type == "done"
