@@ -1,5 +1,6 @@
 """The source keeps to its layers (`tests/layers.py`), and the check finds what it looks for."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -33,11 +34,22 @@ def test_every_layer_may_import_only_what_can_exist() -> None:
     assert unknown == set()
 
 
-def test_importing_runcast_loads_no_optional_package() -> None:
+PROVIDERS = {
+    name: {provider.lower() for provider in providers}
+    for name, providers in packages_distributions().items()
+    if not name.startswith("_")
+}
+
+
+def test_the_core_is_what_the_project_depends_on() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = {re.split(r"\W", line)[0] for line in project["dependencies"]}
-    imported = {name: set(packages) for name, packages in packages_distributions().items()}
-    assert {name for name in imported if {p.lower() for p in imported[name]} & declared} >= CORE
+
+    depended_on = {re.split(r"[^\w-]", line)[0].lower() for line in project["dependencies"]}
+
+    assert {name for name, providers in PROVIDERS.items() if providers & depended_on} == CORE
+
+
+def test_importing_runcast_loads_no_optional_package() -> None:
     theirs = {"anyio", "click", "h11", "idna", "typing_extensions"}  # what CORE itself imports
     program = f"import sys; sys.path = {[str(SOURCE.parent), *sys.path]!r}; import runcast; "
     program += "print(*{name.partition('.')[0] for name in sys.modules})"
@@ -45,7 +57,7 @@ def test_importing_runcast_loads_no_optional_package() -> None:
     # Without site: what tools load from .pth files is none of runcast's doing.
     printed = subprocess.check_output([sys.executable, "-I", "-S", "-c", program], text=True)
 
-    installed = set(printed.split()) & packages_distributions().keys()
+    installed = set(printed.split()) & PROVIDERS.keys()
     assert installed - CORE - theirs - {"runcast"} == set()
 
 

@@ -49,7 +49,8 @@ class Streams:
         self._clock = clock
         self._open: set[_Stream] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._closing = False
+        self.closing = asyncio.Event()
+        """Set when the server ends; whatever keeps a request waiting should watch it."""
         self._written: tuple[bytes, bytes] = (b"", b"")
         self.now = clock.monotonic()
         """The time of the last beat, seconds: close enough to tell silence, and free."""
@@ -66,12 +67,15 @@ class Streams:
         receive: Receive,
         send: Send,
         respond: Callable[[Feed], Awaitable[bool]],
-    ) -> None:
+    ) -> bool:
         """Send a feed until it ends, the client leaves, or it stalls.
 
         Args:
             feed_for: makes the feed, given what wakes the stream.
             respond: sends the response's head; False if there is nothing to stream after it.
+
+        Returns:
+            True if it was the client who ended it: it left, or took nothing for too long.
         """
         connection = scope.get("state", {}).get(CONNECTION_KEY)
         direct = connection is not None and scope["http_version"] == "1.1"
@@ -86,6 +90,7 @@ class Streams:
                 await self._run(stream, feed, send)
         finally:
             feed.close()
+        return stream.lost
 
     async def _run(self, stream: "_Stream", feed: Feed, send: Send) -> None:
         self._open.add(stream)
@@ -93,18 +98,22 @@ class Streams:
         stream.last = self.now
         try:
             retry_ms = int(self._settings.retry_s * 1000)
-            if not self._closing:
+            if not self.closing.is_set():
                 await stream.run(feed, feed.opening(retry_ms))
-            if stream.dismissed or self._closing:
+            if stream.lost:
+                return
+            # Until all is out the stream stays under the eyes of the timer: its last bytes may
+            # stall like any others.
+            if stream.dismissed or self.closing.is_set():
                 await _finish(send, feed.farewell(retry_ms))
-            elif not stream.lost:
+            else:
                 await _finish(send, b"")
         finally:
             self._open.discard(stream)
 
     def close(self) -> None:
         """End all streams with a farewell; new ones end at once. Idempotent."""
-        self._closing = True
+        self.closing.set()
         if self._timer is not None:
             self._timer.cancel()
         for stream in list(self._open):
@@ -117,7 +126,7 @@ class Streams:
         return self._written[1]
 
     def _start_timer(self) -> None:
-        if self._timer is None and not self._closing:
+        if self._timer is None and not self.closing.is_set():
             self.now = self._clock.monotonic()
             every_s = min(_BEAT_S, self._settings.heartbeat_s / 4, self._settings.stall_s / 4)
             self._timer = asyncio.get_running_loop().call_later(every_s, self._beat)

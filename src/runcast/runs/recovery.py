@@ -7,11 +7,20 @@ part behind a snapshot.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from runcast.errors import BackendError, Conflict, NotFound, RuncastError, RunClosed, Stale
+from runcast.errors import (
+    BackendError,
+    Conflict,
+    NotFound,
+    RuncastError,
+    RunClosed,
+    Stale,
+    StoreReadOnly,
+)
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
@@ -27,6 +36,9 @@ __all__ = ("Recovery",)
 _RENEWALS_PER_LEASE: Final = 3
 """Chances to renew a lease before it is over."""
 
+_MOST_ORPHANS: Final = 10_000
+"""Lost runs looked at in one go. Those that wait for an answer stay among them."""
+
 _log: Final = logging.getLogger("runcast.runs")
 
 
@@ -35,7 +47,7 @@ class Recovery:
 
     Args:
         owner: this process.
-        running: tells the ids of the runs at work here.
+        worked_on: tells the ids of the runs that were at work here since it was asked last.
         resume: begins the next attempt of a run that was answered while nobody owned it; tells
             whether it did.
     """
@@ -44,13 +56,13 @@ class Recovery:
         self,
         hub: Hub,
         owner: Owner,
-        running: Callable[[], list[str]],
+        worked_on: Callable[[], list[str]],
         resume: Callable[[LogInfo], Awaitable[bool]],
     ) -> None:
         self._resume = resume
         self._hub = hub
         self._owner = owner
-        self._running = running
+        self._worked_on = worked_on
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -64,10 +76,10 @@ class Recovery:
         try:
             await self._renew()
             await self.reap()
+        except StoreReadOnly:
+            return  # it serves watchers, and needs no owner
         except BackendError as error:
-            # A store that can only be read serves watchers; it needs no owner.
-            _log.warning("no lease could be taken: %s", error)
-            return
+            _log.warning("no lease could be taken, which will be tried again: %s", error)
         self._task = asyncio.create_task(self._look_after(), name="runcast-recovery")
 
     async def close(self) -> None:
@@ -100,10 +112,12 @@ class Recovery:
                 await step()
             except RuncastError as error:
                 _log.warning("%s failed and will be tried again: %s", step.__name__, error)
+            except Exception:  # noqa: BLE001 - a fault in one log must not cost the lease of all
+                _log.exception("%s failed as it should not", step.__name__)
 
     async def reap(self) -> None:
         """End the runs of owners that are dead."""
-        for info in await self._hub.store.orphans():
+        for info in await self._hub.store.orphans(_MOST_ORPHANS):
             try:
                 if RESUMABLE_LABEL in info.labels and await self._outlives(info):
                     continue
@@ -131,19 +145,19 @@ class Recovery:
 
     async def expire(self) -> None:
         """Delete ended runs whose time is over."""
-        for run_id in await self._hub.store.expired():
-            try:
-                await self._hub.delete(run_id)
-            except NotFound:
-                continue
+        while expired := await self._hub.store.expired():
+            for run_id in expired:
+                with suppress(NotFound):  # another process was first
+                    await self._hub.delete(run_id)
 
     async def shorten(self) -> None:
         """Cut the logs of this process's runs to their newest part."""
         keep = self._hub.settings.keep_bytes_per_run
-        for run_id in self._running():
-            info = await self._hub.info(run_id)
-            if keep and info.bytes > keep and info.head:
-                await self._shorten(info, keep)
+        for run_id in self._worked_on():
+            with suppress(NotFound):  # deleted meanwhile
+                info = await self._hub.info(run_id)
+                if keep and info.bytes > keep:
+                    await self._shorten(info, keep)
 
     async def _shorten(self, info: LogInfo, keep_bytes: int) -> None:
         # Sizes of single events are not kept; those of a run are much alike.

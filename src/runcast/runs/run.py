@@ -224,8 +224,8 @@ async def end_log(
         max_bytes: of a `done`, which holds what the function returned.
     """
     try:
-        limit = {"max_bytes": max_bytes} if outcome.type == "done" else {}
-        record = encode_record(outcome.type, outcome.data, clock.time(), **limit)
+        limit = max_bytes if outcome.type == "done" else 1 << 20
+        record = encode_record(outcome.type, outcome.data, clock.time(), None, limit)
     except RuncastError as error:
         # What the function returned cannot be stored; that it ended must be.
         outcome = failed(f"the result cannot be stored: {error.message}", error.code)

@@ -6,7 +6,15 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Self
 
-from runcast.errors import BackendError, InvalidValue, NotFound, Overloaded
+from runcast.errors import (
+    BackendError,
+    InvalidValue,
+    NotFound,
+    Overloaded,
+    RunClosed,
+    Stale,
+)
+from runcast.events.fields import mend
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.runs.function import Function
@@ -23,12 +31,16 @@ from runcast.runs.recovery import Recovery
 from runcast.runs.run import Run
 from runcast.runs.threads import Threads, ThreadStatistics
 from runcast.runs.writer import Writer
-from runcast.stores.base import LogInfo, Owner, SharedStore
+from runcast.stores.base import MAX_LABELS, LogInfo, Owner, SharedStore
 
 __all__ = ("CANCEL_LABEL", "Runner", "RunnerStatistics")
 
 CANCEL_LABEL: Final = "runcast.cancel"
 """Set on a log by a process that does not own the run: the reason to cancel it."""
+
+_OUR_LABELS: Final = ("function", "status", RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL)
+
+_REPLACED: Final = "replaced by a new run of the same id"
 
 
 class RunnerStatistics(NamedTuple):
@@ -51,11 +63,15 @@ class Runner:
         self._find = find
         self.hub = hub
         self.runs: dict[str, Run] = {}
+        """The runs at work here, by id."""
         self._settings = hub.settings
         self._threads = Threads(hub.settings.threads)
         self._room = asyncio.Semaphore(hub.settings.max_runs)
         self._queued = 0
-        self._recovery = Recovery(hub, owner, lambda: list(self.runs), self.resume)
+        self._starting = 0
+        self._living: set[Run] = set()  # those that others replaced, too, until they have ended
+        self._worked_on: set[str] = set()
+        self._recovery = Recovery(hub, owner, self._take_worked_on, self.resume)
         self._obeying: set[asyncio.Task[None]] = set()
         self._stop_listening: Callable[[], None] = lambda: None
         self._closing = False
@@ -80,7 +96,7 @@ class Runner:
         """
         self._closing = True
         await self._settle(self._settings.shutdown_grace_s)
-        for run in list(self.runs.values()):
+        for run in self._living:
             if run.function.resume is not None and run.writer.is_waiting:
                 run.let_go()
             else:
@@ -91,14 +107,14 @@ class Runner:
         await self._recovery.close()
 
     async def _settle(self, timeout_s: float) -> None:
-        tasks = [run.task for run in self.runs.values() if run.task is not None]
+        tasks = [run.task for run in self._living if run.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
 
     def statistics(self) -> RunnerStatistics:
         """Return what is at work now."""
         return RunnerStatistics(
-            len(self.runs) - self._queued, self._queued, self._threads.statistics()
+            len(self._living) - self._queued, self._queued, self._threads.statistics()
         )
 
     async def start(
@@ -123,26 +139,31 @@ class Runner:
         """
         if self._closing:
             raise Overloaded("the server is shutting down; try another or again later")
-        if self._room.locked() and self._queued >= self._settings.max_queue:
-            raise Overloaded(f"{self._queued} runs wait already (max_queue); try again later")
+        # Counted before the first await: of many that come at once only as many as fit get in.
+        here, settings = len(self._living) + self._starting, self._settings
+        if here >= settings.max_runs + settings.max_queue:
+            raise Overloaded(f"{here} runs work or wait (max_runs, max_queue); try again later")
         arguments = function.convert(inputs or {})
-        if any(not name or name.startswith("runcast.") for name in labels or {}):
-            raise InvalidValue("expected labels whose names are not empty or reserved (runcast.*)")
+        _check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
-        if replace and run_id in self.runs:
-            await self.cancel(run_id, "replaced by a new run of the same id")
-        inlet = await self.hub.create(
-            run_id,
-            owner_id=self._recovery.owner_id,
-            labels={
-                **(labels or {}),
-                "function": function.name,
-                "status": "queued",
-                **({RESUMABLE_LABEL: "1"} if function.resume else {}),
-            },
-            ttl_s=self._settings.keep_runs_s or None,
-            replace=replace,
-        )
+        self._starting += 1
+        try:
+            if replace and run_id in self.runs:
+                await self.cancel(run_id, _REPLACED)
+            inlet = await self.hub.create(
+                run_id,
+                owner_id=self._recovery.owner_id,
+                labels={
+                    **(labels or {}),
+                    "function": function.name,
+                    "status": "queued",
+                    **({RESUMABLE_LABEL: "1"} if function.resume else {}),
+                },
+                ttl_s=settings.keep_runs_s or None,
+                replace=replace,
+            )
+        finally:
+            self._starting -= 1
         return self._launch(Run(function, arguments, inlet, self._writer(inlet)))
 
     def _writer(self, inlet: Inlet) -> Writer:
@@ -150,7 +171,11 @@ class Runner:
         return Writer(inlet, self.hub.clock, self._settings.max_event_bytes, questions)
 
     def _launch(self, run: Run) -> Run:
+        if run.run_id in self.runs:  # two replaced it at once: the later one is the run
+            self.runs[run.run_id].cancel(_REPLACED)
         self.runs[run.run_id] = run
+        self._living.add(run)
+        self._worked_on.add(run.run_id)
         # A copy of the starter's context: what the run sets reaches nobody else.
         context = contextvars.copy_context()
         run.task = asyncio.create_task(self._see_through(run, context), name=f"run-{run.run_id}")
@@ -179,7 +204,7 @@ class Runner:
         claimed = await self.hub.store.claim(info.log_id, self._recovery.owner_id)
         inlet = self.hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
         await inlet.append(labels={ANSWERED_LABEL: ""})
-        attempt = Function(function.resume, name=function.name)
+        attempt = Function(function.resume, name=function.name, resume=function.resume)
         arguments = {"interrupt_id": interrupt_id, "answer": answer}
         self._launch(Run(attempt, arguments, inlet, self._writer(inlet)))
         return True
@@ -192,6 +217,7 @@ class Runner:
         finally:
             if has_room:
                 self._room.release()
+            self._living.discard(run)
             if self.runs.get(run.run_id) is run:
                 del self.runs[run.run_id]
 
@@ -222,12 +248,18 @@ class Runner:
             await run.wait()
             return
         info = await self.hub.info(run_id)
-        if not info.closed:
+        if info.closed:
+            return
+        try:
             # Its owner hears of the label, as of everything that happens to the log.
-            await self.hub.inlet(run_id, info.epoch).append(labels={CANCEL_LABEL: reason[:200]})
+            await self.hub.inlet(run_id, info.epoch).append(
+                labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"}
+            )
+        except (RunClosed, Stale):
+            pass  # it ended meanwhile
 
     def _log_changed(self, run_id: str | None) -> None:
-        """Another process appended to a log: to one of ours it can only be a command."""
+        """Another process did something to a log: to one of ours it can only be a command."""
         mine = [run_id] if run_id is not None else list(self.runs)
         for changed in mine:
             if changed in self.runs:
@@ -238,8 +270,28 @@ class Runner:
     async def _obey(self, run: Run) -> None:
         try:
             info = await self.hub.info(run.run_id)
-        except (NotFound, BackendError):
+        except NotFound:
+            run.cancel("deleted")
+        except BackendError:
             return
-        reason = info.labels.get(CANCEL_LABEL)
-        if reason is not None and info.epoch == run.epoch:
-            run.cancel(reason)
+        else:
+            if info.epoch != run.epoch:
+                run.cancel(_REPLACED)
+            elif CANCEL_LABEL in info.labels:
+                run.cancel(info.labels[CANCEL_LABEL])
+
+    def _take_worked_on(self) -> list[str]:
+        """Return the runs that were at work here since this was asked last."""
+        worked_on, self._worked_on = self._worked_on, set(self.runs)
+        return list(worked_on)
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    for name in labels:
+        if name in _OUR_LABELS or name.startswith("runcast."):
+            raise InvalidValue(
+                f"expected names of labels other than function, status and runcast.*, got {name!r}"
+            )
+    most = MAX_LABELS - len(_OUR_LABELS)
+    if len(labels) > most:
+        raise InvalidValue(f"expected at most {most} labels, got {len(labels)}")

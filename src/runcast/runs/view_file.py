@@ -124,6 +124,7 @@ class _Reader:
             return {name: self._value(part) for name, part in self._mapping(node, ()).items()}
         if isinstance(node, yaml.SequenceNode):
             return [self._value(part) for part in node.value]
+        assert isinstance(node, yaml.ScalarNode)
         return yaml.safe_load(node.value) if node.style is None else node.value
 
     def _text(self, node: yaml.Node) -> str:

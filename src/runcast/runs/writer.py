@@ -4,10 +4,11 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from runcast.clock import Clock
 from runcast.errors import Cancelled, InvalidValue
+from runcast.events.fields import percent_of
 from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
@@ -27,6 +28,8 @@ RESERVED: Final = TERMINAL | {"started"}
 class Writer:
     """Appends events to one run. Its methods may be called from any thread and any coroutine.
 
+    Made on the hub's loop.
+
     Guarantees: an event is in the log after all that the same thread or task emitted before; `emit`
     returns in microseconds, except in a thread while the bound on pending events is reached.
 
@@ -41,11 +44,13 @@ class Writer:
         questions: Questions | None = None,
     ) -> None:
         self._inlet = inlet
+        self._put = inlet.put
         self._questions = questions
         self._loop = asyncio.get_running_loop() if questions is not None else None
         self._time = clock.time
         self._max_bytes = max_event_bytes
         self._cancel: str | None = None
+        self._told = {threading.get_ident()}  # tasks on the loop are told by asyncio
         self._lock = threading.Lock()
         self._indexes: dict[tuple[str, str, str], int] = {}
 
@@ -78,18 +83,20 @@ class Writer:
             RunClosed: the run has ended.
             Overloaded: too much waits for its commit; `await drain()` and try again.
             StoreUnavailable: the store fails at present.
-            Cancelled: the run was cancelled; raised once, in threads.
+            Cancelled: the run was cancelled; raised once in each thread of it.
         """
+        place = None
+        if node or agent or path or duration is not None:
+            place = (node, agent, cast("tuple[str, ...]", path), duration)
+        record = encode_record(type, data, self._time(), place, self._max_bytes)
         if type in RESERVED:
             raise InvalidValue(
                 f"{type!r} is written by runcast itself when a run begins or ends; return from the "
                 "function to end it, raise to fail, and use 'error' for what it survives"
             )
-        place = (node, agent, tuple(path), duration) if node or agent or path or duration else None
-        record = encode_record(type, data, self._time(), place, self._max_bytes)
         if self._cancel is not None:
             self.check_cancelled()
-        self._inlet.put(record)
+        self._put(record)
 
     def emit_event(self, event: Event) -> None:
         """Append an `Event`; its `seq` and `time` are given anew."""
@@ -114,8 +121,8 @@ class Writer:
         **more: object,
     ) -> None:
         """Append a `progress` event; `percent` (0-100) is computed where it can be."""
-        if percent is None and current is not None and total:
-            percent = round(100.0 * current / total, 2)
+        if percent is None:
+            percent = percent_of({"current": current, "total": total})
         known = {"current": current, "total": total, "percent": percent}
         data = {name: value for name, value in known.items() if value is not None}
         if message:
@@ -142,7 +149,14 @@ class Writer:
         data: dict[str, object] = {"text": text, "index": index}
         if message_id:
             data["message_id"] = message_id
-        self.emit("content", data, node=node, agent=agent)
+        try:
+            self.emit("content", data, node=node, agent=agent)
+        except BaseException:
+            with self._lock:
+                # It was not taken, so its number goes to the next, unless another one came since.
+                if self._indexes.get(key) == index + 1:
+                    self._indexes[key] = index
+            raise
 
     def ask(
         self,
@@ -218,16 +232,14 @@ class Writer:
         return self._questions is not None and self._questions.is_waiting
 
     def request_cancel(self, reason: str) -> None:
-        """Make the next emit raise `Cancelled`, once, and stop waiting for answers."""
+        """Make the next emit in each thread raise `Cancelled`, and stop waiting for answers."""
         self._cancel = reason
         if self._questions is not None:
             self._questions.cancel()
 
     def check_cancelled(self) -> None:
-        """Raise `Cancelled` if the run was asked to end and nothing raised it yet."""
-        if self._cancel is None:
-            return
-        with self._lock:
-            reason, self._cancel = self._cancel, None
-        if reason is not None:
+        """Raise `Cancelled` if the run was asked to end and this thread was not told yet."""
+        reason, thread = self._cancel, threading.get_ident()
+        if reason is not None and thread not in self._told:
+            self._told.add(thread)
             raise Cancelled(reason)

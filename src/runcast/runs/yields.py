@@ -92,17 +92,17 @@ def as_event(item: object) -> Event:
 
 def _from_mapping(item: Mapping[str, Any]) -> Event:
     rest = {name: value for name, value in item.items() if name not in _NOT_DATA}
-    type, data = item["type"], item["data"] if "data" in item else rest or None
-    if type in DELTA_TYPES and isinstance(data, str):
+    kind, data = item["type"], item.get("data", rest or None)
+    if kind in DELTA_TYPES and isinstance(data, str):
         data = {"text": data}
-    elif type == "error":
+    elif kind == "error":
         data = _error_data(data)
         if item.get("error_code") is not None:
             data["code"] = as_text(item["error_code"])
     if item.get("metadata") is not None and isinstance(data, dict):
         data = {"metadata": item["metadata"], **data}
     place = {name: item[name] for name in _PLACE if item.get(name) is not None}
-    return Event(type=type, data=data, **place)
+    return Event(type=kind, data=data, **place)
 
 
 def _error_data(data: object) -> dict[str, Any]:
