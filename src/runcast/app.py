@@ -61,7 +61,7 @@ class OpenHub:
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Make a function known by its name. Raises `InvalidValue` if the name is taken."""
         known = function if isinstance(function, Function) else Function(function)
-        if self.functions.setdefault(known.name, known).call is not known.call:
+        if self.functions.setdefault(known.name, known).call != known.call:
             raise InvalidValue(f"two functions are called {known.name!r}; give one another name")
         return known
 
@@ -76,13 +76,19 @@ class OpenHub:
     async def open(self) -> Self:
         """Open the store and begin. Idempotent."""
         await self.hub.open()
-        await self.runner.open()
+        try:
+            await self.runner.open()
+        except BaseException:
+            await self.hub.close()
+            raise
         return self
 
     async def close(self) -> None:
         """End the runs, then the hub, then the store. Idempotent."""
-        await self.runner.close()
-        await self.hub.close()
+        try:
+            await self.runner.close()
+        finally:
+            await self.hub.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -139,10 +145,12 @@ class OpenHub:
 
     async def flush(self, run_id: str) -> Position:
         """Wait until everything emitted in a run so far is committed; return its last position."""
-        run = self.runner.runs.get(run_id)
-        if run is not None and not run.has_ended:
-            return await run.writer.flush()
-        return (await self.hub.info(run_id)).position
+        try:
+            # Whichever writers there are: what they wrote before is committed no later than this.
+            appended = await self.hub.inlet(run_id).append()
+        except RunClosed:
+            return (await self.hub.info(run_id)).position
+        return Position(appended.epoch, appended.last)
 
     async def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
         """Return a run's log and present state. Raises `NotFound`."""
@@ -207,7 +215,11 @@ class OpenHubInThread:
 
     def __enter__(self) -> Self:
         self._bridge.open()
-        self._bridge.call(self._hub.open())
+        try:
+            self._bridge.call(self._hub.open())
+        except BaseException:
+            self._bridge.close()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -245,7 +257,8 @@ class OpenHubInThread:
             while (event := self._bridge.call(take())) is not None:
                 yield event
         finally:
-            self._bridge.call(leave())
+            with suppress(InvalidValue):  # the hub is closed, which ended it
+                self._bridge.call(leave())
 
     def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
         """Answer a question a run asks."""

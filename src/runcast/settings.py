@@ -98,6 +98,9 @@ class Settings:
     )
     # HTTP
     max_body_bytes: int = _setting(16 * MIB, "Largest request body.", least=1)
+    request_wait_s: float = _setting(
+        30.0, "How long a request's head, and then its body, may take to arrive.", least=0.01
+    )
     sqlite_full_sync: bool = _setting(
         False, "Wait for the disk at each commit, so that a power loss takes nothing.", least=None
     )

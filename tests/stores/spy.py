@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,13 @@ class Spy:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements: list[str] = []
         self._writers: list[sqlite3.Connection] = []
-        self._waiting: list[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._refused: tuple[int, str, asyncio.AbstractEventLoop, asyncio.Event] | None = None
         real_connect = sqlite3.connect
 
         def connect(database: str | Path, **options: Any) -> sqlite3.Connection:
             # A statement is only authorized when it is prepared: none may be kept.
             connection: sqlite3.Connection = real_connect(database, cached_statements=0, **options)
-            connection.set_trace_callback(self._see)
+            connection.set_trace_callback(self.statements.append)
             if "mode=rwc" in str(database):
                 self._writers.append(connection)
                 # Set now, before other threads use it: SQLite would hold its lock and wait for
@@ -38,25 +38,10 @@ class Spy:
 
         monkeypatch.setattr(sqlite3, "connect", connect)
 
-    def _see(self, statement: str) -> None:
-        self.statements.append(statement)
-        for part, loop, event in list(self._waiting):
-            if part in statement:
-                loop.call_soon_threadsafe(event.set)
-
     @property
     def writer(self) -> sqlite3.Connection:
         """The connection that writes, of the store opened first."""
         return self._writers[0]
-
-    async def see(self, part: str) -> None:
-        """Wait until a statement that holds `part` begins."""
-        event = asyncio.Event()
-        waiting = (part, asyncio.get_running_loop(), event)
-        self._waiting.append(waiting)
-        async with asyncio.timeout(WAIT_S):
-            await event.wait()
-        self._waiting.remove(waiting)
 
     def refuse(self, action: int, name: str) -> asyncio.Event:
         """Let statements of a kind fail where files are written; the event is set when one did."""
@@ -99,3 +84,15 @@ async def make_file(path: Path) -> None:
     async with SQLiteStore(str(path)) as store:
         await store.create("a")
         await append(store, "a", record(1), record(2), close=True)
+
+
+async def until(store: SQLiteStore, claim: Callable[[], bool]) -> None:
+    """Let a store's writer go on until a claim holds, 5 s at most."""
+    async with asyncio.timeout(WAIT_S):
+        while not claim():
+            await store.commit([])  # a turn of its thread
+
+
+def is_checkpointed(path: Path) -> bool:
+    """Tell whether everything of the journal is in the tables."""
+    return bool(ask(path, "SELECT count(*) FROM journal") == 1)

@@ -17,9 +17,10 @@ from runcast.stores import sqlite_file, sqlite_journal
 from runcast.stores.base import PAGE_BYTES, Append, Appended
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
-from tests.stores.spy import WAIT_S, Spy, ask, make_file, names_in, tell
+from tests.stores.spy import Spy, ask, is_checkpointed, make_file, names_in, tell, until
 
 NEVER_S = 3600.0
+QUIET_S = 0.0001
 pytestmark = pytest.mark.anyio
 
 
@@ -211,43 +212,34 @@ async def test_checkpoints_trim_the_journal(
 
 
 async def test_an_idle_store_moves_the_journal_into_the_tables(
-    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.001)
-    async with SQLiteStore(str(path), poll_s=0.001) as store:
+    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+    async with SQLiteStore(str(path), poll_s=QUIET_S) as store:
         await store.create("a")
         await append(store, "a", record(1))
-        await settle(store, spy, "DELETE FROM journal")
-        assert ask(path, "SELECT count(*) FROM journal") == 1
+        await until(store, lambda: is_checkpointed(path))
         await expect_log(store, "a", [record(1)])
 
 
-async def settle(store: SQLiteStore, spy: Spy, part: str) -> None:
-    """Wait until the writer began a statement, and until it did what it was at."""
-    await spy.see(part)
-    await store.commit([])
-
-
 async def test_space_of_deleted_logs_is_given_back(
-    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def size() -> int:
         return int(ask(path, "PRAGMA page_count")) * int(ask(path, "PRAGMA page_size"))
 
-    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.001)
+    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
     monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 500_000)
-    async with SQLiteStore(str(path), poll_s=0.001) as store:
+    async with SQLiteStore(str(path), poll_s=QUIET_S) as store:
         for log_id in ("a", "b", "kept"):
             await store.create(log_id)
             for number in range(10):
                 await append(store, log_id, padded(number, 100_000))
-        await settle(store, spy, "DELETE FROM journal")
+        await until(store, lambda: is_checkpointed(path))
         assert size() > 3_000_000
         await store.delete("a")
         await store.create("b", replace=True)
-        async with asyncio.timeout(WAIT_S):
-            while size() > 1_400_000:
-                await settle(store, spy, "FROM dead")
+        await until(store, lambda: size() < 1_400_000)
         assert ask(path, "SELECT count(*) FROM dead") == 0
         await expect_log(store, "kept", [padded(number, 100_000) for number in range(10)])
     assert len(content_of(path)) < 1_400_000

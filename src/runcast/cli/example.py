@@ -34,19 +34,26 @@ def pick_example(
 
 def example_inputs(function: Function[..., Any]) -> dict[str, Any] | None:
     """Return inputs that the function accepts; None if its schema says too little to make them."""
+    schema = function.schema
+    defs = schema.get("$defs", {})
     inputs: dict[str, Any] = {}
-    for parameter in function.parameters:
-        if parameter.required:
-            schema = parameter.schema
-            is_file = schema.get("type") == "string" and parameter.name in _NAMES_OF_FILES
-            # A file that is there: the one the function is written in.
-            source = inspect.getsourcefile(inspect.unwrap(function.call)) if is_file else None
-            inputs[parameter.name] = source or _value(schema, schema.get("$defs", {}))
+    for name in schema["required"]:
+        kind = schema["properties"][name]
+        is_file = kind.get("type") == "string" and name in _NAMES_OF_FILES
+        inputs[name] = (is_file and _source_of(function)) or _value(kind, defs)
     try:
         function.convert(inputs)
     except InvalidInputs:
         return None
     return inputs
+
+
+def _source_of(function: Function[..., Any]) -> str | None:
+    """Return the file that a function is written in: one that is certainly there."""
+    try:
+        return inspect.getsourcefile(inspect.unwrap(function.call))
+    except TypeError:  # an object that can be called
+        return None
 
 
 def _value(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Any:

@@ -64,6 +64,8 @@ def apply(snapshot: Snapshot, event: Event) -> None:
     law = _LAW.get(told.type)
     if law is not None:
         law(snapshot, told)
+    if told.type == "interrupt_resolved" and snapshot.interrupts:
+        snapshot.status = "waiting"  # for the answers to the other questions
     if snapshot.status in ENDED:
         snapshot.ended_at = told.time
         snapshot.interrupts_lapsed += len(snapshot.interrupts)

@@ -1,7 +1,7 @@
 """What a stream sends: the bytes of one run, or of several, in one format.
 
-A feed is polled like a subscription (it never waits) and answers in bytes that can be written as they
-are. Watchers that take the same page in the same format get the same bytes.
+A feed is polled like a subscription (it never waits) and answers in bytes that can be written as
+they are. Watchers that take the same page in the same format get the same bytes.
 """
 
 from abc import ABC, abstractmethod
@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
+from runcast.errors import NotFound
 from runcast.events.model import decode_event
 from runcast.events.position import split_frames
 from runcast.http.lens import Lens
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Chunk, Subscription
-from runcast.stores.base import Page
+from runcast.stores.base import PAGE_BYTES, Page
 from runcast.wire import sse
 from runcast.wire.dialects import Dialect, Stream
 
@@ -64,13 +65,18 @@ class Feed(ABC):
 
     def poll(self) -> bytes | None:
         """Return what memory has; None if nothing, or if the store must be read (`behind`)."""
-        chunk = self.subscription.poll()
-        return None if chunk is None else self.encode(chunk)
+        return self._take(self.subscription.poll())
 
     async def read(self) -> bytes | None:
         """Return what the store has next."""
-        chunk = await self.subscription.read()
-        return None if chunk is None else self.encode(chunk)
+        return self._take(await self.subscription.read())
+
+    def _take(self, chunk: Chunk | None) -> bytes | None:
+        if chunk is None:
+            return None
+        if chunk.gap is not None and self._stop_at is not None:
+            self.stop_at_head()  # where it was counted from is void
+        return self.encode(chunk)
 
     @abstractmethod
     def encode(self, chunk: Chunk) -> bytes:
@@ -183,6 +189,7 @@ class ManyFeed(_SseFeed):
     def __init__(self, hub: Hub, subscriptions: Sequence[Subscription]) -> None:
         super().__init__(hub, subscriptions[0])
         self._all = list(subscriptions)
+        self._turn = 0
 
     @property
     def ended(self) -> bool:
@@ -197,10 +204,18 @@ class ManyFeed(_SseFeed):
         return any(subscription.behind for subscription in self._all)
 
     def poll(self) -> bytes | None:
+        """Return a page of each run, or of as many as fill one page; the others come first next."""
         parts: list[bytes] = []
-        for subscription in self._all:
-            while not subscription.ended and (chunk := subscription.poll()) is not None:
+        size = 0
+        for _ in self._all:
+            subscription = self._all[self._turn]
+            self._turn = (self._turn + 1) % len(self._all)
+            chunk = _poll(subscription)
+            if chunk is not None:
                 parts.append(self._encode_for(subscription, chunk))
+                size += len(parts[-1])
+                if size >= PAGE_BYTES:
+                    break
         return b"".join(parts) if parts else None
 
     async def read(self) -> bytes | None:
@@ -218,17 +233,31 @@ class ManyFeed(_SseFeed):
         if chunk.gap is not None:
             gap = _encode({"type": "gap", "data": chunk.gap.data()})
             return b'data: {"run":%b,"event":%b}\n\n' % (run, gap)
-        if chunk.page is None or not chunk.page.frames:
+        page = chunk.page
+        if page is None or not page.frames:
             return b""
-        frames = [
-            b'data: {"run":%b,"event":%b}\n\n' % (run, canonical)
-            for canonical in split_frames(chunk.page.frames)
-        ]
-        # Only the page's last frame moves the cursors: between them, nothing else is sent.
-        vector = ",".join(f"{one.run_id}={one.position}" for one in self._all)
-        frames[-1] = b"id: %b\n%b" % (vector.encode(), frames[-1])
-        return b"".join(frames)
+        # Every frame moves its run's cursor: a connection may be lost behind any of them.
+        place = self._all.index(subscription)
+        before = "".join(f"{each.run_id}={each.position}," for each in self._all[:place])
+        after = "".join(f",{each.run_id}={each.position}" for each in self._all[place + 1 :])
+        head = f"id: {before}{subscription.run_id}={page.epoch}-".encode()
+        tail = f"{after}\n".encode()
+        return b"".join(
+            [
+                b'%b%d%bdata: {"run":%b,"event":%b}\n\n' % (head, seq, tail, run, canonical)
+                for seq, canonical in enumerate(split_frames(page.frames), page.first)
+            ]
+        )
 
     def close(self) -> None:
         for subscription in self._all:
             subscription.close()
+
+
+def _poll(subscription: Subscription) -> Chunk | None:
+    try:
+        return subscription.poll()
+    except NotFound:
+        if subscription.ended:
+            return None  # it was seen to its end: that it is deleted ends nobody else's stream
+        raise

@@ -81,7 +81,7 @@ def serve(
         app,
         host=host,
         port=actual,
-        http=protocol_class(),
+        http=protocol_class(app.settings.request_wait_s),
         ws="none",
         lifespan="on",
         log_level=log_level,

@@ -7,7 +7,7 @@ task for each. Under any other ASGI server a task per stream awaits `send`.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final, Protocol
 
 from runcast.clock import Clock
@@ -25,6 +25,9 @@ CONNECTION_KEY: Final = "runcast.connection"
 
 _BEAT_S: Final = 1.0
 """How often silence and stalls are looked for; or four times a heartbeat, if that is shorter."""
+
+_PIECE_BYTES: Final = 64 * 1024
+"""Most bytes of one send, about what servers buffer before they make us wait."""
 
 _log: Final = logging.getLogger("runcast.http")
 
@@ -78,21 +81,20 @@ class Streams:
             True if it was the client who ended it: it left, or took nothing for too long.
         """
         connection = scope.get("state", {}).get(CONNECTION_KEY)
-        direct = connection is not None and scope["http_version"] == "1.1"
         stream: _Stream
-        if direct:
-            stream = _DirectStream(self, connection)
+        if connection is not None and scope["http_version"] == "1.1":
+            stream = _DirectStream(self, connection, send)
         else:
             stream = _SentStream(self, receive, send)
         feed = await feed_for(stream.wake)
         try:
             if await respond(feed):
-                await self._run(stream, feed, send)
+                await self._run(stream, feed)
         finally:
             feed.close()
-        return stream.lost
+        return stream.lost and not self.closing.is_set()
 
-    async def _run(self, stream: "_Stream", feed: Feed, send: Send) -> None:
+    async def _run(self, stream: "_Stream", feed: Feed) -> None:
         self._open.add(stream)
         self._start_timer()
         stream.last = self.now
@@ -100,15 +102,12 @@ class Streams:
             retry_ms = int(self._settings.retry_s * 1000)
             if not self.closing.is_set():
                 await stream.run(feed, feed.opening(retry_ms))
-            if stream.lost:
-                return
-            # Until all is out the stream stays under the eyes of the timer: its last bytes may
-            # stall like any others.
-            if stream.dismissed or self.closing.is_set():
-                await _finish(send, feed.farewell(retry_ms))
-            else:
-                await _finish(send, b"")
+            if not stream.lost:
+                goes_on = stream.dismissed or self.closing.is_set()
+                # Still under the eyes of the timer: the last bytes may stall like any others.
+                await stream.finish(feed.farewell(retry_ms) if goes_on else b"")
         finally:
+            stream.close()
             self._open.discard(stream)
 
     def close(self) -> None:
@@ -138,7 +137,9 @@ class Streams:
         stalled_since = self.now - self._settings.stall_s
         for stream in list(self._open):
             if stream.paused_at is not None:
-                if stream.paused_at <= stalled_since:
+                if stream.takes_some():
+                    stream.paused_at = self.now
+                elif stream.paused_at <= stalled_since:
                     self.stalled += 1
                     stream.abort()
             elif stream.last <= silent_since:
@@ -147,17 +148,14 @@ class Streams:
             self._start_timer()
 
 
-async def _finish(send: Send, last: bytes) -> None:
-    await send({"type": "http.response.body", "body": last, "more_body": False})
-
-
 class _Stream:
     """What the timer knows of a stream."""
 
-    __slots__ = ("__weakref__", "dismissed", "last", "lost", "paused_at", "streams")
+    __slots__ = ("__weakref__", "dismissed", "last", "lost", "paused_at", "send", "streams")
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, send: Send) -> None:
         self.streams = streams
+        self.send = send
         self.last = 0.0
         """When it was last written to."""
         self.paused_at: float | None = None
@@ -170,8 +168,19 @@ class _Stream:
     async def run(self, feed: Feed, opening: bytes) -> None:
         """Send until there is nothing more to send, or nobody to send it to."""
 
+    async def finish(self, last: bytes) -> None:
+        """Send the last bytes and end the response."""
+        await self.send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
     def beat(self) -> None:
         """Send a heartbeat."""
+
+    def takes_some(self) -> bool:
+        """Tell whether the socket, though full, took something since this was asked before."""
+        return False
 
     def dismiss(self) -> None:
         """End it, though it could go on elsewhere."""
@@ -179,33 +188,45 @@ class _Stream:
     def abort(self) -> None:
         """Cut the connection."""
 
+    def leave(self, error: Exception) -> None:
+        """End it because of an error: the watcher comes back and resumes."""
+        if isinstance(error, RuncastError):
+            _log.info("a stream was ended: %s", error)
+        else:
+            # A fault of ours. It must not reach who woke us: commits and other streams go on.
+            _log.error("a stream was ended", exc_info=error)
+        self.dismiss()
+
 
 class _DirectStream(_Stream):
     """Writes to the transport from whatever wakes it; its task only waits for the end."""
 
-    __slots__ = ("_connection", "_feed", "_over", "_reading")
+    __slots__ = ("_connection", "_feed", "_over", "_reading", "_waiting")
 
-    def __init__(self, streams: Streams, connection: Connection) -> None:
-        super().__init__(streams)
+    def __init__(self, streams: Streams, connection: Connection, send: Send) -> None:
+        super().__init__(streams, send)
         self._connection = connection
         self._feed: Feed | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[None] | None = None
+        self._waiting = 0
 
     async def run(self, feed: Feed, opening: bytes) -> None:
         self._feed = feed
         self._connection.follow(self)
-        try:
-            if self._connection.transport.is_closing():
-                self.connection_lost()
-            if opening:
-                self._write(opening)
-            self.wake()
-            await self._over
-        finally:
-            self._connection.follow(None)
-            if self._reading is not None:
-                self._reading.cancel()
+        if self._connection.transport.is_closing():
+            self.lost = True
+            return
+        if opening:
+            self._write(opening)
+        self.wake()
+        await self._over
+
+    def close(self) -> None:
+        self._connection.follow(None)
+        self._end()
+        if self._reading is not None:
+            self._reading.cancel()
 
     def wake(self) -> None:
         feed = self._feed
@@ -223,27 +244,38 @@ class _DirectStream(_Stream):
                     if feed.behind:
                         self._reading = asyncio.ensure_future(self._read(feed))
                     return
-        except RuncastError as error:
-            self._leave(error)
+        except Exception as error:  # noqa: BLE001 - see leave()
+            self.leave(error)
 
     async def _read(self, feed: Feed) -> None:
         try:
             data = await feed.read()
-            if data:
+            if data and not self._over.done():
                 self._write(data)
             if feed.ended:
                 self._end()
-        except RuncastError as error:
-            self._leave(error)
+        except Exception as error:  # noqa: BLE001 - see leave()
+            self.leave(error)
         finally:
             self._reading = None
         self.wake()
 
     def _write(self, data: bytes) -> None:
         self.last = self.streams.now
-        self._connection.transport.write(self.streams.chunked(data))
+        transport = self._connection.transport
+        try:
+            transport.write(self.streams.chunked(data))
+        except RuntimeError:
+            if not transport.is_closing():
+                raise
+            self.connection_lost()  # some loops refuse to write where others pretend to
         if self._connection.is_paused and self.paused_at is None:
             self.paused_at = self.streams.now
+            self._waiting = transport.get_write_buffer_size()
+
+    def takes_some(self) -> bool:
+        before, self._waiting = self._waiting, self._connection.transport.get_write_buffer_size()
+        return self._waiting < before
 
     def resume(self) -> None:
         """The transport takes more."""
@@ -255,19 +287,17 @@ class _DirectStream(_Stream):
         self.lost = True
         self._end()
 
-    def _leave(self, error: RuncastError) -> None:
-        _log.info("a stream was ended: %s", error)
-        self.dismiss()
-
     def _end(self) -> None:
         if not self._over.done():
             self._over.set_result(None)
 
     def beat(self) -> None:
-        if self._feed is not None:
+        if self._feed is not None and not self._over.done():
             self._write(self._feed.heartbeat)
 
     def dismiss(self) -> None:
+        if self.paused_at is not None and self.streams.closing.is_set():
+            self.abort()  # the server will not wait for it
         self.dismissed = True
         self._end()
 
@@ -280,12 +310,11 @@ class _DirectStream(_Stream):
 class _SentStream(_Stream):
     """A task that awaits the server's `send`: for any ASGI server."""
 
-    __slots__ = ("_beating", "_ready", "_receive", "_send", "_task")
+    __slots__ = ("_beating", "_ready", "_receive", "_task")
 
     def __init__(self, streams: Streams, receive: Receive, send: Send) -> None:
-        super().__init__(streams)
+        super().__init__(streams, send)
         self._receive = receive
-        self._send = send
         self._ready = asyncio.Event()
         self._beating = False
         self._task: asyncio.Task[None] | None = None
@@ -294,39 +323,48 @@ class _SentStream(_Stream):
         self._ready.set()
 
     async def run(self, feed: Feed, opening: bytes) -> None:
-        self._task = asyncio.ensure_future(self._pump(feed, opening))
+        await self._do(self._pump(feed, opening))
+
+    async def finish(self, last: bytes) -> None:
+        self.paused_at = self.streams.now
+        await self._do(super().finish(last))
+
+    async def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something unless the client leaves or stalls."""
+        self._task = asyncio.ensure_future(work)
         # Servers differ in when a send fails after the client has left: only receive() tells all.
         leaving = asyncio.ensure_future(self._watch())
         try:
             await asyncio.wait({self._task, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if self._task.done() and not self._task.cancelled():
                 self._task.result()
+        except OSError:
+            self.lost = True  # and some say it by an error
         finally:
             for task in (self._task, leaving):
                 task.cancel()
             await asyncio.gather(self._task, leaving, return_exceptions=True)
 
     async def _pump(self, feed: Feed, opening: bytes) -> None:
-        try:
-            if opening:
-                await self._write(opening)
-            while not self.dismissed:
-                self._ready.clear()
+        await self._write(opening)
+        while not self.dismissed:
+            self._ready.clear()
+            try:
                 data = feed.poll()
                 if data is None and feed.behind:
                     data = await feed.read()
-                if data:
-                    await self._write(data)
-                if feed.ended:
-                    return
-                if self._beating:
-                    self._beating = False
-                    await self._write(feed.heartbeat)
-                elif data is None and not feed.behind:
-                    await self._ready.wait()
-        except RuncastError as error:
-            _log.info("a stream was ended: %s", error)
-            self.dismissed = True
+            except Exception as error:  # noqa: BLE001 - see leave()
+                self.leave(error)
+                return
+            if data:
+                await self._write(data)
+            if feed.ended:
+                return
+            if self._beating:
+                self._beating = False
+                await self._write(feed.heartbeat)
+            elif data is None and not feed.behind:
+                await self._ready.wait()
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -334,8 +372,11 @@ class _SentStream(_Stream):
         self.lost = True
 
     async def _write(self, data: bytes) -> None:
-        self.last = self.paused_at = self.streams.now
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        # In pieces, since only the end of a send tells that the socket takes something.
+        for start in range(0, len(data), _PIECE_BYTES):
+            self.last = self.paused_at = self.streams.now
+            piece = data[start : start + _PIECE_BYTES]
+            await self.send({"type": "http.response.body", "body": piece, "more_body": True})
         self.paused_at = None
 
     def beat(self) -> None:
@@ -343,6 +384,8 @@ class _SentStream(_Stream):
         self._ready.set()
 
     def dismiss(self) -> None:
+        if self.paused_at is not None and self.streams.closing.is_set():
+            self.abort()  # the server will not wait for it
         self.dismissed = True
         self._ready.set()
 

@@ -6,6 +6,7 @@ nothing, so that code which reports can be used, and tested, on its own.
 """
 
 import functools
+import inspect
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -17,9 +18,8 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
-from runcast.clock import SystemClock
 from runcast.errors import InvalidValue
 from runcast.events.position import Position
 from runcast.runs.writer import Writer
@@ -63,8 +63,20 @@ def using(writer: Writer | None) -> Iterator[None]:
 
 
 def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, T]:
-    """Return a function that writes to this run (or `writer`) in whatever thread it is called."""
+    """Return a function that writes to this run (or `writer`) in whatever thread it is called.
+
+    Coroutine functions can be bound, too. A generator function cannot: bind what iterates over it.
+    """
     bound = writer if writer is not None else _writer.get()
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with using(bound):
+                return await function(*args, **kwargs)
+
+        return cast("Callable[P, T]", call_async)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -194,8 +206,8 @@ class _Meter:
         self._due = 0.0
 
     def step(self) -> None:
-        now = SystemClock.monotonic()
-        if now >= self._due:
+        writer = _writer.get()
+        if writer is not None and (now := writer.clock.monotonic()) >= self._due:
             self._due = now + _TRACK_EVERY_S
             self.report()
         self._count += 1

@@ -1,8 +1,10 @@
 """Functions that can be invoked by name: the decorator, the kind, and the inputs they take."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
 import msgspec
@@ -34,8 +36,10 @@ class Parameter:
 class Function(Generic[P, R]):
     """A callable with a name and a schema. Calling it calls the function itself.
 
+    As an attribute of a class it is a method, as the function itself would be.
+
     Raises:
-        InvalidValue: the name is malformed, or the function takes `*args`.
+        InvalidValue: the name is malformed, or not all of its inputs have names.
     """
 
     def __init__(
@@ -48,20 +52,23 @@ class Function(Generic[P, R]):
     ) -> None:
         self.call = call
         self.resume = resume
-        self.name = name or getattr(call, "__name__", type(call).__name__)
+        target = _behind(call)
+        self.name = name or getattr(target, "__name__", type(target).__name__)
         if not is_run_id(self.name):
             raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
-        documented = inspect.getdoc(call) or ""
+        documented = inspect.getdoc(target) or ""
         self.description = documented if description is None else description
-        self.kind = _kind(call)
-        self.parameters = _parameters(call, self.name)
-        self.takes_more = any(
-            parameter.kind is parameter.VAR_KEYWORD
-            for parameter in inspect.signature(call).parameters.values()
-        )
+        self.kind = _kind(target)
+        self.parameters, self.takes_more, self._definitions = _inputs(call, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.call(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Function[..., R]":
+        if instance is None:
+            return self
+        bound = MethodType(self.call, instance)
+        return Function(bound, name=self.name, description=self.description, resume=self.resume)
 
     def __repr__(self) -> str:
         return f"<Function {self.name} ({self.kind})>"
@@ -79,6 +86,7 @@ class Function(Generic[P, R]):
             "properties": {parameter.name: dict(parameter.schema) for parameter in self.parameters},
             "required": [p.name for p in self.parameters if p.required],
             "additionalProperties": self.takes_more,
+            **({"$defs": self._definitions} if self._definitions else {}),
         }
 
     def convert(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +105,7 @@ class Function(Generic[P, R]):
                 continue
             try:
                 arguments[parameter.name] = msgspec.convert(value, parameter.type)
-            except msgspec.ValidationError as error:
+            except Exception as error:  # noqa: BLE001 - whatever a user's own class raises
                 problems.append(f"{parameter.name}: {error}")
         known = {parameter.name for parameter in self.parameters}
         for name in inputs.keys() - known:
@@ -147,10 +155,16 @@ def function(
     return lambda decorated: Function(decorated, name=name, description=description, resume=resume)
 
 
-def _kind(call: Callable[..., object]) -> Kind:
-    target = call if inspect.isroutine(call) else getattr(call, "__call__", call)  # noqa: B004
-    while hasattr(target, "func") and not inspect.isroutine(target):
-        target = target.func  # functools.partial
+def _behind(call: Any) -> Any:
+    """Return the function behind a `functools.partial`."""
+    while isinstance(call, functools.partial):
+        call = call.func
+    return call
+
+
+def _kind(target: Any) -> Kind:
+    if not (inspect.isroutine(target) or inspect.isclass(target)):
+        target = _behind(target.__call__)
     if inspect.isasyncgenfunction(target):
         return "async_generator"
     if inspect.isgeneratorfunction(target):
@@ -160,42 +174,57 @@ def _kind(call: Callable[..., object]) -> Kind:
     return "plain"
 
 
-def _parameters(call: Callable[..., object], name: str) -> tuple[Parameter, ...]:
+def _inputs(
+    call: Callable[..., object], name: str
+) -> tuple[tuple[Parameter, ...], bool, dict[str, Any]]:
+    """Return the parameters, whether others are taken too, and the schemas that several share."""
     try:
-        hints = get_type_hints(call, include_extras=True)
-    except Exception:  # noqa: BLE001 - an annotation may name what only a type checker sees
-        hints = {}
-    found: list[Parameter] = []
-    for parameter in inspect.signature(call).parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            continue
+        signature = list(inspect.signature(call).parameters.values())
+    except ValueError:
+        raise InvalidValue(f"expected {name!r} to say what it takes; wrap it in a def") from None
+    named = [parameter for parameter in signature if parameter.kind is not parameter.VAR_KEYWORD]
+    for parameter in named:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             raise InvalidValue(
                 f"expected the inputs of {name!r} to have names, got {parameter}; inputs are given "
                 "by name"
             )
-        required = parameter.default is parameter.empty
-        kind, schema = _schema(hints.get(parameter.name, Any))
-        if not required:
-            schema = {**schema, **_default(parameter.default)}
-        found.append(
-            Parameter(
-                parameter.name, kind, required, None if required else parameter.default, schema
-            )
-        )
-    return tuple(found)
+    hints = _hints(_behind(call))
+    kinds = [_convertible(hints.get(parameter.name, Any)) for parameter in named]
+    schemas, definitions = msgspec.json.schema_components(kinds)
+    parameters = tuple(
+        _parameter(parameter, kind, schema)
+        for parameter, kind, schema in zip(named, kinds, schemas, strict=True)
+    )
+    return parameters, len(named) < len(signature), definitions
 
 
-def _schema(kind: Any) -> tuple[Any, dict[str, Any]]:
-    """Return what to convert to, and its schema; Any where a type cannot come from JSON."""
+def _parameter(parameter: inspect.Parameter, kind: Any, schema: dict[str, Any]) -> Parameter:
+    if parameter.default is parameter.empty:
+        return Parameter(parameter.name, kind, True, None, schema)
+    schema = {**schema, **_default(parameter.default)}
+    return Parameter(parameter.name, kind, False, parameter.default, schema)
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    if inspect.isclass(target):
+        target = target.__init__
+    elif not inspect.isroutine(target):
+        target = target.__call__
     try:
-        (schema,), components = msgspec.json.schema_components([kind])
+        return get_type_hints(target, include_extras=True)
+    except Exception:  # noqa: BLE001 - an annotation may name what only a type checker sees
+        return {}
+
+
+def _convertible(kind: Any) -> Any:
+    """Return a type if its values can come from JSON, otherwise Any: a class of the user's, say."""
+    try:
+        msgspec.json.schema_components([kind])
         msgspec.json.Decoder(kind)
-    except Exception:  # noqa: BLE001 - a class of the user's own, say
-        return Any, {}
-    if components:
-        schema = {**schema, "$defs": components}
-    return kind, schema
+    except Exception:  # noqa: BLE001 - see above
+        return Any
+    return kind
 
 
 def _default(value: object) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
-from runcast.stores.base import Appended, Once
+from runcast.stores.base import Appended, LogInfo, Once
 
 __all__ = (
     "ANSWERED_LABEL",
@@ -110,7 +110,8 @@ class Questions:
         self._hub = hub
         self._inlet = inlet
         self._clock = clock
-        self._open: dict[str, asyncio.Task[Answer]] = {}
+        self._open: set[asyncio.Task[Answer]] = set()
+        self._asked = 0
 
     async def ask(
         self,
@@ -131,8 +132,8 @@ class Questions:
         """
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
         _check_id(interrupt_id)
-        if len(self._open) >= MAX_INTERRUPTS:
-            raise Overloaded(f"{len(self._open)} questions of this run are open already")
+        if self._asked >= MAX_INTERRUPTS:
+            raise Overloaded(f"{self._asked} questions of this run are open already")
         now = self._clock.time()
         asked: dict[str, Any] = {
             "interrupt_id": interrupt_id,
@@ -145,16 +146,26 @@ class Questions:
         if timeout_s is not None:
             asked["expires_at"] = now + timeout_s
         record = encode_record("interrupt_request", asked, now, place)
-        appended = await self._inlet.append(
-            [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
-        )
+        self._asked += 1
+        try:
+            appended = await self._inlet.append(
+                [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
+            )
+            return await self._wait_in_task(interrupt_id, appended, timeout_s)
+        finally:
+            self._asked -= 1
+
+    async def _wait_in_task(
+        self, interrupt_id: str, appended: Appended, timeout_s: float | None
+    ) -> Answer:
+        """Wait where `cancel` can end it, whoever awaits."""
         waiting = asyncio.create_task(self._wait(interrupt_id, appended, timeout_s))
-        self._open[interrupt_id] = waiting
+        self._open.add(waiting)
         try:
             return await waiting
         finally:
             waiting.cancel()
-            self._open.pop(interrupt_id, None)
+            self._open.discard(waiting)
 
     @property
     def is_waiting(self) -> bool:
@@ -163,7 +174,7 @@ class Questions:
 
     def cancel(self) -> None:
         """Stop waiting for answers: whoever asked gets `CancelledError`."""
-        for waiting in self._open.values():
+        for waiting in list(self._open):
             waiting.cancel()
 
     async def _wait(self, interrupt_id: str, appended: Appended, timeout_s: float | None) -> Answer:
@@ -208,9 +219,7 @@ async def answer_question(
     info, snapshot = await hub.present(run_id)
     questions = {question.interrupt_id: question for question in snapshot.interrupts}
     if interrupt_id not in questions or questions[interrupt_id].is_answered:
-        return await _decided_before(hub, run_id, info.position, interrupt_id, answer)
-    if info.closed:
-        raise RunClosed(f"the run {run_id!r} has ended; its questions are closed")
+        return await _decided_before(hub, info, interrupt_id, answer)
     _check_allowed(questions.pop(interrupt_id).config, answer)
     data: dict[str, Any] = {
         "interrupt_id": interrupt_id,
@@ -235,7 +244,7 @@ async def answer_question(
             records, once=Once(f"answer:{interrupt_id}", answer.digest), labels=labels
         )
     except Conflict:
-        return await _decided_before(hub, run_id, info.position, interrupt_id, answer)
+        return await _decided_before(hub, info, interrupt_id, answer)
     return answer, appended.repeated
 
 
@@ -253,12 +262,14 @@ async def expire_question(hub: Hub, inlet: Inlet, interrupt_id: str, clock: Cloc
 
 
 async def _decided_before(
-    hub: Hub, run_id: str, head: Position, interrupt_id: str, answer: Answer
+    hub: Hub, info: LogInfo, interrupt_id: str, answer: Answer
 ) -> tuple[Answer, bool]:
     """Return the first decision if it is the same; find it in the log, which is seldom needed."""
-    first = await find_decision(hub, run_id, interrupt_id)
+    first = await find_decision(hub, info.log_id, interrupt_id)
+    if first is None and info.closed:
+        raise RunClosed(f"the run {info.log_id!r} has ended; its questions are closed")
     if first is None:
-        raise NotFound(f"the run {run_id!r} asks no question {interrupt_id!r}")
+        raise NotFound(f"the run {info.log_id!r} asks no question {interrupt_id!r}")
     if first.digest != answer.digest:
         shown = msgspec.json.encode({"type": first.type, "args": first.args}).decode()
         raise Conflict(f"the question {interrupt_id!r} was answered before: {shown[:500]}")

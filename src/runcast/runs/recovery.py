@@ -72,7 +72,9 @@ class Recovery:
         return self._owner.owner_id
 
     async def open(self) -> None:
-        """Take the lease, end what dead owners left, and go on doing both."""
+        """Take the lease, end what dead owners left, and go on doing both. Idempotent."""
+        if self._task is not None:
+            return
         try:
             await self._renew()
             await self.reap()

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Self
 
 from runcast.errors import (
@@ -250,13 +251,11 @@ class Runner:
         info = await self.hub.info(run_id)
         if info.closed:
             return
-        try:
+        with suppress(RunClosed, Stale):  # it ended meanwhile
             # Its owner hears of the label, as of everything that happens to the log.
             await self.hub.inlet(run_id, info.epoch).append(
                 labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"}
             )
-        except (RunClosed, Stale):
-            pass  # it ended meanwhile
 
     def _log_changed(self, run_id: str | None) -> None:
         """Another process did something to a log: to one of ours it can only be a command."""

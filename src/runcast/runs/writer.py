@@ -22,7 +22,8 @@ _LEVELS: Final = ("debug", "info", "warning", "error")
 _MAX_MESSAGES: Final = 1000
 """Messages whose pieces are counted at once; beyond it counting starts anew."""
 
-RESERVED: Final = TERMINAL | {"started"}
+RESERVED: Final = TERMINAL | {"started", "gap"}
+"""Types that only runcast writes: a forged ending or loss would mislead every watcher."""
 
 
 class Writer:
@@ -47,6 +48,8 @@ class Writer:
         self._put = inlet.put
         self._questions = questions
         self._loop = asyncio.get_running_loop() if questions is not None else None
+        self.clock = clock
+        """What tells the time of the run."""
         self._time = clock.time
         self._max_bytes = max_event_bytes
         self._cancel: str | None = None
@@ -91,8 +94,8 @@ class Writer:
         record = encode_record(type, data, self._time(), place, self._max_bytes)
         if type in RESERVED:
             raise InvalidValue(
-                f"{type!r} is written by runcast itself when a run begins or ends; return from the "
-                "function to end it, raise to fail, and use 'error' for what it survives"
+                f"{type!r} is written by runcast itself; return from the function to end its run, "
+                "raise to fail, and use 'error' for what it survives"
             )
         if self._cancel is not None:
             self.check_cancelled()

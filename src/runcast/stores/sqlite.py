@@ -84,7 +84,9 @@ class SQLiteStore(Store):
         self._clock = clock or SystemClock()
         self._full_sync = full_sync
         self._poll_s = poll_s
-        self._listeners: dict[Callable[[str | None], None], asyncio.AbstractEventLoop] = {}
+        self._listeners: dict[
+            object, tuple[Callable[[str | None], None], asyncio.AbstractEventLoop]
+        ] = {}
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._journal: Journal | None = None
@@ -349,20 +351,26 @@ class SQLiteStore(Store):
     # Other processes.
 
     def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        self._listeners[callback] = asyncio.get_running_loop()
+        key = object()
+        self._listeners[key] = (callback, asyncio.get_running_loop())
 
         def stop() -> None:
-            self._listeners.pop(callback, None)
+            self._listeners.pop(key, None)
 
         return stop
 
     def _tell(self, changed: Sequence[str | None]) -> None:
-        for callback, loop in list(self._listeners.items()):
+        for key, (_, loop) in list(self._listeners.items()):
             for log_id in changed:
                 try:
-                    loop.call_soon_threadsafe(callback, log_id)
+                    loop.call_soon_threadsafe(self._call, key, log_id)
                 except RuntimeError:
-                    self._listeners.pop(callback, None)  # its loop is closed
+                    self._listeners.pop(key, None)  # its loop is closed
+
+    def _call(self, key: object, log_id: str | None) -> None:
+        found = self._listeners.get(key)  # it may have left since this call was put into its loop
+        if found is not None:
+            found[0](log_id)
 
     # Threads.
 

@@ -1,0 +1,258 @@
+"""A browser, driven by its own protocol through a pipe: there is no driver to install or port to find.
+
+Source: https://chromedevtools.github.io/devtools-protocol/
+"""
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+WAIT_S: Final = 5.0
+
+_NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+_CALL_S: Final = 30.0
+"""What the browser may take to answer; its start on a busy machine is in it."""
+
+_FLAGS: Final = (
+    "--headless",
+    "--remote-debugging-pipe",
+    "--no-sandbox",  # which is not to be had in most containers; it sees our own page only
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+    "--lang=en-GB",
+)
+
+
+def find_browser() -> str | None:
+    """Return the path of a Chromium, None if there is none."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+@contextlib.contextmanager
+def open_browser(executable: str, profile: Path) -> Iterator["Browser"]:
+    """Start a browser; it ends with the block, whatever it is doing."""
+    # It takes commands on descriptor 3 and answers on 4: kept free of those above until then.
+    pipes = (*os.pipe(), *os.pipe())
+    theirs_in, ours_out, ours_in, theirs_out = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in pipes)
+    for descriptor in pipes:
+        os.close(descriptor)
+    null = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
+    process = os.posix_spawn(
+        executable,
+        [executable, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        {**os.environ, "TZ": "UTC"},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, theirs_in, 3),
+            (os.POSIX_SPAWN_DUP2, theirs_out, 4),
+            null,
+        ],
+        setpgroup=0,
+    )
+    for descriptor in (theirs_in, theirs_out):
+        os.close(descriptor)
+    try:
+        yield Browser(ours_in, ours_out)
+    finally:
+        for descriptor in (ours_in, ours_out):
+            os.close(descriptor)
+        os.killpg(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+class Browser:
+    """Commands go out, answers and events come in; whoever waits reads them for all."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading = reading
+        self._writing = writing
+        self._buffer = b""
+        self._calls = 0
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._pages: dict[str, Page] = {}
+
+    def open_page(self) -> "Page":
+        """Return a page of its own: it shares neither cookies nor connections with others."""
+        context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
+        made = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        page = self._pages[made["sessionId"]] = Page(self, made["sessionId"])
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            page.call(f"{domain}.enable")
+        return page
+
+    def call(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
+        """Send a command and return its answer."""
+        self._calls += 1
+        number = self._calls
+        message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
+        if session:
+            message["sessionId"] = session
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._writing, data) :]
+        deadline = time.monotonic() + _CALL_S
+        while number not in self._answers:
+            self._read(deadline)
+        answer = self._answers.pop(number)
+        assert "error" not in answer, f"{method}: {answer['error']}"
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _read(self, deadline: float) -> None:
+        ready, _, _ = select.select([self._reading], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"the browser did not answer in {_CALL_S} s"
+        data = os.read(self._reading, 1 << 20)
+        assert data, "the browser has ended"
+        *messages, self._buffer = (self._buffer + data).split(b"\0")
+        for text in messages:
+            message = json.loads(text)
+            if "id" in message:
+                self._answers[message["id"]] = message
+            elif (page := self._pages.get(message.get("sessionId", ""))) is not None:
+                page.note(message["method"], message["params"])
+
+
+class Page:
+    """One tab, as its user has it."""
+
+    def __init__(self, browser: Browser, session: str) -> None:
+        self._browser = browser
+        self._session = session
+        self.complaints: list[str] = []
+        """What the console shows as errors and warnings."""
+        self.streams: set[str] = set()
+        """The open EventSource connections."""
+        self.requested: list[str] = []
+        """The address of every request."""
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command about this page."""
+        return self._browser.call(method, self._session, **parameters)
+
+    def note(self, method: str, told: Mapping[str, Any]) -> None:
+        """Take note of an event."""
+        match method:
+            case "Runtime.exceptionThrown":
+                details = told["exceptionDetails"]
+                self.complaints.append(details.get("exception", details).get("description", details))
+            case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
+                self.complaints.append(json.dumps(told["args"]))
+            case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
+                self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            case "Network.requestWillBeSent":
+                self.requested.append(told["request"]["url"])
+                if told.get("type") == "EventSource":
+                    self.streams.add(told["requestId"])
+            case "Network.loadingFinished" | "Network.loadingFailed":
+                self.streams.discard(told["requestId"])
+
+    def go(self, url: str) -> None:
+        """Open an address as if typed into a fresh tab."""
+        self.call("Page.navigate", url="about:blank")
+        self.until("location.href === 'about:blank'")
+        self.call("Page.navigate", url=url)
+        self.until(f"document.readyState === 'complete' && location.href === {json.dumps(url)}")
+
+    def get(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression."""
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def until(self, expression: str, within_s: float = WAIT_S) -> None:
+        """Wait until a JavaScript expression is true."""
+        deadline = time.monotonic() + within_s
+        found = False
+        while not found and time.monotonic() < deadline:
+            try:
+                found = self.get(_LOOK % (expression, expression))
+            except AssertionError as error:
+                # A page that is left takes its promises along.
+                if "navigated" not in str(error) and "context" not in str(error):
+                    raise
+        assert found, f"not within {within_s} s: {expression}\nthe page shows:\n{self.text()}"
+
+    def sees(self, text: str, within: str = "body", within_s: float = WAIT_S) -> None:
+        """Wait until the page shows a text, in the element of a selector."""
+        look = f"document.querySelector({json.dumps(within)})?.innerText.includes({json.dumps(text)})"
+        self.until(look, within_s)
+
+    def text(self, within: str = "body") -> str:
+        """Return the text that is shown."""
+        return str(self.get(f"document.querySelector({json.dumps(within)})?.innerText"))
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Click with the mouse on the first element that has the selector and the text."""
+        find = f"[...document.querySelectorAll({json.dumps(selector)})].find(node => node.innerText.includes({json.dumps(text)}) && node.checkVisibility())"
+        self.until(find)
+        box = self.get(
+            f"(node => (node.scrollIntoView({{block: 'center'}}), node.getBoundingClientRect().toJSON()))({find})"
+        )
+        at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
+
+    def type(self, text: str) -> None:
+        """Put text where the focus is, in place of what is selected."""
+        self.call("Input.insertText", text=text)
+
+    def fill(self, selector: str, text: str) -> None:
+        """Replace what an input holds."""
+        self.click(selector)
+        self.get("document.activeElement.select()")
+        if text:
+            self.type(text)
+        else:
+            self.press("Delete", 46)
+
+    def press(self, key: str, code: int) -> None:
+        """Press a key; `code` is its Windows virtual key code."""
+        text = {"Enter": "\r"}.get(key, "")
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                windowsVirtualKeyCode=code,
+                text=text if kind == "keyDown" else "",
+            )
+
+    def look(self, *, width: int = 1280, height: int = 860, scheme: str = "light") -> None:
+        """Set how large the page is and whether its user likes it dark."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def screenshot(self, path: Path) -> None:
+        """Write what is seen as a PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+
+_LOOK: Final = """new Promise(tell => {
+  const end = performance.now() + 200;
+  (function look() {
+    let found = false;
+    try { found = !!(%s); } catch {}
+    if (found || performance.now() > end) tell(found); else setTimeout(look, 10);
+  })();
+}) // %s"""

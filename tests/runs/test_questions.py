@@ -1,0 +1,313 @@
+"""Questions: stored before shown, answered once, by whoever is first, even after a restart."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcast
+from runcast.app import OpenHub
+from runcast.errors import (
+    Conflict,
+    InvalidValue,
+    NotFound,
+    Overloaded,
+    RunClosed,
+    RunFailed,
+)
+from runcast.events.snapshot import MAX_INTERRUPTS
+from runcast.runs.questions import Answer
+from runcast.runs.run import Run
+
+WAIT_S = 5.0
+
+Started = Callable[..., Any]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def hub(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenHub]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/runs.db"
+    settings = runcast.Settings(shutdown_grace_s=0.0)
+    async with runcast.open_hub(url, settings=settings) as opened:
+        yield opened
+
+
+async def question(hub: OpenHub, run: Run) -> dict[str, Any]:
+    """Return the first question a run asks."""
+    async with asyncio.timeout(WAIT_S):
+        async for event in hub.watch(run.run_id):
+            if event.type == "interrupt_request":
+                found: dict[str, Any] = event.data
+                return found
+    raise AssertionError("the run ended without a question")
+
+
+async def ending(run: Run) -> tuple[str, dict[str, Any]]:
+    async with asyncio.timeout(WAIT_S):
+        return await run.wait()
+
+
+async def asks(**options: Any) -> Any:
+    answer = await runcast.ask("Search the web?", action="web_search", args={"q": "x"}, **options)
+    return [answer.type, answer.args, answer.approved, answer.by]
+
+
+def asks_in_thread() -> Iterator[str]:
+    answer = runcast.ask("go on?")
+    yield f"{answer.type} in {threading.current_thread().name}"
+
+
+async def test_a_coroutine_asks_and_gets_the_answer(hub: OpenHub) -> None:
+    run = await hub.start(asks)
+    asked = await question(hub, run)
+
+    decision, repeated = await hub.answer(
+        run.run_id, asked["interrupt_id"], {"type": "edit", "args": {"q": "y"}, "by": "ann"}
+    )
+
+    assert asked["action"] == "web_search"
+    assert (decision["type"], decision["approved"], repeated) == ("edit", True, False)
+    assert (await ending(run))[1]["result"] == ["edit", {"q": "y"}, True, "ann"]
+
+
+async def test_a_generator_in_a_thread_asks_and_gets_the_answer(hub: OpenHub) -> None:
+    run = await hub.start(asks_in_thread)
+    asked = await question(hub, run)
+    await hub.answer(run.run_id, asked["interrupt_id"], {"approved": False, "content": "no"})
+
+    await ending(run)
+    events = [event async for event in hub.watch(run.run_id)]
+    assert [event.data["text"] for event in events if event.type == "content"] == [
+        "reject in runcast-run-1"
+    ]
+
+
+async def test_a_run_shows_that_it_waits_and_for_what(hub: OpenHub) -> None:
+    run = await hub.start(asks, {"timeout_s": 600})
+    asked = await question(hub, run)
+
+    info, state = await hub.present(run.run_id)
+
+    assert info.labels["status"] == state.status == "waiting"
+    assert [one.interrupt_id for one in state.interrupts] == [asked["interrupt_id"]]
+    assert state.interrupts[0].expires_at == asked["expires_at"]
+    await hub.answer(run.run_id, asked["interrupt_id"], {"type": "accept"})
+    assert (await ending(run))[0] == "done"
+    assert (await hub.present(run.run_id))[1].interrupts_resolved == 1
+
+
+async def test_the_same_answer_again_changes_nothing_and_another_is_refused(hub: OpenHub) -> None:
+    run = await hub.start(asks)
+    key = (await question(hub, run))["interrupt_id"]
+
+    await hub.answer(run.run_id, key, {"type": "response", "args": "first"})
+    _, repeated = await hub.answer(run.run_id, key, {"type": "response", "args": "first"})
+    with pytest.raises(Conflict, match="first"):
+        await hub.answer(run.run_id, key, {"type": "reject"})
+    await ending(run)
+    _, after_the_end = await hub.answer(run.run_id, key, {"type": "response", "args": "first"})
+
+    assert repeated
+    assert after_the_end
+    types = [event.type async for event in hub.watch(run.run_id)]
+    assert types.count("interrupt_response") == types.count("interrupt_resolved") == 1
+
+
+async def test_of_many_answers_at_once_exactly_one_wins(hub: OpenHub) -> None:
+    run = await hub.start(asks)
+    key = (await question(hub, run))["interrupt_id"]
+
+    outcomes = await asyncio.gather(
+        *(hub.answer(run.run_id, key, {"type": "edit", "args": n}) for n in range(20)),
+        return_exceptions=True,
+    )
+
+    won = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+    assert len(won) == 1
+    assert all(isinstance(o, Conflict) for o in outcomes if isinstance(o, BaseException))
+    assert (await ending(run))[1]["result"][1] == won[0][0]["args"]
+
+
+async def test_a_question_expires_with_an_outcome_of_its_own(hub: OpenHub) -> None:
+    run = await hub.start(asks, {"timeout_s": 0.01})
+
+    assert (await ending(run))[1]["result"] == ["expired", None, False, ""]
+    resolved = [e async for e in hub.watch(run.run_id) if e.type == "interrupt_resolved"]
+    assert [event.data["outcome"] for event in resolved] == ["expired"]
+    with pytest.raises(Conflict, match="expired"):
+        await hub.answer(run.run_id, resolved[0].data["interrupt_id"], {"type": "accept"})
+
+
+async def test_two_questions_at_once_are_answered_apart(hub: OpenHub) -> None:
+    async def two() -> Any:
+        first, second = await asyncio.gather(
+            runcast.ask("a?", interrupt_id="a"), runcast.ask("b?", interrupt_id="b")
+        )
+        return [first.args, second.args]
+
+    run = await hub.start(two)
+    async with asyncio.timeout(WAIT_S):
+        async for event in hub.watch(run.run_id):
+            if event.type == "interrupt_request" and event.data["interrupt_id"] == "b":
+                break
+    await hub.answer(run.run_id, "b", {"type": "response", "args": 2})
+    info, state = await hub.present(run.run_id)
+    assert info.labels["status"] == state.status == "waiting"
+    await hub.answer(run.run_id, "a", {"type": "response", "args": 1})
+
+    assert (await ending(run))[1]["result"] == [1, 2]
+
+
+async def test_asking_again_under_an_id_gives_its_answer_at_once(hub: OpenHub) -> None:
+    async def again() -> Any:
+        first = await runcast.ask("a?", interrupt_id="a")
+        second = await runcast.ask("a?", interrupt_id="a")
+        return [first.args, second.args]
+
+    run = await hub.start(again)
+    await question(hub, run)
+    await hub.answer(run.run_id, "a", {"type": "response", "args": 7})
+
+    assert (await ending(run))[1]["result"] == [7, 7]
+
+
+@pytest.mark.parametrize("function", [asks, asks_in_thread])
+async def test_a_run_that_waits_can_be_cancelled(hub: OpenHub, function: Started) -> None:
+    run = await hub.start(function)
+    asked = await question(hub, run)
+
+    await hub.cancel(run.run_id, "enough")
+
+    assert await ending(run) == ("cancelled", {"reason": "enough"})
+    with pytest.raises(RunClosed):
+        await hub.answer(run.run_id, asked["interrupt_id"], {"type": "accept"})
+
+
+async def test_what_was_never_asked_cannot_be_answered(hub: OpenHub) -> None:
+    run = await hub.start(asks)
+    await question(hub, run)
+
+    with pytest.raises(NotFound):
+        await hub.answer(run.run_id, "another", {"type": "accept"})
+    with pytest.raises(NotFound):
+        await hub.answer("no-such-run", "another", {"type": "accept"})
+    with pytest.raises(InvalidValue):
+        await hub.answer(run.run_id, "\n" * 200, {"type": "accept"})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, 7, "accept", [], {}, {"type": "maybe"}, {"type": "expired"}, {"approved": "yes"}],
+)
+async def test_what_is_no_answer_is_refused_and_the_question_stays_open(
+    hub: OpenHub, given: object
+) -> None:
+    run = await hub.start(asks)
+    key = (await question(hub, run))["interrupt_id"]
+
+    with pytest.raises(InvalidValue):
+        await hub.answer(run.run_id, key, given)
+
+    assert len((await hub.present(run.run_id))[1].interrupts) == 1
+
+
+async def test_a_question_may_restrict_its_answers(hub: OpenHub) -> None:
+    run = await hub.start(asks, {"config": {"allow_edit": False}})
+    key = (await question(hub, run))["interrupt_id"]
+
+    with pytest.raises(InvalidValue, match="allow_edit"):
+        await hub.answer(run.run_id, key, {"type": "edit", "args": {}})
+    await hub.answer(run.run_id, key, {"type": "accept"})
+
+    assert (await ending(run))[1]["result"][0] == "accept"
+
+
+async def test_open_questions_are_bounded(hub: OpenHub) -> None:
+    async def greedy() -> None:
+        await asyncio.gather(*(runcast.ask(str(n)) for n in range(MAX_INTERRUPTS + 1)))
+
+    run = await hub.start(greedy)
+
+    assert (await ending(run))[1]["code"] == Overloaded.code
+
+
+async def test_questions_are_closed_when_the_run_ends_without_them(hub: OpenHub) -> None:
+    async def leaves() -> None:
+        asking = asyncio.ensure_future(runcast.ask("anybody?", interrupt_id="q"))
+        while (await runcast.flush()) is None or not asking.done():
+            if (await hub.present(run.run_id))[1].interrupts:
+                break
+        asking.cancel()
+
+    run = await hub.start(leaves)
+
+    assert (await ending(run))[0] == "done"
+    assert (await hub.present(run.run_id))[1].interrupts_lapsed == 1
+    with pytest.raises(RunClosed):
+        await hub.answer(run.run_id, "q", {"type": "accept"})
+
+
+async def test_outside_a_run_there_is_nobody_to_ask(hub: OpenHub) -> None:
+    with pytest.raises(InvalidValue, match="inside a run"):
+        runcast.ask("hello?")
+    run = await hub.start(asks)
+    with pytest.raises(InvalidValue, match="the run itself"):
+        hub.attach(run.run_id).ask("hello?")
+
+
+# --- restarts -------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_waits_survives_a_restart_and_its_answer_starts_the_next_attempt(
+    tmp_path: Path,
+) -> None:
+    async def first() -> None:
+        await runcast.ask("go on?", interrupt_id="q")
+
+    def second(interrupt_id: str, answer: Answer) -> Iterator[str]:
+        yield f"{interrupt_id}: {answer.type}"
+
+    flow = runcast.function(name="flow", resume=second)(first)
+    url = f"sqlite:///{tmp_path}/runs.db"
+    async with runcast.open_hub(url, functions=[flow]) as hub:
+        await question(hub, await hub.start("flow", run_id="r"))
+
+    async with runcast.open_hub(url, functions=[flow]) as hub:
+        info, state = await hub.present("r")
+        assert (info.closed, state.status, len(state.interrupts)) == (False, "waiting", 1)
+        await hub.answer("r", "q", {"type": "accept"})
+        async with asyncio.timeout(WAIT_S):
+            events = [event async for event in hub.watch("r")]
+
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert [event.type for event in events][-3:] == ["started", "content", "done"]
+    assert events[-2].data["text"] == "q: accept"
+
+
+async def test_a_run_that_waits_without_a_resume_handler_does_not_outlive_its_process(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    async with runcast.open_hub(url) as hub:
+        run = await hub.start(asks, run_id="r")
+        asked = await question(hub, run)
+
+    async with runcast.open_hub(url) as hub:
+        info, state = await hub.present("r")
+        assert (info.closed, state.status, state.interrupts_lapsed) == (True, "cancelled", 1)
+        with pytest.raises(RunClosed):
+            await hub.answer("r", asked["interrupt_id"], {"type": "accept"})
+
+
+async def test_the_result_of_a_run_that_was_cancelled_while_it_waited_is_an_error(
+    hub: OpenHub,
+) -> None:
+    run = await hub.start(asks)
+    await question(hub, run)
+    await hub.cancel(run.run_id)
+
+    with pytest.raises(RunFailed, match="cancelled"):
+        await run.result()
