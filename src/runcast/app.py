@@ -7,13 +7,14 @@ async with runcast.open_hub("sqlite:///runs.db") as hub:       with runcast.open
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from runcast.clock import Clock, SystemClock
-from runcast.errors import InvalidValue, NotFound
+from runcast.errors import InvalidValue, NotFound, RunClosed
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
@@ -27,7 +28,7 @@ from runcast.runs.run import Run
 from runcast.runs.runner import Runner
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
-from runcast.stores.base import LogInfo
+from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
 from runcast.stores.url import open_url
 
@@ -44,7 +45,7 @@ class OpenHub:
 
     def __init__(
         self,
-        store: str = "memory://",
+        store: str | Store = "memory://",
         *,
         functions: Iterable[AnyFunction] = (),
         settings: Settings | None = None,
@@ -52,7 +53,9 @@ class OpenHub:
     ) -> None:
         self.settings = settings or Settings.load()
         self.clock = clock or SystemClock()
-        self.hub = Hub(open_url(store, self.settings, self.clock), self.settings, self.clock)
+        if isinstance(store, str):
+            store = open_url(store, self.settings, self.clock)
+        self.hub = Hub(store, self.settings, self.clock)
         self.functions: dict[str, Function[..., Any]] = {}
         self.runner = Runner(self.hub, this_process(), self.functions.get)
         for function in functions:
@@ -272,6 +275,14 @@ class OpenHubInThread:
         """Wait until everything emitted in a run so far is committed."""
         return self._bridge.call(self._hub.flush(run_id))
 
+    def attach(self, run_id: str) -> Writer:
+        """Return a writer to a run that somebody else owns and ends."""
+
+        async def attach() -> Writer:
+            return self._hub.attach(run_id)
+
+        return self._bridge.call(attach())
+
     def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
         """Return a run's log and present state."""
         return self._bridge.call(self._hub.present(run_id))
@@ -303,7 +314,7 @@ class _Opener:
 
 
 def open_hub(
-    store: str = "memory://",
+    store: str | Store = "memory://",
     *,
     functions: Iterable[AnyFunction] = (),
     settings: Settings | None = None,
@@ -312,7 +323,7 @@ def open_hub(
     """Open a hub on a store, by `async with` or, in code without a loop, by `with`.
 
     Args:
-        store: `memory://` or `sqlite:///path`.
+        store: `memory://`, `sqlite:///path`, or a store of your own.
         functions: what can be started by name.
     """
     return _Opener(lambda: OpenHub(store, functions=functions, settings=settings, clock=clock))

@@ -66,6 +66,9 @@ class RuncastError(Exception):
         """What was expected, what came, and what to do."""
         return str(self.args[0]) if self.args else self.code
 
+    def __str__(self) -> str:
+        return self.message  # not the other arguments, which only make it one to copy or pickle
+
 
 class CallerError(RuncastError):
     """The caller asked for something that cannot be done."""
@@ -88,7 +91,7 @@ class InvalidInputs(InvalidValue):
     status = 422
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+        super().__init__(message, problems)
         self.problems = problems
 
 
@@ -159,7 +162,7 @@ class Gone(CallerError):
     status = 410
 
     def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
+        super().__init__(message, reason)
         self.reason = reason
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from runcast import __version__
-from runcast.cli import serve
+from runcast.cli import answer, serve
 from runcast.errors import RuncastError
 
 __all__ = ("main", "make_parser")
@@ -39,4 +39,5 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve.add_to(commands)
+    answer.add_to(commands)
     return parser

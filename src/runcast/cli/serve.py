@@ -17,7 +17,9 @@ from runcast.app import OpenHub
 from runcast.cli.example import pick_example
 from runcast.cli.target import load_target
 from runcast.errors import InvalidValue
+from runcast.events.view import ViewSpec
 from runcast.runs.function import Function
+from runcast.runs.view_file import load_view
 from runcast.settings import Settings
 
 __all__ = ("DEFAULT_STORE", "add_to", "announcement", "run")
@@ -82,6 +84,14 @@ def add_to(commands: Any) -> None:
         help="an origin, like https://app.example, whose pages may use this server; repeatable",
     )
     parser.add_argument(
+        "--view",
+        metavar="[NAME=]FILE",
+        action="append",
+        default=[],
+        help="a YAML file with a view; without a name it is what watchers get who ask for none; "
+        "repeatable",
+    )
+    parser.add_argument(
         "--log-level", choices=_LEVELS, default="warning", help="what is logged (%(default)s)"
     )
     parser.set_defaults(run=run)
@@ -99,6 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
     token = _checked_token(arguments.token)
     settings = _load_settings(arguments.settings)
     functions = _load_functions(arguments.target)
+    views = _load_views(arguments.view)
     _make_folder(arguments.store)
     hub = OpenHub(arguments.store, functions=functions, settings=settings)
 
@@ -106,7 +117,13 @@ def run(arguments: argparse.Namespace) -> None:
     from runcast.http.app import HttpApp
     from runcast.http.server import serve
 
-    app = HttpApp(hub, token=token, hosts=arguments.allow_host, origins=arguments.allow_origin)
+    app = HttpApp(
+        hub,
+        token=token,
+        hosts=arguments.allow_host,
+        origins=arguments.allow_origin,
+        views=views,
+    )
     # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
     signal.signal(signal.SIGTERM, _end)
     serve(
@@ -119,6 +136,20 @@ def run(arguments: argparse.Namespace) -> None:
         ),
         log_level=arguments.log_level,
     )
+
+
+def _load_views(given: Sequence[str]) -> dict[str, ViewSpec]:
+    views: dict[str, ViewSpec] = {}
+    for text in given:
+        name, equals, file = text.rpartition("=")
+        name = name if equals else "default"
+        if name in views or name == "none" or not name.isidentifier():
+            raise InvalidValue(
+                f"expected each --view to have a name of its own, of letters and digits and not "
+                f"'none'; got {text!r}"
+            )
+        views[name] = load_view(file)
+    return views
 
 
 def announcement(

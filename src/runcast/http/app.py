@@ -21,17 +21,17 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from runcast.errors import RuncastError
 from runcast.events.view import ViewSpec
 from runcast.http.answers import SAFE_HEADERS, json_response, problem
 from runcast.http.routes import Routes
-from runcast.http.security import Guard
+from runcast.http.security import PREFLIGHT_HEADERS, Guard, cors_headers
 from runcast.http.streams import Streams
 from runcast.runs.protocols import Runs
+from runcast.settings import Settings
 
 __all__ = ("HttpApp",)
 
@@ -64,11 +64,23 @@ class HttpApp:
         self._guard = Guard(token, hosts, origins)
         self.streams = Streams(runs.hub.settings, runs.hub.clock)
         self._opening: asyncio.Task[object] | None = None
-        routes: list[BaseRoute] = Routes(runs, self.streams, self._guard, views).all()
+        self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
-            routes=routes,
-            exception_handlers={HTTPException: _not_routed, RuncastError: _refused},
+            routes=Routes(runs, self.streams, self._guard, views).all(),
+            exception_handlers={
+                HTTPException: _not_routed,
+                RuncastError: _refused,
+                ClientDisconnect: _left,
+                Exception: _failed,
+            },
         )
+        # A redirect would name the host as the client knows it, which proxies change.
+        self._app.router.redirect_slashes = False
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of its hub."""
+        return self._runs.hub.settings
 
     @property
     def is_protected(self) -> bool:
@@ -89,18 +101,20 @@ class HttpApp:
             self._opening = asyncio.ensure_future(self._runs.open())
         try:
             await asyncio.shield(self._opening)
-        except RuncastError:
+        except Exception:
             self._opening = None  # the next request tries again
             raise
 
     async def close(self) -> None:
         """End the streams, the runs and the hub. Idempotent."""
         self.end_streams()
-        await self._runs.close()
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._runs.close())
+        await asyncio.shield(self._closing)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
-        """Open on entering, close on leaving: for the lifespan of an application this is mounted in."""
+        """Open on entering, close on leaving: for the application that this is mounted in."""
         await self.open()
         try:
             yield
@@ -117,9 +131,16 @@ class HttpApp:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        if self._guard.is_told(origin):
+            send = _adding(cors_headers(origin), send)
         try:
-            self._guard.check(path, Headers(scope=scope))
+            self._guard.check_source(headers)
+            if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
+                await Response(None, 204, PREFLIGHT_HEADERS)(scope, receive, send)
+                return
+            self._guard.check_token(_path_of(scope), headers)
             await self.open()
         except RuncastError as error:
             await problem(error)(scope, receive, send)
@@ -139,9 +160,37 @@ class HttpApp:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+def _path_of(scope: Scope) -> str:
+    """Return the path below where the application is mounted, as the router sees it."""
+    root, path = scope.get("root_path", ""), str(scope["path"])
+    return path[len(root) :] or "/" if f"{path}/".startswith(f"{root}/") else path
+
+
+def _adding(headers: Mapping[str, str], send: Send) -> Send:
+    """Return a `send` that adds headers to the response."""
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *encoded]}
+        await send(message)
+
+    return sending
+
+
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RuncastError)
     return problem(error)
+
+
+async def _left(_: Request, error: Exception) -> Response:
+    """Answer nobody: the client left before it had sent its request."""
+    return Response(status_code=400, headers=SAFE_HEADERS)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """Answer for a fault of ours; what it was is for the log, where Starlette has it written."""
+    return problem(RuncastError("the server failed to answer; its log says why"))
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
@@ -153,8 +202,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
         "title": error.detail,
         "status": error.status_code,
         "code": codes.get(error.status_code, "bad_request"),
-        "detail": f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json or / tell "
-        "what there is",
+        "detail": f"{request.method} {request.url.path}: {error.detail}",
         "retryable": False,
     }
     response = json_response(body, error.status_code, {**SAFE_HEADERS, **(error.headers or {})})

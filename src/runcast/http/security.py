@@ -10,22 +10,44 @@ to it, and by rebinding its own name read the answers. So:
 """
 
 import hmac
+import re
 from collections.abc import Iterable, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.requests import cookie_parser
+
 from runcast.errors import Forbidden, Unauthorized
 
-__all__ = ("COOKIE", "Guard")
+__all__ = ("COOKIE", "PREFLIGHT_HEADERS", "Guard", "cors_headers")
 
 COOKIE: Final = "runcast_session"
 """The cookie that holds the access token: HttpOnly, SameSite=Strict."""
+
+PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
+    "access-control-allow-methods": "GET, POST, DELETE",
+    "access-control-allow-headers": "authorization, content-type, last-event-id, prefer",
+    "access-control-max-age": "600",
+}
+"""What pages of an origin that we were told may send. Source: WHATWG Fetch, CORS protocol."""
 
 _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/"})
 """Answered without a token: nothing of any run is in them."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s/?#@:\[\]]+))(?::[0-9]*)?")
+"""RFC 9110 §7.2, without what only confuses: user names, paths, spaces."""
+
+
+def cors_headers(origin: str) -> dict[str, str]:
+    """Return what lets pages of an origin read an answer."""
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "location, retry-after, runcast-epoch, runcast-run-id",
+        "vary": "origin",
+    }
 
 
 class Guard:
@@ -44,12 +66,11 @@ class Guard:
         self.hosts = {host.lower() for host in hosts}
         self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
-    def check(self, path: str, headers: Mapping[str, str]) -> None:
-        """Let a request pass.
+    def check_source(self, headers: Mapping[str, str]) -> None:
+        """Let a request pass that was not made by somebody else's page.
 
         Raises:
             Forbidden: its `Host` or `Origin` is not ours.
-            Unauthorized: the access token is missing or wrong.
         """
         host = headers.get("host", "")
         if not self._is_known_host(host):
@@ -58,44 +79,59 @@ class Guard:
                 "--allow-host if it should"
             )
         origin = headers.get("origin")
-        if origin is not None and not self.allows_origin(origin, host):
-            raise Forbidden(
-                f"pages of {origin[:100]!r} may not use this server; start it with --allow-origin "
-                "if they should"
-            )
-        if origin is None and headers.get("sec-fetch-site", "none") in ("cross-site", "same-site"):
+        if origin is not None:
+            if not self.is_told(origin) and not _is_same(origin, host):
+                raise Forbidden(
+                    f"pages of {origin[:100]!r} may not use this server; start it with "
+                    "--allow-origin if they should"
+                )
+        elif headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not (
+            # A link that is followed: whoever has put it somewhere cannot read what it leads to.
+            headers.get("sec-fetch-mode") == "navigate"
+            and headers.get("sec-fetch-dest") == "document"
+        ):
             raise Forbidden("other sites may not use this server")
+
+    def check_token(self, path: str, headers: Mapping[str, str]) -> None:
+        """Let a request pass that bears the access token, or needs none.
+
+        Raises:
+            Unauthorized: the access token is missing or wrong.
+        """
         if self.token and path not in _OPEN_PATHS and not self._has_token(headers):
             raise Unauthorized(
                 "expected the access token: send `Authorization: Bearer …`, or sign in on the "
                 "start page"
             )
 
-    def allows_origin(self, origin: str, host: str) -> bool:
-        """Tell whether an origin's pages may use this server."""
-        origin = origin.lower()
-        try:
-            return origin in self.origins or urlsplit(origin).netloc == host.lower()
-        except ValueError:
-            return False
+    def is_told(self, origin: str) -> bool:
+        """Tell whether this is an origin we were told, whose pages may use this server."""
+        return origin.lower() in self.origins
 
     def is_token(self, given: str) -> bool:
-        """Tell whether this is the access token, in a time that does not depend on how much of it."""
+        """Tell whether this is the access token, in a time that does not tell how much of it."""
         return bool(self.token) and hmac.compare_digest(given.encode(), self.token.encode())
 
     def _is_known_host(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        found = _HOST.fullmatch(host.lower())
+        if found is None:
             return False
+        name = found[1] or found[2]
         return name in _LOOPBACK or name in self.hosts or "*" in self.hosts
 
     def _has_token(self, headers: Mapping[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.is_token(given.strip())
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and self.is_token(cookie.value)
+        # Not http.cookies, which drops all cookies behind one it does not like: on localhost they
+        # are those of every program.
+        return self.is_token(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Tell whether an origin is the one that the request was sent to."""
+    try:
+        found = urlsplit(origin.lower())
+    except ValueError:
+        return False
+    return bool(found.netloc) and found.netloc == host.lower()
