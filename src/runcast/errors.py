@@ -12,6 +12,7 @@
     │   ├── Unauthorized           the request does not say who makes it
     │   ├── Forbidden              the request may not do that
     │   ├── BodyTooLarge           a request's body is bigger than the server takes
+    │   ├── RequestTooSlow         a request's body did not arrive in time
     │   └── Gone                   a position names events that cannot be read any more
     ├── RunFailed              a run ended without a result; functions raise it to say why
     ├── Overloaded             a bound is reached; waiting helps
@@ -43,6 +44,7 @@ __all__ = (
     "NotFound",
     "Overloaded",
     "PeerError",
+    "RequestTooSlow",
     "RunClosed",
     "RunFailed",
     "RuncastError",
@@ -142,6 +144,14 @@ class BodyTooLarge(CallerError):
 
     code = "body_too_large"
     status = 413
+
+
+class RequestTooSlow(CallerError):
+    """A request's body did not arrive in the time the server gives it."""
+
+    code = "request_too_slow"
+    status = 408
+    retryable = True
 
 
 class Forbidden(CallerError):
