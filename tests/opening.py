@@ -1,4 +1,4 @@
-"""What tests of the hub and of runs begin with: a store of each kind, and waits that are bounded."""
+"""What tests of the hub and of runs begin with: a store of each kind, and bounded waits."""
 
 import asyncio
 import threading
@@ -16,7 +16,17 @@ from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing import FakeClock
 
-__all__ = ("WAIT_S", "clock", "events_of", "eventually", "meet", "soon", "store", "take", "wait_for")
+__all__ = (
+    "WAIT_S",
+    "clock",
+    "events_of",
+    "eventually",
+    "meet",
+    "soon",
+    "store",
+    "take",
+    "wait_for",
+)
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from runcast.runs.context import (
 )
 from runcast.runs.function import Function, function
 from runcast.runs.questions import Answer
+from runcast.runs.stream_writer import StreamWriter
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
 
@@ -39,6 +40,7 @@ __all__ = (
     "RunFailed",
     "RuncastError",
     "Settings",
+    "StreamWriter",
     "Writer",
     "__version__",
     "asgi",

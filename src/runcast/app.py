@@ -1,9 +1,11 @@
 """The composition root: settings -> store -> hub -> runner, and the facade that scripts use.
 
-async with runcast.open_hub("sqlite:///runs.db") as hub:       with runcast.open_hub(…) as hub:
-    run = await hub.start(count_words, {"path": "war.txt"})         run = hub.start(count_words, …)
-    async for event in hub.watch(run.run_id):                       for event in hub.watch(…):
-        print(event.type, event.data)                                   print(event.type, event.data)
+    async with runcast.open_hub("sqlite:///runs.db") as hub:
+        run = await hub.start(count_words, {"path": "war.txt"})
+        async for event in hub.watch(run.run_id):
+            print(event.type, event.data)
+
+Where there is no event loop: the same with `with` for `async with`, and without `await`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -35,7 +37,15 @@ from runcast.stores.url import open_url
 if TYPE_CHECKING:
     from runcast.http.app import HttpApp
 
-__all__ = ("OpenHub", "OpenHubInThread", "RunInThread", "asgi", "open_hub")
+__all__ = (
+    "AnyFunction",
+    "OpenHub",
+    "OpenHubInThread",
+    "RunInThread",
+    "asgi",
+    "gap_event",
+    "open_hub",
+)
 
 AnyFunction = Function[..., Any] | Callable[..., Any]
 
@@ -289,7 +299,8 @@ class OpenHubInThread:
 
 
 class _Opener:
-    """What `open_hub` returns: opened by `async with` on the running loop, by `with` in a thread."""
+    """What `open_hub` returns: opened by `async with` on the running loop, by `with` in a
+    thread."""
 
     def __init__(self, make: Callable[[], OpenHub]) -> None:
         self._make = make

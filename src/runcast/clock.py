@@ -21,6 +21,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    # Bound once: `emit()` reads the time for every event. `time` comes last, as it hides the module.
+    # Bound once: `emit()` reads the time for every event. `time` comes last, as it hides the
+    # module.
     monotonic = staticmethod(monotonic)
     time = staticmethod(time)

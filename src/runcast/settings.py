@@ -16,8 +16,7 @@ from runcast.errors import InvalidValue
 
 __all__ = ("Settings",)
 
-KIB = 1024
-MIB = 1024 * KIB
+_MIB = 1024 * 1024
 
 
 def _setting(default: Any, about: str, *, least: float | None = 0) -> Any:
@@ -34,15 +33,15 @@ class Settings:
 
     # Events and producers
     max_event_bytes: int = _setting(
-        MIB, "Largest event, as JSON. Larger output belongs into a file.", least=256
+        _MIB, "Largest event, as JSON. Larger output belongs into a file.", least=256
     )
     pending_bytes_per_run: int = _setting(
-        4 * MIB,
+        4 * _MIB,
         "Events of one run that may wait for their commit; then its producers wait.",
         least=1,
     )
     pending_bytes: int = _setting(
-        64 * MIB, "Events of all runs that may wait for their commit.", least=1
+        64 * _MIB, "Events of all runs that may wait for their commit.", least=1
     )
     emit_wait_s: float = _setting(
         30.0, "How long emit() in a thread waits for room before it raises Overloaded."
@@ -52,11 +51,11 @@ class Settings:
     )
     # Watchers
     tail_bytes_per_run: int = _setting(
-        MIB, "Newest events of a watched run kept in memory, so that watchers need no reading."
+        _MIB, "Newest events of a watched run kept in memory, so that watchers need no reading."
     )
-    tail_bytes: int = _setting(64 * MIB, "The same, of all runs together.")
+    tail_bytes: int = _setting(64 * _MIB, "The same, of all runs together.")
     page_cache_bytes: int = _setting(
-        32 * MIB, "Pages of history kept for watchers that read the same part of a log."
+        32 * _MIB, "Pages of history kept for watchers that read the same part of a log."
     )
     heartbeat_s: float = _setting(
         15.0,
@@ -94,10 +93,10 @@ class Settings:
         7 * 86400.0, "How long ended runs are kept; 0 keeps them for ever."
     )
     keep_bytes_per_run: int = _setting(
-        1024 * MIB, "Newest events kept of one run; older ones are folded into a snapshot; 0: all."
+        1024 * _MIB, "Newest events kept of one run; older ones are folded into a snapshot; 0: all."
     )
     # HTTP
-    max_body_bytes: int = _setting(16 * MIB, "Largest request body.", least=1)
+    max_body_bytes: int = _setting(16 * _MIB, "Largest request body.", least=1)
     request_wait_s: float = _setting(
         30.0, "How long a request's head, and then its body, may take to arrive.", least=0.01
     )

@@ -30,6 +30,7 @@ from runcast.runs.protocols import Ending
 from runcast.runs.run import end_log
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
+from runcast.stores.base import Store
 from tests.http.client import WAIT_S, Answer, Connection, Watching, fetch, watch
 
 __all__ = (
@@ -197,7 +198,7 @@ class Server:
         """Wait until something holds on the server's loop."""
 
         async def wait() -> None:
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - what it looks at tells nobody when it changes
                 await asyncio.sleep(0)
 
         await self.call(wait)
@@ -208,9 +209,7 @@ class Server:
         """Make one request."""
         return await fetch(self.address, method, self.prefix + target, headers, body)
 
-    async def post(
-        self, target: str, body: bytes = b"", headers: Fields | None = None
-    ) -> Answer:
+    async def post(self, target: str, body: bytes = b"", headers: Fields | None = None) -> Answer:
         """Post JSON."""
         fields = {"Content-Type": "application/json", **(headers or {})}
         return await self.fetch("POST", target, fields, body)
@@ -230,9 +229,7 @@ class Server:
     async def log(self, run_id: str, *, replace: bool = False) -> Log:
         """Begin a run without a function."""
         labels = {"status": "running"}
-        inlet = await self.call(
-            lambda: self.hub.hub.create(run_id, labels=labels, replace=replace)
-        )
+        inlet = await self.call(lambda: self.hub.hub.create(run_id, labels=labels, replace=replace))
         writer = Writer(inlet, self.hub.clock, self.hub.settings.max_event_bytes)
         return Log(self, run_id, writer, inlet.epoch)
 
@@ -251,7 +248,7 @@ def _make(
     functions: Iterable[Any] = (),
     settings: Settings | None = None,
     clock: Clock | None = None,
-    store: str = "memory://",
+    store: str | Store = "memory://",
     **guard: Any,
 ) -> Server:
     hub = OpenHub(
@@ -270,12 +267,12 @@ PROTOCOLS: Final = ("direct-httptools", "direct-h11", "plain-httptools", "plain-
 """Ways a request reaches the application, for servers on the test's own loop."""
 
 
-def _protocol(flavour: str) -> type[asyncio.Protocol]:
+def _protocol(flavour: str, request_wait_s: float) -> type[asyncio.Protocol]:
     if flavour == "direct-httptools":
-        return protocol_class()
+        return protocol_class(request_wait_s)
     if flavour == "direct-h11":
         with _missing("uvicorn.protocols.http.httptools_impl"):
-            return protocol_class()
+            return protocol_class(request_wait_s)
     return HttpToolsProtocol if flavour == "plain-httptools" else H11Protocol
 
 
@@ -289,14 +286,16 @@ def _missing(*modules: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def serving_here(flavour: str = "direct-httptools", **options: Any) -> AsyncIterator[Server]:
+async def serving_here(
+    flavour: str = "direct-httptools", *, is_open: bool = True, **options: Any
+) -> AsyncIterator[Server]:
     """Serve on the loop of the test, with uvicorn's protocols but without its server.
 
     Nothing of it takes time: the test can look at everything between two steps of the loop.
     """
     scripts = Scripts()
     server = _make(flavour, scripts, **options)
-    protocol = _protocol(flavour)
+    protocol = _protocol(flavour, server.hub.settings.request_wait_s)
     config = uvicorn.Config(server.app, ws="none", lifespan="off", log_config=None)
     config.load()
     state = ServerState()
@@ -308,7 +307,8 @@ async def serving_here(flavour: str = "direct-httptools", **options: Any) -> Asy
     )
     server.port = listening.sockets[0].getsockname()[1]
     try:
-        await server.app.open()
+        if is_open:
+            await server.app.open()
         yield server
     finally:
         scripts.end()

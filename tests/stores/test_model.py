@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 
 from runcast.errors import Gone, RuncastError
 from runcast.events.position import Position
+from runcast.stores import sqlite as sqlite_store
 from runcast.stores import sqlite_journal, sqlite_tables
 from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Store
 from runcast.stores.memory import MemoryStore
@@ -278,6 +279,11 @@ def two_sqlite(path: Path, clock: FakeClock) -> list[Store]:
     return [SQLiteStore(f"{path}.db", clock) for _ in range(2)]
 
 
+def two_restless_sqlite(path: Path, clock: FakeClock) -> list[Store]:
+    """Stores that do in every quiet moment what others do now and then."""
+    return [SQLiteStore(f"{path}.db", clock, poll_s=0.0001) for _ in range(2)]
+
+
 def compare(make: Make, directory: Path, examples: int, steps: int) -> None:
     paths = (directory / str(number) for number in itertools.count())
 
@@ -311,8 +317,11 @@ def test_a_store_answers_as_the_model_does(make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("_small_steps")
-@pytest.mark.parametrize("make", [memory, sqlite, two_sqlite])
-def test_a_store_answers_as_the_model_does_for_long(make: Make, tmp_path: Path) -> None:
-    compare(make, tmp_path, examples=1500, steps=80)
+@pytest.mark.parametrize("make", [memory, sqlite, two_sqlite, two_restless_sqlite])
+def test_a_store_answers_as_the_model_does_for_long(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0005)
+    compare(make, tmp_path, examples=600, steps=80)

@@ -257,13 +257,30 @@ def test_flat_keeps_its_own_fields_whatever_the_others_are_called(event: Event) 
         assert payload["message_type"] == "content_streaming"
         assert payload["length"] == len(payload["content"])
     elif event.type in TERMINAL:
-        assert payload["message_type"] == ("final_result" if event.type == "done" else "error")
+        adds_nothing = payload.get("execution_summary") == {} and event.data is not None
+        if event.type != "done":
+            assert payload["message_type"] == "error"
+        elif payload["content"] or not adds_nothing:
+            assert payload["message_type"] == "final_result"
         assert payload["is_final"] is True
     elif event.type == "interrupt_request":
         assert payload["requires_approval"] is True
 
 
-@given(st.sampled_from(["task", "flat"]), events(7))
+@given(events(7))
+def test_flat3_says_what_flat_says_in_other_types(event: Event) -> None:
+    flat = payload_of(get("flat").encode(STREAM, None, event))
+    flat3 = payload_of(get("flat3").encode(STREAM, None, event))
+
+    was = flat.pop("message_type")
+    now = flat3.pop("message_type")
+    if now != was:
+        assert now in ("processing", "content", "thinking", "interrupt")
+        assert was in [value for name, value in flat3.items() if name.startswith("original_type")]
+    assert all(flat3[name] == value for name, value in flat.items())
+
+
+@given(st.sampled_from(["task", "flat", "flat3"]), events(7))
 def test_flat_objects_lose_no_field(name: str, event: Event) -> None:
     event = msgspec.structs.replace(event, type="weather")
     payload = payload_of(get(name).encode(STREAM, None, event))
@@ -280,7 +297,7 @@ def test_flat_objects_lose_no_field(name: str, event: Event) -> None:
 
 
 def test_the_registry_knows_each_dialect_by_its_name() -> None:
-    assert list(DIALECTS) == ["runcast", "named", "task", "prefab", "flat"]
+    assert list(DIALECTS) == ["runcast", "named", "task", "prefab", "flat", "flat3"]
     assert all(get(name) is dialect for name, dialect in DIALECTS.items())
 
 
@@ -290,7 +307,7 @@ def test_the_registry_cannot_be_changed() -> None:
 
 
 def test_an_unknown_dialect_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InvalidValue, match=r"runcast, named, task, prefab, flat; got 'x{80}'$"):
+    with pytest.raises(InvalidValue, match=r"runcast, named, task, prefab, flat, flat3; got 'x{80}'$"):
         get("x" * 1000)
 
 

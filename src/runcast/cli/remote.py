@@ -9,7 +9,11 @@ from typing import Any, Final
 
 from runcast.errors import InvalidValue, NotFound, PeerError, RuncastError
 
-__all__ = ("Remote", "add_options")
+__all__ = (
+    "DEFAULT_URL",
+    "Remote",
+    "add_options",
+)
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 

@@ -27,7 +27,19 @@ import msgspec
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 
-__all__ = ("ALIASES", "Filter", "Streaming", "Verbosity", "View", "ViewSpec", "ViewState")
+__all__ = (
+    "ALIASES",
+    "MAX_GATHERED",
+    "MAX_GATHERED_BYTES",
+    "MAX_SEEN",
+    "Filter",
+    "Level",
+    "Streaming",
+    "Verbosity",
+    "View",
+    "ViewSpec",
+    "ViewState",
+)
 
 ALIASES: Final[Mapping[str, str]] = {
     "content_streaming": "content",
@@ -313,7 +325,9 @@ _NODE_ENDS: Final = frozenset({"step_complete", "node_complete"})
 
 
 def _ours(names: frozenset[str]) -> frozenset[str]:
-    return frozenset(ALIASES.get(name, name) for name in names)
+    ours = frozenset(ALIASES.get(name, name) for name in names)
+    # A final result may also be told while the run goes on.
+    return ours | {"result"} if "final_result" in names else ours
 
 
 def _meaning(event: Event) -> bytes | None:

@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from runcast.errors import Overloaded, RuncastError, StoreUnavailable, Unauthorized
+from runcast.errors import Overloaded, RuncastError, RunFailed, StoreUnavailable, Unauthorized
 from runcast.events.snapshot import Snapshot
 from runcast.runs.protocols import DescribedFunction
 from runcast.stores.base import LogInfo
 
-__all__ = ("function_view", "json_response", "problem", "run_summary", "run_view")
+__all__ = ("failure", "function_view", "json_response", "problem", "run_summary", "run_view")
 
 _encode: Final = msgspec.json.encode
 
@@ -38,7 +38,7 @@ def json_response(
     )
 
 
-def problem(error: RuncastError) -> Response:
+def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as a problem document. Source: RFC 9457."""
     body: dict[str, Any] = {
         "type": "about:blank",
@@ -51,12 +51,31 @@ def problem(error: RuncastError) -> Response:
     problems = getattr(error, "problems", ())
     if problems:
         body["problems"] = list(problems)
-    headers = dict(SAFE_HEADERS)
+    fields = {**SAFE_HEADERS, **(headers or {})}
     if isinstance(error, Overloaded | StoreUnavailable):
-        headers["retry-after"] = str(_RETRY_AFTER_S)
+        fields["retry-after"] = str(_RETRY_AFTER_S)
     if isinstance(error, Unauthorized):
-        headers["www-authenticate"] = "Bearer"
-    return Response(_encode(body), error.status, headers, media_type="application/problem+json")
+        fields["www-authenticate"] = "Bearer"
+    return Response(_encode(body), error.status, fields, media_type="application/problem+json")
+
+
+def failure(
+    run_id: str, kind: str, data: Mapping[str, Any], headers: Mapping[str, str]
+) -> Response:
+    """Return the ending of a run that has no result, `failed` or `cancelled`, as a problem."""
+    if kind == "cancelled":
+        data = {"message": f"the run was cancelled: {data.get('reason', '')}", "code": "cancelled"}
+    body = {
+        "type": "about:blank",
+        "title": "RunFailed",
+        "status": RunFailed.status,
+        "code": str(data.get("code", "function_error")),
+        "detail": str(data.get("message", "")),
+        "retryable": data.get("retryable") is True,
+        "run_id": run_id,
+    }
+    fields = {**SAFE_HEADERS, **headers}
+    return Response(_encode(body), RunFailed.status, fields, media_type="application/problem+json")
 
 
 def run_summary(info: LogInfo) -> dict[str, Any]:

@@ -52,9 +52,8 @@ class Lens:
         for shown in viewed.shown:
             # Where one event becomes several frames only the last may move the cursor: a watcher
             # that lost the connection between them must get them all again.
-            for event in shown[:-1]:
-                frames.append(_without_id(dialect.encode(stream, state, event)))
-            frames.append(dialect.encode(stream, state, shown[-1]))
+            encoded = [dialect.encode(stream, state, event) for event in shown]
+            frames += [*map(_without_id, encoded[:-1]), encoded[-1]]
         return b"".join(frames)
 
 

@@ -42,9 +42,7 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
         return body
     if closing.is_set():
         raise Overloaded("the server is shutting down; try another or again later")
-    raise RequestTooSlow(
-        f"expected the body within {settings.request_wait_s:g} s (request_wait_s)"
-    )
+    raise RequestTooSlow(f"expected the body within {settings.request_wait_s:g} s (request_wait_s)")
 
 
 async def wait_with(

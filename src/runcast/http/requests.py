@@ -1,5 +1,7 @@
-"""What requests say: pure functions from strings to values, each refusing what it does not understand."""
+"""What requests say: pure functions from strings to values, each refusing what it does not
+understand."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +20,7 @@ __all__ = (
     "Invocation",
     "Live",
     "WatchOptions",
+    "parse_before",
     "parse_flag",
     "parse_invocation",
     "parse_limit",
@@ -63,8 +66,10 @@ def parse_watch(
     query: Mapping[str, str],
     headers: Mapping[str, str],
     views: Mapping[str, ViewSpec] = MappingProxyType({}),
+    *,
+    default: str = "text/event-stream",
 ) -> WatchOptions:
-    """Return what a request for events asks for.
+    """Return what a request for events asks for; the media type is `default` if it says nothing.
 
     `Last-Event-ID` is stronger than `after` in the query: a browser that reconnects sends the same
     URL again, with the header to say how far it has come since.
@@ -72,28 +77,44 @@ def parse_watch(
     Raises:
         InvalidValue: naming the parameter.
     """
-    token = headers.get("last-event-id") or query.get("after") or ""
+    where, token = _cursor(query, headers)
     live = query.get("live", "true")
     modes: Mapping[str, Live] = {"true": "stream", "long-poll": "long-poll", "false": "none"}
     if live not in modes:
-        raise InvalidValue(f"expected live to be true, false or long-poll, got {live!r}")
-    default = "application/json" if modes[live] == "long-poll" else "text/event-stream"
+        raise InvalidValue(f"expected live to be true, false or long-poll, got {live[:80]!r}")
     media_type = preferred_type(headers.get("accept", ""), _TYPES, default)
     if modes[live] == "long-poll":
         media_type = "application/json"
+    dialect = dialects.get(query.get("dialect", "runcast"))
+    if dialect.name != "runcast" and media_type == "application/x-ndjson":
+        raise InvalidValue(f"expected no dialect with {media_type}, got {dialect.name!r}")
     return WatchOptions(
-        after=Position.parse(token) if token else None,
-        dialect=dialects.get(query.get("dialect", "runcast")),
+        after=_parse_position(token, where) if token else None,
+        dialect=dialect,
         media_type=media_type,
         live=modes[live],
         view=_parse_view(query, views),
     )
 
 
+def _cursor(query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:
+    """Return where a request says how far it has come, and what it says."""
+    header = headers.get("last-event-id", "")
+    return ("Last-Event-ID", header) if header else ("after", query.get("after", ""))
+
+
+def _parse_position(token: str, where: str) -> Position:
+    try:
+        return Position.parse(token)
+    except InvalidValue as error:
+        raise InvalidValue(f"{where}: {error.message}") from None
+
+
 def _parse_view(query: Mapping[str, str], views: Mapping[str, ViewSpec]) -> View | None:
     """Return the view asked for, or the server's own; None shows everything as it is.
 
-    `types`, `nodes` and `agents` are lists joined by commas; they replace what a named view includes.
+    `types`, `nodes` and `agents` are lists joined by commas; they replace what a named view
+    includes.
     """
     name = query.get("view", "default")
     if name not in views and name not in ("default", "none"):
@@ -125,8 +146,12 @@ def parse_many(
     """Return the runs one connection watches, each with its cursor.
 
     Raises:
-        InvalidValue: none, too many, or a malformed id or vector.
+        InvalidValue: none, too many, a malformed id or vector, or something that only watchers of
+            one run may ask for.
     """
+    for name, usual in _ONLY_FOR_ONE.items():
+        if query.get(name, usual) != usual:
+            raise InvalidValue(f"expected no {name} for several runs on one connection")
     names = list(dict.fromkeys(runs))
     if not 1 <= len(names) <= MAX_RUNS_PER_STREAM:
         raise InvalidValue(
@@ -134,15 +159,23 @@ def parse_many(
         )
     for name in names:
         if not is_run_id(name):
-            raise InvalidValue(f"expected a run id, got {name[:140]!r}")
+            raise InvalidValue(f"expected run to be a run id, got {name[:140]!r}")
     cursors: dict[str, Position | None] = dict.fromkeys(names)
-    vector = headers.get("last-event-id") or query.get("after") or ""
+    where, vector = _cursor(query, headers)
     for part in filter(None, vector.split(",")):
         name, _, token = part.partition("=")
-        position = Position.parse(token)
+        position = _parse_position(token, where)
         if name in cursors:
             cursors[name] = position
     return cursors
+
+
+_ONLY_FOR_ONE: Final = {
+    "dialect": "runcast",
+    "live": "true",
+    "view": "none",
+    **dict.fromkeys(_LISTS, ""),
+}
 
 
 def parse_invocation(body: bytes) -> Invocation:
@@ -155,7 +188,7 @@ def parse_invocation(body: bytes) -> Invocation:
         return Invocation()
     try:
         return msgspec.json.decode(body, type=Invocation)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidValue(f'expected a body like {{"inputs": {{…}}}}: {error}') from None
 
 
@@ -173,6 +206,18 @@ def parse_limit(query: Mapping[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= _MAX_LIMIT):
         raise InvalidValue(f"expected limit to be 1 to {_MAX_LIMIT}, got {text[:20]!r}")
     return int(text)
+
+
+def parse_before(token: str) -> tuple[float, str]:
+    """Return where a page of runs begins, as the page before it said. Raises `InvalidValue`."""
+    created, _, run_id = token.partition("_")
+    try:
+        created_at = float(created)
+    except ValueError:
+        created_at = math.nan
+    if not (math.isfinite(created_at) and is_run_id(run_id)):
+        raise InvalidValue(f"expected before to be what a page of runs said, got {token[:80]!r}")
+    return created_at, run_id
 
 
 def parse_preferences(header: str) -> frozenset[str]:

@@ -1,6 +1,10 @@
-"""The server that `runcast serve` starts: uvicorn, told to end its streams before it waits for them."""
+"""The server that `runcast serve` starts: uvicorn, told to end its streams before it waits for
+them."""
 
+import asyncio
+import ipaddress
 import logging
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -15,12 +19,13 @@ from runcast.http.protocol import protocol_class
 __all__ = ("serve",)
 
 _SWITCH_INTERVAL_S: Final = 0.0005
-"""How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes every
-step of a commit wait that long beside one function that computes."""
+"""How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes
+every step of a commit wait that long beside one function that computes."""
 
 _KEEP_ALIVE_S: Final = 15
 _DRAIN_S: Final = 1
-"""What a request other than a stream may still take at shutdown, seconds."""
+"""What a request other than a stream may still take at shutdown, seconds, besides what running
+functions get."""
 
 _BACKLOG: Final = 4096
 
@@ -40,9 +45,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # uvicorn waits for open responses and only then tells the application: streams would keep
-        # it waiting for ever.
+        # it waiting for ever, and those who wait for a result as long as the function likes.
         self._app.end_streams()
+        closing = asyncio.ensure_future(self._app.close())
         await super().shutdown(sockets)
+        await closing
 
 
 def serve(
@@ -68,8 +75,8 @@ def serve(
     """
     if not insecure and not app.is_protected and not is_loopback(host):
         raise Forbidden(
-            f"{host} can be reached from other machines, where anybody could invoke your functions: "
-            "give a --token (or RUNCAST_TOKEN), or say --insecure"
+            f"{host} can be reached from other machines, where anybody could invoke your "
+            "functions: give a --token (or RUNCAST_TOKEN), or say --insecure"
         )
     bound = _bind(host, port)
     actual = bound.getsockname()[1]
@@ -89,7 +96,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_graceful_shutdown=_DRAIN_S + math.ceil(app.settings.shutdown_grace_s),
     )
     server = _Server(config, app, lambda: on_ready(url))
     logging.getLogger("uvicorn.error").setLevel(log_level.upper())
@@ -99,7 +106,10 @@ def serve(
 
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach an address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -109,11 +119,11 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         bound.close()
+        reason = getattr(error, "strerror", None) or error
         raise InvalidValue(
-            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port, "
-            "or 0 for a free one"
+            f"cannot listen on {host}:{port} ({reason}); choose another --port, or 0 for a free one"
         ) from error
     bound.setblocking(False)
     return bound

@@ -95,6 +95,15 @@ class Pending:
             self.is_woken = False
             return [(inlet, part) for inlet in dirty for part in inlet.empty()]
 
+    def fail(self, error: BackendError, taken: Sequence[tuple["Inlet", Part]]) -> None:
+        """Refuse while commits fail; who waits for nothing but a commit is told of it."""
+        with self.lock:
+            self.failure = error
+            waiting = [part for inlet in self.dirty for part in inlet.parts]
+        for part in (*(part for _, part in taken), *waiting):
+            if part.is_flush:
+                part.let_go(error)
+
     def free(self, taken: Sequence[tuple["Inlet", Part]]) -> None:
         """Make room: these do not wait any more. Call from the loop's thread."""
         with self.lock:
@@ -203,12 +212,13 @@ class Inlet:
     in a thread may run a loop of its own there.
     """
 
-    __slots__ = ("_open", "_parts", "_pending", "epoch", "error", "fence", "run_id", "size")
+    __slots__ = ("_open", "_pending", "epoch", "error", "fence", "parts", "run_id", "size")
 
     def __init__(self, pending: Pending, run_id: str, epoch: str, fence: int | None) -> None:
         self._pending = pending
-        self._parts: list[Part] = []
         self._open: Part | None = None  # the last part, if records may be added to it
+        self.parts: list[Part] = []
+        """What waits; guarded by the lock."""
         self.run_id = run_id
         self.epoch = epoch
         self.fence = fence
@@ -277,12 +287,12 @@ class Inlet:
 
     def begin(self, part: Part) -> None:
         """Add a part; the one before takes no more records. Call with the lock held."""
-        if not self._parts:
+        if not self.parts:
             self._pending.dirty.append(self)
-        self._parts.append(part)
+        self.parts.append(part)
         self._open = None
 
     def empty(self) -> list[Part]:
         """Return the parts, which are not its own any more. Call with the lock held."""
-        parts, self._parts, self._open = self._parts, [], None
+        parts, self.parts, self._open = self.parts, [], None
         return parts

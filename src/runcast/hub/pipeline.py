@@ -144,12 +144,12 @@ class Pipeline:
                 self._failed_commits += 1
                 if not error.retryable:
                     raise
-                self._tell_failure(error)
+                if self._pending.failure is None:
+                    _log.error("a commit failed and will be tried again: %s", error)
+                self._pending.fail(error, taken)
+                self._failed(error)
                 if self._stopping.is_set():
                     raise
-                for _, part in taken:
-                    if part.is_flush:
-                        part.let_go(error)
                 await self._pause()
             else:
                 self._commits += 1
@@ -157,12 +157,6 @@ class Pipeline:
                     self._pending.failure = None
                     _log.warning("commits succeed again; nothing was lost")
                 return outcomes
-
-    def _tell_failure(self, error: BackendError) -> None:
-        if self._pending.failure is None:
-            _log.error("a commit failed and will be tried again: %s", error)
-        self._pending.failure = error
-        self._failed(error)
 
     async def _pause(self) -> None:
         """Wait before a commit is tried again, but not when the hub closes."""

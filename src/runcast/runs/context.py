@@ -87,7 +87,7 @@ def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, 
 
 
 def emit(
-    type: str,
+    type: str,  # noqa: A002 - the field's name
     data: object = None,
     *,
     node: str = "",

@@ -12,7 +12,12 @@ import msgspec
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import is_run_id
 
-__all__ = ("Function", "Kind", "function")
+__all__ = (
+    "Function",
+    "Kind",
+    "Parameter",
+    "function",
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")

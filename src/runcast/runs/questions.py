@@ -1,14 +1,16 @@
 """Questions a run asks, and the answers it waits for.
 
 A question is an event, `interrupt_request`; so are its answer, `interrupt_response`, and its end,
-`interrupt_resolved`. The answer is appended under an idempotency key of the question: whoever appends
-first, on whatever node or in whatever process, has answered; the same answer again changes nothing;
-another one is refused. The deadline takes part in the same race.
+`interrupt_resolved`. The answer is appended under an idempotency key of the question: whoever
+appends first, on whatever node or in whatever process, has answered; the same answer again changes
+nothing; another one is refused. The deadline takes part in the same race.
 
-The run that asks is a watcher of its own log: it reads on from its question until the answer is there.
+The run that asks is a watcher of its own log: it reads on from its question until the answer is
+there.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import uuid
@@ -30,6 +32,7 @@ __all__ = (
     "ANSWERED_LABEL",
     "RESUMABLE_LABEL",
     "Answer",
+    "AnswerType",
     "Questions",
     "answer_question",
     "expire_question",
@@ -52,8 +55,9 @@ AnswerType = Literal["accept", "reject", "edit", "response", "expired"]
 class Answer(msgspec.Struct, frozen=True):
     """What was answered.
 
-    `accept` and `reject` say yes and no; `edit` says yes with other `args`; `response` gives feedback
-    in `args` and counts as a yes; `expired` says that nobody answered in time. `by` names who did.
+    `accept` and `reject` say yes and no; `edit` says yes with other `args`; `response` gives
+    feedback in `args` and counts as a yes; `expired` says that nobody answered in time. `by` names
+    who did.
     """
 
     type: AnswerType
@@ -96,10 +100,8 @@ def _from_approved(given: Mapping[Any, Any]) -> dict[str, Any]:
     if not isinstance(given["approved"], bool):
         raise InvalidValue(f"expected approved to be true or false, got {given['approved']!r}")
     content = given.get("content")
-    if not given["approved"]:
-        kind = "reject"
-    else:
-        kind = "accept" if content is None else "response"
+    approved = "accept" if content is None else "response"
+    kind = approved if given["approved"] else "reject"
     return {"type": kind, "args": content, "by": given.get("by", "")}
 
 
@@ -198,10 +200,8 @@ class Questions:
 
     async def _expire(self, interrupt_id: str, timeout_s: float) -> None:
         await asyncio.sleep(timeout_s)
-        try:
+        with contextlib.suppress(Conflict):  # answered at the last moment
             await expire_question(self._hub, self._inlet, interrupt_id, self._clock)
-        except Conflict:
-            pass  # answered at the last moment
 
 
 async def answer_question(

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 from contextvars import Context
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcast.clock import Clock
 from runcast.errors import Cancelled, RuncastError, RunClosed, RunFailed, Stale
-from runcast.events.lifecycle import Status
 from runcast.events.model import encode_record
 from runcast.events.position import Position
 from runcast.hub.inlets import Inlet
@@ -20,6 +19,9 @@ from runcast.runs.threads import Threads
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
 from runcast.stores.base import Once
+
+if TYPE_CHECKING:
+    from runcast.events.lifecycle import Status
 
 __all__ = ("TERMINAL_KEY", "Run", "end_log")
 
@@ -114,6 +116,7 @@ class Run:
             # A fault of ours, or cancelled with its loop: the log gets its ending all the same.
             _log.error("run %s was interrupted", self.run_id, exc_info=error)
             outcome = failed("the run was interrupted", "interrupted", retryable=True)
+        outcome = self.writer.conclude(outcome)
         await self._end(outcome, clock, settings.max_event_bytes)
 
     async def _run(

@@ -1,6 +1,7 @@
 """Threads that functions run in: one function, one thread, for the whole of its life."""
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -133,10 +134,8 @@ def _do(job: _Job) -> None:
         result = job.context.run(job.call)
     except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits the outcome
         error = raised
-    try:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits the outcome
         job.loop.call_soon_threadsafe(_settle, job.future, result, error)
-    except RuntimeError:
-        pass  # the loop is closed: nobody awaits the outcome any more
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:

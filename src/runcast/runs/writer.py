@@ -2,8 +2,9 @@
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from runcast.clock import Clock
@@ -13,9 +14,15 @@ from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
 from runcast.hub.inlets import Inlet
+from runcast.runs.protocols import Ending
 from runcast.runs.questions import Questions
 
-__all__ = ("Writer",)
+__all__ = (
+    "RESERVED",
+    "Writer",
+)
+
+_log: Final = logging.getLogger("runcast.runs")
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -56,6 +63,7 @@ class Writer:
         self._told = {threading.get_ident()}  # tasks on the loop are told by asyncio
         self._lock = threading.Lock()
         self._indexes: dict[tuple[str, str, str], int] = {}
+        self._last_words: list[Callable[[Ending], Ending]] = []
 
     @property
     def run_id(self) -> str:
@@ -64,7 +72,7 @@ class Writer:
 
     def emit(
         self,
-        type: str,
+        type: str,  # noqa: A002 - the field's name
         data: object = None,
         *,
         node: str = "",
@@ -224,6 +232,25 @@ class Writer:
         """
         appended = await self._inlet.append()
         return Position(appended.epoch, appended.last)
+
+    def before_end(self, hook: Callable[[Ending], Ending]) -> None:
+        """Have a hook called once the function is over and before the terminal event is written.
+
+        It is called with how the run ends and returns that, or another ending; it may emit, and
+        must not wait. Hooks are called on the loop, the last one first.
+        """
+        self._last_words.append(hook)
+
+    def conclude(self, ending: Ending) -> Ending:
+        """Call the hooks; called by the run itself. A hook that fails is logged and left out."""
+        self._cancel = None  # it has been obeyed, and no hook is to meet it
+        while self._last_words:
+            hook = self._last_words.pop()
+            try:
+                ending = hook(ending)
+            except Exception:  # noqa: BLE001 - a user's code; the run must end all the same
+                _log.exception("run %s: %r failed before the end", self.run_id, hook)
+        return ending
 
     async def drain(self) -> None:
         """Wait until there is room for more events. For coroutines: threads wait in `emit`."""

@@ -25,7 +25,10 @@ from runcast.runs.outcome import done, failed
 from runcast.runs.protocols import Ending
 from runcast.runs.writer import Writer
 
-__all__ = ("Yields",)
+__all__ = (
+    "Yields",
+    "as_event",
+)
 
 _PLACE: Final = ("node", "agent", "path", "duration")
 

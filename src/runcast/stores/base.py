@@ -6,7 +6,8 @@ each of which either happens wholly (records, close, labels, idempotency key) or
 
 What every store guarantees, whatever it is made of (`runcast.testing.store_contract` checks it):
 
-1.  `seq` is given at commit: dense, rising by one, whoever else appends. A refused append uses none.
+1.  `seq` is given at commit: dense, rising by one, whoever else appends. A refused append uses
+    none.
 2.  An append is visible to readers only once it is durable as the store promises.
 3.  Appends of one commit to one log keep their order; so do commits awaited one after another.
 4.  Close is part of the append that carries it. A closed log refuses every append for ever.
@@ -18,8 +19,8 @@ What every store guarantees, whatever it is made of (`runcast.testing.store_cont
 9.  Any id that `is_run_id` accepts names a log of its own: ids never fold, escape or collide.
 10. Cancelling a call leaves the store as if it had not been made or as if it had been completed.
 
-A *record* is bytes without line feed and carriage return; `events.position` tells how records become
-frames. A record is opaque to the store otherwise.
+A *record* is bytes without line feed and carriage return; `events.position` tells how records
+become frames. A record is opaque to the store otherwise.
 """
 
 from abc import ABC, abstractmethod

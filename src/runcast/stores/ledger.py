@@ -1,10 +1,10 @@
 """The law of the store contract, as a state machine without I/O.
 
 A request is *planned* against the present state, which changes nothing and yields **commands**;
-commands are *applied* once they are durable. A store that several processes share makes its commands
-durable by compare-and-append: when somebody else was first, the plan is thrown away, the others'
-commands are applied, and the request is planned anew. So every process that applies the same commands
-in the same order holds the same state, and no lock is held across a plan.
+commands are *applied* once they are durable. A store that several processes share makes its
+commands durable by compare-and-append: when somebody else was first, the plan is thrown away, the
+others' commands are applied, and the request is planned anew. So every process that applies the
+same commands in the same order holds the same state, and no lock is held across a plan.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,7 @@ __all__ = (
     "Log",
     "OnceUse",
     "TrimCommand",
+    "copy_info",
     "is_text",
 )
 
@@ -98,7 +99,8 @@ class Log:
     once: dict[str, OnceUse] = field(default_factory=dict)
     snapshot: tuple[int, bytes] | None = None
     segment: tuple[int, int] = (0, 0)
-    """First `seq` and bytes of the last segment in the store's tables; (0, 0) when there is none."""
+    """First `seq` and bytes of the last segment in the store's tables; (0, 0) when there is
+    none."""
 
 
 @dataclass(slots=True)

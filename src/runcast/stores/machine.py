@@ -1,8 +1,9 @@
 """Which process this is, and whether another one on this machine is dead.
 
-A lease alone would leave a crashed run open until it is over. On one machine more is known: a process
-id together with its start time names a process exactly, and a boot id names one life of a kernel.
-Everything here answers "unknown" where the platform does not tell; then only the lease counts.
+A lease alone would leave a crashed run open until it is over. On one machine more is known: a
+process id together with its start time names a process exactly, and a boot id names one life of a
+kernel. Everything here answers "unknown" where the platform does not tell; then only the lease
+counts.
 """
 
 import os

@@ -1,6 +1,7 @@
 """Logs in one SQLite file: the embedded store.
 
-One thread writes (see `sqlite_journal`); a few read. Several processes may use one file on one machine.
+One thread writes (see `sqlite_journal`); a few read. Several processes may use one file on one
+machine.
 """
 
 import asyncio
@@ -54,7 +55,8 @@ _IDLE_CHECKPOINT_S: Final = 1.0
 """A quiet second is used to move the journal into the tables, so that it need not be done later."""
 
 _WAL_CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
-"""Bytes committed between two copies of the write-ahead log into the file (SQLite's own default)."""
+"""Bytes committed between two copies of the write-ahead log into the file (SQLite's own
+default)."""
 
 _WAL_LIMIT_PAGES: Final = 16_384
 """64 MiB of write-ahead log: beyond it the log is begun anew even if writers must wait for that."""
@@ -63,12 +65,12 @@ _WAL_LIMIT_PAGES: Final = 16_384
 class SQLiteStore(Store):
     """Keeps logs in an SQLite file, for one machine.
 
-    A commit survives the death of the process at once; with `full_sync` it survives the loss of power
-    too, and otherwise the last moments before a power loss may be gone.
+    A commit survives the death of the process at once; with `full_sync` it survives the loss of
+    power too, and otherwise the last moments before a power loss may be gone.
 
     Args:
-        path: the file; it is made when it is not there. A file that can only be read serves readers.
-        full_sync: wait for the disk at each commit.
+        path: the file; it is made when it is not there. A file that can only be read serves
+        readers. full_sync: wait for the disk at each commit.
         poll_s: how often other processes' commits are looked for, seconds.
     """
 

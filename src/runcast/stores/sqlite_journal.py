@@ -1,9 +1,10 @@
 """The writing half of the SQLite store: the journal, the ledger it leads to, and checkpoints.
 
-A commit, of however many logs, is one statement: a row of commands appended to the journal, and only
-if the journal's last row is the one this process saw last. Should another process have been first,
-its rows are read, and the commit is planned anew (see `ledger`). Checkpoints move the journal into
-tables, behind the commits. Opening the file after a crash reads the journal that is left.
+A commit, of however many logs, is one statement: a row of commands appended to the journal, and
+only if the journal's last row is the one this process saw last. Should another process have been
+first, its rows are read, and the commit is planned anew (see `ledger`). Checkpoints move the
+journal into tables, behind the commits. Opening the file after a crash reads the journal that is
+left.
 
 Everything here runs on the store's one writer thread, except what says otherwise.
 """
@@ -35,13 +36,17 @@ from runcast.stores.sqlite_tables import (
     write_tables,
 )
 
-__all__ = ("FIRST_ROW", "Journal")
+__all__ = (
+    "CHECKPOINT_BYTES",
+    "FIRST_ROW",
+    "Journal",
+)
 
 T = TypeVar("T")
 
 CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
-"""A checkpoint is made when the journal holds this much: it is the most that opening the file after a
-crash has to read, and the most that is held in memory besides."""
+"""A checkpoint is made when the journal holds this much: it is the most that opening the file
+after a crash has to read, and the most that is held in memory besides."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[Command]).decode
@@ -106,7 +111,8 @@ class Journal:
         """Return copies of the logs changed and ids of those deleted since the last checkpoint."""
         with self._lock:
             ledger = self._ledger
-            # `list`: a plan under way may be loading a log into the ledger, for which it has no lock.
+            # `list`: a plan under way may be loading a log into the ledger, for which it has no
+            # lock.
             logs = list(ledger.logs.values())
             return [_copy(log, pages=False) for log in logs], set(ledger.deleted)
 
@@ -250,7 +256,8 @@ class Journal:
         self._last = rows[-1][0]
         if missed:
             return [None]
-        return list(dict.fromkeys(command.log_id for command in commands))  # type: ignore[union-attr]
+        named = [one.log_id for one in commands if not isinstance(one, CheckpointCommand)]
+        return list(dict.fromkeys(named))
 
     # Checkpoints.
 

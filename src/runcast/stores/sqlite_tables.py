@@ -1,8 +1,8 @@
 """The rows of the database: reading logs and segments, and writing a checkpoint.
 
 Every statement here handles many rows at once. Python's `sqlite3` gives the interpreter lock up and
-takes it back around each step of a statement; beside a busy thread each of those costs up to a switch
-interval, so that a statement per row would stop commits for seconds.
+takes it back around each step of a statement; beside a busy thread each of those costs up to a
+switch interval, so that a statement per row would stop commits for seconds.
 """
 
 import json
@@ -26,8 +26,8 @@ __all__ = (
 )
 
 SEGMENT_BYTES: Final = 64 * 1024
-"""A segment grows until it holds this much; then the next begins. Large, so that replay is few rows;
-small, so that the checkpoint that makes it grow rewrites little."""
+"""A segment grows until it holds this much; then the next begins. Large, so that replay is few
+rows; small, so that the checkpoint that makes it grow rewrites little."""
 
 _FRAMES_CODEC: Final = 1
 """Frames as `events.position.frame_record` makes them: the wire form of the default dialect."""

@@ -1,6 +1,7 @@
 """A thread that does jobs one after another for an event loop."""
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -73,10 +74,8 @@ class Worker:
                 result = job()
             except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits it
                 error = raised
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits the outcome
                 loop.call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError:
-                pass  # the loop is closed: nobody awaits the outcome any more
             # Drop the references: an idle thread must not keep a batch of events alive.
             del item, job, loop, future, result, error
             if self._after is not None:

@@ -7,6 +7,7 @@ from typing import Final
 from runcast.errors import InvalidValue
 from runcast.wire.dialects.base import Dialect, State, Stream
 from runcast.wire.dialects.flat import Flat
+from runcast.wire.dialects.flat_v3 import Flat3
 from runcast.wire.dialects.named import Named
 from runcast.wire.dialects.prefab import Prefab
 from runcast.wire.dialects.runcast import Runcast
@@ -15,7 +16,7 @@ from runcast.wire.dialects.task import Task
 __all__ = ("DIALECTS", "Dialect", "State", "Stream", "get")
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
-    {dialect.name: dialect for dialect in (Runcast(), Named(), Task(), Prefab(), Flat())}
+    {dialect.name: dialect for dialect in (Runcast(), Named(), Task(), Prefab(), Flat(), Flat3())}
 )
 """Every dialect; the first is the default."""
 

@@ -20,10 +20,14 @@ agent) where the event knows them.
 | `content_complete{message}` | `content_complete` | message | |
 | `interrupt_request{message,action,args,interrupt_id}` | the same | message, or action | action, \
 args, interrupt_id, requires_approval: true |
-| `interrupt_response{answer,approved,interrupt_id}` | the same | answer | approved, interrupt_id |
+| `interrupt_response{answer,approved,interrupt_id}` | the same | answer, or its args or its type \
+| approved, interrupt_id |
 | `interrupt_waiting{message,interrupt_id}` | the same | message | interrupt_id, status: waiting |
 | `interrupt_resolved{message,interrupt_id}` | the same | message | interrupt_id, status: resolved |
+| `result{value,execution_summary}` | `final_result` | value | execution_summary, is_final: true |
 | `done{result,summary}` | `final_result` | result | execution_summary, is_final: true |
+| `done{summary: {}}`, with nothing to add to a `result` | `done` | | execution_summary, is_final: \
+true |
 | `error{message,code}` | `error` | message | error_type |
 | `failed{message,code}` | `error` | message | error_type, is_final: true |
 | `cancelled{reason}` | `error` | reason | error_type: Cancelled, is_final: true |
@@ -75,6 +79,10 @@ class Flat(Dialect):
 
     def encode(self, stream: Stream, state: State, event: Event) -> bytes:
         """Return the event's one frame."""
+        return frame_event(stream, event, self.message(event))
+
+    def message(self, event: Event) -> dict[str, object]:
+        """Return the message that an event becomes."""
         content, rest = text_of(event.type, event.data)
         message: _Message = {
             "message_type": event.type,
@@ -92,7 +100,7 @@ class Flat(Dialect):
         if complete is not None:
             complete(message, rest, event.data)
         flatten(message, rest, _BASE)
-        return frame_event(stream, event, message)
+        return message
 
     def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
         """Return one message of the type `gap`, without id."""
@@ -167,6 +175,14 @@ def _interrupt_request(message: _Message, rest: _Message, data: object) -> None:
     message["content"] = message["content"] or message["action"]
 
 
+def _interrupt_response(message: _Message, rest: _Message, data: object) -> None:
+    answer = pick(data, "answer")
+    if isinstance(answer, dict):
+        # What was said is for people, the whole answer for programs.
+        message["content"] = as_text(pick(answer, "args", "type"))
+        rest["answer"] = answer
+
+
 def _interrupt_waiting(message: _Message, rest: _Message, data: object) -> None:
     message["status"] = "waiting"
 
@@ -175,9 +191,18 @@ def _interrupt_resolved(message: _Message, rest: _Message, data: object) -> None
     message["status"] = "resolved"
 
 
+def _result(message: _Message, rest: _Message, data: object) -> None:
+    if not isinstance(rest.get("execution_summary"), dict):
+        return
+    message["message_type"] = "final_result"
+    message["execution_summary"] = rest.pop("execution_summary")
+    message["is_final"] = True
+
+
 def _done(message: _Message, rest: _Message, data: object) -> None:
     result, summary = outcome_of(data)
     rest.clear()
+    message["message_type"] = "done" if result is None and summary == {} else "final_result"
     if summary is None and isinstance(result, dict):
         result, summary = None, result
     if isinstance(summary, dict):
@@ -186,7 +211,6 @@ def _done(message: _Message, rest: _Message, data: object) -> None:
         result, summary = summary, {}
     else:
         summary = {} if summary is None else {"summary": summary}
-    message["message_type"] = "final_result"
     message["content"] = as_text(result)
     message["execution_summary"] = summary
     message["is_final"] = True
@@ -222,8 +246,10 @@ _FURTHER: Final[Mapping[str, Callable[[_Message, _Message, object], None]]] = Ma
         "tool_result": _tool_result,
         "content": _content,
         "interrupt_request": _interrupt_request,
+        "interrupt_response": _interrupt_response,
         "interrupt_waiting": _interrupt_waiting,
         "interrupt_resolved": _interrupt_resolved,
+        "result": _result,
         "done": _done,
         "error": _error,
         "failed": _failed,

@@ -1,0 +1,135 @@
+"""Invoking a function: beginning its run, and what is answered to who began it."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from runcast.errors import Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
+from runcast.events.model import decode_event
+from runcast.events.position import Position, split_frames
+from runcast.http.answers import failure, json_response, problem
+from runcast.http.patience import read_body, wait_with
+from runcast.http.requests import (
+    parse_flag,
+    parse_invocation,
+    parse_preferences,
+    parse_watch,
+)
+from runcast.http.streams import Streams
+from runcast.http.watching import Receive, Scope, Send, Watching
+from runcast.runs.protocols import Ending, Runs, StartedRun
+
+__all__ = ("Invoking", "check_json")
+
+_REST_S: Final = 0.5
+"""How long the answer to an invocation may take at shutdown, once its run was cancelled."""
+
+
+class Invoking:
+    """Answers whoever invokes a function."""
+
+    def __init__(self, runs: Runs, streams: Streams, watching: Watching) -> None:
+        self._runs = runs
+        self._settings = runs.hub.settings
+        self._closing = streams.closing
+        self._watching = watching
+
+    async def invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin a run; answer with its stream, its result, or where to find it."""
+        request = Request(scope, receive)
+        name = request.path_params["name"]
+        function = self._runs.functions.get(name)
+        if function is None:
+            raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
+        query = request.query_params
+        asked = parse_preferences(request.headers.get("prefer", ""))
+        usual = "text/event-stream" if function.is_streaming else "application/json"
+        options = parse_watch(query, request.headers, self._watching.views, default=usual)
+        is_bound = parse_flag(query, "cancel_on_disconnect")
+        check_json(request)
+        body = await read_body(request, self._settings, self._closing)
+        invocation = parse_invocation(body)
+        is_bound = is_bound or invocation.on_disconnect == "cancel"
+        run = await self._runs.start(
+            name,
+            invocation.inputs,
+            run_id=invocation.run_id,
+            labels=invocation.labels,
+            replace=invocation.replace,
+        )
+        location = f"{quote(scope.get('root_path', ''))}/runs/{run.run_id}"
+        headers = {"location": location, "runcast-run-id": run.run_id}
+        if "respond-async" in asked:
+            await _begun(headers)(scope, receive, send)
+            return
+        try:
+            if options.media_type == "application/json":
+                response = await self._result(run, request, headers)
+                await response(scope, receive, send)
+                return
+            options = replace(options, after=Position(run.epoch, 0), live="stream")
+            has_left = await self._watching.stream(
+                run.run_id, options, headers, scope, receive, send
+            )
+        except ClientDisconnect:
+            has_left = True
+        except Overloaded:
+            # There is no room to watch it, but it has begun: "try again" would begin another.
+            if is_bound:
+                await self._runs.cancel(run.run_id, "there was no room to watch it")
+                raise
+            await _begun(headers)(scope, receive, send)
+            return
+        if is_bound and has_left:
+            with suppress(NotFound):  # it was deleted
+                await self._runs.cancel(run.run_id, "the client left")
+
+    async def _result(self, run: StartedRun, request: Request, headers: dict[str, str]) -> Response:
+        """Wait for a run's end, or for the client to leave, and answer with the result."""
+        grace_s = self._settings.shutdown_grace_s + _REST_S
+        ended = await wait_with(request, run.wait(), self._closing, grace_s=grace_s)
+        if ended is None:
+            error = Overloaded(f"the server is shutting down; the run is at {headers['location']}")
+            return problem(error, headers)
+        kind, data = await self._ending(run)
+        if kind == "done":
+            return json_response({"result": data.get("result"), "run_id": run.run_id}, 200, headers)
+        return failure(run.run_id, kind, data, headers)
+
+    async def _ending(self, run: StartedRun) -> Ending:
+        """Return the ending as it is in the log, which is what watchers see.
+
+        Raises:
+            NotFound, Gone: the run was deleted or begun anew since.
+            StoreUnavailable: its end could not be stored.
+        """
+        hub = self._runs.hub
+        info = await hub.info(run.run_id)
+        if info.epoch != run.epoch:
+            raise Gone(f"the run {run.run_id!r} was begun anew", "replaced")
+        if not info.closed:
+            raise StoreUnavailable(f"the end of the run {run.run_id!r} could not be stored")
+        page = await hub.read_page(run.run_id, Position(run.epoch, info.head - 1))
+        event = decode_event(split_frames(page.frames)[-1])
+        return Ending(event.type, event.data)
+
+
+def check_json(request: Request) -> None:
+    """Refuse bodies that a web page could send without asking first (a form, plain text).
+
+    Raises:
+        InvalidValue: the content type is neither JSON nor absent.
+    """
+    given = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if given != "application/json" and not given.endswith("+json"):
+        raise InvalidValue(f"expected a body of type application/json, got {given[:80]!r}")
+
+
+def _begun(headers: dict[str, str]) -> Response:
+    """Answer that the run has begun, and where it can be watched."""
+    begun = {"run_id": headers["runcast-run-id"], "events": f"{headers['location']}/events"}
+    return json_response(begun, 202, headers)

@@ -1,0 +1,331 @@
+"""The documents: their code runs, their tables are complete, what they point at is there.
+
+| block | what is done with it |
+|---|---|
+| `python` | run in a fresh interpreter; a `text` block right behind it is what it prints |
+| `console` | each `$ command` is run beside a real server; what follows it is what it prints |
+| `bash` | each command is known, with the options it is given |
+| `toml` | read as settings |
+| `text` | a picture |
+
+In what is printed, … stands for anything on one line.
+"""
+
+import ast
+import importlib.util
+import inspect
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from docs.generate import PAGES
+from runcast import errors
+from runcast.cli import make_parser
+from runcast.events.vocabulary import KNOWN
+from runcast.settings import Settings
+from runcast.wire.dialects import DIALECTS
+from tests.cli.served import WAIT_S, Served, environment, serve
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOCOL = ROOT / "docs" / "protocol.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    document: Path
+    line: int
+    language: str
+    text: str
+    gap: str
+    """What stands between the block before and this one."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.document.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(document: Path) -> Iterator[Block]:
+    text = document.read_text("utf-8")
+    end = 0
+    for found in re.finditer(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
+        line = text.count("\n", 0, found.start()) + 1
+        inside = textwrap.dedent(found[3]) if found[1] else found[3]
+        yield Block(document, line, found[2], inside, text[end : found.start()].strip())
+        end = found.end()
+
+
+BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
+
+
+def blocks_in(language: str) -> list[object]:
+    return [pytest.param(each, id=each.place) for each in BLOCKS if each.language == language]
+
+
+def is_printed(expected: str, printed: str) -> bool:
+    """Tell whether a program printed what a document says it does."""
+    pattern = "[^\n]*".join(map(re.escape, expected.rstrip("\n").split("…")))
+    return re.fullmatch(pattern, printed.rstrip("\n")) is not None
+
+
+# --- code -----------------------------------------------------------------------------------------
+
+
+def test_every_block_is_of_a_kind_that_is_tried() -> None:
+    known = {"python", "console", "bash", "toml", "text"}
+
+    assert [block.place for block in BLOCKS if block.language not in known] == []
+    assert {block.language for block in BLOCKS} == known
+
+
+@pytest.mark.parametrize("block", blocks_in("python"))
+def test_python_prints_what_the_document_says(block: Block, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(block.text, "utf-8")
+    after = next((b for b in BLOCKS if b.document == block.document and b.line > block.line), None)
+
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", program],
+        cwd=tmp_path,
+        env=environment(None),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    if after is not None and after.language == "text" and not after.gap:
+        assert ended.stdout == after.text
+
+
+@pytest.mark.parametrize(
+    "document",
+    sorted({b.document for b in BLOCKS if b.language == "console"}),
+    ids=lambda p: p.name,
+)
+def test_commands_print_what_the_document_says(document: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing")
+    consoles = [b for b in BLOCKS if b.document == document and b.language == "console"]
+    with serve("--store", "memory://", cwd=ROOT) as served:
+        for block in consoles:
+            for command, expected in commands_of(block):
+                printed = run(command, served, tmp_path)
+                assert is_printed(expected, printed), f"{block.place}: {command}\n{printed}"
+
+
+def commands_of(block: Block) -> Iterator[tuple[str, str]]:
+    for part in block.text.split("$ ")[1:] if block.text.startswith("$ ") else ():
+        command, _, expected = part.partition("\n")
+        yield command, expected
+
+
+def run(command: str, served: Served, folder: Path) -> str:
+    return subprocess.run(
+        ["bash", "-c", command.replace("http://127.0.0.1:8000", served.url)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    ).stdout
+
+
+@pytest.mark.parametrize("block", blocks_in("bash"))
+def test_commands_are_there_with_the_options_they_are_given(block: Block) -> None:
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    dev = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dev)
+
+    for line in block.text.splitlines():
+        words = shlex.split(line, comments=True)
+        while "=" in words[0]:  # a setting for this command alone
+            name, _, value = words.pop(0).partition("=")
+            assert Settings.load(environ={name: value}) != Settings(), line
+        match words:
+            case ["runcast", *arguments]:
+                make_parser().parse_args(arguments)
+            case ["python3", "dev.py", command]:
+                assert command in dev.COMMANDS, line
+            case _:
+                assert words == ["pip", "install", "."]
+
+
+@pytest.mark.parametrize("block", blocks_in("toml"))
+def test_settings_in_documents_are_settings(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "runcast.toml"
+    file.write_text(block.text, "utf-8")
+
+    assert Settings.load(file=file, environ={}) != Settings()
+    assert tomllib.loads(block.text)
+
+
+def test_what_is_printed_is_compared_but_for_the_dots() -> None:
+    assert is_printed("id: …-1\n\nend\n", "id: abc-1\n\nend\n\n")
+    assert not is_printed("id: …-1\n", "id: abc-2\n")
+    assert not is_printed("a … b\n", "a\nb\n")
+    assert not is_printed("a\n", "a\nb\n")
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_generated_pages_are_in_step(path: Path) -> None:
+    assert path.read_text("utf-8") == PAGES[path](), "run .venv/bin/python docs/generate.py"
+
+
+def test_every_error_is_documented_as_it_is() -> None:
+    rows = re.findall(r"^ *\| `(\w+)` \| (\d+) \| (yes|no) \|", PROTOCOL.read_text("utf-8"), re.M)
+    documented = {code: (int(status), retryable == "yes") for code, status, retryable in rows}
+    raised = {
+        error.code: (error.status, error.retryable)
+        for error in vars(errors).values()
+        if inspect.isclass(error) and issubclass(error, errors.RuncastError)
+    }
+
+    ours = {code: documented[code] for code in documented if code in raised}
+    assert ours == raised | {"function_error": ours.get("function_error", (500, False))}
+    assert documented.keys() - ours.keys() == {"method_not_allowed", "function_error"}
+
+
+def test_every_type_of_event_and_its_fields_are_documented() -> None:
+    text = PROTOCOL.read_text("utf-8")
+    documented = {
+        name: {field.rstrip("?") for field in fields.split(",")}
+        for name, fields in re.findall(r"`(\w+)\{([\w,?]+)\}`", rule_text(text, "R-1.8"))
+    }
+
+    assert documented.keys() == KNOWN.keys()
+    assert [n for n in KNOWN if not set(KNOWN[n]) - {"labels", "message"} <= documented[n]] == []
+
+
+def test_every_dialect_is_documented() -> None:
+    rows = re.findall(r"^  \| `(\w+)` \|", rule_text(PROTOCOL.read_text("utf-8"), "R-11.2"), re.M)
+
+    assert rows == list(DIALECTS)
+
+
+def test_settings_that_are_named_exist() -> None:
+    names = {name for name in Settings.__dataclass_fields__}
+    fields = {"pause_s", "mb_per_s", "lines_per_s"}  # of the demo's functions
+    found = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"`((?:max_|pending_)\w+|\w+_s)`", document.read_text("utf-8"))
+    }
+
+    assert found - names - fields == set()
+    assert "heartbeat_s" in found
+
+
+# --- rules of the protocol ------------------------------------------------------------------------
+
+
+def rule_text(text: str, rule: str) -> str:
+    """Return a rule, up to the next rule or section."""
+    found = re.search(rf"\*\*{re.escape(rule)}\*\*.*?(?=\n- \*\*R-|\n## |\Z)", text, re.DOTALL)
+    assert found is not None, rule
+    return found[0]
+
+
+def rules() -> list[tuple[int, int]]:
+    found = re.findall(r"^- \*\*R-(\d+)\.(\d+)\*\*", PROTOCOL.read_text("utf-8"), re.MULTILINE)
+    return [(int(section), int(number)) for section, number in found]
+
+
+def test_rules_are_numbered_in_order_under_their_sections() -> None:
+    sections = re.findall(r"^## (\d+)\.", PROTOCOL.read_text("utf-8"), re.MULTILINE)
+    numbers = rules()
+
+    assert [int(section) for section in sections] == sorted({section for section, _ in numbers})
+    assert numbers == sorted(set(numbers))
+
+
+def test_rules_that_are_cited_exist() -> None:
+    known = {f"R-{section}.{number}" for section, number in rules()}
+    known |= {f"R-{section}" for section, _ in rules()}
+    folders = (ROOT / "tests", ROOT / "src", ROOT / "docs")
+    files = [*ROOT.glob("*.md"), *(p for f in folders for p in f.rglob("*") if _is_text(p))]
+
+    cited = {
+        (rule, path.name)
+        for path in files
+        for rule in re.findall(r"\bR-\d+(?:\.\d+)?\b", path.read_text("utf-8"))
+    }
+
+    assert {each for each in cited if each[0] not in known} == set()
+    assert ("R-4.2", "test_protocol.py") in cited
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix in (".md", ".py", ".html", ".ts")
+
+
+# --- what they point at ---------------------------------------------------------------------------
+
+
+@pytest.mark.tree
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8"))
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.tree
+def test_the_code_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    named = re.findall(r"`([\w.]+)` \(`([\w/]+\.py)`\)", text)
+
+    missing = [
+        f"{name} in {file}"
+        for file, names in ((file, _defined_in(file)) for _, file in named)
+        for name, other in named
+        if other == file and name not in names
+    ]
+
+    assert len(named) > 12
+    assert missing == []
+
+
+def _defined_in(file: str) -> set[str]:
+    tree = ast.parse((ROOT / "src" / "runcast" / file).read_text("utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {node.name for node in tree.body if isinstance(node, kinds)}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{each.name}" for each in node.body if isinstance(each, kinds)}
+    return names
+
+
+@pytest.mark.tree
+def test_every_route_is_in_the_protocol() -> None:
+    source = (ROOT / "src" / "runcast" / "http" / "routes.py").read_text("utf-8")
+    routes = re.findall(r'Route\(\s*"([^"]+)"', source)
+    text = PROTOCOL.read_text("utf-8")
+
+    assert len(routes) > 10
+    assert [route for route in routes if f"{route}`" not in text and f"{route}?" not in text] == []
+
+
+@pytest.mark.tree
+def test_every_layer_is_in_the_architecture() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    layers = {path.stem for path in (ROOT / "src" / "runcast").iterdir()} - {"py", "__pycache__"}
+
+    missing = {name for name in layers if not re.search(rf"\b{name}\b", text)}
+    assert missing - {"__init__", "__main__", "testing"} == set()
