@@ -48,7 +48,7 @@ LAYERS = {
     "http": Layer(_EDGE, ("msgspec", "starlette", "uvicorn", "httptools", "uvloop")),
     "client": Layer(("errors", "clock", "events", "wire"), ("msgspec", "httpx2")),
     "testing": Layer(("errors", "clock", "events", "wire", "stores.base", "hub")),
-    "compat": Layer(_FACE),
+    "compat": Layer((*_FACE, "errors", "clock")),
     "demo": Layer((*_FACE, "clock")),
     "app": Layer(EVERYTHING, EVERYTHING),
     "cli": Layer(EVERYTHING, EVERYTHING),

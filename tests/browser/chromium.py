@@ -87,7 +87,7 @@ class Browser:
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
         made = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-        page = self._pages[made["sessionId"]] = Page(self, made["sessionId"])
+        page = self._pages[made["sessionId"]] = Page(self, made["sessionId"], context)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
         return page
@@ -127,19 +127,28 @@ class Browser:
 class Page:
     """One tab, as its user has it."""
 
-    def __init__(self, browser: Browser, session: str) -> None:
+    def __init__(self, browser: Browser, session: str, context: str) -> None:
         self._browser = browser
         self._session = session
+        self._context = context
         self.complaints: list[str] = []
         """What the console shows as errors and warnings."""
         self.streams: set[str] = set()
         """The open EventSource connections."""
         self.requested: list[str] = []
         """The address of every request."""
+        self.bodies: list[str] = []
+        """What was posted."""
+        self.expected = ""
+        """A pattern of complaints that belong to what is tested."""
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command about this page."""
         return self._browser.call(method, self._session, **parameters)
+
+    def close(self) -> None:
+        """Close the tab and forget its cookies."""
+        self._browser.call("Target.disposeBrowserContext", browserContextId=self._context)
 
     def note(self, method: str, told: Mapping[str, Any]) -> None:
         """Take note of an event."""
@@ -153,8 +162,11 @@ class Page:
                 self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
             case "Network.requestWillBeSent":
                 self.requested.append(told["request"]["url"])
+                self.bodies.append(told["request"].get("postData", ""))
                 if told.get("type") == "EventSource":
                     self.streams.add(told["requestId"])
+            case "Page.frameNavigated":
+                self.streams.clear()  # what a page leaves open ends without a word
             case "Network.loadingFinished" | "Network.loadingFailed":
                 self.streams.discard(told["requestId"])
 
@@ -197,7 +209,7 @@ class Page:
 
     def click(self, selector: str, text: str = "") -> None:
         """Click with the mouse on the first element that has the selector and the text."""
-        find = f"[...document.querySelectorAll({json.dumps(selector)})].find(node => node.innerText.includes({json.dumps(text)}) && node.checkVisibility())"
+        find = f"[...document.querySelectorAll({json.dumps(selector)})].find(node => node.textContent.includes({json.dumps(text)}) && node.checkVisibility())"
         self.until(find)
         box = self.get(
             f"(node => (node.scrollIntoView({{block: 'center'}}), node.getBoundingClientRect().toJSON()))({find})"

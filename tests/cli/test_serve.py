@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_real_file_is_counted_and_watched_and_resumed_without_loss(tmp_path: P
         with served.open("GET", "/runs/licence/events") as response:
             whole = list(frames(response))
         with served.open("GET", "/runs/licence/events") as response:
-            head = [frame for frame, _ in zip(frames(response), range(2), strict=False)]
+            head = list(islice(frames(response), 2))
         left = {"Last-Event-ID": head[-1]["id"]}
         with served.open("GET", "/runs/licence/events", headers=left) as response:
             tail = list(frames(response))
@@ -109,7 +110,7 @@ def test_a_run_whose_server_was_killed_ends_lost_behind_what_was_seen(tmp_path: 
     with serve(cwd=tmp_path) as served:
         served.start("count_primes", "primes", limit=10**12)
         with served.open("GET", "/runs/primes/events") as response:
-            seen = [frame for frame, _ in zip(frames(response), range(3), strict=False)]
+            seen = list(islice(frames(response), 3))
             served.process.kill()
             served.process.wait(WAIT_S)
     with serve(cwd=tmp_path) as served, served.open("GET", "/runs/primes/events") as response:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from runcast.errors import NotFound, RuncastError, RunClosed
 from runcast.events.position import Position, make_epoch

@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 Make = Callable[[Path, FakeClock], list[Store]]
 
-LOG_IDS = st.sampled_from(["a", "A", "a.", "b:1", "x" * 128])
+BEGUN = ["a", "A", "b:1"]
+LOG_IDS = st.sampled_from([*BEGUN * 3, "x" * 128])
 OWNERS = st.sampled_from(["first", "second"])
 LABELS = st.dictionaries(
     st.sampled_from(["status", "Status", 'o"d\\d']),
@@ -70,11 +71,11 @@ ASKED = st.builds(
     Asked,
     log_id=LOG_IDS,
     records=RECORDS,
-    close=st.sampled_from([False] * 7 + [True]),
+    close=st.sampled_from([False] * 30 + [True]),
     labels=st.none() | LABELS,
     once=st.none() | st.builds(Once, st.sampled_from("kKlm"), st.sampled_from(["", "d"])),
-    epoch=st.sampled_from(["", "", "present", "past"]),
-    fence=st.sampled_from([None, None, 0, 0, -1, 1]),
+    epoch=st.sampled_from([""] * 4 + ["present"] * 3 + ["past"]),
+    fence=st.sampled_from([None] * 4 + [0] * 4 + [-1, 1]),
 )
 
 
@@ -93,6 +94,8 @@ class Comparison(RuleBasedStateMachine):
     def open(self) -> None:
         for store in self.stores:
             self.run(store.open())
+        for log_id in BEGUN:
+            self.create(0, log_id, labels={"status": "running"}, ttl_s=5.0)
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -124,14 +127,6 @@ class Comparison(RuleBasedStateMachine):
         else:
             assert actual == expected
 
-    @rule(
-        which=st.integers(0, 1),
-        log_id=LOG_IDS,
-        replace=st.booleans(),
-        owner_id=OWNERS | st.just(""),
-        labels=st.none() | LABELS,
-        ttl_s=st.none() | st.sampled_from([0.5, 5.0]),
-    )
     def create(self, which: int, log_id: str, **options: Any) -> None:
         old = self.model.logs.get(log_id)
         actual, expected = self.both(which, lambda store: store.create(log_id, **options))
@@ -146,7 +141,17 @@ class Comparison(RuleBasedStateMachine):
         self.model.logs[log_id].info.epoch = expected.epoch = actual.epoch
         assert actual == expected
 
-    @rule(which=st.integers(0, 1), asked=st.lists(ASKED, max_size=6))
+    @rule(
+        which=st.integers(0, 1),
+        log_id=LOG_IDS,
+        replace=st.booleans(),
+        owner_id=OWNERS | st.just(""),
+        labels=st.none() | LABELS,
+        ttl_s=st.none() | st.sampled_from([0.5, 5.0]),
+    )
+    def begin(self, **options: Any) -> None:
+        self.create(**options)
+
     def commit(self, which: int, asked: list[Asked]) -> None:
         group = [self.resolve(one) for one in asked]
         actual, expected = self.both(which, lambda store: store.commit(group))
@@ -160,6 +165,20 @@ class Comparison(RuleBasedStateMachine):
             assert mine._replace(pages=()) == theirs._replace(pages=())
             frames = [b"".join(page.frames for page in each.pages) for each in (mine, theirs)]
             assert frames[0] == frames[1]
+
+    # Three times, so that it happens as often as a few of the others together.
+    @rule(which=st.integers(0, 1), asked=st.lists(ASKED, min_size=1, max_size=6))
+    def append(self, which: int, asked: list[Asked]) -> None:
+        self.commit(which, asked)
+
+    @rule(which=st.integers(0, 1), asked=st.lists(ASKED, min_size=1, max_size=6))
+    def append_more(self, which: int, asked: list[Asked]) -> None:
+        self.commit(which, asked)
+
+    @rule(asked=st.lists(ASKED, min_size=1, max_size=3))
+    def append_everywhere(self, asked: list[Asked]) -> None:
+        for which in range(len(self.stores)):
+            self.commit(which, asked)
 
     def resolve(self, asked: Asked) -> Append:
         log = self.model.logs.get(asked.log_id)
@@ -230,8 +249,10 @@ class Comparison(RuleBasedStateMachine):
     def trim(self, which: int, log_id: str, first: int) -> None:
         self.same(which, lambda store: store.trim(log_id, first, b"state before %d" % first))
 
-    @rule(which=st.integers(0, 1), log_id=LOG_IDS)
-    def delete(self, which: int, log_id: str) -> None:
+    @rule(which=st.integers(0, 1), log_id=LOG_IDS, is_sure=st.sampled_from([False] * 3 + [True]))
+    def delete(self, which: int, log_id: str, is_sure: bool) -> None:
+        if not is_sure:
+            return  # else there would be little left to compare
         self.clock.advance(0.01)  # so that a log of the same name cannot get the same epoch
         self.same(which, lambda store: store.delete(log_id))
         self.clock.advance(0.01)
@@ -313,7 +334,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_small_steps")
 @pytest.mark.parametrize("make", [memory, sqlite, two_sqlite])
 def test_a_store_answers_as_the_model_does(make: Make, tmp_path: Path) -> None:
-    compare(make, tmp_path, examples=60, steps=40)
+    compare(make, tmp_path, examples=120, steps=40)
 
 
 @pytest.mark.heavy

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from runcast import __version__
-from runcast.cli import answer, serve
+from runcast.cli import answer, invoke, runs, serve, watch
 from runcast.errors import RuncastError
 
 __all__ = ("main", "make_parser")
@@ -15,20 +15,20 @@ _WRONG_USE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, or 2 for what the user can put right.
+    """Run a command and return its exit code: its own, or 2 for what the user can put right.
 
     Args:
         argv: the arguments without the program's name; `sys.argv` by default.
     """
     arguments = make_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        code = arguments.run(arguments)
     except RuncastError as error:
         print(f"runcast: {error.message}", file=sys.stderr)
         return _WRONG_USE
     except KeyboardInterrupt:
-        pass  # it was asked to end, and has
-    return 0
+        return 0  # it was asked to end, and has
+    return code or 0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,6 +38,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    serve.add_to(commands)
-    answer.add_to(commands)
+    for command in (serve, invoke, watch, runs, answer):
+        command.add_to(commands)
     return parser

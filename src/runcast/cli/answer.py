@@ -7,8 +7,8 @@ import sys
 from typing import Any, Final
 from urllib.parse import quote
 
-from runcast.cli.remote import Remote, add_options
-from runcast.errors import InvalidValue, NotFound
+from runcast.cli.remote import Remote, add_options, plain
+from runcast.errors import InvalidValue, NotFound, PeerError
 
 __all__ = ("add_to", "run")
 
@@ -52,16 +52,19 @@ def run(arguments: argparse.Namespace) -> None:
     path = f"/runs/{quote(arguments.run_id, safe='')}"
     answer = _given(arguments)
     interrupt_id = arguments.interrupt_id
-    if answer is None or interrupt_id is None:
-        question = _pick(remote.ask("GET", path), interrupt_id)
-        interrupt_id = question["interrupt_id"]
-        if answer is None:
-            answer = _ask_back(question)
-    if arguments.by:
-        answer["by"] = arguments.by
-    told = remote.ask("POST", f"{path}/interrupts/{quote(interrupt_id, safe='')}", answer)
-    was = "was answered before" if told["repeated"] else "is answered"
-    print(f"{interrupt_id} {was}: {told['decision']['type']}")
+    try:
+        if answer is None or interrupt_id is None:
+            question = _pick(remote.ask("GET", path), interrupt_id)
+            interrupt_id = question["interrupt_id"]
+            if answer is None:
+                answer = _ask_back(question)
+        if arguments.by:
+            answer["by"] = arguments.by
+        told = remote.ask("POST", f"{path}/interrupts/{quote(interrupt_id, safe='')}", answer)
+        was = "was answered before" if told["repeated"] else "is answered"
+        print(plain(f"{interrupt_id} {was}: {told['decision']['type']}"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PeerError(f"{arguments.url} does not answer as runcast does: {error!r}") from error
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any] | None:
@@ -79,16 +82,19 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any] | None:
 def _pick(shown: dict[str, Any], interrupt_id: str | None) -> dict[str, Any]:
     """Return the open question that is meant."""
     questions: list[dict[str, Any]] = [
-        one for one in shown["state"]["interrupts"] if not one.get("is_answered")
+        one
+        for one in shown["state"]["interrupts"]
+        if one.get("interrupt_id") and not one.get("is_answered")
     ]
     if interrupt_id is not None:
         questions = [one for one in questions if one["interrupt_id"] == interrupt_id]
     if not questions:
         which = f" {interrupt_id!r}" if interrupt_id else ""
-        raise NotFound(f"the run {shown['run_id']} ({shown['status']}) has no open question{which}")
+        run = plain(f"{shown['run_id']} ({shown['status']})")
+        raise NotFound(f"the run {run} has no open question{which}")
     if len(questions) > 1:
         ids = ", ".join(one["interrupt_id"] for one in questions)
-        raise InvalidValue(f"several questions are open; name one of {ids}")
+        raise InvalidValue(plain(f"several questions are open; name one of {ids}"))
     return questions[0]
 
 
@@ -96,11 +102,22 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
     """Show a question and read the answer from the terminal."""
     if not sys.stdin.isatty():
         raise InvalidValue("expected --accept, --reject, --edit or --respond: this is no terminal")
-    print(_plain(question.get("message") or question.get("action") or question["interrupt_id"]))
+    for line in str(question.get("message") or question["interrupt_id"]).split("\n"):
+        print(f"> {plain(line)}")  # marked, so that no line of it can pass for one of ours
     if question.get("action"):
-        print(f"  action  {_plain(question['action'])}")
+        print(f"  action  {plain(question['action'])}")
     if question.get("args") is not None:
         print(f"  args    {json.dumps(question['args'], ensure_ascii=True)}")
+    if question.get("args_dropped"):
+        print(f"  and {question['args_dropped']} more characters of args; the run's log has them")
+    try:
+        return _ask_until_given()
+    except (EOFError, KeyboardInterrupt):
+        print()
+        raise InvalidValue("no answer was given") from None
+
+
+def _ask_until_given() -> dict[str, Any]:
     while True:
         kind = _KEYS.get(input("[y]es, [n]o, [e]dit args, [r]espond: ").strip().lower()[:1])
         if kind in ("accept", "reject"):
@@ -108,19 +125,17 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
         if kind == "response":
             return {"type": kind, "args": input("response: ")}
         if kind == "edit":
-            return {"type": kind, "args": _parse(input("args (JSON): "))}
+            try:
+                return {"type": kind, "args": _parse(input("args (JSON): "))}
+            except InvalidValue as error:
+                print(error.message)
 
 
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidValue(f"expected args as JSON: {error}") from None
-
-
-def _plain(text: str) -> str:
-    """Return text without what a terminal would obey: a run's words may be anybody's."""
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
 
 
 def _user() -> str:

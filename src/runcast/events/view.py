@@ -18,12 +18,14 @@ resumes gets the state at its cursor, and so exactly what an uninterrupted watch
 Source: ours, for the configuration documented with the `flat` format.
 """
 
+import copy
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
+from runcast.events.fields import pick
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 
@@ -123,16 +125,31 @@ class ViewSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self == ViewSpec()
 
 
+_Said: TypeAlias = "tuple[_Said, str] | None"
+"""Pieces of text, each behind those before it: copies share them, however many there are."""
+
+
 class _Gathered(msgspec.Struct):
     """Text of one node and agent, on its way to one message. `event` is the first of it."""
 
     event: Event
-    pieces: list[str]
-    size: int
     last: int
+    said: _Said = None
+    pieces: int = 0
+    size: int = 0
 
-    def copy(self) -> "_Gathered":
-        return _Gathered(self.event, list(self.pieces), self.size, self.last)
+    def add(self, text: str) -> None:
+        self.said = (self.said, text)
+        self.pieces += 1
+        self.size += len(text)
+
+    @property
+    def text(self) -> str:
+        pieces, said = [], self.said
+        while said is not None:
+            said, piece = said
+            pieces.append(piece)
+        return "".join(reversed(pieces))
 
 
 class ViewState:
@@ -147,7 +164,7 @@ class ViewState:
     def copy(self) -> "ViewState":
         """Return a state that can be changed without changing this one."""
         copied = ViewState()
-        copied.gathered = {key: group.copy() for key, group in self.gathered.items()}
+        copied.gathered = {key: copy.copy(group) for key, group in self.gathered.items()}
         copied.seen = dict(self.seen)
         return copied
 
@@ -208,7 +225,7 @@ class View:
 
     def _gather(self, state: ViewState, event: Event) -> list[Event]:
         if event.type in _NODE_ENDS:
-            return self._flush(state, event, event.node) or [self._summary(event, event, [], 0)]
+            return self._flush(state, event, event.node) or [self._summary(event, event, "", 0)]
         flushed: list[Event] = []
         if event.type == "step_start":
             flushed = self._flush(state, event, event.node)
@@ -218,19 +235,18 @@ class View:
         if group is None:
             if len(state.gathered) >= MAX_GATHERED:
                 flushed += self._release(state, next(iter(state.gathered)), event)
-            group = state.gathered[key] = _Gathered(event, [], 0, event.seq)
+            group = state.gathered[key] = _Gathered(event, event.seq)
         group.last = event.seq
         if text:
-            group.pieces.append(text)
-            group.size += len(text)
+            group.add(text)
         if group.size > MAX_GATHERED_BYTES:
             flushed += self._release(state, key, event)
         return flushed
 
-    def _summary(self, first: Event, trigger: Event, pieces: list[str], last: int) -> Event:
+    def _summary(self, first: Event, trigger: Event, text: str, last: int) -> Event:
         """Return the one message of a node."""
         data: dict[str, object] = {
-            "message": "".join(pieces) or _message(trigger),
+            "message": text or _message(trigger),
             "aggregated": True,
             "of": [first.seq, last or trigger.seq],
         }
@@ -254,23 +270,26 @@ class View:
         key = ("batch", event.node, event.agent, event.type, str(data.get("message_id", "")))
         group = state.gathered.get(key)
         if group is None:
-            group = state.gathered[key] = _Gathered(event, [], 0, event.seq)
-        group.pieces.append(_text(event))
-        group.size += len(group.pieces[-1])
+            group = state.gathered[key] = _Gathered(event, event.seq)
+        group.add(_text(event))
         group.last = event.seq
         streaming = self.spec.streaming
-        if len(group.pieces) >= streaming.batch_size or group.size > MAX_GATHERED_BYTES:
+        if group.pieces >= streaming.batch_size or group.size > MAX_GATHERED_BYTES:
             return self._release(state, key, event)
-        if sum(len(one.pieces) for one in state.gathered.values()) >= streaming.max_buffer:
-            return self._flush(state, event, None)
+        # Not those of nodes that are switched off: they are to arrive as one message.
+        batches = [key for key in state.gathered if key[0] == "batch"]
+        if sum(state.gathered[key].pieces for key in batches) >= streaming.max_buffer:
+            return self._release_all(state, batches, event)
         return []
 
     def _joined(self, group: _Gathered, trigger: Event) -> Event:
         first = group.event
-        if len(group.pieces) == 1 and first.seq == trigger.seq:
+        if group.pieces == 1 and first.seq == trigger.seq:
             return self._told(first)
         data = {**first.data} if isinstance(first.data, dict) else {}
-        data.update(text="".join(group.pieces), of=[first.seq, group.last])
+        if "text" not in data:
+            data.pop("content", None)  # its other name, by which it was read
+        data.update(text=group.text, of=[first.seq, group.last])
         return self._told(
             msgspec.structs.replace(first, seq=trigger.seq, time=trigger.time, data=data)
         )
@@ -294,7 +313,7 @@ class View:
         ends = trigger.type in _NODE_ENDS and trigger.node == group.event.node
         if not group.pieces and not ends:
             return []  # nothing was said, and the node is not over
-        return [self._summary(group.event, trigger, group.pieces, group.last)]
+        return [self._summary(group.event, trigger, group.text, group.last)]
 
     # What is shown of an event.
 
@@ -336,15 +355,17 @@ def _meaning(event: Event) -> bytes | None:
     Pieces of a streamed text are not messages: a token may well come twice.
     """
     data = event.data if isinstance(event.data, dict) else {}
-    if event.type == "reasoning" and not {"message_id", "index"} & data.keys():
-        return msgspec.json.encode(("reasoning", event.node, event.agent, _text(event)))
+    text = _text(event)
+    if event.type == "reasoning" and text and not {"message_id", "index"} & data.keys():
+        return msgspec.json.encode(("reasoning", event.node, event.agent, text))
     if event.type == "interrupt_request" and isinstance(data.get("interrupt_id"), str):
         return msgspec.json.encode(("interrupt", data["interrupt_id"]))
     return None
 
 
 def _text(event: Event) -> str:
-    text = event.data.get("text") if isinstance(event.data, dict) else event.data
+    data = event.data
+    text = pick(data, "text", "content") if isinstance(data, dict) else data
     return text if isinstance(text, str) else ""
 
 

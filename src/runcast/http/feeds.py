@@ -5,7 +5,7 @@ they are. Watchers that take the same page in the same format get the same bytes
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -48,6 +48,11 @@ class Feed(ABC):
     def is_over(self) -> bool:
         """Whether there is nothing to send now or ever."""
         return self.subscription.is_over
+
+    @property
+    def is_current(self) -> bool:
+        """Whether there is nothing to poll before the next wake-up."""
+        return self.subscription.is_current
 
     @property
     def ended(self) -> bool:
@@ -122,6 +127,11 @@ class DialectFeed(_SseFeed):
         # The default dialect's frames are the stored ones: nothing is encoded.
         self._is_stored_form = dialect.name == "runcast" and lens is None
         self._silent = 0
+
+    def poll(self) -> bytes | None:
+        # What nearly every wake-up finds, without a `Chunk` in between.
+        page = self.subscription.take() if self._is_stored_form else None
+        return page.frames if page is not None else super().poll()
 
     def encode(self, chunk: Chunk) -> bytes:
         run_id = self.subscription.run_id
@@ -200,6 +210,10 @@ class ManyFeed(_SseFeed):
         return all(subscription.is_over for subscription in self._all)
 
     @property
+    def is_current(self) -> bool:
+        return all(subscription.is_current for subscription in self._all)
+
+    @property
     def behind(self) -> bool:
         return any(subscription.behind for subscription in self._all)
 
@@ -207,9 +221,7 @@ class ManyFeed(_SseFeed):
         """Return a page of each run, or of as many as fill one page; the others come first next."""
         parts: list[bytes] = []
         size = 0
-        for _ in self._all:
-            subscription = self._all[self._turn]
-            self._turn = (self._turn + 1) % len(self._all)
+        for subscription in self._by_turn():
             chunk = _poll(subscription)
             if chunk is not None:
                 parts.append(self._encode_for(subscription, chunk))
@@ -218,8 +230,15 @@ class ManyFeed(_SseFeed):
                     break
         return b"".join(parts) if parts else None
 
+    def _by_turn(self) -> Iterator[Subscription]:
+        """Yield all, beginning with the one behind the last that was looked at."""
+        for _ in self._all:
+            subscription = self._all[self._turn]
+            self._turn = (self._turn + 1) % len(self._all)
+            yield subscription
+
     async def read(self) -> bytes | None:
-        for subscription in self._all:
+        for subscription in self._by_turn():
             if subscription.behind:
                 chunk = await subscription.read()
                 return None if chunk is None else self._encode_for(subscription, chunk)

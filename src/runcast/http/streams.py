@@ -240,6 +240,8 @@ class _DirectStream(_Stream):
                 if feed.ended:
                     self._end()
                     return
+                if feed.is_current:
+                    return  # at once, in most wake-ups: a look that finds nothing costs as well
                 if data is None:
                     if feed.behind:
                         self._reading = asyncio.ensure_future(self._read(feed))

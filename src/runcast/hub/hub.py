@@ -160,6 +160,8 @@ class Hub:
                 tail.learn(await self.store.info(run_id))
                 if not self._is_open:
                     raise _closed()
+                if self._tails.get(run_id) is not tail:
+                    raise _deleted(run_id)
                 tail.error = None
         except BaseException:
             subscription.close()
@@ -266,9 +268,11 @@ class Hub:
 
     def _was_deleted(self, run_id: str) -> None:
         self._forget(run_id)
-        tail = self._tails.get(run_id)
+        # Who watches a log that bears the same id afterwards watches another one.
+        tail = self._tails.pop(run_id, None)
         if tail is not None:
-            tail.error = NotFound(f"the run {run_id!r} was deleted")
+            tail.clear()
+            tail.error = _deleted(run_id)
             tail.wake()
 
     def _forget(self, run_id: str) -> None:
@@ -280,3 +284,7 @@ class Hub:
 
 def _closed() -> StoreUnavailable:
     return StoreUnavailable("the hub is closed; connect again later")
+
+
+def _deleted(run_id: str) -> NotFound:
+    return NotFound(f"the run {run_id!r} was deleted")

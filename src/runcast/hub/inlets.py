@@ -9,8 +9,9 @@ import copy
 import threading
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import msgspec
 
 from runcast.errors import BackendError, Overloaded, RuncastError, RunClosed, StoreUnavailable
 from runcast.settings import Settings
@@ -21,20 +22,16 @@ __all__ = ("Inlet", "Part", "Pending")
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     """Records of one inlet that become one append; who waits for it holds the future."""
 
-    records: list[bytes] = field(default_factory=list)
+    records: list[bytes]
+    size: int
+    """Bytes of its records."""
     close: bool = False
     once: Once | None = None
     labels: Mapping[str, str] | None = None
     future: asyncio.Future[Appended] | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of its records."""
-        return sum(map(len, self.records))
 
     @property
     def is_flush(self) -> bool:
@@ -108,9 +105,8 @@ class Pending:
         """Make room: these do not wait any more. Call from the loop's thread."""
         with self.lock:
             for inlet, part in taken:
-                size = part.size
-                inlet.size -= size
-                self.size -= size
+                inlet.size -= part.size
+                self.size -= part.size
             if self.waiting:
                 self._room.notify_all()
         while self._drainers:
@@ -129,9 +125,8 @@ class Pending:
             ):
                 self.refuse(inlet)
             inlet.begin(part)
-            size = part.size
-            inlet.size += size
-            self.size += size
+            inlet.size += part.size
+            self.size += part.size
             self.is_woken = True
         self.wake.set()
 
@@ -248,9 +243,10 @@ class Inlet:
                 pending.wait_for_room(self, size)
             part = self._open
             if part is None:
-                self.begin(part := Part())
+                self.begin(part := Part([], 0))
                 self._open = part
             part.records.append(record)
+            part.size += size
             self.size += size
             pending.size += size
             if pending.is_woken:
@@ -273,7 +269,7 @@ class Inlet:
 
         Raises what `put` raises, and `Conflict` (see `Append.once`).
         """
-        part = Part(list(records), close, once, labels)
+        part = Part(list(records), sum(map(len, records)), close, once, labels)
         return await self._pending.on_loop(self._append(part))
 
     async def _append(self, part: Part) -> Appended:

@@ -19,6 +19,14 @@ __all__ = ("Pipeline", "PipelineStatistics")
 
 _log: Final = logging.getLogger("runcast.hub")
 
+_GATHER_FROM: Final = 16
+"""Appends in a commit from which on the next one gathers for a while."""
+
+_GATHER_S: Final = 0.004
+"""How long, seconds: it makes commits of 100 events where 500 runs emit 25,000 a second, and is far
+below what an eye notices. A commit costs two changes of thread and a write, about 0.2 ms, whatever
+is in it; without a pause it would be made for each few events that came meanwhile."""
+
 _Taken = Sequence[tuple[Inlet, Part]]
 
 
@@ -100,6 +108,10 @@ class Pipeline:
                 taken = pending.take()
                 if taken:
                     await self._commit(taken)
+                if len(taken) >= _GATHER_FROM and not pending.is_closed:
+                    pending.is_woken = True  # by the clock: producers need not wake us
+                    await asyncio.sleep(_GATHER_S)
+                    pending.wake.set()
         finally:
             # Cancelled with its loop, perhaps: nobody may wait for what will not come.
             pending.refuse_more()

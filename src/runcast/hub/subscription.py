@@ -112,6 +112,17 @@ class Subscription:
         tail = self._tail
         return tail.closed and tail.epoch == self._epoch and tail.head == self._seq
 
+    @property
+    def is_current(self) -> bool:
+        """Whether there is nothing to poll before the next wake-up: all was taken, more will come."""
+        tail = self._tail
+        return (
+            self._seq == tail.head
+            and not (tail.closed or self.behind)
+            and tail.epoch == self._epoch
+            and tail.error is None
+        )
+
     def poll(self) -> Chunk | None:
         """Take what memory has; None with `behind` set if the store has it, None if nobody has.
 
@@ -119,6 +130,9 @@ class Subscription:
             NotFound: the run was deleted.
             StoreUnavailable: the store failed; what was taken so far was committed.
         """
+        page = self.take()
+        if page is not None:
+            return Chunk(page, None, self.position, page.closed)
         tail = self._tail
         if tail.error is not None:
             raise copy.copy(tail.error)
@@ -126,16 +140,28 @@ class Subscription:
             return None
         if tail.epoch != self._epoch:
             return self._jump("replaced", Position(tail.epoch, 0))
-        if self._seq >= tail.head:
-            if tail.closed and not self.ended:
-                self.ended = True
-                return Chunk(None, None, self.position, True)
+        if self._seq < tail.head:
+            self.behind = True
+        elif tail.closed and not self.ended:
+            self.ended = True
+            return Chunk(None, None, self.position, True)
+        return None
+
+    def take(self) -> Page | None:
+        """Take the next page, if memory has it and there is nothing else to tell; or else `poll`."""
+        tail = self._tail
+        if (
+            self._seq >= tail.head
+            or self.behind
+            or tail.epoch != self._epoch
+            or tail.error is not None
+        ):
             return None
         page = tail.take(self._seq)
-        if page is None:
-            self.behind = True
-            return None
-        return self._advance(page)
+        if page is not None:
+            self._seq = page.last
+            self.ended = page.closed
+        return page
 
     async def read(self) -> Chunk | None:
         """Take a page of history from the store. Raises as `poll` does."""

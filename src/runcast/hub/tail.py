@@ -146,6 +146,9 @@ class Tail:
             return page
         if not self.pages or seq + 1 < self.pages[0].first:
             return None
+        page = self.pages[-1]
+        if page.first == seq + 1 and page.closed == self.closed:
+            return page  # nearly always: all that is missing is what came last
         page = self._join(seq)
         if len(self._joined) < _JOINS:
             self._joined[seq] = page

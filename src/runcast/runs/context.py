@@ -80,8 +80,12 @@ def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, 
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        with using(bound):
+        # What `using` does, without its generator: this may be called for every event.
+        token = _writer.set(bound)
+        try:
             return function(*args, **kwargs)
+        finally:
+            _writer.reset(token)
 
     return call
 

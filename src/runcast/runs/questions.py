@@ -14,7 +14,8 @@ import contextlib
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from math import isfinite
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,7 +24,7 @@ from runcast.clock import Clock
 from runcast.errors import Conflict, InvalidValue, NotFound, Overloaded, RunClosed
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import Position, split_frames
-from runcast.events.snapshot import MAX_INTERRUPTS
+from runcast.events.snapshot import MAX_INTERRUPTS, Interrupt
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.stores.base import Appended, LogInfo, Once
@@ -37,6 +38,7 @@ __all__ = (
     "answer_question",
     "expire_question",
     "find_decision",
+    "is_expired",
 )
 
 RESUMABLE_LABEL: Final = "runcast.resumable"
@@ -113,7 +115,7 @@ class Questions:
         self._inlet = inlet
         self._clock = clock
         self._open: set[asyncio.Task[Answer]] = set()
-        self._asked = 0
+        self._unanswered: set[object] = set()
 
     async def ask(
         self,
@@ -130,12 +132,14 @@ class Questions:
 
         Raises:
             Overloaded: too many questions of this run are open.
-            InvalidValue, Conflict: the id is malformed, or was used before.
+            InvalidValue, Conflict: the id is malformed, or was used before; the timeout is no time.
         """
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
         _check_id(interrupt_id)
-        if self._asked >= MAX_INTERRUPTS:
-            raise Overloaded(f"{self._asked} questions of this run are open already")
+        if timeout_s is not None and not (isfinite(timeout_s) and timeout_s >= 0):
+            raise InvalidValue(f"expected timeout_s to be seconds or None, got {timeout_s}")
+        if len(self._unanswered) >= MAX_INTERRUPTS:
+            raise Overloaded(f"{len(self._unanswered)} questions of this run are open already")
         now = self._clock.time()
         asked: dict[str, Any] = {
             "interrupt_id": interrupt_id,
@@ -148,20 +152,20 @@ class Questions:
         if timeout_s is not None:
             asked["expires_at"] = now + timeout_s
         record = encode_record("interrupt_request", asked, now, place)
-        self._asked += 1
+        question = object()
+        self._unanswered.add(question)
         try:
             appended = await self._inlet.append(
                 [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
             )
-            return await self._wait_in_task(interrupt_id, appended, timeout_s)
+            waiting = self._wait(interrupt_id, appended, timeout_s, question)
+            return await self._in_task(waiting)
         finally:
-            self._asked -= 1
+            self._unanswered.discard(question)
 
-    async def _wait_in_task(
-        self, interrupt_id: str, appended: Appended, timeout_s: float | None
-    ) -> Answer:
+    async def _in_task(self, wait: Coroutine[Any, Any, Answer]) -> Answer:
         """Wait where `cancel` can end it, whoever awaits."""
-        waiting = asyncio.create_task(self._wait(interrupt_id, appended, timeout_s))
+        waiting = asyncio.create_task(wait)
         self._open.add(waiting)
         try:
             return await waiting
@@ -179,7 +183,9 @@ class Questions:
         for waiting in list(self._open):
             waiting.cancel()
 
-    async def _wait(self, interrupt_id: str, appended: Appended, timeout_s: float | None) -> Answer:
+    async def _wait(
+        self, interrupt_id: str, appended: Appended, timeout_s: float | None, question: object
+    ) -> Answer:
         after = Position(appended.epoch, appended.first - 1)
         with await self._hub.subscribe(self._inlet.run_id, after) as subscription:
             deadline = (
@@ -191,7 +197,10 @@ class Questions:
                 async for chunk in subscription:
                     for event in chunk.events():
                         if (answer := _answer_in(event, interrupt_id)) is not None:
-                            await self._inlet.append(labels={ANSWERED_LABEL: ""})
+                            # Who answered could not know of answers given at the same time.
+                            self._unanswered.discard(question)
+                            status = "waiting" if self._unanswered else "running"
+                            await self._inlet.append(labels={ANSWERED_LABEL: "", "status": status})
                             return answer
             finally:
                 if deadline is not None:
@@ -212,7 +221,7 @@ async def answer_question(
     Raises:
         NotFound: there is no such run, or it never asked that.
         InvalidValue: the question does not allow this kind of answer.
-        Conflict: it was answered otherwise; the message holds the first decision.
+        Conflict: it was answered otherwise, or expired; the message holds the first decision.
         RunClosed: the run has ended without an answer.
     """
     _check_id(interrupt_id)
@@ -220,7 +229,13 @@ async def answer_question(
     questions = {question.interrupt_id: question for question in snapshot.interrupts}
     if interrupt_id not in questions or questions[interrupt_id].is_answered:
         return await _decided_before(hub, info, interrupt_id, answer)
-    _check_allowed(questions.pop(interrupt_id).config, answer)
+    question = questions.pop(interrupt_id)
+    inlet = hub.inlet(run_id, info.epoch)
+    if is_expired(question, hub.clock):  # its run has not noticed, or has no process at present
+        with contextlib.suppress(Conflict):
+            await expire_question(hub, inlet, interrupt_id, hub.clock)
+        return await _decided_before(hub, info, interrupt_id, answer)
+    _check_allowed(question.config, answer)
     data: dict[str, Any] = {
         "interrupt_id": interrupt_id,
         "approved": answer.approved,
@@ -238,7 +253,6 @@ async def answer_question(
             "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "answered"}, now
         ),
     ]
-    inlet = hub.inlet(run_id, info.epoch)
     try:
         appended = await inlet.append(
             records, once=Once(f"answer:{interrupt_id}", answer.digest), labels=labels
@@ -246,6 +260,12 @@ async def answer_question(
     except Conflict:
         return await _decided_before(hub, info, interrupt_id, answer)
     return answer, appended.repeated
+
+
+def is_expired(question: Interrupt, clock: Clock) -> bool:
+    """Tell whether an open question's time is over."""
+    expires_at = question.expires_at
+    return isinstance(expires_at, int | float) and expires_at <= clock.time()
 
 
 async def expire_question(hub: Hub, inlet: Inlet, interrupt_id: str, clock: Clock) -> None:

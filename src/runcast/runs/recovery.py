@@ -27,7 +27,12 @@ from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import Snapshot
 from runcast.hub.hub import Hub
 from runcast.runs.outcome import LOST
-from runcast.runs.questions import ANSWERED_LABEL, RESUMABLE_LABEL, expire_question
+from runcast.runs.questions import (
+    ANSWERED_LABEL,
+    RESUMABLE_LABEL,
+    expire_question,
+    is_expired,
+)
 from runcast.runs.run import end_log
 from runcast.stores.base import LogInfo, Owner
 
@@ -138,10 +143,9 @@ class Recovery:
         if info.labels.get("status") != "waiting":
             return False
         _, snapshot = await self._hub.present(info.log_id)
-        now = self._hub.clock.time()
         inlet = self._hub.inlet(info.log_id, info.epoch)
-        for question in snapshot.interrupts:
-            if isinstance(question.expires_at, int | float) and question.expires_at <= now:
+        for question in list(snapshot.interrupts):  # it changes with the log
+            if is_expired(question, self._hub.clock):
                 await expire_question(self._hub, inlet, question.interrupt_id, self._hub.clock)
         return True
 

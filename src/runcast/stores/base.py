@@ -28,6 +28,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 
+import msgspec
+
 from runcast.errors import RuncastError
 from runcast.events.position import Position
 
@@ -78,8 +80,7 @@ class Owner:
     started: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):  # made for each run and commit: a struct is cheap
     """One append of a group.
 
     Args:

@@ -32,6 +32,8 @@ __all__ = (
     "is_text",
 )
 
+_LINE_FEED: Final = 0x0A
+_CARRIAGE_RETURN: Final = 0x0D
 _MAX_LABEL_CHARS: Final = 256
 _MAX_ONCE_CHARS: Final = 256
 
@@ -103,8 +105,7 @@ class Log:
     none."""
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(msgspec.Struct):
     """A log's state inside a plan, as the appends planned so far leave it."""
 
     epoch: str
@@ -237,12 +238,12 @@ class Ledger:
         if append.once is not None:
             draft.once[append.once.key] = OnceUse(append.once.digest, first, draft.head)
         command = AppendCommand(
-            log_id=append.log_id,
-            epoch=draft.epoch,
-            pages=tuple((page.first, page.last, page.frames) for page in pages),
-            closed_at=now if append.close else None,
-            labels=labels,
-            once=(*append.once, first, draft.head) if append.once else None,
+            append.log_id,
+            draft.epoch,
+            tuple([(page.first, page.last, page.frames) for page in pages]),
+            now if append.close else None,
+            labels,
+            (*append.once, first, draft.head) if append.once else None,
         )
         return command, Appended(draft.epoch, first, draft.head, pages, append.close)
 
@@ -333,10 +334,15 @@ def copy_info(info: LogInfo) -> LogInfo:
 def _frame(epoch: str, first: int, records: Sequence[bytes], close: bool) -> tuple[Page, ...]:
     """Return the pages that hold these records, none longer than it must be."""
     head = b"id: %b-" % epoch.encode()
+    if len(records) == 1:  # as of most runs in most commits: no lists
+        record = records[0]
+        if _LINE_FEED in record or _CARRIAGE_RETURN in record:
+            raise _breaks_a_line()
+        return (Page(epoch, first, first, frame_record(head, first, record), close),)
     frames = [frame_record(head, seq, record) for seq, record in enumerate(records, first)]
     joined = b"".join(frames)
-    if joined.count(b"\n") != 3 * len(frames) or b"\r" in joined:
-        raise InvalidValue("expected records without line feed and carriage return")
+    if joined.count(_LINE_FEED) != 3 * len(frames) or _CARRIAGE_RETURN in joined:
+        raise _breaks_a_line()
     last = first + len(frames) - 1
     if len(joined) <= PAGE_BYTES:
         return (Page(epoch, first, last, joined, close),) if frames else ()
@@ -351,6 +357,10 @@ def _frame(epoch: str, first: int, records: Sequence[bytes], close: bool) -> tup
         size += len(frame)
     pages.append(Page(epoch, first + start, last, b"".join(frames[start:]), close))
     return tuple(pages)
+
+
+def _breaks_a_line() -> InvalidValue:
+    return InvalidValue("expected records without line feed and carriage return")
 
 
 def _merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

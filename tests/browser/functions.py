@@ -1,0 +1,85 @@
+"""Functions that a test serves, to see what the start page makes of them."""
+
+import asyncio
+from collections import defaultdict
+from typing import Any, Final, Literal
+
+import runcast
+
+_GATES: Final[dict[str, asyncio.Event]] = defaultdict(asyncio.Event)
+
+
+@runcast.function
+async def open_gate(gate: str) -> None:
+    """Let the run go on that waits at a gate."""
+    _GATES[gate].set()
+
+
+@runcast.function
+async def write_report(
+    title: str,
+    chapters: int = 2,
+    tone: Literal["plain", "warm"] = "plain",
+    sources: list[str] = ["archive"],  # noqa: B006 - never changed; the form shows it
+    draft: bool = False,
+    editor: str | None = None,
+) -> dict[str, Any]:
+    """Write a report; half of it before the gate `report` is opened.
+
+    Everything that the page can show is in it.
+    """
+    place = {"node": "draft", "agent": "writer"}
+    runcast.emit("step_start", {"message": "looking around"}, **place)
+    runcast.emit("thinking", {"text": "Where do I begin?"}, **place)
+    call = {"call_id": "1", "tool": "search"}
+    runcast.emit("tool_call", {**call, "args": {"query": title}}, **place)
+    runcast.log("half way", "warning")
+    runcast.emit("error", {"message": "the index was slow", "code": "slow"})
+    runcast.content("It was a dark ", message_id="a", **place)
+    runcast.progress(1, 2, "first half")
+    await _GATES["report"].wait()
+    runcast.emit("tool_result", {**call, "result": {"hits": 3}, "ok": True}, **place)
+    runcast.content("and stormy night.", message_id="a", **place)
+    runcast.progress(2, 2, "second half")
+    inputs = {"chapters": chapters, "tone": tone, "sources": sources, "draft": draft}
+    return {"title": title, **inputs, "editor": editor, "parts": [{"page": 1, "lines": 40}]}
+
+
+@runcast.function
+async def stay(text: str = "still here") -> None:
+    """Say something and never end."""
+    runcast.content(text, node="hall")
+    runcast.progress(3, 10, "staying")
+    await asyncio.Event().wait()
+
+
+@runcast.function
+async def echo(text: str) -> dict[str, str]:
+    """Tell a text in every way there is."""
+    place = {"node": text, "agent": text}
+    runcast.emit("step_start", {"message": text}, **place)
+    runcast.content(text, message_id=text, **place)
+    runcast.progress(1, 2, text)
+    runcast.emit("log", {"level": text, "message": text})
+    runcast.emit("error", {"message": text, "code": text})
+    runcast.emit("tool_call", {"call_id": text, "tool": text, "args": {text: text}}, **place)
+    runcast.emit("files", {"files": [text, {"path": text}]})
+    runcast.emit("made_up", {text: [text, {"constructor": text, "__proto__": {"a": text}}]})
+    return {text: text, "constructor": text, "__proto__": text}
+
+
+@runcast.function
+async def log_much(lines: int) -> None:
+    """Write many log lines and as many texts."""
+    for number in range(lines):
+        runcast.log(f"line {number}")
+        runcast.content(f"text {number}", message_id=str(number))
+        if number % 100 == 0:
+            await runcast.flush()
+    await _GATES["much"].wait()
+
+
+@runcast.function
+async def ask_first(path: str) -> Any:
+    """Ask before something is done."""
+    return await runcast.ask("May this be removed?", action="remove", args={"path": path})

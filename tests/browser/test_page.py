@@ -1,0 +1,418 @@
+"""The start page in a real browser, before a real server."""
+
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import Browser, Page, find_browser, open_browser
+from tests.cli.served import Served, serve
+
+pytestmark = pytest.mark.heavy
+
+TARGET = str(Path(__file__).with_name("functions.py"))
+
+RESTART_S = 15.0
+"""A server's start on a busy machine, and the longest wait of a page before it tries again."""
+
+REFUSED = r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    executable = find_browser()
+    if executable is None:
+        pytest.skip("there is no Chromium (Debian: chromium)")
+    with open_browser(executable, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page; whatever the console complains of fails the test, unless it was expected."""
+    page = browser.open_page()
+    page.look()
+    yield page
+    assert [c for c in page.complaints if not re.search(page.expected or "$^", c)] == []
+    page.close()
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serve]:
+    """Starts servers on one store."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, port: int = 0) -> Served:
+            store = f"sqlite:///{tmp_path}/runs.db"
+            command = (TARGET, "--store", store, *arguments)
+            return stack.enter_context(serve(*command, cwd=tmp_path, port=port))
+
+        yield start
+
+
+@pytest.fixture
+def server(serving: Serve) -> Served:
+    return serving()
+
+
+def start(server: Served, function: str, run_id: str, **inputs: object) -> str:
+    """Begin a run and return the address at which the page shows it."""
+    server.start(function, run_id, **inputs)
+    return f"{server.url}/#/runs/{run_id}"
+
+
+def field(name: str, function: str = "write_report") -> str:
+    """Return the selector of a form's input."""
+    return f"[id='{function}.{name}']"
+
+
+# --- the form -------------------------------------------------------------------------------------
+
+
+def test_a_run_is_started_by_the_form_and_watched_to_its_end(server: Served, page: Page) -> None:
+    page.go(server.url + "/")
+    page.click("nav a", "write_report")
+    page.sees("Everything that the page can show is in it.", "main")
+    page.fill(field("title"), "Tides")
+    page.fill(field("sources"), '["sea", "moon"]')
+    page.click(field("draft"))
+    page.click("main button", "Run")
+
+    page.sees("running", "#status")
+    page.sees("first half", "#told")
+    page.sees("50 %", "#percent")
+    page.sees("draft › writer", "#step")
+    page.sees("Where do I begin?", "#texts")
+    page.sees("It was a dark", "#texts")
+    page.sees("half way", "#logs")
+    page.sees("the index was slow", "#errors")
+    page.sees('{"query":"Tides"}', "#tools")
+    page.sees("live", "#link")
+    page.sees("50 %", "#listed")
+    assert page.get("document.querySelector('#bar').value") == 50
+    assert "stormy" not in page.text()
+
+    server.start("open_gate", "gate", gate="report")
+
+    page.sees("done", "#status")
+    page.sees("It was a dark and stormy night.", "#texts")
+    page.sees("100 %", "#percent")
+    page.sees("ended", "#link")
+    page.sees("sea, moon", "#result")
+    page.until("document.querySelector('#result table').rows.length === 2")
+    page.until("document.querySelector('#cancel').hidden")
+    page.sees("done", "#listed li:nth-child(2)")
+    (run,) = server.ask("GET", "/runs?function=write_report").json["runs"]
+    result = server.ask("GET", f"/runs/{run['run_id']}").json["state"]["result"]
+    assert page.get("location.hash") == f"#/runs/{run['run_id']}"
+    assert {name: result[name] for name in ("title", "chapters", "tone", "draft", "editor")} == {
+        "title": "Tides",
+        "chapters": 2,
+        "tone": "plain",
+        "draft": True,
+        "editor": None,
+    }
+
+
+def test_what_is_wrong_is_told_beside_the_input(server: Served, page: Page) -> None:
+    page.expected = "status of 422"
+    page.go(f"{server.url}/#/functions/write_report")
+    page.fill(field("title"), "Tides")
+    page.fill(field("chapters"), "many")
+    page.click("main button", "Run")
+    page.sees("expected integer", field("chapters.problem"))
+    page.until(f"document.activeElement.matches({json.dumps(field('chapters'))})")
+
+    page.fill(field("chapters"), "1.5")
+    page.fill(field("sources"), "[1]")
+    page.click("main button", "Run")
+
+    page.sees("Expected `int`", field("chapters.problem"))
+    page.sees("Expected `str`, got `int`", field("sources.problem"))
+    assert page.text(field("title.problem")) == ""
+    assert page.get(f"document.querySelector({json.dumps(field('sources'))}).ariaInvalid") == "true"
+    assert server.ask("GET", "/runs").json["runs"] == []
+
+
+def test_the_page_can_be_used_with_the_keyboard_alone(server: Served, page: Page) -> None:
+    page.go(f"{server.url}/#/functions/echo")
+    page.until("document.querySelector('form')")
+    page.get("document.querySelector('h1').focus()")
+    page.press("Tab", 9)
+    page.type("typed")
+    page.press("Tab", 9)
+    page.press("Enter", 13)
+
+    page.sees("typed", "#texts")
+    page.sees("done", "#status")
+    assert page.get("document.activeElement.id") == "name"
+
+
+def test_a_whole_number_keeps_all_its_digits(server: Served, page: Page) -> None:
+    page.go(f"{server.url}/#/functions/log_much")
+    page.fill(field("lines", "log_much"), "-123456789012345678")
+    page.click("main button", "Run")
+    page.sees("running", "#status")
+    page.click("summary", "")
+
+    sent = page.get("performance.getEntriesByType('resource').length")
+
+    assert sent > 0
+    assert '{"inputs":{"lines":-123456789012345678}}' in page.bodies
+
+
+# --- watching -------------------------------------------------------------------------------------
+
+
+def test_a_run_is_cancelled_by_its_button(server: Served, page: Page) -> None:
+    page.go(start(server, "stay", "a"))
+    page.sees("still here", "#texts")
+
+    page.click("#cancel")
+
+    page.sees("cancelled", "#status")
+    page.sees("Cancelled", "#notices")
+    page.sees("ended", "#link")
+    assert server.ask("GET", "/runs/a").json["status"] == "cancelled"
+
+
+def test_who_comes_late_sees_what_was_and_what_comes(server: Served, page: Page) -> None:
+    page.go(start(server, "write_report", "a", title="Tides"))
+    page.sees("It was a dark", "#texts")
+    page.click("summary", "Raw")
+    page.sees("#1 ", "#raw")
+    page.sees("#8 ", "#raw")
+    server.start("open_gate", "gate", gate="report")
+    page.sees("#12 ", "#raw")
+    page.click("#raw summary", "tool_result")
+    page.sees('"hits": 3', "#raw")
+
+    page.go(f"{server.url}/#/runs/a")
+
+    page.sees("done", "#status")
+    page.sees("It was a dark and stormy night.", "#texts")
+    assert page.streams == set()
+
+
+HOSTILE = [
+    "<script>document.title = 'broken'</script>",
+    "<img src=x onerror=\"document.title='broken'\">",
+    "'\"`${1}\\ \u2028\u2029\r\n\t</textarea></script><!--",
+    "javascript:alert(1)",
+    "\u202eltr\u0000 \U0001f600",
+    "__proto__",
+    "hidden card told",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_only_text(server: Served, page: Page, text: str) -> None:
+    page.go(start(server, "echo", "a", text=text))
+
+    page.sees("done", "#status")
+    for part in ("texts", "errors", "logs", "tools", "result", "files", "told"):
+        page.until(f"document.querySelector('#{part}').textContent.includes({json.dumps(text)})")
+    page.click("summary", "Raw")
+    page.sees("made_up", "#raw")
+    assert page.get("document.querySelectorAll('main :is(script, img, textarea)').length") == 0
+    assert "broken" not in page.get("document.title")
+
+
+def test_a_function_is_shown_by_its_text_alone(serving: Serve, page: Page, tmp_path: Path) -> None:
+    target = tmp_path / "hostile.py"
+    target.write_text(
+        "import runcast\n"
+        "def call(a: str = '<b>\"&'): ...\n"
+        "FUNCTIONS = [runcast.Function(call, name='f', description='<img src=x>\\n\\n<b>x</b>')]\n"
+    )
+    with serve(f"{target.stem}:FUNCTIONS", cwd=tmp_path) as server:
+        page.go(f"{server.url}/#/functions/f")
+        page.sees("<img src=x>", "main")
+        page.sees("<b>x</b>", "main")
+        assert page.get(f"document.querySelector({json.dumps(field('a', 'f'))}).value") == "<b>\"&"
+        page.click("main button", "Run")
+        page.sees("done", "#status")
+
+
+def test_what_is_shown_of_a_long_run_is_bounded(server: Served, page: Page) -> None:
+    page.go(start(server, "log_much", "a", lines=5000))
+    page.sees("line 4999", "#logs", within_s=RESTART_S)
+    page.sees("text 4999", "#texts")
+    page.click("summary", "Raw")
+    page.sees("#10001 ", "#raw")
+
+    assert page.get("document.querySelectorAll('#raw details').length") == 200
+    assert page.get("document.querySelectorAll('#logs .entry').length") <= 200
+    assert page.get("document.querySelectorAll('#texts .card').length") <= 64
+    assert page.get("document.querySelectorAll('*').length") < 5000
+
+
+def test_all_runs_in_sight_share_one_connection(server: Served, page: Page) -> None:
+    for name in "abcdefgh":
+        server.start("stay", name)
+    page.go(f"{server.url}/#/runs/c")
+    page.sees("still here", "#texts")
+    page.until("document.querySelectorAll('#listed .running').length === 8")
+    page.sees("live", "#link")
+    server.start("stay", "new")
+    page.until("document.querySelectorAll('#listed .running').length === 9")
+    page.until("[...document.querySelectorAll('#listed li')].every(li => li.innerText.includes('30 %'))")
+    page.click("#listed a[href='#/runs/e']")
+    page.sees("still here", "#texts")
+
+    page.sees("live", "#link")
+    assert len(page.streams) == 1
+
+
+def test_the_list_is_filtered_and_paged(server: Served, page: Page) -> None:
+    for number in range(25):
+        server.start("echo", f"e{number}", text="x")
+    server.start("stay", "s")
+    page.go(server.url + "/")
+    page.until("document.querySelectorAll('#listed li').length === 20")
+    page.click("#older")
+    page.until("document.querySelectorAll('#listed li').length === 6")
+    page.until("document.querySelector('#older').hidden")
+    page.click("#newer")
+    page.until("document.querySelectorAll('#listed li').length === 20")
+
+    page.get("filter.value = 'running', filter.dispatchEvent(new Event('change'))")
+
+    page.until("document.querySelectorAll('#listed li').length === 1")
+    page.sees("stay", "#listed")
+
+
+def test_a_question_is_answered(server: Served, page: Page) -> None:
+    page.go(start(server, "ask_first", "a", path="/old"))
+    page.sees("waiting", "#status")
+    page.sees("May this be removed?", "#interrupts")
+    page.sees("/old", "#interrupts")
+
+    page.click("#interrupts button", "Accept")
+
+    page.sees("done", "#status")
+    page.until("document.querySelector('#interrupts').hidden")
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_the_page_resumes_after_the_server_was_killed(serving: Serve, page: Page) -> None:
+    page.expected = REFUSED
+    server = serving()
+    page.go(start(server, "stay", "a"))
+    page.sees("still here", "#texts")
+    page.sees("live", "#link")
+
+    server.end(signal.SIGKILL)
+
+    page.sees("reconnecting", "#link")
+    page.sees("still here", "#texts")
+    page.sees("running", "#status")
+
+    server = serving(port=server.port)
+
+    page.sees("failed", "#status", within_s=RESTART_S)
+    page.sees("lost", "#notices")
+    page.sees("still here", "#texts")
+    page.sees("ended", "#link")
+    page.click("nav a", "stay")
+    page.click("main button", "Run")
+    page.sees("running", "#status")
+    page.sees("live", "#link")
+
+
+def test_the_page_comes_back_after_an_orderly_restart(serving: Serve, page: Page) -> None:
+    page.expected = REFUSED
+    server = serving()
+    page.go(start(server, "stay", "a"))
+    page.sees("live", "#link")
+
+    server.end(signal.SIGTERM)
+    page.sees("reconnecting", "#link")
+    serving(port=server.port)
+
+    page.until("/^(cancelled|failed)$/.test(document.querySelector('#status').innerText)", RESTART_S)
+    page.sees("ended", "#link")
+
+
+def test_a_run_that_begins_anew_is_told(server: Served, page: Page) -> None:
+    page.go(start(server, "stay", "a", text="the first"))
+    page.sees("the first", "#texts")
+
+    body = {"inputs": {"text": "the second"}, "run_id": "a", "replace": True}
+    server.ask("POST", "/invoke/stay", body, {"Prefer": "respond-async"})
+
+    page.sees("the second", "#texts")
+    page.sees("begun anew", "#notices")
+    page.sees("live", "#link")
+    assert "the first" not in page.text("#texts")
+
+
+def test_a_run_that_is_no_more_is_told(serving: Serve, page: Page) -> None:
+    page.expected = f"status of 404|{REFUSED}"
+    server = serving("--store", "memory://")
+    page.go(start(server, "stay", "a"))
+    page.sees("live", "#link")
+
+    server.end(signal.SIGKILL)
+    serving("--store", "memory://", port=server.port)
+
+    page.sees("There is no run a", "main", within_s=RESTART_S)
+    page.sees("idle", "#link")
+    page.until("document.querySelectorAll('#listed li').length === 0")
+
+
+def test_the_access_token_is_asked_for(serving: Serve, page: Page) -> None:
+    page.expected = "status of 401"
+    server = serving("--token", "open-sesame-0123456789")
+    page.go(server.url + "/#/functions/echo")
+    page.sees("Sign in", "main")
+    page.type("wrong")
+    page.press("Enter", 13)
+    page.sees("not the access token", "#refusal")
+
+    page.fill("#token", "open-sesame-0123456789")
+    page.click("main button", "Sign in")
+
+    page.fill(field("text", "echo"), "inside")
+    page.click("main button", "Run")
+    page.sees("done", "#status")
+    page.sees("inside", "#texts")
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone(server: Served, page: Page, scheme: str) -> None:
+    page.look(width=360, height=740, scheme=scheme)
+    page.go(start(server, "write_report", "a", title="Tides" * 50))
+    page.sees("It was a dark", "#texts")
+    widths: list[Any] = [page.get("document.documentElement.scrollWidth")]
+    page.click(".back")
+    page.until("document.querySelector('nav').checkVisibility()")
+    widths.append(page.get("document.documentElement.scrollWidth"))
+    page.click("nav a", "write_report")
+    page.until("document.querySelector('form')?.checkVisibility()")
+    widths.append(page.get("document.documentElement.scrollWidth"))
+
+    assert widths == [360, 360, 360]
+
+
+def test_the_page_is_one_small_file(server: Served, page: Page) -> None:
+    page.go(server.url + "/")
+    page.sees("write_report", "nav")
+
+    assert len(server.ask("GET", "/").body) < 30_000
+    assert {url.split("?")[0] for url in page.requested} <= {
+        f"{server.url}/{path}" for path in ("", "healthz", "runs", "functions")
+    } | {"about:blank"}

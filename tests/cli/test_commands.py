@@ -1,0 +1,238 @@
+"""The commands that speak to a server: invoke, watch, runs, cancel."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.served import WAIT_S, Served, environment, run, serve
+
+TARGET = '''
+import threading
+import runcast
+
+@runcast.function
+def greet(name: str, times: int = 1):
+    """Say hello."""
+    for count in range(times):
+        runcast.progress(count + 1, times, "greeting")
+        yield f"hello {name}\\n"
+    return {"greeted": name}
+
+@runcast.function
+def fail():
+    raise runcast.RunFailed("the disk is on fire", "fire")
+
+@runcast.function
+def hostile():
+    yield "\\x1b[2Jcleared\\x07\\n"
+    runcast.log("\\x1b]0;title\\x07")
+
+@runcast.function
+def wait():
+    yield "waiting\\n"
+    while True:
+        threading.Event().wait(0.01)
+        runcast.progress(1, 2)
+'''
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "target.py").write_text(TARGET)
+    with serve("target.py", "--store", "memory://", cwd=folder) as server:
+        yield server
+
+
+def command(served: Served, *arguments: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    return run(*arguments, cwd=tmp_path, env={"RUNCAST_URL": served.url})
+
+
+def test_invoke_shows_the_run_and_returns_its_outcome(served: Served, tmp_path: Path) -> None:
+    told = command(
+        served, "invoke", "greet", "--input", "name=Ada", "--input", "times=2", tmp_path=tmp_path
+    )
+
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == (
+        ' 50.0 % greeting\nhello Ada\n100.0 % greeting\nhello Ada\ndone: {"greeted": "Ada"}\n'
+    )
+
+
+@pytest.mark.parametrize(("value", "shown"), [("7", "7"), ('"7"', "7"), ("a=b", "a=b")])
+def test_inputs_are_json_where_they_can_be_and_text_elsewhere(
+    served: Served, tmp_path: Path, value: str, shown: str
+) -> None:
+    told = command(served, "invoke", "greet", "--input", f"name={value}", tmp_path=tmp_path)
+
+    if value == "7":
+        assert told.returncode == 2
+        assert "name: Expected `str`, got `int`" in told.stderr
+    else:
+        assert f"hello {shown}" in told.stdout
+
+
+def test_a_run_that_fails_says_why_and_returns_1(served: Served, tmp_path: Path) -> None:
+    told = command(served, "invoke", "fail", tmp_path=tmp_path)
+
+    assert (told.returncode, told.stdout) == (1, "failed (fire): the disk is on fire\n")
+
+
+def test_json_is_one_canonical_event_a_line(served: Served, tmp_path: Path) -> None:
+    told = command(
+        served, "invoke", "greet", "--inputs", '{"name": "Ö"}', "--json", tmp_path=tmp_path
+    )
+
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [event["seq"] for event in events] == [1, 2, 3, 4]
+    assert events[-1] == {
+        "seq": 4,
+        "time": events[-1]["time"],
+        "type": "done",
+        "data": {"result": {"greeted": "Ö"}},
+    }
+
+
+def test_a_run_is_begun_left_listed_watched_and_cancelled(served: Served, tmp_path: Path) -> None:
+    begun = command(served, "invoke", "wait", "--detach", "--run-id", "w1", tmp_path=tmp_path)
+    listed = command(served, "runs", "--function", "wait", tmp_path=tmp_path)
+    ended = command(served, "cancel", "w1", "--reason", "enough", tmp_path=tmp_path)
+    watched = command(served, "watch", "w1", tmp_path=tmp_path)
+    again = command(served, "runs", "--status", "cancelled", "--json", tmp_path=tmp_path)
+
+    assert begun.stdout == "w1\n"
+    assert re.fullmatch(r"w1 +running .* events  wait\n", listed.stdout)
+    assert ended.stdout == "w1 cancelled\n"
+    assert watched.returncode == 3
+    assert watched.stdout.endswith("cancelled: enough\n")
+    assert json.loads(again.stdout)["run_id"] == "w1"
+
+
+def test_watching_begins_behind_a_position(served: Served, tmp_path: Path) -> None:
+    command(served, "invoke", "greet", "--input", "name=x", "--run-id", "g1", tmp_path=tmp_path)
+    position = served.ask("GET", "/runs/g1").json["position"]
+    behind = position.replace("-4", "-3")
+
+    told = command(served, "watch", "g1", "--after", behind, "--json", tmp_path=tmp_path)
+    over = command(served, "watch", "g1", "--after", position, "--json", tmp_path=tmp_path)
+
+    assert [json.loads(line)["seq"] for line in told.stdout.splitlines()] == [4]
+    assert over.stdout == ""
+
+
+def test_leaving_with_ctrl_c_leaves_the_run_going_and_says_how_to_come_back(
+    served: Served, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runcast", "invoke", "wait", "--run-id", "w2"],
+        cwd=tmp_path,
+        env=environment({"RUNCAST_URL": served.url}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=WAIT_S)
+    finally:
+        process.kill()
+
+    assert process.returncode == 130
+    assert "runcast watch w2" in told
+    assert served.ask("GET", "/runs/w2").json["status"] == "running"
+    assert served.ask("POST", "/runs/w2/cancel").status == 200
+
+
+def test_what_a_run_says_cannot_command_the_terminal(served: Served, tmp_path: Path) -> None:
+    told = command(served, "invoke", "hostile", tmp_path=tmp_path)
+
+    assert "\x1b" not in told.stdout
+    assert "\x07" not in told.stdout
+    assert "[2Jcleared" in told.stdout
+
+
+def test_in_a_terminal_progress_is_a_bar(served: Served, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runcast", "invoke", "greet", "--input", "name=Ada"],
+        cwd=tmp_path,
+        env=environment({"RUNCAST_URL": served.url}),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:
+        pass  # the other end is closed: all is read
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+    assert "[████████████████████████] 100.0 % greeting" in shown.decode()
+    assert shown.decode().endswith('done: {"greeted": "Ada"}\r\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("watch", "nobody"), "there is no run"),
+        (("invoke", "nothing"), "there is no function"),
+        (("invoke", "greet", "--input", "name"), "NAME=VALUE"),
+        (("invoke", "greet", "--inputs", "[1]"), "object"),
+        (("invoke", "greet", "--inputs", "{"), "JSON"),
+        (("runs", "--limit", "0"), "limit"),
+        (("watch", "x", "--after", "7"), "position"),
+        (("runs", "--url", "ftp://x"), "address"),
+        (("runs", "--url", "http://127.0.0.1:1"), "no server answers"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    served: Served, tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    told = command(served, *arguments, tmp_path=tmp_path)
+
+    assert told.returncode == 2
+    assert problem in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_watcher_survives_a_restart_of_the_server(tmp_path: Path) -> None:
+    (tmp_path / "target.py").write_text(TARGET)
+    with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path) as first:
+        port = first.port
+        first.start("wait", "w3")
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "runcast", "watch", "w3", "--json"],
+            cwd=tmp_path,
+            env=environment({"RUNCAST_URL": first.url}),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["seq"] == 1
+        first.process.kill()
+    try:
+        with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, port=port):
+            rest, _ = watching.communicate(timeout=WAIT_S)
+    finally:
+        watching.kill()
+
+    events = [json.loads(line) for line in rest.splitlines()]
+    assert [event["seq"] for event in events] == list(range(2, len(events) + 2))
+    assert events[-1]["data"]["code"] == "lost"
+    assert watching.returncode == 1

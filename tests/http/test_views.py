@@ -1,0 +1,557 @@
+"""Views over HTTP: what is asked for is what comes, in every form, and resuming changes nothing."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runcast.app import OpenHub
+from runcast.events.model import Event, encode_record
+from runcast.events.position import Position
+from runcast.events.view import Filter, Streaming, Verbosity, View, ViewSpec, ViewState
+from runcast.http.feeds import DialectFeed
+from runcast.http.lens import Lens
+from runcast.runs.outcome import done
+from runcast.runs.run import end_log
+from runcast.wire.dialects import DIALECTS, Dialect, Stream
+from tests.http.client import WAIT_S
+from tests.http.serving import Log, Server, serving_here
+
+pytestmark = pytest.mark.anyio
+
+Name = Callable[[], str]
+
+VIEWS: Final = {
+    "quiet": ViewSpec(streaming=Streaming(nodes={"writing": False})),
+    "pairs": ViewSpec(streaming=Streaming(enabled=False, batch_size=2)),
+    "brief": ViewSpec(verbosity=Verbosity(level="minimal"), dedupe=False),
+}
+
+LOG: Final = (
+    Event(type="step_start", data={"message": "go"}, node="research"),
+    Event(type="content", data={"text": "a"}, node="research", agent="scout"),
+    Event(type="content", data={"text": "b"}, node="writing", agent="writer"),
+    Event(type="thinking", data={"text": "hm"}, node="research"),
+    Event(type="content", data={"text": "c"}, node="writing", agent="writer"),
+    Event(type="step_complete", data={"message": "ok"}, node="writing"),
+    Event(type="progress", data={"percent": 50.0}),
+)
+
+
+@pytest.fixture(params=["direct-httptools", "plain-h11"])
+async def viewing(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """A server with named views and no default one, by each path that streams can take."""
+    async with serving_here(request.param, views=VIEWS) as server:
+        yield server
+
+
+async def tell(server: Server, log: Log, events: Iterable[Event], *, at_once: bool = True) -> None:
+    """Append events, in one commit or in one for each."""
+    writer = server.hub.attach(log.run_id)
+    for event in events:
+        writer.emit_event(event)
+        if not at_once:
+            await writer.flush()
+    await writer.flush()
+
+
+async def told(server: Server, run_id: str, events: Iterable[Event] = LOG) -> Log:
+    """Make a run that has ended."""
+    log = await server.log(run_id)
+    await tell(server, log, events)
+    await log.end()
+    return log
+
+
+async def shown(server: Server, run_id: str, query: str) -> list[dict[str, Any]]:
+    """Return the events that a watcher sees, up to the end."""
+    async with server.watch(f"/runs/{run_id}/events?{query}") as watching:
+        return [json.loads(event.data) for event in await watching.rest()]
+
+
+def brief(events: Iterable[dict[str, Any]]) -> list[str]:
+    """Return events as `seq type text`."""
+    return [
+        " ".join(
+            filter(
+                None,
+                (
+                    str(event["seq"]),
+                    event["type"],
+                    (event["data"] or {}).get("text") or (event["data"] or {}).get("message"),
+                ),
+            )
+        )
+        for event in events
+    ]
+
+
+# --- which events ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("types=content", ["2 content a", "3 content b", "5 content c", "8 done"]),
+        ("types=content_streaming", ["2 content a", "3 content b", "5 content c", "8 done"]),
+        ("types=content,progress&nodes=writing", ["3 content b", "5 content c", "7 progress"]),
+        ("agents=scout&types=content", ["2 content a", "8 done"]),
+        ("nodes=none&types=content", ["8 done"]),
+        ("types=nothing.of.this", ["8 done"]),
+        ("view=brief&types=thinking", ["4 thinking hm", "8 done"]),
+        ("view=quiet&types=content,step_complete", ["2 content a", "6 node_complete bc", "8 done"]),
+        ("view=pairs&types=content", ["5 content bc", "8 content a", "8 done"]),
+    ],
+)
+async def test_a_watcher_gets_what_it_asked_for_and_the_end(
+    viewing: Server, name: Name, query: str, expected: list[str]
+) -> None:
+    log = await told(viewing, name())
+
+    found = brief(await shown(viewing, log.run_id, query))
+
+    assert found == (expected if expected[-1] == "8 done" else [*expected, "8 done"])
+
+
+async def test_events_that_name_no_place_pass_filters_by_place(viewing: Server, name: Name) -> None:
+    log = await told(viewing, name())
+
+    found = await shown(viewing, log.run_id, "nodes=writing&agents=writer")
+
+    assert brief(found) == [
+        *("3 content b", "5 content c", "6 step_complete ok", "7 progress", "8 done")
+    ]
+
+
+async def test_an_unknown_view_is_refused_and_the_known_ones_are_named(
+    viewing: Server, name: Name
+) -> None:
+    log = await told(viewing, name())
+
+    for path in (f"/runs/{log.run_id}/events", f"/runs/{log.run_id}/events?live=false"):
+        more = "&" if "?" in path else "?"
+        refused = await viewing.fetch("GET", f"{path}{more}view=loud")
+        assert refused.problem() == (400, "invalid_value")
+        assert "brief, none, pairs, quiet" in refused.detail()
+    many = ",".join(f"t{number}" for number in range(101))
+    assert (await viewing.fetch("GET", f"{path}&types={many}")).problem()[0] == 400
+
+
+async def test_the_servers_default_view_is_for_all_who_ask_for_none(name: Name) -> None:
+    views = {**VIEWS, "default": ViewSpec(messages=Filter(include=frozenset({"content"})))}
+    async with serving_here(views=views) as server:
+        log = await told(server, name())
+
+        assert len(await shown(server, log.run_id, "")) == 4
+        assert len(await shown(server, log.run_id, "view=default&nodes=research")) == 2
+        assert len(await shown(server, log.run_id, "view=none")) == len(LOG) + 1
+        assert brief(await shown(server, log.run_id, "view=none&types=progress"))[0] == "7 progress"
+        assert len(await shown(server, log.run_id, "view=quiet")) == 6
+
+
+async def test_a_run_is_invoked_and_watched_through_a_view(viewing: Server) -> None:
+    body = json.dumps({"inputs": {"n": 3}}).encode()
+    fields = {"Content-Type": "application/json"}
+    target = "/invoke/count?types=started"
+
+    async with viewing.watch(target, fields, method="POST", body=body) as watching:
+        types = [json.loads(event.data)["type"] for event in await watching.rest()]
+
+    assert types == ["started", "done"]
+
+
+async def test_two_watchers_of_one_run_see_it_live_through_views_of_their_own(
+    viewing: Server, name: Name
+) -> None:
+    log = await viewing.log(name())
+    path = f"/runs/{log.run_id}/events"
+    async with (
+        viewing.watch(f"{path}?view=quiet") as quiet,
+        viewing.watch(f"{path}?view=pairs") as pairs,
+        viewing.watch(path) as plain,
+    ):
+        await tell(viewing, log, LOG, at_once=False)
+        await log.end()
+        seen = [
+            brief(json.loads(event.data) for event in await watching.rest())
+            for watching in (quiet, pairs, plain)
+        ]
+
+    assert seen[0] == [
+        *("1 step_start go", "2 content a", "4 thinking hm", "6 node_complete bc"),
+        *("7 progress", "8 done"),
+    ]
+    assert seen[1] == [
+        *("1 step_start go", "5 content bc", "6 step_complete ok", "7 progress"),
+        *("8 content a", "8 thinking hm", "8 done"),
+    ]
+    assert [line.split()[0] for line in seen[2]] == [str(seq) for seq in range(1, 9)]
+
+
+# --- in every form --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_every_dialect_shows_what_the_view_shows(
+    viewing: Server, name: Name, dialect: str
+) -> None:
+    log = await told(viewing, name())
+
+    path = f"/runs/{log.run_id}/events?view=quiet&types=content,step_complete&dialect={dialect}"
+    async with viewing.watch(path) as watching:
+        events = await watching.rest()
+
+    ids = [event.id for event in events if event.id]
+    assert list(dict.fromkeys(ids)) == [f"{log.epoch}-{seq}" for seq in (2, 6, 8)]
+    texts = b"".join(event.data.encode() for event in events)
+    assert b'"bc"' in texts
+    assert b'"b"' not in texts
+
+
+async def test_ndjson_and_pages_show_what_the_view_shows(viewing: Server, name: Name) -> None:
+    log = await told(viewing, name())
+    path = f"/runs/{log.run_id}/events?view=pairs&types=content"
+    expected = ["5 content bc", "8 content a", "8 done"]
+
+    lines = (await viewing.fetch("GET", path, {"Accept": "application/x-ndjson"})).body
+    polled = (await viewing.fetch("GET", f"{path}&live=long-poll")).json()
+    page = (await viewing.fetch("GET", f"{path}&live=false", {"Accept": "application/json"})).json()
+
+    assert brief(map(json.loads, lines.splitlines())) == expected
+    for found in (polled, page):
+        assert brief(found["events"]) == expected
+        assert (found["position"], found["closed"]) == (f"{log.epoch}-8", True)
+
+
+async def test_pages_of_a_view_follow_each_other_without_loss(viewing: Server, name: Name) -> None:
+    log = await viewing.log(name())
+    path = f"/runs/{log.run_id}/events?view=pairs&types=content&live=long-poll"
+    found, position = [], ""
+    for event in LOG:
+        await tell(viewing, log, [event])
+        page = (await viewing.fetch("GET", f"{path}&after={position}")).json()
+        found += page["events"]
+        position = page["position"]
+    await log.end()
+    page = (await viewing.fetch("GET", f"{path}&after={position}")).json()
+
+    assert brief([*found, *page["events"]]) == ["5 content bc", "8 content a", "8 done"]
+    assert page["closed"]
+
+
+async def test_a_stream_of_history_ends_at_the_head_also_where_the_view_shows_nothing(
+    viewing: Server, name: Name
+) -> None:
+    log = await viewing.log(name())
+    await tell(viewing, log, LOG)
+
+    assert await shown(viewing, log.run_id, "live=false&types=nothing") == []
+    assert brief(await shown(viewing, log.run_id, "live=false&types=progress")) == ["7 progress"]
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+async def test_of_the_frames_of_one_event_only_the_last_has_an_id(
+    viewing: Server, name: Name
+) -> None:
+    log = await told(viewing, name())
+
+    async with viewing.watch(f"/runs/{log.run_id}/events?view=pairs&types=content") as watching:
+        frames = (await watching.read_all()).split(b"\n\n")[1:-1]
+
+    has_id = [
+        (frame.startswith(b"id: "), json.loads(frame.split(b"data: ")[1])) for frame in frames
+    ]
+    assert [(marked, event["seq"], event["type"]) for marked, event in has_id] == [
+        (True, 5, "content"),
+        (False, 8, "content"),
+        (True, 8, "done"),
+    ]
+    assert has_id[0][1]["data"]["of"] == [3, 5]
+    assert has_id[0][1]["time"] > 0
+
+
+async def test_a_derived_event_bears_the_seq_of_its_trigger_and_what_it_stands_for(
+    viewing: Server, name: Name
+) -> None:
+    log = await told(viewing, name())
+
+    found = await shown(viewing, log.run_id, "view=quiet&nodes=writing&types=content,step_complete")
+
+    assert found[0]["seq"] == 6
+    assert found[0]["data"] == {"message": "bc", "aggregated": True, "of": [3, 5]}
+    assert (found[0]["node"], found[0]["agent"]) == ("writing", "writer")
+
+
+async def test_the_position_moves_past_what_is_left_out_for_long(
+    viewing: Server, name: Name
+) -> None:
+    log = await viewing.log(name())
+    async with viewing.watch(f"/runs/{log.run_id}/events?types=none") as watching:
+        for number in range(10):
+            await log.emit(*range(number, number + 20))
+        await watching.read_until(f"id: {log.epoch}-200\n\n".encode())
+        assert b"data:" not in watching.raw
+        here = watching.last_event_id
+        await log.end()
+        assert [json.loads(event.data)["seq"] for event in await watching.rest()] == [201]
+
+    assert here == f"{log.epoch}-200"
+
+
+# --- what passes every view -----------------------------------------------------------------------
+
+
+async def test_gaps_and_endings_pass_every_view_in_every_form(viewing: Server, name: Name) -> None:
+    old = await told(viewing, name())
+    new = await viewing.log(old.run_id, replace=True)
+    await tell(viewing, new, LOG)
+    await new.end()
+    left = {"Last-Event-ID": f"{old.epoch}-3"}
+    query = "view=quiet&types=nothing&nodes=nowhere&agents=nobody"
+
+    for dialect in DIALECTS:
+        path = f"/runs/{old.run_id}/events?{query}&dialect={dialect}"
+        async with viewing.watch(path, left) as watching:
+            events = await watching.rest()
+        assert "replaced" in events[0].data
+        assert [event.id for event in events if event.id][-1] == f"{new.epoch}-8"
+
+    path = f"/runs/{old.run_id}/events?{query}"
+    answer = await viewing.fetch("GET", path, {**left, "Accept": "application/x-ndjson"})
+    assert [json.loads(line)["type"] for line in answer.body.splitlines()] == ["gap", "done"]
+    page = (await viewing.fetch("GET", f"{path}&live=long-poll", left)).json()
+    assert page["gap"]["reason"] == "replaced"
+
+
+async def test_what_was_gathered_before_a_gap_does_not_reach_the_new_epoch(
+    viewing: Server, name: Name
+) -> None:
+    old = await viewing.log(name())
+    await tell(viewing, old, LOG[:3])
+    async with viewing.watch(f"/runs/{old.run_id}/events?view=quiet&nodes=writing") as watching:
+        await viewing.eventually(lambda: bool(viewing.hub.hub.viewed.computed))
+        new = await viewing.log(old.run_id, replace=True)
+        await tell(viewing, new, LOG[4:6])
+        await new.end()
+        events = [json.loads(event.data) for event in await watching.rest()]
+
+    assert [event["type"] for event in events] == ["gap", "node_complete", "done"]
+    assert events[1]["data"]["message"] == "c"
+    assert events[1]["data"]["of"] == [1, 1]
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+async def test_a_view_is_computed_and_encoded_once_for_all_its_watchers(
+    viewing: Server, name: Name
+) -> None:
+    log = await viewing.log(name())
+    hub = viewing.hub.hub
+    path = f"/runs/{log.run_id}/events?view=quiet&dialect=flat"
+    watching = [viewing.watch(path) for _ in range(20)]
+    opened = [await each.__aenter__() for each in watching]
+    try:
+        computed, encoded = hub.viewed.computed, hub.encoded.encoded
+        await tell(viewing, log, LOG, at_once=False)
+        await log.end()
+        bodies = [await each.read_all() for each in opened]
+    finally:
+        for each in watching:
+            await each.__aexit__(None, None, None)
+
+    assert len(set(bodies)) == 1
+    assert hub.viewed.computed - computed == len(LOG) + 1
+    assert hub.encoded.encoded - encoded <= len(LOG) + 1
+
+
+async def test_whoever_resumes_late_in_a_long_log_does_not_have_all_of_it_computed_again(
+    viewing: Server, name: Name
+) -> None:
+    log = await viewing.log(name())
+    await tell(viewing, log, LOG * 200)
+    path = f"/runs/{log.run_id}/events?view=quiet&live=false"
+    for _ in range(2):
+        before = viewing.hub.hub.viewed.computed
+        await viewing.fetch("GET", f"{path}&after={log.epoch}-1395")
+
+    assert viewing.hub.hub.viewed.computed == before
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+_TYPES: Final = (
+    *("started", "step_start", "step_complete", "content", "content", "content", "thinking"),
+    *("reasoning", "tool_call", "error", "interrupt_request", "my_type"),
+)
+_NODES: Final = ("", "outline", "writing")
+
+_names = st.frozensets(st.sampled_from((*_TYPES, *_NODES, "ann")), max_size=2)
+_filters = st.builds(Filter, include=_names, exclude=_names)
+specs = st.builds(
+    ViewSpec,
+    messages=st.just(Filter()) | _filters,
+    nodes=st.just(Filter()) | _filters,
+    agents=st.just(Filter()) | _filters,
+    streaming=st.builds(
+        Streaming,
+        enabled=st.booleans(),
+        batch_size=st.integers(1, 4),
+        max_buffer=st.integers(1, 6),
+        nodes=st.dictionaries(st.sampled_from(_NODES), st.booleans()),
+    ),
+    dedupe=st.booleans(),
+)
+commits = st.lists(
+    st.lists(
+        st.builds(
+            lambda kind, node, agent, text: Event(
+                type=kind,
+                data={"text": text, "message": text, "interrupt_id": text},
+                node=node,
+                agent=agent,
+            ),
+            st.sampled_from(_TYPES),
+            st.sampled_from(_NODES),
+            st.sampled_from(("", "ann")),
+            st.sampled_from(("a", "b", "\n\n")),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    max_size=8,
+)
+"""A log, as the commits it comes in."""
+
+
+class Seen:
+    """What a watcher saw, frame by frame."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.frames: list[bytes] = []
+        """Of events; without their ids, and without what closes a connection."""
+        self.cuts: list[tuple[str, int]] = []
+        """Each id, and how many frames had come when it did."""
+        for frame in raw.split(b"\n\n"):
+            fields = frame.split(b"\n")
+            data = [line for line in fields if line.startswith((b"data: ", b"event: "))]
+            if data and b'"connection_end"' not in frame:
+                self.frames.append(b"\n".join(data))
+            self.cuts += [
+                (line[4:].decode(), len(self.frames)) for line in fields if line[:4] == b"id: "
+            ]
+
+
+@asynccontextmanager
+async def filled(
+    log: list[list[Event]], ends: bool
+) -> AsyncIterator[tuple[OpenHub, Callable[[View, Dialect, Position | None], Any]]]:
+    """Give a hub with the log `r`, and what watches it through a view, from a position."""
+    async with asyncio.timeout(WAIT_S), OpenHub() as hub:
+        inlet = await hub.hub.create("r")
+        writer = hub.attach("r")
+
+        async def watched(view: View, dialect: Dialect, after: Position | None) -> bytes:
+            with await hub.hub.subscribe("r", after) as subscription:
+                lens = Lens(hub.hub, "r", view)
+                await lens.begin(subscription.position, 1)
+                feed = DialectFeed(hub.hub, subscription, dialect, lens)
+                feed.stop_at_head()
+                raw = b""
+                while not feed.ended:
+                    raw += feed.poll() or (await feed.read() if feed.behind else None) or b""
+                return raw
+
+        # Somebody watches, so that the newest events are in memory, in pages as they came.
+        with await hub.hub.subscribe("r"):
+            for commit in log:
+                for event in commit:
+                    if event.type == "started":
+                        await inlet.append([encode_record("started", event.data, 1.0)])
+                    else:
+                        writer.emit_event(event)
+                await writer.flush()
+            if ends:
+                await end_log(inlet, done(), hub.clock)
+            yield hub, watched
+
+
+@given(
+    log=commits,
+    spec=specs,
+    ends=st.booleans(),
+    dialect=st.sampled_from(sorted(DIALECTS)),
+    forgets=st.booleans(),
+)
+@settings(max_examples=150)
+def test_cut_behind_any_id_a_watcher_who_resumes_sees_what_follows_it(
+    log: list[list[Event]], spec: ViewSpec, ends: bool, dialect: str, forgets: bool
+) -> None:
+    async def check() -> None:
+        async with filled(log, ends) as (hub, watched):
+            view = View(spec)
+            whole = Seen(await watched(view, DIALECTS[dialect], None))
+            for token, count in whole.cuts:
+                if forgets:
+                    hub.hub.viewed.forget("r")
+                    hub.hub.encoded.forget("r")
+                rest = Seen(await watched(view, DIALECTS[dialect], Position.parse(token)))
+                assert whole.frames[:count] + rest.frames == whole.frames
+
+    asyncio.run(check())
+
+
+@given(log=commits, spec=specs)
+@settings(max_examples=50)
+def test_every_event_that_shows_anything_moves_the_cursor(
+    log: list[list[Event]], spec: ViewSpec
+) -> None:
+    """Otherwise whoever comes back gets frames of it once more."""
+
+    async def check() -> None:
+        async with filled(log, ends=True) as (hub, watched):
+            view = View(spec)
+            stored = [event async for event in hub.watch("r")]
+            for dialect in DIALECTS.values():
+                stream, state = Stream("r", stored[0].type), ViewState()
+                showing = [
+                    event.seq
+                    for event in stored
+                    if any(dialect.encode(stream, None, each) for each in view.step(state, event))
+                ]
+                seen = Seen(await watched(view, dialect, None))
+                assert [Position.parse(token).seq for token, _ in seen.cuts] == showing
+
+    asyncio.run(check())
+
+
+@given(log=commits, spec=specs, flavour=st.sampled_from(["direct-httptools", "plain-h11"]))
+@settings(max_examples=10)
+def test_over_http_a_cut_behind_any_id_changes_nothing(
+    log: list[list[Event]], spec: ViewSpec, flavour: str
+) -> None:
+    async def check() -> None:
+        async with serving_here(flavour, views={"v": spec}) as server:
+            made = await server.log("r")
+            path = "/runs/r/events?view=v"
+            async with server.watch(path) as live:
+                for commit in log:
+                    await tell(server, made, [e for e in commit if e.type != "started"])
+                await made.end()
+                whole = Seen(await live.read_all())
+            for token, count in whole.cuts:
+                # The one that is cut leaves behind this id, in the middle of what follows.
+                async with server.watch(path) as left:
+                    await left.read_until(f"id: {token}\n".encode())
+                again = await server.fetch("GET", path, {"Last-Event-ID": token})
+                rest = Seen(again.body)
+                assert whole.frames[:count] + rest.frames == whole.frames
+
+    asyncio.run(check())
