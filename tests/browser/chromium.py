@@ -233,15 +233,10 @@ class Page:
 
     def press(self, key: str, code: int) -> None:
         """Press a key; `code` is its Windows virtual key code."""
-        text = {"Enter": "\r"}.get(key, "")
-        for kind in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=key,
-                windowsVirtualKeyCode=code,
-                text=text if kind == "keyDown" else "",
-            )
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        fields = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
+        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **fields)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **{**fields, "text": ""})
 
     def look(self, *, width: int = 1280, height: int = 860, scheme: str = "light") -> None:
         """Set how large the page is and whether its user likes it dark."""

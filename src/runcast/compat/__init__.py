@@ -3,7 +3,7 @@
 | module | stands in for |
 |---|---|
 | `stream_writer_util` | frames pushed from deep inside a task to the response that began it |
-| `stream_manager` | one stream per task id, published to from threads, read as `text/event-stream` |
+| `stream_manager` | one stream per task id, published to from threads, read as SSE |
 | `writer` | the flat messages of multi-agent graphs, and what reads a graph's chunks |
 
 What is written through them is a run in a hub: stored, replayed, seen by any number of watchers in

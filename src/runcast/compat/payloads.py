@@ -47,8 +47,8 @@ def done_data(msg: object) -> dict[str, Any]:
 def error_data(msg: object) -> dict[str, Any]:
     """Return how a run failed, from whatever was sent as an error.
 
-    `{"error": …}`, `{"message": …}` and a bare string mean the same. The fields sent are kept, and a
-    watcher of the `named` dialect finds the message under `error` in any case.
+    `{"error": …}`, `{"message": …}` and a bare string mean the same. The fields sent are kept, and
+    a watcher of the `named` dialect finds the message under `error` in any case.
     """
     fields = dict(msg) if isinstance(msg, dict) else {}
     found = pick(fields, "error", "message", "content")

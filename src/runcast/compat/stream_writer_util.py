@@ -63,10 +63,13 @@ class _NoTask(dict[str, Any]):
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise InvalidValue("expected a task: outside one, set a dict of your own with set({…})")
 
-    __setitem__ = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = setdefault = update = __ior__ = _refuse
 
 
-task_context: Final[ContextVar[dict[str, Any]]] = ContextVar("task_context", default=_NoTask())
+task_context: Final[ContextVar[dict[str, Any]]] = ContextVar(
+    "task_context",
+    default=_NoTask(),  # noqa: B039 - it cannot be changed
+)
 """What belongs to the task this code runs in: `stream_writer`, and whatever `context_data` was."""
 
 

@@ -53,7 +53,8 @@ class Lens:
             # Where one event becomes several frames only the last may move the cursor: a watcher
             # that lost the connection between them must get them all again.
             encoded = [dialect.encode(stream, state, event) for event in shown]
-            frames += [*map(_without_id, encoded[:-1]), encoded[-1]]
+            *others, last = [b"", *filter(None, encoded)]  # a dialect may leave an event out
+            frames += [*map(_without_id, others), last]
         return b"".join(frames)
 
 

@@ -338,7 +338,9 @@ class _SentStream(_Stream):
         leaving = asyncio.ensure_future(self._watch())
         try:
             await asyncio.wait({self._task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if self._task.done() and not self._task.cancelled():
+            if not self._task.done():
+                self.lost = True
+            elif not self._task.cancelled():
                 self._task.result()
         except OSError:
             self.lost = True  # and some say it by an error
@@ -370,8 +372,7 @@ class _SentStream(_Stream):
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.lost = True
+            pass  # also said once the response is complete
 
     async def _write(self, data: bytes) -> None:
         # In pieces, since only the end of a send tells that the socket takes something.

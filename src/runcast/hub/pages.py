@@ -7,7 +7,7 @@ from typing import Final
 
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
-from runcast.stores.base import Page
+from runcast.stores.base import PAGE_BYTES, Page
 from runcast.wire.dialects import Dialect, Stream
 
 __all__ = ("EncodedPages", "PageCache")
@@ -52,7 +52,9 @@ class PageCache:
             page = await self._read(run_id, after)
         finally:
             del self._reading[key]
-        if page.frames:
+        # A page cut short by the head of a run that goes on is not kept: whoever comes later is to
+        # get a whole one.
+        if page.closed or len(page.frames) >= PAGE_BYTES // 2:
             self._pages[key] = page
             self.size += len(page.frames)
             while self.size > self._limit or len(self._pages) > _ENTRIES:

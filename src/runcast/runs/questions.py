@@ -95,6 +95,8 @@ class Answer(msgspec.Struct, frozen=True):
             ) from None
         if answer.type == "expired":
             raise InvalidValue("expected a type of accept, reject, edit or response")
+        if isinstance(given, Mapping) and given.get("approved", answer.approved) != answer.approved:
+            raise InvalidValue(f"expected approved to agree with the type {answer.type!r}")
         return answer
 
 
@@ -335,8 +337,14 @@ def _check_allowed(config: object, answer: Answer) -> None:
 
 
 def _check_id(interrupt_id: str) -> None:
-    if not 1 <= len(interrupt_id) <= _MAX_ID_CHARS or not interrupt_id.isprintable():
+    # It is a segment of a URL's path: browsers resolve dots, and proxies decode slashes.
+    if (
+        not 1 <= len(interrupt_id) <= _MAX_ID_CHARS
+        or not interrupt_id.isprintable()
+        or "/" in interrupt_id
+        or interrupt_id in (".", "..")
+    ):
         raise InvalidValue(
-            f"expected an interrupt id of 1 to {_MAX_ID_CHARS} printable characters, "
+            f"expected an interrupt id of 1 to {_MAX_ID_CHARS} printable characters without '/', "
             f"got {interrupt_id[:140]!r}"
         )

@@ -219,16 +219,18 @@ class Run:
 
 
 async def end_log(
-    inlet: Inlet, outcome: Ending, clock: Clock, max_bytes: int = 1 << 20
+    inlet: Inlet, outcome: Ending, clock: Clock, max_bytes: int = 1 << 20, *, agent: str = ""
 ) -> Position:
     """Append the terminal event and close the log, in one step, unless it is closed already.
 
     Args:
         max_bytes: of a `done`, which holds what the function returned.
+        agent: whose word it was.
     """
+    place = ("", agent, (), None) if agent else None
     try:
         limit = max_bytes if outcome.type == "done" else 1 << 20
-        record = encode_record(outcome.type, outcome.data, clock.time(), None, limit)
+        record = encode_record(outcome.type, outcome.data, clock.time(), place, limit)
     except RuncastError as error:
         # What the function returned cannot be stored; that it ended must be.
         outcome = failed(f"the result cannot be stored: {error.message}", error.code)

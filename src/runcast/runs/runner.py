@@ -77,6 +77,11 @@ class Runner:
         self._stop_listening: Callable[[], None] = lambda: None
         self._closing = False
 
+    @property
+    def owner_id(self) -> str:
+        """This process, as the owner of logs that it writes without a function."""
+        return self._recovery.owner_id
+
     async def open(self) -> Self:
         """Take a lease, end what dead owners left behind, and begin."""
         await self._recovery.open()

@@ -5,10 +5,10 @@
     writer.tool_call("web_search", {"query": "…"})
     writer.step_complete("15 sources found")
 
-The methods write typed events; a watcher of the `flat` dialect sees them as the messages whose names
-the methods bear. Durations are measured from `step_start`, or from when the writer was made; those
-that the caller gives win. Further fields never replace one of a message's own: a name that is taken
-gets an underscore appended.
+The methods write typed events; a watcher of the `flat` dialect sees them as the messages whose
+names the methods bear. Durations are measured from `step_start`, or from when the writer was made;
+those that the caller gives win. Further fields never replace one of a message's own: a name that is
+taken gets an underscore appended.
 
 Source: the messages are the `flat` format's; see `runcast.wire.dialects.flat`.
 """
@@ -31,7 +31,7 @@ class EventSink(Protocol):
 
     def emit(
         self,
-        type: str,
+        type: str,  # noqa: A002 - the name of the field
         data: object = None,
         *,
         node: str = "",
@@ -165,7 +165,7 @@ class StreamWriter:
 
     def interrupt_waiting(self, description: str, interrupt_id: str = "", **extra: object) -> None:
         """Say that an answer is waited for."""
-        core = {"interrupt_id": interrupt_id, "message": description}
+        core: dict[str, object] = {"interrupt_id": interrupt_id, "message": description}
         self._emit("interrupt_waiting", core, extra)
 
     def interrupt_response(
@@ -177,7 +177,7 @@ class StreamWriter:
 
     def interrupt_resolved(self, result: str, interrupt_id: str = "", **extra: object) -> None:
         """Say what came of it; the question is closed."""
-        core = {"interrupt_id": interrupt_id, "message": result}
+        core: dict[str, object] = {"interrupt_id": interrupt_id, "message": result}
         self._emit("interrupt_resolved", core, extra)
 
     # The end.
