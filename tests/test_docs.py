@@ -274,6 +274,63 @@ def _is_text(path: Path) -> bool:
     return path.suffix in (".md", ".py", ".html", ".ts")
 
 
+# --- translations ---------------------------------------------------------------------------------
+
+README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
+
+
+def skeleton(text: str) -> list[object]:
+    """Return what a translation keeps of a document, in order: all but its words.
+
+    These are the blocks, unchanged, and of the text under a heading or behind a block the level of
+    the heading, the number of entries in lists, and the `code`, links and pictures, which another
+    language may put in another order. A link from one README to the other is left out.
+    """
+    found: list[object] = []
+    for number, part in enumerate(re.split(r"^(```.*?^```)$", text, flags=re.M | re.S)):
+        if number % 2:
+            found.append(part)
+            continue
+        for prose in re.split(r"^(?=#+ )", part, flags=re.M):
+            level = len(prose) - len(prose.lstrip("#"))
+            entries = len(re.findall(r"^ *- ", prose, re.M))
+            code = set(re.findall(r"`([^`]+)`", prose))
+            links = set(re.findall(r"\]\(([^)]+)\)", prose)) - {README.name, README_ZH.name}
+            found.append((level, entries, code, links))
+    return found
+
+
+@pytest.mark.tree
+def test_the_readmes_are_in_step() -> None:
+    english, chinese = README.read_text("utf-8"), README_ZH.read_text("utf-8")
+
+    assert len(skeleton(english)) > 5
+    assert skeleton(chinese) == skeleton(english)
+    assert f"]({README_ZH.name})" in english
+    assert f"]({README.name})" in chinese
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "## 题\n\n`a` [链](b)\n\n- 一\n\n```bash\n# c\n```\n",
+        "# 题\n\n`x` [链](b)\n\n- 一\n\n```bash\n# c\n```\n",
+        "# 题\n\n`a` [链](x)\n\n- 一\n\n```bash\n# c\n```\n",
+        "# 题\n\n`a` [链](b)\n\n- 一\n- 二\n\n```bash\n# c\n```\n",
+        "# 题\n\n`a` [链](b)\n\n- 一\n\n```bash\n# x\n```\n",
+        "# 题\n\n`a` [链](b)\n\n- 一\n\n```text\n# c\n```\n",
+        "# 题\n\n`a` [链](b)\n\n- 一\n",
+        "# 题\n\n`a` [链](b)\n\n- 一\n\n```bash\n# c\n```\n\n# 又\n",
+    ],
+)
+def test_readmes_out_of_step_are_found(other: str) -> None:
+    text = "# Title\n\n[link](b) `a`\n\n- one\n\n```bash\n# c\n```\n"
+    same = "# 题\n\n`a` [链](b)\n\n- 一\n\n```bash\n# c\n```\n"
+
+    assert skeleton(same) == skeleton(text)
+    assert skeleton(other) != skeleton(text)
+
+
 # --- what they point at ---------------------------------------------------------------------------
 
 

@@ -155,7 +155,9 @@ class Page:
         match method:
             case "Runtime.exceptionThrown":
                 details = told["exceptionDetails"]
-                self.complaints.append(details.get("exception", details).get("description", details))
+                self.complaints.append(
+                    details.get("exception", details).get("description", details)
+                )
             case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
                 self.complaints.append(json.dumps(told["args"]))
             case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
@@ -200,7 +202,9 @@ class Page:
 
     def sees(self, text: str, within: str = "body", within_s: float = WAIT_S) -> None:
         """Wait until the page shows a text, in the element of a selector."""
-        look = f"document.querySelector({json.dumps(within)})?.innerText.includes({json.dumps(text)})"
+        look = (
+            f"document.querySelector({json.dumps(within)})?.innerText.includes({json.dumps(text)})"
+        )
         self.until(look, within_s)
 
     def text(self, within: str = "body") -> str:

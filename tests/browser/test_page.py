@@ -20,7 +20,9 @@ TARGET = str(Path(__file__).with_name("functions.py"))
 RESTART_S = 15.0
 """A server's start on a busy machine, and the longest wait of a page before it tries again."""
 
-REFUSED = r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+REFUSED = (
+    r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +240,7 @@ def test_a_function_is_shown_by_its_text_alone(serving: Serve, page: Page, tmp_p
         page.go(f"{server.url}/#/functions/f")
         page.sees("<img src=x>", "main")
         page.sees("<b>x</b>", "main")
-        assert page.get(f"document.querySelector({json.dumps(field('a', 'f'))}).value") == "<b>\"&"
+        assert page.get(f"document.querySelector({json.dumps(field('a', 'f'))}).value") == '<b>"&'
         page.click("main button", "Run")
         page.sees("done", "#status")
 
@@ -265,7 +267,9 @@ def test_all_runs_in_sight_share_one_connection(server: Served, page: Page) -> N
     page.sees("live", "#link")
     server.start("stay", "new")
     page.until("document.querySelectorAll('#listed .running').length === 9")
-    page.until("[...document.querySelectorAll('#listed li')].every(li => li.innerText.includes('30 %'))")
+    page.until(
+        "[...document.querySelectorAll('#listed li')].every(li => li.innerText.includes('30 %'))"
+    )
     page.click("#listed a[href='#/runs/e']")
     page.sees("still here", "#texts")
 
@@ -341,7 +345,9 @@ def test_the_page_comes_back_after_an_orderly_restart(serving: Serve, page: Page
     page.sees("reconnecting", "#link")
     serving(port=server.port)
 
-    page.until("/^(cancelled|failed)$/.test(document.querySelector('#status').innerText)", RESTART_S)
+    page.until(
+        "/^(cancelled|failed)$/.test(document.querySelector('#status').innerText)", RESTART_S
+    )
     page.sees("ended", "#link")
 
 

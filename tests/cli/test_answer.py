@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -278,6 +279,13 @@ class Terminal:
         while self.shown.count(text) < times:
             assert self._read(), self.shown
 
+    def wait_until_it_reads(self) -> None:
+        """Wait until it sleeps: a signal between the prompt and the reading would only be noted."""
+        shown = ["ps", "-o", "state=", "-p", str(self.process.pid)]
+        deadline = time.monotonic() + WAIT_S
+        while not subprocess.check_output(shown, text=True).startswith(("S", "I")):
+            assert time.monotonic() < deadline
+
     def say(self, text: str) -> None:
         os.write(self._master, text.encode())
 
@@ -368,6 +376,7 @@ def test_who_leaves_without_an_answer_has_given_none(
         if isinstance(leaves, str):
             terminal.say(leaves)
         else:
+            terminal.wait_until_it_reads()
             terminal.process.send_signal(leaves)
         assert terminal.end() == 2
 

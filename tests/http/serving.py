@@ -173,6 +173,8 @@ class Server:
         self.prefix = prefix
         self.host = "127.0.0.1"
         self.port = 0
+        self.connections: set[Any] = set()
+        """uvicorn's protocols, where the server is on the loop of the test."""
         self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -322,6 +324,7 @@ async def serving_here(
     config = uvicorn.Config(server.app, ws="none", lifespan="off", log_config=None)
     config.load()
     state = ServerState()
+    server.connections = state.connections
     loop = server.loop = asyncio.get_running_loop()
     listening = await loop.create_server(
         lambda: protocol(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]

@@ -251,8 +251,9 @@ async def test_a_run_id_that_is_none_is_refused(server: Server, run_id: str) -> 
         {f"label-{number}": "x" for number in range(100)},
         {"a": "x" * 100_000},
         {"a" * 100_000: "x"},
+        {"a": "\0"},
     ],
-    ids=["empty", "ours", "many", "long", "long-name"],
+    ids=["empty", "ours", "many", "long", "long-name", "nul"],
 )
 async def test_labels_have_bounds(server: Server, labels: dict[str, str]) -> None:
     answer = await server.post("/invoke/echo", json.dumps({"labels": labels}).encode())
@@ -261,7 +262,7 @@ async def test_labels_have_bounds(server: Server, labels: dict[str, str]) -> Non
 
 
 async def test_hostile_labels_and_inputs_are_data(server: Server, name: Name) -> None:
-    hostile = "\r\nid: 9\r\n\r\ndata: {}\0</script>\u2028"
+    hostile = "\r\nid: 9\r\n\r\ndata: {}</script>\u2028"
     run_id = name()
     body = json.dumps(
         {"inputs": {"value": hostile}, "labels": {hostile: hostile}, "run_id": run_id}

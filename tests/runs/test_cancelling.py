@@ -217,11 +217,12 @@ async def test_a_thread_is_told_once_at_its_next_emit_and_may_clean_up(store: St
 
 async def test_each_thread_of_a_run_is_told(store: Store) -> None:
     async with open_hub(store, settings=PATIENT) as hub:
-        at_work = threading.Barrier(4)
+        all_at_work = threading.Event()
+        barrier = threading.Barrier(4, action=all_at_work.set)
         told: list[str] = []
 
         def work(name: str) -> None:
-            meet(at_work)
+            meet(barrier)
             try:
                 while True:
                     runcast.log(name)
@@ -241,7 +242,7 @@ async def test_each_thread_of_a_run_is_told(store: Store) -> None:
                 thread.join(WAIT_S)
 
         run = await hub.start(function)
-        await eventually(lambda: at_work.n_waiting == 0 and run.status == "running")
+        await eventually(all_at_work.is_set)
         await soon(hub.cancel(run.run_id))
         events = await events_of(hub, run.run_id)
 
@@ -303,16 +304,18 @@ async def test_a_sync_generator_is_told_where_it_yields_and_ends_in_its_thread(
 
 async def test_a_sync_generator_may_yield_while_it_cleans_up(store: Store) -> None:
     async with open_hub(store, settings=PATIENT) as hub:
+        begun = threading.Event()
 
         def function() -> Generator[object, None, None]:
             try:
+                begun.set()
                 while True:
                     yield None
             finally:
                 yield "cleaned up"
 
         run = await hub.start(function)
-        await eventually(lambda: run.status == "running")
+        await eventually(begun.is_set)
         await soon(hub.cancel(run.run_id))
         events = await events_of(hub, run.run_id)
 

@@ -88,10 +88,11 @@ async def test_to_thread_inherits_the_run(store: Store) -> None:
 async def test_executors_and_raw_threads_write_to_the_run_they_are_bound_to(store: Store) -> None:
     async def works() -> None:
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1) as pool:
-            await loop.run_in_executor(pool, runcast.content, "nobody hears this")
-            await loop.run_in_executor(pool, runcast.bind(runcast.content), "from a pool")
-            await loop.run_in_executor(pool, runcast.content, "nor this, afterwards")
+        pool = ThreadPoolExecutor(1)
+        await loop.run_in_executor(pool, runcast.content, "nobody hears this")
+        await loop.run_in_executor(pool, runcast.bind(runcast.content), "from a pool")
+        await loop.run_in_executor(pool, runcast.content, "nor this, afterwards")
+        await asyncio.to_thread(pool.shutdown)
         await asyncio.to_thread(raw)
 
     def raw() -> None:
@@ -428,14 +429,15 @@ async def test_what_cannot_be_stored_is_told_at_the_call_and_the_run_goes_on(
 
 async def test_a_place_that_is_no_place_is_told_at_the_call() -> None:
     async def emits() -> None:
-        for place in (
+        places: list[dict[str, Any]] = [
             {"node": "n" * 201},
             {"agent": 7},
             {"path": ["p"] * 33},
             {"duration": math.nan},
-        ):
+        ]
+        for place in places:
             with pytest.raises(InvalidValue):
-                runcast.emit("data", **place)  # type: ignore[arg-type]
+                runcast.emit("data", **place)
 
     async with opened() as hub:
         assert await told(hub, emits) == []

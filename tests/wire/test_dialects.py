@@ -307,7 +307,9 @@ def test_the_registry_cannot_be_changed() -> None:
 
 
 def test_an_unknown_dialect_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InvalidValue, match=r"runcast, named, task, prefab, flat, flat3; got 'x{80}'$"):
+    with pytest.raises(
+        InvalidValue, match=r"runcast, named, task, prefab, flat, flat3; got 'x{80}'$"
+    ):
         get("x" * 1000)
 
 

@@ -300,6 +300,4 @@ class TaskStreamQueue:
 
     def _events(self, chunk: Chunk) -> list[StreamEvent]:
         stream = Stream(self.task_id, chunk.position.epoch)
-        return [
-            read_event(stream, event) for event in chunk.events() if not is_silent_end(event)
-        ]
+        return [read_event(stream, event) for event in chunk.events() if not is_silent_end(event)]

@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from runcast import Event, Writer
+from runcast.events.model import decode_event, encode_record
 from runcast.events.view import View, ViewSpec, ViewState
 from runcast.runs.protocols import Ending
 
 __all__ = ("ViewedWriter",)
+
+_MAX_MESSAGES: Final = 1000
+"""Messages below an agent whose pieces are counted at once; beyond it counting starts anew."""
 
 _PIECE: Final = frozenset({"text", "message_id"})
 """Fields of a piece of text whose index the writer counts."""
@@ -26,6 +30,7 @@ class ViewedWriter:
         self._view = View(spec)
         self._state = ViewState()
         self._lock = threading.Lock()
+        self._indexes: dict[tuple[str, str, str], int] = {}
         writer.before_end(self._conclude)
 
     def emit(
@@ -39,16 +44,14 @@ class ViewedWriter:
         duration: float | None = None,
     ) -> None:
         """Append an event, if the view shows it; see `Writer.emit`."""
-        self._tell(
-            Event(
-                type=type, data=data, node=node, agent=agent, path=tuple(path), duration=duration
-            )
-        )
+        # As a log would give it back: what cannot be stored is refused before it is gathered.
+        record = encode_record(type, data, 0.0, (node, agent, tuple(path), duration))
+        self._tell(decode_event(b'{"seq":0,%b' % record))
 
     def content(self, text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
         """Append a piece of text; see `Writer.content`."""
         data = {"text": text, "message_id": message_id} if message_id else {"text": text}
-        self._tell(Event(type="content", data=data, node=node, agent=agent))
+        self.emit("content", data, node=node, agent=agent)
 
     def before_end(self, hook: Callable[[Ending], Ending]) -> None:
         """Have a hook called before the run ends; see `Writer.before_end`."""
@@ -75,18 +78,17 @@ class ViewedWriter:
 
     def _write(self, event: Event) -> None:
         data: Any = event.data
-        if isinstance(data, dict) and "of" in data and event is not None:
-            # Places in the log, which are not known yet.
+        if isinstance(data, dict) and data.get("of") == [0, 0]:
+            # The places in the log that it stands for, which are not known yet.
             data = {name: value for name, value in data.items() if name != "of"}
         if event.type == "content" and isinstance(data, dict) and data.keys() <= _PIECE:
-            self.writer.content(
-                data["text"],
-                message_id=data.get("message_id", ""),
-                node=event.node,
-                agent=event.agent,
-                path=event.path,
-            )
-            return
+            key = (event.node, event.agent, data.get("message_id", ""))
+            if not event.path:
+                self.writer.content(
+                    data.get("text", ""), message_id=key[2], node=event.node, agent=event.agent
+                )
+                return
+            data = {**data, "index": self._next_index(key)}
         self.writer.emit(
             event.type,
             data,
@@ -95,6 +97,14 @@ class ViewedWriter:
             path=event.path,
             duration=event.duration,
         )
+
+    def _next_index(self, key: tuple[str, str, str]) -> int:
+        with self._lock:
+            if len(self._indexes) >= _MAX_MESSAGES:
+                self._indexes.clear()
+            index = self._indexes.get(key, 0)
+            self._indexes[key] = index + 1
+            return index
 
     def _conclude(self, ending: Ending) -> Ending:
         self.flush()

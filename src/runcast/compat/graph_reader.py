@@ -1,0 +1,251 @@
+"""A graph's stream as events, each once: pure data in, events out.
+
+With subgraphs the same things come several times: an interrupt from the subgraph and from the root,
+a model's message as tokens, then whole, then whole again from each graph above. They are told once.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from runcast import Event
+from runcast.compat.chunks import Asked, Chunk, Message, read_interrupts, read_message
+from runcast.compat.flat_messages import event_of, is_message
+from runcast.events.fields import as_text
+from runcast.wire.dialects.base import flatten
+
+__all__ = ("GraphReader", "Texts")
+
+_MAX_SEEN: Final = 4096
+"""Messages, calls and questions remembered, to tell each once."""
+
+
+class Texts(NamedTuple):
+    """What people read where a graph says nothing itself."""
+
+    tool_call: str = "调用了 {tool_name} 工具"
+    section_complete: str = "完成章节: {title}"
+    research_found: str = "发现研究资料: {title}"
+    interrupt_waiting: str = "等待用户响应"
+    interrupt_approved: str = "操作已执行: {action}"
+    interrupt_rejected: str = "操作已取消"
+
+
+class _Seen:
+    """What was seen lately."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[object, int] = OrderedDict()
+
+    def is_new(self, *key: object) -> bool:
+        """Tell whether this was not seen before; now it was."""
+        known = key in self._keys
+        self.remember(key, 0)
+        return not known
+
+    def depth(self, key: object) -> int | None:
+        """Return how deep in the graphs something was seen last."""
+        return self._keys.get(key)
+
+    def remember(self, key: object, depth: int) -> None:
+        """Keep something, and let go of what was seen longest ago."""
+        self._keys.pop(key, None)
+        self._keys[key] = depth
+        if len(self._keys) > _MAX_SEEN:
+            self._keys.popitem(last=False)
+
+    def forget(self, key: object) -> None:
+        """Let something go."""
+        self._keys.pop(key, None)
+
+
+class GraphReader:
+    """Reads one stream, chunk by chunk."""
+
+    def __init__(self, node: str = "", agent: str = "", texts: Texts | None = None) -> None:
+        self._node = node
+        self._agent = agent
+        self._texts = texts or Texts()
+        self._seen = _Seen()
+        self._spoken: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self.progress: float = 0.0
+        """The last progress told, percent."""
+        self.sections = self.findings = 0
+        self.report = ""
+        """The final report, if the graph has made one."""
+
+    def read(self, chunk: Chunk) -> list[Event]:
+        """Return the events a chunk stands for, but for its interrupts."""
+        readers: dict[str, Callable[[Chunk], Iterator[Event]]] = {
+            "custom": self._custom,
+            "messages": self._tokens,
+            "updates": self._updates,
+        }
+        reader = readers.get(chunk.mode)
+        return list(reader(chunk)) if reader is not None else []
+
+    def questions(self, chunk: Chunk) -> tuple[list[Asked], list[Asked]]:
+        """Return the questions of a chunk: those that are new, and those told before."""
+        found: list[Asked] = []
+        if chunk.mode == "updates" and isinstance(chunk.data, Mapping):
+            if "__interrupt__" in chunk.data:
+                found = read_interrupts(chunk.data["__interrupt__"], ())
+        new = [asked for asked in found if self._seen.is_new("asked", asked.interrupt_id)]
+        return new, [asked for asked in found if asked not in new]
+
+    def event(self, chunk: Chunk, node: str, type: str, data: object) -> Event:  # noqa: A002
+        """Return an event that happened where a chunk comes from."""
+        names = chunk.names
+        agent = names[-1] if names else self._agent
+        return Event(type=type, data=data, node=node or self._node, agent=agent, path=names[:-1])
+
+    # What the graph's own code wrote.
+
+    def _custom(self, chunk: Chunk) -> Iterator[Event]:
+        data = chunk.data
+        agent = chunk.names[-1] if chunk.names else self._agent
+        if not is_message(data):
+            yield self.event(chunk, "", "custom", data)
+            return
+        event = event_of(data, self._node, agent)
+        if event.type == "step_progress" and isinstance(event.data.get("percent"), int | float):
+            self.progress = event.data["percent"]
+        if len(chunk.names) > 1 and not event.path:
+            event = Event(
+                type=event.type,
+                data=event.data,
+                node=event.node,
+                agent=event.agent,
+                path=chunk.names[:-1],
+                duration=event.duration,
+            )
+        yield event
+
+    # Tokens.
+
+    def _tokens(self, chunk: Chunk) -> Iterator[Event]:
+        parts = chunk.data if isinstance(chunk.data, tuple | list) else (chunk.data, {})
+        metadata = parts[1] if len(parts) > 1 and isinstance(parts[1], Mapping) else {}
+        node = as_text(metadata.get("langgraph_node"))
+        message = read_message(parts[0]) if parts else None
+        if message is None or message.kind == "other":
+            return
+        if not message.is_part:
+            yield from self._message(chunk, node, message)
+            return
+        if message.thought:
+            self._spoke(chunk, node, message, "thought", message.thought)
+            yield self.event(chunk, node, "thinking", {"text": message.thought})
+        if message.text:
+            self._spoke(chunk, node, message, "text", message.text)
+            yield self.event(chunk, node, "content", _piece(message))
+
+    def _spoke(self, chunk: Chunk, node: str, message: Message, what: str, text: str) -> None:
+        key = (*chunk.names, node, message.message_id, what)
+        digest = self._spoken.pop(key, None) or hashlib.blake2b(digest_size=16)
+        digest.update(text.encode("utf-8", "replace"))
+        self._spoken[key] = digest
+        if len(self._spoken) > _MAX_SEEN:
+            self._spoken.popitem(last=False)
+
+    def _was_spoken(self, chunk: Chunk, node: str, message: Message, what: str, text: str) -> bool:
+        """Tell whether a whole text came as tokens before."""
+        if message.message_id:
+            known = [key for key in self._spoken if key[-2:] == (message.message_id, what)]
+            for key in known:
+                del self._spoken[key]
+            return bool(known)
+        digest = self._spoken.pop((*chunk.names, node, "", what), None)
+        whole = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16)
+        return digest is not None and digest.digest() == whole.digest()
+
+    # What the nodes returned.
+
+    def _updates(self, chunk: Chunk) -> Iterator[Event]:
+        if not isinstance(chunk.data, Mapping):
+            return
+        for node, update in chunk.data.items():
+            if node == "__interrupt__":
+                continue
+            for state in update if isinstance(update, tuple | list) else (update,):
+                if isinstance(state, Mapping):
+                    yield from self._state(chunk, str(node), state)
+
+    def _state(self, chunk: Chunk, node: str, state: Mapping[str, Any]) -> Iterator[Event]:
+        messages = state.get("messages")
+        for one in messages if isinstance(messages, tuple | list) else [messages]:
+            message = read_message(one)
+            if message is not None:
+                yield from self._message(chunk, node, message)
+        for title, section in _titled(state.get("sections")):
+            text = as_text(section.get("content"))
+            if self._seen.is_new("section", title, _digest(text)):
+                self.sections += 1
+                told: dict[str, object] = {"section_title": title}
+                told["message"] = self._texts.section_complete.format(title=title)
+                told["word_count"] = section.get("word_count", len(text))
+                yield self.event(chunk, node, "content_complete", told)
+        for title, found in _titled(state.get("research_results")):
+            if self._seen.is_new("found", title, _digest(as_text(found.get("content")))):
+                self.findings += 1
+                told = {"percent": self.progress, "research_title": title}
+                told["message"] = self._texts.research_found.format(title=title)
+                yield self.event(chunk, node, "step_progress", told)
+        report = state.get("final_report")
+        if isinstance(report, str) and report and self._seen.is_new("report", _digest(report)):
+            self.report = report
+            yield self.event(chunk, node, "content_complete", {"message": report})
+
+    def _message(self, chunk: Chunk, node: str, message: Message) -> Iterator[Event]:
+        if message.kind == "other" or self._is_repeated(chunk, message):
+            return
+        if message.kind == "tool":
+            told: dict[str, object] = {"call_id": message.call_id, "tool": message.tool}
+            told |= {"result": message.text, "length": len(message.text)}
+            yield self.event(chunk, node, "tool_result", told)
+            return
+        was_thought = self._was_spoken(chunk, node, message, "thought", message.thought)
+        if message.thought and not was_thought:
+            yield self.event(chunk, node, "thinking", {"text": message.thought})
+        was_spoken = self._was_spoken(chunk, node, message, "text", message.text)
+        if message.text and not was_spoken:
+            if message.calls:
+                yield self.event(chunk, node, "thinking", {"text": message.text})
+            else:
+                yield self.event(chunk, node, "content", _piece(message))
+        for call in message.calls:
+            text = self._texts.tool_call.format(tool_name=call.tool)
+            data: dict[str, object] = {"call_id": call.call_id, "tool": call.tool}
+            flatten(data, {"args": {} if call.args is None else call.args, "message": text})
+            yield self.event(chunk, node, "tool_call", data)
+
+    def _is_repeated(self, chunk: Chunk, message: Message) -> bool:
+        """Tell whether a graph above gives a message again that a graph below gave."""
+        if message.kind == "tool" and message.call_id:
+            return not self._seen.is_new("result", message.call_id)
+        if message.message_id:
+            return not self._seen.is_new("message", message.message_id)
+        # Without an id the same words may be said twice, but not lower and then higher up.
+        key = ("words", message.kind, _digest(message.text), str(message.calls))
+        depth, here = self._seen.depth(key), len(chunk.names)
+        if depth is not None and here < depth:
+            self._seen.remember(key, here)
+            return True
+        self._seen.remember(key, here)
+        return False
+
+
+def _piece(message: Message) -> dict[str, str]:
+    piece = {"text": message.text}
+    return {**piece, "message_id": message.message_id} if message.message_id else piece
+
+
+def _titled(items: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for item in items if isinstance(items, tuple | list) else ():
+        if isinstance(item, Mapping) and item.get("title"):
+            yield as_text(item["title"]), item
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
