@@ -2,11 +2,16 @@
 
 import asyncio
 from collections import defaultdict
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict
 
 import runcast
 
 _GATES: Final[dict[str, asyncio.Event]] = defaultdict(asyncio.Event)
+
+
+class _Place(TypedDict):
+    node: str
+    agent: str
 
 
 @runcast.function
@@ -28,7 +33,7 @@ async def write_report(
 
     Everything that the page can show is in it.
     """
-    place = {"node": "draft", "agent": "writer"}
+    place: _Place = {"node": "draft", "agent": "writer"}
     runcast.emit("step_start", {"message": "looking around"}, **place)
     runcast.emit("thinking", {"text": "Where do I begin?"}, **place)
     call = {"call_id": "1", "tool": "search"}
@@ -56,7 +61,7 @@ async def stay(text: str = "still here") -> None:
 @runcast.function
 async def echo(text: str) -> dict[str, str]:
     """Tell a text in every way there is."""
-    place = {"node": text, "agent": text}
+    place: _Place = {"node": text, "agent": text}
     runcast.emit("step_start", {"message": text}, **place)
     runcast.content(text, message_id=text, **place)
     runcast.progress(1, 2, text)
