@@ -136,7 +136,9 @@ async def test_a_run_is_in_the_store_with_its_labels_when_start_returns(store: S
         ended = await hub.hub.info(run.run_id)
 
         assert info.epoch == run.epoch
-        assert info.labels == {"user": "ada", "function": "nothing", "status": "queued"}
+        # The run goes on while the store is asked.
+        assert info.labels.pop("status") in ("queued", "running", "done")
+        assert info.labels == {"user": "ada", "function": "nothing"}
         assert ended.labels == {"user": "ada", "function": "nothing", "status": "done"}
         assert ended.ttl_s == Settings().keep_runs_s
 
