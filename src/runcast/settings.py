@@ -78,7 +78,16 @@ class Settings:
     )
     max_runs: int = _setting(1000, "Runs at once; more wait in the queue.", least=1)
     max_queue: int = _setting(1000, "Runs that wait for room; more are refused.")
-    run_timeout_s: float = _setting(0.0, "Longest time a run may take; 0 sets no limit.")
+    max_runs_per_function: int = _setting(
+        0, "Runs of one function at once where it does not say itself (`max_runs=`); 0: no limit."
+    )
+    run_time_s: float = _setting(
+        0.0, "Longest time a run may take, from its start to its end; 0: no limit."
+    )
+    max_events_per_run: int = _setting(
+        0, "Events that one run may emit; more are refused. 0: no limit, as old ones are folded."
+    )
+    max_bytes_per_run: int = _setting(0, "The same, of all its events together. 0: no limit.")
     cancel_grace_s: float = _setting(
         5.0, "How long a cancelled thread may go on before it is given up as stuck."
     )

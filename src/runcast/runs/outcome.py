@@ -5,7 +5,7 @@ from typing import Final
 from runcast.errors import RuncastError
 from runcast.runs.protocols import Ending
 
-__all__ = ("LOST", "Ending", "cancelled", "done", "failed", "failed_with")
+__all__ = ("LOST", "Ending", "cancelled", "done", "failed", "failed_with", "timed_out")
 
 _MAX_MESSAGE_CHARS: Final = 2000
 """Most characters of a message or a reason: as many as a run's present state keeps of it."""
@@ -32,6 +32,15 @@ def failed_with(error: BaseException) -> Ending:
     if isinstance(error, RuncastError):
         return failed(error.message, str(error.code), retryable=error.retryable)
     return failed(f"the function raised {type(error).__name__}", "function_error")
+
+
+def timed_out(run_time_s: float) -> Ending:
+    """Return the ending of a run that was at work for longer than `run_time_s`."""
+    return failed(
+        f"the run took longer than {run_time_s:g} s, as long as a run may take (run_time_s): give "
+        "it less to do, or raise the setting",
+        "timed_out",
+    )
 
 
 def cancelled(reason: str) -> Ending:

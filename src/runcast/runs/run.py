@@ -13,7 +13,7 @@ from runcast.hub.inlets import Inlet
 from runcast.runs.context import using
 from runcast.runs.drive import drive_async, drive_in_thread
 from runcast.runs.function import Function
-from runcast.runs.outcome import cancelled, failed, failed_with
+from runcast.runs.outcome import cancelled, failed, failed_with, timed_out
 from runcast.runs.protocols import Ending
 from runcast.runs.threads import Threads
 from runcast.runs.writer import Writer
@@ -138,15 +138,14 @@ class Run:
             done, _ = await asyncio.wait(
                 waiting,
                 return_when=asyncio.FIRST_COMPLETED,
-                timeout=settings.run_timeout_s or None,
+                timeout=settings.run_time_s or None,
             )
             if work in done:
                 return _outcome_of(work, "")
             if asked in done:
                 ending = cancelled(self._cancel_reason)
             else:
-                limit = f"{settings.run_timeout_s:g}"
-                ending = failed(f"the run took longer than {limit} s", "timeout")
+                ending = timed_out(settings.run_time_s)
             return await self._stop(work, ending, settings, threads)
         finally:
             asked.cancel()
@@ -199,7 +198,7 @@ class Run:
         return outcome if outcome.type == "done" and outcome.data else ending
 
     def _ask_to_stop(self, work: "asyncio.Future[Ending]") -> None:
-        self.writer.request_cancel(self._cancel_reason or "timeout")
+        self.writer.request_cancel(self._cancel_reason or "timed_out")
         if isinstance(work, asyncio.Task):
             work.cancel()
 
