@@ -136,10 +136,22 @@ def test(arguments: list[str]) -> NoReturn:
     """check, then run the tests [--all: slow ones and the wheel too] [options of pytest]"""
     check([])
     if "--all" in arguments:
+        fetch_browser()
         test_wheel()
         arguments = ["-m", "", *(argument for argument in arguments if argument != "--all")]
     say("testing")
     become(VENV / "bin" / "pytest", *arguments)
+
+
+def fetch_browser() -> None:
+    """Have Debian's packages bring Chromium, where that can be done; its tests tell where not."""
+    is_root = os.geteuid() == 0
+    if shutil.which("chromium") or not (is_root and shutil.which("apt-get")):
+        return
+    say("installing chromium")
+    must("apt-get", "-qq", "update")
+    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium"]
+    must("env", "DEBIAN_FRONTEND=noninteractive", *install)
 
 
 def test_wheel() -> None:
