@@ -19,7 +19,8 @@ HEAD = """\
 
 Every setting has a default that suits most. Names that end in `_s` are seconds, in `_bytes` bytes.
 
-A setting comes from, the later the stronger: its default, a TOML file, the environment.
+A setting comes from, the later the stronger: its default, a TOML file, the environment. Lists are
+joined by commas in the environment.
 
 ```toml
 heartbeat_s = 10
@@ -66,6 +67,8 @@ def _shown(name: str, value: object) -> str:
         return f"`{value}` ({value / 1024**2:g} MiB)"
     if name.endswith("_s") and isinstance(value, float) and value >= 86400:
         return f"`{value:.0f}` ({value / 86400:g} days)"
+    if isinstance(value, str | tuple):
+        return f"`{value}`" if value else ""
     return f"`{value:g}`"
 
 

@@ -1,7 +1,8 @@
 """Every setting: its unit, its default, and the reason for it. The one table of them.
 
 A setting comes from, the later the stronger: its default, a TOML file, the environment
-(`RUNCAST_` and its name in capitals), the command line or the constructor.
+(`RUNCAST_` and its name in capitals), the command line or the constructor. Lists are joined by
+commas outside TOML.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, get_origin, get_type_hints
 
 from runcast.errors import InvalidValue
 
@@ -104,7 +105,64 @@ class Settings:
     keep_bytes_per_run: int = _setting(
         1024 * _MIB, "Newest events kept of one run; older ones are folded into a snapshot; 0: all."
     )
+    # Files
+    data_dir: str = _setting(
+        "",
+        "Where files of runs are kept; by default beside the SQLite store, as `<store>.data`, or in"
+        " a temporary folder if the store is in memory.",
+        least=None,
+    )
+    max_files: int = _setting(
+        1000, "Files that one run may be given, and files that are kept of it.", least=1
+    )
+    max_input_bytes: int = _setting(
+        4096 * _MIB, "Files that one run may be given, all together.", least=1
+    )
+    max_output_bytes: int = _setting(
+        4096 * _MIB, "Files that are kept of one run, all together.", least=1
+    )
+    keep_files_s: float = _setting(
+        0.0, "How long files of ended runs are kept; 0: as long as the runs themselves."
+    )
+    max_upload_bytes: int = _setting(1024 * _MIB, "Largest file that is uploaded.", least=1)
+    upload_bytes: int = _setting(
+        8192 * _MIB, "Uploaded files that wait for their runs, all together.", least=1
+    )
+    max_uploads: int = _setting(
+        10_000, "Uploaded files that wait for their runs, or arrive.", least=1
+    )
+    keep_uploads_s: float = _setting(
+        3600.0, "How long an uploaded file is kept that no run is given.", least=1
+    )
+    max_transfers: int = _setting(
+        100, "Files that arrive or are downloaded at once; more are refused.", least=1
+    )
+    workspace_roots: tuple[str, ...] = _setting(
+        (),
+        "Folders below which the `workspace` of an invocation may be, whose files it may name; none"
+        " by default.",
+        least=None,
+    )
+    url_allow: tuple[str, ...] = _setting(
+        (),
+        "Beginnings of URLs from which runs may be given files, like https://files.example.org/in/;"
+        " and networks with private addresses that may be reached, like 10.1.0.0/16. None by"
+        " default.",
+        least=None,
+    )
+    fetch_wait_s: float = _setting(
+        60.0, "How long fetching all files of one run from URLs may take.", least=0.01
+    )
+    sweep_every_s: float = _setting(
+        300.0, "How often files that nobody needs any more are looked for.", least=0.01
+    )
     # HTTP
+    max_head_bytes: int = _setting(
+        64 * 1024,
+        "Path and headers of a request. A page of cookies and the positions of 32 runs need less"
+        " than 16 KiB.",
+        least=1024,
+    )
     max_body_bytes: int = _setting(16 * _MIB, "Largest request body.", least=1)
     request_wait_s: float = _setting(
         30.0, "How long a request's head, and then its body, may take to arrive.", least=0.01
@@ -148,6 +206,11 @@ def _convert(name: str, value: object, types: Mapping[str, type], source: str) -
     kind = types.get(name)
     if kind is None:
         raise InvalidValue(f"there is no setting {name!r} (from {source})")
+    if get_origin(kind) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+            return tuple(item.strip() for item in items if item.strip())
+        raise InvalidValue(f"expected {source} to be a list of texts, got {value!r}")
     if kind is bool:
         known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if str(value).lower() in known:
