@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast.events.model import Event
+from runcast.events.repetition import MAX_SEEN
 from runcast.events.view import Filter, Streaming, Verbosity, View, ViewSpec, ViewState
 
 NODES = ("", "outline", "writing")
@@ -213,6 +214,75 @@ def test_a_node_that_said_nothing_is_complete_all_the_same() -> None:
     assert seen(spec, log)[0].data["message"] == "nothing to do"
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        Filter(include=frozenset({"content"})),
+        Filter(exclude=frozenset({"step_complete"})),
+    ],
+)
+def test_a_node_switched_off_arrives_when_it_is_complete_although_that_is_left_out(
+    messages: Filter,
+) -> None:
+    spec = ViewSpec(messages=messages, streaming=Streaming(nodes={"writing": False}))
+    log = log_of(
+        text("a", "writing"),
+        text("b", "writing"),
+        Event(type="step_complete", data={"message": "ok"}, node="writing"),
+        text("c", "outline"),
+        ("done", {}),
+    )
+
+    shown = seen(spec, log)
+
+    assert [(event.seq, event.type) for event in shown] == [
+        *((3, "node_complete"), (4, "content"), (5, "done"))
+    ]
+    assert shown[0].data == {"message": "ab", "aggregated": True, "of": [1, 2]}
+
+
+def test_what_an_agent_that_is_left_out_says_does_not_end_a_node_for_others() -> None:
+    spec = ViewSpec(
+        agents=Filter(exclude=frozenset({"supervisor"})), streaming=Streaming(nodes={"w": False})
+    )
+    log = log_of(
+        text("a", "w", "writer"),
+        Event(type="step_complete", data={}, node="w", agent="supervisor"),
+        text("b", "w", "writer"),
+        Event(type="step_complete", data={}, node="w", agent="writer"),
+    )
+
+    assert [(event.seq, event.data["message"]) for event in seen(spec, log)] == [(4, "ab")]
+
+
+def test_who_wants_no_aggregated_message_gets_none() -> None:
+    spec = ViewSpec(
+        messages=Filter(exclude=frozenset({"node_complete"})),
+        streaming=Streaming(nodes={"writing": False}),
+    )
+    log = log_of(
+        text("a", "writing"),
+        Event(type="step_complete", data={}, node="writing"),
+        text("b", "writing"),
+        ("done", {}),
+    )
+
+    assert [event.type for event in seen(spec, log)] == ["done"]
+
+
+def test_an_aggregated_message_has_the_duration_that_was_measured() -> None:
+    spec = ViewSpec(streaming=Streaming(nodes={"writing": False}))
+    log = log_of(
+        text("a", "writing"),
+        Event(type="step_complete", data={}, node="writing", duration=0.25),
+        Event(type="node_complete", data={}, node="writing", duration=0.5),
+        text("b", "writing", "writer"),
+        Event(type="step_complete", data={}, node="writing", duration=0.75),
+    )
+
+    assert [event.duration for event in seen(spec, log)] == [0.25, 0.5, 1.0]
+
+
 @pytest.mark.parametrize(("batch_size", "expected"), [(2, ["ab", "cd", "e"]), (10, ["abcde"])])
 def test_with_streaming_disabled_pieces_arrive_joined_and_the_tail_is_flushed(
     batch_size: int, expected: list[str]
@@ -252,14 +322,35 @@ def test_pieces_of_streamed_reasoning_are_no_repetitions() -> None:
     assert len(seen(ViewSpec(), log_of(*pieces))) == 3
 
 
-def test_the_same_question_is_shown_once() -> None:
-    log = log_of(
-        ("interrupt_request", {"interrupt_id": "q", "message": "a"}),
-        ("interrupt_request", {"interrupt_id": "q", "message": "a"}),
-        ("interrupt_request", {"interrupt_id": "r", "message": "a"}),
-    )
+def test_repetitions_are_looked_for_among_a_bounded_number_of_messages() -> None:
+    def reasoning(text: str) -> Event:
+        return Event(type="reasoning", data={"text": text})
 
-    assert [event.seq for event in seen(ViewSpec(), log)] == [1, 3]
+    many = [reasoning(str(number)) for number in range(MAX_SEEN)]
+
+    assert len(seen(ViewSpec(), log_of(*many, reasoning("0")))) == MAX_SEEN
+    assert len(seen(ViewSpec(), log_of(*many, reasoning("new"), reasoning("0")))) == MAX_SEEN + 2
+
+
+@pytest.mark.parametrize("key", [{"interrupt_id": "q"}, {}])
+def test_the_same_question_is_shown_once_while_it_is_open(key: dict[str, str]) -> None:
+    asked = ("interrupt_request", {**key, "message": "a", "args": {"x": 1, "y": 2}})
+    other_order = ("interrupt_request", {"args": {"y": 2, "x": 1}, "message": "a", **key})
+    resolved = ("interrupt_resolved", {**key, "outcome": "answered"})
+    log = log_of(asked, other_order, resolved, asked, asked)
+
+    assert [event.seq for event in seen(ViewSpec(), log)] == [1, 3, 4]
+    without_ends = ViewSpec(messages=Filter(exclude=frozenset({"interrupt_resolved"})))
+    assert [event.seq for event in seen(without_ends, log)] == [1, 4]
+
+
+def test_a_question_that_asks_something_else_is_shown_under_the_same_id_too() -> None:
+    def asks(key: str, message: str, **more: Any) -> tuple[str, Any]:
+        return ("interrupt_request", {"interrupt_id": key, "message": message, **more})
+
+    log = log_of(asks("q", "a"), asks("r", "a"), asks("q", "b"), asks("q", "b", args=1))
+
+    assert [event.seq for event in seen(ViewSpec(), log)] == [1, 2, 3, 4]
 
 
 def test_verbosity_leaves_out_how_but_not_what() -> None:

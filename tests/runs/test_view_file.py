@@ -79,6 +79,17 @@ def test_streaming_and_verbosity_are_read() -> None:
         ("messages: {}\nmessages: {}", 2, "twice"),
         ("messages: [unclosed", 1, "expected"),
         ("streaming:\n  nodes: [a]", 2, "nodes"),
+        ("streaming:\n  nodes:\n    a: [true]", 3, "nodes.a"),
+        ("streaming:\n  nodes: &a\n    x: *a", 2, "single value"),
+        ("streaming:\n  batch_size: 0", 2, "batch_size"),
+        ("streaming:\n  batch_size: 10001", 2, "batch_size"),
+        ("streaming:\n  max_buffer: 99999999999999999999999", 2, "max_buffer"),
+        ("streaming:\n  batch_size: 2024-13-45", 2, "batch_size"),
+        ("streaming:\n  batch_size: =", 2, "batch_size"),
+        ("messages:\n  include: [a, \x00]", 2, "not allowed"),
+        ("messages: {}\n---\nagents: {}", 2, "another document"),
+        ("messages:\n  include: " + "[" * 5000, 2, "too deep"),
+        ("messages:\n\tinclude: [a]", 2, "cannot start"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(text: str, line: int, problem: str) -> None:

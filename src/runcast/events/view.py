@@ -5,7 +5,8 @@ A view takes events in the order of the log and gives the events a watcher sees,
 - filters by message type, node and agent; an empty `include` lets everything in, `exclude` wins;
 - nodes switched off stream nothing: their text is gathered and arrives as one `node_complete`;
 - batches: with streaming disabled, runs of deltas arrive joined, `batch_size` at a time;
-- repetitions: the same reasoning again in one node, the same question again, are left out;
+- repetitions: the same reasoning again in one node, the same question again while it is open, are
+  left out;
 - verbosity: less of what is said about how, not about what.
 
 Terminal events always pass. Before one, everything gathered is flushed. A derived event carries the
@@ -27,13 +28,14 @@ import msgspec
 
 from runcast.events.fields import pick
 from runcast.events.model import Event
+from runcast.events.repetition import Seen
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 
 __all__ = (
     "ALIASES",
+    "MAX_BATCH",
     "MAX_GATHERED",
     "MAX_GATHERED_BYTES",
-    "MAX_SEEN",
     "Filter",
     "Level",
     "Streaming",
@@ -51,14 +53,14 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 """Names that other formats have for our types; a specification may use either."""
 
+MAX_BATCH: Final = 10_000
+"""Largest batch, and most pieces that may wait for one."""
+
 MAX_GATHERED_BYTES: Final = 256 * 1024
 """Most text gathered for one node and agent before it is sent in parts."""
 
 MAX_GATHERED: Final = 256
 """Most nodes and agents gathered for at once; beyond it, the oldest is flushed."""
-
-MAX_SEEN: Final = 1024
-"""Repetitions are looked for among this many of the latest distinct messages."""
 
 Level = Literal["minimal", "normal", "detailed", "full"]
 
@@ -86,8 +88,8 @@ class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How text arrives: piece by piece, joined, or per node as one message."""
 
     enabled: bool = True
-    batch_size: Annotated[int, msgspec.Meta(ge=1)] = 10
-    max_buffer: Annotated[int, msgspec.Meta(ge=1)] = 100
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)] = 10
+    max_buffer: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)] = 100
     nodes: dict[str, bool] = {}
     """Nodes switched on or off; those not named are on."""
 
@@ -153,19 +155,24 @@ class _Gathered(msgspec.Struct):
 
 
 class ViewState:
-    """What a view remembers after an event. Bounded; copied before it is changed."""
+    """What a view remembers after an event. Bounded; copied before it is changed.
 
-    __slots__ = ("gathered", "seen")
+    Args:
+        since: the `seq` behind which it began to look; more than 0 if what came before is gone.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("gathered", "seen", "since")
+
+    def __init__(self, since: int = 0) -> None:
+        self.since = since
         self.gathered: dict[tuple[str, ...], _Gathered] = {}
-        self.seen: dict[bytes, None] = {}
+        self.seen = Seen()
 
     def copy(self) -> "ViewState":
         """Return a state that can be changed without changing this one."""
-        copied = ViewState()
+        copied = ViewState(self.since)
         copied.gathered = {key: copy.copy(group) for key, group in self.gathered.items()}
-        copied.seen = dict(self.seen)
+        copied.seen = self.seen.copy()
         return copied
 
 
@@ -185,7 +192,13 @@ class View:
         """
         if event.type in TERMINAL:
             return [*self._flush(state, event, None), self._told(event)]
-        if not self._is_wanted(event) or self._is_repeated(state, event):
+        state.seen.close_question(event)
+        if not self._is_of_wanted_place(event):
+            return []
+        if not self._is_of_wanted_type(event):
+            # Left out, it still says where a node begins or ends.
+            return self._flush(state, event, event.node) if event.type in _BOUNDS else []
+        if self.spec.dedupe and state.seen.is_repetition(event):
             return []
         if not self.spec.streaming.nodes.get(event.node, True) and event.type not in _NEVER_HELD:
             return self._gather(state, event)
@@ -195,35 +208,22 @@ class View:
         before = [key for key in state.gathered if key[0] == "batch" and key[1] == event.node]
         return [*self._release_all(state, before, event), self._told(event)]
 
-    def _is_wanted(self, event: Event) -> bool:
-        spec = self.spec
-        nodes = spec.subgraph_nodes if event.agent else spec.nodes
-        return (
-            self._messages.passes(event.type)
-            and event.type not in self._hidden
-            and (event.type in _LIFE or not event.node or nodes.passes(event.node))
-            and (event.type in _LIFE or not event.agent or spec.agents.passes(event.agent))
+    def _is_of_wanted_type(self, event: Event) -> bool:
+        return self._messages.passes(event.type) and event.type not in self._hidden
+
+    def _is_of_wanted_place(self, event: Event) -> bool:
+        if event.type in _LIFE:
+            return True
+        nodes = self.spec.subgraph_nodes if event.agent else self.spec.nodes
+        return (not event.node or nodes.passes(event.node)) and (
+            not event.agent or self.spec.agents.passes(event.agent)
         )
-
-    # Repetitions.
-
-    def _is_repeated(self, state: ViewState, event: Event) -> bool:
-        if not self.spec.dedupe:
-            return False
-        meaning = _meaning(event)
-        if meaning is None:
-            return False
-        digest = hashlib.blake2b(meaning, digest_size=16).digest()
-        repeated = digest in state.seen
-        state.seen.pop(digest, None)
-        state.seen[digest] = None
-        if len(state.seen) > MAX_SEEN:
-            del state.seen[next(iter(state.seen))]
-        return repeated
 
     # Nodes that are switched off.
 
     def _gather(self, state: ViewState, event: Event) -> list[Event]:
+        if "node_complete" in self._messages.exclude:
+            return []  # nor is the one message wanted that would arrive
         if event.type in _NODE_ENDS:
             return self._flush(state, event, event.node) or [self._summary(event, event, "", 0)]
         flushed: list[Event] = []
@@ -250,6 +250,10 @@ class View:
             "aggregated": True,
             "of": [first.seq, last or trigger.seq],
         }
+        duration = max(0.0, trigger.time - first.time)
+        is_of_one = (trigger.node, trigger.agent) == (first.node, first.agent)
+        if trigger.type in _NODE_ENDS and is_of_one and trigger.duration is not None:
+            duration = trigger.duration  # as it was measured where it passed
         return self._told(
             Event(
                 seq=trigger.seq,
@@ -259,7 +263,7 @@ class View:
                 node=first.node,
                 agent=first.agent,
                 path=first.path,
-                duration=max(0.0, trigger.time - first.time),
+                duration=duration,
             )
         )
 
@@ -341,26 +345,13 @@ _NEVER_HELD: Final = _LIFE | _QUESTIONS | {"error"}
 """Shown at once even in a node that is switched off: somebody has to act on them."""
 
 _NODE_ENDS: Final = frozenset({"step_complete", "node_complete"})
+_BOUNDS: Final = _NODE_ENDS | {"step_start"}
 
 
 def _ours(names: frozenset[str]) -> frozenset[str]:
     ours = frozenset(ALIASES.get(name, name) for name in names)
     # A final result may also be told while the run goes on.
     return ours | {"result"} if "final_result" in names else ours
-
-
-def _meaning(event: Event) -> bytes | None:
-    """Return what two messages have in common if one repeats the other; None if none can.
-
-    Pieces of a streamed text are not messages: a token may well come twice.
-    """
-    data = event.data if isinstance(event.data, dict) else {}
-    text = _text(event)
-    if event.type == "reasoning" and text and not {"message_id", "index"} & data.keys():
-        return msgspec.json.encode(("reasoning", event.node, event.agent, text))
-    if event.type == "interrupt_request" and isinstance(data.get("interrupt_id"), str):
-        return msgspec.json.encode(("interrupt", data["interrupt_id"]))
-    return None
 
 
 def _text(event: Event) -> str:

@@ -57,16 +57,22 @@ def load_view(path: str | Path) -> ViewSpec:
 
 def parse_view(text: str, source: str = "view") -> ViewSpec:
     """Return the view that YAML text describes. Raises `InvalidValue` as `load_view` does."""
-    loader = yaml.SafeLoader(text)
+    loader: yaml.SafeLoader | None = None
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or error
-        raise InvalidValue(f"{source}, line {line}: {problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InvalidValue(f"{source}, line {line}: {error.reason}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidValue(f"{source}, line {line}: {error.problem}") from None
+    except RecursionError:
+        line = loader.line + 1 if loader is not None else 1
+        raise InvalidValue(f"{source}, line {line}: it is nested too deep") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return _Reader(source).view(root)
 
 
@@ -112,20 +118,29 @@ class _Reader:
         for name, part in parts.items():
             if self._is_empty(part):
                 continue  # a key without a value: the default
-            values[name] = self._value(part)
+            values[name] = self._value(name, part)
             try:
                 msgspec.convert({name: values[name]}, kind)
             except msgspec.ValidationError as error:
                 raise self._error(part, f"{name}: {error}") from None
         return msgspec.convert(values, kind)
 
-    def _value(self, node: yaml.Node) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return {name: self._value(part) for name, part in self._mapping(node, ()).items()}
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(part) for part in node.value]
-        assert isinstance(node, yaml.ScalarNode)
-        return yaml.safe_load(node.value) if node.style is None else node.value
+    def _value(self, name: str, node: yaml.Node) -> Any:
+        """Return a scalar, or a mapping of scalars: no setting is nested deeper."""
+        if not isinstance(node, yaml.MappingNode):
+            return self._scalar(name, node)
+        parts = self._mapping(node, ())
+        return {key: self._scalar(f"{name}.{key}", part) for key, part in parts.items()}
+
+    def _scalar(self, name: str, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(node, f"{name}: expected a single value")
+        if node.style is not None:
+            return node.value
+        try:
+            return yaml.safe_load(node.value)
+        except (ValueError, yaml.YAMLError):  # a day that no month has, say
+            return node.value
 
     def _text(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode) or self._is_empty(node):
