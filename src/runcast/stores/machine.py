@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runcast.stores.base import Owner
 
-__all__ = ("is_alive", "is_dead", "this_process")
+__all__ = ("is_owning", "this_process")
 
 
 def this_process() -> Owner:
@@ -21,24 +21,27 @@ def this_process() -> Owner:
     return Owner(owner_id=uuid.uuid4().hex, machine=_machine(), pid=pid, started=_start_time(pid))
 
 
-def is_dead(owner: Owner) -> bool:
-    """Tell whether an owner is certainly dead: its boot is over, or its process is gone."""
+def is_owning(lease: tuple[Owner, float] | None, now: float) -> bool:
+    """Tell whether an owner, given with when its lease ends, still owns its runs at a time."""
+    if lease is None:
+        return False
+    owner, expires_at = lease
+    alive = _is_alive(owner)
+    return expires_at > now if alive is None else alive
+
+
+def _is_alive(owner: Owner) -> bool | None:
+    """Tell whether an owner's process runs; None where that cannot be known."""
     here = _machine()
     if not here or not owner.machine or not owner.started:
-        return False
-    if owner.machine != here:
-        # Another process namespace of this boot says nothing; another boot is over, as a database
-        # file is never on two machines at once (network file systems are refused).
-        return owner.machine.split("/")[0] != here.split("/")[0]
-    return _start_time(owner.pid) != owner.started
-
-
-def is_alive(owner: Owner) -> bool:
-    """Tell whether an owner is certainly alive: its process runs on this machine now."""
-    here = _machine()
-    return bool(
-        here and owner.started and owner.machine == here and _start_time(owner.pid) == owner.started
-    )
+        return None
+    if owner.machine == here:
+        return _start_time(owner.pid) == owner.started
+    if owner.machine.split("/")[0] == here.split("/")[0]:
+        return None  # another process namespace of this boot
+    # A database file is never on two machines at once (network file systems are refused), so that
+    # boot is over.
+    return False
 
 
 def _machine() -> str:

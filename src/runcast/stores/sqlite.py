@@ -1,45 +1,32 @@
 """Logs in one SQLite file: the embedded store.
 
-One thread writes (see `sqlite_journal`); a few read. Several processes may use one file on one
-machine.
+One thread writes: what it does is in `sqlite_journal`. A few read: see `sqlite_reading`. Several
+processes may use one file on one machine.
 """
 
 import asyncio
 import logging
-import math
 import secrets
-import sqlite3
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Self, TypeVar, cast
+from typing import Final, NamedTuple, Self, TypeVar
 
 from runcast.clock import Clock, SystemClock
 from runcast.errors import (
     BackendError,
     Conflict,
-    NotFound,
     RuncastError,
     RunClosed,
     StoreReadOnly,
     StoreUnavailable,
 )
-from runcast.events.position import Position, is_run_id
+from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
-from runcast.stores.ledger import (
-    ClaimCommand,
-    Command,
-    DeleteCommand,
-    Ledger,
-    Log,
-    TrimCommand,
-    is_text,
-)
-from runcast.stores.machine import is_alive, is_dead
-from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
-from runcast.stores.sqlite_file import explain, open_file, open_reader
+from runcast.stores.ledger import ClaimCommand, Command, DeleteCommand, Ledger, TrimCommand
+from runcast.stores.machine import is_owning
+from runcast.stores.sqlite_file import open_file, open_reader
 from runcast.stores.sqlite_journal import FIRST_ROW, Journal
-from runcast.stores.sqlite_tables import load_log, load_owner, read_segments, select_logs
+from runcast.stores.sqlite_reading import Reading
+from runcast.stores.sqlite_wal import WalCopier
 from runcast.stores.worker import Worker
 
 __all__ = ("SQLiteStore",)
@@ -48,18 +35,19 @@ T = TypeVar("T")
 
 _log: Final = logging.getLogger("runcast.stores.sqlite")
 
-_READERS: Final = 2
-"""Threads that read. Replay is a memory copy for the most part; more would only take turns."""
-
 _IDLE_CHECKPOINT_S: Final = 1.0
 """A quiet second is used to move the journal into the tables, so that it need not be done later."""
 
-_WAL_CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
-"""Bytes committed between two copies of the write-ahead log into the file (SQLite's own
-default)."""
+_Plan = Callable[[Ledger], tuple[list[Command], None]]
 
-_WAL_LIMIT_PAGES: Final = 16_384
-"""64 MiB of write-ahead log: beyond it the log is begun anew even if writers must wait for that."""
+
+class _Open(NamedTuple):
+    """What an open store consists of."""
+
+    writer: Worker
+    journal: Journal
+    wal: WalCopier
+    reading: Reading
 
 
 class SQLiteStore(Store):
@@ -70,7 +58,8 @@ class SQLiteStore(Store):
 
     Args:
         path: the file; it is made when it is not there. A file that can only be read serves
-        readers. full_sync: wait for the disk at each commit.
+            readers.
+        full_sync: wait for the disk at each commit.
         poll_s: how often other processes' commits are looked for, seconds.
     """
 
@@ -89,31 +78,28 @@ class SQLiteStore(Store):
         self._listeners: dict[
             object, tuple[Callable[[str | None], None], asyncio.AbstractEventLoop]
         ] = {}
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._journal: Journal | None = None
-        self._writer: Worker | None = None
-        self._readers: ThreadPoolExecutor | None = None
-        self._wal_copier: ThreadPoolExecutor | None = None
-        self._copying_wal = False
+        self._parts: _Open | None = None
         self._idle_s = 0.0
 
     # Opening and closing.
 
     async def open(self) -> Self:
-        if self._writer is not None:
+        if self._parts is not None:
             return self
         writer = Worker(
             "runcast-write", idle=self._when_idle, idle_s=self._poll_s, after=self._after_job
         )
         try:
-            self._journal = await writer.run(self._open_journal)
+            journal = await writer.run(self._open_journal)
         except BaseException:
             await asyncio.to_thread(writer.stop)
             raise
-        self._writer = writer
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="runcast-read")
-        self._wal_copier = ThreadPoolExecutor(1, thread_name_prefix="runcast-wal")
+
+        async def refresh() -> None:
+            await writer.run(journal.refresh)
+
+        reading = Reading(self._path, self._clock, journal, refresh)
+        self._parts = _Open(writer, journal, WalCopier(self._path), reading)
         return self
 
     def _open_journal(self) -> Journal:
@@ -131,32 +117,35 @@ class SQLiteStore(Store):
             raise
 
     async def close(self) -> None:
-        writer, readers, copier, journal = (
-            self._writer,
-            self._readers,
-            self._wal_copier,
-            self._journal,
-        )
-        self._writer = self._readers = self._wal_copier = self._journal = None
-        if writer is None or readers is None or copier is None or journal is None:
+        parts, self._parts = self._parts, None
+        if parts is None:
             return
 
         def finish() -> None:
-            writer.stop()
-            readers.shutdown()
-            copier.shutdown()
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
-            self._local = threading.local()
+            # Readers first: they may still ask the writer for what other processes appended.
+            parts.reading.close()
+            parts.writer.stop()
+            parts.wal.close()
             try:
-                journal.close()
+                parts.journal.close()
             except BackendError as error:
                 _log.warning("%s was closed without a checkpoint: %s", self._path, error)
 
         await asyncio.to_thread(finish)
 
+    @property
+    def _opened(self) -> _Open:
+        if self._parts is None:
+            raise StoreUnavailable(f"the store {self._path} is not open; use `async with store:`")
+        return self._parts
+
     # Writing.
+
+    async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
+        now = self._clock.time()
+        return await self._write(
+            lambda journal: journal.transact(lambda ledger: ledger.plan_appends(group, now))
+        )
 
     async def create(
         self,
@@ -183,12 +172,6 @@ class SQLiteStore(Store):
 
         return await self._write(lambda journal: _then_info(journal, log_id, plan))
 
-    async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
-        now = self._clock.time()
-        return await self._write(
-            lambda journal: journal.transact(lambda ledger: ledger.plan_appends(group, now))
-        )
-
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
         def plan(ledger: Ledger) -> tuple[list[Command], None]:
             info = ledger.get(log_id).info
@@ -205,14 +188,15 @@ class SQLiteStore(Store):
         await self._write(lambda journal: journal.transact(plan))
 
     async def claim(self, log_id: str, owner_id: str) -> LogInfo:
+        now = self._clock.time()
+
         def take(journal: Journal) -> LogInfo:
             def plan(ledger: Ledger) -> tuple[list[Command], None]:
                 info = ledger.get(log_id).info
                 if info.closed:
                     raise RunClosed(f"the run {log_id!r} has ended; it needs no owner")
-                if info.owner_id not in ("", owner_id) and self._lives(
-                    journal.load_owner(info.owner_id)
-                ):
+                is_free = info.owner_id in ("", owner_id)
+                if not is_free and is_owning(journal.load_owner(info.owner_id), now):
                     raise Conflict(f"the run {log_id!r} is owned by a process that lives")
                 return [ClaimCommand(log_id, owner_id, info.fence + 1)], None
 
@@ -225,16 +209,21 @@ class SQLiteStore(Store):
         now = self._clock.time()
         await self._write(lambda journal: journal.save_owner(owner, now, ttl_s))
 
+    async def _write(self, job: Callable[[Journal], T]) -> T:
+        """Do a job on the writer thread."""
+        parts = self._opened
+        return await parts.writer.run(lambda: job(parts.journal))
+
     # Reading.
 
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
-        return await self._read(lambda: self._read_page(log_id, after, max_bytes))
+        return await self._opened.reading.page(log_id, after, max_bytes)
 
     async def info(self, log_id: str) -> LogInfo:
-        return await self._read(lambda: self._get(log_id).info)
+        return await self._opened.reading.info(log_id)
 
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
-        return await self._read(lambda: self._get(log_id).snapshot)
+        return await self._opened.reading.snapshot(log_id)
 
     async def list(
         self,
@@ -243,112 +232,13 @@ class SQLiteStore(Store):
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[LogInfo]:
-        check_limit(limit)
-        if not all(is_text(name) and is_text(value) for name, value in (labels or {}).items()):
-            return []  # no log bears what none may be given
-        conditions = ["1"]
-        parameters: list[object] = []
-        if before is not None:
-            conditions.append("(created_at, log_id) < (?, ?)")
-            parameters.extend(before)
-        for name, value in (labels or {}).items():
-            conditions.append(
-                "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
-            )
-            parameters.extend((name, value))
-
-        def belongs(info: LogInfo) -> bool:
-            return matches(info, labels) and (before is None or _age(info) < before)
-
-        found = await self._read(
-            lambda: self._select(
-                " AND ".join(conditions), parameters, "created_at DESC, log_id DESC", limit, belongs
-            )
-        )
-        return sorted(found, key=_age, reverse=True)[:limit]
+        return await self._opened.reading.list(labels or {}, before, limit)
 
     async def expired(self, limit: int = 100) -> Sequence[str]:
-        now = self._clock.time()
-
-        def belongs(info: LogInfo) -> bool:
-            return _expiry(info) <= now
-
-        found = await self._read(
-            lambda: self._select(
-                "ttl_s IS NOT NULL AND closed_at + ttl_s <= ?",
-                [now],
-                "closed_at + ttl_s",
-                limit,
-                belongs,
-            )
-        )
-        return [info.log_id for info in sorted(found, key=_expiry)][:limit]
+        return await self._opened.reading.expired(limit)
 
     async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
-        def find() -> Sequence[LogInfo]:
-            alive: dict[str, bool] = {}
-
-            def belongs(info: LogInfo) -> bool:
-                if info.closed or not info.owner_id:
-                    return False
-                if info.owner_id not in alive:
-                    alive[info.owner_id] = self._lives(load_owner(self._reader(), info.owner_id))
-                return not alive[info.owner_id]
-
-            open_logs = self._select(
-                "closed_at IS NULL AND owner_id != ''", [], "created_at", -1, belongs
-            )
-            return [info for info in open_logs if belongs(info)][:limit]
-
-        return await self._read(find)
-
-    def _read_page(self, log_id: str, after: Position, max_bytes: int) -> Page:
-        while True:
-            log = self._get(log_id)
-            check_position(log.info, after)
-            pages = log.pages
-            if after.seq < log.info.head and (not pages or after.seq + 1 < pages[0].first):
-                pages = read_segments(self._reader(), log.key, after.epoch, after.seq, max_bytes)
-            pages = cut_pages(pages, after.seq)
-            if pages or after.seq >= log.info.head:
-                return join_pages(log.info, after, pages, max_bytes)
-            # The log was trimmed, replaced or deleted between our two looks: look again.
-
-    def _get(self, log_id: str) -> Log:
-        """Return a copy of a log. The journal is asked first: see `Journal.peek`."""
-        log = self._require(self._journal).peek(log_id)
-        if log is None and not self._require(self._journal).is_deleted(log_id):
-            log = load_log(self._reader(), log_id) if is_run_id(log_id) else None
-        if log is None:
-            raise NotFound(f"there is no run {log_id!r}; GET /runs lists those that are kept")
-        return log
-
-    def _select(
-        self,
-        where: str,
-        parameters: Sequence[object],
-        order: str,
-        limit: int,
-        belongs: Callable[[LogInfo], bool],
-    ) -> Sequence[LogInfo]:
-        """Return logs from the tables, except that those changed since are as the journal has them.
-
-        The journal is asked first: what a checkpoint moves between the two looks is then in both,
-        and counted once.
-        """
-        changed, hidden = self._require(self._journal).changed_logs()
-        hidden.update(log.info.log_id for log in changed)
-        stored = select_logs(
-            self._reader(), where, parameters, order, limit + len(hidden) if limit > 0 else -1
-        )
-        return [info for info in stored if info.log_id not in hidden] + [
-            log.info for log in changed if belongs(log.info)
-        ]
-
-    def _lives(self, found: tuple[Owner, float] | None) -> bool:
-        if found is None or is_dead(found[0]):
-            return False
-        return is_alive(found[0]) or found[1] > self._clock.time()
+        return await self._opened.reading.orphans(limit)
 
     # Other processes.
 
@@ -374,49 +264,12 @@ class SQLiteStore(Store):
         if found is not None:
             found[0](log_id)
 
-    # Threads.
-
-    async def _write(self, job: Callable[[Journal], T]) -> T:
-        writer, journal = self._require(self._writer), self._require(self._journal)
-        return await writer.run(lambda: job(journal))
-
-    async def _read(self, job: Callable[[], T]) -> T:
-        """Do a job on a reading thread, with everything known that any process committed before."""
-        loop = asyncio.get_running_loop()
-
-        def read() -> tuple[bool, T | None]:
-            try:
-                newest = self._reader().execute("SELECT max(id) FROM journal").fetchone()[0]
-                if newest > self._require(self._journal).last:
-                    return False, None
-                return True, job()
-            except sqlite3.Error as error:
-                raise explain(error, self._path) from error
-
-        while True:
-            ready, result = await loop.run_in_executor(self._require(self._readers), read)
-            if ready:
-                return cast("T", result)
-            await self._write(lambda journal: journal.refresh())
-
-    def _reader(self) -> sqlite3.Connection:
-        """Return this thread's own reading connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            self._require(self._journal).check_file()
-            connection = self._local.connection = open_reader(self._path)
-            self._connections.append(connection)
-        return connection
-
-    def _require(self, part: T | None) -> T:
-        if part is None:
-            raise StoreUnavailable(f"the store {self._path} is not open; use `async with store:`")
-        return part
+    # What the writer thread does besides.
 
     def _when_idle(self) -> None:
-        journal = self._journal
-        if journal is None:
+        if self._parts is None:
             return
+        journal = self._parts.journal
         try:
             journal.poll()
             self._idle_s += self._poll_s
@@ -428,50 +281,18 @@ class SQLiteStore(Store):
             _log.warning("maintenance of %s failed and will be retried: %s", self._path, error)
 
     def _after_job(self) -> None:
-        journal = self._journal
-        if journal is None:
+        parts = self._parts
+        if parts is None:
             return
         self._idle_s = 0.0
         try:
-            if journal.is_full:
-                journal.checkpoint()
+            if parts.journal.is_full:
+                parts.journal.checkpoint()
         except BackendError as error:
             _log.warning("a checkpoint of %s failed and will be retried: %s", self._path, error)
-        if journal.wal_bytes >= _WAL_CHECKPOINT_BYTES and not self._copying_wal:
-            journal.wal_bytes = 0
-            self._copying_wal = True
-            self._require(self._wal_copier).submit(self._copy_wal)
-
-    def _copy_wal(self) -> None:
-        """Copy the write-ahead log into the file, without making commits wait for the disk."""
-        try:
-            connection = open_file(
-                self._path, full_sync=False, first_journal_row=FIRST_ROW, make=False
-            )
-            try:
-                _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if pages > _WAL_LIMIT_PAGES:
-                    connection.execute("PRAGMA wal_checkpoint(RESTART)")
-            finally:
-                connection.close()
-        except (sqlite3.Error, BackendError) as error:
-            _log.warning("the write-ahead log of %s was not copied: %s", self._path, error)
-        finally:
-            self._copying_wal = False
+        parts.wal.consider(parts.journal.committed_bytes)
 
 
-def _then_info(
-    journal: Journal, log_id: str, plan: Callable[[Ledger], tuple[list[Command], None]]
-) -> LogInfo:
+def _then_info(journal: Journal, log_id: str, plan: _Plan) -> LogInfo:
     journal.transact(plan)
     return journal.info(log_id)
-
-
-def _age(info: LogInfo) -> tuple[float, str]:
-    return (info.created_at, info.log_id)
-
-
-def _expiry(info: LogInfo) -> float:
-    if info.closed_at is None or info.ttl_s is None:
-        return math.inf
-    return info.closed_at + info.ttl_s

@@ -85,8 +85,8 @@ class Journal:
         self._due_bytes = CHECKPOINT_BYTES
         self._version = -1
         self.read_only = read_only
-        self.wal_bytes = 0
-        """Bytes committed since somebody set this to 0."""
+        self.committed_bytes = 0
+        """Bytes committed by this process so far."""
         self._catch_up()
 
     # What readers ask, from their threads.
@@ -173,7 +173,7 @@ class Journal:
             return False
         self._last += 1
         self._bytes += len(data)
-        self.wal_bytes += len(data)
+        self.committed_bytes += len(data)
         return True
 
     def check_file(self) -> None:

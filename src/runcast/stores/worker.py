@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+from runcast.errors import StoreUnavailable
 
 __all__ = ("Worker",)
 
 T = TypeVar("T")
+
+_log: Final = logging.getLogger("runcast.stores")
 
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
@@ -35,7 +40,9 @@ class Worker:
         after: Callable[[], None] | None = None,
     ) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._idle, self._idle_s = idle, idle_s if idle else None
+        self._lock = threading.Lock()  # so that nothing is put behind the end
+        self._has_stopped = False
+        self._idle, self._idle_s = idle, idle_s
         self._after = after
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -44,25 +51,32 @@ class Worker:
         """Do a job on the thread and return what it returns or raise what it raises.
 
         Cancelling the wait does not undo the job: it is done wholly or, if not begun, not at all.
+
+        Raises:
+            StoreUnavailable: the thread has been told to end.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((job, loop, future))
+        with self._lock:
+            if self._has_stopped:
+                raise StoreUnavailable("the store was closed")
+            self._jobs.put((job, loop, future))
         return await future
 
     def stop(self) -> None:
         """Finish the jobs already given and end the thread. Blocks; idempotent."""
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join()
+        with self._lock:
+            if not self._has_stopped:
+                self._has_stopped = True
+                self._jobs.put(None)
+        self._thread.join()
 
     def _work(self) -> None:
         while True:
             try:
                 item = self._jobs.get(timeout=self._idle_s)
             except queue.Empty:
-                assert self._idle is not None
-                self._idle()
+                self._call(self._idle)
                 continue
             if item is None:
                 return
@@ -78,8 +92,15 @@ class Worker:
                 loop.call_soon_threadsafe(_settle, future, result, error)
             # Drop the references: an idle thread must not keep a batch of events alive.
             del item, job, loop, future, result, error
-            if self._after is not None:
-                self._after()
+            self._call(self._after)
+
+    def _call(self, maintenance: Callable[[], None] | None) -> None:
+        if maintenance is None:
+            return
+        try:
+            maintenance()
+        except Exception:  # noqa: BLE001 - or whoever awaits a job would wait for ever
+            _log.exception("the maintenance of a store failed as it should not")
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:
