@@ -11,6 +11,7 @@
     │   ├── NotFound               there is no such run, function or file
     │   ├── Unauthorized           the request does not say who makes it
     │   ├── Forbidden              the request may not do that
+    │   ├── HeadTooLarge           a request's path and headers are more than the server takes
     │   ├── BodyTooLarge           a request's body is bigger than the server takes
     │   ├── RequestTooSlow         a request's body did not arrive in time
     │   └── Gone                   a position names events that cannot be read any more
@@ -39,6 +40,7 @@ __all__ = (
     "EventTooLarge",
     "Forbidden",
     "Gone",
+    "HeadTooLarge",
     "InvalidInputs",
     "InvalidValue",
     "NotFound",
@@ -137,6 +139,13 @@ class Unauthorized(CallerError):
 
     code = "unauthorized"
     status = 401
+
+
+class HeadTooLarge(CallerError):
+    """A request's path and headers are more than the server takes."""
+
+    code = "head_too_large"
+    status = 431
 
 
 class BodyTooLarge(CallerError):

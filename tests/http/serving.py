@@ -292,12 +292,12 @@ PROTOCOLS: Final = ("direct-httptools", "direct-h11", "plain-httptools", "plain-
 """Ways a request reaches the application, for servers on the test's own loop."""
 
 
-def _protocol(flavour: str, request_wait_s: float) -> type[asyncio.Protocol]:
+def _protocol(flavour: str, settings: Settings) -> type[asyncio.Protocol]:
     if flavour == "direct-httptools":
-        return protocol_class(request_wait_s)
+        return protocol_class(settings)
     if flavour == "direct-h11":
         with _missing("uvicorn.protocols.http.httptools_impl"):
-            return protocol_class(request_wait_s)
+            return protocol_class(settings)
     return HttpToolsProtocol if flavour == "plain-httptools" else H11Protocol
 
 
@@ -320,8 +320,14 @@ async def serving_here(
     """
     scripts = Scripts()
     server = _make(flavour, scripts, **options)
-    protocol = _protocol(flavour, server.hub.settings.request_wait_s)
-    config = uvicorn.Config(server.app, ws="none", lifespan="off", log_config=None)
+    protocol = _protocol(flavour, server.hub.settings)
+    config = uvicorn.Config(
+        server.app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        h11_max_incomplete_event_size=server.hub.settings.max_head_bytes,
+    )
     config.load()
     state = ServerState()
     server.connections = state.connections

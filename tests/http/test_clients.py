@@ -3,15 +3,14 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from runcast.http.protocol import MAX_HEAD_BYTES
 from runcast.settings import Settings
 from runcast.testing import FakeClock
-from tests.http.client import Connection, Cut, Watching
-from tests.http.serving import PROTOCOLS, Log, Server, serving_here
+from tests.http.client import WAIT_S, Connection, Cut, Watching
+from tests.http.serving import PROTOCOLS, Log, Server, serving_here, wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -50,13 +49,24 @@ class Slow:
             await log.emit(*range(100), data={"text": "x" * 10_000})
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass and the timer see it, twice."""
+        """Let time pass and the timer see it."""
         self.clock.advance(seconds)
-        for _ in range(2):
-            seen = self.server.app.streams._timer
-            await self.server.eventually(
-                lambda seen=seen: self.server.app.streams._timer is not seen  # type: ignore[misc]
-            )
+        streams = self.server.app.streams
+        await self.server.eventually(lambda: streams.now == self.clock.monotonic() or not streams)
+
+    async def until_stalled(self, count: int) -> None:
+        """Let time pass until so many streams were ended, each of them after 30 s and no earlier.
+
+        How much the kernels take of what is sent, and when, is not for us to say.
+        """
+        streams = self.server.app.streams
+        async with asyncio.timeout(WAIT_S):
+            while streams.stalled < count:
+                before = streams.stalled
+                paused = [each.paused_at for each in streams._open if each.paused_at is not None]
+                await self.pass_time(3.0)
+                due = [since for since in paused if since <= self.clock.monotonic() - 30.0]
+                assert streams.stalled - before <= len(due)
 
     @property
     def buffered(self) -> int:
@@ -85,10 +95,7 @@ async def test_a_watcher_that_never_reads_is_ended_and_resumes_without_loss(slow
         await slow.server.eventually(lambda: slow.paused == 1)
         assert slow.buffered < 500_000
 
-        await slow.pass_time(29.0)
-        assert slow.server.app.streams.stalled == 0
-        await slow.pass_time(2.0)
-        await slow.server.eventually(lambda: slow.server.app.streams.stalled == 1)
+        await slow.until_stalled(1)
         await slow.server.eventually(lambda: slow.server.hub.hub.statistics().watchers == 1)
         await slow.flood(log, 1)
         assert [(await good.json())["seq"] for _ in range(100)] == list(range(301, 401))
@@ -114,9 +121,8 @@ async def test_many_that_never_read_hold_no_more_than_their_buffers(slow: Slow) 
     assert slow.buffered < 20 * 400_000
     assert slow.server.hub.hub.statistics().tail_bytes <= 300_000
 
-    await slow.pass_time(31.0)
-    await slow.pass_time(0.0)
-    await slow.server.eventually(lambda: slow.server.app.streams.stalled == 20)
+    await slow.until_stalled(20)
+    await slow.server.eventually(lambda: slow.server.hub.hub.statistics().watchers == 0)
     for each in stuck:
         await each.connection.close()
 
@@ -126,25 +132,19 @@ async def test_a_watcher_that_reads_slowly_is_not_ended(slow: Slow) -> None:
     stream = await slow.watch("run")
     await log.emit(1, data="x" * 1_000_000)
     await slow.server.eventually(lambda: slow.paused == 1)
-    reader = stream.connection.reader
     got = 0
-    while got < 900_000:  # for 600 seconds
-        got += len(await reader.readexactly(60_000))
-        # What is read here makes room there, but not before the kernels have talked.
-        await slow.server.eventually(_changes(slow))
-        await slow.pass_time(20.0)
+    while got < 900_000:  # for 150 seconds
+        # More than the kernels hold, so that it is from the server's buffer that some is taken.
+        # Under other servers than ours this is seen only once 64 KiB were.
+        got += len(await stream.connection._exactly(60_000))
+        await slow.pass_time(10.0)
+    await log.emit(2)
     rest = b""
     while b'"seq":2' not in rest:
-        await log.emit(2) if not rest else None
-        rest += await reader.read(65536)
+        rest = rest[-10:] + await stream.connection._exactly(100)
     await stream.connection.close()
 
     assert slow.server.app.streams.stalled == 0
-
-
-def _changes(slow: Slow):  # type: ignore[no-untyped-def]
-    before = slow.buffered
-    return lambda: slow.buffered != before or slow.paused == 0
 
 
 async def test_a_watcher_that_reads_byte_by_byte_gets_every_byte(here: Server) -> None:
@@ -182,10 +182,7 @@ async def test_a_watcher_that_stalls_over_the_last_bytes_is_ended_too(slow: Slow
     await log.end()
     await slow.server.eventually(lambda: slow.paused == 1)
 
-    await slow.pass_time(31.0)
-    await slow.pass_time(0.0)
-
-    await slow.server.eventually(lambda: slow.server.app.streams.stalled == 1)
+    await slow.until_stalled(1)
     await slow.server.eventually(lambda: len(slow.server.app.streams) == 0)
     await stuck.until_cut()
     assert not stuck.ended
@@ -272,34 +269,41 @@ async def test_a_head_that_does_not_arrive_is_not_waited_for(flavour: str, sent:
     async with serving_here(flavour, settings=Settings(request_wait_s=0.05)) as server:
         async with await server.connect() as connection:
             await connection.send(sent)
-            assert await connection.read_rest() == b""
+            answer = await connection.read_rest()
         await server.eventually(lambda: not server.connections)
+
+    # h11 takes an empty line for a request that is none.
+    assert answer == b"" or (sent == b"\r\n" and answer.startswith(b"HTTP/1.1 400 "))
 
 
 @pytest.mark.parametrize("flavour", DIRECT)
 async def test_a_head_that_arrives_byte_by_byte_gets_no_more_time(flavour: str) -> None:
-    async with serving_here(flavour, settings=Settings(request_wait_s=0.05)) as server:
-        async with await server.connect() as connection:
-            await connection.send(b"GET / HTTP/1.1\r\nX: ")
-            while not connection.reader.at_eof():
-                try:
-                    await connection.send(b"x")
-                except ConnectionError:
-                    break
-                await asyncio.sleep(0)
-            assert await connection.read_rest() == b""
+    async with (
+        serving_here(flavour, settings=Settings(request_wait_s=0.05)) as server,
+        await server.connect() as connection,
+    ):
+        await connection.send(b"GET / HTTP/1.1\r\nX: ")
+        while not connection.reader.at_eof():
+            try:
+                await connection.send(b"x")
+            except ConnectionError:
+                break
+            await asyncio.sleep(0)
+        assert await connection.read_rest() == b""
 
 
 @pytest.mark.parametrize("flavour", DIRECT)
 async def test_the_second_head_on_a_connection_gets_no_more_time_than_the_first(
     flavour: str,
 ) -> None:
-    async with serving_here(flavour, settings=Settings(request_wait_s=0.05)) as server:
-        async with await server.connect() as connection:
-            await connection.send(OK)
-            assert (await connection.read_answer()).status == 200
-            await connection.send(OK[:-3])
-            assert await connection.read_rest() == b""
+    async with (
+        serving_here(flavour, settings=Settings(request_wait_s=0.05)) as server,
+        await server.connect() as connection,
+    ):
+        await connection.send(OK)
+        assert (await connection.read_answer()).status == 200
+        await connection.send(OK[:-3])
+        assert await connection.read_rest() == b""
 
 
 @pytest.mark.parametrize("flavour", DIRECT)
@@ -326,12 +330,14 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(flavour: str) -> No
 
 @pytest.mark.parametrize("flavour", DIRECT)
 async def test_a_connection_whose_body_was_given_up_is_not_kept(flavour: str) -> None:
-    async with serving_here(flavour, settings=Settings(request_wait_s=0.05)) as server:
-        async with await server.connect() as connection:
-            await connection.ask("POST", "/invoke/echo", {"Content-Length": "100"}, b"{")
-            assert (await connection.read_answer()).status == 408
-            await connection.send(b"{")
-            assert await connection.read_rest() == b""
+    async with (
+        serving_here(flavour, settings=Settings(request_wait_s=0.05)) as server,
+        await server.connect() as connection,
+    ):
+        await connection.ask("POST", "/invoke/echo", {"Content-Length": "100"}, b"{")
+        assert (await connection.read_answer()).status == 408
+        await connection.send(b"{")
+        assert await connection.read_rest() == b""
 
 
 async def test_a_server_that_ends_does_not_wait_for_a_body(here: Server) -> None:
@@ -386,11 +392,16 @@ async def _send_and_read(connection: Connection, request: bytes, at_once: bool) 
         return 0
 
 
-async def test_a_large_head_that_is_too_large_is_told_so() -> None:
-    async with serving_here("direct-httptools") as server, await server.connect() as connection:
-        await connection.send(OK[:-2] + b"X: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n")
+@pytest.mark.parametrize("flavour", PROTOCOLS)
+async def test_a_head_that_is_too_large_is_told_so(flavour: str) -> None:
+    async with serving_here(flavour, settings=Settings(max_head_bytes=2000)) as server:
+        fits = await server.fetch("GET", "/healthz?" + "x" * 1000, {"X": "x" * 900})
+        path = await server.fetch("GET", "/healthz?" + "x" * 1900, {"X": "x" * 100})
+        header = await server.fetch("GET", "/healthz", {"X": "x" * 1900, "Y": "y" * 100})
 
-        assert (await connection.read_answer()).status == 431
+    assert fits.status == 200
+    assert path.problem() == header.problem() == (431, "head_too_large")
+    assert "2000" in path.detail()
 
 
 @pytest.mark.parametrize("flavour", DIRECT)
@@ -414,7 +425,7 @@ async def test_a_head_of_30_kilobytes_is_fine(flavour: str) -> None:
 )
 async def test_what_never_ends_is_ended(flavour: str, first: bytes) -> None:
     async with serving_here(flavour) as server:
-        await server.log("run")
+        log = await server.log("run")
         async with await server.connect() as connection:
             await connection.send(first)
             sent = 0
@@ -428,7 +439,8 @@ async def test_what_never_ends_is_ended(flavour: str, first: bytes) -> None:
                 if "h11" in flavour and sent > 1_000_000:
                     break  # it no longer reads, which will do
         assert sent < 20_000_000
-        await server.eventually(lambda: not server.connections)
+        # Whoever no longer reads learns that the client left when it next writes.
+        await server.call(lambda: _emit_while(log, lambda: bool(server.connections)))
         assert (await server.fetch("GET", "/healthz")).status == 200
 
 
@@ -510,19 +522,43 @@ async def test_a_request_behind_a_stream_waits_for_its_end(here: Server) -> None
         assert (await connection.read_answer()).json() == {"status": "ok"}
 
 
-async def test_a_watcher_that_leaves_behind_a_pipelined_request_is_noticed(here: Server) -> None:
-    log = await here.log("run")
-    connection = await here.connect()
-    await connection.ask("GET", "/runs/run/events")
-    await connection.send(OK + OK)
-    await connection.read_head()
-    connection.reset()
+# Not under uvicorn's own protocol for httptools, which tells only the last request of a connection.
+@pytest.mark.parametrize("flavour", [*DIRECT, "plain-h11"])
+async def test_a_watcher_that_leaves_behind_a_pipelined_request_is_noticed(flavour: str) -> None:
+    async with serving_here(flavour) as server:
+        log = await server.log("run")
+        connection = await server.connect()
+        await connection.ask("GET", "/runs/run/events")
+        await connection.send(OK + OK)
+        await connection.read_head()
+        connection.reset()
 
-    async def leave() -> None:
-        while here.hub.hub.statistics().watchers:
-            await log.emit(1)
+        watchers = server.hub.hub.statistics
+        await server.call(lambda: _emit_while(log, lambda: watchers().watchers > 0))
 
-    await here.call(leave)
+
+async def _emit_while(log: Log, holds: Callable[[], bool]) -> None:
+    while holds():
+        await log.emit(1)
+
+
+async def test_whoever_waits_for_a_result_may_leave_behind_a_pipelined_request() -> None:
+    async with serving_here("direct-httptools") as server:
+        script = server.scripts.new("run")
+        async with await server.connect() as connection:
+            fields = {"Content-Type": "application/json", "Accept": "application/json"}
+            target = "/invoke/script?cancel_on_disconnect=true"
+            await connection.ask("POST", target, fields, script.body)
+            await wait_for(script.begun)
+            await connection.send(OK)
+            # Nothing is read behind a request that waits, so a leaving is seen one answer later.
+            await server.eventually(lambda: all(each.pipeline for each in server.connections))
+            (its,) = server.connections
+            await server.look(its.transport.abort)
+        await wait_for(script.finished)
+        answer = await server.fetch("GET", "/runs/run")
+
+    assert answer.json()["status"] == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -622,6 +658,6 @@ async def test_a_websocket_is_refused_before_it_is_accepted(here: Server) -> Non
     async def receive() -> dict[str, object]:
         return {"type": "websocket.connect"}
 
-    await here.app({"type": "websocket", "path": "/"}, receive, send)  # type: ignore[arg-type]
+    await here.app({"type": "websocket", "path": "/"}, receive, send)
 
     assert sent == [{"type": "websocket.close", "code": 1000}]

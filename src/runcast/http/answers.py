@@ -11,7 +11,15 @@ from runcast.events.snapshot import Snapshot
 from runcast.runs.protocols import DescribedFunction
 from runcast.stores.base import LogInfo
 
-__all__ = ("failure", "function_view", "json_response", "problem", "run_summary", "run_view")
+__all__ = (
+    "SAFE_HEADERS",
+    "failure",
+    "function_view",
+    "json_response",
+    "problem",
+    "run_summary",
+    "run_view",
+)
 
 _encode: Final = msgspec.json.encode
 

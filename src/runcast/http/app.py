@@ -7,24 +7,18 @@ lifespan should be wrapped with `lifespan` so that it is closed.
 
 import asyncio
 import contextlib
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    MutableMapping,
-)
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
-from runcast.errors import RuncastError
+from runcast.errors import HeadTooLarge, RuncastError
 from runcast.events.view import ViewSpec
 from runcast.http.answers import SAFE_HEADERS, json_response, problem
 from runcast.http.routes import Routes
@@ -34,10 +28,6 @@ from runcast.runs.protocols import Runs
 from runcast.settings import Settings
 
 __all__ = ("HttpApp",)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class HttpApp:
@@ -136,6 +126,7 @@ class HttpApp:
         if self._guard.is_told(origin):
             send = _adding(cors_headers(origin), send)
         try:
+            _check_size(scope, self.settings.max_head_bytes)
             self._guard.check_source(headers)
             if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
                 await Response(None, 204, PREFLIGHT_HEADERS)(scope, receive, send)
@@ -160,6 +151,13 @@ class HttpApp:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+def _check_size(scope: Scope, most: int) -> None:
+    size = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > most:
+        raise HeadTooLarge(f"expected path and headers of at most {most} bytes (max_head_bytes)")
+
+
 def _path_of(scope: Scope) -> str:
     """Return the path below where the application is mounted, as the router sees it."""
     root, path = scope.get("root_path", ""), str(scope["path"])
@@ -170,7 +168,7 @@ def _adding(headers: Mapping[str, str], send: Send) -> Send:
     """Return a `send` that adds headers to the response."""
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
-    async def sending(message: MutableMapping[str, Any]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", ()), *encoded]}
         await send(message)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from runcast.errors import Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
 from runcast.events.model import decode_event
@@ -20,7 +21,7 @@ from runcast.http.requests import (
     parse_watch,
 )
 from runcast.http.streams import Streams
-from runcast.http.watching import Receive, Scope, Send, Watching
+from runcast.http.watching import Watching
 from runcast.runs.protocols import Ending, Runs, StartedRun
 
 __all__ = ("Invoking", "check_json")
@@ -95,10 +96,11 @@ class Invoking:
         if ended is None:
             error = Overloaded(f"the server is shutting down; the run is at {headers['location']}")
             return problem(error, headers)
-        kind, data = await self._ending(run)
-        if kind == "done":
-            return json_response({"result": data.get("result"), "run_id": run.run_id}, 200, headers)
-        return failure(run.run_id, kind, data, headers)
+        ending = await self._ending(run)
+        if ending.type != "done":
+            return failure(run.run_id, ending.type, ending.data, headers)
+        body = {"result": ending.data.get("result"), "run_id": run.run_id}
+        return json_response(body, 200, headers)
 
     async def _ending(self, run: StartedRun) -> Ending:
         """Return the ending as it is in the log, which is what watchers see.

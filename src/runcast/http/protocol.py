@@ -1,11 +1,14 @@
-"""uvicorn's protocols, with two additions.
+"""uvicorn's protocols, with three additions.
 
 A stream may write to the connection itself. This rests on `asyncio.Protocol`'s own methods and on
 the `app_state` that uvicorn copies into each request's scope; where either is missing, streams use
 plain ASGI.
 
-The head of a request is bounded in time and, where the parser does not see to it, in size: uvicorn
-would wait for the rest of one for ever, and keep all of it.
+The head of a request is bounded in time and, until it is complete, in size: uvicorn would wait for
+the rest of one for ever, and with httptools keep all of it. How large a complete one may be is for
+the application to say.
+
+An answer must be taken: uvicorn would keep one for ever that a client asks for and does not read.
 """
 
 import asyncio
@@ -13,38 +16,39 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from runcast.http.streams import CONNECTION_KEY
+from runcast.http.direct import CONNECTION_KEY
+from runcast.settings import Settings
 
 if TYPE_CHECKING:
-    from runcast.http.streams import _DirectStream
+    from runcast.http.direct import DirectStream
 
-__all__ = ("MAX_HEAD_BYTES", "protocol_class")
-
-MAX_HEAD_BYTES: Final = 64 * 1024
-"""Largest head of a request, 64 KiB: what uvicorn allows with h11. A page of cookies and the vector
-of 32 positions need less than 16."""
+__all__ = ("protocol_class",)
 
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
 )
 
+_LAST_S: Final = 0.5
+"""How long a client may take what it was last sent once the server ends."""
+
 
 class _Direct(asyncio.Protocol):
     """Mixed into a protocol: is the `Connection` of its streams."""
 
-    request_wait_s: float
-    """How long a request's head may take to arrive."""
+    settings: Settings
 
     transport: asyncio.Transport
     app_state: dict[str, Any]
     cycle: Any
     loop: asyncio.AbstractEventLoop
     is_paused = False
-    _stream: "_DirectStream | None" = None
+    is_lost = False
+    _stream: "DirectStream | None" = None
     _head_timer: asyncio.TimerHandle | None = None
+    _unsent_timer: asyncio.TimerHandle | None = None
 
-    def follow(self, stream: "_DirectStream | None") -> None:
+    def follow(self, stream: "DirectStream | None") -> None:
         self._stream = stream
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -54,13 +58,17 @@ class _Direct(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._is_at_work:
-            self._stop_timer()
-        else:
+        if not self._is_at_work:
             self._expect_head()
+        elif self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        self.is_lost = True
+        for timer in (self._head_timer, self._unsent_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
         if self._stream is not None:
             self._stream.connection_lost()
@@ -75,32 +83,55 @@ class _Direct(asyncio.Protocol):
         if self._stream is not None:
             self._stream.resume()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()  # type: ignore[misc]
+        self._expect_reader()
+
+    def shutdown(self) -> None:
+        super().shutdown()  # type: ignore[misc]
+        self.loop.call_later(_LAST_S, self._end)
+
+    def _end(self) -> None:
+        if not self._is_at_work:
+            self.transport.abort()
+
     @property
     def _is_at_work(self) -> bool:
         """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _expect_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.request_wait_s, self._give_up)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._head_timer is None and not self.is_lost:
+            self._head_timer = self.loop.call_later(self.settings.request_wait_s, self._give_up)
 
     def _give_up(self) -> None:
         self._head_timer = None
         if not self._is_at_work:
             self.transport.abort()
 
+    def _expect_reader(self) -> None:
+        """Look again in a while whether what was answered is being read."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and self._unsent_timer is None:
+            wait_s = self.settings.stall_s
+            self._unsent_timer = self.loop.call_later(wait_s, self._look_for_reader, unsent)
+
+    def _look_for_reader(self, before: int) -> None:
+        self._unsent_timer = None
+        if self._stream is not None:
+            return  # which has a timer of its own
+        if self.transport.get_write_buffer_size() >= before:
+            self.transport.abort()
+        else:
+            self._expect_reader()
+
 
 class _DirectH11(_Direct, H11Protocol):
-    """h11, which is always there."""
+    """h11, which is always there. Its parser bounds what it keeps (`h11_max_incomplete…`)."""
 
 
-def protocol_class(request_wait_s: float) -> type[asyncio.Protocol]:
-    """Return the fastest protocol installed, which gives a request's head so long to arrive."""
+def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
+    """Return the fastest protocol installed, which keeps to these settings."""
     protocol: type[_Direct] = _DirectH11
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -113,38 +144,42 @@ def protocol_class(request_wait_s: float) -> type[asyncio.Protocol]:
 
             _unread = 0
             """Bytes since a head or a piece of a body was complete: what the parser holds back."""
-            _is_refused = False
+            _answering: Any = None
+            """The request that is being answered; `cycle` is the last one that came."""
 
             def data_received(self, data: bytes) -> None:
                 self._unread += len(data)
                 super().data_received(data)
-                if self._unread > MAX_HEAD_BYTES or self._is_refused:
-                    self._refuse()
-
-            def _refuse(self) -> None:
-                if self._is_at_work:
-                    self.transport.abort()  # an answer has begun: no other fits in
-                elif not self.transport.is_closing():
-                    self.transport.write(_TOO_LARGE)
-                    self.transport.close()
+                if self._unread > self.settings.max_head_bytes and not self.transport.is_closing():
+                    if self._is_at_work:
+                        self.transport.abort()  # an answer has begun: no other fits in
+                    else:
+                        self.transport.write(_TOO_LARGE)
+                        self.transport.close()
 
             def on_headers_complete(self) -> None:
-                size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-                self._is_refused = self._is_refused or size > MAX_HEAD_BYTES
-                if not self._is_refused:
-                    self._unread = 0
-                    super().on_headers_complete()
+                self._unread = 0
+                super().on_headers_complete()
 
             def on_body(self, body: bytes) -> None:
-                if not self._is_refused:
-                    self._unread = 0
-                    super().on_body(body)
+                self._unread = 0
+                super().on_body(body)
 
             def on_message_complete(self) -> None:
-                if not self._is_refused:
-                    self._unread = 0
-                    super().on_message_complete()
+                self._unread = 0
+                super().on_message_complete()
+
+            def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+                self._answering = cycle
+                super()._start_asgi_task(cycle, app)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                if self._answering is not None and not self._answering.response_complete:
+                    # uvicorn tells only the last request, and others may wait behind this one.
+                    self._answering.disconnected = True
+                    self._answering.message_event.set()
 
         protocol = DirectHttpTools
 
-    return type(protocol.__name__, (protocol,), {"request_wait_s": request_wait_s})
+    return type(protocol.__name__, (protocol,), {"settings": settings})

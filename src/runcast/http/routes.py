@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from runcast.errors import Conflict, InvalidValue, Unauthorized
 from runcast.events.view import ViewSpec
@@ -24,7 +25,7 @@ from runcast.http.patience import read_body
 from runcast.http.requests import parse_before, parse_limit
 from runcast.http.security import COOKIE, Guard
 from runcast.http.streams import Streams
-from runcast.http.watching import Receive, Scope, Send, Watching
+from runcast.http.watching import Watching
 from runcast.runs.protocols import Runs
 
 __all__ = ("Routes",)

@@ -16,7 +16,7 @@ from runcast.errors import Forbidden, InvalidValue
 from runcast.http.app import HttpApp
 from runcast.http.protocol import protocol_class
 
-__all__ = ("serve",)
+__all__ = ("is_loopback", "serve")
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 """How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes
@@ -88,7 +88,8 @@ def serve(
         app,
         host=host,
         port=actual,
-        http=protocol_class(app.settings.request_wait_s),
+        http=protocol_class(app.settings),
+        h11_max_incomplete_event_size=app.settings.max_head_bytes,
         ws="none",
         lifespan="on",
         log_level=log_level,

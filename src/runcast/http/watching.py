@@ -1,12 +1,13 @@
 """Watching runs: as a stream, page by page, or several on one connection."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from runcast.events.position import split_frames
 from runcast.events.view import View, ViewSpec
@@ -19,12 +20,9 @@ from runcast.http.streams import Streams
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Chunk, Subscription
 
-__all__ = ("Receive", "Scope", "Send", "Watching")
+__all__ = ("Watching",)
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Wake: TypeAlias = Callable[[], None]
+_Wake: TypeAlias = Callable[[], None]
 
 _STREAM_HEADERS: Final = {
     **SAFE_HEADERS,
@@ -66,7 +64,7 @@ class Watching:
         Raises, before anything is sent: `NotFound`, and `Overloaded` if there is no room.
         """
 
-        async def feed_for(wake: Wake) -> Feed:
+        async def feed_for(wake: _Wake) -> Feed:
             subscription = await self._hub.subscribe(run_id, options.after, wake=wake)
             try:
                 lens = await self._lens(subscription, options.view)
@@ -105,7 +103,7 @@ class Watching:
         query = request.query_params
         cursors = parse_many(query.getlist("run"), query, request.headers)
 
-        async def feed_for(wake: Wake) -> Feed:
+        async def feed_for(wake: _Wake) -> Feed:
             subscriptions: list[Subscription] = []
             try:
                 for run_id, after in cursors.items():
