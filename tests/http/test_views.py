@@ -18,6 +18,7 @@ from runcast.http.feeds import DialectFeed
 from runcast.http.lens import Lens
 from runcast.runs.outcome import done
 from runcast.runs.run import end_log
+from runcast.settings import Settings
 from runcast.wire.dialects import DIALECTS, Dialect, Stream
 from tests.http.client import WAIT_S
 from tests.http.serving import Log, Server, serving_here
@@ -75,13 +76,13 @@ async def shown(server: Server, run_id: str, query: str) -> list[dict[str, Any]]
 
 
 def brief(events: Iterable[dict[str, Any]]) -> list[str]:
-    """Return events as `seq type text`."""
+    """Return events as `seq type text`, those without `seq` as `type text`."""
     return [
         " ".join(
             filter(
                 None,
                 (
-                    str(event["seq"]),
+                    str(event.get("seq", "")),
                     event["type"],
                     (event["data"] or {}).get("text") or (event["data"] or {}).get("message"),
                 ),
@@ -222,7 +223,7 @@ async def test_ndjson_and_pages_show_what_the_view_shows(viewing: Server, name: 
     polled = (await viewing.fetch("GET", f"{path}&live=long-poll")).json()
     page = (await viewing.fetch("GET", f"{path}&live=false", {"Accept": "application/json"})).json()
 
-    assert brief(map(json.loads, lines.splitlines())) == expected
+    assert brief(map(json.loads, lines.splitlines())) == ["5 content bc", "content a", "8 done"]
     for found in (polled, page):
         assert brief(found["events"]) == expected
         assert (found["position"], found["closed"]) == (f"{log.epoch}-8", True)
@@ -305,6 +306,28 @@ async def test_the_position_moves_past_what_is_left_out_for_long(
     assert here == f"{log.epoch}-200"
 
 
+async def test_of_the_lines_of_one_event_only_the_last_has_its_seq(
+    viewing: Server, name: Name
+) -> None:
+    """It is what a client builds its position from."""
+    log = await told(viewing, name(), [*LOG[:3], Event(type="empty"), LOG[5]])
+    path = f"/runs/{log.run_id}/events?view=pairs&types=content,empty"
+    fields = {"Accept": "application/x-ndjson"}
+
+    body = (await viewing.fetch("GET", path, fields)).body
+    lines = [json.loads(line) for line in body.splitlines()]
+
+    assert [(line.get("seq"), line["type"]) for line in lines] == [
+        *((4, "empty"), (5, "content"), (None, "content"), (6, "done"))
+    ]
+    assert list(lines[0]) == ["seq", "time", "type", "data"]
+    assert list(lines[2]) == ["time", "type", "data", "node", "agent"]
+    assert lines[0]["data"] is None
+    page = (await viewing.fetch("GET", f"{path}&live=long-poll")).json()
+    assert page["events"][0] == lines[0]
+    assert [event["seq"] for event in page["events"]] == [4, 5, 6, 6]
+
+
 # --- what passes every view -----------------------------------------------------------------------
 
 
@@ -345,6 +368,49 @@ async def test_what_was_gathered_before_a_gap_does_not_reach_the_new_epoch(
     assert [event["type"] for event in events] == ["gap", "node_complete", "done"]
     assert events[1]["data"]["message"] == "c"
     assert events[1]["data"]["of"] == [1, 1]
+
+
+async def test_what_retention_took_from_a_latecomer_is_not_taken_from_who_was_there(
+    name: Name,
+) -> None:
+    piece, end = LOG[2], LOG[5]
+    forgetful = Settings(tail_bytes_per_run=0)  # or the latecomer would get it all from memory
+    async with serving_here(views=VIEWS, settings=forgetful) as server:
+        log = await server.log(name())
+        path = f"/runs/{log.run_id}/events?view=quiet&nodes=writing"
+        async with server.watch(path) as there:
+            await tell(server, log, [piece, piece, piece], at_once=False)
+            await server.eventually(lambda: server.hub.hub.viewed.computed == 3)
+            await server.call(lambda: server.hub.hub.trim(log.run_id, 3, b"{}"))
+            async with server.watch(path) as late:
+                await late.read_until(b'"trimmed"')
+                await tell(server, log, [piece, end], at_once=False)
+                await log.end()
+                seen = [
+                    [json.loads(event.data) for event in await each.rest()]
+                    for each in (late, there)
+                ]
+
+    assert [event["type"] for event in seen[0]] == ["gap", "node_complete", "done"]
+    assert [event["type"] for event in seen[1]] == ["node_complete", "done"]
+    assert seen[0][1]["data"] == {"message": "bb", "aggregated": True, "of": [3, 4]}
+    assert seen[1][0]["data"] == {"message": "bbbb", "aggregated": True, "of": [1, 4]}
+
+
+async def test_whoever_is_ahead_of_a_log_gets_what_was_gathered_in_it(
+    viewing: Server, name: Name
+) -> None:
+    log = await viewing.log(name())
+    await tell(viewing, log, [LOG[2], LOG[4]])
+    path = f"/runs/{log.run_id}/events?view=quiet&nodes=writing"
+    async with viewing.watch(path, {"Last-Event-ID": f"{log.epoch}-9"}) as watching:
+        await watching.read_until(b'"rewound"')
+        await tell(viewing, log, [LOG[5]])
+        await log.end()
+        events = [json.loads(event.data) for event in await watching.rest()]
+
+    assert [event["type"] for event in events] == ["gap", "node_complete", "done"]
+    assert events[1]["data"] == {"message": "bc", "aggregated": True, "of": [1, 2]}
 
 
 # --- cost -----------------------------------------------------------------------------------------
@@ -553,5 +619,33 @@ def test_over_http_a_cut_behind_any_id_changes_nothing(
                 again = await server.fetch("GET", path, {"Last-Event-ID": token})
                 rest = Seen(again.body)
                 assert whole.frames[:count] + rest.frames == whole.frames
+
+    asyncio.run(check())
+
+
+@given(log=commits, spec=specs, flavour=st.sampled_from(["direct-httptools", "plain-h11"]))
+@settings(max_examples=10)
+def test_over_http_whoever_resumes_at_any_position_sees_what_the_uninterrupted_one_saw(
+    log: list[list[Event]], spec: ViewSpec, flavour: str
+) -> None:
+    """Also in the middle of a node that is told as one message, and where nothing was shown."""
+
+    async def check() -> None:
+        async with serving_here(flavour, views={"v": spec}) as server:
+            made = await server.log("r")
+            path = "/runs/r/events?view=v"
+            async with server.watch(path) as live:
+                for commit in log:
+                    await tell(server, made, [e for e in commit if e.type != "started"])
+                await made.end()
+                whole = [json.loads(event.data) for event in await live.rest()]
+            for seq in range(whole[-1]["seq"]):
+                expected = [event for event in whole if event["seq"] > seq]
+                after = {"Last-Event-ID": f"{made.epoch}-{seq}"}
+                async with server.watch(path, after) as resumed:
+                    assert [json.loads(event.data) for event in await resumed.rest()] == expected
+                page = (await server.fetch("GET", f"{path}&live=long-poll", after)).json()
+                assert page["events"] == expected[: len(page["events"])]
+                assert page["closed"] == (page["events"] == expected)
 
     asyncio.run(check())

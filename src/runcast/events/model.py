@@ -18,7 +18,16 @@ from runcast.errors import EventTooLarge, InvalidValue, PeerError
 from runcast.events.fields import is_deeper, mend
 from runcast.events.vocabulary import is_event_type
 
-__all__ = ("MAX_DEPTH", "MAX_NAME_CHARS", "MAX_PATH", "Event", "decode_event", "encode_record")
+__all__ = (
+    "MAX_DEPTH",
+    "MAX_NAME_CHARS",
+    "MAX_PATH",
+    "Event",
+    "decode_event",
+    "encode_event",
+    "encode_record",
+    "record_of",
+)
 
 MAX_NAME_CHARS: Final = 200
 """Most characters of a `node`, an `agent` or one step of a `path`: they are names, not texts."""
@@ -29,6 +38,9 @@ MAX_PATH: Final = 32
 MAX_DEPTH: Final = 100
 """Most levels of lists and dicts in an event's `data`: every watcher's parser must survive them,
 whatever its language."""
+
+_ANY_SIZE: Final = 1 << 62
+"""Bytes of a record: what was stored was measured then."""
 
 _LINE_FEED: Final = 0x0A
 
@@ -127,6 +139,18 @@ def encode_record(
     if len(record) > 2 * MAX_DEPTH and record.count(b"{") + record.count(b"[") > MAX_DEPTH:
         _check_depth(record)
     return record
+
+
+def encode_event(event: Event) -> bytes:
+    """Return an event's canonical JSON; without `seq` if it is not of a log."""
+    head = b'{"seq":%d,' % event.seq if event.seq else b"{"
+    return head + record_of(event)
+
+
+def record_of(event: Event) -> bytes:
+    """Return the record of an event that was stored once, or is made of such: of any size."""
+    place = (event.node, event.agent, event.path, event.duration)
+    return encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
 
 
 def _checked(

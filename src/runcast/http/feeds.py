@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from runcast.errors import NotFound
-from runcast.events.model import decode_event
+from runcast.events.model import Event, decode_event, encode_event
 from runcast.events.position import split_frames
 from runcast.http.lens import Lens
 from runcast.hub.hub import Hub
@@ -35,9 +35,10 @@ class Feed(ABC):
     heartbeat: bytes
     """Written after a silence; means nothing."""
 
-    def __init__(self, hub: Hub, subscription: Subscription) -> None:
+    def __init__(self, hub: Hub, subscription: Subscription, lens: Lens | None = None) -> None:
         self._hub = hub
         self.subscription = subscription
+        self._lens = lens
         self._stop_at: int | None = None
 
     def stop_at_head(self) -> None:
@@ -70,11 +71,17 @@ class Feed(ABC):
 
     def poll(self) -> bytes | None:
         """Return what memory has; None if nothing, or if the store must be read (`behind`)."""
-        return self._take(self.subscription.poll())
+        chunk = self.subscription.poll()
+        if self._lens is not None and chunk is not None and chunk.gap is not None:
+            self._lens.begin_anew()  # memory knows of no other gap than that of a new epoch
+        return self._take(chunk)
 
     async def read(self) -> bytes | None:
         """Return what the store has next."""
-        return self._take(await self.subscription.read())
+        chunk = await self.subscription.read()
+        if self._lens is not None and chunk is not None and chunk.gap is not None:
+            await self._lens.jump(chunk.position)
+        return self._take(chunk)
 
     def _take(self, chunk: Chunk | None) -> bytes | None:
         if chunk is None:
@@ -121,9 +128,8 @@ class DialectFeed(_SseFeed):
         dialect: Dialect,
         lens: Lens | None = None,
     ) -> None:
-        super().__init__(hub, subscription)
+        super().__init__(hub, subscription, lens)
         self._dialect = dialect
-        self._lens = lens
         # The default dialect's frames are the stored ones: nothing is encoded.
         self._is_stored_form = dialect.name == "runcast" and lens is None
         self._silent = 0
@@ -136,8 +142,6 @@ class DialectFeed(_SseFeed):
     def encode(self, chunk: Chunk) -> bytes:
         run_id = self.subscription.run_id
         if chunk.gap is not None:
-            if self._lens is not None:
-                self._lens.reset()
             return self._dialect.gap(Stream(run_id, chunk.position.epoch), chunk.gap.data())
         page = chunk.page
         if page is None or not page.frames:
@@ -165,22 +169,16 @@ class DialectFeed(_SseFeed):
 class NdjsonFeed(Feed):
     """One canonical event a line, all of them or as a view shows them."""
 
-    def __init__(self, hub: Hub, subscription: Subscription, lens: Lens | None = None) -> None:
-        super().__init__(hub, subscription)
-        self._lens = lens
-
     content_type = "application/x-ndjson"
     heartbeat = b"\n"
 
     def encode(self, chunk: Chunk) -> bytes:
         if chunk.gap is not None:
-            if self._lens is not None:
-                self._lens.reset()
             return _encode({"type": "gap", "data": chunk.gap.data()}) + b"\n"
         if chunk.page is None or not chunk.page.frames:
             return b""
         if self._lens is not None:
-            return b"".join([_encode(event) + b"\n" for event in self._lens.events(chunk.page)])
+            return b"".join(map(_lines, self._lens.events(chunk.page)))
         return b"\n".join([*split_frames(chunk.page.frames), b""])
 
     def opening(self, retry_ms: int) -> bytes:
@@ -188,6 +186,13 @@ class NdjsonFeed(Feed):
 
     def farewell(self, retry_ms: int) -> bytes:
         return b""
+
+
+def _lines(shown: list[Event]) -> bytes:
+    """Return a line for each of the events shown because of one; only the last has the `seq`."""
+    *others, last = shown
+    without = [msgspec.structs.replace(event, seq=0) for event in others]
+    return b"".join([encode_event(event) + b"\n" for event in (*without, last)])
 
 
 class ManyFeed(_SseFeed):

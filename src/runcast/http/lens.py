@@ -24,18 +24,23 @@ class Lens:
         """Get the state behind `after`; `first` is the first event the log still has."""
         self._state = await self._hub.viewed.state_at(self._run_id, self._view, after, first)
 
-    def reset(self) -> None:
-        """Begin anew: there was a gap."""
+    def begin_anew(self) -> None:
+        """Forget everything: what follows is another epoch."""
         self._state = ViewState()
 
-    def events(self, page: Page) -> list[Event]:
-        """Return what the view shows of a page."""
-        return [event for shown in self._show(page).shown for event in shown]
+    async def jump(self, after: Position) -> None:
+        """Get the state behind a gap; what had been gathered before it is lost, too."""
+        info = await self._hub.info(self._run_id)
+        await self.begin(after, info.first)
+
+    def events(self, page: Page) -> list[list[Event]]:
+        """Return what the view shows of a page, for each of its events that shows anything."""
+        return self._show(page).shown
 
     def frames(self, page: Page, dialect: Dialect) -> bytes:
         """Return what the view shows of a page, in a dialect; encoded once for all watchers."""
         viewed = self._show(page)
-        form = f"{dialect.name}/{self._view.key}"
+        form = f"{dialect.name}/{self._view.key}/{self._state.since}"
         return self._hub.encoded.keep(
             (form, self._run_id, page.epoch, page.first, page.last),
             lambda: self._encode(viewed, Stream(self._run_id, page.epoch), dialect),

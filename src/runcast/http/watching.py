@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from runcast.events.model import encode_event
 from runcast.events.position import split_frames
 from runcast.events.view import View, ViewSpec
 from runcast.http.answers import SAFE_HEADERS
@@ -177,7 +178,7 @@ def _events_response(
     if page is None:
         events = b""
     elif lens is not None:
-        events = b",".join(map(msgspec.json.encode, lens.events(page)))
+        events = b",".join(encode_event(event) for shown in lens.events(page) for event in shown)
     else:
         events = b",".join(split_frames(page.frames))
     gap = chunk.gap.data() if chunk is not None and chunk.gap is not None else None

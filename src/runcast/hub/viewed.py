@@ -1,13 +1,14 @@
 """Pages as a view shows them, computed once for all who watch a run through the same view.
 
-What a view remembers at a position depends on the log alone. So the state behind each page is kept
-with the page's result: watchers who follow live share both, and whoever resumes starts from the
-nearest state that is kept, or from the beginning of the log.
+What a view remembers at a position depends on the log, and on where it began to look: at the first
+event, or behind those that were gone by then. So the state behind each page is kept with the page's
+result: watchers who follow live share both, and whoever resumes starts from the nearest state that
+is kept, or from the beginning of what is left of the log.
 """
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from runcast.events.model import Event, decode_event
 from runcast.events.position import Position, split_frames
@@ -36,20 +37,27 @@ class Viewed(NamedTuple):
     state: ViewState
 
 
+_StateKey: TypeAlias = tuple[str, str, str, int, int]
+"""View, run, epoch, where the state began to look, and where it stands."""
+
+_ResultKey: TypeAlias = tuple[str, str, str, int, int, int]
+"""View, run, epoch, where the state began to look, and the page's first and last event."""
+
+
 class ViewedPages:
     """Runs views over pages. Call from the loop's thread."""
 
     def __init__(self, read: Callable[[str, Position], Awaitable[Page]]) -> None:
         self._read = read
-        self._states: OrderedDict[tuple[str, str, str, int], ViewState] = OrderedDict()
-        self._results: OrderedDict[tuple[str, str, str, int, int], Viewed] = OrderedDict()
+        self._states: OrderedDict[_StateKey, ViewState] = OrderedDict()
+        self._results: OrderedDict[_ResultKey, Viewed] = OrderedDict()
         self._events = 0
         self.computed = 0
         """Events that went through a view since the start."""
 
     def get(self, run_id: str, view: View, state: ViewState, page: Page) -> Viewed:
         """Return what a view shows of a page; `state` is its state before the page."""
-        key = (view.key, run_id, page.epoch, page.first, page.last)
+        key = (view.key, run_id, page.epoch, state.since, page.first, page.last)
         viewed = self._results.get(key)
         if viewed is not None:
             self._results.move_to_end(key)
@@ -65,10 +73,10 @@ class ViewedPages:
         self._events += len(shown) + 1
         while self._events > _EVENTS or len(self._results) > _PAGES:
             self._events -= len(self._results.popitem(last=False)[1].shown) + 1
-        self._keep((view.key, run_id, page.epoch, page.last), after)
+        self._keep((view.key, run_id, page.epoch, state.since, page.last), after)
         return viewed
 
-    def _keep(self, key: tuple[str, str, str, int], state: ViewState) -> None:
+    def _keep(self, key: _StateKey, state: ViewState) -> None:
         self._states[key] = state
         self._states.move_to_end(key)
         while len(self._states) > _STATES:
@@ -79,10 +87,12 @@ class ViewedPages:
 
         Events that are gone are as if they had never been: the gap before them was told.
         """
-        seq, state = first - 1, ViewState()
+        seq = min(first - 1, position.seq)
+        state = ViewState(seq)
+        begun = (view.key, run_id, position.epoch, seq)
         for key, kept in self._states.items():
-            if key[:3] == (view.key, run_id, position.epoch) and seq < key[3] <= position.seq:
-                seq, state = key[3], kept
+            if key[:4] == begun and seq < key[4] <= position.seq:
+                seq, state = key[4], kept
         while seq < position.seq:
             page = await self._read(run_id, Position(position.epoch, seq))
             if not page.frames:

@@ -11,17 +11,14 @@ Source: ours.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import ClassVar
 
-from runcast.events.model import Event, encode_record
+from runcast.events.model import Event, record_of
 from runcast.events.position import frame_record
 from runcast.wire import sse
 from runcast.wire.dialects.base import Dialect, State, Stream, encode_json
 
 __all__ = ("Runcast",)
-
-_ANY_SIZE: Final = 1 << 62
-"""Bytes of a record: what a log holds was measured when it was written."""
 
 
 class Runcast(Dialect):
@@ -31,9 +28,7 @@ class Runcast(Dialect):
 
     def encode(self, stream: Stream, state: State, event: Event) -> bytes:
         """Return the event's one frame."""
-        place = (event.node, event.agent, event.path, event.duration)
-        record = encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
-        return frame_record(b"id: %b-" % stream.epoch.encode(), event.seq, record)
+        return frame_record(b"id: %b-" % stream.epoch.encode(), event.seq, record_of(event))
 
     def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
         """Return one frame without `seq` and id."""
