@@ -156,6 +156,10 @@ class OpenHub:
         """Cancel a run; see `Runner.cancel`."""
         await self.runner.cancel(run_id, reason)
 
+    def queue_position(self, run_id: str) -> int:
+        """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
+        return self.runner.queue_position(run_id)
+
     async def flush(self, run_id: str) -> Position:
         """Wait until everything emitted in a run so far is committed; return its last position."""
         try:

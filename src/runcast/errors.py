@@ -5,6 +5,7 @@
     │   ├── InvalidValue           a value is not what was expected
     │   │   └── InvalidInputs          a function's inputs break its schema
     │   ├── EventTooLarge          an event is bigger than a log may hold
+    │   ├── RunTooLarge            a run has emitted as much as a run may
     │   ├── RunClosed              the run has ended; nothing follows its ending
     │   ├── Stale                  the fence is old: another owner holds the log now
     │   ├── Conflict               something with that name is already there
@@ -49,6 +50,7 @@ __all__ = (
     "RequestTooSlow",
     "RunClosed",
     "RunFailed",
+    "RunTooLarge",
     "RuncastError",
     "Stale",
     "StoreReadOnly",
@@ -103,6 +105,13 @@ class EventTooLarge(CallerError):
     """An event is bigger than a log may hold."""
 
     code = "event_too_large"
+    status = 413
+
+
+class RunTooLarge(CallerError):
+    """A run has emitted as much as a run may; it can still end."""
+
+    code = "run_too_large"
     status = 413
 
 

@@ -1,12 +1,15 @@
 """Starting runs: how many at once, how many wait, under which names, and who is refused."""
 
 import asyncio
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
 import runcast
 from runcast.app import open_hub
-from runcast.errors import Conflict, InvalidInputs, InvalidValue, NotFound, Overloaded
+from runcast.errors import Conflict, InvalidInputs, InvalidValue, NotFound, Overloaded, RunTooLarge
+from runcast.runs.run import Run
 from runcast.settings import Settings
 from runcast.stores.base import MAX_LABELS, Store
 from runcast.testing import FakeClock
@@ -91,10 +94,145 @@ async def test_a_queue_of_none_refuses_at_once(store: Store) -> None:
             await go_on.wait()
 
         run = await hub.start(function)
-        with pytest.raises(Overloaded, match="max_queue"):
+        with pytest.raises(
+            Overloaded, match=r"at most 1 \(max_runs\).* of at most 0 \(max_queue\)"
+        ):
             await hub.start(function)
         go_on.set()
         await soon(run.result())
+
+
+class Gated:
+    """Functions that go on one by one, each run of them as it is told."""
+
+    def __init__(self, max_runs: int = 0) -> None:
+        self.begun: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+
+        async def few(key: str) -> None:
+            await self._go_on(key)
+
+        async def many(key: str) -> None:
+            await self._go_on(key)
+
+        self.few = runcast.Function(few, max_runs=max_runs)
+        self.many = runcast.Function(many)
+
+    async def _go_on(self, key: str) -> None:
+        self.begun.append(key)
+        await self.gates.setdefault(key, asyncio.Event()).wait()
+
+    async def end(self, run: Run) -> None:
+        self.gates[run.run_id].set()
+        await soon(run.wait())
+
+
+@pytest.mark.parametrize("how", ["decorator", "setting"])
+async def test_a_full_function_holds_back_its_own_runs_only(store: Store, how: str) -> None:
+    gated = Gated(max_runs=1) if how == "decorator" else Gated()
+    settings = Settings(
+        max_runs=3,
+        max_queue=10,
+        max_runs_per_function=1 if how == "setting" else 0,
+        shutdown_grace_s=0.0,
+    )
+    async with open_hub(store, settings=settings) as hub:
+
+        async def begin(function: runcast.Function[..., Any], key: str) -> Run:
+            return await hub.start(function, {"key": key}, run_id=key)
+
+        first, second, third = [await begin(gated.few, f"few-{n}") for n in range(3)]
+        other = await begin(gated.many, "many-0")
+        await eventually(lambda: gated.begun == ["few-0", "many-0"])
+        assert [hub.runner.queue_position(r.run_id) for r in (first, second, third)] == [0, 1, 2]
+        assert hub.queue_position("few-2") == 2
+        assert hub.queue_position("nothing") == 0
+
+        await gated.end(first)
+        await eventually(lambda: gated.begun[2:] == ["few-1"])
+        assert hub.queue_position("few-2") == 1
+        await gated.end(second)
+        await eventually(lambda: gated.begun[3:] == ["few-2"])
+        await gated.end(third)
+        await gated.end(other)
+        await eventually(lambda: hub.runner.statistics()[:2] == (0, 0))
+
+
+async def test_a_run_that_leaves_the_queue_lets_the_others_move_up(store: Store) -> None:
+    gated = Gated(max_runs=1)
+    async with open_hub(store, settings=limited(10, 2)) as hub:
+        runs = [
+            await hub.start(gated.few, {"key": f"run-{n}"}, run_id=f"run-{n}") for n in range(3)
+        ]
+        await eventually(lambda: gated.begun == ["run-0"])
+        with pytest.raises(Overloaded, match=r"of 'few' at most 1 \(max_runs of the function\)"):
+            await hub.start(gated.few, {"key": "run-3"})
+
+        await soon(hub.cancel("run-1"))
+        assert hub.queue_position("run-2") == 1
+        await gated.end(runs[0])
+        await eventually(lambda: gated.begun == ["run-0", "run-2"])
+        await gated.end(runs[2])
+
+
+@pytest.mark.parametrize("most", [-1, True, 1.5, "2"])
+def test_a_limit_that_is_none_is_refused_where_the_function_is_made(most: Any) -> None:
+    with pytest.raises(InvalidValue, match="max_runs"):
+        runcast.function(max_runs=most)(nothing)
+
+
+# --- what a run may emit --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("max_events_per_run", Settings(max_events_per_run=3)),
+        ("max_bytes_per_run", Settings(max_bytes_per_run=250)),
+    ],
+)
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_run_that_emits_too_much_is_told_and_ends(
+    store: Store, name: str, settings: Settings, in_thread: bool
+) -> None:
+    def in_a_thread() -> None:
+        while True:
+            runcast.emit("step", {"text": "." * 20})
+
+    async def on_the_loop() -> None:
+        in_a_thread()
+
+    chosen: Any = in_a_thread if in_thread else on_the_loop
+    async with open_hub(store, settings=settings) as hub:
+        run = await hub.start(chosen)
+        ending = await soon(run.wait())
+        events = await events_of(hub, run.run_id)
+
+        value = getattr(settings, name)
+        assert (ending.type, ending.data["code"]) == ("failed", "run_too_large")
+        assert f"{value} ({name})" in ending.data["message"]
+        assert [event.type for event in events] == ["started", *["step"] * 3, "failed"]
+
+
+async def test_a_run_that_emits_too_much_may_still_return(store: Store) -> None:
+    refused: list[Exception] = []
+
+    def function() -> Generator[object, None, str]:
+        for number in range(10):
+            try:
+                yield {"type": "step", "data": number}
+            except RunTooLarge as error:
+                refused.append(error)
+        return "enough"
+
+    async with open_hub(store, settings=Settings(max_events_per_run=2)) as hub:
+        run = await hub.start(function)
+
+        assert await soon(run.result()) == "enough"
+        assert len(refused) > 1
+        assert [event.type for event in await events_of(hub, run.run_id)] == [
+            *("started", "step", "step", "done")
+        ]
 
 
 async def test_a_run_that_was_given_up_makes_room_for_another(store: Store) -> None:

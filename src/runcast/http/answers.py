@@ -101,11 +101,12 @@ def run_summary(info: LogInfo) -> dict[str, Any]:
     }
 
 
-def run_view(info: LogInfo, snapshot: Snapshot) -> dict[str, Any]:
+def run_view(info: LogInfo, snapshot: Snapshot, queue_position: int) -> dict[str, Any]:
     """Return a run with its present state; `position` is where its state stands."""
     return {
         **run_summary(info),
         "status": snapshot.status if snapshot.seq else info.labels.get("status", "queued"),
+        "queue_position": queue_position,
         "state": snapshot,
     }
 

@@ -124,7 +124,7 @@ class Routes:
         if request.method == "DELETE":
             return await self._delete(run_id)
         info, snapshot = await self._hub.present(run_id)
-        return json_response(run_view(info, snapshot))
+        return json_response(run_view(info, snapshot, self._runs.queue_position(run_id)))
 
     async def _delete(self, run_id: str) -> Response:
         if not (await self._hub.info(run_id)).closed:

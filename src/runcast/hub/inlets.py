@@ -6,14 +6,22 @@ The bytes that may wait are bounded, per run and in all.
 
 import asyncio
 import copy
+import sys
 import threading
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from runcast.errors import BackendError, Overloaded, RuncastError, RunClosed, StoreUnavailable
+from runcast.errors import (
+    BackendError,
+    Overloaded,
+    RuncastError,
+    RunClosed,
+    RunTooLarge,
+    StoreUnavailable,
+)
 from runcast.settings import Settings
 from runcast.stores.base import Appended, Once
 
@@ -66,6 +74,8 @@ class Pending:
         self.failure: BackendError | None = None
         """Why the last commit failed; None while commits succeed. Set on the loop."""
         self.wake = asyncio.Event()
+        self.most_events = settings.max_events_per_run or sys.maxsize
+        self.most_bytes = settings.max_bytes_per_run or sys.maxsize
         self._wait_s = settings.emit_wait_s
         self._largest = settings.max_event_bytes
         self._room = threading.Condition(self.lock)
@@ -140,6 +150,17 @@ class Pending:
         if self.failure is not None:
             raise StoreUnavailable(f"the store fails at present: {self.failure.message}")
 
+    def refuse_for_good(self, inlet: "Inlet") -> NoReturn:
+        """Raise that a run has emitted as much as it may."""
+        if inlet.events >= self.most_events:
+            told = f"{inlet.events} events, of at most {self.most_events} (max_events_per_run)"
+        else:
+            told = f"{inlet.bytes} bytes, of at most {self.most_bytes} (max_bytes_per_run)"
+        raise RunTooLarge(
+            f"the run {inlet.run_id!r} has emitted {told}: emit less, write to a file, or raise "
+            "the setting"
+        )
+
     def fits(self, inlet: "Inlet", size: int) -> bool:
         """Tell whether there is room; a record larger than a bound fits when nothing else waits."""
         return (not inlet.size or inlet.size + size <= self.run_bound) and (
@@ -207,7 +228,10 @@ class Inlet:
     in a thread may run a loop of its own there.
     """
 
-    __slots__ = ("_open", "_pending", "epoch", "error", "fence", "parts", "run_id", "size")
+    __slots__ = (
+        *("_open", "_pending", "bytes", "epoch", "error", "events", "fence", "parts", "run_id"),
+        "size",
+    )
 
     def __init__(self, pending: Pending, run_id: str, epoch: str, fence: int | None) -> None:
         self._pending = pending
@@ -219,6 +243,10 @@ class Inlet:
         self.fence = fence
         self.size = 0
         """Bytes put and not yet committed."""
+        self.events = 0
+        """Records put, ever."""
+        self.bytes = 0
+        """The same in bytes."""
         self.error: RuncastError | None = None
         """Why nothing can be put any more; None while it can."""
 
@@ -232,6 +260,8 @@ class Inlet:
             RunClosed, Stale, NotFound: the run has ended, belongs to somebody else now, or is gone.
             StoreUnavailable: the store fails at present; the record was not taken.
             Overloaded: there is no room, and waiting is not possible or did not help.
+            RunTooLarge: `max_events_per_run` or `max_bytes_per_run` were put here; what is appended
+                is not counted, so that a run can always end.
         """
         # The hot path of `emit()`.
         pending = self._pending
@@ -241,6 +271,10 @@ class Inlet:
                 pending.refuse(self)
             if self.size + size > pending.run_bound or pending.size + size > pending.bound:
                 pending.wait_for_room(self, size)
+            if self.events >= pending.most_events or self.bytes + size > pending.most_bytes:
+                pending.refuse_for_good(self)
+            self.events += 1
+            self.bytes += size
             part = self._open
             if part is None:
                 self.begin(part := Part([], 0))

@@ -4,13 +4,14 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MethodType
+from types import MappingProxyType, MethodType
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
 import msgspec
 
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import is_run_id
+from runcast.events.vocabulary import is_event_type
 
 __all__ = (
     "Function",
@@ -54,6 +55,8 @@ class Function(Generic[P, R]):
         name: str = "",
         description: str | None = None,
         resume: Callable[..., object] | None = None,
+        max_runs: int = 0,
+        events: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.call = call
         self.resume = resume
@@ -64,6 +67,12 @@ class Function(Generic[P, R]):
         documented = inspect.getdoc(target) or ""
         self.description = documented if description is None else description
         self.kind = _kind(target)
+        self.max_runs = max_runs
+        if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 0:
+            raise InvalidValue(f"expected max_runs of {self.name!r} to be 0 or more: {max_runs!r}")
+        self._events = events
+        self.events = _schemas_of_events(events, self.name)
+        """The JSON Schema of what `data` holds, by the types of its own that it emits."""
         self.parameters, self.takes_more, self._definitions = _inputs(call, self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -72,8 +81,14 @@ class Function(Generic[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> "Function[..., R]":
         if instance is None:
             return self
-        bound = MethodType(self.call, instance)
-        return Function(bound, name=self.name, description=self.description, resume=self.resume)
+        return Function(
+            MethodType(self.call, instance),
+            name=self.name,
+            description=self.description,
+            resume=self.resume,
+            max_runs=self.max_runs,
+            events=self._events,
+        )
 
     def __repr__(self) -> str:
         return f"<Function {self.name} ({self.kind})>"
@@ -136,6 +151,8 @@ def function(
     name: str = "",
     description: str | None = None,
     resume: Callable[..., object] | None = None,
+    max_runs: int = 0,
+    events: Mapping[str, Any] = ...,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 def function(
     call: Callable[P, R] | None = None,
@@ -143,6 +160,8 @@ def function(
     name: str = "",
     description: str | None = None,
     resume: Callable[..., object] | None = None,
+    max_runs: int = 0,
+    events: Mapping[str, Any] = MappingProxyType({}),
 ) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
     """Make a function invocable by name: `@runcast.function`, with or without arguments.
 
@@ -154,10 +173,23 @@ def function(
         description: its docstring if not given.
         resume: goes on with a run whose process ended while it waited for an answer; called with
             `interrupt_id` and `answer` in the same run. Without it such a run is lost.
+        max_runs: runs of it at once, more wait in the queue; 0 leaves it to the setting
+            `max_runs_per_function`.
+        events: the types of its own that it emits, each with the Python type of its `data`: for
+            those who read `GET /functions` and `/openapi.json`; nothing is checked.
+
+    Raises as `Function` does.
     """
     if call is not None:
         return Function(call)
-    return lambda decorated: Function(decorated, name=name, description=description, resume=resume)
+    return lambda decorated: Function(
+        decorated,
+        name=name,
+        description=description,
+        resume=resume,
+        max_runs=max_runs,
+        events=events,
+    )
 
 
 def _behind(call: Any) -> Any:
@@ -202,6 +234,17 @@ def _inputs(
         for parameter, kind, schema in zip(named, kinds, schemas, strict=True)
     )
     return parameters, len(named) < len(signature), definitions
+
+
+def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """Return a schema for each type of event, complete in itself."""
+    schemas = {}
+    for kind, data in events.items():
+        if not is_event_type(kind):
+            raise InvalidValue(f"expected {name!r} to emit types like 'chapter', got {kind!r}")
+        (schema,), definitions = msgspec.json.schema_components([_convertible(data)])
+        schemas[kind] = {**schema, **({"$defs": definitions} if definitions else {})}
+    return schemas
 
 
 def _parameter(parameter: inspect.Parameter, kind: Any, schema: dict[str, Any]) -> Parameter:

@@ -76,6 +76,10 @@ class Runs(Protocol):
         """Answer a question; return the decision and whether it was taken before."""
         ...
 
+    def queue_position(self, run_id: str) -> int:
+        """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
+        ...
+
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run; see `Runner.cancel`."""
         ...

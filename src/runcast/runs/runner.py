@@ -29,6 +29,7 @@ from runcast.runs.questions import (
     find_decision,
 )
 from runcast.runs.recovery import Recovery
+from runcast.runs.room import Place, Room
 from runcast.runs.run import Run
 from runcast.runs.threads import Threads, ThreadStatistics
 from runcast.runs.writer import Writer
@@ -67,10 +68,9 @@ class Runner:
         """The runs at work here, by id."""
         self._settings = hub.settings
         self._threads = Threads(hub.settings.threads)
-        self._room = asyncio.Semaphore(hub.settings.max_runs)
-        self._queued = 0
-        self._starting = 0
+        self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
         self._living: set[Run] = set()  # those that others replaced, too, until they have ended
+        self._places: dict[Run, Place] = {}
         self._worked_on: set[str] = set()
         self._recovery = Recovery(hub, owner, self._take_worked_on, self.resume)
         self._obeying: set[asyncio.Task[None]] = set()
@@ -119,9 +119,15 @@ class Runner:
 
     def statistics(self) -> RunnerStatistics:
         """Return what is at work now."""
+        queued = self._room.statistics().waiting
         return RunnerStatistics(
-            len(self._living) - self._queued, self._queued, self._threads.statistics()
+            max(0, len(self._living) - queued), queued, self._threads.statistics()
         )
+
+    def queue_position(self, run_id: str) -> int:
+        """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
+        run = self.runs.get(run_id)
+        return self._places[run].number if run is not None else 0
 
     async def start(
         self,
@@ -145,14 +151,11 @@ class Runner:
         """
         if self._closing:
             raise Overloaded("the server is shutting down; try another or again later")
-        # Counted before the first await: of many that come at once only as many as fit get in.
-        here, settings = len(self._living) + self._starting, self._settings
-        if here >= settings.max_runs + settings.max_queue:
-            raise Overloaded(f"{here} runs work or wait (max_runs, max_queue); try again later")
         arguments = function.convert(inputs or {})
         _check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
-        self._starting += 1
+        # Taken before the first await: of many that come at once only as many as fit get in.
+        place = self._enter(function)
         try:
             if replace and run_id in self.runs:
                 await self.cancel(run_id, _REPLACED)
@@ -165,26 +168,34 @@ class Runner:
                     "status": "queued",
                     **({RESUMABLE_LABEL: "1"} if function.resume else {}),
                 },
-                ttl_s=settings.keep_runs_s or None,
+                ttl_s=self._settings.keep_runs_s or None,
                 replace=replace,
             )
-        finally:
-            self._starting -= 1
-        return self._launch(Run(function, arguments, inlet, self._writer(inlet)))
+        except BaseException:
+            place.leave()
+            raise
+        return self._launch(Run(function, arguments, inlet, self._writer(inlet)), place)
+
+    def _enter(self, function: Function[..., Any], *, is_owed: bool = False) -> Place:
+        most = function.max_runs or self._settings.max_runs_per_function
+        return self._room.enter(function.name, most, is_owed=is_owed)
 
     def _writer(self, inlet: Inlet) -> Writer:
         questions = Questions(self.hub, inlet, self.hub.clock)
         return Writer(inlet, self.hub.clock, self._settings.max_event_bytes, questions)
 
-    def _launch(self, run: Run) -> Run:
+    def _launch(self, run: Run, place: Place) -> Run:
         if run.run_id in self.runs:  # two replaced it at once: the later one is the run
             self.runs[run.run_id].cancel(_REPLACED)
         self.runs[run.run_id] = run
         self._living.add(run)
+        self._places[run] = place
         self._worked_on.add(run.run_id)
         # A copy of the starter's context: what the run sets reaches nobody else.
         context = contextvars.copy_context()
-        run.task = asyncio.create_task(self._see_through(run, context), name=f"run-{run.run_id}")
+        run.task = asyncio.create_task(
+            self._see_through(run, place, context), name=f"run-{run.run_id}"
+        )
         return run
 
     async def answer(self, run_id: str, interrupt_id: str, answer: Answer) -> tuple[Answer, bool]:
@@ -212,36 +223,20 @@ class Runner:
         await inlet.append(labels={ANSWERED_LABEL: ""})
         attempt = Function(function.resume, name=function.name, resume=function.resume)
         arguments = {"interrupt_id": interrupt_id, "answer": answer}
-        self._launch(Run(attempt, arguments, inlet, self._writer(inlet)))
+        place = self._enter(function, is_owed=True)
+        self._launch(Run(attempt, arguments, inlet, self._writer(inlet)), place)
         return True
 
-    async def _see_through(self, run: Run, context: contextvars.Context) -> None:
-        has_room = False
+    async def _see_through(self, run: Run, place: Place, context: contextvars.Context) -> None:
         try:
-            has_room = await self._wait_for_room(run)
+            await _wait_for_room(run, place)
             await run.live(self.hub.clock, self._settings, self._threads, context)
         finally:
-            if has_room:
-                self._room.release()
+            place.leave()
+            del self._places[run]
             self._living.discard(run)
             if self.runs.get(run.run_id) is run:
                 del self.runs[run.run_id]
-
-    async def _wait_for_room(self, run: Run) -> bool:
-        """Return True once the run may begin, False if it was cancelled before."""
-        if not self._room.locked():
-            return await self._room.acquire()
-        self._queued += 1
-        room = asyncio.ensure_future(self._room.acquire())
-        asked = asyncio.ensure_future(run.cancel_asked.wait())
-        try:
-            await asyncio.wait({room, asked}, return_when=asyncio.FIRST_COMPLETED)
-            return room.done()
-        finally:
-            self._queued -= 1
-            asked.cancel()
-            if not room.done():
-                room.cancel()
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run. Its end has come when this returns, unless another process runs it.
@@ -288,6 +283,18 @@ class Runner:
         """Return the runs that were at work here since this was asked last."""
         worked_on, self._worked_on = self._worked_on, set(self.runs)
         return list(worked_on)
+
+
+async def _wait_for_room(run: Run, place: Place) -> None:
+    """Return once the run may begin, or was cancelled before."""
+    if place.ready.is_set():
+        return
+    waits = [asyncio.ensure_future(e.wait()) for e in (place.ready, run.cancel_asked)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:
