@@ -17,10 +17,14 @@ from runcast.errors import (
     Overloaded,
     RunClosed,
     RunFailed,
+    StoreUnavailable,
 )
 from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.runs.questions import Answer
 from runcast.runs.run import Run
+from runcast.stores.base import Store
+from runcast.testing import FaultyStore
+from tests.opening import events_of, eventually
 
 WAIT_S = 5.0
 
@@ -258,6 +262,83 @@ async def test_outside_a_run_there_is_nobody_to_ask(hub: OpenHub) -> None:
         hub.attach(run.run_id).ask("hello?")
 
 
+# --- what goes wrong while a run waits ------------------------------------------------------------
+
+DOWN = StoreUnavailable("the disk is full")
+AT_ONCE = runcast.Settings(store_retry_s=0.001, shutdown_grace_s=0.0)
+
+
+async def test_a_run_that_waits_outlasts_a_store_that_fails_for_others(store: Store) -> None:
+    faulty = FaultyStore(store)
+    async with runcast.open_hub(faulty, settings=AT_ONCE) as hub:
+        run = await hub.start(asks)
+        asked = await question(hub, run)
+        other = await hub.hub.create("other")
+        faulty.fail_next(3, DOWN)
+        other.put(b'"time":1.0,"type":"log","data":{}}')
+        await eventually(lambda: not other.size)
+
+        await hub.answer(run.run_id, asked["interrupt_id"], {"type": "accept"})
+
+        assert (await ending(run))[1]["result"][0] == "accept"
+        assert faulty.calls.failed == 3
+
+
+async def test_a_question_expires_though_the_store_fails_at_that_moment(store: Store) -> None:
+    faulty = FaultyStore(store)
+    async with runcast.open_hub(faulty, settings=AT_ONCE) as hub:
+
+        async def asks_while_nothing_can_be_read() -> str:
+            faulty.fail_next(5, DOWN, call="read")
+            answer: Answer = await runcast.ask("anybody?", timeout_s=0.01)
+            return answer.type
+
+        run = await hub.start(asks_while_nothing_can_be_read)
+
+        assert (await ending(run))[1]["result"] == "expired"
+
+
+async def test_a_run_can_ask_though_as_many_watch_as_may(store: Store) -> None:
+    settings = runcast.Settings(max_watchers=1, store_retry_s=0.001)
+    async with runcast.open_hub(store, settings=settings) as hub:
+        await (await hub.hub.create("other")).append()
+        with await hub.hub.subscribe("other"):
+            run = await hub.start(asks, {"interrupt_id": "q"})
+            await eventually(lambda: run.writer.is_waiting)
+            await hub.flush(run.run_id)
+            await hub.answer(run.run_id, "q", {"type": "accept"})
+
+        assert (await ending(run))[1]["result"][0] == "accept"
+
+
+async def test_a_thread_is_let_go_that_is_cancelled_while_its_question_is_stored(
+    store: Store,
+) -> None:
+    faulty = FaultyStore(store)
+    settings = runcast.Settings(cancel_grace_s=3600.0)
+    async with runcast.open_hub(faulty, settings=settings) as hub:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def asks_twice() -> None:
+            begun.set()
+            go_on.wait(WAIT_S)
+            try:
+                runcast.ask("a?")
+            finally:
+                runcast.ask("b?")
+
+        run = await hub.start(asks_twice)
+        assert await asyncio.to_thread(begun.wait, WAIT_S)
+        faulty.hold()
+        go_on.set()
+        await faulty.wait_held()
+        run.cancel("enough")
+        await asyncio.sleep(0)
+        faulty.release()
+
+        assert await ending(run) == ("cancelled", {"reason": "enough"})
+
+
 # --- restarts -------------------------------------------------------------------------------------
 
 
@@ -285,6 +366,77 @@ async def test_a_run_that_waits_survives_a_restart_and_its_answer_starts_the_nex
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert [event.type for event in events][-3:] == ["started", "content", "done"]
     assert events[-2].data["text"] == "q: accept"
+
+
+def then(interrupt_id: str, answer: Answer) -> str:
+    return f"{interrupt_id}: {answer.type}"
+
+
+def asks_q_in_thread() -> Iterator[str]:
+    runcast.ask("go on?", interrupt_id="q")
+    yield "not in this life"
+
+
+async def asks_q() -> None:
+    await runcast.ask("go on?", interrupt_id="q")
+
+
+async def asks_q_and_r() -> None:
+    await asyncio.gather(runcast.ask("r?", interrupt_id="r"), asks_q())
+
+
+FOREVER = runcast.Settings(shutdown_grace_s=3600.0)
+
+
+@pytest.mark.parametrize("function", [asks_q, asks_q_in_thread, asks_q_and_r])
+async def test_a_run_that_waits_and_can_be_resumed_is_let_go_at_once_at_shutdown(
+    tmp_path: Path, function: Started
+) -> None:
+    flow: runcast.Function[..., Any] = runcast.function(name="flow", resume=then)(function)
+    url = f"sqlite:///{tmp_path}/runs.db"
+    async with runcast.open_hub(url, functions=[flow], settings=FOREVER) as hub:
+        run = await hub.start("flow", run_id="run-1")
+        await question(hub, run)
+        async with asyncio.timeout(WAIT_S):
+            await hub.close()
+
+    async with runcast.open_hub(url, functions=[flow]) as hub:
+        assert (await hub.present("run-1"))[1].status == "waiting"
+        await hub.answer("run-1", "q", {"type": "accept"})
+        events = await events_of(hub, "run-1")
+        assert events[-1].data["result"] == "q: accept"
+
+
+async def test_a_run_that_was_cancelled_while_it_waited_ends_at_shutdown(tmp_path: Path) -> None:
+    flow = runcast.function(name="flow", resume=then)(asks_q)
+    url = f"sqlite:///{tmp_path}/runs.db"
+    async with runcast.open_hub(url, functions=[flow], settings=FOREVER) as hub:
+        run = await hub.start("flow", run_id="run-1")
+        await question(hub, run)
+        run.cancel("enough")
+        async with asyncio.timeout(WAIT_S):
+            await hub.close()
+
+    async with runcast.open_hub(url) as hub:
+        assert (await events_of(hub, "run-1"))[-1].data == {"reason": "enough"}
+
+
+async def test_a_run_that_finishes_when_it_is_let_go_has_finished(tmp_path: Path) -> None:
+    async def stubborn() -> str:
+        try:
+            await runcast.ask("go on?")
+        except asyncio.CancelledError:
+            return "decided alone"
+        return "was answered"
+
+    flow = runcast.function(name="flow", resume=then)(stubborn)
+    async with runcast.open_hub(f"sqlite:///{tmp_path}/runs.db", settings=FOREVER) as hub:
+        run = await hub.start(flow)
+        await question(hub, run)
+        async with asyncio.timeout(WAIT_S):
+            await hub.close()
+
+        assert await run.result() == "decided alone"
 
 
 async def test_a_run_that_waits_without_a_resume_handler_does_not_outlive_its_process(

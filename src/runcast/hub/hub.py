@@ -5,7 +5,7 @@ All methods are called on the loop that opened the hub, except where an `Inlet` 
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Self
 
 from runcast.clock import Clock, SystemClock
@@ -60,6 +60,7 @@ class Hub:
         self._watchers = 0
         self._stop_listening: Callable[[], None] = lambda: None
         self._following: set[asyncio.Task[None]] = set()
+        self._when_deleted: list[Callable[[str], Awaitable[None]]] = []
         self._is_open = False
 
     async def open(self) -> Self:
@@ -92,6 +93,11 @@ class Hub:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it commits and lets watchers in."""
+        return self._is_open
 
     def statistics(self) -> HubStatistics:
         """Return what is held now and was done so far."""
@@ -203,6 +209,15 @@ class Hub:
         """Remove a run's log; its watchers' streams end. Raises `NotFound`."""
         await self.store.delete(run_id)
         self._was_deleted(run_id)
+        for remove in self._when_deleted:
+            await remove(run_id)
+
+    def when_deleted(self, remove: Callable[[str], Awaitable[None]]) -> None:
+        """Have something called with the id of each run that `delete` has removed.
+
+        It must not raise; a run that another process deletes is not told.
+        """
+        self._when_deleted.append(remove)
 
     async def trim(self, run_id: str, first: int, snapshot: bytes) -> None:
         """Forget events before `first`, for which a snapshot stands. Raises `NotFound`."""

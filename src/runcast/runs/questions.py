@@ -14,14 +14,22 @@ import contextlib
 import hashlib
 import logging
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from math import isfinite
 from typing import Any, Final, Literal
 
 import msgspec
 
 from runcast.clock import Clock
-from runcast.errors import Conflict, InvalidValue, NotFound, Overloaded, RunClosed
+from runcast.errors import (
+    Conflict,
+    InvalidValue,
+    NotFound,
+    Overloaded,
+    RuncastError,
+    RunClosed,
+    Stale,
+)
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import MAX_INTERRUPTS, Interrupt
@@ -116,8 +124,9 @@ class Questions:
         self._hub = hub
         self._inlet = inlet
         self._clock = clock
-        self._open: set[asyncio.Task[Answer]] = set()
+        self._asking: set[asyncio.Task[Answer]] = set()
         self._unanswered: set[object] = set()
+        self._is_cancelled = False
 
     async def ask(
         self,
@@ -135,6 +144,7 @@ class Questions:
         Raises:
             Overloaded: too many questions of this run are open.
             InvalidValue, Conflict: the id is malformed, or was used before; the timeout is no time.
+            CancelledError: the run was asked to end.
         """
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
         _check_id(interrupt_id)
@@ -157,62 +167,88 @@ class Questions:
         question = object()
         self._unanswered.add(question)
         try:
-            appended = await self._inlet.append(
-                [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
-            )
-            waiting = self._wait(interrupt_id, appended, timeout_s, question)
-            return await self._in_task(waiting)
+            return await self._in_task(self._ask(question, interrupt_id, record, timeout_s))
         finally:
             self._unanswered.discard(question)
 
-    async def _in_task(self, wait: Coroutine[Any, Any, Answer]) -> Answer:
-        """Wait where `cancel` can end it, whoever awaits."""
-        waiting = asyncio.create_task(wait)
-        self._open.add(waiting)
+    async def _in_task(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
+        """Ask where `cancel` can end it, whoever awaits."""
+        task = asyncio.create_task(asking)
+        self._asking.add(task)
+        if self._is_cancelled:
+            task.cancel()
         try:
-            return await waiting
+            return await task
         finally:
-            waiting.cancel()
-            self._open.discard(waiting)
+            task.cancel()
+            self._asking.discard(task)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether an answer is waited for."""
-        return bool(self._open)
+        """Whether an answer is waited for that is not there yet."""
+        return bool(self._unanswered)
 
     def cancel(self) -> None:
-        """Stop waiting for answers: whoever asked gets `CancelledError`."""
-        for waiting in list(self._open):
-            waiting.cancel()
+        """Stop waiting for answers, for good: whoever asks gets `CancelledError`."""
+        self._is_cancelled = True
+        for task in list(self._asking):
+            task.cancel()
 
-    async def _wait(
-        self, interrupt_id: str, appended: Appended, timeout_s: float | None, question: object
+    async def _ask(
+        self, question: object, interrupt_id: str, record: bytes, timeout_s: float | None
     ) -> Answer:
-        after = Position(appended.epoch, appended.first - 1)
-        with await self._hub.subscribe(self._inlet.run_id, after) as subscription:
-            deadline = (
-                None
-                if timeout_s is None
-                else asyncio.create_task(self._expire(interrupt_id, timeout_s))
-            )
-            try:
-                async for chunk in subscription:
-                    for event in chunk.events():
-                        if (answer := _answer_in(event, interrupt_id)) is not None:
-                            # Who answered could not know of answers given at the same time.
-                            self._unanswered.discard(question)
-                            status = "waiting" if self._unanswered else "running"
-                            await self._inlet.append(labels={ANSWERED_LABEL: "", "status": status})
-                            return answer
-            finally:
-                if deadline is not None:
-                    deadline.cancel()
+        appended = await self._inlet.append(
+            [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
+        )
+        answer = await self._wait(interrupt_id, appended, timeout_s)
+        # Who answered could not know of answers given at the same time.
+        self._unanswered.discard(question)
+        status = "waiting" if self._unanswered else "running"
+        await self._inlet.append(labels={ANSWERED_LABEL: "", "status": status})
+        return answer
+
+    async def _wait(self, interrupt_id: str, asked: Appended, timeout_s: float | None) -> Answer:
+        deadline = (
+            None
+            if timeout_s is None
+            else asyncio.create_task(self._expire(interrupt_id, timeout_s))
+        )
+        try:
+            async for event in self._events(Position(asked.epoch, asked.first - 1)):
+                if (answer := _answer_in(event, interrupt_id)) is not None:
+                    return answer
+        finally:
+            if deadline is not None:
+                deadline.cancel()
         raise RunClosed(f"the run {self._inlet.run_id!r} ended before its question was answered")
+
+    async def _events(self, after: Position) -> AsyncIterator[Event]:
+        """Yield what follows a position. Failures of the store, which others' commits may have
+        met, are waited out: they are no reason to give a question up."""
+        while True:
+            try:
+                with await self._hub.subscribe(self._inlet.run_id, after) as subscription:
+                    async for chunk in subscription:
+                        for event in chunk.events():
+                            yield event
+                        after = chunk.position
+                return
+            except RuncastError as error:
+                if not error.retryable or not self._hub.is_open:
+                    raise
+            await asyncio.sleep(self._hub.settings.store_retry_s)
 
     async def _expire(self, interrupt_id: str, timeout_s: float) -> None:
         await asyncio.sleep(timeout_s)
-        with contextlib.suppress(Conflict):  # answered at the last moment
-            await expire_question(self._hub, self._inlet, interrupt_id, self._clock)
+        while self._hub.is_open:
+            try:
+                await expire_question(self._hub, self._inlet, interrupt_id, self._clock)
+                return
+            except (Conflict, RunClosed, Stale, NotFound):
+                return  # answered at the last moment, or there is no run any more that asks
+            except RuncastError as error:
+                _log.warning("question %s could not be closed yet: %s", interrupt_id, error)
+            await asyncio.sleep(self._hub.settings.store_retry_s)
 
 
 async def answer_question(

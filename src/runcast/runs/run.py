@@ -81,9 +81,13 @@ class Run:
             self.cancel_asked.set()
 
     def let_go(self) -> None:
-        """Stop the function but leave the log open: the run goes on elsewhere, once answered."""
-        self._is_let_go = True
-        self.cancel("the process ended while the run waited")
+        """Stop the function but leave the log open: the run goes on elsewhere, once answered.
+
+        A run that was cancelled before ends all the same, and so does one that has finished.
+        """
+        if not self.cancel_asked.is_set():
+            self._is_let_go = True
+            self.cancel("the process ended while the run waited")
 
     async def wait(self) -> Ending:
         """Wait for the end and return how it was."""
@@ -204,7 +208,7 @@ class Run:
 
     async def _end(self, outcome: Ending, clock: Clock, max_bytes: int) -> None:
         try:
-            if not self._is_let_go:
+            if not (self._is_let_go and outcome.type == "cancelled"):
                 self.position = await end_log(self._inlet, outcome, clock, max_bytes)
         except (RunClosed, Stale) as error:
             # Taken over or begun anew by somebody else, who has the last word.

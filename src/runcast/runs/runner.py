@@ -98,19 +98,24 @@ class Runner:
     async def close(self) -> None:
         """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent.
 
-        Runs that wait for an answer and can be resumed stay open, without an owner.
+        Runs that wait for an answer and can be resumed stay open, without an owner; they need no
+        time, since their answer starts the next attempt.
         """
         self._closing = True
+        self._let_go_waiting()
         await self._settle(self._settings.shutdown_grace_s)
+        self._let_go_waiting()  # those that have asked meanwhile
         for run in self._living:
-            if run.function.resume is not None and run.writer.is_waiting:
-                run.let_go()
-            else:
-                run.cancel("the server shut down")
+            run.cancel("the server shut down")
         await self._settle(self._settings.cancel_grace_s + 1.0)
         self._threads.close()
         self._stop_listening()
         await self._recovery.close()
+
+    def _let_go_waiting(self) -> None:
+        for run in self._living:
+            if run.function.resume is not None and run.writer.is_waiting:
+                run.let_go()
 
     async def _settle(self, timeout_s: float) -> None:
         tasks = [run.task for run in self._living if run.task is not None]
