@@ -10,7 +10,7 @@ from typing import Any
 
 from runcast import Answer, OpenHub, Writer, current_writer
 from runcast.compat.flat_writer import StreamWriter
-from runcast.compat.hubs import hub_in_use
+from runcast.compat.hubs import opened
 from runcast.errors import Conflict, InvalidValue, NotFound, RunClosed
 
 __all__ = ("InterruptHandler", "resume_value")
@@ -106,7 +106,7 @@ class InterruptHandler:
             run = self._runs.get(interrupt_id)
         if run is None:
             return False
-        hub = self._hub or hub_in_use()
+        hub = self._hub or await opened()
         try:
             await run.flush()  # the question must be in the log
             await hub.answer(run.run_id, interrupt_id, _answer(response, approved))

@@ -69,19 +69,19 @@ class StreamManager:
         return cls._instance
 
     async def create_stream(self, task_id: str) -> TaskStreamQueue:
-        """Begin a task's stream and return it; an older one of the same task is over.
+        """Begin a task's stream and return it; an older one of the same task is closed.
 
-        Readers of the older one are told of the gap, and go on with the new one.
+        Raises:
+            StoreUnavailable: it could not be begun.
         """
         older = self.streams.get(task_id)
         stream = TaskStreamQueue(task_id, clock=self.clock)
         self.streams[task_id] = stream
         StreamEvent.reset_sequence(task_id)
-        if older is not None:
-            older.supersede()
-            with suppress(Exception):  # its own log must not begin after this one's
-                await older.begin()
         try:
+            if older is not None:
+                older.close()
+                await older.wait_closed()  # its own log must not begin after this one's
             await stream.begin()
         except BaseException:
             if self.streams.get(task_id) is stream:

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Final, Self
 
-from runcast import OpenHub, RuncastError, Writer
+from runcast import OpenHub, Position, RuncastError, Writer
 from runcast.clock import Clock, SystemClock
 from runcast.compat.hubs import opened
 from runcast.compat.task_stream import (
@@ -19,14 +19,12 @@ from runcast.compat.task_stream import (
     read_event,
     said_by,
 )
-from runcast.errors import EventTooLarge, InvalidValue
-from runcast.hub.subscription import Chunk, Subscription
+from runcast.errors import EventTooLarge, InvalidValue, RunClosed, Stale
+from runcast.hub.inlets import Inlet
+from runcast.hub.subscription import Chunk
 from runcast.runs.protocols import Ending
 from runcast.runs.run import end_log
 from runcast.wire.dialects import Stream
-
-if TYPE_CHECKING:
-    from runcast.hub.inlets import Inlet
 
 __all__ = ("PUT_WAIT_S", "TaskStreamQueue")
 
@@ -42,6 +40,8 @@ class TaskStreamQueue:
     `put` and `put_nowait` return True once the event is accepted: it will be stored, in order, and
     every reader will see it. False means that it was not taken and never will be: the stream is
     closed, or there is no room. What JSON cannot hold raises `InvalidValue`.
+    Should somebody else end the run, by cancelling it, what is put in the same moment is logged as
+    not taken.
 
     Nothing is taken out by reading: each `stream_events` gives all events from the first. Only the
     callers of `get` share theirs among them.
@@ -69,18 +69,16 @@ class TaskStreamQueue:
         """When something was put, or it was closed, last; monotonic seconds."""
         self._lock = threading.Lock()
         self._early: list[Said] = []
+        self._last: Said | None = None
         self._accepted = self._got = 0
-        self._in_flight = 0
-        self._is_last_an_error = False
         self._writer: Writer | None = None
-        self._inlet: Inlet | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beginning: asyncio.Task[OpenHub] | None = None
-        self._ending: Ending | None = None
-        self._ending_agent = ""
-        self._finishing: asyncio.Task[None] | None = None
-        self._quiet = asyncio.Event()
-        self._cursor: Subscription | None = None
+        self._ending, self._ending_agent = Ending("done", {}), ""
+        self._closing = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._seeing_off: asyncio.Task[None] | None = None
+        self._position: Position | None = None
         self._taken: deque[StreamEvent] = deque()
         self._getting = asyncio.Lock()
 
@@ -106,7 +104,7 @@ class TaskStreamQueue:
         return await asyncio.shield(self._beginning)
 
     async def _begin(self) -> OpenHub:
-        hub = await opened(self._hub)
+        hub = self._hub or await opened()
         inlet = await hub.hub.create(
             self.task_id,
             owner_id=hub.runner.owner_id,
@@ -119,24 +117,40 @@ class TaskStreamQueue:
             for said in self._early:
                 writer.emit(said.type, said.data, agent=said.agent)
             self._early.clear()
-            self._hub, self._inlet, self._loop = hub, inlet, asyncio.get_running_loop()
+            self._loop = asyncio.get_running_loop()
             self._writer = writer
-            ending = self._ending
-        if ending is not None:
-            self._schedule(self._finish(ending))
+            if self.is_closed:
+                self._closing.set()
+        self._seeing_off = asyncio.create_task(self._see_off(hub, inlet))
         return hub
+
+    async def _see_off(self, hub: OpenHub, inlet: Inlet) -> None:
+        """End the log once the stream is closed."""
+        await self._closing.wait()
+        try:
+            await end_log(
+                inlet,
+                self._ending,
+                hub.clock,
+                hub.settings.max_event_bytes,
+                agent=self._ending_agent,
+            )
+        except RuncastError as error:
+            _log.warning("the stream of task %s was not ended: %s", self.task_id, error)
+        finally:
+            self._ended.set()
 
     # Producers.
 
     async def put(self, event: StreamEvent) -> bool:
         """Put an event; wait a while if there is no room."""
         await self.begin()
-        if self._writer is not None and not self.is_closed:
-            try:
-                async with asyncio.timeout(PUT_WAIT_S):
-                    await self._writer.drain()
-            except (TimeoutError, RuncastError):
-                return False
+        assert self._writer is not None
+        try:
+            async with asyncio.timeout(PUT_WAIT_S):
+                await self._writer.drain()
+        except (TimeoutError, RuncastError):
+            return False
         return self.put_nowait(event)
 
     def put_nowait(self, event: StreamEvent) -> bool:
@@ -156,27 +170,22 @@ class TaskStreamQueue:
                 self._early.append(said)
                 self._was_put(said)
                 return True
-            self._in_flight += 1  # the end waits for what is on its way
-        is_taken = False
         try:
             writer.emit(said.type, said.data, agent=said.agent)
-            is_taken = True
         except (InvalidValue, EventTooLarge):
             raise
         except RuncastError as error:
             _log.warning("an event of task %s was not taken: %s", self.task_id, error)
-        finally:
-            with self._lock:
-                self._in_flight -= 1
-                if is_taken:
-                    self._was_put(said)
-                if self.is_closed and not self._in_flight:
-                    self._call_loop(self._quiet.set)
-        return is_taken
+            if isinstance(error, RunClosed | Stale):  # cancelled, deleted or begun anew
+                self.close()
+            return False
+        with self._lock:
+            self._was_put(said)
+        return True
 
     def _was_put(self, said: Said) -> None:
         self._accepted += 1
-        self._is_last_an_error = said.type == "error"
+        self._last = said
         self.used_at = self._now()
 
     # The end.
@@ -184,86 +193,34 @@ class TaskStreamQueue:
     def close(self) -> None:
         """End the stream; its readers get what was put, then the end, at once. Idempotent."""
         with self._lock:
-            if self.is_closed:
-                return
-            if self._is_last_an_error:
-                told = {
-                    "message": "the stream was closed after an error",
-                    "code": CLOSED_AFTER_ERROR,
-                    "retryable": False,
-                }
-                self._close(Ending("failed", told))
-            else:
+            if self._last is None or self._last.type != "error":
                 self._close(Ending("done", {}))
+            else:
+                told = {"message": self._last.data["message"], "code": CLOSED_AFTER_ERROR}
+                self._close(Ending("failed", {**told, "retryable": False}), self._last.agent)
 
     def abandon(self) -> None:
         """End a stream that nobody ended. Idempotent."""
         with self._lock:
-            if not self.is_closed:
-                told = {"message": "the stream was abandoned", "code": "abandoned"}
-                self._close(Ending("failed", {**told, "retryable": True}))
-
-    def supersede(self) -> None:
-        """Take nothing more: another stream of the same task takes its place."""
-        with self._lock:
-            self.is_closed = True
+            told = {"message": "the stream was abandoned", "code": "abandoned", "retryable": True}
+            self._close(Ending("failed", told))
 
     async def wait_closed(self) -> None:
         """Wait until the end is stored; only after `close`."""
-        await self.begin()
-        finishing = self._finishing
-        if finishing is not None and finishing.get_loop() is asyncio.get_running_loop():
-            await asyncio.shield(finishing)
+        if self._loop in (None, asyncio.get_running_loop()):  # of another, none is left to wait for
+            await self.begin()
+            await self._ended.wait()
 
     def _close(self, ending: Ending, agent: str = "") -> None:
         """Call with the lock held."""
+        if self.is_closed:
+            return
         self.is_closed = True
         self.used_at = self._now()
         self._ending, self._ending_agent = ending, agent
-        if not self._in_flight:
-            self._call_loop(self._quiet.set)
-        if self._writer is not None:
-            self._schedule(self._finish(ending))
-
-    async def _finish(self, ending: Ending) -> None:
-        while self._in_flight:
-            await self._quiet.wait()
-        assert self._inlet is not None
-        assert self._hub is not None
-        try:
-            await end_log(
-                self._inlet,
-                ending,
-                self._hub.clock,
-                self._hub.settings.max_event_bytes,
-                agent=self._ending_agent,
-            )
-        except RuncastError as error:
-            _log.warning("the stream of task %s was not ended: %s", self.task_id, error)
-
-    def _schedule(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        def start() -> None:
-            self._finishing = asyncio.ensure_future(coroutine)
-
-        if self._is_on_loop():
-            start()
-        elif not self._call_loop(start):
-            coroutine.close()
-
-    def _is_on_loop(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
-
-    def _call_loop(self, call: Any) -> bool:
-        if self._loop is None:
-            call()
-            return True
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(call)
-            return True
-        return False
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._closing.set)
 
     # Readers.
 
@@ -271,15 +228,16 @@ class TaskStreamQueue:
         """Return the next event that `get` has not given; None once the stream is at its end."""
         hub = await self.begin()
         async with self._getting:
-            if self._cursor is None:
-                self._cursor = await hub.hub.subscribe(self.task_id)
             while not self._taken:
-                chunk = await anext(self._cursor, None)
+                # No cursor is held between two reads: nobody has to say that he is gone.
+                with await hub.hub.subscribe(self.task_id, self._position) as subscription:
+                    chunk = await anext(subscription, None)
                 if chunk is None or chunk.gap is not None:
-                    self._cursor.close()
-                    self._cursor.ended = True
                     return None
+                self._position = chunk.position
                 self._taken += self._events(chunk)
+                if chunk.ended and not self._taken:
+                    return None
             self._got += 1
             return self._taken.popleft()
 

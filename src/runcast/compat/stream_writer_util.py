@@ -13,8 +13,8 @@ in a hub (`queue.run_id`), so that anybody can watch it, replay it or cancel it;
   called anything else, `end` too, is an event among others.
 - what cannot be sent is refused at the call, with `InvalidValue`: a payload that JSON cannot hold,
   a name that is not `[a-z][a-z0-9_.-]*`. NaN becomes null. Without a task nothing is sent.
-- the queue holds a bounded number of frames; what is behind them stays in the log. A consumer that
-  leaves changes nothing, unless `cancel_on_leave` was asked for; `queue.cancel()` ends the task.
+- the queue is a cursor over the run's log: it cannot fill up, it ends for every consumer, and one
+  that leaves changes nothing. Where leaving shall end the task, call `queue.cancel()`.
 - coroutines, tasks and `asyncio.to_thread` inherit the task's context. Executors and raw threads do
   not: give them `bind(function)`.
 
@@ -33,7 +33,6 @@ from contextvars import ContextVar
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from runcast import OpenHub, Writer, current_writer
-from runcast.compat.hubs import hub_in_use
 from runcast.compat.payloads import (
     OUTCOMES,
     checked_name,
@@ -43,7 +42,7 @@ from runcast.compat.payloads import (
     framed,
     parsed,
 )
-from runcast.compat.task_queue import TaskQueue, begin
+from runcast.compat.task_queue import TaskQueue
 from runcast.errors import InvalidValue, RunClosed
 from runcast.events.model import encode_record
 from runcast.runs.protocols import Ending
@@ -185,8 +184,10 @@ class _RunWriter(MyStreamWriter):
             held = self._held
             if outcome is not None or (held is not None and held.type == "failed"):
                 self._held = outcome
-        if held is not None and held.type == "failed":
-            writer.emit("error", held.data)
+            else:
+                held = None
+        if held is not None:
+            _tell(writer, held)
 
     def _conclude(self, ending: Ending) -> Ending:
         with self._lock:
@@ -195,9 +196,17 @@ class _RunWriter(MyStreamWriter):
         if held is None or ending.type == "done":
             return held or ending
         writer = self._writer()
-        if held.type == "failed" and writer is not None:
-            writer.emit("error", held.data)  # the run ends in another way, but this was said
+        if writer is not None:
+            _tell(writer, held)
         return ending
+
+
+def _tell(writer: Writer, held: Ending) -> None:
+    """Write what was sent as an outcome and is none: the run went on, or ends in another way."""
+    if held.type == "failed":
+        writer.emit("error", held.data)
+    else:
+        writer.emit("result", {**held.data, "value": held.data["result"]})
 
 
 _writers: Final[weakref.WeakKeyDictionary[Writer, _RunWriter]] = weakref.WeakKeyDictionary()
@@ -253,7 +262,6 @@ def create_queue_task(
     *args: Any,
     context_data: Mapping[str, Any] | None = None,
     hub: OpenHub | None = None,
-    cancel_on_leave: bool = False,
     **kwargs: Any,
 ) -> TaskQueue:
     """Begin a task that is also a run, and return the queue of its frames; None follows the last.
@@ -261,8 +269,7 @@ def create_queue_task(
     Args:
         func: called with `args` and the other keyword arguments.
         context_data: further entries of the task's `task_context`.
-        hub: where the run is; the hub in use if None. A hub given must be open.
-        cancel_on_leave: cancel the run once nobody holds the queue any more.
+        hub: where the run is, open; the hub in use if None.
 
     Raises:
         InvalidValue: no event loop runs here.
@@ -279,5 +286,4 @@ def create_queue_task(
         returned = func(*args, **kwargs)
         return await returned if inspect.isawaitable(returned) else returned
 
-    name = getattr(func, "__name__", type(func).__name__)
-    return begin(run, name, hub or hub_in_use(), cancel_on_leave)
+    return TaskQueue(run, getattr(func, "__name__", type(func).__name__), hub)

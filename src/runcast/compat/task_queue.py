@@ -1,141 +1,134 @@
-"""The queue that `create_queue_task` returns: filled from the log of a run, as there is room."""
+"""The queue that `create_queue_task` returns: a cursor over the log of a run."""
 
 import asyncio
-import logging
 import os
 import re
-import weakref
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NoReturn
 
-from runcast import OpenHub, RuncastError
+from runcast import OpenHub, Position, RuncastError
+from runcast.clock import SystemClock
 from runcast.compat.hubs import opened
+from runcast.errors import InvalidValue, NotFound
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
+from runcast.runs.run import Run
 from runcast.wire import sse
 from runcast.wire.dialects import Stream, get
 from runcast.wire.dialects.base import encode_json
 
-__all__ = ("MAX_FRAMES", "TaskQueue", "begin")
+__all__ = ("TaskQueue",)
 
-MAX_FRAMES: Final = 256
-"""Frames a queue holds: enough that a consumer seldom waits, little beside the log behind them."""
-
-_log: Final = logging.getLogger("runcast.compat")
-
-_pumps: Final[set["asyncio.Task[None]"]] = set()
-"""What fills queues. The loop itself holds tasks weakly."""
+_starting: Final[set["asyncio.Task[Run]"]] = set()
+"""Runs on their way. The loop itself holds tasks weakly."""
 
 
 class TaskQueue(asyncio.Queue[str | None]):
-    """Frames of a task, each an SSE frame as a string; None ends them, for every consumer.
+    """A task's frames, each an SSE frame as a string; None follows the last, however often asked.
 
-    Several consumers share the frames among them. Who wants all of them watches the run.
+    Nothing waits in here but a page of the log, so whoever stops reading costs nothing. Several
+    consumers share the frames among them; who wants all of them watches the run.
     """
 
-    def __init__(self, run_id: str, hub: OpenHub) -> None:
-        super().__init__(MAX_FRAMES)
-        self.run_id = run_id
-        self.has_room = asyncio.Event()
-        """Set when a frame was taken."""
+    def __init__(
+        self, call: Callable[[], Coroutine[Any, Any, Any]], name: str, hub: OpenHub | None = None
+    ) -> None:
+        super().__init__()
+        self.run_id = make_run_id(SystemClock.time(), os.urandom(10))
+        self._frames: deque[str] = deque()
+        self._has_ended = False
+        self._position: Position | None = None
+        self._reading = asyncio.Lock()
+        self._prefetching: asyncio.Task[None] | None = None
         self._hub = hub
+        self._starting = asyncio.create_task(self._start(call, name), name=f"begin-{self.run_id}")
+        _starting.add(self._starting)
+        self._starting.add_done_callback(_starting.discard)
 
-    async def cancel(self, reason: str = "cancelled") -> None:
-        """Cancel the task; its end has come when this returns."""
-        await self._hub.cancel(self.run_id, reason)
+    async def _start(self, call: Callable[[], Coroutine[Any, Any, Any]], name: str) -> Run:
+        async def run() -> Any:
+            return await call()
+
+        function = Function(run, name=re.sub(r"[^A-Za-z0-9_.:-]+", "", name) or "task")
+        self._hub = self._hub or await opened()
+        return await self._hub.start(function, run_id=self.run_id)
+
+    async def get(self) -> str | None:
+        """Return the next frame; a comment if nothing comes for long; None after the last.
+
+        Raises:
+            StoreUnavailable: the log cannot be read at present.
+        """
+        async with self._reading:
+            while not self._frames and not self._has_ended:
+                await self._read()
+            return self._frames.popleft() if self._frames else None
 
     def get_nowait(self) -> str | None:
-        """Take a frame, or the end, which stays for the next consumer. `get` ends in this."""
-        item = super().get_nowait()
-        if item is None:
-            self.put_nowait(None)
-        self.has_room.set()
-        return item
+        """Return the next frame if it is here. Raises `asyncio.QueueEmpty`."""
+        if self._frames:
+            return self._frames.popleft()
+        if self._has_ended:
+            return None
+        if self._prefetching is None or self._prefetching.done():
+            self._prefetching = asyncio.create_task(self._prefetch())
+        raise asyncio.QueueEmpty
 
+    def qsize(self) -> int:
+        """Return how many frames are here; more may be in the log."""
+        return len(self._frames) or self._has_ended
 
-def begin(
-    call: Callable[[], Awaitable[Any]], name: str, hub: OpenHub, cancel_on_leave: bool
-) -> TaskQueue:
-    """Begin a run and return its queue. Call on the loop."""
-    run_id = make_run_id(hub.clock.time(), os.urandom(10))
-    queue = TaskQueue(run_id, hub)
+    def empty(self) -> bool:
+        """Tell whether no frame is here."""
+        return not self.qsize()
 
-    async def run() -> Any:
-        return await call()
+    def put_nowait(self, item: object) -> NoReturn:
+        """Refuse: what is sent goes through `send_queue` or the task's writer."""
+        raise InvalidValue("expected send_queue(…), not a put: the queue reads the run's log")
 
-    function = Function(run, name=re.sub(r"[^A-Za-z0-9_.:-]+", "", name) or "task")
-    pump = _Pump(queue, hub)
-    task = asyncio.create_task(pump.run(function, cancel_on_leave), name=f"queue-{run_id}")
-    _pumps.add(task)
-    task.add_done_callback(_pumps.discard)
-    return queue
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Ask the task to end. It does so soon; call this where nobody reads any more."""
 
+        def ask(starting: "asyncio.Task[Run]") -> None:
+            if not starting.cancelled() and starting.exception() is None:
+                starting.result().cancel(reason)
 
-class _Pump:
-    """Fills one queue, which it does not keep alive."""
+        self._starting.add_done_callback(ask)
 
-    def __init__(self, queue: TaskQueue, hub: OpenHub) -> None:
-        self._queue = weakref.ref(queue)
-        self._has_room = queue.has_room
-        self._run_id = queue.run_id
-        self._hub = hub
+    async def _prefetch(self) -> None:
+        async with self._reading:
+            while not self._frames and not self._has_ended:
+                await self._read()
 
-    async def run(self, function: Function[..., Any], cancel_on_leave: bool) -> None:
-        """Start the run and follow it to its end, or until nobody holds the queue."""
+    async def _read(self) -> None:
+        """Read on in the log."""
         try:
-            await opened(self._hub)
-            run = await self._hub.start(function, run_id=self._run_id)
-            if not await self._follow_while_held() and cancel_on_leave:
-                run.cancel("nobody reads its stream any more")
-        except RuncastError as error:
-            _log.warning("the stream of run %s ends early: %s", self._run_id, error)
+            await asyncio.shield(self._starting)
+        except RuncastError as error:  # there is no run to tell it
             told = {"error": error.message, "code": error.code}
-            await self._put(sse.encode(encode_json(told), event="error").decode())
-            await self._put(None)
-
-    async def _follow_while_held(self) -> bool:
-        """Put every frame, then the end; return False if the queue was let go before."""
-        queue = self._queue()
-        if queue is None:
-            return False
-        loop, following = asyncio.get_running_loop(), asyncio.ensure_future(self._follow())
-
-        def let_go() -> None:
-            # Called by the garbage collector, in whatever thread.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(following.cancel)
-
-        leaving = weakref.finalize(queue, let_go)
-        leaving.atexit = False
-        del queue
-        try:
-            await asyncio.wait({following})
-            if following.cancelled():
-                return False
-            following.result()
-            return True
-        finally:
-            leaving.detach()
-            following.cancel()
-
-    async def _follow(self) -> None:
+            self._frames.append(sse.encode(encode_json(told), event="error").decode())
+            self._has_ended = True
+            return
+        assert self._hub is not None
         dialect = get("named")
-        with await self._hub.hub.subscribe(self._run_id) as subscription:
-            async for chunk in subscription:
-                stream = Stream(self._run_id, chunk.position.epoch)
-                if chunk.gap is not None:
-                    await self._put(dialect.gap(stream, chunk.gap.data()).decode())
-                for event in chunk.events():
-                    if event.type != "started":
-                        await self._put(dialect.encode(stream, None, event).decode())
-        await self._put(None)
-
-    async def _put(self, item: str | None) -> None:
-        while (queue := self._queue()) is not None:
-            if not queue.full():
-                queue.put_nowait(item)
-                return
-            queue.has_room.clear()
-            del queue  # while it waits, only consumers hold the queue
-            await self._has_room.wait()
+        try:
+            # No cursor is held between two reads: nobody has to say that he is gone.
+            with await self._hub.hub.subscribe(self.run_id, self._position) as subscription:
+                async with asyncio.timeout(self._hub.settings.heartbeat_s):
+                    chunk = await anext(subscription, None)
+        except TimeoutError:
+            self._frames.append(sse.comment("hb").decode())
+            return
+        except NotFound:  # deleted
+            chunk = None
+        if chunk is None:
+            self._has_ended = True
+            return
+        self._position, self._has_ended = chunk.position, chunk.ended
+        stream = Stream(self.run_id, chunk.position.epoch)
+        if chunk.gap is not None:
+            self._frames.append(dialect.gap(stream, chunk.gap.data()).decode())
+        for event in chunk.events():
+            if event.type != "started":
+                self._frames.append(dialect.encode(stream, None, event).decode())

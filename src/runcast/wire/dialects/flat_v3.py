@@ -44,7 +44,7 @@ NEWER_TYPES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def to_newer(message: Mapping[str, object]) -> dict[str, object]:
-    """Return a message of the `flat` format in the newer vocabulary; the one given is not changed."""
+    """Return a message of the `flat` format in the newer vocabulary, as a copy."""
     old = message.get("message_type")
     new = NEWER_TYPES.get(old) if isinstance(old, str) else None
     if new is None:
