@@ -20,6 +20,7 @@ from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
+from runcast.runs.outcome import cancelled
 from runcast.runs.questions import (
     ANSWERED_LABEL,
     RESUMABLE_LABEL,
@@ -30,7 +31,7 @@ from runcast.runs.questions import (
 )
 from runcast.runs.recovery import Recovery
 from runcast.runs.room import Place, Room
-from runcast.runs.run import Run
+from runcast.runs.run import Run, end_log
 from runcast.runs.threads import Threads, ThreadStatistics
 from runcast.runs.writer import Writer
 from runcast.stores.base import MAX_LABELS, LogInfo, Owner, SharedStore
@@ -256,11 +257,14 @@ class Runner:
         info = await self.hub.info(run_id)
         if info.closed:
             return
+        inlet = self.hub.inlet(run_id, info.epoch)
         with suppress(RunClosed, Stale):  # it ended meanwhile
+            if info.owner_id == self.owner_id:
+                # Ours, and no function is at work: it is written from outside, and ends here.
+                await end_log(inlet, cancelled(reason), self.hub.clock)
+                return
             # Its owner hears of the label, as of everything that happens to the log.
-            await self.hub.inlet(run_id, info.epoch).append(
-                labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"}
-            )
+            await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
 
     def _log_changed(self, run_id: str | None) -> None:
         """Another process did something to a log: to one of ours it can only be a command."""
