@@ -94,6 +94,8 @@ class OpenHub:
         except BaseException:
             await self.hub.close()
             raise
+        for function in self.functions.values():
+            self.runner.prepare(function)
         return self
 
     async def close(self) -> None:
@@ -117,13 +119,23 @@ class OpenHub:
         run_id: str = "",
         labels: Mapping[str, str] | None = None,
         replace: bool = False,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        digest: str = "",
     ) -> Run:
         """Begin a run of a function, given itself or by name; see `Runner.start`."""
         if isinstance(function, str):
             known = self.function(function)
         else:
             known = function if isinstance(function, Function) else Function(function)
-        return await self.runner.start(known, inputs, run_id=run_id, labels=labels, replace=replace)
+        return await self.runner.start(
+            known,
+            inputs,
+            run_id=run_id,
+            labels=labels,
+            replace=replace,
+            secrets=secrets,
+            digest=digest,
+        )
 
     async def watch(self, run_id: str, after: Position | str | None = None) -> AsyncIterator[Event]:
         """Yield a run's events from the first, or those after a position, until the run ends.

@@ -3,7 +3,8 @@
     RuncastError
     ├── CallerError            the caller asked for something that cannot be done
     │   ├── InvalidValue           a value is not what was expected
-    │   │   └── InvalidInputs          a function's inputs break its schema
+    │   │   ├── InvalidInputs          a function's inputs break its schema
+    │   │   └── MissingSecret          a secret that a function needs is nowhere to be found
     │   ├── EventTooLarge          an event is bigger than a log may hold
     │   ├── RunTooLarge            a run has emitted as much as a run may
     │   ├── RunClosed              the run has ended; nothing follows its ending
@@ -14,6 +15,8 @@
     │   ├── Forbidden              the request may not do that
     │   ├── HeadTooLarge           a request's path and headers are more than the server takes
     │   ├── BodyTooLarge           a request's body is bigger than the server takes
+    │   ├── FileTooLarge           a file, or files together, are bigger than the server takes
+    │   ├── RangeNotSatisfiable    a part of a file is asked for that it does not have
     │   ├── RequestTooSlow         a request's body did not arrive in time
     │   └── Gone                   a position names events that cannot be read any more
     ├── RunFailed              a run ended without a result; functions raise it to say why
@@ -39,14 +42,17 @@ __all__ = (
     "Cancelled",
     "Conflict",
     "EventTooLarge",
+    "FileTooLarge",
     "Forbidden",
     "Gone",
     "HeadTooLarge",
     "InvalidInputs",
     "InvalidValue",
+    "MissingSecret",
     "NotFound",
     "Overloaded",
     "PeerError",
+    "RangeNotSatisfiable",
     "RequestTooSlow",
     "RunClosed",
     "RunFailed",
@@ -99,6 +105,12 @@ class InvalidInputs(InvalidValue):
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, problems)
         self.problems = problems
+
+
+class MissingSecret(InvalidValue):
+    """A secret that a function needs was not given and is nowhere to be found."""
+
+    code = "missing_secret"
 
 
 class EventTooLarge(CallerError):
@@ -162,6 +174,20 @@ class BodyTooLarge(CallerError):
 
     code = "body_too_large"
     status = 413
+
+
+class FileTooLarge(CallerError):
+    """A file, or the files of one run together, are bigger than the server takes."""
+
+    code = "file_too_large"
+    status = 413
+
+
+class RangeNotSatisfiable(CallerError):
+    """A part of a file is asked for that it does not have."""
+
+    code = "range_not_satisfiable"
+    status = 416
 
 
 class RequestTooSlow(CallerError):

@@ -105,6 +105,35 @@ class Settings:
     keep_bytes_per_run: int = _setting(
         1024 * _MIB, "Newest events kept of one run; older ones are folded into a snapshot; 0: all."
     )
+    # Child processes
+    processes: int = _setting(
+        16, "Functions that run at once in processes of their own; more wait.", least=1
+    )
+    warm_processes: int = _setting(
+        1,
+        "Child processes kept ready, of each module that functions come from, so that a run need"
+        " not wait for Python and the module to start.",
+    )
+    terminate_grace_s: float = _setting(
+        2.0, "How long a child process may go on after SIGTERM, before SIGKILL."
+    )
+    child_memory_bytes: int = _setting(
+        0, "Address space that a child process may take (RLIMIT_AS); 0 sets no limit."
+    )
+    output_lines_per_s: int = _setting(
+        200,
+        "Printed lines of a child process that become log events; more are left out and counted.",
+        least=1,
+    )
+    output_line_bytes: int = _setting(
+        4096, "Longest printed line that is kept; the rest of a longer one is left out.", least=1
+    )
+    secrets_file: str = _setting(
+        "",
+        'A TOML file with lines NAME = "value", for secrets that functions declare and that are'
+        " neither given with the invocation nor in the environment.",
+        least=None,
+    )
     # Files
     data_dir: str = _setting(
         "",

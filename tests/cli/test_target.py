@@ -126,7 +126,7 @@ def test_what_is_no_function_is_refused() -> None:
     ("arguments", "message"),
     [
         (["nope.py"], "there is no file 'nope.py'"),
-        (["nope"], "expected a Python file like work.py, or module:attribute, got 'nope'"),
+        (["nope"], "a manifest or its folder, or module:attribute; got 'nope'"),
         (["nope:x"], "there is no module 'nope', neither here nor installed"),
         (["work:nope"], "work has no attribute 'nope'"),
         (["work:TEXT"], "expected functions in work:TEXT, got str"),

@@ -41,8 +41,9 @@ def add_to(commands: Any) -> None:
         "target",
         metavar="TARGET",
         nargs="?",
-        help="a Python file with decorated functions, or module:attribute (a function, or a list, "
-        "dict or module of functions); without it the demo functions are served",
+        help="a Python file with decorated functions, a prefab-manifest.json or its folder, or "
+        "module:attribute (a function, or a list, dict or module of functions); without it the "
+        "demo functions are served",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(

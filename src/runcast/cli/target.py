@@ -1,4 +1,4 @@
-"""Finding the functions that a target names: a Python file, or `module:attribute`."""
+"""Finding the functions that a target names: a Python file, a manifest, or `module:attribute`."""
 
 import importlib
 import importlib.util
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from runcast.errors import InvalidValue
 from runcast.runs.function import Function
+from runcast.runs.manifest import load_manifest
 
 __all__ = ("TargetFailed", "load_target")
 
@@ -28,13 +29,17 @@ def load_target(target: str) -> list[_AnyFunction]:
     """Import a target and return its functions, each once, in the order they are defined.
 
     Args:
-        target: the path of a Python file, whose decorated functions count; or `module:attribute`,
-            where the attribute is a function, a list or dict of functions, or a module.
+        target: the path of a Python file, whose decorated functions count; a manifest, or the
+            folder it is in; or `module:attribute`, where the attribute is a function, a list or
+            dict of functions, or a module.
 
     Raises:
         InvalidValue: there is no such file, module or attribute, or no function in it.
+        InvalidManifest: naming everything that is wrong with the manifest.
         TargetFailed: importing it failed.
     """
+    if target.endswith(".json") or Path(target).is_dir():
+        return list(load_manifest(target))
     module, colon, attribute = target.rpartition(":")
     if target.endswith(".py") or os.sep in target:
         found = _decorated(_import_file(Path(target)))
@@ -46,7 +51,8 @@ def load_target(target: str) -> list[_AnyFunction]:
         where = target
     else:
         raise InvalidValue(
-            f"expected a Python file like work.py, or module:attribute, got {target!r}"
+            f"expected a Python file like work.py, a manifest or its folder, or module:attribute; "
+            f"got {target!r}"
         )
     if not found:
         raise InvalidValue(

@@ -9,12 +9,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runcast.errors import Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
+from runcast.errors import Conflict, Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
 from runcast.http.answers import failure, json_response, problem
+from runcast.http.idempotency import digest_of, find_run, parse_key, run_id_of
 from runcast.http.patience import read_body, wait_with
 from runcast.http.requests import (
+    Invocation,
     parse_flag,
     parse_invocation,
     parse_preferences,
@@ -49,21 +51,21 @@ class Invoking:
         query = request.query_params
         asked = parse_preferences(request.headers.get("prefer", ""))
         usual = "text/event-stream" if function.is_streaming else "application/json"
-        options = parse_watch(query, request.headers, self._watching.views, default=usual)
+        options = parse_watch(
+            query, request.headers, self._watching.views, default=usual, dialect=function.dialect
+        )
         is_bound = parse_flag(query, "cancel_on_disconnect")
+        key = parse_key(request.headers.getlist("idempotency-key"))
         check_json(request)
         body = await read_body(request, self._settings, self._closing)
         invocation = parse_invocation(body)
-        is_bound = is_bound or invocation.on_disconnect == "cancel"
-        run = await self._runs.start(
-            name,
-            invocation.inputs,
-            run_id=invocation.run_id,
-            labels=invocation.labels,
-            replace=invocation.replace,
-        )
+        run, is_repeated = await self._begin(name, invocation, key, body)
+        # Who repeats a request does not end the run that the first one began.
+        is_bound = (is_bound or invocation.on_disconnect == "cancel") and not is_repeated
         location = f"{quote(scope.get('root_path', ''))}/runs/{run.run_id}"
         headers = {"location": location, "runcast-run-id": run.run_id}
+        if is_repeated:
+            headers["runcast-repeated"] = "true"
         if "respond-async" in asked:
             await _begun(headers)(scope, receive, send)
             return
@@ -72,7 +74,8 @@ class Invoking:
                 response = await self._result(run, request, headers)
                 await response(scope, receive, send)
                 return
-            options = replace(options, after=Position(run.epoch, 0), live="stream")
+            after = options.after if is_repeated and options.after else Position(run.epoch, 0)
+            options = replace(options, after=after, live="stream")
             has_left = await self._watching.stream(
                 run.run_id, options, headers, scope, receive, send
             )
@@ -88,6 +91,41 @@ class Invoking:
         if is_bound and has_left:
             with suppress(NotFound):  # it was deleted
                 await self._runs.cancel(run.run_id, "the client left")
+
+    async def _begin(
+        self, name: str, invocation: Invocation, key: str, body: bytes
+    ) -> tuple[StartedRun, bool]:
+        """Begin a run, or return the one that this request began before, and True.
+
+        Raises as `Runs.start` does, and:
+            KeyReused: the idempotency key came with another body before.
+            InvalidValue: there are a key and a `run_id`.
+        """
+        run_id, digest = invocation.run_id, ""
+        if key:
+            if run_id:
+                raise InvalidValue("expected either a run_id or an Idempotency-Key, which makes one")
+            run_id, digest = run_id_of(name, key), digest_of(key, body)
+            known = await find_run(self._runs.hub, run_id, digest)
+            if known is not None:
+                return known, True
+        try:
+            run = await self._runs.start(
+                name,
+                invocation.inputs,
+                run_id=run_id,
+                labels=invocation.labels,
+                replace=invocation.replace and not key,
+                secrets=invocation.secrets,
+                digest=digest,
+            )
+        except Conflict:
+            # With a key: the same request came at the same time, and was first.
+            known = await find_run(self._runs.hub, run_id, digest) if key else None
+            if known is None:
+                raise
+            return known, True
+        return run, False
 
     async def _result(self, run: StartedRun, request: Request, headers: dict[str, str]) -> Response:
         """Wait for a run's end, or for the client to leave, and answer with the result."""

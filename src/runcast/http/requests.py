@@ -53,13 +53,17 @@ class WatchOptions:
 
 
 class Invocation(msgspec.Struct, forbid_unknown_fields=False):
-    """The body of an invocation. Fields a platform adds are accepted and ignored."""
+    """The body of an invocation. Fields a platform adds are accepted and ignored.
+
+    `secrets` arrive as `_secrets`.
+    """
 
     inputs: dict[str, Any] = {}
     run_id: str = ""
     labels: dict[str, str] = {}
     replace: bool = False
     on_disconnect: Literal["continue", "cancel"] = "continue"
+    secrets: dict[str, str] = msgspec.field(default_factory=dict, name="_secrets")
 
 
 def parse_watch(
@@ -68,8 +72,11 @@ def parse_watch(
     views: Mapping[str, ViewSpec] = MappingProxyType({}),
     *,
     default: str = "text/event-stream",
+    dialect: str = "runcast",
 ) -> WatchOptions:
-    """Return what a request for events asks for; the media type is `default` if it says nothing.
+    """Return what a request for events asks for.
+
+    The media type is `default` if it says nothing, and so is the `dialect` of an event stream.
 
     `Last-Event-ID` is stronger than `after` in the query: a browser that reconnects sends the same
     URL again, with the header to say how far it has come since.
@@ -85,12 +92,13 @@ def parse_watch(
     media_type = preferred_type(headers.get("accept", ""), _TYPES, default)
     if modes[live] == "long-poll":
         media_type = "application/json"
-    dialect = dialects.get(query.get("dialect", "runcast"))
-    if dialect.name != "runcast" and media_type == "application/x-ndjson":
-        raise InvalidValue(f"expected no dialect with {media_type}, got {dialect.name!r}")
+    usual = dialect if media_type == "text/event-stream" else "runcast"
+    chosen = dialects.get(query.get("dialect", usual))
+    if chosen.name != "runcast" and media_type == "application/x-ndjson":
+        raise InvalidValue(f"expected no dialect with {media_type}, got {chosen.name!r}")
     return WatchOptions(
         after=_parse_position(token, where) if token else None,
-        dialect=dialect,
+        dialect=chosen,
         media_type=media_type,
         live=modes[live],
         view=_parse_view(query, views),

@@ -2,19 +2,36 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, MethodType
-from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    get_type_hints,
+    overload,
+)
 
 import msgspec
 
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type
+from runcast.runs.control import Source
+
+if TYPE_CHECKING:
+    from runcast.runs.file_groups import FileGroup
+    from runcast.runs.secrets import Secret
 
 __all__ = (
     "Function",
+    "Isolation",
     "Kind",
     "Parameter",
     "function",
@@ -24,6 +41,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Kind = Literal["generator", "async_generator", "coroutine", "plain"]
+
+Isolation = Literal["thread", "process"]
 
 _MISSING: Final = object()
 
@@ -57,6 +76,7 @@ class Function(Generic[P, R]):
         resume: Callable[..., object] | None = None,
         max_runs: int = 0,
         events: Mapping[str, Any] = MappingProxyType({}),
+        isolation: Isolation = "thread",
     ) -> None:
         self.call = call
         self.resume = resume
@@ -74,6 +94,26 @@ class Function(Generic[P, R]):
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of what `data` holds, by the types of its own that it emits."""
         self.parameters, self.takes_more, self._definitions = _inputs(call, self.name)
+        self.isolation = isolation
+        self.source: Source | None = None
+        """Where a process of its own finds it; None if it has none."""
+        self.attribute = getattr(target, "__qualname__", "")
+        self.secrets: tuple[Secret, ...] = ()
+        """What it needs in its environment."""
+        self.files: Mapping[str, FileGroup] = {}
+        """The files that it takes and makes, by group."""
+        self.takes_plain_inputs = False
+        """Whether its process hands it the inputs as they came, instead of converting them."""
+        self.dialect = "runcast"
+        """What its events look like to who invokes it and asks for no other dialect."""
+        if isolation == "process":
+            self.source = _source(target, self.name)
+            if resume is not None:
+                raise InvalidValue(
+                    f"expected no resume= for {self.name!r}, which has a process of its own"
+                )
+        elif isolation != "thread":
+            raise InvalidValue(f"expected isolation to be thread or process, got {isolation!r}")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.call(*args, **kwargs)
@@ -88,6 +128,7 @@ class Function(Generic[P, R]):
             resume=self.resume,
             max_runs=self.max_runs,
             events=self._events,
+            isolation=self.isolation,
         )
 
     def __repr__(self) -> str:
@@ -108,6 +149,20 @@ class Function(Generic[P, R]):
             "additionalProperties": self.takes_more,
             **({"$defs": self._definitions} if self._definitions else {}),
         }
+
+    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return JSON inputs as they are, for another process to convert.
+
+        Raises:
+            InvalidInputs: as `convert` does, or JSON cannot hold them.
+        """
+        self.convert(inputs)
+        try:
+            msgspec.json.encode(inputs)
+        except Exception as error:  # noqa: BLE001 - whatever a user's object raises
+            problem = f"the inputs of {self.name!r} are not JSON: {error}"
+            raise InvalidInputs(problem, (problem,)) from None
+        return dict(inputs)
 
     def convert(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return keyword arguments made from JSON inputs.
@@ -153,6 +208,7 @@ def function(
     resume: Callable[..., object] | None = None,
     max_runs: int = 0,
     events: Mapping[str, Any] = ...,
+    isolation: Isolation = ...,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 def function(
     call: Callable[P, R] | None = None,
@@ -162,6 +218,7 @@ def function(
     resume: Callable[..., object] | None = None,
     max_runs: int = 0,
     events: Mapping[str, Any] = MappingProxyType({}),
+    isolation: Isolation = "thread",
 ) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
     """Make a function invocable by name: `@runcast.function`, with or without arguments.
 
@@ -177,6 +234,9 @@ def function(
             `max_runs_per_function`.
         events: the types of its own that it emits, each with the Python type of its `data`: for
             those who read `GET /functions` and `/openapi.json`; nothing is checked.
+        isolation: "process" gives each run a process of its own, which shares nothing with others
+            and can be killed; the function must then be defined at the top of a module, which that
+            process imports. "thread" runs it here: in a thread, or on the loop if it is async.
 
     Raises as `Function` does.
     """
@@ -189,6 +249,7 @@ def function(
         resume=resume,
         max_runs=max_runs,
         events=events,
+        isolation=isolation,
     )
 
 
@@ -197,6 +258,21 @@ def _behind(call: Any) -> Any:
     while isinstance(call, functools.partial):
         call = call.func
     return call
+
+
+def _source(target: Any, name: str) -> Source:
+    """Return where another process finds a function."""
+    module, dotted = getattr(target, "__module__", None), getattr(target, "__qualname__", "<")
+    try:
+        file = inspect.getsourcefile(target)
+    except TypeError:
+        file = None
+    if not module or not file or "<" in dotted:
+        raise InvalidValue(
+            f"expected {name!r} to be defined at the top of a module, so that its process can "
+            "import it"
+        )
+    return Source(module, os.path.abspath(file))
 
 
 def _kind(target: Any) -> Kind:

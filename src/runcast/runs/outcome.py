@@ -1,11 +1,12 @@
 """How a run ended, and the terminal event that says so."""
 
+import asyncio
 from typing import Final
 
-from runcast.errors import RuncastError
+from runcast.errors import Cancelled, RuncastError
 from runcast.runs.protocols import Ending
 
-__all__ = ("LOST", "Ending", "cancelled", "done", "failed", "failed_with", "timed_out")
+__all__ = ("LOST", "Ending", "cancelled", "done", "ending_of", "failed", "failed_with", "timed_out")
 
 _MAX_MESSAGE_CHARS: Final = 2000
 """Most characters of a message or a reason: as many as a run's present state keeps of it."""
@@ -31,7 +32,18 @@ def failed_with(error: BaseException) -> Ending:
     """
     if isinstance(error, RuncastError):
         return failed(error.message, str(error.code), retryable=error.retryable)
+    if isinstance(error, MemoryError):
+        return failed("the function ran out of memory", "out_of_memory")
     return failed(f"the function raised {type(error).__name__}", "function_error")
+
+
+def ending_of(error: BaseException) -> Ending:
+    """Return the ending of a run whose function raised something, be it that it was cancelled."""
+    if isinstance(error, Cancelled):
+        return cancelled(str(error))
+    if isinstance(error, asyncio.CancelledError):
+        return cancelled("the function cancelled itself")
+    return failed_with(error)
 
 
 def timed_out(run_time_s: float) -> Ending:

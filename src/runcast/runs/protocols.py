@@ -1,11 +1,31 @@
 """What the edges (HTTP, channels) need of runs, without knowing how they are run."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncIterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
 
 from runcast.hub.hub import Hub
 
-__all__ = ("DescribedFunction", "Ending", "Runs", "StartedRun")
+__all__ = (
+    "DIGEST_LABEL",
+    "DescribedFunction",
+    "Download",
+    "Ending",
+    "FileReference",
+    "Files",
+    "FilesOfRun",
+    "Runs",
+    "Skipped",
+    "StartedRun",
+    "StoredFile",
+    "Upload",
+)
+
+
+DIGEST_LABEL: Final = "runcast.digest"
+"""Set on a log whose run was begun under an idempotency key: what tells that from other requests
+under the same key."""
 
 
 class Ending(NamedTuple):
@@ -13,6 +33,77 @@ class Ending(NamedTuple):
 
     type: str
     data: dict[str, Any]
+
+
+class FileReference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A file that a run is to be given: one of `upload_id`, `path` (in the invocation's workspace)
+    and `url`. `name` is what it is to be called, if not as it is called there."""
+
+    upload_id: str = ""
+    path: str = ""
+    url: str = ""
+    name: str = ""
+
+
+class Upload(msgspec.Struct):
+    """A file that was uploaded. `expires_at` (Unix seconds) is put off by each use."""
+
+    upload_id: str
+    name: str
+    size: int
+    sha256: str
+    type: str
+    expires_at: float
+
+
+class StoredFile(msgspec.Struct, omit_defaults=True):
+    """A file that a run made. `path` is below `data/outputs`, with `/`; `key` is its group."""
+
+    path: str
+    name: str
+    size: int
+    sha256: str
+    type: str
+    key: str = ""
+    url: str = ""
+
+
+class Skipped(msgspec.Struct):
+    """Something that a run left among its outputs and that was not kept, and why."""
+
+    path: str
+    reason: str
+
+
+class FilesOfRun(NamedTuple):
+    """What is kept of a run's files, and what is not; `skipped` names the first of those."""
+
+    files: Sequence[StoredFile]
+    skipped: Sequence[Skipped]
+    skipped_count: int
+
+
+class Download(NamedTuple):
+    """A run's file, opened for reading; whoever gets it closes the descriptor."""
+
+    file: StoredFile
+    descriptor: int
+
+
+class Files(Protocol):
+    """The files of runs."""
+
+    async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
+        """Take a file for a later run; see `Uploads.receive`."""
+        ...
+
+    async def of(self, run_id: str) -> FilesOfRun:
+        """Return the files that a run made: none before its end. Raises `NotFound`."""
+        ...
+
+    async def download(self, run_id: str, path: str) -> Download:
+        """Open one of the files that a run made. Raises `NotFound`."""
+        ...
 
 
 class StartedRun(Protocol):
@@ -24,8 +115,8 @@ class StartedRun(Protocol):
     @property
     def epoch(self) -> str: ...
 
-    async def wait(self) -> Ending:
-        """Wait for the end."""
+    async def wait(self) -> object:
+        """Wait for the end. Returns something that is true."""
         ...
 
 
@@ -43,6 +134,9 @@ class DescribedFunction(Protocol):
 
     @property
     def schema(self) -> Mapping[str, Any]: ...
+
+    @property
+    def dialect(self) -> str: ...
 
 
 class Runs(Protocol):
@@ -66,6 +160,8 @@ class Runs(Protocol):
         run_id: str = "",
         labels: Mapping[str, str] | None = None,
         replace: bool = False,
+        secrets: Mapping[str, str] = ...,
+        digest: str = "",
     ) -> StartedRun:
         """Begin a run of a function known by name; see `Runner.start`."""
         ...

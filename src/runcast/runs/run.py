@@ -2,20 +2,20 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextvars import Context
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from runcast.clock import Clock
-from runcast.errors import Cancelled, RuncastError, RunClosed, RunFailed, Stale
+from runcast.errors import RuncastError, RunClosed, RunFailed, Stale
 from runcast.events.model import encode_record
 from runcast.events.position import Position
 from runcast.hub.inlets import Inlet
-from runcast.runs.context import using
-from runcast.runs.drive import drive_async, drive_in_thread
 from runcast.runs.function import Function
 from runcast.runs.outcome import cancelled, failed, failed_with, timed_out
 from runcast.runs.protocols import Ending
-from runcast.runs.threads import Threads
+from runcast.runs.work import Duty, Work, Workers, how_it_ended
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
 from runcast.stores.base import Once
@@ -44,12 +44,13 @@ class Run:
         arguments: dict[str, Any],
         inlet: Inlet,
         writer: Writer,
+        secrets: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.function = function
         self.status: Status = "queued"
         self.position: Position | None = None
         """Where its log ended; None until it has."""
-        self._arguments = arguments
+        self._duty = Duty(function, arguments, inlet, writer, secrets)
         self._inlet = inlet
         self.writer = writer
         self._outcome: Ending | None = None
@@ -109,11 +110,11 @@ class Run:
         raise RunFailed(outcome.data["message"], outcome.data["code"])
 
     async def live(
-        self, clock: Clock, settings: Settings, threads: Threads, context: Context
+        self, clock: Clock, settings: Settings, workers: Workers, context: Context
     ) -> None:
         """Run the function and end the log."""
         try:
-            outcome = await self._run(clock, settings, threads, context)
+            outcome = await self._run(clock, settings, workers, context)
         except RuncastError as error:  # it began anew, say, before it could start
             outcome = failed_with(error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see below
@@ -124,7 +125,7 @@ class Run:
         await self._end(outcome, clock, settings.max_event_bytes)
 
     async def _run(
-        self, clock: Clock, settings: Settings, threads: Threads, context: Context
+        self, clock: Clock, settings: Settings, workers: Workers, context: Context
     ) -> Ending:
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
@@ -135,76 +136,42 @@ class Run:
         self.status = "running"
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
-        work = self._begin(threads, context)
+        work = workers.begin(self._duty, context)
         asked = asyncio.ensure_future(self.cancel_asked.wait())
         try:
-            waiting: set[asyncio.Future[Any]] = {work, asked}
+            waiting: set[asyncio.Future[Any]] = {work.ending, asked}
             done, _ = await asyncio.wait(
                 waiting,
                 return_when=asyncio.FIRST_COMPLETED,
                 timeout=settings.run_time_s or None,
             )
-            if work in done:
-                return _outcome_of(work, "")
+            if work.ending in done:
+                return how_it_ended(work)
             if asked in done:
                 ending = cancelled(self._cancel_reason)
             else:
                 ending = timed_out(settings.run_time_s)
-            return await self._stop(work, ending, settings, threads)
+            return await self._stop(work, ending)
         finally:
             asked.cancel()
-            if not work.done():
+            if not work.ending.done():
                 # Given up, or cancelled with its loop: nobody else learns how it ends.
-                self._ask_to_stop(work)
-                work.add_done_callback(_swallow)
+                work.ask_to_stop(self._cancel_reason or "timed_out")
+                work.ending.add_done_callback(_swallow)
 
-    def _begin(self, threads: Threads, context: Context) -> "asyncio.Future[Ending]":
-        function, arguments, writer = self.function, self._arguments, self.writer
-        if function.kind in ("coroutine", "async_generator"):
-
-            async def drive() -> Ending:
-                try:
-                    with using(writer):
-                        return await drive_async(function.call, arguments, writer)
-                except (SystemExit, KeyboardInterrupt) as error:
-                    # A task that raises these ends the loop, and everybody else's runs with it.
-                    return _ending_of(error)
-
-            return asyncio.get_running_loop().create_task(
-                drive(), name=f"runcast-{self.run_id}", context=context
-            )
-
-        def drive_here() -> Ending:
-            with using(writer):
-                return drive_in_thread(function.call, arguments, writer)
-
-        return threads.submit(drive_here, context)
-
-    async def _stop(
-        self,
-        work: "asyncio.Future[Ending]",
-        ending: Ending,
-        settings: Settings,
-        threads: Threads,
-    ) -> Ending:
+    async def _stop(self, work: Work, ending: Ending) -> Ending:
         """Ask the function to stop; give it up when it does not."""
-        if threads.withdraw(work):
-            work.cancel()
+        if work.withdraw():
             return ending
-        self._ask_to_stop(work)
-        await asyncio.wait({work}, timeout=settings.cancel_grace_s)
-        if not work.done():
+        work.ask_to_stop(self._cancel_reason or "timed_out")
+        await asyncio.wait({work.ending}, timeout=work.grace_s)
+        if not work.ending.done():
             _log.warning("run %s does not stop and is given up", self.run_id)
-            threads.give_up(work)
+            work.give_up()
             return ending
-        outcome = _outcome_of(work, "stopped")
+        outcome = how_it_ended(work, "stopped")
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
-
-    def _ask_to_stop(self, work: "asyncio.Future[Ending]") -> None:
-        self.writer.request_cancel(self._cancel_reason or "timed_out")
-        if isinstance(work, asyncio.Task):
-            work.cancel()
 
     async def _end(self, outcome: Ending, clock: Clock, max_bytes: int) -> None:
         try:
@@ -242,23 +209,6 @@ async def end_log(
         [record], close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
     )
     return Position(appended.epoch, appended.last)
-
-
-def _outcome_of(work: "asyncio.Future[Ending]", reason: str) -> Ending:
-    if work.cancelled():
-        return cancelled(reason or "the function cancelled itself")
-    error = work.exception()
-    if error is None:
-        return work.result()
-    return _ending_of(error)
-
-
-def _ending_of(error: BaseException) -> Ending:
-    if isinstance(error, Cancelled):
-        return cancelled(str(error))
-    if not isinstance(error, RuncastError):
-        _log.error("a function raised", exc_info=error)
-    return failed_with(error)
 
 
 def _swallow(work: "asyncio.Future[Ending]") -> None:

@@ -5,6 +5,7 @@ import contextvars
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
 
 from runcast.errors import (
@@ -21,6 +22,8 @@ from runcast.hub.inlets import Inlet
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
 from runcast.runs.outcome import cancelled
+from runcast.runs.processes import Processes
+from runcast.runs.protocols import DIGEST_LABEL
 from runcast.runs.questions import (
     ANSWERED_LABEL,
     RESUMABLE_LABEL,
@@ -32,7 +35,9 @@ from runcast.runs.questions import (
 from runcast.runs.recovery import Recovery
 from runcast.runs.room import Place, Room
 from runcast.runs.run import Run, end_log
+from runcast.runs.secrets import find_secrets
 from runcast.runs.threads import Threads, ThreadStatistics
+from runcast.runs.work import Workers
 from runcast.runs.writer import Writer
 from runcast.stores.base import MAX_LABELS, LogInfo, Owner, SharedStore
 
@@ -41,7 +46,10 @@ __all__ = ("CANCEL_LABEL", "Runner", "RunnerStatistics")
 CANCEL_LABEL: Final = "runcast.cancel"
 """Set on a log by a process that does not own the run: the reason to cancel it."""
 
-_OUR_LABELS: Final = ("function", "status", RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL)
+_OUR_LABELS: Final = (
+    *("function", "status"),
+    *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL),
+)
 
 _REPLACED: Final = "replaced by a new run of the same id"
 
@@ -68,7 +76,7 @@ class Runner:
         self.runs: dict[str, Run] = {}
         """The runs at work here, by id."""
         self._settings = hub.settings
-        self._threads = Threads(hub.settings.threads)
+        self._workers = Workers(Threads(hub.settings.threads), Processes(hub.clock, hub.settings))
         self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
         self._living: set[Run] = set()  # those that others replaced, too, until they have ended
         self._places: dict[Run, Place] = {}
@@ -109,7 +117,7 @@ class Runner:
         for run in self._living:
             run.cancel("the server shut down")
         await self._settle(self._settings.cancel_grace_s + 1.0)
-        self._threads.close()
+        await self._workers.close()
         self._stop_listening()
         await self._recovery.close()
 
@@ -127,13 +135,17 @@ class Runner:
         """Return what is at work now."""
         queued = self._room.statistics().waiting
         return RunnerStatistics(
-            max(0, len(self._living) - queued), queued, self._threads.statistics()
+            max(0, len(self._living) - queued), queued, self._workers.threads.statistics()
         )
 
     def queue_position(self, run_id: str) -> int:
         """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
         run = self.runs.get(run_id)
         return self._places[run].number if run is not None else 0
+
+    def prepare(self, function: Function[..., Any]) -> None:
+        """Have ready what a function needs before it is called."""
+        self._workers.prepare(function)
 
     async def start(
         self,
@@ -143,26 +155,34 @@ class Runner:
         run_id: str = "",
         labels: Mapping[str, str] | None = None,
         replace: bool = False,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        digest: str = "",
     ) -> Run:
         """Begin a run and return it; it is in the store when this returns.
 
         Args:
             run_id: generated (UUIDv7) when not given.
             replace: begin anew a run that exists; one that is at work here is cancelled first.
+            digest: kept with the run, to tell a repeated request from another one of the same id.
+            secrets: values of secrets that the function declares, before those found elsewhere.
 
         Raises:
             InvalidInputs: the inputs break the function's schema.
+            MissingSecret: a secret that the function needs is nowhere to be found.
             Conflict: the run exists, and `replace` is False.
             Overloaded: `max_queue` runs wait already, or the process is shutting down.
         """
         if self._closing:
             raise Overloaded("the server is shutting down; try another or again later")
-        arguments = function.convert(inputs or {})
+        convert = function.check if function.isolation == "process" else function.convert
+        arguments = convert(inputs or {})
         _check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
         # Taken before the first await: of many that come at once only as many as fit get in.
         place = self._enter(function)
         try:
+            file = self._settings.secrets_file
+            found = await find_secrets(function.secrets, secrets, file) if function.secrets else {}
             if replace and run_id in self.runs:
                 await self.cancel(run_id, _REPLACED)
             inlet = await self.hub.create(
@@ -173,6 +193,7 @@ class Runner:
                     "function": function.name,
                     "status": "queued",
                     **({RESUMABLE_LABEL: "1"} if function.resume else {}),
+                    **({DIGEST_LABEL: digest} if digest else {}),
                 },
                 ttl_s=self._settings.keep_runs_s or None,
                 replace=replace,
@@ -180,7 +201,7 @@ class Runner:
         except BaseException:
             place.leave()
             raise
-        return self._launch(Run(function, arguments, inlet, self._writer(inlet)), place)
+        return self._launch(Run(function, arguments, inlet, self._writer(inlet), found), place)
 
     def _enter(self, function: Function[..., Any], *, is_owed: bool = False) -> Place:
         most = function.max_runs or self._settings.max_runs_per_function
@@ -236,7 +257,7 @@ class Runner:
     async def _see_through(self, run: Run, place: Place, context: contextvars.Context) -> None:
         try:
             await _wait_for_room(run, place)
-            await run.live(self.hub.clock, self._settings, self._threads, context)
+            await run.live(self.hub.clock, self._settings, self._workers, context)
         finally:
             place.leave()
             del self._places[run]

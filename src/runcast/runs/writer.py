@@ -4,8 +4,8 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
 
 from runcast.clock import Clock
 from runcast.errors import Cancelled, InvalidValue
@@ -13,12 +13,14 @@ from runcast.events.fields import percent_of
 from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
-from runcast.hub.inlets import Inlet
 from runcast.runs.protocols import Ending
-from runcast.runs.questions import Questions
+from runcast.runs.questions import Answer
+from runcast.stores.base import Appended
 
 __all__ = (
     "RESERVED",
+    "Asks",
+    "TakesRecords",
     "Writer",
 )
 
@@ -33,10 +35,44 @@ RESERVED: Final = TERMINAL | {"started", "gap"}
 """Types that only runcast writes: a forged ending or loss would mislead every watcher."""
 
 
+class TakesRecords(Protocol):
+    """Where a writer's records go: the `Inlet` of a hub, or the socket of a child process."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    def put(self, record: bytes) -> None: ...
+
+    async def append(self) -> Appended: ...
+
+    async def drain(self) -> None: ...
+
+
+class Asks(Protocol):
+    """Who asks a run's questions: see `Questions`."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+
+    def cancel(self) -> None: ...
+
+    def ask(
+        self,
+        message: str,
+        *,
+        action: str,
+        args: object,
+        config: Mapping[str, Any] | None,
+        timeout_s: float | None,
+        interrupt_id: str,
+        place: tuple[str, str, tuple[str, ...], float | None] | None,
+    ) -> Coroutine[Any, Any, Answer]: ...
+
+
 class Writer:
     """Appends events to one run. Its methods may be called from any thread and any coroutine.
 
-    Made on the hub's loop.
+    Made on the loop that its questions are to be waited for on.
 
     Guarantees: an event is in the log after all that the same thread or task emitted before; `emit`
     returns in microseconds, except in a thread while the bound on pending events is reached.
@@ -46,10 +82,10 @@ class Writer:
 
     def __init__(
         self,
-        inlet: Inlet,
+        inlet: TakesRecords,
         clock: Clock,
         max_event_bytes: int,
-        questions: Questions | None = None,
+        questions: Asks | None = None,
     ) -> None:
         self._inlet = inlet
         self._put = inlet.put
@@ -149,7 +185,15 @@ class Writer:
             data["logger"] = logger
         self.emit("log", data)
 
-    def content(self, text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
+    def content(
+        self,
+        text: str,
+        *,
+        message_id: str = "",
+        node: str = "",
+        agent: str = "",
+        path: Sequence[str] = (),
+    ) -> None:
         """Append a piece of text; the pieces of a message are counted from 0."""
         with self._lock:
             if len(self._indexes) >= _MAX_MESSAGES:
@@ -161,7 +205,7 @@ class Writer:
         if message_id:
             data["message_id"] = message_id
         try:
-            self.emit("content", data, node=node, agent=agent)
+            self.emit("content", data, node=node, agent=agent, path=path)
         except BaseException:
             with self._lock:
                 # It was not taken, so its number goes to the next, unless another one came since.

@@ -1,0 +1,211 @@
+"""What a run's process and its child process say to each other: frames on a socket.
+
+A frame is four bytes of length (big-endian, of what follows), one byte for its kind, and JSON.
+
+| from the child | |
+|---|---|
+| `LOADED` | the module was imported, or the traceback of why not |
+| `EVENT` | an event: canonical JSON as `encode_record` makes it |
+| `ASK` | a question to whoever watches; answered by `Reply` |
+| `FLUSH` | wants to know when what it sent is committed; answered by `Reply` |
+| `TRACE` | the traceback of what the function raised, for the server's log |
+| `END` | the ending, in the form of an event; nothing follows it |
+
+The other way go commands: `Load`, `Call`, `Cancel`, `Reply`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from runcast.errors import PeerError
+
+__all__ = (
+    "ASK",
+    "END",
+    "EVENT",
+    "FLUSH",
+    "LOADED",
+    "TRACE",
+    "Ask",
+    "Call",
+    "Cancel",
+    "Command",
+    "Flush",
+    "Frames",
+    "Load",
+    "Loaded",
+    "Reply",
+    "Report",
+    "Source",
+    "Trace",
+    "decode",
+    "decode_command",
+    "encode",
+    "encode_frame",
+)
+
+LOADED: Final = ord("L")
+EVENT: Final = ord("E")
+ASK: Final = ord("A")
+FLUSH: Final = ord("F")
+TRACE: Final = ord("T")
+END: Final = ord("X")
+
+_COMMAND: Final = ord("C")
+_LENGTH_BYTES: Final = 4
+
+_T = TypeVar("_T")
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a function is: a module, and its file. `paths` are searched before the usual ones."""
+
+    module: str
+    file: str
+    paths: tuple[str, ...] = ()
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """Import a module ahead of its call."""
+
+    source: Source
+
+
+class Call(msgspec.Struct, frozen=True, tag="call"):
+    """Run a function. `inputs` are as they came, JSON; the child converts them, unless `is_plain`.
+
+    `attribute` may be dotted; `environment` is added to the child's own.
+    """
+
+    source: Source
+    attribute: str
+    inputs: dict[str, Any]
+    is_plain: bool
+    run_id: str
+    folder: str
+    environment: dict[str, str]
+    max_event_bytes: int
+    max_events: int = 0
+    max_bytes: int = 0
+    memory_bytes: int = 0
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """End the function as soon as it lets itself be ended."""
+
+    reason: str
+
+
+class Reply(msgspec.Struct, frozen=True, tag="reply"):
+    """What became of an `ASK` or `FLUSH`: a value, or the code and message of an error."""
+
+    number: int
+    value: Any = None
+    code: str = ""
+    message: str = ""
+
+
+Command = Load | Call | Cancel | Reply
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Whether the module was imported; `error` names the class of what it raised."""
+
+    error: str = ""
+    trace: str = ""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """The arguments of `Writer.ask`."""
+
+    number: int
+    message: str
+    action: str = ""
+    args: Any = None
+    config: dict[str, Any] | None = None
+    timeout_s: float | None = None
+    interrupt_id: str = ""
+    node: str = ""
+    agent: str = ""
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """Asks to be told of the commit."""
+
+    number: int
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """A traceback."""
+
+    text: str
+
+
+Report = Loaded | Ask | Flush | Trace
+
+
+class Frames:
+    """Splits what a socket gives into frames.
+
+    Args:
+        max_bytes: longest frame; a longer one is refused.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the kind and the JSON of each frame that is complete now.
+
+        Raises:
+            PeerError: a length is none.
+        """
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= _LENGTH_BYTES:
+                length = int.from_bytes(buffer[start : start + _LENGTH_BYTES])
+                if not 1 <= length <= self._max_bytes:
+                    raise PeerError(f"expected frames of 1 to {self._max_bytes} bytes: {length}")
+                end = start + _LENGTH_BYTES + length
+                if len(buffer) < end:
+                    break
+                body = start + _LENGTH_BYTES
+                start = end
+                yield buffer[body], bytes(buffer[body + 1 : end])
+        finally:
+            del buffer[:start]
+
+
+def encode_frame(kind: int, body: bytes) -> bytes:
+    """Return a frame."""
+    return (len(body) + 1).to_bytes(_LENGTH_BYTES) + bytes((kind,)) + body
+
+
+def encode(message: Command | Report) -> bytes:
+    """Return a message as a frame."""
+    return encode_frame(_KINDS.get(type(message), _COMMAND), _encode(message))
+
+
+def decode(body: bytes, kind: type[_T]) -> _T:
+    """Read a message that the child sent. Raises `PeerError`."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise PeerError(f"expected {kind.__name__} from a child process: {error}") from None
+
+
+def decode_command(body: bytes) -> Command:
+    """Read a command, which our own process sent."""
+    command: Command = _decode_command(body)
+    return command
+
+
+_KINDS: Final[dict[type, int]] = {Loaded: LOADED, Ask: ASK, Flush: FLUSH, Trace: TRACE}
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_command: Final = msgspec.json.Decoder(Command).decode

@@ -1,0 +1,122 @@
+"""Secrets that functions declare: where they come from, and where they must not appear.
+
+A secret is in the environment of the one call that it is for, and nowhere else. As a safety net
+whatever a run tells is searched for the values it was given; a net, since code that wants to tell a
+secret can always spell it otherwise.
+"""
+
+import asyncio
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from runcast.errors import InvalidValue, MissingSecret
+
+__all__ = ("HIDDEN", "Redactor", "Secret", "find_secrets", "texts_in")
+
+HIDDEN: Final = "***"
+"""What is shown for a secret."""
+
+_LEAST_CHARS: Final = 6
+"""Shorter values are not searched for: they are in every other word."""
+
+_MOST_TEXTS: Final = 1000
+"""Most texts of inputs that are searched for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret that a function declares."""
+
+    name: str
+    description: str = ""
+    required: bool = True
+
+
+async def find_secrets(
+    declared: Iterable[Secret], given: Mapping[str, str], file: str
+) -> dict[str, str]:
+    """Return the values of declared secrets: as given, or else from the environment or the file.
+
+    Args:
+        given: with the invocation; names that are not declared are left out.
+        file: TOML with `NAME = "value"`; "" for none. Read anew each time, so that secrets can be
+            changed while the server runs.
+
+    Raises:
+        MissingSecret: naming every required one that is nowhere; an empty value counts as none.
+        InvalidValue: the file cannot be read.
+    """
+    found = {secret.name: _look(secret.name, given, os.environ) for secret in declared}
+    if file and not all(found.values()):
+        kept = await asyncio.to_thread(_read, file)
+        found = {name: value or kept.get(name, "") for name, value in found.items()}
+    missing = [secret.name for secret in declared if secret.required and not found[secret.name]]
+    if missing:
+        raise MissingSecret(
+            f"expected the secret {' and the secret '.join(missing)}: give it in _secrets, or set "
+            "it in the server's environment or its secrets file"
+        )
+    return {name: value for name, value in found.items() if value}
+
+
+def _look(name: str, *places: Mapping[str, str]) -> str:
+    return next((place[name] for place in places if place.get(name)), "")
+
+
+def _read(file: str) -> dict[str, str]:
+    try:
+        kept = tomllib.loads(Path(file).read_text("utf-8"))
+    except OSError as error:
+        raise InvalidValue(f"the secrets file cannot be read: {error.strerror}") from None
+    except ValueError:  # what is wrong with it might show a part of it
+        raise InvalidValue("expected the secrets file to be TOML") from None
+    if not all(isinstance(value, str) for value in kept.values()):
+        raise InvalidValue('expected the secrets file to consist of lines like NAME = "value"')
+    return kept
+
+
+class Redactor:
+    """Hides the values of secrets in what a run tells."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        # Lines of its own, too: what is printed arrives line by line.
+        lines = {line for value in values for line in (value, *value.splitlines())}
+        found = {line.strip() for line in lines if len(line.strip()) >= _LEAST_CHARS}
+        self._values = sorted(found, key=len, reverse=True)
+        self._encoded = [msgspec.json.encode(value)[1:-1] for value in self._values]
+
+    def is_in(self, encoded: bytes) -> bool:
+        """Tell whether JSON holds a secret."""
+        return any(value in encoded for value in self._encoded)
+
+    def hide(self, value: Any) -> Any:
+        """Return the same JSON value, with secrets hidden in its strings and keys."""
+        if isinstance(value, str):
+            for secret in self._values:
+                value = value.replace(secret, HIDDEN)
+            return value
+        if isinstance(value, dict):
+            return {self.hide(key): self.hide(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.hide(item) for item in value]
+        return value
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Yield the texts in a JSON value; of very many only the first."""
+    return islice(_texts_in(value), _MOST_TEXTS)
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(item)
