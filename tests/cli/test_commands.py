@@ -221,7 +221,7 @@ def test_a_watcher_survives_a_restart_of_the_server(tmp_path: Path) -> None:
             cwd=tmp_path,
             env=environment({"RUNCAST_URL": first.url}),
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # what is read ahead here would be missing from the rest
         )
         assert watching.stdout is not None
         assert json.loads(watching.stdout.readline())["seq"] == 1

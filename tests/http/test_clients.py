@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
@@ -33,6 +33,10 @@ class Slow:
         self.clock = clock
 
     async def watch(self, run_id: str) -> Watching:
+        connection = await self.ask(f"/runs/{run_id}/events")
+        return Watching(connection, await connection.read_head())
+
+    async def ask(self, target: str, headers: Mapping[str, str] | None = None) -> Connection:
         connection = await self.server.connect(receive_bytes=4096)
         port = connection.writer.get_extra_info("sockname")[1]
         await self.server.eventually(
@@ -40,8 +44,8 @@ class Slow:
         )
         (its,) = [each for each in self.server.connections if each.client[1] == port]
         its.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        await connection.ask("GET", f"/runs/{run_id}/events")
-        return Watching(connection, await connection.read_head())
+        await connection.ask("GET", target, headers)
+        return connection
 
     async def flood(self, log: Log, count: int) -> None:
         """Emit a megabyte as often as told."""
@@ -187,6 +191,40 @@ async def test_a_watcher_that_stalls_over_the_last_bytes_is_ended_too(slow: Slow
     await stuck.until_cut()
     assert not stuck.ended
     await stuck.connection.close()
+
+
+@pytest.mark.parametrize("flavour", DIRECT)
+async def test_an_answer_that_is_not_read_is_not_kept(flavour: str) -> None:
+    async with serving_here(flavour, settings=Settings(stall_s=0.05)) as server:
+        log = await server.log("run")
+        await log.emit(1, data="x" * 1_000_000)
+        slow = Slow(server, FakeClock())
+        connection = await slow.ask("/runs/run/events?live=false", {"Accept": "application/json"})
+        await connection.read_head()
+
+        await server.eventually(lambda: not server.connections)
+        await connection.close()
+
+
+@pytest.mark.parametrize("flavour", DIRECT)
+async def test_an_answer_that_is_read_slowly_is_kept(flavour: str) -> None:
+    async with serving_here(flavour) as server:
+        log = await server.log("run")
+        await log.emit(1, data="x" * 1_000_000)
+        slow = Slow(server, FakeClock())
+        connection = await slow.ask("/runs/run/events?live=false", {"Accept": "application/json"})
+        size = int((await connection.read_head()).headers["content-length"])
+        (its,) = server.connections
+        rest = size
+        while rest:
+            before = its.transport.get_write_buffer_size()
+            rest -= len(await connection._exactly(min(rest, 60_000)))
+            if before:
+                its._look_for_reader(before)  # as if `stall_s` had passed
+        assert not its.transport.is_closing()
+        await connection.send(OK)
+        assert (await connection.read_answer()).status == 200
+        await connection.close()
 
 
 @pytest.mark.parametrize("flavour", DIRECT)
