@@ -5,6 +5,7 @@
     │   ├── InvalidValue           a value is not what was expected
     │   │   ├── InvalidInputs          a function's inputs break its schema
     │   │   └── MissingSecret          a secret that a function needs is nowhere to be found
+    │   ├── KeyReused              an idempotency key came with another invocation before
     │   ├── EventTooLarge          an event is bigger than a log may hold
     │   ├── RunTooLarge            a run has emitted as much as a run may
     │   ├── RunClosed              the run has ended; nothing follows its ending
@@ -48,6 +49,7 @@ __all__ = (
     "HeadTooLarge",
     "InvalidInputs",
     "InvalidValue",
+    "KeyReused",
     "MissingSecret",
     "NotFound",
     "Overloaded",
@@ -111,6 +113,13 @@ class MissingSecret(InvalidValue):
     """A secret that a function needs was not given and is nowhere to be found."""
 
     code = "missing_secret"
+
+
+class KeyReused(CallerError):
+    """An idempotency key came with another invocation before."""
+
+    code = "key_reused"
+    status = 422
 
 
 class EventTooLarge(CallerError):

@@ -26,7 +26,9 @@ COOKIE: Final = "runcast_session"
 
 PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
     "access-control-allow-methods": "GET, POST, DELETE",
-    "access-control-allow-headers": "authorization, content-type, last-event-id, prefer",
+    "access-control-allow-headers": (
+        "authorization, content-type, idempotency-key, last-event-id, prefer"
+    ),
     "access-control-max-age": "600",
 }
 """What pages of an origin that we were told may send. Source: WHATWG Fetch, CORS protocol."""
@@ -45,7 +47,9 @@ def cors_headers(origin: str) -> dict[str, str]:
     return {
         "access-control-allow-origin": origin,
         "access-control-allow-credentials": "true",
-        "access-control-expose-headers": "location, retry-after, runcast-epoch, runcast-run-id",
+        "access-control-expose-headers": (
+            "location, retry-after, runcast-epoch, runcast-repeated, runcast-run-id"
+        ),
         "vary": "origin",
     }
 
