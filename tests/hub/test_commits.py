@@ -51,7 +51,7 @@ def put(inlet: Inlet, count: int = 1) -> None:
 
 def pending(hub: Hub) -> tuple[int, int, int]:
     now = hub.statistics().pipeline
-    return now.pending_bytes, now.pending_inlets, now.waiting_threads
+    return now.pending_bytes, now.pending_appends, now.waiting_threads
 
 
 NOTHING = (0, 0, 0)

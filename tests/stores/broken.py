@@ -253,7 +253,7 @@ class ClosesEveryPage(NaiveStore):
 
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
         page = await super().read(log_id, after, max_bytes)
-        return page._replace(closed=self.logs[log_id].info.closed)
+        return replace(page, closed=self.logs[log_id].info.closed)
 
 
 class FoldsIds(NaiveStore):

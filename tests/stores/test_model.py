@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from runcast.errors import Gone, RuncastError
 from runcast.events.position import Position
@@ -162,7 +163,7 @@ class Comparison(RuleBasedStateMachine):
                 assert type(mine) is type(theirs), (append, mine, theirs)
                 continue
             assert isinstance(mine, Appended), (append, mine, theirs)
-            assert mine._replace(pages=()) == theirs._replace(pages=())
+            assert replace(mine, pages=()) == replace(theirs, pages=())
             frames = [b"".join(page.frames for page in each.pages) for each in (mine, theirs)]
             assert frames[0] == frames[1]
 

@@ -2,6 +2,7 @@
 them."""
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import math
@@ -22,6 +23,10 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 """How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes
 every step of a commit wait that long beside one function that computes."""
 
+_GC_THRESHOLD: Final = 10_000
+"""New objects before the garbage collector looks at them. Python's default of 700 has it look at
+the events of each commit while they are on their way."""
+
 _KEEP_ALIVE_S: Final = 15
 _DRAIN_S: Final = 1
 """What a request other than a stream may still take at shutdown, seconds, besides what running
@@ -40,6 +45,11 @@ class _Server(uvicorn.Server):
         # Before uvicorn does, as the application's lifespan: it would keep the error to itself.
         await self._app.open()
         await super().startup(sockets)
+        # What is in memory by now stays there: the garbage collector need not walk over it, again
+        # and again, while everything waits for it.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD)
         if not self.should_exit:
             self._on_ready()
 

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-import msgspec
-
 from runcast.errors import (
     BackendError,
     Overloaded,
@@ -23,22 +21,21 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.settings import Settings
-from runcast.stores.base import Appended, Once
+from runcast.stores.base import Append, Appended, Once
 
 __all__ = ("Inlet", "Part", "Pending")
 
 T = TypeVar("T")
 
 
-class Part(msgspec.Struct):
+class Part(Append, kw_only=True):
     """Records of one inlet that become one append; who waits for it holds the future."""
 
-    records: list[bytes]
-    size: int
+    inlet: "Inlet"
+    batch: int = 0
+    """Which batch it belongs to; once that is taken, it takes no more records."""
+    size: int = 0
     """Bytes of its records."""
-    close: bool = False
-    once: Once | None = None
-    labels: Mapping[str, str] | None = None
     future: asyncio.Future[Appended] | None = None
 
     @property
@@ -63,8 +60,10 @@ class Pending:
         self.run_bound = settings.pending_bytes_per_run
         self.bound = settings.pending_bytes
         self.lock = threading.Lock()
-        self.dirty: list[Inlet] = []
-        """Inlets with something to commit."""
+        self.batch: list[Part] = []
+        """What is to be committed next, in order."""
+        self.number = 0
+        """Of the batch."""
         self.size = 0
         self.waiting = 0
         """Threads that wait for room."""
@@ -95,28 +94,32 @@ class Pending:
             self.is_closed = True
             self._room.notify_all()
 
-    def take(self) -> list[tuple["Inlet", Part]]:
+    def take(self) -> list[Part]:
         """Return everything that waits, in order, to be committed. It counts until `free`."""
         with self.lock:
-            dirty, self.dirty = self.dirty, []
+            taken, self.batch = self.batch, []
+            self.number += 1
             self.is_woken = False
-            return [(inlet, part) for inlet in dirty for part in inlet.empty()]
+            return taken
 
-    def fail(self, error: BackendError, taken: Sequence[tuple["Inlet", Part]]) -> None:
+    def fail(self, error: BackendError, taken: Sequence[Part]) -> None:
         """Refuse while commits fail; who waits for nothing but a commit is told of it."""
         with self.lock:
             self.failure = error
-            waiting = [part for inlet in self.dirty for part in inlet.parts]
-        for part in (*(part for _, part in taken), *waiting):
+            waiting = list(self.batch)
+        for part in (*taken, *waiting):
             if part.is_flush:
                 part.let_go(error)
 
-    def free(self, taken: Sequence[tuple["Inlet", Part]]) -> None:
+    def free(self, taken: Sequence[Part]) -> None:
         """Make room: these do not wait any more. Call from the loop's thread."""
         with self.lock:
-            for inlet, part in taken:
-                inlet.size -= part.size
-                self.size -= part.size
+            for part in taken:
+                inlet, size = part.inlet, part.size
+                inlet.size -= size
+                self.size -= size
+                if inlet.open is part:
+                    inlet.open = None
             if self.waiting:
                 self._room.notify_all()
         while self._drainers:
@@ -124,8 +127,9 @@ class Pending:
             if not drainer.done():
                 drainer.set_result(None)
 
-    def add(self, inlet: "Inlet", part: Part) -> None:
+    def add(self, part: Part) -> None:
         """Take a part that somebody waits for. Raises as `Inlet.append` does."""
+        inlet = part.inlet
         with self.lock:
             # What carries something is worth waiting for; a flush is told of a failing store.
             if (
@@ -134,11 +138,17 @@ class Pending:
                 or (self.failure is not None and part.is_flush)
             ):
                 self.refuse(inlet)
-            inlet.begin(part)
+            self.put(part)
             inlet.size += part.size
             self.size += part.size
             self.is_woken = True
         self.wake.set()
+
+    def put(self, part: Part) -> None:
+        """Add a part; the one before takes no more records. Call with the lock held."""
+        part.batch = self.number
+        part.inlet.open = part if part.future is None else None
+        self.batch.append(part)
 
     def refuse(self, inlet: "Inlet") -> None:
         """Raise why nothing can be put, if nothing can."""
@@ -229,15 +239,21 @@ class Inlet:
     """
 
     __slots__ = (
-        *("_open", "_pending", "bytes", "epoch", "error", "events", "fence", "parts", "run_id"),
+        "_pending",
+        "bytes",
+        "epoch",
+        "error",
+        "events",
+        "fence",
+        "open",
+        "run_id",
         "size",
     )
 
     def __init__(self, pending: Pending, run_id: str, epoch: str, fence: int | None) -> None:
         self._pending = pending
-        self._open: Part | None = None  # the last part, if records may be added to it
-        self.parts: list[Part] = []
-        """What waits; guarded by the lock."""
+        self.open: Part | None = None
+        """The last part, which takes more records while its batch gathers."""
         self.run_id = run_id
         self.epoch = epoch
         self.fence = fence
@@ -275,11 +291,11 @@ class Inlet:
                 pending.refuse_for_good(self)
             self.events += 1
             self.bytes += size
-            part = self._open
-            if part is None:
-                self.begin(part := Part([], 0))
-                self._open = part
-            part.records.append(record)
+            part = self.open
+            if part is not None and part.batch == pending.number:
+                part.records.append(record)
+            else:
+                pending.put(part := self._part([record]))
             part.size += size
             self.size += size
             pending.size += size
@@ -303,26 +319,25 @@ class Inlet:
 
         Raises what `put` raises, and `Conflict` (see `Append.once`).
         """
-        part = Part(list(records), sum(map(len, records)), close, once, labels)
+        part = self._part(list(records), close, once, labels)
+        part.size = sum(map(len, records))
         return await self._pending.on_loop(self._append(part))
 
     async def _append(self, part: Part) -> Appended:
         part.future = asyncio.get_running_loop().create_future()
-        self._pending.add(self, part)
+        self._pending.add(part)
         return await part.future
 
     async def drain(self) -> None:
         """Return once there is room for any one event, or nothing else waits."""
         await self._pending.on_loop(self._pending.drain(self))
 
-    def begin(self, part: Part) -> None:
-        """Add a part; the one before takes no more records. Call with the lock held."""
-        if not self.parts:
-            self._pending.dirty.append(self)
-        self.parts.append(part)
-        self._open = None
-
-    def empty(self) -> list[Part]:
-        """Return the parts, which are not its own any more. Call with the lock held."""
-        parts, self.parts, self._open = self.parts, [], None
-        return parts
+    def _part(
+        self,
+        records: list[bytes],
+        close: bool = False,
+        once: Once | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Part:
+        run_id, epoch, fence = self.run_id, self.epoch, self.fence
+        return Part(run_id, records, epoch, close, fence, once, labels, inlet=self)

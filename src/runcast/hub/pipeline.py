@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from runcast.errors import BackendError, RuncastError, RunClosed, StoreUnavailable
 from runcast.hub.inlets import Inlet, Part, Pending
 from runcast.settings import Settings
-from runcast.stores.base import Append, Appended, Store
+from runcast.stores.base import Appended, Store
 
 __all__ = ("Pipeline", "PipelineStatistics")
 
@@ -27,15 +27,13 @@ _GATHER_S: Final = 0.004
 below what an eye notices. A commit costs two changes of thread and a write, about 0.2 ms, whatever
 is in it; without a pause it would be made for each few events that came meanwhile."""
 
-_Taken = Sequence[tuple[Inlet, Part]]
-
 
 class PipelineStatistics(NamedTuple):
-    """`pending_bytes` wait for their commit in `pending_inlets`; from `commits` on they count
+    """`pending_bytes` wait for their commit in `pending_appends`; from `commits` on they count
     since the start."""
 
     pending_bytes: int
-    pending_inlets: int
+    pending_appends: int
     waiting_threads: int
     commits: int
     appended: int
@@ -72,7 +70,7 @@ class Pipeline:
         """Return what waits now and what was done so far."""
         return PipelineStatistics(
             self._pending.size,
-            len(self._pending.dirty),
+            len(self._pending.batch),
             self._pending.waiting,
             self._commits,
             self._appended,
@@ -102,7 +100,7 @@ class Pipeline:
     async def _run(self) -> None:
         pending = self._pending
         try:
-            while pending.dirty or not pending.is_closed:
+            while pending.batch or not pending.is_closed:
                 await pending.wake.wait()
                 pending.wake.clear()
                 taken = pending.take()
@@ -117,41 +115,27 @@ class Pipeline:
             pending.refuse_more()
             self._settle(pending.take(), StoreUnavailable("the hub has stopped"))
 
-    async def _commit(self, taken: _Taken) -> None:
-        group = [
-            Append(
-                inlet.run_id,
-                part.records,
-                inlet.epoch,
-                part.close,
-                inlet.fence,
-                part.once,
-                part.labels,
-            )
-            for inlet, part in taken
-        ]
+    async def _commit(self, taken: Sequence[Part]) -> None:
         outcomes: Sequence[Appended | RuncastError] | RuncastError
         outcomes = StoreUnavailable("the hub stopped before the store had answered")
         try:
-            outcomes = await self._persist(group, taken)
+            outcomes = await self._persist(taken)
         except BackendError as error:
             outcomes = error
         except Exception as error:  # noqa: BLE001 - a fault of a store's must not end all commits
-            _log.exception("a commit failed as none should; %d appends are refused", len(group))
+            _log.exception("a commit failed as none should; %d appends are refused", len(taken))
             outcomes = BackendError(f"the store failed: {type(error).__name__}")
         finally:
             self._settle(taken, outcomes)
 
-    async def _persist(
-        self, group: Sequence[Append], taken: _Taken
-    ) -> Sequence[Appended | RuncastError]:
+    async def _persist(self, taken: Sequence[Part]) -> Sequence[Appended | RuncastError]:
         """Commit a group, again and again while the store cannot be reached.
 
         Raises the store's error where trying again does not help, or the hub closes.
         """
         while True:
             try:
-                outcomes = await self._store.commit(group)
+                outcomes = await self._store.commit(taken)
             except BackendError as error:
                 self._failed_commits += 1
                 if not error.retryable:
@@ -179,33 +163,33 @@ class Pipeline:
             pass
 
     def _settle(
-        self, taken: _Taken, outcomes: Sequence[Appended | RuncastError] | RuncastError
+        self, taken: Sequence[Part], outcomes: Sequence[Appended | RuncastError] | RuncastError
     ) -> None:
         """Publish what was committed, then let go on whoever waits for it."""
         if isinstance(outcomes, RuncastError):
             outcomes = [outcomes] * len(taken)
         published: list[tuple[str, Appended]] = []
-        for (inlet, part), outcome in zip(taken, outcomes, strict=True):
+        for part, outcome in zip(taken, outcomes, strict=True):
             if isinstance(outcome, RuncastError):
                 if part.future is None:
-                    self._refuse(inlet, part, outcome)
+                    self._refuse(part, outcome)
                 continue
             self._appended += len(part.records)
             if outcome.closed:
-                inlet.error = RunClosed(
-                    f"the run {inlet.run_id!r} has ended; nothing can be added to it"
+                part.inlet.error = RunClosed(
+                    f"the run {part.log_id!r} has ended; nothing can be added to it"
                 )
             if outcome.pages or outcome.closed:
-                published.append((inlet.run_id, outcome))
+                published.append((part.log_id, outcome))
         self._publish(published)
-        for (_, part), outcome in zip(taken, outcomes, strict=True):
-            part.let_go(outcome)
+        for part, outcome in zip(taken, outcomes, strict=True):
+            if part.future is not None:
+                part.let_go(outcome)
         self._pending.free(taken)
 
-    def _refuse(self, inlet: Inlet, part: Part, error: RuncastError) -> None:
+    def _refuse(self, part: Part, error: RuncastError) -> None:
         """Tell of records that nobody awaits: in the log, and to whoever emits or flushes next."""
-        _log.warning(
-            "%d events of run %s were not taken: %s", len(part.records), inlet.run_id, error
-        )
-        self._refused += len(part.records)
+        count, inlet = len(part.records), part.inlet
+        _log.warning("%d events of run %s were not taken: %s", count, part.log_id, error)
+        self._refused += count
         inlet.error = inlet.error or error

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeAlias
 
+from msgspec.structs import replace
+
 from runcast.events.model import Event, decode_event
 from runcast.events.position import Position, split_frames
 from runcast.events.view import View, ViewState
@@ -114,4 +116,4 @@ class ViewedPages:
 def _until(page: Page, seq: int) -> Page:
     """Return the part of a page up to `seq`."""
     end = page.frames.index(b"\nid: %b-%d\n" % (page.epoch.encode(), seq + 1)) + 1
-    return page._replace(last=seq, frames=page.frames[:end], closed=False)
+    return replace(page, last=seq, frames=page.frames[:end], closed=False)

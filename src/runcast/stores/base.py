@@ -80,7 +80,11 @@ class Owner:
     started: str = ""
 
 
-class Append(msgspec.Struct, frozen=True):  # made for each run and commit: a struct is cheap
+# Made for each run and commit. Structs are cheap to make, and without `gc` the collector does not
+# visit them: it would walk through all pages in memory again and again, holding up everything.
+
+
+class Append(msgspec.Struct):
     """One append of a group.
 
     Args:
@@ -94,7 +98,7 @@ class Append(msgspec.Struct, frozen=True):  # made for each run and commit: a st
     """
 
     log_id: str
-    records: Sequence[bytes] = ()
+    records: list[bytes] = []
     epoch: str = ""
     close: bool = False
     fence: int | None = None
@@ -102,7 +106,7 @@ class Append(msgspec.Struct, frozen=True):  # made for each run and commit: a st
     labels: Mapping[str, str] | None = None
 
 
-class Page(NamedTuple):
+class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Consecutive events of one epoch, framed.
 
     `frames` holds the events `first`..`last`, each as `events.position.frame_record` made it; it is
@@ -125,10 +129,10 @@ class Page(NamedTuple):
         """Return the part of this page that follows `seq`; `first <= seq < last`."""
         # A record holds no line feed, so this line can only be the frame's own beginning.
         start = self.frames.index(b"\nid: %b-%d\n" % (self.epoch.encode(), seq + 1)) + 1
-        return self._replace(first=seq + 1, frames=self.frames[start:])
+        return msgspec.structs.replace(self, first=seq + 1, frames=self.frames[start:])
 
 
-class Appended(NamedTuple):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """What became of an append: its pages in order, and the log's epoch, head and closed flag.
 
     `repeated` is True when `once` had been used before: then `first`..`last` are the first use's.

@@ -57,10 +57,9 @@ class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     fence: int
 
 
-class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a"):
+class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a", gc=False):
     log_id: str
-    epoch: str
-    pages: tuple[tuple[int, int, bytes], ...]
+    pages: tuple[Page, ...]
     closed_at: float | None = None
     labels: dict[str, str] | None = None
     once: tuple[str, str, int, int] | None = None
@@ -239,8 +238,7 @@ class Ledger:
             draft.once[append.once.key] = OnceUse(append.once.digest, first, draft.head)
         command = AppendCommand(
             append.log_id,
-            draft.epoch,
-            tuple([(page.first, page.last, page.frames) for page in pages]),
+            pages,
             now if append.close else None,
             labels,
             (*append.once, first, draft.head) if append.once else None,
@@ -290,10 +288,10 @@ class Ledger:
     def _apply_append(self, command: AppendCommand) -> None:
         log = self.get(command.log_id)
         info = log.info
-        for first, last, frames in command.pages:
-            log.pages.append(Page(command.epoch, first, last, frames))
-            info.head = last
-            info.bytes += len(frames)
+        for page in command.pages:
+            log.pages.append(page)
+            info.head = page.last
+            info.bytes += len(page.frames)
         if command.closed_at is not None:
             info.closed, info.closed_at = True, command.closed_at
         if command.labels is not None:

@@ -3,6 +3,8 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from runcast.errors import Gone, InvalidValue
 from runcast.events.position import Position
 from runcast.stores.base import MAX_LIST, LogInfo, Page
@@ -39,7 +41,7 @@ def _cut_end(page: Page, max_bytes: int) -> Page:
     before = page.frames.rfind(b"\n\n", 0, end)
     start = before + 2 if before >= 0 else 0
     last = int(page.frames[start : page.frames.index(b"\n", start)].rpartition(b"-")[2])
-    return page._replace(last=last, frames=page.frames[: end + 2], closed=False)
+    return replace(page, last=last, frames=page.frames[: end + 2], closed=False)
 
 
 def join_pages(info: LogInfo, after: Position, pages: Iterable[Page], max_bytes: int) -> Page:

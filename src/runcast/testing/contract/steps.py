@@ -67,7 +67,7 @@ async def append(
     once: Once | None = None,
 ) -> Appended:
     """Append to a log, expecting success."""
-    asked = Append(log_id, records, close=close, once=once)
+    asked = Append(log_id, list(records), close=close, once=once)
     return only(await outcome_of(store, asked), f"an append to {log_id!r}")
 
 
