@@ -1,17 +1,21 @@
 """Waiting for clients, and with them: never for ever, and not once they or the server leave."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from runcast.errors import BodyTooLarge, Overloaded, RequestTooSlow
+from runcast.clock import Clock
+from runcast.errors import BodyTooLarge, Overloaded, RequestTooSlow, RuncastError
 from runcast.settings import Settings
 
-__all__ = ("read_body", "wait_with")
+__all__ = ("read_body", "read_pieces", "wait_with")
 
 T = TypeVar("T")
+
+_LEAST_BYTES_PER_S: Final = 1024
+"""A body that is not bounded in time must arrive at least this fast, on the whole."""
 
 
 async def read_body(request: Request, settings: Settings, closing: asyncio.Event) -> bytes:
@@ -40,9 +44,45 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
     body = await _unless(closing, read(), settings.request_wait_s)
     if body is not None:
         return body
+    raise _ending(closing, settings)
+
+
+def _ending(closing: asyncio.Event, settings: Settings) -> RuncastError:
+    """Return why a body is not waited for any longer."""
     if closing.is_set():
-        raise Overloaded("the server is shutting down; try another or again later")
-    raise RequestTooSlow(f"expected the body within {settings.request_wait_s:g} s (request_wait_s)")
+        return Overloaded("the server is shutting down; try another or again later")
+    return RequestTooSlow(
+        f"expected the body within {settings.request_wait_s:g} s (request_wait_s)"
+    )
+
+
+async def read_pieces(
+    request: Request, settings: Settings, clock: Clock, closing: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Yield a request's body as it arrives, which may take as long as it is large.
+
+    Raises:
+        RequestTooSlow: nothing of it came for `request_wait_s`, or hardly anything for longer.
+        Overloaded: the server ends.
+        ClientDisconnect: the client left.
+    """
+    pieces = request.stream()
+    waited_s, size = 0.0, 0
+
+    async def take() -> bytes:
+        return await anext(pieces, b"")
+
+    while True:
+        began = clock.monotonic()
+        piece = await _unless(closing, take(), settings.request_wait_s)
+        if piece == b"":
+            return
+        waited_s += clock.monotonic() - began
+        size += len(piece or b"")
+        is_slow = waited_s > settings.request_wait_s and size < waited_s * _LEAST_BYTES_PER_S
+        if piece is None or is_slow:
+            raise _ending(closing, settings)
+        yield piece
 
 
 async def wait_with(

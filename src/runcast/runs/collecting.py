@@ -16,9 +16,10 @@ import msgspec
 
 from runcast.runs.file_groups import FileGroup, check_outputs, group_of
 from runcast.runs.file_names import is_plain_path
+from runcast.runs.protocols import Skipped, StoredFile
 from runcast.settings import Settings
 
-__all__ = ("Collected", "Skipped", "StoredFile", "collect", "content_type", "open_beneath")
+__all__ = ("Collected", "collect", "content_type", "open_beneath")
 
 _MAX_SKIPPED: Final = 100
 """Most files that were not taken which are named; all are counted."""
@@ -27,24 +28,6 @@ _MAX_ENTRIES_PER_FILE: Final = 10
 """Folders and others that are looked at for each file that may be taken."""
 
 _READ_BYTES: Final = 1024 * 1024
-
-
-class StoredFile(msgspec.Struct, omit_defaults=True):
-    """A file that a run made. `path` is below `data/outputs`, with `/`."""
-
-    path: str
-    name: str
-    size: int
-    sha256: str
-    type: str
-    key: str = ""
-
-
-class Skipped(msgspec.Struct):
-    """Something that was not taken, and why."""
-
-    path: str
-    reason: str
 
 
 class Collected(msgspec.Struct):

@@ -229,6 +229,11 @@ class Workspaces:
             if folder.name.startswith(_name(run_id, "")):
                 self._remove(folder)
 
+    def known(self) -> set[tuple[str, str]]:
+        """Return the run ids and epochs that workspaces are kept of."""
+        found = (_whose(folder) for folder in self._all() if not folder.name.startswith("."))
+        return {(whose.run_id, whose.epoch) for whose in found if whose is not None}
+
     def sweep(self, life_of: Callable[[str, str], Life]) -> int:
         """Remove what nobody needs any more; return how many folders that were.
 
@@ -249,10 +254,7 @@ class Workspaces:
         if folder.name.startswith("."):
             is_useless = folder.name.startswith(_GOING) or age_s > _LEFT_S
         else:
-            try:
-                whose = msgspec.json.decode((folder / _WHOSE).read_bytes(), type=_Whose)
-            except (msgspec.DecodeError, ValueError, FileNotFoundError):
-                whose = None
+            whose = _whose(folder)
             life = "gone" if whose is None else life_of(whose.run_id, whose.epoch)
             keep_s = self._settings.keep_files_s
             is_useless = life == "gone" or (
@@ -285,6 +287,14 @@ class Workspaces:
         with _explained("workspaces cannot be made"):
             folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def _whose(folder: Path) -> _Whose | None:
+    """Return what run a workspace is of; None for a folder that is no workspace."""
+    try:
+        return msgspec.json.decode((folder / _WHOSE).read_bytes(), type=_Whose)
+    except (OSError, msgspec.DecodeError, ValueError):
+        return None
 
 
 def _name(run_id: str, epoch: str) -> str:

@@ -1,0 +1,243 @@
+"""The files of runs: what they are given, where they work, what they leave, and when it goes."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import msgspec
+
+from runcast.errors import BackendError, NotFound, RuncastError
+from runcast.hub.hub import Hub
+from runcast.runs.collecting import Collected
+from runcast.runs.data_dir import DataDir
+from runcast.runs.file_groups import FileGroup
+from runcast.runs.inputs import GivenFiles, Inputs
+from runcast.runs.outcome import failed
+from runcast.runs.protocols import Download, Ending, FilesOfRun, StoredFile, Upload
+from runcast.runs.uploads import Uploads
+from runcast.runs.workspace import Life, Workspace, Workspaces
+
+__all__ = ("Files", "RunFiles")
+
+_log: Final = logging.getLogger("runcast.runs")
+
+_ENVELOPE_BYTES: Final = 200
+"""What an event is besides its data."""
+
+_MAX_TOLD: Final = 20
+"""Most problems with outputs that an ending names."""
+
+
+class RunFiles:
+    """The files of one run at work here. It costs nothing until somebody asks for a workspace."""
+
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        run_id: str,
+        epoch: str,
+        groups: Mapping[str, FileGroup],
+        max_event_bytes: int,
+    ) -> None:
+        self._workspaces = workspaces
+        self._run_id = run_id
+        self._epoch = epoch
+        self._groups = groups
+        self._max_bytes = max_event_bytes
+        self._lock = threading.Lock()
+        self._workspace: Workspace | None = None
+
+    def workspace(self) -> Path:
+        """Return the run's working directory, made if need be; blocks, for a few file operations.
+
+        Raises:
+            BackendError: it cannot be made.
+        """
+        with self._lock:
+            if self._workspace is None:
+                self._workspace = self._workspaces.make(self._run_id, self._epoch)
+            return self._workspace.path
+
+    async def open(self) -> Path:
+        """Return the run's working directory, made if need be. Raises as `workspace`."""
+        return await asyncio.to_thread(self.workspace)
+
+    async def collect(self, ending: Ending) -> tuple[Ending, dict[str, Any] | None]:
+        """Take what the run made, now that its code is over.
+
+        Returns:
+            How the run ends: `ending`, or `failed` if it would have been done without the outputs
+            that are declared. And the data of its `files` event; None if there is nothing to tell.
+        """
+        needs_outputs = any(group.kind == "output" for group in self._groups.values())
+        if self._workspace is None and not needs_outputs:
+            return ending, None
+        try:
+            await self.open()
+            assert self._workspace is not None
+            found = await asyncio.to_thread(self._workspace.collect, self._groups)
+        except (OSError, BackendError) as error:
+            _log.error("the files of run %s cannot be collected: %s", self._run_id, error)
+            found = Collected(problems=["the files cannot be collected"])
+        if found.problems and ending.type == "done":
+            what = "; ".join(found.problems[:_MAX_TOLD])
+            ending = failed(f"the outputs are not what they should be: {what}", "invalid_outputs")
+        return ending, self._event(found)
+
+    def _event(self, found: Collected) -> dict[str, Any] | None:
+        """Return the data of the event that tells of the files, as many as fit into one."""
+        if not found.files and not found.skipped:
+            return None
+        told = [_addressed(file, self._run_id) for file in found.files]
+        data: dict[str, Any] = {"files": told}
+        if found.skipped:
+            data |= {"skipped": found.skipped, "skipped_count": found.skipped_count}
+        while told and len(msgspec.json.encode(data)) > self._max_bytes - _ENVELOPE_BYTES:
+            del told[len(told) // 2 :]
+            data |= {"total": len(found.files), "all": f"/runs/{quote(self._run_id)}/files"}
+        return cast("dict[str, Any]", msgspec.to_builtins(data))
+
+
+class Files:
+    """The files of one hub's runs. `open` it after the hub; all coroutines belong to its loop."""
+
+    def __init__(self, hub: Hub, root: DataDir) -> None:
+        self._hub = hub
+        self._root = root
+        self._settings = hub.settings
+        self.workspaces = Workspaces(root, hub.clock, hub.settings)
+        self.uploads = Uploads(root, hub.clock, hub.settings)
+        self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to look after files. Idempotent."""
+        if self._sweeping is None:
+            self._hub.when_deleted(self._remove)
+            self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
+
+    async def close(self) -> None:
+        """Stop looking after files; temporary ones go. Idempotent."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping
+            self._sweeping = None
+        await asyncio.to_thread(self._root.close)
+
+    async def stage(
+        self, groups: Mapping[str, FileGroup], given: GivenFiles, workspace: str
+    ) -> Workspace | None:
+        """Gather the files for a run that is about to begin; see `Inputs.stage`."""
+        needs_inputs = any(group.kind == "input" for group in groups.values())
+        if not (given or workspace or needs_inputs):
+            return None
+        staging = asyncio.ensure_future(
+            asyncio.to_thread(self._inputs.stage, groups, given, workspace)
+        )
+        try:
+            return await asyncio.shield(staging)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped: what it has gathered by then is nobody's.
+            staging.add_done_callback(self._forget)
+            raise
+
+    def _forget(self, staging: "asyncio.Future[Workspace | None]") -> None:
+        staged = staging.result() if not staging.exception() else None
+        if staged is not None:
+            asyncio.get_running_loop().run_in_executor(None, self.workspaces.discard, staged)
+
+    async def discard(self, staged: Workspace | None) -> None:
+        """Remove what was gathered for a run that was not begun."""
+        if staged is not None:
+            await asyncio.to_thread(self.workspaces.discard, staged)
+
+    async def adopt(self, staged: Workspace | None, run_id: str, epoch: str) -> None:
+        """Give what was gathered to the run that it is for. Raises `BackendError`."""
+        if staged is not None:
+            await asyncio.to_thread(self.workspaces.adopt, staged, run_id, epoch)
+
+    async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
+        """Take a file for a later run; see `Uploads.receive`."""
+        return await self.uploads.receive(name, media_type, pieces)
+
+    async def of(self, run_id: str) -> FilesOfRun:
+        """Return the files that a run made: none before its end. Raises `NotFound`."""
+        _, found = await self._find(run_id)
+        return FilesOfRun(
+            [_addressed(file, run_id) for file in found.files], found.skipped, found.skipped_count
+        )
+
+    async def download(self, run_id: str, path: str) -> Download:
+        """Open one of the files that a run made; the caller closes the descriptor.
+
+        Raises:
+            NotFound: there is no such run, or it made no such file.
+        """
+        workspace, found = await self._find(run_id)
+        unknown = NotFound(f"the run {run_id!r} has no file {path[:200]!r}")
+        # Only what was collected is opened, by exactly the path that it was collected under.
+        file = next((file for file in found.files if file.path == path), None)
+        if workspace is None or file is None:
+            raise unknown
+        try:
+            descriptor = await asyncio.to_thread(workspace.open, path)
+        except OSError:
+            raise unknown from None
+        return Download(_addressed(file, run_id), descriptor)
+
+    async def _find(self, run_id: str) -> tuple[Workspace | None, Collected]:
+        info = await self._hub.info(run_id)
+        if not info.closed:  # only a run's ending says which files it has
+            return None, Collected()
+
+        def find() -> tuple[Workspace | None, Collected]:
+            workspace = self.workspaces.find(run_id, info.epoch)
+            found = workspace.collected() if workspace is not None else None
+            return workspace, found or Collected()
+
+        return await asyncio.to_thread(find)
+
+    async def sweep(self) -> int:
+        """Remove what nobody needs any more and return how many files and folders that were."""
+        known = await asyncio.to_thread(self.workspaces.known)
+        lives = {whose: await self._life_of(*whose) for whose in known}
+        return await asyncio.to_thread(self._sweep, lives)
+
+    def _sweep(self, lives: Mapping[tuple[str, str], Life]) -> int:
+        # What came after the question is of a run that lives.
+        return self.uploads.sweep() + self.workspaces.sweep(lambda *run: lives.get(run, "live"))
+
+    async def _life_of(self, run_id: str, epoch: str) -> Life:
+        try:
+            info = await self._hub.info(run_id)
+        except NotFound:
+            return "gone"
+        except RuncastError:
+            return "live"  # as far as anybody can tell
+        if info.epoch != epoch:
+            return "gone"
+        return "ended" if info.closed else "live"
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except (OSError, RuncastError) as error:
+                _log.warning("old files could not be swept, which will be tried again: %s", error)
+            await asyncio.sleep(self._settings.sweep_every_s)
+
+    async def _remove(self, run_id: str) -> None:
+        """Remove the files of a run that was deleted."""
+        await asyncio.to_thread(self.workspaces.remove, run_id)
+
+
+def _addressed(file: StoredFile, run_id: str) -> StoredFile:
+    """Return a file with the path of its URL below where runcast is served."""
+    url = f"/runs/{quote(run_id)}/files/{quote(file.path)}"
+    return msgspec.structs.replace(file, url=url)
