@@ -109,7 +109,7 @@ async def find_run(hub: Hub, run_id: str, digest: str) -> RepeatedRun | None:
         return None
     if not hmac.compare_digest(info.labels.get(DIGEST_LABEL, ""), digest):
         raise KeyReused(
-            f"this Idempotency-Key came with another body before, for the run {run_id!r}; use a new "
-            "key for a new invocation"
+            f"this Idempotency-Key came with another body before, for the run {run_id!r}; use a "
+            "new key for a new invocation"
         )
     return RepeatedRun(hub, run_id, info.position)
