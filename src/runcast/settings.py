@@ -192,6 +192,12 @@ class Settings:
         " than 16 KiB.",
         least=1024,
     )
+    max_pipelined: int = _setting(
+        100,
+        "Requests of a connection that may wait for the answer to the one before them; one that"
+        " sends more is cut.",
+        least=1,
+    )
     max_body_bytes: int = _setting(16 * _MIB, "Largest request body.", least=1)
     request_wait_s: float = _setting(
         30.0, "How long a request's head, and then its body, may take to arrive.", least=0.01

@@ -545,6 +545,26 @@ async def test_pipelined_requests_are_answered_in_order(here: Server) -> None:
     assert answers[4].json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("flavour", DIRECT)
+async def test_requests_that_wait_behind_another_are_bounded(flavour: str) -> None:
+    async with serving_here(flavour, settings=Settings(max_pipelined=10)) as server:
+        await server.log("run")
+        async with await server.connect() as connection:
+            await connection.send(11 * OK)
+            answers = [await connection.read_answer() for _ in range(11)]
+            await connection.ask("GET", "/runs/run/events")
+            await connection.read_head()
+            (its,) = server.connections
+            await connection.send(1000 * OK)
+            if flavour == "direct-h11":  # it no longer reads; one request is taken at a time
+                await server.eventually(lambda: its.flow.read_paused)
+            else:
+                await server.eventually(lambda: not server.connections)
+                assert len(its.pipeline) == 10
+
+    assert [answer.status for answer in answers] == 11 * [200]
+
+
 async def test_a_request_behind_a_stream_waits_for_its_end(here: Server) -> None:
     log = await here.log("run")
     async with await here.connect() as connection:

@@ -8,7 +8,8 @@ The head of a request is bounded in time and, until it is complete, in size: uvi
 the rest of one for ever, and with httptools keep all of it. How large a complete one may be is for
 the application to say.
 
-An answer must be taken: uvicorn would keep one for ever that a client asks for and does not read.
+An answer must be taken: uvicorn would keep one for ever that a client asks for and does not read,
+and with httptools any number of requests behind it.
 """
 
 import asyncio
@@ -159,7 +160,11 @@ def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
 
             def on_headers_complete(self) -> None:
                 self._unread = 0
-                super().on_headers_complete()
+                if len(self.pipeline) < self.settings.max_pipelined:
+                    super().on_headers_complete()
+                else:
+                    # uvicorn reads on after each answer, however many requests wait already.
+                    self.transport.abort()
 
             def on_body(self, body: bytes) -> None:
                 self._unread = 0
