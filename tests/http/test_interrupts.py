@@ -3,7 +3,9 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -224,6 +226,20 @@ async def test_what_was_never_asked_and_runs_that_are_not_there_are_not_found(
     for unknown, key in ((run_id, "another"), ("no-such-run", "q")):
         refused = await answer(asking, unknown, {"type": "accept"}, key)
         assert refused.problem() == (404, "not_found")
+
+
+async def test_a_question_or_an_answer_that_no_event_holds_is_refused(name: Name) -> None:
+    small = runcast.Settings(max_event_bytes=1000)
+    async with serving_here(functions=[asks], settings=small) as server:
+        run_id, too_much = name(), {"schema": "x" * 1000}
+        await begin(server, "asks", run_id)
+        refused = await answer(server, run_id, {"type": "edit", "args": "x" * 1000})
+        assert refused.problem() == (413, "event_too_large")
+        assert (await answer(server, run_id, {"type": "edit", "args": "x" * 100})).status == 200
+        body = json.dumps({"inputs": {"config": too_much}}).encode()
+        asked = await server.post("/invoke/asks", body, {"Accept": "application/json"})
+
+    assert asked.problem() == (500, "event_too_large")
 
 
 async def test_a_run_that_ended_without_an_answer_takes_none(asking: Server, name: Name) -> None:
@@ -480,3 +496,107 @@ def test_a_run_without_a_handler_is_lost_with_its_process_and_its_question_close
     assert (last["type"], last["data"]["code"]) == ("failed", "lost")
     assert (refused.status, refused.json["code"]) == (409, "run_closed")
     assert (shown["status"], shown["state"]["interrupts_lapsed"]) == ("failed", 1)
+
+
+# --- two servers on one store ---------------------------------------------------------------------
+
+PATIENT: Final = """
+import runcast
+
+def go_on(interrupt_id: str, answer: runcast.Answer):
+    yield f"{interrupt_id}: {answer.type} {answer.args}"
+
+@runcast.function(resume=go_on)
+async def patient():
+    answer = await runcast.ask("Deploy?", interrupt_id="deploy")
+    return [answer.type, answer.args]
+"""
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[tuple[Served, Served]]:
+    """Two servers of the same functions on the same store."""
+    (tmp_path / "flows.py").write_text(PATIENT, "utf-8")
+    quick = {"RUNCAST_LEASE_S": "0.3"}
+    with (
+        serve("flows.py", cwd=tmp_path, env=quick) as one,
+        serve("flows.py", cwd=tmp_path, env=quick) as two,
+    ):
+        yield one, two
+
+
+def wait_for_event(served: Served, run_id: str, text: str) -> list[dict[str, str]]:
+    """Watch a run until something is told; return what was seen."""
+    seen = []
+    with served.open("GET", f"/runs/{run_id}/events") as response:
+        for frame in frames(response):
+            seen.append(frame)
+            if text in frame["data"]:
+                return seen
+    raise AssertionError(seen)
+
+
+def test_of_answers_given_to_two_servers_at_once_one_wins_everywhere(
+    both: tuple[Served, Served],
+) -> None:
+    path = "/runs/r/interrupts/deploy"
+    both[0].start("patient", "r")
+    for served in both:
+        wait_for_event(served, "r", '"interrupt_request"')
+    together = threading.Barrier(8)
+
+    def give(number: int) -> tuple[int, Any]:
+        together.wait(WAIT_S)
+        told = both[number % 2].ask("POST", path, {"type": "response", "args": number})
+        return told.status, told.json
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(give, range(8)))
+
+    won = [told["decision"]["args"] for status, told in answers if status == 200]
+    assert len(won) == 1
+    refused = [told for status, told in answers if status == 409]
+    assert len(refused) == 7
+    assert all(f'"args":{won[0]}' in told["detail"] for told in refused)
+    logs = [wait_for_event(served, "r", '"done"') for served in both]
+    assert logs[0] == logs[1]
+    assert json.loads(logs[0][-1]["data"])["data"]["result"] == ["response", won[0]]
+    for served in both:
+        again = served.ask("POST", path, {"type": "response", "args": won[0]})
+        assert (again.status, again.json["repeated"]) == (200, True)
+
+
+def test_an_answer_that_its_run_never_saw_goes_to_the_next_attempt_on_another_server(
+    both: tuple[Served, Served],
+) -> None:
+    owner, other = both
+    owner.start("patient", "r")
+    wait_for_event(other, "r", '"interrupt_request"')
+    owner.process.send_signal(signal.SIGSTOP)
+    answered = other.ask("POST", "/runs/r/interrupts/deploy", {"type": "accept"})
+    owner.process.send_signal(signal.SIGKILL)
+    owner.process.wait(WAIT_S)
+
+    log = [json.loads(frame["data"]) for frame in wait_for_event(other, "r", '"done"')]
+
+    assert (answered.status, answered.json["repeated"]) == (200, False)
+    assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
+    assert [event["type"] for event in log] == [
+        *("started", "interrupt_request", "interrupt_response", "interrupt_resolved"),
+        *("started", "content", "done"),
+    ]
+    assert log[-2]["data"]["text"] == "deploy: accept None"
+
+
+def test_a_run_that_waits_is_not_taken_from_an_owner_that_lives(
+    both: tuple[Served, Served],
+) -> None:
+    owner, other = both
+    owner.start("patient", "r")
+    wait_for_event(owner, "r", '"interrupt_request"')
+
+    answered = other.ask("POST", "/runs/r/interrupts/deploy", {"type": "accept"})
+
+    assert answered.status == 200
+    log = [json.loads(frame["data"])["type"] for frame in wait_for_event(other, "r", '"done"')]
+    assert log.count("started") == 1

@@ -1,8 +1,10 @@
 """Questions: stored before shown, answered once, by whoever is first, even after a restart."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +339,28 @@ async def test_a_thread_is_let_go_that_is_cancelled_while_its_question_is_stored
         faulty.release()
 
         assert await ending(run) == ("cancelled", {"reason": "enough"})
+
+
+async def test_runs_that_wait_cost_no_thread_and_hold_nothing_of_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    async with runcast.open_hub(f"sqlite:///{path}") as hub:
+        runs = [await hub.start(asks, {"interrupt_id": "q"}) for _ in range(100)]
+        for run in runs:
+            await question(hub, run)
+
+        names = sorted(thread.name for thread in threading.enumerate())
+        assert len(names) < 10, names  # the store's own
+        assert not [name for name in names if name.startswith("runcast-run")]
+        # A reader would keep the write-ahead log from being emptied, a writer from being written.
+        with closing(sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+            busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert busy == 0
+
+        for run in runs:
+            await hub.answer(run.run_id, "q", {"type": "accept"})
+        assert {(await ending(run))[0] for run in runs} == {"done"}
 
 
 # --- restarts -------------------------------------------------------------------------------------

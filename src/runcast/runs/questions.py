@@ -144,6 +144,7 @@ class Questions:
         Raises:
             Overloaded: too many questions of this run are open.
             InvalidValue, Conflict: the id is malformed, or was used before; the timeout is no time.
+            EventTooLarge: what is asked is longer than `max_event_bytes`.
             CancelledError: the run was asked to end.
         """
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
@@ -163,7 +164,8 @@ class Questions:
             asked["config"] = dict(config)
         if timeout_s is not None:
             asked["expires_at"] = now + timeout_s
-        record = encode_record("interrupt_request", asked, now, place)
+        most = self._hub.settings.max_event_bytes
+        record = encode_record("interrupt_request", asked, now, place, most)
         question = object()
         self._unanswered.add(question)
         try:
@@ -259,6 +261,7 @@ async def answer_question(
     Raises:
         NotFound: there is no such run, or it never asked that.
         InvalidValue: the question does not allow this kind of answer.
+        EventTooLarge: the answer is longer than `max_event_bytes`.
         Conflict: it was answered otherwise, or expired; the message holds the first decision.
         RunClosed: the run has ended without an answer.
     """
@@ -286,7 +289,7 @@ async def answer_question(
     if RESUMABLE_LABEL in info.labels:
         labels[ANSWERED_LABEL] = interrupt_id
     records = [
-        encode_record("interrupt_response", data, now),
+        encode_record("interrupt_response", data, now, None, hub.settings.max_event_bytes),
         encode_record(
             "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "answered"}, now
         ),
