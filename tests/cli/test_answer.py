@@ -33,6 +33,12 @@ async def asks(key: str = "q", config: dict | None = None):
     return [answer.type, answer.args, answer.by]
 
 @runcast.function
+async def asks_by(timeout_s: float):
+    config = {{"allow_edit": False, "allow_accept": False, "response_schema": {{"type": "string"}}}}
+    answer = await runcast.ask("Why?", args=7, config=config, timeout_s=timeout_s)
+    return [answer.type, answer.args, answer.by]
+
+@runcast.function
 async def asks_evil():
     answer = await runcast.ask(HOSTILE, action=HOSTILE, args={{"to": HOSTILE}}, interrupt_id="q")
     return answer.type
@@ -332,6 +338,34 @@ def test_in_a_terminal_it_shows_the_question_and_asks_back(
     ]
     assert lines[-1] == f"q is answered: {expected[0]}"
     assert result(served, run_id) == expected
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "until"),
+    [
+        (3600.0, r"  until   20\d\d-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"),
+        (1e300, r"  until   a day .*"),
+    ],
+)
+def test_in_a_terminal_it_offers_what_is_allowed_and_says_until_when(
+    served: Served, run_id: str, timeout_s: float, until: str
+) -> None:
+    begin(served, "asks_by", run_id, timeout_s=timeout_s)
+    prompt = "[n]o, [r]espond: "
+
+    with Terminal(served, run_id) as terminal:
+        terminal.wait_for(prompt)
+        terminal.say("y\n")
+        terminal.wait_for(prompt, 2)
+        terminal.say("r\n")
+        terminal.wait_for("response: ")
+        terminal.say("so\n")
+        assert terminal.end() == 0
+
+    lines = terminal.shown.replace("\r\n", "\n").splitlines()
+    assert lines[1:3] == ["  args    7", '  schema  {"type": "string"}']
+    assert re.fullmatch(until, lines[3])
+    assert result(served, run_id) == ["response", "so", "ann"]
 
 
 def test_what_a_run_says_reaches_a_terminal_without_what_it_would_obey(

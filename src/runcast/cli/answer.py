@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,7 +13,15 @@ from runcast.errors import InvalidValue, NotFound, PeerError
 
 __all__ = ("add_to", "run")
 
+_PROMPTS: Final = {
+    "accept": "[y]es",
+    "reject": "[n]o",
+    "edit": "[e]dit args",
+    "response": "[r]espond",
+}
 _KEYS: Final = {"y": "accept", "n": "reject", "e": "edit", "r": "response"}
+_FLAGS: Final = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
+"""What a question's config says of each kind of answer; a no is always allowed."""
 
 
 def add_to(commands: Any) -> None:
@@ -110,16 +119,38 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
         print(f"  args    {json.dumps(question['args'], ensure_ascii=True)}")
     if question.get("args_dropped"):
         print(f"  and {question['args_dropped']} more characters of args; the run's log has them")
+    config = question.get("config")
+    if not isinstance(config, dict):
+        config = {}
+    if config.get("response_schema") is not None:
+        print(f"  schema  {json.dumps(config['response_schema'], ensure_ascii=True)}")
+    if isinstance(question.get("expires_at"), int | float):
+        print(f"  until   {_shown_time(question['expires_at'])}")
     try:
-        return _ask_until_given()
+        return _ask_until_given([kind for kind in _PROMPTS if _is_allowed(config, kind)])
     except (EOFError, KeyboardInterrupt):
         print()
         raise InvalidValue("no answer was given") from None
 
 
-def _ask_until_given() -> dict[str, Any]:
+def _is_allowed(config: dict[str, Any], kind: str) -> bool:
+    return kind not in _FLAGS or config.get(_FLAGS[kind]) is not False
+
+
+def _shown_time(seconds: float) -> str:
+    try:
+        at = datetime.fromtimestamp(seconds, UTC).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return "a day that no calendar has"
+    return f"{at:%Y-%m-%d %H:%M:%S %z}"
+
+
+def _ask_until_given(kinds: list[str]) -> dict[str, Any]:
+    prompt = ", ".join(_PROMPTS[kind] for kind in kinds)
     while True:
-        kind = _KEYS.get(input("[y]es, [n]o, [e]dit args, [r]espond: ").strip().lower()[:1])
+        kind = _KEYS.get(input(f"{prompt}: ").strip().lower()[:1])
+        if kind not in kinds:
+            continue
         if kind in ("accept", "reject"):
             return {"type": kind}
         if kind == "response":
