@@ -73,10 +73,14 @@ class Connection:
         sock.setblocking(False)
         if receive_bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        async with asyncio.timeout(WAIT_S):
-            await asyncio.get_running_loop().sock_connect(sock, (host, port))
-            # A small limit, so that a client that does not read leaves the bytes to the kernel.
-            reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await asyncio.get_running_loop().sock_connect(sock, (host, port))
+                # A small limit, so that a client that does not read leaves the bytes to the kernel.
+                reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
+        except BaseException:
+            sock.close()
+            raise
         return cls(f"{host}:{port}", reader, writer)
 
     async def send(self, data: bytes) -> None:
@@ -215,8 +219,15 @@ class Watching:
 
     async def event(self) -> sse.SSEvent:
         """Return the next event."""
+        event = await self.event_or_none()
+        assert event is not None, f"the stream ended: {self.raw!r}"
+        return event
+
+    async def event_or_none(self) -> sse.SSEvent | None:
+        """Return the next event, None at the end of the response. Raises `Cut`."""
         while not self._events:
-            assert await self._read(), f"the stream ended: {self.raw!r}"
+            if not await self._read():
+                return None
         return self._events.pop(0)
 
     async def json(self) -> Any:

@@ -1,0 +1,161 @@
+"""Real servers that are killed, and watchers that come back to whatever serves next."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tests.http.client import Answer, Connection, Cut, Watching, fetch
+
+__all__ = ("START_S", "Server", "Watcher", "serving", "within")
+
+START_S: Final = 30.0
+"""Longest wait for a server, or for all watchers, on a machine that has other work."""
+
+_LEASE_S: Final = 2.0
+
+JSON: Final = {"Content-Type": "application/json"}
+
+
+def within() -> asyncio.Timeout:
+    """Return the bound of a wait."""
+    return asyncio.timeout(START_S)
+
+
+class Server:
+    """A `runcast serve` in a process of its own."""
+
+    def __init__(self, process: Process, address: tuple[str, int]) -> None:
+        self.process = process
+        self.address = address
+
+    @classmethod
+    async def spawn(
+        cls, store: Path, *arguments: str, settings: Mapping[str, object] | None = None, **more: Any
+    ) -> Process:
+        """Start a process; what it complains of goes into a file beside the store."""
+        given = {"RUNCAST_LEASE_S": str(_LEASE_S), "RUNCAST_STORE_RETRY_S": "0.01"}
+        given |= {f"RUNCAST_{name.upper()}": str(value) for name, value in (settings or {}).items()}
+        command = ["-W", "error", "-m", "runcast", "serve", *arguments]
+        command += ["--port", "0", "--store", f"sqlite:///{store}"]
+        with complaints_of(store).open("ab") as complaints:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                *command,
+                stdout=PIPE,
+                stderr=complaints,
+                env={**os.environ, **given, **more.pop("env", {})},
+                **more,
+            )
+
+    @classmethod
+    async def start(cls, store: Path, *arguments: str, **more: Any) -> "Server":
+        """Start a server and wait until it answers."""
+        process = await cls.spawn(store, *arguments, **more)
+        assert process.stdout is not None
+        try:
+            async with within():
+                line = (await process.stdout.readline()).decode()
+            assert line.startswith("runcast is listening on "), (
+                line or complaints_of(store).read_text()
+            )
+        except BaseException:
+            process.kill()
+            raise
+        return cls(process, ("127.0.0.1", int(line.rpartition(":")[2])))
+
+    async def kill(self) -> None:
+        """End it without a chance to do anything. Idempotent."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        self.process.terminate()
+        async with within():
+            return await self.process.wait()
+
+    async def ask(self, method: str, target: str, body: object = None) -> Answer:
+        """Make a request and read the whole answer."""
+        sent = None if body is None else json.dumps(body).encode()
+        return await fetch(self.address, method, target, JSON if body is not None else None, sent)
+
+    async def start_run(self, function: str, run_id: str, **inputs: object) -> Answer:
+        """Begin a run without waiting for it."""
+        body = json.dumps({"inputs": inputs, "run_id": run_id}).encode()
+        headers = {**JSON, "Prefer": "respond-async"}
+        return await fetch(self.address, "POST", f"/invoke/{function}", headers, body)
+
+    async def log_of(self, run_id: str) -> list[tuple[str, str]]:
+        """Return (id, data) of all events of a log."""
+        watcher = Watcher(run_id)
+        await watcher.follow(self.address, "&live=false")
+        return watcher.seen
+
+
+def complaints_of(store: Path) -> Path:
+    """Return where servers of a store write what goes wrong."""
+    return store.with_suffix(".err")
+
+
+@asynccontextmanager
+async def serving(store: Path, *arguments: str, **more: Any) -> AsyncIterator[Server]:
+    """A server for the length of a block."""
+    server = await Server.start(store, *arguments, **more)
+    try:
+        yield server
+    finally:
+        await server.kill()
+
+
+class Watcher:
+    """Watches one run over as many connections as it takes, and keeps all it was shown."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.seen: list[tuple[str, str]] = []
+        """The id and the data of each event."""
+        self.gaps: list[dict[str, Any]] = []
+        self.connections = 0
+        self.has_ended = False
+        """Whether it has seen the terminal event."""
+
+    async def follow(self, address: tuple[str, int], query: str = "", most: int = 0) -> None:
+        """Go on where it was, on one connection, until that ends.
+
+        Args:
+            most: leave after so many events; 0 stays.
+        """
+        headers = {"Last-Event-ID": self.seen[-1][0]} if self.seen else None
+        self.connections += 1
+        with contextlib.suppress(Cut, ConnectionError):
+            async with await Connection.open(*address) as connection:
+                target = f"/runs/{self.run_id}/events?dialect=runcast{query}"
+                await connection.ask("GET", target, headers)
+                head = await connection.read_head()
+                if head.status == 204:
+                    assert self.has_ended, "told that it knows the end, which it does not"
+                    return
+                assert head.status == 200, (self.run_id, head)
+                await self._read(Watching(connection, head), most)
+
+    async def _read(self, watching: Watching, most: int) -> None:
+        stay = most or sys.maxsize
+        while stay:
+            event = await watching.event_or_none()
+            if event is None:
+                return
+            told = json.loads(event.data)
+            if told["type"] == "gap":
+                self.gaps.append(told["data"])
+                continue
+            self.seen.append((event.id, event.data))
+            self.has_ended = told["type"] in ("done", "failed", "cancelled")
+            stay -= 1

@@ -1,0 +1,178 @@
+"""A server is killed at any moment, again and again: watchers lose nothing and see no ghosts."""
+
+import asyncio
+import json
+import os
+import random
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.crash.served import Server, Watcher, complaints_of, within
+
+pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(400)]
+
+ROUNDS: Final = 10
+RUNS: Final = 20
+WATCHERS_PER_RUN: Final = 5
+
+BASE_SEED: Final = int(os.environ.get("CRASH_SEED") or secrets.randbelow(1_000_000))
+"""Another one each time; the seed of a failure is told with it, to be given again."""
+
+
+class Siege:
+    """A store, the servers that are killed on it, and all who watch."""
+
+    def __init__(self, store: Path, seed: int) -> None:
+        self.store = store
+        self.chance = random.Random(seed)
+        self.server: Server | None = None
+        self.watchers: list[Watcher] = []
+        self.following: list[asyncio.Task[None]] = []
+        self.interrupted = self.finished = self.checked = 0
+
+    async def begin_runs(self, server: Server, number: int, stop_after: int) -> None:
+        """Start runs, some short and some without an end, and watch each."""
+        for index in range(RUNS):
+            if index == stop_after:
+                return
+            run_id = f"run-{number}-{index}"
+            answer = await server.start_run(
+                "emit_events",
+                run_id,
+                n=self.chance.choice([1, 30, 200, 1_000_000, 1_000_000]),
+                rate=self.chance.choice([20, 100, 400]),
+                size=self.chance.choice([50, 500, 5000]),
+            )
+            assert answer.status == 202, answer
+            joined = [Watcher(run_id) for _ in range(WATCHERS_PER_RUN)]
+            self.watchers += joined
+            self.follow(server, joined)
+
+    def follow(self, server: Server, watchers: list[Watcher]) -> None:
+        for watcher in watchers:
+            self.following.append(asyncio.create_task(self.stay(server, watcher)))
+
+    async def stay(self, server: Server, watcher: Watcher) -> None:
+        """Watch until the end or until the server is gone; some leave in between and resume."""
+        while not watcher.has_ended:
+            most, before = self.chance.choice([0, 0, 0, 3, 50]), len(watcher.seen)
+            await watcher.follow(server.address, most=most)
+            if not most or len(watcher.seen) - before < most:
+                return
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        async with within():
+            while not is_so() and not all(task.done() for task in self.following):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    async def everybody_leaves(self) -> None:
+        async with within():
+            await asyncio.gather(*self.following)
+        self.following.clear()
+
+    async def round(self, number: int) -> None:
+        """Serve, let everybody who was cut off resume, begin runs, and kill."""
+        moment = self.chance.choice(["opening", "resuming", "starting", *["streaming"] * 4])
+        if moment == "opening":
+            await self.kill_while_it_opens()
+            return
+        server = await Server.start(self.store)
+        try:
+            self.follow(server, [watcher for watcher in self.watchers if not watcher.has_ended])
+            if moment == "resuming":
+                stop = self.chance.randrange(len(self.following) + 1)
+                await self.until(lambda: sum(t.done() for t in self.following) >= stop)
+                return
+            await self.everybody_leaves()
+            await self.check(server)
+            stop = self.chance.randrange(1, RUNS) if moment == "starting" else RUNS
+            await self.begin_runs(server, number, stop)
+            if moment == "streaming":
+                enough = self.chance.randrange(1, 6000)
+                await self.until(lambda: sum(len(w.seen) for w in self.watchers) >= enough)
+        finally:
+            await server.kill()
+            await self.everybody_leaves()
+
+    async def kill_while_it_opens(self) -> None:
+        process = await Server.spawn(self.store)
+        database = os.fspath(self.store)
+        async with within():
+            while not is_open(process.pid, database):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        for _ in range(self.chance.randrange(2000)):
+            await asyncio.sleep(0)
+        process.kill()
+        await process.wait()
+
+    async def check(self, server: Server) -> None:
+        """Compare what each watcher has seen with the log, now that all runs have ended."""
+        logs: dict[str, list[tuple[str, str]]] = {}
+        for watcher in self.watchers:
+            if watcher.run_id not in logs:
+                logs[watcher.run_id] = await server.log_of(watcher.run_id)
+                self.check_log(watcher.run_id, logs[watcher.run_id])
+            assert watcher.gaps == []
+            assert watcher.seen == logs[watcher.run_id], (watcher.run_id, watcher.connections)
+        self.checked += len(self.watchers)
+        self.watchers.clear()
+
+    def check_log(self, run_id: str, log: list[tuple[str, str]]) -> None:
+        """A log is dense, in its producer's order, and has one ending."""
+        events = [json.loads(data) for _, data in log]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), run_id
+        assert [int(position.rpartition("-")[2]) for position, _ in log] == [
+            e["seq"] for e in events
+        ]
+        types = [event["type"] for event in events]
+        assert types[:1] == ["started"] or types == ["failed"], run_id
+        assert types[1:-1] == ["tick"] * (len(types) - 2), run_id
+        ticks = [event["data"]["n"] for event in events[1:-1]]
+        assert ticks == list(range(1, len(ticks) + 1)), run_id
+        if types[-1] == "failed":
+            assert events[-1]["data"]["code"] == "lost", events[-1]
+            self.interrupted += 1
+        else:
+            assert types[-1] == "done", events[-1]
+            assert events[-1]["data"]["result"]["events"] == len(ticks)
+            self.finished += 1
+
+
+def is_open(pid: int, path: str) -> bool:
+    """Tell whether a process has a file open; True if it is gone."""
+    try:
+        held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    except FileNotFoundError:
+        return not os.path.exists(f"/proc/{pid}")
+    return path in held
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc to kill at hard moments")
+@pytest.mark.parametrize("part", range(5))
+async def test_a_server_killed_at_any_moment_loses_and_invents_nothing(
+    tmp_path: Path, part: int
+) -> None:
+    seed = BASE_SEED + part
+    sys.stdout.write(f"CRASH_SEED={BASE_SEED}, part {part}\n")
+    siege = Siege(tmp_path / "runs.db", seed)
+    try:
+        for number in range(ROUNDS):
+            await siege.round(number)
+        server = await Server.start(siege.store)
+        siege.follow(server, [watcher for watcher in siege.watchers if not watcher.has_ended])
+        await siege.everybody_leaves()
+        await siege.check(server)
+        assert await server.stop() == 0
+    except BaseException as error:
+        error.add_note(f"CRASH_SEED={BASE_SEED}, part {part}")
+        error.add_note(complaints_of(siege.store).read_text()[-4000:])
+        raise
+    sys.stdout.write(
+        f"{siege.checked} watchers, {siege.interrupted} runs lost, {siege.finished} finished\n"
+    )
+    assert siege.checked
