@@ -161,11 +161,12 @@ async def test_a_cursor_beyond_the_head_is_told_that_the_log_was_cut(
         stream = hub.watch("run-1", Position(inlet.epoch, 10))
         gap = (await take(stream))[0]
         assert gap.data["reason"] == "rewound"
-        assert gap.data["after"] == f"{inlet.epoch}-3"
+        assert gap.data["after"] == f"{inlet.epoch}-0"
         if not closed:
             await inlet.append(records(4, 4), close=True)
 
-        assert shown([event async for event in stream]) == ([] if closed else [4])
+        # What it saw may have been something else: it gets all that there is.
+        assert shown([event async for event in stream]) == [1, 2, 3, *([] if closed else [4])]
 
 
 async def test_a_cursor_beyond_the_head_is_told_while_others_watch(store: Store) -> None:
@@ -177,7 +178,7 @@ async def test_a_cursor_beyond_the_head_is_told_while_others_watch(store: Store)
 
         assert shown(await take(stream)) == ["rewound"]
         await inlet.append(records(4, 4), close=True)
-        assert shown([event async for event in stream]) == [4]
+        assert shown([event async for event in stream]) == [1, 2, 3, 4]
         assert shown([event async for event in other]) == [4]
 
 

@@ -30,7 +30,8 @@ class Gap(NamedTuple):
     """Loss, told: what followed `before` cannot be had; the next events follow `after`.
 
     `reason` is `trimmed` (retention removed them), `replaced` (the run began anew) or `rewound`
-    (the log ends before `before`, since a power loss cut it: what was seen after `after` is void).
+    (the log ends before `before`, since a power loss cut it: nobody knows where, so it is sent
+    again from its first event, and what was seen after `after` is void).
     """
 
     reason: str
@@ -168,7 +169,7 @@ class Subscription:
         try:
             page = await self._hub.read_page(self.run_id, self.position)
         except Gone as gone:
-            to = await self._continuation(gone.reason)
+            to = await self._continuation()
             self.behind = False
             return self._jump(gone.reason, to)
         self.behind = False
@@ -176,13 +177,15 @@ class Subscription:
             return None
         return self._advance(page)
 
-    async def _continuation(self, reason: str) -> Position:
+    async def _continuation(self) -> Position:
         """Return where the log goes on after a gap."""
         info = await self._hub.info(self.run_id)
         self._tail.learn(info)
         if info.epoch != self._epoch:
             return Position(info.epoch, 0)
-        return Position(info.epoch, info.first - 1 if reason == "trimmed" else info.head)
+        # Of a log that was cut, too: what stands at the head may have been written after the cut,
+        # its ending for one, and a cursor put there would never see it.
+        return Position(info.epoch, info.first - 1)
 
     def _jump(self, reason: str, to: Position) -> Chunk:
         before = self.position
