@@ -12,7 +12,7 @@ Messages and interrupts may be objects or mappings with the same names.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from runcast.events.fields import as_text, pick
@@ -150,7 +150,7 @@ def _texts(content: object) -> tuple[str, str]:
 # Interrupts.
 
 
-def read_interrupts(interrupts: object, names: Sequence[str] = ()) -> list[Asked]:
+def read_interrupts(interrupts: object) -> list[Asked]:
     """Return every question that a graph asks at once."""
     found: list[Asked] = []
     for interrupt in interrupts if isinstance(interrupts, tuple | list) else [interrupts]:
@@ -158,7 +158,7 @@ def read_interrupts(interrupts: object, names: Sequence[str] = ()) -> list[Asked
         is_object = not isinstance(interrupt, str | Mapping) and hasattr(interrupt, "value")
         value = _get(interrupt, "value") if is_wrapped or is_object else interrupt
         interrupt_id = as_text(_get(interrupt, "id") or _get(interrupt, "interrupt_id"))
-        interrupt_id = interrupt_id[:100] or _id_of(value, names)
+        interrupt_id = interrupt_id[:100] or _id_of(value)
         several = value if isinstance(value, tuple | list) else [value]
         for index, one in enumerate(several):
             found.append(_asked(f"{interrupt_id}-{index}" if index else interrupt_id, one))
@@ -186,9 +186,9 @@ _SAID: Final = frozenset(
 )
 
 
-def _id_of(value: object, names: Sequence[str]) -> str:
+def _id_of(value: object) -> str:
     """Return an id for a question that has none: the same for the same question."""
-    said = encode_json([as_text(value), list(names)])
+    said = encode_json(as_text(value))
     return f"i-{hashlib.blake2b(said, digest_size=8).hexdigest()}"
 
 

@@ -46,11 +46,13 @@ def is_message(data: object) -> bool:
     return isinstance(data, Mapping) and isinstance(data.get("message_type"), str)
 
 
-def event_of(message: Mapping[str, Any], node: str = "", agent: str = "") -> Event:
+def event_of(
+    message: Mapping[str, Any], node: str = "", agent: str = "", above: tuple[str, ...] = ()
+) -> Event:
     """Return the event that a message stands for; all of its fields are kept.
 
     Args:
-        node, agent: where it happened, if the message does not say.
+        node, agent, above: where it happened, if the message does not say.
     """
     said = as_text(message["message_type"])
     kind = _NEWER.get(said, said)
@@ -68,8 +70,8 @@ def event_of(message: Mapping[str, Any], node: str = "", agent: str = "") -> Eve
         data.setdefault("execution_summary", {})
     node = as_text(message.get("node")) or node
     agent = as_text(message.get("agent")) or agent
-    above = message.get("agent_hierarchy")
-    path = tuple(mend(as_text(name)) for name in above) if isinstance(above, list | tuple) else ()
+    told = message.get("agent_hierarchy")
+    path = tuple(mend(as_text(name)) for name in told) if isinstance(told, list | tuple) else above
     duration = as_number(message.get("duration"))
     return Event(
         type=kind,

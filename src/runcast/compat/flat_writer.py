@@ -1,42 +1,38 @@
 """The writer of a node, with the names and texts that its users know."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from runcast import Event, Writer, current_writer
 from runcast.clock import Clock
-from runcast.compat.config import Config, StreamConfig, spec_of
-from runcast.compat.graph_reader import Texts
+from runcast.compat.texts import Texts
 from runcast.compat.viewed_writer import ViewedWriter
-from runcast.errors import InvalidValue
 from runcast.events.fields import as_text
 from runcast.events.view import ViewSpec
 from runcast.runs import stream_writer
+from runcast.runs.view_file import load_view, parse_view
+from runcast.wire.dialects.base import encode_json
 
-__all__ = ("StreamWriter", "texts_of")
+__all__ = ("Config", "StreamWriter", "read_config")
+
+Config = ViewSpec | Mapping[str, Any] | str | Path | None
+"""What is shown: a view, a mapping of the shape of its YAML, or the path of such a file."""
 
 
-def texts_of(templates: Mapping[str, str] | None) -> Texts:
-    """Return the texts with some of them replaced.
-
-    Args:
-        templates: by name: `tool_call`, `section_complete`, `research_found`, `interrupt_waiting`,
-            `interrupt_approved`, `interrupt_rejected`. What may be in braces is what the default
-            has there.
+def read_config(config: Config) -> ViewSpec:
+    """Return the view that a configuration stands for; None shows everything.
 
     Raises:
-        InvalidValue: there is no such text, or it names something else in braces.
+        InvalidValue: it cannot be read or understood; the message has the line.
     """
-    given = dict(templates or {})
-    unknown = given.keys() - set(Texts._fields)
-    if unknown:
-        raise InvalidValue(f"expected texts for {', '.join(Texts._fields)}; got {sorted(unknown)}")
-    for name, text in given.items():
-        try:
-            text.format(tool_name="", title="", action="")
-        except (LookupError, ValueError, AttributeError) as error:
-            raise InvalidValue(f"the text for {name} cannot be filled in: {error!r}") from None
-    return Texts(**given)
+    if config is None:
+        return ViewSpec()
+    if isinstance(config, ViewSpec):
+        return config
+    if isinstance(config, Mapping):
+        return parse_view(encode_json(config).decode(), "the configuration")  # JSON is YAML
+    return load_view(config)
 
 
 class StreamWriter(stream_writer.StreamWriter):
@@ -44,9 +40,9 @@ class StreamWriter(stream_writer.StreamWriter):
 
     Args:
         node_name, agent_name: where what is written happens.
-        custom_templates: texts to use instead of the usual ones; see `texts_of`.
-        config: what is shown of it: a YAML file, a mapping, a `StreamConfig`; None shows all. What
-            is hidden is not stored either. The same reasoning and the same question are told once.
+        custom_templates: texts to use instead of the usual ones; see `Texts`.
+        config: what is shown. What is hidden is not stored either, so that no watcher can see it.
+            The same reasoning and the same question are told once.
         writer: the run written to, if not the current one.
     """
 
@@ -61,9 +57,8 @@ class StreamWriter(stream_writer.StreamWriter):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(node_name, agent_name, writer, clock)
-        self.texts = texts_of(custom_templates)
-        self.config = config if isinstance(config, StreamConfig) else spec_of(config)
-        self._clock = clock
+        self.texts = Texts.of(custom_templates)
+        self.spec = read_config(config)
         self._viewed: ViewedWriter | None = None
 
     @property
@@ -76,48 +71,20 @@ class StreamWriter(stream_writer.StreamWriter):
         """The agent."""
         return self.agent
 
-    @property
-    def spec(self) -> ViewSpec:
-        """The view that the configuration stands for at present."""
-        return spec_of(self.config)
-
-    def with_config(self, config: Config) -> "StreamWriter":
-        """Return a writer of the same node that shows something else."""
-        made = StreamWriter(
-            self.node, self.agent, None, config, writer=self._writer, clock=self._clock
-        )
-        made.texts = self.texts
-        return made
-
-    def bound_to(self, writer: Writer) -> "StreamWriter":
-        """Return a writer of the same node that writes to a run from wherever it is used."""
-        made = StreamWriter(self.node, self.agent, None, self.config, writer=writer)
-        made.texts = self.texts
-        return made
-
     def sink(self) -> ViewedWriter | None:
         """Return what the next event is written to; None outside a run."""
         run = self._writer or current_writer()
         if run is None:
             return None
-        viewed = self._viewed
-        if viewed is None or viewed.writer is not run:
-            viewed = self._viewed = ViewedWriter(run, self.spec)
-        viewed.use(self.spec)
-        return viewed
+        if self._viewed is None or self._viewed.writer is not run:
+            self._viewed = ViewedWriter(run, self.spec)
+        return self._viewed
 
     def tell(self, event: Event) -> None:
         """Write an event."""
         sink = self.sink()
         if sink is not None:
-            sink.emit(
-                event.type,
-                event.data,
-                node=event.node,
-                agent=event.agent,
-                path=event.path,
-                duration=event.duration,
-            )
+            sink.emit_event(event)
 
     def flush_buffer(self) -> None:
         """Write what the configuration had gathered so far; it happens at the end by itself."""

@@ -7,29 +7,19 @@ a model's message as tokens, then whole, then whole again from each graph above.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from runcast import Event
 from runcast.compat.chunks import Asked, Chunk, Message, read_interrupts, read_message
 from runcast.compat.flat_messages import event_of, is_message
+from runcast.compat.texts import Texts
 from runcast.events.fields import as_text
 from runcast.wire.dialects.base import flatten
 
-__all__ = ("GraphReader", "Texts")
+__all__ = ("GraphReader",)
 
 _MAX_SEEN: Final = 4096
 """Messages, calls and questions remembered, to tell each once."""
-
-
-class Texts(NamedTuple):
-    """What people read where a graph says nothing itself."""
-
-    tool_call: str = "调用了 {tool_name} 工具"
-    section_complete: str = "完成章节: {title}"
-    research_found: str = "发现研究资料: {title}"
-    interrupt_waiting: str = "等待用户响应"
-    interrupt_approved: str = "操作已执行: {action}"
-    interrupt_rejected: str = "操作已取消"
 
 
 class _Seen:
@@ -55,10 +45,6 @@ class _Seen:
         if len(self._keys) > _MAX_SEEN:
             self._keys.popitem(last=False)
 
-    def forget(self, key: object) -> None:
-        """Let something go."""
-        self._keys.pop(key, None)
-
 
 class GraphReader:
     """Reads one stream, chunk by chunk."""
@@ -69,30 +55,42 @@ class GraphReader:
         self._texts = texts or Texts()
         self._seen = _Seen()
         self._spoken: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._readers: dict[str, Callable[[Chunk], Iterator[Event]]] = {
+            "custom": self._custom,
+            "messages": self._tokens,
+            "updates": self._updates,
+        }
         self.progress: float = 0.0
         """The last progress told, percent."""
         self.sections = self.findings = 0
         self.report = ""
         """The final report, if the graph has made one."""
 
+    def reads(self, chunk: Chunk) -> bool:
+        """Tell whether chunks of this mode say something."""
+        return chunk.mode in self._readers
+
     def read(self, chunk: Chunk) -> list[Event]:
-        """Return the events a chunk stands for, but for its interrupts."""
-        readers: dict[str, Callable[[Chunk], Iterator[Event]]] = {
-            "custom": self._custom,
-            "messages": self._tokens,
-            "updates": self._updates,
-        }
-        reader = readers.get(chunk.mode)
+        """Return the events a chunk stands for, but for its questions."""
+        reader = self._readers.get(chunk.mode)
         return list(reader(chunk)) if reader is not None else []
 
     def questions(self, chunk: Chunk) -> tuple[list[Asked], list[Asked]]:
         """Return the questions of a chunk: those that are new, and those told before."""
         found: list[Asked] = []
-        if chunk.mode == "updates" and isinstance(chunk.data, Mapping):
-            if "__interrupt__" in chunk.data:
-                found = read_interrupts(chunk.data["__interrupt__"], ())
+        data = chunk.data if chunk.mode in ("updates", "values") else None
+        if isinstance(data, Mapping) and "__interrupt__" in data:
+            found = read_interrupts(data["__interrupt__"])
         new = [asked for asked in found if self._seen.is_new("asked", asked.interrupt_id)]
         return new, [asked for asked in found if asked not in new]
+
+    def question(self, chunk: Chunk, asked: Asked) -> Event:
+        """Return the event that asks a question."""
+        data = {"interrupt_id": asked.interrupt_id, "action": asked.action, "args": asked.args}
+        data["message"] = asked.description
+        if asked.config:
+            data["config"] = dict(asked.config)
+        return self.event(chunk, "", "interrupt_request", data)
 
     def event(self, chunk: Chunk, node: str, type: str, data: object) -> Event:  # noqa: A002
         """Return an event that happened where a chunk comes from."""
@@ -108,18 +106,9 @@ class GraphReader:
         if not is_message(data):
             yield self.event(chunk, "", "custom", data)
             return
-        event = event_of(data, self._node, agent)
+        event = event_of(data, self._node, agent, chunk.names[:-1])
         if event.type == "step_progress" and isinstance(event.data.get("percent"), int | float):
             self.progress = event.data["percent"]
-        if len(chunk.names) > 1 and not event.path:
-            event = Event(
-                type=event.type,
-                data=event.data,
-                node=event.node,
-                agent=event.agent,
-                path=chunk.names[:-1],
-                duration=event.duration,
-            )
         yield event
 
     # Tokens.
@@ -142,7 +131,7 @@ class GraphReader:
             yield self.event(chunk, node, "content", _piece(message))
 
     def _spoke(self, chunk: Chunk, node: str, message: Message, what: str, text: str) -> None:
-        key = (*chunk.names, node, message.message_id, what)
+        key = _key_of(chunk, node, message, what)
         digest = self._spoken.pop(key, None) or hashlib.blake2b(digest_size=16)
         digest.update(text.encode("utf-8", "replace"))
         self._spoken[key] = digest
@@ -151,14 +140,10 @@ class GraphReader:
 
     def _was_spoken(self, chunk: Chunk, node: str, message: Message, what: str, text: str) -> bool:
         """Tell whether a whole text came as tokens before."""
-        if message.message_id:
-            known = [key for key in self._spoken if key[-2:] == (message.message_id, what)]
-            for key in known:
-                del self._spoken[key]
-            return bool(known)
-        digest = self._spoken.pop((*chunk.names, node, "", what), None)
-        whole = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16)
-        return digest is not None and digest.digest() == whole.digest()
+        digest = self._spoken.pop(_key_of(chunk, node, message, what), None)
+        if digest is None:
+            return False
+        return bool(message.message_id) or digest.digest() == _digest(text)
 
     # What the nodes returned.
 
@@ -234,6 +219,11 @@ class GraphReader:
             return True
         self._seen.remember(key, here)
         return False
+
+
+def _key_of(chunk: Chunk, node: str, message: Message, what: str) -> tuple[str, ...]:
+    """Return what tells a message's text from others: its id, or else where it was said."""
+    return (message.message_id, what) if message.message_id else (*chunk.names, node, "", what)
 
 
 def _piece(message: Message) -> dict[str, str]:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from runcast import Answer, OpenHub, Writer, current_writer
+from runcast import Answer, OpenHub, Writer, current_writer, using
 from runcast.compat.flat_writer import StreamWriter
 from runcast.compat.hubs import opened
 from runcast.errors import Conflict, InvalidValue, NotFound, RunClosed
@@ -91,13 +91,12 @@ class InterruptHandler:
         if asked is None:
             self.writer.error(f"there is no question {interrupt_id!r}", "InterruptNotFound")
             return False
-        # Whoever answers is seldom inside the run.
-        writer = self.writer if run is None else self.writer.bound_to(run)
         said = _answer(response, approved)
-        writer.interrupt_response({"type": said.type, "args": said.args}, approved, interrupt_id)
         texts = self.writer.texts
         text = texts.interrupt_approved if approved else texts.interrupt_rejected
-        writer.interrupt_resolved(text.format(action=asked["action"]), interrupt_id)
+        with using(run):  # whoever answers is seldom inside the run
+            self.writer.interrupt_response(resume_value(said), approved, interrupt_id)
+            self.writer.interrupt_resolved(text.format(action=asked["action"]), interrupt_id)
         return True
 
     async def answer(self, interrupt_id: str, response: object, approved: bool) -> bool:

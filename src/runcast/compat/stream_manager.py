@@ -34,6 +34,7 @@ from runcast.wire import sse
 from runcast.wire.dialects import Stream, get
 
 __all__ = (
+    "IDLE_S",
     "StreamEvent",
     "StreamManager",
     "TaskStreamQueue",

@@ -1,25 +1,18 @@
 """What turns a graph's stream into the events of a run, or into flat messages."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from typing import Any, Final
-
-import msgspec.structs
 
 from runcast import Event
 from runcast.clock import SystemClock
-from runcast.compat.chunks import Chunk, read_chunk
-from runcast.compat.config import Config
-from runcast.compat.flat_messages import event_of, is_message
-from runcast.compat.flat_writer import StreamWriter, texts_of
+from runcast.compat.chunks import Asked, Chunk, read_chunk
+from runcast.compat.flat_messages import is_message
+from runcast.compat.flat_writer import Config, StreamWriter
 from runcast.compat.graph_reader import GraphReader
+from runcast.compat.texts import Texts
 from runcast.wire.dialects.flat import Flat
 
 __all__ = ("AgentStreamCollector", "AgentWorkflowProcessor", "FlatDataProcessor")
-
-MAX_TEXTS: Final = 1000
-"""Nodes and agents whose text a collector keeps; the one heard longest ago goes first."""
 
 _flat: Final = Flat()
 
@@ -29,8 +22,8 @@ class AgentWorkflowProcessor:
 
     Args:
         writer: gets the events; its node and agent stand in where a chunk has none.
-        custom_templates: see `StreamWriter`.
-        config: what is shown; the writer's own if None.
+        custom_templates: texts to use instead of the writer's.
+        config: what is shown, instead of what the writer shows.
     """
 
     def __init__(
@@ -39,9 +32,12 @@ class AgentWorkflowProcessor:
         custom_templates: Mapping[str, str] | None = None,
         config: Config = None,
     ) -> None:
-        self.writer = writer if config is None else writer.with_config(config)
-        texts = texts_of(custom_templates) if custom_templates else writer.texts
+        if config is not None:
+            writer = StreamWriter(writer.node, writer.agent, writer.texts._asdict(), config)
+        self.writer = writer
+        texts = Texts.of({**writer.texts._asdict(), **(custom_templates or {})})
         self._reader = GraphReader(writer.node, writer.agent, texts)
+        self._texts = texts
         self.chunk_count = 0
         self.current_step = ""
         self.final_output = ""
@@ -70,42 +66,31 @@ class AgentWorkflowProcessor:
         read = read_chunk(chunk)
         if read is None:
             return {"ignored": type(chunk).__name__}
-        asked = self._ask(read)
-        if asked is not None:
-            return asked
-        events = self._reader.read(read)
-        if read.mode not in ("custom", "messages", "updates"):
+        new, old = self._reader.questions(read)
+        if new or old:
+            return self._ask(read, new, old)
+        if not self._reader.reads(read):
             return {"ignored": read.mode}
-        hidden = {}
+        events = self._reader.read(read)
+        hidden: dict[str, Any] = {}
         for event in events:
             self.current_step = event.node or self.current_step
-            if event.type in ("content", "result") and isinstance(event.data, dict):
+            if event.type in ("content", "result"):
                 self.final_output = str(event.data.get("text", event.data.get("value", "")))
             hidden = self._hidden(event)
             self.writer.tell(event)
         self.final_output = self._reader.report or self.final_output
         return hidden or {"processed": read.mode, "messages": len(events)}
 
-    def _ask(self, chunk: Chunk) -> dict[str, Any] | None:
-        new, old = self._reader.questions(chunk)
-        for asked in new:
-            question = {"interrupt_id": asked.interrupt_id, "action": asked.action}
-            question |= {"args": asked.args, "message": asked.description}
-            if asked.config:
-                question["config"] = dict(asked.config)
-            self.writer.tell(self._reader.event(chunk, "", "interrupt_request", question))
-            waiting = {"interrupt_id": asked.interrupt_id}
-            waiting["message"] = self.writer.texts.interrupt_waiting
-            self.writer.tell(self._reader.event(chunk, "", "interrupt_waiting", waiting))
-        if new:
-            told = [
-                {"interrupt_id": one.interrupt_id, "action": one.action, "args": one.args}
-                for one in new
-            ]
-            return {"interrupt_processed": True, **told[0], "interrupts": told}
-        if old:
+    def _ask(self, chunk: Chunk, new: list[Asked], old: list[Asked]) -> dict[str, Any]:
+        if not new:
             return {"interrupt_skipped": True, "interrupt_id": old[0].interrupt_id}
-        return None
+        for asked in new:
+            self.writer.tell(self._reader.question(chunk, asked))
+            waiting = {"interrupt_id": asked.interrupt_id, "message": self._texts.interrupt_waiting}
+            self.writer.tell(self._reader.event(chunk, "", "interrupt_waiting", waiting))
+        told = [{"interrupt_id": a.interrupt_id, "action": a.action, "args": a.args} for a in new]
+        return {"interrupt_processed": True, **told[0], "interrupts": told}
 
     def _hidden(self, event: Event) -> dict[str, Any]:
         spec = self.writer.spec
@@ -128,78 +113,68 @@ class AgentWorkflowProcessor:
         }
 
 
-class FlatDataProcessor:
-    """Gives what a graph's stream yields as flat messages, and writes it if there is a writer."""
+class AgentStreamCollector:
+    """Writes the whole stream of one agent, and keeps its text."""
 
-    def __init__(self, writer: StreamWriter | None = None) -> None:
+    def __init__(
+        self, writer: StreamWriter, custom_templates: Mapping[str, str] | None = None
+    ) -> None:
         self.writer = writer
-        node, agent = (writer.node, writer.agent) if writer is not None else ("", "")
-        self._reader = GraphReader(node, agent, writer.texts if writer is not None else None)
+        self._texts = Texts.of({**writer.texts._asdict(), **(custom_templates or {})})
+        self.full_response = ""
+        self.tools_used: list[str] = []
+        self.chunk_count = 0
 
-    def flatten(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a message as a flat one; one that is flat already loses nothing."""
-        if is_message(message):
-            flat = _flat.message(event_of(message))
-            flat["timestamp"] = message.get("timestamp", SystemClock.time())
-            return flat
-        return self._flat(Event(type="custom", data=dict(message)))
+    async def process_agent_stream(
+        self, agent_stream: AsyncIterable[object], agent_name: str
+    ) -> str:
+        """Write what the stream yields, then that the agent is done; return its text."""
+        reader = GraphReader(self.writer.node, agent_name, self._texts)
+        pieces: list[str] = []
+        async for chunk in agent_stream:
+            self.chunk_count += 1
+            read = read_chunk(chunk)
+            for event in reader.read(read) if read is not None else ():
+                self.writer.tell(event)
+                if event.type == "content":
+                    pieces.append(str(event.data["text"]))
+                elif event.type == "tool_call" and event.data["tool"] not in self.tools_used:
+                    self.tools_used.append(event.data["tool"])
+        self.full_response = "".join(pieces)
+        self.writer.content_complete(
+            self._texts.agent_complete.format(agent=agent_name),
+            word_count=len(self.full_response),
+            tools_used=list(self.tools_used),
+            total_chunks=self.chunk_count,
+        )
+        return self.full_response
 
-    def process_chunk(self, chunk: object) -> list[dict[str, Any]]:
-        """Return the flat messages that a chunk stands for; questions too, each once."""
+
+class FlatDataProcessor:
+    """Gives what a graph's stream yields as flat messages; writes nothing."""
+
+    def __init__(self, custom_templates: Mapping[str, str] | None = None) -> None:
+        self._reader = GraphReader(texts=Texts.of(custom_templates))
+
+    def flatten_chunk(self, chunk: object) -> dict[str, Any] | None:
+        """Return the first of the messages that a chunk stands for; None if it says nothing."""
+        return next(iter(self.flatten(chunk)), None)
+
+    def flatten(self, chunk: object) -> list[dict[str, Any]]:
+        """Return all messages that a chunk stands for; questions too, each once.
+
+        A message that is flat already is given back as it is.
+        """
+        if isinstance(chunk, Mapping) and is_message(chunk):
+            chunk = ("custom", chunk)
         read = read_chunk(chunk)
         if read is None:
             return []
-        events = self._reader.read(read)
-        for asked in self._reader.questions(read)[0]:
-            question = {"interrupt_id": asked.interrupt_id, "action": asked.action}
-            question |= {"args": asked.args, "message": asked.description}
-            events.append(self._reader.event(read, "", "interrupt_request", question))
-        if self.writer is not None:
-            for event in events:
-                self.writer.tell(event)
-        return [self._flat(event) for event in events]
+        asked, _ = self._reader.questions(read)
+        events = [self._reader.question(read, each) for each in asked]
+        return [self._flat(read, event) for event in [*events, *self._reader.read(read)]]
 
-    def _flat(self, event: Event) -> dict[str, Any]:
-        return _flat.message(msgspec.structs.replace(event, time=SystemClock.time()))
-
-
-class AgentStreamCollector(AgentWorkflowProcessor):
-    """A processor that also keeps the text of each node and agent, as a front end would show it."""
-
-    def __init__(
-        self,
-        writer: StreamWriter,
-        custom_templates: Mapping[str, str] | None = None,
-        config: Config = None,
-    ) -> None:
-        super().__init__(writer, custom_templates, config)
-        self._texts: OrderedDict[str, list[str]] = OrderedDict()
-        self._lock = threading.Lock()
-        self.writer = _Listening(self.writer, self._hear)
-
-    def _hear(self, event: Event) -> None:
-        if event.type == "content" and isinstance(event.data, dict):
-            key = f"{event.node}_{event.agent or 'main'}"
-            with self._lock:
-                self._texts.setdefault(key, []).append(str(event.data.get("text", "")))
-                self._texts.move_to_end(key)
-                if len(self._texts) > MAX_TEXTS:
-                    self._texts.popitem(last=False)
-
-    def get_content(self) -> dict[str, str]:
-        """Return the text so far by `node_agent`, where the main graph's agent is `main`."""
-        with self._lock:
-            return {key: "".join(pieces) for key, pieces in self._texts.items()}
-
-
-class _Listening(StreamWriter):
-    """A writer that tells what it is told."""
-
-    def __init__(self, writer: StreamWriter, hear: Any) -> None:
-        super().__init__(writer.node, writer.agent, None, writer.config)
-        self.texts = writer.texts
-        self._hear = hear
-
-    def tell(self, event: Event) -> None:
-        self._hear(event)
-        super().tell(event)
+    def _flat(self, chunk: Chunk, event: Event) -> dict[str, Any]:
+        given = chunk.data.get("timestamp") if is_message(chunk.data) else None
+        time = given if isinstance(given, int | float) else SystemClock.time()
+        return {**_flat.message(event), "timestamp": time}

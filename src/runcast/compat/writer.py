@@ -16,8 +16,7 @@ written to the run it is used in, so that any watcher sees it, as flat messages 
 
 from collections.abc import Mapping
 
-from runcast.compat.config import Config, StreamConfig
-from runcast.compat.flat_writer import StreamWriter
+from runcast.compat.flat_writer import Config, StreamWriter
 from runcast.compat.interrupts import InterruptHandler, resume_value
 from runcast.compat.workflow import (
     AgentStreamCollector,
@@ -30,7 +29,6 @@ __all__ = (
     "AgentWorkflowProcessor",
     "FlatDataProcessor",
     "InterruptHandler",
-    "StreamConfig",
     "StreamWriter",
     "create_agent_stream_collector",
     "create_flat_processor",
@@ -62,17 +60,19 @@ def create_workflow_processor(
 
 
 def create_flat_processor(
-    node_name: str = "", agent_name: str = "", config: Config = None
+    custom_templates: Mapping[str, str] | None = None,
 ) -> FlatDataProcessor:
-    """Return what writes a graph's stream and gives its flat messages."""
-    return FlatDataProcessor(StreamWriter(node_name, agent_name, None, config))
+    """Return what gives a graph's stream as flat messages, and writes nothing."""
+    return FlatDataProcessor(custom_templates)
 
 
 def create_agent_stream_collector(
-    node_name: str = "", agent_name: str = "", config: Config = None
+    node_name: str = "",
+    agent_name: str = "",
+    custom_templates: Mapping[str, str] | None = None,
 ) -> AgentStreamCollector:
-    """Return what writes a graph's stream and keeps the text of each agent."""
-    return AgentStreamCollector(StreamWriter(node_name, agent_name, None, config))
+    """Return what writes the stream of an agent and keeps its text."""
+    return AgentStreamCollector(StreamWriter(node_name, agent_name, custom_templates))
 
 
 def create_interrupt_handler(

@@ -118,11 +118,21 @@ class StreamWriter:
         self._emit("tool_call", core, extra)
 
     def tool_result(
-        self, tool_name: str, result: object, call_id: str = "", **extra: object
+        self,
+        tool_name: str,
+        result: object,
+        content: str | None = None,
+        call_id: str = "",
+        **extra: object,
     ) -> None:
-        """Give what a tool returned, as it is, and how long it is in characters."""
+        """Give what a tool returned, and how long it is in characters.
+
+        Args:
+            content: what is sent in place of a long result, whose length is told all the same.
+        """
+        shown = result if content is None else content
         core: dict[str, object] = {"call_id": call_id} if call_id else {}
-        core |= {"tool": tool_name, "result": result, "length": len(as_text(result))}
+        core |= {"tool": tool_name, "result": shown, "length": len(as_text(result))}
         self._emit("tool_result", core, extra, measured=True)
 
     # Thought and text.

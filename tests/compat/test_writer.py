@@ -1,0 +1,1045 @@
+"""Flat messages of multi-agent graphs: the documented messages, and what must not happen."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import runcast
+from runcast.app import OpenHub
+from runcast.compat import using_hub
+from runcast.compat.chunks import Chunk, read_chunk
+from runcast.compat.flat_writer import Config
+from runcast.compat.interrupts import resume_value
+from runcast.compat.writer import (
+    AgentStreamCollector,
+    AgentWorkflowProcessor,
+    FlatDataProcessor,
+    InterruptHandler,
+    StreamWriter,
+    create_agent_stream_collector,
+    create_flat_processor,
+    create_interrupt_handler,
+    create_stream_writer,
+    create_workflow_processor,
+)
+from runcast.errors import InvalidValue
+from runcast.events.model import Event
+from runcast.testing import FakeClock
+from runcast.wire.dialects.flat import Flat
+from tests.compat.serving import serving
+from tests.http.client import watch
+from tests.opening import events_of, eventually, soon
+
+TIME = 1703123456.789
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(TIME)
+
+
+Writing = Callable[[], Any]
+
+
+async def events(hub: OpenHub, write: Writing) -> list[Event]:
+    """Return what is written inside a run, up to its terminal event."""
+    run = await hub.start(runcast.Function(write, name="write"))
+    found = await events_of(hub, run.run_id)
+    assert found[-1].type == "done", found[-1]
+    return found[1:-1]
+
+
+async def messages(hub: OpenHub, write: Writing) -> list[dict[str, Any]]:
+    """Return it as flat messages."""
+    return [flat(event) for event in await events(hub, write)]
+
+
+def flat(event: Event) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(json.dumps(Flat().message(event)))
+    return message
+
+
+def said(found: list[dict[str, Any]], *names: str) -> list[Any]:
+    """Return the type and content of messages, and further fields."""
+    return [tuple(m.get(n) for n in ("message_type", "content", *names)) for m in found]
+
+
+# --- the documented messages ----------------------------------------------------------------------
+
+TEXT = "# 第一章 人工智能概述\n\n人工智能(AI)是计算机科学的一个分支...".ljust(156, "。")
+
+EXAMPLES: list[tuple[str, str, float, Callable[[StreamWriter], None], str]] = [
+    (
+        "outline_generation",
+        "",
+        0,
+        lambda w: w.step_start("开始生成研究大纲"),
+        """{
+  "message_type": "step_start",
+  "content": "开始生成研究大纲",
+  "node": "outline_generation",
+  "timestamp": 1703123456.789,
+  "duration": 0
+}""",
+    ),
+    (
+        "research",
+        "research",
+        2.34,
+        lambda w: w.step_progress(
+            "发现研究资料: AI在医疗领域的应用", 25, research_title="AI在医疗领域的应用"
+        ),
+        """{
+  "message_type": "step_progress",
+  "content": "发现研究资料: AI在医疗领域的应用",
+  "node": "research",
+  "agent": "research",
+  "progress": 25,
+  "research_title": "AI在医疗领域的应用",
+  "timestamp": 1703123456.789,
+  "duration": 2.34
+}""",
+    ),
+    (
+        "outline_generation",
+        "",
+        15.67,
+        lambda w: w.step_complete("大纲生成完成，包含5个主要章节"),
+        """{
+  "message_type": "step_complete",
+  "content": "大纲生成完成，包含5个主要章节",
+  "node": "outline_generation",
+  "duration": 15.67,
+  "timestamp": 1703123456.789
+}""",
+    ),
+    (
+        "research",
+        "research",
+        0,
+        lambda w: w.tool_call("web_search", {"query": "人工智能医疗应用", "num_results": 10}),
+        """{
+  "message_type": "tool_call",
+  "content": "调用了 web_search 工具",
+  "node": "research",
+  "agent": "research",
+  "tool_name": "web_search",
+  "args": {
+    "query": "人工智能医疗应用",
+    "num_results": 10
+  },
+  "timestamp": 1703123456.789
+}""",
+    ),
+    (
+        "research",
+        "research",
+        3.45,
+        lambda w: w.tool_result("web_search", "x" * 2847, "找到了15篇关于AI医疗应用的相关文献..."),
+        """{
+  "message_type": "tool_result",
+  "content": "找到了15篇关于AI医疗应用的相关文献...",
+  "node": "research",
+  "agent": "research",
+  "tool_name": "web_search",
+  "length": 2847,
+  "timestamp": 1703123456.789,
+  "duration": 3.45
+}""",
+    ),
+    (
+        "content_creation",
+        "writing",
+        0,
+        lambda w: w.content_streaming(TEXT, 0),
+        # The document shortens the text that has this length.
+        json.dumps(
+            {
+                "message_type": "content_streaming",
+                "content": TEXT,
+                "node": "content_creation",
+                "agent": "writing",
+                "length": 156,
+                "chunk_index": 0,
+                "timestamp": TIME,
+            }
+        ),
+    ),
+    (
+        "content_creation",
+        "writing",
+        45.23,
+        lambda w: w.content_complete(
+            "完成章节: 人工智能概述", word_count=1245, section_title="人工智能概述"
+        ),
+        """{
+  "message_type": "content_complete",
+  "content": "完成章节: 人工智能概述",
+  "node": "content_creation",
+  "agent": "writing",
+  "word_count": 1245,
+  "section_title": "人工智能概述",
+  "timestamp": 1703123456.789,
+  "duration": 45.23
+}""",
+    ),
+    (
+        "research",
+        "research",
+        0,
+        lambda w: w.thinking("需要搜索更多关于AI医疗诊断的资料"),
+        """{
+  "message_type": "thinking",
+  "content": "需要搜索更多关于AI医疗诊断的资料",
+  "node": "research",
+  "agent": "research",
+  "timestamp": 1703123456.789
+}""",
+    ),
+    (
+        "research",
+        "research",
+        1.23,
+        lambda w: w.reasoning(
+            "基于收集到的资料，AI在医疗领域主要应用于诊断、治疗和药物研发三个方面"
+        ),
+        """{
+  "message_type": "reasoning",
+  "content": "基于收集到的资料，AI在医疗领域主要应用于诊断、治疗和药物研发三个方面",
+  "node": "research",
+  "agent": "research",
+  "timestamp": 1703123456.789,
+  "duration": 1.23
+}""",
+    ),
+    (
+        "research",
+        "research",
+        0,
+        lambda w: w.interrupt_request(
+            "search_20241201_001",
+            "web_search",
+            {"query": "2024年AI医疗最新发展", "num_results": 5},
+            "需要进行网络搜索以获取最新信息，是否继续？",
+        ),
+        """{
+  "message_type": "interrupt_request",
+  "content": "需要进行网络搜索以获取最新信息，是否继续？",
+  "node": "research",
+  "agent": "research",
+  "action": "web_search",
+  "args": {
+    "query": "2024年AI医疗最新发展",
+    "num_results": 5
+  },
+  "interrupt_id": "search_20241201_001",
+  "requires_approval": true,
+  "timestamp": 1703123456.789
+}""",
+    ),
+    (
+        "report_generation",
+        "",
+        180.5,
+        lambda w: w.final_result(
+            "研究报告已完成，总计15000字，包含5个主要章节",
+            {
+                "total_words": 15000,
+                "sections": 5,
+                "research_sources": 25,
+                "generation_time": 180.5,
+            },
+        ),
+        """{
+  "message_type": "final_result",
+  "content": "研究报告已完成，总计15000字，包含5个主要章节",
+  "node": "report_generation",
+  "execution_summary": {
+    "total_words": 15000,
+    "sections": 5,
+    "research_sources": 25,
+    "generation_time": 180.5
+  },
+  "is_final": true,
+  "timestamp": 1703123456.789,
+  "duration": 180.5
+}""",
+    ),
+    (
+        "research",
+        "research",
+        0,
+        lambda w: w.error("网络搜索超时，请稍后重试", "NetworkTimeout"),
+        """{
+  "message_type": "error",
+  "content": "网络搜索超时，请稍后重试",
+  "node": "research",
+  "agent": "research",
+  "error_type": "NetworkTimeout",
+  "timestamp": 1703123456.789
+}""",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("node", "agent", "after_s", "write", "expected"),
+    EXAMPLES,
+    ids=[json.loads(example[-1])["message_type"] for example in EXAMPLES],
+)
+async def test_a_message_is_exactly_the_documents(
+    node: str, agent: str, after_s: float, write: Callable[[StreamWriter], None], expected: str
+) -> None:
+    clock = FakeClock(TIME - after_s)
+    async with using_hub(OpenHub(clock=clock)) as hub:
+
+        async def work() -> None:
+            writer = StreamWriter(node, agent, clock=clock)
+            clock.advance(after_s)
+            write(writer)
+
+        run = await hub.start(work)
+        await run.wait()
+        async with (
+            serving(await asyncio.to_thread(runcast.asgi, hub)) as address,
+            watch(address, f"/runs/{run.run_id}/events?dialect=flat") as watching,
+        ):
+            found = [json.loads(event.data) for event in await watching.rest()]
+
+    message = found[1]
+    assert message.pop("timestamp") == pytest.approx(TIME)
+    wanted = json.loads(expected)
+    del wanted["timestamp"]
+    assert message == wanted
+
+
+async def test_messages_without_an_example_have_the_documented_fields(
+    hub: OpenHub, clock: FakeClock
+) -> None:
+    writer = StreamWriter("n", "a", clock=clock)
+
+    def write() -> None:
+        writer.node_complete("all of it")
+        writer.interrupt_response("looks good", True, "i-1")
+        writer.interrupt_waiting("waiting for you", "i-1")
+        writer.interrupt_resolved("done with it", "i-1")
+
+    base = {"node": "n", "agent": "a", "timestamp": TIME}
+    assert await messages(hub, write) == [
+        {
+            "message_type": "node_complete",
+            "content": "all of it",
+            "duration": 0,
+            "aggregated": True,
+            **base,
+        },
+        {
+            "message_type": "interrupt_response",
+            "content": "looks good",
+            "approved": True,
+            "interrupt_id": "i-1",
+            **base,
+        },
+        {
+            "message_type": "interrupt_waiting",
+            "content": "waiting for you",
+            "interrupt_id": "i-1",
+            "status": "waiting",
+            **base,
+        },
+        {
+            "message_type": "interrupt_resolved",
+            "content": "done with it",
+            "interrupt_id": "i-1",
+            "status": "resolved",
+            **base,
+        },
+    ]
+
+
+YAML = """
+# 只显示核心消息
+messages:
+  include: ["step_start", "step_complete", "content_streaming", "final_result"]
+  exclude: ["thinking", "reasoning"]
+
+# 只显示特定Agent
+agents:
+  include: ["research", "writing"]
+  exclude: ["supervisor"]
+
+# 节点流式控制
+streaming:
+  nodes:
+    outline_generation: true      # 大纲生成：流式
+    content_creation: false       # 内容创建：汇总输出
+"""
+
+
+async def test_the_documented_configuration_is_obeyed(hub: OpenHub, tmp_path: Any) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(YAML)
+
+    def write() -> None:
+        for agent in ("research", "supervisor", ""):
+            writer = create_stream_writer("outline_generation", agent, config=file)
+            writer.step_start("start")
+            writer.thinking("hidden")
+            writer.tool_call("hidden", {})
+            writer.content_streaming("text")
+        gathering = create_stream_writer("content_creation", "writing", config=file)
+        for piece in ("第一", " ", "章\n"):
+            gathering.content_streaming(piece)
+        gathering.step_complete("written")
+
+    assert said(await messages(hub, write), "node", "agent") == [
+        ("step_start", "start", "outline_generation", "research"),
+        ("content_streaming", "text", "outline_generation", "research"),
+        ("step_start", "start", "outline_generation", None),
+        ("content_streaming", "text", "outline_generation", None),
+        ("node_complete", "第一 章\n", "content_creation", "writing"),
+    ]
+
+
+@pytest.mark.parametrize("config", ["missing.yaml", {"mesages": {}}, {"agents": {"include": [[]]}}])
+def test_a_bad_configuration_is_not_taken_for_everything(config: Config) -> None:
+    with pytest.raises(InvalidValue):
+        StreamWriter("n", config=config)
+
+
+@pytest.mark.parametrize("templates", [{"tool": "x"}, {"tool_call": "{0}"}, {"tool_call": "{x}"}])
+def test_a_text_that_cannot_be_filled_in_is_refused(templates: dict[str, str]) -> None:
+    with pytest.raises(InvalidValue):
+        StreamWriter("n", custom_templates=templates)
+
+
+def test_outside_a_run_nothing_happens() -> None:
+    writer = StreamWriter("n")
+    writer.step_start("a")
+    writer.content_streaming("b")
+    writer.final_result("c")
+    writer.flush_buffer()
+    create_workflow_processor("n").process_chunk(("custom", {"message_type": "error"}))
+
+
+# --- a graph's stream -----------------------------------------------------------------------------
+
+
+@dataclass
+class AIMessage:
+    content: Any = ""
+    id: str | None = None
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    additional_kwargs: dict[str, Any] = field(default_factory=dict)
+    type: str = "ai"
+
+
+@dataclass
+class AIMessageChunk(AIMessage):
+    type: str = "AIMessageChunk"
+
+
+@dataclass
+class ToolMessage:
+    content: Any
+    name: str
+    tool_call_id: str = ""
+    type: str = "tool"
+
+
+@dataclass
+class Interrupt:
+    value: Any
+    id: str
+
+
+def processed(*chunks: object, **options: Any) -> Writing:
+    def write() -> None:
+        processor = AgentWorkflowProcessor(StreamWriter("graph"), **options)
+        for chunk in chunks:
+            processor.process_chunk(chunk)
+        processor.get_summary()
+
+    return write
+
+
+IN_RESEARCH = ("research:3f2a",)
+
+PROGRESS = {
+    "message_type": "step_progress",
+    "content": "half",
+    "node": "search",
+    "progress": 50,
+    "research_title": "T",
+    "duration": 1.5,
+    "extra": [1],
+}
+
+
+async def test_what_a_subgraph_writes_itself_is_not_dropped(hub: OpenHub) -> None:
+    (found,) = await messages(hub, processed((IN_RESEARCH, "custom", PROGRESS)))
+
+    assert found == {**PROGRESS, "agent": "research", "timestamp": TIME}
+
+
+async def test_a_token_of_white_space_is_not_dropped(hub: OpenHub) -> None:
+    tokens = ["深度", " ", "研究", "\n\n", "\t", "x"]
+
+    def write() -> None:
+        writer = StreamWriter("n")
+        for token in tokens:
+            writer.content_streaming(token)
+
+    written = await messages(hub, write)
+    chunks = [("messages", (AIMessageChunk(t, "m"), {"langgraph_node": "w"})) for t in tokens]
+    streamed = await messages(hub, processed(*chunks))
+
+    assert [m["content"] for m in written] == [m["content"] for m in streamed] == tokens
+
+
+async def test_tokens_of_the_root_graph_are_not_ignored(hub: OpenHub) -> None:
+    chunks = [
+        ("messages", (AIMessageChunk("a", "m"), {"langgraph_node": "write"})),
+        ((), "messages", (AIMessageChunk("b", "m"), {"langgraph_node": "write"})),
+        (AIMessageChunk("c", "m"), {"langgraph_node": "write"}),
+    ]
+
+    assert said(await messages(hub, processed(*chunks)), "node", "chunk_index", "length") == [
+        ("content_streaming", "a", "write", 0, 1),
+        ("content_streaming", "b", "write", 1, 1),
+        ("content_streaming", "c", "write", 2, 1),
+    ]
+
+
+@pytest.mark.parametrize("length", [1, 40, 120, 900])
+async def test_a_final_message_is_neither_lost_nor_cut_nor_relabelled(
+    hub: OpenHub, length: int
+) -> None:
+    text = "字" * length
+    (found,) = await messages(hub, processed({"answer": {"messages": [AIMessage(text)]}}))
+
+    assert (found["message_type"], found["content"]) == ("content_streaming", text)
+    assert (found["node"], found["length"]) == ("answer", length)
+
+
+@pytest.mark.parametrize("message_id", ["m-1", None])
+async def test_streamed_text_does_not_come_again_in_the_final_message(
+    hub: OpenHub, message_id: str | None
+) -> None:
+    metadata = {"langgraph_node": "write"}
+    whole = AIMessage("ab", message_id)
+    chunks = [
+        (IN_RESEARCH, "messages", (AIMessageChunk("a", message_id), metadata)),
+        (IN_RESEARCH, "messages", (AIMessageChunk("b", message_id), metadata)),
+        (IN_RESEARCH, "updates", {"write": {"messages": [whole]}}),
+        ((), "updates", {"research": {"messages": [whole]}}),
+    ]
+
+    found = await messages(hub, processed(*chunks))
+
+    assert [m["content"] for m in found] == ["a", "b"]
+
+
+async def test_a_flat_processor_does_not_crash_on_a_tool_call() -> None:
+    call = {
+        "message_type": "tool_call",
+        "content": "调用了 web_search 工具",
+        "node": "research",
+        "tool_name": "web_search",
+        "args": {"query": "x"},
+        "timestamp": TIME,
+    }
+    assert create_flat_processor().flatten_chunk(("custom", call)) == call
+    assert create_flat_processor().flatten_chunk((IN_RESEARCH, "custom", call)) == {
+        **call,
+        "agent": "research",
+    }
+    assert create_flat_processor().flatten_chunk(None) is None
+    assert create_flat_processor().flatten_chunk(("updates", {"n": None})) is None
+
+
+@pytest.mark.parametrize("expected", [example[-1] for example in EXAMPLES])
+def test_flattening_a_flat_message_loses_nothing(expected: str) -> None:
+    message = json.loads(expected)
+    message["unknown"] = {"a": 1}
+    message["agent_hierarchy"] = ["supervisor", message.setdefault("agent", "research")]
+    if message["message_type"] == "content_streaming":
+        message["length"] = len(message["content"])
+
+    once = FlatDataProcessor().flatten_chunk(message)
+    again = FlatDataProcessor().flatten_chunk(once)
+
+    assert once == again == message
+
+
+def test_flattening_gives_every_message_of_a_chunk() -> None:
+    state = {"messages": [AIMessage("a"), AIMessage("b")]}
+    found = FlatDataProcessor().flatten(("updates", {"n": state}))
+
+    assert said(found, "node") == [("content_streaming", "a", "n"), ("content_streaming", "b", "n")]
+
+
+async def test_the_tail_of_a_batch_is_not_lost(hub: OpenHub) -> None:
+    def write() -> None:
+        writer = StreamWriter(
+            "n", config={"streaming": {"enabled": False, "batch_size": 4, "max_buffer": 50}}
+        )
+        for number in range(13):
+            writer.content_streaming(f"{number} ")
+
+    found = await messages(hub, write)
+
+    assert [m["content"] for m in found] == ["0 1 2 3 ", "4 5 6 7 ", "8 9 10 11 ", "12 "]
+    assert [m["chunk_index"] for m in found] == [0, 1, 2, 3]
+
+
+async def test_a_node_that_is_switched_off_is_told_as_one_message(
+    hub: OpenHub, clock: FakeClock
+) -> None:
+    def write() -> None:
+        writer = StreamWriter("n", config={"streaming": {"nodes": {"n": False}}}, clock=clock)
+        writer.step_start("begin")
+        writer.content_streaming("a")
+        clock.advance(2)
+        writer.content_streaming("b")
+
+    (found,) = await messages(hub, write)
+
+    assert (found["message_type"], found["content"], found["aggregated"]) == (
+        "node_complete",
+        "ab",
+        True,
+    )
+    assert found["duration"] == 2
+    assert "of" not in found
+
+
+async def test_filters_are_not_bypassed_by_subgraphs_or_the_main_graph(hub: OpenHub) -> None:
+    def state(text: str) -> dict[str, Any]:
+        return {"messages": [AIMessage(text)]}
+
+    config = {
+        "nodes": {"main": {"exclude": ["secret"]}, "subgraph": {"exclude": ["inner"]}},
+        "agents": {"exclude": ["spy"]},
+        "messages": {"exclude": ["reasoning", "interrupt_request", "interrupt_waiting"]},
+    }
+    results: list[dict[str, Any]] = []
+
+    def write() -> None:
+        processor = create_workflow_processor("graph", config=config)
+        results.extend(
+            processor.process_chunk(chunk)
+            for chunk in [
+                ((), "updates", {"secret": state("a")}),
+                (("a:1",), "updates", {"inner": state("b")}),
+                (("spy:1",), "updates", {"x": state("c")}),
+                (("a:1",), "custom", {"message_type": "reasoning", "content": "d", "node": "x"}),
+                (("a:1",), "updates", {"__interrupt__": (Interrupt("e?", "i"),)}),
+                ((), "updates", {"shown": state("f")}),
+            ]
+        )
+
+    assert said(await messages(hub, write)) == [("content_streaming", "f")]
+    assert results[0] == {"filtered_node": "secret"}
+    assert results[1] == {"filtered_node": "inner"}
+    assert results[2] == {"filtered_agent": "spy"}
+    assert results[-1] == {"processed": "updates", "messages": 1}
+
+
+async def test_verbosity_is_not_ignored(hub: OpenHub, clock: FakeClock) -> None:
+    config = {"verbosity": {"level": "normal", "show_timing": False, "show_agent_hierarchy": False}}
+    message = {"message_type": "step_progress", "content": "x", "node": "n", "duration": 1}
+    thought = {"message_type": "thinking", "content": "hm", "node": "n"}
+
+    (found,) = await messages(
+        hub,
+        processed(
+            (("a:1", "b:2"), "custom", message), (("a:1",), "custom", thought), config=config
+        ),
+    )
+
+    assert found.keys() == {"message_type", "content", "node", "agent", "timestamp"}
+
+
+@pytest.mark.parametrize("text", ["messages:\n  include:\n", "agents:\n", "nodes:\n  main:\n"])
+async def test_an_empty_include_does_not_crash(hub: OpenHub, tmp_path: Any, text: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+
+    found = await messages(hub, lambda: StreamWriter("n", config=str(file)).thinking("a"))
+
+    assert said(found) == [("thinking", "a")]
+
+
+async def test_a_duration_that_was_given_is_not_replaced(hub: OpenHub, clock: FakeClock) -> None:
+    def write() -> None:
+        writer = StreamWriter("n", clock=clock)
+        writer.step_complete("a", duration=42.0)
+        writer.step_start("b")
+        clock.advance(3)
+        writer.step_complete("b")
+        writer.step_start("c")
+        clock.advance(1)
+        writer.step_complete("c")
+
+    found = await messages(hub, write)
+
+    assert [m["duration"] for m in found] == [42, 0, 3, 0, 1]
+
+
+async def test_cleaning_does_not_delete_what_a_tool_said(hub: OpenHub) -> None:
+    text = "总结：最终 结果: 见附件"
+
+    def write() -> None:
+        StreamWriter("n").tool_result("t", text)
+
+    (written,) = await messages(hub, write)
+    chunk = {"tools": {"messages": [ToolMessage(text, "t", "c-1")]}}
+    (read,) = await messages(hub, processed(chunk))
+
+    assert written["content"] == read["content"] == text
+    assert written["length"] == read["length"] == len(text)
+
+
+async def test_no_question_is_ignored(hub: OpenHub) -> None:
+    asked = (
+        Interrupt(
+            {
+                "action_request": {"action": "search", "args": {"q": "x"}},
+                "config": {"allow_accept": True},
+                "description": "Search?",
+            },
+            "a",
+        ),
+        Interrupt("Sure?", "b"),
+        Interrupt({"action": "write", "args": {}, "description": "Write?"}, "c"),
+    )
+    results: list[dict[str, Any]] = []
+
+    def write() -> None:
+        processor = create_workflow_processor("graph")
+        chunks = [(names, "updates", {"__interrupt__": asked}) for names in (IN_RESEARCH, ())]
+        results.extend(map(processor.process_chunk, chunks))
+
+    found = await messages(hub, write)
+
+    assert said(found, "interrupt_id", "action", "requires_approval", "agent") == [
+        ("interrupt_request", "Search?", "a", "search", True, "research"),
+        ("interrupt_waiting", "等待用户响应", "a", None, None, "research"),
+        ("interrupt_request", "Sure?", "b", "", True, "research"),
+        ("interrupt_waiting", "等待用户响应", "b", None, None, "research"),
+        ("interrupt_request", "Write?", "c", "write", True, "research"),
+        ("interrupt_waiting", "等待用户响应", "c", None, None, "research"),
+    ]
+    assert found[0]["config"] == {"allow_accept": True}
+    assert results[0]["interrupt_processed"] is True
+    assert (results[0]["interrupt_id"], results[0]["action"]) == ("a", "search")
+    assert [each["interrupt_id"] for each in results[0]["interrupts"]] == ["a", "b", "c"]
+    assert results[1] == {"interrupt_skipped": True, "interrupt_id": "a"}
+
+
+async def test_an_agent_nobody_thought_of_is_not_unknown(hub: OpenHub) -> None:
+    chunk = (("boss:1", "my_own_agent:2"), "updates", {"n": {"messages": [AIMessage("a")]}})
+
+    (found,) = await messages(hub, processed(chunk))
+
+    assert found["agent"] == "my_own_agent"
+    assert found["agent_hierarchy"] == ["boss", "my_own_agent"]
+
+
+async def test_chunk_indexes_are_not_all_zero(hub: OpenHub) -> None:
+    deep = ("boss:1", "writer:2")
+
+    def write() -> None:
+        writer = StreamWriter("n")
+        for piece in "abc":
+            writer.content_streaming(piece, 0)
+        processor = create_workflow_processor("graph")
+        for piece in "de":
+            token = (AIMessageChunk(piece, "m"), {"langgraph_node": "w"})
+            processor.process_chunk((deep, "messages", token))
+
+    found = await messages(hub, write)
+
+    assert [m["chunk_index"] for m in found] == [0, 1, 2, 0, 1]
+    assert found[-1]["agent_hierarchy"] == ["boss", "writer"]
+
+
+async def test_content_blocks_are_not_shown_as_python(hub: OpenHub) -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": "Hello"},
+        " there",
+        {"type": "tool_use", "name": "t", "input": {}},
+    ]
+    chunk = {"n": {"messages": [AIMessage(blocks, "m")]}}
+
+    assert said(await messages(hub, processed(chunk))) == [
+        ("thinking", "hm"),
+        ("content_streaming", "Hello there"),
+    ]
+
+
+async def test_the_same_reasoning_later_is_still_the_same(hub: OpenHub, clock: FakeClock) -> None:
+    def write() -> None:
+        writer = StreamWriter("n", clock=clock)
+        writer.reasoning("because")
+        clock.advance(1)
+        writer.reasoning("because")
+        clock.advance(0.1)
+        writer.reasoning("because of that")
+
+    assert said(await messages(hub, write)) == [
+        ("reasoning", "because"),
+        ("reasoning", "because of that"),
+    ]
+
+
+async def test_the_same_question_is_not_asked_twice(hub: OpenHub) -> None:
+    def write() -> None:
+        writer = StreamWriter("n")
+        for _ in range(3):
+            writer.interrupt_request("i-1", "search", {}, "Search?")
+
+    assert said(await messages(hub, write)) == [("interrupt_request", "Search?")]
+
+
+def chunk_of(chunk: object) -> Chunk:
+    read = read_chunk(chunk)
+    assert read is not None
+    return read
+
+
+async def test_what_is_remembered_does_not_grow_for_ever(hub: OpenHub) -> None:
+    def write() -> None:
+        writer = create_stream_writer("n")
+        processor = AgentWorkflowProcessor(writer)
+        for number in range(6000):
+            writer.reasoning(f"reason {number}")
+            token = (AIMessageChunk(f"t{number}", f"m{number}"), {"langgraph_node": "w"})
+            processor._reader.read(chunk_of(("messages", token)))
+            processor._reader.read(chunk_of({"n": {"messages": [AIMessage("x", f"w{number}")]}}))
+        assert len(processor._reader._seen._keys) <= 4096
+        assert len(processor._reader._spoken) <= 4096
+
+    await soon((await hub.start(write)).result())
+
+
+async def test_a_chapter_that_was_written_anew_is_told_again(hub: OpenHub) -> None:
+    def sections(*texts: str) -> dict[str, Any]:
+        return {"write": {"sections": [{"title": "T", "content": text} for text in texts]}}
+
+    found = await messages(hub, processed(sections("a"), sections("a"), sections("a", "ab")))
+
+    assert said(found, "section_title", "word_count") == [
+        ("content_complete", "完成章节: T", "T", 1),
+        ("content_complete", "完成章节: T", "T", 2),
+    ]
+
+
+async def test_further_fields_never_replace_a_messages_own(hub: OpenHub) -> None:
+    evil: dict[str, Any] = {
+        "message_type": "evil",
+        "node": "evil",
+        "agent": "evil",
+        "timestamp": 0,
+        "text": "e",
+    }
+
+    def write() -> None:
+        writer = StreamWriter("n", "a")
+        writer.step_progress("s", 10, percent=99, message="evil", **evil)
+        writer.tool_result("t", "r", tool="evil", length=0, result_="evil", **evil)
+        writer.final_result("f", {}, value="evil", is_final=False, **evil)
+        writer.error("e", code="evil", **evil)
+        writer.interrupt_request("i", "x", {}, "d", requires_approval=False, **evil)
+
+    for message in await messages(hub, write):
+        assert (message["node"], message["agent"], message["timestamp"]) == ("n", "a", TIME)
+        assert message["message_type"] != "evil"
+        assert message.get("progress", 10) == 10
+        assert message.get("tool_name", "t") == "t"
+        assert message.get("length", 1) == 1
+        assert message.get("is_final", True) is True
+        assert message.get("requires_approval", True) is True
+        assert message.get("error_type", "GeneralError") == "GeneralError"
+        assert "evil" in message.values(), "nor are they lost"
+
+
+async def test_a_run_that_breaks_does_not_stay_running(hub: OpenHub) -> None:
+    async def work() -> None:
+        StreamWriter("n").step_start("a")
+        raise ValueError
+
+    run = await hub.start(work)
+    await events_of(hub, run.run_id)
+
+    assert (await hub.present(run.run_id))[1].status == "failed"
+
+
+async def test_a_graph_is_summed_up(hub: OpenHub) -> None:
+    summaries = []
+
+    def write() -> None:
+        processor = create_workflow_processor("graph")
+        for chunk in [
+            ("updates", {"plan": {"messages": [AIMessage("the plan", tool_calls=[CALL])]}}),
+            ("updates", {"tools": {"messages": [ToolMessage("15 hits", "web_search", "c-1")]}}),
+            ("updates", {"research": {"research_results": [{"title": "R", "content": "x"}]}}),
+            ("updates", {"write": {"sections": [{"title": "S", "content": "y" * 7}]}}),
+            ("updates", {"end": {"final_report": "the report"}}),
+            ("debug", {}),
+            42,
+        ]:
+            processor.process_chunk(chunk)
+        summaries.append(processor.get_summary())
+
+    found = await messages(hub, write)
+
+    assert said(found, "node") == [
+        ("thinking", "the plan", "plan"),
+        ("tool_call", "调用了 web_search 工具", "plan"),
+        ("tool_result", "15 hits", "tools"),
+        ("step_progress", "发现研究资料: R", "research"),
+        ("content_complete", "完成章节: S", "write"),
+        ("content_complete", "the report", "end"),
+    ]
+    assert found[1]["args"] == {"query": "x"}
+    assert summaries == [
+        {
+            "chunk_count": 7,
+            "current_step": "end",
+            "sections_completed": 1,
+            "research_findings": 1,
+            "final_output": "the report",
+        }
+    ]
+
+
+CALL = {"id": "c-1", "name": "web_search", "args": {"query": "x"}}
+
+
+async def test_an_agents_stream_is_collected(hub: OpenHub) -> None:
+    collectors: list[AgentStreamCollector] = []
+
+    async def stream() -> AsyncIterator[object]:
+        yield "updates", {"n": {"messages": [AIMessage("", "m", [CALL])]}}
+        for piece in ("Hello", " ", "there"):
+            yield "messages", (AIMessageChunk(piece, "k"), {"langgraph_node": "n"})
+        yield "updates", {"n": {"messages": [AIMessage("Hello there", "k")]}}
+
+    async def write() -> None:
+        collectors.append(create_agent_stream_collector("n", "writer"))
+        assert await collectors[0].process_agent_stream(stream(), "writer") == "Hello there"
+
+    found = await messages(hub, write)
+
+    assert said(found[-1:], "word_count", "tools_used", "total_chunks") == [
+        ("content_complete", "writer任务完成", 11, ["web_search"], 5)
+    ]
+    assert collectors[0].full_response == "Hello there"
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+async def test_a_handler_asks_and_tells_the_answer(hub: OpenHub) -> None:
+    def write() -> None:
+        handler = create_interrupt_handler("n", "a")
+        handler.handle_interrupt_request("i", "search", {"q": 1}, "Search?", {"allow_edit": True})
+        assert handler.get_pending_interrupts() == {
+            "i": {
+                "interrupt_id": "i",
+                "action": "search",
+                "args": {"q": 1},
+                "description": "Search?",
+                "config": {"allow_edit": True},
+            }
+        }
+        assert handler.handle_user_response("i", "go ahead", True)
+        assert handler.get_pending_interrupts() == {}
+        assert not handler.handle_user_response("i", "again", True)
+        handler.handle_interrupt_request("j", "write", {}, "Write?")
+        assert handler.handle_user_response("j", "no", False)
+        handler.handle_interrupt_request("k", "x", {}, "?")
+        handler.clear_interrupt("k")
+        assert handler.get_pending_interrupts() == {}
+
+    assert said(await messages(hub, write), "interrupt_id", "approved", "error_type") == [
+        ("interrupt_request", "Search?", "i", None, None),
+        ("interrupt_waiting", "等待用户响应", "i", None, None),
+        ("interrupt_response", "go ahead", "i", True, None),
+        ("interrupt_resolved", "操作已批准: search", "i", None, None),
+        ("error", "there is no question 'i'", None, None, "InterruptNotFound"),
+        ("interrupt_request", "Write?", "j", None, None),
+        ("interrupt_waiting", "等待用户响应", "j", None, None),
+        ("interrupt_response", "no", "j", False, None),
+        ("interrupt_resolved", "操作已取消", "j", None, None),
+        ("interrupt_request", "?", "k", None, None),
+        ("interrupt_waiting", "等待用户响应", "k", None, None),
+    ]
+
+
+async def test_a_handler_does_not_pretend_to_resume(hub: OpenHub) -> None:
+    """The run waits for the answer, from whomever it comes, and gets it as graphs take it."""
+    got = []
+
+    async def work() -> None:
+        handler = create_interrupt_handler("n")
+        answer = await handler.ask("i", "search", {"q": 1}, "Search?")
+        got.append(resume_value(answer))
+        assert handler.get_pending_interrupts() == {}
+
+    run = await hub.start(work)
+    async with asyncio.timeout(5):
+        while not (await hub.present(run.run_id))[1].interrupts:  # noqa: ASYNC110 - the store's
+            await asyncio.sleep(0)
+    await hub.answer(run.run_id, "i", {"type": "edit", "args": {"q": 2}})
+    await soon(run.result())
+
+    assert got == [{"type": "edit", "args": {"q": 2}}]
+
+
+async def test_an_answer_from_outside_does_not_go_astray(hub: OpenHub) -> None:
+    handlers: list[InterruptHandler] = []
+    go = asyncio.Event()
+
+    async def work() -> None:
+        handlers.append(create_interrupt_handler("n"))
+        handlers[0].handle_interrupt_request("i", "search", {}, "Search?")
+        await go.wait()
+
+    run = await hub.start(work)
+    await eventually(lambda: bool(handlers and handlers[0].get_pending_interrupts()))
+
+    assert await soon(handlers[0].answer("i", "yes", True))
+    assert not await soon(handlers[0].answer("i", "no", False))
+    go.set()
+    found = [flat(event) for event in await events_of(hub, run.run_id)]
+
+    assert [m["approved"] for m in found if m["message_type"] == "interrupt_response"] == [True]
+
+
+async def test_writers_of_many_threads_keep_their_order(hub: OpenHub) -> None:
+    def speak(name: str) -> None:
+        writer = StreamWriter(name)
+        for number in range(50):
+            writer.content_streaming(str(number))
+
+    async def write() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            *(loop.run_in_executor(pool, runcast.bind(speak), name) for name in "abcd")
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        found = await messages(hub, write)
+
+    for name in "abcd":
+        own = [(m["content"], m["chunk_index"]) for m in found if m["node"] == name]
+        assert own == [(str(number), number) for number in range(50)]
