@@ -82,6 +82,7 @@ async def test_functions_are_described_with_their_inputs(server: Server) -> None
             "required": ["a"],
             "additionalProperties": False,
         },
+        "events": {},
     }
     assert functions["count"]["streaming"] is True
 

@@ -118,6 +118,7 @@ def function_view(function: DescribedFunction) -> dict[str, Any]:
         "description": function.description,
         "streaming": function.is_streaming,
         "inputs": function.schema,
+        "events": function.events,
     }
 
 

@@ -1,26 +1,40 @@
-"""The start page, and the policy by which browsers run its own script and no other."""
+"""The pages for people, and the policy by which browsers run their own scripts and no others."""
 
 import base64
 import hashlib
 import importlib.resources
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ("PAGE", "POLICY")
-
-PAGE: Final = importlib.resources.files("runcast.http").joinpath("page.html").read_bytes()
-"""HTML, one file with its style and script. Read once: reading would block the event loop."""
+__all__ = ("DOCS", "START", "Page")
 
 
-def _hashes(page: bytes) -> str:
-    scripts = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+class Page(NamedTuple):
+    """HTML, one file with its style and script, and its `Content-Security-Policy`.
+
+    Should what the server tells ever be taken for markup by the page, it could still run nothing.
+    Source: CSP Level 3.
+    """
+
+    body: bytes
+    policy: str
+
+
+def _load(name: str) -> Page:
+    body = importlib.resources.files("runcast.http").joinpath(name).read_bytes()
+    scripts = re.findall(rb"<script>(.*?)</script>", body, re.DOTALL)
     digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in scripts]
-    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    policy = (
+        f"default-src 'self'; script-src {hashes}; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    return Page(body, policy)
 
 
-POLICY: Final = (
-    f"default-src 'self'; script-src {_hashes(PAGE)}; style-src 'unsafe-inline'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-"""The `Content-Security-Policy`. Should what a run tells ever be taken for markup by the page, it
-could still run nothing. Source: CSP Level 3."""
+# Read once: reading would block the event loop.
+START: Final = _load("page.html")
+"""The start page."""
+
+DOCS: Final = _load("docs.html")
+"""The description of the API, to read."""

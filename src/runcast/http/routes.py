@@ -1,13 +1,15 @@
 """What each route does. Paths and fields are described in docs/protocol.md."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from runcast.errors import Conflict, InvalidValue, Unauthorized
@@ -20,7 +22,8 @@ from runcast.http.answers import (
     run_view,
 )
 from runcast.http.invoking import Invoking, check_json
-from runcast.http.page import PAGE, POLICY
+from runcast.http.openapi import build
+from runcast.http.page import DOCS, START, Page
 from runcast.http.patience import read_body
 from runcast.http.requests import parse_before, parse_limit
 from runcast.http.security import COOKIE, Guard
@@ -44,10 +47,12 @@ class Routes:
         self._watching = Watching(runs.hub, streams, views)
         self._invoking = Invoking(runs, streams, self._watching)
 
-    def all(self) -> list[BaseRoute]:
+    def all(self) -> list[Route]:
         """Return the table of routes."""
         return [
             Route("/", self.page, methods=["GET"]),
+            Route("/docs", self.docs, methods=["GET"]),
+            Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/session", self.sign_in, methods=["POST"]),
             Route("/healthz", self.health, methods=["GET"]),
             Route("/readyz", self.ready, methods=["GET"]),
@@ -67,8 +72,29 @@ class Routes:
 
     async def page(self, _: Request) -> Response:
         """The start page."""
-        headers = {**SAFE_HEADERS, "content-security-policy": POLICY}
-        return Response(PAGE, headers=headers, media_type="text/html")
+        return _page_response(START)
+
+    async def docs(self, _: Request) -> Response:
+        """The page that shows the description of the API."""
+        return _page_response(DOCS)
+
+    async def openapi(self, request: Request) -> Response:
+        """The description of the API."""
+        functions = self._runs.functions
+        document = build(
+            [
+                (_PARAMETER.sub(r"{\1}", route.path), method.lower())
+                for route in self.all()
+                for method in sorted(route.methods or ())
+                if method != "HEAD"
+            ],
+            [functions[name] for name in sorted(functions)],
+            version=_VERSION,
+            prefix=quote(request.scope.get("root_path", "")),
+            views=self._watching.views,
+            is_protected=bool(self._guard.token),
+        )
+        return json_response(document)
 
     async def sign_in(self, request: Request) -> Response:
         """Trade the access token for a cookie."""
@@ -165,6 +191,24 @@ class Routes:
 
 
 _MAX_REASON_CHARS: Final = 500
+
+_PARAMETER: Final = re.compile(r"\{(\w+):\w+\}")
+"""A parameter of a path that says what it takes."""
+
+
+def _version() -> str:
+    try:
+        return version("runcast")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0"
+
+
+_VERSION: Final = _version()
+
+
+def _page_response(page: Page) -> Response:
+    headers = {**SAFE_HEADERS, "content-security-policy": page.policy}
+    return Response(page.body, headers=headers, media_type="text/html")
 
 
 class _Raw:

@@ -33,7 +33,7 @@ PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
 }
 """What pages of an origin that we were told may send. Source: WHATWG Fetch, CORS protocol."""
 
-_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/"})
+_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
 """Answered without a token: nothing of any run is in them."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})

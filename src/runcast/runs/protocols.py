@@ -136,6 +136,9 @@ class DescribedFunction(Protocol):
     def schema(self) -> Mapping[str, Any]: ...
 
     @property
+    def events(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+    @property
     def dialect(self) -> str: ...
 
 

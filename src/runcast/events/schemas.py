@@ -1,0 +1,144 @@
+"""What events and the state of a run look like, as JSON Schema: for documents and for clients.
+
+A schema describes; nothing is checked against it. A function may emit a known type with other data,
+which is carried as it is: so only what runcast writes itself has required fields.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from runcast.events.snapshot import Snapshot
+from runcast.events.vocabulary import KNOWN
+
+__all__ = ("DATA", "EVENT_TYPE", "POSITION", "RUN_ID", "event_schemas", "snapshot_schemas")
+
+Schema = dict[str, Any]
+
+EVENT_TYPE: Final = "^[a-z][a-z0-9_.-]{0,63}$"
+POSITION: Final = "^[0-9a-hjkmnp-tv-z]{10}-(0|[1-9][0-9]{0,15})$"
+RUN_ID: Final = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
+
+_TEXT: Final[Schema] = {"type": "string"}
+_NUMBER: Final[Schema] = {"type": "number"}
+
+
+def _told(schema: Schema, about: str) -> Schema:
+    return {**schema, "description": about}
+
+
+_MESSAGE: Final = _told(_TEXT, "what a person reads")
+_MESSAGE_ID: Final = _told(_TEXT, "which text it belongs to")
+_PERCENT: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 100}
+_CALL_ID: Final = _told(_TEXT, "what a call and its result have in common")
+_INTERRUPT_ID: Final = _told(_TEXT, "the question")
+_ANY: Final[Schema] = {}
+
+DATA: Final[Mapping[str, Mapping[str, Schema]]] = {
+    "started": {"function": _TEXT, "labels": {"type": "object"}},
+    "done": {
+        "result": _told(_ANY, "what the function returned"),
+        "summary": _told(_ANY, "what the run comes to, in short"),
+    },
+    "failed": {
+        "message": _MESSAGE,
+        "code": _told(_TEXT, "why, for programs"),
+        "retryable": _told({"type": "boolean"}, "whether the same run can succeed later"),
+    },
+    "cancelled": {"reason": _TEXT},
+    "step_start": {"message": _MESSAGE},
+    "step_progress": {"percent": _PERCENT, "message": _MESSAGE},
+    "step_complete": {"message": _MESSAGE},
+    "node_complete": {"message": _MESSAGE, "aggregated": _told(_ANY, "what the node made")},
+    "progress": {
+        "current": _NUMBER,
+        "total": _NUMBER,
+        "percent": _PERCENT,
+        "message": _MESSAGE,
+    },
+    "log": {
+        "level": _told(_TEXT, "debug, info, warning or error"),
+        "message": _MESSAGE,
+        "logger": _told(_TEXT, "where it comes from"),
+    },
+    "content": {
+        "text": _told(_TEXT, "what follows the text before"),
+        "message_id": _MESSAGE_ID,
+        "index": _told({"type": "integer"}, "which piece of its text, from 0"),
+    },
+    "content_complete": {"message": _told(_TEXT, "all of the text"), "message_id": _MESSAGE_ID},
+    "thinking": {"text": _TEXT},
+    "reasoning": {"text": _TEXT},
+    "tool_call": {"call_id": _CALL_ID, "tool": _TEXT, "args": _ANY},
+    "tool_result": {
+        "call_id": _CALL_ID,
+        "tool": _TEXT,
+        "result": _ANY,
+        "ok": {"type": "boolean"},
+        "length": _told({"type": "integer"}, "of the result, in characters"),
+    },
+    "interrupt_request": {
+        "interrupt_id": _INTERRUPT_ID,
+        "action": _told(_TEXT, "what will be done if the answer is yes"),
+        "args": _ANY,
+        "message": _MESSAGE,
+        "config": _told(_ANY, "which answers are allowed"),
+        "expires_at": _told(_NUMBER, "Unix seconds"),
+    },
+    "interrupt_waiting": {"interrupt_id": _INTERRUPT_ID, "message": _MESSAGE},
+    "interrupt_response": {
+        "interrupt_id": _INTERRUPT_ID,
+        "approved": {"type": "boolean"},
+        "answer": _ANY,
+    },
+    "interrupt_resolved": {"interrupt_id": _INTERRUPT_ID, "message": _MESSAGE},
+    "error": {"message": _MESSAGE, "code": _TEXT},
+    "result": {"value": _told(_ANY, "what is known so far")},
+    "files": {"files": {"type": "array"}},
+}
+"""The fields of `data`, by known type."""
+
+_REQUIRED: Final = {"failed": ["message", "code", "retryable"], "cancelled": ["reason"]}
+"""What only runcast writes, and always."""
+
+_BASE: Final[Schema] = {
+    "type": "object",
+    "required": ["seq", "time", "type", "data"],
+    "properties": {
+        "seq": {"type": "integer", "minimum": 1, "description": "its place in the log"},
+        "time": {"type": "number", "description": "Unix seconds"},
+        "type": {"type": "string", "pattern": EVENT_TYPE},
+        "data": {},
+        "node": {"type": "string"},
+        "agent": {"type": "string"},
+        "path": {"type": "array", "items": {"type": "string"}},
+        "duration": {"type": "number", "description": "seconds"},
+    },
+}
+
+
+def event_schemas(prefix: str) -> dict[str, Schema]:
+    """Return the schemas of an event: `Event`, and `Event.<type>` for each known type.
+
+    Args:
+        prefix: what stands before a name in references, like `#/components/schemas/`.
+    """
+    found = {"Event": _BASE}
+    for name in KNOWN:
+        data: Schema = {"properties": dict(DATA[name])}
+        if name in _REQUIRED:
+            data["required"] = _REQUIRED[name]
+        fields = {"type": {"const": name}, "data": data}
+        found[f"Event.{name}"] = {"allOf": [{"$ref": f"{prefix}Event"}], "properties": fields}
+    return found
+
+
+def snapshot_schemas(template: str) -> dict[str, Schema]:
+    """Return the schemas of a run's present state: `Snapshot`, and what it consists of.
+
+    Args:
+        template: a reference, with `{name}` where the name of the schema goes.
+    """
+    _, found = msgspec.json.schema_components([Snapshot], ref_template=template)
+    return found
