@@ -66,7 +66,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     duration: float | None = None
 
 
-class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The fields a producer knows, in canonical order; `data` is always written."""
 
     time: float

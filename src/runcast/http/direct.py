@@ -74,11 +74,11 @@ class DirectStream(Stream):
                 data = feed.poll()
                 if data:
                     self._write(data)
+                if feed.is_current:
+                    return  # at once, in most wake-ups: a look that finds nothing costs as well
                 if feed.ended:
                     self.stop()
                     return
-                if feed.is_current:
-                    return  # at once, in most wake-ups: a look that finds nothing costs as well
                 if data is None:
                     if feed.behind:
                         self._reading = asyncio.ensure_future(self._read(feed))

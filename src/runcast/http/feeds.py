@@ -52,8 +52,8 @@ class Feed(ABC):
 
     @property
     def is_current(self) -> bool:
-        """Whether there is nothing to poll before the next wake-up."""
-        return self.subscription.is_current
+        """Whether it goes on, and there is nothing to poll before the next wake-up."""
+        return self._stop_at is None and self.subscription.is_current
 
     @property
     def ended(self) -> bool:

@@ -229,6 +229,7 @@ class Hub:
     def _publish(self, committed: list[tuple[str, Appended]]) -> None:
         """Hand committed pages to the windows, then wake each window's watchers once."""
         touched: dict[str, Tail] = {}
+        limit = self.settings.tail_bytes_per_run
         for run_id, appended in committed:
             tail = self._tails.get(run_id)
             if tail is not None:
@@ -237,7 +238,8 @@ class Hub:
         for tail in touched.values():
             tail.error = None
             tail.wake()
-            tail.shrink(self.settings.tail_bytes_per_run)
+            if tail.size > limit:
+                tail.shrink(limit)
         if self._windows.size > self.settings.tail_bytes:
             self._relieve()
 

@@ -20,7 +20,7 @@ __all__ = ("Pipeline", "PipelineStatistics")
 _log: Final = logging.getLogger("runcast.hub")
 
 _GATHER_FROM: Final = 16
-"""Appends in a commit from which on the next one gathers for a while."""
+"""Events in a commit from which on the next one gathers for a while."""
 
 _GATHER_S: Final = 0.004
 """How long, seconds: it makes commits of 100 events where 500 runs emit 25,000 a second, and is far
@@ -103,10 +103,10 @@ class Pipeline:
             while pending.batch or not pending.is_closed:
                 await pending.wake.wait()
                 pending.wake.clear()
-                taken = pending.take()
+                taken, before = pending.take(), self._appended
                 if taken:
                     await self._commit(taken)
-                if len(taken) >= _GATHER_FROM and not pending.is_closed:
+                if self._appended - before >= _GATHER_FROM and not pending.is_closed:
                     pending.is_woken = True  # by the clock: producers need not wake us
                     await asyncio.sleep(_GATHER_S)
                     pending.wake.set()

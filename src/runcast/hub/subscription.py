@@ -14,7 +14,7 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from runcast.errors import Gone
+from runcast.errors import Gone, InvalidValue
 from runcast.events.model import Event, decode_event
 from runcast.events.position import Position, split_frames
 from runcast.stores.base import Page
@@ -70,20 +70,35 @@ class Subscription:
             not raise, and may poll.
     """
 
+    __slots__ = (
+        "_closed",
+        "_epoch",
+        "_hub",
+        "_ready",
+        "_seq",
+        "_tail",
+        "behind",
+        "ended",
+    )
+
     def __init__(
         self, hub: "Hub", tail: "Tail", position: Position, wake: Callable[[], None] | None = None
     ) -> None:
         self._hub = hub
         self._tail = tail
         self._epoch, self._seq = position
-        self._ready = asyncio.Event()
-        self._wake = wake or self._ready.set
+        # Only who iterates waits here: most are woken by a call, and an event is a kilobyte.
+        self._ready = asyncio.Event() if wake is None else None
         self._closed = False
         self.behind = False
         """Whether the next chunk must be had by `read()`."""
         self.ended = False
         """Whether the chunk that ends the log has been taken."""
-        tail.watchers[self] = self._wake
+        tail.watchers[self] = wake or self._set_ready
+
+    def _set_ready(self) -> None:
+        if self._ready is not None:
+            self._ready.set()
 
     def begin(self, after: Position | None) -> None:
         """Set the cursor, now that the window knows where the log stands."""
@@ -115,7 +130,7 @@ class Subscription:
 
     @property
     def is_current(self) -> bool:
-        """Whether there is nothing to poll before the next wake-up: all was taken, more will come."""
+        """Whether there is nothing to poll before the next wake-up, and more will come."""
         tail = self._tail
         return (
             self._seq == tail.head
@@ -149,7 +164,7 @@ class Subscription:
         return None
 
     def take(self) -> Page | None:
-        """Take the next page, if memory has it and there is nothing else to tell; or else `poll`."""
+        """Take the next page, if memory has it and nothing else is to be told; else `poll`."""
         tail = self._tail
         if (
             self._seq >= tail.head
@@ -200,13 +215,16 @@ class Subscription:
 
     async def __anext__(self) -> Chunk:
         """Return the next chunk; wait for it if need be. Ends after the chunk that ends the log."""
+        ready = self._ready
+        if ready is None:
+            raise InvalidValue("expected a subscription made without `wake`, which drives it else")
         while not self.ended:
-            self._ready.clear()
+            ready.clear()
             chunk = self.poll()
             if chunk is None and self.behind:
                 chunk = await self.read()
             elif chunk is None:
-                await self._ready.wait()
+                await ready.wait()
             if chunk is not None:
                 return chunk
         raise StopAsyncIteration

@@ -48,6 +48,7 @@ class Tail:
         "following",
         "head",
         "known",
+        "newest",
         "pages",
         "run_id",
         "size",
@@ -66,6 +67,8 @@ class Tail:
         self.known = False
         """Whether epoch and head are known: a commit or a look at the store came by."""
         self.pages: deque[Page] = deque()
+        self.newest: Page | None = None
+        """The last of them."""
         self.size = 0
         self.watchers: dict[object, Callable[[], None]] = {}
         """Who watches, and what wakes it."""
@@ -108,21 +111,24 @@ class Tail:
 
     def publish(self, appended: Appended) -> None:
         """Take over committed pages."""
-        if self.known and appended.epoch < self.epoch:
-            return
         if appended.epoch != self.epoch:
+            if self.known and appended.epoch < self.epoch:
+                return
             self.begin(appended.epoch)
         for page in appended.pages:
-            if page.last <= self.head:
-                continue  # seen already, through the store
-            if page.first <= self.head:
-                page = page.after(self.head)
-            elif page.first > self.head + 1 and self.pages:
-                self.clear()  # another process appended in between: a new window begins
+            if page.first != self.head + 1:
+                if page.last <= self.head:
+                    continue  # seen already, through the store
+                if page.first <= self.head:
+                    page = page.after(self.head)
+                elif self.newest is not None:
+                    self.clear()  # another process appended in between: a new window begins
             self.pages.append(page)
+            self.newest = page
             self._grow(len(page.frames))
             self.head = page.last
-        self._joined.clear()
+        if self._joined:
+            self._joined.clear()
         self.known = True
         if appended.closed and appended.last >= self.head:
             self.head = appended.last
@@ -134,6 +140,8 @@ class Tail:
             self._joined.clear()
         while self.size > limit:
             self._grow(-len(self.pages.popleft().frames))
+        if not self.pages:
+            self.newest = None
 
     def _grow(self, size: int) -> None:
         self.size += size
@@ -141,14 +149,16 @@ class Tail:
 
     def take(self, seq: int) -> Page | None:
         """Return what the window has after `seq`, up to a page; None if the store must be asked."""
+        page = self.newest
+        if page is None:
+            return None
+        if page.first == seq + 1 and page.closed == self.closed:
+            return page  # nearly always: all that is missing is what came last
         page = self._joined.get(seq)
         if page is not None:
             return page
-        if not self.pages or seq + 1 < self.pages[0].first:
+        if seq + 1 < self.pages[0].first:
             return None
-        page = self.pages[-1]
-        if page.first == seq + 1 and page.closed == self.closed:
-            return page  # nearly always: all that is missing is what came last
         page = self._join(seq)
         if len(self._joined) < _JOINS:
             self._joined[seq] = page
