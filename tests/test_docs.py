@@ -6,14 +6,18 @@
 | `console` | each `$ command` is run beside a real server; what follows it is what it prints |
 | `bash` | each command is known, with the options it is given |
 | `toml` | read as settings |
+| `yaml` | read as a view |
 | `text` | a picture |
 
-In what is printed, … stands for anything on one line.
+The server is the one that `runcast serve` starts in a `bash` block above, with the files that stand
+in the document under their names (`` `hello.py`: ``), or else that of the demo functions. In what is
+printed, … stands for anything on one line.
 """
 
 import ast
 import importlib.util
 import inspect
+import os
 import re
 import shlex
 import shutil
@@ -31,6 +35,8 @@ from docs.generate import PAGES
 from runcast import errors
 from runcast.cli import make_parser
 from runcast.events.vocabulary import KNOWN
+from runcast.events.view import ViewSpec
+from runcast.runs.view_file import parse_view
 from runcast.settings import Settings
 from runcast.wire.dialects import DIALECTS
 from tests.cli.served import WAIT_S, Served, environment, serve
@@ -82,7 +88,7 @@ def is_printed(expected: str, printed: str) -> bool:
 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
-    known = {"python", "console", "bash", "toml", "text"}
+    known = {"python", "console", "bash", "toml", "yaml", "text"}
 
     assert [block.place for block in BLOCKS if block.language not in known] == []
     assert {block.language for block in BLOCKS} == known
@@ -117,29 +123,46 @@ def test_python_prints_what_the_document_says(block: Block, tmp_path: Path) -> N
 def test_commands_print_what_the_document_says(document: Path, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is missing")
-    consoles = [b for b in BLOCKS if b.document == document and b.language == "console"]
-    with serve("--store", "memory://", cwd=ROOT) as served:
-        for block in consoles:
+    arguments, folder = ("--store", "memory://"), ROOT
+    blocks = [block for block in BLOCKS if block.document == document]
+    for block in blocks:
+        if named := re.search(r"`([\w.-]+)`:$", block.gap):
+            (tmp_path / named[1]).write_text(block.text, "utf-8")
+            started = re.search(rf"^runcast (serve {named[1]}.*)$", _bash(blocks), re.MULTILINE)
+            if started is not None:
+                arguments, folder = tuple(shlex.split(started[1])[1:]), tmp_path
+    with serve(*arguments, cwd=folder) as served:
+        for block in blocks:
             for command, expected in commands_of(block):
                 printed = run(command, served, tmp_path)
                 assert is_printed(expected, printed), f"{block.place}: {command}\n{printed}"
 
 
+def _bash(blocks: list[Block]) -> str:
+    return "".join(block.text for block in blocks if block.language == "bash")
+
+
 def commands_of(block: Block) -> Iterator[tuple[str, str]]:
-    for part in block.text.split("$ ")[1:] if block.text.startswith("$ ") else ():
+    for part in block.text.split("$ ")[1:] if block.language == "console" else ():
         command, _, expected = part.partition("\n")
         yield command, expected
 
 
 def run(command: str, served: Served, folder: Path) -> str:
-    return subprocess.run(
+    """Return what a command prints, as a user of the served address would run it."""
+    where = {"RUNCAST_URL": served.url, "USER": "ann"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ended = subprocess.run(
         ["bash", "-c", command.replace("http://127.0.0.1:8000", served.url)],
         cwd=folder,
-        capture_output=True,
+        env=environment({**where, "PATH": path}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=WAIT_S,
         check=False,
-    ).stdout
+    )
+    return ended.stdout
 
 
 @pytest.mark.parametrize("block", blocks_in("bash"))
@@ -171,6 +194,11 @@ def test_settings_in_documents_are_settings(block: Block, tmp_path: Path) -> Non
 
     assert Settings.load(file=file, environ={}) != Settings()
     assert tomllib.loads(block.text)
+
+
+@pytest.mark.parametrize("block", blocks_in("yaml"))
+def test_views_in_documents_are_views(block: Block) -> None:
+    assert parse_view(block.text) != ViewSpec()
 
 
 def test_what_is_printed_is_compared_but_for_the_dots() -> None:
@@ -220,7 +248,8 @@ def test_every_dialect_is_documented() -> None:
 
 def test_settings_that_are_named_exist() -> None:
     names = set(Settings.__dataclass_fields__)
-    fields = {"pause_s", "mb_per_s", "lines_per_s"}  # of the demo's functions
+    # Of the demo's functions, and of `ask`.
+    fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s"}
     found = {
         name
         for document in DOCUMENTS
