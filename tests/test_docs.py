@@ -9,8 +9,8 @@
 | `yaml` | read as a view |
 | `text` | a picture |
 
-The server is the one that `runcast serve` starts in a `bash` block above, with the files that stand
-in the document under their names (`` `hello.py`: ``), or else that of the demo functions. In what is
+The server is the one that a `bash` block starts by `runcast serve FILE`, of a file that stands in
+the document under its name (`` `hello.py`: ``); or else that of the demo functions. In what is
 printed, … stands for anything on one line.
 """
 
@@ -34,8 +34,8 @@ import pytest
 from docs.generate import PAGES
 from runcast import errors
 from runcast.cli import make_parser
-from runcast.events.vocabulary import KNOWN
 from runcast.events.view import ViewSpec
+from runcast.events.vocabulary import KNOWN
 from runcast.runs.view_file import parse_view
 from runcast.settings import Settings
 from runcast.wire.dialects import DIALECTS
@@ -123,14 +123,14 @@ def test_python_prints_what_the_document_says(block: Block, tmp_path: Path) -> N
 def test_commands_print_what_the_document_says(document: Path, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is missing")
-    arguments, folder = ("--store", "memory://"), ROOT
+    arguments, folder = ["--store", "memory://"], ROOT
     blocks = [block for block in BLOCKS if block.document == document]
     for block in blocks:
         if named := re.search(r"`([\w.-]+)`:$", block.gap):
             (tmp_path / named[1]).write_text(block.text, "utf-8")
             started = re.search(rf"^runcast (serve {named[1]}.*)$", _bash(blocks), re.MULTILINE)
             if started is not None:
-                arguments, folder = tuple(shlex.split(started[1])[1:]), tmp_path
+                arguments, folder = shlex.split(started[1])[1:], tmp_path
     with serve(*arguments, cwd=folder) as served:
         for block in blocks:
             for command, expected in commands_of(block):
