@@ -34,6 +34,9 @@ def blockbuster() -> Iterator[BlockBuster]:
         # What /proc tells is in memory: reading it waits for nothing.
         for name in ("io.TextIOWrapper.read", "os.readlink"):
             detector.functions[name].can_block_in("runcast/stores/machine.py", {"this_process"})
+        # A coroutine gets its folder at once: a few operations on a local disk, once in a run.
+        for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
+            detector.functions[name].can_block_in("runcast/runs/files.py", {"workspace"})
         yield detector
 
 

@@ -18,6 +18,7 @@ from runcast.runs.context import (
     progress,
     track,
     using,
+    workspace,
 )
 from runcast.runs.function import Function, function
 from runcast.runs.questions import Answer
@@ -57,4 +58,5 @@ __all__ = (
     "progress",
     "track",
     "using",
+    "workspace",
 )

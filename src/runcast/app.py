@@ -10,6 +10,7 @@ Where there is no event loop: the same with `with` for `async with`, and without
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,7 +25,10 @@ from runcast.events.view import ViewSpec
 from runcast.hub.bridge import Bridge
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Gap
+from runcast.runs.data_dir import DataDir
+from runcast.runs.files import Files
 from runcast.runs.function import Function
+from runcast.runs.inputs import GivenFiles
 from runcast.runs.questions import Answer
 from runcast.runs.run import Run
 from runcast.runs.runner import Runner
@@ -32,6 +36,8 @@ from runcast.runs.writer import Writer
 from runcast.settings import Settings
 from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
+from runcast.stores.memory import MemoryStore
+from runcast.stores.sqlite import SQLiteStore
 from runcast.stores.url import open_url
 
 if TYPE_CHECKING:
@@ -67,7 +73,8 @@ class OpenHub:
             store = open_url(store, self.settings, self.clock)
         self.hub = Hub(store, self.settings, self.clock)
         self.functions: dict[str, Function[..., Any]] = {}
-        self.runner = Runner(self.hub, this_process(), self.functions.get)
+        self.files = Files(self.hub, _data_dir(store, self.settings))
+        self.runner = Runner(self.hub, this_process(), self.files, self.functions.get)
         for function in functions:
             self.add(function)
 
@@ -91,6 +98,7 @@ class OpenHub:
         await self.hub.open()
         try:
             await self.runner.open()
+            await self.files.open()
         except BaseException:
             await self.hub.close()
             raise
@@ -102,6 +110,7 @@ class OpenHub:
         """End the runs, then the hub, then the store. Idempotent."""
         try:
             await self.runner.close()
+            await self.files.close()
         finally:
             await self.hub.close()
 
@@ -121,6 +130,8 @@ class OpenHub:
         replace: bool = False,
         secrets: Mapping[str, str] = MappingProxyType({}),
         digest: str = "",
+        files: GivenFiles = MappingProxyType({}),
+        workspace: str = "",
     ) -> Run:
         """Begin a run of a function, given itself or by name; see `Runner.start`."""
         if isinstance(function, str):
@@ -135,6 +146,8 @@ class OpenHub:
             replace=replace,
             secrets=secrets,
             digest=digest,
+            files=files,
+            workspace=workspace,
         )
 
     async def watch(self, run_id: str, after: Position | str | None = None) -> AsyncIterator[Event]:
@@ -188,6 +201,17 @@ class OpenHub:
     def attach(self, run_id: str) -> Writer:
         """Return a writer to a run that somebody else owns and ends."""
         return Writer(self.hub.inlet(run_id), self.clock, self.settings.max_event_bytes)
+
+
+def _data_dir(store: Store, settings: Settings) -> DataDir:
+    """Return where a store's files are kept: as long as the store itself."""
+    given = settings.data_dir
+    if isinstance(store, MemoryStore):
+        return DataDir(parent=given)
+    if isinstance(store, SQLiteStore):
+        beside = Path(given or f"{store.path}.data")
+        return DataDir(beside, store=str(Path(store.path).absolute()) if given else "")
+    return DataDir(Path(given)) if given else DataDir()
 
 
 def gap_event(gap: Gap, time: float) -> Event:

@@ -17,6 +17,7 @@ from runcast.http.idempotency import digest_of, find_run, parse_key, run_id_of
 from runcast.http.patience import read_body, wait_with
 from runcast.http.requests import (
     Invocation,
+    files_of,
     parse_flag,
     parse_invocation,
     parse_preferences,
@@ -120,6 +121,8 @@ class Invoking:
                 digest=digest,
             )
         except Conflict:
+                files=files_of(invocation),
+                workspace=invocation.workspace or "",
             # With a key: the same request came at the same time, and was first.
             known = await find_run(self._runs.hub, run_id, digest) if key else None
             if known is None:

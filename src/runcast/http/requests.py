@@ -12,6 +12,7 @@ import msgspec
 from runcast.errors import InvalidValue
 from runcast.events.position import Position, is_run_id
 from runcast.events.view import Filter, View, ViewSpec
+from runcast.runs.protocols import FileReference
 from runcast.wire import dialects
 from runcast.wire.dialects import Dialect
 
@@ -20,6 +21,7 @@ __all__ = (
     "Invocation",
     "Live",
     "WatchOptions",
+    "files_of",
     "parse_before",
     "parse_flag",
     "parse_invocation",
@@ -64,6 +66,8 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=False):
     replace: bool = False
     on_disconnect: Literal["continue", "cancel"] = "continue"
     secrets: dict[str, str] = msgspec.field(default_factory=dict, name="_secrets")
+    files: dict[str, list[FileReference | str]] = {}
+    workspace: str | None = None
 
 
 def parse_watch(
@@ -198,6 +202,18 @@ def parse_invocation(body: bytes) -> Invocation:
         return msgspec.json.decode(body, type=Invocation)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidValue(f'expected a body like {{"inputs": {{…}}}}: {error}') from None
+
+
+def files_of(invocation: Invocation) -> dict[str, list[FileReference]]:
+    """Return the files that an invocation gives; a text is a URL, or else a path."""
+    return {
+        key: [_reference(file) if isinstance(file, str) else file for file in files]
+        for key, files in invocation.files.items()
+    }
+
+
+def _reference(text: str) -> FileReference:
+    return FileReference(url=text) if "://" in text else FileReference(path=text)
 
 
 def parse_flag(query: Mapping[str, str], name: str) -> bool:

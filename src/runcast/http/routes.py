@@ -21,6 +21,7 @@ from runcast.http.answers import (
     run_summary,
     run_view,
 )
+from runcast.http.files import FileTransfers
 from runcast.http.invoking import Invoking, check_json
 from runcast.http.openapi import build
 from runcast.http.page import DOCS, START, Page
@@ -46,6 +47,7 @@ class Routes:
         self._guard = guard
         self._watching = Watching(runs.hub, streams, views)
         self._invoking = Invoking(runs, streams, self._watching)
+        self._transfers = FileTransfers(runs, streams.closing)
 
     def all(self) -> list[Route]:
         """Return the table of routes."""
@@ -65,6 +67,13 @@ class Routes:
                 "/runs/{run_id}/interrupts/{interrupt_id}", self.answer_question, methods=["POST"]
             ),
             Route("/runs/{run_id}/events", _Raw(self._watching.watch), methods=["GET"]),
+            Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
+            Route(
+                "/runs/{run_id}/files/{path:path}",
+                _Raw(self._transfers.download),
+                methods=["GET"],
+            ),
+            Route("/uploads", self._transfers.upload, methods=["POST"]),
             Route("/events", _Raw(self._watching.watch_many), methods=["GET"]),
         ]
 

@@ -18,6 +18,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 from runcast.errors import InvalidValue
@@ -36,6 +37,7 @@ __all__ = (
     "progress",
     "track",
     "using",
+    "workspace",
 )
 
 P = ParamSpec("P")
@@ -158,6 +160,15 @@ def ask(
         timeout_s=timeout_s,
         interrupt_id=interrupt_id,
     )
+
+
+def workspace() -> Path:
+    """Return the working directory of the current run; see `Writer.workspace`.
+
+    Outside a run it is the process's own, so that a function finds its files there.
+    """
+    writer = _writer.get()
+    return writer.workspace() if writer is not None else Path.cwd()
 
 
 async def flush() -> Position | None:

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from runcast.errors import BackendError, NotFound, RuncastError
+from runcast.errors import NotFound, RuncastError
 from runcast.hub.hub import Hub
 from runcast.runs.collecting import Collected
 from runcast.runs.data_dir import DataDir
-from runcast.runs.file_groups import FileGroup
+from runcast.runs.file_groups import FileGroup, check_outputs
 from runcast.runs.inputs import GivenFiles, Inputs
 from runcast.runs.outcome import failed
 from runcast.runs.protocols import Download, Ending, FilesOfRun, StoredFile, Upload
@@ -43,6 +43,9 @@ class RunFiles:
         epoch: str,
         groups: Mapping[str, FileGroup],
         max_event_bytes: int,
+        *,
+        staged: Workspace | None = None,
+        is_resumed: bool = False,
     ) -> None:
         self._workspaces = workspaces
         self._run_id = run_id
@@ -51,6 +54,8 @@ class RunFiles:
         self._max_bytes = max_event_bytes
         self._lock = threading.Lock()
         self._workspace: Workspace | None = None
+        self._staged = staged
+        self._is_resumed = is_resumed
 
     def workspace(self) -> Path:
         """Return the run's working directory, made if need be; blocks, for a few file operations.
@@ -59,13 +64,23 @@ class RunFiles:
             BackendError: it cannot be made.
         """
         with self._lock:
-            if self._workspace is None:
+            if self._workspace is None and self._staged is not None:
+                self._workspace = self._workspaces.adopt(self._staged, self._run_id, self._epoch)
+            elif self._workspace is None:
                 self._workspace = self._workspaces.make(self._run_id, self._epoch)
             return self._workspace.path
 
     async def open(self) -> Path:
         """Return the run's working directory, made if need be. Raises as `workspace`."""
         return await asyncio.to_thread(self.workspace)
+
+    async def prepare(self) -> None:
+        """Put what the run was given into its workspace, if it was given anything.
+
+        Raises as `workspace`.
+        """
+        if self._staged is not None:
+            await self.open()
 
     async def collect(self, ending: Ending) -> tuple[Ending, dict[str, Any] | None]:
         """Take what the run made, now that its code is over.
@@ -74,20 +89,23 @@ class RunFiles:
             How the run ends: `ending`, or `failed` if it would have been done without the outputs
             that are declared. And the data of its `files` event; None if there is nothing to tell.
         """
-        needs_outputs = any(group.kind == "output" for group in self._groups.values())
-        if self._workspace is None and not needs_outputs:
-            return ending, None
         try:
-            await self.open()
-            assert self._workspace is not None
-            found = await asyncio.to_thread(self._workspace.collect, self._groups)
-        except (OSError, BackendError) as error:
-            _log.error("the files of run %s cannot be collected: %s", self._run_id, error)
+            found = await self._collect()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the run must end
+            _log.error("the files of run %s cannot be collected", self._run_id, exc_info=error)
             found = Collected(problems=["the files cannot be collected"])
         if found.problems and ending.type == "done":
             what = "; ".join(found.problems[:_MAX_TOLD])
             ending = failed(f"the outputs are not what they should be: {what}", "invalid_outputs")
         return ending, self._event(found)
+
+    async def _collect(self) -> Collected:
+        if self._workspace is None and self._is_resumed:  # an attempt before may have made one
+            find = self._workspaces.find
+            self._workspace = await asyncio.to_thread(find, self._run_id, self._epoch)
+        if self._workspace is None:
+            return Collected(problems=check_outputs(self._groups, ()))
+        return await asyncio.to_thread(self._workspace.collect, self._groups)
 
     def _event(self, found: Collected) -> dict[str, Any] | None:
         """Return the data of the event that tells of the files, as many as fit into one."""
@@ -152,15 +170,30 @@ class Files:
         if staged is not None:
             asyncio.get_running_loop().run_in_executor(None, self.workspaces.discard, staged)
 
+    def for_run(
+        self,
+        run_id: str,
+        epoch: str,
+        groups: Mapping[str, FileGroup],
+        staged: Workspace | None = None,
+        *,
+        is_resumed: bool = False,
+    ) -> RunFiles:
+        """Return what a run needs to work with files.
+
+        Args:
+            staged: what was gathered for it.
+            is_resumed: an attempt before may have files already.
+        """
+        most = self._settings.max_event_bytes
+        return RunFiles(
+            self.workspaces, run_id, epoch, groups, most, staged=staged, is_resumed=is_resumed
+        )
+
     async def discard(self, staged: Workspace | None) -> None:
         """Remove what was gathered for a run that was not begun."""
         if staged is not None:
             await asyncio.to_thread(self.workspaces.discard, staged)
-
-    async def adopt(self, staged: Workspace | None, run_id: str, epoch: str) -> None:
-        """Give what was gathered to the run that it is for. Raises `BackendError`."""
-        if staged is not None:
-            await asyncio.to_thread(self.workspaces.adopt, staged, run_id, epoch)
 
     async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
         """Take a file for a later run; see `Uploads.receive`."""

@@ -24,9 +24,9 @@ from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type
 from runcast.runs.control import Source
+from runcast.runs.file_groups import FileGroup, parse_file_groups
 
 if TYPE_CHECKING:
-    from runcast.runs.file_groups import FileGroup
     from runcast.runs.secrets import Secret
 
 __all__ = (
@@ -77,6 +77,7 @@ class Function(Generic[P, R]):
         max_runs: int = 0,
         events: Mapping[str, Any] = MappingProxyType({}),
         isolation: Isolation = "thread",
+        files: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.call = call
         self.resume = resume
@@ -100,7 +101,8 @@ class Function(Generic[P, R]):
         self.attribute = getattr(target, "__qualname__", "")
         self.secrets: tuple[Secret, ...] = ()
         """What it needs in its environment."""
-        self.files: Mapping[str, FileGroup] = {}
+        self._files = files
+        self.files: Mapping[str, FileGroup] = parse_file_groups(files)
         """The files that it takes and makes, by group."""
         self.takes_plain_inputs = False
         """Whether its process hands it the inputs as they came, instead of converting them."""
@@ -129,6 +131,7 @@ class Function(Generic[P, R]):
             max_runs=self.max_runs,
             events=self._events,
             isolation=self.isolation,
+            files=self._files,
         )
 
     def __repr__(self) -> str:
@@ -209,6 +212,7 @@ def function(
     max_runs: int = 0,
     events: Mapping[str, Any] = ...,
     isolation: Isolation = ...,
+    files: Mapping[str, object] = ...,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 def function(
     call: Callable[P, R] | None = None,
@@ -219,6 +223,7 @@ def function(
     max_runs: int = 0,
     events: Mapping[str, Any] = MappingProxyType({}),
     isolation: Isolation = "thread",
+    files: Mapping[str, object] = MappingProxyType({}),
 ) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
     """Make a function invocable by name: `@runcast.function`, with or without arguments.
 
@@ -237,6 +242,8 @@ def function(
         isolation: "process" gives each run a process of its own, which shares nothing with others
             and can be killed; the function must then be defined at the top of a module, which that
             process imports. "thread" runs it here: in a thread, or on the loop if it is async.
+        files: the groups of files that it takes and makes, written as in a manifest; see
+            `file_groups`. What it is given and what it leaves is checked against them.
 
     Raises as `Function` does.
     """
@@ -250,6 +257,7 @@ def function(
         max_runs=max_runs,
         events=events,
         isolation=isolation,
+        files=files,
     )
 
 

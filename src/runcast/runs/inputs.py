@@ -174,8 +174,12 @@ class _Base:
         self._below = "" if found == self._root else found.relative_to(self._root).as_posix()
 
     def open(self, path: str) -> int:
+        """Return a descriptor of a file. Raises `FileNotFoundError`, for links as well."""
         assert self._root is not None
-        return open_beneath(self._root, f"{self._below}/{path}".lstrip("/"))
+        try:
+            return open_beneath(self._root, f"{self._below}/{path}".lstrip("/"))
+        except OSError:
+            raise FileNotFoundError(path) from None
 
     def inputs(self, most: int) -> dict[str, list[FileReference]]:
         """Return what lies in `data/inputs`: folders are groups, single files are of `input`."""

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -177,7 +178,8 @@ class Hearing:
 def make_writer(parent: Parent, call: control.Call) -> Writer:
     """Return a writer; its questions are waited for on the running loop."""
     inlet = _Inlet(parent, call)
-    return Writer(inlet, SystemClock(), call.max_event_bytes, _Questions(parent))
+    folder = Path(call.folder)
+    return Writer(inlet, SystemClock(), call.max_event_bytes, _Questions(parent), lambda: folder)
 
 
 class _Inlet:

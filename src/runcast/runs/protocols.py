@@ -141,6 +141,9 @@ class DescribedFunction(Protocol):
     @property
     def dialect(self) -> str: ...
 
+    @property
+    def files(self) -> Mapping[str, object]: ...
+
 
 class Runs(Protocol):
     """A hub and what runs on it. `app.OpenHub` is one."""
@@ -150,6 +153,9 @@ class Runs(Protocol):
 
     @property
     def functions(self) -> Mapping[str, DescribedFunction]: ...
+
+    @property
+    def files(self) -> Files: ...
 
     async def open(self) -> object: ...
 
@@ -165,6 +171,8 @@ class Runs(Protocol):
         replace: bool = False,
         secrets: Mapping[str, str] = ...,
         digest: str = "",
+        files: Mapping[str, Sequence[FileReference]] = ...,
+        workspace: str = "",
     ) -> StartedRun:
         """Begin a run of a function known by name; see `Runner.start`."""
         ...

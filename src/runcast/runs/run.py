@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import Context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from runcast.errors import RuncastError, RunClosed, RunFailed, Stale
 from runcast.events.model import encode_record
 from runcast.events.position import Position
 from runcast.hub.inlets import Inlet
+from runcast.runs.files import RunFiles
 from runcast.runs.function import Function
 from runcast.runs.outcome import cancelled, failed, failed_with, timed_out
 from runcast.runs.protocols import Ending
@@ -44,13 +46,15 @@ class Run:
         arguments: dict[str, Any],
         inlet: Inlet,
         writer: Writer,
+        files: RunFiles,
         secrets: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.function = function
         self.status: Status = "queued"
         self.position: Position | None = None
         """Where its log ended; None until it has."""
-        self._duty = Duty(function, arguments, inlet, writer, secrets)
+        self._duty = Duty(function, arguments, inlet, writer, secrets, files.open)
+        self._files = files
         self._inlet = inlet
         self.writer = writer
         self._outcome: Ending | None = None
@@ -109,6 +113,11 @@ class Run:
             raise RunFailed(f"the run was cancelled: {outcome.data['reason']}", "cancelled")
         raise RunFailed(outcome.data["message"], outcome.data["code"])
 
+    async def prepare(self) -> None:
+        """Make its own what it was given, which is not to wait for room as long as the run does."""
+        with suppress(RuncastError):  # tried again when it begins, and told then
+            await self._files.prepare()
+
     async def live(
         self, clock: Clock, settings: Settings, workers: Workers, context: Context
     ) -> None:
@@ -121,8 +130,12 @@ class Run:
             # A fault of ours, or cancelled with its loop: the log gets its ending all the same.
             _log.error("run %s was interrupted", self.run_id, exc_info=error)
             outcome = failed("the run was interrupted", "interrupted", retryable=True)
+        if self._goes_on_elsewhere(outcome):
+            told = None
+        else:
+            outcome, told = await self._files.collect(outcome)
         outcome = self.writer.conclude(outcome)
-        await self._end(outcome, clock, settings.max_event_bytes)
+        await self._end(outcome, told, clock, settings.max_event_bytes)
 
     async def _run(
         self, clock: Clock, settings: Settings, workers: Workers, context: Context
@@ -136,6 +149,7 @@ class Run:
         self.status = "running"
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
+        await self._files.prepare()
         work = workers.begin(self._duty, context)
         asked = asyncio.ensure_future(self.cancel_asked.wait())
         try:
@@ -173,10 +187,15 @@ class Run:
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
 
-    async def _end(self, outcome: Ending, clock: Clock, max_bytes: int) -> None:
+    def _goes_on_elsewhere(self, outcome: Ending) -> bool:
+        return self._is_let_go and outcome.type == "cancelled"
+
+    async def _end(
+        self, outcome: Ending, files: Mapping[str, Any] | None, clock: Clock, max_bytes: int
+    ) -> None:
         try:
-            if not (self._is_let_go and outcome.type == "cancelled"):
-                self.position = await end_log(self._inlet, outcome, clock, max_bytes)
+            if not self._goes_on_elsewhere(outcome):
+                self.position = await end_log(self._inlet, outcome, clock, max_bytes, files=files)
         except (RunClosed, Stale) as error:
             # Taken over or begun anew by somebody else, who has the last word.
             _log.warning("run %s was ended by somebody else: %s", self.run_id, error)
@@ -189,13 +208,20 @@ class Run:
 
 
 async def end_log(
-    inlet: Inlet, outcome: Ending, clock: Clock, max_bytes: int = 1 << 20, *, agent: str = ""
+    inlet: Inlet,
+    outcome: Ending,
+    clock: Clock,
+    max_bytes: int = 1 << 20,
+    *,
+    agent: str = "",
+    files: Mapping[str, Any] | None = None,
 ) -> Position:
     """Append the terminal event and close the log, in one step, unless it is closed already.
 
     Args:
         max_bytes: of a `done`, which holds what the function returned.
         agent: whose word it was.
+        files: the data of a `files` event, which comes right before the terminal one.
     """
     place = ("", agent, (), None) if agent else None
     try:
@@ -205,8 +231,11 @@ async def end_log(
         # What the function returned cannot be stored; that it ended must be.
         outcome = failed(f"the result cannot be stored: {error.message}", error.code)
         record = encode_record(outcome.type, outcome.data, clock.time())
+    records = [record]
+    if files is not None:
+        records.insert(0, encode_record("files", files, clock.time()))
     appended = await inlet.append(
-        [record], close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
+        records, close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
     )
     return Position(appended.epoch, appended.last)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from runcast.errors import (
     BackendError,
@@ -19,8 +19,10 @@ from runcast.errors import (
 from runcast.events.fields import mend
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
+from runcast.runs.files import Files, RunFiles
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
+from runcast.runs.inputs import GivenFiles
 from runcast.runs.outcome import cancelled
 from runcast.runs.processes import Processes
 from runcast.runs.protocols import DIGEST_LABEL
@@ -40,6 +42,9 @@ from runcast.runs.threads import Threads, ThreadStatistics
 from runcast.runs.work import Workers
 from runcast.runs.writer import Writer
 from runcast.stores.base import MAX_LABELS, LogInfo, Owner, SharedStore
+
+if TYPE_CHECKING:
+    from runcast.runs.workspace import Workspace
 
 __all__ = ("CANCEL_LABEL", "Runner", "RunnerStatistics")
 
@@ -69,9 +74,11 @@ class Runner:
         self,
         hub: Hub,
         owner: Owner,
+        files: Files,
         find: Callable[[str], Function[..., Any] | None] = lambda name: None,
     ) -> None:
         self._find = find
+        self._files = files
         self.hub = hub
         self.runs: dict[str, Run] = {}
         """The runs at work here, by id."""
@@ -159,6 +166,8 @@ class Runner:
         digest: str = "",
     ) -> Run:
         """Begin a run and return it; it is in the store when this returns.
+        files: GivenFiles = MappingProxyType({}),
+        workspace: str = "",
 
         Args:
             run_id: generated (UUIDv7) when not given.
@@ -167,12 +176,15 @@ class Runner:
             secrets: values of secrets that the function declares, before those found elsewhere.
 
         Raises:
-            InvalidInputs: the inputs break the function's schema.
+            files: what it finds in its workspace, by group.
+            workspace: the folder that the paths among the files are meant in.
+            InvalidInputs: the inputs break the function's schema, or the files what it declares.
             MissingSecret: a secret that the function needs is nowhere to be found.
             Conflict: the run exists, and `replace` is False.
             Overloaded: `max_queue` runs wait already, or the process is shutting down.
         """
         if self._closing:
+            Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
             raise Overloaded("the server is shutting down; try another or again later")
         convert = function.check if function.isolation == "process" else function.convert
         arguments = convert(inputs or {})
@@ -182,9 +194,11 @@ class Runner:
         place = self._enter(function)
         try:
             file = self._settings.secrets_file
+        staged: Workspace | None = None
             found = await find_secrets(function.secrets, secrets, file) if function.secrets else {}
             if replace and run_id in self.runs:
                 await self.cancel(run_id, _REPLACED)
+            staged = await self._files.stage(function.files, files, workspace)
             inlet = await self.hub.create(
                 run_id,
                 owner_id=self._recovery.owner_id,
@@ -201,15 +215,26 @@ class Runner:
         except BaseException:
             place.leave()
             raise
-        return self._launch(Run(function, arguments, inlet, self._writer(inlet), found), place)
+        of_run = self._files.for_run(inlet.run_id, inlet.epoch, function.files, staged)
+        return self._launch(self._run(function, arguments, inlet, of_run, found), place)
+            await self._files.discard(staged)
 
     def _enter(self, function: Function[..., Any], *, is_owed: bool = False) -> Place:
         most = function.max_runs or self._settings.max_runs_per_function
         return self._room.enter(function.name, most, is_owed=is_owed)
 
-    def _writer(self, inlet: Inlet) -> Writer:
+    def _run(
+        self,
+        function: Function[..., Any],
+        arguments: dict[str, Any],
+        inlet: Inlet,
+        files: RunFiles,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+    ) -> Run:
         questions = Questions(self.hub, inlet, self.hub.clock)
-        return Writer(inlet, self.hub.clock, self._settings.max_event_bytes, questions)
+        most = self._settings.max_event_bytes
+        writer = Writer(inlet, self.hub.clock, most, questions, files.workspace)
+        return Run(function, arguments, inlet, writer, files, secrets)
 
     def _launch(self, run: Run, place: Place) -> Run:
         if run.run_id in self.runs:  # two replaced it at once: the later one is the run
@@ -251,13 +276,15 @@ class Runner:
         attempt = Function(function.resume, name=function.name, resume=function.resume)
         arguments = {"interrupt_id": interrupt_id, "answer": answer}
         place = self._enter(function, is_owed=True)
-        self._launch(Run(attempt, arguments, inlet, self._writer(inlet)), place)
+        files = self._files.for_run(inlet.run_id, inlet.epoch, function.files, is_resumed=True)
+        self._launch(self._run(attempt, arguments, inlet, files), place)
         return True
 
     async def _see_through(self, run: Run, place: Place, context: contextvars.Context) -> None:
         try:
             await _wait_for_room(run, place)
             await run.live(self.hub.clock, self._settings, self._workers, context)
+            await run.prepare()
         finally:
             place.leave()
             del self._places[run]

@@ -5,6 +5,7 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from runcast.clock import Clock
@@ -86,10 +87,12 @@ class Writer:
         clock: Clock,
         max_event_bytes: int,
         questions: Asks | None = None,
+        workspace: Callable[[], Path] | None = None,
     ) -> None:
         self._inlet = inlet
         self._put = inlet.put
         self._questions = questions
+        self._workspace = workspace
         self._loop = asyncio.get_running_loop() if questions is not None else None
         self.clock = clock
         """What tells the time of the run."""
@@ -267,6 +270,20 @@ class Writer:
         except concurrent.futures.CancelledError:
             self.check_cancelled()
             raise Cancelled("the run ended while it waited for an answer") from None
+
+    def workspace(self) -> Path:
+        """Return the run's working directory, made by the first call.
+
+        What was given to the run is in `data/inputs` there; what it leaves in `data/outputs` is
+        kept and announced when it ends.
+
+        Raises:
+            InvalidValue: this writer does not run the function, so it has none.
+            BackendError: it cannot be made.
+        """
+        if self._workspace is None:
+            raise InvalidValue("only the run itself has a workspace: ask for it in its function")
+        return self._workspace()
 
     async def flush(self) -> Position:
         """Wait until everything emitted before is committed, and return its position.

@@ -81,6 +81,11 @@ class SQLiteStore(Store):
         self._parts: _Open | None = None
         self._idle_s = 0.0
 
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._path
+
     # Opening and closing.
 
     async def open(self) -> Self:
