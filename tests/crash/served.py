@@ -37,21 +37,25 @@ class Server:
 
     @classmethod
     async def spawn(
-        cls, store: Path, *arguments: str, settings: Mapping[str, object] | None = None, **more: Any
+        cls,
+        store: Path,
+        *arguments: str,
+        settings: Mapping[str, object] | None = None,
+        env: Mapping[str, str] | None = None,
+        errors: Path | None = None,
     ) -> Process:
-        """Start a process; what it complains of goes into a file beside the store."""
+        """Start a process; what it complains of goes into a file, by default beside the store."""
         given = {"RUNCAST_LEASE_S": str(_LEASE_S), "RUNCAST_STORE_RETRY_S": "0.01"}
         given |= {f"RUNCAST_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         command = ["-W", "error", "-m", "runcast", "serve", *arguments]
         command += ["--port", "0", "--store", f"sqlite:///{store}"]
-        with complaints_of(store).open("ab") as complaints:
+        with (errors or complaints_of(store)).open("ab") as complaints:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 *command,
                 stdout=PIPE,
                 stderr=complaints,
-                env={**os.environ, **given, **more.pop("env", {})},
-                **more,
+                env={**os.environ, **given, **(env or {})},
             )
 
     @classmethod
@@ -62,11 +66,13 @@ class Server:
         try:
             async with within():
                 line = (await process.stdout.readline()).decode()
-            assert line.startswith("runcast is listening on "), (
-                line or complaints_of(store).read_text()
-            )
+            if not line.startswith("runcast is listening on "):
+                complaints = (more.get("errors") or complaints_of(store)).read_text()
+                raise AssertionError(f"it did not start: {line}{complaints}")
         except BaseException:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
             raise
         return cls(process, ("127.0.0.1", int(line.rpartition(":")[2])))
 
@@ -86,6 +92,14 @@ class Server:
         """Make a request and read the whole answer."""
         sent = None if body is None else json.dumps(body).encode()
         return await fetch(self.address, method, target, JSON if body is not None else None, sent)
+
+    async def start_and_watch(
+        self, run_id: str, function: str = "emit_events", **inputs: object
+    ) -> "Watcher":
+        """Begin a run and return who is to watch it."""
+        answer = await self.start_run(function, run_id, **inputs)
+        assert answer.status == 202, answer
+        return Watcher(run_id)
 
     async def start_run(self, function: str, run_id: str, **inputs: object) -> Answer:
         """Begin a run without waiting for it."""
@@ -126,6 +140,10 @@ class Watcher:
         self.connections = 0
         self.has_ended = False
         """Whether it has seen the terminal event."""
+        self.is_gone = False
+        """Whether there was no such run."""
+        self.is_dismissed = False
+        """Whether it was told that it has seen the end."""
 
     async def follow(self, address: tuple[str, int], query: str = "", most: int = 0) -> None:
         """Go on where it was, on one connection, until that ends.
@@ -140,11 +158,26 @@ class Watcher:
                 target = f"/runs/{self.run_id}/events?dialect=runcast{query}"
                 await connection.ask("GET", target, headers)
                 head = await connection.read_head()
+                if head.status == 404:
+                    self.is_gone = True
+                    return
                 if head.status == 204:
-                    assert self.has_ended, "told that it knows the end, which it does not"
+                    self.is_dismissed = True
                     return
                 assert head.status == 200, (self.run_id, head)
                 await self._read(Watching(connection, head), most)
+
+    async def follow_to_the_end(self, address: tuple[str, int]) -> None:
+        """Go on where it was, on as many connections as it takes."""
+        while not self.has_ended:
+            await self.follow(address)
+            assert not self.is_dismissed, "told that it knows the end, which it does not"
+
+    async def until(self, count: int) -> None:
+        """Wait, while somebody lets it follow, until it has seen so many events."""
+        async with within():
+            while len(self.seen) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
     async def _read(self, watching: Watching, most: int) -> None:
         stay = most or sys.maxsize
@@ -155,7 +188,17 @@ class Watcher:
             told = json.loads(event.data)
             if told["type"] == "gap":
                 self.gaps.append(told["data"])
+                self._forget_what_is_void(told["data"]["after"])
                 continue
             self.seen.append((event.id, event.data))
             self.has_ended = told["type"] in ("done", "failed", "cancelled")
             stay -= 1
+
+    def _forget_what_is_void(self, after: str) -> None:
+        epoch, _, kept = after.partition("-")
+        self.seen = [
+            (position, data)
+            for position, data in self.seen
+            if position.startswith(epoch) and int(position.partition("-")[2]) <= int(kept)
+        ]
+        self.has_ended = False

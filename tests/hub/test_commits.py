@@ -406,6 +406,8 @@ async def test_while_the_store_fails_producers_are_told_and_afterwards_nothing_i
                 inlet.put(RECORD)
             with pytest.raises(StoreUnavailable):
                 await inlet.append()
+            with pytest.raises(StoreUnavailable, match="on fire"):
+                await hub.check()
             worker = Worker(lambda: inlet.put(RECORD))
             await worker.end()
             assert isinstance(worker.error, StoreUnavailable)
@@ -415,6 +417,7 @@ async def test_while_the_store_fails_producers_are_told_and_afterwards_nothing_i
 
             faulty.release()
             assert (await soon(awaited)).last == 6
+        await soon(hub.check())
         inlet.put(RECORD)
 
         assert (await soon(inlet.append())).last == 7

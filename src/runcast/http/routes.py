@@ -128,8 +128,8 @@ class Routes:
         return json_response({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """The store answers too."""
-        await self._hub.store.list(limit=1)
+        """The store answers and takes events, too."""
+        await self._hub.check()
         return json_response({"status": "ready"})
 
     async def functions(self, _: Request) -> Response:

@@ -99,6 +99,17 @@ class Hub:
         """Whether it commits and lets watchers in."""
         return self._is_open
 
+    async def check(self) -> None:
+        """Return if the store answers and takes what is to be committed.
+
+        Raises:
+            StoreUnavailable: it does not, or the hub is closed.
+        """
+        if not self._is_open:
+            raise _closed()
+        self._pipeline.check()
+        await self.store.list(limit=1)
+
     def statistics(self) -> HubStatistics:
         """Return what is held now and was done so far."""
         return HubStatistics(

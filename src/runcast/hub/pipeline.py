@@ -6,6 +6,7 @@ waits for at most the commit before its own.
 """
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -77,6 +78,11 @@ class Pipeline:
             self._refused,
             self._failed_commits,
         )
+
+    def check(self) -> None:
+        """Raise why commits fail at present, if they do."""
+        if self._pending.failure is not None:
+            raise copy.copy(self._pending.failure)
 
     def inlet(self, run_id: str, epoch: str, fence: int | None) -> Inlet:
         """Return where records of a log go in."""

@@ -203,13 +203,23 @@ def identify(path: str) -> tuple[int, int]:
 def explain(error: sqlite3.Error, path: str) -> BackendError:
     """Return our error for one of SQLite's."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith("SQLITE_READONLY"):
+    # What cannot be opened because nothing can be made beside it (a disk mounted read-only) can
+    # still be read.
+    if name.startswith("SQLITE_READONLY") or (name == "SQLITE_CANTOPEN" and _is_fixed(path)):
         return StoreReadOnly(f"{path} can be read but not written ({error})")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StoreUnusable(f"{path} is not a sound SQLite database ({error})")
     if name == "SQLITE_FULL":
         return StoreUnavailable(f"no space is left for {path} ({error}); free some")
     return StoreUnavailable(f"{path} could not be used ({error})")
+
+
+def _is_fixed(path: str) -> bool:
+    """Tell whether a file is there beside which nothing can be made."""
+    effective = os.access in os.supports_effective_ids
+    return os.path.isfile(path) and not os.access(
+        os.path.dirname(os.path.abspath(path)), os.W_OK, effective_ids=effective
+    )
 
 
 def _file_system(path: str) -> str:

@@ -1,0 +1,29 @@
+"""What the servers of these tests run, besides the demo functions."""
+
+import asyncio
+
+import runcast
+from runcast.demo import FUNCTIONS
+from runcast.errors import Overloaded, StoreUnavailable
+
+
+@runcast.function
+async def insist(n: int, size: int) -> dict[str, int]:
+    """Emit n ticks, each again and again until it is taken, and each in the log before the next."""
+    refused = 0
+    for number in range(1, n + 1):
+        while True:
+            try:
+                runcast.emit("tick", {"n": number, "of": n, "text": "." * size})
+                break
+            except (StoreUnavailable, Overloaded):
+                refused += 1
+                await asyncio.sleep(0)
+        try:
+            await runcast.flush()
+        except StoreUnavailable:
+            refused += 1  # it was taken, and will be in the log
+    return {"events": n, "refused": refused}
+
+
+functions = [insist, *FUNCTIONS]
