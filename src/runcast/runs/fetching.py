@@ -115,7 +115,7 @@ class Fetcher:
                 if response.status != 200:
                     raise PeerError(f"{_shown(parts)} answered {response.status}")
                 return self._copy(response, file, most, deadline, _shown(parts))
-        raise PeerError(f"{url[:200]} redirects more than {_MAX_REDIRECTIONS} times")
+        raise PeerError(f"{_shown(parts)} redirects more than {_MAX_REDIRECTIONS} times")
 
     def _copy(
         self,
