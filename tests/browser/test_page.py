@@ -1,7 +1,6 @@
 """The start page in a real browser, before a real server."""
 
 import json
-import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import Browser, Page, find_browser, open_browser
+from tests.browser.chromium import Page
 from tests.cli.served import Served, serve
 
 pytestmark = pytest.mark.heavy
@@ -23,25 +22,6 @@ RESTART_S = 15.0
 REFUSED = (
     r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    executable = find_browser()
-    if executable is None:
-        pytest.skip("there is no Chromium (Debian: chromium)")
-    with open_browser(executable, tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page; whatever the console complains of fails the test, unless it was expected."""
-    page = browser.open_page()
-    page.look()
-    yield page
-    assert [c for c in page.complaints if not re.search(page.expected or "$^", c)] == []
-    page.close()
 
 
 Serve = Callable[..., Served]

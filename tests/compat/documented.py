@@ -9,7 +9,9 @@ __all__ = (
     "CUSTOM_WRITER",
     "EXECUTE_TOOL",
     "LOG_BRIDGE",
+    "MESSAGE_PROCESSOR",
     "SEND",
+    "STATE_MANAGER",
     "TOOL_CONFIG",
     "run",
 )
@@ -194,4 +196,105 @@ eventSource.addEventListener('error', (event) => {
     console.error('Error:', data);
     eventSource.close();
 });
+"""
+
+MESSAGE_PROCESSOR: Final = """
+class StreamMessageProcessor {
+  private contentBuffer = new Map<string, string>();
+
+  processMessage(message: BaseMessage) {
+    switch (message.message_type) {
+      case 'step_start':
+        this.showStepStart(message as StepStartMessage);
+        break;
+
+      case 'step_progress':
+        this.updateProgress(message as StepProgressMessage);
+        break;
+
+      case 'content_streaming':
+        this.handleContentStream(message as ContentStreamingMessage);
+        break;
+
+      case 'tool_call':
+        this.showToolCall(message as ToolCallMessage);
+        break;
+
+      case 'tool_result':
+        this.showToolResult(message as ToolResultMessage);
+        break;
+
+      case 'interrupt_request':
+        this.handleInterrupt(message as InterruptRequestMessage);
+        break;
+
+      case 'final_result':
+        this.showFinalResult(message as FinalResultMessage);
+        break;
+
+      case 'error':
+        this.showError(message as ErrorMessage);
+        break;
+
+      default:
+        console.log('未处理的消息类型:', message.message_type);
+    }
+  }
+
+  private handleContentStream(message: ContentStreamingMessage) {
+    const key = `${message.node}_${message.agent || 'main'}`;
+    const current = this.contentBuffer.get(key) || '';
+    this.contentBuffer.set(key, current + message.content);
+
+    // 实时更新UI
+    this.updateContentDisplay(key, this.contentBuffer.get(key)!);
+  }
+
+  private handleInterrupt(message: InterruptRequestMessage) {
+    // 显示确认对话框
+    const confirmed = confirm(message.content);
+
+    // 发送用户响应 (需要通过WebSocket或API发送)
+    this.sendInterruptResponse(message.interrupt_id, confirmed);
+  }
+}
+"""
+
+STATE_MANAGER: Final = """
+class StateManager {
+  private state: AppState = {
+    currentStep: '',
+    progress: 0,
+    activeAgents: new Set(),
+    contentSections: new Map(),
+    toolCalls: [],
+    pendingInterrupts: new Map(),
+    errors: [],
+    isComplete: false
+  };
+
+  updateFromMessage(message: BaseMessage) {
+    switch (message.message_type) {
+      case 'step_start':
+        this.state.currentStep = message.content;
+        break;
+
+      case 'step_progress':
+        const progressMsg = message as StepProgressMessage;
+        this.state.progress = progressMsg.progress;
+        break;
+
+      case 'content_streaming':
+        const contentMsg = message as ContentStreamingMessage;
+        if (contentMsg.agent) {
+          this.state.activeAgents.add(contentMsg.agent);
+        }
+        break;
+
+      case 'final_result':
+        this.state.isComplete = true;
+        break;
+    }
+  }
+}
 """
