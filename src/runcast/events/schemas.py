@@ -14,28 +14,28 @@ from runcast.events.vocabulary import KNOWN
 
 __all__ = ("DATA", "EVENT_TYPE", "POSITION", "RUN_ID", "event_schemas", "snapshot_schemas")
 
-Schema = dict[str, Any]
+_Schema = dict[str, Any]
 
 EVENT_TYPE: Final = "^[a-z][a-z0-9_.-]{0,63}$"
 POSITION: Final = "^[0-9a-hjkmnp-tv-z]{10}-(0|[1-9][0-9]{0,15})$"
 RUN_ID: Final = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 
-_TEXT: Final[Schema] = {"type": "string"}
-_NUMBER: Final[Schema] = {"type": "number"}
+_TEXT: Final[_Schema] = {"type": "string"}
+_NUMBER: Final[_Schema] = {"type": "number"}
 
 
-def _told(schema: Schema, about: str) -> Schema:
+def _told(schema: _Schema, about: str) -> _Schema:
     return {**schema, "description": about}
 
 
 _MESSAGE: Final = _told(_TEXT, "what a person reads")
 _MESSAGE_ID: Final = _told(_TEXT, "which text it belongs to")
-_PERCENT: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 100}
+_PERCENT: Final[_Schema] = {"type": "number", "minimum": 0, "maximum": 100}
 _CALL_ID: Final = _told(_TEXT, "what a call and its result have in common")
 _INTERRUPT_ID: Final = _told(_TEXT, "the question")
-_ANY: Final[Schema] = {}
+_ANY: Final[_Schema] = {}
 
-DATA: Final[Mapping[str, Mapping[str, Schema]]] = {
+DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "started": {"function": _TEXT, "labels": {"type": "object"}},
     "done": {
         "result": _told(_ANY, "what the function returned"),
@@ -102,7 +102,7 @@ DATA: Final[Mapping[str, Mapping[str, Schema]]] = {
 _REQUIRED: Final = {"failed": ["message", "code", "retryable"], "cancelled": ["reason"]}
 """What only runcast writes, and always."""
 
-_BASE: Final[Schema] = {
+_BASE: Final[_Schema] = {
     "type": "object",
     "required": ["seq", "time", "type", "data"],
     "properties": {
@@ -118,7 +118,7 @@ _BASE: Final[Schema] = {
 }
 
 
-def event_schemas(prefix: str) -> dict[str, Schema]:
+def event_schemas(prefix: str) -> dict[str, _Schema]:
     """Return the schemas of an event: `Event`, and `Event.<type>` for each known type.
 
     Args:
@@ -126,7 +126,7 @@ def event_schemas(prefix: str) -> dict[str, Schema]:
     """
     found = {"Event": _BASE}
     for name in KNOWN:
-        data: Schema = {"properties": dict(DATA[name])}
+        data: _Schema = {"properties": dict(DATA[name])}
         if name in _REQUIRED:
             data["required"] = _REQUIRED[name]
         fields = {"type": {"const": name}, "data": data}
@@ -134,7 +134,7 @@ def event_schemas(prefix: str) -> dict[str, Schema]:
     return found
 
 
-def snapshot_schemas(template: str) -> dict[str, Schema]:
+def snapshot_schemas(template: str) -> dict[str, _Schema]:
     """Return the schemas of a run's present state: `Snapshot`, and what it consists of.
 
     Args:

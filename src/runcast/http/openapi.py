@@ -20,14 +20,14 @@ from runcast.runs.protocols import DescribedFunction, Skipped, StoredFile, Uploa
 
 __all__ = ("COMMON", "build", "codes_by_status")
 
-Schema = dict[str, Any]
+_Schema = dict[str, Any]
 
 _PREFIX: Final = "#/components/schemas/"
 
 COMMON: Final = (400, 403, 431, 500, 503)
 """The statuses of problems that every operation can have."""
 
-_PROBLEM: Final[Schema] = {
+_PROBLEM: Final[_Schema] = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "retryable"],
     "properties": {
@@ -71,7 +71,7 @@ _TAGS: Final[Mapping[str, str]] = {
 }
 
 _ABOUT: Final = """\
-Functions that take long are **runs**. A run's life is a log of events: stored, watched by anybody,
+Functions that take long are runs. A run's life is a log of events: stored, watched by anybody,
 and resumed from any position. The rules are in the protocol (docs/protocol.md).
 """
 
@@ -84,7 +84,7 @@ def build(
     prefix: str = "",
     views: Iterable[str] = (),
     is_protected: bool = False,
-) -> Schema:
+) -> _Schema:
     """Return the document.
 
     Args:
@@ -94,7 +94,7 @@ def build(
         views: the names of the views that watchers may ask for.
         is_protected: whether an access token is asked for.
     """
-    schemas: dict[str, Schema] = {
+    schemas: dict[str, _Schema] = {
         **SCHEMAS,
         **event_schemas(_PREFIX),
         **snapshot_schemas(_PREFIX + "{name}"),
@@ -102,7 +102,7 @@ def build(
         "Problem": _PROBLEM,
         "View": {"type": "string", "enum": sorted({*views, "default", "none"})},
     }
-    paths: dict[str, Schema] = {}
+    paths: dict[str, _Schema] = {}
     for path, method in routes:
         operation = OPERATIONS.get((path, method))
         if operation is not None:
@@ -133,14 +133,14 @@ def build(
     }
 
 
-def _schemas_of_files() -> dict[str, Schema]:
+def _schemas_of_files() -> dict[str, _Schema]:
     kinds = (Upload, StoredFile, Skipped)
     return msgspec.json.schema_components(kinds, ref_template=_PREFIX + "{name}")[1]
 
 
-def _operation(operation: Operation, is_protected: bool) -> Schema:
+def _operation(operation: Operation, is_protected: bool) -> _Schema:
     problems = {*COMMON, *operation.problems}
-    found: Schema = {
+    found: _Schema = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
@@ -164,8 +164,8 @@ def _operation(operation: Operation, is_protected: bool) -> Schema:
     return found
 
 
-def _answer(answer: Answer) -> Schema:
-    found: Schema = {"description": answer.about}
+def _answer(answer: Answer) -> _Schema:
+    found: _Schema = {"description": answer.about}
     if answer.headers:
         found["headers"] = {
             name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers
@@ -175,7 +175,7 @@ def _answer(answer: Answer) -> Schema:
     return found
 
 
-def _media(schema: Schema) -> Schema:
+def _media(schema: _Schema) -> _Schema:
     if "x-items" not in schema:
         return {"schema": schema}
     return {"schema": {"type": "string"}, "x-items": schema["x-items"]}
@@ -185,8 +185,8 @@ def _media(schema: Schema) -> Schema:
 
 
 def _invocation(
-    function: DescribedFunction, schemas: dict[str, Schema], is_protected: bool
-) -> Schema:
+    function: DescribedFunction, schemas: dict[str, _Schema], is_protected: bool
+) -> _Schema:
     """Return the operation that invokes a function, and add its schemas."""
     name = _component(function.name, schemas)
     schemas.update(_complete(f"{name}.inputs", function.schema))
@@ -217,8 +217,8 @@ def _invocation(
 
 
 def _own_events(
-    name: str, function: DescribedFunction, schemas: dict[str, Schema]
-) -> Iterator[Schema]:
+    name: str, function: DescribedFunction, schemas: dict[str, _Schema]
+) -> Iterator[_Schema]:
     for kind, data in function.events.items():
         schemas.update(_complete(f"{name}.event.{kind}.data", data))
         yield {
@@ -227,7 +227,7 @@ def _own_events(
         }
 
 
-def _component(name: str, schemas: Mapping[str, Schema]) -> str:
+def _component(name: str, schemas: Mapping[str, _Schema]) -> str:
     """Return what a function is called among the components, which allow fewer characters."""
     found = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     while f"{found}.inputs" in schemas:
@@ -235,7 +235,7 @@ def _component(name: str, schemas: Mapping[str, Schema]) -> str:
     return found
 
 
-def _complete(name: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Schema]]:
+def _complete(name: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, _Schema]]:
     """Yield a schema that is complete in itself as several that refer to each other."""
     for part, definition in schema.get("$defs", {}).items():
         yield f"{name}.{_safe(part)}", _moved(definition, name)
@@ -256,7 +256,7 @@ def _moved(schema: Any, name: str) -> Any:
         return [_moved(each, name) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
-    found: Schema = {}
+    found: _Schema = {}
     for key, value in schema.items():
         if key in _DATA:
             found[key] = value
@@ -293,12 +293,12 @@ def _statuses() -> Iterable[int]:
     return codes_by_status()
 
 
-def _problem(status: int) -> Schema:
+def _problem(status: int) -> _Schema:
     codes = codes_by_status()[status]
-    code: Schema = {"type": "string", "enum": codes}
+    code: _Schema = {"type": "string", "enum": codes}
     if status == RunFailed.status:
         code = {"type": "string", "examples": codes}  # a function gives its own
-    found: Schema = {
+    found: _Schema = {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{each}`' for each in codes)}",
         "content": {
             "application/problem+json": {

@@ -1,6 +1,8 @@
 """What each route takes and answers: the part of `/openapi.json` that does not depend on functions.
 
 One entry a path and method. A test compares the entries with the routes, both ways.
+
+Long because it is one table, with an entry for each route.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,18 +15,18 @@ from runcast.wire.dialects import DIALECTS
 
 __all__ = ("OPERATIONS", "SCHEMAS", "Answer", "Operation", "ref")
 
-Schema = dict[str, Any]
+_Schema = dict[str, Any]
 
-JSON: Final = "application/json"
-EVENT_STREAM: Final = "text/event-stream"
-NDJSON: Final = "application/x-ndjson"
+_JSON: Final = "application/json"
+_EVENT_STREAM: Final = "text/event-stream"
+_NDJSON: Final = "application/x-ndjson"
 
 
 class Answer(NamedTuple):
     """A response: what it means, its body by media type, the names of its headers."""
 
     about: str
-    content: Mapping[str, Schema] = {}
+    content: Mapping[str, _Schema] = {}
     headers: Sequence[str] = ()
 
 
@@ -39,46 +41,46 @@ class Operation(NamedTuple):
     summary: str
     tag: str
     answers: Mapping[int, Answer]
-    parameters: Sequence[Schema] = ()
-    body: Mapping[str, Schema] = {}
+    parameters: Sequence[_Schema] = ()
+    body: Mapping[str, _Schema] = {}
     problems: Sequence[int] = ()
     is_open: bool = False
     is_body_required: bool = False
 
 
-def ref(name: str) -> Schema:
+def ref(name: str) -> _Schema:
     """Return a reference to a schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _in(place: str, name: str, schema: Schema, about: str = "", **more: Any) -> Schema:
+def _in(place: str, name: str, schema: _Schema, about: str = "", **more: Any) -> _Schema:
     shown = {"name": name, "in": place, "schema": schema, **more}
     return {**shown, "description": about} if about else shown
 
 
-def _path(name: str, pattern: str, about: str) -> Schema:
+def _path(name: str, pattern: str, about: str) -> _Schema:
     return _in("path", name, {"type": "string", "pattern": pattern}, about, required=True)
 
 
-def _object(required: Sequence[str] = (), /, **properties: Schema) -> Schema:
-    found: Schema = {"type": "object", "properties": properties}
+def _object(required: Sequence[str] = (), /, **properties: _Schema) -> _Schema:
+    found: _Schema = {"type": "object", "properties": properties}
     return {**found, "required": list(required)} if required else found
 
 
-_TEXT: Final[Schema] = {"type": "string"}
-_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-_SECONDS: Final[Schema] = {"type": "number", "description": "Unix seconds"}
-_POSITION: Final[Schema] = {"type": "string", "pattern": POSITION}
-_STATUS: Final[Schema] = {
+_TEXT: Final[_Schema] = {"type": "string"}
+_COUNT: Final[_Schema] = {"type": "integer", "minimum": 0}
+_SECONDS: Final[_Schema] = {"type": "number", "description": "Unix seconds"}
+_POSITION: Final[_Schema] = {"type": "string", "pattern": POSITION}
+_STATUS: Final[_Schema] = {
     "type": "string",
     "enum": ["queued", "running", "waiting", "done", "failed", "cancelled"],
 }
-_LABELS: Final[Schema] = {"type": "object", "additionalProperties": _TEXT}
+_LABELS: Final[_Schema] = {"type": "object", "additionalProperties": _TEXT}
 
 _ONE_OF_MANY: Final = f"{RUN_ID[1:-1]}={POSITION[1:-1]}"
 
 _RUN: Final = _path("run_id", RUN_ID, "the run")
-_NAMES: Final[Schema] = {"type": "string", "maxLength": 1000}
+_NAMES: Final[_Schema] = {"type": "string", "maxLength": 1000}
 
 _AFTER: Final = _in("query", "after", _POSITION, "the last position seen; what follows it is sent")
 _LAST_EVENT_ID: Final = _in(
@@ -112,18 +114,18 @@ _KEY: Final = _in(
     "makes a repeated request the same one: it is answered by the run that the first one began",
 )
 
-_STREAMS: Final[Mapping[str, Schema]] = {
-    EVENT_STREAM: {"type": "string", "x-items": ref("Event")},
-    NDJSON: {"type": "string", "x-items": ref("Event")},
+_STREAMS: Final[Mapping[str, _Schema]] = {
+    _EVENT_STREAM: {"type": "string", "x-items": ref("Event")},
+    _NDJSON: {"type": "string", "x-items": ref("Event")},
 }
 _WATCHING: Final = Answer(
     "the events: as a stream, or a page of them",
-    {**_STREAMS, JSON: ref("Page")},
+    {**_STREAMS, _JSON: ref("Page")},
 )
 _ALL_SEEN: Final = Answer("nothing follows the position: the run has ended")
 _RUN_HEADERS: Final = ("Location", "Runcast-Run-Id", "Runcast-Repeated")
 
-SCHEMAS: Final[Mapping[str, Schema]] = {
+SCHEMAS: Final[Mapping[str, _Schema]] = {
     "Run": _object(
         ("run_id", "function", "status", "labels", "created_at", "ended_at", "events", "position"),
         run_id={"type": "string", "pattern": RUN_ID},
@@ -225,8 +227,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
 }
 
-_FLAG: Final[Schema] = {"type": "string", "enum": ["true", "false", "1", "0"]}
-_DONE: Final[Mapping[str, Schema]] = {JSON: _object(("status",), status=_TEXT)}
+_FLAG: Final[_Schema] = {"type": "string", "enum": ["true", "false", "1", "0"]}
+_DONE: Final[Mapping[str, _Schema]] = {_JSON: _object(("status",), status=_TEXT)}
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("/", "get"): Operation(
@@ -247,7 +249,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "openapi",
         "This description",
         "pages",
-        {200: Answer("OpenAPI 3.1", {JSON: {"type": "object"}})},
+        {200: Answer("OpenAPI 3.1", {_JSON: {"type": "object"}})},
     ),
     ("/session", "post"): Operation(
         "sign_in",
@@ -272,7 +274,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             200: Answer(
                 "all of them",
                 {
-                    JSON: _object(
+                    _JSON: _object(
                         ("functions",), functions={"type": "array", "items": ref("Function")}
                     )
                 },
@@ -286,10 +288,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {
             200: Answer(
                 "the run's events, or its result once it has ended, as `Accept` says",
-                {**_STREAMS, JSON: ref("Result")},
+                {**_STREAMS, _JSON: ref("Result")},
                 _RUN_HEADERS,
             ),
-            202: Answer("the run has begun", {JSON: ref("Begun")}, _RUN_HEADERS),
+            202: Answer("the run has begun", {_JSON: ref("Begun")}, _RUN_HEADERS),
             204: _ALL_SEEN,
         },
         (
@@ -301,7 +303,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             _KEY,
             _LAST_EVENT_ID,
         ),
-        {JSON: ref("Invocation")},
+        {_JSON: ref("Invocation")},
         (404, 408, 409, 410, 413, 422),
     ),
     ("/runs", "get"): Operation(
@@ -312,7 +314,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             200: Answer(
                 "a page of them",
                 {
-                    JSON: _object(
+                    _JSON: _object(
                         ("runs", "before"),
                         runs={"type": "array", "items": ref("Run")},
                         before={"type": ["string", "null"], "description": "gives the next page"},
@@ -342,7 +344,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "get_run",
         "A run's present state",
         "runs",
-        {200: Answer("what all its events come to", {JSON: ref("RunState")})},
+        {200: Answer("what all its events come to", {_JSON: ref("RunState")})},
         (_RUN,),
         problems=(404,),
     ),
@@ -359,8 +361,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Cancel a run",
         "runs",
         {
-            200: Answer("it has ended", {JSON: ref("Run")}),
-            202: Answer("the process that runs it was told", {JSON: ref("Run")}),
+            200: Answer("it has ended", {_JSON: ref("Run")}),
+            202: Answer("the process that runs it was told", {_JSON: ref("Run")}),
         },
         (_RUN, _in("query", "reason", {"type": "string", "maxLength": 500})),
         problems=(404, 409),
@@ -369,9 +371,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "answer",
         "Answer a question that a run asks; the first answer wins",
         "runs",
-        {200: Answer("the decision that counts", {JSON: ref("Decision")})},
+        {200: Answer("the decision that counts", {_JSON: ref("Decision")})},
         (_RUN, _path("interrupt_id", "^[^/]+$", "the question")),
-        {JSON: ref("Answer")},
+        {_JSON: ref("Answer")},
         (404, 408, 409, 413),
         is_body_required=True,
     ),
@@ -403,7 +405,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             200: Answer(
                 "what is kept, and what is not",
                 {
-                    JSON: _object(
+                    _JSON: _object(
                         ("files", "skipped", "skipped_count"),
                         files={"type": "array", "items": ref("StoredFile")},
                         skipped={"type": "array", "items": ref("Skipped")},
@@ -437,7 +439,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "upload",
         "Upload a file for a run to come",
         "files",
-        {201: Answer("it was taken", {JSON: ref("Upload")})},
+        {201: Answer("it was taken", {_JSON: ref("Upload")})},
         (_in("query", "name", _TEXT, "the file's name, unless a form says it"),),
         {
             "application/octet-stream": {"type": "string", "format": "binary"},
@@ -453,7 +455,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {
             200: Answer(
                 "`data:` is a run and its event, `id:` a vector of positions",
-                {EVENT_STREAM: {"type": "string", "x-items": ref("EventOfRun")}},
+                {_EVENT_STREAM: {"type": "string", "x-items": ref("EventOfRun")}},
             ),
             204: Answer("nothing follows the positions: all runs have ended"),
         },
