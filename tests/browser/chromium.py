@@ -1,4 +1,4 @@
-"""A browser, driven by its own protocol through a pipe: there is no driver to install or port to find.
+"""A browser, driven by its own protocol through a pipe: no driver to install, no port to find.
 
 Source: https://chromedevtools.github.io/devtools-protocol/
 """
@@ -213,10 +213,13 @@ class Page:
 
     def click(self, selector: str, text: str = "") -> None:
         """Click with the mouse on the first element that has the selector and the text."""
-        find = f"[...document.querySelectorAll({json.dumps(selector)})].find(node => node.textContent.includes({json.dumps(text)}) && node.checkVisibility())"
+        is_meant = f"node.textContent.includes({json.dumps(text)}) && node.checkVisibility()"
+        every = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        find = f"{every}.find(node => {is_meant})"
         self.until(find)
         box = self.get(
-            f"(node => (node.scrollIntoView({{block: 'center'}}), node.getBoundingClientRect().toJSON()))({find})"
+            "(node => (node.scrollIntoView({block: 'center'}), "
+            f"node.getBoundingClientRect().toJSON()))({find})"
         )
         at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
         for kind in ("mousePressed", "mouseReleased"):

@@ -62,8 +62,8 @@ def logs(draw: st.DrawFn) -> list[Event]:
     events = draw(
         st.lists(
             st.builds(
-                lambda type, node, agent, word, key: Event(
-                    type=type,
+                lambda kind, node, agent, word, key: Event(
+                    type=kind,
                     data={"text": word, "message": word, "interrupt_id": key},
                     node=node,
                     agent=agent,
