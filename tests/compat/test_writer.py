@@ -1043,3 +1043,21 @@ async def test_writers_of_many_threads_keep_their_order(hub: OpenHub) -> None:
     for name in "abcd":
         own = [(m["content"], m["chunk_index"]) for m in found if m["node"] == name]
         assert own == [(str(number), number) for number in range(50)]
+
+
+async def test_a_writer_that_runs_share_does_not_mix_them(hub: OpenHub) -> None:
+    writer = create_stream_writer("n", config={"streaming": {"enabled": False, "batch_size": 3}})
+
+    async def work(name: str) -> None:
+        for number in range(10):
+            writer.content_streaming(f"{name}{number} ")
+            writer.reasoning("the same in every run")
+            await asyncio.sleep(0)
+
+    runs = [await hub.start(work, {"name": name}) for name in "abc"]
+    found = [await events_of(hub, run.run_id) for run in runs]
+
+    for name, told in zip("abc", found, strict=True):
+        text = "".join(event.data["text"] for event in told if event.type == "content")
+        assert text == "".join(f"{name}{number} " for number in range(10))
+    assert writer._viewed == {}, "nothing is kept of runs that are over"

@@ -1,5 +1,6 @@
 """The writer of a node, with the names and texts that its users know."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ class StreamWriter(stream_writer.StreamWriter):
         super().__init__(node_name, agent_name, writer, clock)
         self.texts = Texts.of(custom_templates)
         self.spec = read_config(config)
-        self._viewed: ViewedWriter | None = None
+        self._viewed: dict[Writer, ViewedWriter] = {}
+        self._lock = threading.Lock()
 
     @property
     def node_name(self) -> str:
@@ -76,9 +78,15 @@ class StreamWriter(stream_writer.StreamWriter):
         run = self._writer or current_writer()
         if run is None:
             return None
-        if self._viewed is None or self._viewed.writer is not run:
-            self._viewed = ViewedWriter(run, self.spec)
-        return self._viewed
+        with self._lock:
+            viewed = self._viewed.get(run)
+            if viewed is None:
+                viewed = self._viewed[run] = ViewedWriter(run, self.spec, self._forget)
+        return viewed
+
+    def _forget(self, run: Writer) -> None:
+        with self._lock:
+            del self._viewed[run]
 
     def tell(self, event: Event) -> None:
         """Write an event."""
@@ -88,8 +96,9 @@ class StreamWriter(stream_writer.StreamWriter):
 
     def flush_buffer(self) -> None:
         """Write what the configuration had gathered so far; it happens at the end by itself."""
-        if self._viewed is not None:
-            self._viewed.flush()
+        sink = self.sink()
+        if sink is not None:
+            sink.flush()
 
     # Where names or texts are not those of `runcast.StreamWriter`.
 

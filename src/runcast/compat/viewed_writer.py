@@ -20,10 +20,15 @@ _PIECE: Final = frozenset({"text", "message_id"})
 
 
 class ViewedWriter:
-    """Stands before a run's writer. Its methods may be called from any thread."""
+    """Stands before a run's writer. Its methods may be called from any thread.
 
-    def __init__(self, writer: Writer, spec: ViewSpec) -> None:
+    Args:
+        let_go: called with the writer before its run ends.
+    """
+
+    def __init__(self, writer: Writer, spec: ViewSpec, let_go: Callable[[Writer], None]) -> None:
         self.writer = writer
+        self._let_go = let_go
         self._view = View(spec)
         self._state = ViewState()
         self._lock = threading.Lock()
@@ -96,4 +101,5 @@ class ViewedWriter:
 
     def _conclude(self, ending: Ending) -> Ending:
         self.flush()
+        self._let_go(self.writer)
         return ending
