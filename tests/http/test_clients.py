@@ -4,9 +4,11 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import pytest
 
+from runcast.hub.subscription import Subscription
 from runcast.settings import Settings
 from runcast.testing import FakeClock
 from tests.http.client import WAIT_S, Connection, Cut, Watching
@@ -296,6 +298,30 @@ async def test_leaving_before_the_answer_begins_harms_nobody(
 
     assert (await here.fetch("GET", "/healthz")).status == 200
     assert caplog.text == ""
+
+
+async def test_leaving_while_a_run_is_looked_up_is_noticed(
+    here: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.log("run")
+    subscribe = here.hub.hub.subscribe
+    begun, found = asyncio.Event(), asyncio.Event()
+
+    async def subscribe_late(*args: Any, **more: Any) -> Subscription:
+        begun.set()
+        await here.eventually(lambda: not here.connections)
+        found.set()
+        return await subscribe(*args, **more)
+
+    monkeypatch.setattr(here.hub.hub, "subscribe", subscribe_late)
+    connection = await here.connect()
+    await connection.ask("GET", "/runs/run/events")
+    await begun.wait()
+    connection.reset()
+
+    await here.eventually(found.is_set)
+    await here.eventually(lambda: here.hub.hub.statistics().watchers == 0)
+    assert len(here.app.streams) == 0
 
 
 # --- those that send slowly -----------------------------------------------------------------------

@@ -23,6 +23,10 @@ def wait():
     while True:
         threading.Event().wait(0.01)
         yield None
+
+@runcast.function
+def large():
+    yield "x" * 900_000
 """
 
 
@@ -75,6 +79,30 @@ async def test_clients_that_keep_the_server_waiting_do_not_hold_it_up(tmp_path: 
     assert (code, out, err) == (0, "", "")
     assert [answer.status for answer in answers] == [503, 500, 200]
     assert b"cancelled" in answers[1].body
+
+
+async def test_clients_that_do_not_read_do_not_hold_it_up(tmp_path: Path) -> None:
+    (tmp_path / "target.py").write_text(TARGET, "utf-8")
+    with serve("target.py", "--store", "memory://", cwd=tmp_path) as served:
+        served.start("large", "run")
+        with served.open("GET", "/runs/run/events") as response:
+            response.read()
+        fields = {"Accept": "application/json"}
+        first = served.ask("GET", "/runs/run/events?live=false", headers=fields).json
+        opened = []
+        for requests in (1, 2, 20):  # what kernels hold of them is not for us to say
+            connection = await Connection.open("127.0.0.1", served.port, receive_bytes=4096)
+            for _ in range(requests):
+                target = f"/runs/run/events?live=false&after={first['position']}"
+                await connection.ask("GET", target, fields)
+            assert int((await connection.read_head()).headers["content-length"]) > 900_000
+            opened.append(connection)
+
+        code, out, err = await asyncio.to_thread(served.end, signal.SIGTERM)
+        for each in opened:
+            await each.close()
+
+    assert (code, out, err) == (0, "", "")  # uvicorn would tell of those it gave up waiting for
 
 
 async def position(served: Served) -> str:

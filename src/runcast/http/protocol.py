@@ -93,7 +93,7 @@ class _Direct(asyncio.Protocol):
         self.loop.call_later(_LAST_S, self._end)
 
     def _end(self) -> None:
-        if not self._is_at_work:
+        if self.is_paused or not self._is_at_work:
             self.transport.abort()
 
     @property

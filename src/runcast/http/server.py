@@ -28,11 +28,14 @@ _GC_THRESHOLD: Final = 10_000
 the events of each commit while they are on their way."""
 
 _KEEP_ALIVE_S: Final = 15
+"""How long a connection may be idle, seconds: longer than a page takes between two requests."""
+
 _DRAIN_S: Final = 1
 """What a request other than a stream may still take at shutdown, seconds, besides what running
 functions get."""
 
 _BACKLOG: Final = 4096
+"""Connections that may wait to be taken: all watchers come back at once after a restart."""
 
 
 class _Server(uvicorn.Server):
