@@ -25,6 +25,7 @@ from runcast.settings import Settings
 from runcast.stores.base import PAGE_BYTES, Page, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import SQLiteStore
+from tests.hub.wander import wander
 from tests.opening import WAIT_S, events_of, eventually, meet, soon
 
 LONG_WAIT_S = 30.0
@@ -187,26 +188,6 @@ def pour(count: int) -> runcast.Function[..., Any]:
                 group.create_task(produce_here(f"coroutine-{index}"))
 
     return function
-
-
-async def wander(hub: OpenHub, run_id: str, chance: random.Random) -> list[Event]:
-    """Watch to the end, but leave now and then and come back to where it was."""
-    seen: list[Event] = []
-    after: Position | None = None
-    while True:
-        with await hub.hub.subscribe(run_id, after) as subscription:
-            stay = chance.randrange(1, 12)
-            async for chunk in subscription:
-                assert chunk.gap is None
-                seen += chunk.events()
-                after = chunk.position
-                stay -= 1
-                if not stay:
-                    break
-            if subscription.ended:
-                return seen
-        for _ in range(chance.randrange(20)):
-            await asyncio.sleep(0)
 
 
 def check(streams: list[list[Event]], count: int) -> None:
