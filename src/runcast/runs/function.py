@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, MethodType
@@ -271,16 +271,13 @@ def _behind(call: Any) -> Any:
 def _source(target: Any, name: str) -> Source:
     """Return where another process finds a function."""
     module, dotted = getattr(target, "__module__", None), getattr(target, "__qualname__", "<")
-    try:
-        file = inspect.getsourcefile(target)
-    except TypeError:
-        file = None
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
     if not module or not file or "<" in dotted:
         raise InvalidValue(
             f"expected {name!r} to be defined at the top of a module, so that its process can "
             "import it"
         )
-    return Source(module, os.path.abspath(file))
+    return Source(module, file)
 
 
 def _kind(target: Any) -> Kind:

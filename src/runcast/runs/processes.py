@@ -1,6 +1,7 @@
 """The child processes of a hub: some kept ready, each used for one call and then gone."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -55,9 +56,7 @@ class Processes:
         starting = sum(task.get_name() == _name(source) for task in self._starting)
         missing = self.settings.warm_processes - len(self._ready[source]) - starting
         for _ in range(0 if self._is_closed else missing):
-            task = asyncio.create_task(self._make_ready(source), name=_name(source))
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+            self._track(asyncio.create_task(self._make_ready(source), name=_name(source)))
 
     async def take(self, source: control.Source | None) -> ChildProcess:
         """Return a child for one call. It is the caller's, who ends it.
@@ -104,6 +103,18 @@ class Processes:
             return
         self._ready[source].append(child)
 
+    async def _abandon(self, starting: "asyncio.Future[ChildProcess]") -> None:
+        """End a child whose caller has gone before it was started."""
+        with contextlib.suppress(OSError):
+            child = await starting
+            child.watch()
+            await child.end()
+            child.close()
+
+    def _track(self, task: "asyncio.Task[None]") -> None:
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
     async def _start(self, source: control.Source | None) -> ChildProcess:
         if self._starter is None:
             self._starter = ThreadPoolExecutor(1, "runcast-starter")
@@ -112,7 +123,7 @@ class Processes:
         try:
             child = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(_abandon)
+            self._track(asyncio.create_task(self._abandon(starting)))
             raise
         child.watch()
         if source is not None:
@@ -133,11 +144,3 @@ class Processes:
 
 def _name(source: control.Source | None) -> str:
     return f"runcast-ready-{'' if source is None else source.file or source.module}"
-
-
-def _abandon(starting: "asyncio.Future[ChildProcess]") -> None:
-    """End a child whose caller has gone meanwhile."""
-    if not starting.cancelled() and starting.exception() is None:
-        starting.result().watch()
-        ending = asyncio.ensure_future(starting.result().end())
-        ending.add_done_callback(lambda _: starting.result().close())

@@ -83,7 +83,9 @@ class Runner:
         self.runs: dict[str, Run] = {}
         """The runs at work here, by id."""
         self._settings = hub.settings
-        self._workers = Workers(Threads(hub.settings.threads), Processes(hub.clock, hub.settings))
+        self.processes = Processes(hub.clock, hub.settings)
+        """The processes of functions that have one of their own."""
+        self._workers = Workers(Threads(hub.settings.threads), self.processes)
         self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
         self._living: set[Run] = set()  # those that others replaced, too, until they have ended
         self._places: dict[Run, Place] = {}
@@ -164,27 +166,27 @@ class Runner:
         replace: bool = False,
         secrets: Mapping[str, str] = MappingProxyType({}),
         digest: str = "",
-    ) -> Run:
-        """Begin a run and return it; it is in the store when this returns.
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
+    ) -> Run:
+        """Begin a run and return it; it is in the store when this returns.
 
         Args:
             run_id: generated (UUIDv7) when not given.
             replace: begin anew a run that exists; one that is at work here is cancelled first.
             digest: kept with the run, to tell a repeated request from another one of the same id.
             secrets: values of secrets that the function declares, before those found elsewhere.
-
-        Raises:
             files: what it finds in its workspace, by group.
             workspace: the folder that the paths among the files are meant in.
+
+        Raises:
             InvalidInputs: the inputs break the function's schema, or the files what it declares.
             MissingSecret: a secret that the function needs is nowhere to be found.
             Conflict: the run exists, and `replace` is False.
             Overloaded: `max_queue` runs wait already, or the process is shutting down.
+            Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
         """
         if self._closing:
-            Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
             raise Overloaded("the server is shutting down; try another or again later")
         convert = function.check if function.isolation == "process" else function.convert
         arguments = convert(inputs or {})
@@ -192,13 +194,13 @@ class Runner:
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
         # Taken before the first await: of many that come at once only as many as fit get in.
         place = self._enter(function)
+        staged: Workspace | None = None
         try:
             file = self._settings.secrets_file
-        staged: Workspace | None = None
             found = await find_secrets(function.secrets, secrets, file) if function.secrets else {}
+            staged = await self._files.stage(function.files, files, workspace)
             if replace and run_id in self.runs:
                 await self.cancel(run_id, _REPLACED)
-            staged = await self._files.stage(function.files, files, workspace)
             inlet = await self.hub.create(
                 run_id,
                 owner_id=self._recovery.owner_id,
@@ -214,10 +216,10 @@ class Runner:
             )
         except BaseException:
             place.leave()
+            await self._files.discard(staged)
             raise
         of_run = self._files.for_run(inlet.run_id, inlet.epoch, function.files, staged)
         return self._launch(self._run(function, arguments, inlet, of_run, found), place)
-            await self._files.discard(staged)
 
     def _enter(self, function: Function[..., Any], *, is_owed: bool = False) -> Place:
         most = function.max_runs or self._settings.max_runs_per_function
@@ -282,9 +284,9 @@ class Runner:
 
     async def _see_through(self, run: Run, place: Place, context: contextvars.Context) -> None:
         try:
+            await run.prepare()
             await _wait_for_room(run, place)
             await run.live(self.hub.clock, self._settings, self._workers, context)
-            await run.prepare()
         finally:
             place.leave()
             del self._places[run]

@@ -1,6 +1,7 @@
 """What tests of runcast need, shipped for whoever writes a store or a program on top of it."""
 
 from runcast.testing.clock import FakeClock
+from runcast.testing.event_checks import EventsBroken, check_events
 from runcast.testing.faults import FaultyStore, StoreCalls
 from runcast.testing.store_contract import (
     ContractBroken,
@@ -11,10 +12,12 @@ from runcast.testing.store_contract import (
 
 __all__ = (
     "ContractBroken",
+    "EventsBroken",
     "FakeClock",
     "FaultyStore",
     "StoreCalls",
     "StoreCheck",
     "StoreHarness",
+    "check_events",
     "contract_checks",
 )

@@ -1,0 +1,315 @@
+"""Functions that tests run in processes of their own, and here beside them."""
+# ruff: noqa: T201 - what they print is what is tested
+
+import asyncio
+import atexit
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+import runcast
+
+COUNTER = {"calls": 0}
+"""What a call leaves behind in its module, for the next to find."""
+
+
+class Point(msgspec.Struct):
+    x: int
+    y: int = 0
+
+
+# --- one of each kind -----------------------------------------------------------------------------
+
+
+def generator(n: int) -> Iterator[Any]:
+    for number in range(n):
+        runcast.progress(number + 1, n)
+        yield {"type": "step", "data": {"n": number}, "node": "counter"}
+    yield None
+    yield "text"
+    yield {"type": "done", "data": {"counted": n}}
+
+
+async def async_generator(n: int) -> AsyncIterator[Any]:
+    for number in range(n):
+        await asyncio.sleep(0)
+        yield {"type": "step", "data": {"n": number}}
+    yield {"type": "done", "data": "all"}
+
+
+async def coroutine(n: int) -> int:
+    for _ in runcast.track([1]):
+        await asyncio.sleep(0)
+    runcast.emit("step", {"n": n}, agent="a", path=["b"], duration=0.5)
+    return n
+
+
+def plain(n: int) -> dict[str, Any]:
+    runcast.content("a")
+    runcast.content("b")
+    runcast.log("careful", "warning")
+    return {"n": n, "nan": float("nan"), "text": "\u2028\ud800"}
+
+
+def refused(n: int) -> None:
+    for kind, data in (("done", n), ("Bad Type", n), ("step", object()), ("step", "x" * 2_000_000)):
+        try:
+            runcast.emit(kind, data)
+        except runcast.RuncastError as error:
+            runcast.emit("refused", str(error.code))
+
+
+def told_error(n: int) -> Iterator[dict[str, Any]]:
+    yield {"type": "start", "data": {"n": n}}
+    yield {"type": "error", "data": "no such thing", "error_code": "NOT_THERE"}
+
+
+def raising(n: int) -> None:
+    raise ValueError(n)
+
+
+def own_failure(n: int) -> None:
+    raise runcast.RunFailed(f"there are {n} too many", "too_many")
+
+
+def exiting(n: int) -> None:
+    sys.exit(n)
+
+
+KINDS = (
+    *(generator, async_generator, coroutine, plain),
+    *(refused, told_error, raising, own_failure, exiting),
+)
+
+
+# --- the world it finds ---------------------------------------------------------------------------
+
+
+@runcast.function(isolation="process")
+def converted(at: Point, path: Path = Path("a")) -> list[str]:
+    return [type(at).__name__, str(at.x + at.y), type(path).__name__]
+
+
+@runcast.function(isolation="process")
+def world(leave: str) -> dict[str, Any]:
+    COUNTER["calls"] += 1
+    found = os.environ.get("LEFT", "")
+    os.environ["LEFT"] = leave
+    os.chdir("/")
+    return {
+        "calls": COUNTER["calls"],
+        "left": found,
+        "token": os.environ.get("RUNCAST_TOKEN", ""),
+        "main": threading.current_thread() is threading.main_thread(),
+        "session": os.getsid(0) == os.getpid(),
+        "stdin": sys.stdin.read(),
+        "pid": os.getpid(),
+    }
+
+
+@runcast.function(isolation="process")
+def from_threads() -> None:
+    def work() -> None:
+        for number in range(50):
+            runcast.emit("step", {"n": number})
+
+    threads = [threading.Thread(target=runcast.bind(work)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@runcast.function(isolation="process")
+async def flushing() -> int:
+    runcast.emit("step", 1)
+    position = await runcast.flush()
+    assert position is not None
+    return position.seq
+
+
+@runcast.function(isolation="process")
+def asking(times: int) -> list[str]:
+    return [runcast.ask(f"again? {number}").type for number in range(times)]
+
+
+@runcast.function(isolation="process")
+async def asking_async() -> str:
+    try:
+        await runcast.ask("twice", interrupt_id="a/b")
+    except runcast.RuncastError as error:
+        runcast.emit("refused", error.code)
+    answer = await runcast.ask("sure?", args={"n": 1}, timeout_s=60)
+    return f"{answer.type} {answer.args}"
+
+
+@runcast.function(isolation="process")
+def printing(lines: int) -> None:
+    for number in range(lines):
+        print("line", number)
+    print("to stderr", file=sys.stderr)
+    sys.stdout.buffer.write(b"\xff raw\rmore\n\n")
+    os.write(1, b"from below\n")
+    subprocess.run(["sh", "-c", "echo from a child"], check=True)
+    print("no end of line", end="")
+    atexit.register(print, " and at exit", end="")
+
+
+@runcast.function(isolation="process")
+def long_line(size: int) -> None:
+    print("x" * size)
+
+
+@runcast.function(isolation="process")
+def flooding() -> Iterator[None]:
+    block = b"flood\n" * 1000
+    while True:
+        os.write(1, block)
+        yield None
+
+
+# --- ways to die ----------------------------------------------------------------------------------
+
+
+@runcast.function(isolation="process")
+def die(number: int) -> None:
+    runcast.emit("step", "before")
+    os.kill(os.getpid(), number)
+    time.sleep(100)
+
+
+@runcast.function(isolation="process")
+def leave(code: int) -> None:
+    print("last words", flush=True)
+    os._exit(code)
+
+
+@runcast.function(isolation="process")
+def eat_memory() -> None:
+    blocks = []
+    while True:
+        blocks.append(bytearray(16 << 20))
+
+
+@runcast.function(isolation="process")
+def stuck_in_c() -> None:
+    """Hold the interpreter, so that no other thread of it and no signal handler runs."""
+    runcast.emit("stuck", os.getpid())
+    ctypes.PyDLL(None).sleep(1000)
+
+
+@runcast.function(isolation="process")
+def catastrophe() -> None:
+    runcast.emit("stuck", os.getpid())
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+@runcast.function(isolation="process")
+def waiting(stubborn: bool = False) -> Iterator[dict[str, Any]]:
+    """Wait where only a signal reaches it; go on after the first if it is stubborn."""
+    while True:
+        try:
+            yield {"type": "stuck", "data": os.getpid()}
+            time.sleep(1000)
+        except BaseException as error:
+            print("ended by", type(error).__name__)
+            if not stubborn:
+                raise
+
+
+@runcast.function(isolation="process")
+def busy() -> Iterator[dict[str, Any]]:
+    try:
+        for number in range(10**9):
+            yield {"type": "step", "data": number}
+    finally:
+        runcast.emit("closed", threading.current_thread() is threading.main_thread())
+
+
+@runcast.function(isolation="process")
+async def busy_async() -> AsyncIterator[dict[str, Any]]:
+    try:
+        yield {"type": "stuck", "data": os.getpid()}
+        await asyncio.sleep(1000)
+    finally:
+        runcast.emit("closed")
+
+
+@runcast.function(isolation="process")
+def forking() -> str:
+    """Come back twice: as itself, and as the process that it forked."""
+    pid = os.fork()
+    if not pid:
+        try:
+            runcast.emit("step", "from the fork")
+        except runcast.RuncastError:
+            return "forked"
+    os.waitpid(pid, 0)
+    return "itself"
+
+
+@runcast.function(isolation="process")
+def leaving_forks() -> Iterator[dict[str, Any]]:
+    """Leave a process behind, which holds everything open that it inherited."""
+    pid = os.fork()
+    if not pid:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(1000)
+    yield {"type": "forked", "data": [os.getpid(), pid]}
+
+
+@runcast.function(isolation="process")
+def leaving_forks_and_staying() -> Iterator[dict[str, Any]]:
+    yield from leaving_forks()
+    time.sleep(1000)
+
+
+@runcast.function(isolation="process")
+def closing_files() -> str:
+    os.closerange(3, 1000)
+    time.sleep(1000)
+    return "never"
+
+
+@runcast.function(isolation="process")
+def forging(what: str) -> None:
+    """Write to the socket what no child process writes."""
+    inlet: Any = getattr(runcast.current_writer(), "_inlet", None)
+    frames = {
+        "rubbish": b"rubbish that is long enough to have a length",
+        "ending": _frame(b'E"time":1.0,"type":"done","data":{}}'),
+        "seq": _frame(b'E"time":1.0,"type":"step","data":1,"seq":99,"x":[\n]}'),
+        "kind": _frame(b"?{}"),
+        "json": _frame(b"E{{{{"),
+        "huge": (1 << 30).to_bytes(4) + b"E",
+        "end": _frame(b'X"time":1.0,"type":"step","data":{}}'),
+        "question": _frame(b'A{"number":"one"}'),
+    }
+    os.write(inlet._parent.socket.fileno(), frames[what])
+    if what != "seq":
+        time.sleep(1000)
+
+
+def _frame(body: bytes) -> bytes:
+    return len(body).to_bytes(4) + body
+
+
+@runcast.function(isolation="process")
+def talking(n: int) -> None:
+    for number in range(n):
+        runcast.emit("step", {"n": number, "text": "x" * 100})
+
+
+def unreachable() -> NoReturn:
+    raise AssertionError
