@@ -563,13 +563,15 @@ async def test_a_flat_processor_does_not_crash_on_a_tool_call() -> None:
     assert create_flat_processor().flatten_chunk(("updates", {"n": None})) is None
 
 
-@pytest.mark.parametrize("expected", [example[-1] for example in EXAMPLES])
+@pytest.mark.parametrize(
+    "expected",
+    [example[-1] for example in EXAMPLES]
+    + ['{"message_type": "Of Its Own", "content": "", "node": "", "timestamp": 0}'],
+)
 def test_flattening_a_flat_message_loses_nothing(expected: str) -> None:
     message = json.loads(expected)
     message["unknown"] = {"a": 1}
     message["agent_hierarchy"] = ["supervisor", message.setdefault("agent", "research")]
-    if message["message_type"] == "content_streaming":
-        message["length"] = len(message["content"])
 
     once = FlatDataProcessor().flatten_chunk(message)
     again = FlatDataProcessor().flatten_chunk(once)
@@ -1003,6 +1005,21 @@ async def test_a_handler_does_not_pretend_to_resume(hub: OpenHub) -> None:
     await soon(run.result())
 
     assert got == [{"type": "edit", "args": {"q": 2}}]
+
+
+async def test_a_question_does_not_outlive_its_run(hub: OpenHub) -> None:
+    handlers: list[InterruptHandler] = []
+
+    def work() -> None:
+        handlers.append(create_interrupt_handler("n"))
+        handlers[0].handle_interrupt_request("i", "search", {}, "Search?")
+
+    run = await hub.start(work)
+    await events_of(hub, run.run_id)
+
+    assert handlers[0].get_pending_interrupts() == {}
+    assert not handlers[0].handle_user_response("i", "yes", True)
+    assert not await handlers[0].answer("i", "yes", True)
 
 
 async def test_an_answer_from_outside_does_not_go_astray(hub: OpenHub) -> None:

@@ -1,5 +1,6 @@
 """The writer of a node, with the names and texts that its users know."""
 
+import copy
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,6 +73,13 @@ class StreamWriter(stream_writer.StreamWriter):
     def agent_name(self) -> str:
         """The agent."""
         return self.agent
+
+    def showing(self, config: Config) -> "StreamWriter":
+        """Return the same writer with another configuration."""
+        made = copy.copy(self)
+        made.spec = read_config(config)
+        made._viewed, made._lock = {}, threading.Lock()
+        return made
 
     def sink(self) -> ViewedWriter | None:
         """Return what the next event is written to; None outside a run."""

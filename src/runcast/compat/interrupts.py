@@ -12,6 +12,7 @@ from runcast import Answer, OpenHub, Writer, current_writer, using
 from runcast.compat.flat_writer import StreamWriter
 from runcast.compat.hubs import opened
 from runcast.errors import Conflict, InvalidValue, NotFound, RunClosed
+from runcast.runs.protocols import Ending
 
 __all__ = ("InterruptHandler", "resume_value")
 
@@ -135,9 +136,17 @@ class InterruptHandler:
         config: Mapping[str, Any] | None,
     ) -> None:
         asked = {"action": action, "args": args, "description": description, "config": config}
+        run = current_writer()
         with self._lock:
             self._pending[interrupt_id] = {"interrupt_id": interrupt_id, **asked}
-            self._runs[interrupt_id] = current_writer()
+            self._runs[interrupt_id] = run
+        if run is not None:
+
+            def close(ending: Ending) -> Ending:
+                self.clear_interrupt(interrupt_id)  # nobody waits for its answer any more
+                return ending
+
+            run.before_end(close)
 
 
 def _answer(response: object, approved: bool) -> Answer:

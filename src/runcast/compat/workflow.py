@@ -32,9 +32,7 @@ class AgentWorkflowProcessor:
         custom_templates: Mapping[str, str] | None = None,
         config: Config = None,
     ) -> None:
-        if config is not None:
-            writer = StreamWriter(writer.node, writer.agent, writer.texts._asdict(), config)
-        self.writer = writer
+        self.writer = writer if config is None else writer.showing(config)
         texts = Texts.of({**writer.texts._asdict(), **(custom_templates or {})})
         self._reader = GraphReader(writer.node, writer.agent, texts)
         self._texts = texts
@@ -163,18 +161,15 @@ class FlatDataProcessor:
     def flatten(self, chunk: object) -> list[dict[str, Any]]:
         """Return all messages that a chunk stands for; questions too, each once.
 
-        A message that is flat already is given back as it is.
+        A message that is flat already keeps all of its fields, whatever its type.
         """
-        if isinstance(chunk, Mapping) and is_message(chunk):
-            chunk = ("custom", chunk)
         read = read_chunk(chunk)
         if read is None:
             return []
+        if read.mode == "custom" and is_message(read.data):
+            where = _flat.message(self._reader.event(read, "", "custom", {}))
+            return [{**where, "timestamp": SystemClock.time(), **read.data}]
         asked, _ = self._reader.questions(read)
         events = [self._reader.question(read, each) for each in asked]
-        return [self._flat(read, event) for event in [*events, *self._reader.read(read)]]
-
-    def _flat(self, chunk: Chunk, event: Event) -> dict[str, Any]:
-        given = chunk.data.get("timestamp") if is_message(chunk.data) else None
-        time = given if isinstance(given, int | float) else SystemClock.time()
-        return {**_flat.message(event), "timestamp": time}
+        events += self._reader.read(read)
+        return [{**_flat.message(event), "timestamp": SystemClock.time()} for event in events]
