@@ -31,6 +31,7 @@ class Settings:
     runs: int = 500
     run_rate: float = 50.0
     replay_events: int = 100_000
+    replay_readers: tuple[int, ...] = (1, 10)
     idle_connections: tuple[int, ...] = (1000, 4000)
     emit_events: int = 20_000
 
@@ -116,6 +117,15 @@ def measure_runs(peer: Peer, settings: Settings) -> Row:
     return row
 
 
+def measure_threads(peer: Peer, settings: Settings) -> Row:
+    """Return the cost of many streams, each fed by a thread of its own."""
+    rate = settings.run_rate
+    plan = Plan(settings.runs, rate, events=int(rate * settings.seconds), mode="threads")
+    row = publish_and_watch(peer, plan, watchers=settings.runs, grace_s=10)
+    row["offered_per_s"] = round(settings.runs * rate)
+    return row
+
+
 def measure_sustained(peer: Peer, settings: Settings) -> Row:
     """Return the highest rung of a ladder of rates at which nothing is lost or late.
 
@@ -164,7 +174,7 @@ def _try_rate(peer: Peer, rate: float, settings: Settings) -> Row:
 def measure_replay(peer: Peer, settings: Settings) -> Row:
     """Return the time that a closed stream takes to reach one and ten late watchers."""
     row: Row = {"ok": True}
-    for readers in (1, 10):
+    for readers in settings.replay_readers:
         with Server(peer) as server:
             watch = peer.fill(server.port, settings.replay_events)
             options = ("--expect", str(watch.expect), "--first", str(watch.first), "--check-later")
@@ -249,13 +259,26 @@ SCENARIOS: dict[str, Scenario] = {
             lambda _: (_CPU, *_LATENCY, _RATE, Column("offered_per_s", "offered/s"), _CORE),
         ),
         Scenario(
+            "threads500",
+            lambda s: f"{s.runs} runs x {s.run_rate:g} events/s, each in a thread of its own",
+            measure_threads,
+            lambda _: (_CPU, *_LATENCY, _RATE, Column("offered_per_s", "offered/s"), _CORE),
+        ),
+        Scenario(
             "replay",
-            lambda s: f"a closed stream of {s.replay_events:,} events, read by 1 and by 10",
+            lambda s: (
+                f"a closed stream of {s.replay_events:,} events, read by "
+                f"{' and by '.join(map(str, s.replay_readers))}"
+            ),
             measure_replay,
-            lambda _: (
-                *(Column("seconds_1", "1 reader s", ratio=True), Column("cpu_s_1", "CPU s")),
-                *(Column("seconds_10", "10 readers s", ratio=True), Column("cpu_s_10", "CPU s")),
-                Column("generator_s_10", "generator CPU s"),
+            lambda s: tuple(
+                column
+                for n in s.replay_readers
+                for column in (
+                    Column(f"seconds_{n}", f"{n} reader{'s' * (n > 1)} s", ratio=True),
+                    Column(f"cpu_s_{n}", "server CPU s"),
+                    Column(f"generator_s_{n}", "generator CPU s"),
+                )
             ),
         ),
         Scenario(

@@ -21,7 +21,8 @@ class Plan:
     streams: int
     rate: float
     events: int
-    mode: Literal["loop", "thread"] = "loop"
+    mode: Literal["loop", "thread", "threads"] = "loop"
+    """From where: the server's loop, one other thread, or a thread for each stream."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmarks.peers.peer import Peer, Plan, Watch, request
+from benchmarks.peers.peer import ALL_SCENARIOS, Peer, Plan, Watch, request
 
 TARGETS = Path(__file__).resolve().parents[1] / "targets.py"
+THREADS = 512  # at most, instead of 64: one scenario has a thread for each of 500 runs
 FILL_S = 60.0  # at most, for a closed run to be written
 
 
@@ -18,6 +19,7 @@ class RuncastPeer(Peer):
 
     name = "runcast"
     packages = ("runcast", "msgspec", "starlette", "uvicorn", "uvloop", "httptools")
+    scenarios = ALL_SCENARIOS | {"threads500"}
 
     def missing(self) -> str | None:
         if importlib.util.find_spec("runcast") is None:
@@ -26,20 +28,23 @@ class RuncastPeer(Peer):
         return None if command and command.origin else "the command of runcast"
 
     def command(self, port: int, folder: Path) -> list[str]:
+        settings = folder / "settings.toml"
+        settings.write_text(f"threads = {THREADS}\n", encoding="utf-8")
         return [
-            *(sys.executable, "-m", "runcast", "serve", str(TARGETS)),
+            *(sys.executable, "-m", "runcast", "serve", str(TARGETS), "--settings", str(settings)),
             *("--store", f"sqlite:///{folder / 'runs.db'}", "--port", str(port)),
         ]
 
     def prepare(self, port: int, plan: Plan) -> Watch:
-        if plan.streams == 1:
-            runs = [invoke(port, "emitter", {"n": plan.events, "rate": plan.rate})]
+        if plan.streams == 1 or plan.mode == "threads":
+            asked = {"n": plan.events, "rate": plan.rate}
+            runs = [invoke(port, "emitter", asked) for _ in range(plan.streams)]
         else:
             runs = [invoke(port, "stream", {}) for _ in range(plan.streams)]
         return self._watch(port, runs, plan.events)
 
     def start(self, port: int, plan: Plan) -> None:
-        if plan.streams == 1:
+        if plan.streams == 1 or plan.mode == "threads":
             invoke(port, "open_gate", {})
         else:
             invoke(port, "feed_all", {"n": plan.events, "rate": plan.rate})
