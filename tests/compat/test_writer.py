@@ -1078,3 +1078,110 @@ async def test_a_writer_that_runs_share_does_not_mix_them(hub: OpenHub) -> None:
         text = "".join(event.data["text"] for event in told if event.type == "content")
         assert text == "".join(f"{name}{number} " for number in range(10))
     assert writer._viewed == {}, "nothing is kept of runs that are over"
+
+
+TOKEN = (AIMessageChunk("a", "m"), {"langgraph_node": "w"})
+WHOLE = {"w": {"messages": [{"role": "assistant", "content": "a"}]}}
+
+
+@pytest.mark.parametrize(
+    ("chunk", "agent"),
+    [
+        (("messages", TOKEN), None),
+        (["messages", TOKEN], None),
+        (TOKEN, None),
+        (((), "messages", TOKEN), None),
+        ((("x:1",), "messages", TOKEN), "x"),
+        ((["x:1"], "messages", TOKEN), "x"),
+        (("x:1", "messages", TOKEN), "x"),
+        ((("x:1",), TOKEN), "x"),
+        ({"ns": ("x:1",), "type": "messages", "data": TOKEN}, "x"),
+        (("messages", AIMessageChunk("a", "m")), None),
+        (("updates", WHOLE), None),
+        ((("x:1",), WHOLE), "x"),
+        (WHOLE, None),
+        (((), "updates", {"w": [WHOLE["w"], None]}), None),
+        (("messages", ({"type": "ai", "content": "a"}, {"langgraph_node": "w"})), None),
+    ],
+)
+async def test_every_shape_of_a_chunk_is_understood(
+    hub: OpenHub, chunk: object, agent: str | None
+) -> None:
+    (found,) = await messages(hub, processed(chunk))
+
+    assert (found["message_type"], found["content"], found.get("agent")) == (
+        "content_streaming",
+        "a",
+        agent,
+    )
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        None,
+        "text",
+        (),
+        (1, 2, 3),
+        ("debug", {"a": 1}),
+        ("values", {"messages": [AIMessage("a")]}),
+        ((), "messages", ()),
+        ((), "messages", (object(), {})),
+        ("messages", (AIMessage("hi", type="human"), {})),
+        ("updates", None),
+        ("updates", {"n": {"messages": None, "sections": [{}, None, 3], "final_report": 7}}),
+        ("updates", {"n": {"messages": [None, 3, AIMessage(None), {"type": "ai"}]}}),
+    ],
+)
+async def test_a_chunk_that_says_nothing_does_no_harm(hub: OpenHub, chunk: object) -> None:
+    assert await messages(hub, processed(chunk)) == []
+    assert FlatDataProcessor().flatten(chunk) == []
+
+
+async def test_thoughts_are_told_apart_and_once(hub: OpenHub) -> None:
+    blocks = [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "so"}]
+    metadata = {"langgraph_node": "w"}
+    part = AIMessageChunk("", "m", additional_kwargs={"reasoning_content": "hm"})
+
+    found = await messages(
+        hub,
+        processed(
+            ("messages", (part, metadata)),
+            ("messages", (AIMessageChunk("so", "m"), metadata)),
+            {"w": {"messages": [AIMessage(blocks, "m")]}},
+            {"w": {"messages": [AIMessage(blocks, "k")]}},
+        ),
+    )
+
+    assert said(found) == [("thinking", "hm"), ("content_streaming", "so")] * 2
+
+
+async def test_what_is_said_twice_without_ids_is_not_taken_for_the_same(hub: OpenHub) -> None:
+    deep, root = (IN_RESEARCH, "updates", WHOLE), ((), "updates", WHOLE)
+
+    found = await messages(hub, processed(deep, root, deep, deep))
+
+    assert [m.get("agent") for m in found] == ["research"] * 3
+
+
+async def test_a_graph_may_write_in_the_newer_vocabulary(hub: OpenHub) -> None:
+    chunks = [
+        ("custom", {"message_type": "processing", "content": "p", "node": "n", "progress": 40}),
+        ("custom", {"message_type": "content", "content": "c", "node": "n", "chunk_index": 3}),
+        ("custom", {"message_type": "interrupt", "content": "i", "interrupt_id": "q"}),
+        ("custom", {"message_type": "final_result", "content": "f"}),
+        ("custom", {"message_type": "Made Up", "content": "m"}),
+        ("custom", {"message_type": "done", "content": "no ending"}),
+        ("custom", {"my": "own"}),
+    ]
+
+    found = await messages(hub, processed(*chunks))
+
+    assert said(found[:4], "progress", "chunk_index", "interrupt_id", "is_final") == [
+        ("step_progress", "p", 40, None, None, None),
+        ("content_streaming", "c", None, 3, None, None),
+        ("interrupt_request", "i", None, None, "q", None),
+        ("final_result", "f", None, None, None, True),
+    ]
+    assert [m["message_type"] for m in found[4:]] == ["custom"] * 3
+    assert found[-1]["my"] == "own"
