@@ -105,7 +105,9 @@ class Invoking:
         run_id, digest = invocation.run_id, ""
         if key:
             if run_id:
-                raise InvalidValue("expected either a run_id or an Idempotency-Key, which makes one")
+                raise InvalidValue(
+                    "expected either a run_id or an Idempotency-Key, which makes one"
+                )
             run_id, digest = run_id_of(name, key), digest_of(key, body)
             known = await find_run(self._runs.hub, run_id, digest)
             if known is not None:
@@ -119,10 +121,10 @@ class Invoking:
                 replace=invocation.replace and not key,
                 secrets=invocation.secrets,
                 digest=digest,
-            )
-        except Conflict:
                 files=files_of(invocation),
                 workspace=invocation.workspace or "",
+            )
+        except Conflict:
             # With a key: the same request came at the same time, and was first.
             known = await find_run(self._runs.hub, run_id, digest) if key else None
             if known is None:
