@@ -312,8 +312,9 @@ def skeleton(text: str) -> list[object]:
     """Return what a translation keeps of a document, in order: all but its words.
 
     These are the blocks, unchanged, and of the text under a heading or behind a block the level of
-    the heading, the number of entries in lists, and the `code`, links and pictures, which another
-    language may put in another order. A link from one README to the other is left out.
+    the heading, the number of entries in lists and of rows in tables, and the `code`, links and
+    pictures, which another language may put in another order. A link from one README to the other
+    is left out.
     """
     found: list[object] = []
     for number, part in enumerate(re.split(r"^(```.*?^```)$", text, flags=re.M | re.S)):
@@ -322,7 +323,7 @@ def skeleton(text: str) -> list[object]:
             continue
         for prose in re.split(r"^(?=#+ )", part, flags=re.M):
             level = len(prose) - len(prose.lstrip("#"))
-            entries = len(re.findall(r"^ *- ", prose, re.M))
+            entries = len(re.findall(r"^ *(?:- |\|)", prose, re.M))
             code = set(re.findall(r"`([^`]+)`", prose))
             links = set(re.findall(r"\]\(([^)]+)\)", prose)) - {README.name, README_ZH.name}
             found.append((level, entries, code, links))
@@ -345,6 +346,7 @@ def test_the_readmes_are_in_step() -> None:
         "## 题\n\n`a` [链](b)\n\n- 一\n\n```bash\n# c\n```\n",
         "# 题\n\n`x` [链](b)\n\n- 一\n\n```bash\n# c\n```\n",
         "# 题\n\n`a` [链](x)\n\n- 一\n\n```bash\n# c\n```\n",
+        "# 题\n\n`a` [链](b)\n\n| 一 |\n- 一\n\n```bash\n# c\n```\n",
         "# 题\n\n`a` [链](b)\n\n- 一\n- 二\n\n```bash\n# c\n```\n",
         "# 题\n\n`a` [链](b)\n\n- 一\n\n```bash\n# x\n```\n",
         "# 题\n\n`a` [链](b)\n\n- 一\n\n```text\n# c\n```\n",
