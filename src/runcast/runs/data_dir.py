@@ -38,6 +38,7 @@ class DataDir:
         self._lock = threading.Lock()
         self._held = -1
         self._ready: Path | None = None
+        self._is_closed = False
 
     @property
     def existing(self) -> Path | None:
@@ -51,9 +52,11 @@ class DataDir:
 
         Raises:
             InvalidValue: it belongs to another store.
-            BackendError: it cannot be made.
+            BackendError: it cannot be made, or was closed.
         """
         with self._lock:
+            if self._is_closed:
+                raise BackendError("no more files can be kept: the hub is closed")
             if self._ready is None:
                 try:
                     self._ready = self._temporary() if self._path is None else self._given()
@@ -64,9 +67,15 @@ class DataDir:
                     ) from None
             return self._ready
 
-    def close(self) -> None:
-        """Remove the folder if it is a temporary one; blocks. Idempotent."""
+    def open(self) -> None:
+        """Let it be used, again if it was closed."""
         with self._lock:
+            self._is_closed = False
+
+    def close(self) -> None:
+        """Make nothing any more, and remove the folder if it is temporary; blocks. Idempotent."""
+        with self._lock:
+            self._is_closed = True
             if self._path is None and self._ready is not None:
                 shutil.rmtree(self._ready, ignore_errors=True)
                 os.close(self._held)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from runcast.errors import NotFound, RuncastError
+from runcast.errors import NotFound, RuncastError, RunClosed
 from runcast.hub.hub import Hub
 from runcast.runs.collecting import Collected
 from runcast.runs.data_dir import DataDir
@@ -56,14 +56,18 @@ class RunFiles:
         self._workspace: Workspace | None = None
         self._staged = staged
         self._is_resumed = is_resumed
+        self._is_over = False
 
     def workspace(self) -> Path:
         """Return the run's working directory, made if need be; blocks, for a few file operations.
 
         Raises:
+            RunClosed: the run is over.
             BackendError: it cannot be made.
         """
         with self._lock:
+            if self._is_over:
+                raise RunClosed(f"the run {self._run_id!r} is over; its files are collected")
             if self._workspace is None and self._staged is not None:
                 self._workspace = self._workspaces.adopt(self._staged, self._run_id, self._epoch)
             elif self._workspace is None:
@@ -100,12 +104,20 @@ class RunFiles:
         return ending, self._event(found)
 
     async def _collect(self) -> Collected:
+        await self._end()
         if self._workspace is None and self._is_resumed:  # an attempt before may have made one
             find = self._workspaces.find
             self._workspace = await asyncio.to_thread(find, self._run_id, self._epoch)
         if self._workspace is None:
             return Collected(problems=check_outputs(self._groups, ()))
         return await asyncio.to_thread(self._workspace.collect, self._groups)
+
+    async def _end(self) -> None:
+        """See to it that no workspace is made from now on; one that is being made is waited for."""
+        if not self._lock.acquire(blocking=False):
+            await asyncio.to_thread(self._lock.acquire)
+        self._is_over = True
+        self._lock.release()
 
     def _event(self, found: Collected) -> dict[str, Any] | None:
         """Return the data of the event that tells of the files, as many as fit into one."""
@@ -136,6 +148,7 @@ class Files:
     async def open(self) -> None:
         """Begin to look after files. Idempotent."""
         if self._sweeping is None:
+            self._root.open()
             self._hub.when_deleted(self._remove)
             self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
 

@@ -6,7 +6,6 @@ can be killed. What they have in common is what a run needs to know.
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -38,8 +37,7 @@ class Duty:
     """What is to be done: a function, its arguments, and where its events go.
 
     `arguments` are converted, save those of a function that has a process of its own, which
-    converts them. `open_folder` gives its working directory, the system's temporary one if there is
-    none; `secrets` are for its environment.
+    converts them. `open_folder` gives its working directory, `secrets` are for its environment.
     """
 
     function: Function[..., Any]
@@ -47,7 +45,7 @@ class Duty:
     inlet: Inlet
     writer: Writer
     secrets: Mapping[str, str] = field(repr=False)
-    open_folder: Callable[[], Awaitable[Path]] | None = None
+    open_folder: Callable[[], Awaitable[Path]]
 
 
 class Work(Protocol):
@@ -176,23 +174,20 @@ class _InProcess:
         processes, function = self._processes, duty.function
         assert function.source is not None
         settings = processes.settings
-        folder = tempfile.gettempdir()
-        if duty.open_folder is not None:
-            folder = str(await duty.open_folder())
-        call = control.Call(
-            source=function.source,
-            attribute=function.attribute,
-            inputs=duty.arguments,
-            is_plain=function.takes_plain_inputs,
-            run_id=duty.inlet.run_id,
-            folder=folder,
-            environment=dict(duty.secrets),
-            max_event_bytes=settings.max_event_bytes,
-            max_events=settings.max_events_per_run,
-            max_bytes=settings.max_bytes_per_run,
-            memory_bytes=settings.child_memory_bytes,
-        )
         async with processes.room:
+            call = control.Call(
+                source=function.source,
+                attribute=function.attribute,
+                inputs=duty.arguments,
+                is_plain=function.takes_plain_inputs,
+                run_id=duty.inlet.run_id,
+                folder=str(await duty.open_folder()),
+                environment=dict(duty.secrets),
+                max_event_bytes=settings.max_event_bytes,
+                max_events=settings.max_events_per_run,
+                max_bytes=settings.max_bytes_per_run,
+                memory_bytes=settings.child_memory_bytes,
+            )
             try:
                 child = await processes.take(_ready_for(function))
             except OSError as error:

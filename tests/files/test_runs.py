@@ -1,0 +1,318 @@
+"""Files of runs at work: in threads, on the loop and in processes; begun anew, resumed, killed."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcast
+from runcast.app import OpenHub, open_hub
+from runcast.errors import InvalidValue, RunClosed
+from runcast.events.model import Event
+from runcast.runs.function import Function
+from runcast.runs.protocols import FileReference
+from runcast.settings import Settings
+from tests.files import guided
+from tests.files.test_uploads import pieces_of
+from tests.opening import events_of, eventually, soon, wait_for
+
+LONG_S = 20.0
+"""Longest wait for a process, which takes its time to start on a busy machine."""
+
+
+def url_of(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/runs.db"
+
+
+def told(events: list[Event]) -> list[str]:
+    """Return the paths that a `files` event tells of."""
+    return [
+        file["path"] for event in events if event.type == "files" for file in event.data["files"]
+    ]
+
+
+def folders(tmp_path: Path) -> list[str]:
+    try:
+        return os.listdir(tmp_path / "runs.db.data" / "workspaces")
+    except FileNotFoundError:
+        return []
+
+
+# --- where ----------------------------------------------------------------------------------------
+
+
+async def test_a_process_works_in_its_workspace(tmp_path: Path) -> None:
+    function = Function(
+        guided.upper,
+        isolation="process",
+        files={
+            "video": {"type": "array", "items": {"type": "InputFile"}, "minItems": 1},
+            "output": {"type": "array", "items": {"type": "OutputFile"}},
+        },
+    )
+    async with open_hub(url_of(tmp_path)) as hub, asyncio.timeout(LONG_S):
+        upload = await hub.files.receive("a.txt", "", pieces_of(b"hello"))
+        files = {"video": [FileReference(upload_id=upload.upload_id)]}
+        run = await hub.start(function, {"group": "video"}, files=files)
+        await run.wait()
+        events = await events_of(hub, run.run_id)
+        download = await hub.files.download(run.run_id, "a.txt")
+        content = os.pread(download.descriptor, 100, 0)
+        os.close(download.descriptor)
+
+    assert [event.type for event in events][-2:] == ["files", "done"]
+    assert told(events) == ["a.txt"]
+    assert events[-2].data["files"][0]["key"] == "output"
+    assert content == b"HELLO"
+
+
+async def test_two_processes_have_folders_of_their_own(tmp_path: Path) -> None:
+    function = Function(guided.where, isolation="process")
+    async with open_hub(url_of(tmp_path)) as hub, asyncio.timeout(LONG_S):
+        runs = [await hub.start(function) for _ in range(2)]
+        (cwd, workspace), (other, _) = [await run.result() for run in runs]
+
+    assert cwd == workspace
+    assert cwd != other
+
+
+def test_outside_a_run_the_workspace_is_the_working_directory() -> None:
+    assert runcast.workspace() == Path.cwd()
+
+
+async def test_who_does_not_run_the_function_has_no_workspace() -> None:
+    async with open_hub() as hub:
+        writer = hub.attach("run")
+        with runcast.using(writer), pytest.raises(InvalidValue, match="its function"):
+            runcast.workspace()
+
+
+async def test_a_run_that_needs_no_files_makes_no_folder(tmp_path: Path) -> None:
+    async with open_hub(url_of(tmp_path)) as hub:
+        run = await hub.start(guided.nothing)
+        await run.wait()
+        await hub.files.sweep()
+
+    assert os.listdir(tmp_path) == ["runs.db"]
+
+
+async def test_data_dir_is_where_files_are_kept(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path / "elsewhere"))
+    async with open_hub(url_of(tmp_path), settings=settings) as hub:
+        await (await hub.start(guided.leave)).wait()
+
+    assert len(os.listdir(tmp_path / "elsewhere" / "workspaces")) == 1
+    assert folders(tmp_path) == []
+
+
+async def test_a_folder_of_another_store_is_refused(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path / "data"))
+    for name, ending in (("a.db", "done"), ("b.db", "failed")):
+        async with open_hub(f"sqlite:///{tmp_path}/{name}", settings=settings) as hub:
+            run = await hub.start(guided.leave)
+            assert (await run.wait()).type == ending
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+async def test_a_thread_that_is_given_up_gets_no_workspace_after_the_end(tmp_path: Path) -> None:
+    begun, goes_on, has_ended = threading.Event(), threading.Event(), threading.Event()
+    raised: list[BaseException] = []
+
+    def stubborn() -> None:
+        begun.set()
+        wait_for(goes_on)
+        try:
+            runcast.workspace()
+        except RunClosed as error:
+            raised.append(error)
+        has_ended.set()
+
+    async with open_hub(url_of(tmp_path), settings=Settings(cancel_grace_s=0)) as hub:
+        run = await hub.start(stubborn)
+        await asyncio.to_thread(wait_for, begun)
+        await hub.cancel(run.run_id)
+        goes_on.set()
+        await asyncio.to_thread(wait_for, has_ended)
+
+    assert len(raised) == 1
+    assert folders(tmp_path) == []
+
+
+async def test_many_threads_of_a_run_share_its_workspace(tmp_path: Path) -> None:
+    def share() -> int:
+        found: set[Path] = set()
+        look = runcast.bind(lambda: found.add(runcast.workspace()))
+        threads = [threading.Thread(target=look) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return len(found)
+
+    async with open_hub(url_of(tmp_path)) as hub:
+        assert await (await hub.start(share)).result() == 1
+        assert len(folders(tmp_path)) == 1
+
+
+async def test_files_that_do_not_fit_into_an_event_are_counted(tmp_path: Path) -> None:
+    def many() -> None:
+        for number in range(100):
+            (runcast.workspace() / "data" / "outputs" / f"{number:03}").touch()
+
+    async with open_hub(url_of(tmp_path), settings=Settings(max_event_bytes=4096)) as hub:
+        run = await hub.start(many, run_id="r")
+        assert (await run.wait()).type == "done"
+        (event,) = [e for e in await events_of(hub, "r") if e.type == "files"]
+        listed = await hub.files.of("r")
+
+    assert 0 < len(event.data["files"]) < 20
+    assert (event.data["total"], event.data["all"]) == (100, "/runs/r/files")
+    assert len(listed.files) == 100
+
+
+async def test_outputs_that_cannot_be_collected_do_not_keep_a_run_from_ending(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def spoil() -> None:
+        folder = runcast.workspace()
+        (folder.parent / "outputs").mkdir()
+        (folder.parent / "files.json").mkdir()
+
+    async with open_hub(url_of(tmp_path)) as hub:
+        run = await hub.start(spoil)
+        ending = await soon(run.wait())
+
+    assert (ending.type, ending.data["code"]) == ("failed", "invalid_outputs")
+    assert caplog.record_tuples[-1][1] == logging.ERROR
+
+
+async def test_a_run_that_is_cancelled_in_the_queue_leaves_nothing_of_its_inputs(
+    tmp_path: Path,
+) -> None:
+    ends = asyncio.Event()
+    async with open_hub(url_of(tmp_path), settings=Settings(max_runs=1)) as hub:
+        await hub.start(Function(ends.wait, name="wait"))
+        upload = await hub.files.receive("a.txt", "", pieces_of(b"hello"))
+        files = {"k": [FileReference(upload_id=upload.upload_id)]}
+        run = await hub.start(guided.nothing, files=files)
+        await hub.cancel(run.run_id)
+        ends.set()
+        (folder,) = folders(tmp_path)
+
+    left = set(os.listdir(tmp_path / "runs.db.data" / "workspaces" / folder))
+    assert left == {"run.json", "files.json", "outputs"}
+
+
+async def test_a_run_that_is_refused_leaves_nothing_of_its_inputs(tmp_path: Path) -> None:
+    async with open_hub(url_of(tmp_path)) as hub:
+        upload = await hub.files.receive("a.txt", "", pieces_of(b"hello"))
+        files = {"k": [FileReference(upload_id=upload.upload_id)]}
+        run = await hub.start(guided.nothing, run_id="r", files=files)
+        await run.wait()
+        with pytest.raises(runcast.RuncastError, match="exists"):
+            await hub.start(guided.nothing, run_id="r", files=files)
+
+        assert len(folders(tmp_path)) == 1
+
+
+# --- the process ends -----------------------------------------------------------------------------
+
+
+async def test_what_a_run_has_written_is_there_when_it_is_resumed(tmp_path: Path) -> None:
+    def go_on(interrupt_id: str, answer: Any) -> str:
+        return (runcast.workspace() / "data" / "outputs" / "left.txt").read_text("utf-8")
+
+    function = Function(guided.leave, resume=go_on)
+    async with open_hub(url_of(tmp_path), functions=[function]) as hub:
+        run = await hub.start("leave", {"wait": True}, run_id="r")
+        await eventually(lambda: run.writer.is_waiting)
+    async with open_hub(url_of(tmp_path), functions=[function]) as hub:
+        await hub.files.sweep()
+        (question,) = (await hub.present("r"))[1].interrupts
+        await hub.answer("r", question.interrupt_id, {"type": "accept"})
+        events = await events_of(hub, "r")
+
+    assert events[-1].data == {"result": "left"}
+    assert told(events) == ["left.txt"]
+
+
+KILLED = """
+import os, sys
+from runcast import open_hub
+from tests.files import guided
+
+def leave():
+    guided.leave()
+    os._exit(0)
+
+with open_hub(sys.argv[1]) as hub:
+    hub.start(leave, run_id="r")
+    hub.watch("r").__next__()
+    for event in hub.watch("r"): pass
+"""
+
+
+def kill_at_work(tmp_path: Path) -> None:
+    """Run a function in a process that dies while it is at work."""
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", KILLED, url_of(tmp_path)], cwd=root, check=True)
+
+
+async def test_a_killed_run_tells_of_no_files_and_its_folder_is_swept(tmp_path: Path) -> None:
+    await asyncio.to_thread(kill_at_work, tmp_path)
+    assert len(folders(tmp_path)) == 1
+
+    async with open_hub(url_of(tmp_path)) as hub:
+        events = await events_of(hub, "r")
+        assert (events[-1].type, events[-1].data["code"]) == ("failed", "lost")
+        assert told(events) == []
+        await hub.files.sweep()
+        assert folders(tmp_path) == []
+        assert (await hub.files.of("r")).files == []
+
+
+async def test_files_are_swept_by_themselves(tmp_path: Path) -> None:
+    await asyncio.to_thread(kill_at_work, tmp_path)
+
+    async with open_hub(url_of(tmp_path)):
+        await eventually(lambda: not folders(tmp_path))
+
+
+async def test_files_go_when_their_run_grows_too_old(tmp_path: Path) -> None:
+    settings = Settings(keep_runs_s=0.001, lease_s=0.05)
+    async with open_hub(url_of(tmp_path), settings=settings) as hub:
+        run = await hub.start(guided.leave)
+        await run.wait()
+        await eventually(lambda: not folders(tmp_path))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[OpenHub, OpenHub]:
+    return OpenHub(url_of(tmp_path)), OpenHub(url_of(tmp_path))
+
+
+async def test_one_server_does_not_sweep_what_another_works_with(
+    two: tuple[OpenHub, OpenHub],
+) -> None:
+    is_ready, ends = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        (runcast.workspace() / "data" / "outputs" / "a").touch()
+        is_ready.set()
+        await ends.wait()
+
+    async with two[0] as one, two[1] as other:
+        run = await one.start(work)
+        await is_ready.wait()
+        await other.files.sweep()
+        ends.set()
+        assert (await run.wait()).type == "done"
+        assert len((await other.files.of(run.run_id)).files) == 1
