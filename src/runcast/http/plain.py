@@ -1,4 +1,9 @@
-"""Streams under any ASGI server: a task for each, which awaits the server's `send`."""
+"""Streams under any ASGI server: a task for each, which awaits the server's `send`.
+
+What the server does not tell cannot be seen. A stall is noticed by the piece of 64 KiB, and ended
+by leaving the response incomplete. uvicorn's own protocol for httptools does not tell that a client
+has left which had sent another request meanwhile: that stream goes on until its run ends.
+"""
 
 import asyncio
 from collections.abc import Coroutine
