@@ -8,6 +8,7 @@ from runcast.app import OpenHub
 from runcast.compat import using_hub
 from runcast.testing import FakeClock
 from tests.opening import clock as clock
+from tests.opening import store as store
 
 
 @pytest.fixture

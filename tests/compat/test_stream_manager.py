@@ -23,6 +23,7 @@ from runcast.compat.stream_manager import (
 )
 from runcast.errors import InvalidValue, NotFound, StoreUnavailable
 from runcast.settings import Settings
+from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
 from runcast.wire import sse
@@ -157,6 +158,21 @@ async def test_what_is_published_is_a_run_that_anybody_sees(hub: OpenHub) -> Non
         (4, "done", {"result": "d"}, "Writer"),
     ]
     assert (await hub.present("t"))[1].status == "done"
+
+
+async def test_a_stream_is_read_from_every_store(store: Store, clock: FakeClock) -> None:
+    async with using_hub(OpenHub(store, clock=clock)):
+        early = asyncio.create_task(frames_of("t"))
+        await stream_manager.create_stream("t")
+        await publish("t", *map(str, range(300)))
+        await stream_manager.create_stream("t")
+        await publish("t", "again")
+        await stream_manager.close_stream("t")
+        late = await frames_of("t")
+
+        assert contents(await soon(early)) == [*map(str, range(300))]
+        assert contents(late) == ["again"]
+        assert late[0]["sequence"] == 1
 
 
 async def test_there_is_one_manager(hub: OpenHub) -> None:

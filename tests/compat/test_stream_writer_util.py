@@ -28,6 +28,7 @@ from runcast.compat.stream_writer_util import (
 from runcast.errors import InvalidValue
 from runcast.events.model import Event
 from runcast.settings import Settings
+from runcast.stores.base import Store
 from runcast.wire import sse
 from tests.compat import documented
 from tests.compat.serving import serving
@@ -143,7 +144,7 @@ async def test_what_is_sent_is_what_is_documented(hub: OpenHub) -> None:
         ("content", {"content": "Hello"}),
         ("progress", {"progress": 50, "status": "处理中"}),
         ("error", {"error": "处理失败", "code": "error", "retryable": False}),
-        ("done", {"done": True, "result": None}),
+        ("done", {"done": True}),
     ]
 
 
@@ -221,6 +222,19 @@ async def test_any_run_may_send(hub: OpenHub) -> None:
         ("content", {"text": "a"}),
         ("done", {"result": 1}),
     ]
+
+
+async def test_what_was_sent_is_read_from_every_store(store: Store) -> None:
+    async def task() -> None:
+        for number in range(300):
+            send_queue({"content": number}, "content")
+            if number % 100 == 0:
+                await runcast.flush()
+
+    async with runcast.open_hub(store) as hub:
+        found = await told(task, hub=hub)
+
+    assert [payload.get("content") for _, payload in found] == [*range(300), None]
 
 
 async def test_a_hub_is_made_where_none_was_given() -> None:

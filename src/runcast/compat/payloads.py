@@ -38,9 +38,9 @@ def data_of(event: str, msg: object) -> object:
 
 
 def done_data(msg: object) -> dict[str, Any]:
-    """Return how a run ended, from whatever was sent as the end of a stream: `result` is there."""
+    """Return how a run ended, from whatever was sent as the end of a stream."""
     if isinstance(msg, dict) and all(isinstance(name, str) for name in msg):
-        return msg if "result" in msg else {**msg, "result": None}
+        return msg
     return {"result": msg}
 
 

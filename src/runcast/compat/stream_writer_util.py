@@ -206,7 +206,7 @@ def _tell(writer: Writer, held: Ending) -> None:
     if held.type == "failed":
         writer.emit("error", held.data)
     else:
-        writer.emit("result", {**held.data, "value": held.data["result"]})
+        writer.emit("result", {**held.data, "value": held.data.get("result")})
 
 
 _writers: Final[weakref.WeakKeyDictionary[Writer, _RunWriter]] = weakref.WeakKeyDictionary()

@@ -5,6 +5,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from runcast import OpenHub, Position, RuncastError
@@ -97,9 +98,10 @@ class TaskQueue(asyncio.Queue[str | None]):
         self._starting.add_done_callback(ask)
 
     async def _prefetch(self) -> None:
-        async with self._reading:
-            while not self._frames and not self._has_ended:
-                await self._read()
+        with suppress(RuncastError):  # the next get meets it again
+            async with self._reading:
+                while not self._frames and not self._has_ended:
+                    await self._read()
 
     async def _read(self) -> None:
         """Read on in the log."""
