@@ -570,6 +570,24 @@ async def test_a_reconnection_neither_loses_frames_nor_runs_the_task_again(hub: 
     assert calls == [1]
 
 
+async def test_a_post_may_answer_where_the_stream_is(hub: OpenHub) -> None:
+    example = documented.run(documented.EXECUTE_TOOL)
+    example["asyncio"] = NO_SLEEP
+    app = FastAPI()
+
+    @app.post("/tools/{tool_name}")
+    async def execute(tool_name: str) -> str:
+        return await create_queue_task(example["execute_tool_task"], tool_name, {}).begun()
+
+    app.mount("/runcast", await asyncio.to_thread(runcast.asgi, hub))
+    async with serving(app) as address:
+        run_id = (await fetch(address, "POST", "/tools/resize")).json()
+        async with watch(address, f"/runcast/runs/{run_id}/events?dialect=named") as watching:
+            names = [event.event for event in await watching.rest()]
+
+    assert names == ["started", *["progress"] * 5, "done"]
+
+
 async def test_payloads_are_not_logged(hub: OpenHub, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
 

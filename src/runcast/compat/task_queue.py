@@ -55,6 +55,11 @@ class TaskQueue(asyncio.Queue[str | None]):
         self._hub = self._hub or await opened()
         return await self._hub.start(function, run_id=self.run_id)
 
+    async def begun(self) -> str:
+        """Return the run's id once anybody can watch it. Raises as `OpenHub.start` does."""
+        await asyncio.shield(self._starting)
+        return self.run_id
+
     async def get(self) -> str | None:
         """Return the next frame; a comment if nothing comes for long; None after the last.
 
