@@ -15,9 +15,10 @@
 | `cancelled{reason}` | the same, of the type `error`, with `"error_code":"CANCELLED"` |
 | any other | its type, its data |
 
-Fields that find no place in `data` follow in `metadata`, an object left out when empty. Data that
-already has this format passes unchanged. `node`, `agent`, `path`, `time` and `duration` are not
-sent; this format has no place for them. A loss is told as `{"type":"gap","data":{…}}`.
+Fields that find no place in `data` follow in `metadata`, an object left out when empty, except for
+a `retryable` that is false. Data that already has this format passes unchanged. `node`, `agent`,
+`path`, `time` and `duration` are not sent; this format has no place for them. A loss is told as
+`{"type":"gap","data":{…}}`.
 
 Other way round: what a generator yields keeps its type and data, `error_code` is the `code` of an
 `error{message,code}`.
@@ -83,6 +84,8 @@ def _error(event: Event) -> dict[str, object]:
     if event.type == "cancelled":
         payload = {"type": "error", "data": text or "cancelled", "error_code": "CANCELLED"}
         return _with_metadata(payload, rest)
+    if rest.get("retryable") is False:
+        del rest["retryable"]  # what readers take it for who know nothing of it
     for name in ("code", "error_code"):
         code = rest.pop(name, None)
         if code is not None:
