@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from runcast.errors import Gone
+from runcast.errors import Gone, NotFound
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
@@ -19,29 +19,44 @@ _KEPT: Final = 128
 """Snapshots kept: a page of a console's list, with room for others. A usual one is a few KiB."""
 
 
+class _Kept:
+    """One run's state, brought up to date by one at a time."""
+
+    __slots__ = ("epoch", "lock", "snapshot")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.epoch = ""
+        self.snapshot = Snapshot()
+
+
 class Present:
     """Folds logs. Call from the loop's thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: OrderedDict[str, tuple[str, Snapshot]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def get(self, run_id: str) -> tuple[LogInfo, Snapshot]:
-        """Return a run's log and its state, which is only valid until the next await."""
-        while True:
-            info = await self._store.info(run_id)
-            epoch, snapshot = self._kept.get(run_id, ("", Snapshot()))
-            if epoch != info.epoch:
-                snapshot = Snapshot()
-            try:
-                await self._catch_up(info, snapshot)
-            except Gone:
-                continue  # begun anew while it was read
-            self._kept[run_id] = (info.epoch, snapshot)
-            self._kept.move_to_end(run_id)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return info, snapshot
+        """Return a run's log and its state at the log's head, only valid until the next await."""
+        kept = self._kept.setdefault(run_id, _Kept())
+        self._kept.move_to_end(run_id)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        async with kept.lock:
+            while True:
+                try:
+                    info = await self._store.info(run_id)
+                except NotFound:
+                    self.forget(run_id)
+                    raise
+                if kept.epoch != info.epoch or kept.snapshot.seq > info.head:
+                    kept.epoch, kept.snapshot = info.epoch, Snapshot()
+                try:
+                    await self._catch_up(info, kept.snapshot)
+                except Gone:
+                    continue  # begun anew, or trimmed, while it was read
+                return info, kept.snapshot
 
     async def _catch_up(self, info: LogInfo, snapshot: Snapshot) -> None:
         if snapshot.seq + 1 < info.first:
@@ -50,7 +65,9 @@ class Present:
         while after < info.head:
             page = await self._store.read(info.log_id, Position(info.epoch, after))
             for canonical in split_frames(page.frames):
-                apply(snapshot, decode_event(canonical))
+                event = decode_event(canonical)
+                if event.seq <= info.head:  # what was added meanwhile is not part of it
+                    apply(snapshot, event)
             after = page.last
             await asyncio.sleep(0)  # a store in memory does not let others go on
 

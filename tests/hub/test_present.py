@@ -1,0 +1,123 @@
+"""The present state of a run: exactly what its log holds up to the position it is told with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runcast.errors import NotFound
+from runcast.events.fold import fold
+from runcast.events.model import Event, decode_event, encode_record
+from runcast.events.position import Position, split_frames
+from runcast.events.snapshot import Snapshot
+from runcast.hub.hub import Hub
+from runcast.hub.inlets import Inlet
+from runcast.stores.base import Page
+from runcast.stores.memory import MemoryStore
+from tests.events.strategies import events
+
+pytestmark = pytest.mark.anyio
+
+WAIT_S = 5.0
+
+
+def text(number: int) -> bytes:
+    return encode_record("content", {"text": f"{number} "}, 1.0)
+
+
+async def added_meanwhile(
+    store: MemoryStore, patch: pytest.MonkeyPatch, add: Callable[[], Awaitable[Any]]
+) -> None:
+    """Have something added to the log between the look at its head and the reading."""
+    read = store.read
+
+    async def read_late(run_id: str, after: Position, *more: Any) -> Page:
+        await add()
+        return await read(run_id, after, *more)
+
+    patch.setattr(store, "read", read_late)
+
+
+async def test_what_is_added_while_a_state_is_made_is_left_to_the_tail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    async with asyncio.timeout(WAIT_S), Hub(store) as hub:
+        inlet = await hub.create("r")
+        await inlet.append([text(1), text(2)])
+        await added_meanwhile(store, monkeypatch, lambda: inlet.append([text(3)]))
+        for expected in ("1 2 ", "1 2 3 ", "1 2 3 3 "):
+            info, state = await hub.present("r")
+
+            assert (state.seq, state.texts[0].text) == (info.head, expected)
+
+
+async def test_of_many_who_ask_at_once_each_gets_the_state_of_its_position(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    async with asyncio.timeout(WAIT_S), Hub(store) as hub:
+        inlet = await hub.create("r")
+        await inlet.append([text(0)])
+        await added_meanwhile(store, monkeypatch, lambda: inlet.append([text(9)]))
+
+        async def ask() -> None:
+            info, state = await hub.present("r")
+            assert state.seq == info.head
+            assert state.counts == {"content": info.head}
+
+        await asyncio.gather(*(ask() for _ in range(20)))
+
+
+async def test_a_run_that_is_not_there_leaves_nothing_behind() -> None:
+    async with Hub(MemoryStore()) as hub:
+        with pytest.raises(NotFound):
+            await hub.present("nobody")
+        await hub.create("nobody")
+
+        assert (await hub.present("nobody"))[1].seq == 0
+
+
+async def record_of(inlet: Inlet, event: Event) -> None:
+    place = (event.node, event.agent, event.path, event.duration)
+    await inlet.append([encode_record(event.type, event.data, event.time, place)])
+
+
+@given(
+    log=st.lists(events(), max_size=12),
+    looks=st.sets(st.integers(0, 12)),
+    trims=st.sets(st.integers(2, 12), max_size=2),
+)
+@settings(max_examples=60)
+def test_a_state_and_the_tail_behind_its_position_come_to_what_the_whole_log_does(
+    log: list[Event], looks: set[int], trims: set[int]
+) -> None:
+    """Whenever somebody looks, and whatever retention takes meanwhile."""
+
+    async def check() -> None:
+        async with asyncio.timeout(WAIT_S), Hub(MemoryStore()) as hub:
+            inlet = await hub.create("r")
+            seen: list[tuple[Position, bytes]] = []
+            stored: list[Event] = []
+            for number in range(len(log) + 1):
+                if number in looks:
+                    info, state = await hub.present("r")
+                    seen.append((info.position, msgspec.json.encode(state)))
+                if number in trims and number < len(stored):
+                    before = msgspec.json.encode(fold(stored[: number - 1]))
+                    await hub.trim("r", number, before)
+                if number < len(log):
+                    await record_of(inlet, log[number])
+                    page = await hub.store.read("r", Position(inlet.epoch, number))
+                    stored += map(decode_event, split_frames(page.frames))
+            whole = fold(stored)
+            assert (await hub.present("r"))[1] == whole
+            for position, encoded in seen:
+                tail = [event for event in stored if event.seq > position.seq]
+                assert fold(tail, msgspec.json.decode(encoded, type=Snapshot)) == whole
+
+    asyncio.run(check())
