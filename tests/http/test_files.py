@@ -735,3 +735,92 @@ async def test_there_is_a_bound_on_transfers(tmp_path: Path) -> None:
             while answer.status == 503:
                 answer = await server.fetch("POST", "/uploads?name=b", BYTES, b"x")
         assert answer.status == 201
+
+
+@pytest.mark.parametrize("flavour", ["direct-httptools", "direct-h11", "plain-httptools"])
+async def test_a_client_that_takes_nothing_of_a_download_is_cut_off(
+    tmp_path: Path, flavour: str
+) -> None:
+    settings = Settings(stall_s=0.05, max_transfers=1)
+    async with serving(tmp_path, settings=settings, flavour=flavour) as server:
+        await make_large(server)
+        connection = await server.connect(receive_bytes=4096)
+        await connection.ask("GET", "/runs/r/files/large")
+        await read_nothing_until_it_is_over(server)
+        if "direct" in flavour:
+            await connection.read_rest()
+        await connection.close()
+
+
+async def test_a_client_that_leaves_a_download_frees_its_place(tmp_path: Path) -> None:
+    async with serving(tmp_path, settings=Settings(max_transfers=1)) as server:
+        await make_large(server)
+        connection = await server.connect(receive_bytes=4096)
+        await connection.ask("GET", "/runs/r/files/large")
+        await connection.read_head()
+        connection.reset()
+        await read_nothing_until_it_is_over(server)
+
+
+async def test_a_server_that_ends_cuts_downloads(tmp_path: Path) -> None:
+    async with serving(tmp_path, settings=Settings(max_transfers=1)) as server:
+        await make_large(server)
+        connection = await server.connect(receive_bytes=4096)
+        await connection.ask("GET", "/runs/r/files/large")
+        await connection.read_head()
+        server.app.end_streams()
+        await read_nothing_until_it_is_over(server)
+        await connection.close()
+
+
+async def make_large(server: Server) -> None:
+    """Have a run `r` make a file that no socket's buffers hold."""
+
+    def large() -> None:
+        with (runcast.workspace() / "data" / "outputs" / "large").open("wb") as file:
+            file.truncate(64 * 1024 * 1024)
+
+    server.hub.add(Function(large))
+    await invoke(server, "large", run_id="r")
+
+
+async def read_nothing_until_it_is_over(server: Server) -> None:
+    """Wait until there is room for another transfer."""
+    headers = {"If-None-Match": "*"}
+    async with asyncio.timeout(WAIT_S):
+        while (await server.fetch("GET", "/runs/r/files/large", headers)).status == 503:
+            pass
+
+
+async def test_an_upload_that_drips_is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path, settings=Settings(request_wait_s=0.05)) as server:
+        connection = await server.connect()
+        await connection.send(
+            b"POST /uploads?name=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n12"
+        )
+
+        assert (await connection.read_answer()).problem() == (408, "request_too_slow")
+        assert not server.hub.files.uploads._arriving
+        await connection.close()
+
+
+# --- URLs -----------------------------------------------------------------------------------------
+
+
+async def test_a_file_is_fetched_from_an_allowed_url(tmp_path: Path) -> None:
+    """From another server of runcast, which is as good as any."""
+    async with serving(tmp_path) as source:
+        await invoke(source, "write_files", inputs={"files": {"data/outputs/a b": "x"}}, run_id="r")
+        address = f"http://127.0.0.1:{source.port}/runs/r/files"
+        settings = Settings(url_allow=(f"{address}/",))
+        async with serving(tmp_path / "other", settings=settings, store="memory://") as server:
+            files = {"k": [{"url": f"{address}/a%20b"}, f"{address}/a%20b"]}
+            result = await invoke(server, "read_files", files=files)
+            assert result["result"] == {"k/a b": "x", "k/a b-2": "x"}
+
+            files = {"k": [{"url": f"{address}/missing"}]}
+            found = await refused(server, "read_files", files=files)
+            assert found[:2] == (502, "peer_error")
+
+            files = {"k": [{"url": f"{address.replace('files', 'events')}"}]}
+            assert (await refused(server, "read_files", files=files))[:2] == (403, "forbidden")

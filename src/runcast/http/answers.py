@@ -119,6 +119,7 @@ def function_view(function: DescribedFunction) -> dict[str, Any]:
         "streaming": function.is_streaming,
         "inputs": function.schema,
         "events": function.events,
+        "files": list(function.files.values()),
     }
 
 

@@ -101,7 +101,7 @@ class FileTransfers:
             **_FILE_HEADERS,
             "etag": etag,
             "content-type": found.file.type,
-            "content-disposition": disposition(found.file.name),
+            "content-disposition": _disposition(found.file.name),
         }
         if _names(request.headers.get("if-none-match", ""), etag):
             await Response(status_code=304, headers=headers)(request.scope, request.receive, send)
@@ -110,7 +110,7 @@ class FileTransfers:
         if request.headers.get("if-range", etag) != etag:
             asked = ""
         try:
-            part = parse_range(asked, found.file.size)
+            part = _parse_range(asked, found.file.size)
         except RangeNotSatisfiable as error:
             refused = problem(error, {"content-range": f"bytes */{found.file.size}"})
             await refused(request.scope, request.receive, send)
@@ -163,13 +163,13 @@ class FileTransfers:
             self._count -= 1
 
 
-def disposition(name: str) -> str:
+def _disposition(name: str) -> str:
     """Return a `Content-Disposition` that has a file saved under a name. Source: RFC 6266."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def parse_range(header: str, size: int) -> tuple[int, int] | None:
+def _parse_range(header: str, size: int) -> tuple[int, int] | None:
     """Return the part of a file that a `Range` asks for, as (begin, end); None for all of it.
 
     What is no single range of bytes is left out of account, as it may be. Source: RFC 9110 §14.2.

@@ -34,8 +34,8 @@ _ODD: Final = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\]")
 _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """Source: RFC 6052 §2.1."""
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Fetcher:
     def __init__(self, allowed: Sequence[str], clock: Clock) -> None:
         self._clock = clock
         self._beginnings: list[_Beginning] = []
-        self._networks: list[Network] = []
+        self._networks: list[_Network] = []
         for entry in allowed:
             try:
                 self._networks.append(ipaddress.ip_network(entry))
@@ -171,7 +171,7 @@ class Fetcher:
         finally:
             connection.close()
 
-    def _address_of(self, host: str, port: int) -> Address:
+    def _address_of(self, host: str, port: int) -> _Address:
         """Return the address of a host. Raises `Forbidden` if it is not a public one."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
@@ -182,7 +182,7 @@ class Fetcher:
             f"{host} is not in the public network; add its address to url_allow if it may be used"
         )
 
-    def _may_reach(self, host: str, address: Address) -> bool:
+    def _may_reach(self, host: str, address: _Address) -> bool:
         plain = _plain(address)
         if plain.is_global and not plain.is_multicast:
             return True
@@ -191,7 +191,7 @@ class Fetcher:
         return host == str(address)  # an address itself was allowed, as it stands in a beginning
 
 
-def _plain(address: Address) -> Address:
+def _plain(address: _Address) -> _Address:
     """Return the IPv4 address that an IPv6 address stands for, if it does: it may be private."""
     if isinstance(address, ipaddress.IPv4Address):
         return address

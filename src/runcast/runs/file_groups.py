@@ -26,10 +26,10 @@ __all__ = (
     "parse_file_groups",
 )
 
-Kind = Literal["input", "output"]
+_Kind = Literal["input", "output"]
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_KINDS: Final[Mapping[object, Kind]] = {"InputFile": "input", "OutputFile": "output"}
+_KINDS: Final[Mapping[object, _Kind]] = {"InputFile": "input", "OutputFile": "output"}
 _KNOWN: Final = frozenset({"type", "items", "description", "required", "minItems", "maxItems"})
 
 
@@ -38,7 +38,7 @@ class FileGroup:
     """One group of files. `most` is None where any number may be in it."""
 
     key: str
-    kind: Kind
+    kind: _Kind
     description: str = ""
     required: bool = True
     least: int = 0
