@@ -1,9 +1,11 @@
 """What the servers of these tests run, besides the demo functions."""
 
 import asyncio
+from collections.abc import Generator
+from typing import Any
 
 import runcast
-from runcast.demo import FUNCTIONS
+from runcast.demo import emit_events as emit_events
 from runcast.errors import Overloaded, StoreUnavailable
 
 
@@ -26,4 +28,9 @@ async def insist(n: int, size: int) -> dict[str, int]:
     return {"events": n, "refused": refused}
 
 
-functions = [insist, *FUNCTIONS]
+@runcast.function
+def pour(n: int, size: int) -> Generator[dict[str, Any], None, dict[str, int]]:
+    """Yield n ticks from a thread, as fast as they are taken."""
+    for number in range(1, n + 1):
+        yield {"type": "tick", "data": {"n": number, "of": n, "text": "." * size}}
+    return {"events": n}

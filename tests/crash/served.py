@@ -13,7 +13,10 @@ from typing import Any, Final
 
 from tests.http.client import Answer, Connection, Cut, Watching, fetch
 
-__all__ = ("START_S", "Server", "Watcher", "serving", "within")
+__all__ = ("FUNCTIONS", "START_S", "Server", "Watcher", "serving", "within")
+
+FUNCTIONS: Final = str(Path(__file__).with_name("functions.py"))
+"""What servers are to serve that need more than the demo functions."""
 
 START_S: Final = 30.0
 """Longest wait for a server, or for all watchers, on a machine that has other work."""

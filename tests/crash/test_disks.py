@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from tests.crash.checks import check_all
-from tests.crash.served import Server, Watcher, serving, within
+from tests.crash.served import FUNCTIONS, Server, Watcher, serving, within
 from tests.http.client import Answer
 
 pytestmark = [
@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's disks and limits"),
 ]
 
-FUNCTIONS: Final = str(Path(__file__).with_name("functions.py"))
 MIB: Final = 1024 * 1024
 EVENTS: Final = {"n": 1500, "size": 2000}
 """3 MiB for each run: together more than there is room for."""

@@ -8,12 +8,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from tests.crash.checks import check_all
-from tests.crash.served import Server, Watcher, complaints_of, within
+from tests.crash.served import FUNCTIONS, Server, Watcher, complaints_of, within
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(400)]
 
@@ -43,17 +43,21 @@ class Siege:
             if index == stop_after:
                 return
             run_id = f"run-{number}-{index}"
-            answer = await server.start_run(
-                "emit_events",
-                run_id,
-                n=self.chance.choice([1, 30, 200, 1_000_000, 1_000_000]),
-                rate=self.chance.choice([20, 100, 400]),
-                size=self.chance.choice([50, 500, 5000]),
-            )
-            assert answer.status == 202, answer
-            joined = [Watcher(run_id) for _ in range(WATCHERS_PER_RUN)]
+            function, inputs = self.choose()
+            first = await server.start_and_watch(run_id, function, **inputs)
+            joined = [first, *(Watcher(run_id) for _ in range(WATCHERS_PER_RUN - 1))]
             self.watchers += joined
             self.follow(server, joined)
+
+    def choose(self) -> tuple[str, dict[str, Any]]:
+        """Return a function and its inputs: at a rate, one commit for each, or from a thread."""
+        pick, size = self.chance.choice, self.chance.choice([50, 500, 5000])
+        match pick(["emit_events", "emit_events", "insist", "pour"]):
+            case "emit_events":
+                n, rate = pick([1, 30, 200, 1_000_000, 1_000_000]), pick([20, 100, 400])
+                return "emit_events", {"n": n, "rate": rate, "size": size}
+            case function:
+                return function, {"n": pick([1, 100, 1000]), "size": size // 10}
 
     def follow(self, server: Server, watchers: list[Watcher]) -> None:
         for watcher in watchers:
@@ -83,7 +87,7 @@ class Siege:
         if moment == "opening":
             await self.kill_while_it_opens()
             return
-        server = await Server.start(self.store)
+        server = await Server.start(self.store, FUNCTIONS)
         try:
             self.follow(server, [watcher for watcher in self.watchers if not watcher.has_ended])
             if moment == "resuming":
@@ -102,7 +106,7 @@ class Siege:
             await self.everybody_leaves()
 
     async def kill_while_it_opens(self) -> None:
-        process = await Server.spawn(self.store)
+        process = await Server.spawn(self.store, FUNCTIONS)
         database = os.fspath(self.store)
         async with within():
             while not is_open(process.pid, database):  # noqa: ASYNC110
@@ -139,7 +143,7 @@ async def test_a_server_killed_at_any_moment_loses_and_invents_nothing(
     try:
         for number in range(ROUNDS):
             await siege.round(number)
-        server = await Server.start(siege.store)
+        server = await Server.start(siege.store, FUNCTIONS)
         siege.follow(server, [watcher for watcher in siege.watchers if not watcher.has_ended])
         await siege.everybody_leaves()
         await siege.check(server)
