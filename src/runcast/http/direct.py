@@ -1,10 +1,12 @@
 """Streams under our own server: written to the connection's transport by whatever wakes them.
 
 After a commit, fan-out is one loop that calls `write` once per watcher, without waking a task for
-each. The task of the request only waits for the end.
+each. The task of the request waits for the end only if somebody wants to know of it. Otherwise it
+is let go, and with it most of what a silent watcher would cost.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from starlette.types import Send
@@ -34,6 +36,10 @@ class Connection(Protocol):
         """Tell this stream when the connection can be written to again, or is lost."""
         ...
 
+    def park(self) -> Send:
+        """Let the request's task end before its response does; return what sends the rest."""
+        ...
+
 
 class DirectStream(Stream):
     """A stream that owns its connection's transport as long as it runs."""
@@ -49,15 +55,24 @@ class DirectStream(Stream):
         self._unsent = 0
 
     async def run(self, feed: Feed, opening: bytes) -> None:
+        self._begin(feed, opening)
+        await self._over
+
+    def park(self, feed: Feed, opening: bytes, then: Callable[[], None]) -> None:
+        """Send without a task, and call `then` once there is nothing more to send, or nobody."""
+        self._begin(feed, opening)
+        self.send = self._connection.park()
+        self._over.add_done_callback(lambda _: then())
+
+    def _begin(self, feed: Feed, opening: bytes) -> None:
         self._feed = feed
         self._connection.follow(self)
         if self._connection.is_lost:
-            self.lost = True
+            self.connection_lost()
             return
         if opening:
             self._write(opening)
         self.wake()
-        await self._over
 
     def close(self) -> None:
         self._connection.follow(None)

@@ -78,7 +78,7 @@ class Invoking:
             after = options.after if is_repeated and options.after else Position(run.epoch, 0)
             options = replace(options, after=after, live="stream")
             has_left = await self._watching.stream(
-                run.run_id, options, headers, scope, receive, send
+                run.run_id, options, headers, scope, receive, send, is_awaited=is_bound
             )
         except ClientDisconnect:
             has_left = True

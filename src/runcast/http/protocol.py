@@ -13,8 +13,10 @@ and with httptools any number of requests behind it.
 """
 
 import asyncio
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.types import Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runcast.http.direct import CONNECTION_KEY
@@ -34,6 +36,13 @@ _LAST_S: Final = 0.5
 """How long a client may take what it was last sent once the server ends."""
 
 
+class _Unheard:
+    """An event that nobody waits for: the one of a request whose task has ended."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
 class _Direct(asyncio.Protocol):
     """Mixed into a protocol: is the `Connection` of its streams."""
 
@@ -42,6 +51,8 @@ class _Direct(asyncio.Protocol):
     transport: asyncio.Transport
     app_state: dict[str, Any]
     cycle: Any
+    scope: Any
+    headers: Any
     loop: asyncio.AbstractEventLoop
     is_paused = False
     is_lost = False
@@ -51,6 +62,27 @@ class _Direct(asyncio.Protocol):
 
     def follow(self, stream: "DirectStream | None") -> None:
         self._stream = stream
+
+    def park(self) -> Send:
+        cycle = self._answered
+        # uvicorn minds an answer that its task leaves unfinished unless nobody is there to get it.
+        cycle.disconnected = True
+        cycle.message_event = _Unheard()
+        if self.scope is cycle.scope:
+            self.scope = self.headers = None  # or else they are the next request's
+        cycle.scope = {"method": cycle.scope["method"]}  # all that its `send` still looks at
+        return self._send_rest
+
+    async def _send_rest(self, message: MutableMapping[str, Any]) -> None:
+        cycle = self._answered
+        cycle.disconnected = self.is_lost
+        cycle.on_response = self.on_response_complete
+        await cycle.send(message)
+
+    @property
+    def _answered(self) -> Any:
+        """The request that is being answered."""
+        return self.cycle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.app_state = {**self.app_state, CONNECTION_KEY: self}
@@ -173,6 +205,10 @@ def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
             def on_message_complete(self) -> None:
                 self._unread = 0
                 super().on_message_complete()
+
+            @property
+            def _answered(self) -> Any:
+                return self._answering
 
             def _start_asgi_task(self, cycle: Any, app: Any) -> None:
                 self._answering = cycle

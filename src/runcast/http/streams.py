@@ -30,6 +30,8 @@ class Streams:
         self._settings = settings
         self._clock = clock
         self._open: set[Stream] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._retry_ms = int(settings.retry_s * 1000)
         self._timer: asyncio.TimerHandle | None = None
         self._chunked: tuple[bytes, bytes] = (b"", b"")
         self.closing = asyncio.Event()
@@ -49,15 +51,18 @@ class Streams:
         receive: Receive,
         send: Send,
         respond: Callable[[Feed], Awaitable[bool]],
+        *,
+        is_awaited: bool = False,
     ) -> bool:
         """Send a feed until it ends, the client leaves, or it stalls.
 
         Args:
             feed_for: makes the feed, given what wakes the stream.
             respond: sends the response's head; False if there is nothing to stream after it.
+            is_awaited: return when the stream has ended. It may go on by itself otherwise.
 
         Returns:
-            True if it was the client who ended it: it left, or took nothing for too long.
+            True if it is known that the client ended it: it left, or took nothing for too long.
         """
         connection = scope.get("state", {}).get(CONNECTION_KEY)
         stream: Stream
@@ -67,27 +72,51 @@ class Streams:
             stream = PlainStream(self, receive, send)
         feed = await feed_for(stream.wake)
         try:
-            if await respond(feed):
-                await self._run(stream, feed)
-        finally:
-            feed.close()
+            if not await respond(feed):
+                feed.close()
+                return False
+            self._open.add(stream)
+            self._start_timer()
+            stream.last = self.now
+            if isinstance(stream, DirectStream) and not (is_awaited or self.closing.is_set()):
+                stream.park(feed, feed.opening(self._retry_ms), lambda: self._part(stream, feed))
+                return False
+            if not self.closing.is_set():
+                await stream.run(feed, feed.opening(self._retry_ms))
+        except BaseException:
+            self._forget(stream, feed)
+            raise
+        await self._finish(stream, feed)
         return stream.lost and not self.closing.is_set()
 
-    async def _run(self, stream: Stream, feed: Feed) -> None:
-        self._open.add(stream)
-        self._start_timer()
-        stream.last = self.now
+    async def _finish(self, stream: Stream, feed: Feed) -> None:
+        """Send what is last, if there is somebody to get it."""
         try:
-            retry_ms = int(self._settings.retry_s * 1000)
-            if not self.closing.is_set():
-                await stream.run(feed, feed.opening(retry_ms))
             if not stream.lost:
                 goes_on = stream.dismissed or self.closing.is_set()
                 # Still under the eyes of the timer: the last bytes may stall like any others.
-                await stream.finish(feed.farewell(retry_ms) if goes_on else b"")
+                await stream.finish(feed.farewell(self._retry_ms) if goes_on else b"")
         finally:
-            stream.close()
-            self._open.discard(stream)
+            self._forget(stream, feed)
+
+    def _part(self, stream: Stream, feed: Feed) -> None:
+        """Finish a stream that nobody waits for."""
+
+        async def finish() -> None:
+            try:
+                await self._finish(stream, feed)
+            except Exception as error:  # noqa: BLE001 - there is no task of a server's to end by it
+                stream.leave(error)
+                stream.abort()
+
+        finishing = asyncio.ensure_future(finish())
+        self._finishing.add(finishing)
+        finishing.add_done_callback(self._finishing.discard)
+
+    def _forget(self, stream: Stream, feed: Feed) -> None:
+        stream.close()
+        self._open.discard(stream)
+        feed.close()
 
     def close(self) -> None:
         """End all streams with a farewell; new ones end at once. Idempotent."""

@@ -59,8 +59,13 @@ class Watching:
         scope: Scope,
         receive: Receive,
         send: Send,
+        *,
+        is_awaited: bool = False,
     ) -> bool:
-        """Stream a run's events; True if the client left before their end.
+        """Stream a run's events.
+
+        Returns:
+            With `is_awaited`, at the end of the stream: whether the client left before it.
 
         Raises, before anything is sent: `NotFound`, and `Overloaded` if there is no room.
         """
@@ -87,7 +92,9 @@ class Watching:
             epoch = feed.subscription.position.epoch
             return await _begin(scope, send, feed, {**headers, "runcast-epoch": epoch})
 
-        return await self._streams.run(feed_for, scope, receive, send, respond)
+        return await self._streams.run(
+            feed_for, scope, receive, send, respond, is_awaited=is_awaited
+        )
 
     async def _lens(self, subscription: Subscription, view: View | None) -> Lens | None:
         if view is None:
