@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -178,6 +177,11 @@ def flooding() -> Iterator[None]:
         yield None
 
 
+def hold() -> None:
+    """Wait for ever, where only a signal reaches."""
+    threading.Event().wait()
+
+
 # --- ways to die ----------------------------------------------------------------------------------
 
 
@@ -185,7 +189,7 @@ def flooding() -> Iterator[None]:
 def die(number: int) -> None:
     runcast.emit("step", "before")
     os.kill(os.getpid(), number)
-    time.sleep(100)
+    hold()
 
 
 @runcast.function(isolation="process")
@@ -205,7 +209,9 @@ def eat_memory() -> None:
 def stuck_in_c() -> None:
     """Hold the interpreter, so that no other thread of it and no signal handler runs."""
     runcast.emit("stuck", os.getpid())
-    ctypes.PyDLL(None).sleep(1000)
+    lock = ctypes.create_string_buffer(256)
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(lock)
 
 
 @runcast.function(isolation="process")
@@ -220,7 +226,7 @@ def waiting(stubborn: bool = False) -> Iterator[dict[str, Any]]:
     while True:
         try:
             yield {"type": "stuck", "data": os.getpid()}
-            time.sleep(1000)
+            hold()
         except BaseException as error:
             print("ended by", type(error).__name__)
             if not stubborn:
@@ -240,7 +246,7 @@ def busy() -> Iterator[dict[str, Any]]:
 async def busy_async() -> AsyncIterator[dict[str, Any]]:
     try:
         yield {"type": "stuck", "data": os.getpid()}
-        await asyncio.sleep(1000)
+        await asyncio.Event().wait()
     finally:
         runcast.emit("closed")
 
@@ -265,20 +271,20 @@ def leaving_forks() -> Iterator[dict[str, Any]]:
     if not pid:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
-            time.sleep(1000)
+            hold()
     yield {"type": "forked", "data": [os.getpid(), pid]}
 
 
 @runcast.function(isolation="process")
 def leaving_forks_and_staying() -> Iterator[dict[str, Any]]:
     yield from leaving_forks()
-    time.sleep(1000)
+    hold()
 
 
 @runcast.function(isolation="process")
 def closing_files() -> str:
     os.closerange(3, 1000)
-    time.sleep(1000)
+    hold()
     return "never"
 
 
@@ -298,7 +304,7 @@ def forging(what: str) -> None:
     }
     os.write(inlet._parent.socket.fileno(), frames[what])
     if what != "seq":
-        time.sleep(1000)
+        hold()
 
 
 def _frame(body: bytes) -> bytes:

@@ -475,7 +475,9 @@ async def test_a_module_that_cannot_be_imported_fails_its_runs(
 async def test_a_module_that_prints_and_never_ends_its_import_can_be_cancelled(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "slow.py").write_text("print('here', flush=True)\nimport time; time.sleep(1000)\n")
+    (tmp_path / "slow.py").write_text(
+        "print('here', flush=True)\nimport threading; threading.Event().wait()\n"
+    )
     function = Function(functions.unreachable, isolation="process")
     function.source = Source("slow", str(tmp_path / "slow.py"))
     async with open_hub("memory://", settings=IMPATIENT, functions=[function]) as hub:

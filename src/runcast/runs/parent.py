@@ -24,7 +24,7 @@ from runcast.runs.questions import Answer
 from runcast.runs.writer import Writer
 from runcast.stores.base import Appended
 
-__all__ = ("Hearing", "Parent")
+__all__ = ("Hearing", "Parent", "make_writer")
 
 _MAX_FRAME_BYTES: Final = 1 << 30
 """Of a command: larger than any request's body that the server takes."""
