@@ -171,7 +171,7 @@ async def test_keys_of_two_functions_do_not_meet(server: Server, name: Name) -> 
 async def test_a_run_id_and_a_key_do_not_go_together(server: Server, name: Name) -> None:
     answer = await invoke(server, name(), b'{"run_id": "x"}', "echo")
 
-    assert answer.problem() == (400, "invalid_value")
+    assert answer.problem() == (409, "conflict")
     assert "Idempotency-Key" in answer.detail()
 
 

@@ -211,6 +211,18 @@ async def test_what_the_schema_does_not_allow_is_refused_with_every_problem(
     assert len(problem["problems"]) == 1
 
 
+async def test_whole_numbers_may_be_written_with_a_point(here: Server) -> None:
+    """As the schema says, and some programs do."""
+    whole = {"title": "x", "chapters": [{"title": "y", "pages": 3.0}]}
+    broken = {"title": "x", "chapters": [{"title": "y", "pages": 3.5}]}
+
+    taken = await here.post("/invoke/write_book", json.dumps({"inputs": whole}).encode())
+    refused = await here.post("/invoke/write_book", json.dumps({"inputs": broken}).encode())
+
+    assert b'"pages":3,' in taken.body
+    assert "pages" in refused.detail()
+
+
 async def test_all_problems_are_named_at_once(here: Server) -> None:
     inputs = {"title": 1, "chapters": "x", "tone": 2, "a": 1, "b": 2}
     answer = await here.post("/invoke/write_book", json.dumps({"inputs": inputs}).encode())

@@ -83,6 +83,7 @@ async def test_functions_are_described_with_their_inputs(server: Server) -> None
             "additionalProperties": False,
         },
         "events": {},
+        "files": [],
     }
     assert functions["count"]["streaming"] is True
 
@@ -256,6 +257,7 @@ async def test_labels_of_our_own_are_not_shown_as_the_users(server: Server, name
 @pytest.mark.parametrize(
     "query",
     [
+        "status=ended",
         "limit=0",
         "limit=501",
         "limit=-1",

@@ -1,8 +1,9 @@
 """Invoking a function: beginning its run, and what is answered to who began it."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -100,14 +101,12 @@ class Invoking:
 
         Raises as `Runs.start` does, and:
             KeyReused: the idempotency key came with another body before.
-            InvalidValue: there are a key and a `run_id`.
+            Conflict: there are a key and a `run_id`.
         """
         run_id, digest = invocation.run_id, ""
         if key:
             if run_id:
-                raise InvalidValue(
-                    "expected either a run_id or an Idempotency-Key, which makes one"
-                )
+                raise Conflict("expected either a run_id or an Idempotency-Key, which makes one")
             run_id, digest = run_id_of(name, key), digest_of(key, body)
             known = await find_run(self._runs.hub, run_id, digest)
             if known is not None:
@@ -139,14 +138,15 @@ class Invoking:
         if ended is None:
             error = Overloaded(f"the server is shutting down; the run is at {headers['location']}")
             return problem(error, headers)
-        ending = await self._ending(run)
+        ending, files = await self._ending(run)
         if ending.type != "done":
             return failure(run.run_id, ending.type, ending.data, headers)
-        body = {"result": ending.data.get("result"), "run_id": run.run_id}
+        body = {"result": ending.data.get("result"), "run_id": run.run_id, **files}
         return json_response(body, 200, headers)
 
-    async def _ending(self, run: StartedRun) -> Ending:
-        """Return the ending as it is in the log, which is what watchers see.
+    async def _ending(self, run: StartedRun) -> tuple[Ending, Mapping[str, Any]]:
+        """Return the ending as it is in the log, which is what watchers see, and what was said of
+        files right before it.
 
         Raises:
             NotFound, Gone: the run was deleted or begun anew since.
@@ -158,9 +158,11 @@ class Invoking:
             raise Gone(f"the run {run.run_id!r} was begun anew", "replaced")
         if not info.closed:
             raise StoreUnavailable(f"the end of the run {run.run_id!r} could not be stored")
-        page = await hub.read_page(run.run_id, Position(run.epoch, info.head - 1))
-        event = decode_event(split_frames(page.frames)[-1])
-        return Ending(event.type, event.data)
+        before = Position(run.epoch, max(info.first, info.head - 1) - 1)
+        page = await hub.read_page(run.run_id, before)
+        *others, last = map(decode_event, split_frames(page.frames))
+        files = next((event.data for event in others if event.type == "files"), {})
+        return Ending(last.type, last.data), files
 
 
 def check_json(request: Request) -> None:

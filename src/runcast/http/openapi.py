@@ -170,6 +170,14 @@ def _answer(answer: Answer) -> _Schema:
         found["headers"] = {
             name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers
         }
+    if answer.leads_to:
+        found["links"] = {
+            name: {
+                "operationId": name,
+                "parameters": {"run_id": "$response.header.Runcast-Run-Id"},
+            }
+            for name in answer.leads_to
+        }
     if answer.content:
         found["content"] = {kind: _media(schema) for kind, schema in answer.content.items()}
     return found
@@ -178,7 +186,7 @@ def _answer(answer: Answer) -> _Schema:
 def _media(schema: _Schema) -> _Schema:
     if "x-items" not in schema:
         return {"schema": schema}
-    return {"schema": {"type": "string"}, "x-items": schema["x-items"]}
+    return {"x-items": schema["x-items"]}
 
 
 # --- functions ------------------------------------------------------------------------------------

@@ -23,11 +23,15 @@ _NDJSON: Final = "application/x-ndjson"
 
 
 class Answer(NamedTuple):
-    """A response: what it means, its body by media type, the names of its headers."""
+    """A response: what it means, its body by media type, the names of its headers.
+
+    `leads_to` are the names of operations that take the `run_id` which its headers tell.
+    """
 
     about: str
     content: Mapping[str, _Schema] = {}
     headers: Sequence[str] = ()
+    leads_to: Sequence[str] = ()
 
 
 class Operation(NamedTuple):
@@ -80,11 +84,22 @@ _LABELS: Final[_Schema] = {"type": "object", "additionalProperties": _TEXT}
 _ONE_OF_MANY: Final = f"{RUN_ID[1:-1]}={POSITION[1:-1]}"
 
 _RUN: Final = _path("run_id", RUN_ID, "the run")
-_NAMES: Final[_Schema] = {"type": "string", "maxLength": 1000}
 
-_AFTER: Final = _in("query", "after", _POSITION, "the last position seen; what follows it is sent")
+# An empty header is none.
+_POSITION_OR_NONE: Final[_Schema] = {
+    "type": "string",
+    "pattern": f"^(|{POSITION[1:-1]})$",
+    "examples": ["01hq3v5k2m-7"],
+}
+
+_AFTER: Final = _in(
+    "query", "after", _POSITION_OR_NONE, "the last position seen; what follows it is sent"
+)
 _LAST_EVENT_ID: Final = _in(
-    "header", "Last-Event-ID", _POSITION, "the same, as browsers send it; it counts before `after`"
+    "header",
+    "Last-Event-ID",
+    _POSITION_OR_NONE,
+    "the same, as browsers send it; it counts before `after`",
 )
 _DIALECT: Final = _in(
     "query",
@@ -94,9 +109,9 @@ _DIALECT: Final = _in(
 )
 _SHOWN: Final = (
     _in("query", "view", {"$ref": "#/components/schemas/View"}, "a view that the server has"),
-    _in("query", "types", _NAMES, "types of events to show, joined by commas"),
-    _in("query", "nodes", _NAMES, "nodes to show, joined by commas"),
-    _in("query", "agents", _NAMES, "agents to show, joined by commas"),
+    _in("query", "types", _TEXT, "types of events to show, joined by commas"),
+    _in("query", "nodes", _TEXT, "nodes to show, joined by commas"),
+    _in("query", "agents", _TEXT, "agents to show, joined by commas"),
 )
 _PREFER: Final = _in(
     "header", "Prefer", {"type": "string"}, "`respond-async`: answer 202 at once, without waiting"
@@ -115,8 +130,8 @@ _KEY: Final = _in(
 )
 
 _STREAMS: Final[Mapping[str, _Schema]] = {
-    _EVENT_STREAM: {"type": "string", "x-items": ref("Event")},
-    _NDJSON: {"type": "string", "x-items": ref("Event")},
+    _EVENT_STREAM: {"x-items": ref("Event")},
+    _NDJSON: {"x-items": ref("Event")},
 }
 _WATCHING: Final = Answer(
     "the events: as a stream, or a page of them",
@@ -124,6 +139,7 @@ _WATCHING: Final = Answer(
 )
 _ALL_SEEN: Final = Answer("nothing follows the position: the run has ended")
 _RUN_HEADERS: Final = ("Location", "Runcast-Run-Id", "Runcast-Repeated")
+_OF_RUN: Final = ("get_run", "watch", "cancel_run", "list_files", "delete_run")
 
 SCHEMAS: Final[Mapping[str, _Schema]] = {
     "Run": _object(
@@ -168,11 +184,16 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
             "type": "object",
             "description": "JSON Schemas of the data of its own types of events, by type",
         },
+        files={
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "the groups of files that it takes and makes",
+        },
     ),
     "EventOfRun": _object(("run", "event"), run=_TEXT, event=ref("Event")),
     "Positions": {
         "type": "string",
-        "pattern": f"^{_ONE_OF_MANY}(,{_ONE_OF_MANY}){{0,31}}$",
+        "pattern": f"^(|{_ONE_OF_MANY}(,{_ONE_OF_MANY}){{0,31}})$",
         "description": "run=position, joined by commas",
     },
     "Begun": _object(("run_id", "events"), run_id=_TEXT, events=_TEXT),
@@ -290,8 +311,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "the run's events, or its result once it has ended, as `Accept` says",
                 {**_STREAMS, _JSON: ref("Result")},
                 _RUN_HEADERS,
+                _OF_RUN,
             ),
-            202: Answer("the run has begun", {_JSON: ref("Begun")}, _RUN_HEADERS),
+            202: Answer("the run has begun", {_JSON: ref("Begun")}, _RUN_HEADERS, _OF_RUN),
             204: _ALL_SEEN,
         },
         (
@@ -324,11 +346,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         },
         (
             _in("query", "status", _STATUS),
-            _in("query", "function", {"type": "string", "pattern": RUN_ID}),
+            _in("query", "function", _TEXT),
             _in(
                 "query",
                 "label",
-                {"type": "array", "items": {"type": "string", "pattern": "^[a-z]{1,30}=[ -~]*$"}},
+                {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
                 "name=value; several may be given",
             ),
             _in("query", "limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
@@ -372,7 +394,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Answer a question that a run asks; the first answer wins",
         "runs",
         {200: Answer("the decision that counts", {_JSON: ref("Decision")})},
-        (_RUN, _path("interrupt_id", "^[^/]+$", "the question")),
+        (_RUN, _path("interrupt_id", "^[!-.0-~]{1,128}$", "the question")),
         {_JSON: ref("Answer")},
         (404, 408, 409, 413),
         is_body_required=True,
@@ -455,7 +477,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {
             200: Answer(
                 "`data:` is a run and its event, `id:` a vector of positions",
-                {_EVENT_STREAM: {"type": "string", "x-items": ref("EventOfRun")}},
+                {_EVENT_STREAM: {"x-items": ref("EventOfRun")}},
             ),
             204: Answer("nothing follows the positions: all runs have ended"),
         },

@@ -88,7 +88,7 @@ def parse_watch(
     Raises:
         InvalidValue: naming the parameter.
     """
-    where, token = _cursor(query, headers)
+    said = [_parse_position(token, where) for where, token in _cursors(query, headers)]
     live = query.get("live", "true")
     modes: Mapping[str, Live] = {"true": "stream", "long-poll": "long-poll", "false": "none"}
     if live not in modes:
@@ -101,7 +101,7 @@ def parse_watch(
     if chosen.name != "runcast" and media_type == "application/x-ndjson":
         raise InvalidValue(f"expected no dialect with {media_type}, got {chosen.name!r}")
     return WatchOptions(
-        after=_parse_position(token, where) if token else None,
+        after=said[0] if said else None,
         dialect=chosen,
         media_type=media_type,
         live=modes[live],
@@ -109,10 +109,13 @@ def parse_watch(
     )
 
 
-def _cursor(query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return where a request says how far it has come, and what it says."""
-    header = headers.get("last-event-id", "")
-    return ("Last-Event-ID", header) if header else ("after", query.get("after", ""))
+def _cursors(query: Mapping[str, str], headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return where a request says how far it has come, and what it says: first what counts."""
+    said = [
+        ("Last-Event-ID", headers.get("last-event-id", "")),
+        ("after", query.get("after", "")),
+    ]
+    return [(where, text) for where, text in said if text]
 
 
 def _parse_position(token: str, where: str) -> Position:
@@ -173,13 +176,16 @@ def parse_many(
         if not is_run_id(name):
             raise InvalidValue(f"expected run to be a run id, got {name[:140]!r}")
     cursors: dict[str, Position | None] = dict.fromkeys(names)
-    where, vector = _cursor(query, headers)
-    for part in filter(None, vector.split(",")):
-        name, _, token = part.partition("=")
-        position = _parse_position(token, where)
+    said = [_parse_vector(vector, where) for where, vector in _cursors(query, headers)]
+    for name, position in said[0].items() if said else ():
         if name in cursors:
             cursors[name] = position
     return cursors
+
+
+def _parse_vector(vector: str, where: str) -> dict[str, Position]:
+    parts = (part.partition("=") for part in vector.split(",") if part)
+    return {name: _parse_position(token, where) for name, _, token in parts}
 
 
 _ONLY_FOR_ONE: Final = {

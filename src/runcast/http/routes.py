@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from runcast.errors import Conflict, InvalidValue, Unauthorized
+from runcast.events.lifecycle import STATUSES
 from runcast.events.view import ViewSpec
 from runcast.http.answers import (
     SAFE_HEADERS,
@@ -140,6 +141,10 @@ class Routes:
     async def list_runs(self, request: Request) -> Response:
         """A page of runs, newest first."""
         query = request.query_params
+        if query.get("status", "done") not in STATUSES:
+            raise InvalidValue(
+                f"expected status to be one of {', '.join(STATUSES)}, got {query['status'][:80]!r}"
+            )
         labels = {name: query[name] for name in ("status", "function") if name in query}
         for pair in query.getlist("label"):
             name, equals, value = pair.partition("=")

@@ -182,7 +182,7 @@ class Function(Generic[P, R]):
                     problems.append(f"{parameter.name}: required, not given")
                 continue
             try:
-                arguments[parameter.name] = msgspec.convert(value, parameter.type)
+                arguments[parameter.name] = _convert(value, parameter.type)
             except Exception as error:  # noqa: BLE001 - whatever a user's own class raises
                 problems.append(f"{parameter.name}: {error}")
         known = {parameter.name for parameter in self.parameters}
@@ -259,6 +259,27 @@ def function(
         isolation=isolation,
         files=files,
     )
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        # In JSON 3.0 is as whole a number as 3. Source: JSON Schema 2020-12, core, §4.2.1.
+        try:
+            return msgspec.convert(_with_whole_numbers(value), kind)
+        except msgspec.ValidationError:
+            raise error from None
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    return value
 
 
 def _behind(call: Any) -> Any:
