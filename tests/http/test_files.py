@@ -144,6 +144,15 @@ async def test_outputs_can_be_downloaded_and_do_not_act_as_a_page(server: Server
     assert answer.headers["etag"] == f'"{sha256(b"<p>").hexdigest()}"'
 
 
+async def test_a_result_tells_of_the_files(server: Server) -> None:
+    inputs = {"files": {"data/outputs/a": "x"}}
+    told = await invoke(server, "write_files", inputs=inputs, run_id="r")
+
+    assert told["result"] == "written"
+    assert [file["url"] for file in told["files"]] == ["/runs/r/files/a"]
+    assert set(await invoke(server, "echo")) == {"result", "run_id"}
+
+
 async def test_files_are_listed(server: Server) -> None:
     await invoke(
         server, "write_files", inputs={"files": {"data/outputs/b/c d.txt": "x"}}, run_id="r"

@@ -161,8 +161,8 @@ class Invoking:
         before = Position(run.epoch, max(info.first, info.head - 1) - 1)
         page = await hub.read_page(run.run_id, before)
         *others, last = map(decode_event, split_frames(page.frames))
-        files = next((event.data for event in others if event.type == "files"), {})
-        return Ending(last.type, last.data), files
+        told = [event.data for event in others if event.type == "files"]
+        return Ending(last.type, last.data), told[0] if told else {}
 
 
 def check_json(request: Request) -> None:
