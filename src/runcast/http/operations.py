@@ -196,6 +196,18 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         "pattern": f"^(|{_ONE_OF_MANY}(,{_ONE_OF_MANY}){{0,31}})$",
         "description": "run=position, joined by commas",
     },
+    "File": {
+        "anyOf": [
+            {"type": "string", "description": "a URL if it has `://` in it, else a path"},
+            *(
+                {
+                    **_object((given,), **{given: _TEXT}, name=_TEXT),
+                    "additionalProperties": False,
+                }
+                for given in ("upload_id", "path", "url")
+            ),
+        ]
+    },
     "Begun": _object(("run_id", "events"), run_id=_TEXT, events=_TEXT),
     "Result": _object(
         ("result", "run_id"), result={"description": "what the function returned"}, run_id=_TEXT
@@ -209,6 +221,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
                     args={"description": "other arguments, or feedback"},
                     by={"type": "string", "description": "who answers"},
                 ),
+                "not": {"required": ["approved"]},
             },
             {
                 **_object(
@@ -239,12 +252,34 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         },
         labels={
             "type": "object",
-            "maxProperties": 16,
-            "propertyNames": {"pattern": "^(?!runcast|function$|status$)[a-z]{1,30}$"},
-            "additionalProperties": {"type": "string", "pattern": "^[ -~]{0,100}$"},
+            "maxProperties": 26,
+            "propertyNames": {
+                "pattern": r"^(?!function$|status$|runcast\.)[^\u0000]+$",
+                "maxLength": 256,
+            },
+            "additionalProperties": {
+                "type": "string",
+                "pattern": r"^[^\u0000]*$",
+                "maxLength": 256,
+            },
         },
         replace={"type": "boolean", "description": "begin anew a run of this id"},
         on_disconnect={"type": "string", "enum": ["continue", "cancel"]},
+        files={
+            "type": "object",
+            "propertyNames": {"pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"},
+            "additionalProperties": {"type": "array", "items": ref("File")},
+            "description": "what the run is given, by group",
+        },
+        workspace={
+            "type": ["string", "null"],
+            "description": "the folder of the server in which `path` of a file is",
+        },
+        _secrets={
+            "type": "object",
+            "additionalProperties": _TEXT,
+            "description": "values of secrets that the function declares",
+        },
     ),
 }
 
