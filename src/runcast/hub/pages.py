@@ -44,6 +44,7 @@ class PageCache:
             self.misses += 1
             reading = asyncio.ensure_future(self._fetch(key, run_id, after))
             self._reading[key] = reading
+            reading.add_done_callback(_look_at)
         # A watcher that leaves must not take the page away from the others.
         return await asyncio.shield(reading)
 
@@ -66,6 +67,12 @@ class PageCache:
         """Drop what is kept of a run: it was deleted, trimmed or begun anew."""
         for key in [key for key in self._pages if key[0] == run_id]:
             self.size -= len(self._pages.pop(key).frames)
+
+
+def _look_at(reading: asyncio.Future[Page]) -> None:
+    """Look at how a reading ended: if all who waited for it have left, nobody else does."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 class EncodedPages:
