@@ -1,6 +1,6 @@
 """runcast: streaming the life of long-running Python work to whoever watches it."""
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from runcast.app import OpenHub, asgi, open_hub
 from runcast.errors import Cancelled, RuncastError, RunFailed
@@ -26,10 +26,21 @@ from runcast.runs.stream_writer import StreamWriter
 from runcast.runs.writer import Writer
 from runcast.settings import Settings
 
-try:
-    __version__ = version("runcast")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0"
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name):
+        """Find the version out when somebody asks: a quarter of the time that importing takes."""
+        if name != "__version__":
+            raise AttributeError(f"module 'runcast' has no attribute {name!r}")
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("runcast")
+        except PackageNotFoundError:  # run from a source tree that was never installed
+            return "0"
+
 
 __all__ = (
     "Answer",

@@ -24,7 +24,9 @@ _START: Final = (
 )
 """Nothing of the working directory is on the path: what lies there is data."""
 
-_READ_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 32 * 1024
+"""So much of what one child tells is taken before others have their turn: about a millisecond."""
+
 _READS_AFTER_EXIT: Final = 32
 """More than a pipe holds. A process that got away may write for ever."""
 

@@ -8,7 +8,14 @@ from typing import Any, Final, Literal
 import msgspec
 
 from runcast.clock import Clock
-from runcast.errors import InvalidValue, PeerError, RuncastError
+from runcast.errors import (
+    InvalidValue,
+    Overloaded,
+    PeerError,
+    RuncastError,
+    RunTooLarge,
+    StoreUnavailable,
+)
 from runcast.events.fields import mend
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.vocabulary import TERMINAL
@@ -107,23 +114,24 @@ class ProcessCall:
         """Write what the child tells; return its ending, None if it ended without one."""
         frames = control.Frames(self._settings.max_event_bytes + 2 * (1 << 20))
         while data := await self._child.receive():
-            records: list[bytes] = []
             for kind, body in frames.feed(data):
                 if kind == control.EVENT:
-                    records.append(self._record(body))
-                    continue
-                if kind == control.END:
-                    await self._append(records)
+                    await self._put(self._record(body))
+                elif kind == control.END:
                     return self._ending(body)
-                await self._append(records)
-                records = []
-                await self._obey(kind, body)
-            await self._append(records)
+                else:
+                    await self._obey(kind, body)
+            await asyncio.sleep(0)  # others run, too, when there is always more to hear
         return None
 
-    async def _append(self, records: list[bytes]) -> None:
-        if records:
-            await self._inlet.append(records)
+    async def _put(self, record: bytes) -> None:
+        """Hand a record over to be committed; returns once there is room for it."""
+        try:
+            self._inlet.put(record)
+        except (Overloaded, StoreUnavailable, RunTooLarge):
+            # Waits for its commit. The child has been told that its event is taken, and how much
+            # it may tell is counted there.
+            await self._inlet.append([record])
 
     async def _obey(self, kind: int, body: bytes) -> None:
         if kind == control.LOADED:
@@ -190,10 +198,13 @@ class ProcessCall:
         """Write what the child prints as `log` events."""
         output = Output(self._clock, self._settings)
         while data := await self._child.read(name):
-            await self._append([self._line(text, level, name) for text in output.feed(data)])
+            for text in output.feed(data):
+                await self._put(self._line(text, level, name))
+            await asyncio.sleep(0)
             if output.is_flooded and not self._child.exited.done():
                 await asyncio.wait({self._child.exited}, timeout=_PAUSE_S)
-        await self._append([self._line(text, level, name) for text in output.end()])
+        for text in output.end():
+            await self._put(self._line(text, level, name))
 
     def _line(self, text: str, level: str, logger: str) -> bytes:
         data = {"level": level, "message": mend(self._redactor.hide(text)), "logger": logger}

@@ -94,7 +94,7 @@ class Redactor:
 
     def is_in(self, encoded: bytes) -> bool:
         """Tell whether JSON holds a secret."""
-        return any(value in encoded for value in self._encoded)
+        return bool(self._encoded) and any(value in encoded for value in self._encoded)
 
     def hide(self, value: Any) -> Any:
         """Return the same JSON value, with secrets hidden in its strings and keys."""
