@@ -47,7 +47,7 @@ __all__ = (
     "Store",
 )
 
-PAGE_BYTES: Final = 128 * 1024
+PAGE_BYTES: Final = 256 * 1024
 """Target size of one page, bytes: large enough that replay is few reads, small enough to send at
 once. A page holds at least one record, so it can be longer by one record."""
 
