@@ -276,6 +276,29 @@ def test_a_failure_is_told_without_what_the_server_says(url: str, kind: str) -> 
     assert "abc" not in raised.value.message
 
 
+def test_what_is_being_fetched_is_broken_off(url: str, asked: list[str]) -> None:
+    clock = SystemClock()
+    fetcher = Fetcher([f"{url}/"], clock)
+    raised: list[BaseException] = []
+
+    def drip() -> None:
+        try:
+            fetcher.fetch(f"{url}/in/drip", io.BytesIO(), 10**9, clock.monotonic() + 1000)
+        except PeerError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    while not asked:
+        thread.join(0.001)
+    fetcher.close()
+    thread.join(WAIT_S)
+
+    assert len(raised) == 1
+    with pytest.raises(PeerError):
+        fetcher.fetch(f"{url}/in/a", io.BytesIO(), 1000, clock.monotonic() + WAIT_S)
+
+
 def test_a_server_that_is_not_there_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

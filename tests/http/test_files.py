@@ -587,7 +587,7 @@ async def test_two_runs_do_not_share_an_upload(server: Server) -> None:
         ({"k": [{"path": "a"}]}, 400, "invalid_value", "expected a workspace"),
         ({"k": [{"url": "http://127.0.0.1/"}]}, 403, "forbidden", "url_allow is empty"),
         ({"k": ["http://127.0.0.1/"]}, 403, "forbidden", "url_allow is empty"),
-        ({"k": ["s3://bucket/key"]}, 400, "invalid_value", "expected a URL"),
+        ({"k": ["s3://bucket/key"]}, 403, "forbidden", "url_allow is empty"),
         ({"../k": [{"upload_id": "x"}]}, 400, "invalid_value", "group of files"),
         ({"k": [{"strange": "x"}]}, 400, "invalid_value", "strange"),
         ({"k": {"upload_id": "x"}}, 400, "invalid_value", "array"),

@@ -69,11 +69,27 @@ class Fetcher:
         self._clock = clock
         self._beginnings: list[_Beginning] = []
         self._networks: list[_Network] = []
+        self._lock = threading.Lock()
+        self._connections: set[http.client.HTTPConnection] = set()
+        self._is_closed = False
         for entry in allowed:
             try:
                 self._networks.append(ipaddress.ip_network(entry))
             except ValueError:
                 self._beginnings.append(_parse_beginning(entry))
+
+    def close(self) -> None:
+        """Break off what is being fetched; nothing can be fetched any more. Idempotent."""
+        with self._lock:
+            self._is_closed = True
+            for connection in self._connections:
+                _shut_down(connection)
+
+    def _enter(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._connections.add(connection)
+            if self._is_closed:
+                raise ConnectionAbortedError
 
     def check(self, url: str) -> SplitResult:
         """Return the parts of a URL that may be fetched.
@@ -151,6 +167,7 @@ class Fetcher:
                 raise PeerError(f"{_shown(parts)} took too long (fetch_wait_s)")
             address = self._address_of(host, port)
             connection.sock = socket.create_connection((str(address), port), left_s)
+            self._enter(connection)
             # Who sends a byte now and then never stalls, and would not end before the deadline.
             ending = threading.Timer(
                 deadline - self._clock.monotonic(), _shut_down, args=(connection,)
@@ -169,6 +186,8 @@ class Fetcher:
         except (OSError, http.client.HTTPException) as error:
             raise PeerError(f"{_shown(parts)} cannot be fetched: {_reason(error)}") from None
         finally:
+            with self._lock:
+                self._connections.discard(connection)
             connection.close()
 
     def _address_of(self, host: str, port: int) -> _Address:

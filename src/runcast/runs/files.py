@@ -5,6 +5,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import AsyncIterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -28,6 +29,10 @@ _log: Final = logging.getLogger("runcast.runs")
 
 _ENVELOPE_BYTES: Final = 200
 """What an event is besides its data."""
+
+_MOST_STAGED: Final = 16
+"""Runs whose files are gathered at once, in threads of their own: fetching may take a minute, and
+nobody else's files are to wait for that."""
 
 _MAX_TOLD: Final = 20
 """Most problems with outputs that an ending names."""
@@ -143,6 +148,7 @@ class Files:
         self.workspaces = Workspaces(root, hub.clock, hub.settings)
         self.uploads = Uploads(root, hub.clock, hub.settings)
         self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
+        self._stagers = ThreadPoolExecutor(_MOST_STAGED, "runcast-stage")
         self._sweeping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -159,6 +165,8 @@ class Files:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeping
             self._sweeping = None
+        self._inputs.close()
+        self._stagers.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._root.close)
 
     async def stage(
@@ -168,9 +176,8 @@ class Files:
         needs_inputs = any(group.kind == "input" for group in groups.values())
         if not (given or workspace or needs_inputs):
             return None
-        staging = asyncio.ensure_future(
-            asyncio.to_thread(self._inputs.stage, groups, given, workspace)
-        )
+        loop = asyncio.get_running_loop()
+        staging = loop.run_in_executor(self._stagers, self._inputs.stage, groups, given, workspace)
         try:
             return await asyncio.shield(staging)
         except asyncio.CancelledError:
@@ -179,7 +186,9 @@ class Files:
             raise
 
     def _forget(self, staging: "asyncio.Future[Workspace | None]") -> None:
-        staged = staging.result() if not staging.exception() else None
+        if staging.cancelled() or staging.exception() is not None:
+            return
+        staged = staging.result()
         if staged is not None:
             asyncio.get_running_loop().run_in_executor(None, self.workspaces.discard, staged)
 
