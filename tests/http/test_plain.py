@@ -84,6 +84,8 @@ async def test_functions_are_described_with_their_inputs(server: Server) -> None
         },
         "events": {},
         "files": [],
+        "secrets": [],
+        "dialect": "runcast",
     }
     assert functions["count"]["streaming"] is True
 

@@ -401,6 +401,21 @@ async def test_closing_the_hub_ends_its_processes() -> None:
     assert is_gone(event.data)
 
 
+async def test_closing_the_hub_waits_for_the_end_of_a_stubborn_function() -> None:
+    settings = Settings(
+        warm_processes=0, shutdown_grace_s=0.0, cancel_grace_s=0.0, terminate_grace_s=1.2
+    )
+    async with open_hub("memory://", settings=settings) as hub:
+        run = await hub.start(functions.waiting, {"stubborn": True})
+        async with asyncio.timeout(LONG_S):
+            async for event in hub.watch(run.run_id):
+                if event.type == "stuck":
+                    break
+    assert run.has_ended
+    assert run.status == "cancelled"
+    assert is_gone(event.data)
+
+
 @pytest.mark.parametrize("function", ["stuck_in_c", "leaving_forks_and_staying", "waiting"])
 def test_nothing_outlives_a_server_that_is_killed(function: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

@@ -120,6 +120,8 @@ def function_view(function: DescribedFunction) -> dict[str, Any]:
         "inputs": function.schema,
         "events": function.events,
         "files": list(function.files.values()),
+        "secrets": function.secrets,
+        "dialect": function.dialect,
     }
 
 

@@ -189,6 +189,12 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
             "items": {"type": "object"},
             "description": "the groups of files that it takes and makes",
         },
+        secrets={
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "the secrets that it needs: their names, never their values",
+        },
+        dialect={**_TEXT, "description": "what its stream looks like where none is asked for"},
     ),
     "EventOfRun": _object(("run", "event"), run=_TEXT, event=ref("Event")),
     "Positions": {

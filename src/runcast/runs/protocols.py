@@ -144,6 +144,9 @@ class DescribedFunction(Protocol):
     @property
     def files(self) -> Mapping[str, object]: ...
 
+    @property
+    def secrets(self) -> Sequence[object]: ...
+
 
 class Runs(Protocol):
     """A hub and what runs on it. `app.OpenHub` is one."""

@@ -125,7 +125,7 @@ class Runner:
         self._let_go_waiting()  # those that have asked meanwhile
         for run in self._living:
             run.cancel("the server shut down")
-        await self._settle(self._settings.cancel_grace_s + 1.0)
+        await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
         await self._workers.close()
         self._stop_listening()
         await self._recovery.close()
