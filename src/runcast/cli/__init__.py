@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from runcast import __version__
-from runcast.cli import answer, invoke, runs, serve, watch
+from runcast.cli import answer, doctor, invoke, runs, serve, watch
 from runcast.errors import RuncastError
 
 __all__ = ("main", "make_parser")
@@ -38,6 +38,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, invoke, watch, runs, answer):
+    for command in (serve, invoke, watch, runs, answer, doctor):
         command.add_to(commands)
     return parser

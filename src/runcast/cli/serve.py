@@ -22,7 +22,7 @@ from runcast.runs.function import Function
 from runcast.runs.view_file import load_view
 from runcast.settings import Settings
 
-__all__ = ("DEFAULT_STORE", "add_to", "announcement", "run")
+__all__ = ("DEFAULT_STORE", "add_to", "announcement", "load_settings", "run")
 
 DEFAULT_STORE: Final = "sqlite:///.runcast/runs.db"
 """On disk, since a run is to be there after a restart; in a folder that is easy to ignore."""
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
         level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
     token = _checked_token(arguments.token)
-    settings = _load_settings(arguments.settings)
+    settings = load_settings(arguments.settings)
     functions = _load_functions(arguments.target)
     views = _load_views(arguments.view)
     _make_folder(arguments.store)
@@ -192,7 +192,8 @@ def _load_functions(target: str | None) -> list[Function[..., Any]]:
     return list(FUNCTIONS)
 
 
-def _load_settings(file: str | None) -> Settings:
+def load_settings(file: str | None) -> Settings:
+    """Return the settings of a file and the environment. Raises `InvalidValue`."""
     try:
         return Settings.load(file=file)
     except OSError as error:
