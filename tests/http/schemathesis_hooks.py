@@ -1,8 +1,9 @@
 """What schemathesis is told of the API that its description cannot say.
 
-A key that comes with another body is refused (R-13.13). The program makes keys and bodies apart
-from each other, so each key that is one is made unlike all others; `test_idempotency` repeats them.
-Files that are named are made up, so good requests name none; `tests/files` names real ones.
+A key that comes with another body is refused (R-13.13), and a `run_id` that is free again may be
+taken again. The program makes keys, ids and bodies apart from each other, so each is made unlike
+all others; `test_idempotency` and `test_invoking` repeat them. Files that are named are made up, so
+good requests name none; `test_files` names real ones.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-__all__ = ("leave_out_files", "make_keys_differ")
+__all__ = ("leave_out_what_is_made_up", "make_keys_differ")
 
 _numbers = itertools.count()
 
@@ -23,16 +24,19 @@ def make_keys_differ(context: Any, case: Any, kwargs: Any) -> None:
     headers = case.headers or {}
     for name in [each for each in headers if each.lower() == "idempotency-key"]:
         key = str(headers[name])
-        if re.fullmatch(r'"([ !#-\[\]-~]|\\["\\]){1,200}"', key):
+        if re.fullmatch(r'"([ !#-\[\]-~]|\\["\\]){1,240}"', key):
             headers[name] = f'{key[:-1]}{next(_numbers)}"'
-        elif re.fullmatch(r"[!#-+\--:<-\[\]-~]{1,200}", key):
+        elif re.fullmatch(r"[!#-+\--:<-\[\]-~]{1,240}", key):
             headers[name] = f"{key}{next(_numbers)}"
 
 
 @schemathesis.hook("before_call")
-def leave_out_files(context: Any, case: Any, kwargs: Any) -> None:
-    """Take the files out of a body that is good."""
+def leave_out_what_is_made_up(context: Any, case: Any, kwargs: Any) -> None:
+    """Take the files out of a body that is good, and make its `run_id` its own."""
     part = case.meta.components.get(ParameterLocation.BODY) if case.meta else None
-    if part is not None and part.mode.is_positive and isinstance(case.body, dict):
-        for name in ("files", "workspace"):
-            case.body.pop(name, None)
+    if part is None or not part.mode.is_positive or not isinstance(case.body, dict):
+        return
+    for name in ("files", "workspace"):
+        case.body.pop(name, None)
+    if case.body.get("run_id"):
+        case.body["run_id"] = f"{case.body['run_id'][:100]}.{next(_numbers)}"
