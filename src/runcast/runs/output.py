@@ -72,4 +72,4 @@ class Output:
 
     def _notice(self) -> str:
         count, self._left_out = self._left_out, 0
-        return f"({count} lines were left out: output_lines_per_s)"
+        return f"lines left out here: {count} (output_lines_per_s)"
