@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast.events import snapshot as caps
-from runcast.events.fold import fold
+from runcast.events.fold import apply, fold
 from runcast.events.lifecycle import next_status
 from runcast.events.model import Event
 from runcast.events.snapshot import (
@@ -24,7 +24,7 @@ from runcast.events.snapshot import (
     Text,
     Tool,
 )
-from tests.events.strategies import TYPES, broken_texts, events, logs
+from tests.events.strategies import TYPES, broken_texts, canonical, events, logs
 
 
 def told(*events: tuple[str, object], node: str = "", agent: str = "") -> Snapshot:
@@ -85,11 +85,24 @@ def test_a_snapshot_does_not_change_with_the_data_of_its_events(log: list[Event]
 
 @given(logs())
 def test_status_follows_the_law_of_a_run(log: list[Event]) -> None:
-    status = Snapshot().status
+    """Save that one answer does not end the waiting for others."""
+    snapshot = Snapshot()
     for event in log:
-        status = next_status(status, event.type)
+        before = snapshot.status
+        apply(snapshot, event)
+        if before == "waiting" and event.type == "interrupt_resolved" and snapshot.interrupts:
+            assert snapshot.status == "waiting"
+        else:
+            assert snapshot.status == next_status(before, event.type)
 
-    assert fold(log).status == status
+
+def test_an_answer_makes_no_run_wait_that_did_not() -> None:
+    log = [
+        canonical({"seq": 1, "type": "interrupt_request", "data": {"interrupt_id": "a"}}),
+        canonical({"seq": 2, "type": "interrupt_resolved", "data": {"interrupt_id": "b"}}),
+    ]
+
+    assert fold(log).status == "queued"
 
 
 @given(logs())

@@ -60,11 +60,12 @@ def apply(snapshot: Snapshot, event: Event) -> None:
         snapshot.dropped.types += 1
     if snapshot.status in ENDED:  # nothing follows an ending, whoever wrote it
         return
+    was_waiting = snapshot.status == "waiting"
     snapshot.status = next_status(snapshot.status, told.type)
     law = _LAW.get(told.type)
     if law is not None:
         law(snapshot, told)
-    if told.type == "interrupt_resolved" and snapshot.interrupts:
+    if was_waiting and told.type == "interrupt_resolved" and snapshot.interrupts:
         snapshot.status = "waiting"  # for the answers to the other questions
     if snapshot.status in ENDED:
         snapshot.ended_at = told.time
