@@ -132,6 +132,7 @@ class Writer:
             EventTooLarge: beyond `max_event_bytes`.
             RunClosed: the run has ended.
             Overloaded: too much waits for its commit; `await drain()` and try again.
+            RunTooLarge: the run has emitted `max_events_per_run` or `max_bytes_per_run`.
             StoreUnavailable: the store fails at present.
             Cancelled: the run was cancelled; raised once in each thread of it.
         """
