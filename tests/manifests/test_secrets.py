@@ -170,6 +170,11 @@ async def test_all_missing_secrets_are_named() -> None:
         await find_secrets(declared, {}, "")
 
 
+async def test_a_secret_that_no_environment_can_hold_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="the secret KEY to be a text without NUL"):
+        await find_secrets([Secret("KEY")], {"KEY": "a\0b"}, "")
+
+
 def test_what_is_hidden() -> None:
     redactor = Redactor(["secret-one", "secret-one-and-more", "short", "line one\nline two"])
     assert redactor.hide("a secret-one-and-more b secret-one short") == "a *** b *** short"

@@ -182,6 +182,22 @@ def hold() -> None:
     threading.Event().wait()
 
 
+@runcast.function(isolation="process")
+def asking_oddly() -> None:
+    questions: list[dict[str, Any]] = [
+        {"message": 5},
+        {"message": "x" * 2_000_000},
+        {"message": "?", "args": object()},
+        {"message": "?", "timeout_s": float("inf")},
+        {"message": "?", "config": 5},
+    ]
+    for question in questions:
+        try:
+            runcast.ask(**question)
+        except runcast.RuncastError as error:
+            runcast.emit("refused", str(error.code))
+
+
 # --- ways to die ----------------------------------------------------------------------------------
 
 

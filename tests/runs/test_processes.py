@@ -154,6 +154,13 @@ async def test_a_coroutine_of_the_process_asks_and_is_told_what_is_wrong() -> No
         assert await run.result() == "edit {'n': 2}"
 
 
+async def test_questions_that_cannot_be_asked_are_refused_where_they_are_asked() -> None:
+    events = await told(functions.asking_oddly)
+    refused = [event.data for event in events if event.type == "refused"]
+    assert refused == ["invalid_value", "event_too_large", *["invalid_value"] * 3]
+    assert events[-1].type == "done"
+
+
 async def test_cancelling_ends_a_wait_for_an_answer() -> None:
     async with open_hub("memory://", settings=SETTINGS) as hub:
         run = await hub.start(functions.asking, {"times": 1})

@@ -124,17 +124,17 @@ def _import(source: control.Source) -> ModuleType:
 
 
 def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Ending:
-    os.chdir(call.folder)
-    os.environ.update(call.environment)
-    if call.memory_bytes:
-        _limit_memory(call.memory_bytes)
-    if loading is None:
-        loading = _Loading(call.source)
-        parent.send(loading.report)
-    if loading.module is None:
-        return failed(f"it cannot be imported: {loading.report.error}", "import_failed")
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
+        os.chdir(call.folder)
+        os.environ.update(call.environment)
+        if call.memory_bytes:
+            _limit_memory(call.memory_bytes)
+        if loading is None:
+            loading = _Loading(call.source)
+            parent.send(loading.report)
+        if loading.module is None:
+            return failed(f"it cannot be imported: {loading.report.error}", "import_failed")
+        signal.signal(signal.SIGTERM, _interrupt)
         function = _find(loading.module, call.attribute)
         arguments = call.inputs if call.is_plain else function.convert(call.inputs)
         hearing = Hearing(parent)

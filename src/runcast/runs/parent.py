@@ -179,7 +179,9 @@ def make_writer(parent: Parent, call: control.Call) -> Writer:
     """Return a writer; its questions are waited for on the running loop."""
     inlet = _Inlet(parent, call)
     folder = Path(call.folder)
-    return Writer(inlet, SystemClock(), call.max_event_bytes, _Questions(parent), lambda: folder)
+    return Writer(
+        inlet, SystemClock(), call.max_event_bytes, _Questions(parent, call), lambda: folder
+    )
 
 
 class _Inlet:
@@ -218,8 +220,9 @@ class _Inlet:
 class _Questions:
     """The questions that the run asks: the parent stores them and hears their answers."""
 
-    def __init__(self, parent: Parent) -> None:
+    def __init__(self, parent: Parent, call: control.Call) -> None:
         self._parent = parent
+        self._max_event_bytes = call.max_event_bytes
         self._open: set[concurrent.futures.Future[Any]] = set()
 
     @property
@@ -245,22 +248,20 @@ class _Questions:
     ) -> Answer:
         """Have the parent ask, and wait for the answer. Raises as `Questions.ask` does."""
         node, agent = place[:2] if place else ("", "")
-        # By way of an event's encoding: what no event could hold is refused here.
-        given = encode_record("interrupt_request", {"args": args, "config": config}, 0.0)
-        plain = decode_event(b"{" + given).data
-        future = self._parent.request(
-            lambda number: control.Ask(
-                number=number,
-                message=message,
-                action=action,
-                args=plain["args"],
-                config=plain["config"],
-                timeout_s=timeout_s,
-                interrupt_id=interrupt_id,
-                node=node,
-                agent=agent,
-            )
-        )
+        asked = {
+            **{"message": message, "action": action, "args": args, "config": config},
+            **{"timeout_s": timeout_s, "interrupt_id": interrupt_id, "node": node, "agent": agent},
+        }
+        # By way of an event's encoding: what none could hold is refused here, not over there.
+        record = encode_record("interrupt_request", asked, 0.0, None, self._max_event_bytes)
+        plain = decode_event(b"{" + record).data
+        if plain["timeout_s"] != timeout_s:
+            raise InvalidValue(f"expected timeout_s to be seconds or None, got {timeout_s}")
+        try:
+            ask = msgspec.convert({"number": 0, **plain}, control.Ask)
+        except msgspec.ValidationError as error:
+            raise InvalidValue(f"expected a question that can be asked: {error}") from None
+        future = self._parent.request(lambda number: msgspec.structs.replace(ask, number=number))
         self._open.add(future)
         try:
             return msgspec.convert(await asyncio.wrap_future(future), Answer)

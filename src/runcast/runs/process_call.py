@@ -91,6 +91,8 @@ class ProcessCall:
             for task in (*self._tasks, *captures):
                 task.cancel()
             await child.end()
+            # Until nobody reads from its files any more.
+            await asyncio.gather(*self._tasks, *captures, return_exceptions=True)
             child.close()
         return ending or self._death()
 

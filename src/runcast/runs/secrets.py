@@ -51,7 +51,7 @@ async def find_secrets(
 
     Raises:
         MissingSecret: naming every required one that is nowhere; an empty value counts as none.
-        InvalidValue: the file cannot be read.
+        InvalidValue: the file cannot be read, or no environment could hold a value.
     """
     found = {secret.name: _look(secret.name, given, os.environ) for secret in declared}
     if file and not all(found.values()):
@@ -63,6 +63,9 @@ async def find_secrets(
             f"expected the secret {' and the secret '.join(missing)}: give it in _secrets, or set "
             "it in the server's environment or its secrets file"
         )
+    for name, value in found.items():
+        if "\0" in value:
+            raise InvalidValue(f"expected the secret {name} to be a text without NUL characters")
     return {name: value for name, value in found.items() if value}
 
 
