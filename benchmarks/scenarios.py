@@ -300,6 +300,7 @@ SCENARIOS: dict[str, Scenario] = {
             lambda _: (
                 Column("burst_mean_ns", "burst mean ns", ratio=True),
                 *(Column("burst_p50_ns", "p50"), Column("burst_p99_ns", "p99")),
+                Column("burst_cpu_ns", "CPU of one"),
                 *(Column("paced_mean_ns", "paced mean ns"), Column("paced_p99_ns", "p99")),
                 Column("end_to_end_ns", "ns/event end to end", ratio=True),
             ),
