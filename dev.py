@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
-Everything it makes lies beside it, in .tools, .venv, .venv-bench and .runcast: remove those and
-it begins anew. It needs neither root nor the venv module, and leaves the system's Python alone.
+Everything it makes lies beside it, in .tools, .venv, .venv-bench, .venv-docs, .site and .runcast:
+remove those and it begins anew. It needs neither root nor the venv module, and leaves the system's
+Python alone.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
     "requirements.lock": ["pyproject.toml", "--extra", "fast", "--group", "dev"],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
+    "requirements-docs.lock": ["pyproject.toml", "--group", "docs"],
 }
 
 
@@ -133,25 +135,29 @@ def check(arguments: list[str]) -> None:
 
 
 def test(arguments: list[str]) -> NoReturn:
-    """check, then run the tests [--all: slow ones and the wheel too] [options of pytest]"""
+    """check, then run the tests [--all: slow ones, wheel, docs too] [options of pytest]"""
     check([])
     if "--all" in arguments:
-        fetch_browser()
+        fetch_programs()
+        docs([])
         test_wheel()
         arguments = ["-m", "", *(argument for argument in arguments if argument != "--all")]
     say("testing")
     become(VENV / "bin" / "pytest", *arguments)
 
 
-def fetch_browser() -> None:
-    """Have Debian's packages bring Chromium, where that can be done; its tests tell where not."""
-    is_root = os.geteuid() == 0
-    if shutil.which("chromium") or not (is_root and shutil.which("apt-get")):
+def fetch_programs() -> None:
+    """Have Debian's packages bring what tests need, where that can be done; they tell where not."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin"
+    missing = [name for name in ("caddy", "chromium", "nginx") if not shutil.which(name, path=path)]
+    if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
-    say("installing chromium")
+    say(f"installing {', '.join(missing)}")
     must("apt-get", "-qq", "update")
-    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium"]
-    must("env", "DEBIAN_FRONTEND=noninteractive", *install)
+    # At run level 1 none of them is started as a service.
+    quietly = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
+    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *missing]
+    must(*quietly, *install)
 
 
 def test_wheel() -> None:
@@ -191,6 +197,17 @@ def bench(arguments: list[str]) -> NoReturn:
     become(venv / "bin" / "python", "-m", "benchmarks", *arguments)
 
 
+def docs(arguments: list[str]) -> None:
+    """build the documentation into .site [--serve: show it on 127.0.0.1:8001, as it changes]"""
+    venv = ROOT / ".venv-docs"
+    set_up(venv, "requirements-docs.lock")
+    mkdocs = venv / "bin" / "mkdocs"
+    if "--serve" in arguments:
+        become(mkdocs, "serve", "--dev-addr", "127.0.0.1:8001")
+    must("env", "NO_MKDOCS_2_WARNING=1", mkdocs, "build", "--strict")
+    say("built: .site/index.html")
+
+
 def lock(arguments: list[str]) -> None:
     """remake the lock files from pyproject.toml [--upgrade: to the newest versions]"""
     fetch_uv()
@@ -202,7 +219,7 @@ def lock(arguments: list[str]) -> None:
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    command.__name__: command for command in (setup, run, check, test, cover, bench, lock)
+    command.__name__: command for command in (setup, run, check, test, cover, bench, docs, lock)
 }
 
 

@@ -7,14 +7,18 @@
 | `bash` | each command is known, with the options it is given |
 | `toml` | read as settings |
 | `yaml` | read as a view |
+| `ini` | a systemd unit; its command is one, with its options |
+| `nginx`, `caddy` | a real one is run with it: see `http/test_proxies.py` |
 | `text` | a picture |
 
-The server is the one that a `bash` block starts by `runcast serve FILE`, of a file that stands in
-the document under its name (`` `hello.py`: ``); or else that of the demo functions. In what is
-printed, … stands for anything on one line.
+The server is the one that the last `bash` block above starts by `runcast serve FILE`, of a file
+that stands in the document under its name (`` `hello.py`: ``); or else that of the demo functions.
+If there was one before it has been killed. In what is printed, … stands for anything on one line.
 """
 
 import ast
+import configparser
+import contextlib
 import importlib.util
 import inspect
 import os
@@ -23,54 +27,28 @@ import shlex
 import shutil
 import subprocess
 import sys
-import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
 
 import pytest
 
+import runcast
 from docs.generate import PAGES
-from runcast import errors
+from runcast import compat, errors, testing
 from runcast.cli import make_parser
+from runcast.compat import stream_manager, stream_writer_util, writer
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
 from runcast.runs.view_file import parse_view
 from runcast.settings import Settings
 from runcast.wire.dialects import DIALECTS
 from tests.cli.served import WAIT_S, Served, environment, serve
+from tests.documents import DOCUMENTS, ROOT, Block, blocks_of
 
-ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = ROOT / "docs" / "protocol.md"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-
-
-class Block(NamedTuple):
-    """A fenced block of a document."""
-
-    document: Path
-    line: int
-    language: str
-    text: str
-    gap: str
-    """What stands between the block before and this one."""
-
-    @property
-    def place(self) -> str:
-        return f"{self.document.relative_to(ROOT)}:{self.line}"
-
-
-def blocks_of(document: Path) -> Iterator[Block]:
-    text = document.read_text("utf-8")
-    end = 0
-    for found in re.finditer(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
-        line = text.count("\n", 0, found.start()) + 1
-        inside = textwrap.dedent(found[3]) if found[1] else found[3]
-        yield Block(document, line, found[2], inside, text[end : found.start()].strip())
-        end = found.end()
-
-
+PUBLIC = (runcast, compat, stream_manager, stream_writer_util, writer, testing)
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
 
 
@@ -88,7 +66,7 @@ def is_printed(expected: str, printed: str) -> bool:
 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
-    known = {"python", "console", "bash", "toml", "yaml", "text"}
+    known = {"python", "console", "bash", "toml", "yaml", "ini", "nginx", "caddy", "text"}
 
     assert [block.place for block in BLOCKS if block.language not in known] == []
     assert {block.language for block in BLOCKS} == known
@@ -123,23 +101,25 @@ def test_python_prints_what_the_document_says(block: Block, tmp_path: Path) -> N
 def test_commands_print_what_the_document_says(document: Path, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is missing")
-    arguments, folder = ["--store", "memory://"], ROOT
-    blocks = [block for block in BLOCKS if block.document == document]
-    for block in blocks:
-        if named := re.search(r"`([\w.-]+)`:$", block.gap):
-            (tmp_path / named[1]).write_text(block.text, "utf-8")
-            started = re.search(rf"^runcast (serve {named[1]}.*)$", _bash(blocks), re.MULTILINE)
-            if started is not None:
-                arguments, folder = shlex.split(started[1])[1:], tmp_path
-    with serve(*arguments, cwd=folder) as served:
-        for block in blocks:
+    with contextlib.ExitStack() as stack:
+        served = None
+        for block in (block for block in BLOCKS if block.document == document):
+            if named := re.search(r"`([\w.-]+)`:$", block.gap):
+                (tmp_path / named[1]).write_text(block.text, "utf-8")
+            if arguments := started_by(block, tmp_path):
+                stack.close()  # which kills the one before
+                served = stack.enter_context(serve(*arguments, cwd=tmp_path))
             for command, expected in commands_of(block):
+                served = served or stack.enter_context(serve("--store", "memory://", cwd=ROOT))
                 printed = run(command, served, tmp_path)
                 assert is_printed(expected, printed), f"{block.place}: {command}\n{printed}"
 
 
-def _bash(blocks: list[Block]) -> str:
-    return "".join(block.text for block in blocks if block.language == "bash")
+def started_by(block: Block, folder: Path) -> list[str]:
+    """Return the options of the server that a block starts, of a file in the folder."""
+    found = re.search(r"^runcast serve (\S+.*)$", block.text, re.MULTILINE)
+    arguments = shlex.split(found[1]) if found and block.language == "bash" else [""]
+    return arguments if (folder / arguments[0]).is_file() else []
 
 
 def commands_of(block: Block) -> Iterator[tuple[str, str]]:
@@ -201,6 +181,22 @@ def test_views_in_documents_are_views(block: Block) -> None:
     assert parse_view(block.text) != ViewSpec()
 
 
+@pytest.mark.parametrize("block", blocks_in("ini"))
+def test_units_start_the_server_and_give_it_time_to_end(block: Block) -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(block.text)
+    service = unit["Service"]
+    command, *arguments = shlex.split(service["ExecStart"])
+    settings = Settings()
+    ending_s = settings.shutdown_grace_s + settings.cancel_grace_s + settings.terminate_grace_s
+
+    assert Path(command).name == "runcast"
+    assert make_parser().parse_args(arguments).store.startswith("sqlite:////var/lib/")
+    assert float(service["TimeoutStopSec"]) > 2 * ending_s
+    assert int(service["LimitNOFILE"]) > 2 * settings.max_watchers
+
+
 def test_what_is_printed_is_compared_but_for_the_dots() -> None:
     assert is_printed("id: …-1\n\nend\n", "id: abc-1\n\nend\n\n")
     assert not is_printed("id: …-1\n", "id: abc-2\n")
@@ -258,6 +254,42 @@ def test_settings_that_are_named_exist() -> None:
 
     assert found - names - fields == set()
     assert "heartbeat_s" in found
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_every_public_name_is_in_the_reference(module: ModuleType) -> None:
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    names = {f"{module.__name__}.{name}" for name in module.__all__} - {"runcast.__version__"}
+    documented = re.findall(rf"^::: ({re.escape(module.__name__)}\.\w+)$", text, re.MULTILINE)
+
+    assert sorted(documented) == sorted(names)
+
+
+def test_every_option_of_the_command_line_is_documented() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## runcast (\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    (commands,) = (a.choices for a in make_parser()._actions if isinstance(a.choices, dict))
+
+    missing = [
+        f"{name} {action.option_strings or action.dest}"
+        for name, parser in commands.items()
+        for action in parser._actions
+        if not any(f"`{option}" in sections[name] for option in action.option_strings)
+        and (action.option_strings or (action.metavar or action.dest.upper()) not in sections[name])
+        and "--help" not in action.option_strings
+    ]
+    assert sections.keys() == commands.keys()
+    assert missing == []
+
+
+@pytest.mark.tree
+def test_every_page_is_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    shown = re.findall(r"([\w/-]+\.md)$", nav, re.MULTILINE)
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+
+    assert {page for page in shown if not page.startswith("source/")} == pages
+    assert len(shown) == len(set(shown))
 
 
 # --- rules of the protocol ------------------------------------------------------------------------

@@ -41,7 +41,8 @@ class StreamWriter(stream_writer.StreamWriter):
     """Writes the messages of one node to the run it is used in; outside a run it does nothing.
 
     Args:
-        node_name, agent_name: where what is written happens.
+        node_name: where what is written happens.
+        agent_name: who writes it.
         custom_templates: texts to use instead of the usual ones; see `Texts`.
         config: what is shown. What is hidden is not stored either, so that no watcher can see it.
             The same reasoning and the same question are told once.

@@ -56,7 +56,8 @@ class StreamWriter:
     Every method raises what `Writer.emit` raises, and does nothing outside a run.
 
     Args:
-        node, agent: where what is written happens.
+        node: where what is written happens.
+        agent: who writes it.
         writer: the run written to; the current one, looked up at each call, if None.
         clock: what measures durations.
     """

@@ -124,7 +124,9 @@ class Writer:
         Args:
             type: one of `events.vocabulary.KNOWN`, or your own: `[a-z][a-z0-9_.-]*`.
             data: whatever JSON can hold; dataclasses, datetimes, Paths and pydantic models too.
-            node, agent, path: where it happened; `path` lists the agents above, outermost first.
+            node: where it happened.
+            agent: who did it.
+            path: the agents above, outermost first.
             duration: seconds.
 
         Raises:
@@ -233,7 +235,8 @@ class Writer:
 
         Args:
             message: what a person reads.
-            action, args: what will be done if the answer is yes.
+            action: what will be done if the answer is yes.
+            args: what it will be done with.
             config: what answers are allowed: `allow_accept`, `allow_edit`, `allow_respond` (all
                 true unless said otherwise), `response_schema`.
             timeout_s: after that the answer is of the type `expired`; None waits for ever.
