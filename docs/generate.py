@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from runcast.cli import make_parser
+from runcast.cli.exits import EXIT_CODES
 from runcast.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -75,8 +76,8 @@ def _shown(name: str, value: object) -> str:
 COMMANDS_HEAD = """\
 # Commands
 
-Exit codes: 0 when it did what it was asked, or ended because it was told to; 2 for what its caller
-can put right, with one line on standard error that says what.
+| exit code | |
+|---|---|
 """
 
 
@@ -87,8 +88,12 @@ def commands_page() -> str:
         for action in make_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
-    return COMMANDS_HEAD + "".join(
-        _command(name, parser) for name, parser in commands.choices.items()
+    codes = "".join(f"| {code} | {said} |\n" for code, said in EXIT_CODES.items())
+    codes = codes.replace("`| head`", "`\\| head`")
+    return (
+        COMMANDS_HEAD
+        + codes
+        + "".join(_command(name, parser) for name, parser in commands.choices.items())
     )
 
 
@@ -106,8 +111,9 @@ def _usage(action: argparse.Action) -> str:
     value = action.metavar or (
         "\\|".join(action.choices) if action.choices else action.dest.upper()
     )
+    value = f"[{value}]" if action.nargs == "?" else value
     if not action.option_strings:
-        return f"`{f'[{value}]' if action.nargs == '?' else value}`"
+        return f"`{value}`"
     return "`" + action.option_strings[-1] + ("" if action.nargs == 0 else f" {value}") + "`"
 
 

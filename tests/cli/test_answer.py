@@ -109,10 +109,10 @@ def answer(served: Served | str, *arguments: str, **env: str) -> subprocess.Comp
     )
 
 
-def refusal(served: Served | str, *arguments: str) -> str:
+def refusal(served: Served | str, *arguments: str, code: int = 2) -> str:
     """Return the one line that says what is wrong."""
     ended = answer(served, *arguments)
-    assert (ended.returncode, ended.stdout) == (2, ""), ended
+    assert (ended.returncode, ended.stdout) == (code, ""), ended
     assert ended.stderr.startswith("runcast: ")
     assert ended.stderr.count("\n") == 1, ended.stderr
     return ended.stderr
@@ -188,16 +188,18 @@ def test_of_several_questions_one_must_be_named(served: Served, run_id: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    ("url", "expected", "code"),
     [
-        ("127.0.0.1:8000", "expected an address like"),
-        ("http://127.0.0.1:port", "cannot be asked"),
-        ("http://[", "cannot be asked"),
-        ("http://127.0.0.1:1", "start one with `runcast serve`"),
+        ("127.0.0.1:8000", "expected an address like", 2),
+        ("http://127.0.0.1:port", "expected an address like", 2),
+        ("http://[", "expected an address like", 2),
+        ("http://127.0.0.1:1", "start one with `runcast serve`", 4),
     ],
 )
-def test_an_address_where_no_server_is_gets_one_line_too(url: str, expected: str) -> None:
-    assert expected in refusal(url, "r", "--accept")
+def test_an_address_where_no_server_is_gets_one_line_too(
+    url: str, expected: str, code: int
+) -> None:
+    assert expected in refusal(url, "r", "--accept", code=code)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_another_kind_of_server_is_told_as_such_and_its_words_are_harmless(reply
     thread = threading.Thread(target=reply_once)
     thread.start()
     try:
-        told = refusal(f"http://127.0.0.1:{listening.getsockname()[1]}", "r")
+        told = refusal(f"http://127.0.0.1:{listening.getsockname()[1]}", "r", code=4)
     finally:
         thread.join(WAIT_S)
         listening.close()

@@ -88,7 +88,7 @@ def test_a_run_that_fails_says_why_and_returns_1(served: Served, tmp_path: Path)
 
 def test_json_is_one_canonical_event_a_line(served: Served, tmp_path: Path) -> None:
     told = command(
-        served, "invoke", "greet", "--inputs", '{"name": "Ö"}', "--json", tmp_path=tmp_path
+        served, "invoke", "greet", "--json", '{"name": "Ö"}', "--json", tmp_path=tmp_path
     )
 
     events = [json.loads(line) for line in told.stdout.splitlines()]
@@ -183,8 +183,8 @@ def test_in_a_terminal_progress_is_a_bar(served: Served, tmp_path: Path) -> None
         process.wait()
         os.close(ours)
 
-    assert "[████████████████████████] 100.0 % greeting" in shown.decode()
-    assert shown.decode().endswith('done: {"greeted": "Ada"}\r\n')
+    assert "[████████████████████████] 100.0 % 1/1 greeting" in shown.decode()
+    assert 'done: {"greeted": "Ada"}' in shown.decode().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,10 @@ def test_in_a_terminal_progress_is_a_bar(served: Served, tmp_path: Path) -> None
         (("watch", "nobody"), "there is no run"),
         (("invoke", "nothing"), "there is no function"),
         (("invoke", "greet", "--input", "name"), "NAME=VALUE"),
-        (("invoke", "greet", "--inputs", "[1]"), "object"),
-        (("invoke", "greet", "--inputs", "{"), "JSON"),
+        (("invoke", "greet", "--json", "{"), "JSON"),
         (("runs", "--limit", "0"), "limit"),
         (("watch", "x", "--after", "7"), "position"),
         (("runs", "--url", "ftp://x"), "address"),
-        (("runs", "--url", "http://127.0.0.1:1"), "no server answers"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

@@ -3,7 +3,7 @@
 import json
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ Find = Callable[..., tuple[int, list[dict[str, Any]]]]
 @pytest.fixture
 def findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Find:
+) -> Iterator[Find]:
     """Runs the command here and returns its exit code and what it found."""
     (tmp_path / "work.py").write_text(GOOD, "utf-8")
     monkeypatch.chdir(tmp_path)
@@ -57,7 +57,8 @@ def findings(
         assert printed.err == ""
         return code, [json.loads(line) for line in printed.out.splitlines()]
 
-    return find
+    yield find
+    sys.modules.pop("work", None)  # other tests have modules of that name
 
 
 def told(found: list[dict[str, Any]], check: str, level: str) -> str:

@@ -1,34 +1,45 @@
 """The command `runcast`: parses the command line and hands over to a module per command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from runcast import __version__
 from runcast.cli import answer, doctor, invoke, runs, serve, watch
-from runcast.errors import RuncastError
+from runcast.cli.exits import DONE, LEFT, NO_READER, NO_SERVER, WRONG_USE
+from runcast.errors import PeerError, RuncastError
 
 __all__ = ("main", "make_parser")
 
-_WRONG_USE = 2
-"""Exit code for what the user can put right, as argparse has it for a malformed command line."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: its own, or 2 for what the user can put right.
+    """Run a command and return its exit code, one of `exits.EXIT_CODES`.
 
     Args:
         argv: the arguments without the program's name; `sys.argv` by default.
     """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # whoever calls us has put something else there
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     arguments = make_parser().parse_args(argv)
     try:
-        code = arguments.run(arguments)
+        code = arguments.run(arguments) or DONE
+        sys.stdout.flush()
+    except PeerError as error:
+        print(f"runcast: {error.message}", file=sys.stderr)
+        return NO_SERVER
     except RuncastError as error:
         print(f"runcast: {error.message}", file=sys.stderr)
-        return _WRONG_USE
+        return WRONG_USE
     except KeyboardInterrupt:
-        return 0  # it was asked to end, and has
-    return code or 0
+        return LEFT
+    except BrokenPipeError:
+        # Python would flush what is left at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+    return int(code)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from runcast.cli.remote import Remote, add_options, plain
+from runcast.cli.remote import Remote, add_options
+from runcast.cli.texts import plain
 from runcast.errors import InvalidValue, NotFound, PeerError
 
 __all__ = ("add_to", "run")

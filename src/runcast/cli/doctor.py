@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import urlopen
 
 from runcast.app import open_hub
-from runcast.cli.invoke import parse_inputs
+from runcast.cli.invoke import add_inputs, parse_inputs
 from runcast.cli.serve import DEFAULT_STORE, load_settings
 from runcast.cli.target import load_target
 from runcast.clock import SystemClock
@@ -72,17 +72,7 @@ def add_to(commands: Any) -> None:
         dest="dry_run",
         help="run this function, with a store in memory, and check the order of its events",
     )
-    parser.add_argument(
-        "--input",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="an input for --run; repeatable",
-    )
-    parser.add_argument(
-        "--inputs", metavar="JSON", default="{}", help="inputs for --run, as an object"
-    )
-    parser.add_argument("--json", action="store_true", help="print one finding a line, as JSON")
+    add_inputs(parser)
     parser.set_defaults(run=run)
 
 

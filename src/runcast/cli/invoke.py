@@ -2,14 +2,38 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from runcast.cli.remote import Remote, add_options
-from runcast.cli.watch import watch
+from runcast.cli.remote import Remote, add_options, field_of
+from runcast.cli.texts import plain
+from runcast.cli.upload import parse_files, upload
+from runcast.cli.watch import add_output, make_folder, watch
 from runcast.errors import InvalidValue
 
-__all__ = ("add_to", "parse_inputs", "run")
+__all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run")
+
+
+class JsonOption(argparse.Action):
+    """`--json`: alone it is about the output, with an object about the inputs."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Take one use of the option."""
+        if values is None:
+            namespace.json = True
+        elif isinstance(values, str) and values.lstrip().startswith("{"):
+            namespace.inputs = values
+        else:
+            parser.error(
+                f"""expected --json alone, or an object like --json '{{"n": 1}}', got {values!r}"""
+            )
 
 
 def add_to(commands: Any) -> None:
@@ -17,10 +41,28 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "invoke",
         help="begin a run and watch it",
-        description="Begins a run of a function and shows it until it ends; the exit code tells "
-        "how: 0 done, 1 failed, 3 cancelled. Ctrl-C leaves; the run goes on.",
+        description="Begins a run of a function and shows it until it ends: with bars in a "
+        "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
+        "run goes on.",
     )
-    parser.add_argument("function", metavar="FUNCTION")
+    parser.add_argument("function", metavar="FUNCTION", help="its name; GET /functions lists them")
+    add_inputs(parser)
+    parser.add_argument(
+        "--file",
+        metavar="KEY=PATH",
+        action="append",
+        default=[],
+        help="a file to give to the run, in that group of its inputs; repeatable",
+    )
+    add_output(parser)
+    parser.add_argument("--run-id", metavar="ID", default="", help="the run's id")
+    parser.add_argument("--detach", action="store_true", help="print the run's id and leave")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add what says a function's inputs, and whether the output is JSON."""
     parser.add_argument(
         "--input",
         metavar="NAME=VALUE",
@@ -29,49 +71,62 @@ def add_to(commands: Any) -> None:
         help="an input; a value that is JSON is taken as that, any other as text; repeatable",
     )
     parser.add_argument(
-        "--inputs", metavar="JSON", default="{}", help="inputs as an object, besides --input"
+        "--json",
+        metavar="OBJECT",
+        nargs="?",
+        action=JsonOption,
+        default=False,
+        help="alone: print JSON, one value a line; with an object: inputs, besides --input; both "
+        "may be said",
     )
-    parser.add_argument("--run-id", metavar="ID", default="", help="the run's id")
-    parser.add_argument("--detach", action="store_true", help="print the run's id and leave")
-    parser.add_argument("--json", action="store_true", help="print one event a line, as JSON")
-    add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(inputs="{}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Begin a run and show it.
 
     Raises:
-        InvalidValue: the inputs are wrong; the message names everything that is.
+        InvalidValue: the inputs or files are wrong; the message names everything that is.
         NotFound: there is no such function.
         PeerError: the server cannot be reached.
     """
     remote = Remote(arguments.url)
-    body: dict[str, Any] = {"inputs": parse_inputs(arguments.input, arguments.inputs)}
+    inputs = parse_inputs(arguments.input, arguments.inputs)
+    files = parse_files(arguments.file)
+    if arguments.detach and arguments.out is not None:
+        raise InvalidValue(
+            "expected --out without --detach: files are there at the end; get them with `runcast "
+            "watch RUN_ID --out DIR`"
+        )
+    folder = make_folder(arguments)
+    path = f"/invoke/{quote(arguments.function, safe='')}"
+    body: dict[str, Any] = {"inputs": inputs}
     if arguments.run_id:
         body["run_id"] = arguments.run_id
-    path = f"/invoke/{quote(arguments.function, safe='')}"
-    run_id = remote.ask("POST", path, body, {"prefer": "respond-async"})["run_id"]
+    if files:
+        body["files"] = upload(remote, files)
+    told = remote.ask("POST", path, body, {"prefer": "respond-async"})
+    run_id = str(field_of(told, "run_id"))
     if arguments.detach:
-        print(run_id)
+        print(json.dumps(told) if arguments.json else plain(run_id))
         return 0
-    return watch(remote, run_id, as_json=arguments.json)
+    return watch(remote, run_id, as_json=arguments.json, folder=folder, is_new=True)
 
 
-def parse_inputs(pairs: list[str], whole: str) -> dict[str, Any]:
+def parse_inputs(pairs: Sequence[str], whole: str) -> dict[str, Any]:
     """Return the inputs that the options give. Raises `InvalidValue`."""
     try:
         inputs = json.loads(whole)
-    except ValueError as error:
-        raise InvalidValue(f"expected --inputs to be JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"expected --json to be JSON: {error}") from None
     if not isinstance(inputs, dict):
-        raise InvalidValue("expected --inputs to be a JSON object")
+        raise InvalidValue("expected --json to be an object")
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise InvalidValue(f"expected --input NAME=VALUE, got {pair[:100]!r}")
         try:
             inputs[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             inputs[name] = text
     return inputs

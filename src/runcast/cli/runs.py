@@ -2,11 +2,15 @@
 
 import argparse
 import json
+import sys
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from runcast.cli.remote import Remote, add_options, plain
+from runcast.cli.remote import Remote, add_options, field_of
+from runcast.cli.texts import plain, readable_s
+from runcast.events.fields import as_number
+from runcast.events.lifecycle import STATUSES
 
 __all__ = ("add_to", "cancel", "list_runs")
 
@@ -16,15 +20,16 @@ def add_to(commands: Any) -> None:
     listing = commands.add_parser(
         "runs", help="list runs", description="Lists the runs of a server, newest first."
     )
-    listing.add_argument("--status", help="only runs with this status")
+    listing.add_argument("--status", help=f"only runs with this status: {', '.join(STATUSES)}")
     listing.add_argument("--function", metavar="NAME", help="only runs of this function")
     listing.add_argument("--limit", type=int, default=20, help="most runs (%(default)s)")
     listing.add_argument("--json", action="store_true", help="print one run a line, as JSON")
     add_options(listing)
     listing.set_defaults(run=list_runs)
     ending = commands.add_parser("cancel", help="cancel a run", description="Cancels a run.")
-    ending.add_argument("run_id", metavar="RUN_ID")
+    ending.add_argument("run_id", metavar="RUN_ID", help="the run")
     ending.add_argument("--reason", default="cancelled", help="why, for who watches")
+    ending.add_argument("--json", action="store_true", help="print what became of it, as JSON")
     add_options(ending)
     ending.set_defaults(run=cancel)
 
@@ -34,17 +39,29 @@ def list_runs(arguments: argparse.Namespace) -> int:
     given = {"status": arguments.status, "function": arguments.function}
     query = {name: value for name, value in given.items() if value}
     query["limit"] = str(arguments.limit)
-    runs = Remote(arguments.url).ask("GET", f"/runs?{urlencode(query)}")["runs"]
+    told = Remote(arguments.url).ask("GET", f"/runs?{urlencode(query)}")
+    runs = field_of(told, "runs")
     for run in runs:
         if arguments.json:
-            print(json.dumps(run, ensure_ascii=False))
-            continue
-        began = datetime.fromtimestamp(run["created_at"]).astimezone()
-        print(
-            f"{plain(run['run_id']):36}  {run['status']:9}  {began:%Y-%m-%d %H:%M:%S}  "
-            f"{run['events']:>7} events  {plain(run['function'])}"
-        )
+            print(json.dumps(run, ensure_ascii=sys.stdout.isatty()))
+        else:
+            print(_line(run))
+    if not runs and not arguments.json:
+        print("no runs", file=sys.stderr)
     return 0
+
+
+def _line(run: dict[str, Any]) -> str:
+    began = as_number(run.get("created_at")) or 0
+    ended = as_number(run.get("ended_at"))
+    try:
+        at = f"{datetime.fromtimestamp(began).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):
+        at = "?" * 19
+    took = readable_s(ended - began) if ended is not None else ""
+    run_id, status = plain(str(run.get("run_id"))), plain(str(run.get("status")))
+    name, events = plain(str(run.get("function"))), as_number(run.get("events")) or 0
+    return f"{run_id:36}  {status:9}  {at}  {took:>8}  {events:>7} events  {name}"
 
 
 def cancel(arguments: argparse.Namespace) -> int:
@@ -52,5 +69,8 @@ def cancel(arguments: argparse.Namespace) -> int:
     query = urlencode({"reason": arguments.reason})
     path = f"/runs/{quote(arguments.run_id, safe='')}/cancel?{query}"
     told = Remote(arguments.url).ask("POST", path)
-    print(f"{plain(told['run_id'])} {told['status']}")
+    if arguments.json:
+        print(json.dumps(told, ensure_ascii=sys.stdout.isatty()))
+    else:
+        print(f"{plain(str(field_of(told, 'run_id')))} {plain(str(field_of(told, 'status')))}")
     return 0

@@ -8,6 +8,7 @@ import shlex
 import signal
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -127,16 +128,17 @@ def run(arguments: argparse.Namespace) -> None:
     )
     # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
     signal.signal(signal.SIGTERM, _end)
-    serve(
-        app,
-        host=arguments.host,
-        port=arguments.port,
-        insecure=arguments.insecure,
-        on_ready=lambda url: print(
-            announcement(url, functions, arguments.store, has_token=bool(token)), flush=True
-        ),
-        log_level=arguments.log_level,
-    )
+    with suppress(KeyboardInterrupt):  # so it is told to end, too
+        serve(
+            app,
+            host=arguments.host,
+            port=arguments.port,
+            insecure=arguments.insecure,
+            on_ready=lambda url: print(
+                announcement(url, functions, arguments.store, has_token=bool(token)), flush=True
+            ),
+            log_level=arguments.log_level,
+        )
 
 
 def _load_views(given: Sequence[str]) -> dict[str, ViewSpec]:

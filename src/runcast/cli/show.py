@@ -1,128 +1,109 @@
-"""Events as a terminal shows them: a bar that moves, text as it comes, lines for the rest."""
+"""Events as commands print them: JSON for programs, plain lines for files, and for a terminal what
+`terminal` draws."""
 
-import json
-import shutil
+import os
+import re
 import sys
-from typing import Any, Final, TextIO
+from abc import ABC, abstractmethod
+from typing import Final, TextIO
 
-import msgspec
-
-from runcast.cli.remote import plain
-from runcast.events.fields import as_number, percent_of
+from runcast.cli.bars import Bar
+from runcast.cli.follow import Received
+from runcast.cli.lines import PROGRESS, QUIET, line_of, text_from
 from runcast.events.model import Event
+from runcast.events.vocabulary import DELTA_TYPES
 
-__all__ = ("EXIT_CODES", "Screen")
+__all__ = ("JsonLines", "PlainLines", "Screen", "is_terminal")
 
-EXIT_CODES: Final = {"done": 0, "failed": 1, "cancelled": 3}
-"""What `invoke` and `watch` return for each ending."""
-
-_BAR_COLUMNS: Final = 24
-_PROGRESS: Final = frozenset({"progress", "step_progress"})
-_QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting"})
-_MAX_LINE_CHARS: Final = 2000
+_UNSAFE: Final = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
-class Screen:
-    """Writes events to a terminal, or as plain lines, or as JSON for other programs.
+def is_terminal(out: TextIO) -> bool:
+    """Tell whether a terminal can be drawn on."""
+    return out.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
-    Args:
-        as_json: one canonical event a line.
-        out: where to; a bar is drawn only if it is a terminal.
-    """
 
-    def __init__(self, *, as_json: bool = False, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
-        self._as_json = as_json
-        self._has_bar = not as_json and self._out.isatty()
-        self._bar = ""
-        self._in_text = False
+class Screen(ABC):
+    """Where events are shown."""
 
-    def show(self, event: Event) -> None:
-        """Write one event."""
-        if self._as_json:
-            self._write(msgspec.json.encode(event).decode() + "\n")
-        elif event.type in _PROGRESS:
-            self._show_progress(event)
-        elif event.type == "content":
-            self._show_text(event)
-        elif event.type not in _QUIET:
-            self._line(_line(event))
+    @abstractmethod
+    def show(self, received: Received) -> None:
+        """Take one event. It need not be seen before `flush`."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Have all seen that was taken."""
+
+    def notice(self, text: str) -> None:
+        """Say something that is no event."""
+        print(text, file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the cursor on a line of its own."""
-        self._clear_bar()
-        if self._in_text:
-            self._write("\n")
-            self._in_text = False
+        """Leave the cursor on a line of its own. Idempotent."""
+        self.flush()
 
-    def _show_progress(self, event: Event) -> None:
-        percent = percent_of(event.data)
-        message = event.data.get("message", "") if isinstance(event.data, dict) else ""
-        shown = plain(str(message))
-        if not self._has_bar:
-            amount = "" if percent is None else f"{percent:5.1f} % "
-            self._line(f"{amount}{shown}".rstrip() or "…")
-            return
-        if self._in_text:
-            self._write("\n")
-            self._in_text = False
-        width = shutil.get_terminal_size().columns - 1
-        self._bar = f"{_bar(percent)} {shown}"[:width]
-        self._write(f"\r\x1b[K{self._bar}")
 
-    def _show_text(self, event: Event) -> None:
-        text = event.data.get("text") if isinstance(event.data, dict) else event.data
-        if isinstance(text, str) and text:
-            self._clear_bar()
-            self._write("\n".join(plain(line) for line in text.split("\n")))
-            self._in_text = not text.endswith("\n")
+class JsonLines(Screen):
+    """One canonical event a line, as it was stored."""
 
-    def _line(self, text: str) -> None:
-        self.close()
-        self._write(f"{text[:_MAX_LINE_CHARS]}\n")
+    def __init__(self, out: TextIO) -> None:
+        self._bytes = out.buffer
+        self._is_terminal = out.isatty()
 
-    def _clear_bar(self) -> None:
-        if self._bar:
-            self._write("\r\x1b[K")
-            self._bar = ""
+    def show(self, received: Received) -> None:
+        text = received.text
+        if self._is_terminal:
+            # The same JSON: what a terminal might obey is only found inside of strings.
+            text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        self._bytes.write(text.encode("utf-8", "replace") + b"\n")
 
-    def _write(self, text: str) -> None:
-        self._out.write(text)
+    def flush(self) -> None:
+        self._bytes.flush()
+
+
+class PlainLines(Screen):
+    """A line for each event; text as it comes."""
+
+    def __init__(self, out: TextIO, run_id: str) -> None:
+        self._out = out
+        self._run_id = run_id
+        self._source: object = None
+        self._in_text = False
+
+    def show(self, received: Received) -> None:
+        event = received.event
+        if event.type in DELTA_TYPES:
+            self._show_text(event)
+        elif event.type in PROGRESS:
+            bar = Bar()
+            bar.take(event)
+            self._line(bar.plain_line())
+        elif event.type not in QUIET:
+            self._line(line_of(event, self._run_id))
+
+    def flush(self) -> None:
         self._out.flush()
 
+    def close(self) -> None:
+        self._end_text()
+        self.flush()
 
-def _bar(percent: float | None) -> str:
-    if percent is None:
-        return f"[{'·' * _BAR_COLUMNS}]      "
-    filled = round(_BAR_COLUMNS * min(max(percent, 0.0), 100.0) / 100.0)
-    return f"[{'█' * filled}{'·' * (_BAR_COLUMNS - filled)}] {percent:5.1f} %"
+    def _show_text(self, event: Event) -> None:
+        text, head, source = text_from(event)
+        if not text:
+            return
+        if source != self._source:
+            self._end_text()
+            self._source = source
+            text = head + text
+        self._out.write(text)
+        self._in_text = not text.endswith("\n")
 
+    def _line(self, text: str) -> None:
+        self._end_text()
+        self._out.write(f"{text}\n")
 
-def _line(event: Event) -> str:
-    data: dict[str, Any] = event.data if isinstance(event.data, dict) else {"value": event.data}
-    place = " ".join(filter(None, (event.node, event.agent)))
-    head = plain(f"{place}: " if place else "")
-    message = plain(str(data.get("message", data.get("text", ""))))
-    match event.type:
-        case "log":
-            return f"{head}{plain(str(data.get('level', 'info')))}: {message}"
-        case "failed":
-            return f"{head}failed ({plain(str(data.get('code', '')))}): {message}"
-        case "cancelled":
-            return f"{head}cancelled: {plain(str(data.get('reason', '')))}"
-        case "interrupt_request":
-            asked = plain(str(data.get("interrupt_id", "")))
-            return f"{head}asks: {message} (answer with `runcast answer RUN_ID {asked}`)"
-        case "done":
-            shown = data.get("result", data.get("summary"))
-            return "done" if shown is None else f"done: {_json(shown)}"
-        case "gap":
-            return f"some events are missing here ({plain(str(data.get('reason', '')))})"
-        case _:
-            return f"{head}{event.type} {message or _json(event.data)}".rstrip()
-
-
-def _json(value: object) -> str:
-    if as_number(value) is not None or isinstance(value, str):
-        return plain(str(value))
-    return plain(json.dumps(value, ensure_ascii=False))
+    def _end_text(self) -> None:
+        if self._in_text:
+            self._out.write("\n")
+            self._in_text = False

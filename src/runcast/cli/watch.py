@@ -1,17 +1,22 @@
 """`runcast watch`, and how every command follows a run to its end."""
 
 import argparse
+import shlex
 import sys
 from typing import Any
 from urllib.parse import quote
 
+from runcast.cli.download import Folder
+from runcast.cli.exits import ENDINGS, FAILED, LEFT
 from runcast.cli.follow import follow
-from runcast.cli.remote import Remote, add_options
-from runcast.cli.show import EXIT_CODES, Screen
-from runcast.errors import InvalidValue
+from runcast.cli.remote import Remote, add_options, field_of
+from runcast.cli.show import JsonLines, PlainLines, Screen, is_terminal
+from runcast.cli.terminal import Terminal
+from runcast.cli.texts import plain
+from runcast.errors import InvalidValue, PeerError
 from runcast.events.position import Position
 
-__all__ = ("add_to", "run", "watch")
+__all__ = ("add_output", "add_to", "make_folder", "run", "watch")
 
 
 def add_to(commands: Any) -> None:
@@ -19,47 +24,126 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "watch",
         help="watch a run until it ends",
-        description="Shows what a run does, from its beginning, until it ends; the exit code tells "
-        "how: 0 done, 1 failed, 3 cancelled. Ctrl-C leaves; the run goes on.",
+        description="Shows what a run does, from its beginning, until it ends: with bars in a "
+        "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
+        "run goes on.",
     )
-    parser.add_argument("run_id", metavar="RUN_ID")
+    parser.add_argument("run_id", metavar="RUN_ID", help="the run; `runcast runs` lists them")
     parser.add_argument(
         "--after", metavar="POSITION", default="", help="begin behind this position, not at first"
     )
     parser.add_argument("--json", action="store_true", help="print one event a line, as JSON")
+    add_output(parser)
     add_options(parser)
     parser.set_defaults(run=run)
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add what says where a run's files are saved."""
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="save the files that the run makes there, under their paths, once it has ended; each "
+        "is compared with its sha256",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="with --out: replace files that are there and differ"
+    )
+
+
+def make_folder(arguments: argparse.Namespace) -> Folder | None:
+    """Return where files are to be saved, if anywhere. Raises as `Folder` does."""
+    return None if arguments.out is None else Folder(arguments.out, force=arguments.force)
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Watch a run. Raises as `follow` does."""
+    """Watch a run. Raises as `watch` does."""
+    if not arguments.run_id:
+        raise InvalidValue("expected a run id")
     if arguments.after:
         Position.parse(arguments.after)
     remote = Remote(arguments.url)
-    return watch(remote, arguments.run_id, as_json=arguments.json, after=arguments.after)
+    return watch(
+        remote,
+        arguments.run_id,
+        as_json=arguments.json,
+        after=arguments.after,
+        folder=make_folder(arguments),
+    )
 
 
-def watch(remote: Remote, run_id: str, *, as_json: bool, after: str = "") -> int:
-    """Show a run until it ends; return the exit code of its ending.
+def watch(
+    remote: Remote,
+    run_id: str,
+    *,
+    as_json: bool,
+    after: str = "",
+    folder: Folder | None = None,
+    is_new: bool = False,
+) -> int:
+    """Show a run until it ends, and save its files; return the exit code of its ending.
 
-    Ctrl-C leaves, says how to come back, and returns 130. Raises as `follow` does.
+    Ctrl-C leaves, says how to come back, and returns 130.
+
+    Raises:
+        NotFound: there is no such run.
+        PeerError: the server cannot be reached, or not any more.
+        InvalidValue: the files cannot be saved.
     """
-    if not run_id:
-        raise InvalidValue("expected a run id")
-    screen = Screen(as_json=as_json)
-    code = 1
+    path = f"/runs/{quote(run_id, safe='')}"
+    shown = shlex.quote(plain(run_id))
+    screen = _screen(as_json=as_json, run_id=shown)
+    again = f"runcast watch {shown}{remote.option}"
+    if folder is not None:
+        again += f" --out {shlex.quote(str(folder.path))}"
+    ending, cursor, files = "", after, None
     try:
-        for event in follow(remote, f"/runs/{quote(run_id, safe='')}", after):
-            screen.show(event)
-            code = EXIT_CODES.get(event.type, 1)
+        if is_new and isinstance(screen, Terminal):
+            screen.notice(f"run {run_id}")
+        try:
+            for batch in follow(remote, path, after, lambda error: _tell_loss(screen, error)):
+                for received in batch:
+                    screen.show(received)
+                    event, cursor = received.event, received.position
+                    if event.type == "files" and isinstance(event.data, dict):
+                        files = event.data.get("files")
+                    if event.type in ENDINGS:
+                        ending = event.type
+                screen.flush()
+        finally:
+            screen.close()
+        if not ending:  # it had ended at the position that was given
+            ending = str(field_of(remote.ask("GET", path), "status"))
+        if folder is not None:
+            if files is None:
+                files = field_of(remote.ask("GET", f"{path}/files"), "files")
+            for saved in folder.save(remote, run_id, files):
+                print(f"saved {plain(str(saved))}", file=sys.stderr)
     except KeyboardInterrupt:
-        screen.close()
-        print(
-            f"the run goes on; come back with: runcast watch {run_id}\n"
-            f"or end it with: runcast cancel {run_id}",
-            file=sys.stderr,
-        )
-        return 130
-    finally:
-        screen.close()
-    return code
+        if ending:
+            print(f"the run has ended; get its files with: {again}", file=sys.stderr)
+        else:
+            print(
+                f"the run goes on; come back with: {again}\n"
+                f"or end it with: runcast cancel {shown}{remote.option}",
+                file=sys.stderr,
+            )
+        return LEFT
+    except PeerError as error:
+        if cursor == after:
+            raise
+        where = f" --after {cursor}" if not ending else ""
+        raise PeerError(f"{error.message}; go on with: {again}{where}") from error
+    return ENDINGS.get(ending, FAILED)
+
+
+def _screen(*, as_json: bool, run_id: str) -> Screen:
+    if as_json:
+        return JsonLines(sys.stdout)
+    if is_terminal(sys.stdout):
+        return Terminal(sys.stdout, run_id)
+    return PlainLines(sys.stdout, run_id)
+
+
+def _tell_loss(screen: Screen, error: PeerError) -> None:
+    screen.notice(f"{plain(error.message)}; trying again")

@@ -1,0 +1,106 @@
+"""Text as a terminal can be given it: nothing that it would obey, and as wide as it will be."""
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+__all__ = ("cells", "cut", "plain", "plain_lines", "readable_bytes", "readable_s", "rows", "tail")
+
+_UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Kinds of characters that command a terminal, turn text around, or break a line."""
+
+_JOINERS: Final = frozenset("\u200c\u200d")
+"""Invisible, but part of writing: Persian words and joined emoji need them."""
+
+_ELLIPSIS: Final = "…"
+
+_LINE_END: Final = re.compile(r"\r\n?|\n")
+
+
+def plain(text: str) -> str:
+    """Return text on one line, without what a terminal would obey: it may be anybody's words."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_harmless, text))
+
+
+def plain_lines(text: str) -> str:
+    """Return text of several lines, each as `plain` gives it."""
+    return "\n".join(plain(line) for line in _LINE_END.split(text))
+
+
+def cells(text: str) -> int:
+    """Return how many columns a terminal gives a line of harmless text."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def rows(text: str, columns: int) -> int:
+    """Return how many rows a line of harmless text takes where a terminal has so many columns."""
+    if text.isascii():
+        return max(1, -(-len(text) // columns))
+    count, used = 1, 0
+    for width in map(_width, text):
+        used += width
+        if used > columns:
+            count, used = count + 1, width
+    return count
+
+
+def cut(text: str, columns: int) -> str:
+    """Return the beginning of a line that fits into so many columns, with … where it was longer."""
+    if cells(text) <= columns:
+        return text
+    kept, used = [], 1
+    for char in text:
+        used += _width(char)
+        if used > columns:
+            break
+        kept.append(char)
+    return ("".join(kept) + _ELLIPSIS)[: max(columns, 0)]
+
+
+def tail(text: str, columns: int) -> str:
+    """Return the end of a line that fits into so many columns, with … where it was longer."""
+    if cells(text) <= columns:
+        return text
+    start, used = len(text), 1
+    while start and used + _width(text[start - 1]) <= columns:
+        start -= 1
+        used += _width(text[start])
+    return (_ELLIPSIS + text[start:])[: max(columns, 0)]
+
+
+def readable_bytes(count: float) -> str:
+    """Return an amount of bytes for people: `1.5 MiB`."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+
+
+def readable_s(seconds: float) -> str:
+    """Return a time span for people: `0:07`, `12:30`, `3:00:00`, `2 d`."""
+    whole = max(0, round(seconds))
+    minutes, second = divmod(whole, 60)
+    hour, minute = divmod(minutes, 60)
+    if hour >= 48:
+        return f"{hour // 24} d"
+    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
+
+
+@lru_cache(maxsize=4096)
+def _harmless(char: str) -> str:
+    if char == "\t":
+        return "    "
+    if char in _JOINERS:
+        return char
+    return "�" if unicodedata.category(char) in _UNSAFE else char
+
+
+@lru_cache(maxsize=4096)
+def _width(char: str) -> int:
+    if char in _JOINERS or unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
