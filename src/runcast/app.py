@@ -133,7 +133,18 @@ class OpenHub:
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
     ) -> Run:
-        """Begin a run of a function, given itself or by name; see `Runner.start`."""
+        """Begin a run of a function, given itself or by name; it is in the store by the end.
+
+        Raises `NotFound`, `InvalidInputs`, `Conflict` if the run exists, `Overloaded`.
+
+        Args:
+            run_id: generated (UUIDv7) when not given.
+            replace: begin anew a run that exists; if it is at work it is cancelled first.
+            secrets: values of secrets that the function declares, before those found elsewhere.
+            digest: kept with the run, to tell a repeated request from another one of the same id.
+            files: what it finds in its workspace, by group.
+            workspace: the folder that paths among the files are relative to.
+        """
         if isinstance(function, str):
             known = self.function(function)
         else:
@@ -171,14 +182,14 @@ class OpenHub:
         Args:
             answer: an `Answer`, `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
 
-        Raises as `answer_question` does.
+        Raises `InvalidValue`, `NotFound`, `Conflict` if there is another one, `RunClosed`.
         """
         given = answer if isinstance(answer, Answer) else Answer.parse(answer)
         decision, repeated = await self.runner.answer(run_id, interrupt_id, given)
         return {**msgspec.structs.asdict(decision), "approved": decision.approved}, repeated
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
-        """Cancel a run; see `Runner.cancel`."""
+        """Cancel a run and wait for its end, unless another process runs it. Raises `NotFound`."""
         await self.runner.cancel(run_id, reason)
 
     def queue_position(self, run_id: str) -> int:
@@ -227,7 +238,14 @@ def asgi(
     origins: Iterable[str] = (),
     views: Mapping[str, ViewSpec] = MappingProxyType({}),
 ) -> "HttpApp":
-    """Return a hub as an ASGI application, to serve or to mount; see `http.app.HttpApp`."""
+    """Return a hub as an ASGI application, to serve or to mount.
+
+    Args:
+        token: the access token; "" lets everybody in who can reach the server.
+        hosts: names besides the loopback ones that `Host` may have; `*` allows any.
+        origins: origins whose pages may send requests.
+        views: what watchers may ask for by name; `default` is what they get without asking.
+    """
     # Scripts that only emit and watch should not wait for a web framework to be imported.
     from runcast.http.app import HttpApp
 
