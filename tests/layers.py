@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-CORE = {"msgspec", "starlette", "uvicorn", "yaml"}  # what `pip install runcast` brings
+# What `pip install runcast` brings.
+CORE = {"msgspec", "python_multipart", "starlette", "uvicorn", "yaml"}
 EVERYTHING = ("*",)
 
 
@@ -45,7 +46,9 @@ LAYERS = {
     "runs": Layer((*_HUB, "hub"), ("msgspec", "yaml")),
     "sources": Layer(("runs.writer", "runs.context", "events", "errors"), EVERYTHING),
     "channels": Layer(_EDGE, ("msgspec", "httpx2")),
-    "http": Layer(_EDGE, ("msgspec", "starlette", "uvicorn", "httptools", "uvloop")),
+    "http": Layer(
+        _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")
+    ),
     "client": Layer(("errors", "clock", "events", "wire"), ("msgspec", "httpx2")),
     "testing": Layer(("errors", "clock", "events", "wire", "stores.base", "hub")),
     "compat": Layer((*_FACE, "errors", "clock")),

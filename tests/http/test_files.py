@@ -501,7 +501,8 @@ async def test_an_empty_file_is_a_file(server: Server) -> None:
     [
         ("/uploads", BYTES, b"x", "name"),
         ("/uploads", {"Content-Type": "multipart/form-data"}, b"x", "boundary"),
-        ("/uploads", {"Content-Type": "multipart/form-data; boundary=x"}, b"x", "cut off"),
+        ("/uploads", {"Content-Type": "multipart/form-data; boundary=x"}, b"x", "boundary"),
+        ("/uploads", {"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\n", "cut off"),
         ("/uploads", {"Content-Type": "multipart/form-data; boundary=x"}, b"--x--", "file"),
     ],
 )

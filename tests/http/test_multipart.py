@@ -46,7 +46,7 @@ def test_the_file_of_a_form_is_found() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\r\n", b"--", b"\r\n----", b"\r\n------y", b"\x00\xff"])
 def test_a_form_may_be_cut_anywhere(content: bytes) -> None:
-    body = b"preamble\r\n" + form(part(b"", 'name="n"'), part(content))
+    body = b"\r\n" + form(part(b"", 'name="n"'), part(content))
 
     for cut in range(len(body) + 1):
         assert read(body, cut)[1] == content
@@ -76,12 +76,15 @@ def test_nonsense_is_refused_and_nothing_else_happens(body: bytes) -> None:
         (form(part(b"x", 'name="f"')), "a form with a file"),
         (form(part(b"x"), part(b"y")), "one file"),
         (form(part(b"x"))[:-6], "cut off"),
-        (b"--" + BOUNDARY + b"nonsense\r\n", "line's end"),
-        (b"--" + BOUNDARY + b"x" * 2000, "line's end"),
-        (b"--" + BOUNDARY + b"\r\nA: " + b"x" * 20_000, "headers"),
-        (b"--" + BOUNDARY + b"\r\nA: " + b"x" * 20_000 + b"\r\n\r\n", "headers"),
+        (b"--" + BOUNDARY + b"nonsense\r\n", "boundary"),
+        (b"--" + BOUNDARY + b"x" * 2000, "boundary"),
+        (b"--" + BOUNDARY + b"\r\nA: " + b"x" * 20_000, "header size"),
+        (b"--" + BOUNDARY + b"\r\nA: " + b"x" * 20_000 + b"\r\n\r\n", "header size"),
+        (form(part(b"x", more="A: b\r\n" * 20)), "header count"),
         (form(part(b"x" * 70_000, 'name="f"')), "besides the file"),
-        (b"x" * 70_000, "besides the file"),
+        (form(*[part(b"", 'name="f"')] * 2000, part(b"x")), "besides the file"),
+        (b"x" * 70_000, "boundary"),
+        (b"\r\n" + b"x" * 70_000, "besides the file"),
         (form(part(b"x")) + b"x" * 70_000, "besides the file"),
     ],
 )
@@ -92,11 +95,19 @@ def test_what_is_wrong_with_a_form_is_told(body: bytes, problem: str) -> None:
 
 def test_only_what_may_be_a_delimiter_is_kept() -> None:
     found = FormFile(BOUNDARY)
-    list(found.feed(part(b"")[:-2]))
+    found.feed(part(b"")[:-2])
     for _ in range(100):
-        list(found.feed(b"x" * 10_000))
+        assert sum(map(len, found.feed(b"x" * 10_000))) == 10_000
 
-    assert len(found._buffer) < 20
+    assert found.feed(b"\r\n--") == []
+    assert b"".join(found.feed(b"x")) == b"\r\n--x"
+
+
+def test_nonsense_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InvalidValue):
+        read(b"nonsense")
+
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
