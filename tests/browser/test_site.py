@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Browser, find_browser, open_browser
+from tests.browser.chromium import Page
 from tests.documents import ROOT
 
 pytestmark = [pytest.mark.heavy, pytest.mark.tree, pytest.mark.timeout(180)]
@@ -33,20 +33,10 @@ def site() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    executable = find_browser()
-    if executable is None:
-        pytest.skip("there is no Chromium (Debian: chromium)")
-    with open_browser(executable, tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 420)])
 def test_every_page_is_shown_and_asks_no_other_host(
-    browser: Browser, site: str, scheme: str, width: int
+    page: Page, site: str, scheme: str, width: int
 ) -> None:
-    page = browser.open_page()
     page.look(scheme=scheme, width=width)
     wide = []
     for document in sorted((ROOT / "docs").rglob("*.md")):
@@ -59,20 +49,14 @@ def test_every_page_is_shown_and_asks_no_other_host(
             wide.append(name)
 
     assert wide == []
-    assert page.complaints == []
     assert {u.split("/")[2] for u in page.requested if u.startswith("http")} == {site[7:]}
-    page.close()
 
 
 SCHEMES = {"light": "default", "dark": "slate"}
 
 
-def test_what_is_searched_for_is_found(browser: Browser, site: str) -> None:
-    page = browser.open_page()
-    page.look()
+def test_what_is_searched_for_is_found(page: Page, site: str) -> None:
     page.go(f"{site}/index.html")
     page.click(".md-search__input")
     page.type("keep_runs_s")
     page.sees("Retention", ".md-search-result")
-    assert page.complaints == []
-    page.close()
