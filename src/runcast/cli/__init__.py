@@ -1,10 +1,11 @@
 """The command `runcast`: parses the command line and hands over to a module per command."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from io import TextIOWrapper
 
 from runcast import __version__
 from runcast.cli import answer, doctor, invoke, runs, serve, watch
@@ -20,9 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; `sys.argv` by default.
     """
+    if sys.stdout is None:  # it was closed: `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # whoever calls us has put something else there
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal has every character
     arguments = make_parser().parse_args(argv)
     try:
         code = arguments.run(arguments) or DONE
@@ -36,10 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return LEFT
     except BrokenPipeError:
-        # Python would flush what is left at its end, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return NO_READER
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _give_up_output()
+        print(f"runcast: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return WRONG_USE
     return int(code)
+
+
+def _give_up_output() -> None:
+    """Have what is left to be written go nowhere: Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> argparse.ArgumentParser:

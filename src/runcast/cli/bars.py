@@ -15,6 +15,7 @@ SIGNS: Final = "#."
 
 _BAR_COLUMNS: Final = 24
 _LEAST_BAR_COLUMNS: Final = 4
+_LEAST_MESSAGE_COLUMNS: Final = 6
 
 _WINDOW_S: Final = 30.0
 _MOST_POINTS: Final = 64
@@ -72,7 +73,10 @@ class Bar:
         head = f"{cut(self._label, columns // 4)} " if self._label else ""
         room = min(_BAR_COLUMNS, columns - cells(head) - cells(facts) - 3)
         bar = f"[{self._drawn(room, style)}] " if room >= _LEAST_BAR_COLUMNS else ""
-        return cut(" ".join(filter(None, (f"{head}{bar}{facts}", self._message))), columns)
+        shown = f"{head}{bar}{facts}"
+        has_room = columns - cells(shown) > _LEAST_MESSAGE_COLUMNS or not shown
+        message = self._message if has_room else ""
+        return cut(" ".join(filter(None, (shown, message))), columns)
 
     def plain_line(self) -> str:
         """Return the progress as a line for a file."""

@@ -183,7 +183,7 @@ def _pieces(remote: Remote, path: str, begin: int, sha256: str) -> Iterator[byte
             try:
                 piece = response.read1(_READ_BYTES)
             except (OSError, http.client.HTTPException) as error:
-                raise PeerError(f"the connection to the server is lost ({error})") from error
+                raise PeerError("the connection to the server is lost") from error
             if not piece:
                 return
             yield piece

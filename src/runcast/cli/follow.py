@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from runcast.cli.remote import Remote
+from runcast.cli.remote import Remote, field_of
 from runcast.clock import SystemClock
 from runcast.errors import PeerError
 from runcast.events.model import Event, decode_event
@@ -72,13 +72,13 @@ def follow(
                         return
             # The server has ended the stream: the run is over, or it makes room, or shuts down.
             run = remote.ask("GET", path)
-            if run["ended_at"] is not None and run["position"] == cursor:
+            if field_of(run, "ended_at") is not None and field_of(run, "position") == cursor:
                 return
             lost = PeerError("the server has ended the stream")
         except PeerError as error:
             lost = error
-        except (OSError, http.client.HTTPException, KeyError, TypeError) as error:
-            lost = PeerError(f"the connection to the server is lost ({error})")
+        except (OSError, http.client.HTTPException):
+            lost = PeerError("the connection to the server is lost")
         if not was_connected:
             raise lost
         failures = 1 if clock.monotonic() - began > _STEADY_S else failures + 1

@@ -35,6 +35,14 @@ def line_of(event: Event, run_id: str) -> str:
         case "interrupt_request":
             which = f"{run_id} {plain(str(data.get('interrupt_id', '')))}"
             return f"{head}asks: {message} (answer with: runcast answer {which})"
+        case "interrupt_response":
+            answer = data.get("answer")
+            said = pick(answer, "type") or ("yes" if data.get("approved") else "no")
+            given = pick(answer, "args", "content")
+            more = "" if given is None else f" {_value(given)}"
+            return f"{head}answered: {plain(str(said))}{more}"
+        case "interrupt_resolved":
+            return f"{head}question closed: {plain(str(data.get('outcome', '')))}"
         case "tool_call":
             args = data.get("args")
             return f"{head}{_tool(data)}({'' if args is None else _value(args)})"

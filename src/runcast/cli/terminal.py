@@ -51,6 +51,7 @@ class Terminal(Screen):
         """By place; the one that moved last is last."""
         self._drawn: list[str] = []
         """The rows of the area, as they are on the screen."""
+        self._drawn_columns = 0
         self._is_open = False
         """Whether the area is nothing but the whole unfinished line, which can be gone on with."""
 
@@ -89,7 +90,7 @@ class Terminal(Screen):
             # What stands there is the beginning of what is to be written: it was unfinished text.
             more = (kept + self._text)[len(self._drawn[0]) :]
             if not bars:
-                self._draw(more, [self._text] if self._text else [], is_drawn=True)
+                self._draw(more, [self._text] if self._text else [], columns, is_drawn=True)
                 return
             if rows(self._drawn[0], columns) > _MOST_ROWS:
                 # Too much to be taken back: it stays where it is, and its line ends here.
@@ -100,13 +101,13 @@ class Terminal(Screen):
         if self._text:
             area.insert(0, tail(self._text, room) if bars else self._text)
         if kept or area != self._drawn:
-            self._draw(self._erased(columns) + kept, area)
+            self._draw(self._erased(columns) + kept, area, columns)
             self._is_open = bool(area) and not bars
 
-    def _draw(self, head: str, area: list[str], *, is_drawn: bool = False) -> None:
+    def _draw(self, head: str, area: list[str], columns: int, *, is_drawn: bool = False) -> None:
         self._out.write(head if is_drawn else head + "\n".join(area))
         self._out.flush()
-        self._drawn = area
+        self._drawn, self._drawn_columns = area, columns
         self._is_open = bool(area) and is_drawn
 
     def _take_text(self, event: Event) -> None:
@@ -147,10 +148,15 @@ class Terminal(Screen):
         return f"\x1b[{color}m{line}\x1b[0m" if color and self._has_color else line
 
     def _erased(self, columns: int) -> str:
-        """Return what takes the area away, as it lies there now: the window may be narrower."""
+        """Return what takes the area away.
+
+        If the window has been made narrower or wider since, some terminals have wrapped its rows
+        anew and others have not. Then rather a piece of a bar stays than that text goes with it.
+        """
         if not self._drawn:
             return ""
-        up = sum(rows(line, columns) for line in self._drawn) - 1
+        widths = (columns, self._drawn_columns)
+        up = min(sum(rows(line, width) for line in self._drawn) for width in widths) - 1
         return "\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J"
 
 

@@ -120,14 +120,14 @@ def watch(
             for saved in folder.save(remote, run_id, files):
                 print(f"saved {plain(str(saved))}", file=sys.stderr)
     except KeyboardInterrupt:
-        if ending:
-            print(f"the run has ended; get its files with: {again}", file=sys.stderr)
-        else:
-            print(
-                f"the run goes on; come back with: {again}\n"
-                f"or end it with: runcast cancel {shown}{remote.option}",
-                file=sys.stderr,
-            )
+        told = (
+            f"the run has ended; get its files with: {again}"
+            if ending
+            else f"the run goes on; come back with: {again}\n"
+            f"or end it with: runcast cancel {shown}{remote.option}"
+        )
+        over = "\r" if sys.stderr.isatty() else ""  # over the ^C that the terminal shows
+        print(f"{over}{told}", file=sys.stderr)
         return LEFT
     except PeerError as error:
         if cursor == after:
