@@ -74,8 +74,8 @@ class Bar:
         room = min(_BAR_COLUMNS, columns - cells(head) - cells(facts) - 3)
         bar = f"[{self._drawn(room, style)}] " if room >= _LEAST_BAR_COLUMNS else ""
         shown = f"{head}{bar}{facts}"
-        has_room = columns - cells(shown) > _LEAST_MESSAGE_COLUMNS or not shown
-        message = self._message if has_room else ""
+        needed = min(cells(self._message), _LEAST_MESSAGE_COLUMNS) + bool(shown)
+        message = self._message if columns - cells(shown) >= needed else ""
         return cut(" ".join(filter(None, (shown, message))), columns)
 
     def plain_line(self) -> str:

@@ -23,7 +23,7 @@ from runcast.runs.function import Function
 from runcast.runs.view_file import load_view
 from runcast.settings import Settings
 
-__all__ = ("DEFAULT_STORE", "add_to", "announcement", "load_settings", "run")
+__all__ = ("DEFAULT_STORE", "add_to", "announcement", "load_settings", "path_of", "run")
 
 DEFAULT_STORE: Final = "sqlite:///.runcast/runs.db"
 """On disk, since a run is to be there after a restart; in a folder that is easy to ignore."""
@@ -159,7 +159,7 @@ def announcement(
     url: str, functions: Sequence[Function[..., Any]], store: str, *, has_token: bool
 ) -> str:
     """Return what is printed once requests are answered; its first line is for programs too."""
-    kept = _path_of(store)
+    kept = path_of(store)
     where = f"in {kept}" if kept else "in memory, as long as this process lives"
     return "\n".join(
         (
@@ -204,14 +204,14 @@ def load_settings(file: str | None) -> Settings:
         raise InvalidValue(f"expected {file!r} to be TOML: {error}") from None
 
 
-def _path_of(store: str) -> str:
+def path_of(store: str) -> str:
     """Return the path of a store's file, "" if it has none; as `stores.url` reads it."""
     parts = urlsplit(store)
     return unquote(parts.path[1:]) if parts.scheme == "sqlite" else ""
 
 
 def _make_folder(store: str) -> None:
-    path = _path_of(store)
+    path = path_of(store)
     if not path:
         return
     folder = Path(path).parent

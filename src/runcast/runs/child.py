@@ -35,7 +35,7 @@ from runcast.runs.outcome import ending_of, failed
 from runcast.runs.parent import Hearing, Parent, make_writer
 from runcast.runs.protocols import Ending
 
-__all__ = ("main",)
+__all__ = ("find_function", "import_source", "main")
 
 _MAX_TRACE_CHARS: Final = 20_000
 
@@ -99,15 +99,16 @@ class _Loading:
         self.report = control.Loaded()
         sys.path[:0] = [path for path in source.paths if path not in sys.path]
         try:
-            self.module = _import(source)
+            self.module = import_source(source)
         except BaseException as error:  # noqa: BLE001 - SystemExit, too: it is told to the parent
             self.report = control.Loaded(type(error).__name__, _trace(error))
 
 
-def _import(source: control.Source) -> ModuleType:
+def import_source(source: control.Source) -> ModuleType:
     """Import a module by its name if that leads to its file, or else from the file.
 
-    A script (`__main__`) gets another name, so that it does not run what scripts run.
+    A script (`__main__`) gets another name, so that it does not run what scripts run. Raises what
+    the module raises.
     """
     name = "runcast_main" if source.module == "__main__" else source.module
     with contextlib.suppress(ImportError, ValueError):
@@ -135,7 +136,7 @@ def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Endin
         if loading.module is None:
             return failed(f"it cannot be imported: {loading.report.error}", "import_failed")
         signal.signal(signal.SIGTERM, _interrupt)
-        function = _find(loading.module, call.attribute)
+        function = find_function(loading.module, call.attribute)
         arguments = call.inputs if call.is_plain else function.convert(call.inputs)
         hearing = Hearing(parent)
         if function.kind in ("coroutine", "async_generator"):
@@ -186,7 +187,8 @@ async def _run_async(
         return writer.conclude(ending)
 
 
-def _find(module: ModuleType, dotted: str) -> Function[..., Any]:
+def find_function(module: ModuleType, dotted: str) -> Function[..., Any]:
+    """Return a function of a module. Raises `InvalidValue` if there is none of that name."""
     value: Any = module
     for name in dotted.split("."):
         value = getattr(value, name, None)
@@ -194,7 +196,8 @@ def _find(module: ModuleType, dotted: str) -> Function[..., Any]:
         return value
     if not callable(value):
         raise InvalidValue(f"there is no function {dotted!r} in {module.__name__}")
-    return Function(value)
+    # Named, since not everything that can be called has a name of its own that will do.
+    return Function(value, name="function")
 
 
 def _limit_memory(limit: int | None) -> None:
