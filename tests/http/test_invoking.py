@@ -15,7 +15,9 @@ import pytest
 
 import runcast
 from runcast.errors import RunFailed, StoreUnavailable
+from runcast.events.position import Position
 from runcast.settings import Settings
+from runcast.stores.base import Page
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FaultyStore
 from tests.http.client import Connection, Watching
@@ -70,6 +72,20 @@ async def test_where_a_run_is_can_be_followed(server: Server) -> None:
 
 async def test_a_plain_function_answers_with_its_result(server: Server) -> None:
     answer = await server.post("/invoke/add", b'{"inputs": {"a": 1, "b": 2}}')
+
+    assert answer.json() == {"result": 3, "run_id": answer.headers["runcast-run-id"]}
+
+
+class OneByOne(FaultyStore):
+    """Gives no more than one event at a time, as a store may."""
+
+    async def read(self, log_id: str, after: Position, max_bytes: int = 1) -> Page:
+        return await super().read(log_id, after, 1)
+
+
+async def test_a_result_is_found_however_much_the_store_gives_at_a_time() -> None:
+    async with serving_here(PROTOCOLS[0], store=OneByOne(MemoryStore())) as server:
+        answer = await server.post("/invoke/add", b'{"inputs": {"a": 1, "b": 2}}')
 
     assert answer.json() == {"result": 3, "run_id": answer.headers["runcast-run-id"]}
 

@@ -158,11 +158,16 @@ class Invoking:
             raise Gone(f"the run {run.run_id!r} was begun anew", "replaced")
         if not info.closed:
             raise StoreUnavailable(f"the end of the run {run.run_id!r} could not be stored")
-        before = Position(run.epoch, max(info.first, info.head - 1) - 1)
-        page = await hub.read_page(run.run_id, before)
-        *others, last = map(decode_event, split_frames(page.frames))
-        told = [event.data for event in others if event.type == "files"]
-        return Ending(last.type, last.data), told[0] if told else {}
+        told: Mapping[str, Any] = {}
+        after = Position(run.epoch, max(info.first, info.head - 1) - 1)
+        while True:  # the two may come in two pages
+            page = await hub.read_page(run.run_id, after)
+            for event in map(decode_event, split_frames(page.frames)):
+                if event.type == "files":
+                    told = event.data
+            if page.closed:
+                return Ending(event.type, event.data), told
+            after = page.position
 
 
 def check_json(request: Request) -> None:
