@@ -2,6 +2,8 @@
 
 import json
 import socket
+import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from runcast.cli import main
-from tests.cli.served import run, serve
+from tests.cli.served import WAIT_S, environment, run, serve
 
 GOOD = '''
 import runcast
@@ -75,8 +77,9 @@ def test_all_is_well(findings: Find, tmp_path: Path) -> None:
     assert told(found, "store", "ok").startswith("sqlite:///.runcast/runs.db opens and can be")
     assert told(found, "function count", "ok") == "streams; takes n"
     assert "the last is done" in told(found, "run of count", "ok")
-    assert "no docstring" in told(found, "function silent", "warn")
-    assert "annotate" in told(found, "function silent", "warn")
+    assert "no description" in told(found, "function silent", "warn")
+    assert "anything is taken for thing" in told(found, "function silent", "warn")
+    assert all(each["todo"] for each in found if each["level"] != "ok")
     assert {each.name for each in tmp_path.iterdir()} == {"work.py"}
 
 
@@ -84,8 +87,9 @@ def test_it_is_told_in_lines_for_people(tmp_path: Path) -> None:
     ended = run("doctor", "--port", "0", "--store", "memory://", cwd=tmp_path)
 
     assert ended.returncode == 0
-    assert {line[:4].strip() for line in ended.stdout.splitlines()} <= {"ok", "warn"}
-    assert "runs are in memory" in ended.stdout
+    levels = {line[:4].strip() for line in ended.stdout.splitlines() if line[0] != " "}
+    assert levels <= {"ok", "warn"}
+    assert "      → keep them with --store sqlite:///PATH\n" in ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -186,3 +190,227 @@ def test_settings_that_are_wrong_are_a_finding(
 
     assert code == 1
     assert "RUNCAST_THREADS" in told(found, "settings", "fail")
+
+
+# --- manifests ------------------------------------------------------------------------------------
+
+CODE = """
+import os
+
+def convert(text):
+    os.makedirs("data/outputs", exist_ok=True)
+    with open("data/inputs/a.txt") as given, open("data/outputs/b.txt", "w") as made:
+        made.write(given.read() + text)
+
+def decorated(call):
+    return call
+
+@decorated
+def stream(n=2):
+    yield {"type": "start"}
+    yield {"type": "progress", "data": {"percentage": 100}}
+    yield {"type": "done", "data": {}}
+
+short = lambda text: text.upper()
+"""
+
+FUNCTIONS: list[dict[str, Any]] = [
+    {
+        "name": "convert",
+        "description": "Convert.",
+        "parameters": [{"name": "text", "type": "string"}],
+        "files": {
+            "input": {"type": "array", "items": {"type": "InputFile"}},
+            "output": {"type": "array", "items": {"type": "OutputFile"}},
+        },
+        "secrets": [{"name": "A_KEY"}, {"name": "B_KEY", "required": False}],
+    },
+    {"name": "stream", "description": "Stream.", "streaming": True},
+    {
+        "name": "short",
+        "description": "Shout.",
+        "parameters": [{"name": "text", "type": "string"}],
+    },
+]
+
+
+def write_manifest(folder: Path, code: str = CODE, **changes: dict[str, Any]) -> None:
+    """Write a manifest, with changes to functions by name, and its code."""
+    functions = [{**each, **changes.get(each["name"], {})} for each in FUNCTIONS]
+    manifest = {"entry_point": "main.py", "functions": functions}
+    (folder / "prefab-manifest.json").write_text(json.dumps(manifest), "utf-8")
+    (folder / "main.py").write_text(code, "utf-8")
+
+
+def test_files_and_secrets_are_told(
+    findings: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(tmp_path)
+    monkeypatch.setenv("B_KEY", "the secret itself")
+    code, found = findings(".")
+
+    assert code == 0
+    convert = told(found, "function convert", "ok")
+    assert "is given any number of files called 'input', at least 1" in convert
+    assert "makes any number of files called 'output'" in convert
+    assert "the secret B_KEY is present" in convert
+    assert "the secret A_KEY is missing" in told(found, "function convert", "warn")
+    assert "the secret itself" not in json.dumps(found)
+
+
+def test_a_secrets_file_that_cannot_be_read_is_a_finding(
+    findings: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(tmp_path)
+    monkeypatch.setenv("RUNCAST_SECRETS_FILE", "nowhere.toml")
+    code, found = findings(".")
+
+    assert code == 1
+    assert "the secrets file cannot be read" in told(found, "function convert", "fail")
+
+
+def test_a_function_with_files_and_secrets_is_tried(
+    findings: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(tmp_path)
+    (tmp_path / "a.txt").write_text("text ", "utf-8")
+    run_it = (".", "--run", "convert", "--json", '{"text": "x"}')
+
+    assert "A_KEY" in told(findings(*run_it)[1], "run of convert", "fail")
+    monkeypatch.setenv("A_KEY", "sesame")
+    assert "expected at least 1 files" in told(findings(*run_it)[1], "run of convert", "fail")
+    code, found = findings(*run_it, "--file", "input=a.txt")
+    assert (code, told(found, "run of convert", "ok")) == (0, "3 events in order; the last is done")
+
+
+@pytest.mark.parametrize("name", ["stream", "short"])
+def test_what_is_only_known_once_it_is_imported_is_tried_too(
+    findings: Find, tmp_path: Path, name: str
+) -> None:
+    write_manifest(tmp_path)
+    given = ["--input", "text=a"] if name == "short" else []
+    code, found = findings(".", "--run", name, *given)
+
+    assert (code, "the last is done" in told(found, f"run of {name}", "ok")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "check", "problem"),
+    [
+        ({"stream": {"streaming": False}}, CODE, "function stream", "streaming is not declared"),
+        ({"short": {"parameters": []}}, CODE, "function short", "requires text"),
+        (
+            {"stream": {"parameters": [{"name": "m", "type": "integer"}]}},
+            CODE,
+            "function stream",
+            "declares m, which",
+        ),
+        ({}, CODE + "import no_such_module", "import", "No module named 'no_such_module'"),
+        ({}, CODE + "raise SystemExit(3)", "import", "SystemExit: 3"),
+        ({}, CODE + "os._exit(4)", "import", "its process ended with 4"),
+        ({}, CODE + "short = 7", "function short", "there is no function 'short'"),
+    ],
+)
+def test_what_a_manifest_says_is_compared_with_what_functions_are(
+    findings: Find,
+    tmp_path: Path,
+    changes: dict[str, dict[str, Any]],
+    code: str,
+    check: str,
+    problem: str,
+) -> None:
+    write_manifest(tmp_path, code, **changes)
+    exit_code, found = findings(".")
+
+    assert exit_code == 1
+    assert problem in told(found, check, "fail")
+
+
+def test_a_module_may_print_while_it_is_imported(findings: Find, tmp_path: Path) -> None:
+    write_manifest(tmp_path, 'print(\'{"error": "no"}\')\n' + CODE)
+
+    assert findings(".")[0] == 0
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
+def test_inputs_are_for_the_only_function_or_for_the_one_that_is_named(
+    findings: Find, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.py").write_text(
+        "import runcast\n@runcast.function\ndef one(n: int):\n    return n\n", "utf-8"
+    )
+
+    assert "the last is done" in told(findings("one.py", "--input", "n=1")[1], "run of one", "ok")
+    assert "one of several" in told(findings("work.py", "--input", "n=1")[1], "run", "fail")
+    assert main(["doctor", "--input", "n=1"]) == 2
+    assert "expected a TARGET" in capsys.readouterr().err
+    sys.modules.pop("one", None)
+
+
+def test_two_functions_of_one_name_are_a_finding(findings: Find, tmp_path: Path) -> None:
+    (tmp_path / "twice.py").write_text(
+        "import runcast\n@runcast.function(name='f')\ndef one(): pass\n"
+        "@runcast.function(name='f')\ndef two(): pass\n",
+        "utf-8",
+    )
+    code, found = findings("twice.py")
+    sys.modules.pop("twice", None)
+
+    assert code == 1
+    assert "two functions are called 'f'" in told(found, "target", "fail")
+
+
+def test_the_store_tells_its_schema(findings: Find, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/runs.db"
+    assert "will be made, with schema 1" in told(findings("--store", store)[1], "store", "ok")
+    with serve("--store", store, cwd=tmp_path):
+        pass
+    assert "; schema 1, " in told(findings("--store", store)[1], "store", "ok")
+    with sqlite3.connect(tmp_path / "runs.db") as database:
+        database.execute("PRAGMA user_version = 99")
+    code, found = findings("--store", store)
+    assert code == 1
+    assert "newer runcast (schema 99" in told(found, "store", "fail")
+
+
+def test_a_data_folder_that_cannot_be_used_is_a_finding(
+    findings: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    monkeypatch.setenv("RUNCAST_DATA_DIR", str(tmp_path / "file" / "data"))
+    assert told(findings()[1], "data dir", "fail")
+    other = tmp_path / "data"
+    other.mkdir()
+    (other / "store").write_text("/another/store.db", "utf-8")
+    monkeypatch.setenv("RUNCAST_DATA_DIR", str(other))
+    code, found = findings()
+    assert code == 1
+    assert "of the store /another/store.db" in told(found, "data dir", "fail")
+
+
+def test_few_open_files_are_a_finding(tmp_path: Path) -> None:
+    few = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); "
+    few += "from runcast.cli import main; sys.exit(main(['doctor', '--port', '0']))"
+    ended = subprocess.run(
+        [sys.executable, "-c", few],
+        cwd=tmp_path,
+        env=environment(None),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended
+    assert "at most 256, so at most about 156 watchers at once" in ended.stdout
+
+
+def test_words_of_others_are_harmless(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("raise ValueError('\x1b[2J\x9b1m')", "utf-8")
+    ended = run("doctor", "evil.py", "--port", "0", cwd=tmp_path)
+
+    assert ended.returncode == 1
+    assert "\x1b" not in ended.stdout
+    assert "\x9b" not in ended.stdout
