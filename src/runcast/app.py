@@ -259,6 +259,9 @@ class RunInThread:
         self._bridge = bridge
         self._run = run
 
+    def __repr__(self) -> str:
+        return repr(self._run)
+
     @property
     def run_id(self) -> str:
         """The run's id."""
@@ -357,8 +360,7 @@ class OpenHubInThread:
 
 
 class _Opener:
-    """What `open_hub` returns: opened by `async with` on the running loop, by `with` in a
-    thread."""
+    """What `open_hub` returns: `async with` opens it on the running loop, `with` in a thread."""
 
     def __init__(self, make: Callable[[], OpenHub]) -> None:
         self._make = make

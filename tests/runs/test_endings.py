@@ -153,6 +153,7 @@ async def test_of_what_a_function_raises_watchers_learn_the_class_alone(
         assert ending.data["code"] == "function_error"
         assert ending.data["retryable"] is False
         assert "a secret" in caplog.text
+        assert "run-1" in caplog.text
         with pytest.raises(RunFailed, match="the function raised"):
             await run.result()
         assert await soon((await hub.start(plain, {"value": 1})).result()) == 2  # all goes on

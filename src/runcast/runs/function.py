@@ -79,6 +79,7 @@ class Function(Generic[P, R]):
         isolation: Isolation = "thread",
         files: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
+        functools.update_wrapper(self, call, updated=())  # for help() and inspect.signature()
         self.call = call
         self.resume = resume
         target = _behind(call)
@@ -86,6 +87,7 @@ class Function(Generic[P, R]):
         if not is_run_id(self.name):
             raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
         documented = inspect.getdoc(target) or ""
+        self.__doc__ = documented or None
         self.description = documented if description is None else description
         self.kind = _kind(target)
         self.max_runs = max_runs

@@ -64,6 +64,9 @@ class Run:
         self.cancel_asked = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id} of {self.function.name} ({self.status})>"
+
     @property
     def run_id(self) -> str:
         """The run's id."""
@@ -160,7 +163,7 @@ class Run:
                 timeout=settings.run_time_s or None,
             )
             if work.ending in done:
-                return how_it_ended(work)
+                return how_it_ended(work, self.run_id)
             if asked in done:
                 ending = cancelled(self._cancel_reason)
             else:
@@ -183,7 +186,7 @@ class Run:
             _log.warning("run %s does not stop and is given up", self.run_id)
             work.give_up()
             return ending
-        outcome = how_it_ended(work, "stopped")
+        outcome = how_it_ended(work, self.run_id, "stopped")
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
 

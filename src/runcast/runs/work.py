@@ -129,7 +129,7 @@ async def _drive(duty: Duty) -> Ending:
             return await drive_async(duty.function.call, duty.arguments, duty.writer)
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these ends the loop, and everybody else's runs with it.
-        return _told(error)
+        return _told(error, duty.inlet.run_id)
 
 
 class _InThread:
@@ -225,19 +225,20 @@ def _ready_for(function: Function[..., Any]) -> control.Source | None:
     return None if function.secrets else function.source
 
 
-def how_it_ended(work: Work, reason: str = "") -> Ending:
+def how_it_ended(work: Work, run_id: str, reason: str = "") -> Ending:
     """Return the ending of work that is over.
 
     Args:
+        run_id: whose work it was: what the function raised is told to the server's log alone.
         reason: of a cancellation; where there is none the function cancelled itself.
     """
     if work.ending.cancelled():
         return cancelled(reason or "the function cancelled itself")
     error = work.ending.exception()
-    return work.ending.result() if error is None else _told(error)
+    return work.ending.result() if error is None else _told(error, run_id)
 
 
-def _told(error: BaseException) -> Ending:
+def _told(error: BaseException, run_id: str) -> Ending:
     if not isinstance(error, RuncastError | Cancelled):
-        _log.error("a function raised", exc_info=error)
+        _log.error("the function of run %s raised", run_id, exc_info=error)
     return ending_of(error)
