@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final, Self
 
 from runcast.wire import sse
@@ -47,7 +48,7 @@ class Answer(Head):
         assert self.headers["content-type"] == "application/problem+json", self
         document = json.loads(self.body)
         assert document["status"] == self.status
-        assert document["title"]
+        assert document["title"] == HTTPStatus(self.status).phrase
         assert document["detail"]
         assert document["retryable"] in (True, False)
         return self.status, document["code"]

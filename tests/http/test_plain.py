@@ -295,6 +295,7 @@ async def test_a_path_that_leads_nowhere_is_a_problem_and_no_redirect(
     answer = await server.fetch("GET", path)
 
     assert answer.problem() == (404, "not_found")
+    assert "/docs tells which there are" in answer.detail()
 
 
 @pytest.mark.parametrize(
@@ -315,6 +316,7 @@ async def test_a_method_that_is_not_allowed_is_told_which_are(
     answer = await server.fetch(method, path)
 
     assert answer.problem() == (405, "method_not_allowed")
+    assert answer.detail().endswith(f"{path} takes {answer.headers['allow']}, not {method}")
     assert {each.strip() for each in answer.headers["allow"].split(",")} == allowed
 
 

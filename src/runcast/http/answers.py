@@ -1,6 +1,7 @@
 """Responses that are not streams: JSON, problems, and what a run looks like in them."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ __all__ = (
     "function_view",
     "json_response",
     "problem",
+    "problem_document",
     "run_summary",
     "run_view",
 )
@@ -46,25 +48,45 @@ def json_response(
     )
 
 
-def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error as a problem document. Source: RFC 9457."""
-    body: dict[str, Any] = {
+def problem_document(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    retryable: bool = False,
+    **more: Any,
+) -> Response:
+    """Return a problem document. Source: RFC 9457, which has `about:blank` titled as HTTP does."""
+    body = {
         "type": "about:blank",
-        "title": type(error).__name__,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.message,
-        "retryable": error.retryable,
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "retryable": retryable,
+        **more,
     }
-    problems = getattr(error, "problems", ())
-    if problems:
-        body["problems"] = list(problems)
     fields = {**SAFE_HEADERS, **(headers or {})}
+    return Response(_encode(body), status, fields, media_type="application/problem+json")
+
+
+def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error as a problem document."""
+    fields = dict(headers or {})
     if isinstance(error, Overloaded | StoreUnavailable):
         fields["retry-after"] = str(_RETRY_AFTER_S)
     if isinstance(error, Unauthorized):
         fields["www-authenticate"] = "Bearer"
-    return Response(_encode(body), error.status, fields, media_type="application/problem+json")
+    problems = getattr(error, "problems", ())
+    return problem_document(
+        error.status,
+        error.code,
+        error.message,
+        headers=fields,
+        retryable=error.retryable,
+        **({"problems": list(problems)} if problems else {}),
+    )
 
 
 def failure(
@@ -73,17 +95,14 @@ def failure(
     """Return the ending of a run that has no result, `failed` or `cancelled`, as a problem."""
     if kind == "cancelled":
         data = {"message": f"the run was cancelled: {data.get('reason', '')}", "code": "cancelled"}
-    body = {
-        "type": "about:blank",
-        "title": "RunFailed",
-        "status": RunFailed.status,
-        "code": str(data.get("code", "function_error")),
-        "detail": str(data.get("message", "")),
-        "retryable": data.get("retryable") is True,
-        "run_id": run_id,
-    }
-    fields = {**SAFE_HEADERS, **headers}
-    return Response(_encode(body), RunFailed.status, fields, media_type="application/problem+json")
+    return problem_document(
+        RunFailed.status,
+        str(data.get("code", "function_error")),
+        str(data.get("message", "")),
+        headers=headers,
+        retryable=data.get("retryable") is True,
+        run_id=run_id,
+    )
 
 
 def run_summary(info: LogInfo) -> dict[str, Any]:

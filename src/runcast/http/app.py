@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -20,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from runcast.errors import HeadTooLarge, RuncastError
 from runcast.events.view import ViewSpec
-from runcast.http.answers import SAFE_HEADERS, json_response, problem
+from runcast.http.answers import SAFE_HEADERS, problem, problem_document
 from runcast.http.routes import Routes
 from runcast.http.security import PREFLIGHT_HEADERS, Guard, cors_headers
 from runcast.http.streams import Streams
@@ -194,15 +193,10 @@ async def _failed(_: Request, error: Exception) -> Response:
 async def _not_routed(request: Request, error: Exception) -> Response:
     """Answer for Starlette: no such path, or not with that method."""
     assert isinstance(error, HTTPException)
-    codes: Final = {404: "not_found", 405: "method_not_allowed"}
-    body = {
-        "type": "about:blank",
-        "title": error.detail,
-        "status": error.status_code,
-        "code": codes.get(error.status_code, "bad_request"),
-        "detail": f"{request.method} {request.url.path}: {error.detail}",
-        "retryable": False,
-    }
-    response = json_response(body, error.status_code, {**SAFE_HEADERS, **(error.headers or {})})
-    response.headers["content-type"] = "application/problem+json"
-    return response
+    path, headers = request.url.path, error.headers or {}
+    docs = f"{request.scope.get('root_path', '')}/docs"
+    code, detail = {
+        404: ("not_found", f"there is no path {path}; {docs} tells which there are"),
+        405: ("method_not_allowed", f"{path} takes {headers.get('Allow')}, not {request.method}"),
+    }.get(error.status_code, ("bad_request", error.detail))
+    return problem_document(error.status_code, code, detail, headers=headers)
