@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, get_origin, get_type_hints
 
@@ -220,16 +221,21 @@ class Settings:
         environ: Mapping[str, str] | None = None,
         **given: object,
     ) -> Self:
-        """Return settings from a TOML file, the environment and what is given (None: not given)."""
+        """Return settings from a TOML file, the environment and what is given (None: not given).
+
+        Raises:
+            InvalidValue: there is no such setting, or it cannot have that value. Variables that
+                begin with `RUNCAST_` may be others' (Kubernetes sets `RUNCAST_PORT`): only those
+                that look like a setting are refused.
+        """
         types = get_type_hints(cls)
         found: dict[str, Any] = {}
         if file is not None:
             for name, value in tomllib.loads(Path(file).read_text("utf-8")).items():
                 found[name] = _convert(name, value, types, str(file))
-        for name in types:
-            variable = f"RUNCAST_{name.upper()}"
-            value = (os.environ if environ is None else environ).get(variable)
-            if value is not None:
+        for variable, value in (os.environ if environ is None else environ).items():
+            name = variable.removeprefix("RUNCAST_").lower()
+            if variable == f"RUNCAST_{name.upper()}" and (name in types or _meant(name, types)):
                 found[name] = _convert(name, value, types, variable)
         for name, item in given.items():
             if item is not None:
@@ -237,10 +243,15 @@ class Settings:
         return cls(**found)
 
 
+def _meant(name: str, types: Mapping[str, type]) -> list[str]:
+    return get_close_matches(name, types, 1, 0.8)
+
+
 def _convert(name: str, value: object, types: Mapping[str, type], source: str) -> Any:
     kind = types.get(name)
     if kind is None:
-        raise InvalidValue(f"there is no setting {name!r} (from {source})")
+        meant = "".join(f"; is {close!r} meant?" for close in _meant(name, types))
+        raise InvalidValue(f"there is no setting {name!r} (from {source}){meant}")
     if get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):

@@ -21,6 +21,7 @@ from runcast.cli.target import load_target
 from runcast.demo import FUNCTIONS
 from runcast.errors import InvalidValue
 from runcast.runs.function import Function
+from runcast.settings import Settings
 
 WORK = """
 import runcast
@@ -137,7 +138,7 @@ def test_what_is_no_function_is_refused() -> None:
         (["--store", "sqlite:///empty.py/runs.db"], "cannot make the folder 'empty.py'"),
         (["--settings", "nope.toml"], "cannot read the settings 'nope.toml'"),
         (["--settings", "work.py"], "expected 'work.py' to be TOML"),
-        (["--settings", "bad.toml"], "there is no setting 'threds' (from bad.toml)"),
+        (["--settings", "bad.toml"], "there is no setting 'threds' (from bad.toml); is 'threads'"),
         (["--token", "with space"], "expected a token of ASCII characters without spaces"),
         (["--host", "0.0.0.0"], "give a --token (or RUNCAST_TOKEN), or say --insecure"),
     ],
@@ -159,6 +160,18 @@ def test_what_cannot_be_served_is_said_in_one_line(
     assert err.startswith("runcast: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_setting_that_is_misspelt_in_the_environment_is_refused() -> None:
+    others = {
+        "RUNCAST_PORT": "tcp://10.0.0.1:80",
+        "RUNCAST_URL": "http://x",
+        "runcast_threads": "1",
+    }
+    assert Settings.load(environ=others) == Settings()
+
+    with pytest.raises(InvalidValue, match=r"'threds' \(from RUNCAST_THREDS\); is 'threads' meant"):
+        Settings.load(environ={**others, "RUNCAST_THREDS": "4"})
 
 
 def test_a_package_that_fails_is_told_of(tmp_path: Path) -> None:

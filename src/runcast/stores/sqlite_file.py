@@ -211,6 +211,9 @@ def explain(error: sqlite3.Error, path: str) -> BackendError:
         return StoreUnusable(f"{path} is not a sound SQLite database ({error})")
     if name == "SQLITE_FULL":
         return StoreUnavailable(f"no space is left for {path} ({error}); free some")
+    folder = Path(path).parent
+    if name == "SQLITE_CANTOPEN" and not folder.is_dir():
+        return StoreUnavailable(f"the folder {str(folder)!r} of {path} is not there; make it")
     return StoreUnavailable(f"{path} could not be used ({error})")
 
 
