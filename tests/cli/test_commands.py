@@ -44,6 +44,9 @@ def wait():
 '''
 
 
+NDJSON = "application/x-ndjson"
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
@@ -234,3 +237,184 @@ def test_a_watcher_survives_a_restart_of_the_server(tmp_path: Path) -> None:
     assert [event["seq"] for event in events] == list(range(2, len(events) + 2))
     assert events[-1]["data"]["code"] == "lost"
     assert watching.returncode == 1
+
+
+# --- leaving, losing, coming back -----------------------------------------------------------------
+
+
+def test_a_watcher_survives_a_server_that_is_shut_down_in_order(tmp_path: Path) -> None:
+    (tmp_path / "target.py").write_text(TARGET)
+    with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path) as first:
+        port = first.port
+        first.start("wait", "w4")
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "runcast", "watch", "w4", "--json"],
+            cwd=tmp_path,
+            env=environment({"RUNCAST_URL": first.url}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert json.loads(watching.stdout.readline())["seq"] == 1
+        os.kill(watching.pid, signal.SIGSTOP)  # so that it has not heard of the ending
+        assert first.end()[0] == 0
+        os.kill(watching.pid, signal.SIGCONT)
+    try:
+        with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, port=port):
+            rest, _ = watching.communicate(timeout=WAIT_S)
+    finally:
+        watching.kill()
+
+    events = [json.loads(line) for line in rest.splitlines()]
+    assert [event["seq"] for event in events] == list(range(2, len(events) + 2))
+    assert events[-1]["type"] == "cancelled"
+    assert watching.returncode == 3
+
+
+def test_json_lines_are_the_events_as_they_are_stored(served: Served, tmp_path: Path) -> None:
+    command(served, "invoke", "hostile", "--run-id", "h1", tmp_path=tmp_path)
+    told = command(served, "watch", "h1", "--json", tmp_path=tmp_path)
+    stored = served.ask("GET", "/runs/h1/events?live=false", headers={"Accept": NDJSON}).body
+
+    lines = [line for line in stored.splitlines() if b'"seq"' in line]
+    assert [json.loads(line) for line in told.stdout.splitlines()] == [
+        {name: value for name, value in json.loads(line).items() if name != "id"} for line in lines
+    ]
+    assert told.stdout.count("\n") == 4
+
+
+def test_the_exit_code_is_that_of_the_run_even_where_nothing_is_left_to_be_shown(
+    served: Served, tmp_path: Path
+) -> None:
+    command(served, "invoke", "fail", "--run-id", "f1", tmp_path=tmp_path)
+    position = served.ask("GET", "/runs/f1").json["position"]
+    told = command(served, "watch", "f1", "--after", position, tmp_path=tmp_path)
+
+    assert (told.returncode, told.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [("watch", "x"), ("runs",), ("cancel", "x"), ("invoke", "f")])
+def test_without_a_server_it_is_said_at_once_what_to_do(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    told = run(*arguments, "--url", "http://127.0.0.1:1", cwd=tmp_path)
+
+    assert told.returncode == 4
+    assert "start one with `runcast serve`" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_an_access_token_is_asked_for_and_taken_from_the_environment(tmp_path: Path) -> None:
+    with serve("--store", "memory://", cwd=tmp_path, env={"RUNCAST_TOKEN": "sesame"}) as server:
+        url = {"RUNCAST_URL": server.url}
+        without = run("runs", cwd=tmp_path, env=url)
+        wrong = run("runs", cwd=tmp_path, env={**url, "RUNCAST_TOKEN": "mellon"})
+        unfit = run("runs", cwd=tmp_path, env={**url, "RUNCAST_TOKEN": "se\nsame"})
+        right = run("runs", "--json", cwd=tmp_path, env={**url, "RUNCAST_TOKEN": "sesame"})
+
+    assert [each.returncode for each in (without, wrong, unfit, right)] == [2, 2, 2, 0]
+    assert "RUNCAST_TOKEN" in without.stderr
+    assert "RUNCAST_TOKEN" in wrong.stderr
+    assert "sesame" not in without.stderr + wrong.stderr + unfit.stderr
+
+
+# --- what reads the output ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_has_enough_is_no_error(
+    served: Served, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runcast", "invoke", "wait", *options],
+        cwd=tmp_path,
+        env=environment({"RUNCAST_URL": served.url}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(WAIT_S) == 141
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_disk_that_is_full_is_said(
+    served: Served, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(
+            [sys.executable, "-m", "runcast", "invoke", "greet", "--input", "name=x", *options],
+            cwd=tmp_path,
+            env=environment({"RUNCAST_URL": served.url}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+
+    assert told.returncode == 2
+    assert told.stderr == "runcast: the output cannot be written: No space left on device\n"
+
+
+def test_nobody_needs_to_read_the_output(served: Served, tmp_path: Path) -> None:
+    told = subprocess.run(
+        f'"{sys.executable}" -m runcast invoke fail >&-',
+        shell=True,
+        cwd=tmp_path,
+        env=environment({"RUNCAST_URL": served.url}),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+    assert (told.returncode, told.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_what_the_output_cannot_hold_is_marked(
+    served: Served, tmp_path: Path, encoding: str
+) -> None:
+    told = run(
+        *("invoke", "greet", "--input", "name=文"),
+        cwd=tmp_path,
+        env={"RUNCAST_URL": served.url, "PYTHONIOENCODING": encoding},
+    )
+
+    assert told.returncode == 0, told
+    assert "hello ?\n" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--json", "greet"), "expected --json alone, or an object"),
+        (("greet", "--json", "[1]"), "expected --json alone, or an object"),
+    ],
+)
+def test_json_is_about_the_output_or_an_object_of_inputs(
+    served: Served, tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    told = command(served, "invoke", *arguments, tmp_path=tmp_path)
+
+    assert told.returncode == 2
+    assert problem in told.stderr
+
+
+def test_what_became_of_a_run_is_json_too(served: Served, tmp_path: Path) -> None:
+    begun = command(served, "invoke", "wait", "--detach", "--json", tmp_path=tmp_path)
+    run_id = json.loads(begun.stdout)["run_id"]
+    ended = command(served, "cancel", run_id, "--json", tmp_path=tmp_path)
+
+    assert json.loads(ended.stdout)["status"] == "cancelled"
