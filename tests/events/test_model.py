@@ -253,6 +253,15 @@ def _cyclic_object() -> Node:
         (lambda: {(1, 2): 1}, r"the keys of data to be strings or numbers, got \(1, 2\)"),
         (lambda: {Rude(): 1}, "the keys of data to be strings or numbers, got an object of Rude"),
         (lambda: msgspec.Raw(b"1\n\ndata: forged\n\n"), "at data, got Raw"),
+        (lambda: msgspec.Raw(b""), "at data, got Raw"),
+        (lambda: msgspec.Raw(b"nul"), "at data, got Raw"),
+        (lambda: msgspec.Raw(b'"\xff"'), "at data, got Raw"),
+        (lambda: msgspec.Raw(b"1}"), "at data, got Raw"),
+        (lambda: msgspec.Raw(b'1,"seq":99'), "at data, got Raw"),
+        (lambda: msgspec.Raw(b'1,"data":2'), "at data, got Raw"),
+        (lambda: {"a": msgspec.Raw(b'1},"type":"done","x":{"b":2')}, r"at data\['a'\], got Raw"),
+        (lambda: [{"a": (msgspec.Raw(b"1,"),)}], r"at data\[0\]\['a'\]\[0\], got Raw"),
+        (lambda: Node("a", msgspec.Raw(b"")), "at data, got Node"),
         (lambda: nested(MAX_DEPTH + 1), "nested at most 100 deep"),
         (lambda: nested(MAX_DEPTH + 1, "\ud800"), "nested at most 100 deep"),
         (lambda: nested(MAX_DEPTH + 1, {}), "nested at most 100 deep"),
@@ -268,6 +277,17 @@ def test_what_json_cannot_hold_is_refused_with_its_place(
         encode_record("x", make(), TIME)
 
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("place", [None, ("n", "", ("p",), 1.5)])
+@pytest.mark.parametrize("text", ["plain", "\u2028é"])
+def test_json_written_beforehand_is_taken_as_it_is(text: str, place: Any) -> None:
+    raw = msgspec.Raw(f'{{"a": ["{text}"]}}'.encode())
+
+    record = encode_record("x", {"raw": raw}, TIME, place)
+
+    assert b'"a": [' in record, "it was not taken apart"
+    assert decode_event(b"{" + record).data == {"raw": {"a": [text]}}
 
 
 def _chain(length: int) -> Node | None:
@@ -350,6 +370,7 @@ def test_a_place_comes_back_mended(
         (("", "", (), "1.5"), "the duration in seconds or None, got '1.5'"),
         (("", "", (), True), "the duration in seconds or None, got True"),
         (("", "", (), math.nan), "the duration in seconds or None, got nan"),
+        (("", "", (), 10**400), "the duration in seconds or None, got 1000"),
     ],
 )
 def test_a_malformed_place_is_refused(place: Any, said: str) -> None:

@@ -43,6 +43,8 @@ _ANY_SIZE: Final = 1 << 62
 """Bytes of a record: what was stored was measured then."""
 
 _LINE_FEED: Final = 0x0A
+_DATA: Final = b'"data":'
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _BRACKET: Final = ord("[")
 
 _MAX_SHOWN: Final = 80
@@ -77,6 +79,21 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     agent: str = ""
     path: tuple[str, ...] = ()
     duration: float | None = None
+
+
+class _Place(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a record has behind its `data`."""
+
+    node: str = ""
+    agent: str = ""
+    path: tuple[str, ...] = ()
+    duration: float | None = None
+
+
+class _Written(msgspec.Struct, frozen=True, gc=False):
+    """What a record says its `data` is, as it is written."""
+
+    data: msgspec.Raw
 
 
 def decode_event(canonical: bytes | str) -> Event:
@@ -125,12 +142,12 @@ def encode_record(
     else:
         fields = _Record(float(time), type, data, *_checked(place))
     try:
-        record = _encode(fields)[1:]
+        written = _encode(fields)
     except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
-        record = b"\n"
-    # A line feed would end the frame. JSON escapes it, but msgspec.Raw is written as it is.
-    if _LINE_FEED in record:
-        record = _encode(msgspec.structs.replace(fields, data=_plain(data, "data", ())))[1:]
+        written = b"\n"
+    if _LINE_FEED in written or not (_is_simple(data) or _is_whole(written, fields)):
+        written = _encode(msgspec.structs.replace(fields, data=_plain(data, "data", ())))
+    record = written[1:]
     if len(record) > max_bytes:
         raise EventTooLarge(
             f"expected an event of at most {max_bytes} bytes, got {len(record)} ({type}); "
@@ -157,6 +174,37 @@ def record_of(event: Event) -> bytes:
     return encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
 
 
+def _is_simple(data: object) -> bool:
+    """Tell whether data is such that whatever it holds was encoded, as most data is.
+
+    Only `msgspec.Raw` is written as it is, and only other containers and objects may hold it.
+    """
+    if type(data) is not dict:
+        return type(data) in _SIMPLE
+    for value in data.values():  # noqa: SIM110 - a generator would take twice as long
+        if type(value) not in _SIMPLE:
+            return False
+    return True
+
+
+def _is_whole(written: bytes, fields: _Record) -> bool:
+    """Tell whether a record is JSON whose `data` is all of what was written for it.
+
+    What is written as it is could end its dict too early, and go on with a `seq` of its own.
+    """
+    try:
+        data = _split(written).data
+        if not written.isascii():
+            written.decode()
+    except (ValueError, RecursionError):
+        return False
+    behind = len(written) - len(data) - written.index(_DATA) - len(_DATA)
+    if behind == len("}"):
+        return True
+    place = _Place(fields.node, fields.agent, fields.path, fields.duration)
+    return behind == len(_encode(place))  # its brace stands for our comma
+
+
 def _checked(
     place: tuple[str, str, tuple[str, ...], float | None],
 ) -> tuple[str, str, tuple[str, ...], float | None]:
@@ -172,9 +220,7 @@ def _checked(
                 f"characters, got {_shown(name)}"
             )
     seconds: object = duration
-    if seconds is not None and (
-        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds)
-    ):
+    if seconds is not None and not _is_number(seconds):
         raise InvalidValue(f"expected the duration in seconds or None, got {_shown(seconds)}")
     return (
         mend(node),
@@ -182,6 +228,13 @@ def _checked(
         tuple(mend(step) for step in path),
         None if duration is None else float(duration),
     )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _shown(value: object) -> str:
@@ -272,3 +325,4 @@ def _check_depth(record: bytes) -> None:
 _encode: Final = msgspec.json.Encoder(enc_hook=_hook).encode
 _decode: Final = msgspec.json.Decoder(Event).decode
 _decode_any: Final = msgspec.json.Decoder().decode
+_split: Final = msgspec.json.Decoder(_Written).decode
