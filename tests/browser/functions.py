@@ -88,3 +88,10 @@ async def log_much(lines: int) -> None:
 async def ask_first(path: str) -> Any:
     """Ask before something is done."""
     return await runcast.ask("May this be removed?", action="remove", args={"path": path})
+
+
+@runcast.function
+async def ask_for_words() -> Any:
+    """Ask for what only a person knows."""
+    config = {"allow_accept": False, "allow_edit": False}
+    return (await runcast.ask("How shall it be called?", config=config)).args

@@ -279,12 +279,39 @@ def test_a_question_is_answered(server: Served, page: Page) -> None:
     page.go(start(server, "ask_first", "a", path="/old"))
     page.sees("waiting", "#status")
     page.sees("May this be removed?", "#interrupts")
-    page.sees("/old", "#interrupts")
+    assert json.loads(page.get("document.querySelector('#interrupts textarea').value")) == {
+        "path": "/old"
+    }
 
     page.click("#interrupts button", "accept")
 
     page.sees("done", "#status")
     page.until("document.querySelector('#interrupts').hidden")
+
+
+def test_what_a_question_asks_to_do_can_be_changed(server: Served, page: Page) -> None:
+    page.go(start(server, "ask_first", "a", path="/old"))
+    page.fill("#interrupts textarea", '{"path": 12345678901234567890')
+    page.click("#interrupts button", "edit")
+    page.sees("expected args to be JSON", "#notices")
+    page.fill("#interrupts textarea", '{"path": 12345678901234567890}')
+
+    page.click("#interrupts button", "edit")
+
+    page.sees("done", "#status")
+    assert '{"type":"edit","args":{"path": 12345678901234567890}}' in page.bodies
+
+
+def test_a_question_shows_the_answers_that_it_allows(server: Served, page: Page) -> None:
+    page.go(start(server, "ask_for_words", "a"))
+    page.sees("How shall it be called?", "#interrupts")
+    buttons = "[...document.querySelectorAll('#interrupts button')].map(node => node.textContent)"
+    assert page.get(buttons) == ["reject", "response"]
+
+    page.fill("#interrupts input", 'The "Tides"')
+    page.click("#interrupts button", "response")
+
+    page.sees('The "Tides"', "#result")
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -353,7 +380,7 @@ def test_a_run_that_is_no_more_is_told(serving: Serve, page: Page) -> None:
     server.end(signal.SIGKILL)
     serving("--store", "memory://", port=server.port)
 
-    page.sees("There is no run a", "main", within_s=RESTART_S)
+    page.sees("There is no run “a”", "main", within_s=RESTART_S)
     page.sees("idle", "#link")
     page.until("document.querySelectorAll('#listed li').length === 0")
 
