@@ -36,7 +36,8 @@ RUNCAST_THREADS=16 runcast serve
 In Python: `runcast.open_hub(settings=runcast.Settings.load(threads=16))`.
 
 A name that does not exist, a value of the wrong type or below the least one is refused at the
-start.
+start. In the environment only names that look like a misspelt setting are: others may have set
+variables that begin with `RUNCAST_`, too.
 
 | setting | default | least | |
 |---|---|---|---|
@@ -61,11 +62,18 @@ def settings_page() -> str:
     return HEAD + "".join(rows) + FOOT
 
 
+def _in_units(value: int) -> str:
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if value >= 1024**power:
+            return f" ({value / 1024**power:g} {unit})"
+    return ""
+
+
 def _shown(name: str, value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if name.endswith(("_bytes", "_bytes_per_run")) and isinstance(value, int):
-        return f"`{value}` ({value / 1024**2:g} MiB)"
+        return f"`{value}`{_in_units(value)}"
     if name.endswith("_s") and isinstance(value, float) and value >= 86400:
         return f"`{value:.0f}` ({value / 86400:g} days)"
     if isinstance(value, str | tuple):

@@ -1,10 +1,25 @@
-"""What a decorated function still is to those who do not know that it is one."""
+"""Decorated functions: what they still are to who does not know, and what inputs they take."""
 
+import enum
 import inspect
 import pydoc
 from collections.abc import Iterator
+from typing import Literal
+
+import pytest
 
 import runcast
+from runcast.errors import InvalidInputs
+
+
+class Size(enum.Enum):
+    SMALL = "s"
+    LARGE = "l"
+
+
+@runcast.function
+def order(tone: Literal["kind", "cold"] = "kind", size: Size = Size.SMALL) -> None:
+    pass
 
 
 @runcast.function
@@ -40,3 +55,13 @@ def test_it_says_what_it_is() -> None:
         run = hub.start(greet, {"name": "Ada"}, run_id="r1")
         run.result()
         assert repr(run) == "<Run r1 of greet (done)>"
+
+
+def test_a_choice_that_there_is_not_is_told_which_there_are() -> None:
+    with pytest.raises(InvalidInputs) as raised:
+        order.convert({"tone": "loud", "size": "m"})
+
+    assert raised.value.problems == (
+        "size: expected one of 'l', 's'",
+        "tone: expected one of 'cold', 'kind'",
+    )

@@ -155,6 +155,11 @@ class Function(Generic[P, R]):
             **({"$defs": self._definitions} if self._definitions else {}),
         }
 
+    def _choices(self, parameter: Parameter) -> str:
+        reference = str(parameter.schema.get("$ref", "")).rpartition("/")[2]
+        choices = self._definitions.get(reference, parameter.schema).get("enum", ())
+        return f"expected one of {', '.join(map(repr, choices))}" if choices else ""
+
     def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return JSON inputs as they are, for another process to convert.
 
@@ -186,7 +191,7 @@ class Function(Generic[P, R]):
             try:
                 arguments[parameter.name] = _convert(value, parameter.type)
             except Exception as error:  # noqa: BLE001 - whatever a user's own class raises
-                problems.append(f"{parameter.name}: {error}")
+                problems.append(f"{parameter.name}: {self._choices(parameter) or error}")
         known = {parameter.name for parameter in self.parameters}
         for name in inputs.keys() - known:
             if self.takes_more:
