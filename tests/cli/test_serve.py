@@ -1,6 +1,7 @@
 """`runcast serve` as a user has it: a real process, real HTTP, real signals."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -8,10 +9,11 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.served import WAIT_S, frames, run, serve
+from tests.cli.served import WAIT_S, environment, frames, run, serve
 
 LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
 
@@ -330,3 +332,71 @@ def test_starting_the_command_loads_no_server() -> None:
 
     assert "runcast" in loaded
     assert not {"uvicorn", "starlette", "uvloop", "httptools", "h11"} & set(loaded)
+
+
+# --- manifests ------------------------------------------------------------------------------------
+
+CODE = """
+import os
+
+def tell(name):
+    yield {"type": "start", "data": "begun"}
+    yield {"type": "done", "data": {"hello": name}}
+
+def size(unit="bytes"):
+    folder = "data/inputs/input"
+    return sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
+"""
+TELL = {
+    "name": "tell",
+    "streaming": True,
+    "parameters": [{"name": "name", "type": "string"}],
+}
+SIZE = {
+    "name": "size",
+    "files": {"input": {"type": "array", "items": {"type": "InputFile"}, "minItems": 1}},
+}
+
+
+def write_manifest(folder: Path, *functions: dict[str, Any]) -> None:
+    (folder / "src").mkdir(parents=True)
+    manifest = {"entry_point": "src/main.py", "functions": functions}
+    (folder / "prefab-manifest.json").write_text(json.dumps(manifest), "utf-8")
+    (folder / "src/main.py").write_text(CODE, "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("target", "where"),
+    [("guide", "."), ("guide/prefab-manifest.json", "."), (".", "guide"), ("..", "guide/src")],
+)
+def test_a_manifest_is_served_by_its_path_or_its_folder(
+    tmp_path: Path, target: str, where: str
+) -> None:
+    write_manifest(tmp_path / "guide", TELL, SIZE)
+    with serve(target, "--store", "memory://", cwd=tmp_path / where) as served:
+        assert served.head[3] == "  serves   tell, size"
+        told = run_line(served.head[2])
+
+    assert '"hello"' in told.stdout, told
+
+
+def test_a_function_that_needs_files_is_shown_with_files(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "guide", SIZE)
+    with serve("guide", "--store", "memory://", cwd=tmp_path) as served:
+        told = run_line(served.head[2])
+
+    assert told.returncode == 0, told
+    assert f"done: {2 * len(CODE)}\\n" in told.stdout or f"done: {len(CODE)}" in told.stdout
+
+
+def run_line(line: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command that is printed for people to try."""
+    command = line.removeprefix("  try      ")
+    return subprocess.run(
+        ["bash", "-c", command],
+        env=environment({"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )

@@ -87,9 +87,8 @@ def _says_something(schema: Mapping[str, Any]) -> bool:
 def _files(groups: Iterable[FileGroup], check: str) -> Iterator[Finding]:
     for group in groups:
         verb = "is given" if group.kind == "input" else "makes"
-        least = max(group.least, 1) if group.required else group.least
         most = "any number of" if group.most is None else f"at most {group.most}"
-        must = f", at least {least}" if least else ""
+        must = f", at least {group.fewest}" if group.fewest else ""
         yield ok(check, f"{verb} {most} files called {group.key!r}{must}")
 
 

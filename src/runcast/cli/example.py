@@ -7,7 +7,7 @@ from typing import Any, Final
 from runcast.errors import InvalidInputs
 from runcast.runs.function import Function
 
-__all__ = ("example_inputs", "pick_example")
+__all__ = ("example_inputs", "needed_files", "pick_example")
 
 _NAMES_OF_FILES: Final = frozenset({"path", "file", "filename", "file_path"})
 
@@ -24,8 +24,9 @@ _STRINGS: Final[Mapping[str, str]] = {
 def pick_example(
     functions: Iterable[Function[..., Any]],
 ) -> tuple[Function[..., Any], dict[str, Any]] | None:
-    """Return a function to try and inputs it takes, one that streams if there is one."""
-    for function in sorted(functions, key=lambda each: not each.is_streaming):
+    """Return a function to try and inputs it takes: if there is one, one that needs no files, and
+    that streams."""
+    for function in sorted(functions, key=lambda f: (bool(needed_files(f)), not f.is_streaming)):
         inputs = example_inputs(function)
         if inputs is not None:
             return function, inputs
@@ -48,8 +49,17 @@ def example_inputs(function: Function[..., Any]) -> dict[str, Any] | None:
     return inputs
 
 
+def needed_files(function: Function[..., Any]) -> list[str]:
+    """Return an option for each file that a function must be given, with a file that is there."""
+    source = _source_of(function) or "PATH"
+    needed = [group for group in function.files.values() if group.kind == "input"]
+    return [f"--file={group.key}={source}" for group in needed for _ in range(group.fewest)]
+
+
 def _source_of(function: Function[..., Any]) -> str | None:
     """Return the file that a function is written in: one that is certainly there."""
+    if function.source is not None:
+        return function.source.file
     try:
         return inspect.getsourcefile(inspect.unwrap(function.call))
     except TypeError:  # an object that can be called

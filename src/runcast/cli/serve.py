@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from runcast.app import OpenHub
-from runcast.cli.example import pick_example
+from runcast.cli.example import needed_files, pick_example
 from runcast.cli.target import load_target
 from runcast.errors import InvalidValue
 from runcast.events.view import ViewSpec
@@ -179,6 +179,9 @@ def _command_to_try(url: str, functions: Sequence[Function[..., Any]], *, has_to
     if found is None:
         return f"curl{token} {url}/functions"
     function, inputs = found
+    if files := needed_files(function):
+        given = ["--json", json.dumps(inputs, ensure_ascii=False), *files, "--url", url]
+        return f"runcast invoke {function.name} {shlex.join(given)}"
     headers = "-H 'Content-Type: application/json'"
     if not function.is_streaming:
         headers += " -H 'Accept: text/event-stream'"

@@ -44,9 +44,14 @@ class FileGroup:
     least: int = 0
     most: int | None = None
 
+    @property
+    def fewest(self) -> int:
+        """How many files must be in it."""
+        return max(self.least, 1) if self.required else 0
+
     def problem(self, count: int) -> str:
         """Return what is wrong with that many files, "" if nothing is."""
-        least = max(self.least, 1) if self.required else self.least if count else 0
+        least = self.least if count and not self.required else self.fewest
         if count < least:
             return f"{self.key}: expected at least {least} files, got {count}"
         if self.most is not None and count > self.most:
