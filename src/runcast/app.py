@@ -238,7 +238,7 @@ def asgi(
     origins: Iterable[str] = (),
     views: Mapping[str, ViewSpec] = MappingProxyType({}),
 ) -> "HttpApp":
-    """Return a hub as an ASGI application, to serve or to mount.
+    """Return a hub as an ASGI application; its `lifespan` opens and closes the hub.
 
     Args:
         token: the access token; "" lets everybody in who can reach the server.
