@@ -90,6 +90,19 @@ async def test_a_result_is_found_however_much_the_store_gives_at_a_time() -> Non
     assert answer.json() == {"result": 3, "run_id": answer.headers["runcast-run-id"]}
 
 
+@pytest.mark.parametrize("data", ["text", ["a"], {"result": "forged", "run_id": "other"}])
+async def test_a_function_that_tells_of_files_itself_changes_no_result(
+    server: Server, name: Name, data: Any
+) -> None:
+    script = server.scripts.new(name())
+    script.tell({"type": "files", "data": data})
+    script.end()
+
+    answer = await server.post("/invoke/script", script.body, {"Accept": "application/json"})
+
+    assert (answer.json()["result"], answer.json()["run_id"]) == (None, script.key)
+
+
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"inputs": {}}'])
 async def test_a_function_without_inputs_needs_no_body(server: Server, body: bytes) -> None:
     assert (await server.post("/invoke/echo", body)).json()["result"] is None

@@ -141,7 +141,7 @@ class Invoking:
         ending, files = await self._ending(run)
         if ending.type != "done":
             return failure(run.run_id, ending.type, ending.data, headers)
-        body = {"result": ending.data.get("result"), "run_id": run.run_id, **files}
+        body = {**files, "result": ending.data.get("result"), "run_id": run.run_id}
         return json_response(body, 200, headers)
 
     async def _ending(self, run: StartedRun) -> tuple[Ending, Mapping[str, Any]]:
@@ -163,8 +163,8 @@ class Invoking:
         while True:  # the two may come in two pages
             page = await hub.read_page(run.run_id, after)
             for event in map(decode_event, split_frames(page.frames)):
-                if event.type == "files":
-                    told = event.data
+                if event.type == "files" and isinstance(event.data, dict):
+                    told = event.data  # the function's own, where it has left no files
             if page.closed:
                 return Ending(event.type, event.data), told
             after = page.position
