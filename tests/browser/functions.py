@@ -90,6 +90,18 @@ async def ask_first(path: str) -> Any:
     return await runcast.ask("May this be removed?", action="remove", args={"path": path})
 
 
+@runcast.function(
+    files={
+        "texts": {"type": "array", "items": {"type": "InputFile"}, "minItems": 1},
+        "cover": {"type": "array", "items": {"type": "InputFile"}, "required": False},
+    }
+)
+def join_texts(between: str = " ") -> str:
+    """Join texts."""
+    folder = runcast.workspace() / "data" / "inputs"
+    return between.join(file.read_text("utf-8") for file in sorted(folder.glob("texts/*")))
+
+
 @runcast.function
 async def ask_for_words() -> Any:
     """Ask for what only a person knows."""

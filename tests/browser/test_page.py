@@ -275,6 +275,24 @@ def test_the_list_is_filtered_and_paged(server: Served, page: Page) -> None:
     page.sees("stay", "#listed")
 
 
+def test_files_are_given_to_a_run(server: Served, page: Page) -> None:
+    page.expected = "422"
+    page.go(server.url + "/#/functions/join_texts")
+    page.sees("files, optional", "main")
+    page.click("main button", "Run")
+    page.sees("expected at least 1", "main .field:has([id='join_texts.files.texts']) .problem")
+    page.get(
+        "(files => { for (const [name, text] of [['ä 1.txt', 'sea'], ['b.txt', 'moon']])"
+        " files.items.add(new File([text], name)); document.getElementById("
+        "'join_texts.files.texts').files = files.files; })(new DataTransfer())"
+    )
+
+    page.click("main button", "Run")
+
+    page.sees("done", "#status")
+    assert {"moon", "sea"} == set(page.text("#result .card").split())
+
+
 def test_a_question_is_answered(server: Served, page: Page) -> None:
     page.go(start(server, "ask_first", "a", path="/old"))
     page.sees("waiting", "#status")
