@@ -6,6 +6,7 @@ from runcast.app import OpenHub, asgi, open_hub
 from runcast.errors import Cancelled, RuncastError, RunFailed
 from runcast.events.model import Event
 from runcast.events.position import Position
+from runcast.runs.answers import Answer
 from runcast.runs.context import (
     ask,
     bind,
@@ -21,7 +22,6 @@ from runcast.runs.context import (
     workspace,
 )
 from runcast.runs.function import Function, function
-from runcast.runs.questions import Answer
 from runcast.runs.stream_writer import StreamWriter
 from runcast.runs.writer import Writer
 from runcast.settings import Settings

@@ -669,6 +669,19 @@ def test_an_interrupt_is_open_until_it_is_resolved() -> None:
     assert (closed.interrupts_resolved, closed.interrupts_lapsed) == (1, 0)
 
 
+def test_a_run_that_was_resumed_waits_again_once_it_says_so_of_an_open_question() -> None:
+    other = ("interrupt_request", {**_ASK, "interrupt_id": "j"})
+    resumed = ("interrupt_request", _ASK), other, ("interrupt_resolved", {"interrupt_id": "j"})
+    start: tuple[str, object] = ("started", {})
+
+    def waiting(interrupt_id: str) -> tuple[str, object]:
+        return "interrupt_waiting", {"interrupt_id": interrupt_id}
+
+    assert told(start, *resumed, start).status == "running"
+    assert told(start, *resumed, start, waiting("j")).status == "running"
+    assert told(start, *resumed, start, waiting("i")).status == "waiting"
+
+
 def test_interrupts_lapse_when_the_run_ends() -> None:
     snapshot = told(("interrupt_request", _ASK), ("cancelled", {}))
 

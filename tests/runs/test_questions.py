@@ -22,7 +22,7 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.events.snapshot import MAX_INTERRUPTS
-from runcast.runs.questions import Answer
+from runcast.runs.answers import Answer
 from runcast.runs.run import Run
 from runcast.stores.base import Store
 from runcast.testing import FaultyStore
@@ -264,6 +264,70 @@ async def test_outside_a_run_there_is_nobody_to_ask(hub: OpenHub) -> None:
         hub.attach(run.run_id).ask("hello?")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"answer": {"type": "maybe"}},
+        {"answer": {"type": "accept"}, "by": 7},
+        {"answer": {}},
+        {"answer": "accept"},
+    ],
+)
+async def test_what_a_function_says_itself_of_an_answer_is_none_unless_it_is_one(
+    hub: OpenHub, said: dict[str, object]
+) -> None:
+    async def forges() -> Any:
+        asking = asyncio.ensure_future(runcast.ask("go on?", interrupt_id="q"))
+        async for event in hub.watch(run.run_id):
+            if event.type == "interrupt_request":
+                runcast.emit("interrupt_response", {"interrupt_id": "q", **said})
+                runcast.emit("interrupt_resolved", {"interrupt_id": "q", "outcome": []})
+                runcast.emit("ready")
+            if event.type == "ready":
+                break
+        return (await asking).type
+
+    run = await hub.start(forges)
+    async with asyncio.timeout(WAIT_S):
+        async for event in hub.watch(run.run_id):
+            if event.type == "ready":
+                break
+    with pytest.raises(NotFound):  # as far as anybody can see it is closed
+        await hub.answer(run.run_id, "q", {"type": "accept"})
+    run.cancel()
+    assert (await ending(run))[0] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"timeout_s": "1"}, "timeout_s"),
+        ({"timeout_s": -1}, "timeout_s"),
+        ({"timeout_s": True}, "timeout_s"),
+        ({"timeout_s": 10**400}, "timeout_s"),
+        ({"interrupt_id": 7}, "interrupt_id"),
+        ({"interrupt_id": "a/b"}, "interrupt id"),
+        ({"action": b"x"}, "action"),
+        ({"config": [("a", 1)]}, "config"),
+        ({"config": "a"}, "config"),
+        ({"message": None}, "message"),
+    ],
+)
+async def test_what_cannot_be_asked_is_told_at_the_call_and_the_run_goes_on(
+    hub: OpenHub, options: dict[str, Any], said: str
+) -> None:
+    async def asks_wrongly() -> str:
+        try:
+            await runcast.ask(**{"message": "go on?", **options})
+        except InvalidValue as error:
+            return error.message
+        return "it was asked"
+
+    run = await hub.start(asks_wrongly)
+
+    assert said in (await ending(run))[1]["result"]
+
+
 # --- what goes wrong while a run waits ------------------------------------------------------------
 
 DOWN = StoreUnavailable("the disk is full")
@@ -429,6 +493,48 @@ async def test_a_run_that_waits_and_can_be_resumed_is_let_go_at_once_at_shutdown
         await hub.answer("run-1", "q", {"type": "accept"})
         events = await events_of(hub, "run-1")
         assert events[-1].data["result"] == "q: accept"
+
+
+async def test_a_run_that_asks_on_after_it_was_resumed_survives_the_next_restart_too(
+    tmp_path: Path,
+) -> None:
+    async def both(interrupt_id: str = "", answer: Answer | None = None) -> list[str]:
+        asking = (runcast.ask(f"{name}?", interrupt_id=name) for name in "ab")
+        return [answer.type for answer in await asyncio.gather(*asking)]
+
+    flow = runcast.function(name="flow", resume=both)(both)
+    url = f"sqlite:///{tmp_path}/runs.db"
+
+    def opened() -> Any:
+        return runcast.open_hub(url, functions=[flow], settings=FOREVER)
+
+    async with opened() as hub:
+        await hub.start("flow", run_id="r")
+        await told(hub, "interrupt_request", 2)
+    async with opened() as hub:
+        await hub.answer("r", "a", {"type": "accept"})
+        await told(hub, "interrupt_waiting", 1)
+        info, state = await hub.present("r")
+        assert info.labels["status"] == state.status == "waiting"
+    async with opened() as hub:
+        info, state = await hub.present("r")
+        assert info.labels["status"] == state.status == "waiting"
+        await hub.answer("r", "b", {"type": "reject"})
+        events = await events_of(hub, "r")
+
+    assert events[-1].data == {"result": ["accept", "reject"]}
+    types = [event.type for event in events]
+    assert types.count("interrupt_request") == 2, "asking again is no new question"
+
+
+async def told(hub: OpenHub, kind: str, count: int) -> None:
+    """Return once the run `r` has told so many events of a type."""
+    async with asyncio.timeout(WAIT_S):
+        async for event in hub.watch("r"):
+            count -= event.type == kind
+            if not count:
+                return
+    raise AssertionError("the run ended without")
 
 
 async def test_a_run_that_was_cancelled_while_it_waited_ends_at_shutdown(tmp_path: Path) -> None:

@@ -297,6 +297,14 @@ def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
     snapshot.dropped.interrupts += dropped
 
 
+def _interrupt_waiting(snapshot: Snapshot, told: _Told) -> None:
+    # Asked again, by an attempt that was begun by the answer to another question.
+    interrupt_id = told.name("interrupt_id")
+    is_open = any(interrupt.interrupt_id == interrupt_id for interrupt in snapshot.interrupts)
+    if is_open and snapshot.status == "running":
+        snapshot.status = "waiting"
+
+
 def _interrupt_response(snapshot: Snapshot, told: _Told) -> None:
     interrupt_id = told.name("interrupt_id")
     for interrupt in snapshot.interrupts:
@@ -378,6 +386,7 @@ _LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
         "tool_call": _tool_call,
         "tool_result": _tool_result,
         "interrupt_request": _interrupt_request,
+        "interrupt_waiting": _interrupt_waiting,
         "interrupt_response": _interrupt_response,
         "interrupt_resolved": _interrupt_resolved,
         "error": _error_told,

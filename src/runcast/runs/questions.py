@@ -11,19 +11,17 @@ there.
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from math import isfinite
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from runcast.clock import Clock
 from runcast.errors import (
     Conflict,
-    InvalidValue,
+    Gone,
     NotFound,
     Overloaded,
     RuncastError,
@@ -35,13 +33,12 @@ from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import MAX_INTERRUPTS, Interrupt
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
+from runcast.runs.answers import Answer, check_allowed, check_interrupt_id, check_question
 from runcast.stores.base import Appended, LogInfo, Once
 
 __all__ = (
     "ANSWERED_LABEL",
     "RESUMABLE_LABEL",
-    "Answer",
-    "AnswerType",
     "Questions",
     "answer_question",
     "expire_question",
@@ -55,66 +52,7 @@ RESUMABLE_LABEL: Final = "runcast.resumable"
 ANSWERED_LABEL: Final = "runcast.answered"
 """The question that was answered and whose answer the run has not yet taken."""
 
-_MAX_ID_CHARS: Final = 128
-
 _log: Final = logging.getLogger("runcast.runs")
-
-AnswerType = Literal["accept", "reject", "edit", "response", "expired"]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What was answered.
-
-    `accept` and `reject` say yes and no; `edit` says yes with other `args`; `response` gives
-    feedback in `args` and counts as a yes; `expired` says that nobody answered in time. `by` names
-    who did.
-    """
-
-    type: AnswerType
-    args: Any = None
-    by: str = ""
-
-    @property
-    def approved(self) -> bool:
-        """Whether what was asked for may be done."""
-        return self.type in ("accept", "edit", "response")
-
-    @property
-    def digest(self) -> str:
-        """What two answers that say the same have in common; who said it is not part of it."""
-        said = msgspec.json.encode((self.type, self.args), order="deterministic")
-        return hashlib.sha256(said).hexdigest()[:32]
-
-    @classmethod
-    def parse(cls, given: object) -> "Answer":
-        """Read an answer: `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
-
-        Raises:
-            InvalidValue: it is neither.
-        """
-        if isinstance(given, Mapping) and "type" not in given and "approved" in given:
-            given = _from_approved(given)
-        try:
-            answer = msgspec.convert(given, cls)
-        except msgspec.ValidationError as error:
-            raise InvalidValue(
-                'expected an answer like {"type": "accept"} (or reject, edit, response with '
-                f"args): {error}"
-            ) from None
-        if answer.type == "expired":
-            raise InvalidValue("expected a type of accept, reject, edit or response")
-        if isinstance(given, Mapping) and given.get("approved", answer.approved) != answer.approved:
-            raise InvalidValue(f"expected approved to agree with the type {answer.type!r}")
-        return answer
-
-
-def _from_approved(given: Mapping[Any, Any]) -> dict[str, Any]:
-    if not isinstance(given["approved"], bool):
-        raise InvalidValue(f"expected approved to be true or false, got {given['approved']!r}")
-    content = given.get("content")
-    approved = "accept" if content is None else "response"
-    kind = approved if given["approved"] else "reject"
-    return {"type": kind, "args": content, "by": given.get("by", "")}
 
 
 class Questions:
@@ -147,10 +85,8 @@ class Questions:
             EventTooLarge: what is asked is longer than `max_event_bytes`.
             CancelledError: the run was asked to end.
         """
+        check_question(message, action, config, timeout_s, interrupt_id)
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
-        _check_id(interrupt_id)
-        if timeout_s is not None and not (isfinite(timeout_s) and timeout_s >= 0):
-            raise InvalidValue(f"expected timeout_s to be seconds or None, got {timeout_s}")
         if len(self._unanswered) >= MAX_INTERRUPTS:
             raise Overloaded(f"{len(self._unanswered)} questions of this run are open already")
         now = self._clock.time()
@@ -202,12 +138,30 @@ class Questions:
         appended = await self._inlet.append(
             [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
         )
+        if appended.repeated:
+            await self._tell_waiting(interrupt_id)
         answer = await self._wait(interrupt_id, appended, timeout_s)
         # Who answered could not know of answers given at the same time.
         self._unanswered.discard(question)
         status = "waiting" if self._unanswered else "running"
         await self._inlet.append(labels={ANSWERED_LABEL: "", "status": status})
         return answer
+
+    async def _tell_waiting(self, interrupt_id: str) -> None:
+        """Tell that the run waits for what was asked before, perhaps in another attempt: or it
+        would pass for one that works, and be lost with its process."""
+        while True:
+            try:
+                _, snapshot = await self._hub.present(self._inlet.run_id)
+                break
+            except RuncastError as error:
+                await self._wait_out(error)
+        for question in snapshot.interrupts:
+            if question.interrupt_id == interrupt_id and not question.is_answered:
+                data = {"interrupt_id": interrupt_id}
+                record = encode_record("interrupt_waiting", data, self._clock.time())
+                await self._inlet.append([record], labels={"status": "waiting"})
+                return
 
     async def _wait(self, interrupt_id: str, asked: Appended, timeout_s: float | None) -> Answer:
         deadline = (
@@ -236,9 +190,13 @@ class Questions:
                         after = chunk.position
                 return
             except RuncastError as error:
-                if not error.retryable or not self._hub.is_open:
-                    raise
-            await asyncio.sleep(self._hub.settings.store_retry_s)
+                await self._wait_out(error)
+
+    async def _wait_out(self, error: RuncastError) -> None:
+        """Return when it may go better; raises the error if it will not."""
+        if not error.retryable or not self._hub.is_open:
+            raise error
+        await asyncio.sleep(self._hub.settings.store_retry_s)
 
     async def _expire(self, interrupt_id: str, timeout_s: float) -> None:
         await asyncio.sleep(timeout_s)
@@ -265,7 +223,7 @@ async def answer_question(
         Conflict: it was answered otherwise, or expired; the message holds the first decision.
         RunClosed: the run has ended without an answer.
     """
-    _check_id(interrupt_id)
+    check_interrupt_id(interrupt_id)
     info, snapshot = await hub.present(run_id)
     questions = {question.interrupt_id: question for question in snapshot.interrupts}
     if interrupt_id not in questions or questions[interrupt_id].is_answered:
@@ -276,7 +234,7 @@ async def answer_question(
         with contextlib.suppress(Conflict):
             await expire_question(hub, inlet, interrupt_id, hub.clock)
         return await _decided_before(hub, info, interrupt_id, answer)
-    _check_allowed(question.config, answer)
+    check_allowed(question.config, answer)
     data: dict[str, Any] = {
         "interrupt_id": interrupt_id,
         "approved": answer.approved,
@@ -338,11 +296,18 @@ async def _decided_before(
 
 
 async def find_decision(hub: Hub, run_id: str, interrupt_id: str) -> Answer | None:
-    """Return what was decided about a question, or None."""
-    info = await hub.info(run_id)
+    """Return what was decided about a question, or None. Raises `NotFound`."""
+    while True:
+        try:
+            return await _find_decision(hub, await hub.info(run_id), interrupt_id)
+        except Gone:
+            continue  # begun anew, or trimmed, while it was read
+
+
+async def _find_decision(hub: Hub, info: LogInfo, interrupt_id: str) -> Answer | None:
     position, wanted = Position(info.epoch, info.first - 1), interrupt_id.encode()
     while position.seq < info.head:
-        page = await hub.read_page(run_id, position)
+        page = await hub.read_page(info.log_id, position)
         if wanted in page.frames:
             for canonical in split_frames(page.frames):
                 if wanted in canonical:
@@ -359,31 +324,9 @@ def _answer_in(event: Event, interrupt_id: str) -> Answer | None:
     if not isinstance(data, dict) or data.get("interrupt_id") != interrupt_id:
         return None
     if event.type == "interrupt_response" and isinstance(data.get("answer"), dict):
-        return msgspec.convert({**data["answer"], "by": data.get("by", "")}, Answer)
+        # A function may write such events, too, and of any shape.
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.convert({**data["answer"], "by": data.get("by", "")}, Answer)
     if event.type == "interrupt_resolved" and data.get("outcome") == "expired":
         return Answer("expired")
     return None
-
-
-def _check_allowed(config: object, answer: Answer) -> None:
-    """Refuse what the question does not allow. The names are those LangGraph's users know."""
-    if not isinstance(config, dict):
-        return
-    flag = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
-    name = flag.get(answer.type, "allow_ignore")
-    if answer.type != "reject" and config.get(name) is False:
-        raise InvalidValue(f"this question does not allow the answer {answer.type!r} ({name})")
-
-
-def _check_id(interrupt_id: str) -> None:
-    # It is a segment of a URL's path: browsers resolve dots, and proxies decode slashes.
-    if (
-        not 1 <= len(interrupt_id) <= _MAX_ID_CHARS
-        or not interrupt_id.isprintable()
-        or "/" in interrupt_id
-        or interrupt_id in (".", "..")
-    ):
-        raise InvalidValue(
-            f"expected an interrupt id of 1 to {_MAX_ID_CHARS} printable characters without '/', "
-            f"got {interrupt_id[:140]!r}"
-        )

@@ -19,6 +19,7 @@ from runcast.errors import (
 from runcast.events.fields import mend
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
+from runcast.runs.answers import Answer
 from runcast.runs.files import Files, RunFiles
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
@@ -29,7 +30,6 @@ from runcast.runs.protocols import DIGEST_LABEL
 from runcast.runs.questions import (
     ANSWERED_LABEL,
     RESUMABLE_LABEL,
-    Answer,
     Questions,
     answer_question,
     find_decision,

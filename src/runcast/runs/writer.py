@@ -14,8 +14,8 @@ from runcast.events.fields import percent_of
 from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
+from runcast.runs.answers import Answer, check_question
 from runcast.runs.protocols import Ending
-from runcast.runs.questions import Answer
 from runcast.stores.base import Appended
 
 __all__ = (
@@ -246,11 +246,13 @@ class Writer:
             An `Answer`; in a coroutine something to await that gives one.
 
         Raises:
-            InvalidValue: this writer does not run the function, so it cannot wait.
+            InvalidValue: this writer does not run the function, so it cannot wait; or what is
+                asked is malformed.
             Cancelled: the run was cancelled while it waited (in threads).
         """
         if self._questions is None or self._loop is None:
             raise InvalidValue("only the run itself can ask: call ask() inside its function")
+        check_question(message, action, config, timeout_s, interrupt_id)
         asking = self._questions.ask(
             message,
             action=action,

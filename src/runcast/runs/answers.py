@@ -1,0 +1,116 @@
+"""What may be asked, and what an answer may be."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from runcast.errors import InvalidValue
+from runcast.events.fields import as_number
+
+__all__ = ("Answer", "AnswerType", "check_allowed", "check_interrupt_id", "check_question")
+
+_MAX_ID_CHARS: Final = 128
+
+AnswerType = Literal["accept", "reject", "edit", "response", "expired"]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was answered.
+
+    `accept` and `reject` say yes and no; `edit` says yes with other `args`; `response` gives
+    feedback in `args` and counts as a yes; `expired` says that nobody answered in time. `by` names
+    who did.
+    """
+
+    type: AnswerType
+    args: Any = None
+    by: str = ""
+
+    @property
+    def approved(self) -> bool:
+        """Whether what was asked for may be done."""
+        return self.type in ("accept", "edit", "response")
+
+    @property
+    def digest(self) -> str:
+        """What two answers that say the same have in common; who said it is not part of it."""
+        said = msgspec.json.encode((self.type, self.args), order="deterministic")
+        return hashlib.sha256(said).hexdigest()[:32]
+
+    @classmethod
+    def parse(cls, given: object) -> "Answer":
+        """Read an answer: `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
+
+        Raises:
+            InvalidValue: it is neither.
+        """
+        if isinstance(given, Mapping) and "type" not in given and "approved" in given:
+            given = _from_approved(given)
+        try:
+            answer = msgspec.convert(given, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidValue(
+                'expected an answer like {"type": "accept"} (or reject, edit, response with '
+                f"args): {error}"
+            ) from None
+        if answer.type == "expired":
+            raise InvalidValue("expected a type of accept, reject, edit or response")
+        if isinstance(given, Mapping) and given.get("approved", answer.approved) != answer.approved:
+            raise InvalidValue(f"expected approved to agree with the type {answer.type!r}")
+        return answer
+
+
+def _from_approved(given: Mapping[Any, Any]) -> dict[str, Any]:
+    if not isinstance(given["approved"], bool):
+        raise InvalidValue(f"expected approved to be true or false, got {given['approved']!r}")
+    content = given.get("content")
+    approved = "accept" if content is None else "response"
+    kind = approved if given["approved"] else "reject"
+    return {"type": kind, "args": content, "by": given.get("by", "")}
+
+
+def check_allowed(config: object, answer: Answer) -> None:
+    """Raise `InvalidValue` if a question's `config` does not allow an answer.
+
+    The names in it are those LangGraph's users know.
+    """
+    if not isinstance(config, dict):
+        return
+    flag = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
+    name = flag.get(answer.type, "allow_ignore")
+    if answer.type != "reject" and config.get(name) is False:
+        raise InvalidValue(f"this question does not allow the answer {answer.type!r} ({name})")
+
+
+def check_question(
+    message: object, action: object, config: object, timeout_s: object, interrupt_id: object
+) -> None:
+    """Raise `InvalidValue` if something of a question is not what `Writer.ask` takes."""
+    for name, text in (("message", message), ("action", action), ("interrupt_id", interrupt_id)):
+        if not isinstance(text, str):
+            raise InvalidValue(f"expected {name} to be a text, got {type(text).__qualname__}")
+    if config is not None and not isinstance(config, Mapping):
+        raise InvalidValue(f"expected config to be a dict or None, got {config!r:.80}")
+    if timeout_s is not None:
+        seconds = as_number(timeout_s)
+        if seconds is None or seconds < 0:
+            raise InvalidValue(f"expected timeout_s to be seconds or None, got {timeout_s!r:.80}")
+    if isinstance(interrupt_id, str) and interrupt_id:
+        check_interrupt_id(interrupt_id)
+
+
+def check_interrupt_id(interrupt_id: str) -> None:
+    """Raise `InvalidValue` if a question cannot have this id."""
+    # It is a segment of a URL's path: browsers resolve dots, and proxies decode slashes.
+    if (
+        not 1 <= len(interrupt_id) <= _MAX_ID_CHARS
+        or not interrupt_id.isprintable()
+        or "/" in interrupt_id
+        or interrupt_id in (".", "..")
+    ):
+        raise InvalidValue(
+            f"expected an interrupt id of 1 to {_MAX_ID_CHARS} printable characters without '/', "
+            f"got {interrupt_id[:140]!r}"
+        )
