@@ -1,6 +1,7 @@
 """What every test gets: asyncio, a watch for blocking calls, and no skip without a word."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 
@@ -38,6 +39,11 @@ def blockbuster() -> Iterator[BlockBuster]:
         for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
             detector.functions[name].can_block_in("runcast/runs/files.py", {"workspace"})
         yield detector
+
+
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores SIGINT, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
