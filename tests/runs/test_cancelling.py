@@ -13,7 +13,8 @@ from runcast.app import OpenHub, open_hub
 from runcast.errors import Cancelled, NotFound, RunClosed, RunFailed
 from runcast.events.model import Event
 from runcast.settings import Settings
-from runcast.stores.base import Store
+from runcast.stores.base import LogInfo, Store
+from runcast.testing import FaultyStore
 from tests.opening import WAIT_S, events_of, eventually, meet, soon, wait_for
 
 PATIENT = Settings(shutdown_grace_s=0.0, cancel_grace_s=WAIT_S)
@@ -447,6 +448,48 @@ async def test_a_run_cancelled_while_it_is_being_started_never_begins(store: Sto
 
         assert begun == []
         assert (await run.wait()).data == {"reason": "at once"}
+
+
+class SlowToBegin(FaultyStore):
+    """Makes logs at once, and says so when it is told to."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.made = asyncio.Event()
+        self.say_so = asyncio.Event()
+
+    async def create(self, log_id: str, **options: Any) -> LogInfo:
+        info = await super().create(log_id, **options)
+        self.made.set()
+        await self.say_so.wait()
+        return info
+
+
+@pytest.mark.parametrize("is_closing", [False, True])
+async def test_a_run_whose_starter_is_cancelled_when_it_is_in_the_store_ends(
+    store: Store, is_closing: bool
+) -> None:
+    slow = SlowToBegin(store)
+    begun: list[int] = []
+
+    async def function() -> None:
+        begun.append(1)
+
+    async with open_hub(slow, settings=PATIENT) as hub:
+        starting = asyncio.create_task(hub.start(function, run_id="r"))
+        await soon(slow.made.wait())
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        if is_closing:
+            asyncio.get_running_loop().call_soon(slow.say_so.set)
+        else:
+            slow.say_so.set()
+            await events_of(hub, "r")
+    async with open_hub(store) as hub:
+        events = await events_of(hub, "r")
+
+    assert (shown(events)[-1], begun) == ("cancelled", [])
 
 
 # --- time -----------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ class Runner:
         self._places: dict[Run, Place] = {}
         self._worked_on: set[str] = set()
         self._recovery = Recovery(hub, owner, self._take_worked_on, self.resume)
+        self._beginning: set[asyncio.Task[Run]] = set()
         self._obeying: set[asyncio.Task[None]] = set()
         self._stop_listening: Callable[[], None] = lambda: None
         self._closing = False
@@ -120,6 +121,8 @@ class Runner:
         time, since their answer starts the next attempt.
         """
         self._closing = True
+        if self._beginning:
+            await asyncio.wait(self._beginning)
         self._let_go_waiting()
         await self._settle(self._settings.shutdown_grace_s)
         self._let_go_waiting()  # those that have asked meanwhile
@@ -185,41 +188,65 @@ class Runner:
             Conflict: the run exists, and `replace` is False.
             Overloaded: `max_queue` runs wait already, or the process is shutting down.
             Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
+
+        Who is cancelled while it waits begins no run, or one that is cancelled at once.
         """
-        if self._closing:
-            raise Overloaded("the server is shutting down; try another or again later")
+        self._check_not_closing()
         convert = function.check if function.isolation == "process" else function.convert
         arguments = convert(inputs or {})
         _check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
+        all_labels = {
+            **(labels or {}),
+            "function": function.name,
+            "status": "queued",
+            **({RESUMABLE_LABEL: "1"} if function.resume else {}),
+            **({DIGEST_LABEL: digest} if digest else {}),
+        }
         # Taken before the first await: of many that come at once only as many as fit get in.
         place = self._enter(function)
         staged: Workspace | None = None
+
+        async def begin() -> Run:
+            try:
+                self._check_not_closing()
+                inlet = await self.hub.create(
+                    run_id,
+                    owner_id=self._recovery.owner_id,
+                    labels=all_labels,
+                    ttl_s=self._settings.keep_runs_s or None,
+                    replace=replace,
+                )
+            except BaseException:
+                place.leave()
+                await self._files.discard(staged)
+                raise
+            of_run = self._files.for_run(inlet.run_id, inlet.epoch, function.files, staged)
+            return self._launch(self._run(function, arguments, inlet, of_run, found), place)
+
         try:
             file = self._settings.secrets_file
             found = await find_secrets(function.secrets, secrets, file) if function.secrets else {}
             staged = await self._files.stage(function.files, files, workspace)
             if replace and run_id in self.runs:
                 await self.cancel(run_id, _REPLACED)
-            inlet = await self.hub.create(
-                run_id,
-                owner_id=self._recovery.owner_id,
-                labels={
-                    **(labels or {}),
-                    "function": function.name,
-                    "status": "queued",
-                    **({RESUMABLE_LABEL: "1"} if function.resume else {}),
-                    **({DIGEST_LABEL: digest} if digest else {}),
-                },
-                ttl_s=self._settings.keep_runs_s or None,
-                replace=replace,
-            )
         except BaseException:
             place.leave()
             await self._files.discard(staged)
             raise
-        of_run = self._files.for_run(inlet.run_id, inlet.epoch, function.files, staged)
-        return self._launch(self._run(function, arguments, inlet, of_run, found), place)
+        beginning = asyncio.create_task(begin())
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._beginning.discard)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            # What the store has begun to make cannot be taken back. It gets its ending.
+            beginning.add_done_callback(_cancel_begun)
+            raise
+
+    def _check_not_closing(self) -> None:
+        if self._closing:
+            raise Overloaded("the server is shutting down; try another or again later")
 
     def _enter(self, function: Function[..., Any], *, is_owed: bool = False) -> Place:
         most = function.max_runs or self._settings.max_runs_per_function
@@ -342,6 +369,11 @@ class Runner:
         """Return the runs that were at work here since this was asked last."""
         worked_on, self._worked_on = self._worked_on, set(self.runs)
         return list(worked_on)
+
+
+def _cancel_begun(beginning: asyncio.Task[Run]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        beginning.result().cancel("who started it did not wait until it began")
 
 
 async def _wait_for_room(run: Run, place: Place) -> None:
