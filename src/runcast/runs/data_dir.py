@@ -7,13 +7,13 @@ those which nobody holds any more: their processes were killed.
 import contextlib
 import fcntl
 import os
-import shutil
 import tempfile
 import threading
 from pathlib import Path
 from typing import Final
 
 from runcast.errors import BackendError, InvalidValue
+from runcast.runs.removing import remove_folder
 
 __all__ = ("DataDir",)
 
@@ -77,7 +77,7 @@ class DataDir:
         with self._lock:
             self._is_closed = True
             if self._path is None and self._ready is not None:
-                shutil.rmtree(self._ready, ignore_errors=True)
+                remove_folder(self._ready)
                 os.close(self._held)
                 self._ready = None
 
@@ -122,7 +122,7 @@ def _remove_if_left(lock: Path) -> None:
         return  # somebody else's, or gone meanwhile
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(lock.parent, ignore_errors=True)
+        remove_folder(lock.parent)
     except OSError:
         pass  # its process lives
     finally:

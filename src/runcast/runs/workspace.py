@@ -18,7 +18,6 @@ import hashlib
 import logging
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -32,6 +31,7 @@ from runcast.runs.collecting import Collected, collect, open_beneath
 from runcast.runs.data_dir import DataDir
 from runcast.runs.file_groups import FileGroup, check_key
 from runcast.runs.file_names import unused_name
+from runcast.runs.removing import remove_folder
 from runcast.settings import Settings
 
 __all__ = ("Life", "Workspace", "Workspaces")
@@ -120,7 +120,7 @@ class Workspace:
             if self._settings.sqlite_full_sync:
                 os.fsync(file.fileno())
         os.rename(temporary, self.folder / _LIST)
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_folder(self.path)
         self.touch()
         return found
 
@@ -272,7 +272,7 @@ class Workspaces:
             os.rename(folder, going)
         except OSError:
             going = folder
-        shutil.rmtree(going, ignore_errors=True)
+        remove_folder(going)
         if going.exists():
             _log.warning("%s cannot be removed", going)
 
