@@ -105,5 +105,5 @@ def join_texts(between: str = " ") -> str:
 @runcast.function
 async def ask_for_words() -> Any:
     """Ask for what only a person knows."""
-    config = {"allow_accept": False, "allow_edit": False}
+    config = {"allow_accept": False, "allow_edit": False, "response_schema": {"maxLength": 9}}
     return (await runcast.ask("How shall it be called?", config=config)).args

@@ -280,7 +280,7 @@ def test_files_are_given_to_a_run(server: Served, page: Page) -> None:
     page.go(server.url + "/#/functions/join_texts")
     page.sees("files, optional", "main")
     page.click("main button", "Run")
-    page.sees("expected at least 1", "main .field:has([id='join_texts.files.texts']) .problem")
+    page.sees("expected 1 or more files", "main .field:has([id='join_texts.files.texts']) .problem")
     page.get(
         "(files => { for (const [name, text] of [['ä 1.txt', 'sea'], ['b.txt', 'moon']])"
         " files.items.add(new File([text], name)); document.getElementById("
@@ -325,6 +325,8 @@ def test_a_question_shows_the_answers_that_it_allows(server: Served, page: Page)
     page.sees("How shall it be called?", "#interrupts")
     buttons = "[...document.querySelectorAll('#interrupts button')].map(node => node.textContent)"
     assert page.get(buttons) == ["reject", "response"]
+    page.click("#interrupts summary")
+    page.sees('"maxLength": 9', "#interrupts")
 
     page.fill("#interrupts input", 'The "Tides"')
     page.click("#interrupts button", "response")

@@ -278,7 +278,7 @@ def test_a_function_with_files_and_secrets_is_tried(
 
     assert "A_KEY" in told(findings(*run_it)[1], "run of convert", "fail")
     monkeypatch.setenv("A_KEY", "sesame")
-    assert "expected at least 1 files" in told(findings(*run_it)[1], "run of convert", "fail")
+    assert "expected 1 or more files" in told(findings(*run_it)[1], "run of convert", "fail")
     code, found = findings(*run_it, "--file", "input=a.txt")
     assert (code, told(found, "run of convert", "ok")) == (0, "3 events in order; the last is done")
 

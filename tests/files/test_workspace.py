@@ -339,7 +339,7 @@ def test_several_output_groups_are_folders(workspaces: Workspaces) -> None:
 
 def test_a_declared_output_that_is_missing_is_a_problem(workspaces: Workspaces) -> None:
     assert workspaces.make("a", EPOCH).collect(outputs("output")).problems == [
-        "output: expected at least 1 files, got 0"
+        "output: expected 1 or more files, got 0"
     ]
 
 

@@ -259,7 +259,7 @@ async def test_a_declared_output_that_is_missing_fails_the_run(tmp_path: Path) -
 
     problem = json.loads(answer.body)
     assert (answer.status, problem["code"]) == (500, "invalid_outputs")
-    assert "output: expected at least 1 files, got 0" in problem["detail"]
+    assert "output: expected 1 or more files, got 0" in problem["detail"]
 
 
 async def test_what_was_made_of_declared_outputs_is_kept_all_the_same(tmp_path: Path) -> None:
@@ -613,7 +613,7 @@ async def test_files_are_checked_against_what_is_declared(tmp_path: Path) -> Non
     async with serving(tmp_path, functions=[function]) as server:
         reference = {"upload_id": await upload(server, b"x")}
         for given, problem in (
-            ({}, "files.video: expected at least 1 files, got 0"),
+            ({}, "files.video: expected 1 or more files, got 0"),
             ({"video": [reference] * 2}, "files.video: expected at most 1 files, got 2"),
             ({"video": [reference], "x": [reference]}, "files.x: there is no such group"),
         ):

@@ -72,7 +72,7 @@ def test_streaming_and_verbosity_are_read() -> None:
         ("messages:\n  inclde: [a]", 2, "'inclde'"),
         ("streaming:\n  enabled: true\n  batch_size: many", 3, "batch_size"),
         ("streaming:\n  nodes:\n    a: maybe", 3, "bool"),
-        ("verbosity:\n  level: loud", 2, "level"),
+        ("verbosity:\n  level: loud", 2, "expected one of minimal, normal"),
         ("messages:\n  - a", 2, "mapping"),
         ("messages:\n  include:\n    - a\n    - [b]", 4, "name"),
         ("a: b", 1, "'a'"),

@@ -53,7 +53,7 @@ class FileGroup:
         """Return what is wrong with that many files, "" if nothing is."""
         least = self.least if count and not self.required else self.fewest
         if count < least:
-            return f"{self.key}: expected at least {least} files, got {count}"
+            return f"{self.key}: expected {least} or more files, got {count}"
         if self.most is not None and count > self.most:
             return f"{self.key}: expected at most {self.most} files, got {count}"
         return ""

@@ -18,7 +18,7 @@ Source: the configuration documented with the `flat` format.
 """
 
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -122,7 +122,10 @@ class _Reader:
             try:
                 msgspec.convert({name: values[name]}, kind)
             except msgspec.ValidationError as error:
-                raise self._error(part, f"{name}: {error}") from None
+                expected = get_type_hints(kind)[name]
+                choices = get_args(expected) if get_origin(expected) is Literal else ()
+                wrong = f"expected one of {', '.join(choices)}" if choices else error
+                raise self._error(part, f"{name}: {wrong}") from None
         return msgspec.convert(values, kind)
 
     def _value(self, name: str, node: yaml.Node) -> Any:
