@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,6 +35,10 @@ def fail():
 def hostile():
     yield "\\x1b[2Jcleared\\x07\\n"
     runcast.log("\\x1b]0;title\\x07")
+
+@runcast.function
+def ask():
+    return runcast.ask("May I?").type
 
 @runcast.function
 def wait():
@@ -70,7 +75,10 @@ def test_invoke_shows_the_run_and_returns_its_outcome(served: Served, tmp_path: 
     )
 
 
-@pytest.mark.parametrize(("value", "shown"), [("7", "7"), ('"7"', "7"), ("a=b", "a=b")])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("7", "7"), ('"7"', "7"), ("a=b", "a=b"), ("NaN", "NaN"), ("1e999", "1e999"), ("", "")],
+)
 def test_inputs_are_json_where_they_can_be_and_text_elsewhere(
     served: Served, tmp_path: Path, value: str, shown: str
 ) -> None:
@@ -418,3 +426,28 @@ def test_what_became_of_a_run_is_json_too(served: Served, tmp_path: Path) -> Non
     ended = command(served, "cancel", run_id, "--json", tmp_path=tmp_path)
 
     assert json.loads(ended.stdout)["status"] == "cancelled"
+
+
+def test_a_question_is_shown_with_the_command_that_answers_it(
+    served: Served, tmp_path: Path
+) -> None:
+    asking = run_until_it_asks(served, tmp_path)
+    answering = re.search(r"answer with: runcast (.*)\)", asking[0])
+    assert answering is not None
+    answered = run(*shlex.split(answering[1]), "--accept", cwd=tmp_path)
+    rest = asking[1].communicate(timeout=WAIT_S)[0]
+
+    assert answered.returncode == 0, answered
+    assert rest == "answered: accept\nquestion closed: answered\ndone: accept\n"
+
+
+def run_until_it_asks(served: Served, cwd: Path) -> "tuple[str, subprocess.Popen[str]]":
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runcast", "invoke", "ask", "--url", served.url],
+        cwd=cwd,
+        env=environment(None),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process.stdout.readline(), process

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 
 from runcast import __version__
 from runcast.cli import answer, doctor, invoke, runs, serve, watch
-from runcast.cli.exits import DONE, LEFT, NO_READER, NO_SERVER, WRONG_USE
+from runcast.cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
 from runcast.errors import PeerError, RuncastError
 
 __all__ = ("main", "make_parser")
@@ -57,8 +57,12 @@ def _give_up_output() -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
+    codes = (f"  {code:<4}{said}" for code, said in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
-        prog="runcast", description="Streams what long-running functions do, to whoever watches."
+        prog="runcast",
+        description="Streams what long-running functions do, to whoever watches.",
+        epilog="exit codes:\n" + "\n".join(codes),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

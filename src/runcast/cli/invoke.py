@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
+from runcast.cli.exits import LEFT
 from runcast.cli.remote import Remote, add_options, field_of
 from runcast.cli.texts import plain
 from runcast.cli.upload import parse_files, upload
@@ -103,9 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
     body: dict[str, Any] = {"inputs": inputs}
     if arguments.run_id:
         body["run_id"] = arguments.run_id
-    if files:
-        body["files"] = upload(remote, files)
-    told = remote.ask("POST", path, body, {"prefer": "respond-async"})
+    try:
+        if files:
+            body["files"] = upload(remote, files)
+        told = remote.ask("POST", path, body, {"prefer": "respond-async"})
+    except KeyboardInterrupt:
+        print("left before a run was known to have begun; look at: runcast runs", file=sys.stderr)
+        return LEFT
     run_id = str(field_of(told, "run_id"))
     if arguments.detach:
         print(json.dumps(told) if arguments.json else plain(run_id))
@@ -116,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
 def parse_inputs(pairs: Sequence[str], whole: str) -> dict[str, Any]:
     """Return the inputs that the options give. Raises `InvalidValue`."""
     try:
-        inputs = json.loads(whole)
+        inputs = _parse(whole)
     except (ValueError, RecursionError) as error:
         raise InvalidValue(f"expected --json to be JSON: {error}") from None
     if not isinstance(inputs, dict):
@@ -126,7 +133,19 @@ def parse_inputs(pairs: Sequence[str], whole: str) -> dict[str, Any]:
         if not equals or not name:
             raise InvalidValue(f"expected --input NAME=VALUE, got {pair[:100]!r}")
         try:
-            inputs[name] = json.loads(text)
+            inputs[name] = _parse(text)
         except (ValueError, RecursionError):
             inputs[name] = text
     return inputs
+
+
+def _parse(text: str) -> Any:
+    """Return the value of JSON, and nothing that JSON cannot hold. Raises `ValueError`."""
+
+    def finite(number: str) -> float:
+        value = float(number)
+        if not isfinite(value):
+            raise ValueError(f"{number[:40]} is no number that JSON can hold")
+        return value
+
+    return json.loads(text, parse_float=finite, parse_constant=finite)

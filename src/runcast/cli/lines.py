@@ -1,6 +1,7 @@
 """What an event says, as a line for people."""
 
 import json
+import shlex
 from typing import Any, Final
 
 from runcast.cli.texts import plain, plain_lines, readable_bytes
@@ -16,8 +17,12 @@ QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting"})
 """Types that say nothing to people that they do not see anyway."""
 
 
-def line_of(event: Event, run_id: str) -> str:
-    """Return an event as one line, or several of files, harmless and of any length."""
+def line_of(event: Event, run: str) -> str:
+    """Return an event as one line, or several of files, harmless and of any length.
+
+    Args:
+        run: what a command is given to mean the run.
+    """
     place = _place_of(event)
     head = f"{place}: " if place else ""
     data: dict[str, Any] = event.data if isinstance(event.data, dict) else {}
@@ -33,8 +38,8 @@ def line_of(event: Event, run_id: str) -> str:
         case "cancelled":
             return f"{head}cancelled: {message}"
         case "interrupt_request":
-            which = f"{run_id} {plain(str(data.get('interrupt_id', '')))}"
-            return f"{head}asks: {message} (answer with: runcast answer {which})"
+            question = shlex.quote(plain(str(data.get("interrupt_id", ""))))
+            return f"{head}asks: {message} (answer with: runcast answer {run} {question})"
         case "interrupt_response":
             answer = data.get("answer")
             said = pick(answer, "type") or ("yes" if data.get("approved") else "no")

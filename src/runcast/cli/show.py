@@ -64,9 +64,9 @@ class JsonLines(Screen):
 class PlainLines(Screen):
     """A line for each event; text as it comes."""
 
-    def __init__(self, out: TextIO, run_id: str) -> None:
+    def __init__(self, out: TextIO, run: str) -> None:
         self._out = out
-        self._run_id = run_id
+        self._run = run
         self._source: object = None
         self._in_text = False
 
@@ -79,7 +79,7 @@ class PlainLines(Screen):
             bar.take(event)
             self._line(bar.plain_line())
         elif event.type not in QUIET:
-            self._line(line_of(event, self._run_id))
+            self._line(line_of(event, self._run))
 
     def flush(self) -> None:
         self._out.flush()

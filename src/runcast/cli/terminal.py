@@ -37,9 +37,9 @@ _ENDS_OF_PLACES: Final = frozenset({"step_complete", "node_complete"})
 class Terminal(Screen):
     """Draws on a terminal; in color unless NO_COLOR is set."""
 
-    def __init__(self, out: TextIO, run_id: str) -> None:
+    def __init__(self, out: TextIO, run: str) -> None:
         self._out = out
-        self._run_id = run_id
+        self._run = run
         self._has_color = not os.environ.get("NO_COLOR")
         self._style = BLOCKS if _can_write(out, BLOCKS) else SIGNS
         self._staying: list[str] = []
@@ -126,7 +126,7 @@ class Terminal(Screen):
         color = _COLORS.get(event.type)
         if event.type == "log" and isinstance(event.data, dict):
             color = _COLORS_OF_LEVELS.get(str(event.data.get("level")))
-        for line in line_of(event, self._run_id).split("\n"):
+        for line in line_of(event, self._run).split("\n"):
             more = len(line) - _MOST_CHARS
             if more > 0:
                 line = f"{line[:_MOST_CHARS]}… and {more} more characters, see --json"

@@ -2,7 +2,10 @@
 
 import argparse
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -92,7 +95,7 @@ def watch(
     """
     path = f"/runs/{quote(run_id, safe='')}"
     shown = shlex.quote(plain(run_id))
-    screen = _screen(as_json=as_json, run_id=shown)
+    screen = _screen(as_json=as_json, run=f"{remote.option} {shown}".strip())
     again = f"runcast watch {shown}{remote.option}"
     if folder is not None:
         again += f" --out {shlex.quote(str(folder.path))}"
@@ -102,16 +105,18 @@ def watch(
             screen.notice(f"run {run_id}")
         try:
             for batch in follow(remote, path, after, lambda error: _tell_loss(screen, error)):
-                for received in batch:
-                    screen.show(received)
-                    event, cursor = received.event, received.position
-                    if event.type == "files" and isinstance(event.data, dict):
-                        files = event.data.get("files")
-                    if event.type in ENDINGS:
-                        ending = event.type
-                screen.flush()
+                with _undisturbed():
+                    for received in batch:
+                        screen.show(received)
+                        event, cursor = received.event, received.position
+                        if event.type == "files" and isinstance(event.data, dict):
+                            files = event.data.get("files")
+                        if event.type in ENDINGS:
+                            ending = event.type
+                    screen.flush()
         finally:
-            screen.close()
+            with _undisturbed():
+                screen.close()
         if not ending:  # it had ended at the position that was given
             ending = str(field_of(remote.ask("GET", path), "status"))
         if folder is not None:
@@ -137,12 +142,21 @@ def watch(
     return ENDINGS.get(ending, FAILED)
 
 
-def _screen(*, as_json: bool, run_id: str) -> Screen:
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Have Ctrl-C wait until what is on the screen and what is known of it agree again."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _screen(*, as_json: bool, run: str) -> Screen:
+    """Return where events are shown; `run` is what commands are given to mean this run."""
     if as_json:
         return JsonLines(sys.stdout)
-    if is_terminal(sys.stdout):
-        return Terminal(sys.stdout, run_id)
-    return PlainLines(sys.stdout, run_id)
+    return (Terminal if is_terminal(sys.stdout) else PlainLines)(sys.stdout, run)
 
 
 def _tell_loss(screen: Screen, error: PeerError) -> None:
