@@ -8,6 +8,9 @@ from typing import Final
 
 __all__ = ("remove_folder",)
 
+_MAX_DEPTH: Final = 32
+"""Folders inside each other that are gone down into. Others are taken out, which takes longer."""
+
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -15,8 +18,8 @@ def remove_folder(folder: Path) -> None:
     """Remove a folder with all that is in it, as far as that can be done; blocks.
 
     No link is followed; one in place of the folder is removed itself. Folders may be inside each
-    other however deep, and nobody may be allowed to change them: each is taken out to the top and
-    emptied there, so that neither the stack nor paths nor the number of open files grow.
+    other however deep, and nobody may be allowed to change them: what is too deep is taken out to
+    the top, so that neither the stack nor paths nor the number of open files grow.
     """
     with contextlib.suppress(OSError):
         if folder.is_symlink():
@@ -32,27 +35,38 @@ def remove_folder(folder: Path) -> None:
 
 def _empty(top: int) -> None:
     """Remove what is in an open folder."""
-    mark = secrets.token_hex(8)
-    taken_out = 0
-    waiting = ["."]
+    waiting = _clear(top, top, _MAX_DEPTH)
     while waiting:
         name = waiting.pop()
+        with contextlib.suppress(OSError):
+            waiting += _remove(name, top, top, _MAX_DEPTH)
+
+
+def _remove(name: str, folder: int, top: int, depth: int) -> list[str]:
+    """Remove a folder that is in an open one; return what was taken out of it to the top."""
+    opened = _open(name, folder)
+    try:
+        taken_out = _clear(opened, top, depth)
+    finally:
+        os.close(opened)
+    with contextlib.suppress(OSError):
+        os.rmdir(name, dir_fd=folder)
+    return taken_out
+
+
+def _clear(folder: int, top: int, depth: int) -> list[str]:
+    taken_out = []
+    for name, is_folder in _list(folder):
         with contextlib.suppress(OSError):  # what cannot be removed is left, and all else goes
-            at = _open(name, top)
-            try:
-                for inner, is_folder in _list(at):
-                    with contextlib.suppress(OSError):
-                        if is_folder:
-                            aside = f"{mark}-{taken_out}"
-                            taken_out += 1
-                            _move(inner, at, aside, top)
-                            waiting.append(aside)
-                        else:
-                            os.unlink(inner, dir_fd=at)
-            finally:
-                os.close(at)
-            if name != ".":
-                os.rmdir(name, dir_fd=top)
+            if not is_folder:
+                os.unlink(name, dir_fd=folder)
+            elif depth:
+                taken_out += _remove(name, folder, top, depth - 1)
+            else:
+                aside = secrets.token_hex(8)
+                _move(name, folder, aside, top)
+                taken_out.append(aside)
+    return taken_out
 
 
 def _open(name: str, folder: int | None) -> int:
