@@ -102,6 +102,27 @@ async def test_all_uploads_together_have_a_bound(root: Path, clock: FakeClock) -
     await uploads.receive("c", "", pieces_of(b"x" * 4))
 
 
+async def test_uploads_that_end_while_another_arrives_count_for_it(
+    root: Path, clock: FakeClock
+) -> None:
+    uploads = Uploads(DataDir(root), clock, Settings(upload_bytes=10))
+    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x"
+        is_waiting.set()
+        await may_go_on.wait()
+        yield b"x" * 4
+
+    arriving = asyncio.create_task(uploads.receive("a", "", slow()))
+    await is_waiting.wait()
+    await uploads.receive("b", "", pieces_of(b"x" * 6))
+    may_go_on.set()
+
+    with pytest.raises(Overloaded, match="upload_bytes"):
+        await arriving
+
+
 async def test_so_has_their_number(root: Path, clock: FakeClock) -> None:
     uploads = Uploads(DataDir(root), clock, Settings(max_uploads=1))
     await uploads.receive("a", "", pieces_of())

@@ -47,6 +47,7 @@ class Uploads:
         self._clock = clock
         self._settings = settings
         self._arriving: dict[str, int] = {}
+        self._finished = self._finished_bytes = 0
 
     async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
         """Write a file to the disk as it arrives, and return what it is called here.
@@ -65,20 +66,27 @@ class Uploads:
         upload_id = secrets.token_hex(16)
         self._arriving[upload_id] = 0
         arrival: _Arrival | None = None
+        # Read before the folder is: what ends meanwhile may count twice, but never not at all.
+        finished, finished_bytes = self._finished, self._finished_bytes
         try:
             kept, kept_bytes = await asyncio.to_thread(self._kept)
+            kept += self._finished - finished
             if kept + len(self._arriving) > self._settings.max_uploads:
                 raise Overloaded(f"{kept} uploaded files wait for their runs (max_uploads)")
             arrival = _Arrival(await asyncio.to_thread(self._folder), upload_id)
             await arrival.write()
             async for piece in pieces:
                 self._arriving[upload_id] += len(piece)
-                self._check_size(self._arriving[upload_id], kept_bytes)
+                ended_bytes = self._finished_bytes - finished_bytes
+                self._check_size(self._arriving[upload_id], kept_bytes + ended_bytes)
                 arrival.add(piece)
                 if arrival.waiting >= _WRITE_BYTES:
                     await arrival.write()
             await arrival.write()
-            return await asyncio.to_thread(self._finish, arrival, safe_name(name), media_type)
+            upload = await asyncio.to_thread(self._finish, arrival, safe_name(name), media_type)
+            self._finished += 1
+            self._finished_bytes += upload.size
+            return upload
         finally:
             del self._arriving[upload_id]
             if arrival is not None:
