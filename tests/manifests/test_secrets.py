@@ -44,6 +44,13 @@ def show(how: str):
     elif how == "ask":
         import runcast
         runcast.ask(f"use {key}?", args={"key": key})
+    elif how == "place":
+        import runcast
+        runcast.emit("step", None, node=key, agent=f"<{key}>", path=["a", key])
+    elif how == "number":
+        import runcast
+        runcast.emit(f"type{key}", {"n": int(key)})
+        print("x" * 4090 + key)
     elif how == "return":
         return {"key": key}
 
@@ -64,7 +71,7 @@ def settings(**more: Any) -> Settings:
     return Settings(warm_processes=0, shutdown_grace_s=0.0, **more)
 
 
-@pytest.mark.parametrize("how", ["emit", "print", "raise", "fail", "return", "ask"])
+@pytest.mark.parametrize("how", ["emit", "place", "print", "raise", "fail", "return", "ask"])
 async def test_no_secret_is_shown(
     functions: list[ManifestFunction], how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,6 +94,19 @@ async def test_no_secret_is_shown(
     for form in (VALUE, json.dumps(VALUE)[1:-1], json.dumps(VALUE, ensure_ascii=False)[1:-1]):
         assert form not in everything
     assert "***" in everything
+
+
+async def test_no_secret_is_shown_as_a_number_or_by_its_first_half(
+    functions: list[ManifestFunction],
+) -> None:
+    async with open_hub("memory://", functions=functions, settings=settings()) as hub:
+        run = await hub.start("show", {"how": "number"}, secrets={"KEY": "735184926"})
+        async with asyncio.timeout(LONG_S):
+            told = [event async for event in hub.watch(run.run_id)]
+
+    assert told[-1].type == "done"
+    assert "735" not in "".join(str((event.type, event.data)) for event in told)
+    assert [event.data for event in told if event.type == "hidden"] == [{"n": "***"}]
 
 
 async def test_a_missing_secret_is_told_by_name(functions: list[ManifestFunction]) -> None:
@@ -171,8 +191,9 @@ async def test_all_missing_secrets_are_named() -> None:
 
 
 async def test_a_secret_that_no_environment_can_hold_is_refused() -> None:
-    with pytest.raises(InvalidValue, match="the secret KEY to be a text without NUL"):
-        await find_secrets([Secret("KEY")], {"KEY": "a\0b"}, "")
+    for value in ("a\0b", "\udcff"):
+        with pytest.raises(InvalidValue, match="the secret KEY to be UTF-8 without NUL"):
+            await find_secrets([Secret("KEY")], {"KEY": value}, "")
 
 
 def test_what_is_hidden() -> None:
@@ -182,6 +203,22 @@ def test_what_is_hidden() -> None:
     assert redactor.is_in(b'{"a":"line one\\nline two"}')
     assert not redactor.is_in(b'{"a":"short"}')
     assert Redactor().hide("anything") == "anything"
+    assert Redactor(["123456"]).hide([1234567, 0.123456, 12345, True]) == [
+        "***",
+        "***",
+        12345,
+        True,
+    ]
+
+
+def test_what_is_cut_leaves_no_part_of_a_secret() -> None:
+    redactor = Redactor(["secret", "et-another"])
+    assert [redactor.cut(b"12secret90", most) for most in range(1, 11)] == [
+        *(1, 2, 2, 2, 2, 2, 2),
+        *(8, 9, 10),
+    ]
+    assert redactor.cut(b"12secret-another", 9) == 2
+    assert Redactor().cut(b"12secret", 4) == 4
 
 
 def test_texts_of_inputs_are_found() -> None:

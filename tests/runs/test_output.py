@@ -3,12 +3,14 @@
 import pytest
 
 from runcast.runs.output import Output
+from runcast.runs.secrets import Redactor
 from runcast.settings import Settings
 from runcast.testing import FakeClock
 
 
-def make(clock: FakeClock, *, per_s: int = 5, most: int = 10) -> Output:
-    return Output(clock, Settings(output_lines_per_s=per_s, output_line_bytes=most))
+def make(clock: FakeClock, *, per_s: int = 5, most: int = 10, secret: str = "") -> Output:
+    settings = Settings(output_lines_per_s=per_s, output_line_bytes=most)
+    return Output(clock, settings, Redactor([secret]))
 
 
 def test_lines_are_put_together_from_pieces(clock: FakeClock) -> None:
@@ -33,6 +35,12 @@ def test_a_long_line_is_cut_and_that_is_told(clock: FakeClock, pieces: list[byte
     shown = [line for piece in pieces for line in output.feed(piece)]
     assert shown == ["xxxxxxxxxx… (15 more bytes)"]
     assert output.feed(b"short\n") == ["short"]
+
+
+def test_a_long_line_is_not_cut_within_a_secret(clock: FakeClock) -> None:
+    output = make(clock, secret="the-secret")
+    assert output.feed(b"x" * 5 + b"the-secret" + b"y" * 5 + b"\n") == ["xxxxx… (15 more bytes)"]
+    assert output.feed(b"the-secret\n") == ["the-secret"]
 
 
 def test_lines_beyond_the_rate_are_left_out_and_counted(clock: FakeClock) -> None:

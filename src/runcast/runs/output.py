@@ -3,6 +3,7 @@
 from typing import Final
 
 from runcast.clock import Clock
+from runcast.runs.secrets import Redactor
 from runcast.settings import Settings
 
 __all__ = ("Output",)
@@ -12,10 +13,14 @@ _LINE_ENDS: Final = bytes.maketrans(b"\r", b"\n")
 
 
 class Output:
-    """Splits what is printed into lines; counts what it leaves out, and says so."""
+    """Splits what is printed into lines; counts what it leaves out, and says so.
 
-    def __init__(self, clock: Clock, settings: Settings) -> None:
+    Secrets are for others to hide in the lines; none is cut, which could not be found then.
+    """
+
+    def __init__(self, clock: Clock, settings: Settings, redactor: Redactor) -> None:
         self._clock = clock
+        self._redactor = redactor
         self._most_bytes = settings.output_line_bytes
         self._per_s = float(settings.output_lines_per_s)
         self._room = self._per_s
@@ -52,7 +57,7 @@ class Output:
         return shown
 
     def _add(self, piece: bytes) -> None:
-        room = self._most_bytes - len(self._line)
+        room = self._most_bytes + self._redactor.longest - len(self._line)
         self._line += piece[:room]
         self._cut += len(piece[room:])
 
@@ -61,6 +66,10 @@ class Output:
         cut, self._cut = self._cut, 0
         if not line.strip():
             return
+        if len(line) > self._most_bytes:
+            end = self._redactor.cut(line, self._most_bytes)
+            cut += len(line) - end
+            line = line[:end]
         if self._room < 1.0:
             self._left_out += 1
             return

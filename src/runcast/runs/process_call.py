@@ -169,7 +169,7 @@ class ProcessCall:
         if event.type in RESERVED:
             raise PeerError(f"expected no event of the type {event.type!r} from a child process")
         if self._redactor.is_in(body):
-            event = msgspec.structs.replace(event, data=self._redactor.hide(event.data))
+            event = self._hide(event)
         place = None
         if event.node or event.agent or event.path or event.duration is not None:
             place = (event.node, event.agent, event.path, event.duration)
@@ -178,6 +178,15 @@ class ProcessCall:
             return encode_record(event.type, event.data, self._clock.time(), place, most)
         except RuncastError as error:
             raise PeerError(error.message) from None
+
+    def _hide(self, event: Event) -> Event:
+        """Return an event without secrets, wherever they are in it."""
+        shown = self._redactor.hide(
+            {"data": event.data, "node": event.node, "agent": event.agent, "path": [*event.path]}
+        )
+        kind = "hidden" if self._redactor.is_in(event.type.encode()) else event.type
+        shown["path"] = tuple(shown["path"])
+        return msgspec.structs.replace(event, type=kind, **shown)
 
     def _ending(self, body: bytes) -> Ending:
         event: Event = decode_event(b"{" + body)
@@ -198,7 +207,7 @@ class ProcessCall:
 
     async def _capture(self, name: Literal["stdout", "stderr"], level: str) -> None:
         """Write what the child prints as `log` events."""
-        output = Output(self._clock, self._settings)
+        output = Output(self._clock, self._settings, self._redactor)
         while data := await self._child.read(name):
             for text in output.feed(data):
                 await self._put(self._line(text, level, name))

@@ -64,9 +64,17 @@ async def find_secrets(
             "it in the server's environment or its secrets file"
         )
     for name, value in found.items():
-        if "\0" in value:
-            raise InvalidValue(f"expected the secret {name} to be a text without NUL characters")
+        if "\0" in value or not _is_utf8(value):
+            raise InvalidValue(f"expected the secret {name} to be UTF-8 without NUL characters")
     return {name: value for name, value in found.items() if value}
+
+
+def _is_utf8(value: str) -> bool:
+    try:  # what else the environment holds becomes halves of characters
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _look(name: str, *places: Mapping[str, str]) -> str:
@@ -93,14 +101,27 @@ class Redactor:
         lines = {line for value in values for line in (value, *value.splitlines())}
         found = {line.strip() for line in lines if len(line.strip()) >= _LEAST_CHARS}
         self._values = sorted(found, key=len, reverse=True)
+        self._plain = [value.encode() for value in self._values]
         self._encoded = [msgspec.json.encode(value)[1:-1] for value in self._values]
+        self.longest = max(map(len, self._plain), default=0)
+        """Of a secret, in bytes."""
 
     def is_in(self, encoded: bytes) -> bool:
         """Tell whether JSON holds a secret."""
         return bool(self._encoded) and any(value in encoded for value in self._encoded)
 
+    def cut(self, line: bytes, most: int) -> int:
+        """Return where to cut a text, at `most` bytes or before, to leave no part of a secret."""
+        end, before = most, -1
+        while end != before:
+            before = end
+            for secret in self._plain:
+                at = line.find(secret, max(0, end - len(secret) + 1), end + len(secret) - 1)
+                end = end if at < 0 else at
+        return end
+
     def hide(self, value: Any) -> Any:
-        """Return the same JSON value, with secrets hidden in its strings and keys."""
+        """Return the same JSON value, with secrets hidden in its strings, keys and numbers."""
         if isinstance(value, str):
             for secret in self._values:
                 value = value.replace(secret, HIDDEN)
@@ -109,6 +130,8 @@ class Redactor:
             return {self.hide(key): self.hide(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.hide(item) for item in value]
+        if isinstance(value, int | float) and self.is_in(msgspec.json.encode(value)):
+            return HIDDEN
         return value
 
 
