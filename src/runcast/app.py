@@ -6,6 +6,8 @@
             print(event.type, event.data)
 
 Where there is no event loop: the same with `with` for `async with`, and without `await`.
+
+Long because all that a hub does is there twice: with a loop and without.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -74,6 +76,7 @@ class OpenHub:
         self.hub = Hub(store, self.settings, self.clock)
         self.functions: dict[str, Function[..., Any]] = {}
         self.files = Files(self.hub, _data_dir(store, self.settings))
+        self._was_closed = False
         self.runner = Runner(self.hub, this_process(), self.files, self.functions.get)
         for function in functions:
             self.add(function)
@@ -94,7 +97,13 @@ class OpenHub:
             raise NotFound(f"there is no function {name!r}; there are: {known}") from None
 
     async def open(self) -> Self:
-        """Open the store and begin. Idempotent."""
+        """Open the store and begin. Idempotent.
+
+        Raises:
+            InvalidValue: it was closed; make another one.
+        """
+        if self._was_closed:
+            raise InvalidValue("this hub was closed; use another one, of `open_hub(…)`")
         await self.hub.open()
         try:
             await self.runner.open()
@@ -108,6 +117,7 @@ class OpenHub:
 
     async def close(self) -> None:
         """End the runs, then the hub, then the store. Idempotent."""
+        self._was_closed = True
         try:
             await self.runner.close()
             await self.files.close()
@@ -166,8 +176,9 @@ class OpenHub:
 
         A loss is told as an event of type `gap` with `seq` 0. Raises `NotFound`.
         """
-        position = Position.parse(after) if isinstance(after, str) else after
-        with await self.hub.subscribe(run_id, position) as subscription:
+        if after is not None and not isinstance(after, Position):
+            after = Position.parse(after)
+        with await self.hub.subscribe(run_id, after) as subscription:
             async for chunk in subscription:
                 if chunk.gap is not None:
                     yield gap_event(chunk.gap, self.clock.time())
@@ -360,14 +371,21 @@ class OpenHubInThread:
 
 
 class _Opener:
-    """What `open_hub` returns: `async with` opens it on the running loop, `with` in a thread."""
+    """What `open_hub` returns: `async with` opens it on the running loop, `with` in a thread; one
+    of them, once."""
 
     def __init__(self, make: Callable[[], OpenHub]) -> None:
         self._make = make
         self._async: OpenHub | None = None
         self._sync: OpenHubInThread | None = None
 
+    def _check_unused(self) -> None:
+        # Or the hub that was opened first would never be closed.
+        if self._async is not None or self._sync is not None:
+            raise InvalidValue("expected open_hub(…) to be entered once; call it for each hub")
+
     async def __aenter__(self) -> OpenHub:
+        self._check_unused()
         self._async = self._make()
         return await self._async.open()
 
@@ -376,6 +394,7 @@ class _Opener:
             await self._async.close()
 
     def __enter__(self) -> OpenHubInThread:
+        self._check_unused()
         self._sync = OpenHubInThread(self._make())
         return self._sync.__enter__()
 

@@ -59,11 +59,13 @@ class Position(NamedTuple):
         Raises:
             InvalidValue: it is not of the form `<epoch>-<seq>`.
         """
-        found = _TOKEN.fullmatch(token)
+        given: object = token
+        found = _TOKEN.fullmatch(given) if isinstance(given, str) else None
         if found is None or (seq := int(found[2])) > MAX_SEQ:
-            shown = token if len(token) <= 40 else token[:40] + "…"
+            shown = repr(given)
+            shown = shown if len(shown) <= 42 else shown[:42] + "…"
             raise InvalidValue(
-                f"expected a position like '01hq3v5k2m-7', got {shown!r}; "
+                f"expected a position like '01hq3v5k2m-7', got {shown}; "
                 "pass the last event's id unchanged, or none to start at the beginning"
             )
         return cls(found[1], seq)
@@ -93,9 +95,9 @@ def _epoch_number(epoch: str) -> int:
     return number
 
 
-def is_run_id(text: str) -> bool:
-    """Tell whether a string may name a run (and so a log)."""
-    return _RUN_ID.fullmatch(text) is not None
+def is_run_id(text: object) -> bool:
+    """Tell whether something may name a run (and so a log)."""
+    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
 
 
 def frame_record(head: bytes, seq: int, record: bytes) -> bytes:

@@ -61,16 +61,16 @@ class Hub:
         self._stop_listening: Callable[[], None] = lambda: None
         self._following: set[asyncio.Task[None]] = set()
         self._when_deleted: list[Callable[[str], Awaitable[None]]] = []
-        self._is_open = False
+        self._is_open = self._was_open = False
 
     async def open(self) -> Self:
-        """Open the store and begin to commit. Idempotent."""
+        """Open the store and begin to commit. Idempotent; it may follow `close`."""
         if not self._is_open:
             await self.store.open()
             await self._pipeline.open()
             if isinstance(self.store, SharedStore):
                 self._stop_listening = self.store.listen(self._others_changed)
-            self._is_open = True
+            self._is_open = self._was_open = True
         return self
 
     async def close(self) -> None:
@@ -81,7 +81,7 @@ class Hub:
         self._stop_listening()
         await self._pipeline.close()
         for tail in self._tails.values():
-            tail.error = _closed()
+            tail.error = self._not_open()
             tail.wake()
         for task in list(self._following):
             task.cancel()
@@ -93,6 +93,11 @@ class Hub:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+    def _not_open(self) -> StoreUnavailable:
+        if self._was_open:
+            return StoreUnavailable("the hub is closed; connect again later")
+        return StoreUnavailable("the hub is not open; use `async with`")
 
     @property
     def is_open(self) -> bool:
@@ -106,7 +111,7 @@ class Hub:
             StoreUnavailable: it does not, or the hub is closed.
         """
         if not self._is_open:
-            raise _closed()
+            raise self._not_open()
         self._pipeline.check()
         await self.store.list(limit=1)
 
@@ -131,7 +136,12 @@ class Hub:
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> Inlet:
-        """Begin a log and return where its records go in. Raises as `Store.create` does."""
+        """Begin a log and return where its records go in.
+
+        Raises as `Store.create` does, and `StoreUnavailable` if the hub is not open.
+        """
+        if not self._is_open:
+            raise self._not_open()
         info = await self.store.create(
             run_id, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
         )
@@ -176,7 +186,7 @@ class Hub:
             if is_beyond or not tail.known or tail.error is not None:
                 tail.learn(await self.store.info(run_id))
                 if not self._is_open:
-                    raise _closed()
+                    raise self._not_open()
                 if self._tails.get(run_id) is not tail:
                     raise _deleted(run_id)
                 tail.error = None
@@ -188,7 +198,7 @@ class Hub:
 
     def _check_room(self, run_id: str) -> None:
         if not self._is_open:
-            raise _closed()
+            raise self._not_open()
         tail = self._tails.get(run_id)
         if self._watchers >= self.settings.max_watchers:
             raise Overloaded(f"{self._watchers} streams are open (max_watchers); try again later")
@@ -308,10 +318,6 @@ class Hub:
         self.encoded.forget(run_id)
         self.viewed.forget(run_id)
         self._present.forget(run_id)
-
-
-def _closed() -> StoreUnavailable:
-    return StoreUnavailable("the hub is closed; connect again later")
 
 
 def _deleted(run_id: str) -> NotFound:

@@ -84,6 +84,7 @@ class Pending:
 
     def open(self) -> None:
         """Begin to call the committer, on the running loop."""
+        self.is_closed, self.failure = False, None
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self.wake.set()  # for what was put before
@@ -130,6 +131,8 @@ class Pending:
     def add(self, part: Part) -> None:
         """Take a part that somebody waits for. Raises as `Inlet.append` does."""
         inlet = part.inlet
+        if self._loop is None:
+            raise StoreUnavailable("the hub is not open, so that nothing is committed")
         with self.lock:
             # What carries something is worth waiting for; a flush is told of a failing store.
             if (

@@ -80,6 +80,8 @@ class Function(Generic[P, R]):
         files: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         functools.update_wrapper(self, call, updated=())  # for help() and inspect.signature()
+        if not callable(call):
+            raise InvalidValue(f"expected a function, got {call!r:.80}")
         self.call = call
         self.resume = resume
         target = _behind(call)
@@ -180,6 +182,10 @@ class Function(Generic[P, R]):
         Raises:
             InvalidInputs: naming everything that is wrong, not only the first of it.
         """
+        given: object = inputs
+        if not isinstance(given, Mapping):
+            problem = f"expected inputs by their names, got {type(given).__qualname__}"
+            raise InvalidInputs(f"the inputs of {self.name!r} are wrong: {problem}", (problem,))
         arguments: dict[str, Any] = {}
         problems: list[str] = []
         for parameter in self.parameters:

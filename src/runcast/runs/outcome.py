@@ -3,10 +3,20 @@
 import asyncio
 from typing import Final
 
-from runcast.errors import Cancelled, RuncastError
+from runcast.errors import Cancelled, InvalidValue, RuncastError
 from runcast.runs.protocols import Ending
 
-__all__ = ("LOST", "Ending", "cancelled", "done", "ending_of", "failed", "failed_with", "timed_out")
+__all__ = (
+    "LOST",
+    "Ending",
+    "cancelled",
+    "check_reason",
+    "done",
+    "ending_of",
+    "failed",
+    "failed_with",
+    "timed_out",
+)
 
 _MAX_MESSAGE_CHARS: Final = 2000
 """Most characters of a message or a reason: as many as a run's present state keeps of it."""
@@ -53,6 +63,12 @@ def timed_out(run_time_s: float) -> Ending:
         "it less to do, or raise the setting",
         "timed_out",
     )
+
+
+def check_reason(reason: object) -> None:
+    """Raise `InvalidValue` if a run cannot be cancelled for this reason."""
+    if not isinstance(reason, str):
+        raise InvalidValue(f"expected the reason to be a text, got {reason!r:.80}")
 
 
 def cancelled(reason: str) -> Ending:

@@ -15,7 +15,7 @@ from runcast.events.position import Position
 from runcast.hub.inlets import Inlet
 from runcast.runs.files import RunFiles
 from runcast.runs.function import Function
-from runcast.runs.outcome import cancelled, failed, failed_with, timed_out
+from runcast.runs.outcome import cancelled, check_reason, failed, failed_with, timed_out
 from runcast.runs.protocols import Ending
 from runcast.runs.work import Duty, Work, Workers, how_it_ended
 from runcast.runs.writer import Writer
@@ -83,7 +83,12 @@ class Run:
         return self._ended.is_set()
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Ask the run to end; `wait()` returns once it has. Later reasons are ignored."""
+        """Ask the run to end; `wait()` returns once it has. Later reasons are ignored.
+
+        Raises:
+            InvalidValue: the reason is no text.
+        """
+        check_reason(reason)
         if not self.cancel_asked.is_set():
             self._cancel_reason = reason
             self.cancel_asked.set()

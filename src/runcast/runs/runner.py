@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from runcast.errors import (
     BackendError,
-    InvalidValue,
     NotFound,
     Overloaded,
     RunClosed,
@@ -24,7 +23,8 @@ from runcast.runs.files import Files, RunFiles
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
 from runcast.runs.inputs import GivenFiles
-from runcast.runs.outcome import cancelled
+from runcast.runs.labels import CANCEL_LABEL, check_labels
+from runcast.runs.outcome import cancelled, check_reason
 from runcast.runs.processes import Processes
 from runcast.runs.protocols import DIGEST_LABEL
 from runcast.runs.questions import (
@@ -41,20 +41,12 @@ from runcast.runs.secrets import find_secrets
 from runcast.runs.threads import Threads, ThreadStatistics
 from runcast.runs.work import Workers
 from runcast.runs.writer import Writer
-from runcast.stores.base import MAX_LABELS, LogInfo, Owner, SharedStore
+from runcast.stores.base import LogInfo, Owner, SharedStore
 
 if TYPE_CHECKING:
     from runcast.runs.workspace import Workspace
 
-__all__ = ("CANCEL_LABEL", "Runner", "RunnerStatistics")
-
-CANCEL_LABEL: Final = "runcast.cancel"
-"""Set on a log by a process that does not own the run: the reason to cancel it."""
-
-_OUR_LABELS: Final = (
-    *("function", "status"),
-    *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL),
-)
+__all__ = ("Runner", "RunnerStatistics")
 
 _REPLACED: Final = "replaced by a new run of the same id"
 
@@ -194,7 +186,7 @@ class Runner:
         self._check_not_closing()
         convert = function.check if function.isolation == "process" else function.convert
         arguments = convert(inputs or {})
-        _check_labels(labels or {})
+        check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
         all_labels = {
             **(labels or {}),
@@ -324,8 +316,13 @@ class Runner:
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run. Its end has come when this returns, unless another process runs it.
 
-        A run that has ended stays as it is; so does a reason given before. Raises `NotFound`.
+        A run that has ended stays as it is; so does a reason given before.
+
+        Raises:
+            NotFound: there is no such run.
+            InvalidValue: the reason is no text.
         """
+        check_reason(reason)
         run = self.runs.get(run_id)
         if run is not None:
             run.cancel(reason)
@@ -386,14 +383,3 @@ async def _wait_for_room(run: Run, place: Place) -> None:
     finally:
         for wait in waits:
             wait.cancel()
-
-
-def _check_labels(labels: Mapping[str, str]) -> None:
-    for name in labels:
-        if name in _OUR_LABELS or name.startswith("runcast."):
-            raise InvalidValue(
-                f"expected names of labels other than function, status and runcast.*, got {name!r}"
-            )
-    most = MAX_LABELS - len(_OUR_LABELS)
-    if len(labels) > most:
-        raise InvalidValue(f"expected at most {most} labels, got {len(labels)}")

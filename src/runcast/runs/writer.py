@@ -201,6 +201,9 @@ class Writer:
         path: Sequence[str] = (),
     ) -> None:
         """Append a piece of text; the pieces of a message are counted from 0."""
+        given: object = text
+        if not isinstance(given, str):
+            raise InvalidValue(f"expected a text, got {given!r:.80}")
         with self._lock:
             if len(self._indexes) >= _MAX_MESSAGES:
                 self._indexes.clear()

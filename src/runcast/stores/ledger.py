@@ -169,7 +169,7 @@ class Ledger:
         if not is_run_id(log_id):
             raise InvalidValue(
                 f"expected a run id like 'report-7' ([A-Za-z0-9][A-Za-z0-9_.:-]*, at most 128 "
-                f"characters), got {log_id[:140]!r}"
+                f"characters), got {log_id!r:.140}"
             )
         old = self.find(log_id)
         if old is not None and not replace:

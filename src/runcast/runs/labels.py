@@ -1,0 +1,34 @@
+"""The labels of runs: those by which processes tell each other, and those that users give."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from runcast.errors import InvalidValue
+from runcast.runs.protocols import DIGEST_LABEL
+from runcast.runs.questions import ANSWERED_LABEL, RESUMABLE_LABEL
+from runcast.stores.base import MAX_LABELS
+
+__all__ = ("CANCEL_LABEL", "check_labels")
+
+CANCEL_LABEL: Final = "runcast.cancel"
+"""Set on a log by a process that does not own the run: the reason to cancel it."""
+
+_OURS: Final = (
+    *("function", "status"),
+    *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL),
+)
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise `InvalidValue` if a run cannot be given these labels; stores refuse the rest."""
+    given: object = labels
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InvalidValue(f"expected labels to be strings by their names, got {given!r:.80}")
+    for name in labels:
+        if name in _OURS or name.startswith("runcast."):
+            raise InvalidValue(
+                f"expected names of labels other than function, status and runcast.*, got {name!r}"
+            )
+    most = MAX_LABELS - len(_OURS)
+    if len(labels) > most:
+        raise InvalidValue(f"expected at most {most} labels, got {len(labels)}")
