@@ -51,6 +51,8 @@ def test_a_manifest_that_is_not_there_is_told(tmp_path: Path) -> None:
         ('{\n // a comment\n "functions": oops}', "is not JSON: line 3, column 15"),
         ('{"functions": NaN}', "JSON, which has no NaN"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"functions": [], "name": "\\ud800"}', "surrogates not allowed"),
+        ('{"functions": [%s]}' % ("1" * 5000), "Exceeds the limit"),
         ("[]", "the manifest: expected an object"),
         ("{}", "functions: required, not given"),
         ('{"functions": {}}', "functions: expected `array`, got `object`"),
@@ -64,6 +66,16 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, problem: str)
     with pytest.raises(InvalidManifest) as raised:
         parse_manifest(text, tmp_path / "prefab-manifest.json")
     assert problem in raised.value.message
+
+
+def test_a_large_manifest_is_read_in_time_that_grows_with_it(tmp_path: Path) -> None:
+    """Comparing each of its names with each other would take longer than a test may."""
+    default = {f"k{number}": number for number in range(100_000)}
+    declared = declare("f", parameter("a", "object", default=default))
+
+    (found,) = load_manifest(write_manifest(tmp_path, CODE, declared))
+
+    assert found.check({})["a"] == default
 
 
 def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
@@ -123,6 +135,8 @@ def test_every_problem_is_told_with_its_path(tmp_path: Path) -> None:
         ("../main.py", "expected a Python file below"),
         ("/etc/passwd", "expected a Python file below"),
         ("src", "expected a Python file below"),
+        ("a\0.py", "there is no file"),
+        ("a" * 5000 + ".py", "there is no file"),
         (5, "expected `str`, got `int`"),
     ],
 )
@@ -140,6 +154,16 @@ def test_the_entry_point_is_a_python_file_of_the_folder(
     ("code", "declared", "problem"),
     [
         ("def f(:", declare("f"), "entry_point: src/main.py, line 1:"),
+        (
+            "x = " + "-" * 100_000 + "1",
+            declare("f"),
+            "entry_point: src/main.py is nested too deeply",
+        ),
+        (
+            "x = " + "1+" * 50_000 + "1",
+            declare("f"),
+            "entry_point: src/main.py is nested too deeply",
+        ),
         ("def ff(): yield 1", declare("f"), "functions[0].name: src/main.py defines no 'f'"),
         ("def ff(): yield 1", declare("f"), "is 'ff' meant?"),
         ("def f(): yield 1", declare("f", parameter("a", "string")), "parameters[0].name: the fun"),

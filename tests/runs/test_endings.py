@@ -237,11 +237,16 @@ async def test_a_result_that_cannot_be_stored_fails_the_run(value: object) -> No
     async def function() -> object:
         return value
 
-    events = await run_to_end(MEMORY, function)
+    async with open_hub() as hub:
+        run = await hub.start(function)
+        ending = await end_of(hub, run.run_id)
 
-    assert events[-1].type == "failed"
-    assert events[-1].data["code"] == "invalid_value"
-    assert "the result cannot be stored" in events[-1].data["message"]
+        assert ending.type == run.status == "failed"
+        assert ending.data["code"] == "invalid_value"
+        assert "the result cannot be stored" in ending.data["message"]
+        assert await run.wait() == (ending.type, ending.data), "the run and its log disagree"
+        with pytest.raises(RunFailed, match="cannot be stored"):
+            await run.result()
 
 
 async def test_a_result_larger_than_an_event_may_be_fails_the_run(store: Store) -> None:

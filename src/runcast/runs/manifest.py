@@ -22,6 +22,7 @@ events have the dialect `prefab`.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -190,21 +191,26 @@ def parse_manifest(text: str, file: Path) -> list[ManifestFunction]:
 def _decode(text: str, file: Path, problems: list[str]) -> object:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
-        names = [name for name, _ in pairs]
-        problems.extend(f"{name} is given twice" for name in found if names.count(name) > 1)
+        if len(found) < len(pairs):
+            times = Counter(name for name, _ in pairs)
+            problems.extend(f"{name} is given twice" for name in found if times[name] > 1)
         return found
 
     def refuse(constant: str) -> NoReturn:
         raise InvalidManifest(f"expected {file.name} to be JSON, which has no {constant}")
 
     try:
-        return json.loads(_without_comments(text), object_pairs_hook=unique, parse_constant=refuse)
+        read = json.loads(_without_comments(text), object_pairs_hook=unique, parse_constant=refuse)
+        msgspec.json.encode(read)  # what nobody could be told of: halves of characters
+        return read
     except json.JSONDecodeError as error:
         raise InvalidManifest(
             f"{file.name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
     except RecursionError:
         raise InvalidManifest(f"{file.name} is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidManifest(f"expected {file.name} to be JSON: {error}") from None
 
 
 _STRING_OR_COMMENT: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -260,20 +266,28 @@ def _problems_of(manifest: _Manifest) -> Iterator[str]:
         yield f"version: expected one like '1.2.3', got {manifest.version!r:.80}"
     if not manifest.functions:
         yield "functions: expected at least one"
-    names = [given.get("name") for given in manifest.functions if isinstance(given, dict)]
-    for index, name in enumerate(names):
-        if name is not None and name in names[:index]:
-            yield f"functions[{index}].name: {name!r:.80} is the name of another function"
+    names: set[str] = set()
+    for index, given in enumerate(manifest.functions):
+        name = given.get("name") if isinstance(given, dict) else None
+        if isinstance(name, str):
+            if name in names:
+                yield f"functions[{index}].name: {name!r:.80} is the name of another function"
+            names.add(name)
 
 
 def _entry_point(manifest: _Manifest, folder: Path, problems: list[str]) -> Path:
-    code = (folder / manifest.entry_point).resolve()
+    code = folder / manifest.entry_point
+    try:
+        code = code.resolve()
+        is_file = code.is_file()
+    except (OSError, ValueError):  # too long; a NUL
+        is_file = False
     if code.suffix != ".py" or not code.is_relative_to(folder):
         problems.append(
             f"entry_point: expected a Python file below {folder.name}/, "
             f"got {manifest.entry_point!r:.200}"
         )
-    elif not code.is_file():
+    elif not is_file:
         problems.append(f"entry_point: there is no file {manifest.entry_point!r:.200}")
     return code
 

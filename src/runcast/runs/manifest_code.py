@@ -46,6 +46,9 @@ def find_problems(
     except (OSError, ValueError) as error:
         yield f"entry_point: {shown} cannot be read: {error}"
         return
+    except (RecursionError, MemoryError):  # the latter is what the parser says, too
+        yield f"entry_point: {shown} is nested too deeply"
+        return
     bound = _bindings(tree.body)
     for index, function in enumerate(functions):
         where = f"functions[{index}]"

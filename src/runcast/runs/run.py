@@ -203,7 +203,9 @@ class Run:
     ) -> None:
         try:
             if not self._goes_on_elsewhere(outcome):
-                self.position = await end_log(self._inlet, outcome, clock, max_bytes, files=files)
+                outcome, self.position = await end_log(
+                    self._inlet, outcome, clock, max_bytes, files=files
+                )
         except (RunClosed, Stale) as error:
             # Taken over or begun anew by somebody else, who has the last word.
             _log.warning("run %s was ended by somebody else: %s", self.run_id, error)
@@ -223,8 +225,11 @@ async def end_log(
     *,
     agent: str = "",
     files: Mapping[str, Any] | None = None,
-) -> Position:
+) -> tuple[Ending, Position]:
     """Append the terminal event and close the log, in one step, unless it is closed already.
+
+    Returns the ending as it was written, which is another one if what the function returned cannot
+    be stored; and where the log ends.
 
     Args:
         max_bytes: of a `done`, which holds what the function returned.
@@ -245,7 +250,7 @@ async def end_log(
     appended = await inlet.append(
         records, close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
     )
-    return Position(appended.epoch, appended.last)
+    return outcome, Position(appended.epoch, appended.last)
 
 
 def _swallow(work: "asyncio.Future[Ending]") -> None:
