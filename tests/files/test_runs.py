@@ -1,6 +1,7 @@
 """Files of runs at work: in threads, on the loop and in processes; begun anew, resumed, killed."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import subprocess
@@ -277,6 +278,27 @@ async def test_a_killed_run_tells_of_no_files_and_its_folder_is_swept(tmp_path: 
         await hub.files.sweep()
         assert folders(tmp_path) == []
         assert (await hub.files.of("r")).files == []
+
+
+async def test_two_sweeps_never_remove_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one would return while the other still removes what it found."""
+    both = threading.Barrier(2)
+    met = []
+
+    async with open_hub(url_of(tmp_path)) as hub:
+
+        def sweep(life_of: object) -> int:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.append(both.wait(0.2))
+            return 0
+
+        await hub.files.sweep()  # the one at the start is over
+        monkeypatch.setattr(hub.files.workspaces, "sweep", sweep)
+        await asyncio.gather(hub.files.sweep(), hub.files.sweep())
+
+    assert met == []
 
 
 async def test_files_are_swept_by_themselves(tmp_path: Path) -> None:

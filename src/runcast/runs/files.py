@@ -150,6 +150,7 @@ class Files:
         self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
         self._stagers = ThreadPoolExecutor(_MOST_STAGED, "runcast-stage")
         self._sweeping: asyncio.Task[None] | None = None
+        self._one_sweep = asyncio.Lock()
 
     async def open(self) -> None:
         """Begin to look after files. Idempotent."""
@@ -259,10 +260,14 @@ class Files:
         return await asyncio.to_thread(find)
 
     async def sweep(self) -> int:
-        """Remove what nobody needs any more and return how many files and folders that were."""
-        known = await asyncio.to_thread(self.workspaces.known)
-        lives = {whose: await self._life_of(*whose) for whose in known}
-        return await asyncio.to_thread(self._sweep, lives)
+        """Remove what nobody needs any more and return how many files and folders that were.
+
+        What another sweep of this hub was removing is gone, too, when this returns.
+        """
+        async with self._one_sweep:
+            known = await asyncio.to_thread(self.workspaces.known)
+            lives = {whose: await self._life_of(*whose) for whose in known}
+            return await asyncio.to_thread(self._sweep, lives)
 
     def _sweep(self, lives: Mapping[tuple[str, str], Life]) -> int:
         # What came after the question is of a run that lives.
