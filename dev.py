@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -54,7 +55,10 @@ def become(*command: object) -> NoReturn:
 
 
 def uv(*arguments: object) -> None:
-    must(TOOLS / "bin" / "uv", "--quiet", *arguments)
+    # As pip does: whom the machine trusts is trusted, a company's proxy say; where it names nobody,
+    # those whom uv brings along.
+    certs = ["--system-certs"] if ssl.get_default_verify_paths().cafile else []
+    must(TOOLS / "bin" / "uv", "--quiet", *certs, *arguments)
 
 
 # --- setting up -----------------------------------------------------------------------------------
