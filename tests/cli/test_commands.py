@@ -177,7 +177,7 @@ def test_in_a_terminal_progress_is_a_bar(served: Served, tmp_path: Path) -> None
     process = subprocess.Popen(
         [sys.executable, "-m", "runcast", "invoke", "greet", "--input", "name=Ada"],
         cwd=tmp_path,
-        env=environment({"RUNCAST_URL": served.url}),
+        env=environment({"RUNCAST_URL": served.url, "TERM": "xterm"}),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -51,7 +51,8 @@ def main(control_fd: int, lifeline_fd: int) -> None:
     _die_with_parent(lifeline_fd)
     os.set_inheritable(control_fd, False)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        # Text is written by the line, not by the argument of `print`.
+        stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     parent = Parent(socket.socket(fileno=control_fd))
     loading: _Loading | None = None
     while True:

@@ -69,7 +69,8 @@ class ChildProcess:
         try:
             path = [os.path.abspath(entry) for entry in sys.path]
             process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps([path, theirs.fileno(), lifeline])],
+                # Unbuffered: what is printed is seen when it is printed, in the order it was.
+                [sys.executable, "-u", "-c", _START, json.dumps([path, theirs.fileno(), lifeline])],
                 bufsize=0,
                 cwd=folder,
                 env=environment,
