@@ -12,6 +12,9 @@ from runcast.wire.dialects import Dialect, Stream
 
 __all__ = ("EncodedPages", "PageCache")
 
+_Key = tuple[str, str, int]
+"""Run id, epoch, and the `seq` that a page follows."""
+
 _ENTRIES: Final = 4096
 """Most entries of a cache, besides its bound in bytes: entries can be small."""
 
@@ -25,8 +28,8 @@ class PageCache:
     def __init__(self, read: Callable[[str, Position], Awaitable[Page]], limit_bytes: int) -> None:
         self._read = read
         self._limit = limit_bytes
-        self._pages: OrderedDict[tuple[str, str, int], Page] = OrderedDict()
-        self._reading: dict[tuple[str, str, int], asyncio.Future[Page]] = {}
+        self._pages: OrderedDict[_Key, Page] = OrderedDict()
+        self._reading: dict[_Key, asyncio.Task[Page]] = {}
         self.size = 0
         self.hits = self.misses = 0
 
@@ -37,25 +40,32 @@ class PageCache:
         if page is not None:
             self._pages.move_to_end(key)
             self.hits += 1
+            self._read_ahead(run_id, page)
             await asyncio.sleep(0)  # a long replay from memory must not hold the loop
             return page
-        reading = self._reading.get(key)
-        if reading is None:
-            self.misses += 1
-            reading = asyncio.ensure_future(self._fetch(key, run_id, after))
-            self._reading[key] = reading
-            reading.add_done_callback(_look_at)
         # A watcher that leaves must not take the page away from the others.
-        return await asyncio.shield(reading)
+        page = await asyncio.shield(self._reading.get(key) or self._begin(key))
+        if key in self._pages:
+            self._read_ahead(run_id, page)
+        return page
 
-    async def _fetch(self, key: tuple[str, str, int], run_id: str, after: Position) -> Page:
+    def _begin(self, key: _Key) -> "asyncio.Task[Page]":
+        self.misses += 1
+        reading = self._reading[key] = asyncio.create_task(self._fetch(key))
+        reading.add_done_callback(_look_at)
+        return reading
+
+    async def _fetch(self, key: _Key) -> Page:
+        run_id, epoch, seq = key
         try:
-            page = await self._read(run_id, after)
+            page = await self._read(run_id, Position(epoch, seq))
         finally:
-            del self._reading[key]
+            is_wanted = self._reading.get(key) is asyncio.current_task()
+            if is_wanted:
+                del self._reading[key]
         # A page cut short by the head of a run that goes on is not kept: whoever comes later is to
         # get a whole one.
-        if page.closed or len(page.frames) >= PAGE_BYTES // 2:
+        if is_wanted and (page.closed or len(page.frames) >= PAGE_BYTES // 2):
             self._pages[key] = page
             self.size += len(page.frames)
             while self.size > self._limit or len(self._pages) > _ENTRIES:
@@ -63,10 +73,19 @@ class PageCache:
                 self.size -= len(old.frames)
         return page
 
+    def _read_ahead(self, run_id: str, page: Page) -> None:
+        """Have the store read what follows a page while that page is being sent."""
+        key = (run_id, page.epoch, page.last)
+        if not page.closed and key not in self._pages and key not in self._reading:
+            self._begin(key)
+
     def forget(self, run_id: str) -> None:
         """Drop what is kept of a run: it was deleted, trimmed or begun anew."""
         for key in [key for key in self._pages if key[0] == run_id]:
             self.size -= len(self._pages.pop(key).frames)
+        # What is being read may be of before; whoever waits for it gets it, nobody else.
+        for key in [key for key in self._reading if key[0] == run_id]:
+            del self._reading[key]
 
 
 def _look_at(reading: asyncio.Future[Page]) -> None:
