@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,6 +44,8 @@ def find_browser() -> str | None:
 @contextlib.contextmanager
 def open_browser(executable: str, profile: Path) -> Iterator["Browser"]:
     """Start a browser; it ends with the block, whatever it is doing."""
+    # Killed, it leaves what it put there; and paths of sockets must be short.
+    scratch = tempfile.mkdtemp(prefix="browser-")
     # It takes commands on descriptor 3 and answers on 4: kept free of those above until then.
     pipes = (*os.pipe(), *os.pipe())
     theirs_in, ours_out, ours_in, theirs_out = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in pipes)
@@ -52,7 +55,7 @@ def open_browser(executable: str, profile: Path) -> Iterator["Browser"]:
     process = os.posix_spawn(
         executable,
         [executable, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
-        {**os.environ, "TZ": "UTC"},
+        {**os.environ, "TZ": "UTC", "TMPDIR": scratch},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, theirs_in, 3),
             (os.POSIX_SPAWN_DUP2, theirs_out, 4),
@@ -69,6 +72,7 @@ def open_browser(executable: str, profile: Path) -> Iterator["Browser"]:
             os.close(descriptor)
         os.killpg(process, signal.SIGKILL)
         os.waitpid(process, 0)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 class Browser:
