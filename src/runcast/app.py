@@ -256,6 +256,9 @@ def asgi(
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests.
         views: what watchers may ask for by name; `default` is what they get without asking.
+
+    Raises:
+        InvalidValue: a token, host or origin could never be what a request has.
     """
     # Scripts that only emit and watch should not wait for a web framework to be imported.
     from runcast.http.app import HttpApp

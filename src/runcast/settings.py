@@ -203,6 +203,11 @@ class Settings:
     request_wait_s: float = _setting(
         30.0, "How long a request's head, and then its body, may take to arrive.", least=0.01
     )
+    session_s: float = _setting(
+        12 * 3600.0,
+        "How long a browser that signed in with the access token need not do so again.",
+        least=1,
+    )
     sqlite_full_sync: bool = _setting(
         False, "Wait for the disk at each commit, so that a power loss takes nothing.", least=None
     )

@@ -235,6 +235,25 @@ def test_only_known_hosts_and_origins_are_answered(tmp_path: Path) -> None:
         assert status(Origin=served.url) == 200
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--token", "geheim "), "without spaces"),
+        (("--allow-host", "app.example:443"), "without scheme and port"),
+        (("--allow-origin", "app.example"), "like https://app.example"),
+    ],
+)
+def test_what_no_request_can_have_is_refused_at_the_start(
+    tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    told = run("serve", *arguments, cwd=tmp_path)
+
+    assert told.returncode == 2
+    assert problem in told.stderr
+    assert told.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_machines_are_let_in_when_asked_for(tmp_path: Path) -> None:
     with serve("--host", "0.0.0.0", "--insecure", cwd=tmp_path) as served:
         assert served.ask("GET", "/runs").status == 200

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runcast.http.answers import SAFE_HEADERS
 from runcast.hub.subscription import Subscription
 from runcast.settings import Settings
 from runcast.testing import FakeClock
@@ -454,6 +455,17 @@ async def _send_and_read(connection: Connection, request: bytes, at_once: bool) 
         return (await connection.read_head()).status
     except (Cut, ConnectionError):
         return 0
+
+
+@pytest.mark.parametrize("flavour", DIRECT)
+@pytest.mark.parametrize("sent", [b"GET /" + b"x" * 100_000, b"no HTTP\r\n\r\n"])
+async def test_what_cannot_be_read_is_answered_with_safe_headers(flavour: str, sent: bytes) -> None:
+    async with serving_here(flavour) as server, await server.connect() as connection:
+        await connection.send(sent)
+        answer = await connection.read_answer()
+
+    assert answer.status in (400, 431)
+    assert answer.headers.items() >= SAFE_HEADERS.items()
 
 
 @pytest.mark.parametrize("flavour", PROTOCOLS)

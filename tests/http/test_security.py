@@ -3,25 +3,34 @@
 import asyncio
 import hmac
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
+from time import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import runcast
 from runcast.app import OpenHub
 from runcast.errors import Forbidden, InvalidValue, Unauthorized
 from runcast.http.app import HttpApp
+from runcast.http.operations import OPERATIONS
 from runcast.http.security import Guard
 from runcast.http.server import is_loopback, serve
+from runcast.http.token import is_session, is_token, make_session
+from runcast.settings import Settings
+from runcast.testing import FakeClock
+from tests.documents import ROOT
 from tests.http.client import Answer
 from tests.http.serving import PROTOCOLS, Server, serving_here, serving_in_thread
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "s3cret-token"
+SESSION = make_session(TOKEN, 9e9)
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ORIGIN = "https://app.example"
 
@@ -69,7 +78,11 @@ async def test_nothing_of_a_run_is_told_without_the_token(
         {"Authorization": f"Basic {TOKEN}"},
         {"Authorization": "Bearer \x80\xff"},
         {"Cookie": "runcast_session="},
-        {"Cookie": f"runcast_session={TOKEN[:-1]}"},
+        {"Cookie": f"runcast_session={TOKEN}"},
+        {"Cookie": f"runcast_session={make_session('other', time() + 60)}"},
+        {"Cookie": f"runcast_session={make_session(TOKEN, time() - 60)}"},
+        {"Cookie": f"runcast_session={make_session(TOKEN, time() + 60)}0"},
+        {"Authorization": f"Bearer {make_session(TOKEN, time() + 60)}"},
         {"Cookie": f"other={TOKEN}"},
     ):
         answer = await closed.fetch(method, path, headers)
@@ -91,11 +104,11 @@ async def test_what_tells_nothing_of_runs_needs_no_token(closed: Server, path: s
         BEARER,
         {"Authorization": f"bearer {TOKEN}"},
         {"Authorization": f"BEARER   {TOKEN}  "},
-        {"Cookie": f"runcast_session={TOKEN}"},
-        {"Cookie": f'runcast_session="{TOKEN}"'},
-        {"Cookie": f"a=1;runcast_session={TOKEN};b=2"},
-        {"Cookie": f'state={{"a": "b, c"}}; x=y z; @=1; runcast_session={TOKEN}'},
-        {"Authorization": "Basic dTpw", "Cookie": f"runcast_session={TOKEN}"},
+        {"Cookie": f"runcast_session={SESSION}"},
+        {"Cookie": f'runcast_session="{SESSION}"'},
+        {"Cookie": f"a=1;runcast_session={SESSION};b=2"},
+        {"Cookie": f'state={{"a": "b, c"}}; x=y z; @=1; runcast_session={SESSION}'},
+        {"Authorization": "Basic dTpw", "Cookie": f"runcast_session={SESSION}"},
     ],
 )
 async def test_the_token_lets_in(closed: Server, headers: dict[str, str]) -> None:
@@ -104,7 +117,7 @@ async def test_the_token_lets_in(closed: Server, headers: dict[str, str]) -> Non
 
 async def test_a_stream_needs_the_token_too(closed: Server) -> None:
     log = await closed.log("run")
-    async with closed.watch("/runs/run/events", {"Cookie": f"runcast_session={TOKEN}"}) as stream:
+    async with closed.watch("/runs/run/events", {"Cookie": f"runcast_session={SESSION}"}) as stream:
         await log.emit(1)
         assert (await stream.json())["seq"] == 1
 
@@ -122,6 +135,29 @@ async def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_cannot_use
     pair, *attributes = answer.headers["set-cookie"].split("; ")
     assert sorted(each.lower() for each in attributes) == ["httponly", "path=/", "samesite=strict"]
     assert (await closed.fetch("GET", "/runs", {"Cookie": pair})).status == 200
+
+
+async def test_the_cookie_ends_by_itself_and_does_not_tell_the_token() -> None:
+    """Cookies know no ports: other servers of the same host get it too."""
+    clock, settings = FakeClock(), Settings(session_s=60)
+    async with serving_here(token=TOKEN, clock=clock, settings=settings) as server:
+        answer = await sign_in(server, TOKEN.encode())
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        clock.advance(59)
+        before = await server.fetch("GET", "/runs", {"Cookie": cookie})
+        clock.advance(1)
+        after = await server.fetch("GET", "/runs", {"Cookie": cookie})
+
+    assert TOKEN not in cookie
+    assert (before.status, after.status) == (200, 401)
+
+
+async def test_a_session_is_good_at_every_server_that_has_the_token(closed: Server) -> None:
+    async with serving_here(token=TOKEN) as other:
+        answer = await sign_in(other, TOKEN.encode())
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+
+    assert (await closed.fetch("GET", "/runs", {"Cookie": cookie})).status == 200
 
 
 @pytest.mark.parametrize("given", [b"", b"wrong", b"\xff", TOKEN[:-1].encode(), b"x" * 100_000])
@@ -155,11 +191,11 @@ def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
         return given == token
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    guard = Guard(TOKEN)
-
-    assert guard.is_token(TOKEN)
-    assert not guard.is_token("x")
-    assert compared == [(TOKEN.encode(), TOKEN.encode()), (b"x", TOKEN.encode())]
+    assert is_token(TOKEN, TOKEN)
+    assert not is_token("x", TOKEN)
+    assert is_session(SESSION, TOKEN, 0)
+    token, session = TOKEN.encode(), SESSION.encode()
+    assert compared == [(token, token), (b"x", token), (session, session)]
 
 
 async def test_a_token_is_in_no_log(closed: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +209,77 @@ async def test_a_token_is_in_no_log(closed: Server, caplog: pytest.LogCaptureFix
 
 
 def test_an_empty_token_is_never_right() -> None:
-    assert not Guard("").is_token("")
+    assert not is_token("", "")
+    assert not is_session(make_session("", 9e9), "", 0)
+
+
+@pytest.mark.parametrize("token", ["geheim ", "a b", "密码", "tab\t", "\x7f", None, b"bytes"])
+def test_a_token_that_no_header_can_hold_is_refused(token: Any) -> None:
+    with pytest.raises(InvalidValue, match="ASCII characters without spaces"):
+        runcast.asgi(OpenHub(), token=token)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "app.example:443",
+        "https://app.example",
+        "app.example/",
+        "a b",
+        "u@a",
+        "::x",
+        "bücher.de",
+    ],
+)
+def test_a_host_that_no_request_can_have_is_refused(host: str) -> None:
+    with pytest.raises(InvalidValue, match="without scheme and port"):
+        Guard(hosts=[host])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "*",
+        "null",
+        "app.example",
+        "https://",
+        "https://a/b",
+        "https://u@a",
+        "https://a:",
+        "a://b c",
+    ],
+)
+def test_an_origin_that_no_page_can_have_is_refused(origin: str) -> None:
+    with pytest.raises(InvalidValue, match=r"like https://app\.example"):
+        Guard(origins=[origin])
+
+
+def test_a_text_is_no_list_of_hosts_or_origins() -> None:
+    with pytest.raises(InvalidValue, match="hosts to be a list"):
+        Guard(hosts="abc")
+    with pytest.raises(InvalidValue, match="origins to be a list"):
+        Guard(origins=ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://App.Example:443/", "https://app.example"),
+        ("http://app.example:80", "http://app.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[fd00::1]:80", "http://[fd00::1]"),
+        ("vscode-webview://0abc", "vscode-webview://0abc"),
+    ],
+)
+def test_an_origin_is_known_as_browsers_send_it(given: str, sent: str) -> None:
+    assert Guard(origins=[given]).is_told(sent)
+
+
+@pytest.mark.parametrize("given", ["fd00::1", "[FD00::1]", "fd00:0:0::1"])
+def test_an_address_may_be_allowed_with_brackets_or_without(given: str) -> None:
+    Guard(hosts=[given]).check_source({"host": "[fd00::1]:8000"})
 
 
 # --- the host -------------------------------------------------------------------------------------
@@ -387,6 +493,43 @@ async def test_a_page_we_were_told_of_may_ask_first_without_a_token(closed: Serv
     assert {"POST", "DELETE"} <= set(answer.headers["access-control-allow-methods"].split(", "))
     allowed = answer.headers["access-control-allow-headers"].split(", ")
     assert {"authorization", "content-type", "last-event-id"} <= set(allowed)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+NOT_FOR_PAGES = {
+    "Host": "browsers set it",
+    "Origin": "browsers set it",
+    "Sec-Fetch-Site": "browsers set it",
+    "Accept": "may always be sent",
+    "Set-Cookie": "out of reach of scripts",
+    "Cookie": "out of reach of scripts",
+    "Cache-Control": "may always be read, as may Content-Type",
+    "Content-Security-Policy": "for browsers",
+    "X-Content-Type-Options": "for browsers",
+    "X-Accel-Buffering": "for proxies",
+}
+
+
+async def test_pages_we_were_told_of_may_send_and_read_all_that_the_protocol_has(
+    closed: Server,
+) -> None:
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
+    answer = await closed.fetch("OPTIONS", "/runs", asked)
+    sent = set(answer.headers["access-control-allow-headers"].split(", "))
+    read = set(answer.headers["access-control-expose-headers"].split(", "))
+    rules = (ROOT / "docs" / "protocol.md").read_text("utf-8")
+    named = re.findall(r"`([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)*)(?::[^`]*)?`", rules)
+    headers = {name for name in named if "-" in name or name in SHORT}
+
+    assert {name.lower() for name in headers - set(NOT_FOR_PAGES)} <= sent | read
+    for operation in OPERATIONS.values():
+        parameters = {each["name"] for each in operation.parameters if each["in"] == "header"}
+        assert {name.lower() for name in parameters} <= sent
+        for each in operation.answers.values():
+            assert {name.lower() for name in set(each.headers) - set(NOT_FOR_PAGES)} <= read
+
+
+SHORT = {"Accept", "Cookie", "ETag", "Host", "Location", "Origin", "Prefer", "Range"}
 
 
 async def test_a_foreign_page_that_asks_first_is_refused(closed: Server) -> None:

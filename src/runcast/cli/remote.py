@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from runcast.cli.texts import plain
 from runcast.errors import InvalidValue, NotFound, PeerError, RuncastError, Unauthorized
+from runcast.http.token import check_token
 
 __all__ = (
     "DEFAULT_URL",
@@ -76,9 +77,7 @@ class Remote:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._parts = _split(self._url)
-        self._token = os.environ.get("RUNCAST_TOKEN", "")
-        if not all("!" <= char <= "~" for char in self._token):
-            raise InvalidValue("expected RUNCAST_TOKEN to be ASCII characters without spaces")
+        self._token = check_token(os.environ.get("RUNCAST_TOKEN", ""), "RUNCAST_TOKEN")
 
     @property
     def option(self) -> str:

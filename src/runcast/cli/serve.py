@@ -108,11 +108,9 @@ def run(arguments: argparse.Namespace) -> None:
     logging.basicConfig(
         level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
-    token = _checked_token(arguments.token)
     settings = load_settings(arguments.settings)
     functions = _load_functions(arguments.target)
     views = _load_views(arguments.view)
-    _make_folder(arguments.store)
     hub = OpenHub(arguments.store, functions=functions, settings=settings)
 
     # Only now: whoever wants --help or has mistyped a name need not wait for them.
@@ -121,11 +119,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     app = HttpApp(
         hub,
-        token=token,
+        token=arguments.token,
         hosts=arguments.allow_host,
         origins=arguments.allow_origin,
         views=views,
     )
+    _make_folder(arguments.store)
     # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
     signal.signal(signal.SIGTERM, _end)
     with suppress(KeyboardInterrupt):  # so it is told to end, too
@@ -135,7 +134,8 @@ def run(arguments: argparse.Namespace) -> None:
             port=arguments.port,
             insecure=arguments.insecure,
             on_ready=lambda url: print(
-                announcement(url, functions, arguments.store, has_token=bool(token)), flush=True
+                announcement(url, functions, arguments.store, has_token=app.is_protected),
+                flush=True,
             ),
             log_level=arguments.log_level,
         )
@@ -225,14 +225,6 @@ def _make_folder(store: str) -> None:
             f"cannot make the folder {str(folder)!r} for the store: {error.strerror}; "
             "choose another --store"
         ) from None
-
-
-def _checked_token(token: str) -> str:
-    if not all("!" <= char <= "~" for char in token):
-        raise InvalidValue(
-            "expected a token of ASCII characters without spaces, as it is sent in a header"
-        )
-    return token
 
 
 def _port(text: str) -> int:

@@ -38,6 +38,9 @@ class HttpApp:
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests.
         views: views that watchers may ask for by name; `default` is what they get without asking.
+
+    Raises:
+        InvalidValue: a token, host or origin could never be what a request has.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class HttpApp:
         views: Mapping[str, ViewSpec] = MappingProxyType({}),
     ) -> None:
         self._runs = runs
-        self._guard = Guard(token, hosts, origins)
-        self.streams = Streams(runs.hub.settings, runs.hub.clock)
+        settings, clock = runs.hub.settings, runs.hub.clock
+        self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
+        self.streams = Streams(settings, clock)
         self._opening: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
@@ -128,7 +132,8 @@ class HttpApp:
             _check_size(scope, self.settings.max_head_bytes)
             self._guard.check_source(headers)
             if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
-                await Response(None, 204, PREFLIGHT_HEADERS)(scope, receive, send)
+                allowed = Response(None, 204, {**SAFE_HEADERS, **PREFLIGHT_HEADERS})
+                await allowed(scope, receive, send)
                 return
             self._guard.check_token(_path_of(scope), headers)
             await self.open()

@@ -16,6 +16,7 @@ import msgspec
 from runcast.errors import RuncastError, RunFailed
 from runcast.events.schemas import event_schemas, snapshot_schemas
 from runcast.http.operations import OPERATIONS, SCHEMAS, Answer, Operation, ref
+from runcast.http.security import COOKIE
 from runcast.runs.protocols import DescribedFunction, Skipped, StoredFile, Upload
 
 __all__ = ("COMMON", "build", "codes_by_status")
@@ -58,7 +59,7 @@ _HEADERS: Final[Mapping[str, str]] = {
     "Content-Disposition": "the file's name",
     "Content-Range": "which part of the file it is",
     "Retry-After": "seconds after which the same request may succeed",
-    "Set-Cookie": "the access token, out of reach of scripts",
+    "Set-Cookie": "a session, out of reach of scripts",
 }
 
 _TAGS: Final[Mapping[str, str]] = {
@@ -127,7 +128,7 @@ def build(
             },
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "runcast_session"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
     }

@@ -315,7 +315,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/session", "post"): Operation(
         "sign_in",
-        "Trade the access token for a cookie",
+        "Trade the access token for a session, in a cookie",
         "server",
         {204: Answer("the cookie is set, if a token is asked for", headers=("Set-Cookie",))},
         body={"text/plain": {"type": "string", "description": "the access token"}},

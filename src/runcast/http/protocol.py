@@ -14,11 +14,13 @@ and with httptools any number of requests behind it.
 
 import asyncio
 from collections.abc import MutableMapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from runcast.http.answers import SAFE_HEADERS
 from runcast.http.direct import CONNECTION_KEY
 from runcast.settings import Settings
 
@@ -27,10 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ("protocol_class",)
 
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
+_SAFE: Final = "".join(f"{name}: {value}\r\n" for name, value in SAFE_HEADERS.items())
 
 _LAST_S: Final = 0.5
 """How long a client may take what it was last sent once the server ends."""
@@ -124,6 +123,19 @@ class _Direct(asyncio.Protocol):
         super().shutdown()  # type: ignore[misc]
         self.loop.call_later(_LAST_S, self._end)
 
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer what cannot be read, and hang up."""
+        if self._is_at_work:
+            self.transport.abort()  # an answer has begun: no other fits in
+            return
+        head = f"HTTP/1.1 {status} {status.phrase}\r\n{_SAFE}content-type: text/plain\r\n"
+        rest = f"content-length: {len(text)}\r\nconnection: close\r\n\r\n{text}"
+        self.transport.write(f"{head}{rest}".encode())
+        self.transport.close()
+
     def _end(self) -> None:
         if self.is_paused or not self._is_at_work:
             self.transport.abort()
@@ -184,11 +196,9 @@ def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
                 self._unread += len(data)
                 super().data_received(data)
                 if self._unread > self.settings.max_head_bytes and not self.transport.is_closing():
-                    if self._is_at_work:
-                        self.transport.abort()  # an answer has begun: no other fits in
-                    else:
-                        self.transport.write(_TOO_LARGE)
-                        self.transport.close()
+                    most = self.settings.max_head_bytes
+                    told = f"expected a head of at most {most} bytes (max_head_bytes)"
+                    self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, told)
 
             def on_headers_complete(self) -> None:
                 self._unread = 0

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from runcast.errors import Conflict, InvalidValue, Unauthorized
+from runcast.errors import Conflict, InvalidValue
 from runcast.events.lifecycle import STATUSES
 from runcast.events.view import ViewSpec
 from runcast.http.answers import (
@@ -107,16 +107,14 @@ class Routes:
         return json_response(document)
 
     async def sign_in(self, request: Request) -> Response:
-        """Trade the access token for a cookie."""
+        """Trade the access token for a session, in a cookie."""
         given = (await self._body(request)).decode("utf-8", "replace").strip()
         response = Response(status_code=204, headers=SAFE_HEADERS)
         if not self._guard.token:
             return response
-        if not self._guard.is_token(given):
-            raise Unauthorized("this is not the access token")
         response.set_cookie(
             COOKIE,
-            given,
+            self._guard.begin_session(given),
             path=quote(request.scope.get("root_path", "")) or "/",
             secure=request.url.scheme == "https",
             httponly=True,
