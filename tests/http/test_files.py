@@ -348,6 +348,14 @@ async def test_head_tells_all_but_the_content(digits: Server) -> None:
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "10")
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-1", "bytes=10-"])
+async def test_head_is_about_the_whole_file(digits: Server, asked: str) -> None:
+    answer = await digits.fetch("HEAD", "/runs/r/files/n", {"Range": asked})
+
+    assert (answer.status, answer.headers["content-length"]) == (200, "10")
+    assert "content-range" not in answer.headers
+
+
 async def test_large_and_empty_files_come_whole(digits: Server) -> None:
     assert (await digits.fetch("GET", "/runs/r/files/big")).body == b"x" * 3_000_000
     assert (await digits.fetch("GET", "/runs/r/files/empty")).body == b""

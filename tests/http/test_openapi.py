@@ -20,6 +20,7 @@ from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
 from runcast.http.openapi import codes_by_status
 from runcast.http.operations import OPERATIONS
+from runcast.http.requests import before_token, parse_before
 from tests.http import described
 from tests.http.serving import Server, serving_here
 
@@ -301,6 +302,25 @@ def test_patterns_are_those_that_requests_are_read_by() -> None:
 
     assert patterns[0].replace("([0-9a-hjkmnp-tv-z]{10})", "[0-9a-hjkmnp-tv-z]{10}") == POSITION
     assert patterns[1:] == [RUN_ID, EVENT_TYPE]
+
+
+@pytest.mark.parametrize(
+    "created_at", [0.0, 1.5, 1763715600.123456, 1763715600.1234567, 2**40 + 0.1, 1e-7, 1e16]
+)
+def test_where_a_page_of_runs_goes_on_is_what_the_schema_says(created_at: float) -> None:
+    token = before_token(created_at, "a_run")
+    (schema,) = (
+        each["schema"] for each in OPERATIONS["/runs", "get"].parameters if each["name"] == "before"
+    )
+
+    Draft202012Validator(schema).validate(token)
+    assert parse_before(token) == (created_at, "a_run")
+
+
+@pytest.mark.parametrize("created", [" 1", "+1", "-1", "1.", ".5", "nan", "1e999", "", "١"])
+def test_what_the_schema_does_not_have_is_no_place_to_go_on(created: str) -> None:
+    with pytest.raises(errors.InvalidValue, match="what a page of runs said"):
+        parse_before(f"{created}_run")
 
 
 # --- the page -------------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ class FileTransfers:
         if _names(request.headers.get("if-none-match", ""), etag):
             await Response(status_code=304, headers=headers)(request.scope, request.receive, send)
             return
-        asked = request.headers.get("range", "")
+        # A range is part of what GET means, and of nothing else. Source: RFC 9110 §14.2.
+        asked = request.headers.get("range", "") if request.method == "GET" else ""
         if request.headers.get("if-range", etag) != etag:
             asked = ""
         try:

@@ -8,9 +8,18 @@ Long because it is one table, with an entry for each route.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from runcast.events.lifecycle import STATUSES
 from runcast.events.schemas import POSITION, RUN_ID
 from runcast.http.idempotency import MAX_KEY_CHARS
-from runcast.http.requests import MAX_RUNS_PER_STREAM
+from runcast.http.requests import (
+    BEFORE,
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    MAX_REASON_CHARS,
+    MAX_RUNS_PER_STREAM,
+)
+from runcast.runs.protocols import MAX_GIVEN_LABELS
+from runcast.stores.base import MAX_LABEL_CHARS
 from runcast.wire.dialects import DIALECTS
 
 __all__ = ("OPERATIONS", "SCHEMAS", "Answer", "Operation", "ref")
@@ -77,7 +86,7 @@ _SECONDS: Final[_Schema] = {"type": "number", "description": "Unix seconds"}
 _POSITION: Final[_Schema] = {"type": "string", "pattern": POSITION}
 _STATUS: Final[_Schema] = {
     "type": "string",
-    "enum": ["queued", "running", "waiting", "done", "failed", "cancelled"],
+    "enum": list(STATUSES),
 }
 _LABELS: Final[_Schema] = {"type": "object", "additionalProperties": _TEXT}
 
@@ -199,7 +208,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
     "EventOfRun": _object(("run", "event"), run=_TEXT, event=ref("Event")),
     "Positions": {
         "type": "string",
-        "pattern": f"^(|{_ONE_OF_MANY}(,{_ONE_OF_MANY}){{0,31}})$",
+        "pattern": f"^(|{_ONE_OF_MANY}(,{_ONE_OF_MANY}){{0,{MAX_RUNS_PER_STREAM - 1}}})$",
         "description": "run=position, joined by commas",
     },
     "File": {
@@ -258,15 +267,15 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         },
         labels={
             "type": "object",
-            "maxProperties": 26,
+            "maxProperties": MAX_GIVEN_LABELS,
             "propertyNames": {
                 "pattern": r"^(?!function$|status$|runcast\.)[^\u0000]+$",
-                "maxLength": 256,
+                "maxLength": MAX_LABEL_CHARS,
             },
             "additionalProperties": {
                 "type": "string",
                 "pattern": r"^[^\u0000]*$",
-                "maxLength": 256,
+                "maxLength": MAX_LABEL_CHARS,
             },
         },
         replace={"type": "boolean", "description": "begin anew a run of this id"},
@@ -394,11 +403,20 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
                 "name=value; several may be given",
             ),
-            _in("query", "limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
+            _in(
+                "query",
+                "limit",
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MAX_LIMIT,
+                    "default": DEFAULT_LIMIT,
+                },
+            ),
             _in(
                 "query",
                 "before",
-                {"type": "string", "pattern": rf"^[0-9]{{1,10}}\.[0-9]{{1,6}}_{RUN_ID[1:]}"},
+                {"type": "string", "pattern": BEFORE},
                 "where a page before said to go on",
             ),
         ),
@@ -427,7 +445,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             200: Answer("it has ended", {_JSON: ref("Run")}),
             202: Answer("the process that runs it was told", {_JSON: ref("Run")}),
         },
-        (_RUN, _in("query", "reason", {"type": "string", "maxLength": 500})),
+        (_RUN, _in("query", "reason", {"type": "string", "maxLength": MAX_REASON_CHARS})),
         problems=(404, 409),
     ),
     ("/runs/{run_id}/interrupts/{interrupt_id}", "post"): Operation(

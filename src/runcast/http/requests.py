@@ -1,7 +1,7 @@
 """What requests say: pure functions from strings to values, each refusing what it does not
 understand."""
 
-import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,16 +11,22 @@ import msgspec
 
 from runcast.errors import InvalidValue
 from runcast.events.position import Position, is_run_id
+from runcast.events.schemas import RUN_ID
 from runcast.events.view import Filter, View, ViewSpec
 from runcast.runs.protocols import FileReference
 from runcast.wire import dialects
 from runcast.wire.dialects import Dialect
 
 __all__ = (
+    "BEFORE",
+    "DEFAULT_LIMIT",
+    "MAX_LIMIT",
+    "MAX_REASON_CHARS",
     "MAX_RUNS_PER_STREAM",
     "Invocation",
     "Live",
     "WatchOptions",
+    "before_token",
     "files_of",
     "parse_before",
     "parse_flag",
@@ -35,8 +41,16 @@ __all__ = (
 MAX_RUNS_PER_STREAM: Final = 32
 """Most runs on one connection: a page's worth, whose vector of positions still fits a header."""
 
-_DEFAULT_LIMIT: Final = 50
-_MAX_LIMIT: Final = 500
+DEFAULT_LIMIT: Final = 50
+"""Runs of a page whose client does not say how many."""
+MAX_LIMIT: Final = 500
+"""Most runs of a page: what a client reads at once."""
+
+MAX_REASON_CHARS: Final = 500
+"""Longest reason to cancel a run: every watcher is told it."""
+
+BEFORE: Final = rf"^[0-9]{{1,16}}(\.[0-9]{{1,20}})?(e[+-]?[0-9]{{1,2}})?_{RUN_ID[1:]}"
+"""How `before_token` says where to go on: any number that a clock gives, and a run."""
 
 Live = Literal["stream", "long-poll", "none"]
 
@@ -232,22 +246,26 @@ def parse_flag(query: Mapping[str, str], name: str) -> bool:
 
 def parse_limit(query: Mapping[str, str]) -> int:
     """Return how many items a page of a list should have. Raises `InvalidValue`."""
-    text = query.get("limit", str(_DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= _MAX_LIMIT):
-        raise InvalidValue(f"expected limit to be 1 to {_MAX_LIMIT}, got {text[:20]!r}")
+    text = query.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LIMIT):
+        raise InvalidValue(f"expected limit to be 1 to {MAX_LIMIT}, got {text[:20]!r}")
     return int(text)
+
+
+def before_token(created_at: float, run_id: str) -> str:
+    """Return what leads to the runs that are older than this one: it matches `BEFORE`.
+
+    It says all by itself: the run that it names may be deleted meanwhile.
+    """
+    return f"{created_at!r}_{run_id}"
 
 
 def parse_before(token: str) -> tuple[float, str]:
     """Return where a page of runs begins, as the page before it said. Raises `InvalidValue`."""
-    created, _, run_id = token.partition("_")
-    try:
-        created_at = float(created)
-    except ValueError:
-        created_at = math.nan
-    if not (math.isfinite(created_at) and is_run_id(run_id)):
+    if not re.match(BEFORE, token) or token[-1] == "\n":
         raise InvalidValue(f"expected before to be what a page of runs said, got {token[:80]!r}")
-    return created_at, run_id
+    created, _, run_id = token.partition("_")
+    return float(created), run_id
 
 
 def parse_preferences(header: str) -> frozenset[str]:

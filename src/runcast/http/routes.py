@@ -27,7 +27,7 @@ from runcast.http.invoking import Invoking, check_json
 from runcast.http.openapi import build
 from runcast.http.page import DOCS, START, Page
 from runcast.http.patience import read_body
-from runcast.http.requests import parse_before, parse_limit
+from runcast.http.requests import MAX_REASON_CHARS, before_token, parse_before, parse_limit
 from runcast.http.security import COOKIE, Guard
 from runcast.http.streams import Streams
 from runcast.http.watching import Watching
@@ -152,8 +152,8 @@ class Routes:
         limit = parse_limit(query)
         before = parse_before(query["before"]) if "before" in query else None
         found = await self._hub.store.list(labels=labels, before=before, limit=limit)
-        # Where it goes on says all by itself: the run it names may be deleted meanwhile.
-        more = f"{found[-1].created_at!r}_{found[-1].log_id}" if len(found) == limit else None
+        last = found[-1] if len(found) == limit else None
+        more = None if last is None else before_token(last.created_at, last.log_id)
         return json_response({"runs": [run_summary(info) for info in found], "before": more})
 
     async def one_run(self, request: Request) -> Response:
@@ -179,8 +179,8 @@ class Routes:
         """Cancel a run; the answer shows what became of it."""
         run_id = request.path_params["run_id"]
         reason = request.query_params.get("reason", "cancelled")
-        if len(reason) > _MAX_REASON_CHARS:
-            raise InvalidValue(f"expected a reason of at most {_MAX_REASON_CHARS} characters")
+        if len(reason) > MAX_REASON_CHARS:
+            raise InvalidValue(f"expected a reason of at most {MAX_REASON_CHARS} characters")
         await self._runs.cancel(run_id, reason)
         info = await self._hub.info(run_id)
         return json_response(run_summary(info), 200 if info.closed else 202)
@@ -201,8 +201,6 @@ class Routes:
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._hub.settings, self._streams.closing)
 
-
-_MAX_REASON_CHARS: Final = 500
 
 _PARAMETER: Final = re.compile(r"\{(\w+):\w+\}")
 """A parameter of a path that says what it takes."""

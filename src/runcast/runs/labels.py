@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from runcast.errors import InvalidValue
-from runcast.runs.protocols import DIGEST_LABEL
+from runcast.runs.protocols import DIGEST_LABEL, MAX_GIVEN_LABELS
 from runcast.runs.questions import ANSWERED_LABEL, RESUMABLE_LABEL
-from runcast.stores.base import MAX_LABELS
 
 __all__ = ("CANCEL_LABEL", "check_labels")
 
@@ -29,6 +28,5 @@ def check_labels(labels: Mapping[str, str]) -> None:
             raise InvalidValue(
                 f"expected names of labels other than function, status and runcast.*, got {name!r}"
             )
-    most = MAX_LABELS - len(_OURS)
-    if len(labels) > most:
-        raise InvalidValue(f"expected at most {most} labels, got {len(labels)}")
+    if len(labels) > MAX_GIVEN_LABELS:
+        raise InvalidValue(f"expected at most {MAX_GIVEN_LABELS} labels, got {len(labels)}")

@@ -6,9 +6,11 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from runcast.hub.hub import Hub
+from runcast.stores.base import MAX_LABELS
 
 __all__ = (
     "DIGEST_LABEL",
+    "MAX_GIVEN_LABELS",
     "DescribedFunction",
     "Download",
     "Ending",
@@ -26,6 +28,10 @@ __all__ = (
 DIGEST_LABEL: Final = "runcast.digest"
 """Set on a log whose run was begun under an idempotency key: what tells that from other requests
 under the same key."""
+
+
+MAX_GIVEN_LABELS: Final = MAX_LABELS - 6
+"""Most labels that a run is given: those that a log can have, without those that are ours."""
 
 
 class Ending(NamedTuple):

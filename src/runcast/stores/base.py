@@ -35,6 +35,7 @@ from runcast.events.position import Position
 
 __all__ = (
     "MAX_LABELS",
+    "MAX_LABEL_CHARS",
     "MAX_LIST",
     "PAGE_BYTES",
     "Append",
@@ -56,6 +57,8 @@ MAX_LIST: Final = 500
 
 MAX_LABELS: Final = 32
 """Most labels of one log; they are an index, not a document."""
+MAX_LABEL_CHARS: Final = 256
+"""Longest name and longest value of a label, for the same reason."""
 
 
 class Once(NamedTuple):
