@@ -231,6 +231,23 @@ async def test_an_idle_store_moves_the_journal_into_the_tables(
         await expect_log(store, "a", [record(1)])
 
 
+async def test_two_idle_stores_do_not_answer_each_others_checkpoints(
+    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither would ever rest: each checkpoint is a row that the other one reads."""
+    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+    async with (
+        SQLiteStore(str(path), poll_s=QUIET_S) as store,
+        SQLiteStore(str(path), poll_s=QUIET_S),
+    ):
+        await store.create("a")
+        await until(store, lambda: is_checkpointed(path))
+        rows = ask(path, "SELECT max(id) FROM journal")
+        spy.statements.clear()
+        await until(store, lambda: spy.statements.count("PRAGMA data_version") > 50)
+        assert ask(path, "SELECT max(id) FROM journal") == rows
+
+
 async def test_space_of_deleted_logs_is_given_back(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,6 +146,49 @@ async def test_a_write_that_fails_changes_nothing_and_can_be_repeated(
             assert (await store.info("a")).fence == before.fence + 1
 
 
+@pytest.mark.parametrize("table", ["logs", "counters"])
+async def test_what_another_process_appended_is_never_applied_twice(
+    table: str, path: Path, spy: Spy
+) -> None:
+    """A read that fails half-way would double events, and the next checkpoint keep them so."""
+    await make_file(path)
+    async with (
+        bounded(SQLiteStore(str(path), poll_s=NEVER_S)) as store,
+        SQLiteStore(str(path), poll_s=NEVER_S) as other,
+    ):
+        await store.create("both")
+        await append(other, "both", record(1))
+        await other.create("new")  # for this, one has to look what the tables have
+        await append(other, "new", record(2))
+        spy.refuse(sqlite3.SQLITE_READ, table)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.commit([Append("both", [record(9)])])
+        spy.allow()
+
+        assert (await append(store, "both", record(2))).first == 2
+        await expect_log(store, "both", [record(1), record(2)])
+        await expect_log(store, "new", [record(2)])
+        assert (await store.info("both")).bytes == (await other.info("both")).bytes
+    async with bounded(SQLiteStore(str(path))) as again:
+        await expect_log(again, "both", [record(1), record(2)])
+
+
+async def test_a_read_that_cannot_be_ended_keeps_no_commit_from_the_file(
+    path: Path, spy: Spy
+) -> None:
+    """What is committed inside it would be acknowledged and never be seen by anybody."""
+    async with (
+        bounded(SQLiteStore(str(path), poll_s=NEVER_S)) as store,
+        SQLiteStore(str(path), poll_s=NEVER_S) as other,
+    ):
+        await store.create("both")
+        await append(other, "both", record(1))
+        spy.refuse(sqlite3.SQLITE_TRANSACTION, "COMMIT")
+        await store.commit([Append("both", [record(2)])])
+        await expect_log(other, "both", [record(1), record(2)])
+
+
 async def test_a_locked_file_delays_commits_and_loses_none(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

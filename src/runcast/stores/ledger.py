@@ -85,9 +85,7 @@ class CheckpointCommand(msgspec.Struct, array_like=True, frozen=True, tag="k"):
     """All commands before this one are in the store's tables; none of them need be kept."""
 
 
-Command = (
-    CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand | CheckpointCommand
-)
+Command = CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand
 
 
 @dataclass(slots=True)
@@ -258,26 +256,28 @@ class Ledger:
             raise Conflict(f"the key {once.key!r} was used before with other content")
         return use
 
-    # Applying: never fails, changes state.
+    # Applying: never fails, since it loads nothing; changes state.
+
+    def fetch(self, commands: Sequence[Command]) -> None:
+        """Load the logs that commands planned elsewhere are about, before they are applied."""
+        for log_id in {command.log_id for command in commands}:
+            self.find(log_id)
 
     def apply(self, command: Command) -> None:
-        """Make a durable command part of the state."""
+        """Make a durable command part of the state. Its plan, or `fetch`, has found its log."""
         match command:
             case AppendCommand():
                 self._apply_append(command)
             case CreateCommand():
                 self._apply_create(command)
             case ClaimCommand():
-                info = self.get(command.log_id).info
+                info = self.logs[command.log_id].info
                 info.owner_id, info.fence = command.owner_id, command.fence
             case TrimCommand():
-                self._apply_trim(self.get(command.log_id), command)
+                self._apply_trim(self.logs[command.log_id], command)
             case DeleteCommand():
-                self.dead_keys.append(self.get(command.log_id).key)
+                self.dead_keys.append(self.logs.pop(command.log_id).key)
                 self.deleted.add(command.log_id)
-                del self.logs[command.log_id]
-            case CheckpointCommand():
-                self.forget()
 
     def forget(self) -> None:
         """Drop all state: the store's tables hold it."""
@@ -286,7 +286,7 @@ class Ledger:
         self.deleted.clear()
 
     def _apply_append(self, command: AppendCommand) -> None:
-        log = self.get(command.log_id)
+        log = self.logs[command.log_id]
         info = log.info
         for page in command.pages:
             log.pages.append(page)
@@ -301,7 +301,7 @@ class Ledger:
             log.once[key] = OnceUse(digest, first, last)
 
     def _apply_create(self, command: CreateCommand) -> None:
-        old = self.find(command.log_id)
+        old = self.logs.get(command.log_id)
         if old is not None:
             self.dead_keys.append(old.key)
         info = LogInfo(

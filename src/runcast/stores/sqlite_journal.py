@@ -49,7 +49,7 @@ CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
 after a crash has to read, and the most that is held in memory besides."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(list[Command]).decode
+_decode: Final = msgspec.msgpack.Decoder(list[Command | CheckpointCommand]).decode
 
 FIRST_ROW: Final = _encode([CheckpointCommand()])
 """The journal's first row: there is always a last one to compare with."""
@@ -162,7 +162,7 @@ class Journal:
             self._last = last
             raise
 
-    def _append(self, commands: Sequence[Command]) -> bool:
+    def _append(self, commands: Sequence[Command | CheckpointCommand]) -> bool:
         """Append a row, or with no commands only check that there is nothing new to know."""
         if not commands:
             row = self._execute("SELECT max(id) FROM journal").fetchone()
@@ -225,39 +225,43 @@ class Journal:
             rows = self._execute(
                 "SELECT id, commands FROM journal WHERE id > ? ORDER BY id", (self._last,)
             ).fetchall()
-            with self._lock:
-                changed = self._apply_rows(rows)
+            changed = self._apply_rows(rows) if rows else []
         finally:
-            self._execute("COMMIT")
+            self._connection.rollback()  # it only read; and a commit could be refused
         if changed:
             self._changed(changed)
 
-    def _apply_rows(self, rows: list[tuple[int, bytes]]) -> list[str | None]:
-        if not rows:
-            return []
-        missed = rows[0][0] != self._last + 1
+    def _apply_rows(self, rows: Sequence[tuple[int, bytes]]) -> list[str | None]:
+        """Apply what others appended; what can fail comes first, or it would be applied again."""
+        commands: list[Command] = []
+        missed, size = rows[0][0] != self._last + 1, self._bytes
+        for _, data in rows:
+            row = self._decode_row(data)
+            if row is None:
+                # The tables hold all before, which may be more than the rows we know.
+                commands, missed, size = [], True, 0
+            else:
+                commands += row
+                size += len(data)
+        next_key = self._stored_next_key()
+        if missed:
+            with self._lock:
+                self._ledger.forget()
+        self._ledger.fetch(commands)
+        with self._lock:
+            for command in commands:
+                self._ledger.apply(command)
+            self._ledger.next_key = max(self._ledger.next_key, next_key)
+        self._bytes, self._last = size, rows[-1][0]
+        return [None] if missed else list(dict.fromkeys(each.log_id for each in commands))
+
+    def _decode_row(self, data: bytes) -> list[Command] | None:
+        """Return a row's commands; None for a checkpoint's."""
         try:
-            commands = [command for _, data in rows for command in _decode(data)]
+            row = _decode(data)
         except msgspec.MsgspecError as error:
             raise StoreUnusable(f"the journal in {self._path} is damaged ({error})") from error
-        restart = max(
-            (i for i, command in enumerate(commands) if isinstance(command, CheckpointCommand)),
-            default=None,
-        )
-        if restart is not None:
-            # The tables hold everything up to there; they may hold more than the rows skipped.
-            missed = True
-            del commands[:restart]
-            self._bytes = 0
-        for command in commands:
-            self._ledger.apply(command)
-        self._ledger.next_key = max(self._ledger.next_key, self._stored_next_key())
-        self._bytes += sum(len(data) for _, data in rows)
-        self._last = rows[-1][0]
-        if missed:
-            return [None]
-        named = [one.log_id for one in commands if not isinstance(one, CheckpointCommand)]
-        return list(dict.fromkeys(named))
+        return [each for each in row if not isinstance(each, CheckpointCommand)] or None
 
     # Checkpoints.
 
