@@ -18,6 +18,7 @@ from fastapi.responses import StreamingResponse
 import runcast
 from runcast.app import OpenHub
 from runcast.compat import close_hub
+from runcast.compat.payloads import framed
 from runcast.compat.stream_writer_util import (
     MyStreamWriter,
     bind,
@@ -25,7 +26,7 @@ from runcast.compat.stream_writer_util import (
     send_queue,
     task_context,
 )
-from runcast.errors import InvalidValue
+from runcast.errors import EventTooLarge, InvalidValue
 from runcast.events.model import Event
 from runcast.settings import Settings
 from runcast.stores.base import Store
@@ -529,6 +530,63 @@ async def test_an_outcome_that_was_sent_is_not_lost_when_the_task_raises(hub: Op
 
     assert [name for name, _ in found] == ["result", "error"]
     assert found[0][1] == {"result": 7, "value": 7}
+
+
+@pytest.mark.parametrize("name", ["done", "error", "failed"])
+async def test_an_outcome_that_is_too_large_does_not_fail_the_run(name: str) -> None:
+    async def task() -> str:
+        with pytest.raises(EventTooLarge):
+            send_queue({"result": "x" * 50_000, "message": "x" * 50_000}, name)
+        send_queue({"result": "x" * 5_000, "message": "it broke"}, name)
+        send_queue("it was survived", "log")
+        return "the task goes on"
+
+    async with runcast.open_hub(settings=Settings(max_event_bytes=12_000)) as hub:
+        found = await told(task, hub=hub)
+
+    if name == "done":  # what was sent as the outcome is
+        assert [kind for kind, _ in found] == ["log", "done"]
+        assert len(found[-1][1]["result"]) == 5_000
+    else:
+        assert [kind for kind, _ in found] == ["error", "log", "done"]
+        assert found[-1] == succeeded("the task goes on")
+
+
+@pytest.mark.parametrize("name", ["done", "error"])
+async def test_an_outcome_that_fits_is_not_refused_for_its_size(name: str) -> None:
+    text = "x" * (2 << 20)
+
+    async def task() -> None:
+        send_queue({"result": text} if name == "done" else text, name)
+
+    async with runcast.open_hub(settings=Settings(max_event_bytes=4 << 20)) as hub:
+        ((kind, payload),) = await told(task, hub=hub)
+
+    assert (kind, payload["result" if name == "done" else "error"]) == (name, text)
+
+
+async def test_an_outcome_that_another_follows_is_not_lost_for_its_size() -> None:
+    async def task() -> None:
+        send_queue({"result": "x" * 7_000}, "done")
+        send_queue({"result": 2}, "done")
+
+    async with runcast.open_hub(settings=Settings(max_event_bytes=10_000)) as hub:
+        found = await told(task, hub=hub)
+
+    assert found == [("result", {"value": "x" * 7_000}), succeeded(2)]
+
+
+async def test_an_outcome_does_not_change_after_it_was_sent(hub: OpenHub) -> None:
+    async def task() -> None:
+        sent: dict[str, Any] = {"result": [1]}
+        send_queue(sent, "done")
+        sent["result"].append(object())
+
+    assert await told(task) == [succeeded([1])]
+
+
+def test_a_frame_that_no_run_stands_behind_has_no_limit() -> None:
+    assert framed("content", "x" * (2 << 20)).startswith('event: content\ndata: "xxx')
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ from runcast.compat.writer import (
     create_stream_writer,
     create_workflow_processor,
 )
-from runcast.errors import InvalidValue
+from runcast.errors import EventTooLarge, InvalidValue
 from runcast.events.model import Event
+from runcast.settings import Settings
 from runcast.testing import FakeClock
 from runcast.wire.dialects.flat import Flat
 from tests.compat.serving import serving
@@ -945,6 +946,46 @@ async def test_an_agents_stream_is_collected(hub: OpenHub) -> None:
         ("content_complete", "writer任务完成", 11, ["web_search"], 5)
     ]
     assert collectors[0].full_response == "Hello there"
+
+
+async def test_what_the_hub_takes_is_not_refused_for_its_size(clock: FakeClock) -> None:
+    text = "x" * (2 << 20)
+    async with using_hub(OpenHub(settings=Settings(max_event_bytes=4 << 20), clock=clock)) as hub:
+        found = await messages(hub, lambda: create_stream_writer("n").thinking(text))
+
+    assert [m["content"] for m in found] == [text]
+
+
+async def test_what_the_hub_does_not_take_is_not_gathered(clock: FakeClock) -> None:
+    def write() -> None:
+        writer = create_stream_writer("n", config={"streaming": {"enabled": False}})
+        with pytest.raises(EventTooLarge):
+            writer.content_streaming("x" * 5_000)
+        writer.content_streaming("short")
+
+    async with using_hub(OpenHub(settings=Settings(max_event_bytes=2_000), clock=clock)) as hub:
+        assert [m["content"] for m in await messages(hub, write)] == ["short"]
+
+
+@pytest.mark.parametrize(
+    ("streaming", "kind"),
+    [({"enabled": False}, "content_streaming"), ({"nodes": {"n": False}}, "node_complete")],
+)
+async def test_what_is_too_long_once_it_is_joined_is_not_lost(
+    clock: FakeClock, streaming: dict[str, Any], kind: str
+) -> None:
+    pieces = [str(number) * 900 for number in range(10)]
+
+    def write() -> None:
+        writer = create_stream_writer("n", config={"streaming": streaming})
+        for piece in pieces:
+            writer.content_streaming(piece)
+
+    async with using_hub(OpenHub(settings=Settings(max_event_bytes=2_000), clock=clock)) as hub:
+        found = await messages(hub, write)
+
+    assert {m["message_type"] for m in found} == {kind}
+    assert "".join(m["content"] for m in found) == "".join(pieces)
 
 
 # --- questions ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from runcast.events.model import (
     MAX_NAME_CHARS,
     MAX_PATH,
     Event,
+    as_stored,
     decode_event,
     encode_record,
 )
@@ -388,6 +389,26 @@ def test_whole_seconds_are_written_as_decoding_gives_them_back() -> None:
     record = encode_record("x", {}, 5, ("", "", (), 2))
 
     assert record == b'"time":5.0,"type":"x","data":{},"duration":2.0}'
+
+
+@given(data=json_values, kind=types, time=st.floats(0, 1e10) | st.just(TIME))
+def test_what_would_be_stored_is_what_the_log_gives_back(
+    data: object, kind: str, time: float
+) -> None:
+    place = ("n", "a", ("p",), 1.5)
+    record = encode_record(kind, data, time, place)
+
+    assert as_stored(kind, data, time, place) == decode_event(b"{" + record)
+
+
+@given(time=st.floats(0, 9_999_999_999))
+def test_what_fits_without_a_time_fits_whenever_it_is_stored(time: float) -> None:
+    longest = len(encode_record("x", "data", 1111111111.0000002))
+    as_stored("x", "data", max_bytes=longest)
+    with pytest.raises(EventTooLarge):
+        as_stored("x", "data", max_bytes=longest - 1)
+
+    encode_record("x", "data", round(time, 7), max_bytes=longest)
 
 
 def test_an_event_over_its_size_is_refused_and_one_byte_less_is_not() -> None:

@@ -9,11 +9,20 @@ from typing import Any, Final
 
 from runcast.errors import InvalidValue
 from runcast.events.fields import as_number, as_text, pick
-from runcast.events.model import encode_record
+from runcast.events.model import as_stored
 from runcast.wire import sse
 from runcast.wire.dialects.base import encode_json
 
-__all__ = ("OUTCOMES", "checked_name", "data_of", "done_data", "error_data", "framed", "parsed")
+__all__ = (
+    "OUTCOMES",
+    "checked_name",
+    "data_of",
+    "done_data",
+    "error_data",
+    "framed",
+    "parsed",
+    "renamed",
+)
 
 OUTCOMES: Final = frozenset({"done", "error", "failed"})
 """Names of frames that end a stream, if nothing follows them."""
@@ -27,13 +36,13 @@ def data_of(event: str, msg: object) -> object:
         return msg
     match event:
         case "content" if isinstance(msg.get("content"), str):
-            return _renamed(msg, "content", "text")
+            return renamed(msg, "content", "text")
         case "progress" if _is_percent(msg.get("progress")):
-            return _renamed(msg, "progress", "percent")
+            return renamed(msg, "progress", "percent")
         case "log" if msg.get("type") in _LEVELS and "level" not in msg:
-            return _renamed({**msg, "type": _LEVELS[msg["type"]]}, "type", "level")
+            return renamed({**msg, "type": _LEVELS[msg["type"]]}, "type", "level")
         case "error" if "error" in msg and "type" not in msg:
-            return _renamed(msg, "error", "message")
+            return renamed(msg, "error", "message")
     return msg
 
 
@@ -67,16 +76,13 @@ def checked_name(event: object) -> str:
     return event
 
 
-def framed(event: str, msg: object) -> str:
-    """Return a message as an SSE frame of that name, for a stream that no run stands behind.
+def framed(event: str | None, msg: object) -> str:
+    """Return a message as an SSE frame, for a stream that no run stands behind.
 
     Raises:
         InvalidValue: JSON cannot hold the message, or a frame the name.
     """
-    # As a log would hold it: NaN is null, and what is refused there is refused here.
-    record = encode_record("message", msg, 0.0)
-    payload = json.loads(b"{" + record)["data"]
-    return sse.encode(encode_json(payload), event=event).decode()
+    return sse.encode(encode_json(as_stored("message", msg).data), event=event).decode()
 
 
 def parsed(text: str) -> Any:
@@ -92,7 +98,7 @@ def _is_percent(value: object) -> bool:
     return number is not None and 0 <= number <= 100
 
 
-def _renamed(data: dict[Any, Any], old: str, new: str) -> dict[Any, Any]:
+def renamed(data: dict[Any, Any], old: str, new: str) -> dict[Any, Any]:
     """Return data with one field renamed, in its place; as it is if the new name is taken."""
     if new in data:
         return data

@@ -41,10 +41,11 @@ from runcast.compat.payloads import (
     error_data,
     framed,
     parsed,
+    renamed,
 )
 from runcast.compat.task_queue import TaskQueue
-from runcast.errors import InvalidValue, RunClosed
-from runcast.events.model import encode_record
+from runcast.errors import EventTooLarge, InvalidValue, RunClosed
+from runcast.events.model import as_stored
 from runcast.runs.protocols import Ending
 from runcast.wire import sse
 
@@ -157,23 +158,16 @@ class _RunWriter(MyStreamWriter):
     def send(self, msg: Any, event: str) -> None:
         """Append a message to the run. Raises as `Writer.emit`, but not that the run is over."""
         name = checked_name(event)
-        is_outcome = name in OUTCOMES
-        kind = name if not is_outcome or name == "done" else "failed"
-        if is_outcome:
-            data: Any = done_data(msg) if kind == "done" else error_data(msg)
-            encode_record(kind, data, 0.0)  # refused here, not at the end
-        else:
-            data = data_of(name, msg)
         writer = self._writer()
         if self._is_closed or writer is None:
             self._drop()
             return
         try:
-            if is_outcome:
-                self._tell_survived(writer, Ending(kind, data))
+            if name in OUTCOMES:
+                self._tell_survived(writer, _outcome(name, msg, writer.max_event_bytes))
             else:
                 self._tell_survived(writer, None)
-                writer.emit(kind, data)
+                writer.emit(name, data_of(name, msg))
         except RunClosed:
             self._drop()
 
@@ -201,12 +195,22 @@ class _RunWriter(MyStreamWriter):
         return ending
 
 
+def _outcome(name: str, msg: Any, max_bytes: int) -> Ending:
+    """Return what is sent as an outcome, which must fit as whatever it becomes in the end."""
+    if name == "done":
+        return Ending("done", as_stored("result", done_data(msg), max_bytes=max_bytes).data)
+    return Ending("failed", as_stored("failed", error_data(msg), max_bytes=max_bytes).data)
+
+
 def _tell(writer: Writer, held: Ending) -> None:
     """Write what was sent as an outcome and is none: the run went on, or ends in another way."""
     if held.type == "failed":
         writer.emit("error", held.data)
-    else:
+        return
+    try:
         writer.emit("result", {**held.data, "value": held.data.get("result")})
+    except EventTooLarge:  # twice the same is too much
+        writer.emit("result", renamed(held.data, "result", "value"))
 
 
 _writers: Final[weakref.WeakKeyDictionary[Writer, _RunWriter]] = weakref.WeakKeyDictionary()
@@ -231,6 +235,7 @@ def send_queue(msg: Any, event: str) -> None:
 
     Raises:
         InvalidValue: the message or the name cannot be sent.
+        EventTooLarge: the message is longer than `max_event_bytes` of the hub.
         Overloaded: more waits than may; `await runcast.drain()` now and then.
     """
     writer = task_context.get().get("stream_writer")

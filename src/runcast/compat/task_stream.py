@@ -21,9 +21,10 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from runcast import Event
 from runcast.clock import SystemClock
+from runcast.compat.payloads import framed
 from runcast.events.model import encode_record
 from runcast.wire.dialects import Stream
-from runcast.wire.dialects.base import encode_json, flatten
+from runcast.wire.dialects.base import flatten
 from runcast.wire.dialects.task import Task
 
 __all__ = ("CLOSED_AFTER_ERROR", "Said", "StreamEvent", "is_silent_end", "read_event", "said_by")
@@ -109,9 +110,7 @@ class StreamEvent:
 
     def to_sse_format(self) -> str:
         """Return the event as one SSE frame. Raises `InvalidValue` if JSON cannot hold it."""
-        record = encode_record("message", self.to_dict(), 0.0)
-        payload = json.loads(b"{" + record)["data"]
-        return f"data: {encode_json(payload).decode()}\n\n"
+        return framed(None, self.to_dict())
 
 
 class Said(NamedTuple):

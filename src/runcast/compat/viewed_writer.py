@@ -6,10 +6,11 @@ the latest before the run's terminal event. So the tail of a text is not lost.
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from runcast import Event, Writer
-from runcast.events.model import decode_event, encode_record
+from runcast.errors import EventTooLarge
+from runcast.events.model import as_stored
 from runcast.events.view import View, ViewSpec, ViewState
 from runcast.runs.protocols import Ending
 
@@ -45,10 +46,10 @@ class ViewedWriter:
         duration: float | None = None,
     ) -> None:
         """Append an event, if the view shows it; see `Writer.emit`."""
-        # As a log would give it back: what cannot be stored is refused before it is gathered.
-        time = self.writer.clock.time()
-        record = encode_record(type, data, time, (node, agent, tuple(path), duration))
-        self._step(decode_event(b'{"seq":0,%b' % record))
+        # What cannot be stored is refused before it is gathered.
+        place = (node, agent, tuple(path), duration)
+        most = self.writer.max_event_bytes
+        self._step(as_stored(type, data, self.writer.clock.time(), place, most))
 
     def emit_event(self, event: Event) -> None:
         """Append an `Event`, if the view shows it."""
@@ -88,18 +89,35 @@ class ViewedWriter:
         if isinstance(data, dict) and data.get("of") == [0, 0]:
             # The places in the log that it stands for, which are not known yet.
             del data["of"]
-        if event.type == "content" and isinstance(data, dict) and data.keys() <= _PIECE:
-            self.writer.content(
-                data.get("text", ""),
-                message_id=data.get("message_id", ""),
-                node=event.node,
-                agent=event.agent,
-                path=event.path,
-            )
-        else:
-            self.writer.emit_event(event)
+        self._write_data(event, data)
+
+    def _write_data(self, event: Event, data: Any) -> None:
+        place: dict[str, Any] = {"node": event.node, "agent": event.agent, "path": event.path}
+        try:
+            if event.type == "content" and isinstance(data, dict) and data.keys() <= _PIECE:
+                self.writer.content(
+                    data.get("text", ""), message_id=data.get("message_id", ""), **place
+                )
+            else:
+                self.writer.emit(event.type, data, duration=event.duration, **place)
+        except EventTooLarge:
+            halves = _halves(event.type, data)
+            if not halves:
+                raise
+            for half in halves:
+                self._write_data(event, half)
 
     def _conclude(self, ending: Ending) -> Ending:
         self.flush()
         self._let_go(self.writer)
         return ending
+
+
+def _halves(event_type: str, data: Any) -> list[dict[str, Any]]:
+    """Return the data of a text that became too long by being joined as two; [] of all others."""
+    name = "message" if event_type == "node_complete" else "text"
+    text = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(text, str) or len(text) < 2:
+        return []
+    middle = len(text) // 2
+    return [{**data, name: text[:middle]}, {**data, name: text[middle:]}]

@@ -23,6 +23,7 @@ __all__ = (
     "MAX_NAME_CHARS",
     "MAX_PATH",
     "Event",
+    "as_stored",
     "decode_event",
     "encode_event",
     "encode_record",
@@ -41,6 +42,9 @@ whatever its language."""
 
 _ANY_SIZE: Final = 1 << 62
 """Bytes of a record: what was stored was measured then."""
+
+_LONG_TIME: Final = 1111111111.0000002
+"""A time whose JSON is as long as any other's, until the year 2286."""
 
 _LINE_FEED: Final = 0x0A
 _DATA: Final = b'"data":'
@@ -160,6 +164,22 @@ def encode_record(
     if may_be_deep and record.count(b"{") + record.count(b"[") > MAX_DEPTH:
         _check_depth(record)
     return record
+
+
+def as_stored(
+    type: str,  # noqa: A002 - the name of the field
+    data: object,
+    time: float = _LONG_TIME,
+    place: tuple[str, str, tuple[str, ...], float | None] | None = None,
+    max_bytes: int = _ANY_SIZE,
+) -> Event:
+    """Return an event as a log would give it back: what cannot be stored is refused now, not later.
+
+    Without a time it is measured as if it had the longest: it fits whenever it is stored.
+
+    Raises as `encode_record` does.
+    """
+    return decode_event(b"{" + encode_record(type, data, time, place, max_bytes))
 
 
 def encode_event(event: Event) -> bytes:

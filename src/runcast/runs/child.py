@@ -246,7 +246,7 @@ def _leave(parent: Parent, ending: Ending, call: control.Call) -> None:
     _try(atexit._run_exitfuncs)
     _try(sys.stdout.flush)
     _try(sys.stderr.flush)
-    limit = call.max_event_bytes if ending.type == "done" else 1 << 20
+    limit = call.max_event_bytes if ending.type == "done" else max(call.max_event_bytes, 1 << 20)
     try:
         record = encode_record(ending.type, ending.data, 0.0, None, limit)
     except RuncastError as error:

@@ -232,13 +232,13 @@ async def end_log(
     be stored; and where the log ends.
 
     Args:
-        max_bytes: of a `done`, which holds what the function returned.
+        max_bytes: of a `done`, which holds what the function returned; others may have 1 MiB too.
         agent: whose word it was.
         files: the data of a `files` event, which comes right before the terminal one.
     """
     place = ("", agent, (), None) if agent else None
     try:
-        limit = max_bytes if outcome.type == "done" else 1 << 20
+        limit = max_bytes if outcome.type == "done" else max(max_bytes, 1 << 20)
         record = encode_record(outcome.type, outcome.data, clock.time(), place, limit)
     except RuncastError as error:
         # What the function returned cannot be stored; that it ended must be.

@@ -97,7 +97,8 @@ class Writer:
         self.clock = clock
         """What tells the time of the run."""
         self._time = clock.time
-        self._max_bytes = max_event_bytes
+        self.max_event_bytes = max_event_bytes
+        """Largest event it takes, as JSON."""
         self._cancel: str | None = None
         self._told = {threading.get_ident()}  # tasks on the loop are told by asyncio
         self._lock = threading.Lock()
@@ -141,7 +142,7 @@ class Writer:
         place = None
         if node or agent or path or duration is not None:
             place = (node, agent, cast("tuple[str, ...]", path), duration)
-        record = encode_record(type, data, self._time(), place, self._max_bytes)
+        record = encode_record(type, data, self._time(), place, self.max_event_bytes)
         if type in RESERVED:
             raise InvalidValue(
                 f"{type!r} is written by runcast itself; return from the function to end its run, "
