@@ -21,7 +21,7 @@ from runcast.compat.stream_manager import (
     create_sse_generator,
     stream_manager,
 )
-from runcast.errors import InvalidValue, NotFound, StoreUnavailable
+from runcast.errors import EventTooLarge, InvalidValue, NotFound, Stale, StoreUnavailable
 from runcast.settings import Settings
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
@@ -539,6 +539,141 @@ async def test_a_queue_may_be_made_outside_of_any_loop(hub: OpenHub, in_a_thread
     assert await soon(reading) == ["early", "bird", "late"]
 
 
+@pytest.mark.parametrize("event_type", ["failed", "cancelled", "started", "gap"])
+async def test_an_early_event_that_cannot_be_stored_does_not_kill_its_stream(
+    hub: OpenHub, event_type: str
+) -> None:
+    stream = TaskStreamQueue("t")
+    for _ in range(2):  # before the log is begun, and after
+        with pytest.raises(InvalidValue):
+            stream.put_nowait(StreamEvent(event_type, "A", "x", "t"))
+        with pytest.raises(InvalidValue):
+            stream.put_nowait(event("x", metadata={"bad": object()}))
+        assert stream.put_nowait(event("good"))
+        assert getattr(await soon(stream.get()), "content", "") == "good"
+    stream.close()
+
+    assert await seen(stream) == ["good", "good"]
+    assert (await events_of(hub, "t"))[-1].type == "done"
+
+
+async def test_an_early_event_that_is_too_large_is_not_accepted(clock: FakeClock) -> None:
+    async with using_hub(OpenHub(settings=Settings(max_event_bytes=1000), clock=clock)):
+        stream = TaskStreamQueue("t")
+        for kind in ("thought", "error", "end"):
+            with pytest.raises(EventTooLarge):
+                stream.put_nowait(StreamEvent(kind, "A", "x" * 2000, "t"))
+        assert stream.put_nowait(StreamEvent("end", "A", "x" * 500, "t"))
+
+        assert await seen(stream) == ["x" * 500]
+
+
+@pytest.mark.parametrize("has_a_hub", [True, False])
+async def test_early_events_do_not_kill_their_stream_by_their_number(
+    clock: FakeClock, has_a_hub: bool
+) -> None:
+    """What is taken is stored, though it is more than may wait in one go."""
+    stream = TaskStreamQueue("t", clock=clock)
+    settings = Settings(pending_bytes_per_run=30_000, max_event_bytes=10_000, pending_bytes=1)
+    taken = []
+    if has_a_hub:
+        async with using_hub(OpenHub(settings=settings, clock=clock)):
+            taken = [n for n in range(20) if stream.put_nowait(event(f"{n} ".ljust(5000)))]
+            assert taken == [0, 1, 2, 3, 4]
+            stream.close()
+            assert await seen(stream) == [f"{n} ".ljust(5000) for n in taken]
+    else:
+        taken = [n for n in range(1000) if stream.put_nowait(event(f"{n} ".ljust(5000)))]
+        assert 500 < len(taken) < 1000
+        async with using_hub(OpenHub(settings=settings, clock=clock)):
+            stream.close()
+            assert await seen(stream) == [f"{n} ".ljust(5000) for n in taken]
+
+
+async def test_an_early_event_does_not_change_after_it_was_put(hub: OpenHub) -> None:
+    stream = TaskStreamQueue("t")
+    metadata: dict[str, Any] = {"notes": []}
+    made = event("a", metadata=metadata)
+    assert stream.put_nowait(made)
+    metadata["notes"].append(object())
+    stream.close()
+
+    assert await seen(stream) == ["a"]
+
+
+async def test_what_a_thread_puts_while_the_log_is_begun_is_not_lost(clock: FakeClock) -> None:
+    store = FaultyStore(MemoryStore(clock))
+    async with using_hub(OpenHub(store, clock=clock)):
+        store.hold()
+        creating = asyncio.create_task(stream_manager.create_stream("t"))
+        await eventually(lambda: "t" in stream_manager.streams)
+        stream = stream_manager.streams["t"]
+        assert stream.put_nowait(event("0"))
+        await store.wait_held()
+
+        def work() -> None:
+            with pytest.raises(InvalidValue):
+                stream.put_nowait(StreamEvent("failed", "A", "x", "t"))
+            for number in range(1, 100):
+                assert stream.put_nowait(event(str(number)))
+
+        await soon(asyncio.to_thread(work))
+        is_begun = creating.done()
+        store.release()
+        await soon(creating)
+        assert not is_begun
+        assert stream.put_nowait(event("100"))
+        stream.close()
+
+        assert await seen(stream) == [str(number) for number in range(101)]
+
+
+async def test_a_stream_that_could_not_be_begun_is_not_dead_for_good(clock: FakeClock) -> None:
+    hub = OpenHub(clock=clock)
+    stream = TaskStreamQueue("t", hub=hub)
+    assert stream.put_nowait(event("a"))
+    with pytest.raises(StoreUnavailable):
+        await stream.put(event("b"))
+    async with hub:
+        assert await stream.put(event("c"))
+        stream.close()
+        assert await seen(stream) == ["a", "c"]
+
+
+async def test_a_stream_that_is_ended_while_it_begins_does_not_stay_open(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FaultyStore(MemoryStore(clock))
+    async with using_hub(OpenHub(store, clock=clock)) as hub:
+        stream = TaskStreamQueue("t")
+        assert stream.put_nowait(event("a"))
+        store.fail_next(1, Stale("begun anew"), call="commit")
+
+        assert not await soon(stream.put(event("b")))
+        assert stream.is_closed
+        assert "1 events of task t were not taken" in caplog.text
+        await soon(stream.wait_closed())
+        assert await seen(stream) == []
+        assert (await events_of(hub, "t"))[-1].type == "done"
+
+
+@pytest.mark.parametrize("kind", ["thought", "end", "error"])
+async def test_what_the_hub_takes_is_not_refused_for_its_size(clock: FakeClock, kind: str) -> None:
+    text = "x" * (2 << 20)
+    async with using_hub(OpenHub(settings=Settings(max_event_bytes=4 << 20), clock=clock)):
+        for task_id in ("early", "late"):
+            stream = TaskStreamQueue(task_id)
+            if task_id == "late":
+                await stream.begin()
+            assert stream.put_nowait(StreamEvent(kind, "A", text, task_id))
+            stream.close()
+            assert await seen(stream) == [text]
+
+
+def test_an_event_on_its_own_has_no_limit() -> None:
+    assert len(event("x" * (2 << 20)).to_sse_format()) > 2 << 20
+
+
 async def test_a_queue_that_was_closed_before_it_began_ends(hub: OpenHub) -> None:
     stream = TaskStreamQueue("t")
     assert stream.put_nowait(event("a"))
@@ -618,6 +753,49 @@ async def test_a_stream_that_was_deleted_ends(hub: OpenHub) -> None:
     assert contents(await soon(reading))[1:] == []
     with pytest.raises(NotFound):
         await hub.hub.info("t")
+
+
+@pytest.mark.parametrize("has_read", [False, True])
+async def test_no_reader_meets_an_error_because_its_stream_was_deleted(
+    hub: OpenHub, has_read: bool
+) -> None:
+    stream = await stream_manager.create_stream("t")
+    iterated: list[StreamEvent] = []
+
+    async def iterate() -> None:
+        iterated.extend([event async for event in stream.stream_events()])
+
+    iterating, getting = None, None
+    await publish("t", "a")
+    if has_read:
+        assert await soon(stream.get())
+        getting = asyncio.create_task(stream.get())
+        iterating = asyncio.create_task(iterate())
+        await eventually(lambda: hub.hub.statistics().watchers == 2)
+    await hub.hub.delete("t")
+
+    if iterating is not None and getting is not None:
+        assert await soon(getting) is None
+        await soon(iterating)
+    assert await soon(stream.get()) is None
+    assert await seen(stream) == []
+    assert contents(await frames_of("t")) == []
+    assert hub.hub.statistics().watchers == 0
+
+
+async def test_a_stream_never_gives_the_events_of_its_successor(hub: OpenHub) -> None:
+    first = await stream_manager.create_stream("t")
+    await publish("t", "a")
+    assert getattr(await soon(first.get()), "content", "") == "a"
+    second = await stream_manager.create_stream("t")
+    await publish("t", "b")
+    await stream_manager.close_stream("t")
+
+    for _ in range(3):
+        assert await soon(first.get()) is None
+    assert await seen(first) == []
+    assert await seen(second) == ["b"]
+    assert getattr(await soon(second.get()), "content", "") == "b"
 
 
 async def test_another_reader_of_the_hub_resumes_a_stream(hub: OpenHub) -> None:

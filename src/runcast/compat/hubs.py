@@ -16,7 +16,7 @@ from typing import Final
 
 from runcast import OpenHub, Settings
 
-__all__ = ("KEEP_RUNS_S", "close_hub", "opened", "use_hub", "using_hub")
+__all__ = ("KEEP_RUNS_S", "close_hub", "opened", "settings_in_use", "use_hub", "using_hub")
 
 KEEP_RUNS_S: Final = 3600.0
 """How long a hub made on demand keeps ended runs: as long as streams used to be kept."""
@@ -46,6 +46,13 @@ async def using_hub(hub: OpenHub) -> AsyncIterator[OpenHub]:
             use_hub(before)
 
 
+def settings_in_use() -> Settings:
+    """Return the settings of the hub in use, or of the one that would be made."""
+    if _given is not None:
+        return _given.settings
+    return replace(Settings.load(), keep_runs_s=KEEP_RUNS_S)
+
+
 async def opened() -> OpenHub:
     """Return the hub in use."""
     if _given is not None:
@@ -55,7 +62,7 @@ async def opened() -> OpenHub:
         del _made[other]
     opening = _made.get(loop)
     if opening is None:
-        hub = OpenHub(settings=replace(Settings.load(), keep_runs_s=KEEP_RUNS_S))
+        hub = OpenHub(settings=settings_in_use())
         opening = _made[loop] = loop.create_task(hub.open(), name="runcast-compat-hub")
     # Whoever asked first may be cancelled; the others still want it.
     return await asyncio.shield(opening)

@@ -26,10 +26,10 @@ from typing import Any, ClassVar, Final
 from runcast import Event, OpenHub, Position
 from runcast.clock import Clock, SystemClock
 from runcast.compat.hubs import opened
+from runcast.compat.log_reader import LogReader
 from runcast.compat.stream_queue import TaskStreamQueue
 from runcast.compat.task_stream import StreamEvent, is_silent_end
 from runcast.errors import InvalidValue, NotFound
-from runcast.hub.subscription import Chunk, Subscription
 from runcast.wire import sse
 from runcast.wire.dialects import Stream, get
 
@@ -46,6 +46,7 @@ IDLE_S: Final = 600.0
 """Least time, in seconds, after which an open stream that nobody uses counts as abandoned."""
 
 _HEARTBEAT: Final = sse.comment("hb").decode()
+_dialect: Final = get("task")
 
 
 class StreamManager:
@@ -176,26 +177,27 @@ async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIt
     hub = await opened()
     async for beat in _wait_for(hub, task_id):
         yield beat
-    try:
-        subscription = await hub.hub.subscribe(task_id, _position(last_event_id))
-    except NotFound:
-        yield _end(hub, task_id)
-        return
-    stream = stream_manager.streams.get(task_id)
-    last: Event | None = None
-    with subscription, _counted(stream) if stream is not None else nullcontext():
-        while True:
-            chunk = await _next(subscription, hub.settings.heartbeat_s)
-            if isinstance(chunk, str):
-                yield chunk
+    known = stream_manager.streams.get(task_id)
+    last = Event(type="done", time=hub.clock.time())
+    counted = known.being_read() if known is not None else nullcontext()
+    after, beat_s = _position(last_event_id), hub.settings.heartbeat_s
+    with counted, LogReader(hub, task_id, after, wait_s=beat_s) as reader:
+        while not reader.has_ended:
+            try:
+                chunk = await reader.next()
+            except TimeoutError:
+                yield _HEARTBEAT
                 continue
             if chunk is None:
                 break
-            for event, frame in _frames(task_id, chunk):
+            stream, events = Stream(task_id, chunk.position.epoch), chunk.events()
+            if chunk.gap is not None:
+                yield _dialect.gap(stream, chunk.gap.data()).decode()
+            for event in events:
                 last = event
-                if frame:
-                    yield frame
-    yield _end(hub, task_id, last)
+                if event.type != "started" and not is_silent_end(event):
+                    yield _dialect.encode(stream, None, event).decode()
+    yield _dialect.end(Stream(task_id, ""), last).decode()
 
 
 async def _wait_for(hub: OpenHub, task_id: str) -> AsyncIterator[str]:
@@ -216,40 +218,6 @@ async def _wait_for(hub: OpenHub, task_id: str) -> AsyncIterator[str]:
             if expected.done():
                 return
             yield _HEARTBEAT
-
-
-@contextmanager
-def _counted(stream: TaskStreamQueue) -> Iterator[None]:
-    stream.subscribers += 1
-    try:
-        yield
-    finally:
-        stream.subscribers -= 1
-        stream.used_at = max(stream.used_at, stream_manager.clock.monotonic())
-
-
-async def _next(subscription: Subscription, heartbeat_s: float) -> Chunk | str | None:
-    try:
-        async with asyncio.timeout(heartbeat_s):
-            return await anext(subscription, None)
-    except TimeoutError:
-        return _HEARTBEAT
-    except NotFound:
-        return None  # deleted: nothing follows
-
-
-def _frames(task_id: str, chunk: Chunk) -> Iterator[tuple[Event | None, str]]:
-    dialect, stream = get("task"), Stream(task_id, chunk.position.epoch)
-    if chunk.gap is not None:
-        yield None, dialect.gap(stream, chunk.gap.data()).decode()
-    for event in chunk.events():
-        is_told = event.type != "started" and not is_silent_end(event)
-        yield event, dialect.encode(stream, None, event).decode() if is_told else ""
-
-
-def _end(hub: OpenHub, task_id: str, last: Event | None = None) -> str:
-    event = last or Event(type="done", time=hub.clock.time())
-    return get("task").end(Stream(task_id, ""), event).decode()
 
 
 def _position(last_event_id: str) -> Position | None:

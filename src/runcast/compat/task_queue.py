@@ -8,10 +8,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from runcast import OpenHub, Position, RuncastError
+from runcast import OpenHub, RuncastError
 from runcast.clock import SystemClock
 from runcast.compat.hubs import opened
-from runcast.errors import InvalidValue, NotFound
+from runcast.compat.log_reader import LogReader
+from runcast.errors import InvalidValue
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
 from runcast.runs.run import Run
@@ -39,7 +40,7 @@ class TaskQueue(asyncio.Queue[str | None]):
         self.run_id = make_run_id(SystemClock.time(), os.urandom(10))
         self._frames: deque[str] = deque()
         self._has_ended = False
-        self._position: Position | None = None
+        self._reader: LogReader | None = None
         self._reading = asyncio.Lock()
         self._prefetching: asyncio.Task[None] | None = None
         self._hub = hub
@@ -52,8 +53,9 @@ class TaskQueue(asyncio.Queue[str | None]):
             return await call()
 
         function = Function(run, name=re.sub(r"[^A-Za-z0-9_.:-]+", "", name) or "task")
-        self._hub = self._hub or await opened()
-        return await self._hub.start(function, run_id=self.run_id)
+        hub = self._hub or await opened()
+        self._reader = LogReader(hub, self.run_id, wait_s=hub.settings.heartbeat_s)
+        return await hub.start(function, run_id=self.run_id)
 
     async def begun(self) -> str:
         """Return the run's id once anybody can watch it. Raises as `OpenHub.start` does."""
@@ -117,23 +119,16 @@ class TaskQueue(asyncio.Queue[str | None]):
             self._frames.append(sse.encode(encode_json(told), event="error").decode())
             self._has_ended = True
             return
-        assert self._hub is not None
-        dialect = get("named")
+        assert self._reader is not None
         try:
-            # No cursor is held between two reads: nobody has to say that he is gone.
-            with await self._hub.hub.subscribe(self.run_id, self._position) as subscription:
-                async with asyncio.timeout(self._hub.settings.heartbeat_s):
-                    chunk = await anext(subscription, None)
+            chunk = await self._reader.next()
         except TimeoutError:
             self._frames.append(sse.comment("hb").decode())
             return
-        except NotFound:  # deleted
-            chunk = None
+        self._has_ended = self._reader.has_ended
         if chunk is None:
-            self._has_ended = True
             return
-        self._position, self._has_ended = chunk.position, chunk.ended
-        stream = Stream(self.run_id, chunk.position.epoch)
+        dialect, stream = get("named"), Stream(self.run_id, chunk.position.epoch)
         if chunk.gap is not None:
             self._frames.append(dialect.gap(stream, chunk.gap.data()).decode())
         for event in chunk.events():

@@ -22,7 +22,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 from runcast import Event
 from runcast.clock import SystemClock
 from runcast.compat.payloads import framed
-from runcast.events.model import encode_record
+from runcast.errors import InvalidValue
+from runcast.runs.writer import RESERVED
 from runcast.wire.dialects import Stream
 from runcast.wire.dialects.base import flatten
 from runcast.wire.dialects.task import Task
@@ -120,22 +121,30 @@ class Said(NamedTuple):
     data: dict[str, Any]
     agent: str
 
+    @property
+    def place(self) -> tuple[str, str, tuple[str, ...], None]:
+        """Where it happened, as a record has it."""
+        return "", self.agent, (), None
+
 
 def said_by(event: StreamEvent) -> Said:
     """Return what is appended for an event.
 
     Raises:
-        InvalidValue: its type is malformed, or JSON cannot hold it. Nothing was appended.
+        InvalidValue: its type is one that only runcast writes.
     """
     kind = _TYPES.get(event.event_type, event.event_type)
+    if kind in RESERVED and kind != "done":
+        raise InvalidValue(
+            f"{kind!r} is written by runcast itself; put an 'end' to end the stream, and an "
+            "'error' for what it survives"
+        )
     content = "" if event.content is None else event.content
     data: dict[str, object] = {_CONTENT_NAMES.get(kind, "message"): content}
     flatten(data, event.metadata)
     if event.has_own_time:
         flatten(data, {"timestamp": event.timestamp})
-    agent = event.agent or ""
-    encode_record(kind, data, 0.0, ("", agent, (), None))
-    return Said(kind, data, agent)
+    return Said(kind, data, event.agent or "")
 
 
 def is_silent_end(event: Event) -> bool:

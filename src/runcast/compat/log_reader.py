@@ -1,0 +1,77 @@
+"""How a run's log is read on, chunk by chunk, by readers who may leave without a word."""
+
+import asyncio
+from typing import Self
+
+from runcast import OpenHub, Position
+from runcast.errors import NotFound
+from runcast.hub.subscription import Chunk, Subscription
+
+__all__ = ("LogReader",)
+
+
+class LogReader:
+    """A place in the log of a run.
+
+    Nothing of the hub is held between two reads, so that nobody has to say that he is gone. In a
+    `with` block the cursor is kept from one to the next: for those who do say so.
+
+    Args:
+        after: where to read on; the beginning if None.
+        wait_s: longest that `next` waits; for ever if None.
+    """
+
+    def __init__(
+        self,
+        hub: OpenHub,
+        run_id: str,
+        after: Position | None = None,
+        *,
+        wait_s: float | None = None,
+    ) -> None:
+        self._hub = hub.hub
+        self._run_id = run_id
+        self._wait_s = wait_s
+        self._cursor: Subscription | None = None
+        self._is_kept = False
+        self.position = after
+        """Everything up to here was read; None before the first chunk."""
+        self.has_ended = False
+        """Whether nothing can follow."""
+
+    async def next(self) -> Chunk | None:
+        """Return what comes next; None if nothing can, as in a run that was deleted.
+
+        Raises:
+            TimeoutError: nothing came for `wait_s`.
+            StoreUnavailable: the log cannot be read at present.
+        """
+        if self.has_ended:
+            return None
+        try:
+            if self._cursor is None:
+                self._cursor = await self._hub.subscribe(self._run_id, self.position)
+            async with asyncio.timeout(self._wait_s):
+                chunk = await anext(self._cursor, None)
+        except NotFound:
+            chunk = None
+        finally:
+            if not self._is_kept:
+                self._let_go()
+        if chunk is not None:
+            self.position = chunk.position
+        self.has_ended = chunk is None or chunk.ended
+        return chunk
+
+    def _let_go(self) -> None:
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
+
+    def __enter__(self) -> Self:
+        self._is_kept = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._is_kept = False
+        self._let_go()
