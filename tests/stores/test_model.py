@@ -20,8 +20,7 @@ from msgspec.structs import replace
 
 from runcast.errors import Gone, RuncastError
 from runcast.events.position import Position
-from runcast.stores import sqlite as sqlite_store
-from runcast.stores import sqlite_journal, sqlite_tables
+from runcast.stores import sqlite_journal, sqlite_tables, sqlite_upkeep
 from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import SQLiteStore
@@ -329,7 +328,8 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let checkpoints and segments come every few appends instead of every few megabytes."""
     monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 4000)
     monkeypatch.setattr(sqlite_tables, "SEGMENT_BYTES", 1500)
-    monkeypatch.setattr(sqlite_tables, "_SWEEP_SEGMENTS", 2)
+    monkeypatch.setattr(sqlite_tables, "_SWEEP_ROWS", 2)
+    monkeypatch.setattr(sqlite_upkeep, "_SWEEP_S", 0.0)
 
 
 @pytest.mark.usefixtures("_small_steps")
@@ -345,5 +345,5 @@ def test_a_store_answers_as_the_model_does(make: Make, tmp_path: Path) -> None:
 def test_a_store_answers_as_the_model_does_for_long(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0005)
+    monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0005)
     compare(make, tmp_path, examples=600, steps=80)

@@ -12,10 +12,10 @@ import pytest
 
 from runcast.errors import BackendError, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
-from runcast.stores import sqlite as sqlite_store
-from runcast.stores import sqlite_file, sqlite_journal
-from runcast.stores.base import PAGE_BYTES, Append, Appended
+from runcast.stores import sqlite_file, sqlite_journal, sqlite_upkeep, sqlite_wal
+from runcast.stores.base import PAGE_BYTES, Append, Appended, Once
 from runcast.stores.sqlite import SQLiteStore
+from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
 from tests.stores.spy import Spy, ask, is_checkpointed, make_file, names_in, tell, until
 
@@ -223,7 +223,7 @@ async def test_checkpoints_trim_the_journal(
 async def test_an_idle_store_moves_the_journal_into_the_tables(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
     async with SQLiteStore(str(path), poll_s=QUIET_S) as store:
         await store.create("a")
         await append(store, "a", record(1))
@@ -235,7 +235,7 @@ async def test_two_idle_stores_do_not_answer_each_others_checkpoints(
     path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither would ever rest: each checkpoint is a row that the other one reads."""
-    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
     async with (
         SQLiteStore(str(path), poll_s=QUIET_S) as store,
         SQLiteStore(str(path), poll_s=QUIET_S),
@@ -254,7 +254,8 @@ async def test_space_of_deleted_logs_is_given_back(
     def size() -> int:
         return int(ask(path, "PRAGMA page_count")) * int(ask(path, "PRAGMA page_size"))
 
-    monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
+    monkeypatch.setattr(sqlite_upkeep, "_SWEEP_S", 0.0)
     monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 500_000)
     async with SQLiteStore(str(path), poll_s=QUIET_S) as store:
         for log_id in ("a", "b", "kept"):
@@ -269,6 +270,49 @@ async def test_space_of_deleted_logs_is_given_back(
         assert ask(path, "SELECT count(*) FROM dead") == 0
         await expect_log(store, "kept", [padded(number, 100_000) for number in range(10)])
     assert len(content_of(path)) < 1_400_000
+
+
+async def test_a_store_that_is_never_quiet_keeps_no_space_of_deleted_logs(path: Path) -> None:
+    """With a commit now and then, for ever, the file would grow for ever."""
+    clock = FakeClock()
+    log_ids = [f"log-{number}" for number in range(200)]
+    async with SQLiteStore(str(path), clock, poll_s=NEVER_S) as store:
+        for log_id in [*log_ids, "large"]:
+            await store.create(log_id)
+            await append(store, log_id, padded(0, 4000), once=Once("key"))
+        for number in range(100):
+            await append(store, "large", padded(number, 100_000))
+        for log_id in [*log_ids, "large"]:
+            await store.delete(log_id)
+        await store.create("kept")
+
+        for turn in range(90):
+            clock.advance(1)
+            await append(store, "kept", record(turn))
+        await until(store, lambda: ask(path, "SELECT count(*) FROM segments") == 1)
+        assert ask(path, "SELECT count(*) FROM dead") == 0
+        assert ask(path, "SELECT count(*) FROM once_uses") == 0
+        assert ask(path, "PRAGMA page_count") < 100
+        await expect_log(store, "kept", [record(turn) for turn in range(90)])
+
+
+async def test_what_sweeping_writes_is_copied_too(
+    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write-ahead log would grow as long as only deletions write into it."""
+    monkeypatch.setattr(sqlite_wal, "_COPY_BYTES", 1_000_000)
+    clock = FakeClock()
+    async with SQLiteStore(str(path), clock) as store:
+        await store.create("large")
+        for number in range(100):
+            await append(store, "large", padded(number, 100_000))
+    async with SQLiteStore(str(path), clock, poll_s=NEVER_S) as store:
+        await store.delete("large")
+        spy.statements.clear()
+        for _ in range(100):
+            clock.advance(1)
+            await store.commit([])
+        await until(store, lambda: any("wal_checkpoint" in each for each in spy.statements))
 
 
 async def test_replay_is_few_large_reads(path: Path, spy: Spy) -> None:

@@ -21,8 +21,7 @@ import pytest
 
 from runcast.errors import BackendError, NotFound, StoreReadOnly, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
-from runcast.stores import sqlite as sqlite_store
-from runcast.stores import sqlite_file, sqlite_journal
+from runcast.stores import sqlite_file, sqlite_journal, sqlite_upkeep
 from runcast.stores.base import Append, Appended, Once, Owner, Store
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing import FakeClock
@@ -82,11 +81,11 @@ async def test_a_checkpoint_that_fails_changes_nothing(
             await append(store, "a", record(number), once=Once(str(number)))
         refused = spy.refuse(action, name)
         # From now on each quiet moment is used for a checkpoint.
-        monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+        monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
         for _ in range(3):
             refused.clear()
             await refused.wait()
-        monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", NEVER_S)
+        monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", NEVER_S)
         spy.allow()
 
         await expect_log(store, "a", expected[:3])
@@ -95,7 +94,7 @@ async def test_a_checkpoint_that_fails_changes_nothing(
         await expect_log(store, "a", expected)
         async with SQLiteStore(str(path), poll_s=NEVER_S) as other:
             await expect_log(other, "a", expected)
-        monkeypatch.setattr(sqlite_store, "_IDLE_CHECKPOINT_S", 0.0)
+        monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
         await until(store, lambda: is_checkpointed(path))
         await expect_log(store, "a", expected)
     async with bounded(SQLiteStore(str(path))) as again:

@@ -26,6 +26,7 @@ from runcast.stores.machine import is_owning
 from runcast.stores.sqlite_file import open_file, open_reader
 from runcast.stores.sqlite_journal import FIRST_ROW, Journal
 from runcast.stores.sqlite_reading import Reading
+from runcast.stores.sqlite_upkeep import Upkeep
 from runcast.stores.sqlite_wal import WalCopier
 from runcast.stores.worker import Worker
 
@@ -34,9 +35,6 @@ __all__ = ("SQLiteStore",)
 T = TypeVar("T")
 
 _log: Final = logging.getLogger("runcast.stores.sqlite")
-
-_IDLE_CHECKPOINT_S: Final = 1.0
-"""A quiet second is used to move the journal into the tables, so that it need not be done later."""
 
 _Plan = Callable[[Ledger], tuple[list[Command], None]]
 
@@ -47,6 +45,7 @@ class _Open(NamedTuple):
     writer: Worker
     journal: Journal
     wal: WalCopier
+    upkeep: Upkeep
     reading: Reading
 
 
@@ -79,7 +78,6 @@ class SQLiteStore(Store):
             object, tuple[Callable[[str | None], None], asyncio.AbstractEventLoop]
         ] = {}
         self._parts: _Open | None = None
-        self._idle_s = 0.0
 
     @property
     def path(self) -> str:
@@ -103,8 +101,10 @@ class SQLiteStore(Store):
         async def refresh() -> None:
             await writer.run(journal.refresh)
 
+        wal = WalCopier(self._path)
+        upkeep = Upkeep(self._path, journal, wal, self._clock, self._poll_s)
         reading = Reading(self._path, self._clock, journal, refresh)
-        self._parts = _Open(writer, journal, WalCopier(self._path), reading)
+        self._parts = _Open(writer, journal, wal, upkeep, reading)
         return self
 
     def _open_journal(self) -> Journal:
@@ -272,30 +272,12 @@ class SQLiteStore(Store):
     # What the writer thread does besides.
 
     def _when_idle(self) -> None:
-        if self._parts is None:
-            return
-        journal = self._parts.journal
-        try:
-            journal.poll()
-            self._idle_s += self._poll_s
-            if self._idle_s >= _IDLE_CHECKPOINT_S and not journal.read_only:
-                self._idle_s = 0.0  # at once: what fails is tried again later, not at each poll
-                journal.checkpoint()
-                journal.sweep()
-        except BackendError as error:
-            _log.warning("maintenance of %s failed and will be retried: %s", self._path, error)
+        if self._parts is not None:
+            self._parts.upkeep.when_idle()
 
     def _after_job(self) -> None:
-        parts = self._parts
-        if parts is None:
-            return
-        self._idle_s = 0.0
-        try:
-            if parts.journal.is_full:
-                parts.journal.checkpoint()
-        except BackendError as error:
-            _log.warning("a checkpoint of %s failed and will be retried: %s", self._path, error)
-        parts.wal.consider(parts.journal.committed_bytes)
+        if self._parts is not None:
+            self._parts.upkeep.after_job()
 
 
 def _then_info(journal: Journal, log_id: str, plan: _Plan) -> LogInfo:

@@ -48,6 +48,9 @@ CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
 """A checkpoint is made when the journal holds this much: it is the most that opening the file
 after a crash has to read, and the most that is held in memory besides."""
 
+_PAGE_BYTES: Final = 4096
+"""SQLite's own pages."""
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[Command | CheckpointCommand]).decode
 
@@ -85,8 +88,8 @@ class Journal:
         self._due_bytes = CHECKPOINT_BYTES
         self._version = -1
         self.read_only = read_only
-        self.committed_bytes = 0
-        """Bytes committed by this process so far."""
+        self.written_bytes = 0
+        """Bytes that this process has committed or swept so far, about."""
         self._catch_up()
 
     # What readers ask, from their threads.
@@ -173,7 +176,7 @@ class Journal:
             return False
         self._last += 1
         self._bytes += len(data)
-        self.committed_bytes += len(data)
+        self.written_bytes += len(data)
         return True
 
     def check_file(self) -> None:
@@ -320,11 +323,13 @@ class Journal:
         self._ledger.logs.update(active)
 
     def sweep(self) -> bool:
-        """Delete some of what is left of deleted logs; tell whether there is more."""
+        """Delete some of what is left of deleted logs; tell whether there may be more."""
         try:
-            return sweep_dead(self._connection)
+            touched = sweep_dead(self._connection)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
+        self.written_bytes += touched * _PAGE_BYTES
+        return touched > 0
 
     def close(self) -> None:
         """Make a last checkpoint, so that the next opening has nothing to read."""

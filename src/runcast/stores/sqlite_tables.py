@@ -34,8 +34,10 @@ _FRAMES_CODEC: Final = 1
 
 _ROWS_PER_STATEMENT: Final = 400  # 16 columns each stay below SQLite's 32,766 parameters
 
-_SWEEP_SEGMENTS: Final = 64
-"""Segments deleted at once: a few milliseconds, so that commits do not wait for a big deletion."""
+_SWEEP_ROWS: Final = 16
+_SWEEP_PAGES: Final = 256
+"""Epochs and segments deleted, or pages given back, at once: a megabyte and a few milliseconds, so
+that commits do not wait for a big deletion."""
 
 _LOG_COLUMNS: Final = (
     "log_id, key, epoch, created_at, first, head, closed_at, bytes, labels, ttl_s, owner_id, "
@@ -237,19 +239,33 @@ def _upsert(
         )
 
 
-def sweep_dead(connection: sqlite3.Connection) -> bool:
-    """Delete some of what deleted logs left behind; tell whether there is more."""
-    found = connection.execute("SELECT key FROM dead LIMIT 1").fetchone()
-    if found is not None:
-        swept = connection.execute(
-            "DELETE FROM segments WHERE rowid IN "
-            "(SELECT rowid FROM segments WHERE key = ? LIMIT ?)",
-            (found[0], _SWEEP_SEGMENTS),
-        ).rowcount
-        if swept < _SWEEP_SEGMENTS:
-            connection.execute("DELETE FROM once_uses WHERE key = ?", found)
-            connection.execute("DELETE FROM dead WHERE key = ?", found)
-    elif not connection.execute("PRAGMA freelist_count").fetchone()[0]:
-        return False
-    connection.execute("PRAGMA incremental_vacuum(256)").fetchall()  # one page freed per row
-    return True
+def sweep_dead(connection: sqlite3.Connection) -> int:
+    """Delete some of what deleted logs left behind or, if nothing is left, give free pages back.
+
+    Returns about how many pages that changed; 0 when there was nothing to do.
+    """
+    keys = [row[0] for row in connection.execute("SELECT key FROM dead LIMIT ?", (_SWEEP_ROWS,))]
+    if keys:
+        return _delete_epochs(connection, keys)
+    free = _free_pages(connection)
+    if not free:
+        return 0
+    # As a script, since `execute` would take one step, which frees one page.
+    connection.executescript(f"PRAGMA incremental_vacuum({_SWEEP_PAGES})")
+    return free - _free_pages(connection)
+
+
+def _delete_epochs(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
+    those = f"key IN ({', '.join('?' * len(keys))})"
+    deleted = connection.execute(
+        f"DELETE FROM segments WHERE rowid IN (SELECT rowid FROM segments WHERE {those} LIMIT ?)",
+        (*keys, _SWEEP_ROWS),
+    ).rowcount
+    if deleted == _SWEEP_ROWS:
+        return deleted  # there may be more
+    connection.execute(f"DELETE FROM once_uses WHERE {those}", keys)
+    return deleted + connection.execute(f"DELETE FROM dead WHERE {those}", keys).rowcount
+
+
+def _free_pages(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -12,7 +12,7 @@ from runcast.stores.sqlite_journal import FIRST_ROW
 __all__ = ("WalCopier",)
 
 _COPY_BYTES: Final = 4 * 1024 * 1024
-"""Bytes committed between two copies (SQLite's own default)."""
+"""Bytes written between two copies (SQLite's own default)."""
 
 _LIMIT_PAGES: Final = 16_384
 """64 MiB of write-ahead log: beyond it the log is begun anew even if writers must wait for that."""
@@ -29,13 +29,13 @@ class WalCopier:
     def __init__(self, path: str) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="runcast-wal")
-        self._bytes = 0  # committed when the last copy began
+        self._bytes = 0  # written when the last copy began
         self._is_copying = False
 
-    def consider(self, committed_bytes: int) -> None:
-        """Begin a copy if it is time for one, given how much was ever committed."""
-        if committed_bytes - self._bytes >= _COPY_BYTES and not self._is_copying:
-            self._bytes = committed_bytes
+    def consider(self, written_bytes: int) -> None:
+        """Begin a copy if it is time for one, given how much was ever written."""
+        if written_bytes - self._bytes >= _COPY_BYTES and not self._is_copying:
+            self._bytes = written_bytes
             self._is_copying = True
             self._thread.submit(self._copy)
 
