@@ -709,6 +709,62 @@ async def test_a_queue_can_be_polled(hub: OpenHub) -> None:
         await queue.put(None)
 
 
+async def test_saying_that_a_frame_is_dealt_with_does_not_fail(hub: OpenHub) -> None:
+    async def task() -> None:
+        for number in range(3):
+            send_queue({"content": number}, "content")
+
+    queue = create_queue_task(task)
+    joining = asyncio.create_task(queue.join())
+    for _ in range(4):
+        assert await soon(queue.get()) is not None
+        assert not joining.done()
+        queue.task_done()
+    assert await soon(queue.get()) is None
+    queue.task_done()  # as for anything else that `get` gave
+
+    await soon(joining)
+    await soon(queue.join())
+
+
+async def test_joining_does_not_wait_for_the_end_to_be_dealt_with(hub: OpenHub) -> None:
+    async def task() -> None: ...
+
+    queue = create_queue_task(task)
+    with pytest.raises(ValueError, match="task_done"):
+        queue.task_done()
+    async for _ in _until_none(queue):
+        queue.task_done()
+
+    await soon(queue.join())
+
+
+async def _until_none(queue: "asyncio.Queue[str | None]") -> AsyncIterator[str]:
+    while (frame := await soon(queue.get())) is not None:
+        yield frame
+
+
+async def test_joining_does_not_end_before_its_task(hub: OpenHub) -> None:
+    go = asyncio.Event()
+
+    async def task() -> None:
+        send_queue({"content": "a"}, "content")
+        await go.wait()
+
+    queue = create_queue_task(task)
+    await soon(queue.get())
+    queue.task_done()
+    joining = asyncio.create_task(queue.join())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not joining.done()
+    go.set()
+    async for _ in _until_none(queue):
+        queue.task_done()
+
+    await soon(joining)
+
+
 def test_threads_of_many_tasks_keep_their_order() -> None:
     """Twenty tasks, each with a thread that says a hundred things."""
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, NoReturn
@@ -12,13 +11,13 @@ from runcast import OpenHub, RuncastError
 from runcast.clock import SystemClock
 from runcast.compat.hubs import opened
 from runcast.compat.log_reader import LogReader
+from runcast.compat.payloads import framed
 from runcast.errors import InvalidValue
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
 from runcast.runs.run import Run
 from runcast.wire import sse
 from runcast.wire.dialects import Stream, get
-from runcast.wire.dialects.base import encode_json
 
 __all__ = ("TaskQueue",)
 
@@ -38,8 +37,7 @@ class TaskQueue(asyncio.Queue[str | None]):
     ) -> None:
         super().__init__()
         self.run_id = make_run_id(SystemClock.time(), os.urandom(10))
-        self._frames: deque[str] = deque()
-        self._has_ended = False
+        self._ended = asyncio.Event()
         self._reader: LogReader | None = None
         self._reading = asyncio.Lock()
         self._prefetching: asyncio.Task[None] | None = None
@@ -69,15 +67,14 @@ class TaskQueue(asyncio.Queue[str | None]):
             StoreUnavailable: the log cannot be read at present.
         """
         async with self._reading:
-            while not self._frames and not self._has_ended:
-                await self._read()
-            return self._frames.popleft() if self._frames else None
+            await self._read_on()
+            return super().get_nowait() if super().qsize() else None
 
     def get_nowait(self) -> str | None:
         """Return the next frame if it is here. Raises `asyncio.QueueEmpty`."""
-        if self._frames:
-            return self._frames.popleft()
-        if self._has_ended:
+        if super().qsize():
+            return super().get_nowait()
+        if self._ended.is_set():
             return None
         if self._prefetching is None or self._prefetching.done():
             self._prefetching = asyncio.create_task(self._prefetch())
@@ -85,11 +82,31 @@ class TaskQueue(asyncio.Queue[str | None]):
 
     def qsize(self) -> int:
         """Return how many frames are here; more may be in the log."""
-        return len(self._frames) or self._has_ended
+        return super().qsize() or self._ended.is_set()
 
     def empty(self) -> bool:
         """Tell whether no frame is here."""
         return not self.qsize()
+
+    def task_done(self) -> None:
+        """Say that a frame is dealt with; of the None after the last it need not be said.
+
+        Raises:
+            ValueError: that was said of every frame that came so far.
+        """
+        try:
+            super().task_done()
+        except ValueError:
+            if not self._ended.is_set():
+                raise
+
+    async def join(self) -> None:
+        """Wait until the task has ended and every frame of it was taken and said to be dealt with.
+
+        It reads nothing itself: somebody has to `get` the frames.
+        """
+        await self._ended.wait()
+        await super().join()
 
     def put_nowait(self, item: object) -> NoReturn:
         """Refuse: what is sent goes through `send_queue` or the task's writer."""
@@ -107,30 +124,35 @@ class TaskQueue(asyncio.Queue[str | None]):
     async def _prefetch(self) -> None:
         with suppress(RuncastError):  # the next get meets it again
             async with self._reading:
-                while not self._frames and not self._has_ended:
-                    await self._read()
+                await self._read_on()
 
-    async def _read(self) -> None:
-        """Read on in the log."""
+    async def _read_on(self) -> None:
+        """Return once a frame is here, or none can come."""
+        while not super().qsize() and not self._ended.is_set():
+            for frame in await self._read():
+                super().put_nowait(frame)
+
+    async def _read(self) -> list[str]:
+        """Return what comes next in the log, perhaps nothing."""
         try:
             await asyncio.shield(self._starting)
         except RuncastError as error:  # there is no run to tell it
-            told = {"error": error.message, "code": error.code}
-            self._frames.append(sse.encode(encode_json(told), event="error").decode())
-            self._has_ended = True
-            return
+            self._ended.set()
+            return [framed("error", {"error": error.message, "code": error.code})]
         assert self._reader is not None
         try:
             chunk = await self._reader.next()
         except TimeoutError:
-            self._frames.append(sse.comment("hb").decode())
-            return
-        self._has_ended = self._reader.has_ended
+            return [sse.comment("hb").decode()]
+        if self._reader.has_ended:
+            self._ended.set()
         if chunk is None:
-            return
+            return []
         dialect, stream = get("named"), Stream(self.run_id, chunk.position.epoch)
-        if chunk.gap is not None:
-            self._frames.append(dialect.gap(stream, chunk.gap.data()).decode())
-        for event in chunk.events():
-            if event.type != "started":
-                self._frames.append(dialect.encode(stream, None, event).decode())
+        frames = [dialect.gap(stream, chunk.gap.data())] if chunk.gap is not None else []
+        frames += [
+            dialect.encode(stream, None, event)
+            for event in chunk.events()
+            if event.type != "started"
+        ]
+        return [frame.decode() for frame in frames]
