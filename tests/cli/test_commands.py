@@ -220,6 +220,45 @@ def test_what_is_wrong_is_said_in_one_line(
     assert told.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("watch", "BAD"),
+        ("watch", "x", "--url", "http://localhost/BAD"),
+        ("cancel", "BAD"),
+        ("cancel", "x", "--reason", "BAD"),
+        ("answer", "BAD"),
+        ("answer", "x", "BAD", "--accept"),
+        ("answer", "x", "--respond", "BAD"),
+        ("answer", "x", "--accept", "--by", "BAD"),
+        ("invoke", "BAD"),
+        ("invoke", "greet", "--input", "name=BAD"),
+        ("invoke", "greet", "--json", '{"name": "BAD"}'),
+        ("invoke", "greet", "--run-id", "BAD"),
+        ("runs", "--function", "BAD"),
+        ("runs", "--status", "BAD"),
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_a_misuse(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    told = run(*(each.replace("BAD", "\udcff") for each in arguments), cwd=tmp_path)
+
+    assert told.returncode == 2
+    assert "expected UTF-8, got b'" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_user_whose_name_is_not_utf_8_may_answer(tmp_path: Path) -> None:
+    told = run(
+        *("answer", "x", "q", "--accept", "--url", "http://127.0.0.1:1"),
+        cwd=tmp_path,
+        env={"USER": "\udcff"},
+    )
+
+    assert told.returncode == 4, told.stderr  # there is no server
+
+
 def test_a_watcher_survives_a_restart_of_the_server(tmp_path: Path) -> None:
     (tmp_path / "target.py").write_text(TARGET)
     with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path) as first:

@@ -1,18 +1,21 @@
 """`runcast doctor`: what it finds, and how it tells."""
 
 import json
+import re
 import socket
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runcast.cli import main
+from runcast.cli import checkup, main
 from tests.cli.served import WAIT_S, environment, run, serve
+from tests.documents import ROOT
 
 GOOD = '''
 import runcast
@@ -414,3 +417,12 @@ def test_words_of_others_are_harmless(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "\x1b" not in ended.stdout
     assert "\x9b" not in ended.stdout
+
+
+def test_all_that_an_installation_needs_is_looked_at() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = {re.split(r"[<>=~!; ]", each)[0] for each in project["dependencies"]}
+    fast = {re.split(r"[<>=~!; ]", each)[0] for each in project["optional-dependencies"]["fast"]}
+
+    assert set(checkup.NEEDED) == named
+    assert set(checkup.FAST) == fast

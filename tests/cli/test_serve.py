@@ -58,20 +58,10 @@ def test_it_says_where_it_listens_and_what_to_try(tmp_path: Path) -> None:
 
 
 def test_the_command_that_it_prints_works(tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is missing")
     token = "s3cret-t0ken"
     with serve(cwd=tmp_path, env={"RUNCAST_TOKEN": token}) as served:
         assert token not in "\n".join(served.head)
-        command = served.head[2].removeprefix("  try      ")
-        printed = subprocess.run(
-            ["bash", "-c", command],
-            env={"RUNCAST_TOKEN": token, "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=True,
-        ).stdout
+        printed = run_line(served.head[2], RUNCAST_TOKEN=token).stdout
 
     assert '"type":"tool_call"' in printed
     assert '"type":"done"' in printed.splitlines()[-2]
@@ -408,12 +398,14 @@ def test_a_function_that_needs_files_is_shown_with_files(tmp_path: Path) -> None
     assert f"done: {2 * len(CODE)}\\n" in told.stdout or f"done: {len(CODE)}" in told.stdout
 
 
-def run_line(line: str) -> "subprocess.CompletedProcess[str]":
+def run_line(line: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run the command that is printed for people to try."""
     command = line.removeprefix("  try      ")
+    if command.startswith("curl ") and shutil.which("curl") is None:
+        pytest.skip("curl is missing")
     return subprocess.run(
         ["bash", "-c", command],
-        env=environment({"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}),
+        env=environment({"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **env}),
         capture_output=True,
         text=True,
         timeout=WAIT_S,

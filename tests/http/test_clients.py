@@ -3,12 +3,16 @@
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from runcast.http.answers import SAFE_HEADERS
+from runcast.http.direct import unsent_bytes
+from runcast.http.patience import send_on
 from runcast.hub.subscription import Subscription
 from runcast.settings import Settings
 from runcast.testing import FakeClock
@@ -220,13 +224,63 @@ async def test_an_answer_that_is_read_slowly_is_kept(flavour: str) -> None:
         (its,) = server.connections
         rest = size
         while rest:
-            before = its.transport.get_write_buffer_size()
+            before = unsent_bytes(its.transport)
             rest -= len(await connection._exactly(min(rest, 60_000)))
-            if before:
+            if its.transport.get_write_buffer_size():
                 its._look_for_reader(before)  # as if `stall_s` had passed
         assert not its.transport.is_closing()
         await connection.send(OK)
         assert (await connection.read_answer()).status == 200
+        await connection.close()
+
+
+async def test_sending_goes_on_while_something_is_taken() -> None:
+    left, taken = 50, asyncio.Event()
+
+    async def send(message: Message) -> None:
+        await taken.wait()
+
+    def unsent() -> int:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            taken.set()
+        return left
+
+    await send_on(send, {"type": "http.response.body"}, 0.001, unsent)
+
+    assert left <= 0, "it returned although nothing was sent"
+
+
+async def test_sending_ends_when_nothing_is_taken() -> None:
+    was_ended = False
+
+    async def send(message: Message) -> None:
+        nonlocal was_ended
+        try:
+            await asyncio.Event().wait()
+        finally:
+            was_ended = True
+
+    with pytest.raises(TimeoutError):
+        await send_on(send, {"type": "http.response.body"}, 0.001, lambda: 7)
+    assert was_ended
+
+
+@pytest.mark.parametrize("flavour", DIRECT)
+async def test_what_waits_in_the_kernel_is_not_taken_yet(flavour: str) -> None:
+    async with serving_here(flavour) as server:
+        log = await server.log("run")
+        await log.emit(1, data="x" * 100_000)
+        slow = Slow(server, FakeClock())
+        connection = await slow.ask("/runs/run/events?live=false", {"Accept": "application/json"})
+        await connection.read_head()
+        (its,) = server.connections
+        before = unsent_bytes(its.transport)
+        if sys.platform == "linux":  # others do not tell
+            assert before > its.transport.get_write_buffer_size()
+        while unsent_bytes(its.transport) >= before:
+            await connection._exactly(1000)
         await connection.close()
 
 

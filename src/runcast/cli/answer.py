@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from runcast.cli.remote import Remote, add_options
+from runcast.cli.remote import Remote, add_options, sendable
 from runcast.cli.texts import plain
 from runcast.errors import InvalidValue, NotFound, PeerError
 
@@ -33,19 +33,22 @@ def add_to(commands: Any) -> None:
         description="Shows what a run asks and sends the answer. Without an option for the answer "
         "it is asked for in the terminal.",
     )
-    parser.add_argument("run_id", metavar="RUN_ID")
+    parser.add_argument("run_id", metavar="RUN_ID", type=sendable)
     parser.add_argument(
         "interrupt_id",
         metavar="INTERRUPT_ID",
+        type=sendable,
         nargs="?",
         help="which question; not needed while only one is open",
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--accept", action="store_true", help="yes")
     kind.add_argument("--reject", action="store_true", help="no")
-    kind.add_argument("--edit", metavar="JSON", help="yes, but with these args")
-    kind.add_argument("--respond", metavar="TEXT", help="yes, with this feedback")
-    parser.add_argument("--by", help="who answers (the user's name)", default=_user())
+    kind.add_argument("--edit", metavar="JSON", type=sendable, help="yes, but with these args")
+    kind.add_argument("--respond", metavar="TEXT", type=sendable, help="yes, with this feedback")
+    parser.add_argument(
+        "--by", type=sendable, help="who answers (the user's name)", default=_user()
+    )
     add_options(parser)
     parser.set_defaults(run=run)
 
@@ -171,4 +174,4 @@ def _parse(text: str) -> Any:
 
 
 def _user() -> str:
-    return os.environ.get("USER", "")
+    return os.environ.get("USER", "").encode("utf-8", "replace").decode()

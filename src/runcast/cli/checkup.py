@@ -28,6 +28,8 @@ from runcast.stores.sqlite_file import SCHEMA_VERSION
 from runcast.stores.url import open_url
 
 __all__ = (
+    "FAST",
+    "NEEDED",
     "Finding",
     "check_data_dir",
     "check_installation",
@@ -42,8 +44,10 @@ __all__ = (
 _WAIT_S: Final = 2.0
 """How long another server may take to say what it is."""
 
-_NEEDED: Final = ("msgspec", "pyyaml", "starlette", "uvicorn")
-_FAST: Final = ("httptools", "uvloop")
+NEEDED: Final = ("msgspec", "python-multipart", "pyyaml", "starlette", "uvicorn")
+"""What every installation needs, as pyproject.toml says."""
+FAST: Final = ("httptools", "uvloop")
+"""What makes it faster: the extra of that name."""
 
 _SPARE_FILES: Final = 100
 """Files that a server has open besides its connections."""
@@ -78,11 +82,11 @@ def fail(check: str, told: str, todo: str) -> Finding:
 def check_installation() -> Iterator[Finding]:
     """Look at Python and the packages."""
     yield ok("python", f"Python {platform.python_version()} on {platform.system()}")
-    found, missing = _versions(("runcast", *_NEEDED))
+    found, missing = _versions(("runcast", *NEEDED))
     if missing:
         yield fail("packages", f"missing: {', '.join(missing)}", "pip install runcast")
     yield ok("packages", ", ".join(found))
-    found, missing = _versions(_FAST)
+    found, missing = _versions(FAST)
     if missing:
         told = f"without {' and '.join(missing)} streams cost more"
         yield warn("fast", told, "pip install 'runcast[fast]'")

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runcast.cli.exits import LEFT
-from runcast.cli.remote import Remote, add_options, field_of
+from runcast.cli.remote import Remote, add_options, field_of, sendable
 from runcast.cli.texts import plain
 from runcast.cli.upload import parse_files, upload
 from runcast.cli.watch import add_output, make_folder, watch
@@ -48,7 +48,9 @@ def add_to(commands: Any) -> None:
         "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
         "run goes on.",
     )
-    parser.add_argument("function", metavar="FUNCTION", help="its name; GET /functions lists them")
+    parser.add_argument(
+        "function", metavar="FUNCTION", type=sendable, help="its name; GET /functions lists them"
+    )
     add_inputs(parser)
     parser.add_argument(
         "--file",
@@ -58,7 +60,7 @@ def add_to(commands: Any) -> None:
         help="a file to give to the run, in that group of its inputs; repeatable",
     )
     add_output(parser)
-    parser.add_argument("--run-id", metavar="ID", default="", help="the run's id")
+    parser.add_argument("--run-id", metavar="ID", type=sendable, default="", help="the run's id")
     parser.add_argument("--detach", action="store_true", help="print the run's id and leave")
     add_options(parser)
     parser.set_defaults(run=run)
@@ -70,6 +72,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         "--input",
         metavar="NAME=VALUE",
         action="append",
+        type=sendable,
         default=[],
         help="an input; a value that is JSON is taken as that, any other as text; repeatable",
     )
@@ -77,6 +80,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         "--json",
         metavar="OBJECT",
         nargs="?",
+        type=sendable,
         action=JsonOption,
         default=False,
         help="alone: print JSON, one value a line; with an object: inputs, besides --input; both "

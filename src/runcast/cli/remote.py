@@ -21,6 +21,7 @@ __all__ = (
     "Remote",
     "add_options",
     "field_of",
+    "sendable",
 )
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
@@ -52,10 +53,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which server is meant."""
     parser.add_argument(
         "--url",
+        type=sendable,
         default=os.environ.get("RUNCAST_URL") or DEFAULT_URL,
         help="the server's address, or RUNCAST_URL in the environment (%(default)s); an access "
         "token is taken from RUNCAST_TOKEN",
     )
+
+
+def sendable(text: str) -> str:
+    """Return an argument that is to be sent; argparse refuses what is no UTF-8."""
+    if text.isascii() or text.encode("utf-8", "replace").decode() == text:
+        return text
+    raise argparse.ArgumentTypeError(f"expected UTF-8, got {os.fsencode(text)!r:.100}")
 
 
 def field_of(told: object, name: str) -> Any:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from runcast.cli.remote import Remote, add_options, field_of
+from runcast.cli.remote import Remote, add_options, field_of, sendable
 from runcast.cli.texts import plain, readable_s
 from runcast.events.fields import as_number
 from runcast.events.lifecycle import STATUSES
@@ -20,15 +20,19 @@ def add_to(commands: Any) -> None:
     listing = commands.add_parser(
         "runs", help="list runs", description="Lists the runs of a server, newest first."
     )
-    listing.add_argument("--status", help=f"only runs with this status: {', '.join(STATUSES)}")
-    listing.add_argument("--function", metavar="NAME", help="only runs of this function")
+    listing.add_argument(
+        "--status", type=sendable, help=f"only runs with this status: {', '.join(STATUSES)}"
+    )
+    listing.add_argument(
+        "--function", metavar="NAME", type=sendable, help="only runs of this function"
+    )
     listing.add_argument("--limit", type=int, default=20, help="most runs (%(default)s)")
     listing.add_argument("--json", action="store_true", help="print one run a line, as JSON")
     add_options(listing)
     listing.set_defaults(run=list_runs)
     ending = commands.add_parser("cancel", help="cancel a run", description="Cancels a run.")
-    ending.add_argument("run_id", metavar="RUN_ID", help="the run")
-    ending.add_argument("--reason", default="cancelled", help="why, for who watches")
+    ending.add_argument("run_id", metavar="RUN_ID", type=sendable, help="the run")
+    ending.add_argument("--reason", type=sendable, default="cancelled", help="why, for who watches")
     ending.add_argument("--json", action="store_true", help="print what became of it, as JSON")
     add_options(ending)
     ending.set_defaults(run=cancel)

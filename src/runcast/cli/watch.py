@@ -12,7 +12,7 @@ from urllib.parse import quote
 from runcast.cli.download import Folder
 from runcast.cli.exits import ENDINGS, FAILED, LEFT
 from runcast.cli.follow import follow
-from runcast.cli.remote import Remote, add_options, field_of
+from runcast.cli.remote import Remote, add_options, field_of, sendable
 from runcast.cli.show import JsonLines, PlainLines, Screen, is_terminal
 from runcast.cli.terminal import Terminal
 from runcast.cli.texts import plain
@@ -31,7 +31,9 @@ def add_to(commands: Any) -> None:
         "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
         "run goes on.",
     )
-    parser.add_argument("run_id", metavar="RUN_ID", help="the run; `runcast runs` lists them")
+    parser.add_argument(
+        "run_id", metavar="RUN_ID", type=sendable, help="the run; `runcast runs` lists them"
+    )
     parser.add_argument(
         "--after", metavar="POSITION", default="", help="begin behind this position, not at first"
     )

@@ -6,7 +6,11 @@ is let go, and with it most of what a silent watcher would cost.
 """
 
 import asyncio
+import fcntl
+import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from starlette.types import Send
@@ -17,7 +21,7 @@ from runcast.http.stream import Stream
 if TYPE_CHECKING:
     from runcast.http.streams import Streams
 
-__all__ = ("CONNECTION_KEY", "Connection", "DirectStream")
+__all__ = ("CONNECTION_KEY", "Connection", "DirectStream", "unsent_bytes")
 
 CONNECTION_KEY: Final = "runcast.connection"
 """Where our own server's protocol puts the `Connection` in a request's `state`."""
@@ -39,6 +43,18 @@ class Connection(Protocol):
     def park(self) -> Send:
         """Let the request's task end before its response does; return what sends the rest."""
         ...
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes the client has yet to take: those in our buffer and in the kernel's.
+
+    The kernel's may be megabytes, and it wants more only once a third of them is gone: who takes
+    little would seem to take nothing for minutes. What it holds is told by Linux.
+    """
+    held = bytearray(4)
+    with suppress(OSError, ValueError, TypeError):  # it is closed, or this is not Linux
+        fcntl.ioctl(transport.get_extra_info("socket"), termios.TIOCOUTQ, held)
+    return transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
 
 class DirectStream(Stream):
@@ -124,10 +140,10 @@ class DirectStream(Stream):
         transport.write(self.streams.chunked(data))
         if self._connection.is_paused and self.paused_at is None:
             self.paused_at = self.streams.now
-            self._unsent = transport.get_write_buffer_size()
+            self._unsent = unsent_bytes(transport)
 
     def takes_some(self) -> bool:
-        before, self._unsent = self._unsent, self._connection.transport.get_write_buffer_size()
+        before, self._unsent = self._unsent, unsent_bytes(self._connection.transport)
         return self._unsent < before
 
     def resume(self) -> None:

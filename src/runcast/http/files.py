@@ -14,14 +14,17 @@ from starlette.types import Receive, Scope, Send
 
 from runcast.errors import FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
 from runcast.http.answers import SAFE_HEADERS, json_response, problem
-from runcast.http.direct import CONNECTION_KEY
+from runcast.http.direct import CONNECTION_KEY, Connection, unsent_bytes
 from runcast.http.multipart import FormFile, boundary_of, filename_of
-from runcast.http.patience import read_pieces, wait_with
+from runcast.http.patience import read_pieces, send_on, wait_with
 from runcast.runs.protocols import Download, Runs
 
 __all__ = ("FileTransfers",)
 
-_READ_BYTES: Final = 256 * 1024
+_PIECE_BYTES: Final = 64 * 1024
+"""Read and sent at once. Under other servers than ours only the end of a send tells that a client
+takes something: a larger piece could take a slow one longer than `stall_s`."""
+
 _FORM_BYTES: Final = 128 * 1024
 """What a form may hold besides its file."""
 
@@ -126,27 +129,37 @@ class FileTransfers:
         if request.method == "HEAD":
             await send({"type": "http.response.body"})
             return
+        connection: Connection | None = request.scope.get("state", {}).get(CONNECTION_KEY)
+        transport = None if connection is None else connection.transport
         is_whole: bool | None = False
         with suppress(ClientDisconnect, TimeoutError, OSError):
-            pumping = self._pump(found.descriptor, begin, end, send)
+            pumping = self._pump(found.descriptor, begin, end, send, transport)
             is_whole = await wait_with(request, pumping, self._closing)
-        if not is_whole:
+        if not is_whole and transport is not None:
             # It has begun: that there is no more can only be told by hanging up.
-            connection = request.scope.get("state", {}).get(CONNECTION_KEY)
-            if connection is not None:
-                connection.transport.abort()
+            transport.abort()
 
-    async def _pump(self, descriptor: int, begin: int, end: int, send: Send) -> bool:
+    async def _pump(
+        self,
+        descriptor: int,
+        begin: int,
+        end: int,
+        send: Send,
+        transport: asyncio.Transport | None,
+    ) -> bool:
         """Send a part of a file; return whether all of it was there."""
+
+        def unsent() -> int:
+            return 0 if transport is None else unsent_bytes(transport)
+
         while begin < end:
-            most = min(_READ_BYTES, end - begin)
+            most = min(_PIECE_BYTES, end - begin)
             piece = await asyncio.to_thread(os.pread, descriptor, most, begin)
             if not piece:
                 return False
             begin += len(piece)
             message = {"type": "http.response.body", "body": piece, "more_body": begin < end}
-            async with asyncio.timeout(self._settings.stall_s):
-                await send(message)
+            await send_on(send, message, self._settings.stall_s, unsent)
         if not end:
             await send({"type": "http.response.body"})
         return True

@@ -1,16 +1,17 @@
 """Waiting for clients, and with them: never for ever, and not once they or the server leave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Send
 
 from runcast.clock import Clock
 from runcast.errors import BodyTooLarge, Overloaded, RequestTooSlow, RuncastError
 from runcast.settings import Settings
 
-__all__ = ("read_body", "read_pieces", "wait_with")
+__all__ = ("read_body", "read_pieces", "send_on", "wait_with")
 
 T = TypeVar("T")
 
@@ -83,6 +84,28 @@ async def read_pieces(
         if piece is None or is_slow:
             raise _ending(closing, settings)
         yield piece
+
+
+async def send_on(send: Send, message: Message, stall_s: float, unsent: Callable[[], int]) -> None:
+    """Send a message, however long it takes, as long as the client takes something.
+
+    Args:
+        unsent: how many bytes the client has yet to take; always the same where nobody knows.
+
+    Raises:
+        TimeoutError: it took nothing for `stall_s`.
+    """
+    sending = asyncio.ensure_future(send(message))
+    try:
+        while True:
+            before = unsent()
+            await asyncio.wait({sending}, timeout=stall_s)
+            if sending.done():
+                return sending.result()
+            if unsent() >= before:
+                raise TimeoutError
+    finally:
+        await _end(sending)
 
 
 async def wait_with(

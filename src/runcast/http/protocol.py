@@ -21,7 +21,7 @@ from starlette.types import Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runcast.http.answers import SAFE_HEADERS
-from runcast.http.direct import CONNECTION_KEY
+from runcast.http.direct import CONNECTION_KEY, unsent_bytes
 from runcast.settings import Settings
 
 if TYPE_CHECKING:
@@ -156,16 +156,15 @@ class _Direct(asyncio.Protocol):
 
     def _expect_reader(self) -> None:
         """Look again in a while whether what was answered is being read."""
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and self._unsent_timer is None:
-            wait_s = self.settings.stall_s
+        if self.transport.get_write_buffer_size() and self._unsent_timer is None:
+            wait_s, unsent = self.settings.stall_s, unsent_bytes(self.transport)
             self._unsent_timer = self.loop.call_later(wait_s, self._look_for_reader, unsent)
 
     def _look_for_reader(self, before: int) -> None:
         self._unsent_timer = None
         if self._stream is not None:
             return  # which has a timer of its own
-        if self.transport.get_write_buffer_size() >= before:
+        if unsent_bytes(self.transport) >= before:
             self.transport.abort()
         else:
             self._expect_reader()
