@@ -12,7 +12,7 @@ import pytest
 import runcast
 from runcast.app import OpenHub
 from runcast.compat import using_hub
-from runcast.compat.chunks import Chunk, read_chunk
+from runcast.compat.chunks import GraphChunk, read_chunk
 from runcast.compat.flat_writer import Config
 from runcast.compat.interrupts import resume_value
 from runcast.compat.writer import (
@@ -812,7 +812,7 @@ async def test_the_same_question_is_not_asked_twice(hub: OpenHub) -> None:
     assert said(await messages(hub, write)) == [("interrupt_request", "Search?")]
 
 
-def chunk_of(chunk: object) -> Chunk:
+def chunk_of(chunk: object) -> GraphChunk:
     read = read_chunk(chunk)
     assert read is not None
     return read
@@ -1028,15 +1028,13 @@ async def test_a_handler_asks_and_tells_the_answer(hub: OpenHub) -> None:
     ]
 
 
-async def test_a_handler_does_not_pretend_to_resume(hub: OpenHub) -> None:
+async def test_a_graph_is_not_resumed_with_anything_but_the_answer(hub: OpenHub) -> None:
     """The run waits for the answer, from whomever it comes, and gets it as graphs take it."""
     got = []
 
     async def work() -> None:
-        handler = create_interrupt_handler("n")
-        answer = await handler.ask("i", "search", {"q": 1}, "Search?")
+        answer = await runcast.ask("Search?", action="search", args={"q": 1}, interrupt_id="i")
         got.append(resume_value(answer))
-        assert handler.get_pending_interrupts() == {}
 
     run = await hub.start(work)
     async with asyncio.timeout(5):
@@ -1060,10 +1058,10 @@ async def test_a_question_does_not_outlive_its_run(hub: OpenHub) -> None:
 
     assert handlers[0].get_pending_interrupts() == {}
     assert not handlers[0].handle_user_response("i", "yes", True)
-    assert not await handlers[0].answer("i", "yes", True)
 
 
-async def test_an_answer_from_outside_does_not_go_astray(hub: OpenHub) -> None:
+@pytest.mark.parametrize("is_over_http", [False, True])
+async def test_an_answer_from_outside_does_not_go_astray(hub: OpenHub, is_over_http: bool) -> None:
     handlers: list[InterruptHandler] = []
     go = asyncio.Event()
 
@@ -1075,12 +1073,21 @@ async def test_an_answer_from_outside_does_not_go_astray(hub: OpenHub) -> None:
     run = await hub.start(work)
     await eventually(lambda: bool(handlers and handlers[0].get_pending_interrupts()))
 
-    assert await soon(handlers[0].answer("i", "yes", True))
-    assert not await soon(handlers[0].answer("i", "no", False))
+    await hub.flush(run.run_id)
+    (question,) = (await hub.present(run.run_id))[1].interrupts
+    assert (question.interrupt_id, question.message) == ("i", "Search?")
+    if is_over_http:
+        await soon(hub.answer(run.run_id, "i", {"type": "response", "args": "yes"}))
+    else:
+        assert handlers[0].handle_user_response("i", "yes", True)
+    await hub.flush(run.run_id)
+    assert not [q for q in (await hub.present(run.run_id))[1].interrupts if not q.is_answered]
     go.set()
     found = [flat(event) for event in await events_of(hub, run.run_id)]
 
-    assert [m["approved"] for m in found if m["message_type"] == "interrupt_response"] == [True]
+    answers = [m for m in found if m["message_type"] == "interrupt_response"]
+    assert [(m["content"], m["approved"]) for m in answers] == [("yes", True)]
+    assert not handlers[0].handle_user_response("i", "late", True)
 
 
 async def test_writers_of_many_threads_keep_their_order(hub: OpenHub) -> None:

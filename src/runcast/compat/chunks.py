@@ -18,10 +18,18 @@ from typing import Any, Final, NamedTuple
 from runcast.events.fields import as_text, pick
 from runcast.wire.dialects.base import encode_json
 
-__all__ = ("Asked", "Call", "Chunk", "Message", "read_chunk", "read_interrupts", "read_message")
+__all__ = (
+    "Asked",
+    "Call",
+    "GraphChunk",
+    "Message",
+    "read_chunk",
+    "read_interrupts",
+    "read_message",
+)
 
 
-class Chunk(NamedTuple):
+class GraphChunk(NamedTuple):
     """A part of a stream: the names of the graphs it comes from, outermost first; mode and data."""
 
     names: tuple[str, ...]
@@ -61,26 +69,26 @@ class Asked(NamedTuple):
     config: Mapping[str, Any] | None
 
 
-def read_chunk(chunk: object) -> Chunk | None:
+def read_chunk(chunk: object) -> GraphChunk | None:
     """Return what a chunk is; None if it is none of those known."""
     if isinstance(chunk, Mapping):
         if "message_type" in chunk:
-            return Chunk((), "custom", chunk)
+            return GraphChunk((), "custom", chunk)
         if isinstance(chunk.get("type"), str) and "data" in chunk and "ns" in chunk:
-            return Chunk(_names(chunk["ns"]), chunk["type"], chunk["data"])
-        return Chunk((), "updates", chunk)
+            return GraphChunk(_names(chunk["ns"]), chunk["type"], chunk["data"])
+        return GraphChunk((), "updates", chunk)
     if not isinstance(chunk, tuple | list):
         return None
     match chunk:
         case [str() | tuple() | list() as namespace, str() as mode, data]:
-            return Chunk(_names(namespace), mode, data)
+            return GraphChunk(_names(namespace), mode, data)
         case [str() as mode, data]:
-            return Chunk((), mode, data)
+            return GraphChunk((), mode, data)
         case [tuple() | list() as namespace, data]:
             mode = "messages" if isinstance(data, tuple | list) else "updates"
-            return Chunk(_names(namespace), mode, data)
+            return GraphChunk(_names(namespace), mode, data)
         case [_, Mapping()]:
-            return Chunk((), "messages", chunk)
+            return GraphChunk((), "messages", chunk)
     return None
 
 

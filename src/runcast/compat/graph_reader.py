@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from runcast import Event
-from runcast.compat.chunks import Asked, Chunk, Message, read_interrupts, read_message
+from runcast.compat.chunks import Asked, GraphChunk, Message, read_interrupts, read_message
 from runcast.compat.flat_messages import event_of, is_message
 from runcast.compat.texts import Texts
 from runcast.events.fields import as_text
@@ -55,7 +55,7 @@ class GraphReader:
         self._texts = texts or Texts()
         self._seen = _Seen()
         self._spoken: OrderedDict[tuple[str, ...], Any] = OrderedDict()
-        self._readers: dict[str, Callable[[Chunk], Iterator[Event]]] = {
+        self._readers: dict[str, Callable[[GraphChunk], Iterator[Event]]] = {
             "custom": self._custom,
             "messages": self._tokens,
             "updates": self._updates,
@@ -66,16 +66,16 @@ class GraphReader:
         self.report = ""
         """The final report, if the graph has made one."""
 
-    def reads(self, chunk: Chunk) -> bool:
+    def reads(self, chunk: GraphChunk) -> bool:
         """Tell whether chunks of this mode say something."""
         return chunk.mode in self._readers
 
-    def read(self, chunk: Chunk) -> list[Event]:
+    def read(self, chunk: GraphChunk) -> list[Event]:
         """Return the events a chunk stands for, but for its questions."""
         reader = self._readers.get(chunk.mode)
         return list(reader(chunk)) if reader is not None else []
 
-    def questions(self, chunk: Chunk) -> tuple[list[Asked], list[Asked]]:
+    def questions(self, chunk: GraphChunk) -> tuple[list[Asked], list[Asked]]:
         """Return the questions of a chunk: those that are new, and those told before."""
         found: list[Asked] = []
         data = chunk.data if chunk.mode in ("updates", "values") else None
@@ -84,7 +84,7 @@ class GraphReader:
         new = [asked for asked in found if self._seen.is_new("asked", asked.interrupt_id)]
         return new, [asked for asked in found if asked not in new]
 
-    def question(self, chunk: Chunk, asked: Asked) -> Event:
+    def question(self, chunk: GraphChunk, asked: Asked) -> Event:
         """Return the event that asks a question."""
         data = {"interrupt_id": asked.interrupt_id, "action": asked.action, "args": asked.args}
         data["message"] = asked.description
@@ -92,7 +92,7 @@ class GraphReader:
             data["config"] = dict(asked.config)
         return self.event(chunk, "", "interrupt_request", data)
 
-    def event(self, chunk: Chunk, node: str, type: str, data: object) -> Event:  # noqa: A002
+    def event(self, chunk: GraphChunk, node: str, type: str, data: object) -> Event:  # noqa: A002
         """Return an event that happened where a chunk comes from."""
         names = chunk.names
         agent = names[-1] if names else self._agent
@@ -100,7 +100,7 @@ class GraphReader:
 
     # What the graph's own code wrote.
 
-    def _custom(self, chunk: Chunk) -> Iterator[Event]:
+    def _custom(self, chunk: GraphChunk) -> Iterator[Event]:
         data = chunk.data
         agent = chunk.names[-1] if chunk.names else self._agent
         if not is_message(data):
@@ -113,7 +113,7 @@ class GraphReader:
 
     # Tokens.
 
-    def _tokens(self, chunk: Chunk) -> Iterator[Event]:
+    def _tokens(self, chunk: GraphChunk) -> Iterator[Event]:
         parts = chunk.data if isinstance(chunk.data, tuple | list) else (chunk.data, {})
         metadata = parts[1] if len(parts) > 1 and isinstance(parts[1], Mapping) else {}
         node = as_text(metadata.get("langgraph_node"))
@@ -130,7 +130,7 @@ class GraphReader:
             self._spoke(chunk, node, message, "text", message.text)
             yield self.event(chunk, node, "content", _piece(message))
 
-    def _spoke(self, chunk: Chunk, node: str, message: Message, what: str, text: str) -> None:
+    def _spoke(self, chunk: GraphChunk, node: str, message: Message, what: str, text: str) -> None:
         key = _key_of(chunk, node, message, what)
         digest = self._spoken.pop(key, None) or hashlib.blake2b(digest_size=16)
         digest.update(text.encode("utf-8", "replace"))
@@ -138,7 +138,9 @@ class GraphReader:
         if len(self._spoken) > _MAX_SEEN:
             self._spoken.popitem(last=False)
 
-    def _was_spoken(self, chunk: Chunk, node: str, message: Message, what: str, text: str) -> bool:
+    def _was_spoken(
+        self, chunk: GraphChunk, node: str, message: Message, what: str, text: str
+    ) -> bool:
         """Tell whether a whole text came as tokens before."""
         digest = self._spoken.pop(_key_of(chunk, node, message, what), None)
         if digest is None:
@@ -147,7 +149,7 @@ class GraphReader:
 
     # What the nodes returned.
 
-    def _updates(self, chunk: Chunk) -> Iterator[Event]:
+    def _updates(self, chunk: GraphChunk) -> Iterator[Event]:
         if not isinstance(chunk.data, Mapping):
             return
         for node, update in chunk.data.items():
@@ -157,7 +159,7 @@ class GraphReader:
                 if isinstance(state, Mapping):
                     yield from self._state(chunk, str(node), state)
 
-    def _state(self, chunk: Chunk, node: str, state: Mapping[str, Any]) -> Iterator[Event]:
+    def _state(self, chunk: GraphChunk, node: str, state: Mapping[str, Any]) -> Iterator[Event]:
         messages = state.get("messages")
         for one in messages if isinstance(messages, tuple | list) else [messages]:
             message = read_message(one)
@@ -182,7 +184,7 @@ class GraphReader:
             self.report = report
             yield self.event(chunk, node, "content_complete", {"message": report})
 
-    def _message(self, chunk: Chunk, node: str, message: Message) -> Iterator[Event]:
+    def _message(self, chunk: GraphChunk, node: str, message: Message) -> Iterator[Event]:
         if message.kind == "other" or self._is_repeated(chunk, message):
             return
         if message.kind == "tool":
@@ -205,7 +207,7 @@ class GraphReader:
             flatten(data, {"args": {} if call.args is None else call.args, "message": text})
             yield self.event(chunk, node, "tool_call", data)
 
-    def _is_repeated(self, chunk: Chunk, message: Message) -> bool:
+    def _is_repeated(self, chunk: GraphChunk, message: Message) -> bool:
         """Tell whether a graph above gives a message again that a graph below gave."""
         if message.kind == "tool" and message.call_id:
             return not self._seen.is_new("result", message.call_id)
@@ -221,7 +223,7 @@ class GraphReader:
         return False
 
 
-def _key_of(chunk: Chunk, node: str, message: Message, what: str) -> tuple[str, ...]:
+def _key_of(chunk: GraphChunk, node: str, message: Message, what: str) -> tuple[str, ...]:
     """Return what tells a message's text from others: its id, or else where it was said."""
     return (message.message_id, what) if message.message_id else (*chunk.names, node, "", what)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from runcast import Event
 from runcast.clock import SystemClock
-from runcast.compat.chunks import Asked, Chunk, read_chunk
+from runcast.compat.chunks import Asked, GraphChunk, read_chunk
 from runcast.compat.flat_messages import is_message
 from runcast.compat.flat_writer import Config, StreamWriter
 from runcast.compat.graph_reader import GraphReader
@@ -80,7 +80,7 @@ class AgentWorkflowProcessor:
         self.final_output = self._reader.report or self.final_output
         return hidden or {"processed": read.mode, "messages": len(events)}
 
-    def _ask(self, chunk: Chunk, new: list[Asked], old: list[Asked]) -> dict[str, Any]:
+    def _ask(self, chunk: GraphChunk, new: list[Asked], old: list[Asked]) -> dict[str, Any]:
         if not new:
             return {"interrupt_skipped": True, "interrupt_id": old[0].interrupt_id}
         for asked in new:
