@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -289,9 +290,8 @@ class Terminal:
 
     def wait_until_it_reads(self) -> None:
         """Wait until it sleeps: a signal between the prompt and the reading would only be noted."""
-        shown = ["ps", "-o", "state=", "-p", str(self.process.pid)]
         deadline = time.monotonic() + WAIT_S
-        while not subprocess.check_output(shown, text=True).startswith(("S", "I")):
+        while not _state(self.process.pid).startswith(("S", "I")):
             assert time.monotonic() < deadline
 
     def say(self, text: str) -> None:
@@ -301,6 +301,14 @@ class Terminal:
         while self._read():
             pass
         return self.process.wait(WAIT_S)
+
+
+def _state(pid: int) -> str:
+    """Return the letter of a process's state."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():  # Linux, where `ps` may be missing
+        return stat.read_text().rpartition(") ")[2]
+    return subprocess.check_output(["ps", "-o", "state=", "-p", str(pid)], text=True)
 
 
 PROMPT: Final = "[y]es, [n]o, [e]dit args, [r]espond: "
