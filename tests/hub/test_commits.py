@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from runcast.app import open_hub
-from runcast.errors import BackendError, Overloaded, RunClosed, StoreReadOnly, StoreUnavailable
+from runcast.errors import (
+    BackendError,
+    InvalidValue,
+    Overloaded,
+    RunClosed,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from runcast.events import model
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
@@ -324,7 +331,7 @@ async def test_closing_the_hub_lets_threads_go_that_wait_for_room(store: Store) 
     faulty.release()
     await soon(closing)
 
-    assert isinstance(worker.error, RunClosed)
+    assert isinstance(worker.error, StoreUnavailable)
     assert pending(hub) == NOTHING
 
 
@@ -512,11 +519,36 @@ async def test_closing_the_hub_commits_what_was_put_a_moment_before(store: Store
     await store.open()
     assert (await store.info("run-1")).head == 1
     await store.close()
-    with pytest.raises(RunClosed, match="hub is closed"):
+    with pytest.raises(StoreUnavailable, match="hub is closed"):
         inlet.put(RECORD)
-    with pytest.raises(RunClosed, match="hub is closed"):
+    with pytest.raises(StoreUnavailable, match="hub is closed"):
         await inlet.append()
     await soon(inlet.drain())
+
+
+async def test_a_closed_hub_is_not_taken_for_the_end_of_a_run_nor_hides_it(store: Store) -> None:
+    """Who hears that its run has ended takes nothing for lost."""
+    hub = await Hub(store).open()
+    running, ended = await hub.create("running"), await hub.create("ended")
+    await ended.append([RECORD], close=True)
+    await soon(hub.close())
+
+    with pytest.raises(StoreUnavailable):
+        running.put(RECORD)
+    for close in (False, True):
+        with pytest.raises(StoreUnavailable):
+            await soon(running.append([RECORD], close=close))
+    with pytest.raises(StoreUnavailable):
+        await hub.subscribe("running")
+    with pytest.raises(RunClosed):
+        ended.put(RECORD)
+
+
+async def test_a_hub_that_was_closed_is_not_opened_again(store: Store) -> None:
+    hub = await Hub(store).open()
+    await soon(hub.close())
+    with pytest.raises(InvalidValue, match="another one"):
+        await hub.open()
 
 
 async def test_a_store_that_can_only_be_read_refuses_at_once_and_leaves_watchers_alone(
@@ -611,9 +643,9 @@ def test_a_put_after_the_loop_is_closed_is_refused_each_time() -> None:
     inlet = asyncio.run(leave())
 
     for _ in range(3):
-        with pytest.raises(RunClosed):
+        with pytest.raises(StoreUnavailable):
             inlet.put(RECORD)
-    with pytest.raises(RunClosed):
+    with pytest.raises(StoreUnavailable):
         asyncio.run(inlet.append())
 
 
@@ -631,7 +663,7 @@ def test_ending_the_loop_without_closing_the_hub_does_not_hang() -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                with pytest.raises((RunClosed, StoreUnavailable)):
+                with pytest.raises(StoreUnavailable):
                     await inlet.append([RECORD])
 
         task: asyncio.Task[object] = asyncio.create_task(insist())
@@ -643,7 +675,7 @@ def test_ending_the_loop_without_closing_the_hub_does_not_hang() -> None:
     inlet, task = asyncio.run(leave())
 
     assert task.cancelled()
-    with pytest.raises((RunClosed, StoreUnavailable)):
+    with pytest.raises(StoreUnavailable):
         inlet.put(RECORD)
 
 

@@ -16,7 +16,6 @@ from runcast.errors import (
     BackendError,
     Overloaded,
     RuncastError,
-    RunClosed,
     RunTooLarge,
     StoreUnavailable,
 )
@@ -84,7 +83,6 @@ class Pending:
 
     def open(self) -> None:
         """Begin to call the committer, on the running loop."""
-        self.is_closed, self.failure = False, None
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self.wake.set()  # for what was put before
@@ -159,7 +157,7 @@ class Pending:
             # A new exception each time: one object raised in many threads would mix tracebacks.
             raise copy.copy(inlet.error)
         if self.is_closed:
-            raise RunClosed("the hub is closed; nothing can be emitted any more")
+            raise StoreUnavailable("the hub is closed; nothing can be emitted any more")
         if self.failure is not None:
             raise StoreUnavailable(f"the store fails at present: {self.failure.message}")
 
@@ -210,7 +208,7 @@ class Pending:
             await drainer
 
     def call_committer(self) -> None:
-        """Wake the committer. Raises `RunClosed` if its loop is closed."""
+        """Wake the committer. Raises `StoreUnavailable` if its loop is closed."""
         if self._loop is None:
             return  # not open yet: open() looks
         if threading.get_ident() == self._thread_id:
@@ -220,17 +218,17 @@ class Pending:
             self._loop.call_soon_threadsafe(self.wake.set)
         except RuntimeError:
             self.refuse_more()  # or the next put would think that the committer comes
-            raise RunClosed("the hub's event loop is closed") from None
+            raise StoreUnavailable("the hub's event loop is closed") from None
 
     async def on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await on the hub's own loop, whichever loop asks. Raises `RunClosed` if it is closed."""
+        """Await on the hub's own loop, whichever loop asks; raises as `call_committer`."""
         if self._loop is None or self._loop is asyncio.get_running_loop():
             return await coroutine
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:
             coroutine.close()
-            raise RunClosed("the hub's event loop is closed") from None
+            raise StoreUnavailable("the hub's event loop is closed") from None
         return await asyncio.wrap_future(future)
 
 
@@ -277,7 +275,8 @@ class Inlet:
 
         Raises:
             RunClosed, Stale, NotFound: the run has ended, belongs to somebody else now, or is gone.
-            StoreUnavailable: the store fails at present; the record was not taken.
+            StoreUnavailable: the store fails at present, or the hub is closed; the record was not
+                taken.
             Overloaded: there is no room, and waiting is not possible or did not help.
             RunTooLarge: `max_events_per_run` or `max_bytes_per_run` were put here; what is appended
                 is not counted, so that a run can always end.

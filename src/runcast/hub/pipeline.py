@@ -89,8 +89,7 @@ class Pipeline:
         return Inlet(self._pending, run_id, epoch, fence)
 
     async def open(self) -> None:
-        """Begin to commit, on the running loop; anew, if it was closed."""
-        self._stopping.clear()
+        """Begin to commit, on the running loop."""
         self._pending.open()
         self._task = asyncio.create_task(self._run(), name="runcast-pipeline")
 
