@@ -17,7 +17,7 @@ from runcast.events.view import Streaming, View, ViewSpec, ViewState
 from runcast.http import requests
 from runcast.runs.view_file import parse_view
 from runcast.wire import dialects, ndjson, sse
-from runcast.wire.dialects.base import Stream
+from runcast.wire.dialects.base import LogRef
 from tests.wire.reference import cut, decoded, reference
 
 __all__ = ("TARGETS",)
@@ -90,7 +90,7 @@ def view_file(data: bytes) -> None:
 
 def log(data: bytes) -> None:
     """No event, whoever wrote it, keeps a run from being folded, viewed or told in a dialect."""
-    snapshot, memory, stream = Snapshot(), ViewState(), Stream("run", "0123456789")
+    snapshot, memory, stream = Snapshot(), ViewState(), LogRef("run", "0123456789")
     states = {speaker: speaker.begin(stream) for speaker in dialects.DIALECTS.values()}
     for seq, line in enumerate(data.split(b"\n")[:64], 1):
         event = _event(line, seq)

@@ -11,7 +11,7 @@ from runcast.events.lifecycle import ENDED
 from runcast.events.model import decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.settings import Settings
-from runcast.wire.dialects import DIALECTS, Stream
+from runcast.wire.dialects import DIALECTS, LogRef
 from runcast.wire.ndjson import Decoder
 from tests.http.serving import Server, serving_here
 from tests.wire.reference import load
@@ -92,7 +92,7 @@ async def test_a_dialect_is_the_same_live_as_from_history_and_resumed(
     assert resumed.removeprefix(OPENING).startswith(b"id: %b-3\n" % log.epoch.encode())
     start = Position(log.epoch, 0)
     frames = (await server.call(lambda: server.hub.hub.read_page(log.run_id, start))).frames
-    encode, ours = DIALECTS[dialect], Stream(log.run_id, log.epoch)
+    encode, ours = DIALECTS[dialect], LogRef(log.run_id, log.epoch)
     events = [decode_event(canonical) for canonical in split_frames(frames)]
     state = encode.begin(ours)
     golden = b"".join(encode.encode(ours, state, event) for event in events)

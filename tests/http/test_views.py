@@ -19,7 +19,7 @@ from runcast.http.lens import Lens
 from runcast.runs.outcome import done
 from runcast.runs.run import end_log
 from runcast.settings import Settings
-from runcast.wire.dialects import DIALECTS, Dialect, Stream
+from runcast.wire.dialects import DIALECTS, Dialect, LogRef
 from tests.http.client import WAIT_S
 from tests.http.serving import Log, Server, serving_here
 
@@ -586,7 +586,7 @@ def test_every_event_that_shows_anything_moves_the_cursor(
             view = View(spec)
             stored = [event async for event in hub.watch("r")]
             for dialect in DIALECTS.values():
-                stream, state = Stream("r", stored[0].type), ViewState()
+                stream, state = LogRef("r", stored[0].type), ViewState()
                 showing = [
                     event.seq
                     for event in stored

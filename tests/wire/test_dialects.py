@@ -15,19 +15,19 @@ from runcast.events.fold import fold
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import frame_record
 from runcast.events.vocabulary import TERMINAL
-from runcast.wire.dialects import DIALECTS, Dialect, Stream, get
+from runcast.wire.dialects import DIALECTS, Dialect, LogRef, get
 from runcast.wire.dialects.base import encode_json
 from runcast.wire.sse import Decoder, SSEvent
 from tests.events.strategies import canonical, events, json_values, logs, texts
 from tests.wire.reference import PLACES, cut, decoded, load
 
-STREAM = Stream("run-1", "01hq3v5k2m")
+STREAM = LogRef("run-1", "01hq3v5k2m")
 BEFORE, AFTER = b"id: before\ndata: before\n\n", b"data: after\n\n"
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 
 
-def encoded(dialect: Dialect, log: list[Event], stream: Stream = STREAM) -> bytes:
+def encoded(dialect: Dialect, log: list[Event], stream: LogRef = STREAM) -> bytes:
     """Return all frames of a log, with what follows its terminal event."""
     state = dialect.begin(stream)
     frames = [dialect.prelude(stream, None)]
@@ -52,7 +52,7 @@ def frames_of(log: list[Event], dialect: Dialect) -> int:
 
 @pytest.mark.parametrize("vector", load("dialects.json"))
 def test_a_vector_encodes_to_the_exact_bytes(vector: dict[str, Any]) -> None:
-    dialect, stream = get(vector["dialect"]), Stream(vector["run_id"], vector["epoch"])
+    dialect, stream = get(vector["dialect"]), LogRef(vector["run_id"], vector["epoch"])
 
     frames = encoded(dialect, [canonical(event) for event in vector["events"]], stream)
     if "gap" in vector:

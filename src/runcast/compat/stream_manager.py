@@ -31,7 +31,7 @@ from runcast.compat.stream_queue import TaskStreamQueue
 from runcast.compat.task_stream import StreamEvent, is_silent_end
 from runcast.errors import InvalidValue, NotFound
 from runcast.wire import sse
-from runcast.wire.dialects import Stream, get
+from runcast.wire.dialects import LogRef, get
 
 __all__ = (
     "IDLE_S",
@@ -190,14 +190,14 @@ async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIt
                 continue
             if chunk is None:
                 break
-            stream, events = Stream(task_id, chunk.position.epoch), chunk.events()
+            stream, events = LogRef(task_id, chunk.position.epoch), chunk.events()
             if chunk.gap is not None:
                 yield _dialect.gap(stream, chunk.gap.data()).decode()
             for event in events:
                 last = event
                 if event.type != "started" and not is_silent_end(event):
                     yield _dialect.encode(stream, None, event).decode()
-    yield _dialect.end(Stream(task_id, ""), last).decode()
+    yield _dialect.end(LogRef(task_id, ""), last).decode()
 
 
 async def _wait_for(hub: OpenHub, task_id: str) -> AsyncIterator[str]:

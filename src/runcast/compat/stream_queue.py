@@ -26,7 +26,7 @@ from runcast.events.model import as_stored, encode_record
 from runcast.hub.inlets import Inlet
 from runcast.runs.protocols import Ending
 from runcast.runs.run import end_log
-from runcast.wire.dialects import Stream
+from runcast.wire.dialects import LogRef
 
 __all__ = ("PUT_WAIT_S", "TaskStreamQueue")
 
@@ -315,7 +315,7 @@ class TaskStreamQueue:
         chunk = await reader.next()
         if chunk is None or not self._is_of(chunk.position):
             return None
-        stream = Stream(self.task_id, chunk.position.epoch)
+        stream = LogRef(self.task_id, chunk.position.epoch)
         return [read_event(stream, event) for event in chunk.events() if not is_silent_end(event)]
 
     def _is_of(self, position: Position | None) -> bool:

@@ -17,7 +17,7 @@ from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
 from runcast.runs.run import Run
 from runcast.wire import sse
-from runcast.wire.dialects import Stream, get
+from runcast.wire.dialects import LogRef, get
 
 __all__ = ("TaskQueue",)
 
@@ -148,7 +148,7 @@ class TaskQueue(asyncio.Queue[str | None]):
             self._ended.set()
         if chunk is None:
             return []
-        dialect, stream = get("named"), Stream(self.run_id, chunk.position.epoch)
+        dialect, stream = get("named"), LogRef(self.run_id, chunk.position.epoch)
         frames = [dialect.gap(stream, chunk.gap.data())] if chunk.gap is not None else []
         frames += [
             dialect.encode(stream, None, event)

@@ -24,7 +24,7 @@ from runcast.clock import SystemClock
 from runcast.compat.payloads import framed
 from runcast.errors import InvalidValue
 from runcast.runs.writer import RESERVED
-from runcast.wire.dialects import Stream
+from runcast.wire.dialects import LogRef
 from runcast.wire.dialects.base import flatten
 from runcast.wire.dialects.task import Task
 
@@ -158,7 +158,7 @@ def is_silent_end(event: Event) -> bool:
     )
 
 
-def read_event(stream: Stream, event: Event) -> StreamEvent:
+def read_event(stream: LogRef, event: Event) -> StreamEvent:
     """Return an event of a log as its watchers see it."""
     frame = _task.encode(stream, None, event)
     payload: dict[str, Any] = json.loads(frame[frame.index(b"data: ") + 6 :])

@@ -18,7 +18,7 @@ from runcast.hub.hub import Hub
 from runcast.hub.subscription import Chunk, Subscription
 from runcast.stores.base import PAGE_BYTES, Page
 from runcast.wire import sse
-from runcast.wire.dialects import Dialect, Stream
+from runcast.wire.dialects import Dialect, LogRef
 
 __all__ = ("DialectFeed", "Feed", "ManyFeed", "NdjsonFeed")
 
@@ -142,7 +142,7 @@ class DialectFeed(_SseFeed):
     def encode(self, chunk: Chunk) -> bytes:
         run_id = self.subscription.run_id
         if chunk.gap is not None:
-            return self._dialect.gap(Stream(run_id, chunk.position.epoch), chunk.gap.data())
+            return self._dialect.gap(LogRef(run_id, chunk.position.epoch), chunk.gap.data())
         page = chunk.page
         if page is None or not page.frames:
             return b""
@@ -154,7 +154,7 @@ class DialectFeed(_SseFeed):
             frames = self._hub.encoded.get(run_id, self._dialect, page)
         if chunk.ended:
             last = decode_event(split_frames(page.frames)[-1])
-            frames += self._dialect.end(Stream(run_id, page.epoch), last)
+            frames += self._dialect.end(LogRef(run_id, page.epoch), last)
         return frames or self._move_cursor(page, chunk)
 
     def _move_cursor(self, page: Page, chunk: Chunk) -> bytes:

@@ -6,7 +6,7 @@ from runcast.events.view import View, ViewState
 from runcast.hub.hub import Hub
 from runcast.hub.viewed import Viewed
 from runcast.stores.base import Page
-from runcast.wire.dialects import Dialect, Stream
+from runcast.wire.dialects import Dialect, LogRef
 
 __all__ = ("Lens",)
 
@@ -43,7 +43,7 @@ class Lens:
         form = f"{dialect.name}/{self._view.key}/{self._state.since}"
         return self._hub.encoded.keep(
             (form, self._run_id, page.epoch, page.first, page.last),
-            lambda: self._encode(viewed, Stream(self._run_id, page.epoch), dialect),
+            lambda: self._encode(viewed, LogRef(self._run_id, page.epoch), dialect),
         )
 
     def _show(self, page: Page) -> Viewed:
@@ -51,13 +51,13 @@ class Lens:
         self._state = viewed.state
         return viewed
 
-    def _encode(self, viewed: Viewed, stream: Stream, dialect: Dialect) -> bytes:
-        state = dialect.begin(stream)
+    def _encode(self, viewed: Viewed, log: LogRef, dialect: Dialect) -> bytes:
+        state = dialect.begin(log)
         frames: list[bytes] = []
         for shown in viewed.shown:
             # Where one event becomes several frames only the last may move the cursor: a watcher
             # that lost the connection between them must get them all again.
-            encoded = [dialect.encode(stream, state, event) for event in shown]
+            encoded = [dialect.encode(log, state, event) for event in shown]
             *others, last = [b"", *filter(None, encoded)]  # a dialect may leave an event out
             frames += [*map(_without_id, others), last]
         return b"".join(frames)

@@ -8,7 +8,7 @@ from typing import Final
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
 from runcast.stores.base import PAGE_BYTES, Page
-from runcast.wire.dialects import Dialect, Stream
+from runcast.wire.dialects import Dialect, LogRef
 
 __all__ = ("EncodedPages", "PageCache")
 
@@ -123,10 +123,10 @@ class EncodedPages:
         return frames
 
     def _encode(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
-        stream = Stream(run_id, page.epoch)
-        state = dialect.begin(stream)
+        log = LogRef(run_id, page.epoch)
+        state = dialect.begin(log)
         frames = b"".join(
-            dialect.encode(stream, state, decode_event(canonical))
+            dialect.encode(log, state, decode_event(canonical))
             for canonical in split_frames(page.frames)
         )
         self.encoded += page.last - page.first + 1

@@ -15,13 +15,13 @@ from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.wire import sse
 
-__all__ = ("Dialect", "State", "Stream", "encode_json", "flatten", "frame_event")
+__all__ = ("Dialect", "LogRef", "State", "encode_json", "flatten", "frame_event")
 
 State: TypeAlias = object
 """What a dialect remembers of a log: its own, opaque to others; None where it needs nothing."""
 
 
-class Stream(NamedTuple):
+class LogRef(NamedTuple):
     """The log that is being encoded."""
 
     run_id: str
@@ -37,33 +37,33 @@ class Dialect(ABC):
 
     name: ClassVar[str]
 
-    def begin(self, stream: Stream) -> State:
+    def begin(self, log: LogRef) -> State:
         """Return the state before the first event; `encode` may change it in place."""
         return None
 
-    def prelude(self, stream: Stream, snapshot: Snapshot | None) -> bytes:
+    def prelude(self, log: LogRef, snapshot: Snapshot | None) -> bytes:
         """Return what a watcher gets first, who starts after the events of this snapshot."""
         return b""
 
     @abstractmethod
-    def encode(self, stream: Stream, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
         """Return an event's frames, in order; `b""` if the dialect does not show it.
 
         The last frame, and only that, carries the event's position as its id.
         """
 
     @abstractmethod
-    def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
+    def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return the notice that events were lost, for example `{"reason": "trimmed"}`; no id."""
 
-    def end(self, stream: Stream, event: Event) -> bytes:
+    def end(self, log: LogRef, event: Event) -> bytes:
         """Return what follows the frames of the terminal event; no id."""
         return b""
 
 
-def frame_event(stream: Stream, event: Event, payload: object, name: str | None = None) -> bytes:
+def frame_event(log: LogRef, event: Event, payload: object, name: str | None = None) -> bytes:
     """Return one frame with a JSON payload and the event's position."""
-    position = Position(stream.epoch, event.seq)
+    position = Position(log.epoch, event.seq)
     return sse.encode(encode_json(payload), id=str(position), event=name)
 
 

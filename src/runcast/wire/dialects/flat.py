@@ -55,8 +55,8 @@ from runcast.events.model import Event
 from runcast.wire import sse
 from runcast.wire.dialects.base import (
     Dialect,
+    LogRef,
     State,
-    Stream,
     encode_json,
     flatten,
     frame_event,
@@ -77,9 +77,9 @@ class Flat(Dialect):
 
     name: ClassVar[str] = "flat"
 
-    def encode(self, stream: Stream, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
         """Return the event's one frame."""
-        return frame_event(stream, event, self.message(event))
+        return frame_event(log, event, self.message(event))
 
     def message(self, event: Event) -> dict[str, object]:
         """Return the message that an event becomes."""
@@ -102,7 +102,7 @@ class Flat(Dialect):
         flatten(message, rest, _BASE)
         return message
 
-    def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
+    def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return one message of the type `gap`, without id."""
         message: _Message = {
             "message_type": "gap",

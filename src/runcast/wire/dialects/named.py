@@ -38,8 +38,8 @@ from runcast.events.vocabulary import is_event_type
 from runcast.wire import sse
 from runcast.wire.dialects.base import (
     Dialect,
+    LogRef,
     State,
-    Stream,
     encode_json,
     flatten,
     frame_event,
@@ -57,14 +57,14 @@ class Named(Dialect):
 
     name: ClassVar[str] = "named"
 
-    def encode(self, stream: Stream, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
         """Return the event's one frame."""
         name = "error" if event.type in ("failed", "cancelled") else event.type
         # No writer makes another type; should a log hold one, its event goes without a name.
         named = name if is_event_type(name) else None
-        return frame_event(stream, event, _payload(event), named)
+        return frame_event(log, event, _payload(event), named)
 
-    def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
+    def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return one frame named `gap`, without id."""
         return sse.encode(encode_json(dict(gap)), event="gap")
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from runcast.events.model import Event, record_of
 from runcast.events.position import frame_record
 from runcast.wire import sse
-from runcast.wire.dialects.base import Dialect, State, Stream, encode_json
+from runcast.wire.dialects.base import Dialect, LogRef, State, encode_json
 
 __all__ = ("Runcast",)
 
@@ -26,10 +26,10 @@ class Runcast(Dialect):
 
     name: ClassVar[str] = "runcast"
 
-    def encode(self, stream: Stream, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
         """Return the event's one frame."""
-        return frame_record(b"id: %b-" % stream.epoch.encode(), event.seq, record_of(event))
+        return frame_record(b"id: %b-" % log.epoch.encode(), event.seq, record_of(event))
 
-    def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
+    def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return one frame without `seq` and id."""
         return sse.encode(encode_json({"type": "gap", "data": dict(gap)}))

@@ -51,8 +51,8 @@ from runcast.events.model import Event
 from runcast.wire import sse
 from runcast.wire.dialects.base import (
     Dialect,
+    LogRef,
     State,
-    Stream,
     encode_json,
     flatten,
     frame_event,
@@ -103,13 +103,13 @@ class Task(Dialect):
 
     name: ClassVar[str] = "task"
 
-    def encode(self, stream: Stream, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
         """Return the event's one frame."""
         content, rest = text_of(event.type, event.data)
         if not content and event.type in _STAND_IN:
             content = as_text(pick(rest, _STAND_IN[event.type]))
         payload: dict[str, object] = {
-            "task_id": stream.run_id,
+            "task_id": log.run_id,
             "sequence": event.seq,
             "agent_name": event.agent or event.node,
             "event_type": _TYPES.get(event.type, event.type),
@@ -125,17 +125,17 @@ class Task(Dialect):
         if event.type == "cancelled":
             payload["code"] = "cancelled"
         flatten(payload, rest, _RESERVED)
-        return frame_event(stream, event, payload)
+        return frame_event(log, event, payload)
 
-    def gap(self, stream: Stream, gap: Mapping[str, object]) -> bytes:
+    def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return one frame of the type `gap`, without id."""
-        notice = {"type": "gap", "task_id": stream.run_id, "data": dict(gap)}
+        notice = {"type": "gap", "task_id": log.run_id, "data": dict(gap)}
         return sse.encode(encode_json(notice))
 
-    def end(self, stream: Stream, event: Event) -> bytes:
+    def end(self, log: LogRef, event: Event) -> bytes:
         """Return the `connection_end` frame."""
         timestamp = _timestamp(event.time)
-        notice = {"type": "connection_end", "task_id": stream.run_id, "timestamp": timestamp}
+        notice = {"type": "connection_end", "task_id": log.run_id, "timestamp": timestamp}
         return sse.encode(encode_json(notice))
 
 
