@@ -13,7 +13,6 @@ import pytest
 from runcast.app import open_hub
 from runcast.errors import (
     BackendError,
-    InvalidValue,
     Overloaded,
     RunClosed,
     StoreReadOnly,
@@ -542,13 +541,6 @@ async def test_a_closed_hub_is_not_taken_for_the_end_of_a_run_nor_hides_it(store
         await hub.subscribe("running")
     with pytest.raises(RunClosed):
         ended.put(RECORD)
-
-
-async def test_a_hub_that_was_closed_is_not_opened_again(store: Store) -> None:
-    hub = await Hub(store).open()
-    await soon(hub.close())
-    with pytest.raises(InvalidValue, match="another one"):
-        await hub.open()
 
 
 async def test_a_store_that_can_only_be_read_refuses_at_once_and_leaves_watchers_alone(

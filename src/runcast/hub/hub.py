@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Self
 
 from runcast.clock import Clock, SystemClock
-from runcast.errors import BackendError, InvalidValue, NotFound, Overloaded, StoreUnavailable
+from runcast.errors import BackendError, NotFound, Overloaded, StoreUnavailable
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.hub.inlets import Inlet
@@ -61,29 +61,26 @@ class Hub:
         self._stop_listening: Callable[[], None] = lambda: None
         self._following: set[asyncio.Task[None]] = set()
         self._when_deleted: list[Callable[[str], Awaitable[None]]] = []
-        self._is_open = self._is_closed = False
+        self._is_open = self._was_open = False
 
     async def open(self) -> Self:
-        """Open the store and begin to commit. Idempotent.
+        """Open the store and begin to commit. Idempotent; it may follow `close`.
 
-        Raises:
-            InvalidValue: it was closed; make another one.
+        Who opens more than a hub closes it when the rest fails, and may try again.
         """
-        if self._is_closed:
-            raise InvalidValue("expected a new hub, got one that was closed; make another one")
         if not self._is_open:
             await self.store.open()
             await self._pipeline.open()
             if isinstance(self.store, SharedStore):
                 self._stop_listening = self.store.listen(self._others_changed)
-            self._is_open = True
+            self._is_open = self._was_open = True
         return self
 
     async def close(self) -> None:
         """Commit what is pending, wake the watchers, close the store. Idempotent."""
         if not self._is_open:
             return
-        self._is_open, self._is_closed = False, True
+        self._is_open = False
         self._stop_listening()
         await self._pipeline.close()
         for tail in self._tails.values():
@@ -101,7 +98,7 @@ class Hub:
         await self.close()
 
     def _not_open(self) -> StoreUnavailable:
-        if self._is_closed:
+        if self._was_open:
             return StoreUnavailable("the hub is closed; connect again later")
         return StoreUnavailable("the hub is not open; use `async with`")
 

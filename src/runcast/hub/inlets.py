@@ -83,6 +83,7 @@ class Pending:
 
     def open(self) -> None:
         """Begin to call the committer, on the running loop."""
+        self.is_closed, self.failure = False, None
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self.wake.set()  # for what was put before

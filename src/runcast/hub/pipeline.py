@@ -89,7 +89,8 @@ class Pipeline:
         return Inlet(self._pending, run_id, epoch, fence)
 
     async def open(self) -> None:
-        """Begin to commit, on the running loop."""
+        """Begin to commit, on the running loop; anew, if it was closed."""
+        self._stopping.clear()
         self._pending.open()
         self._task = asyncio.create_task(self._run(), name="runcast-pipeline")
 
