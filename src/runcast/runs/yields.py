@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from runcast.errors import Cancelled, RuncastError
 from runcast.events.fields import as_text, pick
-from runcast.events.model import Event, encode_record
+from runcast.events.model import Event, as_stored
 from runcast.events.vocabulary import DELTA_TYPES
 from runcast.runs.outcome import done, failed
 from runcast.runs.protocols import Ending
@@ -50,12 +50,14 @@ class Yields:
             return
         event = as_event(item)
         self._tell_error()
+        # What cannot be stored at the end is refused here.
+        most = self._writer.max_event_bytes
         if event.type == "done":
-            encode_record(event.type, event.data, 0.0)  # what cannot be stored is refused here
-            self._summary = event.data
+            data = as_stored("done", {"summary": event.data}, max_bytes=most).data
+            self._summary = data["summary"]
         elif event.type == "error":
-            error = _error_data(event.data)
-            encode_record(event.type, error, 0.0)
+            error = as_stored("error", _error_data(event.data), max_bytes=most).data
+            as_stored("failed", _failure(error).data, max_bytes=most)
             self._error = error
         else:
             self._writer.emit_event(event)
@@ -64,12 +66,7 @@ class Yields:
         """Return how the run ended, now that the generator has returned `result`."""
         if self._error is None:
             return done(result, self._summary)
-        ending = failed(
-            self._error["message"],
-            as_text(self._error.get("code", "error")),
-            retryable=self._error.get("retryable") is True,
-        )
-        return ending._replace(data={**self._error, **ending.data})
+        return _failure(self._error)
 
     def let_go(self) -> None:
         """Write what is held, now that the generator has ended in another way."""
@@ -80,6 +77,13 @@ class Yields:
         error, self._error = self._error, None
         if error is not None:
             self._writer.emit("error", error)
+
+
+def _failure(error: dict[str, Any]) -> Ending:
+    """Return the ending of a run whose last word was an error."""
+    code = as_text(error.get("code", "error"))
+    ending = failed(error["message"], code, retryable=error.get("retryable") is True)
+    return ending._replace(data={**error, **ending.data})
 
 
 def as_event(item: object) -> Event:
