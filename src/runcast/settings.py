@@ -106,6 +106,11 @@ class Settings:
     keep_bytes_per_run: int = _setting(
         1024 * _MIB, "Newest events kept of one run; older ones are folded into a snapshot; 0: all."
     )
+    retention_every_s: float = _setting(
+        5.0,
+        "Pause before runs and events that are kept no longer are looked for again.",
+        least=0.01,
+    )
     # Child processes
     processes: int = _setting(
         16, "Functions that run at once in processes of their own; more wait.", least=1

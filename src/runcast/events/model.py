@@ -22,6 +22,7 @@ __all__ = (
     "MAX_DEPTH",
     "MAX_NAME_CHARS",
     "MAX_PATH",
+    "OWN_EVENT_BYTES",
     "Event",
     "as_stored",
     "decode_event",
@@ -39,6 +40,9 @@ MAX_PATH: Final = 32
 MAX_DEPTH: Final = 100
 """Most levels of lists and dicts in an event's `data`: every watcher's parser must survive them,
 whatever its language."""
+
+OWN_EVENT_BYTES: Final = 1 << 20
+"""Largest event that runcast writes of its own accord, however low `max_event_bytes` is."""
 
 _ANY_SIZE: Final = 1 << 62
 """Bytes of a record: what was stored was measured then."""

@@ -4,7 +4,6 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType, MethodType
 from typing import (
     TYPE_CHECKING,
@@ -14,7 +13,6 @@ from typing import (
     Literal,
     ParamSpec,
     TypeVar,
-    get_type_hints,
     overload,
 )
 
@@ -25,6 +23,7 @@ from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type
 from runcast.runs.control import Source
 from runcast.runs.file_groups import FileGroup, parse_file_groups
+from runcast.runs.parameters import Parameter, behind, convert, convertible, parameters_of
 
 if TYPE_CHECKING:
     from runcast.runs.secrets import Secret
@@ -33,7 +32,6 @@ __all__ = (
     "Function",
     "Isolation",
     "Kind",
-    "Parameter",
     "function",
 )
 
@@ -46,16 +44,7 @@ Isolation = Literal["thread", "process"]
 
 _MISSING: Final = object()
 
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One input: its name, what converts a JSON value to it, and its schema."""
-
-    name: str
-    type: Any
-    required: bool
-    default: Any
-    schema: Mapping[str, Any]
+_RESUMED_WITH: Final = frozenset({"interrupt_id", "answer"})
 
 
 class Function(Generic[P, R]):
@@ -64,7 +53,8 @@ class Function(Generic[P, R]):
     As an attribute of a class it is a method, as the function itself would be.
 
     Raises:
-        InvalidValue: the name is malformed, or not all of its inputs have names.
+        InvalidValue: the name is malformed, not all of its inputs have names, or `resume` cannot be
+            called with `interrupt_id` and `answer`.
     """
 
     def __init__(
@@ -83,11 +73,12 @@ class Function(Generic[P, R]):
         if not callable(call):
             raise InvalidValue(f"expected a function, got {call!r:.80}")
         self.call = call
-        self.resume = resume
-        target = _behind(call)
+        target = behind(call)
         self.name = name or getattr(target, "__name__", type(target).__name__)
         if not is_run_id(self.name):
             raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
+        self.resume = None if resume is None else _next_attempt(resume, self.name)
+        """What goes on with a run of it that was answered without a process; itself resumable."""
         documented = inspect.getdoc(target) or ""
         self.__doc__ = documented or None
         self.description = documented if description is None else description
@@ -98,7 +89,7 @@ class Function(Generic[P, R]):
         self._events = events
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of what `data` holds, by the types of its own that it emits."""
-        self.parameters, self.takes_more, self._definitions = _inputs(call, self.name)
+        self.parameters, self.takes_more, self._definitions = parameters_of(call, self.name)
         self.isolation = isolation
         self.source: Source | None = None
         """Where a process of its own finds it; None if it has none."""
@@ -195,7 +186,7 @@ class Function(Generic[P, R]):
                     problems.append(f"{parameter.name}: required, not given")
                 continue
             try:
-                arguments[parameter.name] = _convert(value, parameter.type)
+                arguments[parameter.name] = convert(value, parameter.type)
             except Exception as error:  # noqa: BLE001 - whatever a user's own class raises
                 problems.append(f"{parameter.name}: {self._choices(parameter) or error}")
         known = {parameter.name for parameter in self.parameters}
@@ -274,32 +265,21 @@ def function(
     )
 
 
-def _convert(value: Any, kind: Any) -> Any:
+def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:
+    """Return a resume handler as the function that is run, under the name of the first attempt."""
     try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        # In JSON 3.0 is as whole a number as 3. Source: JSON Schema 2020-12, core, §4.2.1.
-        try:
-            return msgspec.convert(_with_whole_numbers(value), kind)
-        except msgspec.ValidationError:
-            raise error from None
-
-
-def _with_whole_numbers(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_with_whole_numbers(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _with_whole_numbers(each) for name, each in value.items()}
-    return value
-
-
-def _behind(call: Any) -> Any:
-    """Return the function behind a `functools.partial`."""
-    while isinstance(call, functools.partial):
-        call = call.func
-    return call
+        attempt = Function(resume.call if isinstance(resume, Function) else resume, name=name)
+    except InvalidValue as error:
+        raise InvalidValue(f"resume= of {name!r}: {error.message}") from None
+    takes = {parameter.name for parameter in attempt.parameters}
+    needs = {parameter.name for parameter in attempt.parameters if parameter.required}
+    if needs - _RESUMED_WITH or (_RESUMED_WITH - takes and not attempt.takes_more):
+        raise InvalidValue(
+            f"expected resume= of {name!r} to take interrupt_id and answer, got "
+            f"{', '.join(sorted(takes)) or 'nothing'}"
+        )
+    attempt.resume = attempt
+    return attempt
 
 
 def _source(target: Any, name: str) -> Source:
@@ -316,7 +296,7 @@ def _source(target: Any, name: str) -> Source:
 
 def _kind(target: Any) -> Kind:
     if not (inspect.isroutine(target) or inspect.isclass(target)):
-        target = _behind(target.__call__)
+        target = behind(target.__call__)
     if inspect.isasyncgenfunction(target):
         return "async_generator"
     if inspect.isgeneratorfunction(target):
@@ -326,72 +306,12 @@ def _kind(target: Any) -> Kind:
     return "plain"
 
 
-def _inputs(
-    call: Callable[..., object], name: str
-) -> tuple[tuple[Parameter, ...], bool, dict[str, Any]]:
-    """Return the parameters, whether others are taken too, and the schemas that several share."""
-    try:
-        signature = list(inspect.signature(call).parameters.values())
-    except ValueError:
-        raise InvalidValue(f"expected {name!r} to say what it takes; wrap it in a def") from None
-    named = [parameter for parameter in signature if parameter.kind is not parameter.VAR_KEYWORD]
-    for parameter in named:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            raise InvalidValue(
-                f"expected the inputs of {name!r} to have names, got {parameter}; inputs are given "
-                "by name"
-            )
-    hints = _hints(_behind(call))
-    kinds = [_convertible(hints.get(parameter.name, Any)) for parameter in named]
-    schemas, definitions = msgspec.json.schema_components(kinds)
-    parameters = tuple(
-        _parameter(parameter, kind, schema)
-        for parameter, kind, schema in zip(named, kinds, schemas, strict=True)
-    )
-    return parameters, len(named) < len(signature), definitions
-
-
 def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
     """Return a schema for each type of event, complete in itself."""
     schemas = {}
     for kind, data in events.items():
         if not is_event_type(kind):
             raise InvalidValue(f"expected {name!r} to emit types like 'chapter', got {kind!r}")
-        (schema,), definitions = msgspec.json.schema_components([_convertible(data)])
+        (schema,), definitions = msgspec.json.schema_components([convertible(data)])
         schemas[kind] = {**schema, **({"$defs": definitions} if definitions else {})}
     return schemas
-
-
-def _parameter(parameter: inspect.Parameter, kind: Any, schema: dict[str, Any]) -> Parameter:
-    if parameter.default is parameter.empty:
-        return Parameter(parameter.name, kind, True, None, schema)
-    schema = {**schema, **_default(parameter.default)}
-    return Parameter(parameter.name, kind, False, parameter.default, schema)
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    if inspect.isclass(target):
-        target = target.__init__
-    elif not inspect.isroutine(target):
-        target = target.__call__
-    try:
-        return get_type_hints(target, include_extras=True)
-    except Exception:  # noqa: BLE001 - an annotation may name what only a type checker sees
-        return {}
-
-
-def _convertible(kind: Any) -> Any:
-    """Return a type if its values can come from JSON, otherwise Any: a class of the user's, say."""
-    try:
-        msgspec.json.schema_components([kind])
-        msgspec.json.Decoder(kind)
-    except Exception:  # noqa: BLE001 - see above
-        return Any
-    return kind
-
-
-def _default(value: object) -> dict[str, Any]:
-    try:
-        return {"default": msgspec.to_builtins(value)}
-    except Exception:  # noqa: BLE001 - a default that JSON cannot hold is not shown
-        return {}

@@ -5,9 +5,14 @@ from typing import Final
 
 from runcast.errors import InvalidValue
 from runcast.runs.protocols import DIGEST_LABEL, MAX_GIVEN_LABELS
-from runcast.runs.questions import ANSWERED_LABEL, RESUMABLE_LABEL
 
-__all__ = ("CANCEL_LABEL", "check_labels")
+__all__ = ("ANSWERED_LABEL", "CANCEL_LABEL", "RESUMABLE_LABEL", "check_labels")
+
+RESUMABLE_LABEL: Final = "runcast.resumable"
+"""On runs of functions with a resume handler: they outlive their owner while they wait."""
+
+ANSWERED_LABEL: Final = "runcast.answered"
+"""The question that was answered and whose answer the run has not yet taken."""
 
 CANCEL_LABEL: Final = "runcast.cancel"
 """Set on a log by a process that does not own the run: the reason to cancel it."""

@@ -34,8 +34,9 @@ from runcast.errors import InvalidValue
 from runcast.events.position import is_run_id
 from runcast.runs.control import Source
 from runcast.runs.file_groups import FileGroup, parse_file_groups
-from runcast.runs.function import Function, Parameter
+from runcast.runs.function import Function
 from runcast.runs.manifest_code import find_problems
+from runcast.runs.parameters import Parameter
 from runcast.runs.secrets import Secret
 
 __all__ = ("MANIFEST", "InvalidManifest", "ManifestFunction", "load_manifest", "parse_manifest")

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from runcast.runs.function import Function, Parameter
+from runcast.runs.function import Function
+from runcast.runs.parameters import Parameter
 
 __all__ = ("find_problems",)
 

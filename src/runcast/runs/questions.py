@@ -34,23 +34,16 @@ from runcast.events.snapshot import MAX_INTERRUPTS, Interrupt
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.runs.answers import Answer, check_allowed, check_interrupt_id, check_question
+from runcast.runs.labels import ANSWERED_LABEL, RESUMABLE_LABEL
 from runcast.stores.base import Appended, LogInfo, Once
 
 __all__ = (
-    "ANSWERED_LABEL",
-    "RESUMABLE_LABEL",
     "Questions",
     "answer_question",
     "expire_question",
     "find_decision",
     "is_expired",
 )
-
-RESUMABLE_LABEL: Final = "runcast.resumable"
-"""On runs of functions with a resume handler: they outlive their owner while they wait."""
-
-ANSWERED_LABEL: Final = "runcast.answered"
-"""The question that was answered and whose answer the run has not yet taken."""
 
 _log: Final = logging.getLogger("runcast.runs")
 

@@ -1,42 +1,37 @@
-"""Owning runs: a lease that tells others this process lives, and the end of what dead ones left.
+"""Owning runs: a lease that tells others this process lives, and what becomes of dead ones' runs.
 
-Also where logs grow old: ended runs past their time are deleted, long logs are cut to their newest
-part behind a snapshot.
+A run without a living owner is lost. The exception: one that waits for an answer, of a function
+with a resume handler, stays as it is until it is answered, and then goes on where that function is
+known. Either can be cancelled.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
-
-import msgspec
 
 from runcast.errors import (
     BackendError,
     Conflict,
     NotFound,
-    RuncastError,
     RunClosed,
     Stale,
     StoreReadOnly,
+    StoreUnavailable,
 )
-from runcast.events.fold import apply
-from runcast.events.model import decode_event
-from runcast.events.position import Position, split_frames
-from runcast.events.snapshot import Snapshot
 from runcast.hub.hub import Hub
-from runcast.runs.outcome import LOST
-from runcast.runs.questions import (
-    ANSWERED_LABEL,
-    RESUMABLE_LABEL,
-    expire_question,
-    is_expired,
-)
+from runcast.runs.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
+from runcast.runs.outcome import LOST, cancelled
+from runcast.runs.protocols import Ending
+from runcast.runs.questions import expire_question, is_expired
+from runcast.runs.rounds import Rounds
 from runcast.runs.run import end_log
 from runcast.stores.base import LogInfo, Owner
 
-__all__ = ("Recovery",)
+__all__ = ("Begin", "Recovery")
+
+Begin = Callable[[LogInfo], None]
+"""Begins the next attempt of a run on its log, which has been claimed."""
 
 _RENEWALS_PER_LEASE: Final = 3
 """Chances to renew a lease before it is over."""
@@ -48,28 +43,27 @@ _log: Final = logging.getLogger("runcast.runs")
 
 
 class Recovery:
-    """Renews this process's lease and looks after logs nobody else looks after.
+    """Holds this process's lease, and takes over the runs of owners that are dead.
 
     Args:
         owner: this process.
-        worked_on: tells the ids of the runs that were at work here since it was asked last.
-        resume: begins the next attempt of a run that was answered while nobody owned it; tells
-            whether it did.
+        next_attempt: returns what goes on with a run that was answered while nobody owned it; None
+            if that is not known here.
     """
 
     def __init__(
-        self,
-        hub: Hub,
-        owner: Owner,
-        worked_on: Callable[[], list[str]],
-        resume: Callable[[LogInfo], Awaitable[bool]],
+        self, hub: Hub, owner: Owner, next_attempt: Callable[[LogInfo], Awaitable[Begin | None]]
     ) -> None:
-        self._resume = resume
         self._hub = hub
         self._owner = owner
-        self._worked_on = worked_on
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._next_attempt = next_attempt
+        self._holds_lease = self._lacks_lease = self._has_ceased = False
+        self._one_at_a_time = asyncio.Lock()
+        self._taking: set[asyncio.Task[None]] = set()
+        every_s = hub.settings.lease_s / _RENEWALS_PER_LEASE
+        # Apart, since nothing that is done to runs may hold up the renewal.
+        self._leasing = Rounds(self._renew, every_s, "renewing the lease")
+        self._reaping = Rounds(self.reap, every_s, "looking for lost runs")
 
     @property
     def owner_id(self) -> str:
@@ -77,107 +71,123 @@ class Recovery:
         return self._owner.owner_id
 
     async def open(self) -> None:
-        """Take the lease, end what dead owners left, and go on doing both. Idempotent."""
-        if self._task is not None:
-            return
+        """Take the lease, take over what dead owners left, and go on doing both. Idempotent."""
         try:
             await self._renew()
-            await self.reap()
         except StoreReadOnly:
             return  # it serves watchers, and needs no owner
         except BackendError as error:
             _log.warning("no lease could be taken, which will be tried again: %s", error)
-        self._task = asyncio.create_task(self._look_after(), name="runcast-recovery")
+            self._lacks_lease = True
+        self._leasing.open()
+        try:
+            await self.reap()
+        except BackendError as error:
+            _log.warning("lost runs could not be looked for, which is tried again: %s", error)
+        self._reaping.open()
+
+    async def cease(self) -> None:
+        """Take over nothing any more; the lease is held on. Idempotent."""
+        self._has_ceased = True
+        for task in self._taking:
+            task.cancel()
+        if self._taking:
+            await asyncio.wait(self._taking)
+        await self._reaping.close()
 
     async def close(self) -> None:
         """Give the lease up. Idempotent."""
-        if self._task is None:
+        await self.cease()
+        await self._leasing.close()
+        if not self._holds_lease:
             return
-        self._stop.set()
-        await self._task
-        self._task = None
+        self._holds_lease = False
         try:
             await self._hub.store.renew(self._owner, 0)
         except BackendError as error:
             _log.warning("the lease could not be given up: %s", error)
 
+    def check(self) -> None:
+        """Return if runs can be owned: without a lease others would take them for lost.
+
+        Raises:
+            StoreUnavailable: no lease could be taken yet.
+        """
+        if self._lacks_lease:
+            raise StoreUnavailable("the store could not be told yet that this process lives")
+
     async def _renew(self) -> None:
         await self._hub.store.renew(self._owner, self._hub.settings.lease_s)
-
-    async def _look_after(self) -> None:
-        every_s = self._hub.settings.lease_s / _RENEWALS_PER_LEASE
-        while not self._stop.is_set():
-            try:
-                async with asyncio.timeout(every_s):
-                    await self._stop.wait()
-            except TimeoutError:
-                await self._round()
-
-    async def _round(self) -> None:
-        for step in (self._renew, self.reap, self.expire, self.shorten):
-            try:
-                await step()
-            except RuncastError as error:
-                _log.warning("%s failed and will be tried again: %s", step.__name__, error)
-            except Exception:  # noqa: BLE001 - a fault in one log must not cost the lease of all
-                _log.exception("%s failed as it should not", step.__name__)
+        self._holds_lease, self._lacks_lease = True, False
 
     async def reap(self) -> None:
-        """End the runs of owners that are dead."""
+        """Take over the runs of all owners that are dead. Raises `BackendError`."""
         for info in await self._hub.store.orphans(_MOST_ORPHANS):
+            await self._take(info.log_id)
+
+    async def take_over(self, run_id: str) -> None:
+        """Take over one run if its owner is dead. What fails is logged and will be tried again."""
+        try:
+            await self._take(run_id)
+        except BackendError as error:
+            _log.warning("run %s could not be taken over yet: %s", run_id, error)
+
+    async def _take(self, run_id: str) -> None:
+        """Take over a run in a task of its own: who waits for that may be cancelled midway."""
+        if self._has_ceased:
+            return
+        task = asyncio.create_task(self._take_alone(run_id))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    async def _take_alone(self, run_id: str) -> None:
+        # The store lets an owner claim its own run again. So whose it is is asked where nobody else
+        # here claims, and what begins on a claimed run has begun before anybody asks again.
+        async with self._one_at_a_time:
             try:
-                if RESUMABLE_LABEL in info.labels and await self._outlives(info):
-                    continue
-                claimed = await self._hub.store.claim(info.log_id, self.owner_id)
-                inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
-                await end_log(inlet, LOST, self._hub.clock)
+                info = await self._hub.info(run_id)
+                if not info.closed and info.owner_id not in ("", self.owner_id):
+                    await self._settle(info)
             except (Conflict, RunClosed, Stale, NotFound):
-                continue  # another process was first, or the owner lives after all
+                pass  # another process was first, or the owner lives after all
+            except BackendError:
+                raise
+            except Exception:  # noqa: BLE001 - a fault in one run must not cost the others
+                _log.exception("run %s cannot be taken over", run_id)
+
+    async def _settle(self, info: LogInfo) -> None:
+        """Begin, end or leave a run that is another's, as far as its log says."""
+        begin: Begin | None = None
+        if RESUMABLE_LABEL in info.labels and CANCEL_LABEL not in info.labels:
+            if ANSWERED_LABEL not in info.labels and info.labels.get("status") == "waiting":
+                info = await self._expire_questions(info)
+                if ANSWERED_LABEL not in info.labels:
+                    return
+            if ANSWERED_LABEL in info.labels:
+                begin = await self._next_attempt(info)
+                if begin is None:
+                    return  # it goes on where its function is known
+        claimed = await self._hub.store.claim(info.log_id, self.owner_id)
+        if CANCEL_LABEL in claimed.labels:
+            await self._end(claimed, cancelled(claimed.labels[CANCEL_LABEL]))
+        elif begin is not None:
+            begin(claimed)
+        else:
+            await self._end(claimed, LOST)
             _log.warning("run %s was lost with its owner", info.log_id)
 
-    async def _outlives(self, info: LogInfo) -> bool:
-        """Tell whether a run goes on without its owner: it waits for an answer, or has got one."""
-        if ANSWERED_LABEL in info.labels:
-            await self._resume(info)
-            return True  # if not here, then where its function is known
-        if info.labels.get("status") != "waiting":
-            return False
+    async def _end(self, claimed: LogInfo, ending: Ending) -> None:
+        inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
+        await end_log(inlet, ending, self._hub.clock)
+
+    async def _expire_questions(self, info: LogInfo) -> LogInfo:
+        """Close the questions of a run that nobody answered in time; return the log then."""
         _, snapshot = await self._hub.present(info.log_id)
         inlet = self._hub.inlet(info.log_id, info.epoch)
         for question in list(snapshot.interrupts):  # it changes with the log
             if is_expired(question, self._hub.clock):
                 await expire_question(self._hub, inlet, question.interrupt_id, self._hub.clock)
-        return True
-
-    async def expire(self) -> None:
-        """Delete ended runs whose time is over."""
-        while expired := await self._hub.store.expired():
-            for run_id in expired:
-                with suppress(NotFound):  # another process was first
-                    await self._hub.delete(run_id)
-
-    async def shorten(self) -> None:
-        """Cut the logs of this process's runs to their newest part."""
-        keep = self._hub.settings.keep_bytes_per_run
-        for run_id in self._worked_on():
-            with suppress(NotFound):  # deleted meanwhile
-                info = await self._hub.info(run_id)
-                if keep and info.bytes > keep:
-                    await self._shorten(info, keep)
-
-    async def _shorten(self, info: LogInfo, keep_bytes: int) -> None:
-        # Sizes of single events are not kept; those of a run are much alike.
-        first = info.head - int(info.head * keep_bytes / info.bytes) + 1
-        if first - info.first < info.head // 8:
-            return  # seldom and much rather than often and little
-        found = await self._hub.store.snapshot(info.log_id)
-        state = msgspec.json.decode(found[1], type=Snapshot) if found else Snapshot()
-        while state.seq < first - 1:
-            page = await self._hub.store.read(info.log_id, Position(info.epoch, state.seq))
-            for canonical in split_frames(page.frames):
-                event = decode_event(canonical)
-                if event.seq < first:
-                    apply(state, event)
-            if page.last >= first:
-                break
-        await self._hub.trim(info.log_id, first, msgspec.json.encode(state))
+        return await self._hub.info(info.log_id)

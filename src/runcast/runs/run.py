@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runcast.clock import Clock
 from runcast.errors import RuncastError, RunClosed, RunFailed, Stale
-from runcast.events.model import encode_record
-from runcast.events.position import Position
+from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
+from runcast.events.position import Position, split_frames
+from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.runs.files import RunFiles
 from runcast.runs.function import Function
-from runcast.runs.outcome import cancelled, check_reason, failed, failed_with, timed_out
+from runcast.runs.labels import ANSWERED_LABEL
+from runcast.runs.outcome import LOST, cancelled, check_reason, failed, failed_with, timed_out
 from runcast.runs.protocols import Ending
 from runcast.runs.work import Duty, Work, Workers, how_it_ended
 from runcast.runs.writer import Writer
@@ -25,7 +27,7 @@ from runcast.stores.base import Once
 if TYPE_CHECKING:
     from runcast.events.lifecycle import Status
 
-__all__ = ("TERMINAL_KEY", "Run", "end_log")
+__all__ = ("TERMINAL_KEY", "Run", "end_log", "find_ending")
 
 TERMINAL_KEY: Final = "terminal"
 """The idempotency key of a run's terminal event: whoever is first ends the run."""
@@ -60,7 +62,7 @@ class Run:
         self._outcome: Ending | None = None
         self._ended = asyncio.Event()
         self._cancel_reason = ""
-        self._is_let_go = False
+        self._is_released = False
         self.cancel_asked = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -93,13 +95,13 @@ class Run:
             self._cancel_reason = reason
             self.cancel_asked.set()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Stop the function but leave the log open: the run goes on elsewhere, once answered.
 
         A run that was cancelled before ends all the same, and so does one that has finished.
         """
         if not self.cancel_asked.is_set():
-            self._is_let_go = True
+            self._is_released = True
             self.cancel("the process ended while the run waited")
 
     async def wait(self) -> Ending:
@@ -126,12 +128,10 @@ class Run:
         with suppress(RuncastError):  # tried again when it begins, and told then
             await self._files.prepare()
 
-    async def live(
-        self, clock: Clock, settings: Settings, workers: Workers, context: Context
-    ) -> None:
+    async def live(self, hub: Hub, workers: Workers, context: Context) -> None:
         """Run the function and end the log."""
         try:
-            outcome = await self._run(clock, settings, workers, context)
+            outcome = await self._run(hub.clock, hub.settings, workers, context)
         except RuncastError as error:  # it began anew, say, before it could start
             outcome = failed_with(error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see below
@@ -143,7 +143,7 @@ class Run:
         else:
             outcome, told = await self._files.collect(outcome)
         outcome = self.writer.conclude(outcome)
-        await self._end(outcome, told, clock, settings.max_event_bytes)
+        await self._end(hub, outcome, told)
 
     async def _run(
         self, clock: Clock, settings: Settings, workers: Workers, context: Context
@@ -152,7 +152,9 @@ class Run:
             return cancelled(self._cancel_reason)
         started = {"function": self.function.name}
         await self._inlet.append(
-            [encode_record("started", started, clock.time())], labels={"status": "running"}
+            [encode_record("started", started, clock.time(), None, OWN_EVENT_BYTES)],
+            # What it goes on with is in its hands now.
+            labels={"status": "running", ANSWERED_LABEL: ""},
         )
         self.status = "running"
         if self.cancel_asked.is_set():
@@ -196,32 +198,52 @@ class Run:
         return outcome if outcome.type == "done" and outcome.data else ending
 
     def _goes_on_elsewhere(self, outcome: Ending) -> bool:
-        return self._is_let_go and outcome.type == "cancelled"
+        return self._is_released and outcome.type == "cancelled"
 
-    async def _end(
-        self, outcome: Ending, files: Mapping[str, Any] | None, clock: Clock, max_bytes: int
-    ) -> None:
+    async def _end(self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None) -> None:
+        goes_on = self._goes_on_elsewhere(outcome)
+        # Nobody is told of an ending that no log has: until it is known, this is all that is.
+        self._outcome = outcome if goes_on else LOST
         try:
-            if not self._goes_on_elsewhere(outcome):
-                outcome, self.position = await end_log(
-                    self._inlet, outcome, clock, max_bytes, files=files
-                )
-        except (RunClosed, Stale) as error:
-            # Taken over or begun anew by somebody else, who has the last word.
-            _log.warning("run %s was ended by somebody else: %s", self.run_id, error)
+            if not goes_on:
+                self._outcome, self.position = await self._end_log(hub, outcome, files)
         except RuncastError as error:
             _log.error("run %s could not be ended: %s", self.run_id, error)
         finally:
-            self._outcome = outcome
-            self.status = outcome.type  # type: ignore[assignment]
+            self.status = self._outcome.type  # type: ignore[assignment]
             self._ended.set()
+
+    async def _end_log(
+        self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None
+    ) -> tuple[Ending, Position | None]:
+        """End the log and return its ending, and where that is, if it has one."""
+        most = hub.settings.max_event_bytes
+        try:
+            return await end_log(self._inlet, outcome, hub.clock, most, files=files)
+        except (RunClosed, Stale) as error:
+            # Taken over, begun anew, or ended by somebody else, who has the last word.
+            _log.warning("run %s has another ending than %s: %s", self.run_id, outcome.type, error)
+            return await find_ending(hub, self.run_id, self.epoch) or (LOST, None)
+
+
+async def find_ending(hub: Hub, run_id: str, epoch: str) -> tuple[Ending, Position] | None:
+    """Return how a log ended, and where; None if it is open or in another epoch by now.
+
+    Raises `NotFound`, `BackendError`.
+    """
+    info = await hub.info(run_id)
+    if not info.closed or info.epoch != epoch:
+        return None
+    page = await hub.store.read(run_id, Position(epoch, info.head - 1))
+    event = decode_event(split_frames(page.frames)[-1])
+    return Ending(event.type, event.data), info.position
 
 
 async def end_log(
     inlet: Inlet,
     outcome: Ending,
     clock: Clock,
-    max_bytes: int = 1 << 20,
+    max_bytes: int = OWN_EVENT_BYTES,
     *,
     agent: str = "",
     files: Mapping[str, Any] | None = None,
@@ -232,24 +254,33 @@ async def end_log(
     be stored; and where the log ends.
 
     Args:
-        max_bytes: of a `done`, which holds what the function returned; others may have 1 MiB too.
+        max_bytes: of a `done`, which holds what the function returned; others may be as long as
+            any event of ours.
         agent: whose word it was.
         files: the data of a `files` event, which comes right before the terminal one.
+
+    Raises:
+        RunClosed: it has an ending.
+        Stale, NotFound: it belongs to somebody else now, or is gone.
+        BackendError: the hub closes while it cannot be committed.
     """
     place = ("", agent, (), None) if agent else None
+    longest = max(max_bytes, OWN_EVENT_BYTES)
     try:
-        limit = max_bytes if outcome.type == "done" else max(max_bytes, 1 << 20)
+        limit = max_bytes if outcome.type == "done" else longest
         record = encode_record(outcome.type, outcome.data, clock.time(), place, limit)
     except RuncastError as error:
         # What the function returned cannot be stored; that it ended must be.
         outcome = failed(f"the result cannot be stored: {error.message}", error.code)
-        record = encode_record(outcome.type, outcome.data, clock.time())
+        record = encode_record(outcome.type, outcome.data, clock.time(), None, longest)
     records = [record]
     if files is not None:
-        records.insert(0, encode_record("files", files, clock.time()))
+        records.insert(0, encode_record("files", files, clock.time(), None, longest))
     appended = await inlet.append(
         records, close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
     )
+    if appended.repeated:
+        raise RunClosed(f"the run {inlet.run_id!r} was ended before")
     return outcome, Position(appended.epoch, appended.last)
 
 

@@ -23,18 +23,13 @@ from runcast.runs.files import Files, RunFiles
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
 from runcast.runs.inputs import GivenFiles
-from runcast.runs.labels import CANCEL_LABEL, check_labels
+from runcast.runs.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL, check_labels
 from runcast.runs.outcome import cancelled, check_reason
 from runcast.runs.processes import Processes
 from runcast.runs.protocols import DIGEST_LABEL
-from runcast.runs.questions import (
-    ANSWERED_LABEL,
-    RESUMABLE_LABEL,
-    Questions,
-    answer_question,
-    find_decision,
-)
-from runcast.runs.recovery import Recovery
+from runcast.runs.questions import Questions, answer_question, find_decision
+from runcast.runs.recovery import Begin, Recovery
+from runcast.runs.retention import Retention
 from runcast.runs.room import Place, Room
 from runcast.runs.run import Run, end_log
 from runcast.runs.secrets import find_secrets
@@ -82,7 +77,8 @@ class Runner:
         self._living: set[Run] = set()  # those that others replaced, too, until they have ended
         self._places: dict[Run, Place] = {}
         self._worked_on: set[str] = set()
-        self._recovery = Recovery(hub, owner, self._take_worked_on, self.resume)
+        self._recovery = Recovery(hub, owner, self._next_attempt)
+        self._retention = Retention(hub, self._take_worked_on)
         self._beginning: set[asyncio.Task[Run]] = set()
         self._obeying: set[asyncio.Task[None]] = set()
         self._stop_listening: Callable[[], None] = lambda: None
@@ -95,9 +91,10 @@ class Runner:
 
     async def open(self) -> Self:
         """Take a lease, end what dead owners left behind, and begin."""
-        await self._recovery.open()
         if isinstance(self.hub.store, SharedStore):
             self._stop_listening = self.hub.store.listen(self._log_changed)
+        await self._recovery.open()
+        self._retention.open()
         return self
 
     async def __aenter__(self) -> Self:
@@ -113,11 +110,13 @@ class Runner:
         time, since their answer starts the next attempt.
         """
         self._closing = True
+        await self._retention.close()
+        await self._recovery.cease()
         if self._beginning:
             await asyncio.wait(self._beginning)
-        self._let_go_waiting()
+        self._release_waiting()
         await self._settle(self._settings.shutdown_grace_s)
-        self._let_go_waiting()  # those that have asked meanwhile
+        self._release_waiting()  # those that have asked meanwhile
         for run in self._living:
             run.cancel("the server shut down")
         await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
@@ -125,10 +124,10 @@ class Runner:
         self._stop_listening()
         await self._recovery.close()
 
-    def _let_go_waiting(self) -> None:
+    def _release_waiting(self) -> None:
         for run in self._living:
             if run.function.resume is not None and run.writer.is_waiting:
-                run.let_go()
+                run.release()
 
     async def _settle(self, timeout_s: float) -> None:
         tasks = [run.task for run in self._living if run.task is not None]
@@ -184,6 +183,7 @@ class Runner:
         Who is cancelled while it waits begins no run, or one that is cancelled at once.
         """
         self._check_not_closing()
+        self._recovery.check()
         convert = function.check if function.isolation == "process" else function.convert
         arguments = convert(inputs or {})
         check_labels(labels or {})
@@ -275,37 +275,36 @@ class Runner:
         """Answer a question; see `answer_question`. A run that waits without an owner goes on."""
         decision = await answer_question(self.hub, run_id, interrupt_id, answer)
         if run_id not in self.runs:
-            await self._recovery.reap()
+            await self._recovery.take_over(run_id)
         return decision
 
-    async def resume(self, info: LogInfo) -> bool:
-        """Begin the next attempt of a run whose owner died while it waited; False if not ours to.
-
-        Raises:
-            Conflict, RunClosed, Stale, NotFound: another process was first, or the owner lives.
-        """
+    async def _next_attempt(self, info: LogInfo) -> Begin | None:
+        """Return what goes on with an answered run, once its log is claimed; None if it is not for
+        this process to."""
         function = self._find(info.labels.get("function", ""))
-        interrupt_id = info.labels.get(ANSWERED_LABEL, "")
-        if function is None or function.resume is None or not interrupt_id:
-            return False
+        if function is None or function.resume is None:
+            return None
+        interrupt_id = info.labels[ANSWERED_LABEL]
         answer = await find_decision(self.hub, info.log_id, interrupt_id)
         if answer is None:
-            return False
-        claimed = await self.hub.store.claim(info.log_id, self._recovery.owner_id)
-        inlet = self.hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
-        await inlet.append(labels={ANSWERED_LABEL: ""})
-        attempt = Function(function.resume, name=function.name, resume=function.resume)
+            return None
+        attempt, files = function.resume, function.files
         arguments = {"interrupt_id": interrupt_id, "answer": answer}
-        place = self._enter(function, is_owed=True)
-        files = self._files.for_run(inlet.run_id, inlet.epoch, function.files, is_resumed=True)
-        self._launch(self._run(attempt, arguments, inlet, files), place)
-        return True
+
+        def begin(claimed: LogInfo) -> None:
+            inlet = self.hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
+            place = self._enter(function, is_owed=True)
+            of_run = self._files.for_run(inlet.run_id, inlet.epoch, files, is_resumed=True)
+            self._launch(self._run(attempt, arguments, inlet, of_run), place)
+            self._log_changed(inlet.run_id)  # it may have been cancelled while it was claimed
+
+        return begin
 
     async def _see_through(self, run: Run, place: Place, context: contextvars.Context) -> None:
         try:
             await run.prepare()
             await _wait_for_room(run, place)
-            await run.live(self.hub.clock, self._settings, self._workers, context)
+            await run.live(self.hub, self._workers, context)
         finally:
             place.leave()
             del self._places[run]
@@ -337,8 +336,10 @@ class Runner:
                 # Ours, and no function is at work: it is written from outside, and ends here.
                 await end_log(inlet, cancelled(reason), self.hub.clock)
                 return
-            # Its owner hears of the label, as of everything that happens to the log.
+            # Its owner hears of the label, as of everything that happens to the log; if there is
+            # none any more, whoever takes it over finds it.
             await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
+        await self._recovery.take_over(run_id)
 
     def _log_changed(self, run_id: str | None) -> None:
         """Another process did something to a log: to one of ours it can only be a command."""
