@@ -22,6 +22,7 @@ from runcast.errors import (
 )
 from runcast.events.lifecycle import ENDED
 from runcast.events.model import Event
+from runcast.runs.protocols import Ending
 from runcast.settings import Settings
 from runcast.stores.base import Store
 from runcast.testing import FaultyStore
@@ -584,6 +585,41 @@ async def test_an_async_function_hidden_by_a_wrapper_runs_in_its_thread(
 
     assert [event.type for event in events] == ["started", "content", "content", "done"]
     assert threads[0] != threading.get_ident()
+
+
+# --- hooks before the end -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [None, 7, "done", ("done", {}), Ending("gap", {}), Ending("done", None), Ending([], {})],  # type: ignore[arg-type]
+)
+async def test_no_hook_before_the_end_can_keep_a_run_from_ending(returned: Any) -> None:
+    async def function() -> str:
+        writer = runcast.current_writer()
+        assert writer is not None
+        writer.before_end(lambda ending: returned)
+        return "result"
+
+    events = await run_to_end(MEMORY, function)
+
+    assert (events[-1].type, events[-1].data) == ("done", {"result": "result"})
+
+
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(), asyncio.CancelledError()])
+async def test_no_hook_that_raises_can_keep_a_run_from_ending(error: BaseException) -> None:
+    def hook(ending: Ending) -> Ending:
+        raise error
+
+    async def function() -> str:
+        writer = runcast.current_writer()
+        assert writer is not None
+        writer.before_end(hook)
+        return "result"
+
+    events = await run_to_end(MEMORY, function)
+
+    assert (events[-1].type, events[-1].data) == ("done", {"result": "result"})
 
 
 # --- a store that fails ---------------------------------------------------------------------------

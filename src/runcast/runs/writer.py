@@ -318,8 +318,8 @@ class Writer:
         while self._last_words:
             hook = self._last_words.pop()
             try:
-                ending = hook(ending)
-            except Exception:  # noqa: BLE001 - a user's code; the run must end all the same
+                ending = _checked_ending(hook(ending))
+            except BaseException:  # noqa: BLE001 - a user's code; the run must end all the same
                 _log.exception("run %s: %r failed before the end", self.run_id, hook)
         return ending
 
@@ -344,3 +344,14 @@ class Writer:
         if reason is not None and thread not in self._told:
             self._told.add(thread)
             raise Cancelled(reason)
+
+
+def _checked_ending(returned: object) -> Ending:
+    if (
+        isinstance(returned, Ending)
+        and isinstance(returned.type, str)
+        and returned.type in TERMINAL
+        and isinstance(returned.data, dict)
+    ):
+        return returned
+    raise InvalidValue(f"expected an Ending: done, failed or cancelled; got {returned!r:.80}")
