@@ -301,6 +301,30 @@ async def test_two_sweeps_never_remove_at_once(
     assert met == []
 
 
+@pytest.mark.parametrize("max_event_bytes", [256, 4096, 4 * 1024 * 1024])
+async def test_no_run_is_without_an_ending_for_the_files_that_it_leaves(
+    tmp_path: Path, max_event_bytes: int
+) -> None:
+    def leave_many() -> None:
+        folder = runcast.workspace() / "data" / "outputs"
+        for _ in range(4):
+            folder /= "x" * 180
+        folder.mkdir(parents=True)
+        for number in range(700):
+            (folder / f"{number:0180}").touch()
+            (folder / f"{number:0180}-link").symlink_to("nowhere")
+
+    settings = Settings(max_event_bytes=max_event_bytes, max_files=5000)
+    async with open_hub(url_of(tmp_path), settings=settings) as hub:
+        run = await hub.start(leave_many)
+        events = await events_of(hub, run.run_id)
+        assert events[-1].type == "done"
+        (files,) = [event.data for event in events if event.type == "files"]
+        assert files.get("total", len(files["files"])) == 700
+        assert files["skipped_count"] == 700
+        assert len((await hub.files.of(run.run_id)).files) == 700
+
+
 async def test_files_are_swept_by_themselves(tmp_path: Path) -> None:
     await asyncio.to_thread(kill_at_work, tmp_path)
 
@@ -309,7 +333,7 @@ async def test_files_are_swept_by_themselves(tmp_path: Path) -> None:
 
 
 async def test_files_go_when_their_run_grows_too_old(tmp_path: Path) -> None:
-    settings = Settings(keep_runs_s=0.001, lease_s=0.05)
+    settings = Settings(keep_runs_s=0.001, retention_every_s=0.01)
     async with open_hub(url_of(tmp_path), settings=settings) as hub:
         run = await hub.start(guided.leave)
         await run.wait()

@@ -119,22 +119,32 @@ class RunFiles:
 
     async def _end(self) -> None:
         """See to it that no workspace is made from now on; one that is being made is waited for."""
-        if not self._lock.acquire(blocking=False):
-            await asyncio.to_thread(self._lock.acquire)
-        self._is_over = True
-        self._lock.release()
+        if self._lock.acquire(blocking=False):
+            self._is_over = True
+            self._lock.release()
+        else:
+            await asyncio.to_thread(self._end_in_thread)
+
+    def _end_in_thread(self) -> None:
+        with self._lock:
+            self._is_over = True
 
     def _event(self, found: Collected) -> dict[str, Any] | None:
         """Return the data of the event that tells of the files, as many as fit into one."""
         if not found.files and not found.skipped:
             return None
         told = [_addressed(file, self._run_id) for file in found.files]
+        skipped = list(found.skipped)
         data: dict[str, Any] = {"files": told}
-        if found.skipped:
-            data |= {"skipped": found.skipped, "skipped_count": found.skipped_count}
-        while told and len(msgspec.json.encode(data)) > self._max_bytes - _ENVELOPE_BYTES:
-            del told[len(told) // 2 :]
-            data |= {"total": len(found.files), "all": f"/runs/{quote(self._run_id)}/files"}
+        if skipped:
+            data |= {"skipped": skipped, "skipped_count": found.skipped_count}
+        room = self._max_bytes - _ENVELOPE_BYTES
+        while (told or skipped) and len(msgspec.json.encode(data)) > room:
+            if told:
+                del told[len(told) // 2 :]
+                data |= {"total": len(found.files), "all": f"/runs/{quote(self._run_id)}/files"}
+            else:
+                del skipped[len(skipped) // 2 :]
         return cast("dict[str, Any]", msgspec.to_builtins(data))
 
 
