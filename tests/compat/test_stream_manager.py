@@ -786,6 +786,17 @@ async def test_no_reader_meets_an_error_because_its_stream_was_deleted(
     assert hub.hub.statistics().watchers == 0
 
 
+async def test_a_stream_that_was_deleted_does_not_stay_open(hub: OpenHub) -> None:
+    stream = await stream_manager.create_stream("t")
+    await hub.hub.delete("t")
+    await stream.put(event("too late to know"))
+    with pytest.raises(NotFound):
+        await hub.flush("t")
+
+    assert not await stream.put(event("late"))
+    assert stream.is_closed
+
+
 async def test_a_stream_never_gives_the_events_of_its_successor(hub: OpenHub) -> None:
     first = await stream_manager.create_stream("t")
     await publish("t", "a")

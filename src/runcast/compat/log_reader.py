@@ -19,6 +19,7 @@ class LogReader:
     Args:
         after: where to read on; the beginning if None.
         wait_s: longest that `next` waits; for ever if None.
+        follows: whether to go on in the log that takes the place of this one.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class LogReader:
         after: Position | None = None,
         *,
         wait_s: float | None = None,
+        follows: bool = True,
     ) -> None:
         self._hub = hub.hub
         self._run_id = run_id
         self._wait_s = wait_s
+        self._epoch = after.epoch if after is not None and not follows else ""
         self._cursor: Subscription | None = None
         self._is_kept = False
         self.position = after
@@ -58,9 +61,10 @@ class LogReader:
         finally:
             if not self._is_kept:
                 self._let_go()
-        if chunk is not None:
-            self.position = chunk.position
-        self.has_ended = chunk is None or chunk.ended
+        if chunk is None or (self._epoch and chunk.position.epoch != self._epoch):
+            self.has_ended = True
+            return None
+        self.position, self.has_ended = chunk.position, chunk.ended
         return chunk
 
     def _let_go(self) -> None:

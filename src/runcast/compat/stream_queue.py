@@ -20,7 +20,7 @@ from runcast.compat.task_stream import (
     read_event,
     said_by,
 )
-from runcast.errors import EventTooLarge, InvalidValue, RunClosed, Stale
+from runcast.errors import EventTooLarge, InvalidValue, NotFound, RunClosed, Stale
 from runcast.events.fields import as_text
 from runcast.events.model import as_stored, encode_record
 from runcast.hub.inlets import Inlet
@@ -131,7 +131,7 @@ class TaskStreamQueue:
             self._beginning = None
             raise
         self._start = Position(inlet.epoch, 0)
-        self._reader = LogReader(hub, self.task_id, self._start)
+        self._reader = self._reading(hub)
         self._seeing_off = asyncio.create_task(self._see_off(hub, inlet))
         await self._append_early(hub, inlet)
         return hub
@@ -180,8 +180,9 @@ class TaskStreamQueue:
             async with asyncio.timeout(PUT_WAIT_S):
                 await self.begin()
                 assert self._writer is not None
-                await self._writer.drain()
-        except (TimeoutError, RunClosed):
+                with suppress(RuncastError):  # told in a moment
+                    await self._writer.drain()
+        except TimeoutError:
             return False
         return self.put_nowait(event)
 
@@ -206,7 +207,7 @@ class TaskStreamQueue:
             raise
         except RuncastError as error:
             _log.warning("an event of task %s was not taken: %s", self.task_id, error)
-            if isinstance(error, RunClosed | Stale):  # cancelled, deleted or begun anew
+            if isinstance(error, RunClosed | Stale | NotFound):  # cancelled, deleted or begun anew
                 self.close()
             return False
         with self._lock:
@@ -293,7 +294,7 @@ class TaskStreamQueue:
     async def stream_events(self) -> AsyncIterator[StreamEvent]:
         """Yield all events from the first, those to come too, until the stream is at its end."""
         hub = await self.begin()
-        with self.being_read(), LogReader(hub, self.task_id, self._start) as reader:
+        with self.being_read(), self._reading(hub) as reader:
             while (events := await self._read(reader)) is not None:
                 for event in events:
                     yield event
@@ -308,16 +309,14 @@ class TaskStreamQueue:
             self.subscribers -= 1
             self.used_at = self._now()
 
+    def _reading(self, hub: OpenHub) -> LogReader:
+        # What takes the place of this stream is another one.
+        return LogReader(hub, self.task_id, self._start, follows=False)
+
     async def _read(self, reader: LogReader) -> list[StreamEvent] | None:
         """Return what comes next, perhaps nothing; None if nothing can."""
-        if not self._is_of(reader.position):
-            return None
         chunk = await reader.next()
-        if chunk is None or not self._is_of(chunk.position):
+        if chunk is None:
             return None
-        stream = LogRef(self.task_id, chunk.position.epoch)
-        return [read_event(stream, event) for event in chunk.events() if not is_silent_end(event)]
-
-    def _is_of(self, position: Position | None) -> bool:
-        """Tell whether a position is of this stream, and not of one that has taken its place."""
-        return position is not None and position.epoch == self._start.epoch
+        log = LogRef(self.task_id, chunk.position.epoch)
+        return [read_event(log, event) for event in chunk.events() if not is_silent_end(event)]
