@@ -91,13 +91,12 @@ def view_file(data: bytes) -> None:
 def log(data: bytes) -> None:
     """No event, whoever wrote it, keeps a run from being folded, viewed or told in a dialect."""
     snapshot, memory, stream = Snapshot(), ViewState(), LogRef("run", "0123456789")
-    states = {speaker: speaker.begin(stream) for speaker in dialects.DIALECTS.values()}
     for seq, line in enumerate(data.split(b"\n")[:64], 1):
         event = _event(line, seq)
         apply(snapshot, event)
         for shown in _VIEW.step(memory, event):
-            for speaker, state in states.items():
-                speaker.encode(stream, state, shown)
+            for speaker in dialects.DIALECTS.values():
+                speaker.encode(stream, shown)
 
 
 _VIEW: Final = View(

@@ -590,7 +590,7 @@ def test_every_event_that_shows_anything_moves_the_cursor(
                 showing = [
                     event.seq
                     for event in stored
-                    if any(dialect.encode(stream, None, each) for each in view.step(state, event))
+                    if any(dialect.encode(stream, each) for each in view.step(state, event))
                 ]
                 seen = Seen(await watched(view, dialect, None))
                 assert [Position.parse(token).seq for token, _ in seen.cuts] == showing

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast.errors import InvalidValue
-from runcast.events.fold import fold
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import frame_record
 from runcast.events.vocabulary import TERMINAL
@@ -29,10 +28,9 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALEC
 
 def encoded(dialect: Dialect, log: list[Event], stream: LogRef = STREAM) -> bytes:
     """Return all frames of a log, with what follows its terminal event."""
-    state = dialect.begin(stream)
-    frames = [dialect.prelude(stream, None)]
+    frames: list[bytes] = []
     for event in log:
-        frames.append(dialect.encode(stream, state, event))
+        frames.append(dialect.encode(stream, event))
         if event.type in TERMINAL:
             frames.append(dialect.end(stream, event))
     return b"".join(frames)
@@ -95,7 +93,7 @@ def test_the_vectors_show_every_ending_and_a_gap_in_every_dialect() -> None:
 def test_an_event_is_one_event_on_the_wire_whatever_it_holds(
     dialect: Dialect, event: Event, places: list[int]
 ) -> None:
-    frames = dialect.encode(STREAM, dialect.begin(STREAM), event)
+    frames = dialect.encode(STREAM, event)
     outcome = decoded(*cut(BEFORE + frames + AFTER, places))
 
     shown = frames_of([event], dialect)
@@ -112,22 +110,10 @@ def test_an_event_is_one_event_on_the_wire_whatever_it_holds(
 def test_every_event_of_a_log_is_shown_in_order_under_its_position(
     dialect: Dialect, log: list[Event]
 ) -> None:
-    state = dialect.begin(STREAM)
-    found = decoded(b"".join(dialect.encode(STREAM, state, event) for event in log)).events
+    found = decoded(b"".join(dialect.encode(STREAM, event) for event in log)).events
 
     shown = [event for event in log if frames_of([event], dialect)]
     assert [event.id for event in found] == [f"01hq3v5k2m-{event.seq}" for event in shown]
-
-
-@every_dialect
-@given(log=logs())
-def test_what_is_sent_does_not_depend_on_where_encoding_began(
-    dialect: Dialect, log: list[Event]
-) -> None:
-    at_once = dialect.begin(STREAM)
-    frames = [dialect.encode(STREAM, at_once, event) for event in log]
-
-    assert frames == [dialect.encode(STREAM, dialect.begin(STREAM), event) for event in log]
 
 
 @every_dialect
@@ -135,7 +121,7 @@ def test_what_is_sent_does_not_depend_on_where_encoding_began(
 def test_encoding_leaves_the_event_as_it_is(dialect: Dialect, event: Event) -> None:
     before = msgspec.json.encode(event)
 
-    dialect.encode(STREAM, None, event)
+    dialect.encode(STREAM, event)
     dialect.end(STREAM, event)
 
     assert msgspec.json.encode(event) == before
@@ -154,13 +140,6 @@ def test_a_gap_and_an_ending_leave_the_cursor_where_it_is(
     assert b"id:" not in re.findall(rb"^[a-z]+:", notice, re.MULTILINE)
 
 
-@every_dialect
-def test_a_late_watcher_gets_no_prelude(dialect: Dialect) -> None:
-    snapshot = fold([Event(seq=1, type="started")])
-
-    assert dialect.prelude(STREAM, None) == dialect.prelude(STREAM, snapshot) == b""
-
-
 # --- what each dialect holds to -------------------------------------------------------------------
 
 
@@ -169,7 +148,7 @@ def test_runcast_sends_the_stored_bytes(event: Event) -> None:
     place = (event.node, event.agent, event.path, event.duration)
     record = encode_record(event.type, event.data, event.time, place)
 
-    frame = get("runcast").encode(STREAM, None, event)
+    frame = get("runcast").encode(STREAM, event)
 
     assert frame == frame_record(b"id: 01hq3v5k2m-", 7, record)
     assert decode_event(decoded(frame).events[0].data) == event
@@ -177,7 +156,7 @@ def test_runcast_sends_the_stored_bytes(event: Event) -> None:
 
 @given(events(7))
 def test_named_names_a_frame_by_its_type_alone(event: Event) -> None:
-    (found,) = decoded(get("named").encode(STREAM, None, event)).events
+    (found,) = decoded(get("named").encode(STREAM, event)).events
 
     assert found.event == ("error" if event.type in ("failed", "cancelled") else event.type)
 
@@ -186,14 +165,14 @@ def test_named_names_a_frame_by_its_type_alone(event: Event) -> None:
 def test_named_sends_a_type_that_no_writer_makes_without_a_name(type_: str) -> None:
     event = Event(seq=7, type=type_, data={"a": 1})
 
-    (found,) = decoded(get("named").encode(STREAM, None, event)).events
+    (found,) = decoded(get("named").encode(STREAM, event)).events
 
     assert (found.event, found.data) == ("message", '{"a":1}')
 
 
 @given(events(7))
 def test_task_keeps_its_own_fields_whatever_the_metadata_are_called(event: Event) -> None:
-    payload = payload_of(get("task").encode(STREAM, None, event))
+    payload = payload_of(get("task").encode(STREAM, event))
 
     assert payload["task_id"] == "run-1"
     assert payload["sequence"] == 7
@@ -234,7 +213,7 @@ def test_task_has_a_timestamp_for_every_time(time: float) -> None:
 
 @given(events(7))
 def test_prefab_has_its_four_fields_and_no_other(event: Event) -> None:
-    frame = get("prefab").encode(STREAM, None, event)
+    frame = get("prefab").encode(STREAM, event)
     if event.type == "started":
         assert frame == b""
         return
@@ -247,7 +226,7 @@ def test_prefab_has_its_four_fields_and_no_other(event: Event) -> None:
 
 @given(events(7))
 def test_flat_keeps_its_own_fields_whatever_the_others_are_called(event: Event) -> None:
-    payload = payload_of(get("flat").encode(STREAM, None, event))
+    payload = payload_of(get("flat").encode(STREAM, event))
 
     assert isinstance(payload["content"], str)
     assert (payload["node"], payload["timestamp"]) == (event.node, event.time)
@@ -270,8 +249,8 @@ def test_flat_keeps_its_own_fields_whatever_the_others_are_called(event: Event) 
 
 @given(events(7))
 def test_flat3_says_what_flat_says_in_other_types(event: Event) -> None:
-    flat = payload_of(get("flat").encode(STREAM, None, event))
-    flat3 = payload_of(get("flat3").encode(STREAM, None, event))
+    flat = payload_of(get("flat").encode(STREAM, event))
+    flat3 = payload_of(get("flat3").encode(STREAM, event))
 
     was = flat.pop("message_type")
     now = flat3.pop("message_type")
@@ -284,7 +263,7 @@ def test_flat3_says_what_flat_says_in_other_types(event: Event) -> None:
 @given(st.sampled_from(["task", "flat", "flat3"]), events(7))
 def test_flat_objects_lose_no_field(name: str, event: Event) -> None:
     event = msgspec.structs.replace(event, type="weather")
-    payload = payload_of(get(name).encode(STREAM, None, event))
+    payload = payload_of(get(name).encode(STREAM, event))
     if not isinstance(event.data, dict):
         return
 

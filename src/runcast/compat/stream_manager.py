@@ -196,7 +196,7 @@ async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIt
             for event in events:
                 last = event
                 if event.type != "started" and not is_silent_end(event):
-                    yield _dialect.encode(stream, None, event).decode()
+                    yield _dialect.encode(stream, event).decode()
     yield _dialect.end(LogRef(task_id, ""), last).decode()
 
 

@@ -151,7 +151,7 @@ class TaskQueue(asyncio.Queue[str | None]):
         dialect, stream = get("named"), LogRef(self.run_id, chunk.position.epoch)
         frames = [dialect.gap(stream, chunk.gap.data())] if chunk.gap is not None else []
         frames += [
-            dialect.encode(stream, None, event)
+            dialect.encode(stream, event)
             for event in chunk.events()
             if event.type != "started"
         ]

@@ -160,7 +160,7 @@ def is_silent_end(event: Event) -> bool:
 
 def read_event(stream: LogRef, event: Event) -> StreamEvent:
     """Return an event of a log as its watchers see it."""
-    frame = _task.encode(stream, None, event)
+    frame = _task.encode(stream, event)
     payload: dict[str, Any] = json.loads(frame[frame.index(b"data: ") + 6 :])
     known = {name: payload.pop(name) for name in _CORE}
     read = StreamEvent.__new__(StreamEvent)

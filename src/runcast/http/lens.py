@@ -52,12 +52,11 @@ class Lens:
         return viewed
 
     def _encode(self, viewed: Viewed, log: LogRef, dialect: Dialect) -> bytes:
-        state = dialect.begin(log)
         frames: list[bytes] = []
         for shown in viewed.shown:
             # Where one event becomes several frames only the last may move the cursor: a watcher
             # that lost the connection between them must get them all again.
-            encoded = [dialect.encode(log, state, event) for event in shown]
+            encoded = [dialect.encode(log, event) for event in shown]
             *others, last = [b"", *filter(None, encoded)]  # a dialect may leave an event out
             frames += [*map(_without_id, others), last]
         return b"".join(frames)

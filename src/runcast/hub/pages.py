@@ -124,10 +124,8 @@ class EncodedPages:
 
     def _encode(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
         log = LogRef(run_id, page.epoch)
-        state = dialect.begin(log)
         frames = b"".join(
-            dialect.encode(log, state, decode_event(canonical))
-            for canonical in split_frames(page.frames)
+            dialect.encode(log, decode_event(canonical)) for canonical in split_frames(page.frames)
         )
         self.encoded += page.last - page.first + 1
         return frames

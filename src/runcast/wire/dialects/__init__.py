@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from runcast.errors import InvalidValue
-from runcast.wire.dialects.base import Dialect, LogRef, State
+from runcast.wire.dialects.base import Dialect, LogRef
 from runcast.wire.dialects.flat import Flat
 from runcast.wire.dialects.flat_v3 import Flat3
 from runcast.wire.dialects.named import Named
@@ -13,7 +13,7 @@ from runcast.wire.dialects.prefab import Prefab
 from runcast.wire.dialects.runcast import Runcast
 from runcast.wire.dialects.task import Task
 
-__all__ = ("DIALECTS", "Dialect", "LogRef", "State", "get")
+__all__ = ("DIALECTS", "Dialect", "LogRef", "get")
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {dialect.name: dialect for dialect in (Runcast(), Named(), Task(), Prefab(), Flat(), Flat3())}

@@ -1,24 +1,20 @@
 """What a dialect is: how the events of a log look to watchers who expect another format.
 
-An event is encoded once for all watchers of a dialect. So whatever a dialect remembers from event
-to event is a state of the log, never of a watcher.
+An event is encoded once for all watchers of a dialect, and each by itself: what a dialect writes
+depends on the log and the event alone, so that a watcher may begin anywhere.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping
-from typing import ClassVar, Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
 from runcast.events.model import Event
 from runcast.events.position import Position
-from runcast.events.snapshot import Snapshot
 from runcast.wire import sse
 
-__all__ = ("Dialect", "LogRef", "State", "encode_json", "flatten", "frame_event")
-
-State: TypeAlias = object
-"""What a dialect remembers of a log: its own, opaque to others; None where it needs nothing."""
+__all__ = ("Dialect", "LogRef", "encode_json", "flatten", "frame_event")
 
 
 class LogRef(NamedTuple):
@@ -37,16 +33,8 @@ class Dialect(ABC):
 
     name: ClassVar[str]
 
-    def begin(self, log: LogRef) -> State:
-        """Return the state before the first event; `encode` may change it in place."""
-        return None
-
-    def prelude(self, log: LogRef, snapshot: Snapshot | None) -> bytes:
-        """Return what a watcher gets first, who starts after the events of this snapshot."""
-        return b""
-
     @abstractmethod
-    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, event: Event) -> bytes:
         """Return an event's frames, in order; `b""` if the dialect does not show it.
 
         The last frame, and only that, carries the event's position as its id.

@@ -56,7 +56,6 @@ from runcast.wire import sse
 from runcast.wire.dialects.base import (
     Dialect,
     LogRef,
-    State,
     encode_json,
     flatten,
     frame_event,
@@ -77,7 +76,7 @@ class Flat(Dialect):
 
     name: ClassVar[str] = "flat"
 
-    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, event: Event) -> bytes:
         """Return the event's one frame."""
         return frame_event(log, event, self.message(event))
 

@@ -39,7 +39,6 @@ from runcast.wire import sse
 from runcast.wire.dialects.base import (
     Dialect,
     LogRef,
-    State,
     encode_json,
     flatten,
     frame_event,
@@ -57,7 +56,7 @@ class Named(Dialect):
 
     name: ClassVar[str] = "named"
 
-    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, event: Event) -> bytes:
         """Return the event's one frame."""
         name = "error" if event.type in ("failed", "cancelled") else event.type
         # No writer makes another type; should a log hold one, its event goes without a name.

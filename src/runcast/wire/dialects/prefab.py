@@ -33,7 +33,7 @@ from runcast.events.fields import as_text, outcome_of, percent_of, pick, text_of
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES
 from runcast.wire import sse
-from runcast.wire.dialects.base import Dialect, LogRef, State, encode_json, frame_event
+from runcast.wire.dialects.base import Dialect, LogRef, encode_json, frame_event
 
 __all__ = ("Prefab",)
 
@@ -43,7 +43,7 @@ class Prefab(Dialect):
 
     name: ClassVar[str] = "prefab"
 
-    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, event: Event) -> bytes:
         """Return the event's one frame, none for `started`."""
         if event.type == "started":
             return b""

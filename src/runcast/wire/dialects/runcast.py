@@ -16,7 +16,7 @@ from typing import ClassVar
 from runcast.events.model import Event, record_of
 from runcast.events.position import frame_record
 from runcast.wire import sse
-from runcast.wire.dialects.base import Dialect, LogRef, State, encode_json
+from runcast.wire.dialects.base import Dialect, LogRef, encode_json
 
 __all__ = ("Runcast",)
 
@@ -26,7 +26,7 @@ class Runcast(Dialect):
 
     name: ClassVar[str] = "runcast"
 
-    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, event: Event) -> bytes:
         """Return the event's one frame."""
         return frame_record(b"id: %b-" % log.epoch.encode(), event.seq, record_of(event))
 

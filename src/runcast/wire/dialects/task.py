@@ -52,7 +52,6 @@ from runcast.wire import sse
 from runcast.wire.dialects.base import (
     Dialect,
     LogRef,
-    State,
     encode_json,
     flatten,
     frame_event,
@@ -103,7 +102,7 @@ class Task(Dialect):
 
     name: ClassVar[str] = "task"
 
-    def encode(self, log: LogRef, state: State, event: Event) -> bytes:
+    def encode(self, log: LogRef, event: Event) -> bytes:
         """Return the event's one frame."""
         content, rest = text_of(event.type, event.data)
         if not content and event.type in _STAND_IN:
