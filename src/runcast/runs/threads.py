@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
+
+from runcast.errors import Overloaded
 
 __all__ = ("ThreadStatistics", "Threads")
 
 T = TypeVar("T")
+
+_log: Final = logging.getLogger("runcast.runs")
 
 
 class ThreadStatistics(NamedTuple):
@@ -59,12 +64,18 @@ class Threads:
         """Run a call in a thread of its own, in a context; call from the loop.
 
         The future's outcome is the call's. Cancelling it only stops anybody from learning that.
+
+        Raises:
+            Overloaded: no thread can be started, and there is none to wait for.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
-            self._waiting.append(_Job(call, context, loop, future))
-            self._find_thread()
+            job = _Job(call, context, loop, future)
+            self._waiting.append(job)
+            if not self._find_thread():
+                self._waiting.remove(job)
+                raise _no_thread()
         return future
 
     def withdraw(self, future: "asyncio.Future[Any]") -> bool:
@@ -81,7 +92,8 @@ class Threads:
         with self._lock:
             if future in self._working:
                 self._stuck.add(future)
-                self._find_thread()
+                if not self._find_thread():
+                    self._refuse_waiting()
 
     def close(self) -> None:
         """Let idle threads end; what runs goes on, and ends with the process at the latest."""
@@ -93,14 +105,27 @@ class Threads:
     def _most(self) -> int:
         return self._limit + min(len(self._stuck), self._limit)
 
-    def _find_thread(self) -> None:
-        """See to it that somebody takes what waits."""
+    def _find_thread(self) -> bool:
+        """See to it that somebody takes what waits; False if nobody ever would."""
         if self._idle >= len(self._waiting):
             self._work.notify()
         elif self._threads < self._most:
+            thread = threading.Thread(
+                target=self._live, name=f"runcast-run-{self._threads + 1}", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # there are as many as the system allows
+                _log.warning("no thread can be started: %s", error)
+                return self._threads > len(self._stuck)
             self._threads += 1
-            name = f"runcast-run-{self._threads}"
-            threading.Thread(target=self._live, name=name, daemon=True).start()
+        return True
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            job = self._waiting.popleft()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                job.loop.call_soon_threadsafe(_settle, job.future, None, _no_thread())
 
     def _live(self) -> None:
         while (job := self._next_job()) is not None:
@@ -126,6 +151,10 @@ class Threads:
             job = self._waiting.popleft()
             self._working.add(job.future)
             return job
+
+
+def _no_thread() -> Overloaded:
+    return Overloaded("no thread could be started for the function; try again later")
 
 
 def _do(job: _Job) -> None:
