@@ -16,7 +16,7 @@ from runcast.events.snapshot import Snapshot
 from runcast.events.view import Streaming, View, ViewSpec, ViewState
 from runcast.http import requests
 from runcast.runs.view_file import parse_view
-from runcast.wire import dialects, ndjson, sse
+from runcast.wire import dialects, sse
 from runcast.wire.dialects.base import LogRef
 from tests.wire.reference import cut, decoded, reference
 
@@ -41,17 +41,6 @@ def sse_text(data: bytes) -> None:
     found = decoded(frame)
     meant = said.replace("\r\n", "\n").replace("\r", "\n")
     assert [(e.event, e.data, e.id) for e in found.events] == [(name or "message", meant, name)]
-
-
-def ndjson_stream(data: bytes) -> None:
-    """The lines are the same, however the stream is cut."""
-    places, stream = data[:8], data[8:]
-
-    def lines(chunks: list[bytes]) -> tuple[list[bytes], bytes | None]:
-        decoder = ndjson.Decoder()
-        return [line for chunk in chunks for line in decoder.feed(chunk)], decoder.close()
-
-    assert lines(cut(stream, places)) == lines([stream])
 
 
 def request(data: bytes) -> None:
@@ -126,6 +115,6 @@ def _refusing(call: Callable[[], Any]) -> Any:
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
     {
         target.__name__: target
-        for target in (sse_stream, sse_text, ndjson_stream, request, position, view_file, log)
+        for target in (sse_stream, sse_text, request, position, view_file, log)
     }
 )

@@ -112,10 +112,10 @@ class _SseFeed(Feed):
     heartbeat = sse.comment("hb")
 
     def opening(self, retry_ms: int) -> bytes:
-        return b"retry: %d\n: runcast\n\n" % retry_ms
+        return sse.retry_only(retry_ms) + sse.comment("runcast") + b"\n"
 
     def farewell(self, retry_ms: int) -> bytes:
-        return b"retry: %d\n: goodbye, come back\n\n" % retry_ms
+        return sse.retry_only(retry_ms) + sse.comment("goodbye, come back") + b"\n"
 
 
 class DialectFeed(_SseFeed):

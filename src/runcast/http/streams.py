@@ -16,6 +16,7 @@ from runcast.http.feeds import Feed
 from runcast.http.plain import PlainStream
 from runcast.http.stream import Stream
 from runcast.settings import Settings
+from runcast.wire.sse import MAX_RETRY_MS
 
 __all__ = ("Streams",)
 
@@ -31,7 +32,7 @@ class Streams:
         self._clock = clock
         self._open: set[Stream] = set()
         self._finishing: set[asyncio.Task[None]] = set()
-        self._retry_ms = int(settings.retry_s * 1000)
+        self._retry_ms = int(min(settings.retry_s * 1000, MAX_RETRY_MS))
         self._timer: asyncio.TimerHandle | None = None
         self._chunked: tuple[bytes, bytes] = (b"", b"")
         self.closing = asyncio.Event()

@@ -1,1 +1,1 @@
-"""How events look as bytes: SSE frames and NDJSON lines, encoded and decoded without any I/O."""
+"""How events look as bytes: Server-Sent Events and dialects, without any I/O."""

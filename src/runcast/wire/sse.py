@@ -75,7 +75,6 @@ def encode(
     *,
     id: str | None = None,  # noqa: A002 - the name of the field
     event: str | None = None,
-    retry_ms: int | None = None,
 ) -> bytes:
     r"""Return one event as a frame, ready to be joined to others.
 
@@ -85,7 +84,6 @@ def encode(
             gets them all as LF, because SSE cannot carry a CR.  Empty data is an event too.
         id: the cursor from this event on; "" clears it.  No CR, LF or NUL.
         event: its name, not empty.  No CR, LF or NUL.
-        retry_ms: reconnection time, 0 to MAX_RETRY_MS.
 
     Raises:
         InvalidValue: a field cannot be carried, or text holds a lone surrogate.
@@ -103,8 +101,6 @@ def encode(
                 "since a decoder takes an empty name as 'message'"
             )
         head += b"event: %b\n" % _field("event", event)
-    if retry_ms is not None:
-        head += retry_only(retry_ms)
     return head + b"data: " + _continued(data, b"\ndata: ") + b"\n\n"
 
 
