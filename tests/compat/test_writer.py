@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from runcast.compat import using_hub
 from runcast.compat.chunks import GraphChunk, read_chunk
 from runcast.compat.flat_writer import Config
 from runcast.compat.interrupts import resume_value
+from runcast.compat.stream_writer_util import send_queue
 from runcast.compat.writer import (
     AgentStreamCollector,
     AgentWorkflowProcessor,
@@ -30,11 +32,12 @@ from runcast.compat.writer import (
 from runcast.errors import EventTooLarge, InvalidValue
 from runcast.events.model import Event
 from runcast.settings import Settings
-from runcast.testing import FakeClock
+from runcast.stores.memory import MemoryStore
+from runcast.testing import FakeClock, FaultyStore
 from runcast.wire.dialects.flat import Flat
 from tests.compat.serving import serving
 from tests.http.client import watch
-from tests.opening import events_of, eventually, soon
+from tests.opening import events_of, eventually, soon, wait_for
 
 TIME = 1703123456.789
 
@@ -986,6 +989,42 @@ async def test_what_is_too_long_once_it_is_joined_is_not_lost(
 
     assert {m["message_type"] for m in found} == {kind}
     assert "".join(m["content"] for m in found) == "".join(pieces)
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_what_is_written_last_is_not_lost_because_much_waits(
+    clock: FakeClock, is_held: bool
+) -> None:
+    store = FaultyStore(MemoryStore(clock))
+    settings = Settings(pending_bytes_per_run=2000, max_event_bytes=1000)
+    waits, go, is_full = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        if is_held:
+            send_queue("the tail", "error")
+        else:
+            create_stream_writer("n", config={"streaming": {"enabled": False}}).content_streaming(
+                "the tail"
+            )
+        waits.set()
+        wait_for(go)
+        for _ in range(2):
+            runcast.emit("full", "x" * 950)
+        is_full.set()
+        raise ValueError
+
+    async with using_hub(OpenHub(store, settings=settings, clock=clock)) as hub:
+        run = await hub.start(work)
+        await asyncio.to_thread(wait_for, waits)
+        store.hold()
+        go.set()
+        await asyncio.to_thread(wait_for, is_full)
+        await eventually(lambda: not run.writer._last_words)  # the hooks were called
+        store.release()
+        found = await events_of(hub, run.run_id)
+
+    types = ["started", "full", "full", "error" if is_held else "content", "failed"]
+    assert [event.type for event in found] == types
 
 
 # --- questions ------------------------------------------------------------------------------------

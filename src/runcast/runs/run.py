@@ -142,7 +142,12 @@ class Run:
             told = None
         else:
             outcome, told = await self._files.collect(outcome)
-        outcome = self.writer.conclude(outcome)
+        # Not put: on the loop nobody can wait for room, and there is no other time to write it.
+        last_words: list[bytes] = []
+        outcome = self.writer.conclude(outcome, last_words.append)
+        if last_words:
+            with suppress(RuncastError):  # it has another ending already, which `_end` finds
+                await self._inlet.append(last_words)
         await self._end(hub, outcome, told)
 
     async def _run(

@@ -90,7 +90,7 @@ class Writer:
         workspace: Callable[[], Path] | None = None,
     ) -> None:
         self._inlet = inlet
-        self._put = inlet.put
+        self._put: Callable[[bytes], None] = inlet.put
         self._questions = questions
         self._workspace = workspace
         self._loop = asyncio.get_running_loop() if questions is not None else None
@@ -312,15 +312,21 @@ class Writer:
         """
         self._last_words.append(hook)
 
-    def conclude(self, ending: Ending) -> Ending:
-        """Call the hooks; called by the run itself. A hook that fails is logged and left out."""
+    def conclude(self, ending: Ending, put: Callable[[bytes], None] | None = None) -> Ending:
+        """Call the hooks; called by the run itself. A hook that fails is logged and left out.
+
+        Args:
+            put: takes the records of what is emitted meanwhile, for whom no room is needed.
+        """
         self._cancel = None  # it has been obeyed, and no hook is to meet it
+        self._put = put or self._put
         while self._last_words:
             hook = self._last_words.pop()
             try:
                 ending = _checked_ending(hook(ending))
             except BaseException:  # noqa: BLE001 - a user's code; the run must end all the same
                 _log.exception("run %s: %r failed before the end", self.run_id, hook)
+        self._put = self._inlet.put
         return ending
 
     async def drain(self) -> None:
