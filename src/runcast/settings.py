@@ -7,18 +7,24 @@ commas outside TOML.
 
 import dataclasses
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, get_origin, get_type_hints
+from typing import Any, Final, Self, cast, get_origin, get_type_hints
 
 from runcast.errors import InvalidValue
 
 __all__ = ("Settings",)
 
-_MIB = 1024 * 1024
+_MIB: Final = 1024 * 1024
+
+_SWITCHES: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+_WANTED: Final = {bool: "yes or no", int: "a whole number", float: "a number", str: "a text"}
 
 
 def _setting(default: Any, about: str, *, least: float | None = 0) -> Any:
@@ -218,8 +224,11 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
+        types = get_type_hints(type(self))
         for item in dataclasses.fields(self):
             value, least = getattr(self, item.name), item.metadata["least"]
+            if not _is_of_type(value, types[item.name]):
+                raise _wrong_type(item.name, value, types[item.name])
             if least is not None and value < least:
                 raise InvalidValue(f"expected {item.name} to be at least {least}, got {value}")
 
@@ -242,7 +251,7 @@ class Settings:
         found: dict[str, Any] = {}
         if file is not None:
             for name, value in tomllib.loads(Path(file).read_text("utf-8")).items():
-                found[name] = _convert(name, value, types, str(file))
+                found[name] = _convert(name, value, types, str(file), f"{name} in {file}")
         for variable, value in (os.environ if environ is None else environ).items():
             name = variable.removeprefix("RUNCAST_").lower()
             if variable == f"RUNCAST_{name.upper()}" and (name in types or _meant(name, types)):
@@ -257,23 +266,36 @@ def _meant(name: str, types: Mapping[str, type]) -> list[str]:
     return get_close_matches(name, types, 1, 0.8)
 
 
-def _convert(name: str, value: object, types: Mapping[str, type], source: str) -> Any:
+def _convert(
+    name: str, value: object, types: Mapping[str, type], source: str, said: str = ""
+) -> Any:
     kind = types.get(name)
     if kind is None:
         meant = "".join(f"; is {close!r} meant?" for close in _meant(name, types))
         raise InvalidValue(f"there is no setting {name!r} (from {source}){meant}")
+    converted: object = value
     if get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
-            return tuple(item.strip() for item in items if item.strip())
-        raise InvalidValue(f"expected {source} to be a list of texts, got {value!r}")
-    if kind is bool:
-        known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        if str(value).lower() in known:
-            return known[str(value).lower()]
-    elif not isinstance(value, bool):
-        try:
-            return kind(value)
-        except (TypeError, ValueError):
-            pass
-    raise InvalidValue(f"expected {source} to be of type {kind.__name__}, got {value!r}")
+            converted = tuple(item.strip() for item in items if item.strip())
+    elif kind is bool:
+        converted = _SWITCHES.get(str(value).lower())
+    elif isinstance(value, str) or (kind is float and type(value) is int):
+        with suppress(ValueError, OverflowError):
+            converted = kind(value)
+    if not _is_of_type(converted, kind):
+        raise _wrong_type(said or source, value, kind)
+    return converted
+
+
+def _is_of_type(value: object, kind: type) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(cast("float", value)) <= sys.float_info.max
+    return type(value) is kind
+
+
+def _wrong_type(source: str, value: object, kind: type) -> InvalidValue:
+    wanted = "a list of texts" if get_origin(kind) is tuple else _WANTED[kind]
+    return InvalidValue(f"expected {source} to be {wanted}, got {value!r:.80}")
