@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -15,6 +15,7 @@ from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing import FakeClock
+from tests.waiting import WAIT_S
 
 __all__ = (
     "WAIT_S",
@@ -29,9 +30,6 @@ __all__ = (
 )
 
 T = TypeVar("T")
-
-WAIT_S: Final = 5.0
-"""Longest wait for what must come, seconds."""
 
 
 @pytest.fixture

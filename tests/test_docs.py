@@ -44,8 +44,10 @@ from runcast.events.vocabulary import KNOWN
 from runcast.runs.view_file import parse_view
 from runcast.settings import Settings
 from runcast.wire.dialects import DIALECTS
-from tests.cli.served import WAIT_S, Served, environment, serve
+from tests.cli.served import Served, serve
 from tests.documents import DOCUMENTS, ROOT, Block, blocks_of
+from tests.environment import environment
+from tests.waiting import WAIT_S
 
 PROTOCOL = ROOT / "docs" / "protocol.md"
 PUBLIC = (runcast, compat, stream_manager, stream_writer_util, writer, testing)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-WAIT_S: Final = 5.0
+from tests.waiting import WAIT_S
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 _CALL_S: Final = 30.0

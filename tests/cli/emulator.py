@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.cli.served import WAIT_S, environment
+from tests.environment import environment
+from tests.waiting import WAIT_S
 
 ALLOWED: Final = re.compile(r"\x1b\[(\d*)([AJKm])")
 """All that we ever tell a terminal, besides text, \\r and \\n."""

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WAIT_S = 5.0
-"""Most seconds that a test waits for anything."""
+from tests.environment import environment
+from tests.waiting import WAIT_S
 
 JSON = {"Content-Type": "application/json"}
 
@@ -91,7 +90,11 @@ class Served:
 
 
 def frames(response: http.client.HTTPResponse) -> Iterator[dict[str, str]]:
-    """Yield the frames of an event stream: `id` and `data`, of each that has data."""
+    """Yield the frames of an event stream: what each says that has data.
+
+    Read without our own decoder: it is also for finding out whether that is right, and does not
+    tell which frames have an `id` of their own.
+    """
     frame: dict[str, str] = {}
     for raw in response:
         line = raw.decode().removesuffix("\n")
@@ -145,12 +148,6 @@ def run(
         timeout=WAIT_S,
         check=False,
     )
-
-
-def environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    """Return our own environment without settings of runcast, and with what is given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUNCAST_")}
-    return {**kept, **(env or {})}
 
 
 _COMMAND = ("-m", "runcast", "serve")

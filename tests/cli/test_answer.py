@@ -16,7 +16,9 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cli.served import WAIT_S, Served, environment, frames, serve
+from tests.cli.served import Served, frames, serve
+from tests.environment import environment
+from tests.waiting import WAIT_S
 
 HOSTILE: Final = "\x1b]0;owned\x07\x9b31m\u202e\rred\n  action  harmless"
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.served import WAIT_S, Served, environment, run, serve
+from tests.cli.served import Served, run, serve
+from tests.environment import environment
+from tests.waiting import WAIT_S
 
 TARGET = '''
 import threading

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from runcast.cli import checkup, main
-from tests.cli.served import WAIT_S, environment, run, serve
+from tests.cli.served import run, serve
 from tests.documents import ROOT
+from tests.environment import environment
+from tests.waiting import WAIT_S
 
 GOOD = '''
 import runcast

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.served import WAIT_S, environment, frames, run, serve
+from tests.cli.served import frames, run, serve
+from tests.environment import environment
+from tests.waiting import WAIT_S
 
 LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
 

@@ -139,7 +139,7 @@ def test_what_is_no_function_is_refused() -> None:
         (["--settings", "nope.toml"], "cannot read the settings 'nope.toml'"),
         (["--settings", "work.py"], "expected 'work.py' to be TOML"),
         (["--settings", "bad.toml"], "there is no setting 'threds' (from bad.toml); is 'threads'"),
-        (["--token", "with space"], "expected a token of ASCII characters without spaces"),
+        (["--token", "with space"], "text of ASCII characters without spaces"),
         (["--host", "0.0.0.0"], "give a --token (or RUNCAST_TOKEN), or say --insecure"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

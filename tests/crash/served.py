@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tests.environment import environment
 from tests.http.client import Answer, Connection, Cut, Watching, fetch
 
 __all__ = ("FUNCTIONS", "START_S", "Server", "Watcher", "serving", "within")
@@ -58,7 +58,7 @@ class Server:
                 *command,
                 stdout=PIPE,
                 stderr=complaints,
-                env={**os.environ, **given, **(env or {})},
+                env=environment({**given, **(env or {})}),
             )
 
     @classmethod

@@ -8,14 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from runcast.wire import sse
+from tests.waiting import WAIT_S
 
 __all__ = ("WAIT_S", "Answer", "Connection", "Cut", "Head", "Watching", "fetch", "watch")
-
-WAIT_S: Final = 5.0
-"""Longest wait for anything, seconds."""
 
 Fields = Mapping[str, str]
 

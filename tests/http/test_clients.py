@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from runcast.http.answers import SAFE_HEADERS
 from runcast.http.direct import unsent_bytes
 from runcast.http.patience import send_on
+from runcast.http.responses import SAFE_HEADERS
 from runcast.hub.subscription import Subscription
 from runcast.settings import Settings
 from runcast.testing import FakeClock

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.cli.served import WAIT_S, Answer, Served, frames, serve
+from tests.cli.served import Answer, Served, frames, serve
 from tests.documents import ROOT, blocks_of
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.heavy
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.served import environment, serve
+from tests.cli.served import serve
+from tests.environment import environment
 
 HERE = Path(__file__).parent
 

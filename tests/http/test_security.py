@@ -525,7 +525,7 @@ async def test_pages_we_were_told_of_may_send_and_read_all_that_the_protocol_has
     for operation in OPERATIONS.values():
         parameters = {each["name"] for each in operation.parameters if each["in"] == "header"}
         assert {name.lower() for name in parameters} <= sent
-        for each in operation.answers.values():
+        for each in operation.responses.values():
             assert {name.lower() for name in set(each.headers) - set(NOT_FOR_PAGES)} <= read
 
 

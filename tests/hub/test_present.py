@@ -19,10 +19,9 @@ from runcast.hub.inlets import Inlet
 from runcast.stores.base import Page
 from runcast.stores.memory import MemoryStore
 from tests.events.strategies import events
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.anyio
-
-WAIT_S = 5.0
 
 
 def text(number: int) -> bytes:

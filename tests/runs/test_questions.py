@@ -27,8 +27,7 @@ from runcast.runs.run import Run
 from runcast.stores.base import Store
 from runcast.testing import FaultyStore
 from tests.opening import events_of, eventually
-
-WAIT_S = 5.0
+from tests.waiting import WAIT_S
 
 Started = Callable[..., Any]
 

@@ -11,9 +11,7 @@ import pytest
 
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing.contract.steps import append, record
-
-WAIT_S = 5.0
-"""Longest wait for what must come, seconds."""
+from tests.waiting import WAIT_S
 
 
 class Spy:

@@ -16,9 +16,9 @@ import pytest
 from runcast.events.position import Position, frame_record
 from runcast.stores.sqlite import SQLiteStore
 from tests.stores.appender import records_of
+from tests.waiting import WAIT_S
 
 APPENDER = Path(__file__).with_name("appender.py")
-WAIT_S = 5.0
 pytestmark = pytest.mark.anyio
 
 

@@ -27,7 +27,8 @@ from runcast.stores.sqlite import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
 from tests.stores.appender import records_of
-from tests.stores.spy import WAIT_S, Spy, ask, is_checkpointed, make_file, names_in, tell, until
+from tests.stores.spy import Spy, ask, is_checkpointed, make_file, names_in, tell, until
+from tests.waiting import WAIT_S
 
 APPENDER = Path(__file__).with_name("appender.py")
 NEVER_S = 3600.0

@@ -8,8 +8,8 @@ import pytest
 
 from runcast.errors import StoreUnavailable
 from runcast.stores.worker import Worker
+from tests.waiting import WAIT_S
 
-WAIT_S = 5.0
 pytestmark = pytest.mark.anyio
 
 

@@ -1,7 +1,6 @@
 """`runcast doctor`: says what would keep a server or its functions from working."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from runcast.cli.checkup_target import check_functions, dry_run, load
 from runcast.cli.exits import DONE, FAILED
 from runcast.cli.invoke import add_inputs, parse_inputs
 from runcast.cli.serve import DEFAULT_STORE, load_settings
-from runcast.cli.show import is_terminal
+from runcast.cli.show import is_terminal, print_json
 from runcast.cli.texts import plain, plain_lines
 from runcast.cli.upload import parse_files
 from runcast.errors import InvalidValue, RuncastError
@@ -87,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     for finding in _findings(arguments, inputs, files):
         has_failed |= finding.level == "fail"
         if arguments.json:
-            print(json.dumps(finding._asdict(), ensure_ascii=sys.stdout.isatty()), flush=True)
+            print_json(finding._asdict())
+            sys.stdout.flush()
         else:
             print(_shown(finding), flush=True)
     return FAILED if has_failed else DONE

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from runcast.cli.exits import LEFT
 from runcast.cli.remote import Remote, add_options, field_of, sendable
+from runcast.cli.show import print_json
 from runcast.cli.texts import plain
 from runcast.cli.upload import parse_files, upload
 from runcast.cli.watch import add_output, make_folder, watch
@@ -119,7 +120,10 @@ def run(arguments: argparse.Namespace) -> int:
         return LEFT
     run_id = str(field_of(told, "run_id"))
     if arguments.detach:
-        print(json.dumps(told) if arguments.json else plain(run_id))
+        if arguments.json:
+            print_json(told)
+        else:
+            print(plain(run_id))
         return 0
     return watch(remote, run_id, as_json=arguments.json, folder=folder, is_new=True)
 

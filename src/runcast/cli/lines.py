@@ -8,7 +8,7 @@ from runcast.cli.texts import plain, plain_lines, readable_bytes
 from runcast.events.fields import as_number, pick, text_of
 from runcast.events.model import Event
 
-__all__ = ("PROGRESS", "QUIET", "line_of", "text_from")
+__all__ = ("PROGRESS", "QUIET", "TextHeads", "line_of")
 
 PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
@@ -63,13 +63,23 @@ def line_of(event: Event, run: str) -> str:
             return f"{head}{event.type} {message or (_value(event.data) if rest else '')}".rstrip()
 
 
-def text_from(event: Event) -> tuple[str, str, object]:
-    """Return a piece of text, what it is headed by where it begins, and what tells its source."""
-    text, rest = text_of(event.type, event.data)
-    kind = "" if event.type == "content" else event.type
-    head = " ".join(filter(None, (_place_of(event), kind)))
-    source = (event.type, event.node, event.agent, str(rest.get("message_id", "")))
-    return plain_lines(text), f"{head}: " if head else "", source
+class TextHeads:
+    """Tells pieces of text apart that come from several sources, by a head where one begins."""
+
+    def __init__(self) -> None:
+        self._source: object = None
+
+    def take(self, event: Event) -> tuple[str, bool]:
+        """Return a piece of text as it is shown, and whether it begins on a line of its own."""
+        text, rest = text_of(event.type, event.data)
+        source = (event.type, event.node, event.agent, str(rest.get("message_id", "")))
+        is_another = bool(text) and source != self._source
+        if not is_another:
+            return plain_lines(text), False
+        self._source = source
+        kind = "" if event.type == "content" else event.type
+        head = " ".join(filter(None, (_place_of(event), kind)))
+        return f"{head}: {plain_lines(text)}" if head else plain_lines(text), True
 
 
 def _place_of(event: Event) -> str:

@@ -1,13 +1,13 @@
 """`runcast runs` and `runcast cancel`."""
 
 import argparse
-import json
 import sys
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from runcast.cli.remote import Remote, add_options, field_of, sendable
+from runcast.cli.show import print_json
 from runcast.cli.texts import plain, readable_s
 from runcast.events.fields import as_number
 from runcast.events.lifecycle import STATUSES
@@ -47,7 +47,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
     runs = field_of(told, "runs")
     for run in runs:
         if arguments.json:
-            print(json.dumps(run, ensure_ascii=sys.stdout.isatty()))
+            print_json(run)
         else:
             print(_line(run))
     if not runs and not arguments.json:
@@ -74,7 +74,7 @@ def cancel(arguments: argparse.Namespace) -> int:
     path = f"/runs/{quote(arguments.run_id, safe='')}/cancel?{query}"
     told = Remote(arguments.url).ask("POST", path)
     if arguments.json:
-        print(json.dumps(told, ensure_ascii=sys.stdout.isatty()))
+        print_json(told)
     else:
         print(f"{plain(str(field_of(told, 'run_id')))} {plain(str(field_of(told, 'status')))}")
     return 0

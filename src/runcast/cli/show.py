@@ -1,6 +1,7 @@
 """Events as commands print them: JSON for programs, plain lines for files, and for a terminal what
 `terminal` draws."""
 
+import json
 import os
 import re
 import sys
@@ -9,11 +10,11 @@ from typing import Final, TextIO
 
 from runcast.cli.bars import Bar
 from runcast.cli.follow import Received
-from runcast.cli.lines import PROGRESS, QUIET, line_of, text_from
+from runcast.cli.lines import PROGRESS, QUIET, TextHeads, line_of
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES
 
-__all__ = ("JsonLines", "PlainLines", "Screen", "is_terminal")
+__all__ = ("JsonLines", "PlainLines", "Screen", "is_terminal", "print_json")
 
 _UNSAFE: Final = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -21,6 +22,11 @@ _UNSAFE: Final = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\
 def is_terminal(out: TextIO) -> bool:
     """Tell whether a terminal can be drawn on."""
     return out.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def print_json(value: object) -> None:
+    """Print a value as a line of JSON; in a terminal without anything that it might obey."""
+    print(json.dumps(value, ensure_ascii=sys.stdout.isatty()))
 
 
 class Screen(ABC):
@@ -67,7 +73,7 @@ class PlainLines(Screen):
     def __init__(self, out: TextIO, run: str) -> None:
         self._out = out
         self._run = run
-        self._source: object = None
+        self._heads = TextHeads()
         self._in_text = False
 
     def show(self, received: Received) -> None:
@@ -89,13 +95,11 @@ class PlainLines(Screen):
         self.flush()
 
     def _show_text(self, event: Event) -> None:
-        text, head, source = text_from(event)
+        text, is_another = self._heads.take(event)
         if not text:
             return
-        if source != self._source:
+        if is_another:
             self._end_text()
-            self._source = source
-            text = head + text
         self._out.write(text)
         self._in_text = not text.endswith("\n")
 

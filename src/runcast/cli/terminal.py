@@ -9,7 +9,7 @@ from typing import Final, TextIO
 
 from runcast.cli.bars import BLOCKS, SIGNS, Bar
 from runcast.cli.follow import Received
-from runcast.cli.lines import PROGRESS, QUIET, line_of, text_from
+from runcast.cli.lines import PROGRESS, QUIET, TextHeads, line_of
 from runcast.cli.show import Screen
 from runcast.cli.texts import plain, rows, tail
 from runcast.events.model import Event
@@ -46,7 +46,7 @@ class Terminal(Screen):
         """Lines to be written, that stay."""
         self._text = ""
         """The unfinished line of text."""
-        self._source: object = None
+        self._heads = TextHeads()
         self._bars: dict[tuple[str, str], Bar] = {}
         """By place; the one that moved last is last."""
         self._drawn: list[str] = []
@@ -111,13 +111,9 @@ class Terminal(Screen):
         self._is_open = bool(area) and is_drawn
 
     def _take_text(self, event: Event) -> None:
-        text, head, source = text_from(event)
-        if not text:
-            return
-        if source != self._source:
+        text, is_another = self._heads.take(event)
+        if is_another:
             self._end_text()
-            self._source = source
-            text = head + text
         *finished, self._text = (self._text + text).split("\n")
         self._staying += finished
 

@@ -4,11 +4,11 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 from runcast.cli.meter import meter
-from runcast.cli.remote import Remote
+from runcast.cli.remote import Remote, field_of
 from runcast.errors import InvalidValue, PeerError
 from runcast.runs.file_groups import check_key
 
@@ -55,14 +55,12 @@ def _upload(remote: Remote, path: Path) -> str:
             size = os.fstat(file.fileno()).st_size
             with meter("sending", name, size) as passed:
                 body = _Reader(file, size, passed)
-                told: Any = remote.send(f"/uploads?name={quote(name, safe='')}", body)
+                told = remote.send(f"/uploads?name={quote(name, safe='')}", body)
     except OSError as error:
         raise InvalidValue(f"the file {str(path)!r} cannot be read: {error.strerror}") from None
-    if not isinstance(told, dict) or not isinstance(told.get("upload_id"), str):
-        raise PeerError("the server does not say how to name the file that it was sent")
-    if body.sha256 != told.get("sha256"):
+    if body.sha256 != field_of(told, "sha256"):
         raise PeerError(f"{str(path)!r} did not arrive as it was sent; try again")
-    return str(told["upload_id"])
+    return str(field_of(told, "upload_id"))
 
 
 class _Reader:

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from runcast.errors import HeadTooLarge, RuncastError
 from runcast.events.view import ViewSpec
-from runcast.http.answers import SAFE_HEADERS, problem, problem_document
+from runcast.http.responses import SAFE_HEADERS, problem, problem_document
 from runcast.http.routes import Routes
 from runcast.http.security import PREFLIGHT_HEADERS, Guard, cors_headers
 from runcast.http.streams import Streams

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runcast.errors import FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
-from runcast.http.answers import SAFE_HEADERS, json_response, problem
 from runcast.http.direct import CONNECTION_KEY, Connection, unsent_bytes
 from runcast.http.multipart import FormFile, boundary_of, filename_of
 from runcast.http.patience import read_pieces, send_on, wait_with
+from runcast.http.responses import SAFE_HEADERS, json_response, problem
 from runcast.runs.protocols import Download, Runs
 
 __all__ = ("FileTransfers",)

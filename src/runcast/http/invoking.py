@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 from runcast.errors import Conflict, Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
-from runcast.http.answers import failure, json_response, problem
 from runcast.http.idempotency import digest_of, find_run, parse_key, run_id_of
 from runcast.http.patience import read_body, wait_with
 from runcast.http.requests import (
@@ -24,6 +23,7 @@ from runcast.http.requests import (
     parse_preferences,
     parse_watch,
 )
+from runcast.http.responses import failure, json_response, problem
 from runcast.http.streams import Streams
 from runcast.http.watching import Watching
 from runcast.runs.protocols import Ending, Runs, StartedRun

@@ -15,7 +15,7 @@ import msgspec
 
 from runcast.errors import RuncastError, RunFailed
 from runcast.events.schemas import event_schemas, snapshot_schemas
-from runcast.http.operations import OPERATIONS, SCHEMAS, Answer, Operation, ref
+from runcast.http.operations import OPERATIONS, SCHEMAS, Operation, Response, ref
 from runcast.http.security import COOKIE
 from runcast.runs.protocols import DescribedFunction, Skipped, StoredFile, Upload
 
@@ -157,7 +157,7 @@ def _operation(operation: Operation, is_protected: bool) -> _Schema:
             "content": {kind: {"schema": schema} for kind, schema in operation.body.items()},
         }
     found["responses"] = {
-        **{str(status): _answer(answer) for status, answer in operation.answers.items()},
+        **{str(status): _response(response) for status, response in operation.responses.items()},
         **{
             str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(problems)
         },
@@ -165,22 +165,22 @@ def _operation(operation: Operation, is_protected: bool) -> _Schema:
     return found
 
 
-def _answer(answer: Answer) -> _Schema:
-    found: _Schema = {"description": answer.about}
-    if answer.headers:
+def _response(response: Response) -> _Schema:
+    found: _Schema = {"description": response.about}
+    if response.headers:
         found["headers"] = {
-            name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers
+            name: {"$ref": f"#/components/headers/{name}"} for name in response.headers
         }
-    if answer.leads_to:
+    if response.leads_to:
         found["links"] = {
             name: {
                 "operationId": name,
                 "parameters": {"run_id": "$response.header.Runcast-Run-Id"},
             }
-            for name in answer.leads_to
+            for name in response.leads_to
         }
-    if answer.content:
-        found["content"] = {kind: _media(schema) for kind, schema in answer.content.items()}
+    if response.content:
+        found["content"] = {kind: _media(schema) for kind, schema in response.content.items()}
     return found
 
 

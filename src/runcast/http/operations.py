@@ -22,7 +22,7 @@ from runcast.runs.protocols import MAX_GIVEN_LABELS
 from runcast.stores.base import MAX_LABEL_CHARS
 from runcast.wire.dialects import DIALECTS
 
-__all__ = ("OPERATIONS", "SCHEMAS", "Answer", "Operation", "ref")
+__all__ = ("OPERATIONS", "SCHEMAS", "Operation", "Response", "ref")
 
 _Schema = dict[str, Any]
 
@@ -31,7 +31,7 @@ _EVENT_STREAM: Final = "text/event-stream"
 _NDJSON: Final = "application/x-ndjson"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A response: what it means, its body by media type, the names of its headers.
 
     `leads_to` are the names of operations that take the `run_id` which its headers tell.
@@ -53,7 +53,7 @@ class Operation(NamedTuple):
     name: str
     summary: str
     tag: str
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, Response]
     parameters: Sequence[_Schema] = ()
     body: Mapping[str, _Schema] = {}
     problems: Sequence[int] = ()
@@ -142,11 +142,11 @@ _STREAMS: Final[Mapping[str, _Schema]] = {
     _EVENT_STREAM: {"x-items": ref("Event")},
     _NDJSON: {"x-items": ref("Event")},
 }
-_WATCHING: Final = Answer(
+_WATCHING: Final = Response(
     "the events: as a stream, or a page of them",
     {**_STREAMS, _JSON: ref("Page")},
 )
-_ALL_SEEN: Final = Answer("nothing follows the position: the run has ended")
+_ALL_SEEN: Final = Response("nothing follows the position: the run has ended")
 _RUN_HEADERS: Final = ("Location", "Runcast-Run-Id", "Runcast-Repeated")
 _OF_RUN: Final = ("get_run", "watch", "cancel_run", "list_files", "delete_run")
 
@@ -306,43 +306,43 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "page",
         "The start page",
         "pages",
-        {200: Answer("the page", {"text/html": _TEXT})},
+        {200: Response("the page", {"text/html": _TEXT})},
         is_open=True,
     ),
     ("/docs", "get"): Operation(
         "docs",
         "This description, to read",
         "pages",
-        {200: Answer("the page", {"text/html": _TEXT})},
+        {200: Response("the page", {"text/html": _TEXT})},
         is_open=True,
     ),
     ("/openapi.json", "get"): Operation(
         "openapi",
         "This description",
         "pages",
-        {200: Answer("OpenAPI 3.1", {_JSON: {"type": "object"}})},
+        {200: Response("OpenAPI 3.1", {_JSON: {"type": "object"}})},
     ),
     ("/session", "post"): Operation(
         "sign_in",
         "Trade the access token for a session, in a cookie",
         "server",
-        {204: Answer("the cookie is set, if a token is asked for", headers=("Set-Cookie",))},
+        {204: Response("the cookie is set, if a token is asked for", headers=("Set-Cookie",))},
         body={"text/plain": {"type": "string", "description": "the access token"}},
         problems=(401, 408, 413),
         is_open=True,
     ),
     ("/healthz", "get"): Operation(
-        "health", "The process answers", "server", {200: Answer("it lives", _DONE)}, is_open=True
+        "health", "The process answers", "server", {200: Response("it lives", _DONE)}, is_open=True
     ),
     ("/readyz", "get"): Operation(
-        "ready", "The store answers too", "server", {200: Answer("it does", _DONE)}, is_open=True
+        "ready", "The store answers too", "server", {200: Response("it does", _DONE)}, is_open=True
     ),
     ("/functions", "get"): Operation(
         "list_functions",
         "The functions that can be invoked",
         "functions",
         {
-            200: Answer(
+            200: Response(
                 "all of them",
                 {
                     _JSON: _object(
@@ -357,13 +357,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Begin a run of a function",
         "functions",
         {
-            200: Answer(
+            200: Response(
                 "the run's events, or its result once it has ended, as `Accept` says",
                 {**_STREAMS, _JSON: ref("Result")},
                 _RUN_HEADERS,
                 _OF_RUN,
             ),
-            202: Answer("the run has begun", {_JSON: ref("Begun")}, _RUN_HEADERS, _OF_RUN),
+            202: Response("the run has begun", {_JSON: ref("Begun")}, _RUN_HEADERS, _OF_RUN),
             204: _ALL_SEEN,
         },
         (
@@ -383,7 +383,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Runs, newest first",
         "runs",
         {
-            200: Answer(
+            200: Response(
                 "a page of them",
                 {
                     _JSON: _object(
@@ -425,7 +425,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "get_run",
         "A run's present state",
         "runs",
-        {200: Answer("what all its events come to", {_JSON: ref("RunState")})},
+        {200: Response("what all its events come to", {_JSON: ref("RunState")})},
         (_RUN,),
         problems=(404,),
     ),
@@ -433,7 +433,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "delete_run",
         "Forget a run; one that is at work is cancelled first",
         "runs",
-        {204: Answer("it is gone")},
+        {204: Response("it is gone")},
         (_RUN,),
         problems=(404, 409),
     ),
@@ -442,8 +442,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Cancel a run",
         "runs",
         {
-            200: Answer("it has ended", {_JSON: ref("Run")}),
-            202: Answer("the process that runs it was told", {_JSON: ref("Run")}),
+            200: Response("it has ended", {_JSON: ref("Run")}),
+            202: Response("the process that runs it was told", {_JSON: ref("Run")}),
         },
         (_RUN, _in("query", "reason", {"type": "string", "maxLength": MAX_REASON_CHARS})),
         problems=(404, 409),
@@ -452,7 +452,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "answer",
         "Answer a question that a run asks; the first answer wins",
         "runs",
-        {200: Answer("the decision that counts", {_JSON: ref("Decision")})},
+        {200: Response("the decision that counts", {_JSON: ref("Decision")})},
         (_RUN, _path("interrupt_id", "^[!-.0-~]{1,128}$", "the question")),
         {_JSON: ref("Answer")},
         (404, 408, 409, 413),
@@ -483,7 +483,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "The files that a run made: none before its end",
         "files",
         {
-            200: Answer(
+            200: Response(
                 "what is kept, and what is not",
                 {
                     _JSON: _object(
@@ -503,9 +503,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "One of the files that a run made, or a part of it",
         "files",
         {
-            200: Answer("the file", {"*/*": {}}, ("ETag", "Content-Disposition")),
-            206: Answer("a part of it", {"*/*": {}}, ("ETag", "Content-Range")),
-            304: Answer("it is what the client has", headers=("ETag",)),
+            200: Response("the file", {"*/*": {}}, ("ETag", "Content-Disposition")),
+            206: Response("a part of it", {"*/*": {}}, ("ETag", "Content-Range")),
+            304: Response("it is what the client has", headers=("ETag",)),
         },
         (
             _RUN,
@@ -520,7 +520,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "upload",
         "Upload a file for a run to come",
         "files",
-        {201: Answer("it was taken", {_JSON: ref("Upload")})},
+        {201: Response("it was taken", {_JSON: ref("Upload")})},
         (_in("query", "name", _TEXT, "the file's name, unless a form says it"),),
         {
             "application/octet-stream": {"type": "string", "format": "binary"},
@@ -534,11 +534,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Watch several runs on one connection",
         "watching",
         {
-            200: Answer(
+            200: Response(
                 "`data:` is a run and its event, `id:` a vector of positions",
                 {_EVENT_STREAM: {"x-items": ref("EventOfRun")}},
             ),
-            204: Answer("nothing follows the positions: all runs have ended"),
+            204: Response("nothing follows the positions: all runs have ended"),
         },
         (
             _in(

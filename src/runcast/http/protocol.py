@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from runcast.http.answers import SAFE_HEADERS
 from runcast.http.direct import CONNECTION_KEY, unsent_bytes
+from runcast.http.responses import SAFE_HEADERS
 from runcast.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,19 +15,19 @@ from starlette.types import Receive, Scope, Send
 from runcast.errors import Conflict, InvalidValue
 from runcast.events.lifecycle import STATUSES
 from runcast.events.view import ViewSpec
-from runcast.http.answers import (
-    SAFE_HEADERS,
-    function_view,
-    json_response,
-    run_summary,
-    run_view,
-)
 from runcast.http.files import FileTransfers
 from runcast.http.invoking import Invoking, check_json
 from runcast.http.openapi import build
 from runcast.http.page import DOCS, START, Page
 from runcast.http.patience import read_body
 from runcast.http.requests import MAX_REASON_CHARS, before_token, parse_before, parse_limit
+from runcast.http.responses import (
+    SAFE_HEADERS,
+    function_view,
+    json_response,
+    run_summary,
+    run_view,
+)
 from runcast.http.security import COOKIE, Guard
 from runcast.http.streams import Streams
 from runcast.http.watching import Watching

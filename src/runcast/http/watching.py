@@ -12,11 +12,11 @@ from starlette.types import Receive, Scope, Send
 from runcast.events.model import encode_event
 from runcast.events.position import split_frames
 from runcast.events.view import View, ViewSpec
-from runcast.http.answers import SAFE_HEADERS
 from runcast.http.feeds import DialectFeed, Feed, ManyFeed, NdjsonFeed
 from runcast.http.lens import Lens
 from runcast.http.patience import wait_with
 from runcast.http.requests import WatchOptions, parse_many, parse_watch
+from runcast.http.responses import SAFE_HEADERS
 from runcast.http.streams import Streams
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Chunk, Subscription
