@@ -12,7 +12,8 @@ in a hub (`queue.run_id`), so that anybody can watch it, replay it or cancel it;
   that sends neither ends with `done` and what it returned; one that raises, with `error`. An event
   called anything else, `end` too, is an event among others.
 - what cannot be sent is refused at the call, with `InvalidValue`: a payload that JSON cannot hold,
-  a name that is not `[a-z][a-z0-9_.-]*`. NaN becomes null. Without a task nothing is sent.
+  a name that is not `[a-z][a-z0-9_.-]*`; with `EventTooLarge`, what the hub's settings do not
+  allow. NaN becomes null. Without a task nothing is sent.
 - the queue is a cursor over the run's log: it cannot fill up, it ends for every consumer, and one
   that leaves changes nothing. Where leaving shall end the task, call `queue.cancel()`.
 - coroutines, tasks and `asyncio.to_thread` inherit the task's context. Executors and raw threads do

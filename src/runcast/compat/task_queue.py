@@ -41,17 +41,19 @@ class TaskQueue(asyncio.Queue[str | None]):
         self._reader: LogReader | None = None
         self._reading = asyncio.Lock()
         self._prefetching: asyncio.Task[None] | None = None
-        self._hub = hub
-        self._starting = asyncio.create_task(self._start(call, name), name=f"begin-{self.run_id}")
+        starting = self._start(call, name, hub)
+        self._starting = asyncio.create_task(starting, name=f"begin-{self.run_id}")
         _starting.add(self._starting)
         self._starting.add_done_callback(_starting.discard)
 
-    async def _start(self, call: Callable[[], Coroutine[Any, Any, Any]], name: str) -> Run:
+    async def _start(
+        self, call: Callable[[], Coroutine[Any, Any, Any]], name: str, hub: OpenHub | None
+    ) -> Run:
         async def run() -> Any:
             return await call()
 
         function = Function(run, name=re.sub(r"[^A-Za-z0-9_.:-]+", "", name) or "task")
-        hub = self._hub or await opened()
+        hub = hub or await opened()
         self._reader = LogReader(hub, self.run_id, wait_s=hub.settings.heartbeat_s)
         return await hub.start(function, run_id=self.run_id)
 
@@ -151,8 +153,6 @@ class TaskQueue(asyncio.Queue[str | None]):
         dialect, stream = get("named"), LogRef(self.run_id, chunk.position.epoch)
         frames = [dialect.gap(stream, chunk.gap.data())] if chunk.gap is not None else []
         frames += [
-            dialect.encode(stream, event)
-            for event in chunk.events()
-            if event.type != "started"
+            dialect.encode(stream, event) for event in chunk.events() if event.type != "started"
         ]
         return [frame.decode() for frame in frames]
