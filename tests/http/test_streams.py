@@ -122,6 +122,16 @@ async def test_an_event_of_a_megabyte_arrives_whole(server: Server, name: Name) 
         assert json.loads((await stream.event()).data)["data"] == {"n": 2}
 
 
+@pytest.mark.parametrize("retry_s", [0.0, 1e12])
+async def test_no_time_to_reconnect_that_may_be_set_ends_a_stream(retry_s: float) -> None:
+    async with serving_here(settings=Settings(retry_s=retry_s)) as server:
+        log = await server.closed_log("a")
+        answer = await server.fetch("GET", f"/runs/{log.run_id}/events")
+
+    retry = min(int(retry_s * 1000), 2**31 - 1)
+    assert answer.body.startswith(b"retry: %d\n: runcast\n\nid: " % retry)
+
+
 # --- resuming -------------------------------------------------------------------------------------
 
 
