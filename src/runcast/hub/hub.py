@@ -90,6 +90,7 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
         await self.store.close()
+        await self._pages.settle()
 
     async def __aenter__(self) -> Self:
         return await self.open()

@@ -18,6 +18,9 @@ _Key = tuple[str, str, int]
 _ENTRIES: Final = 4096
 """Most entries of a cache, besides its bound in bytes: entries can be small."""
 
+_MOST_BESIDES: Final = 16
+"""Reads under way from which on none is begun ahead: those that are waited for come first."""
+
 
 class PageCache:
     """Reads pages through, so that watchers who resume together cost one read.
@@ -30,8 +33,8 @@ class PageCache:
         self._limit = limit_bytes
         self._pages: OrderedDict[_Key, Page] = OrderedDict()
         self._reading: dict[_Key, asyncio.Task[Page]] = {}
+        self._under_way: set[asyncio.Task[Page]] = set()  # with those of what was forgotten
         self.size = 0
-        self.hits = self.misses = 0
 
     async def get(self, run_id: str, after: Position) -> Page:
         """Return a page that follows a position. Raises as `Store.read` does."""
@@ -39,7 +42,6 @@ class PageCache:
         page = self._pages.get(key)
         if page is not None:
             self._pages.move_to_end(key)
-            self.hits += 1
             self._read_ahead(run_id, page)
             await asyncio.sleep(0)  # a long replay from memory must not hold the loop
             return page
@@ -50,10 +52,15 @@ class PageCache:
         return page
 
     def _begin(self, key: _Key) -> "asyncio.Task[Page]":
-        self.misses += 1
         reading = self._reading[key] = asyncio.create_task(self._fetch(key))
-        reading.add_done_callback(_look_at)
+        self._under_way.add(reading)
+        reading.add_done_callback(self._has_read)
         return reading
+
+    def _has_read(self, reading: asyncio.Task[Page]) -> None:
+        self._under_way.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # if all who waited for it have left, nobody else looks at it
 
     async def _fetch(self, key: _Key) -> Page:
         run_id, epoch, seq = key
@@ -76,7 +83,9 @@ class PageCache:
     def _read_ahead(self, run_id: str, page: Page) -> None:
         """Have the store read what follows a page while that page is being sent."""
         key = (run_id, page.epoch, page.last)
-        if not page.closed and key not in self._pages and key not in self._reading:
+        if page.closed or key in self._pages or key in self._reading:
+            return
+        if len(self._under_way) < _MOST_BESIDES:
             self._begin(key)
 
     def forget(self, run_id: str) -> None:
@@ -87,11 +96,10 @@ class PageCache:
         for key in [key for key in self._reading if key[0] == run_id]:
             del self._reading[key]
 
-
-def _look_at(reading: asyncio.Future[Page]) -> None:
-    """Look at how a reading ended: if all who waited for it have left, nobody else does."""
-    if not reading.cancelled():
-        reading.exception()
+    async def settle(self) -> None:
+        """Return once nothing is being read: the store ends that when it is closed."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
 
 class EncodedPages:
