@@ -41,8 +41,13 @@ from runcast.cli import make_parser
 from runcast.compat import stream_manager, stream_writer_util, writer
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
+from runcast.http import patience, requests, server
+from runcast.http.idempotency import MAX_KEY_CHARS
+from runcast.runs import fetching
+from runcast.runs.protocols import MAX_GIVEN_LABELS
 from runcast.runs.view_file import parse_view
 from runcast.settings import Settings
+from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST
 from runcast.wire.dialects import DIALECTS
 from tests.cli.served import Served, serve
 from tests.documents import DOCUMENTS, ROOT, Block, blocks_of
@@ -244,6 +249,33 @@ def test_every_dialect_is_documented() -> None:
     assert rows == list(DIALECTS)
 
 
+def test_the_readmes_count_the_dialects_besides_the_default() -> None:
+    assert len(DIALECTS) - 1 == 5
+    for name, said in (
+        ("README.md", "five\n  dialects for clients"),
+        ("README.zh.md", "另有五种方言"),
+    ):
+        assert said in (ROOT / name).read_text("utf-8")
+
+
+def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
+    rule = rule_text(PROTOCOL.read_text("utf-8"), "R-18.4")
+    numbers = re.findall(r"^  \| .+? \| (\d+) \|$", rule, re.MULTILINE)
+
+    assert [int(each) for each in numbers] == [
+        requests.MAX_RUNS_PER_STREAM,
+        requests._MAX_NAMES,
+        MAX_GIVEN_LABELS,
+        MAX_LABEL_CHARS,
+        MAX_KEY_CHARS,
+        MAX_LIST,
+        requests.MAX_REASON_CHARS,
+        fetching._MAX_REDIRECTIONS,
+        server._KEEP_ALIVE_S,
+        1024 // patience._LEAST_BYTES_PER_S,
+    ]
+
+
 def test_settings_that_are_named_exist() -> None:
     names = set(Settings.__dataclass_fields__)
     # Of the demo's functions, and of `ask`.
@@ -366,7 +398,7 @@ def skeleton(text: str) -> list[object]:
 
 @pytest.mark.tree
 def test_the_readmes_are_in_step() -> None:
-    english, chinese = README.read_text("utf-8"), README_ZH.read_text("utf-8")
+    english, chinese = (ROOT / "README.md").read_text("utf-8"), README_ZH.read_text("utf-8")
 
     assert len(skeleton(english)) > 5
     assert skeleton(chinese) == skeleton(english)

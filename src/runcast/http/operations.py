@@ -14,12 +14,11 @@ from runcast.http.idempotency import MAX_KEY_CHARS
 from runcast.http.requests import (
     BEFORE,
     DEFAULT_LIMIT,
-    MAX_LIMIT,
     MAX_REASON_CHARS,
     MAX_RUNS_PER_STREAM,
 )
 from runcast.runs.protocols import MAX_GIVEN_LABELS
-from runcast.stores.base import MAX_LABEL_CHARS
+from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST
 from runcast.wire.dialects import DIALECTS
 
 __all__ = ("OPERATIONS", "SCHEMAS", "Operation", "Response", "ref")
@@ -409,7 +408,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 {
                     "type": "integer",
                     "minimum": 1,
-                    "maximum": MAX_LIMIT,
+                    "maximum": MAX_LIST,
                     "default": DEFAULT_LIMIT,
                 },
             ),

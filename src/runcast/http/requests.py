@@ -14,13 +14,13 @@ from runcast.events.position import Position, is_run_id
 from runcast.events.schemas import RUN_ID
 from runcast.events.view import Filter, View, ViewSpec
 from runcast.runs.protocols import FileReference
+from runcast.stores.base import MAX_LIST
 from runcast.wire import dialects
 from runcast.wire.dialects import Dialect
 
 __all__ = (
     "BEFORE",
     "DEFAULT_LIMIT",
-    "MAX_LIMIT",
     "MAX_REASON_CHARS",
     "MAX_RUNS_PER_STREAM",
     "Invocation",
@@ -43,9 +43,6 @@ MAX_RUNS_PER_STREAM: Final = 32
 
 DEFAULT_LIMIT: Final = 50
 """Runs of a page whose client does not say how many."""
-MAX_LIMIT: Final = 500
-"""Most runs of a page: what a client reads at once."""
-
 MAX_REASON_CHARS: Final = 500
 """Longest reason to cancel a run: every watcher is told it."""
 
@@ -247,8 +244,8 @@ def parse_flag(query: Mapping[str, str], name: str) -> bool:
 def parse_limit(query: Mapping[str, str]) -> int:
     """Return how many items a page of a list should have. Raises `InvalidValue`."""
     text = query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LIMIT):
-        raise InvalidValue(f"expected limit to be 1 to {MAX_LIMIT}, got {text[:20]!r}")
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LIST):
+        raise InvalidValue(f"expected limit to be 1 to {MAX_LIST}, got {text[:20]!r}")
     return int(text)
 
 
