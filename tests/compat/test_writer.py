@@ -1085,6 +1085,35 @@ async def test_a_graph_is_not_resumed_with_anything_but_the_answer(hub: OpenHub)
     assert got == [{"type": "edit", "args": {"q": 2}}]
 
 
+@pytest.mark.parametrize("is_early", [False, True])
+async def test_asking_for_the_answer_to_a_question_that_was_told_does_not_hang(
+    hub: OpenHub, is_early: bool
+) -> None:
+    told, go = asyncio.Event(), asyncio.Event()
+
+    async def work() -> dict[str, Any]:
+        processor = create_workflow_processor("n")
+        result = processor.process_chunk(("updates", {"__interrupt__": (Interrupt("Go?", "i"),)}))
+        await runcast.flush()
+        told.set()
+        await go.wait()
+        return resume_value(await runcast.ask("Go?", interrupt_id=result["interrupt_id"]))
+
+    run = await hub.start(work)
+    await soon(told.wait())
+    if is_early:
+        await hub.answer(run.run_id, "i", {"type": "edit", "args": 1})
+    go.set()
+    if not is_early:
+        while (await hub.present(run.run_id))[0].labels["status"] != "waiting":  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await hub.answer(run.run_id, "i", {"type": "edit", "args": 1})
+
+    assert await soon(run.result()) == {"type": "edit", "args": 1}
+    snapshot = (await hub.present(run.run_id))[1]
+    assert (snapshot.interrupts, snapshot.interrupts_lapsed) == ([], 0)
+
+
 async def test_a_question_does_not_outlive_its_run(hub: OpenHub) -> None:
     handlers: list[InterruptHandler] = []
 

@@ -79,6 +79,7 @@ class Questions:
             CancelledError: the run was asked to end.
         """
         check_question(message, action, config, timeout_s, interrupt_id)
+        is_named = bool(interrupt_id)
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
         if len(self._unanswered) >= MAX_INTERRUPTS:
             raise Overloaded(f"{len(self._unanswered)} questions of this run are open already")
@@ -98,7 +99,8 @@ class Questions:
         question = object()
         self._unanswered.add(question)
         try:
-            return await self._in_task(self._ask(question, interrupt_id, record, timeout_s))
+            asking = self._ask(question, interrupt_id, record, timeout_s, was_told=is_named)
+            return await self._in_task(asking)
         finally:
             self._unanswered.discard(question)
 
@@ -126,19 +128,39 @@ class Questions:
             task.cancel()
 
     async def _ask(
-        self, question: object, interrupt_id: str, record: bytes, timeout_s: float | None
+        self,
+        question: object,
+        interrupt_id: str,
+        record: bytes,
+        timeout_s: float | None,
+        *,
+        was_told: bool,
     ) -> Answer:
+        """Ask; `was_told` if the function may have told the question itself, as an event."""
         appended = await self._inlet.append(
             [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
         )
+        answer, resolved = None, []
         if appended.repeated:
             await self._tell_waiting(interrupt_id)
-        answer = await self._wait(interrupt_id, appended, timeout_s)
+        elif was_told and (answer := await self._find_earlier(interrupt_id)) is not None:
+            closed = {"interrupt_id": interrupt_id, "outcome": "answered"}
+            resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
+        if answer is None:
+            answer = await self._wait(interrupt_id, appended, timeout_s)
         # Who answered could not know of answers given at the same time.
         self._unanswered.discard(question)
         status = "waiting" if self._unanswered else "running"
-        await self._inlet.append(labels={ANSWERED_LABEL: "", "status": status})
+        await self._inlet.append(resolved, labels={ANSWERED_LABEL: "", "status": status})
         return answer
+
+    async def _find_earlier(self, interrupt_id: str) -> Answer | None:
+        """Return what was decided before the question was asked, but after it was told."""
+        while True:
+            try:
+                return await find_decision(self._hub, self._inlet.run_id, interrupt_id)
+            except RuncastError as error:
+                await self._wait_out(error)
 
     async def _tell_waiting(self, interrupt_id: str) -> None:
         """Tell that the run waits for what was asked before, perhaps in another attempt: or it
