@@ -11,7 +11,7 @@ Long because all that a hub does is there twice: with a loop and without.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -86,6 +86,8 @@ class OpenHub:
         known = function if isinstance(function, Function) else Function(function)
         if self.functions.setdefault(known.name, known).call != known.call:
             raise InvalidValue(f"two functions are called {known.name!r}; give one another name")
+        if self.hub.is_open:
+            self.runner.prepare([known])
         return known
 
     def function(self, name: str) -> Function[..., Any]:
@@ -104,25 +106,23 @@ class OpenHub:
         """
         if self._was_closed:
             raise InvalidValue("this hub was closed; use another one, of `open_hub(…)`")
-        await self.hub.open()
         try:
+            await self.hub.open()
             await self.runner.open()
             await self.files.open()
         except BaseException:
-            await self.hub.close()
+            await self.close()
             raise
-        for function in self.functions.values():
-            self.runner.prepare(function)
+        self.runner.prepare(self.functions.values())
         return self
 
     async def close(self) -> None:
         """End the runs, then the hub, then the store. Idempotent."""
         self._was_closed = True
-        try:
-            await self.runner.close()
-            await self.files.close()
-        finally:
-            await self.hub.close()
+        async with AsyncExitStack() as closing:  # each is closed though another fails to be
+            closing.push_async_callback(self.hub.close)
+            closing.push_async_callback(self.files.close)
+            closing.push_async_callback(self.runner.close)
 
     async def __aenter__(self) -> Self:
         return await self.open()

@@ -49,7 +49,17 @@ class Processes:
 
     def hide(self, names: Iterable[str]) -> None:
         """Keep these names out of the environment of children, but for calls they are given to."""
+        known = len(self._hidden)
         self._hidden.update(names)
+        if len(self._hidden) == known:
+            return
+        for source, ready in list(self._ready.items()):  # those may have them
+            for child in ready:
+                child.signal(signal.SIGKILL)
+                self._track(asyncio.create_task(_end(child), name="runcast-end"))
+            if ready:
+                ready.clear()
+                self.prepare(source)
 
     def prepare(self, source: control.Source | None) -> None:
         """Have as many children ready as the settings say. Returns at once."""
@@ -85,8 +95,7 @@ class Processes:
         for child in children:
             child.signal(signal.SIGKILL)
         for child in children:
-            await child.end()
-            child.close()
+            await _end(child)
         if self._lifeline is not None:
             for descriptor in self._lifeline:
                 os.close(descriptor)
@@ -108,8 +117,7 @@ class Processes:
         with contextlib.suppress(OSError):
             child = await starting
             child.watch()
-            await child.end()
-            child.close()
+            await _end(child)
 
     def _track(self, task: "asyncio.Task[None]") -> None:
         self._starting.add(task)
@@ -119,13 +127,19 @@ class Processes:
         if self._starter is None:
             self._starter = ThreadPoolExecutor(1, "runcast-starter")
         loop = asyncio.get_running_loop()
-        starting = loop.run_in_executor(self._starter, self._start_here)
-        try:
-            child = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            self._track(asyncio.create_task(self._abandon(starting)))
-            raise
-        child.watch()
+        while True:
+            known = len(self._hidden)
+            starting = loop.run_in_executor(self._starter, self._start_here)
+            try:
+                child = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                self._track(asyncio.create_task(self._abandon(starting)))
+                raise
+            child.watch()
+            if len(self._hidden) == known:
+                break
+            child.signal(signal.SIGKILL)  # it may have what is to be hidden since
+            self._track(asyncio.create_task(_end(child), name="runcast-end"))
         if source is not None:
             await child.send(control.Load(source))
         return child
@@ -140,6 +154,11 @@ class Processes:
             if not name.startswith("RUNCAST_") and name not in self._hidden
         }
         return ChildProcess.start(environment, tempfile.gettempdir(), self._lifeline[0])
+
+
+async def _end(child: ChildProcess) -> None:
+    await child.end()
+    child.close()
 
 
 def _name(source: control.Source | None) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -146,9 +146,9 @@ class Runner:
         run = self.runs.get(run_id)
         return self._places[run].number if run is not None else 0
 
-    def prepare(self, function: Function[..., Any]) -> None:
-        """Have ready what a function needs before it is called."""
-        self._workers.prepare(function)
+    def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
+        """Have ready what functions need before they are called."""
+        self._workers.prepare(functions)
 
     async def start(
         self,

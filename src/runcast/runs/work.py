@@ -6,7 +6,7 @@ can be killed. What they have in common is what a run needs to know.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,10 +81,11 @@ class Workers:
         self.threads = threads
         self.processes = processes
 
-    def prepare(self, function: Function[..., Any]) -> None:
-        """Have what a function needs ready before it is called."""
-        if function.isolation == "process":
-            self.processes.hide(secret.name for secret in function.secrets)
+    def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
+        """Have what functions need ready before they are called."""
+        separate = [function for function in functions if function.isolation == "process"]
+        self.processes.hide(secret.name for function in separate for secret in function.secrets)
+        for function in separate:
             self.processes.prepare(_ready_for(function))
 
     async def close(self) -> None:
@@ -95,6 +96,7 @@ class Workers:
     def begin(self, duty: Duty, context: Context) -> Work:
         """Put a function to work where it belongs."""
         if duty.function.isolation == "process":
+            self.processes.hide(secret.name for secret in duty.function.secrets)
             return _InProcess(self.processes, duty)
         grace_s = self.processes.settings.cancel_grace_s
         if duty.function.kind in ("coroutine", "async_generator"):

@@ -1,0 +1,97 @@
+"""Hubs that fail to open or to close leave nothing behind; what is added later is known as well."""
+
+import asyncio
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import runcast
+from runcast.app import OpenHub, open_hub
+from runcast.errors import StoreUnavailable
+from runcast.runs.function import Function
+from runcast.settings import Settings
+from tests.opening import soon
+
+
+def tasks_of_ours() -> list[str]:
+    return sorted(
+        task.get_name()
+        for task in asyncio.all_tasks()
+        if task.get_name().startswith("runcast") and not task.done()
+    )
+
+
+def is_there(folder: str) -> bool:
+    return Path(folder).is_dir()
+
+
+def where() -> str:
+    return str(runcast.workspace())
+
+
+async def test_no_files_stay_of_a_hub_whose_runs_cannot_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub = OpenHub()
+    close = hub.runner.close
+
+    async def close_and_fail() -> None:
+        await close()
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(hub.runner, "close", close_and_fail)
+    await hub.open()
+    folder = str(Path(await soon((await hub.start(where)).result())).parents[2])
+    assert is_there(folder)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await hub.close()
+
+    assert not is_there(folder)
+    assert not hub.hub.is_open
+    assert tasks_of_ours() == []
+
+
+@pytest.mark.parametrize("part", ["runner", "files"])
+async def test_nothing_goes_on_in_a_hub_that_cannot_be_opened(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    hub = OpenHub()
+    open_it = getattr(hub, part).open
+
+    async def open_and_fail() -> None:
+        await open_it()
+        raise StoreUnavailable("not today")
+
+    monkeypatch.setattr(getattr(hub, part), "open", open_and_fail)
+    with pytest.raises(StoreUnavailable, match="not today"):
+        await hub.open()
+
+    assert not hub.hub.is_open
+    assert tasks_of_ours() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after", "at its start"])
+async def test_no_child_process_has_the_secrets_of_a_function_that_is_known(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setenv("SEVENTH_TOKEN", "a secret")
+    curious, secretive = (
+        Function(curious_function, name=name, isolation="process") for name in ("curious", "other")
+    )
+    secretive.secrets = (SimpleNamespace(name="SEVENTH_TOKEN", required=False),)  # type: ignore[assignment]
+    known = [secretive, curious] if when == "before" else [curious]
+    async with open_hub(functions=known, settings=Settings(warm_processes=1)) as hub:
+        async with asyncio.timeout(20):
+            while not hub.runner.processes.ready:  # noqa: ASYNC110 - of a child there is no event
+                await asyncio.sleep(0)
+            if when == "after":
+                hub.add(secretive)
+            elif when == "at its start":
+                await (await hub.start(secretive)).wait()
+            assert await (await hub.start("curious")).result() is False
+
+
+def curious_function() -> bool:
+    return "SEVENTH_TOKEN" in os.environ
