@@ -315,6 +315,25 @@ async def test_what_sweeping_writes_is_copied_too(
         await until(store, lambda: any("wal_checkpoint" in each for each in spy.statements))
 
 
+async def test_a_look_at_a_log_copies_no_events_that_are_not_asked_for(path: Path) -> None:
+    """The writer would wait for it, and the journal may hold tens of thousands."""
+    async with SQLiteStore(str(path), poll_s=NEVER_S) as store:
+        await store.create("a")
+        for number in range(1, 101):
+            await append(store, "a", record(number), once=Once(str(number)))
+        journal = store._opened.journal
+
+        look, rest = journal.peek("a"), journal.peek("a", after_seq=90)
+        few = journal.peek("a", after_seq=90, max_bytes=100)
+        assert look is not None
+        assert rest is not None
+        assert few is not None
+        assert (look.info.head, look.pages, look.once) == (100, [], {})
+        assert [page.first for page in rest.pages] == list(range(91, 101))
+        assert rest.pages[: len(few.pages)] == few.pages
+        assert 2 < len(few.pages) < 5
+
+
 async def test_replay_is_few_large_reads(path: Path, spy: Spy) -> None:
     async with SQLiteStore(str(path)) as store:
         epoch = (await store.create("a")).epoch

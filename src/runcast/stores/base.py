@@ -83,8 +83,8 @@ class Owner:
     started: str = ""
 
 
-# Made for each run and commit. Structs are cheap to make, and without `gc` the collector does not
-# visit them: it would walk through all pages in memory again and again, holding up everything.
+# Structs, which are cheap to make: these are made for each run and commit. Of pages many are kept;
+# without `gc` the collector does not walk through them all again and again, holding up everything.
 
 
 class Append(msgspec.Struct):

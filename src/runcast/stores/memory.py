@@ -1,7 +1,6 @@
 """Logs in this process's memory: for tests, and for runs that need not outlive the process."""
 
 import secrets
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -19,6 +18,7 @@ from runcast.stores.base import (
 )
 from runcast.stores.ledger import (
     ClaimCommand,
+    Command,
     DeleteCommand,
     Ledger,
     Log,
@@ -62,7 +62,7 @@ class MemoryStore(Store):
             ttl_s=ttl_s,
             replace=replace,
         )
-        self._ledger.apply(command)
+        self._apply(command)
         return await self.info(log_id)
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
@@ -74,9 +74,7 @@ class MemoryStore(Store):
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
         log = self._ledger.get(log_id)
         check_position(log.info, after)
-        start = bisect_left(log.pages, after.seq + 1, key=lambda page: page.last)
-        pages = cut_pages(log.pages[start : start + 1024], after.seq)
-        return join_pages(log.info, after, pages, max_bytes)
+        return join_pages(log.info, after, cut_pages(log.pages, after.seq, max_bytes), max_bytes)
 
     async def info(self, log_id: str) -> LogInfo:
         return copy_info(self._ledger.get(log_id).info)
@@ -109,9 +107,7 @@ class MemoryStore(Store):
 
     async def delete(self, log_id: str) -> None:
         self._ledger.get(log_id)
-        self._ledger.apply(DeleteCommand(log_id))
-        self._ledger.dead_keys.clear()
-        self._ledger.deleted.clear()
+        self._apply(DeleteCommand(log_id))
 
     async def expired(self, limit: int = 100) -> Sequence[str]:
         now = self._clock.time()
@@ -143,6 +139,12 @@ class MemoryStore(Store):
             for log in self._ledger.logs.values()
             if not log.info.closed and log.info.owner_id and not self._is_alive(log.info.owner_id)
         ][:limit]
+
+    def _apply(self, command: Command) -> None:
+        self._ledger.apply(command)
+        # No tables have anything of what is gone.
+        self._ledger.dead_keys.clear()
+        self._ledger.deleted.clear()
 
     def _is_alive(self, owner_id: str) -> bool:
         return self._leases.get(owner_id, 0.0) > self._clock.time()

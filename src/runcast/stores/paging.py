@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -10,6 +11,9 @@ from runcast.events.position import Position
 from runcast.stores.base import MAX_LIST, LogInfo, Page
 
 __all__ = ("check_limit", "check_position", "cut_pages", "join_pages", "matches")
+
+_LEAST_BYTES: Final = 32
+"""No frame, and so no page, is shorter: its epoch and field names alone take more."""
 
 
 def check_position(info: LogInfo, after: Position) -> None:
@@ -22,10 +26,10 @@ def check_position(info: LogInfo, after: Position) -> None:
         raise Gone(f"the run {info.log_id!r} is kept from {info.first} on only", "trimmed")
 
 
-def cut_pages(pages: Sequence[Page], after_seq: int) -> list[Page]:
-    """Return what follows `after_seq` of consecutive pages."""
+def cut_pages(pages: Sequence[Page], after_seq: int, max_bytes: int) -> list[Page]:
+    """Return what follows `after_seq` of consecutive pages, at least as much as fits."""
     start = bisect_right(pages, after_seq, key=lambda page: page.last)
-    found = list(pages[start:])
+    found = list(pages[start : start + max(0, max_bytes) // _LEAST_BYTES + 1])
     if found and found[0].first <= after_seq:
         found[0] = found[0].after(after_seq)
     return found

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
-from runcast.stores.base import LogInfo, Owner, Page
+from runcast.stores.base import PAGE_BYTES, LogInfo, Owner, Page
 from runcast.stores.ledger import (
     CheckpointCommand,
     Command,
@@ -26,6 +26,7 @@ from runcast.stores.ledger import (
     OnceUse,
     copy_info,
 )
+from runcast.stores.paging import cut_pages
 from runcast.stores.sqlite_file import explain, identify
 from runcast.stores.sqlite_tables import (
     load_log,
@@ -99,11 +100,20 @@ class Journal:
         """The journal row that the state stands at."""
         return self._last
 
-    def peek(self, log_id: str) -> Log | None:
-        """Return a copy of a log, if it changed since the last checkpoint. From any thread."""
+    def peek(
+        self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES
+    ) -> Log | None:
+        """Return a copy of a log, if it changed since the last checkpoint. From any thread.
+
+        Its pages are those that follow `after_seq`, as many as `max_bytes` may hold; or none.
+        """
         with self._lock:
             log = self._ledger.logs.get(log_id)
-            return _copy(log) if log else None
+            if log is None:
+                return None
+            if after_seq is None:
+                return _copy(log)
+            return _copy(log, cut_pages(log.pages, after_seq, max_bytes))
 
     def is_deleted(self, log_id: str) -> bool:
         """Tell whether a log was deleted since the last checkpoint. From any thread."""
@@ -117,7 +127,7 @@ class Journal:
             # `list`: a plan under way may be loading a log into the ledger, for which it has no
             # lock.
             logs = list(ledger.logs.values())
-            return [_copy(log, pages=False) for log in logs], set(ledger.deleted)
+            return [_copy(log) for log in logs], set(ledger.deleted)
 
     # Requests.
 
@@ -317,8 +327,8 @@ class Journal:
             if log.pages and not log.info.closed
         }
         for log in active.values():
-            log.pages = []  # not cleared: readers hold the list
-            log.once = {}
+            log.pages.clear()
+            log.once.clear()
         self._ledger.forget()
         self._ledger.logs.update(active)
 
@@ -363,6 +373,6 @@ class Journal:
             raise explain(error, self._path) from error
 
 
-def _copy(log: Log, *, pages: bool = True) -> Log:
-    kept: list[Page] = list(log.pages) if pages else []
-    return Log(log.key, copy_info(log.info), kept, dict(log.once), log.snapshot, log.segment)
+def _copy(log: Log, pages: Sequence[Page] = ()) -> Log:
+    """Return what readers may look at: a copy, with these of its pages and without its keys."""
+    return Log(log.key, copy_info(log.info), list(pages), {}, log.snapshot, log.segment)

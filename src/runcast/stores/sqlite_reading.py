@@ -16,7 +16,7 @@ from typing import Final, TypeVar, cast
 from runcast.clock import Clock
 from runcast.errors import NotFound, StoreUnavailable
 from runcast.events.position import Position, is_run_id
-from runcast.stores.base import LogInfo, Page
+from runcast.stores.base import PAGE_BYTES, LogInfo, Page
 from runcast.stores.ledger import Log, is_text
 from runcast.stores.machine import is_owning
 from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
@@ -114,19 +114,19 @@ class Reading:
 
     def _page(self, log_id: str, after: Position, max_bytes: int) -> Page:
         while True:
-            log = self._get(log_id)
+            log = self._get(log_id, after.seq, max_bytes)
             check_position(log.info, after)
             pages = log.pages
             if after.seq < log.info.head and (not pages or after.seq + 1 < pages[0].first):
-                pages = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
-            pages = cut_pages(pages, after.seq)
+                kept = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
+                pages = cut_pages(kept, after.seq, max_bytes)
             if pages or after.seq >= log.info.head:
                 return join_pages(log.info, after, pages, max_bytes)
             # The log was trimmed, replaced or deleted between our two looks: look again.
 
-    def _get(self, log_id: str) -> Log:
-        """Return a copy of a log. Raises `NotFound`."""
-        log = self._journal.peek(log_id)
+    def _get(self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES) -> Log:
+        """Return a copy of a log, with what `Journal.peek` adds. Raises `NotFound`."""
+        log = self._journal.peek(log_id, after_seq, max_bytes)
         if log is None and not self._journal.is_deleted(log_id) and is_run_id(log_id):
             log = load_log(self._connection, log_id)
         if log is None:
