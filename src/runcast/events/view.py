@@ -35,7 +35,7 @@ __all__ = (
     "ALIASES",
     "MAX_BATCH",
     "MAX_GATHERED",
-    "MAX_GATHERED_BYTES",
+    "MAX_GATHERED_CHARS",
     "Filter",
     "Level",
     "Streaming",
@@ -56,8 +56,8 @@ ALIASES: Final[Mapping[str, str]] = {
 MAX_BATCH: Final = 10_000
 """Largest batch, and most pieces that may wait for one."""
 
-MAX_GATHERED_BYTES: Final = 256 * 1024
-"""Most text gathered for one node and agent before it is sent in parts."""
+MAX_GATHERED_CHARS: Final = 256 * 1024
+"""Most characters gathered for one node and agent before they are sent in parts."""
 
 MAX_GATHERED: Final = 256
 """Most nodes and agents gathered for at once; beyond it, the oldest is flushed."""
@@ -239,7 +239,7 @@ class View:
         group.last = event.seq
         if text:
             group.add(text)
-        if group.size > MAX_GATHERED_BYTES:
+        if group.size > MAX_GATHERED_CHARS:
             flushed += self._release(state, key, event)
         return flushed
 
@@ -278,7 +278,7 @@ class View:
         group.add(_text(event))
         group.last = event.seq
         streaming = self.spec.streaming
-        if group.pieces >= streaming.batch_size or group.size > MAX_GATHERED_BYTES:
+        if group.pieces >= streaming.batch_size or group.size > MAX_GATHERED_CHARS:
             return self._release(state, key, event)
         # Not those of nodes that are switched off: they are to arrive as one message.
         batches = [key for key in state.gathered if key[0] == "batch"]
