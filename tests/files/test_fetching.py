@@ -238,10 +238,21 @@ def test_a_redirection_is_followed_within_what_is_allowed(url: str, asked: list[
     "target", ["!etc", "http~127.0.0.1:1!in!a", "file~!etc!passwd", "..!..!out"]
 )
 def test_a_redirection_does_not_lead_elsewhere(url: str, asked: list[str], target: str) -> None:
-    with pytest.raises((Forbidden, InvalidValue)):
+    with pytest.raises(Forbidden) as refused:
         fetch(f"{url}/in/to/{target}", f"{url}/in/")
 
     assert len(asked) == 1
+    assert refused.value.message == (
+        f"{url}/in/to/{target} redirects to where no files may be fetched from (url_allow)"
+    )
+
+
+def test_nothing_is_repeated_of_where_a_redirection_leads(url: str, asked: list[str]) -> None:
+    with pytest.raises(PeerError) as failed:
+        fetch(f"{url}/in/to/..!status!404", f"{url}/in/")
+
+    assert asked[-1] == "/in/status/404"
+    assert failed.value.message == f"{url}/in/to/..!status!404 answered 404"
 
 
 def test_redirections_come_to_an_end(url: str, asked: list[str]) -> None:

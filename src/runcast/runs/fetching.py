@@ -113,25 +113,35 @@ class Fetcher:
             deadline: when to give up, as the clock's `monotonic` counts.
 
         Raises:
-            InvalidValue, Forbidden: as `check`; also for where it redirects to.
+            InvalidValue, Forbidden: as `check`. What is said of redirections repeats nothing that
+                the server has written.
             FileTooLarge: it holds more than `most` bytes.
             PeerError: it cannot be fetched.
         """
+        parts = self.check(url)
+        shown = _shown(parts)
         for _ in range(_MAX_REDIRECTIONS + 1):
-            parts = self.check(url)
-            with self._connect(parts, deadline) as connection:
+            with self._connect(parts, shown, deadline) as connection:
                 target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
                 headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
                 connection.request("GET", target, headers=headers)
                 response = connection.getresponse()
                 location = response.getheader("location")
                 if response.status in (301, 302, 303, 307, 308) and location:
-                    url = urljoin(url, location)
+                    parts = self._redirected(parts, location, shown)
                     continue
                 if response.status != 200:
-                    raise PeerError(f"{_shown(parts)} answered {response.status}")
-                return self._copy(response, file, most, deadline, _shown(parts))
-        raise PeerError(f"{_shown(parts)} redirects more than {_MAX_REDIRECTIONS} times")
+                    raise PeerError(f"{shown} answered {response.status}")
+                return self._copy(response, file, most, deadline, shown)
+        raise PeerError(f"{shown} redirects more than {_MAX_REDIRECTIONS} times")
+
+    def _redirected(self, parts: SplitResult, location: str, shown: str) -> SplitResult:
+        try:
+            return self.check(urljoin(parts.geturl(), location))
+        except (ValueError, Forbidden):
+            raise Forbidden(
+                f"{shown} redirects to where no files may be fetched from (url_allow)"
+            ) from None
 
     def _copy(
         self,
@@ -158,13 +168,15 @@ class Fetcher:
         return size
 
     @contextlib.contextmanager
-    def _connect(self, parts: SplitResult, deadline: float) -> Iterator[http.client.HTTPConnection]:
+    def _connect(
+        self, parts: SplitResult, shown: str, deadline: float
+    ) -> Iterator[http.client.HTTPConnection]:
         host, port = parts.hostname or "", _port(parts)
         connection = http.client.HTTPConnection(host, port)
         try:
             left_s = min(_STALL_S, deadline - self._clock.monotonic())
             if left_s <= 0:
-                raise PeerError(f"{_shown(parts)} took too long (fetch_wait_s)")
+                raise PeerError(f"{shown} took too long (fetch_wait_s)")
             address = self._address_of(host, port)
             connection.sock = socket.create_connection((str(address), port), left_s)
             self._enter(connection)
@@ -184,7 +196,7 @@ class Fetcher:
             finally:
                 ending.cancel()
         except (OSError, http.client.HTTPException) as error:
-            raise PeerError(f"{_shown(parts)} cannot be fetched: {_reason(error)}") from None
+            raise PeerError(f"{shown} cannot be fetched: {_reason(error)}") from None
         finally:
             with self._lock:
                 self._connections.discard(connection)
