@@ -209,6 +209,15 @@ async def test_a_long_line_is_cut_and_that_is_told() -> None:
     assert lines(events) == ["xxxxxxxxxx… (999990 more bytes)"]
 
 
+async def test_no_line_is_lost_or_ends_its_run_for_being_longer_than_an_event() -> None:
+    settings = Settings(warm_processes=0, max_event_bytes=256)
+    events = await told(functions.long_line, {"size": 1000}, settings)
+    (line,) = lines(events)
+    assert line.startswith("xxx")
+    assert line.endswith("…")
+    assert events[-1].type == "done"
+
+
 async def test_a_flood_of_output_is_bounded_and_told() -> None:
     settings = Settings(warm_processes=0, output_lines_per_s=50, cancel_grace_s=WAIT_S)
     async with open_hub("memory://", settings=settings) as hub:

@@ -121,7 +121,7 @@ def encode_record(
     data: object,
     time: float,
     place: tuple[str, str, tuple[str, ...], float | None] | None = None,
-    max_bytes: int = 1 << 20,
+    max_bytes: int = OWN_EVENT_BYTES,
 ) -> bytes:
     """Return an event's record: canonical JSON without `{"seq":N,`, on one line, in UTF-8.
 
@@ -130,6 +130,7 @@ def encode_record(
 
     Args:
         place: (node, agent, path, duration), or None where nothing is known of it.
+        max_bytes: of the record; `max_event_bytes` for all that others have a part in.
 
     Raises:
         InvalidValue: the type, the time or the place is malformed, or `data` cannot be encoded

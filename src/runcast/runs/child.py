@@ -26,7 +26,7 @@ from types import FrameType, ModuleType
 from typing import Any, Final
 
 from runcast.errors import Cancelled, InvalidValue, RuncastError
-from runcast.events.model import encode_record
+from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.runs import control
 from runcast.runs.context import using
 from runcast.runs.drive import drive_async, drive_in_thread
@@ -246,12 +246,13 @@ def _leave(parent: Parent, ending: Ending, call: control.Call) -> None:
     _try(atexit._run_exitfuncs)
     _try(sys.stdout.flush)
     _try(sys.stderr.flush)
-    limit = call.max_event_bytes if ending.type == "done" else max(call.max_event_bytes, 1 << 20)
+    longest = max(call.max_event_bytes, OWN_EVENT_BYTES)
     try:
+        limit = call.max_event_bytes if ending.type == "done" else longest
         record = encode_record(ending.type, ending.data, 0.0, None, limit)
     except RuncastError as error:
         ending = failed(f"the result cannot be stored: {error.message}", error.code)
-        record = encode_record(ending.type, ending.data, 0.0)
+        record = encode_record(ending.type, ending.data, 0.0, None, longest)
     _try(lambda: parent.send_frame(control.encode_frame(control.END, record)))
     os._exit(0)
 

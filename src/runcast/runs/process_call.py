@@ -9,7 +9,7 @@ import msgspec
 
 from runcast.clock import Clock
 from runcast.errors import (
-    InvalidValue,
+    EventTooLarge,
     Overloaded,
     PeerError,
     RuncastError,
@@ -17,7 +17,7 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.events.fields import mend
-from runcast.events.model import Event, decode_event, encode_record
+from runcast.events.model import OWN_EVENT_BYTES, Event, decode_event, encode_record
 from runcast.events.vocabulary import TERMINAL
 from runcast.hub.inlets import Inlet
 from runcast.runs import control
@@ -114,7 +114,7 @@ class ProcessCall:
 
     async def _hear(self) -> Ending | None:
         """Write what the child tells; return its ending, None if it ended without one."""
-        frames = control.Frames(self._settings.max_event_bytes + 2 * (1 << 20))
+        frames = control.Frames(self._settings.max_event_bytes + 2 * OWN_EVENT_BYTES)
         while data := await self._child.receive():
             for kind, body in frames.feed(data):
                 if kind == control.EVENT:
@@ -149,7 +149,7 @@ class ProcessCall:
             self._begin(self._child.send(control.Reply(number, [appended.epoch, appended.last])))
         elif kind == control.ASK:
             self._begin(self._ask(control.decode(body, control.Ask)))
-            await asyncio.sleep(0)  # until it is stored in its turn
+            await asyncio.sleep(0)  # so that it has begun before the next is looked at
         else:
             raise PeerError(f"expected a frame of a known kind, got {kind}")
 
@@ -218,13 +218,14 @@ class ProcessCall:
             await self._put(self._line(text, level, name))
 
     def _line(self, text: str, level: str, logger: str) -> bytes:
-        data = {"level": level, "message": mend(self._redactor.hide(text)), "logger": logger}
-        try:
-            return encode_record(
-                "log", data, self._clock.time(), None, self._settings.max_event_bytes
-            )
-        except InvalidValue as error:  # pragma: no cover - a string in a dict is always encoded
-            raise PeerError(error.message) from None
+        shown = mend(self._redactor.hide(text))
+        most = self._settings.max_event_bytes
+        while True:
+            data = {"level": level, "message": shown, "logger": logger}
+            try:
+                return encode_record("log", data, self._clock.time(), None, most)
+            except EventTooLarge:
+                shown = f"{shown[: len(shown) // 2]}…"
 
     def _tell_log(self, what: str, trace: str) -> None:
         shown = self._log_redactor.hide(self._redactor.hide(trace))
