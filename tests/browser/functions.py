@@ -85,7 +85,7 @@ async def log_much(lines: int) -> None:
 
 
 @runcast.function
-async def ask_first(path: str) -> Any:
+async def ask_first(path: Any) -> Any:
     """Ask before something is done."""
     return await runcast.ask("May this be removed?", action="remove", args={"path": path})
 

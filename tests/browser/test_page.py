@@ -307,6 +307,16 @@ def test_a_question_is_answered(server: Served, page: Page) -> None:
     page.until("document.querySelector('#interrupts').hidden")
 
 
+def test_a_question_shows_all_digits_of_its_numbers(server: Served, page: Page) -> None:
+    path = [2**53 + 1, -(10**30), 1.5, "12345678901234567890", 7]
+    page.go(start(server, "ask_first", "a", path=path))
+    page.sees("May this be removed?", "#interrupts")
+
+    shown = page.get("document.querySelector('#interrupts textarea').value")
+
+    assert json.loads(shown) == {"path": path}
+
+
 def test_what_a_question_asks_to_do_can_be_changed(server: Served, page: Page) -> None:
     page.go(start(server, "ask_first", "a", path="/old"))
     page.fill("#interrupts textarea", '{"path": 12345678901234567890')

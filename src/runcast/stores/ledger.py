@@ -15,7 +15,16 @@ import msgspec
 
 from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError, RunClosed, Stale
 from runcast.events.position import frame_record, is_run_id, make_epoch
-from runcast.stores.base import MAX_LABELS, PAGE_BYTES, Append, Appended, LogInfo, Once, Page
+from runcast.stores.base import (
+    MAX_LABEL_CHARS,
+    MAX_LABELS,
+    PAGE_BYTES,
+    Append,
+    Appended,
+    LogInfo,
+    Once,
+    Page,
+)
 
 __all__ = (
     "AppendCommand",
@@ -34,7 +43,6 @@ __all__ = (
 
 _LINE_FEED: Final = 0x0A
 _CARRIAGE_RETURN: Final = 0x0D
-_MAX_LABEL_CHARS: Final = 256
 _MAX_ONCE_CHARS: Final = 256
 
 
@@ -365,8 +373,8 @@ def _merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, s
     for name, value in new.items():
         if not (isinstance(name, str) and isinstance(value, str)) or not name:
             raise InvalidValue(f"expected labels to be strings, got {name!r}: {value!r}")
-        if max(len(name), len(value)) > _MAX_LABEL_CHARS:
-            raise InvalidValue(f"expected labels of at most {_MAX_LABEL_CHARS} characters")
+        if max(len(name), len(value)) > MAX_LABEL_CHARS:
+            raise InvalidValue(f"expected labels of at most {MAX_LABEL_CHARS} characters")
         _check_text(name)
         _check_text(value)
     merged = {name: value for name, value in {**old, **new}.items() if value != ""}
