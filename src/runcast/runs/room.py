@@ -6,18 +6,10 @@ those of the same function.
 
 import asyncio
 from collections import Counter
-from typing import NamedTuple
 
 from runcast.errors import Overloaded
 
-__all__ = ("Place", "Room", "RoomStatistics")
-
-
-class RoomStatistics(NamedTuple):
-    """Places whose runs may be at work, and places that wait."""
-
-    taken: int
-    waiting: int
+__all__ = ("Place", "Room")
 
 
 class Place:
@@ -56,9 +48,10 @@ class Room:
         self._taken_by: Counter[str] = Counter()
         self._waiting: list[Place] = []
 
-    def statistics(self) -> RoomStatistics:
-        """Return how full it is."""
-        return RoomStatistics(len(self._taken), len(self._waiting))
+    @property
+    def waiting(self) -> int:
+        """How many places wait."""
+        return len(self._waiting)
 
     def enter(self, function: str, max_runs: int = 0, *, is_owed: bool = False) -> Place:
         """Return a place for a run of a function, which may have to wait.

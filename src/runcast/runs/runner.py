@@ -136,7 +136,7 @@ class Runner:
 
     def statistics(self) -> RunnerStatistics:
         """Return what is at work now."""
-        queued = self._room.statistics().waiting
+        queued = self._room.waiting
         return RunnerStatistics(
             max(0, len(self._living) - queued), queued, self._workers.threads.statistics()
         )
