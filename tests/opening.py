@@ -58,9 +58,11 @@ async def eventually(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def events_of(hub: OpenHub, run_id: str, after: Position | str | None = None) -> list[Event]:
+async def events_of(
+    hub: OpenHub, run_id: str, after: Position | str | None = None, *, wait_s: float = WAIT_S
+) -> list[Event]:
     """Return a run's events up to its end."""
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(wait_s):
         return [event async for event in hub.watch(run_id, after)]
 
 

@@ -21,8 +21,10 @@ from runcast.runs.function import Function
 from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
-from tests.opening import WAIT_S, eventually, soon
+from tests import opening
+from tests.opening import eventually, soon
 from tests.runs import process_functions as functions
+from tests.waiting import WAIT_S
 
 SETTINGS = Settings(warm_processes=0, shutdown_grace_s=0.0)
 IMPATIENT = Settings(
@@ -51,8 +53,7 @@ def _open_files() -> int:
 
 
 async def events_of(hub: OpenHub, run_id: str) -> list[Event]:
-    async with asyncio.timeout(LONG_S):
-        return [event async for event in hub.watch(run_id)]
+    return await opening.events_of(hub, run_id, wait_s=LONG_S)
 
 
 async def told(function: Any, inputs: Any = None, settings: Settings = SETTINGS) -> list[Event]:

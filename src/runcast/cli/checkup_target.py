@@ -88,8 +88,9 @@ def _files(groups: Iterable[FileGroup], check: str) -> Iterator[Finding]:
     for group in groups:
         verb = "is given" if group.kind == "input" else "makes"
         most = "any number of" if group.most is None else f"at most {group.most}"
+        files = "file" if group.most == 1 else "files"
         must = f", at least {group.fewest}" if group.fewest else ""
-        yield ok(check, f"{verb} {most} files called {group.key!r}{must}")
+        yield ok(check, f"{verb} {most} {files} called {group.key!r}{must}")
 
 
 def _secrets(secrets: Iterable[Secret], settings: Settings, check: str) -> Iterator[Finding]:

@@ -69,7 +69,7 @@ class Guard:
         token: the access token; "" lets everybody in.
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests, like `https://app.example`.
-        session_s: how long who has signed in may go on.
+        session_s: how long who signs in may go on; 0 is not at all.
 
     Raises:
         InvalidValue: one of them could never be what a request has.
@@ -82,7 +82,7 @@ class Guard:
         origins: Iterable[str] = (),
         *,
         clock: Clock | None = None,
-        session_s: float = 12 * 3600.0,
+        session_s: float = 0.0,
     ) -> None:
         self.token = check_token(token)
         self.hosts = {_checked_host(host) for host in _several(hosts, "hosts")}
