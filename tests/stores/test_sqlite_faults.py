@@ -103,6 +103,23 @@ async def test_a_checkpoint_that_fails_changes_nothing(
         assert (await append(again, "a", record(1), once=Once("1"))).repeated
 
 
+async def test_upkeep_that_keeps_failing_does_not_flood_the_log(
+    path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
+    async with bounded(SQLiteStore(str(path), poll_s=QUIET_S)) as store:
+        for _ in range(2):
+            await store.create("a", replace=True)
+            caplog.clear()
+            refused = spy.refuse(sqlite3.SQLITE_INSERT, "logs")
+            for _ in range(5):
+                refused.clear()
+                await refused.wait()
+            spy.allow()
+            await until(store, lambda: is_checkpointed(path))
+            assert caplog.text.count("will be tried again") == 1
+
+
 WRITES: dict[str, Callable[[Store], Any]] = {
     "create": lambda store: store.create("new"),
     "replace": lambda store: store.create("a", replace=True),

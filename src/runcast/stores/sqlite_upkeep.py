@@ -42,6 +42,7 @@ class Upkeep:
         self._checkpoint_at = clock.monotonic() + _LONGEST_S
         self._sweep_at = clock.monotonic()
         self._may_sweep = True  # who had the file before may have left something
+        self._told = ""
 
     def when_idle(self) -> None:
         """Look what other processes did, and use the silence."""
@@ -68,7 +69,7 @@ class Upkeep:
         if is_quiet or journal.is_full or now >= self._checkpoint_at:
             self._quiet_s, self._checkpoint_at = 0.0, now + _LONGEST_S
             journal.checkpoint()
-            self._may_sweep = True
+            self._may_sweep, self._told = True, ""
         if self._may_sweep and now >= self._sweep_at:
             self._sweep_at = now + _LONGEST_S
             self._may_sweep = journal.sweep()
@@ -76,4 +77,7 @@ class Upkeep:
         self._wal.consider(journal.written_bytes)
 
     def _tell(self, error: BackendError) -> None:
-        _log.warning("the upkeep of %s failed and will be tried again: %s", self._path, error)
+        """Tell once of what may fail fifty times a second, until something succeeds."""
+        if error.message != self._told:
+            _log.warning("the upkeep of %s failed and will be tried again: %s", self._path, error)
+        self._told = error.message
