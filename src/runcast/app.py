@@ -111,7 +111,7 @@ class OpenHub:
             await self.runner.open()
             await self.files.open()
         except BaseException:
-            await self.close()
+            await self._close()
             raise
         self.runner.prepare(self.functions.values())
         return self
@@ -119,6 +119,9 @@ class OpenHub:
     async def close(self) -> None:
         """End the runs, then the hub, then the store. Idempotent."""
         self._was_closed = True
+        await self._close()
+
+    async def _close(self) -> None:
         async with AsyncExitStack() as closing:  # each is closed though another fails to be
             closing.push_async_callback(self.hub.close)
             closing.push_async_callback(self.files.close)

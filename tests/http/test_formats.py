@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runcast.events.lifecycle import ENDED
 from runcast.events.model import decode_event, encode_record
 from runcast.events.position import Position, split_frames
+from runcast.events.vocabulary import TERMINAL
 from runcast.settings import Settings
 from runcast.wire.dialects import DIALECTS, LogRef
 from tests.http.serving import Server, serving_here
@@ -30,7 +30,7 @@ def _is_a_log(vector: dict[str, Any]) -> bool:
     return (
         "gap" not in vector
         and seqs == list(range(1, len(seqs) + 1))
-        and not any(each in ENDED for each in types[:-1])
+        and not any(each in TERMINAL for each in types[:-1])
     )
 
 
@@ -44,7 +44,7 @@ async def write(server: Server, run_id: str, events: list[dict[str, Any]]) -> st
         path = tuple(event.get("path", ()))
         place = (event.get("node", ""), event.get("agent", ""), path, event.get("duration"))
         records.append(encode_record(event["type"], event["data"], event["time"], place))
-        closes = event["type"] in ENDED
+        closes = event["type"] in TERMINAL
     inlet = await server.call(lambda: server.hub.hub.create(run_id))
     await server.call(lambda: inlet.append(records, close=closes))
     return inlet.epoch

@@ -20,8 +20,8 @@ from runcast.errors import (
     RunFailed,
     StoreUnavailable,
 )
-from runcast.events.lifecycle import ENDED
 from runcast.events.model import Event
+from runcast.events.vocabulary import TERMINAL
 from runcast.runs.protocols import Ending
 from runcast.settings import Settings
 from runcast.stores.base import Store
@@ -39,7 +39,7 @@ async def end_of(hub: OpenHub, run_id: str) -> Event:
     events = await events_of(hub, run_id)
     info, snapshot = await hub.present(run_id)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert [event.type in ENDED for event in events] == [False] * (len(events) - 1) + [True]
+    assert [event.type in TERMINAL for event in events] == [False] * (len(events) - 1) + [True]
     assert info.closed
     assert info.head == len(events)
     assert info.labels["status"] == snapshot.status == events[-1].type
@@ -85,7 +85,7 @@ async def test_what_a_function_returns_is_the_result(
         assert (ending.type, ending.data) == ("done", {"result": 42})
         assert run.has_ended
         assert run.status == "done"
-        assert str(run.position) == f"{run.epoch}-3"
+        assert (await hub.hub.info(run.run_id)).head == 3
 
 
 def raise_it(error: BaseException) -> Callable[[], Any]:

@@ -311,6 +311,39 @@ async def test_a_run_that_is_gone_on_with_elsewhere_does_not_say_that_it_is_done
         assert not (await hub.hub.info("r")).closed
 
 
+# --- the queue ------------------------------------------------------------------------------------
+
+
+async def test_no_answered_run_ends_because_it_had_to_wait_for_room(store: Store) -> None:
+    await leave_waiting(store, "r")
+    handler, settings = Handler(), Settings(max_runs=1, shutdown_grace_s=0.0, cancel_grace_s=0.05)
+    async with open_hub(store, functions=[flow(handler)], settings=settings) as hub:
+        blocking = await hub.start(asks, run_id="blocking")
+        await eventually(lambda: blocking.writer.is_waiting)
+        await hub.answer("r", "q", {"type": "accept"})
+        assert hub.queue_position("r") == 1
+
+    assert handler.calls == 0
+    async with open_hub(store, functions=[flow(handler)], settings=settings) as hub:
+        assert (await events_of(hub, "r"))[-1].data == {"result": "accept"}
+        assert handler.calls == 1
+
+
+async def test_an_answered_run_that_waits_for_room_does_not_outlive_its_cancelling(
+    store: Store,
+) -> None:
+    await leave_waiting(store, "r")
+    handler, settings = Handler(), Settings(max_runs=1, shutdown_grace_s=0.0, cancel_grace_s=0.05)
+    async with open_hub(store, functions=[flow(handler)], settings=settings) as hub:
+        blocking = await hub.start(asks, run_id="blocking")
+        await eventually(lambda: blocking.writer.is_waiting)
+        await hub.answer("r", "q", {"type": "accept"})
+        await soon(hub.cancel("r", "enough"))
+
+        assert (await events_of(hub, "r"))[-1].data == {"reason": "enough"}
+        assert handler.calls == 0
+
+
 # --- the lease ------------------------------------------------------------------------------------
 
 
@@ -422,4 +455,4 @@ async def test_what_is_cut_of_a_long_log_is_not_missing_from_its_state(store: St
         assert state.progress.current == 1000
         events = await events_of(hub, "r")
         assert events[0].type == "gap"
-        assert [event.seq for event in events[1:]][-1] == run.position.seq  # type: ignore[union-attr]
+        assert events[-1].seq == (await hub.hub.info("r")).head

@@ -16,7 +16,7 @@ import msgspec
 
 from runcast.events import snapshot as caps
 from runcast.events.fields import as_number, as_text, is_deeper, outcome_of, percent_of, pick
-from runcast.events.lifecycle import ENDED, next_status
+from runcast.events.lifecycle import next_status
 from runcast.events.model import MAX_DEPTH, Event
 from runcast.events.snapshot import (
     ErrorNote,
@@ -29,6 +29,7 @@ from runcast.events.snapshot import (
     Text,
     Tool,
 )
+from runcast.events.vocabulary import TERMINAL
 
 __all__ = ("apply", "fold")
 
@@ -58,7 +59,7 @@ def apply(snapshot: Snapshot, event: Event) -> None:
         snapshot.counts[told.type] = snapshot.counts.get(told.type, 0) + 1
     else:
         snapshot.dropped.types += 1
-    if snapshot.status in ENDED:  # nothing follows an ending, whoever wrote it
+    if snapshot.status in TERMINAL:  # nothing follows an ending, whoever wrote it
         return
     was_waiting = snapshot.status == "waiting"
     snapshot.status = next_status(snapshot.status, told.type)
@@ -67,7 +68,7 @@ def apply(snapshot: Snapshot, event: Event) -> None:
         law(snapshot, told)
     if was_waiting and told.type == "interrupt_resolved" and snapshot.interrupts:
         snapshot.status = "waiting"  # for the answers to the other questions
-    if snapshot.status in ENDED:
+    if snapshot.status in TERMINAL:
         snapshot.ended_at = told.time
         snapshot.interrupts_lapsed += len(snapshot.interrupts)
         snapshot.interrupts.clear()
@@ -115,7 +116,7 @@ class _Told:
             self.dropped.chars += over
             return text[:most_chars], over
         try:
-            copy = _decode_any(text)
+            copy = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):  # it was no JSON, so its text must do
             return text, 0
         return (text if is_deeper(copy, MAX_DEPTH) else copy), 0
@@ -397,4 +398,3 @@ _LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Snapshot).decode
-_decode_any: Final = msgspec.json.Decoder().decode

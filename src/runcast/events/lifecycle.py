@@ -7,7 +7,9 @@ queued ──► running ◄──► waiting
 
 from typing import Final, Literal
 
-__all__ = ("ENDED", "STATUSES", "Status", "next_status")
+from runcast.events.vocabulary import TERMINAL
+
+__all__ = ("STATUSES", "Status", "next_status")
 
 Status = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 
@@ -20,14 +22,8 @@ STATUSES: Final[tuple[Status, ...]] = (
     "cancelled",
 )
 
-ENDED: Final = frozenset({"done", "failed", "cancelled"})
-"""Statuses that nothing follows. They bear the names of the terminal events that cause them."""
-
-_ENDINGS: Final[dict[str, Status]] = {
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
+_ENDINGS: Final[dict[str, Status]] = {status: status for status in STATUSES if status in TERMINAL}
+"""Terminal events bear the names of the statuses that they cause, which nothing follows."""
 
 _LAW: Final[dict[Status, dict[str, Status]]] = {
     "queued": {"started": "running", **_ENDINGS},

@@ -48,7 +48,7 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
     except StopIteration as stop:
         return yields.outcome(stop.value)
     except BaseException:
-        yields.let_go()
+        yields.flush()
         raise
     finally:
         returned.close()
@@ -83,7 +83,7 @@ async def _drive(returned: Any, writer: Writer) -> Ending:
                 else:
                     item = await anext(returned, _END)
     except BaseException:
-        yields.let_go()
+        yields.flush()
         raise
     return yields.outcome()
 

@@ -157,16 +157,19 @@ class Files:
         self._settings = hub.settings
         self.workspaces = Workspaces(root, hub.clock, hub.settings)
         self.uploads = Uploads(root, hub.clock, hub.settings)
-        self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
-        self._stagers = ThreadPoolExecutor(_MOST_STAGED, "runcast-stage")
+        self._make_ready()
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
+        hub.when_deleted(self._remove)
+
+    def _make_ready(self) -> None:
+        self._inputs = Inputs(self.workspaces, self.uploads, self._hub.clock, self._settings)
+        self._stagers = ThreadPoolExecutor(_MOST_STAGED, "runcast-stage")
 
     async def open(self) -> None:
-        """Begin to look after files. Idempotent."""
+        """Begin to look after files. Idempotent; it may follow `close`."""
         if self._sweeping is None:
             self._root.open()
-            self._hub.when_deleted(self._remove)
             self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
 
     async def close(self) -> None:
@@ -178,6 +181,7 @@ class Files:
             self._sweeping = None
         self._inputs.close()
         self._stagers.shutdown(wait=False, cancel_futures=True)
+        self._make_ready()
         await asyncio.to_thread(self._root.close)
 
     async def stage(

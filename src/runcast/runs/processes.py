@@ -85,6 +85,10 @@ class Processes:
         self.prepare(source)
         return child
 
+    def open(self) -> None:
+        """Let children be kept ready. Idempotent; it may follow `close`."""
+        self._is_closed = False
+
     async def close(self) -> None:
         """End the children that are ready; those at work belong to their calls. Idempotent."""
         self._is_closed = True

@@ -71,7 +71,11 @@ class Recovery:
         return self._owner.owner_id
 
     async def open(self) -> None:
-        """Take the lease, take over what dead owners left, and go on doing both. Idempotent."""
+        """Take the lease, take over what dead owners left, and go on doing both.
+
+        Idempotent; it may follow `close`.
+        """
+        self._has_ceased = False
         try:
             await self._renew()
         except StoreReadOnly:

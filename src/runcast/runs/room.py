@@ -15,8 +15,10 @@ __all__ = ("Place", "Room")
 class Place:
     """One run's place in the room or in the queue. Made by `Room.enter`."""
 
-    def __init__(self, room: "Room", function: str, max_runs: int) -> None:
+    def __init__(self, room: "Room", function: str, max_runs: int, *, is_owed: bool) -> None:
         self._room = room
+        self.is_owed = is_owed
+        """Whether the run was promised before, so that it may not be refused."""
         self.function = function
         self.max_runs = max_runs
         """Runs of the function at once; 0: no limit of its own."""
@@ -63,7 +65,7 @@ class Room:
         Raises:
             Overloaded: there is no room, and the queue is full.
         """
-        place = Place(self, function, max_runs)
+        place = Place(self, function, max_runs, is_owed=is_owed)
         if self._fits(place):
             self._take(place)
         elif len(self._waiting) < self._max_queue or is_owed:

@@ -53,8 +53,6 @@ class Run:
     ) -> None:
         self.function = function
         self.status: Status = "queued"
-        self.position: Position | None = None
-        """Where its log ended; None until it has."""
         self._duty = Duty(function, arguments, inlet, writer, secrets, files.open)
         self._files = files
         self._inlet = inlet
@@ -211,28 +209,26 @@ class Run:
         self._outcome = outcome if goes_on else LOST
         try:
             if not goes_on:
-                self._outcome, self.position = await self._end_log(hub, outcome, files)
+                self._outcome = await self._end_log(hub, outcome, files)
         except RuncastError as error:
             _log.error("run %s could not be ended: %s", self.run_id, error)
         finally:
             self.status = self._outcome.type  # type: ignore[assignment]
             self._ended.set()
 
-    async def _end_log(
-        self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None
-    ) -> tuple[Ending, Position | None]:
-        """End the log and return its ending, and where that is, if it has one."""
+    async def _end_log(self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None) -> Ending:
+        """End the log and return the ending that it has."""
         most = hub.settings.max_event_bytes
         try:
             return await end_log(self._inlet, outcome, hub.clock, most, files=files)
         except (RunClosed, Stale) as error:
             # Taken over, begun anew, or ended by somebody else, who has the last word.
             _log.warning("run %s has another ending than %s: %s", self.run_id, outcome.type, error)
-            return await find_ending(hub, self.run_id, self.epoch) or (LOST, None)
+            return await find_ending(hub, self.run_id, self.epoch) or LOST
 
 
-async def find_ending(hub: Hub, run_id: str, epoch: str) -> tuple[Ending, Position] | None:
-    """Return how a log ended, and where; None if it is open or in another epoch by now.
+async def find_ending(hub: Hub, run_id: str, epoch: str) -> Ending | None:
+    """Return how a log ended; None if it is open or in another epoch by now.
 
     Raises `NotFound`, `BackendError`.
     """
@@ -241,7 +237,7 @@ async def find_ending(hub: Hub, run_id: str, epoch: str) -> tuple[Ending, Positi
         return None
     page = await hub.store.read(run_id, Position(epoch, info.head - 1))
     event = decode_event(split_frames(page.frames)[-1])
-    return Ending(event.type, event.data), info.position
+    return Ending(event.type, event.data)
 
 
 async def end_log(
@@ -252,11 +248,10 @@ async def end_log(
     *,
     agent: str = "",
     files: Mapping[str, Any] | None = None,
-) -> tuple[Ending, Position]:
+) -> Ending:
     """Append the terminal event and close the log, in one step, unless it is closed already.
 
-    Returns the ending as it was written, which is another one if what the function returned cannot
-    be stored; and where the log ends.
+    Returns the ending as it was written: another one if what was returned cannot be stored.
 
     Args:
         max_bytes: of a `done`, which holds what the function returned; others may be as long as
@@ -286,7 +281,7 @@ async def end_log(
     )
     if appended.repeated:
         raise RunClosed(f"the run {inlet.run_id!r} was ended before")
-    return outcome, Position(appended.epoch, appended.last)
+    return outcome
 
 
 def _swallow(work: "asyncio.Future[Ending]") -> None:

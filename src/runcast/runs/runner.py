@@ -6,11 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runcast.errors import (
-    BackendError,
-    NotFound,
     Overloaded,
     RunClosed,
     Stale,
@@ -19,6 +17,7 @@ from runcast.events.fields import mend
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.runs.answers import Answer
+from runcast.runs.commands import REPLACED, Commands
 from runcast.runs.files import Files, RunFiles
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
@@ -36,14 +35,12 @@ from runcast.runs.secrets import find_secrets
 from runcast.runs.threads import Threads, ThreadStatistics
 from runcast.runs.work import Workers
 from runcast.runs.writer import Writer
-from runcast.stores.base import LogInfo, Owner, SharedStore
+from runcast.stores.base import LogInfo, Owner
 
 if TYPE_CHECKING:
     from runcast.runs.workspace import Workspace
 
 __all__ = ("Runner", "RunnerStatistics")
-
-_REPLACED: Final = "replaced by a new run of the same id"
 
 
 class RunnerStatistics(NamedTuple):
@@ -79,9 +76,8 @@ class Runner:
         self._worked_on: set[str] = set()
         self._recovery = Recovery(hub, owner, self._next_attempt)
         self._retention = Retention(hub, self._take_worked_on)
+        self._commands = Commands(hub, self.runs)
         self._beginning: set[asyncio.Task[Run]] = set()
-        self._obeying: set[asyncio.Task[None]] = set()
-        self._stop_listening: Callable[[], None] = lambda: None
         self._closing = False
 
     @property
@@ -90,9 +86,10 @@ class Runner:
         return self._recovery.owner_id
 
     async def open(self) -> Self:
-        """Take a lease, end what dead owners left behind, and begin."""
-        if isinstance(self.hub.store, SharedStore):
-            self._stop_listening = self.hub.store.listen(self._log_changed)
+        """Take a lease, take over what dead owners left, and begin; it may follow `close`."""
+        self._closing = False
+        self._workers.open()
+        self._commands.open()
         await self._recovery.open()
         self._retention.open()
         return self
@@ -107,7 +104,8 @@ class Runner:
         """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent.
 
         Runs that wait for an answer and can be resumed stay open, without an owner; they need no
-        time, since their answer starts the next attempt.
+        time, since their answer starts the next attempt. So do those whose answer did, but that
+        wait for room.
         """
         self._closing = True
         await self._retention.close()
@@ -121,12 +119,14 @@ class Runner:
             run.cancel("the server shut down")
         await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
         await self._workers.close()
-        self._stop_listening()
+        self._commands.close()
         await self._recovery.close()
 
     def _release_waiting(self) -> None:
         for run in self._living:
-            if run.function.resume is not None and run.writer.is_waiting:
+            has_begun = run.status != "queued"
+            can_go_on = run.writer.is_waiting if has_begun else self._places[run].is_owed
+            if run.function.resume is not None and can_go_on:
                 run.release()
 
     async def _settle(self, timeout_s: float) -> None:
@@ -188,44 +188,27 @@ class Runner:
         arguments = convert(inputs or {})
         check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
-        all_labels = {
-            **(labels or {}),
-            "function": function.name,
-            "status": "queued",
-            **({RESUMABLE_LABEL: "1"} if function.resume else {}),
-            **({DIGEST_LABEL: digest} if digest else {}),
-        }
         # Taken before the first await: of many that come at once only as many as fit get in.
         place = self._enter(function)
         staged: Workspace | None = None
-
-        async def begin() -> Run:
-            try:
-                self._check_not_closing()
-                inlet = await self.hub.create(
-                    run_id,
-                    owner_id=self._recovery.owner_id,
-                    labels=all_labels,
-                    ttl_s=self._settings.keep_runs_s or None,
-                    replace=replace,
-                )
-            except BaseException:
-                place.leave()
-                await self._files.discard(staged)
-                raise
-            of_run = self._files.for_run(inlet.run_id, inlet.epoch, function.files, staged)
-            return self._launch(self._run(function, arguments, inlet, of_run, found), place)
-
         try:
             file = self._settings.secrets_file
             found = await find_secrets(function.secrets, secrets, file) if function.secrets else {}
             staged = await self._files.stage(function.files, files, workspace)
             if replace and run_id in self.runs:
-                await self.cancel(run_id, _REPLACED)
+                await self.cancel(run_id, REPLACED)
         except BaseException:
             place.leave()
             await self._files.discard(staged)
             raise
+
+        async def begin() -> Run:
+            inlet = await self._create(
+                run_id, _labels(function, labels or {}, digest), replace, place, staged
+            )
+            of_run = self._files.for_run(run_id, inlet.epoch, function.files, staged)
+            return self._launch(self._run(function, arguments, inlet, of_run, found), place)
+
         beginning = asyncio.create_task(begin())
         self._beginning.add(beginning)
         beginning.add_done_callback(self._beginning.discard)
@@ -234,6 +217,29 @@ class Runner:
         except asyncio.CancelledError:
             # What the store has begun to make cannot be taken back. It gets its ending.
             beginning.add_done_callback(_cancel_begun)
+            raise
+
+    async def _create(
+        self,
+        run_id: str,
+        labels: Mapping[str, str],
+        replace: bool,
+        place: Place,
+        staged: "Workspace | None",
+    ) -> Inlet:
+        """Begin a run's log; if that fails nothing is left of what was ready for it."""
+        try:
+            self._check_not_closing()
+            return await self.hub.create(
+                run_id,
+                owner_id=self.owner_id,
+                labels=labels,
+                ttl_s=self._settings.keep_runs_s or None,
+                replace=replace,
+            )
+        except BaseException:
+            place.leave()
+            await self._files.discard(staged)
             raise
 
     def _check_not_closing(self) -> None:
@@ -259,7 +265,7 @@ class Runner:
 
     def _launch(self, run: Run, place: Place) -> Run:
         if run.run_id in self.runs:  # two replaced it at once: the later one is the run
-            self.runs[run.run_id].cancel(_REPLACED)
+            self.runs[run.run_id].cancel(REPLACED)
         self.runs[run.run_id] = run
         self._living.add(run)
         self._places[run] = place
@@ -296,7 +302,7 @@ class Runner:
             place = self._enter(function, is_owed=True)
             of_run = self._files.for_run(inlet.run_id, inlet.epoch, files, is_resumed=True)
             self._launch(self._run(attempt, arguments, inlet, of_run), place)
-            self._log_changed(inlet.run_id)  # it may have been cancelled while it was claimed
+            self._commands.look(inlet.run_id)  # it may have been cancelled while it was claimed
 
         return begin
 
@@ -341,32 +347,20 @@ class Runner:
             await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
         await self._recovery.take_over(run_id)
 
-    def _log_changed(self, run_id: str | None) -> None:
-        """Another process did something to a log: to one of ours it can only be a command."""
-        mine = [run_id] if run_id is not None else list(self.runs)
-        for changed in mine:
-            if changed in self.runs:
-                task = asyncio.create_task(self._obey(self.runs[changed]))
-                self._obeying.add(task)
-                task.add_done_callback(self._obeying.discard)
-
-    async def _obey(self, run: Run) -> None:
-        try:
-            info = await self.hub.info(run.run_id)
-        except NotFound:
-            run.cancel("deleted")
-        except BackendError:
-            return
-        else:
-            if info.epoch != run.epoch:
-                run.cancel(_REPLACED)
-            elif CANCEL_LABEL in info.labels:
-                run.cancel(info.labels[CANCEL_LABEL])
-
     def _take_worked_on(self) -> list[str]:
         """Return the runs that were at work here since this was asked last."""
         worked_on, self._worked_on = self._worked_on, set(self.runs)
         return list(worked_on)
+
+
+def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str) -> dict[str, str]:
+    return {
+        **given,
+        "function": function.name,
+        "status": "queued",
+        **({RESUMABLE_LABEL: "1"} if function.resume else {}),
+        **({DIGEST_LABEL: digest} if digest else {}),
+    }
 
 
 def _cancel_begun(beginning: asyncio.Task[Run]) -> None:

@@ -95,6 +95,11 @@ class Threads:
                 if not self._find_thread():
                     self._refuse_waiting()
 
+    def open(self) -> None:
+        """Let idle threads wait for work. Idempotent; it may follow `close`."""
+        with self._lock:
+            self._closed = False
+
     def close(self) -> None:
         """Let idle threads end; what runs goes on, and ends with the process at the latest."""
         with self._lock:

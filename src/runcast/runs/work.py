@@ -88,6 +88,11 @@ class Workers:
         for function in separate:
             self.processes.prepare(_ready_for(function))
 
+    def open(self) -> None:
+        """Let threads and processes be kept for functions. Idempotent; it may follow `close`."""
+        self.threads.open()
+        self.processes.open()
+
     async def close(self) -> None:
         """Let go of threads and processes once nothing is at work any more. Idempotent."""
         self.threads.close()

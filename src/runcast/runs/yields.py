@@ -68,7 +68,7 @@ class Yields:
             return done(result, self._summary)
         return _failure(self._error)
 
-    def let_go(self) -> None:
+    def flush(self) -> None:
         """Write what is held, now that the generator has ended in another way."""
         with suppress(RuncastError, Cancelled):
             self._tell_error()
