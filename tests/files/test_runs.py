@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from runcast.errors import InvalidValue, RunClosed
 from runcast.events.model import Event
 from runcast.runs.function import Function
 from runcast.runs.protocols import FileReference
+from runcast.runs.retention import Retention
 from runcast.settings import Settings
+from runcast.testing import FakeClock
 from tests.files import guided
 from tests.files.test_uploads import pieces_of
 from tests.opening import events_of, eventually, soon, wait_for
@@ -338,6 +341,30 @@ async def test_files_go_when_their_run_grows_too_old(tmp_path: Path) -> None:
         run = await hub.start(guided.leave)
         await run.wait()
         await eventually(lambda: not folders(tmp_path))
+
+
+async def test_no_folder_is_looked_at_for_each_of_many_runs_that_grow_too_old(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    settings = Settings(retention_every_s=3600.0)
+    async with open_hub(url_of(tmp_path), settings=settings, clock=clock) as hub:
+        remove = hub.files.workspaces.remove
+
+        def counting(run_ids: Iterable[str]) -> None:
+            ids = list(run_ids)
+            looks.append(len(ids))
+            remove(ids)
+
+        monkeypatch.setattr(hub.files.workspaces, "remove", counting)
+        for run in [await hub.start(guided.leave) for _ in range(20)]:
+            await soon(run.wait())
+        clock.advance(settings.keep_runs_s + 1)
+        await soon(Retention(hub.hub, list).expire())
+
+        assert not folders(tmp_path)
+        assert sum(looks) == 20
+        assert len(looks) < 20
 
 
 @pytest.fixture

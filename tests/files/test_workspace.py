@@ -39,7 +39,7 @@ def outputs(*keys: str, **more: object) -> dict[str, FileGroup]:
 
 def test_nothing_is_made_before_it_is_needed(root: Path, workspaces: Workspaces) -> None:
     assert workspaces.find("a", EPOCH) is None
-    workspaces.remove("a")
+    workspaces.remove(["a"])
     assert workspaces.sweep(lambda *_: "gone") == 0
 
     assert not root.exists()
@@ -72,7 +72,7 @@ def test_a_run_that_is_removed_leaves_nothing(root: Path, workspaces: Workspaces
     workspaces.make("a", "9876543210")
     kept = workspaces.make("aa", EPOCH)
 
-    workspaces.remove("a")
+    workspaces.remove(["a"])
 
     assert list((root / "workspaces").iterdir()) == [kept.folder]
 

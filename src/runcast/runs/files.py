@@ -160,6 +160,8 @@ class Files:
         self._make_ready()
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
+        self._one_removal = asyncio.Lock()
+        self._deleted: set[str] = set()
         hub.when_deleted(self._remove)
 
     def _make_ready(self) -> None:
@@ -307,8 +309,13 @@ class Files:
             await asyncio.sleep(self._settings.sweep_every_s)
 
     async def _remove(self, run_id: str) -> None:
-        """Remove the files of a run that was deleted."""
-        await asyncio.to_thread(self.workspaces.remove, run_id)
+        """Remove the files of a run that was deleted, and of those deleted in the meantime."""
+        self._deleted.add(run_id)
+        async with self._one_removal:
+            # All of them in one go: finding them takes as long as there are files of runs.
+            deleted, self._deleted = self._deleted, set()
+            if deleted:
+                await asyncio.to_thread(self.workspaces.remove, deleted)
 
 
 def _addressed(file: StoredFile, run_id: str) -> StoredFile:
