@@ -63,7 +63,9 @@ class Settings:
     )
     tail_bytes: int = _setting(64 * _MIB, "The same, of all runs together.")
     page_cache_bytes: int = _setting(
-        32 * _MIB, "Pages of history kept for watchers that read the same part of a log."
+        32 * _MIB,
+        "Pages of history kept for watchers that read the same part of a log; and, each to the same"
+        " bound, what dialects and views make of them, and present states of runs.",
     )
     heartbeat_s: float = _setting(
         15.0,

@@ -16,6 +16,7 @@ from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import Snapshot
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
+from runcast.settings import Settings
 from runcast.stores.base import Page
 from runcast.stores.memory import MemoryStore
 from tests.events.strategies import events
@@ -120,3 +121,28 @@ def test_a_state_and_the_tail_behind_its_position_come_to_what_the_whole_log_doe
                 assert fold(tail, msgspec.json.decode(encoded, type=Snapshot)) == whole
 
     asyncio.run(check())
+
+
+async def test_states_are_not_kept_beyond_their_bound_in_bytes() -> None:
+    store = MemoryStore()
+    async with asyncio.timeout(WAIT_S), Hub(store, Settings(page_cache_bytes=100_000)) as hub:
+        for number in range(10):
+            inlet = await hub.create(f"r-{number}")
+            await inlet.append([encode_record("content", {"text": "x" * 30_000}, 1.0)])
+            await hub.present(f"r-{number}")
+
+        assert 30_000 < hub._present.size <= 100_000
+        for number in range(10):
+            _, state = await hub.present(f"r-{number}")
+            assert state.texts[0].text == "x" * 30_000
+            await hub.delete(f"r-{number}")
+        assert hub._present.size == 0
+
+
+async def test_a_state_that_is_larger_than_the_bound_is_told_all_the_same() -> None:
+    async with asyncio.timeout(WAIT_S), Hub(MemoryStore(), Settings(page_cache_bytes=0)) as hub:
+        inlet = await hub.create("r")
+        await inlet.append([text(1), text(2)])
+
+        assert (await hub.present("r"))[1].texts[0].text == "1 2 "
+        assert hub._present.size == 0

@@ -175,6 +175,11 @@ class ViewState:
         copied.seen = self.seen.copy()
         return copied
 
+    @property
+    def size(self) -> int:
+        """Characters gathered."""
+        return sum(group.size for group in self.gathered.values())
+
 
 class View:
     """A specification at work. Immutable: everything that changes is in the `ViewState`."""

@@ -51,9 +51,9 @@ class Hub:
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
         self.encoded = EncodedPages(self.settings.page_cache_bytes)
-        self.viewed = ViewedPages(self.read_page)
+        self.viewed = ViewedPages(self.read_page, self.settings.page_cache_bytes)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)
-        self._present = Present(store)
+        self._present = Present(store, self.settings.page_cache_bytes)
         self._pipeline = Pipeline(store, self.settings, self._publish, self._store_failed)
         self._tails: dict[str, Tail] = {}
         self._windows = Windows()

@@ -20,29 +20,32 @@ _KEPT: Final = 128
 
 
 class _Kept:
-    """One run's state, brought up to date by one at a time."""
+    """One run's state, brought up to date by one at a time; `size` is of its JSON, in bytes, when
+    the log was `measured_at` bytes long."""
 
-    __slots__ = ("epoch", "lock", "snapshot")
+    __slots__ = ("epoch", "lock", "measured_at", "size", "snapshot")
 
     def __init__(self) -> None:
+        self.size = 0
+        self.measured_at = 0
         self.lock = asyncio.Lock()
         self.epoch = ""
         self.snapshot = Snapshot()
 
 
 class Present:
-    """Folds logs. Call from the loop's thread."""
+    """Folds logs. What is kept is bounded in bytes. Call from the loop's thread."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, limit_bytes: int) -> None:
         self._store = store
+        self._limit = limit_bytes
+        self.size = 0
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def get(self, run_id: str) -> tuple[LogInfo, Snapshot]:
         """Return a run's log and its state at the log's head, only valid until the next await."""
         kept = self._kept.setdefault(run_id, _Kept())
         self._kept.move_to_end(run_id)
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
         async with kept.lock:
             while True:
                 try:
@@ -56,7 +59,19 @@ class Present:
                     await self._catch_up(info, kept.snapshot)
                 except Gone:
                     continue  # begun anew, or trimmed, while it was read
+                self._weigh(run_id, kept, info)
                 return info, kept.snapshot
+
+    def _weigh(self, run_id: str, kept: _Kept, info: LogInfo) -> None:
+        """Keep a state that grew, and others, as long as there is room for all of them."""
+        if self._kept.get(run_id) is not kept:
+            return  # forgotten meanwhile
+        if info.bytes >= 2 * kept.measured_at:  # seldom enough to cost little
+            size = len(msgspec.json.encode(kept.snapshot))
+            self.size += size - kept.size
+            kept.size, kept.measured_at = size, info.bytes
+        while self._kept and (self.size > self._limit or len(self._kept) > _KEPT):
+            self.forget(next(iter(self._kept)))
 
     async def _catch_up(self, info: LogInfo, snapshot: Snapshot) -> None:
         if snapshot.seq + 1 < info.first:
@@ -83,4 +98,6 @@ class Present:
 
     def forget(self, run_id: str) -> None:
         """Drop what is kept of a run."""
-        self._kept.pop(run_id, None)
+        kept = self._kept.pop(run_id, None)
+        if kept is not None:
+            self.size -= kept.size

@@ -7,8 +7,8 @@ is kept, or from the beginning of what is left of the log.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,14 +19,17 @@ from runcast.stores.base import Page
 
 __all__ = ("Viewed", "ViewedPages")
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 _STATES: Final = 512
 """States kept: a page's worth apart for a few long logs, or the heads of many runs."""
 
 _PAGES: Final = 1024
-"""Results kept, besides the bound on their events."""
+"""Results kept."""
 
-_EVENTS: Final = 50_000
-"""Most events in the results kept."""
+_LEAST_BYTES: Final = 1024
+"""What anything that is kept takes, besides its text."""
 
 
 class Viewed(NamedTuple):
@@ -47,22 +50,29 @@ _ResultKey: TypeAlias = tuple[str, str, str, int, int, int]
 
 
 class ViewedPages:
-    """Runs views over pages. Call from the loop's thread."""
+    """Runs views over pages. Call from the loop's thread.
 
-    def __init__(self, read: Callable[[str, Position], Awaitable[Page]]) -> None:
+    What is kept is bounded in bytes, as long as the pages and what was gathered from them: results
+    and states each by themselves. The least recently used goes first.
+    """
+
+    def __init__(self, read: Callable[[str, Position], Awaitable[Page]], limit_bytes: int) -> None:
         self._read = read
-        self._states: OrderedDict[_StateKey, ViewState] = OrderedDict()
-        self._results: OrderedDict[_ResultKey, Viewed] = OrderedDict()
-        self._events = 0
+        self._states: _Kept[_StateKey, ViewState] = _Kept(_STATES, limit_bytes)
+        self._results: _Kept[_ResultKey, Viewed] = _Kept(_PAGES, limit_bytes)
         self.computed = 0
         """Events that went through a view since the start."""
+
+    @property
+    def size(self) -> int:
+        """Bytes kept, about."""
+        return self._states.size + self._results.size
 
     def get(self, run_id: str, view: View, state: ViewState, page: Page) -> Viewed:
         """Return what a view shows of a page; `state` is its state before the page."""
         key = (view.key, run_id, page.epoch, state.since, page.first, page.last)
         viewed = self._results.get(key)
         if viewed is not None:
-            self._results.move_to_end(key)
             return viewed
         after = state.copy()
         shown: list[list[Event]] = []
@@ -71,18 +81,10 @@ class ViewedPages:
             if events:
                 shown.append(events)
         self.computed += page.last - page.first + 1
-        viewed = self._results[key] = Viewed(shown, after)
-        self._events += len(shown) + 1
-        while self._events > _EVENTS or len(self._results) > _PAGES:
-            self._events -= len(self._results.popitem(last=False)[1].shown) + 1
-        self._keep((view.key, run_id, page.epoch, state.since, page.last), after)
+        viewed, size = Viewed(shown, after), after.size
+        self._results.keep(key, viewed, len(page.frames) + size)
+        self._states.keep((view.key, run_id, page.epoch, state.since, page.last), after, size)
         return viewed
-
-    def _keep(self, key: _StateKey, state: ViewState) -> None:
-        self._states[key] = state
-        self._states.move_to_end(key)
-        while len(self._states) > _STATES:
-            self._states.popitem(last=False)
 
     async def state_at(self, run_id: str, view: View, position: Position, first: int) -> ViewState:
         """Return a view's state at a position; `first` is the first event the log still has.
@@ -107,10 +109,43 @@ class ViewedPages:
 
     def forget(self, run_id: str) -> None:
         """Drop what is kept of a run."""
-        for key in [key for key in self._states if key[1] == run_id]:
-            del self._states[key]
-        for result in [key for key in self._results if key[1] == run_id]:
-            self._events -= len(self._results.pop(result).shown) + 1
+        self._states.forget(lambda key: key[1] == run_id)
+        self._results.forget(lambda key: key[1] == run_id)
+
+
+class _Kept(Generic[K, V]):
+    """What was used last, as much as may be."""
+
+    def __init__(self, most: int, limit_bytes: int) -> None:
+        self._most = most
+        self._limit = limit_bytes
+        self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self.size = 0
+
+    def get(self, key: K) -> V | None:
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        self._kept.move_to_end(key)
+        return found[0]
+
+    def keep(self, key: K, value: V, size: int) -> None:
+        self._drop(key)
+        self._kept[key] = value, size + _LEAST_BYTES
+        self.size += size + _LEAST_BYTES
+        while self.size > self._limit or len(self._kept) > self._most:
+            self._drop(next(iter(self._kept)))
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        return ((key, value) for key, (value, _) in self._kept.items())
+
+    def forget(self, is_forgotten: Callable[[K], bool]) -> None:
+        for key in list(filter(is_forgotten, self._kept)):
+            self._drop(key)
+
+    def _drop(self, key: K) -> None:
+        _, size = self._kept.pop(key, (None, 0))
+        self.size -= size
 
 
 def _until(page: Page, seq: int) -> Page:

@@ -1,0 +1,40 @@
+"""What views make of pages: kept for the next who asks, as far as there is room."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from runcast.events.model import encode_record
+from runcast.events.position import Position
+from runcast.events.view import View, ViewSpec, ViewState
+from runcast.hub.hub import Hub
+from runcast.settings import Settings
+from runcast.stores.memory import MemoryStore
+from tests.waiting import WAIT_S
+
+pytestmark = pytest.mark.anyio
+
+HELD = View(msgspec.convert({"streaming": {"enabled": False, "batch_size": 10_000}}, ViewSpec))
+
+
+@pytest.mark.parametrize("limit", [0, 100_000])
+async def test_what_views_gather_is_not_kept_beyond_its_bound_in_bytes(limit: int) -> None:
+    async with asyncio.timeout(WAIT_S), Hub(MemoryStore(), Settings(page_cache_bytes=limit)) as hub:
+        for number in range(10):
+            inlet = await hub.create(f"r-{number}")
+            record = encode_record("content", {"text": "x" * 30_000}, 1.0)
+            appended = await inlet.append([record])
+            page = await hub.read_page(f"r-{number}", Position(inlet.epoch, 0))
+            viewed = hub.viewed.get(f"r-{number}", HELD, ViewState(0), page)
+            assert viewed.state.size >= 30_000
+
+            again = await hub.viewed.state_at(
+                f"r-{number}", HELD, Position(inlet.epoch, appended.last), 1
+            )
+            assert again.size == viewed.state.size
+
+        assert hub.viewed.size <= 2 * limit
+        for number in range(10):
+            hub.viewed.forget(f"r-{number}")
+        assert hub.viewed.size == 0
