@@ -420,6 +420,34 @@ async def test_questions_whose_time_is_over_while_nobody_serves_expire_at_the_ne
     assert refused.problem() == (409, "conflict")
 
 
+async def test_a_run_that_waits_over_a_restart_can_be_cancelled_and_forgotten(
+    tmp_path: Path, name: Name
+) -> None:
+    cancelled, deleted, resumed = name(), name(), []
+
+    async def first() -> None:
+        await runcast.ask("go on?", interrupt_id="q")
+
+    def second(interrupt_id: str, answer: Answer) -> None:
+        resumed.append(interrupt_id)
+
+    flow = runcast.function(name="flow", resume=second)(first)
+    store, settings = f"sqlite:///{tmp_path}/runs.db", runcast.Settings(shutdown_grace_s=0.0)
+    async with serving_here(functions=[flow], store=store, settings=settings) as one:
+        await begin(one, "flow", cancelled)
+        await begin(one, "flow", deleted)
+    async with serving_here(functions=[flow], store=store, settings=settings) as two:
+        ended = await two.post(f"/runs/{cancelled}/cancel?reason=enough")
+        refused = await answer(two, cancelled, {"type": "accept"})
+        gone = await two.fetch("DELETE", f"/runs/{deleted}")
+        unknown = await two.fetch("GET", f"/runs/{deleted}")
+
+        assert (ended.status, gone.status, unknown.status) == (200, 204, 404)
+        assert refused.problem() == (409, "run_closed")
+        assert (await events(two, cancelled))[-1]["data"] == {"reason": "enough"}
+    assert resumed == []
+
+
 # --- kill -9 --------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ class Part(Append, kw_only=True):
         """Whether it carries nothing: somebody only waits for what was put before."""
         return self.future is not None and not (self.records or self.close or self.labels)
 
-    def let_go(self, outcome: Appended | RuncastError) -> None:
+    def resolve(self, outcome: Appended | RuncastError) -> None:
         """Tell who waits for it, if somebody still does. Call from the loop's thread."""
         if self.future is None or self.future.done():
             return
@@ -109,7 +109,7 @@ class Pending:
             waiting = list(self.batch)
         for part in (*taken, *waiting):
             if part.is_flush:
-                part.let_go(error)
+                part.resolve(error)
 
     def free(self, taken: Sequence[Part]) -> None:
         """Make room: these do not wait any more. Call from the loop's thread."""

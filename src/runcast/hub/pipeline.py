@@ -191,7 +191,7 @@ class Pipeline:
         self._publish(published)
         for part, outcome in zip(taken, outcomes, strict=True):
             if part.future is not None:
-                part.let_go(outcome)
+                part.resolve(outcome)
         self._pending.free(taken)
 
     def _refuse(self, part: Part, error: RuncastError) -> None:
