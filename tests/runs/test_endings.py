@@ -671,6 +671,7 @@ async def test_closing_while_the_store_fails_leaves_the_run_to_be_found_lost(
     async with open_hub(store) as hub:
         ending = await end_of(hub, "run-1")
         assert ending.data["code"] == "lost"
+        assert await run.wait() == (ending.type, ending.data)
 
 
 # --- somebody else --------------------------------------------------------------------------------
@@ -749,6 +750,7 @@ async def test_a_run_whose_log_is_deleted_under_it_ends(
 
         assert len(raised) == 1
         assert "could not be ended" in caplog.text
+        assert await run.wait() == ("cancelled", {"reason": "deleted"})
         with pytest.raises(NotFound):
             await hub.hub.info("run-1")
 

@@ -8,7 +8,7 @@ from runcast.runs.protocols import Ending
 
 __all__ = (
     "LOST",
-    "Ending",
+    "TAKEN_OVER",
     "cancelled",
     "check_reason",
     "done",
@@ -78,3 +78,6 @@ def cancelled(reason: str) -> Ending:
 
 LOST = failed("the process that ran it ended", "lost", retryable=True)
 """The ending of a run whose owner died."""
+
+TAKEN_OVER = failed("another process went on with it, or began it anew", "lost")
+"""What an attempt is told whose log others write to now."""

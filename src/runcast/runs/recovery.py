@@ -191,7 +191,7 @@ class Recovery:
         """Close the questions of a run that nobody answered in time; return the log then."""
         _, snapshot = await self._hub.present(info.log_id)
         inlet = self._hub.inlet(info.log_id, info.epoch)
-        for question in list(snapshot.interrupts):  # it changes with the log
-            if is_expired(question, self._hub.clock):
-                await expire_question(self._hub, inlet, question.interrupt_id, self._hub.clock)
-        return await self._hub.info(info.log_id)
+        expired = [each for each in snapshot.interrupts if is_expired(each, self._hub.clock)]
+        for question in expired:
+            await expire_question(self._hub, inlet, question.interrupt_id, self._hub.clock)
+        return await self._hub.info(info.log_id) if expired else info

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from runcast.clock import Clock
-from runcast.errors import RuncastError, RunClosed, RunFailed, Stale
+from runcast.errors import NotFound, RuncastError, RunClosed, RunFailed, Stale
 from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.hub.hub import Hub
@@ -17,7 +17,15 @@ from runcast.hub.inlets import Inlet
 from runcast.runs.files import RunFiles
 from runcast.runs.function import Function
 from runcast.runs.labels import ANSWERED_LABEL
-from runcast.runs.outcome import LOST, cancelled, check_reason, failed, failed_with, timed_out
+from runcast.runs.outcome import (
+    LOST,
+    TAKEN_OVER,
+    cancelled,
+    check_reason,
+    failed,
+    failed_with,
+    timed_out,
+)
 from runcast.runs.protocols import Ending
 from runcast.runs.work import Duty, Work, Workers, how_it_ended
 from runcast.runs.writer import Writer
@@ -212,6 +220,8 @@ class Run:
                 self._outcome = await self._end_log(hub, outcome, files)
         except RuncastError as error:
             _log.error("run %s could not be ended: %s", self.run_id, error)
+            if isinstance(error, NotFound):
+                self._outcome = cancelled("deleted")
         finally:
             self.status = self._outcome.type  # type: ignore[assignment]
             self._ended.set()
@@ -224,7 +234,7 @@ class Run:
         except (RunClosed, Stale) as error:
             # Taken over, begun anew, or ended by somebody else, who has the last word.
             _log.warning("run %s has another ending than %s: %s", self.run_id, outcome.type, error)
-            return await find_ending(hub, self.run_id, self.epoch) or LOST
+            return await find_ending(hub, self.run_id, self.epoch) or TAKEN_OVER
 
 
 async def find_ending(hub: Hub, run_id: str, epoch: str) -> Ending | None:
