@@ -18,7 +18,7 @@ from runcast.app import OpenHub, open_hub
 from runcast.errors import InvalidValue, RunClosed
 from runcast.events.model import Event
 from runcast.runs.function import Function
-from runcast.runs.protocols import FileReference
+from runcast.runs.protocols import Ending, FileReference
 from runcast.runs.retention import Retention
 from runcast.settings import Settings
 from runcast.testing import FakeClock
@@ -326,6 +326,22 @@ async def test_no_run_is_without_an_ending_for_the_files_that_it_leaves(
         assert files.get("total", len(files["files"])) == 700
         assert files["skipped_count"] == 700
         assert len((await hub.files.of(run.run_id)).files) == 700
+
+
+async def test_no_lock_stays_held_by_a_run_that_is_cancelled_while_its_workspace_is_made(
+    tmp_path: Path,
+) -> None:
+    async with open_hub(url_of(tmp_path)) as hub:
+        files = hub.files.for_run("r", "0123456789", {})
+        with files._lock:  # as a thread does that makes the workspace
+            collecting = asyncio.ensure_future(files.collect(Ending("done", {})))
+            await asyncio.sleep(0)
+            collecting.cancel()
+            await asyncio.wait([collecting])
+
+        assert await asyncio.to_thread(files._lock.acquire, timeout=5)
+        files._lock.release()
+        await eventually(lambda: files._is_over)
 
 
 async def test_files_are_swept_by_themselves(tmp_path: Path) -> None:

@@ -329,6 +329,27 @@ async def test_no_answered_run_ends_because_it_had_to_wait_for_room(store: Store
         assert handler.calls == 1
 
 
+async def test_no_answered_run_is_left_without_its_answer_by_a_hub_that_closes_as_it_starts(
+    store: Store,
+) -> None:
+    await leave_waiting(store, "r")
+    handler, faulty = Handler(), FaultyStore(store)
+    async with open_hub(faulty, functions=[flow(handler)], settings=AT_ONCE) as hub:
+        answering = asyncio.ensure_future(hub.answer("r", "q", {"type": "accept"}))
+        await eventually(lambda: "r" in hub.runner.runs or answering.done())
+        faulty.hold()
+        await faulty.wait_held()  # that it has started
+        closing = asyncio.ensure_future(hub.close())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        faulty.release()
+        await soon(closing)
+        await soon(answering)
+    async with open_hub(store, functions=[flow(handler)], settings=AT_ONCE) as hub:
+        events = await events_of(hub, "r")
+        assert events[-1].type in ("done", "cancelled"), events[-1]
+
+
 async def test_an_answered_run_that_waits_for_room_does_not_outlive_its_cancelling(
     store: Store,
 ) -> None:

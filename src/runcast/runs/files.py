@@ -123,7 +123,7 @@ class RunFiles:
             self._is_over = True
             self._lock.release()
         else:
-            await asyncio.to_thread(self._end_in_thread)
+            await asyncio.shield(asyncio.to_thread(self._end_in_thread))  # whoever waits for it
 
     def _end_in_thread(self) -> None:
         with self._lock:

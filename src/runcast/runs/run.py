@@ -61,6 +61,8 @@ class Run:
     ) -> None:
         self.function = function
         self.status: Status = "queued"
+        self.has_begun = False
+        """Whether its log says that it has started, or is about to."""
         self._duty = Duty(function, arguments, inlet, writer, secrets, files.open)
         self._files = files
         self._inlet = inlet
@@ -161,6 +163,7 @@ class Run:
     ) -> Ending:
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
+        self.has_begun = True
         started = {"function": self.function.name}
         await self._inlet.append(
             [encode_record("started", started, clock.time(), None, OWN_EVENT_BYTES)],

@@ -124,8 +124,7 @@ class Runner:
 
     def _release_waiting(self) -> None:
         for run in self._living:
-            has_begun = run.status != "queued"
-            can_go_on = run.writer.is_waiting if has_begun else self._places[run].is_owed
+            can_go_on = run.writer.is_waiting if run.has_begun else self._places[run].is_owed
             if run.function.resume is not None and can_go_on:
                 run.release()
 
