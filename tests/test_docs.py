@@ -43,7 +43,7 @@ from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
 from runcast.http import patience, requests, server
 from runcast.http.idempotency import MAX_KEY_CHARS
-from runcast.runs import fetching
+from runcast.runs.files import fetching
 from runcast.runs.protocols import MAX_GIVEN_LABELS
 from runcast.runs.view_file import parse_view
 from runcast.settings import Settings

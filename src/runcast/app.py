@@ -28,10 +28,10 @@ from runcast.hub.bridge import Bridge
 from runcast.hub.hub import Hub
 from runcast.hub.subscription import Gap
 from runcast.runs.answers import Answer
-from runcast.runs.data_dir import DataDir
-from runcast.runs.files import Files
+from runcast.runs.files.data_dir import DataDir
+from runcast.runs.files.files import Files
+from runcast.runs.files.inputs import GivenFiles
 from runcast.runs.function import Function
-from runcast.runs.inputs import GivenFiles
 from runcast.runs.run import Run
 from runcast.runs.runner import Runner
 from runcast.runs.writer import Writer

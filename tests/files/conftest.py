@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runcast.runs.data_dir import DataDir
-from runcast.runs.workspace import Workspaces
+from runcast.runs.files.data_dir import DataDir
+from runcast.runs.files.workspace import Workspaces
 from runcast.settings import Settings
 from runcast.testing import FakeClock
 

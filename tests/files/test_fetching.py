@@ -11,7 +11,7 @@ import pytest
 
 from runcast.clock import SystemClock
 from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
-from runcast.runs.fetching import Fetcher
+from runcast.runs.files.fetching import Fetcher
 from tests.opening import WAIT_S
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
-from runcast.runs.data_dir import DataDir
-from runcast.runs.uploads import Uploads
+from runcast.runs.files.data_dir import DataDir
+from runcast.runs.files.uploads import Uploads
 from runcast.settings import Settings
 from runcast.testing import FakeClock
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from runcast.errors import BackendError, InvalidValue
-from runcast.runs.data_dir import DataDir
-from runcast.runs.file_groups import FileGroup, parse_file_groups
-from runcast.runs.workspace import Life, Workspace, Workspaces
+from runcast.runs.files.data_dir import DataDir
+from runcast.runs.files.groups import FileGroup, parse_file_groups
+from runcast.runs.files.workspace import Life, Workspace, Workspaces
 from runcast.settings import Settings
 from runcast.testing import FakeClock
 
@@ -449,7 +449,7 @@ def test_a_temporary_folder_goes_with_its_process(tmp_path: Path) -> None:
 def test_the_temporary_folder_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     program = """
 import os, sys
-from runcast.runs.data_dir import DataDir
+from runcast.runs.files.data_dir import DataDir
 DataDir(parent=sys.argv[1]).ready()
 os._exit(0)
 """

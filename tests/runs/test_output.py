@@ -2,7 +2,7 @@
 
 import pytest
 
-from runcast.runs.output import Output
+from runcast.runs.children.output import Output
 from runcast.runs.secrets import Redactor
 from runcast.settings import Settings
 from runcast.testing import FakeClock

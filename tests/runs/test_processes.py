@@ -16,7 +16,7 @@ import pytest
 from runcast.app import OpenHub, open_hub
 from runcast.errors import InvalidInputs, InvalidValue, StoreUnavailable
 from runcast.events.model import Event
-from runcast.runs.control import Source
+from runcast.runs.children.control import Source
 from runcast.runs.function import Function
 from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore

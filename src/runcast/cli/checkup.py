@@ -21,7 +21,7 @@ from runcast.cli.serve import path_of
 from runcast.cli.texts import readable_bytes
 from runcast.clock import SystemClock
 from runcast.errors import RuncastError, StoreReadOnly
-from runcast.runs.data_dir import DataDir
+from runcast.runs.files.data_dir import DataDir
 from runcast.settings import Settings
 from runcast.stores.base import Append
 from runcast.stores.sqlite_file import SCHEMA_VERSION

@@ -16,8 +16,8 @@ from runcast.cli.probe import Probed, Request
 from runcast.cli.target import load_target
 from runcast.errors import InvalidInputs, InvalidValue, MissingSecret, RuncastError
 from runcast.events.model import Event
-from runcast.runs.control import Source
-from runcast.runs.file_groups import FileGroup
+from runcast.runs.children.control import Source
+from runcast.runs.files.groups import FileGroup
 from runcast.runs.function import Function
 from runcast.runs.manifest import InvalidManifest
 from runcast.runs.protocols import FileReference

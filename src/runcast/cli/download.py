@@ -21,7 +21,7 @@ from runcast.cli.follow import ATTEMPTS, pause_after
 from runcast.cli.meter import meter
 from runcast.cli.remote import Remote
 from runcast.errors import InvalidValue, PeerError
-from runcast.runs.file_names import is_plain_path
+from runcast.runs.files.names import is_plain_path
 from runcast.runs.protocols import StoredFile
 
 __all__ = ("Folder",)

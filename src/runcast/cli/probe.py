@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from runcast.errors import InvalidValue
-from runcast.runs.child import find_function, import_source
-from runcast.runs.control import Source
+from runcast.runs.children.child import find_function, import_source
+from runcast.runs.children.control import Source
 
 __all__ = ("Known", "Probed", "Request", "main")
 

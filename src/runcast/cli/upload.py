@@ -10,7 +10,7 @@ from urllib.parse import quote
 from runcast.cli.meter import meter
 from runcast.cli.remote import Remote, field_of
 from runcast.errors import InvalidValue, PeerError
-from runcast.runs.file_groups import check_key
+from runcast.runs.files.groups import check_key
 
 __all__ = ("parse_files", "upload")
 

@@ -21,8 +21,8 @@ import msgspec
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type
-from runcast.runs.control import Source
-from runcast.runs.file_groups import FileGroup, parse_file_groups
+from runcast.runs.children.control import Source
+from runcast.runs.files.groups import FileGroup, parse_file_groups
 from runcast.runs.parameters import Parameter, behind, convert, convertible, parameters_of
 
 if TYPE_CHECKING:

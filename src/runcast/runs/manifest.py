@@ -32,8 +32,8 @@ import msgspec
 
 from runcast.errors import InvalidValue
 from runcast.events.position import is_run_id
-from runcast.runs.control import Source
-from runcast.runs.file_groups import FileGroup, parse_file_groups
+from runcast.runs.children.control import Source
+from runcast.runs.files.groups import FileGroup, parse_file_groups
 from runcast.runs.function import Function
 from runcast.runs.manifest_code import find_problems
 from runcast.runs.parameters import Parameter

@@ -14,7 +14,7 @@ from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
-from runcast.runs.files import RunFiles
+from runcast.runs.files.files import RunFiles
 from runcast.runs.function import Function
 from runcast.runs.labels import ANSWERED_LABEL
 from runcast.runs.outcome import (

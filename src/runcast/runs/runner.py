@@ -17,14 +17,14 @@ from runcast.events.fields import mend
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.runs.answers import Answer
+from runcast.runs.children.processes import Processes
 from runcast.runs.commands import REPLACED, Commands
-from runcast.runs.files import Files, RunFiles
+from runcast.runs.files.files import Files, RunFiles
+from runcast.runs.files.inputs import GivenFiles
 from runcast.runs.function import Function
 from runcast.runs.ids import make_run_id
-from runcast.runs.inputs import GivenFiles
 from runcast.runs.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL, check_labels
 from runcast.runs.outcome import cancelled, check_reason
-from runcast.runs.processes import Processes
 from runcast.runs.protocols import DIGEST_LABEL
 from runcast.runs.questions import Questions, answer_question, find_decision
 from runcast.runs.recovery import Begin, Recovery
@@ -38,7 +38,7 @@ from runcast.runs.writer import Writer
 from runcast.stores.base import LogInfo, Owner
 
 if TYPE_CHECKING:
-    from runcast.runs.workspace import Workspace
+    from runcast.runs.files.workspace import Workspace
 
 __all__ = ("Runner", "RunnerStatistics")
 

@@ -14,14 +14,14 @@ from typing import Any, Final, Protocol
 
 from runcast.errors import Cancelled, RuncastError
 from runcast.hub.inlets import Inlet
-from runcast.runs import control
+from runcast.runs.children import control
+from runcast.runs.children.process import REAP_S
+from runcast.runs.children.process_call import ProcessCall
+from runcast.runs.children.processes import Processes
 from runcast.runs.context import using
 from runcast.runs.drive import drive_async, drive_in_thread
 from runcast.runs.function import Function
 from runcast.runs.outcome import cancelled, ending_of, failed
-from runcast.runs.process import REAP_S
-from runcast.runs.process_call import ProcessCall
-from runcast.runs.processes import Processes
 from runcast.runs.protocols import Ending
 from runcast.runs.secrets import Redactor, texts_in
 from runcast.runs.threads import Threads

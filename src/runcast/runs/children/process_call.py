@@ -20,10 +20,10 @@ from runcast.events.fields import mend
 from runcast.events.model import OWN_EVENT_BYTES, Event, decode_event, encode_record
 from runcast.events.vocabulary import TERMINAL
 from runcast.hub.inlets import Inlet
-from runcast.runs import control
+from runcast.runs.children import control
+from runcast.runs.children.output import Output
+from runcast.runs.children.process import ChildProcess
 from runcast.runs.outcome import failed
-from runcast.runs.output import Output
-from runcast.runs.process import ChildProcess
 from runcast.runs.protocols import Ending
 from runcast.runs.secrets import Redactor
 from runcast.runs.writer import RESERVED, Writer

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from runcast.clock import Clock
-from runcast.runs import control
-from runcast.runs.process import ChildProcess
+from runcast.runs.children import control
+from runcast.runs.children.process import ChildProcess
 from runcast.settings import Settings
 
 __all__ = ("Processes",)

@@ -23,9 +23,9 @@ import msgspec
 
 from runcast.clock import Clock
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
-from runcast.runs.collecting import content_type
-from runcast.runs.data_dir import DataDir
-from runcast.runs.file_names import safe_name
+from runcast.runs.files.collecting import content_type
+from runcast.runs.files.data_dir import DataDir
+from runcast.runs.files.names import safe_name
 from runcast.runs.protocols import Upload
 from runcast.settings import Settings
 

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from runcast.runs.file_groups import FileGroup, check_outputs, group_of
-from runcast.runs.file_names import is_plain_path
+from runcast.runs.files.groups import FileGroup, check_outputs, group_of
+from runcast.runs.files.names import is_plain_path
 from runcast.runs.protocols import Skipped, StoredFile
 from runcast.settings import Settings
 

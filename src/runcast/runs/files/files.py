@@ -14,14 +14,14 @@ import msgspec
 
 from runcast.errors import NotFound, RuncastError, RunClosed
 from runcast.hub.hub import Hub
-from runcast.runs.collecting import Collected
-from runcast.runs.data_dir import DataDir
-from runcast.runs.file_groups import FileGroup, check_outputs
-from runcast.runs.inputs import GivenFiles, Inputs
+from runcast.runs.files.collecting import Collected
+from runcast.runs.files.data_dir import DataDir
+from runcast.runs.files.groups import FileGroup, check_outputs
+from runcast.runs.files.inputs import GivenFiles, Inputs
+from runcast.runs.files.uploads import Uploads
+from runcast.runs.files.workspace import Life, Workspace, Workspaces
 from runcast.runs.outcome import failed
 from runcast.runs.protocols import Download, Ending, FilesOfRun, StoredFile, Upload
-from runcast.runs.uploads import Uploads
-from runcast.runs.workspace import Life, Workspace, Workspaces
 
 __all__ = ("Files", "RunFiles")
 

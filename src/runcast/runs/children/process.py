@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Final, Literal, Self
 
-from runcast.runs import control
+from runcast.runs.children import control
 
 __all__ = ("REAP_S", "ChildProcess")
 
@@ -20,7 +20,7 @@ _log: Final = logging.getLogger("runcast.runs")
 
 _START: Final = (
     "import json, sys; sys.path[:], *fds = json.loads(sys.argv.pop()); "
-    "from runcast.runs.child import main; main(*fds)"
+    "from runcast.runs.children.child import main; main(*fds)"
 )
 """Nothing of the working directory is on the path: what lies there is data."""
 

@@ -22,16 +22,16 @@ from runcast.errors import (
     InvalidValue,
     NotFound,
 )
-from runcast.runs.collecting import open_beneath
-from runcast.runs.file_groups import FileGroup, check_inputs, check_key
-from runcast.runs.file_names import is_plain_path
+from runcast.runs.files.collecting import open_beneath
+from runcast.runs.files.groups import FileGroup, check_inputs, check_key
+from runcast.runs.files.names import is_plain_path
+from runcast.runs.files.uploads import Uploads
+from runcast.runs.files.workspace import Workspace, Workspaces
 from runcast.runs.protocols import FileReference
-from runcast.runs.uploads import Uploads
-from runcast.runs.workspace import Workspace, Workspaces
 from runcast.settings import Settings
 
 if TYPE_CHECKING:
-    from runcast.runs.fetching import Fetcher
+    from runcast.runs.files.fetching import Fetcher
 
 __all__ = ("GivenFiles", "Inputs")
 
@@ -235,7 +235,7 @@ class _Base:
 
 def _make_fetcher(settings: Settings, clock: Clock) -> "Fetcher":
     # To import it takes a tenth of the time to start, and most have no use for it.
-    from runcast.runs.fetching import Fetcher
+    from runcast.runs.files.fetching import Fetcher
 
     return Fetcher(settings.url_allow, clock)
 

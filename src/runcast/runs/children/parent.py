@@ -19,8 +19,8 @@ from runcast import errors
 from runcast.clock import SystemClock
 from runcast.errors import InvalidValue, RuncastError, RunClosed, RunTooLarge
 from runcast.events.model import decode_event, encode_record
-from runcast.runs import control
 from runcast.runs.answers import Answer
+from runcast.runs.children import control
 from runcast.runs.writer import Writer
 from runcast.stores.base import Appended
 

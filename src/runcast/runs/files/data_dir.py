@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from runcast.errors import BackendError, InvalidValue
-from runcast.runs.removing import remove_folder
+from runcast.runs.files.removing import remove_folder
 
 __all__ = ("DataDir",)
 

@@ -27,11 +27,11 @@ import msgspec
 from runcast.clock import Clock
 from runcast.errors import BackendError
 from runcast.events.position import is_run_id
-from runcast.runs.collecting import Collected, collect, open_beneath
-from runcast.runs.data_dir import DataDir
-from runcast.runs.file_groups import FileGroup, check_key
-from runcast.runs.file_names import unused_name
-from runcast.runs.removing import remove_folder
+from runcast.runs.files.collecting import Collected, collect, open_beneath
+from runcast.runs.files.data_dir import DataDir
+from runcast.runs.files.groups import FileGroup, check_key
+from runcast.runs.files.names import unused_name
+from runcast.runs.files.removing import remove_folder
 from runcast.settings import Settings
 
 __all__ = ("Life", "Workspace", "Workspaces")

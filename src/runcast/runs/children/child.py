@@ -27,12 +27,12 @@ from typing import Any, Final
 
 from runcast.errors import Cancelled, InvalidValue, RuncastError
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
-from runcast.runs import control
+from runcast.runs.children import control
+from runcast.runs.children.parent import Hearing, Parent, make_writer
 from runcast.runs.context import using
 from runcast.runs.drive import drive_async, drive_in_thread
 from runcast.runs.function import Function
 from runcast.runs.outcome import ending_of, failed
-from runcast.runs.parent import Hearing, Parent, make_writer
 from runcast.runs.protocols import Ending
 
 __all__ = ("find_function", "import_source", "main")
