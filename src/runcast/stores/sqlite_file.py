@@ -21,7 +21,9 @@ SCHEMA_VERSION: Final = 1
 
 _APPLICATION_ID: Final = 0x52_43_53_54  # "RCST"
 _BUSY_TIMEOUT_S: Final = 10.0
-_PAGE_CACHE_KIB: Final = 16 * 1024
+_WRITER_CACHE_KIB: Final = 16 * 1024
+_READER_CACHE_KIB: Final = 1024
+"""Small, since nothing of a replay is read twice: filling a large one costs more than reading."""
 
 _SCHEMA: Final = """
 CREATE TABLE journal (id INTEGER PRIMARY KEY, commands BLOB NOT NULL);
@@ -90,7 +92,8 @@ def open_file(
             "machines use it; keep it on a local disk"
         )
     try:
-        connection = _connect(f"{Path(path).absolute().as_uri()}?mode={'rwc' if make else 'rw'}")
+        uri = f"{Path(path).absolute().as_uri()}?mode={'rwc' if make else 'rw'}"
+        connection = _connect(uri, _WRITER_CACHE_KIB)
     except sqlite3.Error as error:
         raise explain(error, path) from error
     try:
@@ -122,7 +125,7 @@ def open_reader(path: str) -> sqlite3.Connection:
 
 
 def _connect_reader(uri: str, path: str) -> sqlite3.Connection:
-    connection = _connect(uri)
+    connection = _connect(uri, _READER_CACHE_KIB)
     try:
         _check_version(connection, path)
     except BaseException:
@@ -131,7 +134,7 @@ def _connect_reader(uri: str, path: str) -> sqlite3.Connection:
     return connection
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def _connect(uri: str, cache_kib: int) -> sqlite3.Connection:
     connection = sqlite3.connect(
         uri,
         uri=True,
@@ -139,7 +142,7 @@ def _connect(uri: str) -> sqlite3.Connection:
         isolation_level=None,  # transactions are written out: nothing is begun behind our back
         check_same_thread=False,  # opened on one thread, used on another, never on two at once
     )
-    connection.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     return connection
 
 
