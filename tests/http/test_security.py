@@ -347,6 +347,15 @@ async def test_a_request_without_a_host_is_refused(closed: Server) -> None:
         assert (await connection.read_head()).status == 403
 
 
+@pytest.mark.parametrize("hosts", [("localhost", "evil.example"), ("localhost", "localhost")])
+async def test_a_request_with_two_hosts_is_refused(closed: Server, hosts: tuple[str, str]) -> None:
+    """Somebody in front may go by the other one."""
+    async with await closed.connect() as connection:
+        fields = "".join(f"Host: {host}\r\n" for host in hosts)
+        await connection.send(f"GET /healthz HTTP/1.1\r\n{fields}\r\n".encode())
+        assert (await connection.read_head()).status == 400
+
+
 async def test_any_host_may_be_allowed() -> None:
     async with serving_here(hosts=["*"]) as server:
         assert (await server.fetch("GET", "/runs", {"Host": "anything.example"})).status == 200

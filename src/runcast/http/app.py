@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from runcast.errors import HeadTooLarge, RuncastError
+from runcast.errors import HeadTooLarge, InvalidValue, RuncastError
 from runcast.events.view import ViewSpec
 from runcast.http.responses import SAFE_HEADERS, problem, problem_document
 from runcast.http.routes import Routes
@@ -130,6 +130,8 @@ class HttpApp:
             send = _adding(cors_headers(origin), send)
         try:
             _check_size(scope, self.settings.max_head_bytes)
+            if len(headers.getlist("host")) > 1:  # RFC 9112 §3.2: which would be the one to check?
+                raise InvalidValue("expected one Host, got several")
             self._guard.check_source(headers)
             if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
                 allowed = Response(None, 204, {**SAFE_HEADERS, **PREFLIGHT_HEADERS})
