@@ -757,7 +757,7 @@ async def test_there_is_a_bound_on_transfers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flavour", ["direct-httptools", "direct-h11", "plain-httptools"])
 async def test_a_client_that_takes_nothing_of_a_download_is_cut_off(
-    tmp_path: Path, flavour: str
+    tmp_path: Path, flavour: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(stall_s=0.05, max_transfers=1)
     async with serving(tmp_path, settings=settings, flavour=flavour) as server:
@@ -768,6 +768,7 @@ async def test_a_client_that_takes_nothing_of_a_download_is_cut_off(
         if "direct" in flavour:
             await connection.read_rest()
         await connection.close()
+    assert "direct" not in flavour or caplog.text == ""
 
 
 async def test_a_client_that_leaves_a_download_frees_its_place(tmp_path: Path) -> None:
@@ -780,7 +781,9 @@ async def test_a_client_that_leaves_a_download_frees_its_place(tmp_path: Path) -
         await read_nothing_until_it_is_over(server)
 
 
-async def test_a_server_that_ends_cuts_downloads(tmp_path: Path) -> None:
+async def test_a_server_that_ends_cuts_downloads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(tmp_path, settings=Settings(max_transfers=1)) as server:
         await make_large(server)
         connection = await server.connect(receive_bytes=4096)
@@ -789,6 +792,7 @@ async def test_a_server_that_ends_cuts_downloads(tmp_path: Path) -> None:
         server.app.end_streams()
         await read_nothing_until_it_is_over(server)
         await connection.close()
+    assert caplog.text == ""
 
 
 async def make_large(server: Server) -> None:

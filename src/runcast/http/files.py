@@ -135,9 +135,11 @@ class FileTransfers:
         with suppress(ClientDisconnect, TimeoutError, OSError):
             pumping = self._pump(found.descriptor, begin, end, send, transport)
             is_whole = await wait_with(request, pumping, self._closing)
-        if not is_whole and transport is not None:
-            # It has begun: that there is no more can only be told by hanging up.
-            transport.abort()
+        if not is_whole and connection is not None:
+            # It has begun: that there is no more can only be told by hanging up. The answer is left
+            # unfinished on purpose, which is no fault that the log should tell of.
+            connection.park()
+            connection.transport.abort()
 
     async def _pump(
         self,
