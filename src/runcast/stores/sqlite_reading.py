@@ -16,7 +16,7 @@ from typing import Final, TypeVar, cast
 from runcast.clock import Clock
 from runcast.errors import NotFound, StoreUnavailable
 from runcast.events.position import Position, is_run_id
-from runcast.stores.base import PAGE_BYTES, LogInfo, Page
+from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.ledger import Log, is_text
 from runcast.stores.machine import is_owning
 from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
@@ -71,7 +71,8 @@ class Reading:
         self, labels: Mapping[str, str], before: tuple[float, str] | None, limit: int
     ) -> list[LogInfo]:
         check_limit(limit)
-        if not all(is_text(name) and is_text(value) for name, value in labels.items()):
+        can_be_borne = all(is_text(name) and is_text(value) for name, value in labels.items())
+        if not can_be_borne or len(labels) > MAX_LABELS:
             return []  # no log bears what none may be given
         conditions = ["1"]
         parameters: list[object] = []

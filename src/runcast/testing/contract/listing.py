@@ -53,6 +53,8 @@ async def a_label_filter_asks_for_all_of_them(store: Store, harness: StoreHarnes
         expect_equal(found, ["log-10", "log-7", "log-4", "log-1"], "logs with one label")
     for labels in ({"third": "3"}, {"other": "0"}, {"Third": "0"}, {"even": "true"}):
         expect_equal(await store.list(labels=labels), [], f"logs with {labels}")
+    many = {f"label-{number}": "x" for number in range(2000)}
+    expect_equal(await store.list(labels=many), [], "logs with more labels than any can have")
     expect_equal(len(await store.list(labels={})), 12, "logs with no label asked for")
 
 
