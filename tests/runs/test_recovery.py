@@ -365,6 +365,37 @@ async def test_an_answered_run_that_waits_for_room_does_not_outlive_its_cancelli
         assert handler.calls == 0
 
 
+# --- closing --------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_is_cancelled_while_a_closing_hub_lets_it_go_is_cancelled(
+    store: Store,
+) -> None:
+    is_leaving, may_leave = asyncio.Event(), asyncio.Event()
+
+    async def leaves_slowly() -> None:
+        try:
+            await asks()
+        finally:
+            is_leaving.set()
+            await may_leave.wait()
+
+    slow = runcast.function(name="flow", resume=Handler())(leaves_slowly)
+    async with open_hub(store, functions=[slow]) as hub:
+        run = await hub.start("flow", run_id="r")
+        await eventually(lambda: run.writer.is_waiting)
+        await hub.flush("r")
+        closing = asyncio.ensure_future(hub.close())
+        await soon(is_leaving.wait())
+        await soon(hub.cancel("r", "enough"))
+        may_leave.set()
+        await soon(closing)
+
+    async with open_hub(store, settings=AT_ONCE) as hub:
+        assert (await hub.present("r"))[1].status == "cancelled"
+        assert (await events_of(hub, "r"))[-1].data == {"reason": "enough"}
+
+
 # --- the lease ------------------------------------------------------------------------------------
 
 

@@ -70,7 +70,8 @@ class Run:
         self._outcome: Ending | None = None
         self._ended = asyncio.Event()
         self._cancel_reason = ""
-        self._is_released = False
+        self.is_released = False
+        """Whether it was let go: its log stays open, for whoever goes on with it."""
         self.cancel_asked = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -109,7 +110,7 @@ class Run:
         A run that was cancelled before ends all the same, and so does one that has finished.
         """
         if not self.cancel_asked.is_set():
-            self._is_released = True
+            self.is_released = True
             self.cancel("the process ended while the run waited")
 
     async def wait(self) -> Ending:
@@ -212,7 +213,7 @@ class Run:
         return outcome if outcome.type == "done" and outcome.data else ending
 
     def _goes_on_elsewhere(self, outcome: Ending) -> bool:
-        return self._is_released and outcome.type == "cancelled"
+        return self.is_released and outcome.type == "cancelled"
 
     async def _end(self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None) -> None:
         goes_on = self._goes_on_elsewhere(outcome)

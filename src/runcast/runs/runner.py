@@ -328,7 +328,7 @@ class Runner:
         """
         check_reason(reason)
         run = self.runs.get(run_id)
-        if run is not None:
+        if run is not None and not run.is_released:
             run.cancel(reason)
             await run.wait()
             return
@@ -338,7 +338,7 @@ class Runner:
         inlet = self.hub.inlet(run_id, info.epoch)
         with suppress(RunClosed, Stale):  # it ended meanwhile
             if info.owner_id == self.owner_id:
-                # Ours, and no function is at work: it is written from outside, and ends here.
+                # Ours, and no function here will end it: it is written from outside, or was let go.
                 await end_log(inlet, cancelled(reason), self.hub.clock)
                 return
             # Its owner hears of the label, as of everything that happens to the log; if there is
