@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import runcast
@@ -177,6 +178,33 @@ async def test_asking_again_under_an_id_gives_its_answer_at_once(hub: OpenHub) -
     await hub.answer(run.run_id, "a", {"type": "response", "args": 7})
 
     assert (await ending(run))[1]["result"] == [7, 7]
+
+
+async def test_a_run_that_asks_again_for_an_answer_that_is_not_kept_is_told_so(
+    hub: OpenHub,
+) -> None:
+    was_cut = asyncio.Event()
+
+    async def again() -> Any:
+        await runcast.ask("a?", interrupt_id="a")
+        runcast.content("much later")
+        await runcast.flush()
+        await was_cut.wait()
+        return await runcast.ask("a?", interrupt_id="a")
+
+    run = await hub.start(again)
+    await question(hub, run)
+    await hub.answer(run.run_id, "a", {"type": "accept"})
+    async with asyncio.timeout(WAIT_S):
+        async for event in hub.watch(run.run_id):
+            if event.type == "content":
+                break
+    info, state = await hub.present(run.run_id)
+    await hub.hub.trim(run.run_id, info.head, msgspec.json.encode(state))
+    was_cut.set()
+
+    kind, data = await ending(run)
+    assert (kind, data["code"]) == ("failed", "gone")
 
 
 @pytest.mark.parametrize("function", [asks, asks_in_thread])

@@ -76,6 +76,7 @@ class Questions:
             Overloaded: too many questions of this run are open.
             InvalidValue, Conflict: the id is malformed, or was used before; the timeout is no time.
             EventTooLarge: what is asked is longer than `max_event_bytes`.
+            Gone: it was answered before, so long ago that the answer is not kept any more.
             CancelledError: the run was asked to end.
         """
         check_question(message, action, config, timeout_s, interrupt_id)
@@ -142,7 +143,7 @@ class Questions:
         )
         answer, resolved = None, []
         if appended.repeated:
-            await self._tell_waiting(interrupt_id)
+            await self._tell_waiting(interrupt_id, appended)
         elif was_told and (answer := await self._find_earlier(interrupt_id)) is not None:
             closed = {"interrupt_id": interrupt_id, "outcome": "answered"}
             resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
@@ -162,12 +163,15 @@ class Questions:
             except RuncastError as error:
                 await self._wait_out(error)
 
-    async def _tell_waiting(self, interrupt_id: str) -> None:
+    async def _tell_waiting(self, interrupt_id: str, asked: Appended) -> None:
         """Tell that the run waits for what was asked before, perhaps in another attempt: or it
-        would pass for one that works, and be lost with its process."""
+        would pass for one that works, and be lost with its process.
+
+        Raises `Gone` if the answer was cut from the log: nobody will give it again.
+        """
         while True:
             try:
-                _, snapshot = await self._hub.present(self._inlet.run_id)
+                info, snapshot = await self._hub.present(self._inlet.run_id)
                 break
             except RuncastError as error:
                 await self._wait_out(error)
@@ -177,6 +181,12 @@ class Questions:
                 record = encode_record("interrupt_waiting", data, self._clock.time())
                 await self._inlet.append([record], labels={"status": "waiting"})
                 return
+        if info.first > asked.first and await self._find_earlier(interrupt_id) is None:
+            raise Gone(
+                f"the question {interrupt_id!r} was answered before, and its answer is not kept "
+                "any more (keep_bytes_per_run); ask under another id, or keep what was answered",
+                "trimmed",
+            )
 
     async def _wait(self, interrupt_id: str, asked: Appended, timeout_s: float | None) -> Answer:
         deadline = (

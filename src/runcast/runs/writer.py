@@ -252,6 +252,8 @@ class Writer:
         Raises:
             InvalidValue: this writer does not run the function, so it cannot wait; or what is
                 asked is malformed.
+            Gone: what was asked again was answered so long ago that the answer is not kept any more
+                (`keep_bytes_per_run`).
             Cancelled: the run was cancelled while it waited (in threads).
         """
         if self._questions is None or self._loop is None:
