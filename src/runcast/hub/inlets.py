@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from runcast.errors import (
     BackendError,
@@ -72,6 +72,8 @@ class Pending:
         self.failure: BackendError | None = None
         """Why the last commit failed; None while commits succeed. Set on the loop."""
         self.wake = asyncio.Event()
+        self.has_limits = bool(settings.max_events_per_run or settings.max_bytes_per_run)
+        """Whether a run may emit only so much; what it emits is counted only then."""
         self.most_events = settings.max_events_per_run or sys.maxsize
         self.most_bytes = settings.max_bytes_per_run or sys.maxsize
         self._wait_s = settings.emit_wait_s
@@ -162,12 +164,16 @@ class Pending:
         if self.failure is not None:
             raise StoreUnavailable(f"the store fails at present: {self.failure.message}")
 
-    def refuse_for_good(self, inlet: "Inlet") -> NoReturn:
-        """Raise that a run has emitted as much as it may."""
+    def count(self, inlet: "Inlet", size: int) -> None:
+        """Count a record. Raises `RunTooLarge` if the run has emitted as much as it may."""
         if inlet.events >= self.most_events:
             told = f"{inlet.events} events, of at most {self.most_events} (max_events_per_run)"
-        else:
+        elif inlet.bytes + size > self.most_bytes:
             told = f"{inlet.bytes} bytes, of at most {self.most_bytes} (max_bytes_per_run)"
+        else:
+            inlet.events += 1
+            inlet.bytes += size
+            return
         raise RunTooLarge(
             f"the run {inlet.run_id!r} has emitted {told}: emit less, write to a file, or raise "
             "the setting"
@@ -262,7 +268,7 @@ class Inlet:
         self.size = 0
         """Bytes put and not yet committed."""
         self.events = 0
-        """Records put, ever."""
+        """Records put, ever, where runs have limits."""
         self.bytes = 0
         """The same in bytes."""
         self.error: RuncastError | None = None
@@ -290,10 +296,8 @@ class Inlet:
                 pending.refuse(self)
             if self.size + size > pending.run_bound or pending.size + size > pending.bound:
                 pending.wait_for_room(self, size)
-            if self.events >= pending.most_events or self.bytes + size > pending.most_bytes:
-                pending.refuse_for_good(self)
-            self.events += 1
-            self.bytes += size
+            if pending.has_limits:
+                pending.count(self, size)
             part = self.open
             if part is not None and part.batch == pending.number:
                 part.records.append(record)
