@@ -493,6 +493,31 @@ async def test_closing_while_the_store_fails_tries_once_more_and_does_not_hang(
     assert pending(hub) == NOTHING
 
 
+async def test_a_store_that_recovers_while_the_hub_closes_does_not_let_producers_in_again(
+    store: Store,
+) -> None:
+    faulty = FaultyStore(store)
+    hub = await Hub(faulty, Settings(store_retry_s=WAIT_S)).open()
+    inlet = await hub.create("run-1")
+    faulty.fail_next(1, DOWN)
+    inlet.put(RECORD)
+    await eventually(lambda: faulty.calls.commits == 1)
+    behind = asyncio.create_task(inlet.append([RECORD]))
+    await asyncio.sleep(0)
+    faulty.hold()
+    closing = asyncio.create_task(hub.close())
+    await faulty.wait_held()
+    faulty.release(1)
+    await faulty.wait_held()  # the first is committed, the second is not
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        inlet.put(RECORD)
+    faulty.release()
+    assert (await soon(behind)).last == 2
+    await soon(closing)
+    assert pending(hub) == NOTHING
+
+
 async def test_who_awaits_an_append_that_the_closing_hub_could_not_commit_is_told(
     store: Store,
 ) -> None:

@@ -10,13 +10,13 @@ Canonical JSON, the bytes every watcher of the `runcast` dialect gets (empty pla
 
 from math import isfinite
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
 from runcast.events.fields import is_deeper, mend
-from runcast.events.vocabulary import is_event_type
+from runcast.events.vocabulary import KNOWN, is_event_type
 
 __all__ = (
     "MAX_DEPTH",
@@ -24,6 +24,7 @@ __all__ = (
     "MAX_PATH",
     "OWN_EVENT_BYTES",
     "Event",
+    "Place",
     "as_stored",
     "decode_event",
     "encode_event",
@@ -43,6 +44,9 @@ whatever its language."""
 
 OWN_EVENT_BYTES: Final = 1 << 20
 """Largest event that runcast writes of its own accord, however low `max_event_bytes` is."""
+
+Place: TypeAlias = tuple[str, str, tuple[str, ...], float | None]
+"""Where an event happened: (node, agent, path, duration), each empty or None where not known."""
 
 _ANY_SIZE: Final = 1 << 62
 """Bytes of a record: what was stored was measured then."""
@@ -117,10 +121,10 @@ def decode_event(canonical: bytes | str) -> Event:
 
 
 def encode_record(
-    type: str,  # noqa: A002 - the name of the field
+    kind: str,
     data: object,
     time: float,
-    place: tuple[str, str, tuple[str, ...], float | None] | None = None,
+    place: Place | None = None,
     max_bytes: int = OWN_EVENT_BYTES,
 ) -> bytes:
     """Return an event's record: canonical JSON without `{"seq":N,`, on one line, in UTF-8.
@@ -129,7 +133,8 @@ def encode_record(
     cannot hold is refused, so that what was stored is what was meant.
 
     Args:
-        place: (node, agent, path, duration), or None where nothing is known of it.
+        kind: the event's type.
+        place: None where nothing is known of it.
         max_bytes: of the record; `max_event_bytes` for all that others have a part in.
 
     Raises:
@@ -137,36 +142,35 @@ def encode_record(
             (an unknown class, a cycle, nesting over MAX_DEPTH); the message says what.
         EventTooLarge: the record is longer than `max_bytes`.
     """
-    kind: object = type
-    # Its length first: the check remembers what it was asked.
-    if not isinstance(kind, str) or len(kind) > MAX_NAME_CHARS or not is_event_type(kind):
-        raise InvalidValue(
-            f"expected an event type like 'progress' ([a-z][a-z0-9_.-]*, at most 64 characters), "
-            f"got {_shown(kind)}"
-        )
-    if not isfinite(time):
-        raise InvalidValue(f"expected the time as Unix seconds, got {time}")
+    # The hot path of `emit()`: nearly all data is a dict of strings and numbers, and of such a one
+    # whatever it holds was encoded, so that nothing else is to be looked at.
+    if type(kind) is not str or kind not in KNOWN:
+        _check_type(kind)
+    if type(time) is not float or time - time != 0.0:  # NaN, where it is not finite
+        time = _checked_time(time)
     if place is None:
-        fields = _Record(float(time), type, data)
+        fields = _Record(time, kind, data)
     else:
-        fields = _Record(float(time), type, data, *_checked(place))
+        fields = _Record(time, kind, data, *_checked(place))
+    is_flat = type(data) is dict
+    if is_flat:
+        for value in data.values():  # type: ignore[attr-defined]
+            if (of := type(value)) is not str and of is not int and of not in _SIMPLE:
+                is_flat = False
+                break
     try:
         written = _encode(fields)
     except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
-        written = b"\n"
-    if _LINE_FEED in written or not (_is_simple(data) or _is_whole(written, fields)):
-        written = _encode(msgspec.structs.replace(fields, data=_plain(data, "data", ())))
+        written, is_flat = b"\n", False
+    if not is_flat:
+        written = _made_whole(written, fields)
     record = written[1:]
     if len(record) > max_bytes:
         raise EventTooLarge(
-            f"expected an event of at most {max_bytes} bytes, got {len(record)} ({type}); "
+            f"expected an event of at most {max_bytes} bytes, got {len(record)} ({kind}); "
             "write large output to a file and name the file in the event"
         )
-    # A level takes two bytes in lists and five in dicts (`{"":}`), so its length spares nearly
-    # every event the counting, and that the walk.
-    size = len(record)
-    may_be_deep = size > 2 * MAX_DEPTH and (size > 5 * MAX_DEPTH or _BRACKET in record)
-    if may_be_deep and record.count(b"{") + record.count(b"[") > MAX_DEPTH:
+    if not is_flat:
         _check_depth(record)
     return record
 
@@ -175,7 +179,7 @@ def as_stored(
     type: str,  # noqa: A002 - the name of the field
     data: object,
     time: float = _LONG_TIME,
-    place: tuple[str, str, tuple[str, ...], float | None] | None = None,
+    place: Place | None = None,
     max_bytes: int = _ANY_SIZE,
 ) -> Event:
     """Return an event as a log would give it back: what cannot be stored is refused now, not later.
@@ -199,17 +203,32 @@ def record_of(event: Event) -> bytes:
     return encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
 
 
-def _is_simple(data: object) -> bool:
-    """Tell whether data is such that whatever it holds was encoded, as most data is.
+def _check_type(kind: object) -> None:
+    # Its length first: the check remembers what it was asked.
+    if not isinstance(kind, str) or len(kind) > MAX_NAME_CHARS or not is_event_type(kind):
+        raise InvalidValue(
+            f"expected an event type like 'progress' ([a-z][a-z0-9_.-]*, at most 64 characters), "
+            f"got {_shown(kind)}"
+        )
 
-    Only `msgspec.Raw` is written as it is, and only other containers and objects may hold it.
+
+def _checked_time(time: float) -> float:
+    if not isfinite(time):
+        raise InvalidValue(f"expected the time as Unix seconds, got {time}")
+    return float(time)
+
+
+def _made_whole(written: bytes, fields: _Record) -> bytes:
+    """Return a record as it was encoded, or, if that is not one line of JSON, encoded anew.
+
+    Only `msgspec.Raw` is written as it is, and only containers and objects may hold it.
     """
-    if type(data) is not dict:
-        return type(data) in _SIMPLE
-    for value in data.values():  # noqa: SIM110 - a generator would take twice as long
-        if type(value) not in _SIMPLE:
-            return False
-    return True
+    is_safe = _LINE_FEED not in written and (
+        type(fields.data) in _SIMPLE or _is_whole(written, fields)
+    )
+    if is_safe:
+        return written
+    return _encode(msgspec.structs.replace(fields, data=_plain(fields.data, "data", ())))
 
 
 def _is_whole(written: bytes, fields: _Record) -> bool:
@@ -230,9 +249,7 @@ def _is_whole(written: bytes, fields: _Record) -> bool:
     return behind == len(_encode(place))  # its brace stands for our comma
 
 
-def _checked(
-    place: tuple[str, str, tuple[str, ...], float | None],
-) -> tuple[str, str, tuple[str, ...], float | None]:
+def _checked(place: Place) -> Place:
     node, agent, path, duration = place
     steps: object = path
     if not isinstance(steps, tuple | list) or len(steps) > MAX_PATH:
@@ -338,6 +355,13 @@ def _key(key: object, where: str) -> str:
 
 
 def _check_depth(record: bytes) -> None:
+    # A level takes two bytes in lists and five in dicts (`{"":}`), so its length spares nearly
+    # every event the counting, and that the walk.
+    size = len(record)
+    if size <= 2 * MAX_DEPTH or (size <= 5 * MAX_DEPTH and _BRACKET not in record):
+        return
+    if record.count(b"{") + record.count(b"[") <= MAX_DEPTH:
+        return
     # What was encoded is walked, not `data`: objects may nest where lists and dicts do not show.
     try:
         is_too_deep = is_deeper(_decode_any(b"{" + record)["data"], MAX_DEPTH)

@@ -157,7 +157,7 @@ class Pipeline:
             else:
                 self._commits += 1
                 if self._pending.failure is not None:
-                    self._pending.failure = None
+                    self._pending.recover()
                     _log.warning("commits succeed again; nothing was lost")
                 return outcomes
 
@@ -183,8 +183,8 @@ class Pipeline:
                 continue
             self._appended += len(part.records)
             if outcome.closed:
-                part.inlet.error = RunClosed(
-                    f"the run {part.log_id!r} has ended; nothing can be added to it"
+                part.inlet.end(
+                    RunClosed(f"the run {part.log_id!r} has ended; nothing can be added to it")
                 )
             if outcome.pages or outcome.closed:
                 published.append((part.log_id, outcome))
@@ -199,4 +199,4 @@ class Pipeline:
         count, inlet = len(part.records), part.inlet
         _log.warning("%d events of run %s were not taken: %s", count, part.log_id, error)
         self._refused += count
-        inlet.error = inlet.error or error
+        inlet.end(inlet.error or error)

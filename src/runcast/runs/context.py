@@ -104,7 +104,10 @@ def emit(
     """Append an event to the current run; see `Writer.emit`."""
     writer = _writer.get()
     if writer is not None:
-        writer.emit(type, data, node=node, agent=agent, path=path, duration=duration)
+        place = None
+        if node or agent or path or duration is not None:
+            place = (node, agent, cast("tuple[str, ...]", path), duration)
+        writer.emit_at(place, type, data)  # with keywords it would take longer, for every event
 
 
 def progress(

@@ -28,7 +28,7 @@ from runcast.errors import (
     RunClosed,
     Stale,
 )
-from runcast.events.model import Event, decode_event, encode_record
+from runcast.events.model import Event, Place, decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import MAX_INTERRUPTS, Interrupt
 from runcast.hub.hub import Hub
@@ -68,7 +68,7 @@ class Questions:
         config: Mapping[str, Any] | None,
         timeout_s: float | None,
         interrupt_id: str,
-        place: tuple[str, str, tuple[str, ...], float | None] | None,
+        place: Place | None,
     ) -> Answer:
         """Store a question, then wait for its answer.
 

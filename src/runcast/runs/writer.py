@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 from runcast.clock import Clock
 from runcast.errors import Cancelled, InvalidValue
 from runcast.events.fields import percent_of
-from runcast.events.model import Event, encode_record
+from runcast.events.model import Event, Place, encode_record
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
 from runcast.runs.answers import Answer, check_question
@@ -66,7 +66,7 @@ class Asks(Protocol):
         config: Mapping[str, Any] | None,
         timeout_s: float | None,
         interrupt_id: str,
-        place: tuple[str, str, tuple[str, ...], float | None] | None,
+        place: Place | None,
     ) -> Coroutine[Any, Any, Answer]: ...
 
 
@@ -142,6 +142,10 @@ class Writer:
         place = None
         if node or agent or path or duration is not None:
             place = (node, agent, cast("tuple[str, ...]", path), duration)
+        self.emit_at(place, type, data)
+
+    def emit_at(self, place: Place | None, type: str, data: object) -> None:  # noqa: A002 - as above
+        """Append an event that happened at a place; `emit`, without its keywords."""
         record = encode_record(type, data, self._time(), place, self.max_event_bytes)
         if type in RESERVED:
             raise InvalidValue(

@@ -18,7 +18,7 @@ import msgspec
 from runcast import errors
 from runcast.clock import SystemClock
 from runcast.errors import InvalidValue, RuncastError, RunClosed, RunTooLarge
-from runcast.events.model import decode_event, encode_record
+from runcast.events.model import Place, decode_event, encode_record
 from runcast.runs.answers import Answer
 from runcast.runs.children import control
 from runcast.runs.writer import Writer
@@ -244,7 +244,7 @@ class _Questions:
         config: Mapping[str, Any] | None,
         timeout_s: float | None,
         interrupt_id: str,
-        place: tuple[str, str, tuple[str, ...], float | None] | None,
+        place: Place | None,
     ) -> Answer:
         """Have the parent ask, and wait for the answer. Raises as `Questions.ask` does."""
         node, agent = place[:2] if place else ("", "")
