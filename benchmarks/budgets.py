@@ -24,8 +24,8 @@ PROGRAMME: dict[str, tuple[str, ...]] = {
 }
 """Scenarios, and the peers that runcast is measured beside."""
 
-ROUNDS = {"sustained": 1, "idle": 1, "threads500": 1}
-"""Where fewer rounds than asked for are enough: those that take long, and whose spread is small."""
+ROUNDS = {"idle": 1, "threads500": 1}
+"""Where fewer rounds than asked for are enough, as their spread is small."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python benchmarks/run.py
     python benchmarks/run.py fanout runs500 --peers runcast,nchan,sse-starlette --rounds 3
 
-Without scenarios it measures all that the budgets ask for, in less than 12 minutes, and writes what
+Without scenarios it measures all that the budgets ask for, in about 12 minutes, and writes what
 came of it into docs/performance.md and docs/images/benchmark.svg.
 
 Each measurement starts its server anew; rounds go through all peers in turn, so that what else the
@@ -124,7 +124,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=", ".join(SCENARIOS))
     parser.add_argument("--peers", default="", help="with commas; default: all installed")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--relative-to", default="sse-starlette", help="the peer that is 1.0")
     parser.add_argument("--watchers", type=int, default=default.watchers)
     parser.add_argument("--seconds", type=float, default=default.seconds)
