@@ -141,13 +141,21 @@ def check(arguments: list[str]) -> None:
 def test(arguments: list[str]) -> NoReturn:
     """check, then run the tests [--all: slow ones, wheel, docs too] [options of pytest]"""
     check([])
+    pytest, options = VENV / "bin" / "pytest", [it for it in arguments if it != "--all"]
     if "--all" in arguments:
         fetch_programs()
         docs([])
         test_wheel()
-        arguments = ["-m", "", *(argument for argument in arguments if argument != "--all")]
+        say("testing")
+        must(pytest, *_ON_ALL_CORES, *options)
+        say("testing what is heavy")
+        become(pytest, "-m", "heavy", *options)
     say("testing")
-    become(VENV / "bin" / "pytest", *arguments)
+    become(pytest, *(options or _ON_ALL_CORES))
+
+
+_ON_ALL_CORES = ("-n", str(min(os.cpu_count() or 1, 8)))
+"""Heavy tests are run one after another instead: each wants all cores for itself."""
 
 
 def fetch_programs() -> None:
@@ -178,7 +186,7 @@ def test_wheel() -> None:
                 shutil.copy2(entry, tree)
             elif entry.name != "src" and not entry.name.startswith("."):
                 shutil.copytree(entry, tree / entry.name, ignore=_LEFT_OUT)
-        must(venv / "bin" / "pytest", "-m", "not heavy and not tree", cwd=tree)
+        must(venv / "bin" / "pytest", *_ON_ALL_CORES, "-m", "not heavy and not tree", cwd=tree)
 
 
 _LEFT_OUT = shutil.ignore_patterns("node_modules", "__pycache__")

@@ -58,12 +58,13 @@ def skipping(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_skip_is_listed_with_its_reason(
-    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
 
-    result = skipping.runpytest_subprocess()
+    result = skipping.runpytest_subprocess("-n", str(workers))
 
     result.assert_outcomes(skipped=3, xfailed=1)
     result.stdout.fnmatch_lines_random(
@@ -76,12 +77,13 @@ def test_a_skip_is_listed_with_its_reason(
     )
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_skip_in_ci_is_a_failure(
-    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setenv("CI", "true")
 
-    result = skipping.runpytest_subprocess("--continue-on-collection-errors")
+    result = skipping.runpytest_subprocess("--continue-on-collection-errors", "-n", str(workers))
 
     result.assert_outcomes(failed=1, errors=2, xfailed=1)
     result.stdout.fnmatch_lines(["*skipped, which CI may not: Chromium is missing*"])
