@@ -38,8 +38,6 @@ def blockbuster() -> Iterator[BlockBuster]:
         # A coroutine gets its folder at once: a few operations on a local disk, once in a run.
         for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
             detector.functions[name].can_block_in("runcast/runs/files/files.py", {"workspace"})
-        # Threads hold it for the length of an append to a list.
-        detector.functions["threading.Lock.acquire"].can_block_in("runcast/hub/inlets.py", {"put"})
         yield detector
 
 

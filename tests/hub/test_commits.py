@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import count
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ from runcast.errors import (
 )
 from runcast.events import model
 from runcast.hub.hub import Hub
-from runcast.hub.inlets import Inlet
+from runcast.hub.inlets import Inlet, Pending
 from runcast.settings import Settings
 from runcast.stores.base import Once, Store
 from runcast.stores.memory import MemoryStore
@@ -664,6 +667,41 @@ def test_a_put_after_the_loop_is_closed_is_refused_each_time() -> None:
             inlet.put(RECORD)
     with pytest.raises(StoreUnavailable):
         asyncio.run(inlet.append())
+
+
+def test_an_interrupt_after_any_call_in_a_put_leaves_the_lock_to_others() -> None:
+    waiting = Pending(Settings())
+    inlet = Inlet(waiting, "r", "", None)
+    calls_left = 0
+
+    def interrupt(frame: FrameType, event: str, called: object) -> None:
+        nonlocal calls_left
+        # Where Python looks for signals: a handler that raises does so here.
+        if event.endswith("return") and frame.f_code is not put.__code__:
+            calls_left -= 1
+            if calls_left < 0:
+                raise KeyboardInterrupt
+
+    def interrupt_after(calls: int) -> bool:
+        nonlocal calls_left
+        calls_left = calls
+        profiler = sys.getprofile()
+        try:
+            sys.setprofile(interrupt)
+            put(inlet)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.setprofile(profiler)
+        return False
+
+    for calls in count():
+        was_interrupted = interrupt_after(calls)
+        assert waiting.lock.acquire(blocking=False), f"after {calls} calls"
+        waiting.lock.release()
+        if not was_interrupted:
+            break
+    assert calls > 1
 
 
 def test_ending_the_loop_without_closing_the_hub_does_not_hang() -> None:
