@@ -632,6 +632,28 @@ async def test_what_closes_a_log_is_tried_though_nothing_else_can_be_put(store: 
             await soon(inlet.append([RECORD], close=True))
 
 
+async def test_what_comes_behind_the_end_of_a_run_is_refused_before_that_is_committed(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty = FaultyStore(store)
+    async with Hub(faulty) as hub:
+        inlet = await hub.create("run-1")
+        faulty.hold()
+        inlet.put(RECORD)
+        closing = asyncio.create_task(inlet.append([RECORD], close=True))
+        await faulty.wait_held()
+
+        with pytest.raises(RunClosed):
+            inlet.put(RECORD)
+        with pytest.raises(RunClosed):
+            await soon(inlet.append([RECORD]))
+
+        faulty.release()
+        assert (await soon(closing)).last == 2
+        assert pending(hub) == NOTHING
+        assert not caplog.records
+
+
 # --- loops ----------------------------------------------------------------------------------------
 
 

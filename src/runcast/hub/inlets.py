@@ -16,13 +16,14 @@ from runcast.errors import (
     BackendError,
     Overloaded,
     RuncastError,
+    RunClosed,
     RunTooLarge,
     StoreUnavailable,
 )
 from runcast.settings import Settings
 from runcast.stores.base import Append, Appended, Once
 
-__all__ = ("Inlet", "Part", "Pending")
+__all__ = ("Inlet", "Part", "Pending", "has_ended")
 
 T = TypeVar("T")
 
@@ -154,6 +155,9 @@ class Pending:
             ):
                 self.refuse(inlet)
             self.put(part)
+            if part.close:
+                # What came behind it could not be committed, when nobody can be told any more.
+                inlet.end(has_ended(inlet.run_id))
             size = part.size
             inlet.size += size
             self.size += size
@@ -369,3 +373,8 @@ class Inlet:
     ) -> Part:
         run_id, epoch, fence = self.run_id, self.epoch, self.fence
         return Part(run_id, records, epoch, close, fence, once, labels, inlet=self)
+
+
+def has_ended(run_id: str) -> RunClosed:
+    """Return what is raised by whoever writes to a run that has ended."""
+    return RunClosed(f"the run {run_id!r} has ended; nothing can be added to it")

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from runcast.errors import BackendError, RuncastError, RunClosed, StoreUnavailable
-from runcast.hub.inlets import Inlet, Part, Pending
+from runcast.errors import BackendError, RuncastError, StoreUnavailable
+from runcast.hub.inlets import Inlet, Part, Pending, has_ended
 from runcast.settings import Settings
 from runcast.stores.base import Appended, Store
 
@@ -183,9 +183,7 @@ class Pipeline:
                 continue
             self._appended += len(part.records)
             if outcome.closed:
-                part.inlet.end(
-                    RunClosed(f"the run {part.log_id!r} has ended; nothing can be added to it")
-                )
+                part.inlet.end(has_ended(part.log_id))
             if outcome.pages or outcome.closed:
                 published.append((part.log_id, outcome))
         self._publish(published)
