@@ -22,10 +22,11 @@ from runcast.errors import (
     RunFailed,
     StoreUnavailable,
 )
+from runcast.events.position import Position
 from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.runs.answers import Answer
 from runcast.runs.run import Run
-from runcast.stores.base import Store
+from runcast.stores.base import Page, Store
 from runcast.testing import FaultyStore
 from tests.opening import events_of, eventually
 from tests.waiting import WAIT_S
@@ -178,6 +179,109 @@ async def test_asking_again_under_an_id_gives_its_answer_at_once(hub: OpenHub) -
     await hub.answer(run.run_id, "a", {"type": "response", "args": 7})
 
     assert (await ending(run))[1]["result"] == [7, 7]
+
+
+async def test_what_is_asked_again_expires_when_it_was_told_to(hub: OpenHub) -> None:
+    async def again() -> str:
+        asking = asyncio.ensure_future(runcast.ask("a?", interrupt_id="a", timeout_s=0.2))
+        await question(hub, run)
+        asking.cancel()
+        answer: Answer = await runcast.ask("a?", interrupt_id="a")  # how long, it said before
+        return answer.type
+
+    run = await hub.start(again)
+
+    assert (await ending(run))[1]["result"] == "expired"
+
+
+async def test_what_is_asked_again_does_not_wait_for_longer_than_it_is_told_now(
+    hub: OpenHub,
+) -> None:
+    async def again() -> str:
+        asking = asyncio.ensure_future(runcast.ask("a?", interrupt_id="a", timeout_s=600))
+        await eventually(lambda: run.writer.is_waiting)
+        answer: Answer = await runcast.ask("a?", interrupt_id="a", timeout_s=0.01)
+        return f"{answer.type}, {(await asking).type}"
+
+    run = await hub.start(again)
+
+    assert (await ending(run))[1]["result"] == "expired, expired"
+
+
+async def test_an_answer_that_comes_at_once_ends_its_question_once(store: Store) -> None:
+    async with runcast.open_hub(store) as hub:
+        read_page, was_read = hub.hub.read_page, False
+
+        async def answer_first(run_id: str, after: Position) -> Page:
+            nonlocal was_read
+            if not was_read:  # the run looks whether it was answered before it asked
+                was_read = True
+                await hub.answer(run_id, "q", {"type": "accept"})
+            return await read_page(run_id, after)
+
+        hub.hub.read_page = answer_first  # type: ignore[method-assign]
+        run = await hub.start(asks, {"interrupt_id": "q"})
+
+        assert (await ending(run))[1]["result"][0] == "accept"
+        assert was_read
+        types = [event.type for event in await events_of(hub, run.run_id)]
+        assert types.count("interrupt_resolved") == 1
+
+
+async def test_what_was_told_and_answered_before_it_is_asked_has_its_answer(hub: OpenHub) -> None:
+    async def tells_then_asks() -> str:
+        runcast.StreamWriter().interrupt_request("q", "deploy")
+        await runcast.flush()
+        await hub.answer(run.run_id, "q", {"type": "accept"})
+        answer: Answer = await runcast.ask("Deploy?", interrupt_id="q")
+        return answer.type
+
+    run = await hub.start(tells_then_asks)
+
+    assert (await ending(run))[1]["result"] == "accept"
+    _, state = await hub.present(run.run_id)
+    assert state.interrupts_lapsed == 0, "what was asked again is closed as well"
+
+
+async def test_the_decision_on_a_question_of_any_id_is_found_again(hub: OpenHub) -> None:
+    key = 'say "é\\n"?'
+    run = await hub.start(asks, {"interrupt_id": key})
+    await question(hub, run)
+    await hub.answer(run.run_id, key, {"type": "accept"})
+
+    _, repeated = await hub.answer(run.run_id, key, {"type": "accept"})
+
+    assert repeated
+    with pytest.raises(Conflict):
+        await hub.answer(run.run_id, key, {"type": "reject"})
+
+
+async def test_who_gives_a_question_up_does_not_wait_any_more(hub: OpenHub) -> None:
+    async def gives_up() -> bool:
+        asking = asyncio.ensure_future(runcast.ask("anybody?"))
+        await eventually(lambda: run.writer.is_waiting)
+        asking.cancel()
+        await asyncio.wait({asking})
+        return run.writer.is_waiting
+
+    run = await hub.start(gives_up)
+
+    assert (await ending(run))[1]["result"] is False
+
+
+async def test_a_function_with_a_loop_of_its_own_asks_there(hub: OpenHub) -> None:
+    def asks_elsewhere() -> str:
+        async def ask() -> str:
+            answer: Answer = await runcast.ask("go on?", interrupt_id="q")
+            return answer.type
+
+        return asyncio.run(ask())
+
+    run = await hub.start(asks_elsewhere)
+    await question(hub, run)
+    await hub.answer(run.run_id, "q", {"type": "reject"})
+
+    assert (await ending(run))[1]["result"] == "reject"
 
 
 async def test_a_run_that_asks_again_for_an_answer_that_is_not_kept_is_told_so(

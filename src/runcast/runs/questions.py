@@ -143,8 +143,8 @@ class Questions:
         )
         answer, resolved = None, []
         if appended.repeated:
-            await self._tell_waiting(interrupt_id, appended)
-        elif was_told and (answer := await self._find_earlier(interrupt_id)) is not None:
+            timeout_s = await self._tell_waiting(interrupt_id, appended, timeout_s)
+        elif was_told and (answer := await self._find_earlier(interrupt_id, appended)) is not None:
             closed = {"interrupt_id": interrupt_id, "outcome": "answered"}
             resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
         if answer is None:
@@ -155,17 +155,24 @@ class Questions:
         await self._inlet.append(resolved, labels={ANSWERED_LABEL: "", "status": status})
         return answer
 
-    async def _find_earlier(self, interrupt_id: str) -> Answer | None:
-        """Return what was decided before the question was asked, but after it was told."""
+    async def _find_earlier(
+        self, interrupt_id: str, asked: Appended | None = None
+    ) -> Answer | None:
+        """Return what was decided; given `asked`, before that, but after the question was told."""
+        before = asked.first if asked is not None else None
         while True:
             try:
-                return await find_decision(self._hub, self._inlet.run_id, interrupt_id)
+                return await find_decision(self._hub, self._inlet.run_id, interrupt_id, before)
             except RuncastError as error:
                 await self._wait_out(error)
 
-    async def _tell_waiting(self, interrupt_id: str, asked: Appended) -> None:
+    async def _tell_waiting(
+        self, interrupt_id: str, asked: Appended, timeout_s: float | None
+    ) -> float | None:
         """Tell that the run waits for what was asked before, perhaps in another attempt: or it
         would pass for one that works, and be lost with its process.
+
+        Returns how long an answer is waited for: as was told, or less if less is asked for now.
 
         Raises `Gone` if the answer was cut from the log: nobody will give it again.
         """
@@ -179,14 +186,16 @@ class Questions:
             if question.interrupt_id == interrupt_id and not question.is_answered:
                 data = {"interrupt_id": interrupt_id}
                 record = encode_record("interrupt_waiting", data, self._clock.time())
+                expires_at = question.expires_at
                 await self._inlet.append([record], labels={"status": "waiting"})
-                return
+                return _sooner(timeout_s, expires_at, self._clock.time())
         if info.first > asked.first and await self._find_earlier(interrupt_id) is None:
             raise Gone(
                 f"the question {interrupt_id!r} was answered before, and its answer is not kept "
                 "any more (keep_bytes_per_run); ask under another id, or keep what was answered",
                 "trimmed",
             )
+        return timeout_s
 
     async def _wait(self, interrupt_id: str, asked: Appended, timeout_s: float | None) -> Answer:
         deadline = (
@@ -320,27 +329,44 @@ async def _decided_before(
     return first, True
 
 
-async def find_decision(hub: Hub, run_id: str, interrupt_id: str) -> Answer | None:
-    """Return what was decided about a question, or None. Raises `NotFound`."""
+async def find_decision(
+    hub: Hub, run_id: str, interrupt_id: str, before: int | None = None
+) -> Answer | None:
+    """Return what was decided about a question, or None. Raises `NotFound`.
+
+    Args:
+        before: the `seq` up to which the log is looked at; all of it if None.
+    """
     while True:
         try:
-            return await _find_decision(hub, await hub.info(run_id), interrupt_id)
+            info = await hub.info(run_id)
+            end = info.head + 1 if before is None else before
+            return await _find_decision(hub, info, interrupt_id, end)
         except Gone:
             continue  # begun anew, or trimmed, while it was read
 
 
-async def _find_decision(hub: Hub, info: LogInfo, interrupt_id: str) -> Answer | None:
-    position, wanted = Position(info.epoch, info.first - 1), interrupt_id.encode()
-    while position.seq < info.head:
+async def _find_decision(hub: Hub, info: LogInfo, interrupt_id: str, end: int) -> Answer | None:
+    position, wanted = Position(info.epoch, info.first - 1), msgspec.json.encode(interrupt_id)
+    while position.seq + 1 < end:
         page = await hub.read_page(info.log_id, position)
         if wanted in page.frames:
             for canonical in split_frames(page.frames):
                 if wanted in canonical:
-                    answer = _answer_in(decode_event(canonical), interrupt_id)
-                    if answer is not None:
+                    event = decode_event(canonical)
+                    answer = _answer_in(event, interrupt_id)
+                    if answer is not None and event.seq < end:
                         return answer
         position = page.position
     return None
+
+
+def _sooner(timeout_s: float | None, expires_at: object, now: float) -> float | None:
+    """Return the sooner of two deadlines, in seconds from now; None if there is neither."""
+    if not isinstance(expires_at, int | float):
+        return timeout_s
+    left_s = max(0.0, expires_at - now)
+    return left_s if timeout_s is None else min(left_s, timeout_s)
 
 
 def _answer_in(event: Event, interrupt_id: str) -> Answer | None:

@@ -147,9 +147,11 @@ class Writer:
     def emit_at(self, place: Place | None, type: str, data: object) -> None:  # noqa: A002 - as above
         """Append an event that happened at a place; `emit`, without its keywords."""
         record = encode_record(type, data, self._time(), place, self.max_event_bytes)
-        if type in RESERVED:
+        # A kind of string may call itself unlike any other.
+        kind = type if type.__class__ is str else str.__str__(type)
+        if kind in RESERVED:
             raise InvalidValue(
-                f"{type!r} is written by runcast itself; return from the function to end its run, "
+                f"{kind!r} is written by runcast itself; return from the function to end its run, "
                 "raise to fail, and use 'error' for what it survives"
             )
         if self._cancel is not None:
@@ -248,7 +250,8 @@ class Writer:
             config: what answers are allowed: `allow_accept`, `allow_edit`, `allow_respond` (all
                 true unless said otherwise), `response_schema`.
             timeout_s: after that the answer is of the type `expired`; None waits for ever.
-            interrupt_id: made up if not given. Asking again under an id gives its answer at once.
+            interrupt_id: made up if not given. Asking again under an id gives its answer at once,
+                or waits on for it, no longer than was said first.
 
         Returns:
             An `Answer`; in a coroutine something to await that gives one.
