@@ -172,6 +172,29 @@ def test_names_of_other_formats_are_understood() -> None:
     assert [event.type for event in seen(spec, log)] == ["content", "done"]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("content_streaming", ["content"]),
+        ("final_result", ["result"]),
+        ("processing", ["step_start", "step_progress", "step_complete", "node_complete"]),
+        ("interrupt", ["interrupt_request", "interrupt_waiting"]),
+    ],
+)
+def test_a_name_of_another_format_means_all_that_it_has_under_it(
+    name: str, meant: list[str]
+) -> None:
+    kinds = (*meant, "thinking", "interrupt_response", name)
+    log = log_of(*((kind, {"interrupt_id": kind}) for kind in kinds), ("done", {}))
+    included = ViewSpec(messages=Filter(include=frozenset({name})))
+    excluded = ViewSpec(messages=Filter(exclude=frozenset({name})))
+
+    assert [event.type for event in seen(included, log)] == [*meant, name, "done"]
+    assert [event.type for event in seen(excluded, log)] == [
+        *("thinking", "interrupt_response", "done")
+    ]
+
+
 def test_main_and_subgraph_nodes_are_filtered_apart() -> None:
     spec = ViewSpec(
         nodes=Filter(exclude=frozenset({"writing"})),
@@ -205,6 +228,24 @@ def test_a_node_switched_off_arrives_as_one_message_when_it_is_complete() -> Non
     ]
     assert shown[-1].data == {"message": "深度 研究", "aggregated": True, "of": [1, 5]}
     assert shown[-1].duration == 6.0
+
+
+def test_what_a_run_found_is_shown_although_its_node_is_switched_off() -> None:
+    spec = ViewSpec(streaming=Streaming(nodes={"writing": False}))
+    log = log_of(
+        text("a", "writing"),
+        Event(type="result", data={"value": "42"}, node="writing"),
+        Event(type="step_complete", data={"message": "ok"}, node="writing"),
+        ("done", {"summary": {}}),
+    )
+
+    shown = seen(spec, log)
+
+    assert [(event.seq, event.type) for event in shown] == [
+        *((2, "result"), (3, "node_complete"), (4, "done"))
+    ]
+    assert shown[0].data == {"value": "42"}
+    assert shown[1].data == {"message": "a", "aggregated": True, "of": [1, 1]}
 
 
 def test_a_node_that_said_nothing_is_complete_all_the_same() -> None:

@@ -143,6 +143,18 @@ async def test_an_unknown_view_is_refused_and_the_known_ones_are_named(
     assert (await viewing.fetch("GET", f"{path}&types={many}")).problem()[0] == 400
 
 
+@pytest.mark.parametrize("wrong", ["Content", "content,%20thinking", "x" * 65])
+async def test_a_type_that_no_event_can_have_is_refused(
+    viewing: Server, name: Name, wrong: str
+) -> None:
+    log = await told(viewing, name())
+
+    refused = await viewing.fetch("GET", f"/runs/{log.run_id}/events?types={wrong}")
+
+    assert refused.problem() == (400, "invalid_value")
+    assert "types" in refused.detail()
+
+
 async def test_the_servers_default_view_is_for_all_who_ask_for_none(name: Name) -> None:
     views = {**VIEWS, "default": ViewSpec(messages=Filter(include=frozenset({"content"})))}
     async with serving_here(views=views) as server:

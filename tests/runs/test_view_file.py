@@ -90,6 +90,9 @@ def test_streaming_and_verbosity_are_read() -> None:
         ("messages: {}\n---\nagents: {}", 2, "another document"),
         ("messages:\n  include: " + "[" * 5000, 2, "too deep"),
         ("messages:\n\tinclude: [a]", 2, "cannot start"),
+        ("messages:\n  include:\n    - content\n    - Thinking", 4, "type like .* 'Thinking'"),
+        ("messages:\n  exclude: tool call", 2, "type like .* 'tool call'"),
+        ("agents: {}\nnodes: {main: {include: [a]}, exclude: [b]}", 2, "or else include"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(text: str, line: int, problem: str) -> None:

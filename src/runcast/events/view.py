@@ -45,13 +45,13 @@ __all__ = (
     "ViewState",
 )
 
-ALIASES: Final[Mapping[str, str]] = {
-    "content_streaming": "content",
-    "final_result": "done",
-    "processing": "step_progress",
-    "interrupt": "interrupt_request",
+ALIASES: Final[Mapping[str, frozenset[str]]] = {
+    "content_streaming": frozenset({"content"}),
+    "final_result": frozenset({"done", "result"}),  # it may also be told while the run goes on
+    "processing": frozenset({"step_start", "step_progress", "step_complete", "node_complete"}),
+    "interrupt": frozenset({"interrupt_request", "interrupt_waiting"}),
 }
-"""Names that other formats have for our types; a specification may use either."""
+"""Names that other formats have for types of ours; a specification may use either."""
 
 MAX_BATCH: Final = 10_000
 """Largest batch, and most pieces that may wait for one."""
@@ -346,17 +346,16 @@ _LIFE: Final = TERMINAL | {"started"}
 _QUESTIONS: Final = frozenset(
     {"interrupt_request", "interrupt_waiting", "interrupt_response", "interrupt_resolved"}
 )
-_NEVER_HELD: Final = _LIFE | _QUESTIONS | {"error"}
-"""Shown at once even in a node that is switched off: somebody has to act on them."""
+_NEVER_HELD: Final = _LIFE | _QUESTIONS | {"error", "result"}
+"""Shown at once even in a node that is switched off: somebody has to act on them, and what a run
+found is no piece of a node's text."""
 
 _NODE_ENDS: Final = frozenset({"step_complete", "node_complete"})
 _BOUNDS: Final = _NODE_ENDS | {"step_start"}
 
 
 def _ours(names: frozenset[str]) -> frozenset[str]:
-    ours = frozenset(ALIASES.get(name, name) for name in names)
-    # A final result may also be told while the run goes on.
-    return ours | {"result"} if "final_result" in names else ours
+    return names.union(*(ALIASES.get(name, ()) for name in names))
 
 
 def _text(event: Event) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from runcast.events.lifecycle import STATUSES
-from runcast.events.schemas import POSITION, RUN_ID
+from runcast.events.schemas import EVENT_TYPE, POSITION, RUN_ID
 from runcast.http.idempotency import MAX_KEY_CHARS
 from runcast.http.requests import (
     BEFORE,
@@ -117,7 +117,12 @@ _DIALECT: Final = _in(
 )
 _SHOWN: Final = (
     _in("query", "view", {"$ref": "#/components/schemas/View"}, "a view that the server has"),
-    _in("query", "types", _TEXT, "types of events to show, joined by commas"),
+    _in(
+        "query",
+        "types",
+        {"type": "string", "pattern": f"^,*({EVENT_TYPE[1:-1]}(,+|$))*$"},
+        "types of events to show, joined by commas",
+    ),
     _in("query", "nodes", _TEXT, "nodes to show, joined by commas"),
     _in("query", "agents", _TEXT, "agents to show, joined by commas"),
 )

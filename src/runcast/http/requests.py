@@ -13,6 +13,7 @@ from runcast.errors import InvalidValue
 from runcast.events.position import Position, is_run_id
 from runcast.events.schemas import RUN_ID
 from runcast.events.view import Filter, View, ViewSpec
+from runcast.events.vocabulary import is_event_type
 from runcast.runs.protocols import FileReference
 from runcast.stores.base import MAX_LIST
 from runcast.wire import dialects
@@ -152,6 +153,8 @@ def _parse_view(query: Mapping[str, str], views: Mapping[str, ViewSpec]) -> View
         wanted = frozenset(filter(None, query.get(parameter, "").split(",")))
         if len(wanted) > _MAX_NAMES:
             raise InvalidValue(f"expected at most {_MAX_NAMES} {parameter}, got {len(wanted)}")
+        if parameter == "types" and (wrong := [each for each in wanted if not is_event_type(each)]):
+            raise InvalidValue(f"expected types like 'content,progress', got {min(wrong)[:80]!r}")
         for field in fields if wanted else ():
             changes[field] = Filter(include=wanted, exclude=getattr(spec, field).exclude)
     spec = msgspec.structs.replace(spec, **changes)

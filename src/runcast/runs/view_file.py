@@ -17,6 +17,7 @@ All of it is optional. A list that is empty, or a key without a value, lets ever
 Source: the configuration documented with the `flat` format.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -25,6 +26,7 @@ import yaml
 
 from runcast.errors import InvalidValue
 from runcast.events.view import Filter, Streaming, Verbosity, ViewSpec
+from runcast.events.vocabulary import is_event_type
 
 __all__ = ("load_view", "parse_view")
 
@@ -32,8 +34,6 @@ _MAX_BYTES: Final = 1024 * 1024
 """Largest view file: one that is bigger is something else."""
 
 T = TypeVar("T", Streaming, Verbosity)
-
-_FILTERS: Final = ("messages", "agents")
 
 
 def load_view(path: str | Path) -> ViewSpec:
@@ -83,14 +83,18 @@ class _Reader:
         self._source = source
 
     def view(self, root: yaml.Node | None) -> ViewSpec:
-        known = (*_FILTERS, "nodes", "streaming", "verbosity")
-        parts = self._mapping(root, known)
-        fields: dict[str, Any] = {
-            name: self._filter(parts[name]) for name in _FILTERS if name in parts
-        }
+        parts = self._mapping(root, ("messages", "agents", "nodes", "streaming", "verbosity"))
+        fields: dict[str, Any] = {}
+        if "messages" in parts:
+            fields["messages"] = self._filter(parts["messages"], self._type)
+        if "agents" in parts:
+            fields["agents"] = self._filter(parts["agents"])
         if "nodes" in parts:
             nodes = self._mapping(parts["nodes"], ("main", "subgraph", "include", "exclude"))
             if "main" in nodes or "subgraph" in nodes:
+                if "include" in nodes or "exclude" in nodes:
+                    problem = "expected main and subgraph, or else include and exclude"
+                    raise self._error(parts["nodes"], problem)
                 fields["nodes"] = self._filter(nodes.get("main"))
                 fields["subgraph_nodes"] = self._filter(nodes.get("subgraph"))
             else:
@@ -101,16 +105,22 @@ class _Reader:
             fields["verbosity"] = self._struct(parts["verbosity"], Verbosity)
         return ViewSpec(**fields)
 
-    def _filter(self, node: yaml.Node | None) -> Filter:
+    def _filter(
+        self, node: yaml.Node | None, read: Callable[[yaml.Node], str] | None = None
+    ) -> Filter:
         parts = self._mapping(node, ("include", "exclude"))
-        return Filter(**{name: self._names(part) for name, part in parts.items()})
+        return Filter(**{key: self._names(part, read or self._text) for key, part in parts.items()})
 
-    def _names(self, node: yaml.Node) -> frozenset[str]:
+    def _names(self, node: yaml.Node, read: Callable[[yaml.Node], str]) -> frozenset[str]:
         if isinstance(node, yaml.SequenceNode):
-            return frozenset(self._text(item) for item in node.value)
-        if self._is_empty(node):
-            return frozenset()
-        return frozenset((self._text(node),))
+            return frozenset(map(read, node.value))
+        return frozenset() if self._is_empty(node) else frozenset((read(node),))
+
+    def _type(self, node: yaml.Node) -> str:
+        text = self._text(node)
+        if not is_event_type(text):
+            raise self._error(node, f"expected an event type like 'content', got {text[:80]!r}")
+        return text
 
     def _struct(self, node: yaml.Node, kind: type[T]) -> T:
         parts = self._mapping(node, kind.__struct_fields__)
