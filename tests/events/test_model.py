@@ -7,7 +7,9 @@ import enum
 import json
 import math
 import pathlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -48,6 +50,15 @@ _python_values: st.SearchStrategy[Any] = st.recursive(
 def recorded(data: object, **options: Any) -> Event:
     """Return the event that a log gives back for this data."""
     return decode_event(b'{"seq":7,' + encode_record("x", data, TIME, **options))
+
+
+@pytest.fixture
+def lift_limit_on_digits() -> Iterator[None]:
+    """Let whole numbers of any length be written, as a program may that prints such."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(limit)
 
 
 def nested(levels: int, core: object = "x") -> object:
@@ -216,6 +227,11 @@ class Rude:
         raise RuntimeError
 
 
+class Unreadable(dict[str, object]):
+    def items(self) -> Any:
+        raise KeyError("items")
+
+
 class Endless:
     def model_dump(self, mode: str) -> object:
         return Endless()
@@ -251,6 +267,8 @@ def _cyclic_object() -> Node:
         (lambda: 10**5000, "at data, got int"),
         (lambda: {None: 1}, "the keys of data to be strings or numbers, got None"),
         (lambda: {True: 1}, "the keys of data to be strings or numbers, got True"),
+        (lambda: {10**5000: 1}, "data that can be read, got ValueError"),
+        (lambda: Unreadable(a="\ud800"), "data that can be read, got KeyError"),
         (lambda: {(1, 2): 1}, r"the keys of data to be strings or numbers, got \(1, 2\)"),
         (lambda: {Rude(): 1}, "the keys of data to be strings or numbers, got an object of Rude"),
         (lambda: msgspec.Raw(b"1\n\ndata: forged\n\n"), "at data, got Raw"),
@@ -262,6 +280,9 @@ def _cyclic_object() -> Node:
         (lambda: msgspec.Raw(b'1,"data":2'), "at data, got Raw"),
         (lambda: {"a": msgspec.Raw(b'1},"type":"done","x":{"b":2')}, r"at data\['a'\], got Raw"),
         (lambda: [{"a": (msgspec.Raw(b"1,"),)}], r"at data\[0\]\['a'\]\[0\], got Raw"),
+        (lambda: msgspec.Raw(b"1e999"), "at data, got Raw"),
+        (lambda: {"a": [msgspec.Raw(b"-1e999")]}, r"at data\['a'\]\[0\], got Raw"),
+        (lambda: nested(60, [msgspec.Raw(b"1e999")] * 60), r"\[0\], got Raw"),
         (lambda: Node("a", msgspec.Raw(b"")), "at data, got Node"),
         (lambda: nested(MAX_DEPTH + 1), "nested at most 100 deep"),
         (lambda: nested(MAX_DEPTH + 1, "\ud800"), "nested at most 100 deep"),
@@ -278,6 +299,47 @@ def test_what_json_cannot_hold_is_refused_with_its_place(
         encode_record("x", make(), TIME)
 
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("number", [-(10**4299), 10**5000], ids=["at the bound", "beyond it"])
+def test_a_number_too_long_to_be_read_again_is_refused(
+    number: int, lift_limit_on_digits: None
+) -> None:
+    for data in (number, {"a": number}, {"a": {"b": [number]}}):
+        with pytest.raises(InvalidValue, match="got int"):
+            encode_record("x", data, TIME)
+    assert recorded({"a": 10**4000, "text": "x" * 5000}).data["a"] == 10**4000
+
+
+def test_a_dict_that_changes_while_it_is_read_is_encoded_as_it_was() -> None:
+    class Changing:
+        def tolist(self) -> int:
+            changed.clear()
+            return 1
+
+    changed = {"a": "\ud800", "b": Changing(), "c": 3}
+
+    assert recorded(changed).data == {"a": "\ufffd", "b": 1, "c": 3}
+
+
+def test_a_dict_that_another_thread_changes_at_any_moment_is_encoded() -> None:
+    shared: dict[str, object] = {"a": 1, "b": 2}
+
+    def change(frame: FrameType, event: str, arg: object) -> Any:
+        # As if the other thread had its turn before each line.
+        if frame.f_code is encode_record.__code__:
+            shared[f"more {len(shared)}"] = 3
+            return change
+        return None
+
+    tracer = sys.gettrace()
+    sys.settrace(change)
+    try:
+        record = encode_record("x", shared, TIME)
+    finally:
+        sys.settrace(tracer)
+
+    assert decode_event(b"{" + record).data.items() <= shared.items()
 
 
 @pytest.mark.parametrize("place", [None, ("n", "", ("p",), 1.5)])
@@ -338,8 +400,23 @@ def test_a_type_may_be_a_kind_of_string(type_: str) -> None:
     assert b'"type":"red"' in encode_record(type_, {}, TIME)
 
 
-@pytest.mark.parametrize("time", [math.nan, math.inf, -math.inf])
-def test_a_time_that_is_none_is_refused(time: float) -> None:
+def test_a_kind_of_string_does_not_pass_for_another() -> None:
+    class Disguised(str):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return 1
+
+    assert b'"type":"fine"' in encode_record(Disguised("fine"), {}, TIME)
+    with pytest.raises(InvalidValue, match="expected an event type like 'progress'"):
+        encode_record(Disguised("A\n"), {}, TIME)
+
+
+@pytest.mark.parametrize(
+    "time", [math.nan, math.inf, -math.inf, pytest.param(10**400, id="long"), None, "1"]
+)
+def test_a_time_that_is_none_is_refused(time: Any) -> None:
     with pytest.raises(InvalidValue, match="expected the time as Unix seconds"):
         encode_record("x", {}, time)
 

@@ -23,6 +23,7 @@ from runcast.errors import (
 from runcast.events.model import Event
 from runcast.events.vocabulary import TERMINAL
 from runcast.runs.protocols import Ending
+from runcast.runs.writer import RESERVED
 from runcast.settings import Settings
 from runcast.stores.base import Store
 from runcast.testing import FaultyStore
@@ -271,6 +272,24 @@ async def test_a_hostile_result_is_stored_as_data(store: Store) -> None:
         "text": text.replace("\ud800", "\ufffd"),
         "number": None,
     }
+
+
+@pytest.mark.parametrize("kind", sorted(RESERVED))
+async def test_a_function_cannot_write_what_only_runcast_writes(kind: str) -> None:
+    class Disguised(str):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return False
+
+    def forge() -> None:
+        for text in (kind, Disguised(kind)):
+            with pytest.raises(InvalidValue, match=f"'{kind}' is written by runcast itself"):
+                runcast.emit(text, {})
+
+    events = await run_to_end(MEMORY, forge)
+
+    assert [event.type for event in events] == ["started", "done"]
 
 
 # --- generators -----------------------------------------------------------------------------------

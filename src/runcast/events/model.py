@@ -59,6 +59,9 @@ _DATA: Final = b'"data":'
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _BRACKET: Final = ord("[")
 
+_LONG_DIGITS: Final = 4200
+"""Digits of a whole number from which on it may be too long to be read again."""
+
 _MAX_SHOWN: Final = 80
 """Most characters of a value, or of the way to it, that an error message repeats."""
 
@@ -145,7 +148,7 @@ def encode_record(
     # The hot path of `emit()`: nearly all data is a dict of strings and numbers, and of such a one
     # whatever it holds was encoded, so that nothing else is to be looked at.
     if type(kind) is not str or kind not in KNOWN:
-        _check_type(kind)
+        kind = _checked_type(kind)
     if type(time) is not float or time - time != 0.0:  # NaN, where it is not finite
         time = _checked_time(time)
     if place is None:
@@ -153,14 +156,16 @@ def encode_record(
     else:
         fields = _Record(time, kind, data, *_checked(place))
     is_flat = type(data) is dict
-    if is_flat:
-        for value in data.values():  # type: ignore[attr-defined]
-            if (of := type(value)) is not str and of is not int and of not in _SIMPLE:
-                is_flat = False
-                break
     try:
+        if is_flat:
+            for value in data.values():  # type: ignore[attr-defined]
+                if (of := type(value)) is not str and of is not int and of not in _SIMPLE:
+                    is_flat = False
+                    break
         written = _encode(fields)
-    except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
+        if is_flat and len(written) > _LONG_DIGITS:
+            is_flat = not any(map(_is_long, data.values()))  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - whatever a user's object, or another thread, does meanwhile
         written, is_flat = b"\n", False
     if not is_flat:
         written = _made_whole(written, fields)
@@ -203,18 +208,20 @@ def record_of(event: Event) -> bytes:
     return encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
 
 
-def _check_type(kind: object) -> None:
+def _checked_type(kind: object) -> str:
     # Its length first: the check remembers what it was asked.
-    if not isinstance(kind, str) or len(kind) > MAX_NAME_CHARS or not is_event_type(kind):
+    plain = str.__str__(kind) if isinstance(kind, str) else ""
+    if len(plain) > MAX_NAME_CHARS or not is_event_type(plain):
         raise InvalidValue(
             f"expected an event type like 'progress' ([a-z][a-z0-9_.-]*, at most 64 characters), "
             f"got {_shown(kind)}"
         )
+    return plain
 
 
 def _checked_time(time: float) -> float:
-    if not isfinite(time):
-        raise InvalidValue(f"expected the time as Unix seconds, got {time}")
+    if not _is_number(time):
+        raise InvalidValue(f"expected the time as Unix seconds, got {_shown(time)}")
     return float(time)
 
 
@@ -224,20 +231,33 @@ def _made_whole(written: bytes, fields: _Record) -> bytes:
     Only `msgspec.Raw` is written as it is, and only containers and objects may hold it.
     """
     is_safe = _LINE_FEED not in written and (
-        type(fields.data) in _SIMPLE or _is_whole(written, fields)
+        (type(fields.data) in _SIMPLE and not _is_long(fields.data)) or _is_whole(written, fields)
     )
     if is_safe:
         return written
-    return _encode(msgspec.structs.replace(fields, data=_plain(fields.data, "data", ())))
+    try:
+        plain = _plain(fields.data, "data", ())
+    except InvalidValue:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a user's container or key raises
+        raise InvalidValue(
+            f"expected data that can be read, got {type(error).__name__} ({str(error)[:200]})"
+        ) from None
+    return _encode(msgspec.structs.replace(fields, data=plain))
+
+
+def _is_long(value: object) -> bool:
+    return type(value) is int and value.bit_length() > 3 * _LONG_DIGITS
 
 
 def _is_whole(written: bytes, fields: _Record) -> bool:
-    """Tell whether a record is JSON whose `data` is all of what was written for it.
+    """Tell whether a record can be read again, and its `data` is all of what was written for it.
 
     What is written as it is could end its dict too early, and go on with a `seq` of its own.
     """
     try:
         data = _split(written).data
+        _decode_any(data)  # who writes it beforehand may write numbers that nobody reads
         if not written.isascii():
             written.decode()
     except (ValueError, RecursionError):
@@ -327,9 +347,9 @@ def _plain(value: object, where: str, above: tuple[int, ...]) -> object:
         if isinstance(value, dict):
             return {
                 _key(key, where): _plain(item, _at(where, key), inner)
-                for key, item in value.items()
+                for key, item in list(value.items())  # at once: another thread may change it
             }
-        return [_plain(item, _at(where, index), inner) for index, item in enumerate(value)]
+        return [_plain(item, _at(where, index), inner) for index, item in enumerate(list(value))]
     try:
         plain: object = msgspec.to_builtins(value, enc_hook=_hook)
         if not isinstance(plain, dict | list | tuple | set | frozenset | str):

@@ -30,7 +30,7 @@ _log: Final = logging.getLogger("runcast.runs")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 _MAX_MESSAGES: Final = 1000
-"""Messages whose pieces are counted at once; beyond it counting starts anew."""
+"""Messages whose pieces are counted at once; that which nobody continued for longest is forgotten."""
 
 RESERVED: Final = TERMINAL | {"started", "gap"}
 """Types that only runcast writes: a forged ending or loss would mislead every watcher."""
@@ -208,15 +208,15 @@ class Writer:
         path: Sequence[str] = (),
     ) -> None:
         """Append a piece of text; the pieces of a message are counted from 0."""
-        given: object = text
-        if not isinstance(given, str):
-            raise InvalidValue(f"expected a text, got {given!r:.80}")
+        for given in (text, message_id, node, agent):
+            if not isinstance(given, str):
+                raise InvalidValue(f"expected a text, got {given!r:.80}")
+        key = (node, agent, message_id)
         with self._lock:
-            if len(self._indexes) >= _MAX_MESSAGES:
-                self._indexes.clear()
-            key = (node, agent, message_id)
-            index = self._indexes.get(key, 0)
+            index = self._indexes.pop(key, 0)
             self._indexes[key] = index + 1
+            if len(self._indexes) > _MAX_MESSAGES:
+                del self._indexes[next(iter(self._indexes))]
         data: dict[str, object] = {"text": text, "index": index}
         if message_id:
             data["message_id"] = message_id
