@@ -21,6 +21,7 @@ from runcast.app import OpenHub
 from runcast.errors import EventTooLarge, InvalidValue, RunClosed
 from runcast.events.model import Event
 from runcast.stores.base import Store
+from runcast.testing import FakeClock
 from tests.opening import WAIT_S, events_of, meet, soon
 
 Emitting = Callable[[], Any]
@@ -42,6 +43,47 @@ async def told(hub: OpenHub, function: Callable[..., Any], **inputs: Any) -> lis
 
 def texts(events: list[Event]) -> list[str]:
     return [event.data["text"] for event in events if event.type == "content"]
+
+
+# --- how far it is --------------------------------------------------------------------------------
+
+
+async def test_what_is_iterated_over_is_told_ten_times_a_second_and_at_the_end(
+    clock: FakeClock,
+) -> None:
+    def counts() -> None:
+        for _ in runcast.track(range(9), message="counting"):
+            clock.advance(0.0625)
+
+    async with runcast.open_hub(clock=clock) as hub:
+        told_of = [event.data for event in await told(hub, counts)]
+
+    assert [data["current"] for data in told_of] == [0, 2, 4, 6, 8, 9]
+    assert told_of[-1] == {"current": 9, "total": 9, "percent": 100, "message": "counting"}
+
+
+async def test_what_has_no_length_is_counted_and_its_end_told_once(clock: FakeClock) -> None:
+    async def items() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    async def counts() -> list[list[int]]:
+        return [
+            [item async for item in runcast.track(items())],
+            list(runcast.track(iter([]), total=0)),
+            list(runcast.track(iter("ab"), total=4)),  # type: ignore[arg-type]
+        ]
+
+    async with runcast.open_hub(clock=clock) as hub:
+        told_of = [event.data for event in await told(hub, counts)]
+
+    assert told_of == [
+        {"current": 0},
+        {"current": 3},
+        {"current": 0, "total": 0},
+        {"current": 0, "total": 4, "percent": 0},
+        {"current": 2, "total": 4, "percent": 50},
+    ]
 
 
 # --- from any depth -------------------------------------------------------------------------------

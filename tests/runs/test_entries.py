@@ -102,6 +102,9 @@ async def test_what_is_no_text_is_no_content(store: Store, text: Any) -> None:
     async def writes() -> None:
         with pytest.raises(InvalidValue, match="a text"):
             runcast.content(text)
+        for name in ("node", "agent", "message_id"):
+            with pytest.raises(InvalidValue, match="a text"):
+                runcast.content("fine", **{name: [text]})  # type: ignore[arg-type]
         runcast.content("fine")
 
     async with runcast.open_hub(store) as hub:

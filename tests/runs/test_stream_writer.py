@@ -9,7 +9,7 @@ import pytest
 
 import runcast
 from runcast import StreamWriter
-from runcast.errors import InvalidValue
+from runcast.errors import EventTooLarge, InvalidValue
 from runcast.events.model import Event
 from runcast.stores.base import Store
 from runcast.testing import FakeClock
@@ -119,11 +119,13 @@ async def test_a_step_is_measured_from_its_own_start(clock: FakeClock) -> None:
         writer.step_complete("b")
         writer.step_complete("given", duration=42)
         writer.step_complete("no number", duration="long")
+        writer.step_complete("nor is this", duration=True)
 
     events = (await told("memory://", write, clock))[:-1]
 
-    assert [event.duration for event in events] == [1, 0, 2, 2.5, 0, 0, 42, 0]
-    assert events[-1].data == {"message": "no number", "duration": "long"}
+    assert [event.duration for event in events] == [1, 0, 2, 2.5, 0, 0, 42, 0, 0]
+    assert events[-2].data == {"message": "no number", "duration": "long"}
+    assert events[-1].data == {"message": "nor is this", "duration": True}
 
 
 async def test_pieces_of_text_are_kept_and_counted_by_message() -> None:
@@ -143,6 +145,30 @@ async def test_pieces_of_text_are_kept_and_counted_by_message() -> None:
         ("c", 0),
         ("d", 4),
     ]
+
+
+async def test_pieces_of_a_text_are_counted_however_many_messages_come_between() -> None:
+    def write(writer: StreamWriter) -> None:
+        for number in range(2000):
+            writer.content_streaming("word", "long")
+            writer.content_streaming("word", f"short {number}")
+
+    events = (await told("memory://", write))[:-1]
+
+    pieces = [event.data["index"] for event in events if event.data["message_id"] == "long"]
+    assert pieces == list(range(2000))
+
+
+async def test_what_is_refused_has_no_number() -> None:
+    def write(writer: StreamWriter) -> None:
+        writer.content_streaming("a")
+        with pytest.raises(EventTooLarge):
+            writer.content_streaming("b" * 2_000_000)
+        writer.content_streaming("c")
+
+    events = (await told("memory://", write))[:-1]
+
+    assert [(event.data["text"], event.data["index"]) for event in events] == [("a", 0), ("c", 1)]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +192,9 @@ async def test_the_length_of_a_result_is_its_true_one(result: object, length: in
         lambda writer: writer.step_start("x", extra=object()),
         lambda writer: writer.tool_call("t", {"args": {1j}}),
         lambda writer: writer.final_result(object()),
+        lambda writer: writer.final_result(1, "a summary"),
+        lambda writer: writer.interrupt_request("q", "deploy", config="any"),
+        lambda writer: writer.step_complete("x", duration=10**400),
     ],
 )
 async def test_what_cannot_be_stored_is_told_at_the_call(

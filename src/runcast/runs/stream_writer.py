@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from runcast.clock import Clock, SystemClock
+from runcast.errors import InvalidValue
 from runcast.events.fields import as_text
 from runcast.runs.context import current_writer
 from runcast.runs.protocols import Ending
@@ -170,8 +171,8 @@ class StreamWriter:
         """Ask for an approval; `Writer.ask` asks and waits for the answer, too."""
         core: dict[str, object] = {"interrupt_id": interrupt_id, "action": action, "args": args}
         core["message"] = description
-        if config:
-            core["config"] = dict(config)
+        if allowed := _as_dict("config", config):
+            core["config"] = allowed
         self._emit("interrupt_request", core, extra)
 
     def interrupt_waiting(self, description: str, interrupt_id: str = "", **extra: object) -> None:
@@ -203,7 +204,8 @@ class StreamWriter:
 
         A run whose function returns nothing then ends with a `done` that adds nothing to it.
         """
-        core = {"value": result, "execution_summary": dict(execution_summary or {})}
+        summary = _as_dict("execution_summary", execution_summary)
+        core = {"value": result, "execution_summary": summary}
         self._emit("result", core, extra, measured=True)
         sink = self.sink()
         if sink is not None and sink is not self._finished:
@@ -226,12 +228,11 @@ class StreamWriter:
         if sink is None:
             return
         rest = dict(extra)
-        duration = rest.get("duration")
-        if isinstance(duration, int | float) and not isinstance(duration, bool):
+        seconds = self._now() - self._began if measured else None
+        given = rest.get("duration")
+        if isinstance(given, int | float) and not isinstance(given, bool):
             del rest["duration"]
-            seconds: float | None = float(duration)
-        else:
-            seconds = max(0.0, self._now() - self._began) if measured else None
+            seconds = given
         flatten(core, rest, _READ_INSTEAD.get(type, ()))
         sink.emit(type, core, node=self.node, agent=self.agent, duration=seconds)
 
@@ -244,6 +245,12 @@ _READ_INSTEAD: Final[Mapping[str, tuple[str, ...]]] = {
     "error": ("error", "error_code", "error_type"),
 }
 """Names by which readers also look for a message's own fields; no further field may have them."""
+
+
+def _as_dict(name: str, given: object) -> dict[str, object]:
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidValue(f"expected {name} to be a dict or None, got {given!r:.80}")
+    return dict(given or {})
 
 
 def _add_nothing(ending: Ending) -> Ending:

@@ -30,7 +30,7 @@ _log: Final = logging.getLogger("runcast.runs")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 _MAX_MESSAGES: Final = 1000
-"""Messages whose pieces are counted at once; that which nobody continued for longest is forgotten."""
+"""Messages whose pieces are counted at once; the one not continued for longest is forgotten."""
 
 RESERVED: Final = TERMINAL | {"started", "gap"}
 """Types that only runcast writes: a forged ending or loss would mislead every watcher."""
