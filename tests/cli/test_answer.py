@@ -51,6 +51,12 @@ async def asks_much():
     await runcast.ask("All of it?", args="x" * 40_000)
 
 @runcast.function
+async def asks_in_chinese():
+    config = {{"allow_accept": False, "response_schema": {{"title": "城市"}}}}
+    answer = await runcast.ask("搜索网络？", args={{"query": "天气 😀"}}, config=config)
+    return [answer.type, answer.args, answer.by]
+
+@runcast.function
 async def asks_two():
     runcast.emit("interrupt_request", {{"interrupt_id": "\\x1b[2J"}})
     runcast.emit("interrupt_request", {{"message": "nameless"}})
@@ -145,6 +151,14 @@ def test_a_question_is_answered_by_an_option(
     assert ended.stdout == f"q is answered: {expected[0]}\n"
     assert again.stdout == f"q was answered before: {expected[0]}\n"
     assert result(served, run_id) == expected
+
+
+def test_who_answers_is_known_without_the_usual_variable(served: Served, run_id: str) -> None:
+    begin(served, "asks", run_id)
+
+    assert answer(served, run_id, "--accept", USER="", LOGNAME="bea").returncode == 0
+
+    assert result(served, run_id) == ["accept", None, "bea"]
 
 
 def test_without_an_answer_and_without_a_terminal_it_says_what_is_missing(
@@ -396,6 +410,25 @@ def test_what_a_run_says_reaches_a_terminal_without_what_it_would_obey(
     assert len(actions) == 1
     assert actions[0].endswith("red�  action  harmless")
     assert ">   action  harmless" in shown.splitlines()
+
+
+def test_what_is_not_english_is_shown_as_it_was_written(served: Served, run_id: str) -> None:
+    begin(served, "asks_in_chinese", run_id)
+
+    with Terminal(served, run_id) as terminal:
+        terminal.wait_for("[n]o, [e]dit args, [r]espond: ")
+        terminal.say("r\n")
+        terminal.wait_for("response: ")
+        terminal.say("不要\n")
+        assert terminal.end() == 0
+
+    lines = terminal.shown.replace("\r\n", "\n").splitlines()
+    assert lines[:3] == [
+        "> 搜索网络？",
+        '  args    {"query": "天气 😀"}',
+        '  schema  {"title": "城市"}',
+    ]
+    assert result(served, run_id) == ["response", "不要", "ann"]
 
 
 def test_args_that_are_too_long_to_be_shown_are_not_passed_off_as_whole(

@@ -1,6 +1,7 @@
 """`runcast answer`: answers what a run asks, by options or by asking back in the terminal."""
 
 import argparse
+import getpass
 import json
 import os
 import sys
@@ -120,14 +121,14 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
     if question.get("action"):
         print(f"  action  {plain(question['action'])}")
     if question.get("args") is not None:
-        print(f"  args    {json.dumps(question['args'], ensure_ascii=True)}")
+        print(f"  args    {_shown_json(question['args'])}")
     if question.get("args_dropped"):
         print(f"  and {question['args_dropped']} more characters of args; the run's log has them")
     config = question.get("config")
     if not isinstance(config, dict):
         config = {}
     if config.get("response_schema") is not None:
-        print(f"  schema  {json.dumps(config['response_schema'], ensure_ascii=True)}")
+        print(f"  schema  {_shown_json(config['response_schema'])}")
     if isinstance(question.get("expires_at"), int | float):
         print(f"  until   {_shown_time(question['expires_at'])}")
     try:
@@ -139,6 +140,10 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
 
 def _is_allowed(config: dict[str, Any], kind: str) -> bool:
     return kind not in _FLAGS or config.get(_FLAGS[kind]) is not False
+
+
+def _shown_json(value: Any) -> str:
+    return plain(json.dumps(value, ensure_ascii=False))
 
 
 def _shown_time(seconds: float) -> str:
@@ -174,4 +179,9 @@ def _parse(text: str) -> Any:
 
 
 def _user() -> str:
-    return os.environ.get("USER", "").encode("utf-8", "replace").decode()
+    """Return the user's name, or nothing where the machine does not know it."""
+    try:
+        name = os.environ.get("USER") or getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user without a name, as in some containers
+        return ""
+    return name.encode("utf-8", "replace").decode()
