@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from runcast.events.model import Event
 from runcast.events.repetition import MAX_SEEN
-from runcast.events.view import Filter, Streaming, Verbosity, View, ViewSpec, ViewState
+from runcast.events.view import (
+    MAX_GATHERED,
+    MAX_GATHERED_CHARS,
+    Filter,
+    Streaming,
+    Verbosity,
+    View,
+    ViewSpec,
+    ViewState,
+)
 
 NODES = ("", "outline", "writing")
 AGENTS = ("", "supervisor", "writer")
@@ -248,6 +257,52 @@ def test_what_a_run_found_is_shown_although_its_node_is_switched_off() -> None:
     assert shown[1].data == {"message": "a", "aggregated": True, "of": [1, 1]}
 
 
+def test_a_node_switched_off_says_more_than_is_gathered_in_parts() -> None:
+    spec = ViewSpec(streaming=Streaming(nodes={"writing": False}))
+    half = "x" * (MAX_GATHERED_CHARS // 2)
+    log = log_of(*(text(half, "writing") for _ in range(4)), ("done", {}))
+
+    shown = seen(spec, log)
+
+    assert [(event.seq, event.data["of"]) for event in shown[:-1]] == [(3, [1, 3]), (5, [4, 4])]
+    assert "".join(event.data["message"] for event in shown[:-1]) == half * 4
+
+
+def test_of_more_nodes_than_are_gathered_the_oldest_is_shown() -> None:
+    nodes = [f"node-{number}" for number in range(MAX_GATHERED + 2)]
+    spec = ViewSpec(streaming=Streaming(nodes=dict.fromkeys(nodes, False)))
+    log = log_of(*(text(node, node) for node in nodes), ("done", {}))
+    memory = ViewState()
+
+    early = seen(spec, log[:-1], memory)
+
+    assert [(event.seq, event.node) for event in early] == [
+        (MAX_GATHERED + 1, "node-0"),
+        (MAX_GATHERED + 2, "node-1"),
+    ]
+    assert [event.node for event in seen(spec, log[-1:], memory)] == [*nodes[2:], ""]
+
+
+def test_each_step_of_a_node_that_is_switched_off_arrives_apart() -> None:
+    spec = ViewSpec(streaming=Streaming(nodes={"writing": False}))
+    start = Event(type="step_start", data={"message": "on"}, node="writing")
+    log = log_of(start, text("a", "writing"), start, text("b", "writing"), ("done", {}))
+
+    shown = seen(spec, log)
+
+    assert [event.data.get("message") for event in shown] == ["a", "b", None]
+
+
+def test_batches_that_are_full_leave_a_node_that_is_switched_off_together() -> None:
+    streaming = Streaming(enabled=False, max_buffer=2, nodes={"writing": False})
+    log = log_of(*(text("a", "writing"), text("b", "x"), text("c", "y")) * 2, ("done", {}))
+
+    shown = seen(ViewSpec(streaming=streaming), log)
+
+    assert [event.data.get("text") for event in shown[:4]] == ["b", "c", "b", "c"]
+    assert [event.data.get("message") for event in shown[4:]] == ["aa", None]
+
+
 def test_a_node_that_said_nothing_is_complete_all_the_same() -> None:
     spec = ViewSpec(streaming=Streaming(nodes={"writing": False}))
     log = log_of(Event(type="step_complete", data={"message": "nothing to do"}, node="writing"))
@@ -392,6 +447,17 @@ def test_a_question_that_asks_something_else_is_shown_under_the_same_id_too() ->
     log = log_of(asks("q", "a"), asks("r", "a"), asks("q", "b"), asks("q", "b", args=1))
 
     assert [event.seq for event in seen(ViewSpec(), log)] == [1, 2, 3, 4]
+
+
+def test_what_is_repeated_is_remembered_anew() -> None:
+    def reasoning(number: int) -> Event:
+        return Event(type="reasoning", data={"text": f"why {number}"})
+
+    others = [reasoning(number) for number in range(1, 2 * MAX_SEEN - 1)]
+    half = len(others) // 2
+    log = log_of(reasoning(0), *others[:half], reasoning(0), *others[half:], reasoning(0))
+
+    assert len(seen(ViewSpec(), log)) == 1 + len(others)
 
 
 def test_verbosity_leaves_out_how_but_not_what() -> None:

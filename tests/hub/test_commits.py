@@ -16,6 +16,7 @@ import pytest
 from runcast.app import open_hub
 from runcast.errors import (
     BackendError,
+    Conflict,
     Overloaded,
     RunClosed,
     StoreReadOnly,
@@ -374,6 +375,17 @@ async def test_what_the_store_refuses_is_counted_told_and_takes_no_room(
         with pytest.raises(RunClosed):
             await inlet.append()
         assert pending(hub) == NOTHING
+
+
+async def test_who_awaits_an_append_that_is_refused_may_go_on(store: Store) -> None:
+    async with Hub(store) as hub:
+        inlet = await hub.create("run-1")
+        await inlet.append([RECORD], once=Once("answer", "yes"))
+        with pytest.raises(Conflict):
+            await soon(inlet.append([RECORD], once=Once("answer", "no")))
+
+        inlet.put(RECORD)
+        assert (await soon(inlet.append())).last == 2
 
 
 async def test_each_producer_that_is_told_gets_an_exception_of_its_own(store: Store) -> None:

@@ -38,3 +38,17 @@ async def test_what_views_gather_is_not_kept_beyond_its_bound_in_bytes(limit: in
         for number in range(10):
             hub.viewed.forget(f"r-{number}")
         assert hub.viewed.size == 0
+
+
+async def test_who_begins_behind_what_is_gone_gets_no_state_that_has_seen_it() -> None:
+    async with asyncio.timeout(WAIT_S), Hub(MemoryStore()) as hub:
+        inlet = await hub.create("r")
+        for text in ("a", "b", "c"):
+            await inlet.append([encode_record("content", {"text": text}, 1.0)])
+        at = Position(inlet.epoch, 2)
+
+        whole = await hub.viewed.state_at("r", HELD, at, 1)
+        rest = await hub.viewed.state_at("r", HELD, at, 2)
+        again = await hub.viewed.state_at("r", HELD, at, 1)
+
+        assert (whole.size, rest.size, again.size) == (2, 1, 2)

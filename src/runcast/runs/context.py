@@ -67,7 +67,8 @@ def using(writer: Writer | None) -> Iterator[None]:
 def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, T]:
     """Return a function that writes to this run (or `writer`) in whatever thread it is called.
 
-    Coroutine functions can be bound, too. A generator function cannot: bind what iterates over it.
+    Bound outside a run it writes to nobody, wherever it is called. Coroutine functions can be
+    bound, too. A generator function cannot: bind what iterates over it.
     """
     bound = writer if writer is not None else _writer.get()
 
@@ -220,7 +221,6 @@ class _Meter:
         self._total = total
         self._message = message
         self._count = 0
-        self._reported = -1
         self._due = 0.0
 
     def step(self) -> None:
@@ -231,9 +231,7 @@ class _Meter:
         self._count += 1
 
     def report(self) -> None:
-        if self._count != self._reported:
-            self._reported = self._count
-            progress(self._count, self._total, self._message)
+        progress(self._count, self._total, self._message)
 
 
 def _track(items: Iterable[T], meter: _Meter) -> Iterator[T]:
