@@ -147,6 +147,20 @@ async def test_executors_and_raw_threads_write_to_the_run_they_are_bound_to(stor
         assert texts(await told(hub, works)) == ["from a pool", "from a raw thread"]
 
 
+def test_what_cannot_be_bound_is_refused_and_not_left_unheard() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+
+    async def items_of_a_loop() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (items, functools.partial(items), items_of_a_loop):
+        with pytest.raises(InvalidValue, match="bind what iterates over it"):
+            runcast.bind(function)
+    with pytest.raises(InvalidValue, match="expected something to call, got 3"):
+        runcast.bind(3)  # type: ignore[arg-type]
+
+
 async def test_what_a_library_calls_back_writes_to_the_run_it_was_bound_in() -> None:
     class Library:
         """Calls back in a thread that it began before there was any run."""

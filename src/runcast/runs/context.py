@@ -68,8 +68,16 @@ def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, 
     """Return a function that writes to this run (or `writer`) in whatever thread it is called.
 
     Bound outside a run it writes to nobody, wherever it is called. Coroutine functions can be
-    bound, too. A generator function cannot: bind what iterates over it.
+    bound, too.
+
+    Raises:
+        InvalidValue: it is a generator function, which does nothing yet when it is called: bind
+            what iterates over it. Or it cannot be called at all.
     """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidValue("expected no generator function; bind what iterates over it")
+    if not callable(function):
+        raise InvalidValue(f"expected something to call, got {function!r:.80}")
     bound = writer if writer is not None else _writer.get()
 
     if inspect.iscoroutinefunction(function):
