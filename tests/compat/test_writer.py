@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ from runcast.compat.writer import (
     create_stream_writer,
     create_workflow_processor,
 )
-from runcast.errors import EventTooLarge, InvalidValue
+from runcast.errors import EventTooLarge, InvalidValue, Overloaded
 from runcast.events.model import Event
 from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore
@@ -602,6 +603,57 @@ async def test_the_tail_of_a_batch_is_not_lost(hub: OpenHub) -> None:
 
     assert [m["content"] for m in found] == ["0 1 2 3 ", "4 5 6 7 ", "8 9 10 11 ", "12 "]
     assert [m["chunk_index"] for m in found] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("streaming", "texts"),
+    [
+        ({"enabled": False, "batch_size": 4}, ["0 1 2 3 ", "4 5 6 7 ", "8 9 "]),
+        ({"enabled": False, "batch_size": 1}, [f"{number} " for number in range(10)]),
+        ({"nodes": {"n": False}}, ["".join(f"{number} " for number in range(10))]),
+    ],
+)
+async def test_what_was_gathered_outlasts_a_time_without_room(
+    streaming: dict[str, Any], texts: list[str]
+) -> None:
+    store = FaultyStore(MemoryStore())
+    narrow = Settings(pending_bytes_per_run=2000, max_event_bytes=1000)
+
+    async def patiently(write: Callable[[], None]) -> None:
+        store.hold()
+        with suppress(Overloaded):
+            while True:
+                runcast.emit("filler")
+        try:
+            write()
+        except Overloaded:
+            store.release()
+            await runcast.drain()
+            write()
+        store.release()
+        await runcast.drain()
+
+    async def work() -> None:
+        writer = StreamWriter("n", config={"streaming": streaming})
+        for number in range(10):
+            await patiently(lambda number=number: writer.content_streaming(f"{number} "))  # type: ignore[misc]
+        await patiently(lambda: writer.reasoning("why"))
+        await patiently(lambda: writer.step_complete("over"))
+        await patiently(writer.flush_buffer)
+
+    async with runcast.open_hub(store, settings=narrow) as hub:
+        run = await hub.start(work)
+        found = [event for event in await events_of(hub, run.run_id) if event.type != "filler"]
+
+    assert found[-1].type == "done"
+    is_off = "nodes" in streaming
+    name, kind = ("message", "node_complete") if is_off else ("text", "content")
+    assert [event.data[name] for event in found if event.type == kind] == texts
+    if not is_off:
+        assert [event.data["index"] for event in found if event.type == kind] == [
+            *range(len(texts))
+        ]
+        assert [event.type for event in found[-3:-1]] == ["reasoning", "step_complete"]
 
 
 async def test_a_node_that_is_switched_off_is_told_as_one_message(

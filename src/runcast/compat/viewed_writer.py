@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from runcast import Event, Writer
-from runcast.errors import EventTooLarge
+from runcast.errors import EventTooLarge, RuncastError
+from runcast.events.fields import pick
 from runcast.events.model import as_stored
 from runcast.events.view import View, ViewSpec, ViewState
 from runcast.runs.protocols import Ending
@@ -32,6 +33,9 @@ class ViewedWriter:
         self._let_go = let_go
         self._view = View(spec)
         self._state = ViewState()
+        self._steps = 0
+        self._owed: list[Event] = []
+        """What was let go and is not written yet: it was taken, and must not be lost."""
         self._lock = threading.Lock()
         writer.before_end(self._conclude)
 
@@ -77,19 +81,41 @@ class ViewedWriter:
         self._step(Event(type="done", time=self.writer.clock.time()))
 
     def _step(self, event: Event) -> None:
+        self._write_owed()
         with self._lock:
-            shown = self._view.step(self._state, event)
-        # Not with the lock held: a thread may have to wait for room.
-        for one in shown:
-            if one.type != "done":
-                self._write(one)
+            self._steps += 1
+            shown = self._view.step(self._state, _numbered(event, self._steps))
+            is_told = bool(shown) and pick(shown[-1].data, "of") == pick(event.data, "of")
+            own = shown.pop() if is_told else None
+            self._owed += shown
+        try:
+            self._write_owed()
+            if own is not None and own.type != "done":
+                self._write_data(own, own.data)
+        except RuncastError as error:
+            if own is None and error.retryable:
+                return  # it was taken, and is part of what is owed
+            with self._lock:
+                self._state.seen.forget(event)  # or it would be a repetition when it comes again
+            raise
 
-    def _write(self, event: Event) -> None:
-        data = event.data
-        if isinstance(data, dict) and data.get("of") == [0, 0]:
-            # The places in the log that it stands for, which are not known yet.
-            del data["of"]
-        self._write_data(event, data)
+    def _write_owed(self) -> None:
+        """Write what was let go; what finds no room now is written the next time."""
+        # Not with the lock held: a thread may have to wait for room.
+        while True:
+            with self._lock:
+                if not self._owed:
+                    return
+                event = self._owed.pop(0)
+            # The places in the log of what it stands for are not known yet.
+            data = {name: value for name, value in event.data.items() if name != "of"}
+            try:
+                self._write_data(event, data)
+            except RuncastError as error:
+                if error.retryable:
+                    with self._lock:
+                        self._owed.insert(0, event)
+                raise
 
     def _write_data(self, event: Event, data: Any) -> None:
         place: dict[str, Any] = {"node": event.node, "agent": event.agent, "path": event.path}
@@ -111,6 +137,20 @@ class ViewedWriter:
         self.flush()
         self._let_go(self.writer)
         return ending
+
+
+def _numbered(event: Event, seq: int) -> Event:
+    """Return an event with a number, by which a view tells it from those before it."""
+    return Event(
+        seq=seq,
+        time=event.time,
+        type=event.type,
+        data=event.data,
+        node=event.node,
+        agent=event.agent,
+        path=event.path,
+        duration=event.duration,
+    )
 
 
 def _halves(event_type: str, data: Any) -> list[dict[str, Any]]:

@@ -53,6 +53,12 @@ class Seen:
             del self._said[next(iter(self._said))]
         return is_repeated
 
+    def forget(self, event: Event) -> None:
+        """Let a message be said again, as if it had not been."""
+        told = _told(event)
+        if told is not None:
+            self._said.pop(told[0], None)
+
     def close_question(self, event: Event) -> None:
         """Let a question be asked again in the same words, if this event answers or ends it."""
         if event.type in _QUESTION_ENDS and isinstance(event.data, dict):
