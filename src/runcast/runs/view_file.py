@@ -25,7 +25,7 @@ import msgspec
 import yaml
 
 from runcast.errors import InvalidValue
-from runcast.events.view import Filter, Streaming, Verbosity, ViewSpec
+from runcast.events.view import MAX_BATCH, Filter, Streaming, Verbosity, ViewSpec
 from runcast.events.vocabulary import is_event_type
 
 __all__ = ("load_view", "parse_view")
@@ -131,11 +131,9 @@ class _Reader:
             values[name] = self._value(name, part)
             try:
                 msgspec.convert({name: values[name]}, kind)
-            except msgspec.ValidationError as error:
-                expected = get_type_hints(kind)[name]
-                choices = get_args(expected) if get_origin(expected) is Literal else ()
-                wrong = f"expected one of {', '.join(choices)}" if choices else error
-                raise self._error(part, f"{name}: {wrong}") from None
+            except msgspec.ValidationError:
+                expected = _expected(get_type_hints(kind)[name])
+                raise self._error(part, f"{name}: expected {expected}") from None
         return msgspec.convert(values, kind)
 
     def _value(self, name: str, node: yaml.Node) -> Any:
@@ -147,7 +145,8 @@ class _Reader:
 
     def _scalar(self, name: str, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode):
-            raise self._error(node, f"{name}: expected a single value")
+            kind = "list" if isinstance(node, yaml.SequenceNode) else "mapping"
+            raise self._error(node, f"{name}: expected no {kind}")
         if node.style is not None:
             return node.value
         try:
@@ -181,3 +180,12 @@ class _Reader:
 
     def _error(self, node: yaml.Node, problem: str) -> InvalidValue:
         return InvalidValue(f"{self._source}, line {node.start_mark.line + 1}: {problem}")
+
+
+def _expected(hint: Any) -> str:
+    """Return in words what a setting of this type may be."""
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if hint is int:
+        return f"a whole number from 1 to {MAX_BATCH}"
+    return "true or false" if hint is bool else "true or false for each"
