@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -26,10 +27,11 @@ from runcast.compat.stream_writer_util import (
     send_queue,
     task_context,
 )
-from runcast.errors import EventTooLarge, InvalidValue
+from runcast.errors import EventTooLarge, InvalidValue, Overloaded
 from runcast.events.model import Event
 from runcast.settings import Settings
 from runcast.stores.base import Store
+from runcast.testing import FaultyStore
 from runcast.wire import sse
 from tests.compat import documented
 from tests.compat.serving import serving
@@ -789,3 +791,27 @@ def test_threads_of_many_tasks_keep_their_order() -> None:
     assert asyncio.run(live()) == [
         [f"t{name} {number}" for number in range(100)] for name in range(20)
     ]
+
+
+async def test_an_error_is_told_although_what_followed_it_was_refused(store: Store) -> None:
+    faulty = FaultyStore(store)
+    narrow = Settings(pending_bytes_per_run=2000, max_event_bytes=1000)
+
+    async def task() -> None:
+        send_queue({"error": "survived"}, "error")
+        faulty.hold()
+        with suppress(Overloaded):
+            while True:
+                runcast.emit("filler")
+        for name in ("progress", "done"):
+            with pytest.raises(Overloaded):
+                send_queue({"message": "refused"}, name)
+        faulty.release()
+        await runcast.flush()
+        send_queue({"message": "taken"}, "step")
+
+    async with runcast.open_hub(faulty, settings=narrow) as hub:
+        frames = [frame for frame in await told(task, hub=hub) if frame[0] != "filler"]
+
+    assert [name for name, _ in frames] == ["error", "step", "done"]
+    assert frames[0][1]["error"] == "survived"

@@ -1,13 +1,17 @@
 """How large what a generator yields may be: its own words for how it ends are events, too."""
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import runcast
-from runcast.errors import EventTooLarge
+from runcast.errors import EventTooLarge, Overloaded
 from runcast.settings import Settings
+from runcast.stores.memory import MemoryStore
+from runcast.testing import FaultyStore
 from tests.opening import events_of
 
 LARGE = "x" * (2 << 20)
@@ -51,3 +55,27 @@ async def test_an_end_does_not_change_after_it_was_yielded() -> None:
         rows.append(object())
 
     assert await last_of(function, 10_000) == ("done", {"summary": [1]})
+
+
+async def test_an_error_is_told_although_what_followed_it_was_refused() -> None:
+    faulty, loop = FaultyStore(MemoryStore()), asyncio.get_running_loop()
+    narrow = Settings(pending_bytes_per_run=2000, max_event_bytes=1000, emit_wait_s=0.0)
+
+    def function() -> Iterator[object]:
+        yield {"type": "error", "data": {"message": "survived"}}
+        faulty.hold()
+        with suppress(Overloaded):
+            while True:
+                runcast.emit("filler")
+        with pytest.raises(Overloaded):
+            yield "refused"
+        loop.call_soon_threadsafe(faulty.release)
+        asyncio.run(runcast.flush())
+        yield "taken"
+
+    async with runcast.open_hub(faulty, settings=narrow) as hub:
+        run = await hub.start(runcast.Function(function, name="yields"))
+        told = [event for event in await events_of(hub, run.run_id) if event.type != "filler"]
+
+    assert [event.type for event in told] == ["started", "error", "content", "done"]
+    assert [event.data for event in told[1:3]] == [{"message": "survived"}, {"text": "taken"}]

@@ -45,7 +45,7 @@ from runcast.compat.payloads import (
     renamed,
 )
 from runcast.compat.task_queue import TaskQueue
-from runcast.errors import EventTooLarge, InvalidValue, RunClosed
+from runcast.errors import EventTooLarge, InvalidValue, RuncastError, RunClosed
 from runcast.events.model import as_stored
 from runcast.runs.protocols import Ending
 from runcast.wire import sse
@@ -181,8 +181,15 @@ class _RunWriter(MyStreamWriter):
                 self._held = outcome
             else:
                 held = None
-        if held is not None:
+        if held is None:
+            return
+        try:
             _tell(writer, held)
+        except RuncastError:
+            with self._lock:
+                if self._held is outcome:  # what follows is refused, so that nothing does
+                    self._held = held
+            raise
 
     def _conclude(self, ending: Ending) -> Ending:
         with self._lock:

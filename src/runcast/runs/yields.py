@@ -74,9 +74,9 @@ class Yields:
             self._tell_error()
 
     def _tell_error(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            self._writer.emit("error", error)
+        if self._error is not None:
+            self._writer.emit("error", self._error)  # held on if it is refused
+            self._error = None
 
 
 def _failure(error: dict[str, Any]) -> Ending:
