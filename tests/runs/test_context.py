@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import logging
 import math
 import threading
 from collections import defaultdict
@@ -145,6 +146,35 @@ async def test_executors_and_raw_threads_write_to_the_run_they_are_bound_to(stor
 
     async with opened(store) as hub:
         assert texts(await told(hub, works)) == ["from a pool", "from a raw thread"]
+
+
+async def test_a_question_says_where_it_is_asked_and_by_whom() -> None:
+    async def works() -> None:
+        await runcast.ask("Search?", timeout_s=0, node="research", agent="scout")
+
+    async with opened() as hub:
+        asked, *_ = await told(hub, works)
+
+    assert (asked.type, asked.node, asked.agent) == ("interrupt_request", "research", "scout")
+
+
+async def test_a_handler_of_logging_may_give_its_levels_as_they_are() -> None:
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            runcast.log(record.getMessage(), record.levelname.lower(), logger=record.name)
+
+    library = logging.Logger("library")
+    library.addHandler(Telling())
+    levels = ["debug", "info", "warning", "error", "critical"]
+
+    async def works() -> None:
+        for level in levels:
+            getattr(library, level)("%s words", level)
+
+    async with opened() as hub:
+        assert [event.data for event in await told(hub, works)] == [
+            {"level": level, "message": f"{level} words", "logger": "library"} for level in levels
+        ]
 
 
 def test_what_cannot_be_bound_is_refused_and_not_left_unheard() -> None:

@@ -58,7 +58,7 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "message": _MESSAGE,
     },
     "log": {
-        "level": _told(_TEXT, "debug, info, warning or error"),
+        "level": _told(_TEXT, "debug, info, warning, error or critical"),
         "message": _MESSAGE,
         "logger": _told(_TEXT, "where it comes from"),
     },

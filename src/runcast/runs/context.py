@@ -133,11 +133,11 @@ def progress(
         writer.progress(current, total, message, percent=percent, **more)  # type: ignore[arg-type]
 
 
-def log(message: object, level: str = "info") -> None:
+def log(message: object, level: str = "info", *, logger: str = "") -> None:
     """Append a log line to the current run; see `Writer.log`."""
     writer = _writer.get()
     if writer is not None:
-        writer.log(message, level)
+        writer.log(message, level, logger=logger)
 
 
 def content(text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
@@ -155,6 +155,8 @@ def ask(
     config: Mapping[str, Any] | None = None,
     timeout_s: float | None = None,
     interrupt_id: str = "",
+    node: str = "",
+    agent: str = "",
 ) -> Any:
     """Ask whoever watches and wait for the answer; see `Writer.ask`.
 
@@ -171,6 +173,8 @@ def ask(
         config=config,
         timeout_s=timeout_s,
         interrupt_id=interrupt_id,
+        node=node,
+        agent=agent,
     )
 
 

@@ -27,7 +27,7 @@ __all__ = (
 
 _log: Final = logging.getLogger("runcast.runs")
 
-_LEVELS: Final = ("debug", "info", "warning", "error")
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 _MAX_MESSAGES: Final = 1000
 """Messages whose pieces are counted at once; the one not continued for longest is forgotten."""
@@ -190,7 +190,7 @@ class Writer:
         self.emit("progress", {**more, **data}, node=node, agent=agent)
 
     def log(self, message: object, level: str = "info", *, logger: str = "") -> None:
-        """Append a `log` event; `level` is debug, info, warning or error."""
+        """Append a `log` event; `level` is debug, info, warning, error or critical."""
         if level not in _LEVELS:
             raise InvalidValue(f"expected a level of {', '.join(_LEVELS)}, got {level!r}")
         data = {"level": level, "message": str(message)}
