@@ -162,11 +162,14 @@ def encode_record(
                 if (of := type(value)) is not str and of is not int and of not in _SIMPLE:
                     is_flat = False
                     break
+    except RuntimeError:  # another thread changes it
+        is_flat = False
+    try:
         written = _encode(fields)
-        if is_flat and len(written) > _LONG_DIGITS:
-            is_flat = not any(map(_is_long, data.values()))  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - whatever a user's object, or another thread, does meanwhile
+    except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
         written, is_flat = b"\n", False
+    if is_flat and len(written) > _LONG_DIGITS:
+        is_flat = not any(map(_is_long, list(data.values())))  # type: ignore[attr-defined]
     if not is_flat:
         written = _made_whole(written, fields)
     record = written[1:]
