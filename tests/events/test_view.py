@@ -393,6 +393,16 @@ def test_with_streaming_disabled_pieces_arrive_joined_and_the_tail_is_flushed(
     assert shown[-1].type == "done"
 
 
+def test_pieces_that_are_joined_do_not_pass_what_was_said_between_them() -> None:
+    spec = ViewSpec(streaming=Streaming(enabled=False))
+    thought = Event(type="thinking", data={"text": "hm"}, node="x")
+    log = log_of(text("a", "x"), text("b", "x"), thought, text("c", "x"), ("done", {}))
+
+    shown = [(event.seq, event.data.get("text"), event.data.get("of")) for event in seen(spec, log)]
+
+    assert shown == [(3, "ab", [1, 2]), (4, "hm", [3, 3]), (5, "c", [4, 4]), (5, None, None)]
+
+
 def test_max_buffer_bounds_the_pieces_that_wait() -> None:
     spec = ViewSpec(streaming=Streaming(enabled=False, batch_size=100, max_buffer=3))
     log = log_of(text("a", "x"), text("b", "y"), text("c", "x"))

@@ -275,8 +275,13 @@ class View:
     # Batches.
 
     def _batch(self, state: ViewState, event: Event) -> list[Event]:
-        data = event.data if isinstance(event.data, dict) else {}
-        key = ("batch", event.node, event.agent, event.type, str(data.get("message_id", "")))
+        place, data = (event.node, event.agent), event.data if isinstance(event.data, dict) else {}
+        # Not those of nodes that are switched off: they are to arrive as one message.
+        batches = [key for key in state.gathered if key[0] == "batch"]
+        # What is of another type was said between two pieces, and must not arrive behind both.
+        others = [key for key in batches if key[1:3] == place and key[3] != event.type]
+        shown = self._release_all(state, others, event)
+        key = ("batch", *place, event.type, str(data.get("message_id", "")))
         group = state.gathered.get(key)
         if group is None:
             group = state.gathered[key] = _Gathered(event, event.seq)
@@ -284,12 +289,11 @@ class View:
         group.last = event.seq
         streaming = self.spec.streaming
         if group.pieces >= streaming.batch_size or group.size > MAX_GATHERED_CHARS:
-            return self._release(state, key, event)
-        # Not those of nodes that are switched off: they are to arrive as one message.
+            return [*shown, *self._release(state, key, event)]
         batches = [key for key in state.gathered if key[0] == "batch"]
         if sum(state.gathered[key].pieces for key in batches) >= streaming.max_buffer:
-            return self._release_all(state, batches, event)
-        return []
+            shown += self._release_all(state, batches, event)
+        return shown
 
     def _joined(self, group: _Gathered, trigger: Event) -> Event:
         first = group.event
