@@ -1210,6 +1210,41 @@ async def test_an_answer_from_outside_does_not_go_astray(hub: OpenHub, is_over_h
     assert not handlers[0].handle_user_response("i", "late", True)
 
 
+async def test_what_finds_no_room_is_neither_asked_nor_answered_and_may_be_again() -> None:
+    store = FaultyStore(MemoryStore())
+
+    async def refuses(call: Callable[[], object]) -> None:
+        store.hold()
+        with suppress(Overloaded):
+            while True:
+                runcast.emit("filler")
+        with pytest.raises(Overloaded):
+            call()
+        store.release()
+        await runcast.drain()
+
+    async def work() -> None:
+        handler = create_interrupt_handler("n")
+
+        def ask() -> None:
+            handler.handle_interrupt_request("i", "search", {}, "Search?")
+
+        await refuses(ask)
+        assert handler.get_pending_interrupts() == {}
+        ask()
+        await refuses(lambda: handler.handle_user_response("i", "yes", True))
+        assert handler.handle_user_response("i", "yes", True)
+
+    narrow = Settings(pending_bytes_per_run=2000, max_event_bytes=1000)
+    async with runcast.open_hub(store, settings=narrow) as hub:
+        run = await hub.start(work)
+        found = [event.type for event in await events_of(hub, run.run_id)]
+
+    told = [kind for kind in found if kind != "filler"]
+    asked = ["interrupt_request", "interrupt_waiting", "interrupt_response", "interrupt_resolved"]
+    assert told == ["started", *asked, "done"]
+
+
 async def test_writers_of_many_threads_keep_their_order(hub: OpenHub) -> None:
     def speak(name: str) -> None:
         writer = StreamWriter(name)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from runcast import Answer, Writer, current_writer, using
 from runcast.compat.flat_writer import StreamWriter
-from runcast.errors import RunClosed
+from runcast.errors import RuncastError, RunClosed
 from runcast.runs.protocols import Ending
 
 __all__ = ("InterruptHandler", "resume_value")
@@ -64,7 +64,11 @@ class InterruptHandler:
                 return ending
 
             run.before_end(close)
-        self.writer.interrupt_request(interrupt_id, action, args, description, config)
+        try:
+            self.writer.interrupt_request(interrupt_id, action, args, description, config)
+        except RuncastError:
+            self.clear_interrupt(interrupt_id)  # it was not asked
+            raise
         self.writer.interrupt_waiting(self.writer.texts.interrupt_waiting, interrupt_id)
 
     def handle_user_response(self, interrupt_id: str, response: object, approved: bool) -> bool:
@@ -89,6 +93,10 @@ class InterruptHandler:
                 )
         except RunClosed:
             return False
+        except RuncastError:
+            with self._lock:
+                self._pending.setdefault(interrupt_id, pending)  # it may be answered once more
+            raise
         return True
 
     def get_pending_interrupts(self) -> dict[str, dict[str, Any]]:
