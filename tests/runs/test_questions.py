@@ -123,6 +123,19 @@ async def test_the_same_answer_again_changes_nothing_and_another_is_refused(hub:
     assert types.count("interrupt_response") == types.count("interrupt_resolved") == 1
 
 
+async def test_the_same_answer_may_name_its_fields_in_another_order(hub: OpenHub) -> None:
+    run = await hub.start(asks)
+    key = (await question(hub, run))["interrupt_id"]
+
+    await hub.answer(run.run_id, key, {"type": "edit", "args": {"a": 1, "b": [2]}, "by": "ann"})
+    first, repeated = await hub.answer(
+        run.run_id, key, {"args": {"b": [2], "a": 1}, "type": "edit", "by": "bob"}
+    )
+
+    assert repeated
+    assert first["by"] == "ann"
+
+
 async def test_of_many_answers_at_once_exactly_one_wins(hub: OpenHub) -> None:
     run = await hub.start(asks)
     key = (await question(hub, run))["interrupt_id"]
