@@ -153,6 +153,22 @@ async def asking_async() -> str:
 
 
 @runcast.function(isolation="process")
+def interrupted(times: int) -> int:
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    for _ in range(times):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            while True:
+                runcast.emit("step", {"text": "x" * 200_000})
+        except KeyboardInterrupt:
+            pass
+    return times
+
+
+@runcast.function(isolation="process")
 def printing(lines: int) -> None:
     for number in range(lines):
         print("line", number)

@@ -125,6 +125,12 @@ async def test_threads_of_the_process_emit_in_their_order() -> None:
     assert sorted(numbers) == sorted([*range(50)] * 4)
 
 
+async def test_what_a_signal_interrupts_is_told_wholly_or_not_at_all() -> None:
+    events = await told(functions.interrupted, {"times": 20})
+    assert events[-1].data == {"result": 20}
+    assert {event.data["text"] for event in events if event.type == "step"} <= {"x" * 200_000}
+
+
 async def test_flush_waits_for_the_commit() -> None:
     events = await told(functions.flushing)
     assert events[-1].data == {"result": 2}

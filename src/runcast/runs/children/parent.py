@@ -29,6 +29,9 @@ __all__ = ("Hearing", "Parent", "make_writer")
 _MAX_FRAME_BYTES: Final = 1 << 30
 """Of a command: larger than any request's body that the server takes."""
 
+_SEND_BYTES: Final = 4 << 20
+"""Of a frame, such that it is sent whole or not at all, whatever a signal's handler raises."""
+
 
 class Parent:
     """The other end of the socket. Sending may be done from any thread."""
@@ -37,6 +40,9 @@ class Parent:
         self.socket = connection
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        # It knows how far it came when a signal's handler raises, and goes on from there. `sendall`
+        # would leave half a frame, and the parent take the next one for the rest of it.
+        self._sending = open(connection.fileno(), "wb", _SEND_BYTES, closefd=False)  # noqa: SIM115
         self._frames = control.Frames(_MAX_FRAME_BYTES)
         self._commands: list[control.Command] = []
         self._numbers = itertools.count()
@@ -92,7 +98,8 @@ class Parent:
             )
         try:
             with self._lock:
-                self.socket.sendall(frame)
+                self._sending.write(frame)
+                self._sending.flush()
         except OSError:
             raise RunClosed("the server is gone") from None
 
