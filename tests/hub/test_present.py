@@ -17,7 +17,7 @@ from runcast.events.snapshot import Snapshot
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.settings import Settings
-from runcast.stores.base import Page
+from runcast.stores.base import Append, Page
 from runcast.stores.memory import MemoryStore
 from tests.events.strategies import events
 from tests.waiting import WAIT_S
@@ -71,6 +71,20 @@ async def test_of_many_who_ask_at_once_each_gets_the_state_of_its_position(
             assert state.counts == {"content": info.head}
 
         await asyncio.gather(*(ask() for _ in range(20)))
+
+
+async def test_of_a_run_that_another_process_began_anew_nothing_old_is_told() -> None:
+    store = MemoryStore()
+    async with asyncio.timeout(WAIT_S), Hub(store) as hub:
+        await (await hub.create("r")).append([text(1)])
+        assert (await hub.present("r"))[1].texts[0].text == "1 "
+
+        anew = await store.create("r", replace=True)  # this hub hears nothing of it
+        await store.commit([Append("r", [text(2), text(3)], anew.epoch)])
+        info, state = await hub.present("r")
+
+        assert (info.epoch, state.seq) == (anew.epoch, 2)
+        assert [each.text for each in state.texts] == ["2 3 "]
 
 
 async def test_a_run_that_is_not_there_leaves_nothing_behind() -> None:

@@ -23,6 +23,7 @@ from runcast.errors import (
 from runcast.events.model import Event
 from runcast.events.vocabulary import TERMINAL
 from runcast.runs.protocols import Ending
+from runcast.runs.run import end_log
 from runcast.runs.writer import RESERVED
 from runcast.settings import Settings
 from runcast.stores.base import Store
@@ -639,6 +640,30 @@ async def test_no_hook_that_raises_can_keep_a_run_from_ending(error: BaseExcepti
     events = await run_to_end(MEMORY, function)
 
     assert (events[-1].type, events[-1].data) == ("done", {"result": "result"})
+
+
+async def test_last_words_that_come_too_late_do_not_keep_a_run_from_ending(store: Store) -> None:
+    async with open_hub(store) as hub:
+
+        async def function() -> None:
+            writer = runcast.current_writer()
+            assert writer is not None
+
+            def hook(ending: Ending) -> Ending:
+                writer.log("at last")
+                return ending
+
+            writer.before_end(hook)
+            elsewhere = hub.hub.inlet(run.run_id, run.epoch)
+            await end_log(elsewhere, Ending("cancelled", {"reason": "elsewhere"}), hub.clock)
+
+        run = await hub.start(function)
+
+        assert await soon(run.wait()) == ("cancelled", {"reason": "elsewhere"})
+        assert [event.type for event in await events_of(hub, run.run_id)] == [
+            "started",
+            "cancelled",
+        ]
 
 
 # --- a store that fails ---------------------------------------------------------------------------
