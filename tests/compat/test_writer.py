@@ -589,6 +589,36 @@ def test_flattening_gives_every_message_of_a_chunk() -> None:
     found = FlatDataProcessor().flatten(("updates", {"n": state}))
 
     assert said(found, "node") == [("content_streaming", "a", "n"), ("content_streaming", "b", "n")]
+    assert all(set(message) >= {"length", "chunk_index"} for message in found)
+
+
+def test_a_flat_processor_counts_the_pieces_of_each_message() -> None:
+    processor = FlatDataProcessor()
+    pieces = [("a", "m", "w"), ("b", "m", "w"), ("c", "other", "w"), ("d", "m", "w")]
+    chunks = [
+        ("messages", (AIMessageChunk(text, message_id), {"langgraph_node": node}))
+        for text, message_id, node in pieces
+    ]
+
+    found = [message for chunk in chunks for message in processor.flatten(chunk)]
+
+    assert said(found, "chunk_index") == [
+        ("content_streaming", "a", 0),
+        ("content_streaming", "b", 1),
+        ("content_streaming", "c", 0),
+        ("content_streaming", "d", 2),
+    ]
+
+
+def test_a_tool_without_an_id_is_told_without_one() -> None:
+    state = {
+        "messages": [AIMessage("", tool_calls=[{"name": "t", "args": {}}]), ToolMessage("x", "t")]
+    }
+
+    found = FlatDataProcessor().flatten({"n": state})
+
+    assert [message["message_type"] for message in found] == ["tool_call", "tool_result"]
+    assert not any("call_id" in message for message in found)
 
 
 async def test_the_tail_of_a_batch_is_not_lost(hub: OpenHub) -> None:

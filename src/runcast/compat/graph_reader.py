@@ -188,8 +188,10 @@ class GraphReader:
         if message.kind == "other" or self._is_repeated(chunk, message):
             return
         if message.kind == "tool":
-            told: dict[str, object] = {"call_id": message.call_id, "tool": message.tool}
+            told: dict[str, object] = {"tool": message.tool}
             told |= {"result": message.text, "length": len(message.text)}
+            if message.call_id:
+                told["call_id"] = message.call_id
             yield self.event(chunk, node, "tool_result", told)
             return
         was_thought = self._was_spoken(chunk, node, message, "thought", message.thought)
@@ -203,7 +205,9 @@ class GraphReader:
                 yield self.event(chunk, node, "content", _piece(message))
         for call in message.calls:
             text = self._texts.tool_call.format(tool_name=call.tool)
-            data: dict[str, object] = {"call_id": call.call_id, "tool": call.tool}
+            data: dict[str, object] = {"tool": call.tool}
+            if call.call_id:
+                data["call_id"] = call.call_id
             flatten(data, {"args": {} if call.args is None else call.args, "message": text})
             yield self.event(chunk, node, "tool_call", data)
 

@@ -10,6 +10,7 @@ from runcast.compat.flat_messages import is_message
 from runcast.compat.flat_writer import Config, StreamWriter
 from runcast.compat.graph_reader import GraphReader
 from runcast.compat.texts import Texts
+from runcast.events.pieces import Pieces
 from runcast.wire.dialects.flat import Flat
 
 __all__ = ("AgentStreamCollector", "AgentWorkflowProcessor", "FlatDataProcessor")
@@ -153,6 +154,7 @@ class FlatDataProcessor:
 
     def __init__(self, custom_templates: Mapping[str, str] | None = None) -> None:
         self._reader = GraphReader(texts=Texts.of(custom_templates))
+        self._pieces = Pieces()
 
     def flatten_chunk(self, chunk: object) -> dict[str, Any] | None:
         """Return the first of the messages that a chunk stands for; None if it says nothing."""
@@ -172,4 +174,10 @@ class FlatDataProcessor:
         asked, _ = self._reader.questions(read)
         events = [self._reader.question(read, each) for each in asked]
         events += self._reader.read(read)
-        return [{**_flat.message(event), "timestamp": SystemClock.time()} for event in events]
+        return [self._message(event) for event in events]
+
+    def _message(self, event: Event) -> dict[str, Any]:
+        if event.type == "content":
+            text = (event.node, event.agent, event.path, event.data.get("message_id"))
+            event.data["index"] = self._pieces.number(text)
+        return {**_flat.message(event), "timestamp": SystemClock.time()}

@@ -12,6 +12,7 @@ from runcast.clock import Clock
 from runcast.errors import Cancelled, InvalidValue
 from runcast.events.fields import percent_of
 from runcast.events.model import Event, Place, encode_record
+from runcast.events.pieces import Pieces
 from runcast.events.position import Position
 from runcast.events.vocabulary import TERMINAL
 from runcast.runs.answers import Answer, check_question
@@ -28,9 +29,6 @@ __all__ = (
 _log: Final = logging.getLogger("runcast.runs")
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-
-_MAX_MESSAGES: Final = 1000
-"""Messages whose pieces are counted at once; the one not continued for longest is forgotten."""
 
 RESERVED: Final = TERMINAL | {"started", "gap"}
 """Types that only runcast writes: a forged ending or loss would mislead every watcher."""
@@ -102,7 +100,7 @@ class Writer:
         self._cancel: str | None = None
         self._told = {threading.get_ident()}  # tasks on the loop are told by asyncio
         self._lock = threading.Lock()
-        self._indexes: dict[tuple[str, str, str], int] = {}
+        self._pieces = Pieces()
         self._last_words: list[Callable[[Ending], Ending]] = []
 
     @property
@@ -213,10 +211,7 @@ class Writer:
                 raise InvalidValue(f"expected a text, got {given!r:.80}")
         key = (node, agent, message_id)
         with self._lock:
-            index = self._indexes.pop(key, 0)
-            self._indexes[key] = index + 1
-            if len(self._indexes) > _MAX_MESSAGES:
-                del self._indexes[next(iter(self._indexes))]
+            index = self._pieces.number(key)
         data: dict[str, object] = {"text": text, "index": index}
         if message_id:
             data["message_id"] = message_id
@@ -224,9 +219,7 @@ class Writer:
             self.emit("content", data, node=node, agent=agent, path=path)
         except BaseException:
             with self._lock:
-                # It was not taken, so its number goes to the next, unless another one came since.
-                if self._indexes.get(key) == index + 1:
-                    self._indexes[key] = index
+                self._pieces.give_back(key, index)
             raise
 
     def ask(
