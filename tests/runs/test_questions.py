@@ -24,6 +24,7 @@ from runcast.errors import (
 )
 from runcast.events.position import Position
 from runcast.events.snapshot import MAX_INTERRUPTS
+from runcast.events.vocabulary import KNOWN
 from runcast.runs.answers import Answer
 from runcast.runs.run import Run
 from runcast.stores.base import Page, Store
@@ -104,6 +105,17 @@ async def test_a_run_shows_that_it_waits_and_for_what(hub: OpenHub) -> None:
     await hub.answer(run.run_id, asked["interrupt_id"], {"type": "accept"})
     assert (await ending(run))[0] == "done"
     assert (await hub.present(run.run_id))[1].interrupts_resolved == 1
+
+
+async def test_all_that_is_told_of_a_question_is_documented(hub: OpenHub) -> None:
+    run = await hub.start(asks, {"timeout_s": 600, "config": {"allow_edit": False}})
+    key = (await question(hub, run))["interrupt_id"]
+    await hub.answer(run.run_id, key, {"type": "accept", "by": "ann"})
+
+    told = [event for event in await events_of(hub, run.run_id) if "interrupt" in event.type]
+
+    assert [event.type for event in told if event.data.keys() - set(KNOWN[event.type])] == []
+    assert len(told) == 3
 
 
 async def test_the_same_answer_again_changes_nothing_and_another_is_refused(hub: OpenHub) -> None:

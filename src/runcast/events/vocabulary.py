@@ -37,8 +37,8 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
     # questions
     "interrupt_request": ("interrupt_id", "action", "args", "message", "config", "expires_at"),
     "interrupt_waiting": ("interrupt_id", "message"),
-    "interrupt_response": ("interrupt_id", "approved", "answer"),
-    "interrupt_resolved": ("interrupt_id", "message"),
+    "interrupt_response": ("interrupt_id", "approved", "answer", "by"),
+    "interrupt_resolved": ("interrupt_id", "outcome", "message"),
     # other
     "error": ("message", "code"),
     "result": ("value",),
