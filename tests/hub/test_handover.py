@@ -22,7 +22,7 @@ from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
 from runcast.hub.subscription import Chunk, Subscription
 from runcast.settings import Settings
-from runcast.stores.base import PAGE_BYTES, Page, Store
+from runcast.stores.base import PAGE_BYTES, Append, Page, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import SQLiteStore
 from tests.hub.wander import wander
@@ -286,6 +286,22 @@ async def two_hubs(path: Path, count: int, seed: int) -> None:
             for name in ("here", "there"):
                 numbers = [e.data["number"] for e in streams[0][:-1] if e.data["by"] == name]
                 assert numbers == list(range(count))
+
+
+async def test_a_watcher_misses_nothing_that_this_hub_has_not_heard_of() -> None:
+    store, record = MemoryStore(), encode_record("log", {}, 1.0)
+    async with asyncio.timeout(WAIT_S), Hub(store) as hub:
+        inlet = await hub.create("run-1")
+        with await hub.subscribe("run-1") as watching:
+            await inlet.append([record])
+            seen = [event.seq for event in (await anext(watching)).events()]
+
+            await store.commit([Append("run-1", [record], inlet.epoch)])  # by another process
+            await inlet.append([record])
+            while len(seen) < 3:
+                seen += [event.seq for event in (await anext(watching)).events()]
+
+        assert seen == [1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(3))
