@@ -16,8 +16,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
-
 from runcast.clock import Clock, SystemClock
 from runcast.errors import InvalidValue, NotFound, RunClosed
 from runcast.events.model import Event
@@ -196,11 +194,12 @@ class OpenHub:
         Args:
             answer: an `Answer`, `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
 
-        Raises `InvalidValue`, `NotFound`, `Conflict` if there is another one, `RunClosed`.
+        Raises `InvalidValue`, `NotFound`, `RunClosed`; `AlreadyAnswered`, which holds the first
+        decision, if that is another one.
         """
         given = answer if isinstance(answer, Answer) else Answer.parse(answer)
         decision, repeated = await self.runner.answer(run_id, interrupt_id, given)
-        return {**msgspec.structs.asdict(decision), "approved": decision.approved}, repeated
+        return decision.document(), repeated
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run and wait for its end, unless another process runs it. Raises `NotFound`."""

@@ -11,6 +11,7 @@
     │   ├── RunClosed              the run has ended; nothing follows its ending
     │   ├── Stale                  the fence is old: another owner holds the log now
     │   ├── Conflict               something with that name is already there
+    │   │   └── AlreadyAnswered        a question has another answer
     │   ├── NotFound               there is no such run, function or file
     │   ├── Unauthorized           the request does not say who makes it
     │   ├── Forbidden              the request may not do that
@@ -34,9 +35,11 @@ Each class has a stable `code` (on the wire, in problem documents and `failed` e
 `status` it maps to, and `retryable`: whether the same call can succeed later.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 __all__ = (
+    "AlreadyAnswered",
     "BackendError",
     "BodyTooLarge",
     "CallerError",
@@ -155,6 +158,14 @@ class Conflict(CallerError):
 
     code = "conflict"
     status = 409
+
+
+class AlreadyAnswered(Conflict):
+    """A question has another answer; `decision` is that: its type, args, by and approved."""
+
+    def __init__(self, message: str, decision: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, decision)
+        self.decision = decision or {}
 
 
 class NotFound(CallerError):

@@ -159,6 +159,7 @@ async def test_the_same_answer_again_is_told_as_such_and_another_gets_the_first_
     assert {each.json()["decision"]["by"] for each in answers} == {"ann"}
     assert refused.problem() == (409, "conflict")
     assert '{"type":"edit","args":{"q":"first"}}' in refused.detail()
+    assert json.loads(refused.body)["decision"] == answers[0].json()["decision"]
     assert [event["type"] for event in log].count("interrupt_response") == 1
 
 

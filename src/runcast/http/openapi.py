@@ -47,6 +47,7 @@ _PROBLEM: Final[_Schema] = {
             "description": "all that is wrong with the inputs",
         },
         "run_id": {"type": "string", "description": "the run that failed"},
+        "decision": {"type": "object", "description": "what a question was answered with before"},
     },
 }
 

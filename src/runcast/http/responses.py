@@ -7,7 +7,15 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from runcast.errors import Overloaded, RuncastError, RunFailed, StoreUnavailable, Unauthorized
+from runcast.errors import (
+    AlreadyAnswered,
+    InvalidInputs,
+    Overloaded,
+    RuncastError,
+    RunFailed,
+    StoreUnavailable,
+    Unauthorized,
+)
 from runcast.events.snapshot import Snapshot
 from runcast.runs.protocols import DescribedFunction
 from runcast.stores.base import LogInfo
@@ -78,14 +86,18 @@ def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Re
         fields["retry-after"] = str(_RETRY_AFTER_S)
     if isinstance(error, Unauthorized):
         fields["www-authenticate"] = "Bearer"
-    problems = getattr(error, "problems", ())
+    more: dict[str, Any] = {}
+    if isinstance(error, InvalidInputs):
+        more["problems"] = list(error.problems)
+    if isinstance(error, AlreadyAnswered):
+        more["decision"] = error.decision
     return problem_document(
         error.status,
         error.code,
         error.message,
         headers=fields,
         retryable=error.retryable,
-        **({"problems": list(problems)} if problems else {}),
+        **more,
     )
 
 

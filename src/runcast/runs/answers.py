@@ -33,6 +33,10 @@ class Answer(msgspec.Struct, frozen=True):
         """Whether what was asked for may be done."""
         return self.type in ("accept", "edit", "response")
 
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {**msgspec.structs.asdict(self), "approved": self.approved}
+
     @property
     def digest(self) -> str:
         """What two answers that say the same have in common; who said it is not part of it."""

@@ -20,6 +20,7 @@ import msgspec
 
 from runcast.clock import Clock
 from runcast.errors import (
+    AlreadyAnswered,
     Conflict,
     Gone,
     NotFound,
@@ -325,7 +326,9 @@ async def _decided_before(
         raise NotFound(f"the run {info.log_id!r} asks no question {interrupt_id!r}")
     if first.digest != answer.digest:
         shown = msgspec.json.encode({"type": first.type, "args": first.args}).decode()
-        raise Conflict(f"the question {interrupt_id!r} was answered before: {shown[:500]}")
+        raise AlreadyAnswered(
+            f"the question {interrupt_id!r} was answered before: {shown[:500]}", first.document()
+        )
     return first, True
 
 
