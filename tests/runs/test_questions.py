@@ -387,6 +387,18 @@ async def test_a_question_may_restrict_its_answers(hub: OpenHub) -> None:
     assert (await ending(run))[1]["result"][0] == "accept"
 
 
+async def test_a_question_restricts_its_answers_however_long_its_schema_is(hub: OpenHub) -> None:
+    config = {"allow_edit": False, "response_schema": {"description": "x" * 20_000}}
+    run = await hub.start(asks, {"config": config})
+    key = (await question(hub, run))["interrupt_id"]
+
+    with pytest.raises(InvalidValue, match="allow_edit"):
+        await hub.answer(run.run_id, key, {"type": "edit", "args": {}})
+    await hub.answer(run.run_id, key, {"type": "accept"})
+
+    assert (await ending(run))[1]["result"][0] == "accept"
+
+
 async def test_open_questions_are_bounded(hub: OpenHub) -> None:
     async def greedy() -> None:
         await asyncio.gather(*(runcast.ask(str(n)) for n in range(MAX_INTERRUPTS + 1)))

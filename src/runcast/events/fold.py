@@ -5,6 +5,8 @@
 Nothing in an event can make it fail: data of an unexpected shape changes nothing but the counts,
 an unknown type is only counted, events the snapshot has already seen are ignored, and so are those
 without a `seq`. `_LAW`, at the end, names the function that is the law of each type.
+
+Long because every type of event has its law here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -274,10 +276,16 @@ def _new_call(snapshot: Snapshot, told: _Told, call_id: str) -> Tool:
     return tools[-1]
 
 
+_ALLOWS: Final = ("allow_accept", "allow_edit", "allow_respond")
+
+
 def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
     data = told.data
     args, args_dropped = told.kept(pick(data, "args"), caps.MAX_QUESTION_CHARS)
-    config, config_dropped = told.kept(pick(data, "config"), caps.MAX_VALUE_CHARS)
+    asked = pick(data, "config")
+    config, config_dropped = told.kept(asked, caps.MAX_VALUE_CHARS)
+    if config_dropped and isinstance(asked, dict):  # what is forbidden is so however much is said
+        config = {name: asked[name] for name in _ALLOWS if isinstance(asked.get(name), bool)}
     expires_at = pick(data, "expires_at")
     interrupt = Interrupt(
         seq=told.seq,
