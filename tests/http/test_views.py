@@ -100,6 +100,7 @@ def brief(events: Iterable[dict[str, Any]]) -> list[str]:
     [
         ("types=content", ["2 content a", "3 content b", "5 content c", "8 done"]),
         ("types=content_streaming", ["2 content a", "3 content b", "5 content c", "8 done"]),
+        ("types=step_start&types=progress", ["1 step_start go", "7 progress", "8 done"]),
         ("types=content,progress&nodes=writing", ["3 content b", "5 content c", "7 progress"]),
         ("agents=scout&types=content", ["2 content a", "8 done"]),
         ("nodes=none&types=content", ["8 done"]),

@@ -21,6 +21,7 @@ from runcast.http.requests import (
     parse_flag,
     parse_invocation,
     parse_preferences,
+    parse_query,
     parse_watch,
 )
 from runcast.http.responses import failure, json_response, problem
@@ -50,7 +51,7 @@ class Invoking:
         function = self._runs.functions.get(name)
         if function is None:
             raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
-        query = request.query_params
+        query = parse_query(request.query_params.multi_items())
         asked = parse_preferences(request.headers.get("prefer", ""))
         usual = "text/event-stream" if function.is_streaming else "application/json"
         options = parse_watch(

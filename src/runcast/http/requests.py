@@ -35,6 +35,7 @@ __all__ = (
     "parse_limit",
     "parse_many",
     "parse_preferences",
+    "parse_query",
     "parse_watch",
     "preferred_type",
 )
@@ -80,6 +81,14 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=False):
     secrets: dict[str, str] = msgspec.field(default_factory=dict, name="_secrets")
     files: dict[str, list[FileReference | str]] = {}
     workspace: str | None = None
+
+
+def parse_query(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return a query's parameters: the parts of a list joined, the last of anything else."""
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        query[name] = f"{query[name]},{value}" if name in _LISTS and name in query else value
+    return query
 
 
 def parse_watch(

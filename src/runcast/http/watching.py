@@ -15,7 +15,7 @@ from runcast.events.view import View, ViewSpec
 from runcast.http.feeds import DialectFeed, Feed, ManyFeed, NdjsonFeed
 from runcast.http.lens import Lens
 from runcast.http.patience import wait_with
-from runcast.http.requests import WatchOptions, parse_many, parse_watch
+from runcast.http.requests import WatchOptions, parse_many, parse_query, parse_watch
 from runcast.http.responses import SAFE_HEADERS
 from runcast.http.streams import Streams
 from runcast.hub.hub import Hub
@@ -43,7 +43,8 @@ class Watching:
     async def watch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a run's events."""
         request = Request(scope, receive)
-        options = parse_watch(request.query_params, request.headers, self.views)
+        query = parse_query(request.query_params.multi_items())
+        options = parse_watch(query, request.headers, self.views)
         run_id = request.path_params["run_id"]
         if options.media_type == "application/json":
             response = await self._poll(run_id, options, request)
