@@ -206,6 +206,51 @@ async def test_asking_again_under_an_id_gives_its_answer_at_once(hub: OpenHub) -
     assert (await ending(run))[1]["result"] == [7, 7]
 
 
+async def test_a_question_that_nobody_waits_for_any_more_expires_all_the_same(
+    hub: OpenHub,
+) -> None:
+    finish = asyncio.Event()
+
+    async def impatient() -> None:
+        asking = asyncio.create_task(runcast.ask("x?", interrupt_id="q", timeout_s=0.05))
+        await eventually(lambda: hub.hub.statistics().pipeline.appended == 2)
+        asking.cancel()
+        await finish.wait()
+
+    run = await hub.start(impatient)
+    async with asyncio.timeout(WAIT_S):
+        async for event in hub.watch(run.run_id):
+            if event.type == "interrupt_resolved":
+                break
+
+    assert event.data == {"interrupt_id": "q", "outcome": "expired"}
+    info, state = await hub.present(run.run_id)
+    assert info.labels["status"] == state.status == "running"
+    finish.set()
+    assert (await ending(run))[0] == "done"
+
+
+async def test_no_deadline_outlives_its_run_and_few_are_kept(hub: OpenHub) -> None:
+    def deadlines() -> int:
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        return len([name for name in names if name.startswith("runcast-deadline")])
+
+    async def impatient() -> int:
+        for number in range(MAX_INTERRUPTS + 3):
+            asking = asyncio.create_task(
+                runcast.ask("x?", interrupt_id=f"q-{number}", timeout_s=600)
+            )
+            await eventually(lambda: hub.hub.statistics().pipeline.appended == 2 + number)  # noqa: B023
+            asking.cancel()
+            await asyncio.wait({asking})
+        return deadlines()
+
+    run = await hub.start(impatient)
+
+    assert (await ending(run))[1]["result"] == MAX_INTERRUPTS
+    await eventually(lambda: not deadlines())
+
+
 async def test_what_is_asked_again_expires_when_it_was_told_to(hub: OpenHub) -> None:
     async def again() -> str:
         asking = asyncio.ensure_future(runcast.ask("a?", interrupt_id="a", timeout_s=0.2))

@@ -1,26 +1,21 @@
 """Questions a run asks, and the answers it waits for.
 
 A question is an event, `interrupt_request`; so are its answer, `interrupt_response`, and its end,
-`interrupt_resolved`. The answer is appended under an idempotency key of the question: whoever
-appends first, on whatever node or in whatever process, has answered; the same answer again changes
-nothing; another one is refused. The deadline takes part in the same race.
+`interrupt_resolved`. The deadline and those who answer race for the decision (see `decisions`).
 
 The run that asks is a watcher of its own log: it reads on from its question until the answer is
 there.
 """
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
-
-import msgspec
 
 from runcast.clock import Clock
 from runcast.errors import (
-    AlreadyAnswered,
     Conflict,
     Gone,
     NotFound,
@@ -29,24 +24,29 @@ from runcast.errors import (
     RunClosed,
     Stale,
 )
-from runcast.events.model import Event, Place, decode_event, encode_record
-from runcast.events.position import Position, split_frames
-from runcast.events.snapshot import MAX_INTERRUPTS, Interrupt
+from runcast.events.model import Event, Place, encode_record
+from runcast.events.position import Position
+from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet
-from runcast.runs.answers import Answer, check_allowed, check_interrupt_id, check_question
-from runcast.runs.labels import ANSWERED_LABEL, RESUMABLE_LABEL
-from runcast.stores.base import Appended, LogInfo, Once
+from runcast.runs.answers import Answer, check_question
+from runcast.runs.decisions import answer_in, expire_question, find_decision
+from runcast.runs.labels import ANSWERED_LABEL
+from runcast.stores.base import Appended, Once
 
-__all__ = (
-    "Questions",
-    "answer_question",
-    "expire_question",
-    "find_decision",
-    "is_expired",
-)
+__all__ = ("Questions",)
 
 _log: Final = logging.getLogger("runcast.runs")
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """One that somebody here waits for."""
+
+    interrupt_id: str
+    expires_at: float | None
+    is_told: bool = False
+    """Whether it is in the log, or on its way there."""
 
 
 class Questions:
@@ -57,7 +57,9 @@ class Questions:
         self._inlet = inlet
         self._clock = clock
         self._asking: set[asyncio.Task[Answer]] = set()
-        self._unanswered: set[object] = set()
+        self._unanswered: set[_Question] = set()
+        self._deadlines: dict[asyncio.Task[None], None] = {}
+        """Of questions that nobody here waits for any more, the oldest first."""
         self._is_cancelled = False
 
     async def ask(
@@ -98,11 +100,14 @@ class Questions:
             asked["expires_at"] = now + timeout_s
         most = self._hub.settings.max_event_bytes
         record = encode_record("interrupt_request", asked, now, place, most)
-        question = object()
+        question = _Question(interrupt_id, asked.get("expires_at"))
         self._unanswered.add(question)
         try:
             asking = self._ask(question, interrupt_id, record, timeout_s, was_told=is_named)
             return await self._in_task(asking)
+        except asyncio.CancelledError:
+            self._leave(question)
+            raise
         finally:
             self._unanswered.discard(question)
 
@@ -126,12 +131,27 @@ class Questions:
     def cancel(self) -> None:
         """Stop waiting for answers, for good: whoever asks gets `CancelledError`."""
         self._is_cancelled = True
-        for task in list(self._asking):
+        for task in (*self._asking, *self._deadlines):
             task.cancel()
+
+    def _leave(self, question: _Question) -> None:
+        """Let the deadline count on of what nobody waits for: it stays open, to be asked again."""
+        if self._is_cancelled or not question.is_told or question.expires_at is None:
+            return
+        if len(self._deadlines) >= MAX_INTERRUPTS:
+            # What is answered too late is refused all the same.
+            oldest = next(iter(self._deadlines))
+            del self._deadlines[oldest]
+            oldest.cancel()
+        left_s = max(0.0, question.expires_at - self._clock.time())
+        expiring = self._expire(question.interrupt_id, left_s)
+        deadline = asyncio.create_task(expiring, name=f"runcast-deadline-{question.interrupt_id}")
+        self._deadlines[deadline] = None
+        deadline.add_done_callback(lambda done: self._deadlines.pop(done, None))
 
     async def _ask(
         self,
-        question: object,
+        question: _Question,
         interrupt_id: str,
         record: bytes,
         timeout_s: float | None,
@@ -139,6 +159,7 @@ class Questions:
         was_told: bool,
     ) -> Answer:
         """Ask; `was_told` if the function may have told the question itself, as an event."""
+        question.is_told = True
         appended = await self._inlet.append(
             [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
         )
@@ -206,7 +227,7 @@ class Questions:
         )
         try:
             async for event in self._events(Position(asked.epoch, asked.first - 1)):
-                if (answer := _answer_in(event, interrupt_id)) is not None:
+                if (answer := answer_in(event, interrupt_id)) is not None:
                     return answer
         finally:
             if deadline is not None:
@@ -246,141 +267,9 @@ class Questions:
             await asyncio.sleep(self._hub.settings.store_retry_s)
 
 
-async def answer_question(
-    hub: Hub, run_id: str, interrupt_id: str, answer: Answer
-) -> tuple[Answer, bool]:
-    """Answer an open question; return the decision and whether it was taken before.
-
-    Raises:
-        NotFound: there is no such run, or it never asked that.
-        InvalidValue: the question does not allow this kind of answer.
-        EventTooLarge: the answer is longer than `max_event_bytes`.
-        Conflict: it was answered otherwise, or expired; the message holds the first decision.
-        RunClosed: the run has ended without an answer.
-    """
-    check_interrupt_id(interrupt_id)
-    info, snapshot = await hub.present(run_id)
-    questions = {question.interrupt_id: question for question in snapshot.interrupts}
-    if interrupt_id not in questions or questions[interrupt_id].is_answered:
-        return await _decided_before(hub, info, interrupt_id, answer)
-    question = questions.pop(interrupt_id)
-    inlet = hub.inlet(run_id, info.epoch)
-    if is_expired(question, hub.clock):  # its run has not noticed, or has no process at present
-        with contextlib.suppress(Conflict):
-            await expire_question(hub, inlet, interrupt_id, hub.clock)
-        return await _decided_before(hub, info, interrupt_id, answer)
-    check_allowed(question.config, answer)
-    data: dict[str, Any] = {
-        "interrupt_id": interrupt_id,
-        "approved": answer.approved,
-        "answer": {"type": answer.type, "args": answer.args},
-    }
-    if answer.by:
-        data["by"] = answer.by
-    now = hub.clock.time()
-    labels = {"status": "waiting" if questions else "running"}
-    if RESUMABLE_LABEL in info.labels:
-        labels[ANSWERED_LABEL] = interrupt_id
-    records = [
-        encode_record("interrupt_response", data, now, None, hub.settings.max_event_bytes),
-        encode_record(
-            "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "answered"}, now
-        ),
-    ]
-    try:
-        appended = await inlet.append(
-            records, once=Once(f"answer:{interrupt_id}", answer.digest), labels=labels
-        )
-    except Conflict:
-        return await _decided_before(hub, info, interrupt_id, answer)
-    return answer, appended.repeated
-
-
-def is_expired(question: Interrupt, clock: Clock) -> bool:
-    """Tell whether an open question's time is over."""
-    expires_at = question.expires_at
-    return isinstance(expires_at, int | float) and expires_at <= clock.time()
-
-
-async def expire_question(hub: Hub, inlet: Inlet, interrupt_id: str, clock: Clock) -> None:
-    """Close a question that nobody answered in time. Raises `Conflict` if somebody did."""
-    info, snapshot = await hub.present(inlet.run_id)
-    others = {question.interrupt_id for question in snapshot.interrupts} - {interrupt_id}
-    record = encode_record(
-        "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "expired"}, clock.time()
-    )
-    labels = {"status": "waiting" if others else "running"}
-    if RESUMABLE_LABEL in info.labels:
-        labels[ANSWERED_LABEL] = interrupt_id
-    await inlet.append([record], once=Once(f"answer:{interrupt_id}", "expired"), labels=labels)
-
-
-async def _decided_before(
-    hub: Hub, info: LogInfo, interrupt_id: str, answer: Answer
-) -> tuple[Answer, bool]:
-    """Return the first decision if it is the same; find it in the log, which is seldom needed."""
-    first = await find_decision(hub, info.log_id, interrupt_id)
-    if first is None and info.closed:
-        raise RunClosed(f"the run {info.log_id!r} has ended; its questions are closed")
-    if first is None:
-        raise NotFound(f"the run {info.log_id!r} asks no question {interrupt_id!r}")
-    if first.digest != answer.digest:
-        shown = msgspec.json.encode({"type": first.type, "args": first.args}).decode()
-        raise AlreadyAnswered(
-            f"the question {interrupt_id!r} was answered before: {shown[:500]}", first.document()
-        )
-    return first, True
-
-
-async def find_decision(
-    hub: Hub, run_id: str, interrupt_id: str, before: int | None = None
-) -> Answer | None:
-    """Return what was decided about a question, or None. Raises `NotFound`.
-
-    Args:
-        before: the `seq` up to which the log is looked at; all of it if None.
-    """
-    while True:
-        try:
-            info = await hub.info(run_id)
-            end = info.head + 1 if before is None else before
-            return await _find_decision(hub, info, interrupt_id, end)
-        except Gone:
-            continue  # begun anew, or trimmed, while it was read
-
-
-async def _find_decision(hub: Hub, info: LogInfo, interrupt_id: str, end: int) -> Answer | None:
-    position, wanted = Position(info.epoch, info.first - 1), msgspec.json.encode(interrupt_id)
-    while position.seq + 1 < end:
-        page = await hub.read_page(info.log_id, position)
-        if wanted in page.frames:
-            for canonical in split_frames(page.frames):
-                if wanted in canonical:
-                    event = decode_event(canonical)
-                    answer = _answer_in(event, interrupt_id)
-                    if answer is not None and event.seq < end:
-                        return answer
-        position = page.position
-    return None
-
-
 def _sooner(timeout_s: float | None, expires_at: object, now: float) -> float | None:
     """Return the sooner of two deadlines, in seconds from now; None if there is neither."""
     if not isinstance(expires_at, int | float):
         return timeout_s
     left_s = max(0.0, expires_at - now)
     return left_s if timeout_s is None else min(left_s, timeout_s)
-
-
-def _answer_in(event: Event, interrupt_id: str) -> Answer | None:
-    """Return the decision on a question that an event tells, if it tells one."""
-    data = event.data
-    if not isinstance(data, dict) or data.get("interrupt_id") != interrupt_id:
-        return None
-    if event.type == "interrupt_response" and isinstance(data.get("answer"), dict):
-        # A function may write such events, too, and of any shape.
-        with contextlib.suppress(msgspec.ValidationError):
-            return msgspec.convert({**data["answer"], "by": data.get("by", "")}, Answer)
-    if event.type == "interrupt_resolved" and data.get("outcome") == "expired":
-        return Answer("expired")
-    return None

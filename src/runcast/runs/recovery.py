@@ -20,10 +20,10 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.hub.hub import Hub
+from runcast.runs.decisions import expire_question, is_expired
 from runcast.runs.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
 from runcast.runs.outcome import LOST, cancelled
 from runcast.runs.protocols import Ending
-from runcast.runs.questions import expire_question, is_expired
 from runcast.runs.rounds import Rounds
 from runcast.runs.run import end_log
 from runcast.stores.base import LogInfo, Owner

@@ -19,6 +19,7 @@ from runcast.hub.inlets import Inlet
 from runcast.runs.answers import Answer
 from runcast.runs.children.processes import Processes
 from runcast.runs.commands import REPLACED, Commands
+from runcast.runs.decisions import answer_question, find_decision
 from runcast.runs.files.files import Files, RunFiles
 from runcast.runs.files.inputs import GivenFiles
 from runcast.runs.function import Function
@@ -26,7 +27,7 @@ from runcast.runs.ids import make_run_id
 from runcast.runs.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL, check_labels
 from runcast.runs.outcome import cancelled, check_reason
 from runcast.runs.protocols import DIGEST_LABEL
-from runcast.runs.questions import Questions, answer_question, find_decision
+from runcast.runs.questions import Questions
 from runcast.runs.recovery import Begin, Recovery
 from runcast.runs.retention import Retention
 from runcast.runs.room import Place, Room

@@ -329,6 +329,8 @@ class Writer:
             except BaseException:  # noqa: BLE001 - a user's code; the run must end all the same
                 _log.exception("run %s: %r failed before the end", self.run_id, hook)
         self._put = self._inlet.put
+        if self._questions is not None:
+            self._questions.cancel()
         return ending
 
     async def drain(self) -> None:
