@@ -230,6 +230,21 @@ async def test_a_question_that_nobody_waits_for_any_more_expires_all_the_same(
     assert (await ending(run))[0] == "done"
 
 
+async def test_who_still_asks_when_the_run_ends_is_told_so(hub: OpenHub) -> None:
+    asking: list[asyncio.Task[Any]] = []
+
+    async def leaves() -> None:
+        asking.append(asyncio.create_task(runcast.ask("x?", timeout_s=600)))
+        await eventually(lambda: hub.hub.statistics().pipeline.appended == 2)
+
+    run = await hub.start(leaves)
+
+    assert (await ending(run))[0] == "done"
+    with pytest.raises(RunClosed, match="ended before its question"):
+        async with asyncio.timeout(WAIT_S):
+            await asking[0]
+
+
 async def test_no_deadline_outlives_its_run_and_few_are_kept(hub: OpenHub) -> None:
     def deadlines() -> int:
         names = [task.get_name() for task in asyncio.all_tasks()]

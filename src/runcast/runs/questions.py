@@ -60,7 +60,7 @@ class Questions:
         self._unanswered: set[_Question] = set()
         self._deadlines: dict[asyncio.Task[None], None] = {}
         """Of questions that nobody here waits for any more, the oldest first."""
-        self._is_cancelled = False
+        self._is_cancelled = self._has_ended = False
 
     async def ask(
         self,
@@ -131,12 +131,19 @@ class Questions:
     def cancel(self) -> None:
         """Stop waiting for answers, for good: whoever asks gets `CancelledError`."""
         self._is_cancelled = True
-        for task in (*self._asking, *self._deadlines):
+        for task in self._asking:
+            task.cancel()
+        self.end()
+
+    def end(self) -> None:
+        """Drop the deadlines: the run ends, and who still asks is told so by its log."""
+        self._has_ended = True
+        for task in self._deadlines:
             task.cancel()
 
     def _leave(self, question: _Question) -> None:
         """Let the deadline count on of what nobody waits for: it stays open, to be asked again."""
-        if self._is_cancelled or not question.is_told or question.expires_at is None:
+        if self._has_ended or not question.is_told or question.expires_at is None:
             return
         if len(self._deadlines) >= MAX_INTERRUPTS:
             # What is answered too late is refused all the same.

@@ -55,6 +55,8 @@ class Asks(Protocol):
 
     def cancel(self) -> None: ...
 
+    def end(self) -> None: ...
+
     def ask(
         self,
         message: str,
@@ -330,7 +332,7 @@ class Writer:
                 _log.exception("run %s: %r failed before the end", self.run_id, hook)
         self._put = self._inlet.put
         if self._questions is not None:
-            self._questions.cancel()
+            self._questions.end()
         return ending
 
     async def drain(self) -> None:

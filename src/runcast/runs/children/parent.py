@@ -242,6 +242,9 @@ class _Questions:
         for future in list(self._open):
             future.cancel()
 
+    def end(self) -> None:
+        """Do nothing: the parent keeps the deadlines."""
+
     async def ask(
         self,
         message: str,
