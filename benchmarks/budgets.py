@@ -33,7 +33,9 @@ where it is wide and a round takes seconds."""
 class Budget:
     """One bound. `least`: that many times better than the peer; `most`: that part of its cost.
 
-    Without a peer `most` is a bound on the figure itself.
+    Without a peer `most` is a bound on the figure itself, and the best round counts, as with
+    `timeit`: a neighbour on the machine can only add to what a call costs, and no ratio takes out
+    what it adds. What is measured beside a peer are medians.
     """
 
     scenario: str
@@ -76,7 +78,9 @@ BUDGETS = (
         "idle", "4,000 idle watchers", "memory of one", "kib_4000", "KiB", "sse-starlette", most=0.3
     ),
     Budget(
-        "emit", "`emit()` from a thread, in bursts", "one call", "burst_mean_ns", "ns", most=2e3
+        *("emit", "`emit()` from a thread, in bursts", "one call, best round", "burst_mean_ns"),
+        "ns",
+        most=2e3,
     ),
     Budget(
         *("emit", "`emit()` from a thread, in bursts", "one call", "burst_mean_ns", "ns"),
@@ -92,7 +96,7 @@ def make_budget_table(results: Mapping[str, Rows]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for budget in BUDGETS:
-        own, other = _median(results, budget, OURS), _median(results, budget, budget.peer)
+        own, other = _measured(results, budget, OURS), _measured(results, budget, budget.peer)
         ratio = _ratio(budget, own, other)
         cells = [
             budget.work,
@@ -113,7 +117,7 @@ def say_misses(results: Mapping[str, Rows]) -> list[str]:
     said = []
     for budget in BUDGETS:
         ratio = _ratio(
-            budget, _median(results, budget, OURS), _median(results, budget, budget.peer)
+            budget, _measured(results, budget, OURS), _measured(results, budget, budget.peer)
         )
         if ratio is None or _is_met(budget, ratio):
             continue
@@ -123,10 +127,12 @@ def say_misses(results: Mapping[str, Rows]) -> list[str]:
     return said
 
 
-def _median(results: Mapping[str, Rows], budget: Budget, peer: str) -> float | None:
+def _measured(results: Mapping[str, Rows], budget: Budget, peer: str) -> float | None:
     rounds = results.get(budget.scenario, {}).get(peer, [])
     values = [row[budget.key] for row in rounds if row.get("ok") and budget.key in row]
-    return float(statistics.median(values)) if values else None
+    if not values:
+        return None
+    return float(statistics.median(values) if budget.peer else min(values))
 
 
 def _ratio(budget: Budget, own: float | None, other: float | None) -> float | None:

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
 from runcast.events.model import (
-    MAX_DEPTH,
     MAX_NAME_CHARS,
     MAX_PATH,
     Event,
@@ -27,6 +26,7 @@ from runcast.events.model import (
     decode_event,
     encode_record,
 )
+from runcast.events.plain import MAX_DEPTH
 from tests.events.strategies import broken_texts, events, json_values, names, types
 
 TIME = 1763715600.123456

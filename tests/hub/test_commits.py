@@ -22,7 +22,7 @@ from runcast.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from runcast.events import model
+from runcast.events import model, plain
 from runcast.hub.hub import Hub
 from runcast.hub.inlets import Inlet, Pending
 from runcast.settings import Settings
@@ -143,7 +143,7 @@ async def test_nothing_is_made_per_event_but_its_one_encoding(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = 0
-    real = model._encode
+    real = plain.encode_json
 
     def encode(value: object) -> bytes:
         nonlocal encoded
@@ -158,7 +158,7 @@ async def test_nothing_is_made_per_event_but_its_one_encoding(
         assert len(asyncio.all_tasks()) == tasks
 
     async with open_hub(store) as hub:
-        monkeypatch.setattr(model, "_encode", encode)
+        monkeypatch.setattr(model, "encode_json", encode)
         run = await hub.start(function, run_id="run-1")
         watchers = [asyncio.create_task(events_of(hub, "run-1")) for _ in range(3)]
         await soon(run.result())

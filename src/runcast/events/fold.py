@@ -19,7 +19,8 @@ import msgspec
 from runcast.events import snapshot as caps
 from runcast.events.fields import as_number, as_text, is_deeper, outcome_of, percent_of, pick
 from runcast.events.lifecycle import next_status
-from runcast.events.model import MAX_DEPTH, Event
+from runcast.events.model import Event
+from runcast.events.plain import MAX_DEPTH
 from runcast.events.snapshot import (
     ErrorNote,
     Failure,

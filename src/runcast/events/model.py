@@ -9,25 +9,26 @@ Canonical JSON, the bytes every watcher of the `runcast` dialect gets (empty pla
 """
 
 from math import isfinite
-from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
 from runcast.events.fields import is_deeper, mend
+from runcast.events.plain import MAX_DEPTH, decode_json, encode_json, make_plain, shown
 from runcast.events.vocabulary import KNOWN, is_event_type
 
 __all__ = (
-    "MAX_DEPTH",
     "MAX_NAME_CHARS",
     "MAX_PATH",
     "OWN_EVENT_BYTES",
     "Event",
     "Place",
     "as_stored",
+    "checked_type",
     "decode_event",
     "encode_event",
+    "encode_known",
     "encode_record",
     "record_of",
 )
@@ -37,10 +38,6 @@ MAX_NAME_CHARS: Final = 200
 
 MAX_PATH: Final = 32
 """Most steps of a `path`."""
-
-MAX_DEPTH: Final = 100
-"""Most levels of lists and dicts in an event's `data`: every watcher's parser must survive them,
-whatever its language."""
 
 OWN_EVENT_BYTES: Final = 1 << 20
 """Largest event that runcast writes of its own accord, however low `max_event_bytes` is."""
@@ -61,9 +58,6 @@ _BRACKET: Final = ord("[")
 
 _LONG_DIGITS: Final = 4200
 """Digits of a whole number from which on it may be too long to be read again."""
-
-_MAX_SHOWN: Final = 80
-"""Most characters of a value, or of the way to it, that an error message repeats."""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -145,41 +139,52 @@ def encode_record(
             (an unknown class, a cycle, nesting over MAX_DEPTH); the message says what.
         EventTooLarge: the record is longer than `max_bytes`.
     """
-    # The hot path of `emit()`: nearly all data is a dict of strings and numbers, and of such a one
-    # whatever it holds was encoded, so that nothing else is to be looked at.
-    if type(kind) is not str or kind not in KNOWN:
-        kind = _checked_type(kind)
     if type(time) is not float or time - time != 0.0:  # NaN, where it is not finite
         time = _checked_time(time)
+    return encode_known(checked_type(kind), data, time, place, max_bytes)
+
+
+def encode_known(
+    kind: str, data: object, time: float, place: Place | None, max_bytes: int
+) -> bytes:
+    """Do what `encode_record` does, of a type and a time that were checked.
+
+    Raises as `encode_record` does.
+    """
+    # The hot path of `emit()`: nearly all data is a dict of strings and numbers, and of such a one
+    # whatever it holds is encoded, so that nothing else is to be looked at.
     if place is None:
         fields = _Record(time, kind, data)
     else:
         fields = _Record(time, kind, data, *_checked(place))
-    is_flat = type(data) is dict
-    try:
-        if is_flat:
-            for value in data.values():  # type: ignore[attr-defined]
+    if type(data) is dict:
+        try:
+            for value in data.values():
                 if (of := type(value)) is not str and of is not int and of not in _SIMPLE:
-                    is_flat = False
                     break
-    except RuntimeError:  # another thread changes it
-        is_flat = False
+            else:
+                written = encode_json(fields)
+                if len(written) <= _LONG_DIGITS <= max_bytes:
+                    return written[1:]
+                if not any(map(_is_long, list(data.values()))):
+                    return _fitting(written[1:], kind, max_bytes)
+        except Exception:  # noqa: BLE001 - what is wrong, and with what, is said below
+            pass
     try:
-        written = _encode(fields)
+        written = encode_json(fields)
     except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
-        written, is_flat = b"\n", False
-    if is_flat and len(written) > _LONG_DIGITS:
-        is_flat = not any(map(_is_long, list(data.values())))  # type: ignore[attr-defined]
-    if not is_flat:
-        written = _made_whole(written, fields)
-    record = written[1:]
+        written = b"\n"
+    record = _fitting(_made_whole(written, fields)[1:], kind, max_bytes)
+    _check_depth(record)
+    return record
+
+
+def _fitting(record: bytes, kind: str, max_bytes: int) -> bytes:
     if len(record) > max_bytes:
         raise EventTooLarge(
             f"expected an event of at most {max_bytes} bytes, got {len(record)} ({kind}); "
             "write large output to a file and name the file in the event"
         )
-    if not is_flat:
-        _check_depth(record)
     return record
 
 
@@ -211,20 +216,23 @@ def record_of(event: Event) -> bytes:
     return encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
 
 
-def _checked_type(kind: object) -> str:
+def checked_type(kind: object) -> str:
+    """Return an event's type as a plain string. Raises `InvalidValue` if it is malformed."""
+    if type(kind) is str and kind in KNOWN:
+        return kind
     # Its length first: the check remembers what it was asked.
     plain = str.__str__(kind) if isinstance(kind, str) else ""
     if len(plain) > MAX_NAME_CHARS or not is_event_type(plain):
         raise InvalidValue(
             f"expected an event type like 'progress' ([a-z][a-z0-9_.-]*, at most 64 characters), "
-            f"got {_shown(kind)}"
+            f"got {shown(kind)}"
         )
     return plain
 
 
 def _checked_time(time: float) -> float:
     if not _is_number(time):
-        raise InvalidValue(f"expected the time as Unix seconds, got {_shown(time)}")
+        raise InvalidValue(f"expected the time as Unix seconds, got {shown(time)}")
     return float(time)
 
 
@@ -238,15 +246,7 @@ def _made_whole(written: bytes, fields: _Record) -> bytes:
     )
     if is_safe:
         return written
-    try:
-        plain = _plain(fields.data, "data", ())
-    except InvalidValue:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a user's container or key raises
-        raise InvalidValue(
-            f"expected data that can be read, got {type(error).__name__} ({str(error)[:200]})"
-        ) from None
-    return _encode(msgspec.structs.replace(fields, data=plain))
+    return encode_json(msgspec.structs.replace(fields, data=make_plain(fields.data)))
 
 
 def _is_long(value: object) -> bool:
@@ -260,7 +260,7 @@ def _is_whole(written: bytes, fields: _Record) -> bool:
     """
     try:
         data = _split(written).data
-        _decode_any(data)  # who writes it beforehand may write numbers that nobody reads
+        decode_json(data)  # who writes it beforehand may write numbers that nobody reads
         if not written.isascii():
             written.decode()
     except (ValueError, RecursionError):
@@ -269,24 +269,24 @@ def _is_whole(written: bytes, fields: _Record) -> bool:
     if behind == len("}"):
         return True
     place = _Place(fields.node, fields.agent, fields.path, fields.duration)
-    return behind == len(_encode(place))  # its brace stands for our comma
+    return behind == len(encode_json(place))  # its brace stands for our comma
 
 
 def _checked(place: Place) -> Place:
     node, agent, path, duration = place
     steps: object = path
     if not isinstance(steps, tuple | list) or len(steps) > MAX_PATH:
-        raise InvalidValue(f"expected a path of at most {MAX_PATH} steps, got {_shown(steps)}")
+        raise InvalidValue(f"expected a path of at most {MAX_PATH} steps, got {shown(steps)}")
     names: tuple[object, ...] = (node, agent, *steps)
     for name in names:
         if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
             raise InvalidValue(
                 f"expected node, agent and path to be names of at most {MAX_NAME_CHARS} "
-                f"characters, got {_shown(name)}"
+                f"characters, got {shown(name)}"
             )
     seconds: object = duration
     if seconds is not None and not _is_number(seconds):
-        raise InvalidValue(f"expected the duration in seconds or None, got {_shown(seconds)}")
+        raise InvalidValue(f"expected the duration in seconds or None, got {shown(seconds)}")
     return (
         mend(node),
         mend(agent),
@@ -302,81 +302,6 @@ def _is_number(value: object) -> bool:
         return False
 
 
-def _shown(value: object) -> str:
-    try:
-        shown = repr(value)
-    except Exception:  # noqa: BLE001 - whatever a user's object raises
-        shown = f"an object of {type(value).__qualname__}"
-    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
-
-
-def _hook(value: object) -> object:
-    """Turn what msgspec does not know into what it does."""
-    # Subclasses, from numpy, templating or enums: read past whatever they override.
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, msgspec.Raw):
-        return _decode_any(value)
-    # pydantic models and numpy values, without importing either.
-    for method, options in (("model_dump", {"mode": "json"}), ("tolist", {})):
-        convert = getattr(value, method, None)
-        if callable(convert) and not isinstance(value, type):
-            return convert(**options)
-    raise TypeError(f"an object of {type(value).__qualname__}")
-
-
-def _plain(value: object, where: str, above: tuple[int, ...]) -> object:
-    """Rebuild a value that could not be encoded at once: mend its strings, or say what is wrong.
-
-    Raises:
-        InvalidValue: naming the place of the first value that JSON cannot hold.
-    """
-    if isinstance(value, str):
-        return mend(value)
-    if isinstance(value, dict | list | tuple | set | frozenset):
-        if id(value) in above:
-            raise InvalidValue(f"expected JSON, got a cycle at {where}")
-        if len(above) >= MAX_DEPTH:
-            raise InvalidValue(
-                f"expected JSON nested at most {MAX_DEPTH} deep, got more at {where}"
-            )
-        inner = (*above, id(value))
-        if isinstance(value, dict):
-            return {
-                _key(key, where): _plain(item, _at(where, key), inner)
-                for key, item in list(value.items())  # at once: another thread may change it
-            }
-        return [_plain(item, _at(where, index), inner) for index, item in enumerate(list(value))]
-    try:
-        plain: object = msgspec.to_builtins(value, enc_hook=_hook)
-        if not isinstance(plain, dict | list | tuple | set | frozenset | str):
-            return _decode_any(_encode(plain))
-    except Exception as error:  # noqa: BLE001 - see above
-        raise InvalidValue(
-            f"expected something JSON can hold at {where}, got {type(value).__qualname__} "
-            f"({str(error)[:200]}); convert it to a string, number, list or dict first"
-        ) from None
-    return _plain(plain, where, above)
-
-
-def _at(where: str, key: object) -> str:
-    return where if len(where) > _MAX_SHOWN else f"{where}[{_shown(key)}]"
-
-
-def _key(key: object, where: str) -> str:
-    if isinstance(key, str):
-        return mend(key)
-    if isinstance(key, int | float) and not isinstance(key, bool):
-        return str(key)
-    raise InvalidValue(f"expected the keys of {where} to be strings or numbers, got {_shown(key)}")
-
-
 def _check_depth(record: bytes) -> None:
     # A level takes two bytes in lists and five in dicts (`{"":}`), so its length spares nearly
     # every event the counting, and that the walk.
@@ -387,14 +312,12 @@ def _check_depth(record: bytes) -> None:
         return
     # What was encoded is walked, not `data`: objects may nest where lists and dicts do not show.
     try:
-        is_too_deep = is_deeper(_decode_any(b"{" + record)["data"], MAX_DEPTH)
+        is_too_deep = is_deeper(decode_json(b"{" + record)["data"], MAX_DEPTH)
     except RecursionError:
         is_too_deep = True
     if is_too_deep:
         raise InvalidValue(f"expected JSON nested at most {MAX_DEPTH} deep, got more")
 
 
-_encode: Final = msgspec.json.Encoder(enc_hook=_hook).encode
 _decode: Final = msgspec.json.Decoder(Event).decode
-_decode_any: Final = msgspec.json.Decoder().decode
 _split: Final = msgspec.json.Decoder(_Written).decode

@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol, cast
 from runcast.clock import Clock
 from runcast.errors import Cancelled, InvalidValue
 from runcast.events.fields import percent_of
-from runcast.events.model import Event, Place, encode_record
+from runcast.events.model import Event, Place, checked_type, encode_known
 from runcast.events.pieces import Pieces
 from runcast.events.position import Position
-from runcast.events.vocabulary import TERMINAL
+from runcast.events.vocabulary import KNOWN, TERMINAL
 from runcast.runs.answers import Answer, check_question
 from runcast.runs.protocols import Ending
 from runcast.stores.base import Appended
@@ -32,6 +32,9 @@ _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 RESERVED: Final = TERMINAL | {"started", "gap"}
 """Types that only runcast writes: a forged ending or loss would mislead every watcher."""
+
+_FREE: Final = frozenset(KNOWN) - RESERVED
+"""Types that need no further look."""
 
 
 class TakesRecords(Protocol):
@@ -100,6 +103,8 @@ class Writer:
         self.max_event_bytes = max_event_bytes
         """Largest event it takes, as JSON."""
         self._cancel: str | None = None
+        self._free = _FREE
+        """Types that are emitted without a further look: none, once the run is cancelled."""
         self._told = {threading.get_ident()}  # tasks on the loop are told by asyncio
         self._lock = threading.Lock()
         self._pieces = Pieces()
@@ -144,19 +149,22 @@ class Writer:
             place = (node, agent, cast("tuple[str, ...]", path), duration)
         self.emit_at(place, type, data)
 
-    def emit_at(self, place: Place | None, type: str, data: object) -> None:  # noqa: A002 - as above
+    def emit_at(self, place: Place | None, kind: str, data: object) -> None:
         """Append an event that happened at a place; `emit`, without its keywords."""
-        record = encode_record(type, data, self._time(), place, self.max_event_bytes)
-        # A kind of string may call itself unlike any other.
-        kind = type if type.__class__ is str else str.__str__(type)
-        if kind in RESERVED:
+        if type(kind) is not str or kind not in self._free:
+            kind = self._admitted(kind)
+        self._put(encode_known(kind, data, self._time(), place, self.max_event_bytes))
+
+    def _admitted(self, kind: object) -> str:
+        """Return an event's type, if it may be emitted now."""
+        plain = checked_type(kind)
+        if plain in RESERVED:
             raise InvalidValue(
-                f"{kind!r} is written by runcast itself; return from the function to end its run, "
+                f"{plain!r} is written by runcast itself; return from the function to end its run, "
                 "raise to fail, and use 'error' for what it survives"
             )
-        if self._cancel is not None:
-            self.check_cancelled()
-        self._put(record)
+        self.check_cancelled()
+        return plain
 
     def emit_event(self, event: Event) -> None:
         """Append an `Event`; its `seq` and `time` are given anew."""
@@ -322,7 +330,7 @@ class Writer:
         Args:
             put: takes the records of what is emitted meanwhile, for whom no room is needed.
         """
-        self._cancel = None  # it has been obeyed, and no hook is to meet it
+        self._cancel, self._free = None, _FREE  # it has been obeyed, and no hook is to meet it
         self._put = put or self._put
         while self._last_words:
             hook = self._last_words.pop()
@@ -346,7 +354,7 @@ class Writer:
 
     def request_cancel(self, reason: str) -> None:
         """Make the next emit in each thread raise `Cancelled`, and stop waiting for answers."""
-        self._cancel = reason
+        self._cancel, self._free = reason, frozenset()
         if self._questions is not None:
             self._questions.cancel()
 
