@@ -666,6 +666,25 @@ async def test_what_comes_behind_the_end_of_a_run_is_refused_before_that_is_comm
         assert not caplog.records
 
 
+async def test_why_events_were_refused_is_told_until_the_run_has_ended() -> None:
+    faulty = FaultyStore(BrokenStore())
+    async with Hub(faulty) as hub:
+        bad = await hub.create("bad")
+        bad.put(RECORD)
+        with pytest.raises(BackendError, match="ZeroDivisionError"):
+            await soon(bad.append())
+        faulty.hold()
+        closing = asyncio.create_task(bad.append([RECORD], close=True))
+        await faulty.wait_held()
+        with pytest.raises(BackendError, match="ZeroDivisionError"):
+            bad.put(RECORD)
+
+        faulty.release()
+        assert (await soon(closing)).closed
+        with pytest.raises(RunClosed):
+            bad.put(RECORD)
+
+
 # --- loops ----------------------------------------------------------------------------------------
 
 

@@ -157,7 +157,7 @@ class Pending:
             self.put(part)
             if part.close:
                 # What came behind it could not be committed, when nobody can be told any more.
-                inlet.end(has_ended(inlet.run_id))
+                inlet.end(inlet.error or has_ended(inlet.run_id))
             size = part.size
             inlet.size += size
             self.size += size
