@@ -17,6 +17,7 @@ from runcast.http.idempotency import digest_of, find_run, parse_key, run_id_of
 from runcast.http.patience import read_body, wait_with
 from runcast.http.requests import (
     Invocation,
+    asks_for_events,
     files_of,
     parse_flag,
     parse_invocation,
@@ -53,7 +54,8 @@ class Invoking:
             raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
         query = parse_query(request.query_params.multi_items())
         asked = parse_preferences(request.headers.get("prefer", ""))
-        usual = "text/event-stream" if function.is_streaming else "application/json"
+        is_stream = function.is_streaming or asks_for_events(query)
+        usual = "text/event-stream" if is_stream else "application/json"
         options = parse_watch(
             query, request.headers, self._watching.views, default=usual, dialect=function.dialect
         )

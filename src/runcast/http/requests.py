@@ -27,6 +27,7 @@ __all__ = (
     "Invocation",
     "Live",
     "WatchOptions",
+    "asks_for_events",
     "before_token",
     "files_of",
     "parse_before",
@@ -128,6 +129,11 @@ def parse_watch(
         live=modes[live],
         view=_parse_view(query, views),
     )
+
+
+def asks_for_events(query: Mapping[str, str]) -> bool:
+    """Tell whether a query says which events are to be shown, or how."""
+    return not {"dialect", "view", *_LISTS}.isdisjoint(query)
 
 
 def _cursors(query: Mapping[str, str], headers: Mapping[str, str]) -> list[tuple[str, str]]:
