@@ -76,6 +76,7 @@ async def test_a_checkpoint_that_fails_changes_nothing(
     action: int, name: str, path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [record(number) for number in range(4)]
+    monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", NEVER_S)
     async with bounded(SQLiteStore(str(path), poll_s=QUIET_S)) as store:
         await store.create("a")
         for number in range(3):
@@ -106,12 +107,13 @@ async def test_a_checkpoint_that_fails_changes_nothing(
 async def test_upkeep_that_keeps_failing_does_not_flood_the_log(
     path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
     async with bounded(SQLiteStore(str(path), poll_s=QUIET_S)) as store:
         for _ in range(2):
+            monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", NEVER_S)
             await store.create("a", replace=True)
             caplog.clear()
             refused = spy.refuse(sqlite3.SQLITE_INSERT, "logs")
+            monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0)
             for _ in range(5):
                 refused.clear()
                 await refused.wait()
