@@ -35,6 +35,8 @@ async def write_report(
     """
     place: _Place = {"node": "draft", "agent": "writer"}
     runcast.emit("step_start", {"message": "looking around"}, **place)
+    runcast.emit("step_start", {"message": "checking facts"}, node="review")
+    runcast.emit("step_progress", {"message": "two of three", "percent": 66}, node="review")
     runcast.emit("thinking", {"text": "Where do I begin?"}, **place)
     call = {"call_id": "1", "tool": "search"}
     runcast.emit("tool_call", {**call, "args": {"query": title}}, **place)
@@ -43,6 +45,7 @@ async def write_report(
     runcast.content("It was a dark ", message_id="a", **place)
     runcast.progress(1, 2, "first half")
     await _GATES["report"].wait()
+    runcast.emit("step_complete", {"message": "checked"}, node="review")
     runcast.emit("tool_result", {**call, "result": {"hits": 3}, "ok": True}, **place)
     runcast.content("and stormy night.", message_id="a", **place)
     runcast.progress(2, 2, "second half")

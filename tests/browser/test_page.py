@@ -71,7 +71,8 @@ def test_a_run_is_started_by_the_form_and_watched_to_its_end(server: Served, pag
     page.sees("running", "#status")
     page.sees("first half", "#told")
     page.sees("50 %", "#percent")
-    page.sees("draft › writer", "#step")
+    page.sees("draft › writer · looking around", "#steps")
+    page.sees("review · checking facts · two of three · 66 %", "#steps")
     page.sees("Where do I begin?", "#texts")
     page.sees("It was a dark", "#texts")
     page.sees("half way", "#log")
@@ -456,7 +457,7 @@ def test_the_page_is_one_small_file(server: Served, page: Page) -> None:
     page.go(server.url + "/")
     page.sees("write_report", "nav")
 
-    assert len(server.ask("GET", "/").body) < 36_000
+    assert len(server.ask("GET", "/").body) < 37_000
     assert {url.split("?")[0] for url in page.requested} <= {
         f"{server.url}/{path}" for path in ("", "healthz", "runs", "functions")
     } | {"about:blank"}

@@ -247,7 +247,7 @@ def test_a_run_before_its_first_event_is_queued() -> None:
         "started_at": None,
         "ended_at": None,
         "updated_at": None,
-        "step": None,
+        "steps": [],
         "progress": None,
         "texts": [],
         "tools": [],
@@ -356,7 +356,7 @@ def test_nothing_but_the_counts_changes_after_the_end() -> None:
 # --- steps, progress and log ----------------------------------------------------------------------
 
 
-def test_the_current_step_is_the_last_one_begun() -> None:
+def test_a_step_tells_how_it_goes() -> None:
     place = {"node": "research", "agent": "ann"}
     begun = told(("step_start", {"message": "searching"}), **place)
     on_its_way = told(
@@ -365,8 +365,22 @@ def test_the_current_step_is_the_last_one_begun() -> None:
         **place,
     )
 
-    assert begun.step == Step(1.0, "research", "ann", "searching")
-    assert on_its_way.step == Step(1.0, "research", "ann", "searching", "found 3", 25)
+    assert begun.steps == [Step(1.0, "research", "ann", "searching")]
+    assert on_its_way.steps == [Step(1.0, "research", "ann", "searching", "found 3", 25)]
+
+
+def test_steps_of_several_places_are_open_at_once_and_the_current_one_comes_last() -> None:
+    events = [
+        Event(seq=1, type="step_start", data="one", node="a"),
+        Event(seq=2, type="step_start", data="two", node="a", agent="bob"),
+        Event(seq=3, type="step_start", data="three", node="b"),
+    ]
+    after = [*events, Event(seq=4, type="step_progress", data={"percent": 5}, node="a")]
+    anew = [*events, Event(seq=4, type="step_start", data="again", node="a")]
+
+    assert [step.message for step in fold(events).steps] == ["one", "two", "three"]
+    assert [step.message for step in fold(after).steps] == ["two", "three", "one"]
+    assert [step.message for step in fold(anew).steps] == ["two", "three", "again"]
 
 
 def test_a_step_ends_where_it_began() -> None:
@@ -374,12 +388,25 @@ def test_a_step_ends_where_it_began() -> None:
     elsewhere = Event(seq=2, type="step_complete", node="other")
     here = Event(seq=3, type="node_complete", node="n")
 
-    assert fold([start, elsewhere]).step == Step(0.0, "n", "", "a")
-    assert fold([start, elsewhere, here]).step is None
+    assert fold([start, elsewhere]).steps == [Step(0.0, "n", "", "a")]
+    assert fold([start, elsewhere, here]).steps == []
 
 
 def test_progress_of_a_step_nobody_began_begins_it() -> None:
-    assert told(("step_progress", {"progress": 5})).step == Step(1.0, percent=5)
+    assert told(("step_progress", {"progress": 5})).steps == [Step(1.0, percent=5)]
+
+
+def test_only_the_steps_last_told_of_are_kept() -> None:
+    most = caps.MAX_STEPS
+    events = [Event(seq=n, type="step_start", node=str(n)) for n in range(1, most + 1)]
+    events.append(Event(seq=most + 1, type="step_progress", data="on", node="1"))
+    events.append(Event(seq=most + 2, type="step_start", node="new"))
+
+    snapshot = fold(events)
+
+    expected = [str(n) for n in range(3, most + 1)] + ["1", "new"]
+    assert [step.node for step in snapshot.steps] == expected
+    assert snapshot.dropped.steps == 1
 
 
 @pytest.mark.parametrize(

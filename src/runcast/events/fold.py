@@ -158,21 +158,31 @@ def _cancelled(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _step_start(snapshot: Snapshot, told: _Told) -> None:
-    snapshot.step = Step(told.time, told.node, told.agent, told.message())
+    _take_step(snapshot, told)
+    _tell_step(snapshot, Step(told.time, told.node, told.agent, told.message()))
 
 
 def _step_progress(snapshot: Snapshot, told: _Told) -> None:
-    step = snapshot.step
-    if step is None or (step.node, step.agent) != (told.node, told.agent):
-        snapshot.step = step = Step(told.time, told.node, told.agent)
+    step = _take_step(snapshot, told) or Step(told.time, told.node, told.agent)
     step.note = told.message()
     step.percent = percent_of(told.data)
+    _tell_step(snapshot, step)
+
+
+def _tell_step(snapshot: Snapshot, step: Step) -> None:
+    snapshot.dropped.steps += _push(snapshot.steps, step, caps.MAX_STEPS)
 
 
 def _step_complete(snapshot: Snapshot, told: _Told) -> None:
-    step = snapshot.step
-    if step is not None and (step.node, step.agent) == (told.node, told.agent):
-        snapshot.step = None
+    _take_step(snapshot, told)
+
+
+def _take_step(snapshot: Snapshot, told: _Told) -> Step | None:
+    """Take out the open step of this place, if there is one."""
+    for index, step in enumerate(snapshot.steps):
+        if (step.node, step.agent) == (told.node, told.agent):
+            return snapshot.steps.pop(index)
+    return None
 
 
 def _progress(snapshot: Snapshot, told: _Told) -> None:

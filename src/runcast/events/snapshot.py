@@ -29,6 +29,7 @@ __all__ = (
     "MAX_NAME_CHARS",
     "MAX_QUESTION_CHARS",
     "MAX_RESULT_CHARS",
+    "MAX_STEPS",
     "MAX_TEXTS",
     "MAX_TEXT_CHARS",
     "MAX_TOOLS",
@@ -54,6 +55,9 @@ MAX_TEXT_CHARS: Final = 65_536
 
 MAX_ALL_TEXT_CHARS: Final = 262_144
 """Most characters of all texts together whenever a new one begins."""
+
+MAX_STEPS: Final = 64
+"""Most open steps; the one not told of for longest goes first."""
 
 MAX_TOOLS: Final = 50
 """Most tool calls; the oldest finished one goes first."""
@@ -114,7 +118,7 @@ class Text(msgspec.Struct, omit_defaults=True):
 
 
 class Step(msgspec.Struct, omit_defaults=True):
-    """The step last begun and not completed; `since` is Unix seconds.
+    """A step begun and not completed: one for each node and agent. `since` is Unix seconds.
 
     `message` says what the step does, `note` how it goes, as the last `step_progress` told.
     """
@@ -210,6 +214,7 @@ class Dropped(msgspec.Struct):
     """
 
     chars: int = 0
+    steps: int = 0
     texts: int = 0
     tools: int = 0
     interrupts: int = 0
@@ -225,7 +230,8 @@ class Snapshot(msgspec.Struct):
 
     `missed` counts events before `seq` that were never seen, because the log was trimmed or the
     events were filtered. `interrupts_lapsed` counts those still open when the run ended. Times
-    are Unix seconds. Lists are in order of appearance.
+    are Unix seconds. Lists are in order of appearance, but `steps`: the current one, of which was
+    told last, comes last.
     """
 
     seq: int = 0
@@ -236,7 +242,7 @@ class Snapshot(msgspec.Struct):
     started_at: float | None = None
     ended_at: float | None = None
     updated_at: float | None = None
-    step: Step | None = None
+    steps: list[Step] = []
     progress: Progress | None = None
     texts: list[Text] = []
     tools: list[Tool] = []
