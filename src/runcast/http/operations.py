@@ -241,6 +241,8 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
                     by={"type": "string", "description": "who answers"},
                 ),
                 "not": {"required": ["approved"]},
+                "if": {"properties": {"type": {"enum": ["edit", "response"]}}},
+                "then": {"required": ["args"]},
             },
             {
                 **_object(

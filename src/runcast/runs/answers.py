@@ -61,7 +61,11 @@ class Answer(msgspec.Struct, frozen=True):
             ) from None
         if answer.type == "expired":
             raise InvalidValue("expected a type of accept, reject, edit or response")
-        if isinstance(given, Mapping) and given.get("approved", answer.approved) != answer.approved:
+        if not isinstance(given, Mapping):
+            return answer
+        if answer.type in ("edit", "response") and "args" not in given:
+            raise InvalidValue(f"expected args with an answer of the type {answer.type!r}")
+        if given.get("approved", answer.approved) != answer.approved:
             raise InvalidValue(f"expected approved to agree with the type {answer.type!r}")
         return answer
 
