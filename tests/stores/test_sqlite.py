@@ -7,13 +7,21 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runcast.errors import BackendError, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
-from runcast.stores import sqlite_file, sqlite_journal, sqlite_upkeep, sqlite_wal
-from runcast.stores.base import PAGE_BYTES, Append, Appended, Once
+from runcast.stores import (
+    sqlite_file,
+    sqlite_journal,
+    sqlite_reading,
+    sqlite_tables,
+    sqlite_upkeep,
+    sqlite_wal,
+)
+from runcast.stores.base import PAGE_BYTES, Append, Appended, Once, Page
 from runcast.stores.sqlite import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
@@ -220,6 +228,31 @@ async def test_checkpoints_trim_the_journal(
     assert sum("BEGIN" in statement for statement in spy.statements) < 100
 
 
+@pytest.mark.parametrize("kilobytes", [70, 150, 250])
+async def test_reading_a_log_from_its_beginning_reads_each_segment_once(
+    kilobytes: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [padded(number, 10_000) for number in range(200)]
+    async with SQLiteStore(str(path)) as store:
+        await store.create("a")
+        for start in range(0, len(records), kilobytes // 10):
+            await append(store, "a", *records[start : start + kilobytes // 10])
+    read: list[int] = []
+    real = sqlite_tables.read_segments
+
+    def count(*asked: Any) -> list[Page]:
+        pages = real(*asked)
+        read.extend(page.first for page in pages)
+        return pages
+
+    monkeypatch.setattr(sqlite_reading, "read_segments", count)
+    async with SQLiteStore(str(path)) as store:
+        await expect_log(store, "a", records)
+
+    assert read == sorted(set(read))
+    assert len(read) == ask(path, "SELECT count(*) FROM segments") > 7
+
+
 async def test_an_idle_store_moves_the_journal_into_the_tables(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,8 +378,10 @@ async def test_replay_is_few_large_reads(path: Path, spy: Spy) -> None:
         assert len(await read_all(store, "a", Position(epoch, 0))) == 6000
 
         least = info.bytes // PAGE_BYTES
-        asked = [statement for statement in spy.statements if "FROM segments" in statement]
-        assert len(asked) <= 2 * least + 2
+        reads = [statement for statement in spy.statements if ", frames FROM" in statement]
+        looks = [statement for statement in spy.statements if "length(frames)" in statement]
+        assert least < len(reads) <= 2 * least + 2
+        assert len(looks) == len(reads)
 
 
 async def test_lists_beside_commits_see_every_log(path: Path) -> None:

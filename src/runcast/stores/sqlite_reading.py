@@ -19,7 +19,7 @@ from runcast.events.position import Position, is_run_id
 from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.ledger import Log, is_text
 from runcast.stores.machine import is_owning
-from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
+from runcast.stores.paging import check_limit, check_position, join_pages, matches
 from runcast.stores.sqlite_file import explain, open_reader
 from runcast.stores.sqlite_journal import Journal
 from runcast.stores.sqlite_tables import load_log, load_owner, read_segments, select_logs
@@ -119,8 +119,7 @@ class Reading:
             check_position(log.info, after)
             pages = log.pages
             if after.seq < log.info.head and (not pages or after.seq + 1 < pages[0].first):
-                kept = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
-                pages = cut_pages(kept, after.seq, max_bytes)
+                pages = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
             if pages or after.seq >= log.info.head:
                 return join_pages(log.info, after, pages, max_bytes)
             # The log was trimmed, replaced or deleted between our two looks: look again.

@@ -122,21 +122,39 @@ def select_logs(
 def read_segments(
     connection: sqlite3.Connection, key: int, epoch: str, after_seq: int, max_bytes: int
 ) -> list[Page]:
-    """Return the segments that hold what follows `after_seq`, as pages, up to `max_bytes`."""
-    rows = connection.execute(
-        "SELECT first, last, frames FROM segments WHERE key = ?1 AND first >= coalesce("
+    """Return what follows `after_seq` in the segments, as pages: as many whole ones as fit into
+    `max_bytes`, at least one.
+
+    There are none if nothing follows, or if what follows was changed meanwhile.
+    """
+    # Their sizes are looked at first: a segment that does not fit would be read for nothing, and
+    # again for the next page.
+    sizes = connection.execute(
+        "SELECT first, last, length(frames) FROM segments WHERE key = ?1 AND first >= coalesce("
         "(SELECT max(first) FROM segments WHERE key = ?1 AND first <= ?2), 0) ORDER BY first",
         (key, after_seq + 1),
     )
-    pages: list[Page] = []
-    size = 0
-    for first, last, frames in rows:
+    wanted: list[int] = []
+    room = max_bytes
+    for first, last, size in sizes:
         if last > after_seq:
-            pages.append(Page(epoch, first, last, frames))
-            size += len(frames)
-        if size >= max_bytes:
-            break
-    rows.close()
+            if wanted and size > room:
+                break
+            wanted.append(first)
+            room -= size * (last - max(after_seq, first - 1)) // (last - first + 1)  # about
+    sizes.close()
+    if not wanted:
+        return []
+    rows = connection.execute(
+        "SELECT first, last, frames FROM segments WHERE key = ? AND first BETWEEN ? AND ? "
+        "ORDER BY first",
+        (key, wanted[0], wanted[-1]),
+    ).fetchall()
+    if [first for first, _, _ in rows] != wanted:
+        return []
+    pages = [Page(epoch, *row) for row in rows]
+    if pages[0].first <= after_seq:
+        pages[0] = pages[0].after(after_seq)
     return pages
 
 
