@@ -169,6 +169,25 @@ def interrupted(times: int) -> int:
 
 
 @runcast.function(isolation="process")
+def handling(times: int) -> int:
+    handled = 0
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal handled
+        handled += 1
+        runcast.emit("handled", {"n": handled})
+        runcast.content("on ")
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+    signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+    while handled < times:
+        runcast.emit("step", {"text": "x" * 200_000})
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return handled
+
+
+@runcast.function(isolation="process")
 def printing(lines: int) -> None:
     for number in range(lines):
         print("line", number)

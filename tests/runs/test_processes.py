@@ -131,6 +131,15 @@ async def test_what_a_signal_interrupts_is_told_wholly_or_not_at_all() -> None:
     assert {event.data["text"] for event in events if event.type == "step"} <= {"x" * 200_000}
 
 
+async def test_a_handler_of_a_signal_may_emit_while_an_event_is_sent() -> None:
+    events = await told(functions.handling, {"times": 50})
+    handled = [event.data["n"] for event in events if event.type == "handled"]
+    assert handled == [*range(1, events[-1].data["result"] + 1)]
+    pieces = [event.data["index"] for event in events if event.type == "content"]
+    assert pieces == [*range(len(handled))]
+    assert {event.data["text"] for event in events if event.type == "step"} == {"x" * 200_000}
+
+
 async def test_flush_waits_for_the_commit() -> None:
     events = await told(functions.flushing)
     assert events[-1].data == {"result": 2}

@@ -63,7 +63,8 @@ class Pending:
     def __init__(self, settings: Settings) -> None:
         self.run_bound = settings.pending_bytes_per_run
         self.bound = settings.pending_bytes
-        self.lock = threading.Lock()
+        # A handler of a signal may emit: it runs in the middle of whatever its thread was doing.
+        self.lock = threading.RLock()
         self.batch: list[Part] = []
         """What is to be committed next, in order."""
         self.size = 0

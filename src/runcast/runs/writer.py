@@ -106,7 +106,7 @@ class Writer:
         self._free = _FREE
         """Types that are emitted without a further look: none, once the run is cancelled."""
         self._told = {threading.get_ident()}  # tasks on the loop are told by asyncio
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of a signal may emit
         self._pieces = Pieces()
         self._last_words: list[Callable[[Ending], Ending]] = []
 

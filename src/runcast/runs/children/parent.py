@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,10 @@ class Parent:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # A handler of a signal may send: it runs in the middle of whatever its thread was sending.
+        self._lock = threading.RLock()
+        self._unsent: deque[bytes] = deque()
+        self._is_sending = False
         # It knows how far it came when a signal's handler raises, and goes on from there. `sendall`
         # would leave half a frame, and the parent take the next one for the rest of it.
         self._sending = open(connection.fileno(), "wb", _SEND_BYTES, closefd=False)  # noqa: SIM115
@@ -98,10 +102,20 @@ class Parent:
             )
         try:
             with self._lock:
-                self._sending.write(frame)
-                self._sending.flush()
+                self._unsent.append(frame)
+                if not self._is_sending:  # or it is sent by whom this handler has interrupted
+                    self._send_all()
         except OSError:
             raise RunClosed("the server is gone") from None
+
+    def _send_all(self) -> None:
+        self._is_sending = True
+        try:
+            while self._unsent:
+                self._sending.write(self._unsent.popleft())
+                self._sending.flush()
+        finally:
+            self._is_sending = False
 
     def request(
         self, make: Callable[[int], control.Ask | control.Flush]
