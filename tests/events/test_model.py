@@ -227,6 +227,32 @@ class Rude:
         raise RuntimeError
 
 
+class Impostor:
+    """Says that it is of another class, which `isinstance` believes."""
+
+    def __init__(self, of: type) -> None:
+        self.of = of
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self.of
+
+
+class Unnameable(str):
+    __slots__ = ()
+
+    def encode(self, *_: str, **__: str) -> bytes:
+        raise RuntimeError
+
+    def __len__(self) -> int:
+        raise RuntimeError
+
+
+class Chatty:
+    def __repr__(self) -> str:
+        return Unnameable("chatty")
+
+
 class Unreadable(dict[str, object]):
     def items(self) -> Any:
         raise KeyError("items")
@@ -353,6 +379,16 @@ def test_json_written_beforehand_is_taken_as_it_is(text: str, place: Any) -> Non
     assert decode_event(b"{" + record).data == {"raw": {"a": [text]}}
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_json_written_beforehand_ends_no_line(end: bytes) -> None:
+    raw = msgspec.Raw(b'{"a":' + end + b"[1]}" + end)
+
+    record = encode_record("x", {"raw": raw}, TIME)
+
+    assert not set(b"\r\n") & set(record), "no store takes it"
+    assert decode_event(b"{" + record).data == {"raw": {"a": [1]}}
+
+
 def _chain(length: int) -> Node | None:
     chain: Node | None = None
     for _ in range(length):
@@ -386,7 +422,10 @@ def test_the_same_list_twice_is_no_cycle() -> None:
 
 @pytest.mark.parametrize(
     "type_",
-    ["", "A", "a b", "a\n", "x" * 65, "x" * 10_000_000, "\ud800", None, 5, [], {}, b"log", Rude()],
+    [
+        *("", "A", "a b", "a\n", "x" * 65, "x" * 10_000_000, "\ud800", None, 5, [], {}, b"log"),
+        *(Rude(), Chatty(), pytest.param(Impostor(str), id="impostor")),
+    ],
 )
 def test_a_malformed_type_is_refused(type_: Any) -> None:
     with pytest.raises(InvalidValue, match="expected an event type like 'progress'") as caught:
@@ -449,11 +488,22 @@ def test_a_place_comes_back_mended(
         (("", "", (), True), "the duration in seconds or None, got True"),
         (("", "", (), math.nan), "the duration in seconds or None, got nan"),
         (("", "", (), 10**400), "the duration in seconds or None, got 1000"),
+        ((Impostor(str), "", (), None), "that can be read, got TypeError"),
+        (("", "", Impostor(tuple), None), "that can be read, got TypeError"),
+        (("", "", (), Impostor(float)), "that can be read, got TypeError"),
     ],
 )
 def test_a_malformed_place_is_refused(place: Any, said: str) -> None:
     with pytest.raises(InvalidValue, match=said):
         encode_record("x", {}, TIME, place)
+
+
+def test_a_name_may_be_any_kind_of_string() -> None:
+    name = Unnameable("\ud800é")
+
+    event = recorded({}, place=(name, Text("agent"), (name,), None))
+
+    assert (event.node, event.agent, event.path) == ("\ufffdé", "agent", ("\ufffdé",))
 
 
 def test_names_and_paths_may_be_as_long_as_their_caps() -> None:

@@ -121,12 +121,13 @@ def text_of(type: str, data: object) -> tuple[str, dict[str, object]]:  # noqa: 
 
 def mend(text: str) -> str:
     """Return text that UTF-8 can hold: lone surrogates become U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     # Not str(): a subclass may override it, and an enum member would show its name.
-    return str.__str__(text)
+    plain = str.__str__(text)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return plain
 
 
 def is_deeper(value: object, levels: int) -> bool:

@@ -8,13 +8,12 @@ Canonical JSON, the bytes every watcher of the `runcast` dialect gets (empty pla
 `encode_record` makes everything but `{"seq":7,`, which is spliced in when the event is committed.
 """
 
-from math import isfinite
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
-from runcast.events.fields import is_deeper, mend
+from runcast.events.fields import as_number, is_deeper, mend
 from runcast.events.plain import MAX_DEPTH, decode_json, encode_json, make_plain, shown
 from runcast.events.vocabulary import KNOWN, is_event_type
 
@@ -52,6 +51,7 @@ _LONG_TIME: Final = 1111111111.0000002
 """A time whose JSON is as long as any other's, until the year 2286."""
 
 _LINE_FEED: Final = 0x0A
+_CARRIAGE_RETURN: Final = 0x0D
 _DATA: Final = b'"data":'
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _BRACKET: Final = ord("[")
@@ -221,7 +221,8 @@ def checked_type(kind: object) -> str:
     if type(kind) is str and kind in KNOWN:
         return kind
     # Its length first: the check remembers what it was asked.
-    plain = str.__str__(kind) if isinstance(kind, str) else ""
+    # Not isinstance(): an object may call itself a string.
+    plain = str.__str__(kind) if issubclass(type(kind), str) else ""
     if len(plain) > MAX_NAME_CHARS or not is_event_type(plain):
         raise InvalidValue(
             f"expected an event type like 'progress' ([a-z][a-z0-9_.-]*, at most 64 characters), "
@@ -231,9 +232,10 @@ def checked_type(kind: object) -> str:
 
 
 def _checked_time(time: float) -> float:
-    if not _is_number(time):
+    seconds = as_number(time)
+    if seconds is None:
         raise InvalidValue(f"expected the time as Unix seconds, got {shown(time)}")
-    return float(time)
+    return float(seconds)
 
 
 def _made_whole(written: bytes, fields: _Record) -> bytes:
@@ -241,7 +243,7 @@ def _made_whole(written: bytes, fields: _Record) -> bytes:
 
     Only `msgspec.Raw` is written as it is, and only containers and objects may hold it.
     """
-    is_safe = _LINE_FEED not in written and (
+    is_safe = (_LINE_FEED not in written and _CARRIAGE_RETURN not in written) and (
         (type(fields.data) in _SIMPLE and not _is_long(fields.data)) or _is_whole(written, fields)
     )
     if is_safe:
@@ -273,33 +275,36 @@ def _is_whole(written: bytes, fields: _Record) -> bool:
 
 
 def _checked(place: Place) -> Place:
-    node, agent, path, duration = place
-    steps: object = path
-    if not isinstance(steps, tuple | list) or len(steps) > MAX_PATH:
-        raise InvalidValue(f"expected a path of at most {MAX_PATH} steps, got {shown(steps)}")
-    names: tuple[object, ...] = (node, agent, *steps)
-    for name in names:
-        if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
-            raise InvalidValue(
-                f"expected node, agent and path to be names of at most {MAX_NAME_CHARS} "
-                f"characters, got {shown(name)}"
-            )
-    seconds: object = duration
-    if seconds is not None and not _is_number(seconds):
-        raise InvalidValue(f"expected the duration in seconds or None, got {shown(seconds)}")
-    return (
-        mend(node),
-        mend(agent),
-        tuple(mend(step) for step in path),
-        None if duration is None else float(duration),
-    )
-
-
-def _is_number(value: object) -> bool:
     try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    except OverflowError:
-        return False
+        return _plain_place(*place)
+    except InvalidValue:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a user's object raises
+        raise InvalidValue(
+            "expected a node, agent, path and duration that can be read, "
+            f"got {type(error).__name__}"
+        ) from None
+
+
+def _plain_place(node: object, agent: object, path: object, duration: object) -> Place:
+    steps = tuple(path) if isinstance(path, tuple | list) else None
+    if steps is None or len(steps) > MAX_PATH:
+        raise InvalidValue(f"expected a path of at most {MAX_PATH} steps, got {shown(path)}")
+    seconds = as_number(duration)
+    if seconds is None and duration is not None:
+        raise InvalidValue(f"expected the duration in seconds or None, got {shown(duration)}")
+    names = tuple(map(_plain_name, steps))
+    return _plain_name(node), _plain_name(agent), names, None if seconds is None else float(seconds)
+
+
+def _plain_name(name: object) -> str:
+    plain = mend(name) if isinstance(name, str) else None
+    if plain is None or len(plain) > MAX_NAME_CHARS:
+        raise InvalidValue(
+            f"expected node, agent and path to be names of at most {MAX_NAME_CHARS} "
+            f"characters, got {shown(name)}"
+        )
+    return plain
 
 
 def _check_depth(record: bytes) -> None:

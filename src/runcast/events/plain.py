@@ -27,7 +27,7 @@ _MAX_SHOWN: Final = 80
 def shown(value: object) -> str:
     """Return a value as an error message repeats it: not for long, whatever it is."""
     try:
-        text = repr(value)
+        text = str.__str__(repr(value))  # which may be a string of a hostile kind
     except Exception:  # noqa: BLE001 - whatever a user's object raises
         text = f"an object of {type(value).__qualname__}"
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
