@@ -253,6 +253,37 @@ async def test_each_thread_of_a_run_is_told(store: Store) -> None:
         assert logs.count("cleaning up") == 4
 
 
+async def test_threads_are_told_one_after_another(store: Store) -> None:
+    """The system gives the ids of threads that have ended to the next ones."""
+    async with open_hub(store, settings=PATIENT) as hub:
+        at_work = threading.Event()
+        told: list[str] = []
+
+        def work(name: str) -> None:
+            try:
+                runcast.log(name)
+            except Cancelled:
+                told.append(name)
+
+        def function() -> None:
+            try:
+                while True:
+                    runcast.log("own")
+                    at_work.set()
+            except Cancelled:
+                for index in range(3):
+                    thread = threading.Thread(target=runcast.bind(work), args=(str(index),))
+                    thread.start()
+                    thread.join(WAIT_S)
+
+        run = await hub.start(function)
+        await eventually(at_work.is_set)
+        await soon(hub.cancel(run.run_id))
+        await events_of(hub, run.run_id)
+
+        assert told == ["0", "1", "2"]
+
+
 async def test_a_thread_that_a_coroutine_started_is_told_too(store: Store) -> None:
     async with open_hub(store, settings=PATIENT) as hub:
         with gate() as here:

@@ -105,7 +105,9 @@ class Writer:
         self._cancel: str | None = None
         self._free = _FREE
         """Types that are emitted without a further look: none, once the run is cancelled."""
-        self._told = {threading.get_ident()}  # tasks on the loop are told by asyncio
+        # Of each thread: whether it was told. Not by ids, which the system gives out again.
+        self._told = threading.local()
+        self._told.is_told = True  # tasks on the loop are told by asyncio
         self._lock = threading.RLock()  # a handler of a signal may emit
         self._pieces = Pieces()
         self._last_words: list[Callable[[Ending], Ending]] = []
@@ -360,9 +362,9 @@ class Writer:
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` if the run was asked to end and this thread was not told yet."""
-        reason, thread = self._cancel, threading.get_ident()
-        if reason is not None and thread not in self._told:
-            self._told.add(thread)
+        reason = self._cancel
+        if reason is not None and not getattr(self._told, "is_told", False):
+            self._told.is_told = True
             raise Cancelled(reason)
 
 
