@@ -5,13 +5,13 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runcast.errors import BackendError, StoreUnavailable, StoreUnusable
+from runcast.errors import BackendError, Gone, NotFound, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
 from runcast.stores import (
     sqlite_file,
@@ -251,6 +251,60 @@ async def test_reading_a_log_from_its_beginning_reads_each_segment_once(
 
     assert read == sorted(set(read))
     assert len(read) == ask(path, "SELECT count(*) FROM segments") > 7
+
+
+def sweep_some(path: Path) -> None:
+    """Delete some of what a deleted log left, as a store does by and by."""
+    tell(path, "DELETE FROM segments WHERE last < 150 AND key = (SELECT min(key) FROM segments)")
+
+
+async def trim(path: Path) -> None:
+    async with SQLiteStore(str(path)) as store:
+        await store.trim("a", 150, b"{}")
+
+
+async def begin_anew(path: Path) -> None:
+    async with SQLiteStore(str(path)) as store:
+        await store.create("a", replace=True)
+    await asyncio.to_thread(sweep_some, path)
+
+
+async def delete(path: Path) -> None:
+    async with SQLiteStore(str(path)) as store:
+        await store.delete("a")
+    await asyncio.to_thread(sweep_some, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(trim, "is kept from 150 on only"), (begin_anew, "began anew"), (delete, "there is no run")],
+)
+@pytest.mark.parametrize("is_active", [False, True])
+async def test_what_another_process_removes_while_it_is_read_is_never_skipped(
+    change: Callable[[Path], Coroutine[Any, Any, None]],
+    said: str,
+    is_active: bool,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with SQLiteStore(str(path)) as store:
+        epoch = (await store.create("a")).epoch
+        for number in range(200):
+            await append(store, "a", padded(number, 10_000))
+    changes = [change]
+    real = sqlite_tables.read_segments
+
+    def read(*asked: Any) -> list[Page]:
+        if changes:
+            asyncio.run(changes.pop()(path))  # closing it makes a checkpoint
+        return real(*asked)
+
+    monkeypatch.setattr(sqlite_reading, "read_segments", read)
+    async with SQLiteStore(str(path), poll_s=NEVER_S) as store:
+        if is_active:  # it is known to the journal then, which is asked first
+            await append(store, "a", record(200))
+        with pytest.raises((Gone, NotFound), match=said):
+            await store.read("a", Position(epoch, 100))
 
 
 async def test_an_idle_store_moves_the_journal_into_the_tables(

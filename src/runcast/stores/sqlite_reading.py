@@ -32,6 +32,10 @@ _THREADS: Final = 2
 """Replay is a memory copy for the most part; more threads would only take turns."""
 
 
+class _ChangedMeanwhile(Exception):
+    """Two looks at the store do not fit together: look again, at what holds now."""
+
+
 class Reading:
     """Answers queries with everything that any process had committed before they were made.
 
@@ -114,15 +118,14 @@ class Reading:
     # On the reading threads.
 
     def _page(self, log_id: str, after: Position, max_bytes: int) -> Page:
-        while True:
-            log = self._get(log_id, after.seq, max_bytes)
-            check_position(log.info, after)
-            pages = log.pages
-            if after.seq < log.info.head and (not pages or after.seq + 1 < pages[0].first):
-                pages = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
-            if pages or after.seq >= log.info.head:
-                return join_pages(log.info, after, pages, max_bytes)
-            # The log was trimmed, replaced or deleted between our two looks: look again.
+        log = self._get(log_id, after.seq, max_bytes)
+        check_position(log.info, after)
+        pages = log.pages
+        if after.seq < log.info.head and (not pages or after.seq + 1 < pages[0].first):
+            pages = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
+            if not pages or after.seq + 1 < pages[0].first:
+                raise _ChangedMeanwhile  # it was trimmed, replaced or deleted
+        return join_pages(log.info, after, pages, max_bytes)
 
     def _get(self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES) -> Log:
         """Return a copy of a log, with what `Journal.peek` adds. Raises `NotFound`."""
@@ -184,6 +187,8 @@ class Reading:
                 if newest > self._journal.last:
                     return False, None
                 return True, query()
+            except _ChangedMeanwhile:
+                return False, None
             except sqlite3.Error as error:
                 raise explain(error, self._path) from error
 
@@ -196,7 +201,7 @@ class Reading:
             is_current, result = await looking
             if is_current:
                 return cast("T", result)
-            await self._refresh()  # another process has committed since we last looked
+            await self._refresh()  # somebody has committed since we last looked
 
 
 def _age(info: LogInfo) -> tuple[float, str]:
