@@ -1,14 +1,20 @@
 """The start page in a real browser, before a real server."""
 
 import json
+import math
+import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from runcast.events.fold import apply, fold
+from runcast.events.model import Event
+from runcast.events.snapshot import Snapshot, Step
 from tests.browser.chromium import Page
 from tests.cli.served import Served, serve
 
@@ -461,3 +467,70 @@ def test_the_page_is_one_small_file(server: Served, page: Page) -> None:
     assert {url.split("?")[0] for url in page.requested} <= {
         f"{server.url}/{path}" for path in ("", "healthz", "runs", "functions")
     } | {"about:blank"}
+
+
+# --- its fold -------------------------------------------------------------------------------------
+
+
+def test_the_page_folds_steps_as_the_server_does(server: Served, page: Page) -> None:
+    places = [("x", ""), ("", "x"), ("x › y", ""), ("x", "y"), ("", ""), ("__proto__", "")]
+    places += [(f"node-{number}", "") for number in range(70)]
+    types = ["step_start", "step_progress", "step_complete", "node_complete"]
+    datas = ["told", None, {"message": "told"}, {"percent": 40}, {"current": 1, "total": 3}, [1]]
+    chosen = random.Random(0)
+    events = [
+        Event(
+            seq=seq,
+            time=float(seq),
+            type=chosen.choices(types, (9, 6, 1, 1))[0],
+            data=chosen.choice(datas),
+            node=place[0],
+            agent=place[1],
+        )
+        for seq, place in enumerate(chosen.choices(places, k=600), 1)
+    ]
+    page.go(server.url + "/")
+    told: list[str] = []
+    wanted: list[str] = []
+    snapshot = Snapshot()
+    page.get("window.folded = {steps: []}; 0")
+    for start in range(0, len(events), 20):
+        for event in events[start : start + 20]:
+            apply(snapshot, event)
+        some = msgspec.json.encode(events[start : start + 20]).decode()
+        page.get(f"for (const event of {some}) apply(folded, event); 0")
+        steps = page.get(
+            "folded.steps.map(s => join(s.node, '|', s.agent, s.message, s.note,"
+            " percentText(s.percent)))"
+        )
+        told.append("\n".join(steps))
+        wanted.append("\n".join(map(_line, snapshot.steps)))
+    assert told == wanted
+    assert snapshot.dropped.steps > 0
+
+
+def test_the_page_folds_results_of_unnamed_calls_as_the_server_does(
+    server: Served, page: Page
+) -> None:
+    told: list[dict[str, Any]] = [
+        {"type": "tool_call", "data": {"tool": "t"}, "node": "a"},
+        {"type": "tool_call", "data": {"tool": "t"}, "node": "b"},
+        {"type": "tool_call", "data": {"tool": "t", "call_id": "c"}, "node": "a"},
+        {"type": "tool_result", "data": {"tool": "t", "result": 1}, "node": "a"},
+        {"type": "tool_result", "data": {"call_id": "c", "result": 2}},
+        {"type": "tool_result", "data": {"tool": "t", "result": 3}, "agent": "b"},
+    ]
+    events = [Event(seq=seq, time=float(seq), **each) for seq, each in enumerate(told, 1)]
+    page.go(server.url + "/")
+    some = msgspec.json.encode(events).decode()
+    page.get(f"window.folded = {{tools: []}}; for (const e of {some}) apply(folded, e); 0")
+
+    results = page.get("folded.tools.map(tool => tool.result ?? null)")
+
+    assert results == [tool.result for tool in fold(events).tools] == [1, None, 2, 3]
+
+
+def _line(step: Step) -> str:
+    percent = "" if step.percent is None else f"{math.floor(step.percent)} %"
+    parts = (step.node, "|", step.agent, step.message, step.note, percent)
+    return " · ".join(filter(None, parts))
