@@ -307,6 +307,21 @@ async def test_what_another_process_removes_while_it_is_read_is_never_skipped(
             await store.read("a", Position(epoch, 100))
 
 
+@pytest.mark.parametrize("where", ["first = 1", "first > 1", "last = 200"])
+async def test_a_file_that_lost_events_is_said_to_be_damaged(where: str, path: Path) -> None:
+    records = [padded(number, 10_000) for number in range(200)]
+    async with SQLiteStore(str(path)) as store:
+        epoch = (await store.create("a")).epoch
+        for body in records:
+            await append(store, "a", body)
+    tell(path, f"DELETE FROM segments WHERE {where}")
+
+    async with SQLiteStore(str(path)) as store:
+        with pytest.raises(StoreUnusable, match="is damaged"):
+            await read_all(store, "a", Position(epoch, 0))
+        assert (await append(store, "a", record(200))).first == 201
+
+
 async def test_an_idle_store_moves_the_journal_into_the_tables(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

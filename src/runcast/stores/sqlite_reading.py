@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, cast
 
 from runcast.clock import Clock
-from runcast.errors import NotFound, StoreUnavailable
+from runcast.errors import NotFound, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position, is_run_id
 from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.ledger import Log, is_text
@@ -30,6 +30,11 @@ T = TypeVar("T")
 
 _THREADS: Final = 2
 """Replay is a memory copy for the most part; more threads would only take turns."""
+
+
+_MOST_LOOKS: Final = 100
+"""Looks that find what should follow a position missing, until it is taken for lost: one in
+thousands meets a change that another process makes."""
 
 
 class _ChangedMeanwhile(Exception):
@@ -187,21 +192,25 @@ class Reading:
                 if newest > self._journal.last:
                     return False, None
                 return True, query()
-            except _ChangedMeanwhile:
-                return False, None
             except sqlite3.Error as error:
                 raise explain(error, self._path) from error
 
         loop = asyncio.get_running_loop()
-        while True:
+        looks_left = _MOST_LOOKS
+        while looks_left:
             try:
                 looking = loop.run_in_executor(self._threads, look)
             except RuntimeError:
                 raise StoreUnavailable(f"the store {self._path} was closed") from None
-            is_current, result = await looking
+            try:
+                is_current, result = await looking
+            except _ChangedMeanwhile:
+                is_current, result = False, None
+                looks_left -= 1
             if is_current:
                 return cast("T", result)
             await self._refresh()  # somebody has committed since we last looked
+        raise StoreUnusable(f"{self._path} is damaged: events that it should have are not there")
 
 
 def _age(info: LogInfo) -> tuple[float, str]:
