@@ -192,6 +192,8 @@ async def test_of_many_who_answer_at_once_one_wins_and_all_learn_who(
         b'{"type":"reject","approved":true}',
         b'{"type":"edit"}',
         b'{"type":"response"}',
+        b'{"approved":true,"args":{"q":"other"}}',
+        b'{"type":"accept","content":"yes"}',
     ],
 )
 async def test_what_is_no_answer_is_refused_and_the_question_stays_open(

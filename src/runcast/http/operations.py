@@ -240,7 +240,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
                     args={"description": "other arguments, or feedback"},
                     by={"type": "string", "description": "who answers"},
                 ),
-                "not": {"required": ["approved"]},
+                "not": {"anyOf": [{"required": ["approved"]}, {"required": ["content"]}]},
                 "if": {"properties": {"type": {"enum": ["edit", "response"]}}},
                 "then": {"required": ["args"]},
             },
@@ -248,7 +248,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
                 **_object(
                     ("approved",), approved={"type": "boolean"}, content={}, by={"type": "string"}
                 ),
-                "not": {"required": ["type"]},
+                "not": {"anyOf": [{"required": ["type"]}, {"required": ["args"]}]},
             },
         ]
     },

@@ -50,8 +50,8 @@ class Answer(msgspec.Struct, frozen=True):
         Raises:
             InvalidValue: it is neither.
         """
-        if isinstance(given, Mapping) and "type" not in given and "approved" in given:
-            given = _from_approved(given)
+        if isinstance(given, Mapping):
+            given = _from_approved(given) if "type" not in given else _checked(given)
         try:
             answer = msgspec.convert(given, cls)
         except msgspec.ValidationError as error:
@@ -61,18 +61,30 @@ class Answer(msgspec.Struct, frozen=True):
             ) from None
         if answer.type == "expired":
             raise InvalidValue("expected a type of accept, reject, edit or response")
-        if not isinstance(given, Mapping):
-            return answer
-        if answer.type in ("edit", "response") and "args" not in given:
-            raise InvalidValue(f"expected args with an answer of the type {answer.type!r}")
-        if given.get("approved", answer.approved) != answer.approved:
-            raise InvalidValue(f"expected approved to agree with the type {answer.type!r}")
         return answer
 
 
-def _from_approved(given: Mapping[Any, Any]) -> dict[str, Any]:
+# A name of one shape in the other would be overlooked, and what was said with it.
+
+
+def _checked(given: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    kind = given["type"]
+    if "content" in given:
+        raise InvalidValue("expected args beside type, got content")
+    if kind in ("edit", "response") and "args" not in given:
+        raise InvalidValue(f"expected args with an answer of the type {kind!r}")
+    if "approved" in given and given["approved"] is not (kind != "reject"):
+        raise InvalidValue(f"expected approved to agree with the type {kind!r:.80}")
+    return given
+
+
+def _from_approved(given: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    if "approved" not in given:
+        return given
     if not isinstance(given["approved"], bool):
-        raise InvalidValue(f"expected approved to be true or false, got {given['approved']!r}")
+        raise InvalidValue(f"expected approved to be true or false, got {given['approved']!r:.80}")
+    if "args" in given:
+        raise InvalidValue('expected content beside approved, or {"type": "edit", "args": …}')
     content = given.get("content")
     approved = "accept" if content is None else "response"
     kind = approved if given["approved"] else "reject"
