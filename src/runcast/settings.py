@@ -78,8 +78,10 @@ class Settings:
         "How long a watcher's socket may take nothing before the stream is ended; it can resume.",
         least=0.01,
     )
-    max_watchers: int = _setting(10_000, "Open streams in all.", least=1)
-    max_watchers_per_run: int = _setting(5_000, "Open streams of one run.", least=1)
+    max_watchers: int = _setting(
+        10_000, "Connections that watch at once; one may follow several runs.", least=1
+    )
+    max_watchers_per_run: int = _setting(5_000, "The same, of one run.", least=1)
     long_poll_s: float = _setting(25.0, "Longest wait of a long-poll request.", least=0.01)
     retry_s: float = _setting(2.0, "What streams tell browsers to wait before they reconnect.")
     # Runs

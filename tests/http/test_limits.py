@@ -3,12 +3,15 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 import runcast
+from runcast import Answer
 from runcast.settings import Settings
 from tests.http.serving import Server, serving_here
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.anyio
 
@@ -111,3 +114,99 @@ async def test_a_body_that_is_too_large_is_told_the_limit() -> None:
     assert answer.problem() == (413, "body_too_large")
     assert "1000" in answer.detail()
     assert "max_body_bytes" in answer.detail()
+
+
+# --- bounds on watchers ---------------------------------------------------------------------------
+
+
+@runcast.function
+async def asks() -> str:
+    """Ask, and return how the question was answered."""
+    answer: Answer = await runcast.ask("Go on?", interrupt_id="q")
+    return answer.type
+
+
+@pytest.mark.parametrize("bound", ["max_watchers", "max_watchers_per_run"])
+async def test_a_run_gets_its_answer_though_as_many_watch_as_may(bound: str) -> None:
+    """R-18.1: a run that waits for an answer is no watcher."""
+    settings = replace(Settings(), **{bound: 2})  # type: ignore[arg-type]
+    async with serving_here(functions=[asks], settings=settings) as server:
+        await begin(server, "asks", "run")
+        async with (
+            server.watch("/runs/run/events") as watching,
+            server.watch("/runs/run/events") as other,
+        ):
+            await watching.read_until(b"interrupt_request")
+            refused = await server.fetch("GET", "/runs/run/events")
+            answered = await server.post("/runs/run/interrupts/q", b'{"type": "accept"}')
+            assert b'"result":"accept"' in await watching.read_all()
+            assert b'"result":"accept"' in await other.read_all()
+        left = await server.fetch("GET", "/runs/run/events")
+
+    assert refused.problem() == (503, "overloaded")
+    assert bound in refused.detail()
+    assert answered.status == 200
+    assert left.status == 200
+
+
+async def test_a_function_may_watch_another_run_though_as_many_watch_as_may() -> None:
+    """R-18.1: neither is a function of this process."""
+
+    async def follows(other: str) -> list[str]:
+        return [event.type async for event in server.hub.watch(other)]
+
+    async with serving_here(functions=[follows], settings=Settings(max_watchers=1)) as server:
+        log = await server.log("other")
+        async with server.watch("/runs/other/events"):
+            await begin(server, "follows", "run", other="other")
+            await log.emit(1)
+            await log.end()
+            async with asyncio.timeout(WAIT_S):
+                await server.hub.runner.runs["run"].wait()
+        shown = (await server.fetch("GET", "/runs/run")).json()
+
+    assert shown["state"]["result"] == ["step", "done"]
+
+
+async def test_a_stream_of_several_runs_is_one_stream_and_counts_for_each_of_its_runs() -> None:
+    """R-18.1."""
+    settings = Settings(max_watchers=2, max_watchers_per_run=1)
+    async with serving_here(settings=settings) as server:
+        for run_id in ("a", "b", "c", "d"):
+            await server.log(run_id)
+        async with server.watch("/events?run=a&run=b&run=c"):
+            of_a = await server.fetch("GET", "/runs/a/events")
+            async with server.watch("/runs/d/events"):
+                more = await server.fetch("GET", "/events?run=a&run=d")
+        await server.eventually(lambda: server.hub.hub.statistics().watchers == 0)
+        async with server.watch("/events?run=a&run=d") as stream:
+            assert stream.head.status == 200
+
+    assert of_a.problem() == more.problem() == (503, "overloaded")
+    assert "run 'a'" in of_a.detail()
+    assert "max_watchers_per_run" in of_a.detail()
+    assert "2 streams are open (max_watchers)" in more.detail()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/runs/gone/events",
+        "/events?run=run&run=gone",
+        "/runs/ended/events?after={}-2",
+        "/runs/ended/events?live=false",
+        "/runs/run/events?live=long-poll&after={}-9",
+        "/runs/ended/events?view=none&types=step",
+    ],
+)
+async def test_a_watcher_that_was_answered_makes_room(target: str) -> None:
+    """R-18.1: whatever its answer was."""
+    async with serving_here(settings=Settings(max_watchers=1)) as server:
+        ended = await server.closed_log("ended", 1)
+        await server.log("run")
+        for _ in range(2):
+            answer = await server.fetch("GET", target.format(ended.epoch))
+            assert answer.status != 503
+        await server.fetch("HEAD", "/runs/run/events")
+        async with server.watch("/runs/run/events") as stream:
+            assert stream.head.status == 200

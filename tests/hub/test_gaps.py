@@ -337,18 +337,19 @@ async def test_more_watchers_than_allowed_are_refused_and_leaving_makes_room(
     store: Store,
 ) -> None:
     options = Settings(max_watchers=3, max_watchers_per_run=2)
-    async with Hub(store, options) as hub:
-        for number in (1, 2):
-            await hub.create(f"run-{number}")
-        first, _ = [await hub.subscribe("run-1") for _ in range(2)]
-        with pytest.raises(Overloaded, match="max_watchers_per_run"):
-            await hub.subscribe("run-1")
-        await hub.subscribe("run-2")
-        with pytest.raises(Overloaded, match=r"max_watchers\b"):
-            await hub.subscribe("run-2")
+    admit = Hub(store, options).admissions.admit
+    first, _ = [admit(["run-1"]) for _ in range(2)]
+    with pytest.raises(Overloaded, match="max_watchers_per_run"):
+        admit(["run-2", "run-1"])
+    admit(["run-2", "run-3"])
+    with pytest.raises(Overloaded, match=r"max_watchers\b"):
+        admit(["run-2"])
+    for _ in range(2):
         first.close()
 
-        await hub.subscribe("run-1")
+    admit(["run-1"])
+    with pytest.raises(Overloaded, match=r"max_watchers\b"):
+        admit(["run-3"])
 
 
 async def test_a_page_of_an_epoch_that_is_over_is_not_kept(store: Store) -> None:

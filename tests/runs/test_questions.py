@@ -595,14 +595,13 @@ async def test_a_question_expires_though_the_store_fails_at_that_moment(store: S
 async def test_a_run_can_ask_though_as_many_watch_as_may(store: Store) -> None:
     settings = runcast.Settings(max_watchers=1, store_retry_s=0.001)
     async with runcast.open_hub(store, settings=settings) as hub:
-        await (await hub.hub.create("other")).append()
-        with await hub.hub.subscribe("other"):
+        with hub.hub.admissions.admit(["other"]):
             run = await hub.start(asks, {"interrupt_id": "q"})
             await eventually(lambda: run.writer.is_waiting)
             await hub.flush(run.run_id)
             await hub.answer(run.run_id, "q", {"type": "accept"})
 
-        assert (await ending(run))[1]["result"][0] == "accept"
+            assert (await ending(run))[1]["result"][0] == "accept"
 
 
 async def test_a_thread_is_let_go_that_is_cancelled_while_its_question_is_stored(

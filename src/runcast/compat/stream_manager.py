@@ -181,7 +181,8 @@ async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIt
     last = Event(type="done", time=hub.clock.time())
     counted = known.being_read() if known is not None else nullcontext()
     after, beat_s = _position(last_event_id), hub.settings.heartbeat_s
-    with counted, LogReader(hub, task_id, after, wait_s=beat_s) as reader:
+    admitted = hub.hub.admissions.admit([task_id])
+    with admitted, counted, LogReader(hub, task_id, after, wait_s=beat_s) as reader:
         while not reader.has_ended:
             try:
                 chunk = await reader.next()

@@ -6,7 +6,7 @@ they are. Watchers that take the same page in the same format get the same bytes
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,6 +19,9 @@ from runcast.hub.subscription import Chunk, Subscription
 from runcast.stores.base import PAGE_BYTES, Page
 from runcast.wire import sse
 from runcast.wire.dialects import Dialect, LogRef
+
+if TYPE_CHECKING:
+    from runcast.hub.admission import Admission
 
 __all__ = ("DialectFeed", "Feed", "ManyFeed", "NdjsonFeed")
 
@@ -40,6 +43,8 @@ class Feed(ABC):
         self.subscription = subscription
         self._lens = lens
         self._stop_at: int | None = None
+        self.admission: Admission | None = None
+        """The place of its connection among those that watch; closed with the feed."""
 
     def stop_at_head(self) -> None:
         """End once everything that is in the log now has been sent."""
@@ -105,6 +110,8 @@ class Feed(ABC):
     def close(self) -> None:
         """Let the cursors go. Idempotent."""
         self.subscription.close()
+        if self.admission is not None:
+            self.admission.close()
 
 
 class _SseFeed(Feed):
@@ -276,6 +283,7 @@ class ManyFeed(_SseFeed):
     def close(self) -> None:
         for subscription in self._all:
             subscription.close()
+        super().close()
 
 
 def _poll(subscription: Subscription) -> Chunk | None:

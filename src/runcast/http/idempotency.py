@@ -89,8 +89,15 @@ class RepeatedRun:
         return self._position.epoch
 
     async def wait(self) -> bool:
-        """Return True once its log is closed, or begun anew; how it ended is in the log."""
-        with await self._hub.subscribe(self._run_id, self._position) as subscription:
+        """Return True once its log is closed, or begun anew; how it ended is in the log.
+
+        Raises:
+            Overloaded: as many connections watch as may.
+        """
+        with (
+            self._hub.admissions.admit([self._run_id]),
+            await self._hub.subscribe(self._run_id, self._position) as subscription,
+        ):
             async for chunk in subscription:
                 if chunk.gap is not None:
                     break

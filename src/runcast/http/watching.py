@@ -1,6 +1,7 @@
 """Watching runs: as a stream, page by page, or several on one connection."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -72,17 +73,18 @@ class Watching:
         """
 
         async def feed_for(wake: _Wake) -> Feed:
-            subscription = await self._hub.subscribe(run_id, options.after, wake=wake)
-            try:
-                lens = await self._lens(subscription, options.view)
-            except BaseException:
-                subscription.close()
-                raise
             feed: Feed
+            with contextlib.ExitStack() as undoing:
+                admission = undoing.enter_context(self._hub.admissions.admit([run_id]))
+                subscription = await self._hub.subscribe(run_id, options.after, wake=wake)
+                undoing.callback(subscription.close)
+                lens = await self._lens(subscription, options.view)
+                undoing.pop_all()
             if options.media_type == NdjsonFeed.content_type:
                 feed = NdjsonFeed(self._hub, subscription, lens)
             else:
                 feed = DialectFeed(self._hub, subscription, options.dialect, lens)
+            feed.admission = admission
             if options.live == "none":
                 feed.stop_at_head()
             return feed
@@ -114,14 +116,16 @@ class Watching:
 
         async def feed_for(wake: _Wake) -> Feed:
             subscriptions: list[Subscription] = []
-            try:
+            with contextlib.ExitStack() as undoing:
+                admission = undoing.enter_context(self._hub.admissions.admit(cursors))
                 for run_id, after in cursors.items():
-                    subscriptions.append(await self._hub.subscribe(run_id, after, wake=wake))
-            except BaseException:
-                for subscription in subscriptions:
-                    subscription.close()
-                raise
-            return ManyFeed(self._hub, subscriptions)
+                    subscription = await self._hub.subscribe(run_id, after, wake=wake)
+                    undoing.callback(subscription.close)
+                    subscriptions.append(subscription)
+                undoing.pop_all()
+            feed = ManyFeed(self._hub, subscriptions)
+            feed.admission = admission
+            return feed
 
         async def respond(feed: Feed) -> bool:
             if any(cursors.values()) and feed.is_over:
@@ -133,7 +137,10 @@ class Watching:
     async def _poll(self, run_id: str, options: WatchOptions, request: Request) -> Response:
         """Answer with a page of events as JSON; with long-poll, wait for the first of them."""
         ready = asyncio.Event()
-        with await self._hub.subscribe(run_id, options.after, wake=ready.set) as subscription:
+        with (
+            self._hub.admissions.admit([run_id]),
+            await self._hub.subscribe(run_id, options.after, wake=ready.set) as subscription,
+        ):
             lens = await self._lens(subscription, options.view)
             may_wait = options.live == "long-poll" and request.method != "HEAD"
             timeout_s = self._hub.settings.long_poll_s

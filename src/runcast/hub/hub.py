@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Self
 
 from runcast.clock import Clock, SystemClock
-from runcast.errors import BackendError, NotFound, Overloaded, StoreUnavailable
+from runcast.errors import BackendError, NotFound, StoreUnavailable
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
+from runcast.hub.admission import Admissions
 from runcast.hub.inlets import Inlet
 from runcast.hub.pages import EncodedPages, PageCache
 from runcast.hub.pipeline import Pipeline, PipelineStatistics
@@ -50,6 +51,7 @@ class Hub:
         self.store = store
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
+        self.admissions = Admissions(self.settings)
         self.encoded = EncodedPages(self.settings.page_cache_bytes)
         self.viewed = ViewedPages(self.read_page, self.settings.page_cache_bytes)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)
@@ -172,12 +174,14 @@ class Hub:
     ) -> Subscription:
         """Return a cursor behind `after`, or before the first event.
 
+        A client's connection needs an admission besides (`admissions`), which bounds their number.
+
         Raises:
             NotFound: there is no such run.
-            Overloaded: a bound on watchers is reached.
             StoreUnavailable: the store could not be reached, or the hub is closed.
         """
-        self._check_room(run_id)
+        if not self._is_open:
+            raise self._not_open()
         tail = self._tails.get(run_id)
         if tail is None:
             tail = self._tails[run_id] = Tail(run_id, self._windows)
@@ -199,17 +203,6 @@ class Hub:
             raise
         subscription.begin(after)
         return subscription
-
-    def _check_room(self, run_id: str) -> None:
-        if not self._is_open:
-            raise self._not_open()
-        tail = self._tails.get(run_id)
-        if self._watchers >= self.settings.max_watchers:
-            raise Overloaded(f"{self._watchers} streams are open (max_watchers); try again later")
-        if tail is not None and len(tail.watchers) >= self.settings.max_watchers_per_run:
-            raise Overloaded(
-                f"{len(tail.watchers)} streams of run {run_id!r} are open (max_watchers_per_run)"
-            )
 
     def leave(self, tail: Tail) -> None:
         """Count a watcher out; a window without watchers is dropped."""
