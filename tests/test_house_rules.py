@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.tree
 
 # Made by tools, so never committed; of what is hidden at the top, only these folders are.
-NOT_OURS = {"node_modules", "__pycache__", "dist"}
+NOT_OURS = {".git", "node_modules", "__pycache__", "dist"}  # .git: a file in a linked worktree
 HIDDEN_BUT_OURS = {".ci", ".github"}
 
 # One letter of each stands in brackets, so that no pattern matches its own line.
