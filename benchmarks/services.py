@@ -98,8 +98,8 @@ def _services(python: str) -> dict[str, Service]:
             b"event: output",
         ),
         "gradio": Service(
-            {"app.py": _GRADIO},
-            (python, "app.py", "{port}"),
+            {"_app.py": _GRADIO},
+            (python, "_app.py", "{port}"),
             "/gradio_api/call/tell",
             '{"data":[N]}',
             b"event: generating",

@@ -9,9 +9,9 @@ import dataclasses
 from pathlib import Path
 from typing import get_type_hints
 
-from runcast.cli import make_parser
-from runcast.cli.exits import EXIT_CODES
-from runcast.settings import Settings
+from runcast._cli import make_parser
+from runcast._cli.exits import EXIT_CODES
+from runcast._settings import Settings
 
 DOCS = Path(__file__).parent
 

@@ -37,7 +37,7 @@ def blockbuster() -> Iterator[BlockBuster]:
             detector.functions[name].can_block_in("runcast/stores/machine.py", {"this_process"})
         # A coroutine gets its folder at once: a few operations on a local disk, once in a run.
         for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
-            detector.functions[name].can_block_in("runcast/runs/files/files.py", {"workspace"})
+            detector.functions[name].can_block_in("runcast/_files/files.py", {"workspace"})
         yield detector
 
 

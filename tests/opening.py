@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import pytest
 
-from runcast.app import OpenHub
+from runcast._app import OpenHub
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from tests.waiting import WAIT_S
 

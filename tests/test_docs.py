@@ -37,18 +37,20 @@ import pytest
 import runcast
 from docs.generate import PAGES
 from runcast import compat, errors, testing
-from runcast.cli import make_parser
+from runcast._cli import make_parser
+from runcast._files import fetching
+from runcast._http.api import requests
+from runcast._http.api.idempotency import MAX_KEY_CHARS
+from runcast._http.server import server
+from runcast._http.streaming import patience
+from runcast._runs.protocols import MAX_GIVEN_LABELS
+from runcast._settings import Settings
+from runcast._wire.dialects import DIALECTS
 from runcast.compat import stream_manager, stream_writer_util, writer
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
-from runcast.http import patience, requests, server
-from runcast.http.idempotency import MAX_KEY_CHARS
-from runcast.runs.files import fetching
-from runcast.runs.protocols import MAX_GIVEN_LABELS
-from runcast.runs.view_file import parse_view
-from runcast.settings import Settings
 from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST
-from runcast.wire.dialects import DIALECTS
+from runcast.views.file import parse_view
 from tests.cli.served import Served, serve
 from tests.documents import DOCUMENTS, ROOT, Block, blocks_of
 from tests.environment import environment

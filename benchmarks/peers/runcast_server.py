@@ -24,7 +24,7 @@ class RuncastPeer(Peer):
     def missing(self) -> str | None:
         if importlib.util.find_spec("runcast") is None:
             return "runcast"
-        command = importlib.util.find_spec("runcast.cli")
+        command = importlib.util.find_spec("runcast._cli")
         return None if command and command.origin else "the command of runcast"
 
     def command(self, port: int, folder: Path) -> list[str]:

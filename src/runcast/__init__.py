@@ -2,12 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from runcast.app import OpenHub, asgi, open_hub
-from runcast.errors import Cancelled, RuncastError, RunFailed
-from runcast.events.model import Event
-from runcast.events.position import Position
-from runcast.runs.answers import Answer
-from runcast.runs.context import (
+from runcast._app import OpenHub, asgi, open_hub
+from runcast._functions.function import Function, function
+from runcast._producing.answers import Answer
+from runcast._producing.context import (
     ask,
     bind,
     content,
@@ -21,10 +19,12 @@ from runcast.runs.context import (
     using,
     workspace,
 )
-from runcast.runs.function import Function, function
-from runcast.runs.stream_writer import StreamWriter
-from runcast.runs.writer import Writer
-from runcast.settings import Settings
+from runcast._producing.stream_writer import StreamWriter
+from runcast._producing.writer import Writer
+from runcast._settings import Settings
+from runcast.errors import Cancelled, RuncastError, RunFailed
+from runcast.events.model import Event
+from runcast.events.position import Position
 
 if TYPE_CHECKING:
     __version__: str

@@ -2,6 +2,6 @@
 
 import sys
 
-from runcast.cli import main
+from runcast._cli import main
 
 sys.exit(main())

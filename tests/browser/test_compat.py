@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
 from runcast.compat import using_hub
 from runcast.compat.stream_manager import create_sse_generator, stream_manager
 from runcast.compat.stream_writer_util import create_queue_task

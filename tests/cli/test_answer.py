@@ -257,7 +257,7 @@ def test_another_kind_of_server_is_told_as_such_and_its_words_are_harmless(reply
 
 _START: Final = """
 import signal, sys
-from runcast.cli import main
+from runcast._cli import main
 # As in a terminal's foreground, even if these tests run in the background of a shell.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main())

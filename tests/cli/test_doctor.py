@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runcast.cli import checkup, main
+from runcast._cli import checkup, main
 from tests.cli.served import run, serve
 from tests.documents import ROOT
 from tests.environment import environment
@@ -397,7 +397,7 @@ def test_a_data_folder_that_cannot_be_used_is_a_finding(
 
 def test_few_open_files_are_a_finding(tmp_path: Path) -> None:
     few = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); "
-    few += "from runcast.cli import main; sys.exit(main(['doctor', '--port', '0']))"
+    few += "from runcast._cli import main; sys.exit(main(['doctor', '--port', '0']))"
     ended = subprocess.run(
         [sys.executable, "-c", few],
         cwd=tmp_path,

@@ -337,7 +337,7 @@ def test_a_command_is_needed(tmp_path: Path) -> None:
 
 
 def test_starting_the_command_loads_no_server() -> None:
-    program = "import sys, runcast.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys, runcast._cli; print(*{name.partition('.')[0] for name in sys.modules})"
 
     loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
 

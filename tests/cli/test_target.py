@@ -14,14 +14,14 @@ import msgspec
 import pytest
 
 import runcast
-from runcast.cli import main
-from runcast.cli.example import example_inputs, pick_example
-from runcast.cli.serve import announcement
-from runcast.cli.target import load_target
+from runcast._cli import main
+from runcast._cli.example import example_inputs, pick_example
+from runcast._cli.serve import announcement
+from runcast._cli.target import load_target
+from runcast._functions.function import Function
+from runcast._settings import Settings
 from runcast.demo import FUNCTIONS
 from runcast.errors import InvalidValue
-from runcast.runs.function import Function
-from runcast.settings import Settings
 
 WORK = """
 import runcast

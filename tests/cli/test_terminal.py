@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcast.cli.follow import Received
-from runcast.cli.show import PlainLines
-from runcast.cli.terminal import Terminal
-from runcast.cli.texts import cells, cut, plain, rows, tail
+from runcast._cli.follow import Received
+from runcast._cli.show import PlainLines
+from runcast._cli.terminal import Terminal
+from runcast._cli.texts import cells, cut, plain, rows, tail
 from runcast.events.model import Event
 from tests.cli.emulator import ALLOWED, Emulator, InTerminal, open_terminal, resize
 from tests.cli.served import Served, serve

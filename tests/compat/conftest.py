@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from runcast.app import OpenHub
+from runcast._app import OpenHub
 from runcast.compat import using_hub
 from runcast.testing import FakeClock
 from tests.opening import clock as clock

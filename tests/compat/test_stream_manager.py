@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._settings import Settings
+from runcast._wire import sse
 from runcast.compat import using_hub
 from runcast.compat.stream_manager import (
     StreamEvent,
@@ -22,11 +24,9 @@ from runcast.compat.stream_manager import (
     stream_manager,
 )
 from runcast.errors import EventTooLarge, InvalidValue, NotFound, StoreUnavailable
-from runcast.settings import Settings
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
-from runcast.wire import sse
 from tests.compat.serving import serving
 from tests.http.client import watch
 from tests.opening import events_of, eventually, soon

@@ -17,7 +17,9 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import StreamingResponse
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._settings import Settings
+from runcast._wire import sse
 from runcast.compat import close_hub
 from runcast.compat.payloads import framed
 from runcast.compat.stream_writer_util import (
@@ -29,10 +31,8 @@ from runcast.compat.stream_writer_util import (
 )
 from runcast.errors import EventTooLarge, InvalidValue, Overloaded
 from runcast.events.model import Event
-from runcast.settings import Settings
 from runcast.stores.base import Store
 from runcast.testing import FaultyStore
-from runcast.wire import sse
 from tests.compat import documented
 from tests.compat.serving import serving
 from tests.http.client import WAIT_S, fetch, watch

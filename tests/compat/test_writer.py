@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._settings import Settings
+from runcast._wire.dialects.flat import Flat
 from runcast.compat import using_hub
-from runcast.compat.chunks import GraphChunk, read_chunk
-from runcast.compat.flat_writer import Config
-from runcast.compat.interrupts import resume_value
 from runcast.compat.stream_writer_util import send_queue
 from runcast.compat.writer import (
     AgentStreamCollector,
@@ -30,12 +29,13 @@ from runcast.compat.writer import (
     create_stream_writer,
     create_workflow_processor,
 )
+from runcast.compat.writer.chunks import GraphChunk, read_chunk
+from runcast.compat.writer.flat_writer import Config
+from runcast.compat.writer.interrupts import resume_value
 from runcast.errors import EventTooLarge, InvalidValue, Overloaded
 from runcast.events.model import Event
-from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
-from runcast.wire.dialects.flat import Flat
 from tests.compat.serving import serving
 from tests.http.client import watch
 from tests.opening import events_of, eventually, soon, wait_for

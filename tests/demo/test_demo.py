@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import runcast
 from runcast import demo
-from runcast.app import AnyFunction
+from runcast._app import AnyFunction
 from runcast.demo import pace
 from runcast.demo.pace import Reports
 from runcast.demo.tally import MOST_LETTERS, Tally, WordCount

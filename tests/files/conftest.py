@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from runcast.runs.files.data_dir import DataDir
-from runcast.runs.files.workspace import Workspaces
-from runcast.settings import Settings
+from runcast._files.data_dir import DataDir
+from runcast._files.workspace import Workspaces
+from runcast._settings import Settings
 from runcast.testing import FakeClock
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from runcast.clock import SystemClock
+from runcast._clock import SystemClock
+from runcast._files.fetching import Fetcher
 from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
-from runcast.runs.files.fetching import Fetcher
 from tests.opening import WAIT_S
 
 

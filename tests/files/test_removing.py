@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from runcast.runs.files.removing import remove_folder
-from runcast.runs.files.workspace import Workspaces
+from runcast._files.removing import remove_folder
+from runcast._files.workspace import Workspaces
 
 DEPTH = 1500
 """Deeper than Python's stack, and than a path can be long."""

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._functions.function import Function
+from runcast._runs.protocols import Ending, FileReference
+from runcast._runs.retention import Retention
+from runcast._settings import Settings
 from runcast.errors import InvalidValue, RunClosed
 from runcast.events.model import Event
-from runcast.runs.function import Function
-from runcast.runs.protocols import Ending, FileReference
-from runcast.runs.retention import Retention
-from runcast.settings import Settings
 from runcast.testing import FakeClock
 from tests.files import guided
 from tests.files.test_uploads import pieces_of

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from runcast._files.data_dir import DataDir
+from runcast._files.uploads import Uploads
+from runcast._settings import Settings
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
-from runcast.runs.files.data_dir import DataDir
-from runcast.runs.files.uploads import Uploads
-from runcast.settings import Settings
 from runcast.testing import FakeClock
 
 

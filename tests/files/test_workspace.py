@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from runcast._files.data_dir import DataDir
+from runcast._files.workspace import Life, Workspace, Workspaces
+from runcast._functions.file_groups import FileGroup, parse_file_groups
+from runcast._settings import Settings
 from runcast.errors import BackendError, InvalidValue
-from runcast.runs.files.data_dir import DataDir
-from runcast.runs.files.groups import FileGroup, parse_file_groups
-from runcast.runs.files.workspace import Life, Workspace, Workspaces
-from runcast.settings import Settings
 from runcast.testing import FakeClock
 
 EPOCH = "0123456789"
@@ -449,7 +449,7 @@ def test_a_temporary_folder_goes_with_its_process(tmp_path: Path) -> None:
 def test_the_temporary_folder_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     program = """
 import os, sys
-from runcast.runs.files.data_dir import DataDir
+from runcast._files.data_dir import DataDir
 DataDir(parent=sys.argv[1]).ready()
 os._exit(0)
 """

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from runcast._http.api import requests
+from runcast._wire import dialects, sse
+from runcast._wire.dialects.base import LogRef
 from runcast.errors import InvalidValue, PeerError
 from runcast.events.fold import apply
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import Streaming, View, ViewSpec, ViewState
-from runcast.http import requests
-from runcast.runs.view_file import parse_view
-from runcast.wire import dialects, sse
-from runcast.wire.dialects.base import LogRef
+from runcast.views.file import parse_view
 from tests.wire.reference import cut, decoded, reference
 
 __all__ = ("TARGETS",)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Self
 
-from runcast.wire import sse
+from runcast._wire import sse
 from tests.waiting import WAIT_S
 
 __all__ = ("WAIT_S", "Answer", "Connection", "Cut", "Head", "Watching", "fetch", "watch")

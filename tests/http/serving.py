@@ -20,17 +20,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from runcast.app import OpenHub
-from runcast.clock import Clock
+from runcast._app import OpenHub
+from runcast._clock import Clock
+from runcast._http.app import HttpApp
+from runcast._http.server import server as http_server
+from runcast._http.server.protocol import protocol_class
+from runcast._producing.outcome import cancelled, done, failed
+from runcast._producing.writer import Writer
+from runcast._runs.protocols import Ending
+from runcast._runs.run import end_log
+from runcast._settings import Settings
 from runcast.events.position import Position
-from runcast.http import server as http_server
-from runcast.http.app import HttpApp
-from runcast.http.protocol import protocol_class
-from runcast.runs.outcome import cancelled, done, failed
-from runcast.runs.protocols import Ending
-from runcast.runs.run import end_log
-from runcast.runs.writer import Writer
-from runcast.settings import Settings
 from runcast.stores.base import Store
 from tests.http.client import WAIT_S, Answer, Connection, Watching, fetch, watch
 

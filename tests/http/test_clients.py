@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from runcast.http.direct import unsent_bytes
-from runcast.http.patience import send_on
-from runcast.http.responses import SAFE_HEADERS
-from runcast.hub.subscription import Subscription
-from runcast.settings import Settings
+from runcast._http.api.responses import SAFE_HEADERS
+from runcast._http.streaming.direct import unsent_bytes
+from runcast._http.streaming.patience import send_on
+from runcast._hub.subscription import Subscription
+from runcast._settings import Settings
 from runcast.testing import FakeClock
 from tests.http.client import WAIT_S, Connection, Cut, Watching
 from tests.http.serving import PROTOCOLS, Log, Server, serving_here, wait_for

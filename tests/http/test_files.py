@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.runs.function import Function
-from runcast.settings import Settings
+from runcast._functions.function import Function
+from runcast._settings import Settings
 from tests.http.client import WAIT_S, Answer
 from tests.http.serving import Server, serving_here
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from runcast._settings import Settings
+from runcast._wire.dialects import DIALECTS, LogRef
 from runcast.events.model import decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.events.vocabulary import TERMINAL
-from runcast.settings import Settings
-from runcast.wire.dialects import DIALECTS, LogRef
 from tests.http.serving import Server, serving_here
 from tests.wire.reference import load
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runcast.http.idempotency import MAX_KEY_CHARS, digest_of, parse_key
+from runcast._http.api.idempotency import MAX_KEY_CHARS, digest_of, parse_key
 from tests.http.client import Answer
 from tests.http.serving import Server, serving_here
 

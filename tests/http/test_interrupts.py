@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 import runcast
-from runcast.runs.answers import Answer
+from runcast._producing.answers import Answer
 from runcast.testing import FakeClock
 from tests.cli.served import Served, frames, serve
 from tests.http.client import WAIT_S

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import runcast
+from runcast._settings import Settings
 from runcast.errors import RunFailed, StoreUnavailable
 from runcast.events.position import Position
-from runcast.settings import Settings
 from runcast.stores.base import Page
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FaultyStore

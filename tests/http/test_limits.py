@@ -9,7 +9,7 @@ import pytest
 
 import runcast
 from runcast import Answer
-from runcast.settings import Settings
+from runcast._settings import Settings
 from tests.http.serving import Server, serving_here
 from tests.waiting import WAIT_S
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runcast.wire.sse import Decoder, SSEvent
+from runcast._wire.sse import Decoder, SSEvent
 from tests.http.client import Watching
 from tests.http.serving import Log, Server
 

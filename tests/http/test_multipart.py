@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runcast._http.api.multipart import FormFile, boundary_of, filename_of
 from runcast.errors import InvalidValue
-from runcast.http.multipart import FormFile, boundary_of, filename_of
 
 BOUNDARY = b"----x"
 

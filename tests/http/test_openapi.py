@@ -14,13 +14,13 @@ from starlette.routing import Route
 
 import runcast
 from runcast import errors
+from runcast._http.api.openapi import codes_by_status
+from runcast._http.api.operations import OPERATIONS
+from runcast._http.api.requests import before_token, parse_before
 from runcast.events import position, vocabulary
 from runcast.events.schemas import DATA, EVENT_TYPE, POSITION, RUN_ID, event_schemas
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
-from runcast.http.openapi import codes_by_status
-from runcast.http.operations import OPERATIONS
-from runcast.http.requests import before_token, parse_before
 from tests.http import described
 from tests.http.serving import Server, serving_here
 

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._http.api.operations import OPERATIONS
+from runcast._http.app import HttpApp
+from runcast._http.guard.security import Guard
+from runcast._http.guard.token import is_session, is_token, make_session
+from runcast._http.server.server import is_loopback, serve
+from runcast._settings import Settings
 from runcast.errors import Forbidden, InvalidValue, Unauthorized
-from runcast.http.app import HttpApp
-from runcast.http.operations import OPERATIONS
-from runcast.http.security import Guard
-from runcast.http.server import is_loopback, serve
-from runcast.http.token import is_session, is_token, make_session
-from runcast.settings import Settings
 from runcast.testing import FakeClock
 from tests.documents import ROOT
 from tests.http.client import Answer

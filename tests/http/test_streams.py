@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._http.app import HttpApp
+from runcast._producing.outcome import cancelled, failed
+from runcast._settings import Settings
+from runcast._wire.sse import SSEvent
 from runcast.events.position import Position
-from runcast.http.app import HttpApp
-from runcast.runs.outcome import cancelled, failed
-from runcast.settings import Settings
 from runcast.testing import FakeClock
-from runcast.wire.sse import SSEvent
 from tests.http.client import Watching
 from tests.http.serving import PROTOCOLS, Log, Server, serving_here
 
@@ -473,7 +473,7 @@ async def test_a_dialect_that_fails_ends_its_stream_and_no_other(
     ):
         await good.read_until(OPENING)
         await bad.read_until(OPENING)
-        monkeypatch.setattr("runcast.wire.dialects.task.Task.encode", fail)
+        monkeypatch.setattr("runcast._wire.dialects.task.Task.encode", fail)
         await log.emit(1)
 
         assert await bad.rest() == []

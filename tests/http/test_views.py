@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._http.streaming.feeds import DialectFeed
+from runcast._http.streaming.lens import Lens
+from runcast._producing.outcome import done
+from runcast._runs.run import end_log
+from runcast._settings import Settings
+from runcast._wire.dialects import DIALECTS, Dialect, LogRef
 from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
 from runcast.events.view import Filter, Streaming, Verbosity, View, ViewSpec, ViewState
-from runcast.http.feeds import DialectFeed
-from runcast.http.lens import Lens
-from runcast.runs.outcome import done
-from runcast.runs.run import end_log
-from runcast.settings import Settings
-from runcast.wire.dialects import DIALECTS, Dialect, LogRef
 from tests.http.client import WAIT_S
 from tests.http.serving import Log, Server, serving_here
 

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from runcast.app import open_hub
+from runcast._app import open_hub
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet, Pending
+from runcast._settings import Settings
 from runcast.errors import (
     BackendError,
     Conflict,
@@ -23,9 +26,6 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.events import model, plain
-from runcast.hub.hub import Hub
-from runcast.hub.inlets import Inlet, Pending
-from runcast.settings import Settings
 from runcast.stores.base import Once, Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FaultyStore

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
+from runcast._settings import Settings
 from runcast.errors import Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
 from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
-from runcast.hub.hub import Hub
-from runcast.hub.inlets import Inlet
-from runcast.settings import Settings
 from runcast.stores.base import LogInfo, Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock

@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import runcast
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
+from runcast._hub.subscription import Chunk, Subscription
+from runcast._settings import Settings
 from runcast.errors import Overloaded
 from runcast.events.model import Event, encode_record
 from runcast.events.position import Position
-from runcast.hub.hub import Hub
-from runcast.hub.inlets import Inlet
-from runcast.hub.subscription import Chunk, Subscription
-from runcast.settings import Settings
 from runcast.stores.base import PAGE_BYTES, Append, Page, Store
 from runcast.stores.memory import MemoryStore
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite.store import SQLiteStore
 from tests.hub.wander import wander
 from tests.opening import WAIT_S, events_of, eventually, meet, soon
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from runcast._hub.hub import Hub
+from runcast._hub.pages import PageCache
 from runcast.errors import StoreUnavailable
 from runcast.events.position import Position
-from runcast.hub.hub import Hub
-from runcast.hub.pages import PageCache
 from runcast.stores.base import PAGE_BYTES, Page, Store
 from tests.opening import eventually
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
+from runcast._settings import Settings
 from runcast.errors import NotFound
 from runcast.events.fold import fold
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import Snapshot
-from runcast.hub.hub import Hub
-from runcast.hub.inlets import Inlet
-from runcast.settings import Settings
 from runcast.stores.base import Append, Page
 from runcast.stores.memory import MemoryStore
 from tests.events.strategies import events

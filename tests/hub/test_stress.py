@@ -11,10 +11,10 @@ from typing import Any, Final
 import pytest
 
 import runcast
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._settings import Settings
 from runcast.errors import Overloaded
 from runcast.events.model import Event, encode_record
-from runcast.settings import Settings
 from tests.hub.wander import wander
 from tests.opening import events_of, meet
 

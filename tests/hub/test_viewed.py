@@ -5,11 +5,11 @@ import asyncio
 import msgspec
 import pytest
 
+from runcast._hub.hub import Hub
+from runcast._settings import Settings
 from runcast.events.model import encode_record
 from runcast.events.position import Position
 from runcast.events.view import View, ViewSpec, ViewState
-from runcast.hub.hub import Hub
-from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore
 from tests.waiting import WAIT_S
 

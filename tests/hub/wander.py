@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from runcast.app import OpenHub
+from runcast._app import OpenHub
 from runcast.events.model import Event
 
 __all__ = ("wander",)

@@ -12,9 +12,14 @@ from typing import Any
 
 import pytest
 
-from runcast.app import OpenHub, open_hub
-from runcast.runs.manifest import InvalidManifest, ManifestFunction, load_manifest, parse_manifest
-from runcast.settings import Settings
+from runcast._app import OpenHub, open_hub
+from runcast._functions.manifest import (
+    InvalidManifest,
+    ManifestFunction,
+    load_manifest,
+    parse_manifest,
+)
+from runcast._settings import Settings
 from runcast.testing import check_events
 from tests.http.serving import Server, serving_here, serving_in_thread
 from tests.manifests.writing import CLIENT, KEY, declare, make_guide, parameter, write_manifest

@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
+from runcast._functions.manifest import (
+    InvalidManifest,
+    ManifestFunction,
+    load_manifest,
+    parse_manifest,
+)
 from runcast.errors import InvalidInputs, InvalidValue
-from runcast.runs.manifest import InvalidManifest, ManifestFunction, load_manifest, parse_manifest
 from tests.manifests.writing import declare, parameter, write_manifest
 
 CODE = "def f(a, b=1): yield a\ndef g(): return 1\n"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from runcast.app import open_hub
+from runcast._app import open_hub
+from runcast._functions.manifest import ManifestFunction, load_manifest
+from runcast._functions.secrets import Redactor, Secret, find_secrets, texts_in
+from runcast._settings import Settings
 from runcast.errors import InvalidValue, MissingSecret
-from runcast.runs.manifest import ManifestFunction, load_manifest
-from runcast.runs.secrets import Redactor, Secret, find_secrets, texts_in
-from runcast.settings import Settings
 from tests.http.serving import serving_here
 from tests.manifests.writing import declare, parameter, write_manifest
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._settings import Settings
 from runcast.errors import Cancelled, NotFound, RunClosed, RunFailed
 from runcast.events.model import Event
-from runcast.settings import Settings
 from runcast.stores.base import LogInfo, Store
 from runcast.testing import FaultyStore
 from tests.opening import WAIT_S, events_of, eventually, meet, soon, wait_for

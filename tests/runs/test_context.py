@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
 from runcast.errors import EventTooLarge, InvalidValue, RunClosed
 from runcast.events.model import Event
 from runcast.stores.base import Store

@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._producing.writer import RESERVED
+from runcast._runs.protocols import Ending
+from runcast._runs.run import end_log
+from runcast._settings import Settings
 from runcast.errors import (
     Cancelled,
     InvalidValue,
@@ -22,10 +26,6 @@ from runcast.errors import (
 )
 from runcast.events.model import Event
 from runcast.events.vocabulary import TERMINAL
-from runcast.runs.protocols import Ending
-from runcast.runs.run import end_log
-from runcast.runs.writer import RESERVED
-from runcast.settings import Settings
 from runcast.stores.base import Store
 from runcast.testing import FaultyStore
 from tests.opening import events_of, eventually, soon

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._settings import Settings
 from runcast.errors import InvalidInputs, InvalidValue, NotFound, RuncastError, StoreUnavailable
-from runcast.settings import Settings
 from runcast.stores.base import Store
 from tests.opening import events_of, soon
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 import runcast
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._functions.function import Function
+from runcast._settings import Settings
 from runcast.errors import StoreUnavailable
-from runcast.runs.function import Function
-from runcast.settings import Settings
 from tests.opening import soon
 
 

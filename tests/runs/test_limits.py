@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import open_hub
+from runcast._app import open_hub
+from runcast._runs.run import Run
+from runcast._settings import Settings
 from runcast.errors import Conflict, InvalidInputs, InvalidValue, NotFound, Overloaded, RunTooLarge
-from runcast.runs.run import Run
-from runcast.settings import Settings
 from runcast.stores.base import MAX_LABELS, Store
 from runcast.testing import FakeClock
 from tests.opening import events_of, eventually, soon

@@ -2,9 +2,9 @@
 
 import pytest
 
-from runcast.runs.children.output import Output
-from runcast.runs.secrets import Redactor
-from runcast.settings import Settings
+from runcast._functions.secrets import Redactor
+from runcast._settings import Settings
+from runcast._workers.processes.output import Output
 from runcast.testing import FakeClock
 
 

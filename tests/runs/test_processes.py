@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from runcast.app import OpenHub, open_hub
+from runcast._app import OpenHub, open_hub
+from runcast._functions.function import Function
+from runcast._settings import Settings
+from runcast._workers.processes.control import Source
 from runcast.errors import InvalidInputs, InvalidValue, StoreUnavailable
 from runcast.events.model import Event
-from runcast.runs.children.control import Source
-from runcast.runs.function import Function
-from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
 from tests import opening

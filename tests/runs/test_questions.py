@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 import runcast
-from runcast.app import OpenHub
+from runcast._app import OpenHub
+from runcast._producing.answers import Answer
+from runcast._runs.run import Run
 from runcast.errors import (
     Conflict,
     InvalidValue,
@@ -25,8 +27,6 @@ from runcast.errors import (
 from runcast.events.position import Position
 from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.events.vocabulary import KNOWN
-from runcast.runs.answers import Answer
-from runcast.runs.run import Run
 from runcast.stores.base import Page, Store
 from runcast.testing import FaultyStore
 from tests.opening import events_of, eventually

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import open_hub
+from runcast._app import open_hub
+from runcast._producing.answers import Answer
+from runcast._settings import Settings
 from runcast.errors import InvalidValue, RunClosed, StoreUnavailable
-from runcast.runs.answers import Answer
-from runcast.settings import Settings
 from runcast.stores.base import LogInfo, Owner, Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from runcast.app import open_hub
+from runcast._app import open_hub
+from runcast._runs.retention import Retention
+from runcast._settings import Settings
 from runcast.events.position import Position
-from runcast.runs.retention import Retention
-from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore
 from tests.opening import soon
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from runcast._settings import Settings
 from runcast.errors import InvalidValue
-from runcast.settings import Settings
 
 
 @pytest.mark.parametrize(

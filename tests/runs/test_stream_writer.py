@@ -9,11 +9,11 @@ import pytest
 
 import runcast
 from runcast import StreamWriter
+from runcast._wire.dialects.flat import Flat
 from runcast.errors import EventTooLarge, InvalidValue
 from runcast.events.model import Event
 from runcast.stores.base import Store
 from runcast.testing import FakeClock
-from runcast.wire.dialects.flat import Flat
 from tests.opening import WAIT_S, events_of
 
 

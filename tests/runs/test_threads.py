@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.app import open_hub
+from runcast._app import open_hub
+from runcast._settings import Settings
+from runcast._workers.threads import Threads
 from runcast.errors import Overloaded, RunFailed
-from runcast.runs.threads import Threads
-from runcast.settings import Settings
 from tests.opening import eventually, soon, wait_for
 
 

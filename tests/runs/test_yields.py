@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import runcast
+from runcast._settings import Settings
 from runcast.errors import EventTooLarge, Overloaded
-from runcast.settings import Settings
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FaultyStore
 from tests.opening import events_of

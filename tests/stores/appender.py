@@ -13,9 +13,9 @@ import os
 import sys
 
 from runcast.errors import RuncastError
-from runcast.stores import sqlite_journal
 from runcast.stores.base import Append, Appended
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite import journal as sqlite_journal
+from runcast.stores.sqlite.store import SQLiteStore
 
 # A checkpoint every few commits instead of every few megabytes: there is more to kill then.
 CHECKPOINT_BYTES = 30_000

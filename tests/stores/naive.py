@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Self
 
-from runcast.clock import Clock
+from runcast._clock import Clock
 from runcast.errors import (
     Conflict,
     Gone,

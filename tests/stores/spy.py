@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing.contract.steps import append, record
 from tests.waiting import WAIT_S
 

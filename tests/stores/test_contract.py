@@ -9,7 +9,7 @@ import pytest
 from runcast.errors import RuncastError
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import ContractBroken, FakeClock, StoreCheck, contract_checks
 from runcast.testing.contract import sharing
 from tests.stores.broken import BROKEN_STORES

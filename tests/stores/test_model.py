@@ -20,10 +20,12 @@ from msgspec.structs import replace
 
 from runcast.errors import Gone, RuncastError
 from runcast.events.position import Position
-from runcast.stores import sqlite_journal, sqlite_tables, sqlite_upkeep
 from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Store
 from runcast.stores.memory import MemoryStore
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite import journal as sqlite_journal
+from runcast.stores.sqlite import tables as sqlite_tables
+from runcast.stores.sqlite import upkeep as sqlite_upkeep
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from tests.stores.naive import NaiveStore
 

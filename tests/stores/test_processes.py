@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runcast.events.position import Position, frame_record
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite.store import SQLiteStore
 from tests.stores.appender import records_of
 from tests.waiting import WAIT_S
 

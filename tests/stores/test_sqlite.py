@@ -13,16 +13,14 @@ import pytest
 
 from runcast.errors import BackendError, Gone, NotFound, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
-from runcast.stores import (
-    sqlite_file,
-    sqlite_journal,
-    sqlite_reading,
-    sqlite_tables,
-    sqlite_upkeep,
-    sqlite_wal,
-)
 from runcast.stores.base import PAGE_BYTES, Append, Appended, Once, Page
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite import file as sqlite_file
+from runcast.stores.sqlite import journal as sqlite_journal
+from runcast.stores.sqlite import reading as sqlite_reading
+from runcast.stores.sqlite import tables as sqlite_tables
+from runcast.stores.sqlite import upkeep as sqlite_upkeep
+from runcast.stores.sqlite import wal as sqlite_wal
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
 from tests.stores.spy import Spy, ask, is_checkpointed, make_file, names_in, tell, until

@@ -21,9 +21,11 @@ import pytest
 
 from runcast.errors import BackendError, NotFound, StoreReadOnly, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
-from runcast.stores import sqlite_file, sqlite_journal, sqlite_upkeep
 from runcast.stores.base import Append, Appended, Once, Owner, Store
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite import file as sqlite_file
+from runcast.stores.sqlite import journal as sqlite_journal
+from runcast.stores.sqlite import upkeep as sqlite_upkeep
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
 from tests.stores.appender import records_of

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from runcast.errors import StoreUnavailable
-from runcast.stores.worker import Worker
+from runcast.stores.sqlite.worker import Worker
 from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.anyio

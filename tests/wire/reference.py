@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import strategies as st
 
+from runcast._wire import sse
+from runcast._wire.sse import Decoder, SSEvent
 from runcast.errors import PeerError
-from runcast.wire import sse
-from runcast.wire.sse import Decoder, SSEvent
 
 PLACES = st.lists(st.integers(min_value=0, max_value=200), max_size=12)
 """Where to `cut` a stream; folded into its length, so that small streams are cut often too."""

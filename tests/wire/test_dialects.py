@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runcast._wire.dialects import DIALECTS, Dialect, LogRef, get
+from runcast._wire.dialects.base import encode_json
+from runcast._wire.sse import Decoder, SSEvent
 from runcast.errors import InvalidValue
 from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import frame_record
 from runcast.events.vocabulary import TERMINAL
-from runcast.wire.dialects import DIALECTS, Dialect, LogRef, get
-from runcast.wire.dialects.base import encode_json
-from runcast.wire.sse import Decoder, SSEvent
 from tests.events.strategies import canonical, events, json_values, logs, texts
 from tests.wire.reference import PLACES, cut, decoded, load
 

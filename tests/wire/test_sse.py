@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from runcast._wire import sse
+from runcast._wire.sse import Decoder, SSEvent
 from runcast.errors import InvalidValue, PeerError
-from runcast.wire import sse
-from runcast.wire.sse import Decoder, SSEvent
 from tests.wire.reference import (
     PLACES,
     Outcome,

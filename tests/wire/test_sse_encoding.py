@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runcast._wire import sse
+from runcast._wire.sse import SSEvent
 from runcast.errors import InvalidValue
-from runcast.wire import sse
-from runcast.wire.sse import SSEvent
 from tests.wire.reference import PLACES, Outcome, cut, decoded, load, whatwg_utf8
 
 _ENCODERS = {

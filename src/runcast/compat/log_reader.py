@@ -4,8 +4,8 @@ import asyncio
 from typing import Self
 
 from runcast import OpenHub, Position
+from runcast._hub.subscription import Chunk, Subscription
 from runcast.errors import NotFound
-from runcast.hub.subscription import Chunk, Subscription
 
 __all__ = ("LogReader",)
 

@@ -7,11 +7,11 @@ means. A field is renamed only where the dialect is sure to rename it back.
 import json
 from typing import Any, Final
 
+from runcast._wire import sse
+from runcast._wire.dialects.base import encode_json
 from runcast.errors import InvalidValue
 from runcast.events.fields import as_number, as_text, pick
 from runcast.events.model import as_stored
-from runcast.wire import sse
-from runcast.wire.dialects.base import encode_json
 
 __all__ = (
     "OUTCOMES",

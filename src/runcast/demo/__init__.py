@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
+from runcast._functions.function import Function
 from runcast.demo.chat import chat
 from runcast.demo.primes import count_primes
 from runcast.demo.ticks import emit_events
 from runcast.demo.words import count_words
-from runcast.runs.function import Function
 
 __all__ = ("FUNCTIONS", "chat", "count_primes", "count_words", "emit_events")
 

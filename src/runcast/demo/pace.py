@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from runcast.clock import Clock, SystemClock
+from runcast._clock import Clock, SystemClock
 
 __all__ = ("Reports",)
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from runcast.clock import Clock, SystemClock
+from runcast._clock import Clock, SystemClock
 from runcast.errors import Conflict, RuncastError, RunClosed
 from runcast.events.position import Position
 from runcast.stores.base import (

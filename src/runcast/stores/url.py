@@ -2,12 +2,12 @@
 
 from urllib.parse import unquote, urlsplit
 
-from runcast.clock import Clock
+from runcast._clock import Clock
+from runcast._settings import Settings
 from runcast.errors import InvalidValue
-from runcast.settings import Settings
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
-from runcast.stores.sqlite import SQLiteStore
+from runcast.stores.sqlite.store import SQLiteStore
 
 __all__ = ("open_url",)
 

@@ -8,7 +8,7 @@ _START: Final = 1_763_715_600.0  # any day will do; this one has sub-second digi
 
 
 class FakeClock:
-    """Satisfies `runcast.clock.Clock`; time stands still between calls of `advance` and `jump`.
+    """Satisfies `runcast._clock.Clock`; time stands still between calls of `advance` and `jump`.
 
     Args:
         time: the wall clock's first reading, Unix seconds.

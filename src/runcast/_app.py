@@ -1,0 +1,424 @@
+"""The composition root: settings -> store -> hub -> runner, and the facade that scripts use.
+
+    async with runcast.open_hub("sqlite:///runs.db") as hub:
+        run = await hub.start(count_words, {"path": "war.txt"})
+        async for event in hub.watch(run.run_id):
+            print(event.type, event.data)
+
+Where there is no event loop: the same with `with` for `async with`, and without `await`.
+
+Long because all that a hub does is there twice: with a loop and without.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from runcast._clock import Clock, SystemClock
+from runcast._files.data_dir import DataDir
+from runcast._files.files import Files
+from runcast._files.inputs import GivenFiles
+from runcast._functions.function import Function
+from runcast._hub.bridge import Bridge
+from runcast._hub.hub import Hub
+from runcast._hub.subscription import Gap
+from runcast._producing.answers import Answer
+from runcast._producing.writer import Writer
+from runcast._runs.run import Run
+from runcast._runs.runner import Runner
+from runcast._settings import Settings
+from runcast.errors import InvalidValue, NotFound, RunClosed
+from runcast.events.model import Event
+from runcast.events.position import Position
+from runcast.events.snapshot import Snapshot
+from runcast.events.view import ViewSpec
+from runcast.stores.base import LogInfo, Store
+from runcast.stores.machine import this_process
+from runcast.stores.memory import MemoryStore
+from runcast.stores.sqlite.store import SQLiteStore
+from runcast.stores.url import open_url
+
+if TYPE_CHECKING:
+    from runcast._http.app import HttpApp
+
+__all__ = (
+    "AnyFunction",
+    "OpenHub",
+    "OpenHubInThread",
+    "RunInThread",
+    "asgi",
+    "gap_event",
+    "open_hub",
+)
+
+AnyFunction = Function[..., Any] | Callable[..., Any]
+
+
+class OpenHub:
+    """A hub with its store and its runs. `async with` it; all of it belongs to one event loop."""
+
+    def __init__(
+        self,
+        store: str | Store = "memory://",
+        *,
+        functions: Iterable[AnyFunction] = (),
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings.load()
+        self.clock = clock or SystemClock()
+        if isinstance(store, str):
+            store = open_url(store, self.settings, self.clock)
+        self.hub = Hub(store, self.settings, self.clock)
+        self.functions: dict[str, Function[..., Any]] = {}
+        self.files = Files(self.hub, _data_dir(store, self.settings))
+        self._was_closed = False
+        self.runner = Runner(self.hub, this_process(), self.files, self.functions.get)
+        for function in functions:
+            self.add(function)
+
+    def add(self, function: AnyFunction) -> Function[..., Any]:
+        """Make a function known by its name. Raises `InvalidValue` if the name is taken."""
+        known = function if isinstance(function, Function) else Function(function)
+        if self.functions.setdefault(known.name, known).call != known.call:
+            raise InvalidValue(f"two functions are called {known.name!r}; give one another name")
+        if self.hub.is_open:
+            self.runner.prepare([known])
+        return known
+
+    def function(self, name: str) -> Function[..., Any]:
+        """Return a function by name. Raises `NotFound`."""
+        try:
+            return self.functions[name]
+        except KeyError:
+            known = ", ".join(sorted(self.functions)) or "none"
+            raise NotFound(f"there is no function {name!r}; there are: {known}") from None
+
+    async def open(self) -> Self:
+        """Open the store and begin. Idempotent.
+
+        Raises:
+            InvalidValue: it was closed; make another one.
+        """
+        if self._was_closed:
+            raise InvalidValue("this hub was closed; use another one, of `open_hub(…)`")
+        try:
+            await self.hub.open()
+            await self.runner.open()
+            await self.files.open()
+        except BaseException:
+            await self._close()
+            raise
+        self.runner.prepare(self.functions.values())
+        return self
+
+    async def close(self) -> None:
+        """End the runs, then the hub, then the store. Idempotent."""
+        self._was_closed = True
+        await self._close()
+
+    async def _close(self) -> None:
+        async with AsyncExitStack() as closing:  # each is closed though another fails to be
+            closing.push_async_callback(self.hub.close)
+            closing.push_async_callback(self.files.close)
+            closing.push_async_callback(self.runner.close)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def start(
+        self,
+        function: AnyFunction | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        digest: str = "",
+        files: GivenFiles = MappingProxyType({}),
+        workspace: str = "",
+    ) -> Run:
+        """Begin a run of a function, given itself or by name; it is in the store by the end.
+
+        Raises `NotFound`, `InvalidInputs`, `Conflict` if the run exists, `Overloaded`.
+
+        Args:
+            run_id: generated (UUIDv7) when not given.
+            replace: begin anew a run that exists; if it is at work it is cancelled first.
+            secrets: values of secrets that the function declares, before those found elsewhere.
+            digest: kept with the run, to tell a repeated request from another one of the same id.
+            files: what it finds in its workspace, by group.
+            workspace: the folder that paths among the files are relative to.
+        """
+        if isinstance(function, str):
+            known = self.function(function)
+        else:
+            known = function if isinstance(function, Function) else Function(function)
+        return await self.runner.start(
+            known,
+            inputs,
+            run_id=run_id,
+            labels=labels,
+            replace=replace,
+            secrets=secrets,
+            digest=digest,
+            files=files,
+            workspace=workspace,
+        )
+
+    async def watch(self, run_id: str, after: Position | str | None = None) -> AsyncIterator[Event]:
+        """Yield a run's events from the first, or those after a position, until the run ends.
+
+        A loss is told as an event of type `gap` with `seq` 0. Raises `NotFound`.
+        """
+        if after is not None and not isinstance(after, Position):
+            after = Position.parse(after)
+        with await self.hub.subscribe(run_id, after) as subscription:
+            async for chunk in subscription:
+                if chunk.gap is not None:
+                    yield gap_event(chunk.gap, self.clock.time())
+                for event in chunk.events():
+                    yield event
+
+    async def answer(
+        self, run_id: str, interrupt_id: str, answer: object
+    ) -> tuple[dict[str, Any], bool]:
+        """Answer a question a run asks; return the decision and whether it was taken before.
+
+        Args:
+            answer: an `Answer`, `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
+
+        Raises `InvalidValue`, `NotFound`, `RunClosed`; `AlreadyAnswered`, which holds the first
+        decision, if that is another one.
+        """
+        given = answer if isinstance(answer, Answer) else Answer.parse(answer)
+        decision, repeated = await self.runner.answer(run_id, interrupt_id, given)
+        return decision.document(), repeated
+
+    async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """Cancel a run and wait for its end, unless another process runs it. Raises `NotFound`."""
+        await self.runner.cancel(run_id, reason)
+
+    def queue_position(self, run_id: str) -> int:
+        """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
+        return self.runner.queue_position(run_id)
+
+    async def flush(self, run_id: str) -> Position:
+        """Wait until everything emitted in a run so far is committed; return its last position."""
+        try:
+            # Whichever writers there are: what they wrote before is committed no later than this.
+            appended = await self.hub.inlet(run_id).append()
+        except RunClosed:
+            return (await self.hub.info(run_id)).position
+        return Position(appended.epoch, appended.last)
+
+    async def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
+        """Return a run's log and present state. Raises `NotFound`."""
+        return await self.hub.present(run_id)
+
+    def attach(self, run_id: str) -> Writer:
+        """Return a writer to a run that somebody else owns and ends."""
+        return Writer(self.hub.inlet(run_id), self.clock, self.settings.max_event_bytes)
+
+
+def _data_dir(store: Store, settings: Settings) -> DataDir:
+    """Return where a store's files are kept: as long as the store itself."""
+    given = settings.data_dir
+    if isinstance(store, MemoryStore):
+        return DataDir(parent=given)
+    if isinstance(store, SQLiteStore):
+        beside = Path(given or f"{store.path}.data")
+        return DataDir(beside, store=str(Path(store.path).absolute()) if given else "")
+    return DataDir(Path(given)) if given else DataDir()
+
+
+def gap_event(gap: Gap, time: float) -> Event:
+    """Return the event by which a loss is told: of type `gap`, without a `seq`."""
+    return Event(time=time, type="gap", data=gap.data())
+
+
+def asgi(
+    hub: OpenHub,
+    *,
+    token: str = "",
+    hosts: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    views: Mapping[str, ViewSpec] = MappingProxyType({}),
+) -> "HttpApp":
+    """Return a hub as an ASGI application; its `lifespan` opens and closes the hub.
+
+    Args:
+        token: the access token; "" lets everybody in who can reach the server.
+        hosts: names besides the loopback ones that `Host` may have; `*` allows any.
+        origins: origins whose pages may send requests.
+        views: what watchers may ask for by name; `default` is what they get without asking.
+
+    Raises:
+        InvalidValue: a token, host or origin could never be what a request has.
+    """
+    # Scripts that only emit and watch should not wait for a web framework to be imported.
+    from runcast._http.app import HttpApp
+
+    return HttpApp(hub, token=token, hosts=hosts, origins=origins, views=views)
+
+
+class RunInThread:
+    """A run, as code without an event loop holds it."""
+
+    def __init__(self, bridge: Bridge, run: Run) -> None:
+        self._bridge = bridge
+        self._run = run
+
+    def __repr__(self) -> str:
+        return repr(self._run)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._run.run_id
+
+    @property
+    def status(self) -> str:
+        """The run's present status."""
+        return self._run.status
+
+    def result(self) -> Any:
+        """Wait for the end and return what the function returned. Raises `RunFailed`."""
+        return self._bridge.call(self._run.result())
+
+
+class OpenHubInThread:
+    """An `OpenHub` with a loop in a thread of its own: for code that has none. `with` it.
+
+    Its methods are those of `OpenHub`, without `await`, and may be called from any thread.
+    """
+
+    def __init__(self, hub: OpenHub) -> None:
+        self._hub = hub
+        self._bridge = Bridge()
+
+    def __enter__(self) -> Self:
+        self._bridge.open()
+        try:
+            self._bridge.call(self._hub.open())
+        except BaseException:
+            self._bridge.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self._bridge.call(self._hub.close())
+        finally:
+            self._bridge.close()
+
+    def start(
+        self,
+        function: AnyFunction | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> RunInThread:
+        """Begin a run of a function."""
+        run = self._bridge.call(
+            self._hub.start(function, inputs, run_id=run_id, labels=labels, replace=replace)
+        )
+        return RunInThread(self._bridge, run)
+
+    def watch(self, run_id: str, after: Position | str | None = None) -> Iterator[Event]:
+        """Yield a run's events until it ends."""
+        events = self._hub.watch(run_id, after)
+
+        async def take() -> Event | None:
+            return await anext(events, None)
+
+        async def leave() -> None:
+            await events.aclose()  # type: ignore[attr-defined]
+
+        try:
+            while (event := self._bridge.call(take())) is not None:
+                yield event
+        finally:
+            with suppress(InvalidValue):  # the hub is closed, which ended it
+                self._bridge.call(leave())
+
+    def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
+        """Answer a question a run asks."""
+        return self._bridge.call(self._hub.answer(run_id, interrupt_id, answer))
+
+    def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """Cancel a run."""
+        self._bridge.call(self._hub.cancel(run_id, reason))
+
+    def flush(self, run_id: str) -> Position:
+        """Wait until everything emitted in a run so far is committed."""
+        return self._bridge.call(self._hub.flush(run_id))
+
+    def attach(self, run_id: str) -> Writer:
+        """Return a writer to a run that somebody else owns and ends."""
+
+        async def attach() -> Writer:
+            return self._hub.attach(run_id)
+
+        return self._bridge.call(attach())
+
+    def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
+        """Return a run's log and present state."""
+        return self._bridge.call(self._hub.present(run_id))
+
+
+class _Opener:
+    """What `open_hub` returns: `async with` opens it on the running loop, `with` in a thread; one
+    of them, once."""
+
+    def __init__(self, make: Callable[[], OpenHub]) -> None:
+        self._make = make
+        self._async: OpenHub | None = None
+        self._sync: OpenHubInThread | None = None
+
+    def _check_unused(self) -> None:
+        # Or the hub that was opened first would never be closed.
+        if self._async is not None or self._sync is not None:
+            raise InvalidValue("expected open_hub(…) to be entered once; call it for each hub")
+
+    async def __aenter__(self) -> OpenHub:
+        self._check_unused()
+        self._async = self._make()
+        return await self._async.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._async is not None:
+            await self._async.close()
+
+    def __enter__(self) -> OpenHubInThread:
+        self._check_unused()
+        self._sync = OpenHubInThread(self._make())
+        return self._sync.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._sync is not None:
+            self._sync.__exit__(*exc)
+
+
+def open_hub(
+    store: str | Store = "memory://",
+    *,
+    functions: Iterable[AnyFunction] = (),
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+) -> _Opener:
+    """Open a hub on a store, by `async with` or, in code without a loop, by `with`.
+
+    Args:
+        store: `memory://`, `sqlite:///path`, or a store of your own.
+        functions: what can be started by name.
+    """
+    return _Opener(lambda: OpenHub(store, functions=functions, settings=settings, clock=clock))

@@ -1,0 +1,71 @@
+"""The command `runcast`: parses the command line and hands over to a module per command."""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from runcast import __version__
+from runcast._cli import answer, doctor, invoke, runs, serve, watch
+from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
+from runcast.errors import PeerError, RuncastError
+
+__all__ = ("main", "make_parser")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code, one of `exits.EXIT_CODES`.
+
+    Args:
+        argv: the arguments without the program's name; `sys.argv` by default.
+    """
+    if sys.stdout is None:  # it was closed: `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal has every character
+    arguments = make_parser().parse_args(argv)
+    try:
+        code = arguments.run(arguments) or DONE
+        sys.stdout.flush()
+    except PeerError as error:
+        print(f"runcast: {error.message}", file=sys.stderr)
+        return NO_SERVER
+    except RuncastError as error:
+        print(f"runcast: {error.message}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        return LEFT
+    except BrokenPipeError:
+        _give_up_output()
+        return NO_READER
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _give_up_output()
+        print(f"runcast: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return WRONG_USE
+    return int(code)
+
+
+def _give_up_output() -> None:
+    """Have what is left to be written go nowhere: Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    codes = (f"  {code:<4}{said}" for code, said in EXIT_CODES.items())
+    parser = argparse.ArgumentParser(
+        prog="runcast",
+        description="Streams what long-running functions do, to whoever watches.",
+        epilog="exit codes:\n" + "\n".join(codes),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"runcast {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (serve, invoke, watch, runs, answer, doctor):
+        command.add_to(commands)
+    return parser

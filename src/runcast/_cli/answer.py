@@ -1,0 +1,187 @@
+"""`runcast answer`: answers what a run asks, by options or by asking back in the terminal."""
+
+import argparse
+import getpass
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from runcast._cli.remote import Remote, add_options, sendable
+from runcast._cli.texts import plain
+from runcast.errors import InvalidValue, NotFound, PeerError
+
+__all__ = ("add_to", "run")
+
+_PROMPTS: Final = {
+    "accept": "[y]es",
+    "reject": "[n]o",
+    "edit": "[e]dit args",
+    "response": "[r]espond",
+}
+_KEYS: Final = {"y": "accept", "n": "reject", "e": "edit", "r": "response"}
+_FLAGS: Final = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
+"""What a question's config says of each kind of answer; a no is always allowed."""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "answer",
+        help="answer a question a run asks",
+        description="Shows what a run asks and sends the answer. Without an option for the answer "
+        "it is asked for in the terminal.",
+    )
+    parser.add_argument("run_id", metavar="RUN_ID", type=sendable)
+    parser.add_argument(
+        "interrupt_id",
+        metavar="INTERRUPT_ID",
+        type=sendable,
+        nargs="?",
+        help="which question; not needed while only one is open",
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--accept", action="store_true", help="yes")
+    kind.add_argument("--reject", action="store_true", help="no")
+    kind.add_argument("--edit", metavar="JSON", type=sendable, help="yes, but with these args")
+    kind.add_argument("--respond", metavar="TEXT", type=sendable, help="yes, with this feedback")
+    parser.add_argument(
+        "--by", type=sendable, help="who answers (the user's name)", default=_user()
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Answer a question.
+
+    Raises:
+        NotFound: there is no such run, or it asks nothing.
+        InvalidValue: the answer is not allowed, was given otherwise before, or cannot be read.
+        PeerError: the server cannot be reached.
+    """
+    remote = Remote(arguments.url)
+    path = f"/runs/{quote(arguments.run_id, safe='')}"
+    answer = _given(arguments)
+    interrupt_id = arguments.interrupt_id
+    try:
+        if answer is None or interrupt_id is None:
+            question = _pick(remote.ask("GET", path), interrupt_id)
+            interrupt_id = question["interrupt_id"]
+            if answer is None:
+                answer = _ask_back(question)
+        if arguments.by:
+            answer["by"] = arguments.by
+        told = remote.ask("POST", f"{path}/interrupts/{quote(interrupt_id, safe='')}", answer)
+        was = "was answered before" if told["repeated"] else "is answered"
+        print(plain(f"{interrupt_id} {was}: {told['decision']['type']}"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PeerError(f"{arguments.url} does not answer as runcast does: {error!r}") from error
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    if arguments.accept:
+        return {"type": "accept"}
+    if arguments.reject:
+        return {"type": "reject"}
+    if arguments.edit is not None:
+        return {"type": "edit", "args": _parse(arguments.edit)}
+    if arguments.respond is not None:
+        return {"type": "response", "args": arguments.respond}
+    return None
+
+
+def _pick(shown: dict[str, Any], interrupt_id: str | None) -> dict[str, Any]:
+    """Return the open question that is meant."""
+    questions: list[dict[str, Any]] = [
+        one
+        for one in shown["state"]["interrupts"]
+        if one.get("interrupt_id") and not one.get("is_answered")
+    ]
+    if interrupt_id is not None:
+        questions = [one for one in questions if one["interrupt_id"] == interrupt_id]
+    if not questions:
+        which = f" {interrupt_id!r}" if interrupt_id else ""
+        run = plain(f"{shown['run_id']} ({shown['status']})")
+        raise NotFound(f"the run {run} has no open question{which}")
+    if len(questions) > 1:
+        ids = ", ".join(one["interrupt_id"] for one in questions)
+        raise InvalidValue(plain(f"several questions are open; name one of {ids}"))
+    return questions[0]
+
+
+def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
+    """Show a question and read the answer from the terminal."""
+    if not sys.stdin.isatty():
+        raise InvalidValue("expected --accept, --reject, --edit or --respond: this is no terminal")
+    for line in str(question.get("message") or question["interrupt_id"]).split("\n"):
+        print(f"> {plain(line)}")  # marked, so that no line of it can pass for one of ours
+    if question.get("action"):
+        print(f"  action  {plain(question['action'])}")
+    if question.get("args") is not None:
+        print(f"  args    {_shown_json(question['args'])}")
+    if question.get("args_dropped"):
+        print(f"  and {question['args_dropped']} more characters of args; the run's log has them")
+    config = question.get("config")
+    if not isinstance(config, dict):
+        config = {}
+    if config.get("response_schema") is not None:
+        print(f"  schema  {_shown_json(config['response_schema'])}")
+    if isinstance(question.get("expires_at"), int | float):
+        print(f"  until   {_shown_time(question['expires_at'])}")
+    try:
+        return _ask_until_given([kind for kind in _PROMPTS if _is_allowed(config, kind)])
+    except (EOFError, KeyboardInterrupt):
+        print()
+        raise InvalidValue("no answer was given") from None
+
+
+def _is_allowed(config: dict[str, Any], kind: str) -> bool:
+    return kind not in _FLAGS or config.get(_FLAGS[kind]) is not False
+
+
+def _shown_json(value: Any) -> str:
+    return plain(json.dumps(value, ensure_ascii=False))
+
+
+def _shown_time(seconds: float) -> str:
+    try:
+        at = datetime.fromtimestamp(seconds, UTC).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return "a day that no calendar has"
+    return f"{at:%Y-%m-%d %H:%M:%S %z}"
+
+
+def _ask_until_given(kinds: list[str]) -> dict[str, Any]:
+    prompt = ", ".join(_PROMPTS[kind] for kind in kinds)
+    while True:
+        kind = _KEYS.get(input(f"{prompt}: ").strip().lower()[:1])
+        if kind not in kinds:
+            continue
+        if kind in ("accept", "reject"):
+            return {"type": kind}
+        if kind == "response":
+            return {"type": kind, "args": input("response: ")}
+        if kind == "edit":
+            try:
+                return {"type": kind, "args": _parse(input("args (JSON): "))}
+            except InvalidValue as error:
+                print(error.message)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"expected args as JSON: {error}") from None
+
+
+def _user() -> str:
+    """Return the user's name, or nothing where the machine does not know it."""
+    try:
+        name = os.environ.get("USER") or getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user without a name, as in some containers
+        return ""
+    return name.encode("utf-8", "replace").decode()

@@ -1,0 +1,225 @@
+"""What `runcast serve` needs of a machine: packages, settings, a store, a folder, a port."""
+
+import asyncio
+import json
+import os
+import platform
+import resource
+import shutil
+import socket
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+from urllib.error import URLError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from runcast._cli.serve import path_of
+from runcast._cli.texts import readable_bytes
+from runcast._clock import SystemClock
+from runcast._files.data_dir import DataDir
+from runcast._settings import Settings
+from runcast.errors import RuncastError, StoreReadOnly
+from runcast.stores.base import Append
+from runcast.stores.sqlite.file import SCHEMA_VERSION
+from runcast.stores.url import open_url
+
+__all__ = (
+    "FAST",
+    "NEEDED",
+    "Finding",
+    "check_data_dir",
+    "check_installation",
+    "check_open_files",
+    "check_port",
+    "check_store",
+    "fail",
+    "ok",
+    "warn",
+)
+
+_WAIT_S: Final = 2.0
+"""How long another server may take to say what it is."""
+
+NEEDED: Final = ("msgspec", "python-multipart", "pyyaml", "starlette", "uvicorn")
+"""What every installation needs, as pyproject.toml says."""
+FAST: Final = ("httptools", "uvloop")
+"""What makes it faster: the extra of that name."""
+
+_SPARE_FILES: Final = 100
+"""Files that a server has open besides its connections."""
+
+_LITTLE_BYTES: Final = 1024**3
+
+
+class Finding(NamedTuple):
+    """What one check found. `fail` keeps something from working, `warn` may; `todo` mends it."""
+
+    level: Literal["ok", "warn", "fail"]
+    check: str
+    told: str
+    todo: str = ""
+
+
+def ok(check: str, told: str) -> Finding:
+    """Return that something is as it should be."""
+    return Finding("ok", check, told)
+
+
+def warn(check: str, told: str, todo: str) -> Finding:
+    """Return that something may be wrong, and what to do."""
+    return Finding("warn", check, told, todo)
+
+
+def fail(check: str, told: str, todo: str) -> Finding:
+    """Return that something is wrong, and what to do."""
+    return Finding("fail", check, told, todo)
+
+
+def check_installation() -> Iterator[Finding]:
+    """Look at Python and the packages."""
+    yield ok("python", f"Python {platform.python_version()} on {platform.system()}")
+    found, missing = _versions(("runcast", *NEEDED))
+    if missing:
+        yield fail("packages", f"missing: {', '.join(missing)}", "pip install runcast")
+    yield ok("packages", ", ".join(found))
+    found, missing = _versions(FAST)
+    if missing:
+        told = f"without {' and '.join(missing)} streams cost more"
+        yield warn("fast", told, "pip install 'runcast[fast]'")
+    else:
+        yield ok("fast", ", ".join(found))
+
+
+def _versions(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    return found, missing
+
+
+def check_open_files(settings: Settings) -> Finding:
+    """Look how many connections this process may have."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or most >= settings.max_watchers + _SPARE_FILES:
+        return ok("open files", f"at most {most}, enough for {settings.max_watchers} watchers")
+    told = f"at most {most}, so at most about {max(0, most - _SPARE_FILES)} watchers at once"
+    wanted = settings.max_watchers + _SPARE_FILES
+    return warn("open files", told, f"`ulimit -n {wanted}`, or a lower max_watchers")
+
+
+# --- the store and its folder ---------------------------------------------------------------------
+
+
+def check_store(url: str, settings: Settings) -> Finding:
+    """Open the store and write to it; nothing is left of that."""
+    path = Path(path_of(url)) if path_of(url) else None
+    try:
+        if path is None or path.exists():
+            asyncio.run(_try_store(url, settings))
+        else:
+            # Nothing is to be left where there was nothing: what is tried is the folder.
+            with tempfile.TemporaryDirectory(
+                prefix=".runcast-doctor-", dir=_existing(path)
+            ) as made:
+                asyncio.run(_try_store(f"sqlite:///{quote(made)}/runs.db", settings))
+    except StoreReadOnly as error:
+        told = f"{url}: {error.message}: runs can be watched, not begun"
+        return warn("store", told, "let this user write to the file and its folder")
+    except RuncastError as error:
+        return fail("store", f"{url}: {error.message}", "name another with --store")
+    except OSError as error:
+        told = f"{url}: {error.strerror}: {error.filename}"
+        return fail("store", told, "name another with --store, or let this user write there")
+    if path is None:
+        told = f"{url} can be written; runs are gone when the server ends"
+        return warn("store", told, "keep them with --store sqlite:///PATH")
+    told = f"{url} opens and can be written"
+    if not path.exists():
+        return ok("store", f"{told}; it will be made, with schema {SCHEMA_VERSION}")
+    size = readable_bytes(path.stat().st_size)
+    return ok("store", f"{told}; schema {_schema_of(path)}, {size}")
+
+
+async def _try_store(url: str, settings: Settings) -> None:
+    async with open_url(url, settings, SystemClock()) as store:
+        log_id = f"doctor-{os.getpid()}"
+        info = await store.create(log_id, replace=True)
+        try:
+            (outcome,) = await store.commit([Append(log_id, [b"{}"], info.epoch)])
+            if isinstance(outcome, RuncastError):
+                raise outcome
+            await store.read(log_id, info.position)
+        finally:
+            await store.delete(log_id)
+
+
+def _schema_of(path: Path) -> int:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def check_data_dir(url: str, settings: Settings) -> Finding:
+    """Look whether files of runs can be kept."""
+    store = path_of(url)
+    path = Path(settings.data_dir or (f"{store}.data" if store else tempfile.gettempdir()))
+    todo = "set data_dir to a folder that this user can write to"
+    try:
+        if settings.data_dir and store and (path / "store").is_file():
+            DataDir(path, store=str(Path(store).absolute())).ready()
+        folder = _existing(path / "x")
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            return fail("data dir", f"files of runs cannot be kept in {path}", todo)
+        free = shutil.disk_usage(folder).free
+    except RuncastError as error:
+        return fail("data dir", error.message, todo)
+    except OSError as error:
+        return fail("data dir", f"{path}: {error.strerror}", todo)
+    told = f"files of runs are kept in {path}; {readable_bytes(free)} are free"
+    if free < _LITTLE_BYTES:
+        return warn("data dir", told, "free some, or set data_dir to a larger disk")
+    return ok("data dir", told)
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder above a path that is there."""
+    return next(each for each in path.absolute().parents if each.exists())
+
+
+# --- the port -------------------------------------------------------------------------------------
+
+
+def check_port(host: str, port: int) -> Finding:
+    """Look whether the address can be listened on."""
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+    except (OSError, OverflowError, UnicodeError) as error:
+        if _answers(where):
+            told = f"a server of runcast answers at {where} already"
+            return warn("port", told, "stop it before you start another, or choose another --port")
+        reason = getattr(error, "strerror", None) or error
+        return fail("port", f"{where}: {reason}", "choose another --port, or 0 for a free one")
+    return ok("port", f"{where} is free" if port else f"{host}: a free port will be taken")
+
+
+def _answers(where: str) -> bool:
+    try:
+        with urlopen(f"http://{where}/healthz", timeout=_WAIT_S) as answer:
+            return bool(json.load(answer) == {"status": "ok"})
+    except (OSError, URLError, ValueError):
+        return False

@@ -1,0 +1,191 @@
+"""Saving the files that a run made: below one folder, as they were announced, over nothing.
+
+Their names come from others, so nothing is opened by its whole path: each folder on the way is
+opened from the one above, and a symbolic link on the way is refused.
+"""
+
+import hashlib
+import http.client
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from runcast._cli.follow import ATTEMPTS, pause_after
+from runcast._cli.meter import meter
+from runcast._cli.remote import Remote
+from runcast._files.names import is_plain_path
+from runcast._runs.protocols import StoredFile
+from runcast.errors import InvalidValue, PeerError
+
+__all__ = ("Folder",)
+
+_READ_BYTES: Final = 256 * 1024
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Folder:
+    """A folder that files are saved in; it is made if it is not there.
+
+    Args:
+        force: replace files that are there and differ.
+
+    Raises:
+        InvalidValue: it cannot be made or written to.
+    """
+
+    def __init__(self, path: str, *, force: bool = False) -> None:
+        self.path = Path(path).expanduser()
+        self._force = force
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise InvalidValue(f"the folder {str(self.path)!r} may not be written to")
+
+    def save(self, remote: Remote, run_id: str, announced: Iterable[Any]) -> list[Path]:
+        """Save a run's files under their own paths; return where they are.
+
+        Args:
+            announced: as the run's `files` event tells them.
+
+        Raises:
+            InvalidValue: other files are there already, or the folder cannot be written to.
+            PeerError: a path leads elsewhere, or what arrives is not what was announced.
+        """
+        files = [_checked(each) for each in announced]
+        try:
+            missing = [file for file in files if not self._has(file)]
+            for file in missing:
+                self._fetch(remote, f"/runs/{quote(run_id, safe='')}/files/", file)
+        except OSError as error:
+            raise self._unusable(error) from None
+        return [self.path / file.path for file in files]
+
+    def _has(self, file: StoredFile) -> bool:
+        """Tell whether a file is there already. Raises `InvalidValue` if another one is."""
+        with suppress(FileNotFoundError), self._parent(file.path, make=False) as parent:
+            if _is_same(file, parent):
+                return True
+            if not self._force:
+                raise InvalidValue(
+                    f"{str(self.path / file.path)!r} is there already and differs; take another "
+                    "--out, or replace it with --force"
+                )
+        return False
+
+    def _fetch(self, remote: Remote, base: str, file: StoredFile) -> None:
+        name, part = _name(file.path), f".runcast-{secrets.token_hex(8)}.part"
+        with self._parent(file.path, make=True) as parent:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                with (
+                    open(os.open(part, flags, 0o666, dir_fd=parent), "wb") as out,
+                    meter("saving", file.path, file.size) as passed,
+                ):
+                    _receive(remote, base + quote(file.path), file, out, passed)
+                if not self._force:
+                    # It reserves the name: who has made a file of it meanwhile keeps that.
+                    os.close(os.open(name, flags, 0o666, dir_fd=parent))
+                os.replace(part, name, src_dir_fd=parent, dst_dir_fd=parent)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(part, dir_fd=parent)
+
+    @contextmanager
+    def _parent(self, path: str, *, make: bool) -> Iterator[int]:
+        """Yield the folder a file is in. Raises `OSError`, also where the way is a link."""
+        descriptor = os.open(self.path, _FOLDER)
+        try:
+            for name in path.split("/")[:-1]:
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=descriptor)
+                inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> InvalidValue:
+        what = f" ({error.filename!r})" if error.filename not in (None, str(self.path)) else ""
+        return InvalidValue(f"cannot save files in {str(self.path)!r}{what}: {error.strerror}")
+
+
+def _is_same(file: StoredFile, parent: int) -> bool:
+    """Tell whether what is there is that file. Raises `FileNotFoundError` if nothing is."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with open(os.open(_name(file.path), flags, dir_fd=parent), "rb") as found:
+            same_size = os.fstat(found.fileno()).st_size == file.size
+            return same_size and hashlib.file_digest(found, "sha256").hexdigest() == file.sha256
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False  # a folder, a link, or not ours to read
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _checked(announced: Any) -> StoredFile:
+    try:
+        file = msgspec.convert(announced, StoredFile)
+    except msgspec.ValidationError as error:
+        raise PeerError(f"the run does not announce its files as runcast does: {error}") from None
+    if not is_plain_path(file.path):
+        raise PeerError(f"a file of the run is called {file.path!r:.200}: it is not saved")
+    return file
+
+
+def _receive(
+    remote: Remote, path: str, file: StoredFile, out: IO[bytes], passed: Callable[[int], None]
+) -> None:
+    """Write a file's content, going on where the connection was lost."""
+    digest, done, failures = hashlib.sha256(), 0, 0
+    while done < file.size:
+        before = done
+        lost = PeerError(f"{file.path!r} ends too soon")
+        try:
+            for piece in _pieces(remote, path, done, file.sha256):
+                done += len(piece)
+                if done > file.size:
+                    break  # it may never end
+                digest.update(piece)
+                out.write(piece)
+                passed(len(piece))
+        except PeerError as error:
+            lost = error
+        if done >= file.size:
+            break
+        failures = 1 if done > before else failures + 1
+        if failures >= ATTEMPTS:
+            raise lost
+        time.sleep(pause_after(failures))
+    if done != file.size or digest.hexdigest() != file.sha256:
+        raise PeerError(f"{file.path!r} is not what the run announced; it is not saved")
+
+
+def _pieces(remote: Remote, path: str, begin: int, sha256: str) -> Iterator[bytes]:
+    """Yield a file from some byte on. Raises `PeerError` where the connection is lost."""
+    headers = {"range": f"bytes={begin}-", "if-range": f'"{sha256}"'} if begin else {}
+    with remote.open("GET", path, headers) as response:
+        if begin and response.status != 206:
+            raise InvalidValue("a file was replaced while it was saved; try again")
+        while True:
+            try:
+                piece = response.read1(_READ_BYTES)
+            except (OSError, http.client.HTTPException) as error:
+                raise PeerError("the connection to the server is lost") from error
+            if not piece:
+                return
+            yield piece

@@ -1,0 +1,96 @@
+"""Inputs that a function takes, made up from its schema: for a line that people can paste."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from runcast._functions.function import Function
+from runcast.errors import InvalidInputs
+
+__all__ = ("example_inputs", "needed_files", "pick_example")
+
+_NAMES_OF_FILES: Final = frozenset({"path", "file", "filename", "file_path"})
+
+_STRINGS: Final[Mapping[str, str]] = {
+    "date": "2026-01-31",
+    "date-time": "2026-01-31T10:00:00Z",
+    "duration": "PT1M",
+    "time": "10:00:00Z",
+    "uuid": "018f3c5e-7b2a-7c3d-9e4f-5a6b7c8d9e0f",
+}
+"""Strings of the formats that JSON Schema knows."""
+
+
+def pick_example(
+    functions: Iterable[Function[..., Any]],
+) -> tuple[Function[..., Any], dict[str, Any]] | None:
+    """Return a function to try and inputs it takes: if there is one, one that needs no files, and
+    that streams."""
+    for function in sorted(functions, key=lambda f: (bool(needed_files(f)), not f.is_streaming)):
+        inputs = example_inputs(function)
+        if inputs is not None:
+            return function, inputs
+    return None
+
+
+def example_inputs(function: Function[..., Any]) -> dict[str, Any] | None:
+    """Return inputs that the function accepts; None if its schema says too little to make them."""
+    schema = function.schema
+    defs = schema.get("$defs", {})
+    inputs: dict[str, Any] = {}
+    for name in schema["required"]:
+        kind = schema["properties"][name]
+        is_file = kind.get("type") == "string" and name in _NAMES_OF_FILES
+        inputs[name] = (is_file and _source_of(function)) or _value(kind, defs)
+    try:
+        function.convert(inputs)
+    except InvalidInputs:
+        return None
+    return inputs
+
+
+def needed_files(function: Function[..., Any]) -> list[str]:
+    """Return an option for each file that a function must be given, with a file that is there."""
+    source = _source_of(function) or "PATH"
+    needed = [group for group in function.files.values() if group.kind == "input"]
+    return [f"--file={group.key}={source}" for group in needed for _ in range(group.fewest)]
+
+
+def _source_of(function: Function[..., Any]) -> str | None:
+    """Return the file that a function is written in: one that is certainly there."""
+    if function.source is not None:
+        return function.source.file
+    try:
+        return inspect.getsourcefile(inspect.unwrap(function.call))
+    except TypeError:  # an object that can be called
+        return None
+
+
+def _value(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        return _value(defs[schema["$ref"].rpartition("/")[2]], defs)
+    for alternatives in ("anyOf", "oneOf"):
+        if alternatives in schema:
+            return _value(schema[alternatives][0], defs)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "const" in schema:
+        return schema["const"]
+    match schema.get("type", "string"):
+        case "integer" | "number":
+            least = schema.get("minimum", schema.get("exclusiveMinimum", 9) + 1)
+            return min(least, schema.get("maximum", schema.get("exclusiveMaximum", least + 1) - 1))
+        case "boolean":
+            return True
+        case "null":
+            return None
+        case "array":
+            items = schema.get("prefixItems") or [schema.get("items") or {}] * schema.get(
+                "minItems", 1
+            )
+            return [_value(item, defs) for item in items]
+        case "object":
+            properties = schema.get("properties", {})
+            return {name: _value(properties[name], defs) for name in schema.get("required", ())}
+        case _:
+            return _STRINGS.get(schema.get("format", ""), "hello world")

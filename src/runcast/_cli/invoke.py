@@ -1,0 +1,159 @@
+"""`runcast invoke`: begins a run on a server and shows it."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+from urllib.parse import quote
+
+from runcast._cli.exits import LEFT
+from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.show import print_json
+from runcast._cli.texts import plain
+from runcast._cli.upload import parse_files, upload
+from runcast._cli.watch import add_output, make_folder, watch
+from runcast.errors import InvalidValue
+
+__all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run")
+
+
+class JsonOption(argparse.Action):
+    """`--json`: alone it is about the output, with an object about the inputs."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Take one use of the option."""
+        if values is None:
+            namespace.json = True
+        elif isinstance(values, str) and values.lstrip().startswith("{"):
+            namespace.inputs = values
+        else:
+            parser.error(
+                f"""expected --json alone, or an object like --json '{{"n": 1}}', got {values!r}"""
+            )
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "invoke",
+        help="begin a run and watch it",
+        description="Begins a run of a function and shows it until it ends: with bars in a "
+        "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
+        "run goes on.",
+    )
+    parser.add_argument(
+        "function", metavar="FUNCTION", type=sendable, help="its name; GET /functions lists them"
+    )
+    add_inputs(parser)
+    parser.add_argument(
+        "--file",
+        metavar="KEY=PATH",
+        action="append",
+        default=[],
+        help="a file to give to the run, in that group of its inputs; repeatable",
+    )
+    add_output(parser)
+    parser.add_argument("--run-id", metavar="ID", type=sendable, default="", help="the run's id")
+    parser.add_argument("--detach", action="store_true", help="print the run's id and leave")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add what says a function's inputs, and whether the output is JSON."""
+    parser.add_argument(
+        "--input",
+        metavar="NAME=VALUE",
+        action="append",
+        type=sendable,
+        default=[],
+        help="an input; a value that is JSON is taken as that, any other as text; repeatable",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="OBJECT",
+        nargs="?",
+        type=sendable,
+        action=JsonOption,
+        default=False,
+        help="alone: print JSON, one value a line; with an object: inputs, besides --input; both "
+        "may be said",
+    )
+    parser.set_defaults(inputs="{}")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Begin a run and show it.
+
+    Raises:
+        InvalidValue: the inputs or files are wrong; the message names everything that is.
+        NotFound: there is no such function.
+        PeerError: the server cannot be reached.
+    """
+    remote = Remote(arguments.url)
+    inputs = parse_inputs(arguments.input, arguments.inputs)
+    files = parse_files(arguments.file)
+    if arguments.detach and arguments.out is not None:
+        raise InvalidValue(
+            "expected --out without --detach: files are there at the end; get them with `runcast "
+            "watch RUN_ID --out DIR`"
+        )
+    folder = make_folder(arguments)
+    path = f"/invoke/{quote(arguments.function, safe='')}"
+    body: dict[str, Any] = {"inputs": inputs}
+    if arguments.run_id:
+        body["run_id"] = arguments.run_id
+    try:
+        if files:
+            body["files"] = upload(remote, files)
+        told = remote.ask("POST", path, body, {"prefer": "respond-async"})
+    except KeyboardInterrupt:
+        print("left before a run was known to have begun; look at: runcast runs", file=sys.stderr)
+        return LEFT
+    run_id = str(field_of(told, "run_id"))
+    if arguments.detach:
+        if arguments.json:
+            print_json(told)
+        else:
+            print(plain(run_id))
+        return 0
+    return watch(remote, run_id, as_json=arguments.json, folder=folder, is_new=True)
+
+
+def parse_inputs(pairs: Sequence[str], whole: str) -> dict[str, Any]:
+    """Return the inputs that the options give. Raises `InvalidValue`."""
+    try:
+        inputs = _parse(whole)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"expected --json to be JSON: {error}") from None
+    if not isinstance(inputs, dict):
+        raise InvalidValue("expected --json to be an object")
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise InvalidValue(f"expected --input NAME=VALUE, got {pair[:100]!r}")
+        try:
+            inputs[name] = _parse(text)
+        except (ValueError, RecursionError):
+            inputs[name] = text
+    return inputs
+
+
+def _parse(text: str) -> Any:
+    """Return the value of JSON, and nothing that JSON cannot hold. Raises `ValueError`."""
+
+    def finite(number: str) -> float:
+        value = float(number)
+        if not isfinite(value):
+            raise ValueError(f"{number[:40]} is no number that JSON can hold")
+        return value
+
+    return json.loads(text, parse_float=finite, parse_constant=finite)

@@ -1,0 +1,117 @@
+"""What an event says, as a line for people."""
+
+import json
+import shlex
+from typing import Any, Final
+
+from runcast._cli.texts import plain, plain_lines, readable_bytes
+from runcast.events.fields import as_number, pick, text_of
+from runcast.events.model import Event
+
+__all__ = ("PROGRESS", "QUIET", "TextHeads", "line_of")
+
+PROGRESS: Final = frozenset({"progress", "step_progress"})
+"""Types that move a bar."""
+
+QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting"})
+"""Types that say nothing to people that they do not see anyway."""
+
+
+def line_of(event: Event, run: str) -> str:
+    """Return an event as one line, or several of files, harmless and of any length.
+
+    Args:
+        run: what a command is given to mean the run.
+    """
+    place = _place_of(event)
+    head = f"{place}: " if place else ""
+    data: dict[str, Any] = event.data if isinstance(event.data, dict) else {}
+    message, rest = text_of(event.type, event.data)
+    message = plain(message)
+    match event.type:
+        case "log":
+            return f"{head}{plain(str(data.get('level', 'info')))}: {message}"
+        case "failed":
+            return f"{head}failed ({plain(str(data.get('code', '')))}): {message}"
+        case "error":
+            return f"{head}error: {message}"
+        case "cancelled":
+            return f"{head}cancelled: {message}"
+        case "interrupt_request":
+            question = shlex.quote(plain(str(data.get("interrupt_id", ""))))
+            return f"{head}asks: {message} (answer with: runcast answer {run} {question})"
+        case "interrupt_response":
+            answer = data.get("answer")
+            said = pick(answer, "type") or ("yes" if data.get("approved") else "no")
+            given = pick(answer, "args", "content")
+            more = "" if given is None else f" {_value(given)}"
+            return f"{head}answered: {plain(str(said))}{more}"
+        case "interrupt_resolved":
+            return f"{head}question closed: {plain(str(data.get('outcome', '')))}"
+        case "tool_call":
+            args = data.get("args")
+            return f"{head}{_tool(data)}({'' if args is None else _value(args)})"
+        case "tool_result":
+            return f"{head}{_tool(data)} gave {message or _value(event.data)}"
+        case "done":
+            return _ending("done", event.data)
+        case "gap":
+            return f"some events are missing here ({plain(str(data.get('reason', '')))})"
+        case "files":
+            return _files(data)
+        case _:
+            return f"{head}{event.type} {message or (_value(event.data) if rest else '')}".rstrip()
+
+
+class TextHeads:
+    """Tells pieces of text apart that come from several sources, by a head where one begins."""
+
+    def __init__(self) -> None:
+        self._source: object = None
+
+    def take(self, event: Event) -> tuple[str, bool]:
+        """Return a piece of text as it is shown, and whether it begins on a line of its own."""
+        text, rest = text_of(event.type, event.data)
+        source = (event.type, event.node, event.agent, str(rest.get("message_id", "")))
+        is_another = bool(text) and source != self._source
+        if not is_another:
+            return plain_lines(text), False
+        self._source = source
+        kind = "" if event.type == "content" else event.type
+        head = " ".join(filter(None, (_place_of(event), kind)))
+        return f"{head}: {plain_lines(text)}" if head else plain_lines(text), True
+
+
+def _place_of(event: Event) -> str:
+    return plain(" ".join(filter(None, (event.node, event.agent))))
+
+
+def _tool(data: dict[str, Any]) -> str:
+    return plain(str(pick(data, "tool", "name") or "a tool"))
+
+
+def _ending(name: str, data: object) -> str:
+    shown = pick(data, "result", "summary")
+    if shown is None and isinstance(data, dict) and not {"result", "summary"} & data.keys():
+        shown = data or None
+    return name if shown is None else f"{name}: {_value(shown)}"
+
+
+def _files(data: dict[str, Any]) -> str:
+    files, skipped = data.get("files"), data.get("skipped")
+    lines = [
+        f"file {plain(str(pick(file, 'path')))} "
+        f"({readable_bytes(as_number(pick(file, 'size')) or 0)})"
+        for file in (files if isinstance(files, list) else ())
+    ]
+    lines += [
+        f"not kept: {plain(str(pick(file, 'path')))} ({plain(str(pick(file, 'reason')))})"
+        for file in (skipped if isinstance(skipped, list) else ())
+    ]
+    return "\n".join(lines) or "no files"
+
+
+def _value(value: object) -> str:
+    if as_number(value) is not None or isinstance(value, str):
+        return plain(str(value))
+    return plain(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,208 @@
+"""Asking a running server: what the commands besides `serve` speak."""
+
+import argparse
+import http.client
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
+from typing import IO, Any, Final, Protocol
+from urllib.parse import SplitResult, quote, urlsplit
+
+from runcast._cli.texts import plain
+from runcast._http.guard.token import check_token
+from runcast.errors import InvalidValue, NotFound, PeerError, RuncastError, Unauthorized
+
+__all__ = (
+    "DEFAULT_URL",
+    "Body",
+    "Remote",
+    "add_options",
+    "field_of",
+    "sendable",
+)
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+
+_TIMEOUT_S: Final = 30.0
+"""Longest silence: a stream has a heartbeat every 15 s."""
+
+_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+_SEND_BYTES: Final = 256 * 1024
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+_CONNECTIONS: Final = {
+    "http": http.client.HTTPConnection,
+    "https": http.client.HTTPSConnection,
+}
+
+
+class Body(Protocol):
+    """What a request brings along, read piece by piece; its length is told beforehand."""
+
+    @property
+    def length(self) -> int: ...
+
+    def read(self, size: int = -1) -> bytes: ...
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which server is meant."""
+    parser.add_argument(
+        "--url",
+        type=sendable,
+        default=os.environ.get("RUNCAST_URL") or DEFAULT_URL,
+        help="the server's address, or RUNCAST_URL in the environment (%(default)s); an access "
+        "token is taken from RUNCAST_TOKEN",
+    )
+
+
+def sendable(text: str) -> str:
+    """Return an argument that is to be sent; argparse refuses what is no UTF-8."""
+    if text.isascii() or text.encode("utf-8", "replace").decode() == text:
+        return text
+    raise argparse.ArgumentTypeError(f"expected UTF-8, got {os.fsencode(text)!r:.100}")
+
+
+def field_of(told: object, name: str) -> Any:
+    """Return a field of what a server answered. Raises `PeerError` if it is not there."""
+    if not isinstance(told, dict) or name not in told:
+        raise PeerError(f"the server does not answer as runcast does: it says no {name!r}")
+    return told[name]
+
+
+class Remote:
+    """A server, reached over HTTP; the access token comes from RUNCAST_TOKEN.
+
+    Neither redirects nor proxies are followed: the token is for this server.
+
+    Raises:
+        InvalidValue: the address is no HTTP URL, or the token none that can be sent.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._parts = _split(self._url)
+        self._token = check_token(os.environ.get("RUNCAST_TOKEN", ""), "RUNCAST_TOKEN")
+
+    @property
+    def option(self) -> str:
+        """What must be added to a command for it to reach the same server; "" for nothing."""
+        usual = (os.environ.get("RUNCAST_URL") or DEFAULT_URL).rstrip("/")
+        return "" if self._url == usual else f" --url {shlex.quote(self._url)}"
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] = _NONE,
+    ) -> Any:
+        """Return the JSON a request is answered with; None if there is none.
+
+        Raises:
+            NotFound, Unauthorized, InvalidValue: the server says so.
+            PeerError: the server cannot be reached or cannot do it now, or its answer cannot be
+                understood.
+        """
+        wanted = {"accept": "application/json", **headers}
+        sent = None if body is None else json.dumps(body).encode()
+        if sent is not None:
+            wanted["content-type"] = "application/json"
+        with self.open(method, path, wanted, sent) as response:
+            return self._read(response)
+
+    def send(self, path: str, body: Body) -> Any:
+        """Return the JSON that a POST with a body of any length is answered with.
+
+        Raises as `ask` does, and whatever reading the body raises.
+        """
+        headers = {"content-type": "application/octet-stream", "content-length": str(body.length)}
+        with self.open("POST", path, headers, body) as response:
+            return self._read(response)
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] = _NONE,
+        body: bytes | Body | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Yield the response to a request, which is read by the caller.
+
+        Raises as `ask` does. Reading it raises `OSError` or `HTTPException`.
+        """
+        connection = _CONNECTIONS[self._parts.scheme](
+            self._parts.hostname or "",
+            self._parts.port,
+            timeout=_TIMEOUT_S,
+            blocksize=_SEND_BYTES,
+        )
+        fields = {**headers, "connection": "close"}
+        if self._token:
+            fields["authorization"] = f"Bearer {self._token}"
+        target = quote(self._parts.path, safe="/%") + path
+        try:
+            try:
+                # Who refuses a large body may do so, and hang up, before it has all of it.
+                with suppress(ConnectionResetError, BrokenPipeError):
+                    connection.request(method, target, body, fields)
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException, UnicodeError) as error:
+                raise self._unreachable(error) from error
+            if response.status >= 300:
+                raise _refusal(response)
+            yield response
+        finally:
+            connection.close()
+
+    def _read(self, response: IO[bytes]) -> Any:
+        try:
+            answer = response.read(_MAX_ANSWER_BYTES)
+            return json.loads(answer) if answer else None
+        except (ValueError, RecursionError, OSError, http.client.HTTPException) as error:
+            raise PeerError(f"{self._url} answers as no runcast server: {error}") from error
+
+    def _unreachable(self, error: Exception) -> PeerError:
+        if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+            return PeerError(f"{self._url} answers as no web server does ({plain(str(error))})")
+        if isinstance(error, TimeoutError):
+            return PeerError(f"the server at {self._url} does not answer ({_TIMEOUT_S:g} s)")
+        reason = plain(str(getattr(error, "strerror", None) or error))
+        return PeerError(
+            f"no server answers at {self._url} ({reason}); start one with `runcast serve`, or "
+            "say where it is with --url or RUNCAST_URL"
+        )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in _CONNECTIONS and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise InvalidValue(f"expected an address like {DEFAULT_URL}, got {url!r}")
+
+
+def _refusal(response: http.client.HTTPResponse) -> RuncastError:
+    """Return the error that a problem document tells."""
+    status = response.status
+    try:
+        problem = json.loads(response.read(_MAX_ANSWER_BYTES))
+        message = plain(str(problem["detail"]))
+    except (ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException):
+        to = response.headers.get("location")
+        elsewhere = (
+            f", and points to {plain(to)}; name that with --url if it is yours" if to else ""
+        )
+        return PeerError(f"the server answered {status} {plain(response.reason)}{elsewhere}")
+    if status == 401:
+        return Unauthorized("expected the server's access token in RUNCAST_TOKEN")
+    if status >= 500 or status in (408, 429):
+        return PeerError(message)
+    return (NotFound if status == 404 else InvalidValue)(message)

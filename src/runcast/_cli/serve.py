@@ -1,0 +1,237 @@
+"""`runcast serve`: functions, their runs and their watchers, over HTTP."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import signal
+import tomllib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from runcast._app import OpenHub
+from runcast._cli.example import needed_files, pick_example
+from runcast._cli.target import load_target
+from runcast._functions.function import Function
+from runcast._settings import Settings
+from runcast.errors import InvalidValue
+from runcast.events.view import ViewSpec
+from runcast.views.file import load_view
+
+__all__ = ("DEFAULT_STORE", "add_to", "announcement", "load_settings", "path_of", "run")
+
+DEFAULT_STORE: Final = "sqlite:///.runcast/runs.db"
+"""On disk, since a run is to be there after a restart; in a folder that is easy to ignore."""
+
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve functions over HTTP",
+        description="Serves functions over HTTP, and everything that their runs tell.",
+    )
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?",
+        help="a Python file with decorated functions, a prefab-manifest.json or its folder, or "
+        "module:attribute (a function, or a list, dict or module of functions); without it the "
+        "demo functions are served",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port",
+        default=8000,
+        type=_port,
+        help="port to listen on; 0 takes a free one (%(default)s)",
+    )
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=DEFAULT_STORE,
+        help="where runs are kept: memory:// or sqlite:///PATH (%(default)s)",
+    )
+    parser.add_argument("--settings", metavar="FILE", help="a TOML file with settings")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("RUNCAST_TOKEN", ""),
+        help="the access token that requests must bear; better given as RUNCAST_TOKEN in the "
+        "environment, where other users of the machine cannot see it",
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="listen where other machines can reach it although there is no token",
+    )
+    parser.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a host name that this server is reached by, besides localhost and --host; repeatable",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="an origin, like https://app.example, whose pages may use this server; repeatable",
+    )
+    parser.add_argument(
+        "--view",
+        metavar="[NAME=]FILE",
+        action="append",
+        default=[],
+        help="a YAML file with a view; without a name it is what watchers get who ask for none; "
+        "repeatable",
+    )
+    parser.add_argument(
+        "--log-level", choices=_LEVELS, default="warning", help="what is logged (%(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serve until the process is told to end.
+
+    Raises:
+        InvalidValue, Forbidden, BackendError: what was asked for cannot be served; see the message.
+    """
+    logging.basicConfig(
+        level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    settings = load_settings(arguments.settings)
+    functions = _load_functions(arguments.target)
+    views = _load_views(arguments.view)
+    hub = OpenHub(arguments.store, functions=functions, settings=settings)
+
+    # Only now: whoever wants --help or has mistyped a name need not wait for them.
+    from runcast._http.app import HttpApp
+    from runcast._http.server.server import serve
+
+    app = HttpApp(
+        hub,
+        token=arguments.token,
+        hosts=arguments.allow_host,
+        origins=arguments.allow_origin,
+        views=views,
+    )
+    _make_folder(arguments.store)
+    # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
+    signal.signal(signal.SIGTERM, _end)
+    with suppress(KeyboardInterrupt):  # so it is told to end, too
+        serve(
+            app,
+            host=arguments.host,
+            port=arguments.port,
+            insecure=arguments.insecure,
+            on_ready=lambda url: print(
+                announcement(url, functions, arguments.store, has_token=app.is_protected),
+                flush=True,
+            ),
+            log_level=arguments.log_level,
+        )
+
+
+def _load_views(given: Sequence[str]) -> dict[str, ViewSpec]:
+    views: dict[str, ViewSpec] = {}
+    for text in given:
+        name, equals, file = text.rpartition("=")
+        name = name if equals else "default"
+        if name in views or name == "none" or not name.isidentifier():
+            raise InvalidValue(
+                f"expected each --view to have a name of its own, of letters and digits and not "
+                f"'none'; got {text!r}"
+            )
+        views[name] = load_view(file)
+    return views
+
+
+def announcement(
+    url: str, functions: Sequence[Function[..., Any]], store: str, *, has_token: bool
+) -> str:
+    """Return what is printed once requests are answered; its first line is for programs too."""
+    kept = path_of(store)
+    where = f"in {kept}" if kept else "in memory, as long as this process lives"
+    return "\n".join(
+        (
+            f"runcast is listening on {url}",
+            f"  open     {url}/",
+            f"  try      {_command_to_try(url, functions, has_token=has_token)}",
+            f"  serves   {', '.join(function.name for function in functions)}",
+            f"  keeps    runs {where}",
+        )
+    )
+
+
+def _command_to_try(url: str, functions: Sequence[Function[..., Any]], *, has_token: bool) -> str:
+    found = pick_example(functions)
+    # The shell puts the token in: what we print may end up in a log.
+    token = ' -H "Authorization: Bearer $RUNCAST_TOKEN"' if has_token else ""
+    if found is None:
+        return f"curl{token} {url}/functions"
+    function, inputs = found
+    if files := needed_files(function):
+        given = ["--json", json.dumps(inputs, ensure_ascii=False), *files, "--url", url]
+        return f"runcast invoke {function.name} {shlex.join(given)}"
+    headers = "-H 'Content-Type: application/json'"
+    if not function.is_streaming:
+        headers += " -H 'Accept: text/event-stream'"
+    body = shlex.quote(json.dumps({"inputs": inputs}, ensure_ascii=False))
+    return f"curl -N{token} {headers} -d {body} {url}/invoke/{function.name}"
+
+
+def _load_functions(target: str | None) -> list[Function[..., Any]]:
+    if target is not None:
+        return load_target(target)
+    from runcast.demo import FUNCTIONS
+
+    return list(FUNCTIONS)
+
+
+def load_settings(file: str | None) -> Settings:
+    """Return the settings of a file and the environment. Raises `InvalidValue`."""
+    try:
+        return Settings.load(file=file)
+    except OSError as error:
+        raise InvalidValue(f"cannot read the settings {file!r}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"expected {file!r} to be TOML: {error}") from None
+
+
+def path_of(store: str) -> str:
+    """Return the path of a store's file, "" if it has none; as `stores.url` reads it."""
+    parts = urlsplit(store)
+    return unquote(parts.path[1:]) if parts.scheme == "sqlite" else ""
+
+
+def _make_folder(store: str) -> None:
+    path = path_of(store)
+    if not path:
+        return
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidValue(
+            f"cannot make the folder {str(folder)!r} for the store: {error.strerror}; "
+            "choose another --store"
+        ) from None
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"expected a port, 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)

@@ -1,0 +1,173 @@
+"""Events in a terminal: text and lines that stay, and below them bars that move.
+
+What moves is an area at the bottom: the unfinished line of text, then the bars. `flush` takes it
+away, writes what stays, and draws it anew, all in one write.
+"""
+
+import os
+from typing import Final, TextIO
+
+from runcast._cli.bars import BLOCKS, SIGNS, Bar
+from runcast._cli.follow import Received
+from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
+from runcast._cli.show import Screen
+from runcast._cli.texts import plain, rows, tail
+from runcast.events.model import Event
+from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
+
+__all__ = ("Terminal", "size_of")
+
+_MOST_BARS: Final = 4
+_MOST_ROWS: Final = 3
+"""Rows of unfinished text that are taken back to make room for a bar."""
+
+_MOST_CHARS: Final = 2000
+"""Longest line shown; a result may be a book."""
+
+_SPARE_COLUMNS: Final = 3
+"""Left free at the right: for the ^C that a terminal shows, which must not make a second row."""
+
+_COLORS: Final = {"failed": 31, "error": 31, "cancelled": 33, "gap": 33, "done": 32, "files": 36}
+_COLORS_OF_LEVELS: Final = {"warning": 33, "error": 31, "critical": 31, "debug": 2}
+_DIM: Final = 2
+
+_ENDS_OF_PLACES: Final = frozenset({"step_complete", "node_complete"})
+
+
+class Terminal(Screen):
+    """Draws on a terminal; in color unless NO_COLOR is set."""
+
+    def __init__(self, out: TextIO, run: str) -> None:
+        self._out = out
+        self._run = run
+        self._has_color = not os.environ.get("NO_COLOR")
+        self._style = BLOCKS if _can_write(out, BLOCKS) else SIGNS
+        self._staying: list[str] = []
+        """Lines to be written, that stay."""
+        self._text = ""
+        """The unfinished line of text."""
+        self._heads = TextHeads()
+        self._bars: dict[tuple[str, str], Bar] = {}
+        """By place; the one that moved last is last."""
+        self._drawn: list[str] = []
+        """The rows of the area, as they are on the screen."""
+        self._drawn_columns = 0
+        self._is_open = False
+        """Whether the area is nothing but the whole unfinished line, which can be gone on with."""
+
+    def show(self, received: Received) -> None:
+        event = received.event
+        place = (event.node, event.agent)
+        if event.type in DELTA_TYPES:
+            self._take_text(event)
+        elif event.type in PROGRESS:
+            bar = self._bars.pop(place, None) or Bar()
+            bar.take(event)
+            self._bars[place] = bar
+        elif event.type in TERMINAL:
+            self._keep_bars()
+            self._line(event)
+        elif event.type not in QUIET:
+            if event.type in _ENDS_OF_PLACES:
+                self._bars.pop(place, None)
+            self._line(event)
+
+    def notice(self, text: str) -> None:
+        self._end_text()
+        self._staying += (self._colored(plain(line), _DIM) for line in text.split("\n"))
+        self.flush()
+
+    def close(self) -> None:
+        self._keep_bars()
+        self.flush()
+
+    def flush(self) -> None:
+        columns, lines = size_of(self._out)
+        bars = list(self._bars.values())[-max(1, min(_MOST_BARS, lines - 2)) :]
+        kept = "".join(f"{line}\n" for line in self._staying)
+        self._staying.clear()
+        if self._is_open:
+            # What stands there is the beginning of what is to be written: it was unfinished text.
+            more = (kept + self._text)[len(self._drawn[0]) :]
+            if not bars:
+                self._draw(more, [self._text] if self._text else [], columns, is_drawn=True)
+                return
+            if rows(self._drawn[0], columns) > _MOST_ROWS:
+                # Too much to be taken back: it stays where it is, and its line ends here.
+                kept = more + ("\n" if self._text else "")
+                self._text, self._drawn = "", []
+        room = columns - _SPARE_COLUMNS
+        area = [bar.line(room, self._style) for bar in bars]
+        if self._text:
+            area.insert(0, tail(self._text, room) if bars else self._text)
+        if kept or area != self._drawn:
+            self._draw(self._erased(columns) + kept, area, columns)
+            self._is_open = bool(area) and not bars
+
+    def _draw(self, head: str, area: list[str], columns: int, *, is_drawn: bool = False) -> None:
+        self._out.write(head if is_drawn else head + "\n".join(area))
+        self._out.flush()
+        self._drawn, self._drawn_columns = area, columns
+        self._is_open = bool(area) and is_drawn
+
+    def _take_text(self, event: Event) -> None:
+        text, is_another = self._heads.take(event)
+        if is_another:
+            self._end_text()
+        *finished, self._text = (self._text + text).split("\n")
+        self._staying += finished
+
+    def _line(self, event: Event) -> None:
+        self._end_text()
+        color = _COLORS.get(event.type)
+        if event.type == "log" and isinstance(event.data, dict):
+            color = _COLORS_OF_LEVELS.get(str(event.data.get("level")))
+        for line in line_of(event, self._run).split("\n"):
+            more = len(line) - _MOST_CHARS
+            if more > 0:
+                line = f"{line[:_MOST_CHARS]}… and {more} more characters, see --json"
+            self._staying.append(self._colored(line, color))
+
+    def _keep_bars(self) -> None:
+        """Let the bars stay as they are: they move no more."""
+        self._end_text()
+        room = size_of(self._out)[0] - _SPARE_COLUMNS
+        self._staying += [bar.line(room, self._style) for bar in self._bars.values()][-_MOST_BARS:]
+        self._bars.clear()
+
+    def _end_text(self) -> None:
+        if self._text:
+            self._staying.append(self._text)
+            self._text = ""
+
+    def _colored(self, line: str, color: int | None) -> str:
+        return f"\x1b[{color}m{line}\x1b[0m" if color and self._has_color else line
+
+    def _erased(self, columns: int) -> str:
+        """Return what takes the area away.
+
+        If the window has been made narrower or wider since, some terminals have wrapped its rows
+        anew and others have not. Then rather a piece of a bar stays than that text goes with it.
+        """
+        if not self._drawn:
+            return ""
+        widths = (columns, self._drawn_columns)
+        up = min(sum(rows(line, width) for line in self._drawn) for width in widths) - 1
+        return "\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J"
+
+
+def size_of(out: TextIO) -> tuple[int, int]:
+    """Return a terminal's columns and lines, as they are now; 80 and 24 where it does not say."""
+    try:
+        columns, lines = os.get_terminal_size(out.fileno())
+    except OSError:
+        columns, lines = 0, 0
+    return columns or 80, lines or 24
+
+
+def _can_write(out: TextIO, text: str) -> bool:
+    try:
+        text.encode(out.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

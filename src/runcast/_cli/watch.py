@@ -1,0 +1,165 @@
+"""`runcast watch`, and how every command follows a run to its end."""
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+from runcast._cli.download import Folder
+from runcast._cli.exits import ENDINGS, FAILED, LEFT
+from runcast._cli.follow import follow
+from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.show import JsonLines, PlainLines, Screen, is_terminal
+from runcast._cli.terminal import Terminal
+from runcast._cli.texts import plain
+from runcast.errors import InvalidValue, PeerError
+from runcast.events.position import Position
+
+__all__ = ("add_output", "add_to", "make_folder", "run", "watch")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "watch",
+        help="watch a run until it ends",
+        description="Shows what a run does, from its beginning, until it ends: with bars in a "
+        "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
+        "run goes on.",
+    )
+    parser.add_argument(
+        "run_id", metavar="RUN_ID", type=sendable, help="the run; `runcast runs` lists them"
+    )
+    parser.add_argument(
+        "--after", metavar="POSITION", default="", help="begin behind this position, not at first"
+    )
+    parser.add_argument("--json", action="store_true", help="print one event a line, as JSON")
+    add_output(parser)
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add what says where a run's files are saved."""
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="save the files that the run makes there, under their paths, once it has ended; each "
+        "is compared with its sha256",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="with --out: replace files that are there and differ"
+    )
+
+
+def make_folder(arguments: argparse.Namespace) -> Folder | None:
+    """Return where files are to be saved, if anywhere. Raises as `Folder` does."""
+    return None if arguments.out is None else Folder(arguments.out, force=arguments.force)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch a run. Raises as `watch` does."""
+    if not arguments.run_id:
+        raise InvalidValue("expected a run id")
+    if arguments.after:
+        Position.parse(arguments.after)
+    remote = Remote(arguments.url)
+    return watch(
+        remote,
+        arguments.run_id,
+        as_json=arguments.json,
+        after=arguments.after,
+        folder=make_folder(arguments),
+    )
+
+
+def watch(
+    remote: Remote,
+    run_id: str,
+    *,
+    as_json: bool,
+    after: str = "",
+    folder: Folder | None = None,
+    is_new: bool = False,
+) -> int:
+    """Show a run until it ends, and save its files; return the exit code of its ending.
+
+    Ctrl-C leaves, says how to come back, and returns 130.
+
+    Raises:
+        NotFound: there is no such run.
+        PeerError: the server cannot be reached, or not any more.
+        InvalidValue: the files cannot be saved.
+    """
+    path = f"/runs/{quote(run_id, safe='')}"
+    shown = shlex.quote(plain(run_id))
+    screen = _screen(as_json=as_json, run=f"{remote.option} {shown}".strip())
+    again = f"runcast watch {shown}{remote.option}"
+    if folder is not None:
+        again += f" --out {shlex.quote(str(folder.path))}"
+    ending, cursor, files = "", after, None
+    try:
+        if is_new and isinstance(screen, Terminal):
+            screen.notice(f"run {run_id}")
+        try:
+            for batch in follow(remote, path, after, lambda error: _tell_loss(screen, error)):
+                with _undisturbed():
+                    for received in batch:
+                        screen.show(received)
+                        event, cursor = received.event, received.position
+                        if event.type == "files" and isinstance(event.data, dict):
+                            files = event.data.get("files")
+                        if event.type in ENDINGS:
+                            ending = event.type
+                    screen.flush()
+        finally:
+            with _undisturbed():
+                screen.close()
+        if not ending:  # it had ended at the position that was given
+            ending = str(field_of(remote.ask("GET", path), "status"))
+        if folder is not None:
+            if files is None:
+                files = field_of(remote.ask("GET", f"{path}/files"), "files")
+            for saved in folder.save(remote, run_id, files):
+                print(f"saved {plain(str(saved))}", file=sys.stderr)
+    except KeyboardInterrupt:
+        told = (
+            f"the run has ended; get its files with: {again}"
+            if ending
+            else f"the run goes on; come back with: {again}\n"
+            f"or end it with: runcast cancel {shown}{remote.option}"
+        )
+        over = "\r" if sys.stderr.isatty() else ""  # over the ^C that the terminal shows
+        print(f"{over}{told}", file=sys.stderr)
+        return LEFT
+    except PeerError as error:
+        if cursor == after:
+            raise
+        where = f" --after {cursor}" if not ending else ""
+        raise PeerError(f"{error.message}; go on with: {again}{where}") from error
+    return ENDINGS.get(ending, FAILED)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Have Ctrl-C wait until what is on the screen and what is known of it agree again."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _screen(*, as_json: bool, run: str) -> Screen:
+    """Return where events are shown; `run` is what commands are given to mean this run."""
+    if as_json:
+        return JsonLines(sys.stdout)
+    return (Terminal if is_terminal(sys.stdout) else PlainLines)(sys.stdout, run)
+
+
+def _tell_loss(screen: Screen, error: PeerError) -> None:
+    screen.notice(f"{plain(error.message)}; trying again")

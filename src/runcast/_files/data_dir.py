@@ -1,0 +1,129 @@
+"""Where files are kept: a folder beside the store, or one that goes with the process.
+
+A temporary folder is locked as long as its process lives. The next process that needs one removes
+those which nobody holds any more: their processes were killed.
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Final
+
+from runcast._files.removing import remove_folder
+from runcast.errors import BackendError, InvalidValue
+
+__all__ = ("DataDir",)
+
+_PREFIX: Final = "runcast-"
+_LOCK: Final = "in-use"
+_STORE: Final = "store"
+
+
+class DataDir:
+    """A folder that is made when it is first needed. Its methods may be called from any thread.
+
+    Args:
+        path: the folder; None for a temporary one, in `parent` or where the system has its own.
+        store: what the folder belongs to. Another store's files would look like leftovers here,
+            so a folder that says it belongs to another one is refused; "" does not look.
+    """
+
+    def __init__(self, path: Path | None = None, *, parent: str = "", store: str = "") -> None:
+        self._path = path
+        self._parent = Path(parent or tempfile.gettempdir())
+        self._store = store
+        self._lock = threading.Lock()
+        self._held = -1
+        self._ready: Path | None = None
+        self._is_closed = False
+
+    @property
+    def existing(self) -> Path | None:
+        """The folder, if it is there; None where nothing was ever kept."""
+        if self._ready is None and self._path is not None and self._path.is_dir():
+            return self.ready()
+        return self._ready
+
+    def ready(self) -> Path:
+        """Return the folder, made if need be; blocks.
+
+        Raises:
+            InvalidValue: it belongs to another store.
+            BackendError: it cannot be made, or was closed.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise BackendError("no more files can be kept: the hub is closed")
+            if self._ready is None:
+                try:
+                    self._ready = self._temporary() if self._path is None else self._given()
+                except OSError as error:
+                    place = self._path or self._parent
+                    raise BackendError(
+                        f"no files can be kept in {place} (data_dir): {error}"
+                    ) from None
+            return self._ready
+
+    def open(self) -> None:
+        """Let it be used, again if it was closed."""
+        with self._lock:
+            self._is_closed = False
+
+    def close(self) -> None:
+        """Make nothing any more, and remove the folder if it is temporary; blocks. Idempotent."""
+        with self._lock:
+            self._is_closed = True
+            if self._path is None and self._ready is not None:
+                remove_folder(self._ready)
+                os.close(self._held)
+                self._ready = None
+
+    def _given(self) -> Path:
+        assert self._path is not None
+        path = self._path.absolute()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._store:
+            with (
+                contextlib.suppress(FileExistsError),
+                (path / _STORE).open("x", encoding="utf-8") as file,
+            ):
+                file.write(self._store)
+            found = (path / _STORE).read_text("utf-8")
+            if found != self._store:
+                raise InvalidValue(
+                    f"{path} (data_dir) holds files of the store {found}, not of {self._store}; "
+                    f"give each store its own, or correct {path / _STORE} if the store was moved"
+                )
+        return path
+
+    def _temporary(self) -> Path:
+        self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self._parent.glob(f"{_PREFIX}*/{_LOCK}"):
+            _remove_if_left(left)
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
+        # Not inherited by child processes, which would hold it after our death.
+        held = os.open(path / "making", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        os.rename(path / "making", path / _LOCK)  # nobody sees it before it is locked
+        self._held = held
+        return path
+
+
+def _remove_if_left(lock: Path) -> None:
+    """Remove the temporary folder of a process that was killed."""
+    try:
+        if lock.parent.lstat().st_uid != os.getuid():
+            return
+        held = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return  # somebody else's, or gone meanwhile
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_folder(lock.parent)
+    except OSError:
+        pass  # its process lives
+    finally:
+        os.close(held)

@@ -1,0 +1,285 @@
+"""Fetching files from URLs, only from where the operator allows.
+
+What is checked of a URL is checked again of each redirection. The address that a name stands for
+is looked up once, checked, and connected to: a name server that says something else the second
+time is not asked a second time. Proxies of the environment are not used.
+"""
+
+import contextlib
+import http.client
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+from runcast._clock import Clock
+from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
+
+__all__ = ("Fetcher",)
+
+_MAX_REDIRECTIONS: Final = 3
+_MAX_URL_CHARS: Final = 8192
+_READ_BYTES: Final = 256 * 1024
+_STALL_S: Final = 15.0
+"""How long a server may send nothing."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+_ODD: Final = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\]")
+
+_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""Source: RFC 6052 §2.1."""
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """An allowed beginning of URLs."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    def matches(self, url: SplitResult) -> bool:
+        if (url.scheme, url.hostname, _port(url)) != (self.scheme, self.host, self.port):
+            return False
+        path = url.path or "/"
+        return path == self.path or path.startswith(self.path.rstrip("/") + "/")
+
+
+class Fetcher:
+    """Fetches files; blocks, and may be called from any thread.
+
+    Args:
+        allowed: beginnings of URLs; and networks, whose addresses may be reached though they are
+            private. A beginning with an address instead of a name allows that address.
+
+    Raises:
+        InvalidValue: an entry is neither.
+    """
+
+    def __init__(self, allowed: Sequence[str], clock: Clock) -> None:
+        self._clock = clock
+        self._beginnings: list[_Beginning] = []
+        self._networks: list[_Network] = []
+        self._lock = threading.Lock()
+        self._connections: set[http.client.HTTPConnection] = set()
+        self._is_closed = False
+        for entry in allowed:
+            try:
+                self._networks.append(ipaddress.ip_network(entry))
+            except ValueError:
+                self._beginnings.append(_parse_beginning(entry))
+
+    def close(self) -> None:
+        """Break off what is being fetched; nothing can be fetched any more. Idempotent."""
+        with self._lock:
+            self._is_closed = True
+            for connection in self._connections:
+                _shut_down(connection)
+
+    def _enter(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._connections.add(connection)
+            if self._is_closed:
+                raise ConnectionAbortedError
+
+    def check(self, url: str) -> SplitResult:
+        """Return the parts of a URL that may be fetched.
+
+        Raises:
+            InvalidValue: it is no URL of a file.
+            Forbidden: it is not allowed.
+        """
+        parts = _split(url)
+        if not self._beginnings:
+            raise Forbidden("files cannot be given as URLs here: the setting url_allow is empty")
+        if not any(beginning.matches(parts) for beginning in self._beginnings):
+            raise Forbidden(f"files of {parts.scheme}://{parts.netloc} are not allowed (url_allow)")
+        return parts
+
+    def fetch(self, url: str, file: BinaryIO, most: int, deadline: float) -> int:
+        """Write what a URL holds to a file and return how many bytes that is.
+
+        Args:
+            most: bytes.
+            deadline: when to give up, as the clock's `monotonic` counts.
+
+        Raises:
+            InvalidValue, Forbidden: as `check`. What is said of redirections repeats nothing that
+                the server has written.
+            FileTooLarge: it holds more than `most` bytes.
+            PeerError: it cannot be fetched.
+        """
+        parts = self.check(url)
+        shown = _shown(parts)
+        for _ in range(_MAX_REDIRECTIONS + 1):
+            with self._connect(parts, shown, deadline) as connection:
+                target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+                headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
+                connection.request("GET", target, headers=headers)
+                response = connection.getresponse()
+                location = response.getheader("location")
+                if response.status in (301, 302, 303, 307, 308) and location:
+                    parts = self._redirected(parts, location, shown)
+                    continue
+                if response.status != 200:
+                    raise PeerError(f"{shown} answered {response.status}")
+                return self._copy(response, file, most, deadline, shown)
+        raise PeerError(f"{shown} redirects more than {_MAX_REDIRECTIONS} times")
+
+    def _redirected(self, parts: SplitResult, location: str, shown: str) -> SplitResult:
+        try:
+            return self.check(urljoin(parts.geturl(), location))
+        except (ValueError, Forbidden):
+            raise Forbidden(
+                f"{shown} redirects to where no files may be fetched from (url_allow)"
+            ) from None
+
+    def _copy(
+        self,
+        response: http.client.HTTPResponse,
+        file: BinaryIO,
+        most: int,
+        deadline: float,
+        shown: str,
+    ) -> int:
+        announced, size = response.length, 0
+        while True:
+            if (announced or size) > most:
+                raise FileTooLarge(f"expected at most {most} more bytes (max_input_bytes): {shown}")
+            if self._clock.monotonic() > deadline:
+                raise PeerError(f"{shown} took too long (fetch_wait_s)")
+            piece = response.read1(_READ_BYTES)
+            if not piece:
+                break
+            size += len(piece)
+            if size <= most:
+                file.write(piece)
+        if announced is not None and size != announced:
+            raise PeerError(f"{shown} ended after {size} of {announced} bytes")
+        return size
+
+    @contextlib.contextmanager
+    def _connect(
+        self, parts: SplitResult, shown: str, deadline: float
+    ) -> Iterator[http.client.HTTPConnection]:
+        host, port = parts.hostname or "", _port(parts)
+        connection = http.client.HTTPConnection(host, port)
+        try:
+            left_s = min(_STALL_S, deadline - self._clock.monotonic())
+            if left_s <= 0:
+                raise PeerError(f"{shown} took too long (fetch_wait_s)")
+            address = self._address_of(host, port)
+            connection.sock = socket.create_connection((str(address), port), left_s)
+            self._enter(connection)
+            # Who sends a byte now and then never stalls, and would not end before the deadline.
+            ending = threading.Timer(
+                deadline - self._clock.monotonic(), _shut_down, args=(connection,)
+            )
+            ending.daemon = True
+            ending.start()
+            try:
+                if parts.scheme == "https":
+                    connection.sock = ssl.create_default_context().wrap_socket(
+                        connection.sock, server_hostname=host, do_handshake_on_connect=False
+                    )
+                    connection.sock.do_handshake()
+                yield connection
+            finally:
+                ending.cancel()
+        except (OSError, http.client.HTTPException) as error:
+            raise PeerError(f"{shown} cannot be fetched: {_reason(error)}") from None
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
+            connection.close()
+
+    def _address_of(self, host: str, port: int) -> _Address:
+        """Return the address of a host. Raises `Forbidden` if it is not a public one."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+        for address in addresses:
+            if self._may_reach(host, address):
+                return address
+        raise Forbidden(
+            f"{host} is not in the public network; add its address to url_allow if it may be used"
+        )
+
+    def _may_reach(self, host: str, address: _Address) -> bool:
+        plain = _plain(address)
+        if plain.is_global and not plain.is_multicast:
+            return True
+        if any(address in network or plain in network for network in self._networks):
+            return True
+        return host == str(address)  # an address itself was allowed, as it stands in a beginning
+
+
+def _plain(address: _Address) -> _Address:
+    """Return the IPv4 address that an IPv6 address stands for, if it does: it may be private."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _shut_down(connection: http.client.HTTPConnection) -> None:
+    with contextlib.suppress(OSError, TypeError):  # it was closed meanwhile
+        # Not the method of TLS sockets, which changes what another thread reads from.
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+
+def _split(url: str) -> SplitResult:
+    """Return the parts of a URL that means to everybody what it means to us."""
+    expected = f"expected a URL like https://files.example.org/in/a.pdf, got {url[:200]!r}"
+    if len(url) > _MAX_URL_CHARS or _ODD.search(url):
+        raise InvalidValue(expected)
+    try:
+        parts = urlsplit(url)
+        _port(parts)
+    except ValueError:
+        raise InvalidValue(expected) from None
+    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise InvalidValue(expected)
+    segments = unquote(unquote(parts.path)).replace("\\", "/").split("/")
+    if ".." in segments or "." in segments:
+        raise InvalidValue(expected)
+    return parts
+
+
+def _parse_beginning(entry: str) -> _Beginning:
+    try:
+        parts = _split(entry)
+    except InvalidValue as error:
+        raise InvalidValue(f"url_allow: {error.message}") from None
+    if parts.query:
+        raise InvalidValue(f"url_allow: expected no query, got {entry[:200]!r}")
+    return _Beginning(parts.scheme, parts.hostname or "", _port(parts), parts.path or "/")
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def _shown(parts: SplitResult) -> str:
+    """Return a URL without its query, which may hold what nobody else should read."""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without what a server has written into it."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    if isinstance(error, ssl.SSLError):
+        return "its certificate or connection is not secure"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    return type(error).__name__

@@ -1,0 +1,247 @@
+"""Files that callers send ahead of the runs that they are for.
+
+    <data_dir>/uploads/
+        <upload_id>.part     arrives
+        <upload_id>.json     what is known of it
+        <upload_id>          the file; it is there only once it is whole
+
+A file lies there until no run was given it for `keep_uploads_s`. Its id is as hard to guess as a
+key: whoever has it may use the file.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import AsyncIterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from runcast._clock import Clock
+from runcast._files.collecting import content_type
+from runcast._files.data_dir import DataDir
+from runcast._files.names import safe_name
+from runcast._runs.protocols import Upload
+from runcast._settings import Settings
+from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
+
+__all__ = ("Uploads",)
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,80}/[\w!#$&^.+-]{1,80}", re.ASCII)
+
+_WRITE_BYTES: Final = 1024 * 1024
+"""So much of a file is gathered before it is handed to a thread that hashes and writes it."""
+
+
+class Uploads:
+    """The uploaded files of one store. Its coroutines belong to one loop; `find` and `sweep` block
+    and may be called from any thread."""
+
+    def __init__(self, root: DataDir, clock: Clock, settings: Settings) -> None:
+        self._root = root
+        self._clock = clock
+        self._settings = settings
+        self._arriving: dict[str, int] = {}
+        self._finished = self._finished_bytes = 0
+
+    async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
+        """Write a file to the disk as it arrives, and return what it is called here.
+
+        It is there wholly or not at all, whatever `pieces` raises.
+
+        Args:
+            name: what its owner calls it; made safe.
+            media_type: what its owner says it is; "" where nobody said.
+
+        Raises:
+            FileTooLarge: it is larger than `max_upload_bytes`.
+            Overloaded: so many or so large files wait that there is no room.
+            BackendError: it cannot be written.
+        """
+        upload_id = secrets.token_hex(16)
+        self._arriving[upload_id] = 0
+        arrival: _Arrival | None = None
+        # Read before the folder is: what ends meanwhile may count twice, but never not at all.
+        finished, finished_bytes = self._finished, self._finished_bytes
+        try:
+            kept, kept_bytes = await asyncio.to_thread(self._kept)
+            kept += self._finished - finished
+            if kept + len(self._arriving) > self._settings.max_uploads:
+                raise Overloaded(f"{kept} uploaded files wait for their runs (max_uploads)")
+            arrival = _Arrival(await asyncio.to_thread(self._folder), upload_id)
+            await arrival.write()
+            async for piece in pieces:
+                self._arriving[upload_id] += len(piece)
+                ended_bytes = self._finished_bytes - finished_bytes
+                self._check_size(self._arriving[upload_id], kept_bytes + ended_bytes)
+                arrival.add(piece)
+                if arrival.waiting >= _WRITE_BYTES:
+                    await arrival.write()
+            await arrival.write()
+            upload = await asyncio.to_thread(self._finish, arrival, safe_name(name), media_type)
+            self._finished += 1
+            self._finished_bytes += upload.size
+            return upload
+        finally:
+            del self._arriving[upload_id]
+            if arrival is not None:
+                await asyncio.shield(asyncio.to_thread(arrival.close))
+
+    def _finish(self, arrival: "_Arrival", name: str, media_type: str) -> Upload:
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            media_type = content_type(name)  # in a thread: it may read the system's own table
+        now = self._clock.time()
+        upload = Upload(
+            arrival.upload_id, name, arrival.size, arrival.sha256, media_type, self._expiry(now)
+        )
+        arrival.finish(upload, now)
+        return upload
+
+    def find(self, upload_id: str) -> tuple[Upload, Path]:
+        """Return an uploaded file and where it is, and put off its end.
+
+        Raises:
+            NotFound: there is no such file, or it has expired.
+        """
+        unknown = NotFound(f"there is no upload {upload_id[:80]!r}; it may have expired")
+        root = self._root.existing
+        if root is None or not _ID.fullmatch(upload_id):
+            raise unknown
+        path = root / "uploads" / upload_id
+        now = self._clock.time()
+        try:
+            if path.stat().st_mtime + self._settings.keep_uploads_s < now:
+                raise unknown
+            os.utime(path, (now, now))
+            known = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=Upload)
+        except (OSError, msgspec.DecodeError, ValueError):
+            raise unknown from None
+        known.expires_at = self._expiry(now)
+        return known, path
+
+    def sweep(self) -> int:
+        """Remove the files that have expired and what killed processes left; return how many."""
+        removed = 0
+        oldest = self._clock.time() - self._settings.keep_uploads_s
+        for path in self._paths():
+            if path.stem in self._arriving:
+                continue
+            with contextlib.suppress(OSError):  # another process sweeps, too
+                # What is known of a file goes once the file has gone.
+                is_known = path.suffix == ".json" and path.with_suffix("").exists()
+                if not is_known and path.stat().st_mtime < oldest:
+                    path.unlink()
+                    removed += not path.suffix
+        return removed
+
+    def _expiry(self, now: float) -> float:
+        return now + self._settings.keep_uploads_s
+
+    def _check_size(self, size: int, kept_bytes: int) -> None:
+        if size > self._settings.max_upload_bytes:
+            raise FileTooLarge(
+                f"expected a file of at most {self._settings.max_upload_bytes} bytes "
+                "(max_upload_bytes)"
+            )
+        if kept_bytes + sum(self._arriving.values()) > self._settings.upload_bytes:
+            raise Overloaded("there is no room for more uploaded files now (upload_bytes)")
+
+    def _kept(self) -> tuple[int, int]:
+        """Return how many files wait here, and how large they are together."""
+        sizes = []
+        for path in self._paths():
+            if not path.suffix:
+                with contextlib.suppress(OSError):
+                    sizes.append(path.stat().st_size)
+        return len(sizes), sum(sizes)
+
+    def _paths(self) -> Iterator[Path]:
+        root = self._root.existing
+        if root is not None:
+            with contextlib.suppress(OSError):
+                yield from list((root / "uploads").iterdir())
+
+    def _folder(self) -> Path:
+        folder = self._root.ready() / "uploads"
+        with _explained():
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+
+class _Arrival:
+    """A file that arrives. What blocks is done in threads, one at a time."""
+
+    def __init__(self, folder: Path, upload_id: str) -> None:
+        self.upload_id = upload_id
+        self._path = folder / upload_id
+        self._part = folder / f"{upload_id}.part"
+        self._pieces: list[bytes] = []
+        self._hash = hashlib.sha256()
+        self._descriptor = -1
+        self.waiting = 0
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what was written."""
+        return self._hash.hexdigest()
+
+    def add(self, piece: bytes) -> None:
+        """Keep a piece until `write`."""
+        self._pieces.append(piece)
+        self.waiting += len(piece)
+
+    async def write(self) -> None:
+        """Write what was added since."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self.waiting = 0
+        self.size += len(data)
+        # A thread cannot be stopped: not even when its task is cancelled may two be at the file.
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, data))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})
+            raise
+
+    def _write(self, data: bytes) -> None:
+        with _explained():
+            if self._descriptor < 0:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._descriptor = os.open(self._part, flags, 0o600)
+            self._hash.update(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    def finish(self, upload: Upload, now: float) -> None:
+        """Make the file known under its id."""
+        with _explained():
+            about = self._path.with_suffix(".json")
+            about.write_bytes(msgspec.json.encode(upload))
+            for path in (about, self._part):
+                os.utime(path, (now, now))
+            os.rename(self._part, self._path)
+
+    def close(self) -> None:
+        """Remove what did not become a file. Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        with contextlib.suppress(OSError):
+            self._part.unlink()
+            self._path.with_suffix(".json").unlink()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(f"an upload cannot be kept: {os.strerror(error.errno or 0)}") from None

@@ -1,0 +1,313 @@
+"""The folders that runs work in: made, filled, collected from, swept.
+
+    <data_dir>/workspaces/<run>-<epoch>/
+        run.json         whose it is
+        work/            the run's working directory: `Workspace.path`
+            data/inputs/<key>/…    what was given to it
+            data/outputs/…         what it makes
+        outputs/         `data/outputs`, once the run is over and out of its reach
+        files.json       what is in there
+
+Everything here blocks, and may be called from any thread. A folder appears whole or not at all:
+it is filled under another name first. What a killed process leaves behind is swept.
+"""
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from runcast._clock import Clock
+from runcast._files.collecting import Collected, collect, open_beneath
+from runcast._files.data_dir import DataDir
+from runcast._files.names import unused_name
+from runcast._files.removing import remove_folder
+from runcast._functions.file_groups import FileGroup, check_key
+from runcast._settings import Settings
+from runcast.errors import BackendError
+from runcast.events.position import is_run_id
+
+__all__ = ("Life", "Workspace", "Workspaces")
+
+_log: Final = logging.getLogger("runcast._runs")
+
+_WORK: Final = "work"
+_OUTPUTS: Final = "outputs"
+_LIST: Final = "files.json"
+_WHOSE: Final = "run.json"
+_STAGED: Final = ".staged-"
+_GOING: Final = ".going-"
+
+_LEFT_S: Final = 3600.0
+"""Age from which a folder that was never finished is taken for a killed process's."""
+
+Life = Literal["live", "ended", "gone"]
+"""Of a run: it goes on (or its log cannot be read), it is over, it was deleted or begun anew."""
+
+
+class _Whose(msgspec.Struct):
+    run_id: str
+    epoch: str
+
+
+class Workspace:
+    """One run's folder. Its `path` is what the run's code has as its working directory."""
+
+    def __init__(self, folder: Path, clock: Clock, settings: Settings) -> None:
+        self.folder = folder
+        self.path = folder / _WORK
+        """Holds `data/inputs` and `data/outputs`; the working directory of a child process."""
+        self._clock = clock
+        self._settings = settings
+
+    @property
+    def inputs(self) -> Path:
+        """Where files are that were given to the run."""
+        return self.path / "data" / "inputs"
+
+    @property
+    def outputs(self) -> Path:
+        """Where the run leaves files that are to be kept."""
+        return self.path / "data" / "outputs"
+
+    def place(self, key: str, name: str) -> Path:
+        """Return where to write an input file: under `data/inputs/<key>/`, by a safe name.
+
+        Args:
+            key: the group it belongs to.
+            name: what its owner calls it; folders in it and what file systems dislike are left
+                out, and a name that is taken gets a number.
+
+        Raises:
+            InvalidValue: the group's name is malformed.
+        """
+        folder = self.inputs / check_key(key)
+        folder.mkdir(exist_ok=True)
+        return folder / unused_name(name, folder)
+
+    def settle(self) -> None:
+        """Show the files of the group `input` in `data/inputs/` itself, if it is the only one."""
+        groups = list(self.inputs.iterdir())
+        if [group.name for group in groups] != ["input"]:
+            return
+        for file in groups[0].iterdir():
+            if file.name.casefold() != "input":  # its own folder bears that name
+                os.link(file, self.inputs / file.name)
+
+    def collect(self, groups: Mapping[str, FileGroup]) -> Collected:
+        """Take what the run made out of its reach, look through it, and remove the rest.
+
+        To be called once the run's code is over. Returns what it returned before if it is called
+        again, be it in another process.
+        """
+        known = self.collected()
+        if known is not None:
+            return known
+        problem = self._take_outputs()
+        found = collect(self.folder / _OUTPUTS, groups, self._settings)
+        if problem:
+            found.problems.insert(0, problem)
+        temporary = self.folder / f"{_LIST}.{secrets.token_hex(4)}"
+        with temporary.open("xb") as file:
+            file.write(msgspec.json.encode(found))
+            if self._settings.sqlite_full_sync:
+                os.fsync(file.fileno())
+        os.rename(temporary, self.folder / _LIST)
+        remove_folder(self.path)
+        self.touch()
+        return found
+
+    def collected(self) -> Collected | None:
+        """Return what `collect` found; None if the run's files were not collected yet."""
+        try:
+            return msgspec.json.decode((self.folder / _LIST).read_bytes(), type=Collected)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError, ValueError) as error:
+            raise BackendError(f"the list of a run's files cannot be read: {error}") from None
+
+    def open(self, path: str) -> int:
+        """Return a descriptor of a collected file, which must be closed.
+
+        Raises:
+            OSError: there is no such file any more, or something else was put into its place.
+        """
+        return open_beneath(self.folder / _OUTPUTS, path)
+
+    def touch(self) -> None:
+        """Let its age count from now."""
+        now = self._clock.time()
+        os.utime(self.folder, (now, now))
+
+    def _take_outputs(self) -> str:
+        """Move `data/outputs` to where the run's code does not look; return what was wrong."""
+        target = self.folder / _OUTPUTS
+        if target.exists():
+            return ""  # a process was killed after it had done this
+        try:
+            data = open_beneath(self.folder, f"{_WORK}/data", flags=os.O_DIRECTORY)
+        except OSError:
+            return "data: not a folder any more"
+        try:
+            os.rename(_OUTPUTS, target, src_dir_fd=data)
+        except FileNotFoundError:
+            return ""  # the run removed it: it made nothing
+        except OSError as error:
+            return f"data/outputs: cannot be collected: {os.strerror(error.errno or errno.EIO)}"
+        finally:
+            os.close(data)
+        return ""
+
+
+class Workspaces:
+    """The workspaces of one store's runs.
+
+    Args:
+        root: where they are kept. Nothing is made there before it is needed.
+    """
+
+    def __init__(self, root: DataDir, clock: Clock, settings: Settings) -> None:
+        self._root = root
+        self._clock = clock
+        self._settings = settings
+
+    def make(self, run_id: str, epoch: str) -> Workspace:
+        """Return a run's workspace, made if it is not there yet. Idempotent.
+
+        Raises:
+            BackendError: it cannot be made.
+        """
+        return self.find(run_id, epoch) or self.adopt(self.stage(), run_id, epoch)
+
+    def stage(self) -> Workspace:
+        """Make a workspace for a run that does not exist yet: `adopt` it, or `discard` it."""
+        folder = self._folder() / f"{_STAGED}{secrets.token_hex(8)}"
+        with _explained("a workspace cannot be made"):
+            (folder / _WORK / "data" / "inputs").mkdir(parents=True)
+            (folder / _WORK / "data" / "outputs").mkdir()
+            staged = Workspace(folder, self._clock, self._settings)
+            staged.touch()
+        return staged
+
+    def adopt(self, staged: Workspace, run_id: str, epoch: str) -> Workspace:
+        """Give a staged workspace to a run and return it under its new path."""
+        made = Workspace(self._folder() / _name(run_id, epoch), self._clock, self._settings)
+        with _explained("a workspace cannot be made"):
+            (staged.folder / _WHOSE).write_bytes(msgspec.json.encode(_Whose(run_id, epoch)))
+            try:
+                os.rename(staged.folder, made.folder)
+            except OSError:
+                if not made.folder.is_dir():
+                    raise
+                self.discard(staged)  # another thread of the run was first
+            else:
+                made.touch()
+        return made
+
+    def discard(self, staged: Workspace) -> None:
+        """Remove a workspace."""
+        self._remove(staged.folder)
+
+    def find(self, run_id: str, epoch: str) -> Workspace | None:
+        """Return a run's workspace if it has one."""
+        root = self._root.existing
+        if root is None:
+            return None
+        folder = root / "workspaces" / _name(run_id, epoch)
+        return Workspace(folder, self._clock, self._settings) if folder.is_dir() else None
+
+    def remove(self, run_ids: Iterable[str]) -> None:
+        """Remove all that is kept of some runs' files."""
+        removed = {_name(run_id, "") for run_id in run_ids}
+        for folder in self._all():
+            if f"{folder.name.rpartition('-')[0]}-" in removed:
+                self._remove(folder)
+
+    def known(self) -> set[tuple[str, str]]:
+        """Return the run ids and epochs that workspaces are kept of."""
+        found = (_whose(folder) for folder in self._all() if not folder.name.startswith("."))
+        return {(whose.run_id, whose.epoch) for whose in found if whose is not None}
+
+    def sweep(self, life_of: Callable[[str, str], Life]) -> int:
+        """Remove what nobody needs any more; return how many folders that were.
+
+        That is: workspaces of runs that are gone; of those that ended, what was not collected, and
+        after `keep_files_s` all; and what killed processes left unfinished.
+
+        Args:
+            life_of: tells of a run id and epoch how it is with that run now.
+        """
+        removed = 0
+        for folder in self._all():
+            with contextlib.suppress(OSError):  # another process sweeps, too
+                removed += self._sweep(folder, life_of)
+        return removed
+
+    def _sweep(self, folder: Path, life_of: Callable[[str, str], Life]) -> bool:
+        age_s = self._clock.time() - folder.stat().st_mtime
+        if folder.name.startswith("."):
+            is_useless = folder.name.startswith(_GOING) or age_s > _LEFT_S
+        else:
+            whose = _whose(folder)
+            life = "gone" if whose is None else life_of(whose.run_id, whose.epoch)
+            keep_s = self._settings.keep_files_s
+            is_useless = life == "gone" or (
+                life == "ended"
+                and (not (folder / _LIST).exists() or bool(keep_s and age_s > keep_s))
+            )
+        if is_useless:
+            self._remove(folder)
+        return is_useless
+
+    def _remove(self, folder: Path) -> None:
+        """Remove a folder: first from sight, then from the disk."""
+        going = folder.with_name(f"{_GOING}{secrets.token_hex(8)}")
+        try:
+            os.rename(folder, going)
+        except OSError:
+            going = folder
+        remove_folder(going)
+        if going.exists():
+            _log.warning("%s cannot be removed", going)
+
+    def _all(self) -> Iterator[Path]:
+        root = self._root.existing
+        if root is not None:
+            with contextlib.suppress(FileNotFoundError):
+                yield from list((root / "workspaces").iterdir())
+
+    def _folder(self) -> Path:
+        folder = self._root.ready() / "workspaces"
+        with _explained("workspaces cannot be made"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+
+def _whose(folder: Path) -> _Whose | None:
+    """Return what run a workspace is of; None for a folder that is no workspace."""
+    try:
+        return msgspec.json.decode((folder / _WHOSE).read_bytes(), type=_Whose)
+    except (OSError, msgspec.DecodeError, ValueError):
+        return None
+
+
+def _name(run_id: str, epoch: str) -> str:
+    """Return the name of a run's folder: ids may differ by case only, which some file systems
+    do not tell apart, and be longer than a name may be."""
+    assert is_run_id(run_id)
+    return f"{hashlib.sha256(run_id.encode()).hexdigest()[:40]}-{epoch}"
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(f"{what}: {error}") from None

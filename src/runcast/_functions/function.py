@@ -1,0 +1,317 @@
+"""Functions that can be invoked by name: the decorator, the kind, and the inputs they take."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, MethodType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
+
+import msgspec
+
+from runcast._functions.file_groups import FileGroup, parse_file_groups
+from runcast._functions.parameters import Parameter, behind, convert, convertible, parameters_of
+from runcast._workers.processes.control import Source
+from runcast.errors import InvalidInputs, InvalidValue
+from runcast.events.position import is_run_id
+from runcast.events.vocabulary import is_event_type
+
+if TYPE_CHECKING:
+    from runcast._functions.secrets import Secret
+
+__all__ = (
+    "Function",
+    "Isolation",
+    "Kind",
+    "function",
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Kind = Literal["generator", "async_generator", "coroutine", "plain"]
+
+Isolation = Literal["thread", "process"]
+
+_MISSING: Final = object()
+
+_RESUMED_WITH: Final = frozenset({"interrupt_id", "answer"})
+
+
+class Function(Generic[P, R]):
+    """A callable with a name and a schema. Calling it calls the function itself.
+
+    As an attribute of a class it is a method, as the function itself would be.
+
+    Raises:
+        InvalidValue: the name is malformed, not all of its inputs have names, or `resume` cannot be
+            called with `interrupt_id` and `answer`.
+    """
+
+    def __init__(
+        self,
+        call: Callable[P, R],
+        *,
+        name: str = "",
+        description: str | None = None,
+        resume: Callable[..., object] | None = None,
+        max_runs: int = 0,
+        events: Mapping[str, Any] = MappingProxyType({}),
+        isolation: Isolation = "thread",
+        files: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        functools.update_wrapper(self, call, updated=())  # for help() and inspect.signature()
+        if not callable(call):
+            raise InvalidValue(f"expected a function, got {call!r:.80}")
+        self.call = call
+        target = behind(call)
+        self.name = name or getattr(target, "__name__", type(target).__name__)
+        if not is_run_id(self.name):
+            raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
+        self.resume = None if resume is None else _next_attempt(resume, self.name)
+        """What goes on with a run of it that was answered without a process; itself resumable."""
+        documented = inspect.getdoc(target) or ""
+        self.__doc__ = documented or None
+        self.description = documented if description is None else description
+        self.kind = _kind(target)
+        self.max_runs = max_runs
+        if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 0:
+            raise InvalidValue(f"expected max_runs of {self.name!r} to be 0 or more: {max_runs!r}")
+        self._events = events
+        self.events = _schemas_of_events(events, self.name)
+        """The JSON Schema of what `data` holds, by the types of its own that it emits."""
+        self.parameters, self.takes_more, self._definitions = parameters_of(call, self.name)
+        self.isolation = isolation
+        self.source: Source | None = None
+        """Where a process of its own finds it; None if it has none."""
+        self.attribute = getattr(target, "__qualname__", "")
+        self.secrets: tuple[Secret, ...] = ()
+        """What it needs in its environment."""
+        self._files = files
+        self.files: Mapping[str, FileGroup] = parse_file_groups(files)
+        """The files that it takes and makes, by group."""
+        self.takes_plain_inputs = False
+        """Whether its process hands it the inputs as they came, instead of converting them."""
+        self.dialect = "runcast"
+        """What its events look like to who invokes it and asks for no other dialect."""
+        if isolation == "process":
+            self.source = _source(target, self.name)
+            if resume is not None:
+                raise InvalidValue(
+                    f"expected no resume= for {self.name!r}, which has a process of its own"
+                )
+        elif isolation != "thread":
+            raise InvalidValue(f"expected isolation to be thread or process, got {isolation!r}")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.call(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Function[..., R]":
+        if instance is None:
+            return self
+        return Function(
+            MethodType(self.call, instance),
+            name=self.name,
+            description=self.description,
+            resume=self.resume,
+            max_runs=self.max_runs,
+            events=self._events,
+            isolation=self.isolation,
+            files=self._files,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name} ({self.kind})>"
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether it yields what it does as it goes."""
+        return self.kind in ("generator", "async_generator")
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the inputs."""
+        return {
+            "type": "object",
+            "properties": {parameter.name: dict(parameter.schema) for parameter in self.parameters},
+            "required": [p.name for p in self.parameters if p.required],
+            "additionalProperties": self.takes_more,
+            **({"$defs": self._definitions} if self._definitions else {}),
+        }
+
+    def _choices(self, parameter: Parameter) -> str:
+        reference = str(parameter.schema.get("$ref", "")).rpartition("/")[2]
+        choices = self._definitions.get(reference, parameter.schema).get("enum", ())
+        return f"expected one of {', '.join(map(repr, choices))}" if choices else ""
+
+    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return JSON inputs as they are, for another process to convert.
+
+        Raises:
+            InvalidInputs: as `convert` does, or JSON cannot hold them.
+        """
+        self.convert(inputs)
+        try:
+            msgspec.json.encode(inputs)
+        except Exception as error:  # noqa: BLE001 - whatever a user's object raises
+            problem = f"the inputs of {self.name!r} are not JSON: {error}"
+            raise InvalidInputs(problem, (problem,)) from None
+        return dict(inputs)
+
+    def convert(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return keyword arguments made from JSON inputs.
+
+        Raises:
+            InvalidInputs: naming everything that is wrong, not only the first of it.
+        """
+        given: object = inputs
+        if not isinstance(given, Mapping):
+            problem = f"expected inputs by their names, got {type(given).__qualname__}"
+            raise InvalidInputs(f"the inputs of {self.name!r} are wrong: {problem}", (problem,))
+        arguments: dict[str, Any] = {}
+        problems: list[str] = []
+        for parameter in self.parameters:
+            value = inputs.get(parameter.name, _MISSING)
+            if value is _MISSING:
+                if parameter.required:
+                    problems.append(f"{parameter.name}: required, not given")
+                continue
+            try:
+                arguments[parameter.name] = convert(value, parameter.type)
+            except Exception as error:  # noqa: BLE001 - whatever a user's own class raises
+                problems.append(f"{parameter.name}: {self._choices(parameter) or error}")
+        known = {parameter.name for parameter in self.parameters}
+        for name in inputs.keys() - known:
+            if self.takes_more:
+                arguments[name] = inputs[name]
+            else:
+                problems.append(f"{name}: there is no such input")
+        if problems:
+            takes = ", ".join(parameter.name for parameter in self.parameters) or "none"
+            raise InvalidInputs(
+                f"the inputs of {self.name!r} are wrong: {'; '.join(sorted(problems))} "
+                f"(it takes: {takes})",
+                tuple(sorted(problems)),
+            )
+        return arguments
+
+
+@overload
+def function(call: Callable[P, R]) -> Function[P, R]: ...
+@overload
+def function(
+    *,
+    name: str = "",
+    description: str | None = None,
+    resume: Callable[..., object] | None = None,
+    max_runs: int = 0,
+    events: Mapping[str, Any] = ...,
+    isolation: Isolation = ...,
+    files: Mapping[str, object] = ...,
+) -> Callable[[Callable[P, R]], Function[P, R]]: ...
+def function(
+    call: Callable[P, R] | None = None,
+    *,
+    name: str = "",
+    description: str | None = None,
+    resume: Callable[..., object] | None = None,
+    max_runs: int = 0,
+    events: Mapping[str, Any] = MappingProxyType({}),
+    isolation: Isolation = "thread",
+    files: Mapping[str, object] = MappingProxyType({}),
+) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
+    """Make a function invocable by name: `@runcast.function`, with or without arguments.
+
+    Sync and async generators, coroutine functions and plain functions may be decorated. What
+    remains is callable as before.
+
+    Args:
+        name: what it is invoked by; its own name if not given.
+        description: its docstring if not given.
+        resume: goes on with a run whose process ended while it waited for an answer; called with
+            `interrupt_id` and `answer` in the same run. Without it such a run is lost.
+        max_runs: runs of it at once, more wait in the queue; 0 leaves it to the setting
+            `max_runs_per_function`.
+        events: the types of its own that it emits, each with the Python type of its `data`: for
+            those who read `GET /functions` and `/openapi.json`; nothing is checked.
+        isolation: "process" gives each run a process of its own, which shares nothing with others
+            and can be killed; the function must then be defined at the top of a module, which that
+            process imports. "thread" runs it here: in a thread, or on the loop if it is async.
+        files: the groups of files that it takes and makes, written as in a manifest; see
+            `file_groups`. What it is given and what it leaves is checked against them.
+
+    Raises as `Function` does.
+    """
+    if call is not None:
+        return Function(call)
+    return lambda decorated: Function(
+        decorated,
+        name=name,
+        description=description,
+        resume=resume,
+        max_runs=max_runs,
+        events=events,
+        isolation=isolation,
+        files=files,
+    )
+
+
+def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:
+    """Return a resume handler as the function that is run, under the name of the first attempt."""
+    try:
+        attempt = Function(resume.call if isinstance(resume, Function) else resume, name=name)
+    except InvalidValue as error:
+        raise InvalidValue(f"resume= of {name!r}: {error.message}") from None
+    takes = {parameter.name for parameter in attempt.parameters}
+    needs = {parameter.name for parameter in attempt.parameters if parameter.required}
+    if needs - _RESUMED_WITH or (_RESUMED_WITH - takes and not attempt.takes_more):
+        raise InvalidValue(
+            f"expected resume= of {name!r} to take interrupt_id and answer, got "
+            f"{', '.join(sorted(takes)) or 'nothing'}"
+        )
+    attempt.resume = attempt
+    return attempt
+
+
+def _source(target: Any, name: str) -> Source:
+    """Return where another process finds a function."""
+    module, dotted = getattr(target, "__module__", None), getattr(target, "__qualname__", "<")
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    if not module or not file or "<" in dotted:
+        raise InvalidValue(
+            f"expected {name!r} to be defined at the top of a module, so that its process can "
+            "import it"
+        )
+    return Source(module, file)
+
+
+def _kind(target: Any) -> Kind:
+    if not (inspect.isroutine(target) or inspect.isclass(target)):
+        target = behind(target.__call__)
+    if inspect.isasyncgenfunction(target):
+        return "async_generator"
+    if inspect.isgeneratorfunction(target):
+        return "generator"
+    if inspect.iscoroutinefunction(target):
+        return "coroutine"
+    return "plain"
+
+
+def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """Return a schema for each type of event, complete in itself."""
+    schemas = {}
+    for kind, data in events.items():
+        if not is_event_type(kind):
+            raise InvalidValue(f"expected {name!r} to emit types like 'chapter', got {kind!r}")
+        (schema,), definitions = msgspec.json.schema_components([convertible(data)])
+        schemas[kind] = {**schema, **({"$defs": definitions} if definitions else {})}
+    return schemas

@@ -1,0 +1,1 @@
+"""The HTTP API: requests, responses, routes and their description."""

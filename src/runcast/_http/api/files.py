@@ -1,0 +1,238 @@
+"""Files over HTTP: taken for runs that are to come, and given out of runs that have ended."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from runcast._http.api.multipart import FormFile, boundary_of, filename_of
+from runcast._http.api.responses import SAFE_HEADERS, json_response, problem
+from runcast._http.streaming.direct import CONNECTION_KEY, Connection, unsent_bytes
+from runcast._http.streaming.patience import read_pieces, send_on, wait_with
+from runcast._runs.protocols import Download, Runs
+from runcast.errors import FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
+
+__all__ = ("FileTransfers",)
+
+_PIECE_BYTES: Final = 64 * 1024
+"""Read and sent at once. Under other servers than ours only the end of a send tells that a client
+takes something: a larger piece could take a slow one longer than `stall_s`."""
+
+_FORM_BYTES: Final = 128 * 1024
+"""What a form may hold besides its file."""
+
+_NOT_A_TYPE: Final = ("", "application/x-www-form-urlencoded")
+"""What programs say who were not told what they send."""
+
+_RANGE: Final = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*")
+
+_FILE_HEADERS: Final = {
+    **SAFE_HEADERS,
+    # A copy may be kept by the browser, which asks each time whether it may still be used.
+    "cache-control": "private, no-cache",
+    # Whatever it holds, it is not to act as a page of ours.
+    "content-security-policy": "sandbox; default-src 'none'",
+    "accept-ranges": "bytes",
+}
+
+
+class FileTransfers:
+    """Takes and gives files, a bounded number at once."""
+
+    def __init__(self, runs: Runs, closing: asyncio.Event) -> None:
+        self._files = runs.files
+        self._settings = runs.hub.settings
+        self._clock = runs.hub.clock
+        self._closing = closing
+        self._count = 0
+
+    async def upload(self, request: Request) -> Response:
+        """Take a file, as the whole body or as the one file of a form."""
+        with self._transfer():
+            most = self._settings.max_upload_bytes
+            announced = request.headers.get("content-length", "0")
+            if announced.isdigit() and len(announced) < 20 and int(announced) > most + _FORM_BYTES:
+                raise FileTooLarge(f"expected a file of at most {most} bytes (max_upload_bytes)")
+            pieces = read_pieces(request, self._settings, self._clock, self._closing)
+            given = request.headers.get("content-type", "")
+            media_type = given.partition(";")[0].strip().lower()
+            if media_type == "multipart/form-data":
+                form = FormFile(boundary_of(given))
+                contents = _of_form(form, pieces)
+                first = await anext(contents, b"")
+                name, media_type = form.name or "", form.media_type
+                upload = await self._files.receive(name, media_type, _chain(first, contents))
+            else:
+                if media_type in _NOT_A_TYPE:
+                    media_type = ""
+                upload = await self._files.receive(_name_of(request), media_type, pieces)
+        return json_response(upload, 201)
+
+    async def list_files(self, request: Request) -> Response:
+        """The files that a run made."""
+        found = await self._files.of(request.path_params["run_id"])
+        body = {
+            "files": found.files,
+            "skipped": found.skipped,
+            "skipped_count": found.skipped_count,
+        }
+        return json_response(body)
+
+    async def download(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One of the files that a run made, or a part of it."""
+        request = Request(scope, receive)
+        run_id, path = request.path_params["run_id"], request.path_params["path"]
+        if not scope["path"].endswith(f"/{path}"):
+            path += "\n"  # a line's end that the router takes for the end
+        with self._transfer():
+            found = await self._files.download(run_id, path)
+            try:
+                await self._give(found, request, send)
+            finally:
+                os.close(found.descriptor)
+
+    async def _give(self, found: Download, request: Request, send: Send) -> None:
+        etag = f'"{found.file.sha256}"'
+        headers = {
+            **_FILE_HEADERS,
+            "etag": etag,
+            "content-type": found.file.type,
+            "content-disposition": _disposition(found.file.name),
+        }
+        if _names(request.headers.get("if-none-match", ""), etag):
+            await Response(status_code=304, headers=headers)(request.scope, request.receive, send)
+            return
+        # A range is part of what GET means, and of nothing else. Source: RFC 9110 §14.2.
+        asked = request.headers.get("range", "") if request.method == "GET" else ""
+        if request.headers.get("if-range", etag) != etag:
+            asked = ""
+        try:
+            part = _parse_range(asked, found.file.size)
+        except RangeNotSatisfiable as error:
+            refused = problem(error, {"content-range": f"bytes */{found.file.size}"})
+            await refused(request.scope, request.receive, send)
+            return
+        begin, end = part or (0, found.file.size)
+        headers["content-length"] = str(end - begin)
+        if part is not None:
+            headers["content-range"] = f"bytes {begin}-{end - 1}/{found.file.size}"
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        status = 200 if part is None else 206
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        if request.method == "HEAD":
+            await send({"type": "http.response.body"})
+            return
+        connection: Connection | None = request.scope.get("state", {}).get(CONNECTION_KEY)
+        transport = None if connection is None else connection.transport
+        is_whole: bool | None = False
+        with suppress(ClientDisconnect, TimeoutError, OSError):
+            pumping = self._pump(found.descriptor, begin, end, send, transport)
+            is_whole = await wait_with(request, pumping, self._closing)
+        if not is_whole and connection is not None:
+            # It has begun: that there is no more can only be told by hanging up. The answer is left
+            # unfinished on purpose, which is no fault that the log should tell of.
+            connection.park()
+            connection.transport.abort()
+
+    async def _pump(
+        self,
+        descriptor: int,
+        begin: int,
+        end: int,
+        send: Send,
+        transport: asyncio.Transport | None,
+    ) -> bool:
+        """Send a part of a file; return whether all of it was there."""
+
+        def unsent() -> int:
+            return 0 if transport is None else unsent_bytes(transport)
+
+        while begin < end:
+            most = min(_PIECE_BYTES, end - begin)
+            piece = await asyncio.to_thread(os.pread, descriptor, most, begin)
+            if not piece:
+                return False
+            begin += len(piece)
+            message = {"type": "http.response.body", "body": piece, "more_body": begin < end}
+            await send_on(send, message, self._settings.stall_s, unsent)
+        if not end:
+            await send({"type": "http.response.body"})
+        return True
+
+    @contextmanager
+    def _transfer(self) -> Iterator[None]:
+        if self._count >= self._settings.max_transfers:
+            raise Overloaded(
+                f"{self._count} files arrive or are downloaded (max_transfers); try again later"
+            )
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
+
+def _disposition(name: str) -> str:
+    """Return a `Content-Disposition` that has a file saved under a name. Source: RFC 6266."""
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """Return the part of a file that a `Range` asks for, as (begin, end); None for all of it.
+
+    What is no single range of bytes is left out of account, as it may be. Source: RFC 9110 §14.2.
+
+    Raises:
+        RangeNotSatisfiable: the file has no such part.
+    """
+    found = _RANGE.fullmatch(header)
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        begin, end = max(0, size - int(found[2])), size
+    else:
+        begin = int(found[1])
+        end = min(size, int(found[2]) + 1) if found[2] else size
+        if found[2] and int(found[2]) < begin:
+            return None
+    if begin >= end:
+        raise RangeNotSatisfiable(f"expected a range of a file of {size} bytes, got {header}")
+    return begin, end
+
+
+def _names(header: str, etag: str) -> bool:
+    """Tell whether an `If-None-Match` names a file's tag."""
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return etag in tags or "*" in tags
+
+
+def _name_of(request: Request) -> str:
+    """Return the name of a file that is the whole body."""
+    name = request.query_params.get("name")
+    if name is None:
+        name = filename_of(request.headers.get("content-disposition", ""))
+    if not name:
+        raise InvalidValue("expected the file's name: ?name=report.pdf, or send it as a form")
+    return name
+
+
+async def _of_form(form: FormFile, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async for piece in pieces:
+        for content in form.feed(piece):
+            yield content
+    form.end()
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for piece in rest:
+        yield piece

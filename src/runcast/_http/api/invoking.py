@@ -1,0 +1,190 @@
+"""Invoking a function: beginning its run, and what is answered to who began it."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from runcast._http.api.idempotency import digest_of, find_run, parse_key, run_id_of
+from runcast._http.api.requests import (
+    Invocation,
+    asks_for_events,
+    files_of,
+    parse_flag,
+    parse_invocation,
+    parse_preferences,
+    parse_query,
+    parse_watch,
+)
+from runcast._http.api.responses import failure, json_response, problem
+from runcast._http.streaming.patience import read_body, wait_with
+from runcast._http.streaming.streams import Streams
+from runcast._http.streaming.watching import Watching
+from runcast._runs.protocols import Ending, Runs, StartedRun
+from runcast.errors import Conflict, Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
+from runcast.events.model import decode_event
+from runcast.events.position import Position, split_frames
+
+__all__ = ("Invoking", "check_json")
+
+_REST_S: Final = 0.5
+"""How long the answer to an invocation may take at shutdown, once its run was cancelled."""
+
+
+class Invoking:
+    """Answers whoever invokes a function."""
+
+    def __init__(self, runs: Runs, streams: Streams, watching: Watching) -> None:
+        self._runs = runs
+        self._settings = runs.hub.settings
+        self._closing = streams.closing
+        self._watching = watching
+
+    async def invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin a run; answer with its stream, its result, or where to find it."""
+        request = Request(scope, receive)
+        name = request.path_params["name"]
+        function = self._runs.functions.get(name)
+        if function is None:
+            raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
+        query = parse_query(request.query_params.multi_items())
+        asked = parse_preferences(request.headers.get("prefer", ""))
+        is_stream = function.is_streaming or asks_for_events(query)
+        usual = "text/event-stream" if is_stream else "application/json"
+        options = parse_watch(
+            query, request.headers, self._watching.views, default=usual, dialect=function.dialect
+        )
+        is_bound = parse_flag(query, "cancel_on_disconnect")
+        key = parse_key(request.headers.getlist("idempotency-key"))
+        check_json(request)
+        body = await read_body(request, self._settings, self._closing)
+        invocation = parse_invocation(body)
+        run, is_repeated = await self._begin(name, invocation, key, body)
+        # Who repeats a request does not end the run that the first one began.
+        is_bound = (is_bound or invocation.on_disconnect == "cancel") and not is_repeated
+        location = f"{quote(scope.get('root_path', ''))}/runs/{run.run_id}"
+        headers = {"location": location, "runcast-run-id": run.run_id}
+        if is_repeated:
+            headers["runcast-repeated"] = "true"
+        if "respond-async" in asked:
+            await _begun(headers)(scope, receive, send)
+            return
+        try:
+            if options.media_type == "application/json":
+                response = await self._result(run, request, headers)
+                await response(scope, receive, send)
+                return
+            after = options.after if is_repeated and options.after else Position(run.epoch, 0)
+            options = replace(options, after=after, live="stream")
+            has_left = await self._watching.stream(
+                run.run_id, options, headers, scope, receive, send, is_awaited=is_bound
+            )
+        except ClientDisconnect:
+            has_left = True
+        except Overloaded:
+            # There is no room to watch it, but it has begun: "try again" would begin another.
+            if is_bound:
+                await self._runs.cancel(run.run_id, "there was no room to watch it")
+                raise
+            await _begun(headers)(scope, receive, send)
+            return
+        if is_bound and has_left:
+            with suppress(NotFound):  # it was deleted
+                await self._runs.cancel(run.run_id, "the client left")
+
+    async def _begin(
+        self, name: str, invocation: Invocation, key: str, body: bytes
+    ) -> tuple[StartedRun, bool]:
+        """Begin a run, or return the one that this request began before, and True.
+
+        Raises as `Runs.start` does, and:
+            KeyReused: the idempotency key came with another body before.
+            Conflict: there are a key and a `run_id`.
+        """
+        run_id, digest = invocation.run_id, ""
+        if key:
+            if run_id:
+                raise Conflict("expected either a run_id or an Idempotency-Key, which makes one")
+            run_id, digest = run_id_of(name, key), digest_of(key, body)
+            known = await find_run(self._runs.hub, run_id, digest)
+            if known is not None:
+                return known, True
+        try:
+            run = await self._runs.start(
+                name,
+                invocation.inputs,
+                run_id=run_id,
+                labels=invocation.labels,
+                replace=invocation.replace and not key,
+                secrets=invocation.secrets,
+                digest=digest,
+                files=files_of(invocation),
+                workspace=invocation.workspace or "",
+            )
+        except Conflict:
+            # With a key: the same request came at the same time, and was first.
+            known = await find_run(self._runs.hub, run_id, digest) if key else None
+            if known is None:
+                raise
+            return known, True
+        return run, False
+
+    async def _result(self, run: StartedRun, request: Request, headers: dict[str, str]) -> Response:
+        """Wait for a run's end, or for the client to leave, and answer with the result."""
+        grace_s = self._settings.shutdown_grace_s + _REST_S
+        ended = await wait_with(request, run.wait(), self._closing, grace_s=grace_s)
+        if ended is None:
+            error = Overloaded(f"the server is shutting down; the run is at {headers['location']}")
+            return problem(error, headers)
+        ending, files = await self._ending(run)
+        if ending.type != "done":
+            return failure(run.run_id, ending.type, ending.data, headers)
+        body = {**files, "result": ending.data.get("result"), "run_id": run.run_id}
+        return json_response(body, 200, headers)
+
+    async def _ending(self, run: StartedRun) -> tuple[Ending, Mapping[str, Any]]:
+        """Return the ending as it is in the log, which is what watchers see, and what was said of
+        files right before it.
+
+        Raises:
+            NotFound, Gone: the run was deleted or begun anew since.
+            StoreUnavailable: its end could not be stored.
+        """
+        hub = self._runs.hub
+        info = await hub.info(run.run_id)
+        if info.epoch != run.epoch:
+            raise Gone(f"the run {run.run_id!r} was begun anew", "replaced")
+        if not info.closed:
+            raise StoreUnavailable(f"the end of the run {run.run_id!r} could not be stored")
+        told: Mapping[str, Any] = {}
+        after = Position(run.epoch, max(info.first, info.head - 1) - 1)
+        while True:  # the two may come in two pages
+            page = await hub.read_page(run.run_id, after)
+            for event in map(decode_event, split_frames(page.frames)):
+                if event.type == "files" and isinstance(event.data, dict):
+                    told = event.data  # the function's own, where it has left no files
+            if page.closed:
+                return Ending(event.type, event.data), told
+            after = page.position
+
+
+def check_json(request: Request) -> None:
+    """Refuse bodies that a web page could send without asking first (a form, plain text).
+
+    Raises:
+        InvalidValue: the content type is neither JSON nor absent.
+    """
+    given = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if given != "application/json" and not given.endswith("+json"):
+        raise InvalidValue(f"expected a body of type application/json, got {given[:80]!r}")
+
+
+def _begun(headers: dict[str, str]) -> Response:
+    """Answer that the run has begun, and where it can be watched."""
+    begun = {"run_id": headers["runcast-run-id"], "events": f"{headers['location']}/events"}
+    return json_response(begun, 202, headers)

@@ -1,0 +1,569 @@
+"""What each route takes and answers: the part of `/openapi.json` that does not depend on functions.
+
+One entry a path and method. A test compares the entries with the routes, both ways.
+
+Long because it is one table, with an entry for each route.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from runcast._http.api.idempotency import MAX_KEY_CHARS
+from runcast._http.api.requests import (
+    BEFORE,
+    DEFAULT_LIMIT,
+    MAX_REASON_CHARS,
+    MAX_RUNS_PER_STREAM,
+)
+from runcast._runs.protocols import MAX_GIVEN_LABELS
+from runcast._wire.dialects import DIALECTS
+from runcast.events.lifecycle import STATUSES
+from runcast.events.schemas import EVENT_TYPE, POSITION, RUN_ID
+from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST
+
+__all__ = ("OPERATIONS", "SCHEMAS", "Operation", "Response", "ref")
+
+_Schema = dict[str, Any]
+
+_JSON: Final = "application/json"
+_EVENT_STREAM: Final = "text/event-stream"
+_NDJSON: Final = "application/x-ndjson"
+
+
+class Response(NamedTuple):
+    """A response: what it means, its body by media type, the names of its headers.
+
+    `leads_to` are the names of operations that take the `run_id` which its headers tell.
+    """
+
+    about: str
+    content: Mapping[str, _Schema] = {}
+    headers: Sequence[str] = ()
+    leads_to: Sequence[str] = ()
+
+
+class Operation(NamedTuple):
+    """A path and method: what it does, takes and answers.
+
+    `problems` are the statuses it has of its own besides those of `openapi.COMMON`. `body` is by
+    media type. `is_open` operations need no access token.
+    """
+
+    name: str
+    summary: str
+    tag: str
+    responses: Mapping[int, Response]
+    parameters: Sequence[_Schema] = ()
+    body: Mapping[str, _Schema] = {}
+    problems: Sequence[int] = ()
+    is_open: bool = False
+    is_body_required: bool = False
+
+
+def ref(name: str) -> _Schema:
+    """Return a reference to a schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _in(place: str, name: str, schema: _Schema, about: str = "", **more: Any) -> _Schema:
+    shown = {"name": name, "in": place, "schema": schema, **more}
+    return {**shown, "description": about} if about else shown
+
+
+def _path(name: str, pattern: str, about: str) -> _Schema:
+    return _in("path", name, {"type": "string", "pattern": pattern}, about, required=True)
+
+
+def _object(required: Sequence[str] = (), /, **properties: _Schema) -> _Schema:
+    found: _Schema = {"type": "object", "properties": properties}
+    return {**found, "required": list(required)} if required else found
+
+
+_TEXT: Final[_Schema] = {"type": "string"}
+_COUNT: Final[_Schema] = {"type": "integer", "minimum": 0}
+_SECONDS: Final[_Schema] = {"type": "number", "description": "Unix seconds"}
+_POSITION: Final[_Schema] = {"type": "string", "pattern": POSITION}
+_STATUS: Final[_Schema] = {
+    "type": "string",
+    "enum": list(STATUSES),
+}
+_LABELS: Final[_Schema] = {"type": "object", "additionalProperties": _TEXT}
+
+_ONE_OF_MANY: Final = f"{RUN_ID[1:-1]}={POSITION[1:-1]}"
+
+_RUN: Final = _path("run_id", RUN_ID, "the run")
+
+# An empty header is none.
+_POSITION_OR_NONE: Final[_Schema] = {
+    "type": "string",
+    "pattern": f"^(|{POSITION[1:-1]})$",
+    "examples": ["01hq3v5k2m-7"],
+}
+
+_AFTER: Final = _in(
+    "query", "after", _POSITION_OR_NONE, "the last position seen; what follows it is sent"
+)
+_LAST_EVENT_ID: Final = _in(
+    "header",
+    "Last-Event-ID",
+    _POSITION_OR_NONE,
+    "the same, as browsers send it; it counts before `after`",
+)
+_DIALECT: Final = _in(
+    "query",
+    "dialect",
+    {"type": "string", "enum": sorted(DIALECTS)},
+    "how events look in Server-Sent Events",
+)
+_SHOWN: Final = (
+    _in("query", "view", {"$ref": "#/components/schemas/View"}, "a view that the server has"),
+    _in(
+        "query",
+        "types",
+        {"type": "string", "pattern": f"^,*({EVENT_TYPE[1:-1]}(,+|$))*$"},
+        "types of events to show, joined by commas",
+    ),
+    _in("query", "nodes", _TEXT, "nodes to show, joined by commas"),
+    _in("query", "agents", _TEXT, "agents to show, joined by commas"),
+)
+_PREFER: Final = _in(
+    "header", "Prefer", {"type": "string"}, "`respond-async`: answer 202 at once, without waiting"
+)
+_KEY: Final = _in(
+    "header",
+    "Idempotency-Key",
+    {
+        "type": "string",
+        "pattern": (
+            rf'^("([ !#-\[\]-~]|\\["\\]){{1,{MAX_KEY_CHARS}}}"'
+            rf"|[!#-+\--:<-\[\]-~]{{1,{MAX_KEY_CHARS}}})$"
+        ),
+    },
+    "makes a repeated request the same one: it is answered by the run that the first one began",
+)
+
+_STREAMS: Final[Mapping[str, _Schema]] = {
+    _EVENT_STREAM: {"x-items": ref("Event")},
+    _NDJSON: {"x-items": ref("Event")},
+}
+_WATCHING: Final = Response(
+    "the events: as a stream, or a page of them",
+    {**_STREAMS, _JSON: ref("Page")},
+)
+_ALL_SEEN: Final = Response("nothing follows the position: the run has ended")
+_RUN_HEADERS: Final = ("Location", "Runcast-Run-Id", "Runcast-Repeated")
+_OF_RUN: Final = ("get_run", "watch", "cancel_run", "list_files", "delete_run")
+
+SCHEMAS: Final[Mapping[str, _Schema]] = {
+    "Run": _object(
+        ("run_id", "function", "status", "labels", "created_at", "ended_at", "events", "position"),
+        run_id={"type": "string", "pattern": RUN_ID},
+        function=_TEXT,
+        status=_STATUS,
+        labels=_LABELS,
+        created_at=_SECONDS,
+        ended_at={"type": ["number", "null"], "description": "Unix seconds; null until it has"},
+        events={**_COUNT, "description": "how many there are"},
+        position={**_POSITION, "description": "of the last event; watching goes on from here"},
+    ),
+    "RunState": {
+        "allOf": [ref("Run")],
+        **_object(
+            ("queue_position", "state"),
+            queue_position={**_COUNT, "description": "from 1; 0 if it does not wait here"},
+            state=ref("Snapshot"),
+        ),
+    },
+    "Page": _object(
+        ("events", "position", "closed"),
+        events={"type": "array", "items": ref("Event")},
+        position={**_POSITION, "description": "where to go on"},
+        closed={"type": "boolean", "description": "whether nothing will ever follow"},
+        gap=ref("Gap"),
+    ),
+    "Gap": _object(
+        ("reason", "before", "after"),
+        reason={"type": "string", "enum": ["trimmed", "replaced", "rewound"]},
+        before={**_POSITION, "description": "what was asked for"},
+        after={**_POSITION, "description": "what the next events follow"},
+    ),
+    "Function": _object(
+        ("name", "description", "streaming", "inputs", "events"),
+        name=_TEXT,
+        description=_TEXT,
+        streaming={"type": "boolean", "description": "whether it yields what it does as it goes"},
+        inputs={"type": "object", "description": "a JSON Schema"},
+        events={
+            "type": "object",
+            "description": "JSON Schemas of the data of its own types of events, by type",
+        },
+        files={
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "the groups of files that it takes and makes",
+        },
+        secrets={
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "the secrets that it needs: their names, never their values",
+        },
+        dialect={**_TEXT, "description": "what its stream looks like where none is asked for"},
+    ),
+    "EventOfRun": _object(("run", "event"), run=_TEXT, event=ref("Event")),
+    "Positions": {
+        "type": "string",
+        "pattern": f"^(|{_ONE_OF_MANY}(,{_ONE_OF_MANY}){{0,{MAX_RUNS_PER_STREAM - 1}}})$",
+        "description": "run=position, joined by commas",
+    },
+    "File": {
+        "anyOf": [
+            {"type": "string", "description": "a URL if it has `://` in it, else a path"},
+            *(
+                {
+                    **_object((given,), **{given: _TEXT}, name=_TEXT),
+                    "additionalProperties": False,
+                }
+                for given in ("upload_id", "path", "url")
+            ),
+        ]
+    },
+    "Begun": _object(("run_id", "events"), run_id=_TEXT, events=_TEXT),
+    "Result": _object(
+        ("result", "run_id"), result={"description": "what the function returned"}, run_id=_TEXT
+    ),
+    "Answer": {
+        "oneOf": [
+            {
+                **_object(
+                    ("type",),
+                    type={"type": "string", "enum": ["accept", "reject", "edit", "response"]},
+                    args={"description": "other arguments, or feedback"},
+                    by={"type": "string", "description": "who answers"},
+                ),
+                "not": {"anyOf": [{"required": ["approved"]}, {"required": ["content"]}]},
+                "if": {"properties": {"type": {"enum": ["edit", "response"]}}},
+                "then": {"required": ["args"]},
+            },
+            {
+                **_object(
+                    ("approved",), approved={"type": "boolean"}, content={}, by={"type": "string"}
+                ),
+                "not": {"anyOf": [{"required": ["type"]}, {"required": ["args"]}]},
+            },
+        ]
+    },
+    "Decision": _object(
+        ("decision", "repeated"),
+        decision=_object(
+            ("type", "args", "by", "approved"),
+            type=_TEXT,
+            args={},
+            by=_TEXT,
+            approved={"type": "boolean"},
+        ),
+        repeated={"type": "boolean", "description": "whether it had been taken before"},
+    ),
+    "Invocation": _object(
+        (),
+        inputs={"type": "object", "description": "as the function's schema says"},
+        run_id={
+            "type": "string",
+            "pattern": f"^$|{RUN_ID}",
+            "description": "made up if it is not given",
+        },
+        labels={
+            "type": "object",
+            "maxProperties": MAX_GIVEN_LABELS,
+            "propertyNames": {
+                "pattern": r"^(?!function$|status$|runcast\.)[^\u0000]+$",
+                "maxLength": MAX_LABEL_CHARS,
+            },
+            "additionalProperties": {
+                "type": "string",
+                "pattern": r"^[^\u0000]*$",
+                "maxLength": MAX_LABEL_CHARS,
+            },
+        },
+        replace={"type": "boolean", "description": "begin anew a run of this id"},
+        on_disconnect={"type": "string", "enum": ["continue", "cancel"]},
+        files={
+            "type": "object",
+            "propertyNames": {"pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"},
+            "additionalProperties": {"type": "array", "items": ref("File")},
+            "description": "what the run is given, by group",
+        },
+        workspace={
+            "type": ["string", "null"],
+            "description": "the folder of the server in which `path` of a file is",
+        },
+        _secrets={
+            "type": "object",
+            "additionalProperties": _TEXT,
+            "description": "values of secrets that the function declares",
+        },
+    ),
+}
+
+_FLAG: Final[_Schema] = {"type": "string", "enum": ["true", "false", "1", "0"]}
+_DONE: Final[Mapping[str, _Schema]] = {_JSON: _object(("status",), status=_TEXT)}
+
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("/", "get"): Operation(
+        "page",
+        "The start page",
+        "pages",
+        {200: Response("the page", {"text/html": _TEXT})},
+        is_open=True,
+    ),
+    ("/docs", "get"): Operation(
+        "docs",
+        "This description, to read",
+        "pages",
+        {200: Response("the page", {"text/html": _TEXT})},
+        is_open=True,
+    ),
+    ("/openapi.json", "get"): Operation(
+        "openapi",
+        "This description",
+        "pages",
+        {200: Response("OpenAPI 3.1", {_JSON: {"type": "object"}})},
+    ),
+    ("/session", "post"): Operation(
+        "sign_in",
+        "Trade the access token for a session, in a cookie",
+        "server",
+        {204: Response("the cookie is set, if a token is asked for", headers=("Set-Cookie",))},
+        body={"text/plain": {"type": "string", "description": "the access token"}},
+        problems=(401, 408, 413),
+        is_open=True,
+    ),
+    ("/healthz", "get"): Operation(
+        "health", "The process answers", "server", {200: Response("it lives", _DONE)}, is_open=True
+    ),
+    ("/readyz", "get"): Operation(
+        "ready", "The store answers too", "server", {200: Response("it does", _DONE)}, is_open=True
+    ),
+    ("/functions", "get"): Operation(
+        "list_functions",
+        "The functions that can be invoked",
+        "functions",
+        {
+            200: Response(
+                "all of them",
+                {
+                    _JSON: _object(
+                        ("functions",), functions={"type": "array", "items": ref("Function")}
+                    )
+                },
+            )
+        },
+    ),
+    ("/invoke/{name}", "post"): Operation(
+        "invoke",
+        "Begin a run of a function",
+        "functions",
+        {
+            200: Response(
+                "the run's events, or its result once it has ended, as `Accept` says",
+                {**_STREAMS, _JSON: ref("Result")},
+                _RUN_HEADERS,
+                _OF_RUN,
+            ),
+            202: Response("the run has begun", {_JSON: ref("Begun")}, _RUN_HEADERS, _OF_RUN),
+            204: _ALL_SEEN,
+        },
+        (
+            _path("name", RUN_ID, "the function"),
+            _DIALECT,
+            *_SHOWN,
+            _in("query", "cancel_on_disconnect", _FLAG, "end the run when the client leaves"),
+            _PREFER,
+            _KEY,
+            _LAST_EVENT_ID,
+        ),
+        {_JSON: ref("Invocation")},
+        (404, 408, 409, 410, 413, 422),
+    ),
+    ("/runs", "get"): Operation(
+        "list_runs",
+        "Runs, newest first",
+        "runs",
+        {
+            200: Response(
+                "a page of them",
+                {
+                    _JSON: _object(
+                        ("runs", "before"),
+                        runs={"type": "array", "items": ref("Run")},
+                        before={"type": ["string", "null"], "description": "gives the next page"},
+                    )
+                },
+            )
+        },
+        (
+            _in("query", "status", _STATUS),
+            _in("query", "function", _TEXT),
+            _in(
+                "query",
+                "label",
+                {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
+                "name=value; several may be given",
+            ),
+            _in(
+                "query",
+                "limit",
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MAX_LIST,
+                    "default": DEFAULT_LIMIT,
+                },
+            ),
+            _in(
+                "query",
+                "before",
+                {"type": "string", "pattern": BEFORE},
+                "where a page before said to go on",
+            ),
+        ),
+    ),
+    ("/runs/{run_id}", "get"): Operation(
+        "get_run",
+        "A run's present state",
+        "runs",
+        {200: Response("what all its events come to", {_JSON: ref("RunState")})},
+        (_RUN,),
+        problems=(404,),
+    ),
+    ("/runs/{run_id}", "delete"): Operation(
+        "delete_run",
+        "Forget a run; one that is at work is cancelled first",
+        "runs",
+        {204: Response("it is gone")},
+        (_RUN,),
+        problems=(404, 409),
+    ),
+    ("/runs/{run_id}/cancel", "post"): Operation(
+        "cancel_run",
+        "Cancel a run",
+        "runs",
+        {
+            200: Response("it has ended", {_JSON: ref("Run")}),
+            202: Response("the process that runs it was told", {_JSON: ref("Run")}),
+        },
+        (_RUN, _in("query", "reason", {"type": "string", "maxLength": MAX_REASON_CHARS})),
+        problems=(404, 409),
+    ),
+    ("/runs/{run_id}/interrupts/{interrupt_id}", "post"): Operation(
+        "answer",
+        "Answer a question that a run asks; the first answer wins",
+        "runs",
+        {200: Response("the decision that counts", {_JSON: ref("Decision")})},
+        (_RUN, _path("interrupt_id", "^[!-.0-~]{1,128}$", "the question")),
+        {_JSON: ref("Answer")},
+        (404, 408, 409, 413),
+        is_body_required=True,
+    ),
+    ("/runs/{run_id}/events", "get"): Operation(
+        "watch",
+        "Watch a run, from any position on",
+        "watching",
+        {200: _WATCHING._replace(headers=("Runcast-Epoch",)), 204: _ALL_SEEN},
+        (
+            _RUN,
+            _AFTER,
+            _LAST_EVENT_ID,
+            _in(
+                "query",
+                "live",
+                {"type": "string", "enum": ["true", "false", "long-poll"]},
+                "`false`: only what there is; `long-poll`: a page, once there is any",
+            ),
+            _DIALECT,
+            *_SHOWN,
+        ),
+        problems=(404, 410),
+    ),
+    ("/runs/{run_id}/files", "get"): Operation(
+        "list_files",
+        "The files that a run made: none before its end",
+        "files",
+        {
+            200: Response(
+                "what is kept, and what is not",
+                {
+                    _JSON: _object(
+                        ("files", "skipped", "skipped_count"),
+                        files={"type": "array", "items": ref("StoredFile")},
+                        skipped={"type": "array", "items": ref("Skipped")},
+                        skipped_count=_COUNT,
+                    )
+                },
+            )
+        },
+        (_RUN,),
+        problems=(404,),
+    ),
+    ("/runs/{run_id}/files/{path}", "get"): Operation(
+        "download",
+        "One of the files that a run made, or a part of it",
+        "files",
+        {
+            200: Response("the file", {"*/*": {}}, ("ETag", "Content-Disposition")),
+            206: Response("a part of it", {"*/*": {}}, ("ETag", "Content-Range")),
+            304: Response("it is what the client has", headers=("ETag",)),
+        },
+        (
+            _RUN,
+            _path("path", "^.+$", "as the list of files says; it may have slashes"),
+            _in("header", "Range", _TEXT, "`bytes=0-1023`"),
+            _in("header", "If-None-Match", _TEXT),
+            _in("header", "If-Range", _TEXT),
+        ),
+        problems=(404, 416),
+    ),
+    ("/uploads", "post"): Operation(
+        "upload",
+        "Upload a file for a run to come",
+        "files",
+        {201: Response("it was taken", {_JSON: ref("Upload")})},
+        (_in("query", "name", _TEXT, "the file's name, unless a form says it"),),
+        {
+            "application/octet-stream": {"type": "string", "format": "binary"},
+            "multipart/form-data": _object(("file",), file={"type": "string", "format": "binary"}),
+        },
+        (408, 413),
+        is_body_required=True,
+    ),
+    ("/events", "get"): Operation(
+        "watch_many",
+        "Watch several runs on one connection",
+        "watching",
+        {
+            200: Response(
+                "`data:` is a run and its event, `id:` a vector of positions",
+                {_EVENT_STREAM: {"x-items": ref("EventOfRun")}},
+            ),
+            204: Response("nothing follows the positions: all runs have ended"),
+        },
+        (
+            _in(
+                "query",
+                "run",
+                {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": RUN_ID},
+                    "minItems": 1,
+                    "maxItems": MAX_RUNS_PER_STREAM,
+                    "uniqueItems": True,
+                },
+                "the runs",
+                required=True,
+            ),
+            _in("query", "after", {"$ref": "#/components/schemas/Positions"}),
+            _in("header", "Last-Event-ID", {"$ref": "#/components/schemas/Positions"}),
+        ),
+        problems=(404, 410),
+    ),
+}
+"""By path and method."""

@@ -1,0 +1,315 @@
+"""What requests say: pure functions from strings to values, each refusing what it does not
+understand."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+
+from runcast._runs.protocols import FileReference
+from runcast._wire import dialects
+from runcast._wire.dialects import Dialect
+from runcast.errors import InvalidValue
+from runcast.events.position import Position, is_run_id
+from runcast.events.schemas import RUN_ID
+from runcast.events.view import Filter, View, ViewSpec
+from runcast.events.vocabulary import is_event_type
+from runcast.stores.base import MAX_LIST
+
+__all__ = (
+    "BEFORE",
+    "DEFAULT_LIMIT",
+    "MAX_REASON_CHARS",
+    "MAX_RUNS_PER_STREAM",
+    "Invocation",
+    "Live",
+    "WatchOptions",
+    "asks_for_events",
+    "before_token",
+    "files_of",
+    "parse_before",
+    "parse_flag",
+    "parse_invocation",
+    "parse_limit",
+    "parse_many",
+    "parse_preferences",
+    "parse_query",
+    "parse_watch",
+    "preferred_type",
+)
+
+MAX_RUNS_PER_STREAM: Final = 32
+"""Most runs on one connection: a page's worth, whose vector of positions still fits a header."""
+
+DEFAULT_LIMIT: Final = 50
+"""Runs of a page whose client does not say how many."""
+MAX_REASON_CHARS: Final = 500
+"""Longest reason to cancel a run: every watcher is told it."""
+
+BEFORE: Final = rf"^[0-9]{{1,16}}(\.[0-9]{{1,20}})?(e[+-]?[0-9]{{1,2}})?_{RUN_ID[1:]}"
+"""How `before_token` says where to go on: any number that a clock gives, and a run."""
+
+Live = Literal["stream", "long-poll", "none"]
+
+_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """How a watcher wants a log: from where, in what form, and whether to wait for more."""
+
+    after: Position | None
+    dialect: Dialect
+    media_type: str
+    live: Live
+    view: View | None = None
+
+
+class Invocation(msgspec.Struct, forbid_unknown_fields=False):
+    """The body of an invocation. Fields a platform adds are accepted and ignored.
+
+    `secrets` arrive as `_secrets`.
+    """
+
+    inputs: dict[str, Any] = {}
+    run_id: str = ""
+    labels: dict[str, str] = {}
+    replace: bool = False
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    secrets: dict[str, str] = msgspec.field(default_factory=dict, name="_secrets")
+    files: dict[str, list[FileReference | str]] = {}
+    workspace: str | None = None
+
+
+def parse_query(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return a query's parameters: the parts of a list joined, the last of anything else."""
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        query[name] = f"{query[name]},{value}" if name in _LISTS and name in query else value
+    return query
+
+
+def parse_watch(
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    views: Mapping[str, ViewSpec] = MappingProxyType({}),
+    *,
+    default: str = "text/event-stream",
+    dialect: str = "runcast",
+) -> WatchOptions:
+    """Return what a request for events asks for.
+
+    The media type is `default` if it says nothing, and so is the `dialect` of an event stream.
+
+    `Last-Event-ID` is stronger than `after` in the query: a browser that reconnects sends the same
+    URL again, with the header to say how far it has come since.
+
+    Raises:
+        InvalidValue: naming the parameter.
+    """
+    said = [_parse_position(token, where) for where, token in _cursors(query, headers)]
+    live = query.get("live", "true")
+    modes: Mapping[str, Live] = {"true": "stream", "long-poll": "long-poll", "false": "none"}
+    if live not in modes:
+        raise InvalidValue(f"expected live to be true, false or long-poll, got {live[:80]!r}")
+    media_type = preferred_type(headers.get("accept", ""), _TYPES, default)
+    if modes[live] == "long-poll":
+        media_type = "application/json"
+    usual = dialect if media_type == "text/event-stream" else "runcast"
+    chosen = dialects.get(query.get("dialect", usual))
+    if chosen.name != "runcast" and media_type == "application/x-ndjson":
+        raise InvalidValue(f"expected no dialect with {media_type}, got {chosen.name!r}")
+    return WatchOptions(
+        after=said[0] if said else None,
+        dialect=chosen,
+        media_type=media_type,
+        live=modes[live],
+        view=_parse_view(query, views),
+    )
+
+
+def asks_for_events(query: Mapping[str, str]) -> bool:
+    """Tell whether a query says which events are to be shown, or how."""
+    return not {"dialect", "view", *_LISTS}.isdisjoint(query)
+
+
+def _cursors(query: Mapping[str, str], headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return where a request says how far it has come, and what it says: first what counts."""
+    said = [
+        ("Last-Event-ID", headers.get("last-event-id", "")),
+        ("after", query.get("after", "")),
+    ]
+    return [(where, text) for where, text in said if text]
+
+
+def _parse_position(token: str, where: str) -> Position:
+    try:
+        return Position.parse(token)
+    except InvalidValue as error:
+        raise InvalidValue(f"{where}: {error.message}") from None
+
+
+def _parse_view(query: Mapping[str, str], views: Mapping[str, ViewSpec]) -> View | None:
+    """Return the view asked for, or the server's own; None shows everything as it is.
+
+    `types`, `nodes` and `agents` are lists joined by commas; they replace what a named view
+    includes.
+    """
+    name = query.get("view", "default")
+    if name not in views and name not in ("default", "none"):
+        known = ", ".join(sorted({*views, "none"}))
+        raise InvalidValue(f"expected a view, one of {known}; got {name[:80]!r}")
+    spec = views.get(name, ViewSpec(dedupe=False)) if name != "none" else ViewSpec(dedupe=False)
+    changes: dict[str, Filter] = {}
+    for parameter, fields in _LISTS.items():
+        wanted = frozenset(filter(None, query.get(parameter, "").split(",")))
+        if len(wanted) > _MAX_NAMES:
+            raise InvalidValue(f"expected at most {_MAX_NAMES} {parameter}, got {len(wanted)}")
+        if parameter == "types" and (wrong := [each for each in wanted if not is_event_type(each)]):
+            raise InvalidValue(f"expected types like 'content,progress', got {min(wrong)[:80]!r}")
+        for field in fields if wanted else ():
+            changes[field] = Filter(include=wanted, exclude=getattr(spec, field).exclude)
+    spec = msgspec.structs.replace(spec, **changes)
+    return None if spec == ViewSpec(dedupe=False) else View(spec)
+
+
+_LISTS: Final = {
+    "types": ("messages",),
+    "nodes": ("nodes", "subgraph_nodes"),
+    "agents": ("agents",),
+}
+_MAX_NAMES: Final = 100
+
+
+def parse_many(
+    runs: Iterable[str], query: Mapping[str, str], headers: Mapping[str, str]
+) -> dict[str, Position | None]:
+    """Return the runs one connection watches, each with its cursor.
+
+    Raises:
+        InvalidValue: none, too many, a malformed id or vector, or something that only watchers of
+            one run may ask for.
+    """
+    for name, usual in _ONLY_FOR_ONE.items():
+        if query.get(name, usual) != usual:
+            raise InvalidValue(f"expected no {name} for several runs on one connection")
+    names = list(dict.fromkeys(runs))
+    if not 1 <= len(names) <= MAX_RUNS_PER_STREAM:
+        raise InvalidValue(
+            f"expected 1 to {MAX_RUNS_PER_STREAM} different runs (?run=a&run=b), got {len(names)}"
+        )
+    for name in names:
+        if not is_run_id(name):
+            raise InvalidValue(f"expected run to be a run id, got {name[:140]!r}")
+    cursors: dict[str, Position | None] = dict.fromkeys(names)
+    said = [_parse_vector(vector, where) for where, vector in _cursors(query, headers)]
+    for name, position in said[0].items() if said else ():
+        if name in cursors:
+            cursors[name] = position
+    return cursors
+
+
+def _parse_vector(vector: str, where: str) -> dict[str, Position]:
+    parts = (part.partition("=") for part in vector.split(",") if part)
+    return {name: _parse_position(token, where) for name, _, token in parts}
+
+
+_ONLY_FOR_ONE: Final = {
+    "dialect": "runcast",
+    "live": "true",
+    "view": "none",
+    **dict.fromkeys(_LISTS, ""),
+}
+
+
+def parse_invocation(body: bytes) -> Invocation:
+    """Return an invocation; an empty body is one without inputs.
+
+    Raises:
+        InvalidValue: it is not a JSON object of that form.
+    """
+    if not body.strip():
+        return Invocation()
+    try:
+        return msgspec.json.decode(body, type=Invocation)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise InvalidValue(f'expected a body like {{"inputs": {{…}}}}: {error}') from None
+
+
+def files_of(invocation: Invocation) -> dict[str, list[FileReference]]:
+    """Return the files that an invocation gives; a text is a URL, or else a path."""
+    return {
+        key: [_reference(file) if isinstance(file, str) else file for file in files]
+        for key, files in invocation.files.items()
+    }
+
+
+def _reference(text: str) -> FileReference:
+    return FileReference(url=text) if "://" in text else FileReference(path=text)
+
+
+def parse_flag(query: Mapping[str, str], name: str) -> bool:
+    """Return a yes-or-no parameter. Raises `InvalidValue`."""
+    value = query.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise InvalidValue(f"expected {name} to be true or false, got {value!r}")
+    return value in ("true", "1")
+
+
+def parse_limit(query: Mapping[str, str]) -> int:
+    """Return how many items a page of a list should have. Raises `InvalidValue`."""
+    text = query.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LIST):
+        raise InvalidValue(f"expected limit to be 1 to {MAX_LIST}, got {text[:20]!r}")
+    return int(text)
+
+
+def before_token(created_at: float, run_id: str) -> str:
+    """Return what leads to the runs that are older than this one: it matches `BEFORE`.
+
+    It says all by itself: the run that it names may be deleted meanwhile.
+    """
+    return f"{created_at!r}_{run_id}"
+
+
+def parse_before(token: str) -> tuple[float, str]:
+    """Return where a page of runs begins, as the page before it said. Raises `InvalidValue`."""
+    if not re.match(BEFORE, token) or token[-1] == "\n":
+        raise InvalidValue(f"expected before to be what a page of runs said, got {token[:80]!r}")
+    created, _, run_id = token.partition("_")
+    return float(created), run_id
+
+
+def parse_preferences(header: str) -> frozenset[str]:
+    """Return the preferences of a `Prefer` header, without values. Source: RFC 7240 §2."""
+    return frozenset(part.split(";")[0].strip().lower() for part in header.split(","))
+
+
+def preferred_type(accept: str, offered: Iterable[str], default: str) -> str:
+    """Return the offered media type that an `Accept` header names first with the highest weight.
+
+    What it does not name falls back to the default: a client that accepts anything, or that we do
+    not understand, gets what most want. Source: RFC 9110 §12.5.1, without specificity.
+    """
+    best, weight = default, 0.0
+    known = set(offered)
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        if name in known:
+            quality = _quality(parameters)
+            if quality > weight:
+                best, weight = name, quality
+    return best
+
+
+def _quality(parameters: Iterable[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return float(parameter[2:])
+            except ValueError:
+                return 0.0
+    return 1.0

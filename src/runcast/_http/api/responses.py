@@ -1,0 +1,160 @@
+"""Responses that are not streams: JSON, problems, and what a run looks like in them."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from runcast._runs.protocols import DescribedFunction
+from runcast.errors import (
+    AlreadyAnswered,
+    InvalidInputs,
+    Overloaded,
+    RuncastError,
+    RunFailed,
+    StoreUnavailable,
+    Unauthorized,
+)
+from runcast.events.snapshot import Snapshot
+from runcast.stores.base import LogInfo
+
+__all__ = (
+    "SAFE_HEADERS",
+    "failure",
+    "function_view",
+    "json_response",
+    "problem",
+    "problem_document",
+    "run_summary",
+    "run_view",
+)
+
+_encode: Final = msgspec.json.encode
+
+_RETRY_AFTER_S: Final = 1
+
+SAFE_HEADERS: Final[Mapping[str, str]] = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""On every response: nothing here is for caches, sniffers or other sites."""
+
+
+def json_response(
+    value: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a JSON response."""
+    return Response(
+        _encode(value),
+        status,
+        {**SAFE_HEADERS, **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def problem_document(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    retryable: bool = False,
+    **more: Any,
+) -> Response:
+    """Return a problem document. Source: RFC 9457, which has `about:blank` titled as HTTP does."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "retryable": retryable,
+        **more,
+    }
+    fields = {**SAFE_HEADERS, **(headers or {})}
+    return Response(_encode(body), status, fields, media_type="application/problem+json")
+
+
+def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error as a problem document."""
+    fields = dict(headers or {})
+    if isinstance(error, Overloaded | StoreUnavailable):
+        fields["retry-after"] = str(_RETRY_AFTER_S)
+    if isinstance(error, Unauthorized):
+        fields["www-authenticate"] = "Bearer"
+    more: dict[str, Any] = {}
+    if isinstance(error, InvalidInputs):
+        more["problems"] = list(error.problems)
+    if isinstance(error, AlreadyAnswered):
+        more["decision"] = error.decision
+    return problem_document(
+        error.status,
+        error.code,
+        error.message,
+        headers=fields,
+        retryable=error.retryable,
+        **more,
+    )
+
+
+def failure(
+    run_id: str, kind: str, data: Mapping[str, Any], headers: Mapping[str, str]
+) -> Response:
+    """Return the ending of a run that has no result, `failed` or `cancelled`, as a problem."""
+    if kind == "cancelled":
+        data = {"message": f"the run was cancelled: {data.get('reason', '')}", "code": "cancelled"}
+    return problem_document(
+        RunFailed.status,
+        str(data.get("code", "function_error")),
+        str(data.get("message", "")),
+        headers=headers,
+        retryable=data.get("retryable") is True,
+        run_id=run_id,
+    )
+
+
+def run_summary(info: LogInfo) -> dict[str, Any]:
+    """Return a run as lists show it: what its log alone tells."""
+    labels = {name: value for name, value in info.labels.items() if not _is_ours(name)}
+    return {
+        "run_id": info.log_id,
+        "function": info.labels.get("function", ""),
+        "status": info.labels.get("status", "running"),
+        "labels": labels,
+        "created_at": info.created_at,
+        "ended_at": info.closed_at,
+        "events": info.head,
+        "position": str(info.position),
+    }
+
+
+def run_view(info: LogInfo, snapshot: Snapshot, queue_position: int) -> dict[str, Any]:
+    """Return a run with its present state; `position` is where its state stands."""
+    return {
+        **run_summary(info),
+        "status": snapshot.status if snapshot.seq else info.labels.get("status", "queued"),
+        "queue_position": queue_position,
+        "state": snapshot,
+    }
+
+
+def function_view(function: DescribedFunction) -> dict[str, Any]:
+    """Return a function as `GET /functions` shows it."""
+    return {
+        "name": function.name,
+        "description": function.description,
+        "streaming": function.is_streaming,
+        "inputs": function.schema,
+        "events": function.events,
+        "files": list(function.files.values()),
+        "secrets": function.secrets,
+        "dialect": function.dialect,
+    }
+
+
+def _is_ours(label: str) -> bool:
+    return label in ("function", "status") or label.startswith("runcast.")

@@ -1,0 +1,231 @@
+"""What each route does. Paths and fields are described in docs/protocol.md."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from runcast._http.api.files import FileTransfers
+from runcast._http.api.invoking import Invoking, check_json
+from runcast._http.api.openapi import build
+from runcast._http.api.requests import MAX_REASON_CHARS, before_token, parse_before, parse_limit
+from runcast._http.api.responses import (
+    SAFE_HEADERS,
+    function_view,
+    json_response,
+    run_summary,
+    run_view,
+)
+from runcast._http.console.page import DOCS, START, Page
+from runcast._http.guard.security import COOKIE, Guard
+from runcast._http.streaming.patience import read_body
+from runcast._http.streaming.streams import Streams
+from runcast._http.streaming.watching import Watching
+from runcast._runs.protocols import Runs
+from runcast.errors import Conflict, InvalidValue
+from runcast.events.lifecycle import STATUSES
+from runcast.events.view import ViewSpec
+
+__all__ = ("Routes",)
+
+
+class Routes:
+    """The routes of one application."""
+
+    def __init__(
+        self, runs: Runs, streams: Streams, guard: Guard, views: Mapping[str, ViewSpec]
+    ) -> None:
+        self._runs = runs
+        self._hub = runs.hub
+        self._streams = streams
+        self._guard = guard
+        self._watching = Watching(runs.hub, streams, views)
+        self._invoking = Invoking(runs, streams, self._watching)
+        self._transfers = FileTransfers(runs, streams.closing)
+
+    def all(self) -> list[Route]:
+        """Return the table of routes."""
+        return [
+            Route("/", self.page, methods=["GET"]),
+            Route("/docs", self.docs, methods=["GET"]),
+            Route("/openapi.json", self.openapi, methods=["GET"]),
+            Route("/session", self.sign_in, methods=["POST"]),
+            Route("/healthz", self.health, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+            Route("/functions", self.functions, methods=["GET"]),
+            Route("/invoke/{name}", _Raw(self._invoking.invoke), methods=["POST"]),
+            Route("/runs", self.list_runs, methods=["GET"]),
+            Route("/runs/{run_id}", self.one_run, methods=["GET", "DELETE"]),
+            Route("/runs/{run_id}/cancel", self.cancel_run, methods=["POST"]),
+            Route(
+                "/runs/{run_id}/interrupts/{interrupt_id}", self.answer_question, methods=["POST"]
+            ),
+            Route("/runs/{run_id}/events", _Raw(self._watching.watch), methods=["GET"]),
+            Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
+            Route(
+                "/runs/{run_id}/files/{path:path}",
+                _Raw(self._transfers.download),
+                methods=["GET"],
+            ),
+            Route("/uploads", self._transfers.upload, methods=["POST"]),
+            Route("/events", _Raw(self._watching.watch_many), methods=["GET"]),
+        ]
+
+    # Plain answers.
+
+    async def page(self, _: Request) -> Response:
+        """The start page."""
+        return _page_response(START)
+
+    async def docs(self, _: Request) -> Response:
+        """The page that shows the description of the API."""
+        return _page_response(DOCS)
+
+    async def openapi(self, request: Request) -> Response:
+        """The description of the API."""
+        functions = self._runs.functions
+        document = build(
+            [
+                (_PARAMETER.sub(r"{\1}", route.path), method.lower())
+                for route in self.all()
+                for method in sorted(route.methods or ())
+                if method != "HEAD"
+            ],
+            [functions[name] for name in sorted(functions)],
+            version=_VERSION,
+            prefix=quote(request.scope.get("root_path", "")),
+            views=self._watching.views,
+            is_protected=bool(self._guard.token),
+        )
+        return json_response(document)
+
+    async def sign_in(self, request: Request) -> Response:
+        """Trade the access token for a session, in a cookie."""
+        given = (await self._body(request)).decode("utf-8", "replace").strip()
+        response = Response(status_code=204, headers=SAFE_HEADERS)
+        if not self._guard.token:
+            return response
+        response.set_cookie(
+            COOKIE,
+            self._guard.begin_session(given),
+            path=quote(request.scope.get("root_path", "")) or "/",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    async def health(self, _: Request) -> Response:
+        """The process answers."""
+        return json_response({"status": "ok"})
+
+    async def ready(self, _: Request) -> Response:
+        """The store answers and takes events, too."""
+        await self._hub.check()
+        return json_response({"status": "ready"})
+
+    async def functions(self, _: Request) -> Response:
+        """The functions that can be invoked."""
+        found = [self._runs.functions[name] for name in sorted(self._runs.functions)]
+        return json_response({"functions": [function_view(function) for function in found]})
+
+    async def list_runs(self, request: Request) -> Response:
+        """A page of runs, newest first."""
+        query = request.query_params
+        if query.get("status", "done") not in STATUSES:
+            raise InvalidValue(
+                f"expected status to be one of {', '.join(STATUSES)}, got {query['status'][:80]!r}"
+            )
+        labels = {name: query[name] for name in ("status", "function") if name in query}
+        for pair in query.getlist("label"):
+            name, equals, value = pair.partition("=")
+            if not equals or not name:
+                raise InvalidValue(f"expected label=name=value, got {pair[:100]!r}")
+            labels[name] = value
+        limit = parse_limit(query)
+        before = parse_before(query["before"]) if "before" in query else None
+        found = await self._hub.store.list(labels=labels, before=before, limit=limit)
+        last = found[-1] if len(found) == limit else None
+        more = None if last is None else before_token(last.created_at, last.log_id)
+        return json_response({"runs": [run_summary(info) for info in found], "before": more})
+
+    async def one_run(self, request: Request) -> Response:
+        """A run's present state; or forget it, having cancelled it if it was at work."""
+        run_id = request.path_params["run_id"]
+        if request.method == "DELETE":
+            return await self._delete(run_id)
+        info, snapshot = await self._hub.present(run_id)
+        return json_response(run_view(info, snapshot, self._runs.queue_position(run_id)))
+
+    async def _delete(self, run_id: str) -> Response:
+        if not (await self._hub.info(run_id)).closed:
+            await self._runs.cancel(run_id, "deleted")
+            if not (await self._hub.info(run_id)).closed:
+                raise Conflict(
+                    f"the run {run_id!r} is being cancelled by the process that runs it; delete "
+                    "it once it has ended"
+                )
+        await self._hub.delete(run_id)
+        return Response(status_code=204, headers=SAFE_HEADERS)
+
+    async def cancel_run(self, request: Request) -> Response:
+        """Cancel a run; the answer shows what became of it."""
+        run_id = request.path_params["run_id"]
+        reason = request.query_params.get("reason", "cancelled")
+        if len(reason) > MAX_REASON_CHARS:
+            raise InvalidValue(f"expected a reason of at most {MAX_REASON_CHARS} characters")
+        await self._runs.cancel(run_id, reason)
+        info = await self._hub.info(run_id)
+        return json_response(run_summary(info), 200 if info.closed else 202)
+
+    async def answer_question(self, request: Request) -> Response:
+        """Answer a question a run asks; the answer shows the decision that counts."""
+        check_json(request)
+        body = await self._body(request)
+        try:
+            given = msgspec.json.decode(body)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise InvalidValue(f'expected a body like {{"type": "accept"}}: {error}') from None
+        decision, repeated = await self._runs.answer(
+            request.path_params["run_id"], request.path_params["interrupt_id"], given
+        )
+        return json_response({"decision": decision, "repeated": repeated})
+
+    async def _body(self, request: Request) -> bytes:
+        return await read_body(request, self._hub.settings, self._streams.closing)
+
+
+_PARAMETER: Final = re.compile(r"\{(\w+):\w+\}")
+"""A parameter of a path that says what it takes."""
+
+
+def _version() -> str:
+    try:
+        return version("runcast")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0"
+
+
+_VERSION: Final = _version()
+
+
+def _page_response(page: Page) -> Response:
+    headers = {**SAFE_HEADERS, "content-security-policy": page.policy}
+    return Response(page.body, headers=headers, media_type="text/html")
+
+
+class _Raw:
+    """A route that sends its response itself."""
+
+    def __init__(self, handle: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._handle(scope, receive, send)

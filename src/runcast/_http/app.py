@@ -1,0 +1,209 @@
+"""The ASGI application: its routes, its life, and what guards it.
+
+It may be served by itself or mounted in another Starlette or FastAPI application. A mounted
+application is not told when its host starts; then the first request opens the hub, and the host's
+lifespan should be wrapped with `lifespan` so that it is closed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import MappingProxyType
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
+from runcast._http.api.routes import Routes
+from runcast._http.guard.security import PREFLIGHT_HEADERS, Guard, cors_headers
+from runcast._http.streaming.streams import Streams
+from runcast._runs.protocols import Runs
+from runcast._settings import Settings
+from runcast.errors import HeadTooLarge, InvalidValue, RuncastError
+from runcast.events.view import ViewSpec
+
+__all__ = ("HttpApp",)
+
+
+class HttpApp:
+    """Runs over HTTP.
+
+    Args:
+        runs: a hub and its functions; opened and closed with the application.
+        token: the access token; "" lets everybody in who can reach the server.
+        hosts: names besides the loopback ones that `Host` may have; `*` allows any.
+        origins: origins whose pages may send requests.
+        views: views that watchers may ask for by name; `default` is what they get without asking.
+
+    Raises:
+        InvalidValue: a token, host or origin could never be what a request has.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        *,
+        token: str = "",
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        views: Mapping[str, ViewSpec] = MappingProxyType({}),
+    ) -> None:
+        self._runs = runs
+        settings, clock = runs.hub.settings, runs.hub.clock
+        self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
+        self.streams = Streams(settings, clock)
+        self._opening: asyncio.Task[object] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._app = Starlette(
+            routes=Routes(runs, self.streams, self._guard, views).all(),
+            exception_handlers={
+                HTTPException: _not_routed,
+                RuncastError: _refused,
+                ClientDisconnect: _left,
+                Exception: _failed,
+            },
+        )
+        # A redirect would name the host as the client knows it, which proxies change.
+        self._app.router.redirect_slashes = False
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of its hub."""
+        return self._runs.hub.settings
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether an access token is asked for."""
+        return bool(self._guard.token)
+
+    def allow_host(self, name: str) -> None:
+        """Answer requests for this host too: the one we listen on."""
+        self._guard.hosts.add(name.lower())
+
+    def end_streams(self) -> None:
+        """Say goodbye on all streams and end them; new ones end at once. Idempotent."""
+        self.streams.close()
+
+    async def open(self) -> None:
+        """Open the hub; once, however many requests ask for it."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._runs.open())
+        try:
+            await asyncio.shield(self._opening)
+        except Exception:
+            self._opening = None  # the next request tries again
+            raise
+
+    async def close(self) -> None:
+        """End the streams, the runs and the hub. Idempotent."""
+        self.end_streams()
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._runs.close())
+        await asyncio.shield(self._closing)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """Open on entering, close on leaving: for the application that this is mounted in."""
+        await self.open()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            # WebSocket: refused before it is accepted, which servers answer with 403.
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        if self._guard.is_told(origin):
+            send = _adding(cors_headers(origin), send)
+        try:
+            _check_size(scope, self.settings.max_head_bytes)
+            if len(headers.getlist("host")) > 1:  # RFC 9112 §3.2: which would be the one to check?
+                raise InvalidValue("expected one Host, got several")
+            self._guard.check_source(headers)
+            if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
+                allowed = Response(None, 204, {**SAFE_HEADERS, **PREFLIGHT_HEADERS})
+                await allowed(scope, receive, send)
+                return
+            self._guard.check_token(_path_of(scope), headers)
+            await self.open()
+        except RuncastError as error:
+            await problem(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.open()
+        except RuncastError as error:
+            await send({"type": "lifespan.startup.failed", "message": error.message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _check_size(scope: Scope, most: int) -> None:
+    size = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > most:
+        raise HeadTooLarge(f"expected path and headers of at most {most} bytes (max_head_bytes)")
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path below where the application is mounted, as the router sees it."""
+    root, path = scope.get("root_path", ""), str(scope["path"])
+    return path[len(root) :] or "/" if f"{path}/".startswith(f"{root}/") else path
+
+
+def _adding(headers: Mapping[str, str], send: Send) -> Send:
+    """Return a `send` that adds headers to the response."""
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *encoded]}
+        await send(message)
+
+    return sending
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RuncastError)
+    return problem(error)
+
+
+async def _left(_: Request, error: Exception) -> Response:
+    """Answer nobody: the client left before it had sent its request."""
+    return Response(status_code=400, headers=SAFE_HEADERS)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """Answer for a fault of ours; what it was is for the log, where Starlette has it written."""
+    return problem(RuncastError("the server failed to answer; its log says why"))
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """Answer for Starlette: no such path, or not with that method."""
+    assert isinstance(error, HTTPException)
+    path, headers = request.url.path, error.headers or {}
+    docs = f"{request.scope.get('root_path', '')}/docs"
+    code, detail = {
+        404: ("not_found", f"there is no path {path}; {docs} tells which there are"),
+        405: ("method_not_allowed", f"{path} takes {headers.get('Allow')}, not {request.method}"),
+    }.get(error.status_code, ("bad_request", error.detail))
+    return problem_document(error.status_code, code, detail, headers=headers)

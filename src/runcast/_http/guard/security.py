@@ -1,0 +1,203 @@
+"""Who may ask: checks made before anything else looks at a request.
+
+A server on the loopback address is reached by every web page its user visits: a page can post forms
+to it, and by rebinding its own name read the answers. So:
+
+- `Host` must be a name we were told or a loopback one: a rebound name is neither.
+- A request with an `Origin` must come from an origin we were told, or from ourselves.
+- With an access token, every request but the health checks needs it: as `Authorization: Bearer`, or
+  as the session that `POST /session` puts into a cookie, since browsers cannot add headers to an
+  EventSource.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import cookie_parser
+
+from runcast._clock import Clock, SystemClock
+from runcast._http.guard.token import check_token, is_session, is_token, make_session
+from runcast.errors import Forbidden, InvalidValue, Unauthorized
+
+__all__ = ("COOKIE", "PREFLIGHT_HEADERS", "Guard", "cors_headers")
+
+COOKIE: Final = "runcast_session"
+"""The cookie that holds a session: HttpOnly, SameSite=Strict."""
+
+PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
+    "access-control-allow-methods": "GET, POST, DELETE",
+    "access-control-allow-headers": (
+        "authorization, content-disposition, content-type, idempotency-key, if-none-match, "
+        "if-range, last-event-id, prefer, range"
+    ),
+    "access-control-max-age": "600",
+}
+"""What pages of an origin that we were told may send. Source: WHATWG Fetch, CORS protocol."""
+
+_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
+"""Answered without a token: nothing of any run is in them."""
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s/?#@:\[\]]+))(?::[0-9]*)?")
+"""RFC 9110 §7.2, without what only confuses: user names, paths, spaces."""
+
+_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([!-~]+?)/?")
+_USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+def cors_headers(origin: str) -> dict[str, str]:
+    """Return what lets pages of an origin read an answer."""
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": (
+            "accept-ranges, content-disposition, content-range, etag, location, retry-after, "
+            "runcast-epoch, runcast-repeated, runcast-run-id"
+        ),
+        "vary": "origin",
+    }
+
+
+class Guard:
+    """Decides about requests. Pure but for what it was told at the start.
+
+    Args:
+        token: the access token; "" lets everybody in.
+        hosts: names besides the loopback ones that `Host` may have; `*` allows any.
+        origins: origins whose pages may send requests, like `https://app.example`.
+        session_s: how long who signs in may go on; 0 is not at all.
+
+    Raises:
+        InvalidValue: one of them could never be what a request has.
+    """
+
+    def __init__(
+        self,
+        token: str = "",
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        *,
+        clock: Clock | None = None,
+        session_s: float = 0.0,
+    ) -> None:
+        self.token = check_token(token)
+        self.hosts = {_checked_host(host) for host in _several(hosts, "hosts")}
+        self.origins = frozenset(_checked_origin(each) for each in _several(origins, "origins"))
+        self._clock = clock or SystemClock()
+        self._session_s = session_s
+
+    def check_source(self, headers: Mapping[str, str]) -> None:
+        """Let a request pass that was not made by somebody else's page.
+
+        Raises:
+            Forbidden: its `Host` or `Origin` is not ours.
+        """
+        host = headers.get("host", "")
+        if not self._is_known_host(host):
+            raise Forbidden(
+                f"this server does not answer to the host {host[:100]!r}; start it with "
+                "--allow-host if it should"
+            )
+        origin = headers.get("origin")
+        if origin is not None:
+            if not self.is_told(origin) and not _is_same(origin, host):
+                raise Forbidden(
+                    f"pages of {origin[:100]!r} may not use this server; start it with "
+                    "--allow-origin if they should"
+                )
+        elif headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not (
+            # A link that is followed: whoever has put it somewhere cannot read what it leads to.
+            headers.get("sec-fetch-mode") == "navigate"
+            and headers.get("sec-fetch-dest") == "document"
+        ):
+            raise Forbidden("other sites may not use this server")
+
+    def check_token(self, path: str, headers: Mapping[str, str]) -> None:
+        """Let a request pass that bears the access token, or needs none.
+
+        Raises:
+            Unauthorized: the access token is missing or wrong.
+        """
+        if self.token and path not in _OPEN_PATHS and not self._has_token(headers):
+            raise Unauthorized(
+                "expected the access token: send `Authorization: Bearer …`, or sign in on the "
+                "start page"
+            )
+
+    def is_told(self, origin: str) -> bool:
+        """Tell whether this is an origin we were told, whose pages may use this server."""
+        return origin.lower() in self.origins
+
+    def begin_session(self, given: str) -> str:
+        """Return a session for who knows the access token.
+
+        Raises:
+            Unauthorized: this is not the access token.
+        """
+        if not is_token(given, self.token):
+            raise Unauthorized("this is not the access token")
+        return make_session(self.token, self._clock.time() + self._session_s)
+
+    def _is_known_host(self, host: str) -> bool:
+        found = _HOST.fullmatch(host.lower())
+        if found is None:
+            return False
+        name = found[1] or found[2]
+        return name in _LOOPBACK or name in self.hosts or "*" in self.hosts
+
+    def _has_token(self, headers: Mapping[str, str]) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return is_token(given.strip(), self.token)
+        # Not http.cookies, which drops all cookies behind one it does not like: on localhost they
+        # are those of every program.
+        session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return is_session(session, self.token, self._clock.time())
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Tell whether an origin is the one that the request was sent to."""
+    try:
+        found = urlsplit(origin.lower())
+    except ValueError:
+        return False
+    return bool(found.netloc) and found.netloc == host.lower()
+
+
+def _several(given: Iterable[str], what: str) -> list[str]:
+    if isinstance(given, str):  # whose letters would be taken one by one
+        raise InvalidValue(f"expected {what} to be a list, got {given[:100]!r}")
+    return list(given)
+
+
+def _checked_host(host: str) -> str:
+    """Return a host as requests name it; an IPv6 address without its brackets."""
+    name = host.lower()
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    if ":" in name:
+        try:
+            return str(ip_address(name))
+        except ValueError:
+            pass
+    elif name.isascii() and (found := _HOST.fullmatch(name)):
+        return found[0]
+    raise InvalidValue(
+        "expected a host to be a name or address alone, without scheme and port, like app.example; "
+        f"got {host[:100]!r}"
+    )
+
+
+def _checked_origin(origin: str) -> str:
+    """Return an origin as browsers send it: without the port that its scheme has anyway."""
+    found = _ORIGIN.fullmatch(origin.lower())
+    if found is not None and found[2][-1] != ":" and _HOST.fullmatch(found[2]):
+        return f"{found[1]}://{found[2].removesuffix(_USUAL_PORTS.get(found[1], ':'))}"
+    raise InvalidValue(
+        "expected an origin to be a scheme, a host and its port, if it has one of its own, like "
+        f"https://app.example or http://localhost:3000; got {origin[:100]!r}"
+    )

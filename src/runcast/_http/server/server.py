@@ -1,0 +1,143 @@
+"""The server that `runcast serve` starts: uvicorn, told to end its streams before it waits for
+them."""
+
+import asyncio
+import gc
+import ipaddress
+import logging
+import math
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+
+from runcast._http.app import HttpApp
+from runcast._http.server.protocol import protocol_class
+from runcast.errors import Forbidden, InvalidValue
+
+__all__ = ("is_loopback", "serve")
+
+_SWITCH_INTERVAL_S: Final = 0.0005
+"""How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes
+every step of a commit wait that long beside one function that computes."""
+
+_GC_THRESHOLD: Final = 10_000
+"""New objects before the garbage collector looks at them. Python's default of 700 has it look at
+the events of each commit while they are on their way."""
+
+_KEEP_ALIVE_S: Final = 15
+"""How long a connection may be idle, seconds: longer than a page takes between two requests."""
+
+_DRAIN_S: Final = 1
+"""What a request other than a stream may still take at shutdown, seconds, besides what running
+functions get."""
+
+_BACKLOG: Final = 4096
+"""Connections that may wait to be taken: all watchers come back at once after a restart."""
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, app: HttpApp, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # Before uvicorn does, as the application's lifespan: it would keep the error to itself.
+        await self._app.open()
+        await super().startup(sockets)
+        # What is in memory by now stays there: the garbage collector need not walk over it, again
+        # and again, while everything waits for it.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD)
+        if not self.should_exit:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn waits for open responses and only then tells the application: streams would keep
+        # it waiting for ever, and those who wait for a result as long as the function likes.
+        self._app.end_streams()
+        closing = asyncio.ensure_future(self._app.close())
+        await super().shutdown(sockets)
+        await closing
+
+
+def serve(
+    app: HttpApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    on_ready: Callable[[str], None] = lambda url: None,
+    log_level: str = "warning",
+    insecure: bool = False,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        port: 0 takes a free one.
+        on_ready: called with the base URL once requests are answered.
+        insecure: let other machines in without an access token.
+
+    Raises:
+        InvalidValue: the address cannot be bound.
+        Forbidden: it can be reached from other machines, and there is no access token.
+        BackendError: the store cannot be opened.
+    """
+    if not insecure and not app.is_protected and not is_loopback(host):
+        raise Forbidden(
+            f"{host} can be reached from other machines, where anybody could invoke your "
+            "functions: give a --token (or RUNCAST_TOKEN), or say --insecure"
+        )
+    bound = _bind(host, port)
+    actual = bound.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{actual}"
+    app.allow_host(host)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=actual,
+        http=protocol_class(app.settings),
+        h11_max_incomplete_event_size=app.settings.max_head_bytes,
+        ws="none",
+        lifespan="on",
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_DRAIN_S + math.ceil(app.settings.shutdown_grace_s),
+    )
+    server = _Server(config, app, lambda: on_ready(url))
+    logging.getLogger("uvicorn.error").setLevel(log_level.upper())
+    with bound:
+        server.run(sockets=[bound])
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidValue(
+            f"cannot listen on {host}:{port} ({reason}); choose another --port, or 0 for a free one"
+        ) from error
+    bound.setblocking(False)
+    return bound

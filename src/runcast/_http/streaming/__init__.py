@@ -1,0 +1,1 @@
+"""Streams over HTTP: what they send, how they are kept alive, how they end."""

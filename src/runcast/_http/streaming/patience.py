@@ -1,0 +1,172 @@
+"""Waiting for clients, and with them: never for ever, and not once they or the server leave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Send
+
+from runcast._clock import Clock
+from runcast._settings import Settings
+from runcast.errors import BodyTooLarge, Overloaded, RequestTooSlow, RuncastError
+
+__all__ = ("read_body", "read_pieces", "send_on", "wait_with")
+
+T = TypeVar("T")
+
+_LEAST_BYTES_PER_S: Final = 1024
+"""A body that is not bounded in time must arrive at least this fast, on the whole."""
+
+
+async def read_body(request: Request, settings: Settings, closing: asyncio.Event) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        BodyTooLarge: it is larger than `max_body_bytes`, or says that it will be.
+        RequestTooSlow: it did not arrive within `request_wait_s`.
+        Overloaded: the server ends.
+        ClientDisconnect: the client left.
+    """
+    limit = settings.max_body_bytes
+    refusal = BodyTooLarge(f"expected a body of at most {limit} bytes (max_body_bytes)")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and len(announced) < 20 and int(announced) > limit:
+        raise refusal
+
+    async def read() -> bytes:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise refusal
+        return bytes(body)
+
+    body = await _unless(closing, read(), settings.request_wait_s)
+    if body is not None:
+        return body
+    raise _ending(closing, settings)
+
+
+def _ending(closing: asyncio.Event, settings: Settings) -> RuncastError:
+    """Return why a body is not waited for any longer."""
+    if closing.is_set():
+        return Overloaded("the server is shutting down; try another or again later")
+    return RequestTooSlow(
+        f"expected the body within {settings.request_wait_s:g} s (request_wait_s)"
+    )
+
+
+async def read_pieces(
+    request: Request, settings: Settings, clock: Clock, closing: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Yield a request's body as it arrives, which may take as long as it is large.
+
+    Raises:
+        RequestTooSlow: nothing of it came for `request_wait_s`, or hardly anything for longer.
+        Overloaded: the server ends.
+        ClientDisconnect: the client left.
+    """
+    pieces = request.stream()
+    waited_s, size = 0.0, 0
+
+    async def take() -> bytes:
+        return await anext(pieces, b"")
+
+    while True:
+        began = clock.monotonic()
+        piece = await _unless(closing, take(), settings.request_wait_s)
+        if piece == b"":
+            return
+        waited_s += clock.monotonic() - began
+        size += len(piece or b"")
+        is_slow = waited_s > settings.request_wait_s and size < waited_s * _LEAST_BYTES_PER_S
+        if piece is None or is_slow:
+            raise _ending(closing, settings)
+        yield piece
+
+
+async def send_on(send: Send, message: Message, stall_s: float, unsent: Callable[[], int]) -> None:
+    """Send a message, however long it takes, as long as the client takes something.
+
+    Args:
+        unsent: how many bytes the client has yet to take; always the same where nobody knows.
+
+    Raises:
+        TimeoutError: it took nothing for `stall_s`.
+    """
+    sending = asyncio.ensure_future(send(message))
+    try:
+        while True:
+            before = unsent()
+            await asyncio.wait({sending}, timeout=stall_s)
+            if sending.done():
+                return sending.result()
+            if unsent() >= before:
+                raise TimeoutError
+    finally:
+        await _end(sending)
+
+
+async def wait_with(
+    request: Request,
+    awaited: Coroutine[Any, Any, T],
+    closing: asyncio.Event,
+    *,
+    grace_s: float = 0.0,
+) -> T | None:
+    """Wait for something as long as the client stays, and the server.
+
+    Args:
+        grace_s: how long to wait on once the server ends.
+
+    Returns:
+        What was awaited; None if the server ended before.
+
+    Raises:
+        ClientDisconnect: the client left before. The request's body must have been read.
+    """
+
+    async def leave() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        raise ClientDisconnect
+
+    async def wait() -> T:
+        waiting = asyncio.ensure_future(awaited)
+        leaving = asyncio.ensure_future(leave())
+        try:
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done() and not waiting.done():
+                leaving.result()
+            return await waiting
+        finally:
+            await _end(waiting, leaving)
+
+    return await _unless(closing, wait(), None, grace_s)
+
+
+async def _unless(
+    closing: asyncio.Event,
+    awaited: Coroutine[Any, Any, T],
+    timeout_s: float | None,
+    grace_s: float = 0.0,
+) -> T | None:
+    """Return what was awaited; None if it took too long, or the server ended."""
+    waiting = asyncio.ensure_future(awaited)
+    ending = asyncio.ensure_future(closing.wait())
+    try:
+        await asyncio.wait(
+            {waiting, ending}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not waiting.done() and ending.done() and grace_s:
+            await asyncio.wait({waiting}, timeout=grace_s)
+        return waiting.result() if waiting.done() else None
+    finally:
+        await _end(waiting, ending)
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

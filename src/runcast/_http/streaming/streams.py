@@ -1,0 +1,162 @@
+"""All open streams: kept alive, ended when they stall, and told when the server ends.
+
+Two ways lead to a socket. Under `runcast serve` a stream writes to the connection's transport
+(`direct`); under any other ASGI server a task per stream awaits `send` (`plain`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from runcast._clock import Clock
+from runcast._http.streaming.direct import CONNECTION_KEY, DirectStream
+from runcast._http.streaming.feeds import Feed
+from runcast._http.streaming.plain import PlainStream
+from runcast._http.streaming.stream import Stream
+from runcast._settings import Settings
+from runcast._wire.sse import MAX_RETRY_MS
+
+__all__ = ("Streams",)
+
+_BEAT_S: Final = 1.0
+"""How often silence and stalls are looked for; or four times a heartbeat, if that is shorter."""
+
+
+class Streams:
+    """The open streams of an application, and the one timer for them."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._open: set[Stream] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._retry_ms = int(min(settings.retry_s * 1000, MAX_RETRY_MS))
+        self._timer: asyncio.TimerHandle | None = None
+        self._chunked: tuple[bytes, bytes] = (b"", b"")
+        self.closing = asyncio.Event()
+        """Set when the server ends; whatever keeps a request waiting should watch it."""
+        self.now = clock.monotonic()
+        """The time of the last beat, seconds: close enough to tell silence, and free."""
+        self.stalled = 0
+        """Streams ended since the start because their socket took nothing."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def run(
+        self,
+        feed_for: Callable[[Callable[[], None]], Awaitable[Feed]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        respond: Callable[[Feed], Awaitable[bool]],
+        *,
+        is_awaited: bool = False,
+    ) -> bool:
+        """Send a feed until it ends, the client leaves, or it stalls.
+
+        Args:
+            feed_for: makes the feed, given what wakes the stream.
+            respond: sends the response's head; False if there is nothing to stream after it.
+            is_awaited: return when the stream has ended. It may go on by itself otherwise.
+
+        Returns:
+            True if it is known that the client ended it: it left, or took nothing for too long.
+        """
+        connection = scope.get("state", {}).get(CONNECTION_KEY)
+        stream: Stream
+        if connection is not None and scope["http_version"] == "1.1":
+            stream = DirectStream(self, connection, send)
+        else:
+            stream = PlainStream(self, receive, send)
+        feed = await feed_for(stream.wake)
+        try:
+            if not await respond(feed):
+                feed.close()
+                return False
+            self._open.add(stream)
+            self._start_timer()
+            stream.last = self.now
+            if isinstance(stream, DirectStream) and not (is_awaited or self.closing.is_set()):
+                stream.park(feed, feed.opening(self._retry_ms), lambda: self._part(stream, feed))
+                return False
+            if not self.closing.is_set():
+                await stream.run(feed, feed.opening(self._retry_ms))
+        except BaseException:
+            self._forget(stream, feed)
+            raise
+        await self._finish(stream, feed)
+        return stream.lost and not self.closing.is_set()
+
+    async def _finish(self, stream: Stream, feed: Feed) -> None:
+        """Send what is last, if there is somebody to get it."""
+        try:
+            if not stream.lost:
+                goes_on = stream.dismissed or self.closing.is_set()
+                # Still under the eyes of the timer: the last bytes may stall like any others.
+                await stream.finish(feed.farewell(self._retry_ms) if goes_on else b"")
+        finally:
+            self._forget(stream, feed)
+
+    def _part(self, stream: Stream, feed: Feed) -> None:
+        """Finish a stream that nobody waits for."""
+
+        async def finish() -> None:
+            try:
+                await self._finish(stream, feed)
+            except Exception as error:  # noqa: BLE001 - there is no task of a server's to end by it
+                stream.leave(error)
+                stream.abort()
+
+        finishing = asyncio.ensure_future(finish())
+        self._finishing.add(finishing)
+        finishing.add_done_callback(self._finishing.discard)
+
+    def _forget(self, stream: Stream, feed: Feed) -> None:
+        stream.close()
+        self._open.discard(stream)
+        feed.close()
+
+    def close(self) -> None:
+        """End all streams with a farewell; new ones end at once. Idempotent."""
+        self.closing.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        for stream in list(self._open):
+            stream.dismiss()
+
+    def chunked(self, data: bytes) -> bytes:
+        """Return data as an HTTP/1.1 chunk, made once for all who get the same bytes object."""
+        if self._chunked[0] is not data:
+            self._chunked = (data, b"%x\r\n%b\r\n" % (len(data), data))
+        return self._chunked[1]
+
+    def _start_timer(self) -> None:
+        if self._timer is None and not self.closing.is_set():
+            self.now = self._clock.monotonic()
+            every_s = min(_BEAT_S, self._settings.heartbeat_s / 4, self._settings.stall_s / 4)
+            self._timer = asyncio.get_running_loop().call_later(every_s, self._beat)
+
+    def _beat(self) -> None:
+        """Look at all streams: those that are silent get a heartbeat, those that stall an end."""
+        self._timer = None
+        self.now = self._clock.monotonic()
+        for stream in list(self._open):
+            try:
+                self._look_at(stream)
+            except Exception as error:  # noqa: BLE001 - one stream's fault must not stop the timer
+                stream.leave(error)
+        if self._open:
+            self._start_timer()
+
+    def _look_at(self, stream: Stream) -> None:
+        if stream.paused_at is None:
+            if stream.last <= self.now - self._settings.heartbeat_s:
+                stream.beat()
+        elif stream.takes_some():
+            stream.paused_at = self.now
+        elif stream.paused_at <= self.now - self._settings.stall_s:
+            self.stalled += 1
+            stream.abort()

@@ -1,0 +1,74 @@
+"""Bounds on the connections that watch: `max_watchers` in all, `max_watchers_per_run` of one run.
+
+What counts is a client's connection, however many runs it follows. Readers inside the process (a
+run that waits for its answer, a function that follows another run) ask for no admission: a bound
+on watchers never holds up a run.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Self
+
+from runcast._settings import Settings
+from runcast.errors import Overloaded
+
+__all__ = ("Admission", "Admissions")
+
+
+class Admissions:
+    """The connections that watch now, counted."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = settings.max_watchers
+        self._most_per_run = settings.max_watchers_per_run
+        self._count = 0
+        self._by_run: Counter[str] = Counter()
+
+    def admit(self, run_ids: Iterable[str]) -> "Admission":
+        """Return the admission of one connection that watches these runs; close it at the end.
+
+        Raises:
+            Overloaded: a bound is reached.
+        """
+        watched = tuple(run_ids)
+        if self._count >= self._most:
+            raise Overloaded(f"{self._count} streams are open (max_watchers); try again later")
+        for run_id in watched:
+            if (count := self._by_run.get(run_id, 0)) >= self._most_per_run:
+                raise Overloaded(
+                    f"{count} streams of run {run_id!r} are open "
+                    "(max_watchers_per_run); try again later"
+                )
+        self._count += 1
+        self._by_run.update(watched)
+        return Admission(self, watched)
+
+    def release(self, run_ids: tuple[str, ...]) -> None:
+        """Count a connection out."""
+        self._count -= 1
+        for run_id in run_ids:
+            self._by_run[run_id] -= 1
+            if not self._by_run[run_id]:
+                del self._by_run[run_id]
+
+
+class Admission:
+    """The place of one connection among those that watch."""
+
+    __slots__ = ("_admissions", "_run_ids")
+
+    def __init__(self, admissions: Admissions, run_ids: tuple[str, ...]) -> None:
+        self._admissions: Admissions | None = admissions
+        self._run_ids = run_ids
+
+    def close(self) -> None:
+        """Make room for another connection. Idempotent."""
+        if self._admissions is not None:
+            self._admissions.release(self._run_ids)
+            self._admissions = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

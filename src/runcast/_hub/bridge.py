@@ -1,0 +1,96 @@
+"""The one doorway from threads that have no event loop: a loop in a thread of its own."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from runcast.errors import InvalidValue
+
+__all__ = ("Bridge",)
+
+T = TypeVar("T")
+
+_FINISH_S: Final = 2.0
+"""How long tasks that were cancelled may go on when the bridge closes. Some never end."""
+
+_log: Final = logging.getLogger("runcast._hub")
+
+
+class Bridge:
+    """An event loop in a daemon thread, and calls into it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Start the thread. Idempotent. Raises `InvalidValue` inside a coroutine."""
+        _check_no_loop()
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="runcast-loop", daemon=True
+            )
+            self._thread.start()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for what it returns.
+
+        An interrupt (Ctrl-C) while waiting cancels the coroutine.
+
+        Raises:
+            InvalidValue: called inside a coroutine, whose loop would stand still meanwhile, or
+                while the bridge is closed.
+        """
+        try:
+            _check_no_loop()
+            with self._lock:
+                if self._loop is None:
+                    raise InvalidValue("expected a call inside `with open_hub(…)`: it is closed")
+                future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except InvalidValue:
+            coroutine.close()
+            raise
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """End what still runs on the loop, and the thread. Idempotent."""
+        with self._lock:
+            # What is called from now on is refused; what was called before is a task by the time
+            # that `_finish` looks. So nobody waits for what the loop will not do.
+            loop, self._loop = self._loop, None
+        if loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_finish(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
+
+
+def _check_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise InvalidValue(
+        "expected a call from code without an event loop; inside a coroutine use "
+        "`async with open_hub(…)`"
+    )
+
+
+async def _finish() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, stuck = await asyncio.wait(tasks, timeout=_FINISH_S)
+        if stuck:
+            _log.warning("%d tasks do not end and are left behind", len(stuck))
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -1,0 +1,144 @@
+"""History shared between watchers: pages read once, and encoded once for each dialect."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from runcast._wire.dialects import Dialect, LogRef
+from runcast.events.model import decode_event
+from runcast.events.position import Position, split_frames
+from runcast.stores.base import PAGE_BYTES, Page
+
+__all__ = ("EncodedPages", "PageCache")
+
+_Key = tuple[str, str, int]
+"""Run id, epoch, and the `seq` that a page follows."""
+
+_ENTRIES: Final = 4096
+"""Most entries of a cache, besides its bound in bytes: entries can be small."""
+
+_MOST_BESIDES: Final = 16
+"""Reads under way from which on none is begun ahead: those that are waited for come first."""
+
+
+class PageCache:
+    """Reads pages through, so that watchers who resume together cost one read.
+
+    Bounded in bytes; the least recently used page goes first. Call from the loop's thread.
+    """
+
+    def __init__(self, read: Callable[[str, Position], Awaitable[Page]], limit_bytes: int) -> None:
+        self._read = read
+        self._limit = limit_bytes
+        self._pages: OrderedDict[_Key, Page] = OrderedDict()
+        self._reading: dict[_Key, asyncio.Task[Page]] = {}
+        self._under_way: set[asyncio.Task[Page]] = set()  # with those of what was forgotten
+        self.size = 0
+
+    async def get(self, run_id: str, after: Position) -> Page:
+        """Return a page that follows a position. Raises as `Store.read` does."""
+        key = (run_id, after.epoch, after.seq)
+        page = self._pages.get(key)
+        if page is not None:
+            self._pages.move_to_end(key)
+            self._read_ahead(run_id, page)
+            await asyncio.sleep(0)  # a long replay from memory must not hold the loop
+            return page
+        # A watcher that leaves must not take the page away from the others.
+        page = await asyncio.shield(self._reading.get(key) or self._begin(key))
+        if key in self._pages:
+            self._read_ahead(run_id, page)
+        return page
+
+    def _begin(self, key: _Key) -> "asyncio.Task[Page]":
+        reading = self._reading[key] = asyncio.create_task(self._fetch(key))
+        self._under_way.add(reading)
+        reading.add_done_callback(self._has_read)
+        return reading
+
+    def _has_read(self, reading: asyncio.Task[Page]) -> None:
+        self._under_way.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # if all who waited for it have left, nobody else looks at it
+
+    async def _fetch(self, key: _Key) -> Page:
+        run_id, epoch, seq = key
+        try:
+            page = await self._read(run_id, Position(epoch, seq))
+        finally:
+            is_wanted = self._reading.get(key) is asyncio.current_task()
+            if is_wanted:
+                del self._reading[key]
+        # A page cut short by the head of a run that goes on is not kept: whoever comes later is to
+        # get a whole one.
+        if is_wanted and (page.closed or len(page.frames) >= PAGE_BYTES // 2):
+            self._pages[key] = page
+            self.size += len(page.frames)
+            while self.size > self._limit or len(self._pages) > _ENTRIES:
+                _, old = self._pages.popitem(last=False)
+                self.size -= len(old.frames)
+        return page
+
+    def _read_ahead(self, run_id: str, page: Page) -> None:
+        """Have the store read what follows a page while that page is being sent."""
+        key = (run_id, page.epoch, page.last)
+        if page.closed or key in self._pages or key in self._reading:
+            return
+        if len(self._under_way) < _MOST_BESIDES:
+            self._begin(key)
+
+    def forget(self, run_id: str) -> None:
+        """Drop what is kept of a run: it was deleted, trimmed or begun anew."""
+        for key in [key for key in self._pages if key[0] == run_id]:
+            self.size -= len(self._pages.pop(key).frames)
+        # What is being read may be of before; whoever waits for it gets it, nobody else.
+        for key in [key for key in self._reading if key[0] == run_id]:
+            del self._reading[key]
+
+    async def settle(self) -> None:
+        """Return once nothing is being read: the store ends that when it is closed."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+
+class EncodedPages:
+    """Pages in the form of a dialect, encoded once for all watchers that take the same page."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._kept: OrderedDict[tuple[str, str, str, int, int], bytes] = OrderedDict()
+        self.size = 0
+        self.encoded = 0
+
+    def get(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
+        """Return a page's frames in a dialect."""
+        return self.keep(
+            (dialect.name, run_id, page.epoch, page.first, page.last),
+            lambda: self._encode(run_id, dialect, page),
+        )
+
+    def keep(self, key: tuple[str, str, str, int, int], make: Callable[[], bytes]) -> bytes:
+        """Return what is kept under (form, run, epoch, first, last), or what `make` makes."""
+        frames = self._kept.get(key)
+        if frames is not None:
+            self._kept.move_to_end(key)
+            return frames
+        frames = self._kept[key] = make()
+        self.size += len(frames)
+        while self.size > self._limit or len(self._kept) > _ENTRIES:
+            self.size -= len(self._kept.popitem(last=False)[1])
+        return frames
+
+    def _encode(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
+        log = LogRef(run_id, page.epoch)
+        frames = b"".join(
+            dialect.encode(log, decode_event(canonical)) for canonical in split_frames(page.frames)
+        )
+        self.encoded += page.last - page.first + 1
+        return frames
+
+    def forget(self, run_id: str) -> None:
+        """Drop what is kept of a run."""
+        for key in [key for key in self._kept if key[1] == run_id]:
+            self.size -= len(self._kept.pop(key))

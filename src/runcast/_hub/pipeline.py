@@ -1,0 +1,201 @@
+"""From producers to the store: sequencing and group commit.
+
+All inlets with something pending are taken together and committed as one group; while a group
+commits, the next gathers. So the cost of a commit is shared by whatever is happening, and an event
+waits for at most the commit before its own.
+"""
+
+import asyncio
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from runcast._hub.inlets import Inlet, Part, Pending, has_ended
+from runcast._settings import Settings
+from runcast.errors import BackendError, RuncastError, StoreUnavailable
+from runcast.stores.base import Appended, Store
+
+__all__ = ("Pipeline", "PipelineStatistics")
+
+_log: Final = logging.getLogger("runcast._hub")
+
+_GATHER_FROM: Final = 16
+"""Events in a commit from which on the next one gathers for a while."""
+
+_GATHER_S: Final = 0.008
+"""How long, seconds: it makes commits of 200 events where 500 runs emit 25,000 a second, and is
+below what an eye notices. A commit costs two changes of thread and a write, about 0.2 ms, whatever
+is in it; without a pause it would be made for each few events that came meanwhile. Half as long
+costs a sixth more CPU there."""
+
+
+class PipelineStatistics(NamedTuple):
+    """`pending_bytes` wait for their commit in `pending_appends`; from `commits` on they count
+    since the start."""
+
+    pending_bytes: int
+    pending_appends: int
+    waiting_threads: int
+    commits: int
+    appended: int
+    refused: int
+    failed_commits: int
+
+
+class Pipeline:
+    """Commits what inlets hold, group by group.
+
+    Args:
+        publish: called on the loop with (run_id, outcome) for each append committed, before anybody
+            who waits for that append goes on.
+        failed: called on the loop when a commit failed, before it is tried again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        publish: Callable[[list[tuple[str, Appended]]], None],
+        failed: Callable[[BackendError], None],
+    ) -> None:
+        self._store = store
+        self._retry_s = settings.store_retry_s
+        self._publish = publish
+        self._failed = failed
+        self._pending = Pending(settings)
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._commits = self._appended = self._refused = self._failed_commits = 0
+
+    def statistics(self) -> PipelineStatistics:
+        """Return what waits now and what was done so far."""
+        return PipelineStatistics(
+            self._pending.size,
+            len(self._pending.batch),
+            self._pending.waiting,
+            self._commits,
+            self._appended,
+            self._refused,
+            self._failed_commits,
+        )
+
+    def check(self) -> None:
+        """Raise why commits fail at present, if they do."""
+        if self._pending.failure is not None:
+            raise copy.copy(self._pending.failure)
+
+    def inlet(self, run_id: str, epoch: str, fence: int | None) -> Inlet:
+        """Return where records of a log go in."""
+        return Inlet(self._pending, run_id, epoch, fence)
+
+    async def open(self) -> None:
+        """Begin to commit, on the running loop; anew, if it was closed."""
+        self._stopping.clear()
+        self._pending.open()
+        self._task = asyncio.create_task(self._run(), name="runcast-pipeline")
+
+    async def close(self) -> None:
+        """Commit what is pending, once more if the store fails, and stop. Idempotent."""
+        if self._task is None:
+            return
+        self._pending.refuse_more()
+        self._pending.wake.set()
+        self._stopping.set()
+        await self._task
+        self._task = None
+
+    async def _run(self) -> None:
+        pending = self._pending
+        try:
+            while pending.batch or not pending.is_closed:
+                await pending.wake.wait()
+                pending.wake.clear()
+                taken, before = pending.take(), self._appended
+                if taken:
+                    await self._commit(taken)
+                if self._appended - before >= _GATHER_FROM and not pending.is_closed:
+                    pending.is_woken = True  # by the clock: producers need not wake us
+                    await asyncio.sleep(_GATHER_S)
+                    pending.wake.set()
+        finally:
+            # Cancelled with its loop, perhaps: nobody may wait for what will not come.
+            pending.refuse_more()
+            self._settle(pending.take(), StoreUnavailable("the hub has stopped"))
+
+    async def _commit(self, taken: Sequence[Part]) -> None:
+        outcomes: Sequence[Appended | RuncastError] | RuncastError
+        outcomes = StoreUnavailable("the hub stopped before the store had answered")
+        try:
+            outcomes = await self._persist(taken)
+        except BackendError as error:
+            outcomes = error
+        except Exception as error:  # noqa: BLE001 - a fault of a store's must not end all commits
+            _log.exception("a commit failed as none should; %d appends are refused", len(taken))
+            outcomes = BackendError(f"the store failed: {type(error).__name__}")
+        finally:
+            self._settle(taken, outcomes)
+
+    async def _persist(self, taken: Sequence[Part]) -> Sequence[Appended | RuncastError]:
+        """Commit a group, again and again while the store cannot be reached.
+
+        Raises the store's error where trying again does not help, or the hub closes.
+        """
+        while True:
+            try:
+                outcomes = await self._store.commit(taken)
+            except BackendError as error:
+                self._failed_commits += 1
+                if not error.retryable:
+                    raise
+                if self._pending.failure is None:
+                    _log.error("a commit failed and will be tried again: %s", error)
+                self._pending.fail(error, taken)
+                self._failed(error)
+                if self._stopping.is_set():
+                    raise
+                await self._pause()
+            else:
+                self._commits += 1
+                if self._pending.failure is not None:
+                    self._pending.recover()
+                    _log.warning("commits succeed again; nothing was lost")
+                return outcomes
+
+    async def _pause(self) -> None:
+        """Wait before a commit is tried again, but not when the hub closes."""
+        try:
+            async with asyncio.timeout(self._retry_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _settle(
+        self, taken: Sequence[Part], outcomes: Sequence[Appended | RuncastError] | RuncastError
+    ) -> None:
+        """Publish what was committed, then let go on whoever waits for it."""
+        if isinstance(outcomes, RuncastError):
+            outcomes = [outcomes] * len(taken)
+        published: list[tuple[str, Appended]] = []
+        for part, outcome in zip(taken, outcomes, strict=True):
+            if isinstance(outcome, RuncastError):
+                if part.future is None:
+                    self._refuse(part, outcome)
+                continue
+            self._appended += len(part.records)
+            if outcome.closed:
+                part.inlet.end(has_ended(part.log_id))
+            if outcome.pages or outcome.closed:
+                published.append((part.log_id, outcome))
+        self._publish(published)
+        for part, outcome in zip(taken, outcomes, strict=True):
+            if part.future is not None:
+                part.resolve(outcome)
+        self._pending.free(taken)
+
+    def _refuse(self, part: Part, error: RuncastError) -> None:
+        """Tell of records that nobody awaits: in the log, and to whoever emits or flushes next."""
+        count, inlet = len(part.records), part.inlet
+        _log.warning("%d events of run %s were not taken: %s", count, part.log_id, error)
+        self._refused += count
+        inlet.end(inlet.error or error)

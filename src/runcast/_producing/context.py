@@ -1,0 +1,260 @@
+"""Writing from anywhere inside a run, without being handed a writer.
+
+The current writer is held by a context variable: coroutines, tasks and `asyncio.to_thread` inherit
+it. Raw threads and executors do not; wrap what they call with `bind`. Outside a run all of these do
+nothing, so that code which reports can be used, and tested, on its own.
+"""
+
+import functools
+import inspect
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar, cast, overload
+
+from runcast._producing.writer import Writer
+from runcast.errors import InvalidValue
+from runcast.events.position import Position
+
+__all__ = (
+    "ask",
+    "bind",
+    "content",
+    "current_writer",
+    "drain",
+    "emit",
+    "flush",
+    "log",
+    "progress",
+    "track",
+    "using",
+    "workspace",
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_writer: Final[ContextVar[Writer | None]] = ContextVar("runcast_writer", default=None)
+
+_TRACK_EVERY_S: Final = 0.1
+"""`track` reports at most this often, in seconds: faster than anybody reads."""
+
+
+def current_writer() -> Writer | None:
+    """Return the writer of the run this code runs in; None outside."""
+    return _writer.get()
+
+
+@contextmanager
+def using(writer: Writer | None) -> Iterator[None]:
+    """Make a writer the current one inside the block; None writes nothing."""
+    token = _writer.set(writer)
+    try:
+        yield
+    finally:
+        _writer.reset(token)
+
+
+def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, T]:
+    """Return a function that writes to this run (or `writer`) in whatever thread it is called.
+
+    Bound outside a run it writes to nobody, wherever it is called. Coroutine functions can be
+    bound, too.
+
+    Raises:
+        InvalidValue: it is a generator function, which does nothing yet when it is called: bind
+            what iterates over it. Or it cannot be called at all.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidValue("expected no generator function; bind what iterates over it")
+    if not callable(function):
+        raise InvalidValue(f"expected something to call, got {function!r:.80}")
+    bound = writer if writer is not None else _writer.get()
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with using(bound):
+                return await function(*args, **kwargs)
+
+        return cast("Callable[P, T]", call_async)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        # What `using` does, without its generator: this may be called for every event.
+        token = _writer.set(bound)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _writer.reset(token)
+
+    return call
+
+
+def emit(
+    type: str,  # noqa: A002 - the field's name
+    data: object = None,
+    *,
+    node: str = "",
+    agent: str = "",
+    path: Sequence[str] = (),
+    duration: float | None = None,
+) -> None:
+    """Append an event to the current run; see `Writer.emit`."""
+    writer = _writer.get()
+    if writer is not None:
+        place = None
+        if node or agent or path or duration is not None:
+            place = (node, agent, cast("tuple[str, ...]", path), duration)
+        writer.emit_at(place, type, data)  # with keywords it would take longer, for every event
+
+
+def progress(
+    current: float | None = None,
+    total: float | None = None,
+    message: str = "",
+    *,
+    percent: float | None = None,
+    **more: object,
+) -> None:
+    """Report progress of the current run; see `Writer.progress`."""
+    writer = _writer.get()
+    if writer is not None:
+        writer.progress(current, total, message, percent=percent, **more)  # type: ignore[arg-type]
+
+
+def log(message: object, level: str = "info", *, logger: str = "") -> None:
+    """Append a log line to the current run; see `Writer.log`."""
+    writer = _writer.get()
+    if writer is not None:
+        writer.log(message, level, logger=logger)
+
+
+def content(text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
+    """Append a piece of text to the current run; see `Writer.content`."""
+    writer = _writer.get()
+    if writer is not None:
+        writer.content(text, message_id=message_id, node=node, agent=agent)
+
+
+def ask(
+    message: str,
+    *,
+    action: str = "",
+    args: object = None,
+    config: Mapping[str, Any] | None = None,
+    timeout_s: float | None = None,
+    interrupt_id: str = "",
+    node: str = "",
+    agent: str = "",
+) -> Any:
+    """Ask whoever watches and wait for the answer; see `Writer.ask`.
+
+    Raises:
+        InvalidValue: outside a run there is nobody to ask.
+    """
+    writer = _writer.get()
+    if writer is None:
+        raise InvalidValue("expected ask() inside a run: outside there is nobody to answer")
+    return writer.ask(
+        message,
+        action=action,
+        args=args,
+        config=config,
+        timeout_s=timeout_s,
+        interrupt_id=interrupt_id,
+        node=node,
+        agent=agent,
+    )
+
+
+def workspace() -> Path:
+    """Return the working directory of the current run; see `Writer.workspace`.
+
+    Outside a run it is the process's own, so that a function finds its files there.
+    """
+    writer = _writer.get()
+    return writer.workspace() if writer is not None else Path.cwd()
+
+
+async def flush() -> Position | None:
+    """Wait until what was emitted is committed; return its position, None outside a run."""
+    writer = _writer.get()
+    return await writer.flush() if writer is not None else None
+
+
+async def drain() -> None:
+    """Wait until there is room for more events; for coroutines that emit many."""
+    writer = _writer.get()
+    if writer is not None:
+        await writer.drain()
+
+
+@overload
+def track(
+    items: AsyncIterable[T], total: float | None = None, message: str = ""
+) -> AsyncIterator[T]: ...
+@overload
+def track(items: Iterable[T], total: float | None = None, message: str = "") -> Iterator[T]: ...
+def track(
+    items: Iterable[T] | AsyncIterable[T], total: float | None = None, message: str = ""
+) -> Iterator[T] | AsyncIterator[T]:
+    """Iterate over something and report how far it is: at most ten times a second, and at the end.
+
+    Args:
+        total: how many items there are; taken from `len(items)` where it has one.
+        message: shown beside the bar.
+    """
+    if total is None:
+        try:
+            total = len(items)  # type: ignore[arg-type]
+        except TypeError:
+            total = None
+    meter = _Meter(total, message)
+    if isinstance(items, AsyncIterable):
+        return _track_async(items, meter)
+    return _track(items, meter)
+
+
+class _Meter:
+    """Counts, and reports now and then."""
+
+    def __init__(self, total: float | None, message: str) -> None:
+        self._total = total
+        self._message = message
+        self._count = 0
+        self._due = 0.0
+
+    def step(self) -> None:
+        writer = _writer.get()
+        if writer is not None and (now := writer.clock.monotonic()) >= self._due:
+            self._due = now + _TRACK_EVERY_S
+            self.report()
+        self._count += 1
+
+    def report(self) -> None:
+        progress(self._count, self._total, self._message)
+
+
+def _track(items: Iterable[T], meter: _Meter) -> Iterator[T]:
+    for item in items:
+        meter.step()
+        yield item
+    meter.report()
+
+
+async def _track_async(items: AsyncIterable[T], meter: _Meter) -> AsyncIterator[T]:
+    async for item in items:
+        meter.step()
+        yield item
+    meter.report()

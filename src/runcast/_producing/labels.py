@@ -1,0 +1,37 @@
+"""The labels of runs: those by which processes tell each other, and those that users give."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from runcast._runs.protocols import DIGEST_LABEL, MAX_GIVEN_LABELS
+from runcast.errors import InvalidValue
+
+__all__ = ("ANSWERED_LABEL", "CANCEL_LABEL", "RESUMABLE_LABEL", "check_labels")
+
+RESUMABLE_LABEL: Final = "runcast.resumable"
+"""On runs of functions with a resume handler: they outlive their owner while they wait."""
+
+ANSWERED_LABEL: Final = "runcast.answered"
+"""The question that was answered and whose answer the run has not yet taken."""
+
+CANCEL_LABEL: Final = "runcast.cancel"
+"""Set on a log by a process that does not own the run: the reason to cancel it."""
+
+_OURS: Final = (
+    *("function", "status"),
+    *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL),
+)
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise `InvalidValue` if a run cannot be given these labels; stores refuse the rest."""
+    given: object = labels
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InvalidValue(f"expected labels to be strings by their names, got {given!r:.80}")
+    for name in labels:
+        if name in _OURS or name.startswith("runcast."):
+            raise InvalidValue(
+                f"expected names of labels other than function, status and runcast.*, got {name!r}"
+            )
+    if len(labels) > MAX_GIVEN_LABELS:
+        raise InvalidValue(f"expected at most {MAX_GIVEN_LABELS} labels, got {len(labels)}")

@@ -1,0 +1,282 @@
+"""Questions a run asks, and the answers it waits for.
+
+A question is an event, `interrupt_request`; so are its answer, `interrupt_response`, and its end,
+`interrupt_resolved`. The deadline and those who answer race for the decision (see `decisions`).
+
+The run that asks is a watcher of its own log: it reads on from its question until the answer is
+there.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runcast._clock import Clock
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
+from runcast._producing.answers import Answer, check_question
+from runcast._producing.decisions import answer_in, expire_question, find_decision
+from runcast._producing.labels import ANSWERED_LABEL
+from runcast.errors import (
+    Conflict,
+    Gone,
+    NotFound,
+    Overloaded,
+    RuncastError,
+    RunClosed,
+    Stale,
+)
+from runcast.events.model import Event, Place, encode_record
+from runcast.events.position import Position
+from runcast.events.snapshot import MAX_INTERRUPTS
+from runcast.stores.base import Appended, Once
+
+__all__ = ("Questions",)
+
+_log: Final = logging.getLogger("runcast._runs")
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """One that somebody here waits for."""
+
+    interrupt_id: str
+    expires_at: float | None
+    is_told: bool = False
+    """Whether it is in the log, or on its way there."""
+
+
+class Questions:
+    """The questions of one run at work here. Call from the loop's thread."""
+
+    def __init__(self, hub: Hub, inlet: Inlet, clock: Clock) -> None:
+        self._hub = hub
+        self._inlet = inlet
+        self._clock = clock
+        self._asking: set[asyncio.Task[Answer]] = set()
+        self._unanswered: set[_Question] = set()
+        self._deadlines: dict[asyncio.Task[None], None] = {}
+        """Of questions that nobody here waits for any more, the oldest first."""
+        self._is_cancelled = self._has_ended = False
+
+    async def ask(
+        self,
+        message: str,
+        *,
+        action: str,
+        args: object,
+        config: Mapping[str, Any] | None,
+        timeout_s: float | None,
+        interrupt_id: str,
+        place: Place | None,
+    ) -> Answer:
+        """Store a question, then wait for its answer.
+
+        Raises:
+            Overloaded: too many questions of this run are open.
+            InvalidValue, Conflict: the id is malformed, or was used before; the timeout is no time.
+            EventTooLarge: what is asked is longer than `max_event_bytes`.
+            Gone: it was answered before, so long ago that the answer is not kept any more.
+            CancelledError: the run was asked to end.
+        """
+        check_question(message, action, config, timeout_s, interrupt_id)
+        is_named = bool(interrupt_id)
+        interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
+        if len(self._unanswered) >= MAX_INTERRUPTS:
+            raise Overloaded(f"{len(self._unanswered)} questions of this run are open already")
+        now = self._clock.time()
+        asked: dict[str, Any] = {
+            "interrupt_id": interrupt_id,
+            "action": action,
+            "args": args,
+            "message": message,
+        }
+        if config:
+            asked["config"] = dict(config)
+        if timeout_s is not None:
+            asked["expires_at"] = now + timeout_s
+        most = self._hub.settings.max_event_bytes
+        record = encode_record("interrupt_request", asked, now, place, most)
+        question = _Question(interrupt_id, asked.get("expires_at"))
+        self._unanswered.add(question)
+        try:
+            asking = self._ask(question, interrupt_id, record, timeout_s, was_told=is_named)
+            return await self._in_task(asking)
+        except asyncio.CancelledError:
+            self._leave(question)
+            raise
+        finally:
+            self._unanswered.discard(question)
+
+    async def _in_task(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
+        """Ask where `cancel` can end it, whoever awaits."""
+        task = asyncio.create_task(asking)
+        self._asking.add(task)
+        if self._is_cancelled:
+            task.cancel()
+        try:
+            return await task
+        finally:
+            task.cancel()
+            self._asking.discard(task)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is waited for that is not there yet."""
+        return bool(self._unanswered)
+
+    def cancel(self) -> None:
+        """Stop waiting for answers, for good: whoever asks gets `CancelledError`."""
+        self._is_cancelled = True
+        for task in self._asking:
+            task.cancel()
+        self.end()
+
+    def end(self) -> None:
+        """Drop the deadlines: the run ends, and who still asks is told so by its log."""
+        self._has_ended = True
+        for task in self._deadlines:
+            task.cancel()
+
+    def _leave(self, question: _Question) -> None:
+        """Let the deadline count on of what nobody waits for: it stays open, to be asked again."""
+        if self._has_ended or not question.is_told or question.expires_at is None:
+            return
+        if len(self._deadlines) >= MAX_INTERRUPTS:
+            # What is answered too late is refused all the same.
+            oldest = next(iter(self._deadlines))
+            del self._deadlines[oldest]
+            oldest.cancel()
+        left_s = max(0.0, question.expires_at - self._clock.time())
+        expiring = self._expire(question.interrupt_id, left_s)
+        deadline = asyncio.create_task(expiring, name=f"runcast-deadline-{question.interrupt_id}")
+        self._deadlines[deadline] = None
+        deadline.add_done_callback(lambda done: self._deadlines.pop(done, None))
+
+    async def _ask(
+        self,
+        question: _Question,
+        interrupt_id: str,
+        record: bytes,
+        timeout_s: float | None,
+        *,
+        was_told: bool,
+    ) -> Answer:
+        """Ask; `was_told` if the function may have told the question itself, as an event."""
+        question.is_told = True
+        appended = await self._inlet.append(
+            [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
+        )
+        answer, resolved = None, []
+        if appended.repeated:
+            timeout_s = await self._tell_waiting(interrupt_id, appended, timeout_s)
+        elif was_told and (answer := await self._find_earlier(interrupt_id, appended)) is not None:
+            closed = {"interrupt_id": interrupt_id, "outcome": "answered"}
+            resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
+        if answer is None:
+            answer = await self._wait(interrupt_id, appended, timeout_s)
+        # Who answered could not know of answers given at the same time.
+        self._unanswered.discard(question)
+        status = "waiting" if self._unanswered else "running"
+        await self._inlet.append(resolved, labels={ANSWERED_LABEL: "", "status": status})
+        return answer
+
+    async def _find_earlier(
+        self, interrupt_id: str, asked: Appended | None = None
+    ) -> Answer | None:
+        """Return what was decided; given `asked`, before that, but after the question was told."""
+        before = asked.first if asked is not None else None
+        while True:
+            try:
+                return await find_decision(self._hub, self._inlet.run_id, interrupt_id, before)
+            except RuncastError as error:
+                await self._wait_out(error)
+
+    async def _tell_waiting(
+        self, interrupt_id: str, asked: Appended, timeout_s: float | None
+    ) -> float | None:
+        """Tell that the run waits for what was asked before, perhaps in another attempt: or it
+        would pass for one that works, and be lost with its process.
+
+        Returns how long an answer is waited for: as was told, or less if less is asked for now.
+
+        Raises `Gone` if the answer was cut from the log: nobody will give it again.
+        """
+        while True:
+            try:
+                info, snapshot = await self._hub.present(self._inlet.run_id)
+                break
+            except RuncastError as error:
+                await self._wait_out(error)
+        for question in snapshot.interrupts:
+            if question.interrupt_id == interrupt_id and not question.is_answered:
+                data = {"interrupt_id": interrupt_id}
+                record = encode_record("interrupt_waiting", data, self._clock.time())
+                expires_at = question.expires_at
+                await self._inlet.append([record], labels={"status": "waiting"})
+                return _sooner(timeout_s, expires_at, self._clock.time())
+        if info.first > asked.first and await self._find_earlier(interrupt_id) is None:
+            raise Gone(
+                f"the question {interrupt_id!r} was answered before, and its answer is not kept "
+                "any more (keep_bytes_per_run); ask under another id, or keep what was answered",
+                "trimmed",
+            )
+        return timeout_s
+
+    async def _wait(self, interrupt_id: str, asked: Appended, timeout_s: float | None) -> Answer:
+        deadline = (
+            None
+            if timeout_s is None
+            else asyncio.create_task(self._expire(interrupt_id, timeout_s))
+        )
+        try:
+            async for event in self._events(Position(asked.epoch, asked.first - 1)):
+                if (answer := answer_in(event, interrupt_id)) is not None:
+                    return answer
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+        raise RunClosed(f"the run {self._inlet.run_id!r} ended before its question was answered")
+
+    async def _events(self, after: Position) -> AsyncIterator[Event]:
+        """Yield what follows a position. Failures of the store, which others' commits may have
+        met, are waited out: they are no reason to give a question up."""
+        while True:
+            try:
+                with await self._hub.subscribe(self._inlet.run_id, after) as subscription:
+                    async for chunk in subscription:
+                        for event in chunk.events():
+                            yield event
+                        after = chunk.position
+                return
+            except RuncastError as error:
+                await self._wait_out(error)
+
+    async def _wait_out(self, error: RuncastError) -> None:
+        """Return when it may go better; raises the error if it will not."""
+        if not error.retryable or not self._hub.is_open:
+            raise error
+        await asyncio.sleep(self._hub.settings.store_retry_s)
+
+    async def _expire(self, interrupt_id: str, timeout_s: float) -> None:
+        await asyncio.sleep(timeout_s)
+        while self._hub.is_open:
+            try:
+                await expire_question(self._hub, self._inlet, interrupt_id, self._clock)
+                return
+            except (Conflict, RunClosed, Stale, NotFound):
+                return  # answered at the last moment, or there is no run any more that asks
+            except RuncastError as error:
+                _log.warning("question %s could not be closed yet: %s", interrupt_id, error)
+            await asyncio.sleep(self._hub.settings.store_retry_s)
+
+
+def _sooner(timeout_s: float | None, expires_at: object, now: float) -> float | None:
+    """Return the sooner of two deadlines, in seconds from now; None if there is neither."""
+    if not isinstance(expires_at, int | float):
+        return timeout_s
+    left_s = max(0.0, expires_at - now)
+    return left_s if timeout_s is None else min(left_s, timeout_s)

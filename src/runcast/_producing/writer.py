@@ -1,0 +1,379 @@
+"""What a producer holds to append events to its run."""
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+from runcast._clock import Clock
+from runcast._producing.answers import Answer, check_question
+from runcast._runs.protocols import Ending
+from runcast.errors import Cancelled, InvalidValue
+from runcast.events.fields import percent_of
+from runcast.events.model import Event, Place, checked_type, encode_known
+from runcast.events.pieces import Pieces
+from runcast.events.position import Position
+from runcast.events.vocabulary import KNOWN, TERMINAL
+from runcast.stores.base import Appended
+
+__all__ = (
+    "RESERVED",
+    "Asks",
+    "TakesRecords",
+    "Writer",
+)
+
+_log: Final = logging.getLogger("runcast._runs")
+
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+RESERVED: Final = TERMINAL | {"started", "gap"}
+"""Types that only runcast writes: a forged ending or loss would mislead every watcher."""
+
+_FREE: Final = frozenset(KNOWN) - RESERVED
+"""Types that need no further look."""
+
+
+class TakesRecords(Protocol):
+    """Where a writer's records go: the `Inlet` of a hub, or the socket of a child process."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    def put(self, record: bytes) -> None: ...
+
+    async def append(self) -> Appended: ...
+
+    async def drain(self) -> None: ...
+
+
+class Asks(Protocol):
+    """Who asks a run's questions: see `Questions`."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+
+    def cancel(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def ask(
+        self,
+        message: str,
+        *,
+        action: str,
+        args: object,
+        config: Mapping[str, Any] | None,
+        timeout_s: float | None,
+        interrupt_id: str,
+        place: Place | None,
+    ) -> Coroutine[Any, Any, Answer]: ...
+
+
+class Writer:
+    """Appends events to one run. Its methods may be called from any thread and any coroutine.
+
+    Made on the loop that its questions are to be waited for on.
+
+    Guarantees: an event is in the log after all that the same thread or task emitted before; `emit`
+    returns in microseconds, except in a thread while the bound on pending events is reached.
+
+    Every method raises what `emit` raises.
+    """
+
+    def __init__(
+        self,
+        inlet: TakesRecords,
+        clock: Clock,
+        max_event_bytes: int,
+        questions: Asks | None = None,
+        workspace: Callable[[], Path] | None = None,
+    ) -> None:
+        self._inlet = inlet
+        self._put: Callable[[bytes], None] = inlet.put
+        self._questions = questions
+        self._workspace = workspace
+        self._loop = asyncio.get_running_loop() if questions is not None else None
+        self.clock = clock
+        """What tells the time of the run."""
+        self._time = clock.time
+        self.max_event_bytes = max_event_bytes
+        """Largest event it takes, as JSON."""
+        self._cancel: str | None = None
+        self._free = _FREE
+        """Types that are emitted without a further look: none, once the run is cancelled."""
+        # Of each thread: whether it was told. Not by ids, which the system gives out again.
+        self._told = threading.local()
+        self._told.is_told = True  # tasks on the loop are told by asyncio
+        self._lock = threading.RLock()  # a handler of a signal may emit
+        self._pieces = Pieces()
+        self._last_words: list[Callable[[Ending], Ending]] = []
+
+    @property
+    def run_id(self) -> str:
+        """The run written to."""
+        return self._inlet.run_id
+
+    def emit(
+        self,
+        type: str,  # noqa: A002 - the field's name
+        data: object = None,
+        *,
+        node: str = "",
+        agent: str = "",
+        path: Sequence[str] = (),
+        duration: float | None = None,
+    ) -> None:
+        """Append an event.
+
+        Args:
+            type: one of `events.vocabulary.KNOWN`, or your own: `[a-z][a-z0-9_.-]*`.
+            data: whatever JSON can hold; dataclasses, datetimes, Paths and pydantic models too.
+            node: where it happened.
+            agent: who did it.
+            path: the agents above, outermost first.
+            duration: seconds.
+
+        Raises:
+            InvalidValue: the type is malformed or reserved, or `data` cannot be encoded.
+            EventTooLarge: beyond `max_event_bytes`.
+            RunClosed: the run has ended.
+            Overloaded: too much waits for its commit; `await drain()` and try again.
+            RunTooLarge: the run has emitted `max_events_per_run` or `max_bytes_per_run`.
+            StoreUnavailable: the store fails at present.
+            Cancelled: the run was cancelled; raised once in each thread of it.
+        """
+        place = None
+        if node or agent or path or duration is not None:
+            place = (node, agent, cast("tuple[str, ...]", path), duration)
+        self.emit_at(place, type, data)
+
+    def emit_at(self, place: Place | None, kind: str, data: object) -> None:
+        """Append an event that happened at a place; `emit`, without its keywords."""
+        if type(kind) is not str or kind not in self._free:
+            kind = self._admitted(kind)
+        self._put(encode_known(kind, data, self._time(), place, self.max_event_bytes))
+
+    def _admitted(self, kind: object) -> str:
+        """Return an event's type, if it may be emitted now."""
+        plain = checked_type(kind)
+        if plain in RESERVED:
+            raise InvalidValue(
+                f"{plain!r} is written by runcast itself; return from the function to end its run, "
+                "raise to fail, and use 'error' for what it survives"
+            )
+        self.check_cancelled()
+        return plain
+
+    def emit_event(self, event: Event) -> None:
+        """Append an `Event`; its `seq` and `time` are given anew."""
+        self.emit(
+            event.type,
+            event.data,
+            node=event.node,
+            agent=event.agent,
+            path=event.path,
+            duration=event.duration,
+        )
+
+    def progress(
+        self,
+        current: float | None = None,
+        total: float | None = None,
+        message: str = "",
+        *,
+        percent: float | None = None,
+        node: str = "",
+        agent: str = "",
+        **more: object,
+    ) -> None:
+        """Append a `progress` event; `percent` (0-100) is computed where it can be."""
+        if percent is None:
+            percent = percent_of({"current": current, "total": total})
+        known = {"current": current, "total": total, "percent": percent}
+        data = {name: value for name, value in known.items() if value is not None}
+        if message:
+            data["message"] = message  # type: ignore[assignment]
+        self.emit("progress", {**more, **data}, node=node, agent=agent)
+
+    def log(self, message: object, level: str = "info", *, logger: str = "") -> None:
+        """Append a `log` event; `level` is debug, info, warning, error or critical."""
+        if level not in _LEVELS:
+            raise InvalidValue(f"expected a level of {', '.join(_LEVELS)}, got {level!r}")
+        data = {"level": level, "message": str(message)}
+        if logger:
+            data["logger"] = logger
+        self.emit("log", data)
+
+    def content(
+        self,
+        text: str,
+        *,
+        message_id: str = "",
+        node: str = "",
+        agent: str = "",
+        path: Sequence[str] = (),
+    ) -> None:
+        """Append a piece of text; the pieces of a message are counted from 0."""
+        for given in (text, message_id, node, agent):
+            if not isinstance(given, str):
+                raise InvalidValue(f"expected a text, got {given!r:.80}")
+        key = (node, agent, message_id)
+        with self._lock:
+            index = self._pieces.number(key)
+        data: dict[str, object] = {"text": text, "index": index}
+        if message_id:
+            data["message_id"] = message_id
+        try:
+            self.emit("content", data, node=node, agent=agent, path=path)
+        except BaseException:
+            with self._lock:
+                self._pieces.give_back(key, index)
+            raise
+
+    def ask(
+        self,
+        message: str,
+        *,
+        action: str = "",
+        args: object = None,
+        config: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        interrupt_id: str = "",
+        node: str = "",
+        agent: str = "",
+    ) -> Any:
+        """Ask a question and wait for its answer: `await` it in a coroutine; a thread waits in it.
+
+        Args:
+            message: what a person reads.
+            action: what will be done if the answer is yes.
+            args: what it will be done with.
+            config: what answers are allowed: `allow_accept`, `allow_edit`, `allow_respond` (all
+                true unless said otherwise), `response_schema`.
+            timeout_s: after that the answer is of the type `expired`; None waits for ever.
+            interrupt_id: made up if not given. Asking again under an id gives its answer at once,
+                or waits on for it, no longer than was said first.
+
+        Returns:
+            An `Answer`; in a coroutine something to await that gives one.
+
+        Raises:
+            InvalidValue: this writer does not run the function, so it cannot wait; or what is
+                asked is malformed.
+            Gone: what was asked again was answered so long ago that the answer is not kept any more
+                (`keep_bytes_per_run`).
+            Cancelled: the run was cancelled while it waited (in threads).
+        """
+        if self._questions is None or self._loop is None:
+            raise InvalidValue("only the run itself can ask: call ask() inside its function")
+        check_question(message, action, config, timeout_s, interrupt_id)
+        asking = self._questions.ask(
+            message,
+            action=action,
+            args=args,
+            config=config,
+            timeout_s=timeout_s,
+            interrupt_id=interrupt_id,
+            place=(node, agent, (), None) if node or agent else None,
+        )
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._loop:
+            return asking
+        future = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        if here is not None:
+            return asyncio.wrap_future(future)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            self.check_cancelled()
+            raise Cancelled("the run ended while it waited for an answer") from None
+
+    def workspace(self) -> Path:
+        """Return the run's working directory, made by the first call.
+
+        What was given to the run is in `data/inputs` there; what it leaves in `data/outputs` is
+        kept and announced when it ends.
+
+        Raises:
+            InvalidValue: this writer does not run the function, so it has none.
+            BackendError: it cannot be made.
+        """
+        if self._workspace is None:
+            raise InvalidValue("only the run itself has a workspace: ask for it in its function")
+        return self._workspace()
+
+    async def flush(self) -> Position:
+        """Wait until everything emitted before is committed, and return its position.
+
+        Raises:
+            StoreUnavailable: the store fails at present; nothing is lost, it will be tried again.
+        """
+        appended = await self._inlet.append()
+        return Position(appended.epoch, appended.last)
+
+    def before_end(self, hook: Callable[[Ending], Ending]) -> None:
+        """Have a hook called once the function is over and before the terminal event is written.
+
+        It is called with how the run ends and returns that, or another ending; it may emit, and
+        must not wait. Hooks are called on the loop, the last one first.
+        """
+        self._last_words.append(hook)
+
+    def conclude(self, ending: Ending, put: Callable[[bytes], None] | None = None) -> Ending:
+        """Call the hooks; called by the run itself. A hook that fails is logged and left out.
+
+        Args:
+            put: takes the records of what is emitted meanwhile, for whom no room is needed.
+        """
+        self._cancel, self._free = None, _FREE  # it has been obeyed, and no hook is to meet it
+        self._put = put or self._put
+        while self._last_words:
+            hook = self._last_words.pop()
+            try:
+                ending = _checked_ending(hook(ending))
+            except BaseException:  # noqa: BLE001 - a user's code; the run must end all the same
+                _log.exception("run %s: %r failed before the end", self.run_id, hook)
+        self._put = self._inlet.put
+        if self._questions is not None:
+            self._questions.end()
+        return ending
+
+    async def drain(self) -> None:
+        """Wait until there is room for more events. For coroutines: threads wait in `emit`."""
+        await self._inlet.drain()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the run waits for an answer."""
+        return self._questions is not None and self._questions.is_waiting
+
+    def request_cancel(self, reason: str) -> None:
+        """Make the next emit in each thread raise `Cancelled`, and stop waiting for answers."""
+        self._cancel, self._free = reason, frozenset()
+        if self._questions is not None:
+            self._questions.cancel()
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` if the run was asked to end and this thread was not told yet."""
+        reason = self._cancel
+        if reason is not None and not getattr(self._told, "is_told", False):
+            self._told.is_told = True
+            raise Cancelled(reason)
+
+
+def _checked_ending(returned: object) -> Ending:
+    if (
+        isinstance(returned, Ending)
+        and isinstance(returned.type, str)
+        and returned.type in TERMINAL
+        and isinstance(returned.data, dict)
+    ):
+        return returned
+    raise InvalidValue(f"expected an Ending: done, failed or cancelled; got {returned!r:.80}")

@@ -1,0 +1,197 @@
+"""Owning runs: a lease that tells others this process lives, and what becomes of dead ones' runs.
+
+A run without a living owner is lost. The exception: one that waits for an answer, of a function
+with a resume handler, stays as it is until it is answered, and then goes on where that function is
+known. Either can be cancelled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from runcast._hub.hub import Hub
+from runcast._producing.decisions import expire_question, is_expired
+from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
+from runcast._producing.outcome import LOST, cancelled
+from runcast._runs.protocols import Ending
+from runcast._runs.rounds import Rounds
+from runcast._runs.run import end_log
+from runcast.errors import (
+    BackendError,
+    Conflict,
+    NotFound,
+    RunClosed,
+    Stale,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from runcast.stores.base import LogInfo, Owner
+
+__all__ = ("Begin", "Recovery")
+
+Begin = Callable[[LogInfo], None]
+"""Begins the next attempt of a run on its log, which has been claimed."""
+
+_RENEWALS_PER_LEASE: Final = 3
+"""Chances to renew a lease before it is over."""
+
+_MOST_ORPHANS: Final = 10_000
+"""Lost runs looked at in one go. Those that wait for an answer stay among them."""
+
+_log: Final = logging.getLogger("runcast._runs")
+
+
+class Recovery:
+    """Holds this process's lease, and takes over the runs of owners that are dead.
+
+    Args:
+        owner: this process.
+        next_attempt: returns what goes on with a run that was answered while nobody owned it; None
+            if that is not known here.
+    """
+
+    def __init__(
+        self, hub: Hub, owner: Owner, next_attempt: Callable[[LogInfo], Awaitable[Begin | None]]
+    ) -> None:
+        self._hub = hub
+        self._owner = owner
+        self._next_attempt = next_attempt
+        self._holds_lease = self._lacks_lease = self._has_ceased = False
+        self._one_at_a_time = asyncio.Lock()
+        self._taking: set[asyncio.Task[None]] = set()
+        every_s = hub.settings.lease_s / _RENEWALS_PER_LEASE
+        # Apart, since nothing that is done to runs may hold up the renewal.
+        self._leasing = Rounds(self._renew, every_s, "renewing the lease")
+        self._reaping = Rounds(self.reap, every_s, "looking for lost runs")
+
+    @property
+    def owner_id(self) -> str:
+        """This process, as the store knows it."""
+        return self._owner.owner_id
+
+    async def open(self) -> None:
+        """Take the lease, take over what dead owners left, and go on doing both.
+
+        Idempotent; it may follow `close`.
+        """
+        self._has_ceased = False
+        try:
+            await self._renew()
+        except StoreReadOnly:
+            return  # it serves watchers, and needs no owner
+        except BackendError as error:
+            _log.warning("no lease could be taken, which will be tried again: %s", error)
+            self._lacks_lease = True
+        self._leasing.open()
+        try:
+            await self.reap()
+        except BackendError as error:
+            _log.warning("lost runs could not be looked for, which is tried again: %s", error)
+        self._reaping.open()
+
+    async def cease(self) -> None:
+        """Take over nothing any more; the lease is held on. Idempotent."""
+        self._has_ceased = True
+        for task in self._taking:
+            task.cancel()
+        if self._taking:
+            await asyncio.wait(self._taking)
+        await self._reaping.close()
+
+    async def close(self) -> None:
+        """Give the lease up. Idempotent."""
+        await self.cease()
+        await self._leasing.close()
+        if not self._holds_lease:
+            return
+        self._holds_lease = False
+        try:
+            await self._hub.store.renew(self._owner, 0)
+        except BackendError as error:
+            _log.warning("the lease could not be given up: %s", error)
+
+    def check(self) -> None:
+        """Return if runs can be owned: without a lease others would take them for lost.
+
+        Raises:
+            StoreUnavailable: no lease could be taken yet.
+        """
+        if self._lacks_lease:
+            raise StoreUnavailable("the store could not be told yet that this process lives")
+
+    async def _renew(self) -> None:
+        await self._hub.store.renew(self._owner, self._hub.settings.lease_s)
+        self._holds_lease, self._lacks_lease = True, False
+
+    async def reap(self) -> None:
+        """Take over the runs of all owners that are dead. Raises `BackendError`."""
+        for info in await self._hub.store.orphans(_MOST_ORPHANS):
+            await self._take(info.log_id)
+
+    async def take_over(self, run_id: str) -> None:
+        """Take over one run if its owner is dead. What fails is logged and will be tried again."""
+        try:
+            await self._take(run_id)
+        except BackendError as error:
+            _log.warning("run %s could not be taken over yet: %s", run_id, error)
+
+    async def _take(self, run_id: str) -> None:
+        """Take over a run in a task of its own: who waits for that may be cancelled midway."""
+        if self._has_ceased:
+            return
+        task = asyncio.create_task(self._take_alone(run_id))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    async def _take_alone(self, run_id: str) -> None:
+        # The store lets an owner claim its own run again. So whose it is is asked where nobody else
+        # here claims, and what begins on a claimed run has begun before anybody asks again.
+        async with self._one_at_a_time:
+            try:
+                info = await self._hub.info(run_id)
+                if not info.closed and info.owner_id not in ("", self.owner_id):
+                    await self._settle(info)
+            except (Conflict, RunClosed, Stale, NotFound):
+                pass  # another process was first, or the owner lives after all
+            except BackendError:
+                raise
+            except Exception:  # noqa: BLE001 - a fault in one run must not cost the others
+                _log.exception("run %s cannot be taken over", run_id)
+
+    async def _settle(self, info: LogInfo) -> None:
+        """Begin, end or leave a run that is another's, as far as its log says."""
+        begin: Begin | None = None
+        if RESUMABLE_LABEL in info.labels and CANCEL_LABEL not in info.labels:
+            if ANSWERED_LABEL not in info.labels and info.labels.get("status") == "waiting":
+                info = await self._expire_questions(info)
+                if ANSWERED_LABEL not in info.labels:
+                    return
+            if ANSWERED_LABEL in info.labels:
+                begin = await self._next_attempt(info)
+                if begin is None:
+                    return  # it goes on where its function is known
+        claimed = await self._hub.store.claim(info.log_id, self.owner_id)
+        if CANCEL_LABEL in claimed.labels:
+            await self._end(claimed, cancelled(claimed.labels[CANCEL_LABEL]))
+        elif begin is not None:
+            begin(claimed)
+        else:
+            await self._end(claimed, LOST)
+            _log.warning("run %s was lost with its owner", info.log_id)
+
+    async def _end(self, claimed: LogInfo, ending: Ending) -> None:
+        inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
+        await end_log(inlet, ending, self._hub.clock)
+
+    async def _expire_questions(self, info: LogInfo) -> LogInfo:
+        """Close the questions of a run that nobody answered in time; return the log then."""
+        _, snapshot = await self._hub.present(info.log_id)
+        inlet = self._hub.inlet(info.log_id, info.epoch)
+        expired = [each for each in snapshot.interrupts if is_expired(each, self._hub.clock)]
+        for question in expired:
+            await expire_question(self._hub, inlet, question.interrupt_id, self._hub.clock)
+        return await self._hub.info(info.log_id) if expired else info

@@ -1,0 +1,53 @@
+"""What a process does again and again beside its runs."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from runcast.errors import RuncastError
+
+__all__ = ("Rounds",)
+
+_log: Final = logging.getLogger("runcast._runs")
+
+
+class Rounds:
+    """Calls something after each pause, in a task of its own, until it is closed.
+
+    What fails is logged and tried again: a fault in one round costs no other.
+
+    Args:
+        pause_s: between two rounds.
+        what: the task, as warnings name it.
+    """
+
+    def __init__(self, step: Callable[[], Awaitable[None]], pause_s: float, what: str) -> None:
+        self._step = step
+        self._pause_s = pause_s
+        self._what = what
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin, with a pause. Idempotent."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._repeat(), name=f"runcast {self._what}")
+
+    async def close(self) -> None:
+        """End; a round that is under way is cancelled. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause_s)
+            try:
+                await self._step()
+            except RuncastError as error:
+                _log.warning("%s failed and will be tried again: %s", self._what, error)
+            except Exception:  # noqa: BLE001 - see above
+                _log.exception("%s failed as it should not", self._what)

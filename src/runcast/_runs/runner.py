@@ -1,0 +1,380 @@
+"""The runs of this process: started, queued, cancelled, waited for."""
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from runcast._files.files import Files, RunFiles
+from runcast._files.inputs import GivenFiles
+from runcast._functions.function import Function
+from runcast._functions.secrets import find_secrets
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
+from runcast._producing.answers import Answer
+from runcast._producing.decisions import answer_question, find_decision
+from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL, check_labels
+from runcast._producing.outcome import cancelled, check_reason
+from runcast._producing.questions import Questions
+from runcast._producing.writer import Writer
+from runcast._runs.commands import REPLACED, Commands
+from runcast._runs.ids import make_run_id
+from runcast._runs.protocols import DIGEST_LABEL
+from runcast._runs.recovery import Begin, Recovery
+from runcast._runs.retention import Retention
+from runcast._runs.room import Place, Room
+from runcast._runs.run import Run, end_log
+from runcast._workers.processes.pool import Processes
+from runcast._workers.threads import Threads, ThreadStatistics
+from runcast._workers.work import Workers
+from runcast.errors import (
+    Overloaded,
+    RunClosed,
+    Stale,
+)
+from runcast.events.fields import mend
+from runcast.stores.base import LogInfo, Owner
+
+if TYPE_CHECKING:
+    from runcast._files.workspace import Workspace
+
+__all__ = ("Runner", "RunnerStatistics")
+
+
+class RunnerStatistics(NamedTuple):
+    """Runs at work and waiting for room, and what the threads do."""
+
+    running: int
+    queued: int
+    threads: ThreadStatistics
+
+
+class Runner:
+    """Starts functions and sees each to its end. `async with` it, inside the hub."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        owner: Owner,
+        files: Files,
+        find: Callable[[str], Function[..., Any] | None] = lambda name: None,
+    ) -> None:
+        self._find = find
+        self._files = files
+        self.hub = hub
+        self.runs: dict[str, Run] = {}
+        """The runs at work here, by id."""
+        self._settings = hub.settings
+        self.processes = Processes(hub.clock, hub.settings)
+        """The processes of functions that have one of their own."""
+        self._workers = Workers(Threads(hub.settings.threads), self.processes)
+        self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
+        self._living: set[Run] = set()  # those that others replaced, too, until they have ended
+        self._places: dict[Run, Place] = {}
+        self._worked_on: set[str] = set()
+        self._recovery = Recovery(hub, owner, self._next_attempt)
+        self._retention = Retention(hub, self._take_worked_on)
+        self._commands = Commands(hub, self.runs)
+        self._beginning: set[asyncio.Task[Run]] = set()
+        self._closing = False
+
+    @property
+    def owner_id(self) -> str:
+        """This process, as the owner of logs that it writes without a function."""
+        return self._recovery.owner_id
+
+    async def open(self) -> Self:
+        """Take a lease, take over what dead owners left, and begin; it may follow `close`."""
+        self._closing = False
+        self._workers.open()
+        self._commands.open()
+        await self._recovery.open()
+        self._retention.open()
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent.
+
+        Runs that wait for an answer and can be resumed stay open, without an owner; they need no
+        time, since their answer starts the next attempt. So do those whose answer did, but that
+        wait for room.
+        """
+        self._closing = True
+        await self._retention.close()
+        await self._recovery.cease()
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+        self._release_waiting()
+        await self._settle(self._settings.shutdown_grace_s)
+        self._release_waiting()  # those that have asked meanwhile
+        for run in self._living:
+            run.cancel("the server shut down")
+        await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
+        await self._workers.close()
+        self._commands.close()
+        await self._recovery.close()
+
+    def _release_waiting(self) -> None:
+        for run in self._living:
+            can_go_on = run.writer.is_waiting if run.has_begun else self._places[run].is_owed
+            if run.function.resume is not None and can_go_on:
+                run.release()
+
+    async def _settle(self, timeout_s: float) -> None:
+        tasks = [run.task for run in self._living if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    def statistics(self) -> RunnerStatistics:
+        """Return what is at work now."""
+        queued = self._room.waiting
+        return RunnerStatistics(
+            max(0, len(self._living) - queued), queued, self._workers.threads.statistics()
+        )
+
+    def queue_position(self, run_id: str) -> int:
+        """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
+        run = self.runs.get(run_id)
+        return self._places[run].number if run is not None else 0
+
+    def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
+        """Have ready what functions need before they are called."""
+        self._workers.prepare(functions)
+
+    async def start(
+        self,
+        function: Function[..., Any],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        digest: str = "",
+        files: GivenFiles = MappingProxyType({}),
+        workspace: str = "",
+    ) -> Run:
+        """Begin a run and return it; it is in the store when this returns.
+
+        Args:
+            run_id: generated (UUIDv7) when not given.
+            replace: begin anew a run that exists; one that is at work here is cancelled first.
+            digest: kept with the run, to tell a repeated request from another one of the same id.
+            secrets: values of secrets that the function declares, before those found elsewhere.
+            files: what it finds in its workspace, by group.
+            workspace: the folder that the paths among the files are meant in.
+
+        Raises:
+            InvalidInputs: the inputs break the function's schema, or the files what it declares.
+            MissingSecret: a secret that the function needs is nowhere to be found.
+            Conflict: the run exists, and `replace` is False.
+            Overloaded: `max_queue` runs wait already, or the process is shutting down.
+            Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
+
+        Who is cancelled while it waits begins no run, or one that is cancelled at once.
+        """
+        self._check_not_closing()
+        self._recovery.check()
+        convert = function.check if function.isolation == "process" else function.convert
+        arguments = convert(inputs or {})
+        check_labels(labels or {})
+        run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
+        # Taken before the first await: of many that come at once only as many as fit get in.
+        place = self._enter(function)
+        staged: Workspace | None = None
+        try:
+            file = self._settings.secrets_file
+            found = await find_secrets(function.secrets, secrets, file) if function.secrets else {}
+            staged = await self._files.stage(function.files, files, workspace)
+            if replace and run_id in self.runs:
+                await self.cancel(run_id, REPLACED)
+        except BaseException:
+            place.leave()
+            await self._files.discard(staged)
+            raise
+
+        async def begin() -> Run:
+            inlet = await self._create(
+                run_id, _labels(function, labels or {}, digest), replace, place, staged
+            )
+            of_run = self._files.for_run(run_id, inlet.epoch, function.files, staged)
+            return self._launch(self._run(function, arguments, inlet, of_run, found), place)
+
+        beginning = asyncio.create_task(begin())
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._beginning.discard)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            # What the store has begun to make cannot be taken back. It gets its ending.
+            beginning.add_done_callback(_cancel_begun)
+            raise
+
+    async def _create(
+        self,
+        run_id: str,
+        labels: Mapping[str, str],
+        replace: bool,
+        place: Place,
+        staged: "Workspace | None",
+    ) -> Inlet:
+        """Begin a run's log; if that fails nothing is left of what was ready for it."""
+        try:
+            self._check_not_closing()
+            return await self.hub.create(
+                run_id,
+                owner_id=self.owner_id,
+                labels=labels,
+                ttl_s=self._settings.keep_runs_s or None,
+                replace=replace,
+            )
+        except BaseException:
+            place.leave()
+            await self._files.discard(staged)
+            raise
+
+    def _check_not_closing(self) -> None:
+        if self._closing:
+            raise Overloaded("the server is shutting down; try another or again later")
+
+    def _enter(self, function: Function[..., Any], *, is_owed: bool = False) -> Place:
+        most = function.max_runs or self._settings.max_runs_per_function
+        return self._room.enter(function.name, most, is_owed=is_owed)
+
+    def _run(
+        self,
+        function: Function[..., Any],
+        arguments: dict[str, Any],
+        inlet: Inlet,
+        files: RunFiles,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+    ) -> Run:
+        questions = Questions(self.hub, inlet, self.hub.clock)
+        most = self._settings.max_event_bytes
+        writer = Writer(inlet, self.hub.clock, most, questions, files.workspace)
+        return Run(function, arguments, inlet, writer, files, secrets)
+
+    def _launch(self, run: Run, place: Place) -> Run:
+        if run.run_id in self.runs:  # two replaced it at once: the later one is the run
+            self.runs[run.run_id].cancel(REPLACED)
+        self.runs[run.run_id] = run
+        self._living.add(run)
+        self._places[run] = place
+        self._worked_on.add(run.run_id)
+        # A copy of the starter's context: what the run sets reaches nobody else.
+        context = contextvars.copy_context()
+        run.task = asyncio.create_task(
+            self._see_through(run, place, context), name=f"run-{run.run_id}"
+        )
+        return run
+
+    async def answer(self, run_id: str, interrupt_id: str, answer: Answer) -> tuple[Answer, bool]:
+        """Answer a question; see `answer_question`. A run that waits without an owner goes on."""
+        decision = await answer_question(self.hub, run_id, interrupt_id, answer)
+        if run_id not in self.runs:
+            await self._recovery.take_over(run_id)
+        return decision
+
+    async def _next_attempt(self, info: LogInfo) -> Begin | None:
+        """Return what goes on with an answered run, once its log is claimed; None if it is not for
+        this process to."""
+        function = self._find(info.labels.get("function", ""))
+        if function is None or function.resume is None:
+            return None
+        interrupt_id = info.labels[ANSWERED_LABEL]
+        answer = await find_decision(self.hub, info.log_id, interrupt_id)
+        if answer is None:
+            return None
+        attempt, files = function.resume, function.files
+        arguments = {"interrupt_id": interrupt_id, "answer": answer}
+
+        def begin(claimed: LogInfo) -> None:
+            inlet = self.hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
+            place = self._enter(function, is_owed=True)
+            of_run = self._files.for_run(inlet.run_id, inlet.epoch, files, is_resumed=True)
+            self._launch(self._run(attempt, arguments, inlet, of_run), place)
+            self._commands.look(inlet.run_id)  # it may have been cancelled while it was claimed
+
+        return begin
+
+    async def _see_through(self, run: Run, place: Place, context: contextvars.Context) -> None:
+        try:
+            await run.prepare()
+            await _wait_for_room(run, place)
+            await run.live(self.hub, self._workers, context)
+        finally:
+            place.leave()
+            del self._places[run]
+            self._living.discard(run)
+            if self.runs.get(run.run_id) is run:
+                del self.runs[run.run_id]
+
+    async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """Cancel a run. Its end has come when this returns, unless another process runs it.
+
+        A run that has ended stays as it is; so does a reason given before.
+
+        Raises:
+            NotFound: there is no such run.
+            InvalidValue: the reason is no text.
+        """
+        check_reason(reason)
+        run = self.runs.get(run_id)
+        if run is not None and not run.is_released:
+            run.cancel(reason)
+            await run.wait()
+            return
+        info = await self.hub.info(run_id)
+        if info.closed:
+            return
+        inlet = self.hub.inlet(run_id, info.epoch)
+        with suppress(RunClosed, Stale):  # it ended meanwhile
+            if info.owner_id == self.owner_id:
+                # Ours, and no function here will end it: it is written from outside, or was let go.
+                await end_log(inlet, cancelled(reason), self.hub.clock)
+                return
+            # Its owner hears of the label, as of everything that happens to the log; if there is
+            # none any more, whoever takes it over finds it.
+            await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
+        await self._recovery.take_over(run_id)
+
+    def _take_worked_on(self) -> list[str]:
+        """Return the runs that were at work here since this was asked last."""
+        worked_on, self._worked_on = self._worked_on, set(self.runs)
+        return list(worked_on)
+
+
+def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str) -> dict[str, str]:
+    return {
+        **given,
+        "function": function.name,
+        "status": "queued",
+        **({RESUMABLE_LABEL: "1"} if function.resume else {}),
+        **({DIGEST_LABEL: digest} if digest else {}),
+    }
+
+
+def _cancel_begun(beginning: asyncio.Task[Run]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        beginning.result().cancel("who started it did not wait until it began")
+
+
+async def _wait_for_room(run: Run, place: Place) -> None:
+    """Return once the run may begin, or was cancelled before."""
+    if place.ready.is_set():
+        return
+    waits = [asyncio.ensure_future(e.wait()) for e in (place.ready, run.cancel_asked)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

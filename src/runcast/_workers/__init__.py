@@ -1,0 +1,1 @@
+"""Where functions run: on the loop, in threads, or in child processes."""

@@ -1,0 +1,263 @@
+"""What runs in a child process: one function, once.
+
+The main thread imports the function's module and runs it, as in a script: signals, event loops and
+libraries that insist on the main thread work. Another thread hears what the parent says.
+
+What the function has printed, and what was registered with `atexit`, comes before its ending. With
+the ending the process is over: threads that are left do not keep it.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import ctypes
+import fcntl
+import importlib
+import importlib.util
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType, ModuleType
+from typing import Any, Final
+
+from runcast._functions.function import Function
+from runcast._producing.context import using
+from runcast._producing.outcome import ending_of, failed
+from runcast._runs.protocols import Ending
+from runcast._workers.drive import drive_async, drive_in_thread
+from runcast._workers.processes import control
+from runcast._workers.processes.parent import Hearing, Parent, make_writer
+from runcast.errors import Cancelled, InvalidValue, RuncastError
+from runcast.events.model import OWN_EVENT_BYTES, encode_record
+
+__all__ = ("find_function", "import_source", "main")
+
+_MAX_TRACE_CHARS: Final = 20_000
+
+_F_SETSIG: Final = 10
+"""Linux: chooses the signal that an open file sends."""
+
+_PR_SET_PDEATHSIG: Final = 1
+"""Linux: chooses the signal that a process gets when its parent dies."""
+
+
+def main(control_fd: int, lifeline_fd: int) -> None:
+    """Wait for a call, make it, tell how it ended, and end the process."""
+    _die_with_parent(lifeline_fd)
+    os.set_inheritable(control_fd, False)
+    for stream in (sys.stdout, sys.stderr):
+        # Text is written by the line, not by the argument of `print`.
+        stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
+    parent = Parent(socket.socket(fileno=control_fd))
+    loading: _Loading | None = None
+    while True:
+        command = parent.receive()
+        if isinstance(command, control.Load):
+            loading = _Loading(command.source)
+            parent.send(loading.report)
+        elif isinstance(command, control.Call):
+            _leave(parent, _call(parent, command, loading), command)
+        elif command is None:
+            os._exit(0)
+
+
+def _die_with_parent(lifeline_fd: int) -> None:
+    """Have the kernel kill this process, and what it starts, when the parent dies.
+
+    The other end of the lifeline, a pipe, is held by the parent alone. When it closes, our end
+    sends a signal to our process group: no thread of ours has to wait for that, and no C code that
+    holds the interpreter can keep it from coming. Should the function close files that are not its
+    own, the signal at the parent's death remains; elsewhere than on Linux `Hearing`.
+    """
+    if sys.platform != "linux":
+        os.close(lifeline_fd)
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        # Opened anew: what was inherited is shared with all other children, and so is its owner.
+        lifeline = os.open(f"/proc/self/fd/{lifeline_fd}", os.O_RDONLY | os.O_NONBLOCK)
+        os.close(lifeline_fd)
+        fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+        poll = select.poll()
+        poll.register(lifeline, 0)
+        if poll.poll(0):  # it died before we were ready to hear of it
+            os._exit(0)
+
+
+class _Loading:
+    """The import of a function's module, or why there is none."""
+
+    def __init__(self, source: control.Source) -> None:
+        self.module: ModuleType | None = None
+        self.report = control.Loaded()
+        sys.path[:0] = [path for path in source.paths if path not in sys.path]
+        try:
+            self.module = import_source(source)
+        except BaseException as error:  # noqa: BLE001 - SystemExit, too: it is told to the parent
+            self.report = control.Loaded(type(error).__name__, _trace(error))
+
+
+def import_source(source: control.Source) -> ModuleType:
+    """Import a module by its name if that leads to its file, or else from the file.
+
+    A script (`__main__`) gets another name, so that it does not run what scripts run. Raises what
+    the module raises.
+    """
+    name = "runcast_main" if source.module == "__main__" else source.module
+    with contextlib.suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(name)
+        if spec and spec.origin and os.path.realpath(spec.origin) == os.path.realpath(source.file):
+            return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location(name, source.file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"expected a Python file, got {source.file!r}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Ending:
+    try:
+        os.chdir(call.folder)
+        os.environ.update(call.environment)
+        if call.memory_bytes:
+            _limit_memory(call.memory_bytes)
+        if loading is None:
+            loading = _Loading(call.source)
+            parent.send(loading.report)
+        if loading.module is None:
+            return failed(f"it cannot be imported: {loading.report.error}", "import_failed")
+        signal.signal(signal.SIGTERM, _interrupt)
+        function = find_function(loading.module, call.attribute)
+        arguments = call.inputs if call.is_plain else function.convert(call.inputs)
+        hearing = Hearing(parent)
+        if function.kind in ("coroutine", "async_generator"):
+            return asyncio.run(_run_async(parent, hearing, function, arguments, call))
+        return _run(parent, hearing, function, arguments, call)
+    except BaseException as error:  # noqa: BLE001 - what is left of it is the ending
+        return _failed_with(parent, error)
+
+
+def _run(
+    parent: Parent,
+    hearing: Hearing,
+    function: Function[..., Any],
+    arguments: dict[str, Any],
+    call: control.Call,
+) -> Ending:
+    writer = hearing.make_writer(call)
+    hearing.on_cancel(writer.request_cancel)
+    with using(writer):
+        try:
+            ending = drive_in_thread(function.call, arguments, writer)
+        except BaseException as error:  # noqa: BLE001 - see above
+            ending = _failed_with(parent, error)
+        return writer.conclude(ending)
+
+
+async def _run_async(
+    parent: Parent,
+    hearing: Hearing,
+    function: Function[..., Any],
+    arguments: dict[str, Any],
+    call: control.Call,
+) -> Ending:
+    writer = make_writer(parent, call)
+    loop = asyncio.get_running_loop()
+    with using(writer):
+        work = asyncio.ensure_future(drive_async(function.call, arguments, writer))
+
+        def cancel(reason: str) -> None:
+            writer.request_cancel(reason)
+            loop.call_soon_threadsafe(work.cancel)
+
+        hearing.on_cancel(cancel)
+        try:
+            ending = await work
+        except BaseException as error:  # noqa: BLE001 - see above
+            ending = _failed_with(parent, error)
+        return writer.conclude(ending)
+
+
+def find_function(module: ModuleType, dotted: str) -> Function[..., Any]:
+    """Return a function of a module. Raises `InvalidValue` if there is none of that name."""
+    value: Any = module
+    for name in dotted.split("."):
+        value = getattr(value, name, None)
+    if isinstance(value, Function):
+        return value
+    if not callable(value):
+        raise InvalidValue(f"there is no function {dotted!r} in {module.__name__}")
+    # Named, since not everything that can be called has a name of its own that will do.
+    return Function(value, name="function")
+
+
+def _limit_memory(limit: int | None) -> None:
+    """Limit this process's memory, in bytes; None lifts the limit again."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    if limit is None or most != resource.RLIM_INFINITY:
+        limit = most if limit is None else min(limit, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End what does not end by itself: raised wherever the main thread is."""
+    raise Cancelled("terminated")
+
+
+def _failed_with(parent: Parent, error: BaseException) -> Ending:
+    if not parent.is_ours:
+        os._exit(1)
+    if not isinstance(error, RuncastError | Cancelled | asyncio.CancelledError):
+        parent.send(control.Trace(_trace(error)))
+    return ending_of(error)
+
+
+def _trace(error: BaseException) -> str:
+    """Return a traceback that begins in the user's code: how we got there is no help."""
+    frame = error.__traceback__
+    while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    lines = traceback.format_exception(type(error), error, frame or error.__traceback__)
+    return "".join(lines)[-_MAX_TRACE_CHARS:]
+
+
+def _is_ours(filename: str) -> bool:
+    ours = (__file__, drive_async.__code__.co_filename, importlib.__file__)
+    return filename in ours or filename.startswith("<frozen importlib")
+
+
+def _leave(parent: Parent, ending: Ending, call: control.Call) -> None:
+    """Tell the ending, after all that the process has to say, and end it."""
+    if not parent.is_ours:  # the function forked, and both have returned from it
+        os._exit(0)
+    _try(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    if call.memory_bytes:
+        _try(lambda: _limit_memory(None))
+    _try(atexit._run_exitfuncs)
+    _try(sys.stdout.flush)
+    _try(sys.stderr.flush)
+    longest = max(call.max_event_bytes, OWN_EVENT_BYTES)
+    try:
+        limit = call.max_event_bytes if ending.type == "done" else longest
+        record = encode_record(ending.type, ending.data, 0.0, None, limit)
+    except RuncastError as error:
+        ending = failed(f"the result cannot be stored: {error.message}", error.code)
+        record = encode_record(ending.type, ending.data, 0.0, None, longest)
+    _try(lambda: parent.send_frame(control.encode_frame(control.END, record)))
+    os._exit(0)
+
+
+def _try(call: Callable[[], object]) -> None:
+    """Call something of which nothing depends on whether it fails."""
+    with contextlib.suppress(BaseException):
+        call()

@@ -1,0 +1,293 @@
+"""The process that runs the hub, as a child process of it sees it: who takes what a run tells."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from runcast import errors
+from runcast._clock import SystemClock
+from runcast._producing.answers import Answer
+from runcast._producing.writer import Writer
+from runcast._workers.processes import control
+from runcast.errors import InvalidValue, RuncastError, RunClosed, RunTooLarge
+from runcast.events.model import Place, decode_event, encode_record
+from runcast.stores.base import Appended
+
+__all__ = ("Hearing", "Parent", "make_writer")
+
+_MAX_FRAME_BYTES: Final = 1 << 30
+"""Of a command: larger than any request's body that the server takes."""
+
+_SEND_BYTES: Final = 4 << 20
+"""Of a frame, such that it is sent whole or not at all, whatever a signal's handler raises."""
+
+
+class Parent:
+    """The other end of the socket. Sending may be done from any thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._pid = os.getpid()
+        # A handler of a signal may send: it runs in the middle of whatever its thread was sending.
+        self._lock = threading.RLock()
+        self._unsent: deque[bytes] = deque()
+        self._is_sending = False
+        # It knows how far it came when a signal's handler raises, and goes on from there. `sendall`
+        # would leave half a frame, and the parent take the next one for the rest of it.
+        self._sending = open(connection.fileno(), "wb", _SEND_BYTES, closefd=False)  # noqa: SIM115
+        self._frames = control.Frames(_MAX_FRAME_BYTES)
+        self._commands: list[control.Command] = []
+        self._numbers = itertools.count()
+        self._waiting: dict[int, concurrent.futures.Future[Any]] = {}
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process is its child itself, and not one that the function forked."""
+        return os.getpid() == self._pid
+
+    def receive(self) -> control.Command | None:
+        """Wait for the next command; None once the parent is gone."""
+        while not self._commands:
+            if not self._read():
+                return None
+        return self._commands.pop(0)
+
+    def available(self) -> list[control.Command] | None:
+        """Return what came, once the socket is readable; None once the parent is gone."""
+        is_there = self._read()
+        commands, self._commands = self._commands, []
+        return commands or ([] if is_there else None)
+
+    def left(self) -> list[control.Command]:
+        """Return what came together with the command that was received last."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def _read(self) -> bool:
+        try:
+            data = self.socket.recv(65536)
+        except OSError:
+            return False
+        self._commands += [control.decode_command(body) for _, body in self._frames.feed(data)]
+        return bool(data)
+
+    def send(self, message: control.Report) -> None:
+        """Send a message; raises as `send_frame` does."""
+        self.send_frame(control.encode(message))
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send a frame; waits as long as the parent has no room for it.
+
+        Raises:
+            InvalidValue: in a process that the function forked, whose frames would end up in the
+                middle of ours.
+            RunClosed: the parent is gone.
+        """
+        if not self.is_ours:
+            raise InvalidValue(
+                "expected emit() in the function's own process, not in one that it forked; hand "
+                "what is to be told back to the process that forked it"
+            )
+        try:
+            with self._lock:
+                self._unsent.append(frame)
+                if not self._is_sending:  # or it is sent by whom this handler has interrupted
+                    self._send_all()
+        except OSError:
+            raise RunClosed("the server is gone") from None
+
+    def _send_all(self) -> None:
+        self._is_sending = True
+        try:
+            while self._unsent:
+                self._sending.write(self._unsent.popleft())
+                self._sending.flush()
+        finally:
+            self._is_sending = False
+
+    def request(
+        self, make: Callable[[int], control.Ask | control.Flush]
+    ) -> concurrent.futures.Future[Any]:
+        """Send a message that a `Reply` answers, and return what will hold the answer."""
+        number = next(self._numbers)
+        future = self._waiting[number] = concurrent.futures.Future[Any]()
+        try:
+            self.send(make(number))
+        except BaseException:
+            del self._waiting[number]
+            raise
+        return future
+
+    def settle(self, reply: control.Reply) -> None:
+        """Hand an answer to who waits for it, if somebody still does."""
+        future = self._waiting.pop(reply.number, None)
+        if future is None or not future.set_running_or_notify_cancel():
+            return
+        if reply.code:
+            future.set_exception(_error(reply.code, reply.message))
+        else:
+            future.set_result(reply.value)
+
+
+def _error(code: str, message: str) -> RuncastError:
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, RuncastError) and kind.code == code:
+            with contextlib.suppress(TypeError):  # one that takes more than a message
+                return kind(message)
+    return RuncastError(message)
+
+
+class Hearing:
+    """A thread that hears what the parent says. When the parent is gone it ends everything."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+        self._on_cancel: Callable[[str], None] | None = None
+        self._loop.call_soon(self._hear, parent.left())
+        self._loop.add_reader(parent.socket, self._read)
+        threading.Thread(target=self._loop.run_forever, name="runcast-parent", daemon=True).start()
+
+    def make_writer(self, call: control.Call) -> Writer:
+        """Return a writer whose questions are waited for in this thread."""
+
+        async def make() -> Writer:
+            return make_writer(self._parent, call)
+
+        return asyncio.run_coroutine_threadsafe(make(), self._loop).result()
+
+    def on_cancel(self, callback: Callable[[str], None]) -> None:
+        """Have a function called, in this thread, when the run is cancelled; at once if it was."""
+        with self._lock:
+            self._on_cancel, reason = callback, self._reason
+        if reason is not None:
+            callback(reason)
+
+    def _read(self) -> None:
+        commands = self._parent.available()
+        if commands is None:
+            # Not only this process: what the function has started must not stay behind, either.
+            os.killpg(0, signal.SIGKILL)
+        else:
+            self._hear(commands)
+
+    def _hear(self, commands: list[control.Command]) -> None:
+        for command in commands:
+            if isinstance(command, control.Reply):
+                self._parent.settle(command)
+            elif isinstance(command, control.Cancel):
+                with self._lock:
+                    self._reason, callback = command.reason, self._on_cancel
+                if callback is not None:
+                    callback(command.reason)
+
+
+def make_writer(parent: Parent, call: control.Call) -> Writer:
+    """Return a writer; its questions are waited for on the running loop."""
+    inlet = _Inlet(parent, call)
+    folder = Path(call.folder)
+    return Writer(
+        inlet, SystemClock(), call.max_event_bytes, _Questions(parent, call), lambda: folder
+    )
+
+
+class _Inlet:
+    """Where a writer's records go: to the parent, who commits them."""
+
+    def __init__(self, parent: Parent, call: control.Call) -> None:
+        self._parent = parent
+        self.run_id = call.run_id
+        self._events_left = call.max_events or sys.maxsize
+        self._bytes_left = call.max_bytes or sys.maxsize
+
+    def put(self, record: bytes) -> None:
+        """Send a record. It waits for room in a coroutine, too: nobody else shares its loop.
+
+        Raises:
+            RunTooLarge: the run has emitted as much as it may.
+        """
+        if self._events_left < 1 or self._bytes_left < len(record):
+            raise RunTooLarge(
+                f"the run {self.run_id!r} has emitted as much as a run may (max_events_per_run, "
+                "max_bytes_per_run): emit less, or write to a file"
+            )
+        self._events_left -= 1
+        self._bytes_left -= len(record)
+        self._parent.send_frame(control.encode_frame(control.EVENT, record))
+
+    async def append(self) -> Appended:
+        """Return once all that was put is committed."""
+        epoch, seq = await asyncio.wrap_future(self._parent.request(control.Flush))
+        return Appended(str(epoch), int(seq), int(seq))
+
+    async def drain(self) -> None:
+        """Return at once: `put` waits."""
+
+
+class _Questions:
+    """The questions that the run asks: the parent stores them and hears their answers."""
+
+    def __init__(self, parent: Parent, call: control.Call) -> None:
+        self._parent = parent
+        self._max_event_bytes = call.max_event_bytes
+        self._open: set[concurrent.futures.Future[Any]] = set()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is waited for."""
+        return bool(self._open)
+
+    def cancel(self) -> None:
+        """Stop waiting for answers."""
+        for future in list(self._open):
+            future.cancel()
+
+    def end(self) -> None:
+        """Do nothing: the parent keeps the deadlines."""
+
+    async def ask(
+        self,
+        message: str,
+        *,
+        action: str,
+        args: object,
+        config: Mapping[str, Any] | None,
+        timeout_s: float | None,
+        interrupt_id: str,
+        place: Place | None,
+    ) -> Answer:
+        """Have the parent ask, and wait for the answer. Raises as `Questions.ask` does."""
+        node, agent = place[:2] if place else ("", "")
+        asked = {
+            **{"message": message, "action": action, "args": args, "config": config},
+            **{"timeout_s": timeout_s, "interrupt_id": interrupt_id, "node": node, "agent": agent},
+        }
+        # By way of an event's encoding: what none could hold is refused here, not over there.
+        record = encode_record("interrupt_request", asked, 0.0, None, self._max_event_bytes)
+        plain = decode_event(b"{" + record).data
+        if plain["timeout_s"] != timeout_s:
+            raise InvalidValue(f"expected timeout_s to be seconds or None, got {timeout_s}")
+        try:
+            ask = msgspec.convert({"number": 0, **plain}, control.Ask)
+        except msgspec.ValidationError as error:
+            raise InvalidValue(f"expected a question that can be asked: {error}") from None
+        future = self._parent.request(lambda number: msgspec.structs.replace(ask, number=number))
+        self._open.add(future)
+        try:
+            return msgspec.convert(await asyncio.wrap_future(future), Answer)
+        finally:
+            self._open.discard(future)

@@ -1,0 +1,169 @@
+"""The child processes of a hub: some kept ready, each used for one call and then gone."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from runcast._clock import Clock
+from runcast._settings import Settings
+from runcast._workers.processes import control
+from runcast._workers.processes.process import ChildProcess
+
+__all__ = ("Processes",)
+
+_log: Final = logging.getLogger("runcast._runs")
+
+
+class Processes:
+    """Starts child processes, ahead of the calls they are for where it can.
+
+    A child that is ready has imported runcast and, of a function without secrets, the function's
+    module. A module may read its secrets while it is imported, so one that has secrets is imported
+    by its call.
+    """
+
+    def __init__(self, clock: Clock, settings: Settings) -> None:
+        self.clock = clock
+        self.settings = settings
+        self.room = asyncio.Semaphore(settings.processes)
+        self._ready: defaultdict[control.Source | None, deque[ChildProcess]] = defaultdict(deque)
+        self._starting: set[asyncio.Task[None]] = set()
+        self._hidden: set[str] = set()
+        # One thread starts all children and outlives them: the kernel takes the death of the
+        # thread that started a process for the death of its parent.
+        self._starter: ThreadPoolExecutor | None = None
+        self._lifeline: tuple[int, int] | None = None
+        self._is_closed = False
+
+    @property
+    def ready(self) -> int:
+        """How many are kept ready now."""
+        return sum(map(len, self._ready.values()))
+
+    def hide(self, names: Iterable[str]) -> None:
+        """Keep these names out of the environment of children, but for calls they are given to."""
+        known = len(self._hidden)
+        self._hidden.update(names)
+        if len(self._hidden) == known:
+            return
+        for source, ready in list(self._ready.items()):  # those may have them
+            for child in ready:
+                child.signal(signal.SIGKILL)
+                self._track(asyncio.create_task(_end(child), name="runcast-end"))
+            if ready:
+                ready.clear()
+                self.prepare(source)
+
+    def prepare(self, source: control.Source | None) -> None:
+        """Have as many children ready as the settings say. Returns at once."""
+        starting = sum(task.get_name() == _name(source) for task in self._starting)
+        missing = self.settings.warm_processes - len(self._ready[source]) - starting
+        for _ in range(0 if self._is_closed else missing):
+            self._track(asyncio.create_task(self._make_ready(source), name=_name(source)))
+
+    async def take(self, source: control.Source | None) -> ChildProcess:
+        """Return a child for one call. It is the caller's, who ends it.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        ready = self._ready[source]
+        while ready:
+            child = ready.popleft()
+            if not child.exited.done():
+                self.prepare(source)
+                return child
+            child.close()
+        child = await self._start(source)
+        self.prepare(source)
+        return child
+
+    def open(self) -> None:
+        """Let children be kept ready. Idempotent; it may follow `close`."""
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """End the children that are ready; those at work belong to their calls. Idempotent."""
+        self._is_closed = True
+        while self._starting:
+            await asyncio.wait(self._starting)
+        children = [child for ready in self._ready.values() for child in ready]
+        self._ready.clear()
+        for child in children:
+            child.signal(signal.SIGKILL)
+        for child in children:
+            await _end(child)
+        if self._lifeline is not None:
+            for descriptor in self._lifeline:
+                os.close(descriptor)
+            self._lifeline = None
+        if self._starter is not None:
+            self._starter.shutdown(wait=False)
+            self._starter = None
+
+    async def _make_ready(self, source: control.Source | None) -> None:
+        try:
+            child = await self._start(source)
+        except OSError as error:
+            _log.warning("no child process can be kept ready: %s", error)
+            return
+        self._ready[source].append(child)
+
+    async def _abandon(self, starting: "asyncio.Future[ChildProcess]") -> None:
+        """End a child whose caller has gone before it was started."""
+        with contextlib.suppress(OSError):
+            child = await starting
+            child.watch()
+            await _end(child)
+
+    def _track(self, task: "asyncio.Task[None]") -> None:
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _start(self, source: control.Source | None) -> ChildProcess:
+        if self._starter is None:
+            self._starter = ThreadPoolExecutor(1, "runcast-starter")
+        loop = asyncio.get_running_loop()
+        while True:
+            known = len(self._hidden)
+            starting = loop.run_in_executor(self._starter, self._start_here)
+            try:
+                child = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                self._track(asyncio.create_task(self._abandon(starting)))
+                raise
+            child.watch()
+            if len(self._hidden) == known:
+                break
+            child.signal(signal.SIGKILL)  # it may have what is to be hidden since
+            self._track(asyncio.create_task(_end(child), name="runcast-end"))
+        if source is not None:
+            await child.send(control.Load(source))
+        return child
+
+    def _start_here(self) -> ChildProcess:
+        """Start a child; in the starter's thread."""
+        if self._lifeline is None:
+            self._lifeline = os.pipe()
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("RUNCAST_") and name not in self._hidden
+        }
+        return ChildProcess.start(environment, tempfile.gettempdir(), self._lifeline[0])
+
+
+async def _end(child: ChildProcess) -> None:
+    await child.end()
+    child.close()
+
+
+def _name(source: control.Source | None) -> str:
+    return f"runcast-ready-{'' if source is None else source.file or source.module}"

@@ -1,0 +1,240 @@
+"""One call in a child process: what the child tells goes into the run's log, until it has ended."""
+
+import asyncio
+import logging
+import signal
+from typing import Any, Final, Literal
+
+import msgspec
+
+from runcast._clock import Clock
+from runcast._functions.secrets import Redactor
+from runcast._hub.inlets import Inlet
+from runcast._producing.outcome import failed
+from runcast._producing.writer import RESERVED, Writer
+from runcast._runs.protocols import Ending
+from runcast._settings import Settings
+from runcast._workers.processes import control
+from runcast._workers.processes.output import Output
+from runcast._workers.processes.process import ChildProcess
+from runcast.errors import (
+    EventTooLarge,
+    Overloaded,
+    PeerError,
+    RuncastError,
+    RunTooLarge,
+    StoreUnavailable,
+)
+from runcast.events.fields import mend
+from runcast.events.model import OWN_EVENT_BYTES, Event, decode_event, encode_record
+from runcast.events.vocabulary import TERMINAL
+
+__all__ = ("ProcessCall",)
+
+_log: Final = logging.getLogger("runcast._runs")
+
+_PAUSE_S: Final = 0.05
+"""How often a flood of output is looked at: meanwhile its pipe is full, and the child waits."""
+
+_EXIT_S: Final = 1.0
+"""How long a child that has closed its end of the socket may take to end by itself."""
+
+
+class ProcessCall:
+    """A call, and the child that it has for itself. What the child tells waits for its commit:
+    while the store is slow the socket fills, and `emit` in the child waits.
+
+    Args:
+        redactor: for all that is told.
+        log_redactor: for tracebacks, whose messages may repeat inputs, too.
+    """
+
+    def __init__(
+        self,
+        child: ChildProcess,
+        inlet: Inlet,
+        writer: Writer,
+        clock: Clock,
+        settings: Settings,
+        redactor: Redactor,
+        log_redactor: Redactor,
+    ) -> None:
+        self._child = child
+        self._inlet = inlet
+        self._writer = writer
+        self._clock = clock
+        self._settings = settings
+        self._redactor = redactor
+        self._log_redactor = log_redactor
+        self._is_loaded = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, call: control.Call) -> Ending:
+        """Make the call and return how it ended. Nothing of the child is left then."""
+        child = self._child
+        captures = [
+            asyncio.create_task(self._capture("stdout", "info")),
+            asyncio.create_task(self._capture("stderr", "warning")),
+        ]
+        try:
+            self._begin(child.send(call))
+            ending = await self._hear()
+            if ending is None:
+                # Gone without a word; or it has closed files that are not its own.
+                await asyncio.wait({child.exited}, timeout=_EXIT_S)
+            await child.end()
+            await asyncio.gather(*captures)
+        except PeerError as error:
+            _log.error("run %s: %s", self._inlet.run_id, error.message)
+            ending = failed("its process sent what no child process sends", "crashed")
+        finally:
+            for task in (*self._tasks, *captures):
+                task.cancel()
+            await child.end()
+            # Until nobody reads from its files any more.
+            await asyncio.gather(*self._tasks, *captures, return_exceptions=True)
+            child.close()
+        return ending or self._death()
+
+    async def stop(self, reason: str) -> None:
+        """End the child: by asking, then by SIGTERM, then by SIGKILL."""
+        child = self._child
+        self._begin(child.send(control.Cancel(reason)))
+        for grace_s, number in (
+            (self._settings.cancel_grace_s, signal.SIGTERM),
+            (self._settings.terminate_grace_s, signal.SIGKILL),
+        ):
+            await asyncio.wait({child.exited}, timeout=grace_s)
+            child.signal(number)
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _hear(self) -> Ending | None:
+        """Write what the child tells; return its ending, None if it ended without one."""
+        frames = control.Frames(self._settings.max_event_bytes + 2 * OWN_EVENT_BYTES)
+        while data := await self._child.receive():
+            for kind, body in frames.feed(data):
+                if kind == control.EVENT:
+                    await self._put(self._record(body))
+                elif kind == control.END:
+                    return self._ending(body)
+                else:
+                    await self._obey(kind, body)
+            await asyncio.sleep(0)  # others run, too, when there is always more to hear
+        return None
+
+    async def _put(self, record: bytes) -> None:
+        """Hand a record over to be committed; returns once there is room for it."""
+        try:
+            self._inlet.put(record)
+        except (Overloaded, StoreUnavailable, RunTooLarge):
+            # Waits for its commit. The child has been told that its event is taken, and how much
+            # it may tell is counted there.
+            await self._inlet.append([record])
+
+    async def _obey(self, kind: int, body: bytes) -> None:
+        if kind == control.LOADED:
+            loaded = control.decode(body, control.Loaded)
+            self._is_loaded = True
+            if loaded.trace:
+                self._tell_log("cannot be imported", loaded.trace)
+        elif kind == control.TRACE:
+            self._tell_log("raised", control.decode(body, control.Trace).text)
+        elif kind == control.FLUSH:
+            number = control.decode(body, control.Flush).number
+            appended = await self._inlet.append()
+            self._begin(self._child.send(control.Reply(number, [appended.epoch, appended.last])))
+        elif kind == control.ASK:
+            self._begin(self._ask(control.decode(body, control.Ask)))
+            await asyncio.sleep(0)  # so that it has begun before the next is looked at
+        else:
+            raise PeerError(f"expected a frame of a known kind, got {kind}")
+
+    async def _ask(self, ask: control.Ask) -> None:
+        fields = msgspec.structs.asdict(ask)
+        number = fields.pop("number")
+        try:
+            answer = await self._writer.ask(**self._redactor.hide(fields))
+            reply = control.Reply(number, msgspec.to_builtins(answer))
+        except RuncastError as error:
+            reply = control.Reply(number, code=error.code, message=error.message)
+        await self._child.send(reply)
+
+    def _record(self, body: bytes) -> bytes:
+        """Return an event's record, encoded anew: the function could have written anything."""
+        event = decode_event(b"{" + body)
+        if event.type in RESERVED:
+            raise PeerError(f"expected no event of the type {event.type!r} from a child process")
+        if self._redactor.is_in(body):
+            event = self._hide(event)
+        place = None
+        if event.node or event.agent or event.path or event.duration is not None:
+            place = (event.node, event.agent, event.path, event.duration)
+        most = self._settings.max_event_bytes
+        try:
+            return encode_record(event.type, event.data, self._clock.time(), place, most)
+        except RuncastError as error:
+            raise PeerError(error.message) from None
+
+    def _hide(self, event: Event) -> Event:
+        """Return an event without secrets, wherever they are in it."""
+        shown = self._redactor.hide(
+            {"data": event.data, "node": event.node, "agent": event.agent, "path": [*event.path]}
+        )
+        kind = "hidden" if self._redactor.is_in(event.type.encode()) else event.type
+        shown["path"] = tuple(shown["path"])
+        return msgspec.structs.replace(event, type=kind, **shown)
+
+    def _ending(self, body: bytes) -> Ending:
+        event: Event = decode_event(b"{" + body)
+        if event.type not in TERMINAL or not isinstance(event.data, dict):
+            raise PeerError(f"expected an ending, got {event.type!r}")
+        return Ending(event.type, self._redactor.hide(event.data))
+
+    def _death(self) -> Ending:
+        """Return the ending for a child that has told none."""
+        code = self._child.exited.result() if self._child.exited.done() else 0
+        if code < 0:
+            how = f"was killed by {_name(-code)}"
+        else:
+            how = f"ended with exit code {code} before the function did"
+        if not self._is_loaded:
+            return failed(f"its process {how} while it was imported", "import_failed")
+        return failed(f"its process {how}", "killed" if code < 0 else "crashed")
+
+    async def _capture(self, name: Literal["stdout", "stderr"], level: str) -> None:
+        """Write what the child prints as `log` events."""
+        output = Output(self._clock, self._settings, self._redactor)
+        while data := await self._child.read(name):
+            for text in output.feed(data):
+                await self._put(self._line(text, level, name))
+            await asyncio.sleep(0)
+            if output.is_flooded and not self._child.exited.done():
+                await asyncio.wait({self._child.exited}, timeout=_PAUSE_S)
+        for text in output.end():
+            await self._put(self._line(text, level, name))
+
+    def _line(self, text: str, level: str, logger: str) -> bytes:
+        shown = mend(self._redactor.hide(text))
+        most = self._settings.max_event_bytes
+        while True:
+            data = {"level": level, "message": shown, "logger": logger}
+            try:
+                return encode_record("log", data, self._clock.time(), None, most)
+            except EventTooLarge:
+                shown = f"{shown[: len(shown) // 2]}…"
+
+    def _tell_log(self, what: str, trace: str) -> None:
+        shown = self._log_redactor.hide(self._redactor.hide(trace))
+        _log.error("the function of run %s %s:\n%s", self._inlet.run_id, what, shown)
+
+
+def _name(number: int) -> str:
+    """Return what a signal is called."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,251 @@
+"""A function at work: in a task of the loop, in a thread, or in a process of its own.
+
+Each kind of work ends in its own way: a task is cancelled, a thread can only be asked, a process
+can be killed. What they have in common is what a run needs to know.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import Context
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from runcast._functions.function import Function
+from runcast._functions.secrets import Redactor, texts_in
+from runcast._hub.inlets import Inlet
+from runcast._producing.context import using
+from runcast._producing.outcome import cancelled, ending_of, failed
+from runcast._producing.writer import Writer
+from runcast._runs.protocols import Ending
+from runcast._workers.drive import drive_async, drive_in_thread
+from runcast._workers.processes import control
+from runcast._workers.processes.pool import Processes
+from runcast._workers.processes.process import REAP_S
+from runcast._workers.processes.process_call import ProcessCall
+from runcast._workers.threads import Threads
+from runcast.errors import Cancelled, RuncastError
+
+__all__ = ("Duty", "Work", "Workers", "how_it_ended")
+
+_log: Final = logging.getLogger("runcast._runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What is to be done: a function, its arguments, and where its events go.
+
+    `arguments` are converted, save those of a function that has a process of its own, which
+    converts them. `open_folder` gives its working directory, `secrets` are for its environment.
+    """
+
+    function: Function[..., Any]
+    arguments: dict[str, Any]
+    inlet: Inlet
+    writer: Writer
+    secrets: Mapping[str, str] = field(repr=False)
+    open_folder: Callable[[], Awaitable[Path]]
+
+
+class Work(Protocol):
+    """A function at work."""
+
+    @property
+    def ending(self) -> "asyncio.Future[Ending]":
+        """How it ends, or what it raises."""
+        ...
+
+    @property
+    def grace_s(self) -> float:
+        """How long it may go on once it was asked to stop, before it is given up."""
+        ...
+
+    def withdraw(self) -> bool:
+        """Take it back if it has not begun; False if it has."""
+        ...
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Ask it to end; what follows is its own affair."""
+        ...
+
+    def give_up(self) -> None:
+        """Let it be: it does not end."""
+        ...
+
+
+class Workers:
+    """Threads and processes of a hub, and its loop: where functions are put to work."""
+
+    def __init__(self, threads: Threads, processes: Processes) -> None:
+        self.threads = threads
+        self.processes = processes
+
+    def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
+        """Have what functions need ready before they are called."""
+        separate = [function for function in functions if function.isolation == "process"]
+        self.processes.hide(secret.name for function in separate for secret in function.secrets)
+        for function in separate:
+            self.processes.prepare(_ready_for(function))
+
+    def open(self) -> None:
+        """Let threads and processes be kept for functions. Idempotent; it may follow `close`."""
+        self.threads.open()
+        self.processes.open()
+
+    async def close(self) -> None:
+        """Let go of threads and processes once nothing is at work any more. Idempotent."""
+        self.threads.close()
+        await self.processes.close()
+
+    def begin(self, duty: Duty, context: Context) -> Work:
+        """Put a function to work where it belongs."""
+        if duty.function.isolation == "process":
+            self.processes.hide(secret.name for secret in duty.function.secrets)
+            return _InProcess(self.processes, duty)
+        grace_s = self.processes.settings.cancel_grace_s
+        if duty.function.kind in ("coroutine", "async_generator"):
+            return _InTask(duty, context, grace_s)
+        return _InThread(self.threads, duty, context, grace_s)
+
+
+class _InTask:
+    """A coroutine function or async generator, on the loop."""
+
+    def __init__(self, duty: Duty, context: Context, grace_s: float) -> None:
+        self._writer = duty.writer
+        self.grace_s = grace_s
+        self.ending = asyncio.get_running_loop().create_task(
+            _drive(duty), name=f"runcast-{duty.inlet.run_id}", context=context
+        )
+
+    def withdraw(self) -> bool:
+        return False
+
+    def ask_to_stop(self, reason: str) -> None:
+        self._writer.request_cancel(reason)
+        self.ending.cancel()
+
+    def give_up(self) -> None:
+        pass
+
+
+async def _drive(duty: Duty) -> Ending:
+    try:
+        with using(duty.writer):
+            return await drive_async(duty.function.call, duty.arguments, duty.writer)
+    except (SystemExit, KeyboardInterrupt) as error:
+        # A task that raises these ends the loop, and everybody else's runs with it.
+        return _told(error, duty.inlet.run_id)
+
+
+class _InThread:
+    """A plain function or generator, in a thread."""
+
+    def __init__(self, threads: Threads, duty: Duty, context: Context, grace_s: float) -> None:
+        self._threads = threads
+        self.grace_s = grace_s
+        self._writer = duty.writer
+
+        def drive() -> Ending:
+            with using(duty.writer):
+                return drive_in_thread(duty.function.call, duty.arguments, duty.writer)
+
+        self.ending = threads.submit(drive, context)
+
+    def withdraw(self) -> bool:
+        return self._threads.withdraw(self.ending) and self.ending.cancel()
+
+    def ask_to_stop(self, reason: str) -> None:
+        self._writer.request_cancel(reason)
+
+    def give_up(self) -> None:
+        self._threads.give_up(self.ending)
+
+
+class _InProcess:
+    """Any function, in a process of its own."""
+
+    def __init__(self, processes: Processes, duty: Duty) -> None:
+        self._processes = processes
+        self._writer = duty.writer
+        settings = processes.settings
+        self.grace_s = settings.cancel_grace_s + settings.terminate_grace_s + 2 * REAP_S
+        self._call: ProcessCall | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self.ending = asyncio.create_task(
+            self._run(duty), name=f"runcast-process-{duty.inlet.run_id}"
+        )
+
+    async def _run(self, duty: Duty) -> Ending:
+        processes, function = self._processes, duty.function
+        assert function.source is not None
+        settings = processes.settings
+        async with processes.room:
+            call = control.Call(
+                source=function.source,
+                attribute=function.attribute,
+                inputs=duty.arguments,
+                is_plain=function.takes_plain_inputs,
+                run_id=duty.inlet.run_id,
+                folder=str(await duty.open_folder()),
+                environment=dict(duty.secrets),
+                max_event_bytes=settings.max_event_bytes,
+                max_events=settings.max_events_per_run,
+                max_bytes=settings.max_bytes_per_run,
+                memory_bytes=settings.child_memory_bytes,
+            )
+            try:
+                child = await processes.take(_ready_for(function))
+            except OSError as error:
+                _log.error("no child process can be started: %s", error)
+                return failed("no process could be started", "not_started", retryable=True)
+            self._call = ProcessCall(
+                child,
+                duty.inlet,
+                duty.writer,
+                processes.clock,
+                settings,
+                Redactor(duty.secrets.values()),
+                Redactor(texts_in(duty.arguments)),
+            )
+            try:
+                return await self._call.run(call)
+            finally:
+                if self._stopping is not None:
+                    self._stopping.cancel()
+
+    def withdraw(self) -> bool:
+        return self._call is None and self.ending.cancel()
+
+    def ask_to_stop(self, reason: str) -> None:
+        self._writer.request_cancel(reason)
+        if self._call is not None and self._stopping is None:
+            self._stopping = asyncio.create_task(self._call.stop(reason))
+
+    def give_up(self) -> None:
+        self.ending.cancel()
+
+
+def _ready_for(function: Function[..., Any]) -> control.Source | None:
+    """Return what a child has imported ahead of a call: nothing if the module may read secrets."""
+    return None if function.secrets else function.source
+
+
+def how_it_ended(work: Work, run_id: str, reason: str = "") -> Ending:
+    """Return the ending of work that is over.
+
+    Args:
+        run_id: whose work it was: what the function raised is told to the server's log alone.
+        reason: of a cancellation; where there is none the function cancelled itself.
+    """
+    if work.ending.cancelled():
+        return cancelled(reason or "the function cancelled itself")
+    error = work.ending.exception()
+    return work.ending.result() if error is None else _told(error, run_id)
+
+
+def _told(error: BaseException, run_id: str) -> Ending:
+    if not isinstance(error, RuncastError | Cancelled):
+        _log.error("the function of run %s raised", run_id, exc_info=error)
+    return ending_of(error)

@@ -1,0 +1,228 @@
+"""Streams by task id, for code that publishes from threads and serves `text/event-stream`.
+
+    await stream_manager.create_stream(task_id)
+    await stream_manager.publish_event(task_id, "thought", "Writer", "…")
+    await stream_manager.publish_event(task_id, "end", "Writer", "…")
+
+    return StreamingResponse(create_sse_generator(task_id), media_type="text/event-stream")
+
+The names and what they do are those of the module this one replaces. What is new: a stream is a run
+in a hub, so that
+
+- any number of readers see all of it, from the first event, also after it ended;
+- `sequence` is the event's place in the log: without holes or doubles, in the order of the wire;
+- closing wakes readers at once; publishing to one stream never waits for another;
+- reading makes nothing. A reader who comes before the producer waits `reader_wait_s`, and sees all
+  of what is created or published meanwhile; then it gets `connection_end`.
+
+Everything but `put_nowait` is called on the event loop of the hub in use.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, ClassVar, Final
+
+from runcast import Event, OpenHub, Position
+from runcast._clock import Clock, SystemClock
+from runcast._wire import sse
+from runcast._wire.dialects import LogRef, get
+from runcast.compat.hubs import opened
+from runcast.compat.log_reader import LogReader
+from runcast.compat.stream_manager.stream_queue import TaskStreamQueue
+from runcast.compat.stream_manager.task_stream import StreamEvent, is_silent_end
+from runcast.errors import InvalidValue, NotFound
+
+__all__ = (
+    "IDLE_S",
+    "StreamEvent",
+    "StreamManager",
+    "TaskStreamQueue",
+    "create_sse_generator",
+    "stream_manager",
+)
+
+IDLE_S: Final = 600.0
+"""Least time, in seconds, after which an open stream that nobody uses counts as abandoned."""
+
+_HEARTBEAT: Final = sse.comment("hb").decode()
+_dialect: Final = get("task")
+
+
+class StreamManager:
+    """All streams of this process. There is one; making another gives the same."""
+
+    _instance: ClassVar["StreamManager | None"] = None
+
+    streams: dict[str, TaskStreamQueue]
+    clock: Clock
+    reader_wait_s: float
+    """How long a reader of a task that does not exist yet waits for it."""
+    _expected: dict[str, set[asyncio.Future[None]]]
+
+    def __new__(cls) -> "StreamManager":
+        if cls._instance is None:
+            made = super().__new__(cls)
+            made.streams = {}
+            made.clock = SystemClock()
+            made.reader_wait_s = 30.0
+            made._expected = {}
+            cls._instance = made
+        return cls._instance
+
+    async def create_stream(self, task_id: str) -> TaskStreamQueue:
+        """Begin a task's stream and return it; an older one of the same task is closed.
+
+        Raises:
+            StoreUnavailable: it could not be begun.
+        """
+        older = self.streams.get(task_id)
+        stream = TaskStreamQueue(task_id, clock=self.clock)
+        self.streams[task_id] = stream
+        StreamEvent.reset_sequence(task_id)
+        try:
+            if older is not None:
+                older.close()
+                await older.wait_closed()  # its own log must not begin after this one's
+            await stream.begin()
+        except BaseException:
+            if self.streams.get(task_id) is stream:
+                del self.streams[task_id]
+            raise
+        for expecting in self._expected.get(task_id, ()):
+            if not expecting.done():
+                expecting.set_result(None)
+        return stream
+
+    async def get_stream(self, task_id: str) -> TaskStreamQueue | None:
+        """Return a task's stream; None if it was not created here."""
+        return self.streams.get(task_id)
+
+    async def publish_event(
+        self,
+        task_id: str,
+        event_type: str,
+        agent: str,
+        content: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Publish an event; return whether it was taken. A task that nobody waits for is unknown.
+
+        Raises:
+            InvalidValue: the event cannot be stored.
+        """
+        stream = self.streams.get(task_id)
+        if stream is None and task_id in self._expected:
+            stream = await self.create_stream(task_id)
+        if stream is None:
+            return False
+        return await stream.put(StreamEvent(event_type, agent, content, task_id, None, metadata))
+
+    async def close_stream(self, task_id: str) -> None:
+        """End a task's stream; it can be read until it is cleaned up."""
+        stream = self.streams.get(task_id)
+        if stream is not None:
+            stream.close()
+            await stream.wait_closed()
+
+    async def cleanup_old_streams(self, max_age_seconds: float = 3600) -> None:
+        """Forget streams closed that long ago, and end those that nobody used for that long.
+
+        An open stream is used while somebody reads it, and for at least `IDLE_S` after the last
+        event. What the hub keeps is a matter of the hub's own settings.
+        """
+        now = self.clock.monotonic()
+        for task_id, stream in list(self.streams.items()):
+            least = max_age_seconds if stream.is_closed else max(max_age_seconds, IDLE_S)
+            if now - stream.used_at < least or (stream.subscribers and not stream.is_closed):
+                continue
+            stream.abandon()
+            del self.streams[task_id]
+            StreamEvent.reset_sequence(task_id)
+
+    def list_active_streams(self) -> list[dict[str, Any]]:
+        """Return each stream's `task_id` and whether it is `closed`."""
+        return [
+            {"task_id": task_id, "closed": stream.is_closed}
+            for task_id, stream in list(self.streams.items())
+        ]
+
+    @contextmanager
+    def expecting(self, task_id: str) -> Iterator[asyncio.Future[None]]:
+        """Give a future that is done once the task's stream is there."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._expected.setdefault(task_id, set())
+        waiting.add(future)
+        try:
+            yield future
+        finally:
+            waiting.discard(future)
+            future.cancel()
+            if not waiting and self._expected.get(task_id) is waiting:
+                del self._expected[task_id]
+
+
+stream_manager: Final = StreamManager()
+
+
+async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIterator[str]:
+    """Yield a task's events as SSE frames, then `connection_end`; comments in between if silent.
+
+    Args:
+        last_event_id: the header `Last-Event-ID` of a browser that comes back: it gets what
+            follows; without it, everything from the first event.
+
+    A reader that leaves gets nothing more. A failing store raises, so that the browser comes back.
+    """
+    hub = await opened()
+    async for beat in _wait_for(hub, task_id):
+        yield beat
+    known = stream_manager.streams.get(task_id)
+    last = Event(type="done", time=hub.clock.time())
+    counted = known.being_read() if known is not None else nullcontext()
+    after, beat_s = _position(last_event_id), hub.settings.heartbeat_s
+    admitted = hub.hub.admissions.admit([task_id])
+    with admitted, counted, LogReader(hub, task_id, after, wait_s=beat_s) as reader:
+        while not reader.has_ended:
+            try:
+                chunk = await reader.next()
+            except TimeoutError:
+                yield _HEARTBEAT
+                continue
+            if chunk is None:
+                break
+            stream, events = LogRef(task_id, chunk.position.epoch), chunk.events()
+            if chunk.gap is not None:
+                yield _dialect.gap(stream, chunk.gap.data()).decode()
+            for event in events:
+                last = event
+                if event.type != "started" and not is_silent_end(event):
+                    yield _dialect.encode(stream, event).decode()
+    yield _dialect.end(LogRef(task_id, ""), last).decode()
+
+
+async def _wait_for(hub: OpenHub, task_id: str) -> AsyncIterator[str]:
+    """Return once a task's log is there, or it was waited for long enough; yield heartbeats."""
+    with stream_manager.expecting(task_id) as expected:
+        stream = stream_manager.streams.get(task_id)
+        if stream is not None:
+            await stream.begin()
+            return
+        with suppress(NotFound):
+            await hub.hub.info(task_id)
+            return
+        left_s = stream_manager.reader_wait_s
+        while left_s > 0:
+            wait_s = min(left_s, hub.settings.heartbeat_s)
+            left_s -= wait_s
+            await asyncio.wait({expected}, timeout=wait_s)
+            if expected.done():
+                return
+            yield _HEARTBEAT
+
+
+def _position(last_event_id: str) -> Position | None:
+    try:
+        return Position.parse(last_event_id) if last_event_id else None
+    except InvalidValue:
+        return None  # not one of ours: from the first event

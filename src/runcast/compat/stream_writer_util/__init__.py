@@ -1,0 +1,302 @@
+"""Frames pushed from anywhere inside a task to the response that began it.
+
+    queue = create_queue_task(execute, "resize", params)
+    while (frame := await queue.get()) is not None:
+        yield frame                     # "id: …\\nevent: progress\\ndata: {…}\\n\\n"
+
+The names and what they do are those of the module this one replaces. What is new: the task is a run
+in a hub (`queue.run_id`), so that anybody can watch it, replay it or cancel it; and
+
+- a stream ends with exactly one outcome. `send_queue(…, "done")` and `send_queue(…, "error")` are
+  held until it is known whether anything follows: what was sent last is how the run ends. A task
+  that sends neither ends with `done` and what it returned; one that raises, with `error`. An event
+  called anything else, `end` too, is an event among others.
+- what cannot be sent is refused at the call, with `InvalidValue`: a payload that JSON cannot hold,
+  a name that is not `[a-z][a-z0-9_.-]*`; with `EventTooLarge`, what the hub's settings do not
+  allow. NaN becomes null. Without a task nothing is sent.
+- the queue is a cursor over the run's log: it cannot fill up, it ends for every consumer, and one
+  that leaves changes nothing. Where leaving shall end the task, call `queue.cancel()`.
+- coroutines, tasks and `asyncio.to_thread` inherit the task's context. Executors and raw threads do
+  not: give them `bind(function)`.
+
+Frames are those of the `named` dialect, without `started`.
+"""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import logging
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+
+from runcast import OpenHub, Writer, current_writer
+from runcast._runs.protocols import Ending
+from runcast._wire import sse
+from runcast.compat.payloads import (
+    OUTCOMES,
+    checked_name,
+    data_of,
+    done_data,
+    error_data,
+    framed,
+    parsed,
+    renamed,
+)
+from runcast.compat.stream_writer_util.task_queue import TaskQueue
+from runcast.errors import EventTooLarge, InvalidValue, RuncastError, RunClosed
+from runcast.events.model import as_stored
+
+__all__ = ("MyStreamWriter", "TaskQueue", "bind", "create_queue_task", "send_queue", "task_context")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log: Final = logging.getLogger("runcast.compat")
+
+
+class _NoTask(dict[str, Any]):
+    """The context outside any task: empty for ever, since all that is outside shares it."""
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise InvalidValue("expected a task: outside one, set a dict of your own with set({…})")
+
+    __setitem__ = setdefault = update = __ior__ = _refuse
+
+
+task_context: Final[ContextVar[dict[str, Any]]] = ContextVar(
+    "task_context",
+    default=_NoTask(),  # noqa: B039 - it cannot be changed
+)
+"""What belongs to the task this code runs in: `stream_writer`, and whatever `context_data` was."""
+
+
+class MyStreamWriter:
+    """Puts frames into a queue, from any thread.
+
+    `write` never waits and never raises because the stream is over: what comes too late is counted
+    in `dropped`, and logged.
+    """
+
+    def __init__(self, queue: "asyncio.Queue[Any]", loop: asyncio.AbstractEventLoop) -> None:
+        self.queue: asyncio.Queue[Any] | None = queue
+        self.loop: asyncio.AbstractEventLoop | None = loop
+        self.dropped = 0
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def write(self, msg: Any) -> None:
+        """Put a frame."""
+        # Under the lock, so that nothing gets behind the end.
+        with self._lock:
+            if not self._is_closed and self._put(msg):
+                return
+        self._drop()
+
+    def close(self) -> None:
+        """Put the end, None. Idempotent."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._put(None)
+
+    def send(self, msg: Any, event: str) -> None:
+        """Put a message as a frame. Raises `InvalidValue`."""
+        self.write(framed(checked_name(event), msg))
+
+    def _put(self, msg: Any) -> bool:
+        assert self.loop is not None
+        try:
+            self.loop.call_soon_threadsafe(self._put_now, msg)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def _put_now(self, msg: Any) -> None:
+        assert self.queue is not None
+        try:
+            self.queue.put_nowait(msg)
+        except asyncio.QueueFull:
+            self._drop()
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        if self.dropped == 1:
+            _log.warning("a frame came after the end of its stream, or found its queue full")
+
+
+class _RunWriter(MyStreamWriter):
+    """The writer of a run: what is written becomes its events, what ends it is held."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.queue = None  # its consumer's alone: held here, it could not be seen to be left
+        self.loop = None
+        self.dropped = 0
+        # Weakly: the run's writer holds this one, by its hook, for as long as there is a run.
+        self._writer = weakref.ref(writer)
+        self._is_closed = False
+        self._lock = threading.Lock()
+        self._held: Ending | None = None
+        writer.before_end(self._conclude)
+
+    def write(self, msg: Any) -> None:
+        """Send what a frame, or several, say; what is no frame is the payload of a `message`."""
+        found: list[sse.SSEvent] = []
+        if isinstance(msg, str):
+            found = sse.Decoder().feed(msg.encode("utf-8", "replace"))
+        for event in found:
+            self.send(parsed(event.data), event.event)
+        if not found:
+            self.send(msg, "message")
+
+    def close(self) -> None:
+        """Refuse what follows; the stream ends with the run. Idempotent."""
+        self._is_closed = True
+
+    def send(self, msg: Any, event: str) -> None:
+        """Append a message to the run. Raises as `Writer.emit`, but not that the run is over."""
+        name = checked_name(event)
+        writer = self._writer()
+        if self._is_closed or writer is None:
+            self._drop()
+            return
+        try:
+            if name in OUTCOMES:
+                self._tell_survived(writer, _outcome(name, msg, writer.max_event_bytes))
+            else:
+                self._tell_survived(writer, None)
+                writer.emit(name, data_of(name, msg))
+        except RunClosed:
+            self._drop()
+
+    def _tell_survived(self, writer: Writer, outcome: Ending | None) -> None:
+        """Something follows: an error that was held was survived; an outcome takes its place."""
+        # Not held while emitting: a thread may wait there, and the loop must not wait for it.
+        with self._lock:
+            held = self._held
+            if outcome is not None or (held is not None and held.type == "failed"):
+                self._held = outcome
+            else:
+                held = None
+        if held is None:
+            return
+        try:
+            _tell(writer, held)
+        except RuncastError:
+            with self._lock:
+                if self._held is outcome:  # what follows is refused, so that nothing does
+                    self._held = held
+            raise
+
+    def _conclude(self, ending: Ending) -> Ending:
+        with self._lock:
+            self._is_closed = True
+            held, self._held = self._held, None
+        if held is None or ending.type == "done":
+            return held or ending
+        writer = self._writer()
+        if writer is not None:
+            _tell(writer, held)
+        return ending
+
+
+def _outcome(name: str, msg: Any, max_bytes: int) -> Ending:
+    """Return what is sent as an outcome, which must fit as whatever it becomes in the end."""
+    if name == "done":
+        return Ending("done", as_stored("result", done_data(msg), max_bytes=max_bytes).data)
+    return Ending("failed", as_stored("failed", error_data(msg), max_bytes=max_bytes).data)
+
+
+def _tell(writer: Writer, held: Ending) -> None:
+    """Write what was sent as an outcome and is none: the run went on, or ends in another way."""
+    if held.type == "failed":
+        writer.emit("error", held.data)
+        return
+    try:
+        writer.emit("result", {**held.data, "value": held.data.get("result")})
+    except EventTooLarge:  # twice the same is too much
+        writer.emit("result", renamed(held.data, "result", "value"))
+
+
+_writers: Final[weakref.WeakKeyDictionary[Writer, _RunWriter]] = weakref.WeakKeyDictionary()
+_writers_lock: Final = threading.Lock()
+
+
+def _writer_of(run: Writer) -> _RunWriter:
+    """Return the one writer of a run: what is held is held once."""
+    with _writers_lock:
+        writer = _writers.get(run)
+        if writer is None:
+            writer = _writers[run] = _RunWriter(run)
+        return writer
+
+
+def send_queue(msg: Any, event: str) -> None:
+    """Send a message to whoever watches the task this code runs in; nothing happens without one.
+
+    Args:
+        msg: anything JSON can hold.
+        event: the name of the frame: `content`, `progress`, `log`, `done`, `error`, or your own.
+
+    Raises:
+        InvalidValue: the message or the name cannot be sent.
+        EventTooLarge: the message is longer than `max_event_bytes` of the hub.
+        Overloaded: more waits than may; `await runcast.drain()` now and then.
+    """
+    writer = task_context.get().get("stream_writer")
+    if writer is None and (run := current_writer()) is not None:
+        writer = _writer_of(run)  # a run that began in another way
+    if isinstance(writer, MyStreamWriter):
+        writer.send(msg, event)
+    elif writer is not None:
+        writer.write(framed(checked_name(event), msg))
+
+
+def bind(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that runs in the context of here and now, whatever thread calls it.
+
+    For `loop.run_in_executor` and raw threads, which inherit no context.
+    """
+    context = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A copy for each call: two threads cannot be in one context at once.
+        return context.copy().run(function, *args, **kwargs)
+
+    return call
+
+
+def create_queue_task(
+    func: Callable[..., Awaitable[Any]],
+    *args: Any,
+    context_data: Mapping[str, Any] | None = None,
+    hub: OpenHub | None = None,
+    **kwargs: Any,
+) -> TaskQueue:
+    """Begin a task that is also a run, and return the queue of its frames; None follows the last.
+
+    Args:
+        func: called with `args` and the other keyword arguments.
+        context_data: further entries of the task's `task_context`.
+        hub: where the run is, open; the hub in use if None.
+
+    Raises:
+        InvalidValue: no event loop runs here.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise InvalidValue("expected a running event loop: call this in a coroutine") from None
+
+    async def run() -> Any:
+        writer = current_writer()
+        assert writer is not None
+        task_context.set({**(context_data or {}), "stream_writer": _writer_of(writer)})
+        returned = func(*args, **kwargs)
+        return await returned if inspect.isawaitable(returned) else returned
+
+    return TaskQueue(run, getattr(func, "__name__", type(func).__name__), hub)

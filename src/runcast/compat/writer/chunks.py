@@ -1,0 +1,206 @@
+"""What a graph's stream yields, read as plain data: no graph library is imported.
+
+| chunk | read as |
+|---|---|
+| `(mode, data)` | a chunk of the root graph |
+| `(namespace, mode, data)` `{"ns", "type", "data"}` | one of the graph that the namespace names |
+| `(message, metadata)` | `messages` of the root graph |
+| `{"message_type": …}` | `custom` |
+| any other mapping | `updates` |
+
+Messages and interrupts may be objects or mappings with the same names.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from runcast._wire.dialects.base import encode_json
+from runcast.events.fields import as_text, pick
+
+__all__ = (
+    "Asked",
+    "Call",
+    "GraphChunk",
+    "Message",
+    "read_chunk",
+    "read_interrupts",
+    "read_message",
+)
+
+
+class GraphChunk(NamedTuple):
+    """A part of a stream: the names of the graphs it comes from, outermost first; mode and data."""
+
+    names: tuple[str, ...]
+    mode: str
+    data: Any
+
+
+class Call(NamedTuple):
+    """A tool call that a message asks for."""
+
+    call_id: str
+    tool: str
+    args: Any
+
+
+class Message(NamedTuple):
+    """A message of a chat model or a tool, whole or in part."""
+
+    kind: str
+    """`ai`, `tool` or `other`."""
+    is_part: bool
+    message_id: str
+    text: str
+    thought: str
+    calls: tuple[Call, ...]
+    tool: str
+    call_id: str
+
+
+class Asked(NamedTuple):
+    """A question of a graph."""
+
+    interrupt_id: str
+    action: str
+    args: Any
+    description: str
+    config: Mapping[str, Any] | None
+
+
+def read_chunk(chunk: object) -> GraphChunk | None:
+    """Return what a chunk is; None if it is none of those known."""
+    if isinstance(chunk, Mapping):
+        if "message_type" in chunk:
+            return GraphChunk((), "custom", chunk)
+        if isinstance(chunk.get("type"), str) and "data" in chunk and "ns" in chunk:
+            return GraphChunk(_names(chunk["ns"]), chunk["type"], chunk["data"])
+        return GraphChunk((), "updates", chunk)
+    if not isinstance(chunk, tuple | list):
+        return None
+    match chunk:
+        case [str() | tuple() | list() as namespace, str() as mode, data]:
+            return GraphChunk(_names(namespace), mode, data)
+        case [str() as mode, data]:
+            return GraphChunk((), mode, data)
+        case [tuple() | list() as namespace, data]:
+            mode = "messages" if isinstance(data, tuple | list) else "updates"
+            return GraphChunk(_names(namespace), mode, data)
+        case [_, Mapping()]:
+            return GraphChunk((), "messages", chunk)
+    return None
+
+
+def _names(namespace: object) -> tuple[str, ...]:
+    parts = [namespace] if isinstance(namespace, str) else namespace
+    if not isinstance(parts, tuple | list):
+        return ()
+    return tuple(str(part).partition(":")[0] for part in parts if part)
+
+
+# Messages.
+
+_PART_OF_CLASS: Final = "Chunk"
+
+
+def read_message(message: object) -> Message | None:
+    """Return what a message says; None if it is no message."""
+    kind = _get(message, "type") or _get(message, "role") or type(message).__name__
+    content = _get(message, "content")
+    if not isinstance(kind, str) or (content is None and not _get(message, "tool_calls")):
+        return None
+    name = kind.lower()
+    text, thought = _texts(content)
+    more = _get(message, "additional_kwargs")
+    thought = thought or as_text(pick(more, "reasoning_content", "reasoning"))
+    is_part = name.endswith("chunk") or type(message).__name__.endswith(_PART_OF_CLASS)
+    kind = "ai" if name.startswith(("ai", "assistant")) else "other"
+    if name.startswith("tool"):
+        kind = "tool"
+        text = as_text(content) if not isinstance(content, str) and not text else text
+    return Message(
+        kind,
+        is_part,
+        as_text(_get(message, "id")),
+        text,
+        thought,
+        () if is_part else tuple(_calls(_get(message, "tool_calls"))),
+        as_text(_get(message, "name")),
+        as_text(_get(message, "tool_call_id")),
+    )
+
+
+def _calls(calls: object) -> Iterator[Call]:
+    for call in calls if isinstance(calls, tuple | list) else ():
+        tool = _get(call, "name")
+        if tool:
+            yield Call(as_text(_get(call, "id")), as_text(tool), _get(call, "args"))
+
+
+def _texts(content: object) -> tuple[str, str]:
+    """Return the text and the thoughts of a content: a string, or a list of blocks."""
+    if not isinstance(content, tuple | list):
+        return as_text(content), ""
+    text: list[str] = []
+    thought: list[str] = []
+    for block in content:
+        kind = _get(block, "type")
+        if isinstance(block, str):
+            text.append(block)
+        elif kind in ("thinking", "reasoning"):
+            thought.append(as_text(_get(block, "thinking") or _get(block, "reasoning")))
+        elif isinstance(_get(block, "text"), str):
+            text.append(_get(block, "text"))
+    return "".join(text), "".join(thought)
+
+
+# Interrupts.
+
+
+def read_interrupts(interrupts: object) -> list[Asked]:
+    """Return every question that a graph asks at once."""
+    found: list[Asked] = []
+    for interrupt in interrupts if isinstance(interrupts, tuple | list) else [interrupts]:
+        is_wrapped = isinstance(interrupt, Mapping) and "value" in interrupt
+        is_object = not isinstance(interrupt, str | Mapping) and hasattr(interrupt, "value")
+        value = _get(interrupt, "value") if is_wrapped or is_object else interrupt
+        interrupt_id = as_text(_get(interrupt, "id") or _get(interrupt, "interrupt_id"))
+        interrupt_id = interrupt_id[:100] or _id_of(value)
+        several = value if isinstance(value, tuple | list) else [value]
+        for index, one in enumerate(several):
+            found.append(_asked(f"{interrupt_id}-{index}" if index else interrupt_id, one))
+    return found
+
+
+def _asked(interrupt_id: str, value: Any) -> Asked:
+    if not isinstance(value, Mapping):
+        return Asked(interrupt_id, "", {}, as_text(value), None)
+    request = value.get("action_request")
+    request = request if isinstance(request, Mapping) else value
+    config = value.get("config")
+    rest = {name: item for name, item in value.items() if name not in _SAID}
+    return Asked(
+        interrupt_id,
+        as_text(pick(dict(request), "action", "name")),
+        request.get("args", {} if request is not value else rest),
+        as_text(pick(dict(value), "description", "question", "message", "content")),
+        config if isinstance(config, Mapping) else None,
+    )
+
+
+_SAID: Final = frozenset(
+    {"action", "name", "args", "config", "description", "question", "message", "content"}
+)
+
+
+def _id_of(value: object) -> str:
+    """Return an id for a question that has none: the same for the same question."""
+    said = encode_json(as_text(value))
+    return f"i-{hashlib.blake2b(said, digest_size=8).hexdigest()}"
+
+
+def _get(thing: object, name: str) -> Any:
+    if isinstance(thing, Mapping):
+        return thing.get(name)
+    return None if isinstance(thing, str | int | float) else getattr(thing, name, None)

@@ -1,0 +1,161 @@
+"""The writer of a node, with the names and texts that its users know."""
+
+import copy
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runcast import Event, Writer, current_writer
+from runcast._clock import Clock
+from runcast._producing import stream_writer
+from runcast._wire.dialects.base import encode_json
+from runcast.compat.writer.texts import Texts
+from runcast.compat.writer.viewed_writer import ViewedWriter
+from runcast.events.fields import as_text
+from runcast.events.view import ViewSpec
+from runcast.views.file import load_view, parse_view
+
+__all__ = ("Config", "StreamWriter", "read_config")
+
+Config = ViewSpec | Mapping[str, Any] | str | Path | None
+"""What is shown: a view, a mapping of the shape of its YAML, or the path of such a file."""
+
+
+def read_config(config: Config) -> ViewSpec:
+    """Return the view that a configuration stands for; None shows everything.
+
+    Raises:
+        InvalidValue: it cannot be read or understood; the message has the line.
+    """
+    if config is None:
+        return ViewSpec()
+    if isinstance(config, ViewSpec):
+        return config
+    if isinstance(config, Mapping):
+        return parse_view(encode_json(config).decode(), "the configuration")  # JSON is YAML
+    return load_view(config)
+
+
+class StreamWriter(stream_writer.StreamWriter):
+    """Writes the messages of one node to the run it is used in; outside a run it does nothing.
+
+    Args:
+        node_name: where what is written happens.
+        agent_name: who writes it.
+        custom_templates: texts to use instead of the usual ones; see `Texts`.
+        config: what is shown. What is hidden is not stored either, so that no watcher can see it.
+            The same reasoning and the same question are told once.
+        writer: the run written to, if not the current one.
+    """
+
+    def __init__(
+        self,
+        node_name: str = "",
+        agent_name: str = "",
+        custom_templates: Mapping[str, str] | None = None,
+        config: Config = None,
+        *,
+        writer: Writer | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(node_name, agent_name, writer, clock)
+        self.texts = Texts.of(custom_templates)
+        self.spec = read_config(config)
+        self._viewed: dict[Writer, ViewedWriter] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def node_name(self) -> str:
+        """The node."""
+        return self.node
+
+    @property
+    def agent_name(self) -> str:
+        """The agent."""
+        return self.agent
+
+    def showing(self, config: Config) -> "StreamWriter":
+        """Return the same writer with another configuration."""
+        made = copy.copy(self)
+        made.spec = read_config(config)
+        made._viewed, made._lock = {}, threading.Lock()
+        return made
+
+    def sink(self) -> ViewedWriter | None:
+        """Return what the next event is written to; None outside a run."""
+        run = self._writer or current_writer()
+        if run is None:
+            return None
+        with self._lock:
+            viewed = self._viewed.get(run)
+            if viewed is None:
+                viewed = self._viewed[run] = ViewedWriter(run, self.spec, self._forget)
+        return viewed
+
+    def _forget(self, run: Writer) -> None:
+        with self._lock:
+            del self._viewed[run]
+
+    def tell(self, event: Event) -> None:
+        """Write an event."""
+        sink = self.sink()
+        if sink is not None:
+            sink.emit_event(event)
+
+    def flush_buffer(self) -> None:
+        """Write what the configuration had gathered so far; it happens at the end by itself."""
+        sink = self.sink()
+        if sink is not None:
+            sink.flush()
+
+    # Where names or texts are not those of `runcast.StreamWriter`.
+
+    def tool_call(  # type: ignore[override]
+        self,
+        tool_name: str,
+        tool_args: object,
+        custom_content: str | None = None,
+        call_id: str = "",
+        **extra: object,
+    ) -> None:
+        """Say that a tool is called; `custom_content` replaces the usual text."""
+        text = custom_content
+        if text is None:
+            text = self.texts.tool_call.format(tool_name=tool_name)
+        super().tool_call(tool_name, tool_args, text, call_id, **extra)
+
+    def content_streaming(  # type: ignore[override]
+        self, chunk: object, chunk_index: int = 0, message_id: str = ""
+    ) -> None:
+        """Give a piece of text. The pieces are counted, whatever `chunk_index` says."""
+        super().content_streaming(as_text(chunk), message_id)
+
+    def interrupt_response(
+        self,
+        response: object,
+        approved: bool,
+        interrupt_id: str | None = None,
+        **extra: object,
+    ) -> None:
+        """Tell what was answered."""
+        super().interrupt_response(response, approved, interrupt_id or "", **extra)
+
+    def interrupt_resolved(
+        self, result: str, interrupt_id: str | None = None, **extra: object
+    ) -> None:
+        """Say what came of it; the question is closed."""
+        super().interrupt_resolved(result, interrupt_id or "", **extra)
+
+    def final_result(
+        self,
+        result: object,
+        execution_summary: Mapping[str, Any] | None = None,
+        **extra: object,
+    ) -> None:
+        """Give the outcome, after everything that was gathered."""
+        self.flush_buffer()
+        super().final_result(result, execution_summary, **extra)
+
+    def _send_aggregated_result(self, summary: str, **extra: object) -> None:
+        self.node_complete(summary, **extra)

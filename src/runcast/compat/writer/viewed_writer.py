@@ -1,0 +1,163 @@
+"""A view on the producer's side: what it hides is not stored at all.
+
+What a view gathers or joins is let go when something else happens in the node, by `flush`, and at
+the latest before the run's terminal event. So the tail of a text is not lost.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from runcast import Event, Writer
+from runcast._runs.protocols import Ending
+from runcast.errors import EventTooLarge, RuncastError
+from runcast.events.fields import pick
+from runcast.events.model import as_stored
+from runcast.events.view import View, ViewSpec, ViewState
+
+__all__ = ("ViewedWriter",)
+
+_PIECE: Final = frozenset({"text", "message_id"})
+"""Fields of a piece of text, which the run's writer counts."""
+
+
+class ViewedWriter:
+    """Stands before a run's writer. Its methods may be called from any thread.
+
+    Args:
+        let_go: called with the writer before its run ends.
+    """
+
+    def __init__(self, writer: Writer, spec: ViewSpec, let_go: Callable[[Writer], None]) -> None:
+        self.writer = writer
+        self._let_go = let_go
+        self._view = View(spec)
+        self._state = ViewState()
+        self._steps = 0
+        self._owed: list[Event] = []
+        """What was let go and is not written yet: it was taken, and must not be lost."""
+        self._lock = threading.Lock()
+        writer.before_end(self._conclude)
+
+    def emit(
+        self,
+        type: str,  # noqa: A002 - the name of the field
+        data: object = None,
+        *,
+        node: str = "",
+        agent: str = "",
+        path: Sequence[str] = (),
+        duration: float | None = None,
+    ) -> None:
+        """Append an event, if the view shows it; see `Writer.emit`."""
+        # What cannot be stored is refused before it is gathered.
+        place = (node, agent, tuple(path), duration)
+        most = self.writer.max_event_bytes
+        self._step(as_stored(type, data, self.writer.clock.time(), place, most))
+
+    def emit_event(self, event: Event) -> None:
+        """Append an `Event`, if the view shows it."""
+        self.emit(
+            event.type,
+            event.data,
+            node=event.node,
+            agent=event.agent,
+            path=event.path,
+            duration=event.duration,
+        )
+
+    def content(self, text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
+        """Append a piece of text; see `Writer.content`."""
+        data = {"text": text, "message_id": message_id} if message_id else {"text": text}
+        self.emit("content", data, node=node, agent=agent)
+
+    def before_end(self, hook: Callable[[Ending], Ending]) -> None:
+        """Have a hook called before the run ends; see `Writer.before_end`."""
+        self.writer.before_end(hook)
+
+    def flush(self) -> None:
+        """Append what was gathered and joined so far."""
+        # A terminal event makes a view let go of everything. It is not written.
+        self._step(Event(type="done", time=self.writer.clock.time()))
+
+    def _step(self, event: Event) -> None:
+        self._write_owed()
+        with self._lock:
+            self._steps += 1
+            shown = self._view.step(self._state, _numbered(event, self._steps))
+            is_told = bool(shown) and pick(shown[-1].data, "of") == pick(event.data, "of")
+            own = shown.pop() if is_told else None
+            self._owed += shown
+        try:
+            self._write_owed()
+            if own is not None and own.type != "done":
+                self._write_data(own, own.data)
+        except RuncastError as error:
+            if own is None and error.retryable:
+                return  # it was taken, and is part of what is owed
+            with self._lock:
+                self._state.seen.forget(event)  # or it would be a repetition when it comes again
+            raise
+
+    def _write_owed(self) -> None:
+        """Write what was let go; what finds no room now is written the next time."""
+        # Not with the lock held: a thread may have to wait for room.
+        while True:
+            with self._lock:
+                if not self._owed:
+                    return
+                event = self._owed.pop(0)
+            # The places in the log of what it stands for are not known yet.
+            data = {name: value for name, value in event.data.items() if name != "of"}
+            try:
+                self._write_data(event, data)
+            except RuncastError as error:
+                if error.retryable:
+                    with self._lock:
+                        self._owed.insert(0, event)
+                raise
+
+    def _write_data(self, event: Event, data: Any) -> None:
+        place: dict[str, Any] = {"node": event.node, "agent": event.agent, "path": event.path}
+        try:
+            if event.type == "content" and isinstance(data, dict) and data.keys() <= _PIECE:
+                self.writer.content(
+                    data.get("text", ""), message_id=data.get("message_id", ""), **place
+                )
+            else:
+                self.writer.emit(event.type, data, duration=event.duration, **place)
+        except EventTooLarge:
+            halves = _halves(event.type, data)
+            if not halves:
+                raise
+            for half in halves:
+                self._write_data(event, half)
+
+    def _conclude(self, ending: Ending) -> Ending:
+        self.flush()
+        self._let_go(self.writer)
+        return ending
+
+
+def _numbered(event: Event, seq: int) -> Event:
+    """Return an event with a number, by which a view tells it from those before it."""
+    return Event(
+        seq=seq,
+        time=event.time,
+        type=event.type,
+        data=event.data,
+        node=event.node,
+        agent=event.agent,
+        path=event.path,
+        duration=event.duration,
+    )
+
+
+def _halves(event_type: str, data: Any) -> list[dict[str, Any]]:
+    """Return the data of a text that became too long by being joined as two; [] of all others."""
+    name = "message" if event_type == "node_complete" else "text"
+    text = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(text, str) or len(text) < 2:
+        return []
+    middle = len(text) // 2
+    return [{**data, name: text[:middle]}, {**data, name: text[middle:]}]

@@ -1,0 +1,378 @@
+"""The writing half of the SQLite store: the journal, the ledger it leads to, and checkpoints.
+
+A commit, of however many logs, is one statement: a row of commands appended to the journal, and
+only if the journal's last row is the one this process saw last. Should another process have been
+first, its rows are read, and the commit is planned anew (see `ledger`). Checkpoints move the
+journal into tables, behind the commits. Opening the file after a crash reads the journal that is
+left.
+
+Everything here runs on the store's one writer thread, except what says otherwise.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
+from runcast.stores.base import PAGE_BYTES, LogInfo, Owner, Page
+from runcast.stores.ledger import (
+    CheckpointCommand,
+    Command,
+    Ledger,
+    Log,
+    OnceUse,
+    copy_info,
+)
+from runcast.stores.paging import cut_pages
+from runcast.stores.sqlite.file import explain, identify
+from runcast.stores.sqlite.tables import (
+    load_log,
+    load_once,
+    load_owner,
+    save_owner,
+    sweep_dead,
+    write_tables,
+)
+
+__all__ = (
+    "CHECKPOINT_BYTES",
+    "FIRST_ROW",
+    "Journal",
+)
+
+T = TypeVar("T")
+
+CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
+"""A checkpoint is made when the journal holds this much: it is the most that opening the file
+after a crash has to read, and the most that is held in memory besides."""
+
+_PAGE_BYTES: Final = 4096
+"""SQLite's own pages."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(list[Command | CheckpointCommand]).decode
+
+FIRST_ROW: Final = _encode([CheckpointCommand()])
+"""The journal's first row: there is always a last one to compare with."""
+
+_APPEND: Final = (
+    "INSERT INTO journal (id, commands) SELECT ?1, ?2 WHERE (SELECT max(id) FROM journal) = ?1 - 1"
+)
+
+
+class Journal:
+    """Plans requests, makes their commands durable, and applies them.
+
+    Args:
+        changed: called with the ids of logs that other processes changed; None for all logs.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        changed: Callable[[Sequence[str | None]], None],
+        *,
+        read_only: bool = False,
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._file = identify(path)
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._ledger = Ledger(self._load, self._load_once)
+        self._last = 0
+        self._bytes = 0
+        self._due_bytes = CHECKPOINT_BYTES
+        self._version = -1
+        self.read_only = read_only
+        self.written_bytes = 0
+        """Bytes that this process has committed or swept so far, about."""
+        self._catch_up()
+
+    # What readers ask, from their threads.
+
+    @property
+    def last(self) -> int:
+        """The journal row that the state stands at."""
+        return self._last
+
+    def peek(
+        self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES
+    ) -> Log | None:
+        """Return a copy of a log, if it changed since the last checkpoint. From any thread.
+
+        Its pages are those that follow `after_seq`, as many as `max_bytes` may hold; or none.
+        """
+        with self._lock:
+            log = self._ledger.logs.get(log_id)
+            if log is None:
+                return None
+            if after_seq is None:
+                return _copy(log)
+            return _copy(log, cut_pages(log.pages, after_seq, max_bytes))
+
+    def is_deleted(self, log_id: str) -> bool:
+        """Tell whether a log was deleted since the last checkpoint. From any thread."""
+        with self._lock:
+            return log_id in self._ledger.deleted
+
+    def changed_logs(self) -> tuple[list[Log], set[str]]:
+        """Return copies of the logs changed and ids of those deleted since the last checkpoint."""
+        with self._lock:
+            ledger = self._ledger
+            # `list`: a plan under way may be loading a log into the ledger, for which it has no
+            # lock.
+            logs = list(ledger.logs.values())
+            return [_copy(log) for log in logs], set(ledger.deleted)
+
+    # Requests.
+
+    def transact(
+        self, plan: Callable[[Ledger], tuple[Sequence[Command], T]], *, exclusive: bool = False
+    ) -> T:
+        """Plan, make durable, apply; return the plan's result or raise its error.
+
+        Args:
+            plan: may run several times; must change nothing.
+            exclusive: hold the file's write lock from before the plan, since it reads tables that
+                are changed without the journal (leases).
+        """
+        while True:
+            refusal: RuncastError | None = None
+            commands: Sequence[Command] = ()
+            last = self._last
+            if exclusive:
+                self._execute("BEGIN IMMEDIATE")
+            try:
+                try:
+                    commands, result = plan(self._ledger)
+                except RuncastError as error:
+                    refusal = error
+                # A refusal counts only if it rests on the newest state.
+                durable = self._append(commands)
+            finally:
+                if exclusive:
+                    self._end_transaction(last)
+            if not durable:
+                self._catch_up()
+                continue
+            if refusal is not None:
+                raise refusal
+            with self._lock:
+                for command in commands:
+                    self._ledger.apply(command)
+            return result
+
+    def _end_transaction(self, last: int) -> None:
+        try:
+            self._execute("COMMIT")
+        except BackendError:
+            self._connection.rollback()
+            self._last = last
+            raise
+
+    def _append(self, commands: Sequence[Command | CheckpointCommand]) -> bool:
+        """Append a row, or with no commands only check that there is nothing new to know."""
+        if not commands:
+            row = self._execute("SELECT max(id) FROM journal").fetchone()
+            return bool(row[0] == self._last)
+        data = _encode(commands)
+        self.check_file()
+        if self._execute(_APPEND, (self._last + 1, data)).rowcount != 1:
+            return False
+        self._last += 1
+        self._bytes += len(data)
+        self.written_bytes += len(data)
+        return True
+
+    def check_file(self) -> None:
+        """Raise `StoreUnavailable` if the file was removed or replaced. From any thread.
+
+        SQLite would go on writing to what has no name any more, and nobody could ever read it.
+        """
+        if identify(self._path) != self._file:
+            raise StoreUnavailable(
+                f"{self._path} was removed or replaced while it was in use; put it back or restart"
+            )
+
+    def info(self, log_id: str) -> LogInfo:
+        """Return a copy of what is known of a log. Raises `NotFound`."""
+        return copy_info(self._ledger.get(log_id).info)
+
+    def load_owner(self, owner_id: str) -> tuple[Owner, float] | None:
+        """Return an owner and when its lease ends (Unix seconds)."""
+        try:
+            return load_owner(self._connection, owner_id)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+    def save_owner(self, owner: Owner, now: float, ttl_s: float) -> None:
+        """Hold an owner's lease for `ttl_s` seconds from now; 0 gives it up."""
+        try:
+            save_owner(self._connection, owner, now, ttl_s)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+    # Other processes.
+
+    def refresh(self) -> None:
+        """Read what other processes appended."""
+        if self._execute("SELECT max(id) FROM journal").fetchone()[0] != self._last:
+            self._catch_up()
+
+    def poll(self) -> None:
+        """Read what other processes appended, if any did; costs microseconds if not."""
+        version = self._execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self.refresh()
+            self._version = version  # only now: a failure must be tried again
+
+    def _catch_up(self) -> None:
+        # One snapshot for the journal and the tables that its commands are applied on.
+        self._execute("BEGIN")
+        try:
+            rows = self._execute(
+                "SELECT id, commands FROM journal WHERE id > ? ORDER BY id", (self._last,)
+            ).fetchall()
+            changed = self._apply_rows(rows) if rows else []
+        finally:
+            self._connection.rollback()  # it only read; and a commit could be refused
+        if changed:
+            self._changed(changed)
+
+    def _apply_rows(self, rows: Sequence[tuple[int, bytes]]) -> list[str | None]:
+        """Apply what others appended; what can fail comes first, or it would be applied again."""
+        commands: list[Command] = []
+        missed, size = rows[0][0] != self._last + 1, self._bytes
+        for _, data in rows:
+            row = self._decode_row(data)
+            if row is None:
+                # The tables hold all before, which may be more than the rows we know.
+                commands, missed, size = [], True, 0
+            else:
+                commands += row
+                size += len(data)
+        next_key = self._stored_next_key()
+        if missed:
+            with self._lock:
+                self._ledger.forget()
+        self._ledger.fetch(commands)
+        with self._lock:
+            for command in commands:
+                self._ledger.apply(command)
+            self._ledger.next_key = max(self._ledger.next_key, next_key)
+        self._bytes, self._last = size, rows[-1][0]
+        return [None] if missed else list(dict.fromkeys(each.log_id for each in commands))
+
+    def _decode_row(self, data: bytes) -> list[Command] | None:
+        """Return a row's commands; None for a checkpoint's."""
+        try:
+            row = _decode(data)
+        except msgspec.MsgspecError as error:
+            raise StoreUnusable(f"the journal in {self._path} is damaged ({error})") from error
+        return [each for each in row if not isinstance(each, CheckpointCommand)] or None
+
+    # Checkpoints.
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a checkpoint is due."""
+        return self._bytes >= self._due_bytes and not self.read_only
+
+    def checkpoint(self) -> None:
+        """Move the journal into the tables. Does nothing when there is nothing to move."""
+        if not self._bytes or self.read_only:
+            return
+        self._due_bytes = self._bytes + CHECKPOINT_BYTES  # when this one fails
+        last = self._last
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            if not self._append([CheckpointCommand()]):
+                self._execute("ROLLBACK")
+                self._catch_up()
+                return
+            segments = {id(log): log.segment for log in self._ledger.logs.values()}
+            try:
+                write_tables(self._connection, self._ledger)
+                self._execute("DELETE FROM journal WHERE id < ?", (self._last,))
+                self._execute("COMMIT")
+            except BaseException:
+                for log in self._ledger.logs.values():
+                    log.segment = segments[id(log)]
+                raise
+        except sqlite3.Error as error:
+            self._undo_checkpoint(last)
+            raise explain(error, self._path) from error
+        except BackendError:
+            self._undo_checkpoint(last)
+            raise
+        self._bytes, self._due_bytes = 0, CHECKPOINT_BYTES
+        with self._lock:
+            self._keep_active()
+
+    def _undo_checkpoint(self, last: int) -> None:
+        # SQLite may have rolled back by itself; and the row may or may not have been appended.
+        self._connection.rollback()
+        self._last = last
+
+    def _keep_active(self) -> None:
+        """Forget what the tables hold now, but for the logs that are still being written."""
+        active = {
+            log_id: log
+            for log_id, log in self._ledger.logs.items()
+            if log.pages and not log.info.closed
+        }
+        for log in active.values():
+            log.pages.clear()
+            log.once.clear()
+        self._ledger.forget()
+        self._ledger.logs.update(active)
+
+    def sweep(self) -> bool:
+        """Delete some of what is left of deleted logs; tell whether there may be more."""
+        try:
+            touched = sweep_dead(self._connection)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+        self.written_bytes += touched * _PAGE_BYTES
+        return touched > 0
+
+    def close(self) -> None:
+        """Make a last checkpoint, so that the next opening has nothing to read."""
+        try:
+            self.checkpoint()
+        finally:
+            self._connection.close()
+
+    # Tables.
+
+    def _load(self, log_id: str) -> Log | None:
+        try:
+            return load_log(self._connection, log_id)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+    def _load_once(self, log: Log, once: str) -> OnceUse | None:
+        try:
+            return load_once(self._connection, log, once)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+    def _stored_next_key(self) -> int:
+        row = self._execute("SELECT value FROM counters WHERE name = 'next_key'").fetchone()
+        return int(row[0])
+
+    def _execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+
+def _copy(log: Log, pages: Sequence[Page] = ()) -> Log:
+    """Return what readers may look at: a copy, with these of its pages and without its keys."""
+    return Log(log.key, copy_info(log.info), list(pages), {}, log.snapshot, log.segment)

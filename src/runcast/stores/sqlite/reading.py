@@ -1,0 +1,223 @@
+"""The reading half of the SQLite store: queries on a few threads, each with its own connection.
+
+What was committed lies in two places, the tables and, since the last checkpoint, the journal. So
+each query asks the journal first and the tables second: what a checkpoint moves between the two
+looks is found in both, and what was never moved is found in one.
+"""
+
+import asyncio
+import math
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar, cast
+
+from runcast._clock import Clock
+from runcast.errors import NotFound, StoreUnavailable, StoreUnusable
+from runcast.events.position import Position, is_run_id
+from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
+from runcast.stores.ledger import Log, is_text
+from runcast.stores.machine import is_owning
+from runcast.stores.paging import check_limit, check_position, join_pages, matches
+from runcast.stores.sqlite.file import explain, open_reader
+from runcast.stores.sqlite.journal import Journal
+from runcast.stores.sqlite.tables import load_log, load_owner, read_segments, select_logs
+
+__all__ = ("Reading",)
+
+T = TypeVar("T")
+
+_THREADS: Final = 2
+"""Replay is a memory copy for the most part; more threads would only take turns."""
+
+
+_MOST_LOOKS: Final = 100
+"""Looks that find what should follow a position missing, until it is taken for lost: one in
+thousands meets a change that another process makes."""
+
+
+class _ChangedMeanwhile(Exception):
+    """Two looks at the store do not fit together: look again, at what holds now."""
+
+
+class Reading:
+    """Answers queries with everything that any process had committed before they were made.
+
+    Args:
+        refresh: has the journal read what other processes appended.
+    """
+
+    def __init__(
+        self, path: str, clock: Clock, journal: Journal, refresh: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._journal = journal
+        self._refresh = refresh
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="runcast-read")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    def close(self) -> None:
+        """Finish what was asked and close the connections. Blocks."""
+        self._threads.shutdown()
+        for connection in self._connections:
+            connection.close()
+
+    # Queries; each raises as the method of `Store` does that it stands for.
+
+    async def page(self, log_id: str, after: Position, max_bytes: int) -> Page:
+        return await self._ask(lambda: self._page(log_id, after, max_bytes))
+
+    async def info(self, log_id: str) -> LogInfo:
+        return await self._ask(lambda: self._get(log_id).info)
+
+    async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
+        return await self._ask(lambda: self._get(log_id).snapshot)
+
+    async def list(
+        self, labels: Mapping[str, str], before: tuple[float, str] | None, limit: int
+    ) -> list[LogInfo]:
+        check_limit(limit)
+        can_be_borne = all(is_text(name) and is_text(value) for name, value in labels.items())
+        if not can_be_borne or len(labels) > MAX_LABELS:
+            return []  # no log bears what none may be given
+        conditions = ["1"]
+        parameters: list[object] = []
+        if before is not None:
+            conditions.append("(created_at, log_id) < (?, ?)")
+            parameters.extend(before)
+        for name, value in labels.items():
+            conditions.append(
+                "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
+            )
+            parameters.extend((name, value))
+
+        def belongs(info: LogInfo) -> bool:
+            return matches(info, labels) and (before is None or _age(info) < before)
+
+        found = await self._ask(
+            lambda: self._select(
+                " AND ".join(conditions), parameters, "created_at DESC, log_id DESC", limit, belongs
+            )
+        )
+        return sorted(found, key=_age, reverse=True)[:limit]
+
+    async def expired(self, limit: int) -> Sequence[str]:
+        now = self._clock.time()
+        found = await self._ask(
+            lambda: self._select(
+                "ttl_s IS NOT NULL AND closed_at + ttl_s <= ?",
+                [now],
+                "closed_at + ttl_s",
+                limit,
+                lambda info: _expiry(info) <= now,
+            )
+        )
+        return [info.log_id for info in sorted(found, key=_expiry)][:limit]
+
+    async def orphans(self, limit: int) -> Sequence[LogInfo]:
+        return await self._ask(lambda: self._orphans(self._clock.time())[:limit])
+
+    # On the reading threads.
+
+    def _page(self, log_id: str, after: Position, max_bytes: int) -> Page:
+        log = self._get(log_id, after.seq, max_bytes)
+        check_position(log.info, after)
+        pages = log.pages
+        if after.seq < log.info.head and (not pages or after.seq + 1 < pages[0].first):
+            pages = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
+            if not pages or after.seq + 1 < pages[0].first:
+                raise _ChangedMeanwhile  # it was trimmed, replaced or deleted
+        return join_pages(log.info, after, pages, max_bytes)
+
+    def _get(self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES) -> Log:
+        """Return a copy of a log, with what `Journal.peek` adds. Raises `NotFound`."""
+        log = self._journal.peek(log_id, after_seq, max_bytes)
+        if log is None and not self._journal.is_deleted(log_id) and is_run_id(log_id):
+            log = load_log(self._connection, log_id)
+        if log is None:
+            raise NotFound(f"there is no run {log_id!r}; GET /runs lists those that are kept")
+        return log
+
+    def _orphans(self, now: float) -> Sequence[LogInfo]:
+        owning: dict[str, bool] = {}
+
+        def belongs(info: LogInfo) -> bool:
+            if info.closed or not info.owner_id:
+                return False
+            if info.owner_id not in owning:
+                lease = load_owner(self._connection, info.owner_id)
+                owning[info.owner_id] = is_owning(lease, now)
+            return not owning[info.owner_id]
+
+        open_logs = self._select(
+            "closed_at IS NULL AND owner_id != ''", [], "created_at", -1, belongs
+        )
+        return [info for info in open_logs if belongs(info)]
+
+    def _select(
+        self,
+        where: str,
+        parameters: Sequence[object],
+        order: str,
+        limit: int,
+        belongs: Callable[[LogInfo], bool],
+    ) -> Sequence[LogInfo]:
+        """Return logs from the tables, except that those changed since are as the journal has
+        them; -1 sets no limit."""
+        changed, hidden = self._journal.changed_logs()
+        hidden.update(log.info.log_id for log in changed)
+        most = limit + len(hidden) if limit > 0 else -1
+        stored = select_logs(self._connection, where, parameters, order, most)
+        return [info for info in stored if info.log_id not in hidden] + [
+            log.info for log in changed if belongs(log.info)
+        ]
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's own connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            self._journal.check_file()
+            connection = self._local.connection = open_reader(self._path)
+            self._connections.append(connection)
+        return connection
+
+    async def _ask(self, query: Callable[[], T]) -> T:
+        def look() -> tuple[bool, T | None]:
+            try:
+                newest = self._connection.execute("SELECT max(id) FROM journal").fetchone()[0]
+                if newest > self._journal.last:
+                    return False, None
+                return True, query()
+            except sqlite3.Error as error:
+                raise explain(error, self._path) from error
+
+        loop = asyncio.get_running_loop()
+        looks_left = _MOST_LOOKS
+        while looks_left:
+            try:
+                looking = loop.run_in_executor(self._threads, look)
+            except RuntimeError:
+                raise StoreUnavailable(f"the store {self._path} was closed") from None
+            try:
+                is_current, result = await looking
+            except _ChangedMeanwhile:
+                is_current, result = False, None
+                looks_left -= 1
+            if is_current:
+                return cast("T", result)
+            await self._refresh()  # somebody has committed since we last looked
+        raise StoreUnusable(f"{self._path} is damaged: events that it should have are not there")
+
+
+def _age(info: LogInfo) -> tuple[float, str]:
+    return (info.created_at, info.log_id)
+
+
+def _expiry(info: LogInfo) -> float:
+    if info.closed_at is None or info.ttl_s is None:
+        return math.inf
+    return info.closed_at + info.ttl_s

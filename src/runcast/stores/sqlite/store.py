@@ -1,0 +1,285 @@
+"""Logs in one SQLite file: the embedded store.
+
+One thread writes: what it does is in `sqlite_journal`. A few read: see `sqlite_reading`. Several
+processes may use one file on one machine.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Self, TypeVar
+
+from runcast._clock import Clock, SystemClock
+from runcast.errors import (
+    BackendError,
+    Conflict,
+    RuncastError,
+    RunClosed,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from runcast.events.position import Position
+from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
+from runcast.stores.ledger import ClaimCommand, Command, DeleteCommand, Ledger, TrimCommand
+from runcast.stores.machine import is_owning
+from runcast.stores.sqlite.file import open_file, open_reader
+from runcast.stores.sqlite.journal import FIRST_ROW, Journal
+from runcast.stores.sqlite.reading import Reading
+from runcast.stores.sqlite.upkeep import Upkeep
+from runcast.stores.sqlite.wal import WalCopier
+from runcast.stores.sqlite.worker import Worker
+
+__all__ = ("SQLiteStore",)
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("runcast.stores.sqlite.store")
+
+_Plan = Callable[[Ledger], tuple[list[Command], None]]
+
+
+class _Open(NamedTuple):
+    """What an open store consists of."""
+
+    writer: Worker
+    journal: Journal
+    wal: WalCopier
+    upkeep: Upkeep
+    reading: Reading
+
+
+class SQLiteStore(Store):
+    """Keeps logs in an SQLite file, for one machine.
+
+    A commit survives the death of the process at once; with `full_sync` it survives the loss of
+    power too, and otherwise the last moments before a power loss may be gone.
+
+    Args:
+        path: the file; it is made when it is not there. A file that can only be read serves
+            readers.
+        full_sync: wait for the disk at each commit.
+        poll_s: how often other processes' commits are looked for, seconds.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        clock: Clock | None = None,
+        *,
+        full_sync: bool = False,
+        poll_s: float = 0.02,
+    ) -> None:
+        self._path = path
+        self._clock = clock or SystemClock()
+        self._full_sync = full_sync
+        self._poll_s = poll_s
+        self._listeners: dict[
+            object, tuple[Callable[[str | None], None], asyncio.AbstractEventLoop]
+        ] = {}
+        self._parts: _Open | None = None
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._path
+
+    # Opening and closing.
+
+    async def open(self) -> Self:
+        if self._parts is not None:
+            return self
+        writer = Worker(
+            "runcast-write", idle=self._when_idle, idle_s=self._poll_s, after=self._after_job
+        )
+        try:
+            journal = await writer.run(self._open_journal)
+        except BaseException:
+            await asyncio.to_thread(writer.stop)
+            raise
+
+        async def refresh() -> None:
+            await writer.run(journal.refresh)
+
+        wal = WalCopier(self._path)
+        upkeep = Upkeep(self._path, journal, wal, self._clock, self._poll_s)
+        reading = Reading(self._path, self._clock, journal, refresh)
+        self._parts = _Open(writer, journal, wal, upkeep, reading)
+        return self
+
+    def _open_journal(self) -> Journal:
+        try:
+            connection = open_file(
+                self._path, full_sync=self._full_sync, first_journal_row=FIRST_ROW
+            )
+            read_only = False
+        except StoreReadOnly:
+            connection, read_only = open_reader(self._path), True
+        try:
+            return Journal(connection, self._path, self._tell, read_only=read_only)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def close(self) -> None:
+        parts, self._parts = self._parts, None
+        if parts is None:
+            return
+
+        def finish() -> None:
+            # Readers first: they may still ask the writer for what other processes appended.
+            parts.reading.close()
+            parts.writer.stop()
+            parts.wal.close()
+            try:
+                parts.journal.close()
+            except BackendError as error:
+                _log.warning("%s was closed without a checkpoint: %s", self._path, error)
+
+        await asyncio.to_thread(finish)
+
+    @property
+    def _opened(self) -> _Open:
+        if self._parts is None:
+            raise StoreUnavailable(f"the store {self._path} is not open; use `async with store:`")
+        return self._parts
+
+    # Writing.
+
+    async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
+        now = self._clock.time()
+        return await self._write(
+            lambda journal: journal.transact(lambda ledger: ledger.plan_appends(group, now))
+        )
+
+    async def create(
+        self,
+        log_id: str,
+        *,
+        owner_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float | None = None,
+        replace: bool = False,
+    ) -> LogInfo:
+        now, entropy = self._clock.time(), secrets.randbits(9)
+
+        def plan(ledger: Ledger) -> tuple[list[Command], None]:
+            command = ledger.plan_create(
+                log_id,
+                now=now,
+                entropy=entropy,
+                owner_id=owner_id,
+                labels=labels,
+                ttl_s=ttl_s,
+                replace=replace,
+            )
+            return [command], None
+
+        return await self._write(lambda journal: _then_info(journal, log_id, plan))
+
+    async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
+        def plan(ledger: Ledger) -> tuple[list[Command], None]:
+            info = ledger.get(log_id).info
+            kept = min(first, info.head)
+            return ([TrimCommand(log_id, kept, snapshot)] if kept > info.first else []), None
+
+        return await self._write(lambda journal: _then_info(journal, log_id, plan))
+
+    async def delete(self, log_id: str) -> None:
+        def plan(ledger: Ledger) -> tuple[list[Command], None]:
+            ledger.get(log_id)
+            return [DeleteCommand(log_id)], None
+
+        await self._write(lambda journal: journal.transact(plan))
+
+    async def claim(self, log_id: str, owner_id: str) -> LogInfo:
+        now = self._clock.time()
+
+        def take(journal: Journal) -> LogInfo:
+            def plan(ledger: Ledger) -> tuple[list[Command], None]:
+                info = ledger.get(log_id).info
+                if info.closed:
+                    raise RunClosed(f"the run {log_id!r} has ended; it needs no owner")
+                is_free = info.owner_id in ("", owner_id)
+                if not is_free and is_owning(journal.load_owner(info.owner_id), now):
+                    raise Conflict(f"the run {log_id!r} is owned by a process that lives")
+                return [ClaimCommand(log_id, owner_id, info.fence + 1)], None
+
+            journal.transact(plan, exclusive=True)
+            return journal.info(log_id)
+
+        return await self._write(take)
+
+    async def renew(self, owner: Owner, ttl_s: float) -> None:
+        now = self._clock.time()
+        await self._write(lambda journal: journal.save_owner(owner, now, ttl_s))
+
+    async def _write(self, job: Callable[[Journal], T]) -> T:
+        """Do a job on the writer thread."""
+        parts = self._opened
+        return await parts.writer.run(lambda: job(parts.journal))
+
+    # Reading.
+
+    async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
+        return await self._opened.reading.page(log_id, after, max_bytes)
+
+    async def info(self, log_id: str) -> LogInfo:
+        return await self._opened.reading.info(log_id)
+
+    async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
+        return await self._opened.reading.snapshot(log_id)
+
+    async def list(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> list[LogInfo]:
+        return await self._opened.reading.list(labels or {}, before, limit)
+
+    async def expired(self, limit: int = 100) -> Sequence[str]:
+        return await self._opened.reading.expired(limit)
+
+    async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
+        return await self._opened.reading.orphans(limit)
+
+    # Other processes.
+
+    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        key = object()
+        self._listeners[key] = (callback, asyncio.get_running_loop())
+
+        def stop() -> None:
+            self._listeners.pop(key, None)
+
+        return stop
+
+    def _tell(self, changed: Sequence[str | None]) -> None:
+        for key, (_, loop) in list(self._listeners.items()):
+            for log_id in changed:
+                try:
+                    loop.call_soon_threadsafe(self._call, key, log_id)
+                except RuntimeError:
+                    self._listeners.pop(key, None)  # its loop is closed
+
+    def _call(self, key: object, log_id: str | None) -> None:
+        found = self._listeners.get(key)  # it may have left since this call was put into its loop
+        if found is not None:
+            found[0](log_id)
+
+    # What the writer thread does besides.
+
+    def _when_idle(self) -> None:
+        if self._parts is not None:
+            self._parts.upkeep.when_idle()
+
+    def _after_job(self) -> None:
+        if self._parts is not None:
+            self._parts.upkeep.after_job()
+
+
+def _then_info(journal: Journal, log_id: str, plan: _Plan) -> LogInfo:
+    journal.transact(plan)
+    return journal.info(log_id)

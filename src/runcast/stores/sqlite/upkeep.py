@@ -1,0 +1,83 @@
+"""What the SQLite store's writer thread does besides commits: checkpoints, and giving disk back."""
+
+import logging
+from typing import Final
+
+from runcast._clock import Clock
+from runcast.errors import BackendError
+from runcast.stores.sqlite.journal import Journal
+from runcast.stores.sqlite.wal import WalCopier
+
+__all__ = ("Upkeep",)
+
+_log: Final = logging.getLogger("runcast.stores.sqlite.store")
+
+_QUIET_S: Final = 1.0
+"""A quiet second is used to move the journal into the tables, so that it need not be done later."""
+
+_LONGEST_S: Final = 30.0
+"""A store that is never quiet moves it this often nevertheless: only then can what was deleted go.
+It is also how long a sweep that failed is left alone."""
+
+_SWEEP_S: Final = 0.1
+"""Between two sweeps: commits wait for each some milliseconds, and 10 MB can go each second."""
+
+
+class Upkeep:
+    """Decides when to do what; its methods are called on the writer thread.
+
+    Args:
+        poll_s: how long no job came before `when_idle` is called, seconds.
+    """
+
+    def __init__(
+        self, path: str, journal: Journal, wal: WalCopier, clock: Clock, poll_s: float
+    ) -> None:
+        self._path = path
+        self._journal = journal
+        self._wal = wal
+        self._clock = clock
+        self._poll_s = poll_s
+        self._quiet_s = 0.0
+        self._checkpoint_at = clock.monotonic() + _LONGEST_S
+        self._sweep_at = clock.monotonic()
+        self._may_sweep = True  # who had the file before may have left something
+        self._told = ""
+
+    def when_idle(self) -> None:
+        """Look what other processes did, and use the silence."""
+        self._quiet_s += self._poll_s
+        try:
+            self._journal.poll()
+            self._work(is_quiet=self._quiet_s >= _QUIET_S)
+        except BackendError as error:
+            self._tell(error)
+
+    def after_job(self) -> None:
+        """Do what must not wait for a silence."""
+        self._quiet_s = 0.0
+        try:
+            self._work(is_quiet=False)
+        except BackendError as error:
+            self._tell(error)
+
+    def _work(self, is_quiet: bool) -> None:
+        journal, now = self._journal, self._clock.monotonic()
+        if journal.read_only:
+            return
+        # The next time is set first: what fails is tried again then, not at once.
+        if is_quiet or journal.is_full or now >= self._checkpoint_at:
+            self._quiet_s, self._checkpoint_at = 0.0, now + _LONGEST_S
+            journal.checkpoint()
+            self._may_sweep, self._told = True, ""
+        if self._may_sweep and now >= self._sweep_at:
+            self._sweep_at = now + _LONGEST_S
+            self._may_sweep = journal.sweep()
+            self._sweep_at = now + _SWEEP_S
+        self._wal.consider(journal.written_bytes)
+
+    def _tell(self, error: BackendError) -> None:
+        """Tell once of what may fail fifty times a second, until something succeeds."""
+        if error.message != self._told:
+            _log.warning("the upkeep of %s failed and will be tried again: %s", self._path, error)
+        self._told = error.message

@@ -1,0 +1,1 @@
+"""Views: which events a watcher sees, and which are joined."""
