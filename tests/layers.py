@@ -20,7 +20,7 @@ EVERYTHING = ("*",)
 
 @dataclass(frozen=True)
 class Layer:
-    """What one folder (or one module) directly under runcast may import besides itself."""
+    """What one folder (or one module) directly under runcast may import, in addition to itself."""
 
     runcast: tuple[str, ...] = ()
     """Layers, or single modules of them ("stores.base"); "" is the package runcast itself."""
@@ -30,33 +30,48 @@ class Layer:
     """True: no I/O, clock, thread or logging."""
 
 
-_HUB = ("errors", "clock", "settings", "events", "wire", "stores.base")
-_EDGE = (*_HUB, "hub", "runs.protocols")
-_FACE = ("", "runs", "hub", "events", "wire", "channels", "sources", "app")
-_BELOW_APP = (*_HUB, "stores", "hub", "runs", "sources", "channels", "http", "client", "testing")
+_HUB = ("errors", "_clock", "_settings", "events", "_wire", "stores.base")
+_INSIDE = (*_HUB, "_hub", "_producing", "_functions", "_files", "_workers")
+_INSIDE_SEEN = ("_producing.answers", "_producing.labels", "_producing.outcome", "_files.model")
+_EDGE = (*_HUB, "_hub", *_INSIDE_SEEN, "_runs.protocols")
+_FACE = (
+    *("", "_producing", "_functions", "_runs", "_hub", "events", "_wire", "views"),
+    *("channels", "sources", "_app"),
+)
+_BELOW_APP = (*_INSIDE, "stores", "_runs", "sources", "channels", "_http", "client", "testing")
 
 LAYERS = {
     "errors": Layer(),
-    "clock": Layer(("errors",)),
-    "settings": Layer(("errors",)),
+    "_clock": Layer(("errors",)),
+    "_settings": Layer(("errors",)),
     "events": Layer(("errors",), ("msgspec",), is_pure=True),
-    "wire": Layer(("errors", "events"), ("msgspec",), is_pure=True),
-    "stores": Layer(("errors", "clock", "settings", "events.position"), ("msgspec", "redis")),
-    "hub": Layer(_HUB, ("msgspec",)),
-    "runs": Layer((*_HUB, "hub"), ("msgspec", "yaml")),
-    "sources": Layer(("runs.writer", "runs.context", "events", "errors"), EVERYTHING),
+    "_wire": Layer(("errors", "events"), ("msgspec",), is_pure=True),
+    "stores": Layer(
+        ("errors", "_clock", "_settings", "events.position", "events.lifecycle"),
+        ("msgspec", "redis"),
+    ),
+    "_hub": Layer(_HUB, ("msgspec",)),
+    # Inside a run, from what code writes to what runs it.
+    "_producing": Layer((*_HUB, "_hub"), ("msgspec",)),
+    "_functions": Layer(("errors", "_settings", "events"), ("msgspec", "yaml")),
+    "_files": Layer((*_HUB, "_hub", "_producing.outcome", "_functions.file_groups"), ("msgspec",)),
+    "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
+    "_runs": Layer(_INSIDE, ("msgspec",)),
+    # Edges: what the world outside meets.
+    "views": Layer(("errors", "events"), ("msgspec", "yaml")),
+    "sources": Layer(("_producing", "events", "errors"), EVERYTHING),
     "channels": Layer(_EDGE, ("msgspec", "httpx2")),
-    "http": Layer(
+    "_http": Layer(
         _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")
     ),
-    "client": Layer(("errors", "clock", "events", "wire"), ("msgspec", "httpx2")),
-    "testing": Layer(("errors", "clock", "events", "wire", "stores.base", "hub")),
-    "compat": Layer((*_FACE, "errors", "clock")),
-    "demo": Layer((*_FACE, "clock")),
-    "app": Layer(EVERYTHING, EVERYTHING),
-    "cli": Layer(EVERYTHING, EVERYTHING),
-    "__main__": Layer(("cli",)),
-    "": Layer((*_BELOW_APP, "app")),  # runcast/__init__.py: `open_hub` is a name of the package
+    "client": Layer(("errors", "_clock", "events", "_wire"), ("msgspec", "httpx2")),
+    "testing": Layer(("errors", "_clock", "events", "_wire", "stores.base", "_hub")),
+    "compat": Layer((*_FACE, "errors", "_clock")),
+    "demo": Layer((*_FACE, "_clock")),
+    "_app": Layer(EVERYTHING, EVERYTHING),
+    "_cli": Layer(EVERYTHING, EVERYTHING),
+    "__main__": Layer(("_cli",)),
+    "": Layer((*_BELOW_APP, "_app")),  # runcast/__init__.py: `open_hub` is a name of the package
 }
 
 # What a pure module may use of the standard library: nothing that reaches outside the process.
@@ -211,6 +226,30 @@ def check_optional_packages(modules: list[Module]) -> list[str]:
     ]
 
 
+def check_cycles(modules: list[Module]) -> list[str]:
+    """Modules that import each other in a circle can only be understood together: merge or cut."""
+    ahead = {module.name: {target for _, target in module.own_imports()} for module in modules}
+    for name, targets in ahead.items():
+        targets -= {name, name.rpartition(".")[0]}
+    found: list[str] = []
+    finished: set[str] = set()
+    for start in ahead:
+        _walk(start, ahead, [], finished, found)
+    return found
+
+
+def _walk(
+    name: str, ahead: dict[str, set[str]], path: list[str], finished: set[str], found: list[str]
+) -> None:
+    if name in path:
+        circle = [*path[path.index(name) :], name]
+        found.append(f"modules import each other in a circle: {' -> '.join(circle)}")
+    elif name in ahead and name not in finished:
+        for target in sorted(ahead[name]):
+            _walk(target, ahead, [*path, name], finished, found)
+        finished.add(name)
+
+
 def check_purity(module: Module) -> Iterator[tuple[int, str]]:
     if not LAYERS[module.layer].is_pure:
         return
@@ -223,7 +262,7 @@ def check_purity(module: Module) -> Iterator[tuple[int, str]]:
 
 
 def check_clock(module: Module) -> Iterator[tuple[int, str]]:
-    if module.name == "clock":
+    if module.name == "_clock":
         return
     meanings = {found.bound: found.meaning for found in module.imports}
     for line, dotted, *_ in module.imports:

@@ -43,7 +43,7 @@ from runcast._http.api import requests
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import patience
-from runcast._runs.protocols import MAX_GIVEN_LABELS
+from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
 from runcast.compat import stream_manager, stream_writer_util, writer
@@ -469,7 +469,7 @@ def _defined_in(file: str) -> set[str]:
 
 @pytest.mark.tree
 def test_every_route_is_in_the_protocol() -> None:
-    source = (ROOT / "src" / "runcast" / "http" / "routes.py").read_text("utf-8")
+    source = (ROOT / "src" / "runcast" / "_http" / "api" / "routes.py").read_text("utf-8")
     routes = [path.replace(":path}", "}") for path in re.findall(r'Route\(\s*"([^"]+)"', source)]
     text = PROTOCOL.read_text("utf-8")
 

@@ -15,8 +15,9 @@ import pytest
 
 import runcast
 from runcast._app import OpenHub, open_hub
+from runcast._files.model import FileReference
 from runcast._functions.function import Function
-from runcast._runs.protocols import Ending, FileReference
+from runcast._producing.outcome import Ending
 from runcast._runs.retention import Retention
 from runcast._settings import Settings
 from runcast.errors import InvalidValue, RunClosed

@@ -25,9 +25,8 @@ from runcast._clock import Clock
 from runcast._http.app import HttpApp
 from runcast._http.server import server as http_server
 from runcast._http.server.protocol import protocol_class
-from runcast._producing.outcome import cancelled, done, failed
+from runcast._producing.outcome import Ending, cancelled, done, failed
 from runcast._producing.writer import Writer
-from runcast._runs.protocols import Ending
 from runcast._runs.run import end_log
 from runcast._settings import Settings
 from runcast.events.position import Position

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runcast._functions.source import Source
 from runcast._workers.processes import control
 from runcast.errors import PeerError
 
@@ -52,9 +53,9 @@ def test_a_message_that_is_none_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        control.Load(control.Source("main", "main.py", ("src",))),
+        control.Load(Source("main", "main.py", ("src",))),
         control.Call(
-            source=control.Source("main", "main.py"),
+            source=Source("main", "main.py"),
             attribute="f",
             inputs={"a": [1, None, "\u2028"]},
             is_plain=True,

@@ -12,8 +12,8 @@ import pytest
 
 import runcast
 from runcast._app import OpenHub, open_hub
+from runcast._producing.outcome import Ending
 from runcast._producing.writer import RESERVED
-from runcast._runs.protocols import Ending
 from runcast._runs.run import end_log
 from runcast._settings import Settings
 from runcast.errors import (

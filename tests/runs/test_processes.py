@@ -15,8 +15,8 @@ import pytest
 
 from runcast._app import OpenHub, open_hub
 from runcast._functions.function import Function
+from runcast._functions.source import Source
 from runcast._settings import Settings
-from runcast._workers.processes.control import Source
 from runcast.errors import InvalidInputs, InvalidValue, StoreUnavailable
 from runcast.events.model import Event
 from runcast.stores.memory import MemoryStore

@@ -14,13 +14,13 @@ from runcast._app import OpenHub, open_hub
 from runcast._cli.checkup import Finding, fail, ok, warn
 from runcast._cli.probe import Probed, Request
 from runcast._cli.target import load_target
+from runcast._files.model import FileReference
 from runcast._functions.file_groups import FileGroup
 from runcast._functions.function import Function
 from runcast._functions.manifest import InvalidManifest
 from runcast._functions.secrets import Secret, find_secrets
-from runcast._runs.protocols import FileReference
+from runcast._functions.source import Source
 from runcast._settings import Settings
-from runcast._workers.processes.control import Source
 from runcast.errors import InvalidInputs, InvalidValue, MissingSecret, RuncastError
 from runcast.events.model import Event
 from runcast.testing.event_checks import EventsBroken, check_events

@@ -20,8 +20,8 @@ import msgspec
 from runcast._cli.follow import ATTEMPTS, pause_after
 from runcast._cli.meter import meter
 from runcast._cli.remote import Remote
+from runcast._files.model import StoredFile
 from runcast._files.names import is_plain_path
-from runcast._runs.protocols import StoredFile
 from runcast.errors import InvalidValue, PeerError
 
 __all__ = ("Folder",)

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from runcast._functions.source import Source
 from runcast._workers.processes.child import find_function, import_source
-from runcast._workers.processes.control import Source
 from runcast.errors import InvalidValue
 
 __all__ = ("Known", "Probed", "Request", "main")

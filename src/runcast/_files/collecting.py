@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from runcast._files.model import Skipped, StoredFile
 from runcast._files.names import is_plain_path
 from runcast._functions.file_groups import FileGroup, check_outputs, group_of
-from runcast._runs.protocols import Skipped, StoredFile
 from runcast._settings import Settings
 
 __all__ = ("Collected", "collect", "content_type", "open_beneath")

@@ -15,12 +15,12 @@ import msgspec
 from runcast._files.collecting import Collected
 from runcast._files.data_dir import DataDir
 from runcast._files.inputs import GivenFiles, Inputs
+from runcast._files.model import Download, FilesOfRun, StoredFile, Upload
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Life, Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup, check_outputs
 from runcast._hub.hub import Hub
-from runcast._producing.outcome import failed
-from runcast._runs.protocols import Download, Ending, FilesOfRun, StoredFile, Upload
+from runcast._producing.outcome import Ending, failed
 from runcast.errors import NotFound, RuncastError, RunClosed
 
 __all__ = ("Files", "RunFiles")

@@ -14,11 +14,11 @@ from urllib.parse import unquote
 
 from runcast._clock import Clock
 from runcast._files.collecting import open_beneath
+from runcast._files.model import FileReference
 from runcast._files.names import is_plain_path
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup, check_inputs, check_key
-from runcast._runs.protocols import FileReference
 from runcast._settings import Settings
 from runcast.errors import (
     BackendError,

@@ -24,8 +24,8 @@ import msgspec
 from runcast._clock import Clock
 from runcast._files.collecting import content_type
 from runcast._files.data_dir import DataDir
+from runcast._files.model import Upload
 from runcast._files.names import safe_name
-from runcast._runs.protocols import Upload
 from runcast._settings import Settings
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
 

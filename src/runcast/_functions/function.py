@@ -20,7 +20,7 @@ import msgspec
 
 from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._functions.parameters import Parameter, behind, convert, convertible, parameters_of
-from runcast._workers.processes.control import Source
+from runcast._functions.source import Source
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type

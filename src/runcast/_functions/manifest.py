@@ -35,7 +35,7 @@ from runcast._functions.function import Function
 from runcast._functions.manifest_code import find_problems
 from runcast._functions.parameters import Parameter
 from runcast._functions.secrets import Secret
-from runcast._workers.processes.control import Source
+from runcast._functions.source import Source
 from runcast.errors import InvalidValue
 from runcast.events.position import is_run_id
 

@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from typing import Final
 
-from runcast._runs.protocols import DIGEST_LABEL, MAX_GIVEN_LABELS
 from runcast.errors import InvalidValue
+from runcast.stores.base import MAX_LABELS
 
-__all__ = ("ANSWERED_LABEL", "CANCEL_LABEL", "RESUMABLE_LABEL", "check_labels")
+__all__ = (
+    "ANSWERED_LABEL",
+    "CANCEL_LABEL",
+    "DIGEST_LABEL",
+    "MAX_GIVEN_LABELS",
+    "RESUMABLE_LABEL",
+    "check_labels",
+)
 
 RESUMABLE_LABEL: Final = "runcast.resumable"
 """On runs of functions with a resume handler: they outlive their owner while they wait."""
@@ -16,6 +23,13 @@ ANSWERED_LABEL: Final = "runcast.answered"
 
 CANCEL_LABEL: Final = "runcast.cancel"
 """Set on a log by a process that does not own the run: the reason to cancel it."""
+
+DIGEST_LABEL: Final = "runcast.digest"
+"""Set on a log whose run was begun under an idempotency key: what tells that from other requests
+under the same key."""
+
+MAX_GIVEN_LABELS: Final = MAX_LABELS - 6
+"""Most labels that a run is given: those that a log can have, without those that are ours."""
 
 _OURS: Final = (
     *("function", "status"),

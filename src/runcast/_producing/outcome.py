@@ -1,14 +1,14 @@
 """How a run ended, and the terminal event that says so."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from runcast._runs.protocols import Ending
 from runcast.errors import Cancelled, InvalidValue, RuncastError
 
 __all__ = (
     "LOST",
     "TAKEN_OVER",
+    "Ending",
     "cancelled",
     "check_reason",
     "done",
@@ -20,6 +20,13 @@ __all__ = (
 
 _MAX_MESSAGE_CHARS: Final = 2000
 """Most characters of a message or a reason: as many as a run's present state keeps of it."""
+
+
+class Ending(NamedTuple):
+    """How a run ended: the type and data of its terminal event."""
+
+    type: str
+    data: dict[str, Any]
 
 
 def done(result: object = None, summary: object = None) -> Ending:

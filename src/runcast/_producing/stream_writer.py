@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 
 from runcast._clock import Clock, SystemClock
 from runcast._producing.context import current_writer
+from runcast._producing.outcome import Ending
 from runcast._producing.writer import Writer
-from runcast._runs.protocols import Ending
 from runcast._wire.dialects.base import flatten
 from runcast.errors import InvalidValue
 from runcast.events.fields import as_text

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, cast
 
 from runcast._clock import Clock
 from runcast._producing.answers import Answer, check_question
-from runcast._runs.protocols import Ending
+from runcast._producing.outcome import Ending
 from runcast.errors import Cancelled, InvalidValue
 from runcast.events.fields import percent_of
 from runcast.events.model import Event, Place, checked_type, encode_known

@@ -17,9 +17,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from runcast._producing.outcome import done, failed
+from runcast._producing.outcome import Ending, done, failed
 from runcast._producing.writer import Writer
-from runcast._runs.protocols import Ending
 from runcast.errors import Cancelled, RuncastError
 from runcast.events.fields import as_text, pick
 from runcast.events.model import Event, as_stored

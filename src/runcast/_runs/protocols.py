@@ -1,99 +1,12 @@
 """What the edges (HTTP, channels) need of runs, without knowing how they are run."""
 
 from collections.abc import AsyncIterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import msgspec
-
+from runcast._files.model import Download, FileReference, FilesOfRun, Upload
 from runcast._hub.hub import Hub
-from runcast.stores.base import MAX_LABELS
 
-__all__ = (
-    "DIGEST_LABEL",
-    "MAX_GIVEN_LABELS",
-    "DescribedFunction",
-    "Download",
-    "Ending",
-    "FileReference",
-    "Files",
-    "FilesOfRun",
-    "Runs",
-    "Skipped",
-    "StartedRun",
-    "StoredFile",
-    "Upload",
-)
-
-
-DIGEST_LABEL: Final = "runcast.digest"
-"""Set on a log whose run was begun under an idempotency key: what tells that from other requests
-under the same key."""
-
-
-MAX_GIVEN_LABELS: Final = MAX_LABELS - 6
-"""Most labels that a run is given: those that a log can have, without those that are ours."""
-
-
-class Ending(NamedTuple):
-    """How a run ended: the type and data of its terminal event."""
-
-    type: str
-    data: dict[str, Any]
-
-
-class FileReference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A file that a run is to be given: one of `upload_id`, `path` (in the invocation's workspace)
-    and `url`. `name` is what it is to be called, if not as it is called there."""
-
-    upload_id: str = ""
-    path: str = ""
-    url: str = ""
-    name: str = ""
-
-
-class Upload(msgspec.Struct):
-    """A file that was uploaded. `expires_at` (Unix seconds) is put off by each use."""
-
-    upload_id: str
-    name: str
-    size: int
-    sha256: str
-    type: str
-    expires_at: float
-
-
-class StoredFile(msgspec.Struct, omit_defaults=True):
-    """A file that a run made. `path` is below `data/outputs`, with `/`; `key` is its group."""
-
-    path: str
-    name: str
-    size: int
-    sha256: str
-    type: str
-    key: str = ""
-    url: str = ""
-
-
-class Skipped(msgspec.Struct):
-    """Something that a run left among its outputs and that was not kept, and why."""
-
-    path: str
-    reason: str
-
-
-class FilesOfRun(NamedTuple):
-    """What is kept of a run's files, and what is not; `skipped` names the first of those."""
-
-    files: Sequence[StoredFile]
-    skipped: Sequence[Skipped]
-    skipped_count: int
-
-
-class Download(NamedTuple):
-    """A run's file, opened for reading; whoever gets it closes the descriptor."""
-
-    file: StoredFile
-    descriptor: int
+__all__ = ("DescribedFunction", "Files", "Runs", "StartedRun")
 
 
 class Files(Protocol):

@@ -13,8 +13,7 @@ from typing import Final
 from runcast._hub.hub import Hub
 from runcast._producing.decisions import expire_question, is_expired
 from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
-from runcast._producing.outcome import LOST, cancelled
-from runcast._runs.protocols import Ending
+from runcast._producing.outcome import LOST, Ending, cancelled
 from runcast._runs.rounds import Rounds
 from runcast._runs.run import end_log
 from runcast.errors import (

@@ -17,6 +17,7 @@ from runcast._producing.labels import ANSWERED_LABEL
 from runcast._producing.outcome import (
     LOST,
     TAKEN_OVER,
+    Ending,
     cancelled,
     check_reason,
     failed,
@@ -24,7 +25,6 @@ from runcast._producing.outcome import (
     timed_out,
 )
 from runcast._producing.writer import Writer
-from runcast._runs.protocols import Ending
 from runcast._settings import Settings
 from runcast._workers.work import Duty, Work, Workers, how_it_ended
 from runcast.errors import NotFound, RuncastError, RunClosed, RunFailed, Stale

@@ -16,13 +16,18 @@ from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
 from runcast._producing.answers import Answer
 from runcast._producing.decisions import answer_question, find_decision
-from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL, check_labels
+from runcast._producing.labels import (
+    ANSWERED_LABEL,
+    CANCEL_LABEL,
+    DIGEST_LABEL,
+    RESUMABLE_LABEL,
+    check_labels,
+)
 from runcast._producing.outcome import cancelled, check_reason
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.commands import REPLACED, Commands
 from runcast._runs.ids import make_run_id
-from runcast._runs.protocols import DIGEST_LABEL
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room

@@ -6,10 +6,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final
 
-from runcast._producing.outcome import done
+from runcast._producing.outcome import Ending, done
 from runcast._producing.writer import Writer
 from runcast._producing.yields import Yields
-from runcast._runs.protocols import Ending
 from runcast.errors import Cancelled, RuncastError, RunClosed, Stale
 
 __all__ = ("drive_async", "drive_in_thread")

@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 
 from runcast._functions.function import Function
 from runcast._functions.secrets import Redactor, texts_in
+from runcast._functions.source import Source
 from runcast._hub.inlets import Inlet
 from runcast._producing.context import using
-from runcast._producing.outcome import cancelled, ending_of, failed
+from runcast._producing.outcome import Ending, cancelled, ending_of, failed
 from runcast._producing.writer import Writer
-from runcast._runs.protocols import Ending
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
 from runcast._workers.processes.pool import Processes
@@ -227,7 +227,7 @@ class _InProcess:
         self.ending.cancel()
 
 
-def _ready_for(function: Function[..., Any]) -> control.Source | None:
+def _ready_for(function: Function[..., Any]) -> Source | None:
     """Return what a child has imported ahead of a call: nothing if the module may read secrets."""
     return None if function.secrets else function.source
 

@@ -12,11 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from runcast._files.model import Download
 from runcast._http.api.multipart import FormFile, boundary_of, filename_of
 from runcast._http.api.responses import SAFE_HEADERS, json_response, problem
 from runcast._http.streaming.direct import CONNECTION_KEY, Connection, unsent_bytes
 from runcast._http.streaming.patience import read_pieces, send_on, wait_with
-from runcast._runs.protocols import Download, Runs
+from runcast._runs.protocols import Runs
 from runcast.errors import FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
 
 __all__ = ("FileTransfers",)

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from runcast._hub.hub import Hub
-from runcast._runs.protocols import DIGEST_LABEL
+from runcast._producing.labels import DIGEST_LABEL
 from runcast.errors import InvalidValue, KeyReused, NotFound
 from runcast.events.position import Position
 

@@ -25,7 +25,8 @@ from runcast._http.api.responses import failure, json_response, problem
 from runcast._http.streaming.patience import read_body, wait_with
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.watching import Watching
-from runcast._runs.protocols import Ending, Runs, StartedRun
+from runcast._producing.outcome import Ending
+from runcast._runs.protocols import Runs, StartedRun
 from runcast.errors import Conflict, Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import msgspec
 
+from runcast._files.model import Skipped, StoredFile, Upload
 from runcast._http.api.operations import OPERATIONS, SCHEMAS, Operation, Response, ref
 from runcast._http.guard.security import COOKIE
-from runcast._runs.protocols import DescribedFunction, Skipped, StoredFile, Upload
+from runcast._runs.protocols import DescribedFunction
 from runcast.errors import RuncastError, RunFailed
 from runcast.events.schemas import event_schemas, snapshot_schemas
 

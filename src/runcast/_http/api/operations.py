@@ -15,7 +15,7 @@ from runcast._http.api.requests import (
     MAX_REASON_CHARS,
     MAX_RUNS_PER_STREAM,
 )
-from runcast._runs.protocols import MAX_GIVEN_LABELS
+from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._wire.dialects import DIALECTS
 from runcast.events.lifecycle import STATUSES
 from runcast.events.schemas import EVENT_TYPE, POSITION, RUN_ID

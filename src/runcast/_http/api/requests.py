@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from runcast._runs.protocols import FileReference
+from runcast._files.model import FileReference
 from runcast._wire import dialects
 from runcast._wire.dialects import Dialect
 from runcast.errors import InvalidValue

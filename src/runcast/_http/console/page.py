@@ -21,7 +21,7 @@ class Page(NamedTuple):
 
 
 def _load(name: str) -> Page:
-    body = importlib.resources.files("runcast._http").joinpath(name).read_bytes()
+    body = importlib.resources.files("runcast._http.console").joinpath(name).read_bytes()
     scripts = re.findall(rb"<script>(.*?)</script>", body, re.DOTALL)
     digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in scripts]
     hashes = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"

@@ -26,9 +26,9 @@ from types import FrameType, ModuleType
 from typing import Any, Final
 
 from runcast._functions.function import Function
+from runcast._functions.source import Source
 from runcast._producing.context import using
-from runcast._producing.outcome import ending_of, failed
-from runcast._runs.protocols import Ending
+from runcast._producing.outcome import Ending, ending_of, failed
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
 from runcast._workers.processes.parent import Hearing, Parent, make_writer
@@ -95,7 +95,7 @@ def _die_with_parent(lifeline_fd: int) -> None:
 class _Loading:
     """The import of a function's module, or why there is none."""
 
-    def __init__(self, source: control.Source) -> None:
+    def __init__(self, source: Source) -> None:
         self.module: ModuleType | None = None
         self.report = control.Loaded()
         sys.path[:0] = [path for path in source.paths if path not in sys.path]
@@ -105,7 +105,7 @@ class _Loading:
             self.report = control.Loaded(type(error).__name__, _trace(error))
 
 
-def import_source(source: control.Source) -> ModuleType:
+def import_source(source: Source) -> ModuleType:
     """Import a module by its name if that leads to its file, or else from the file.
 
     A script (`__main__`) gets another name, so that it does not run what scripts run. Raises what

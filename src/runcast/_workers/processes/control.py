@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from runcast._functions.source import Source
 from runcast.errors import PeerError
 
 __all__ = (
@@ -38,7 +39,6 @@ __all__ = (
     "Loaded",
     "Reply",
     "Report",
-    "Source",
     "Trace",
     "decode",
     "decode_command",
@@ -57,14 +57,6 @@ _COMMAND: Final = ord("C")
 _LENGTH_BYTES: Final = 4
 
 _T = TypeVar("_T")
-
-
-class Source(msgspec.Struct, frozen=True):
-    """Where a function is: a module, and its file. `paths` are searched before the usual ones."""
-
-    module: str
-    file: str
-    paths: tuple[str, ...] = ()
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):

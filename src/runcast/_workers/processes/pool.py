@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from runcast._clock import Clock
+from runcast._functions.source import Source
 from runcast._settings import Settings
 from runcast._workers.processes import control
 from runcast._workers.processes.process import ChildProcess
@@ -33,7 +34,7 @@ class Processes:
         self.clock = clock
         self.settings = settings
         self.room = asyncio.Semaphore(settings.processes)
-        self._ready: defaultdict[control.Source | None, deque[ChildProcess]] = defaultdict(deque)
+        self._ready: defaultdict[Source | None, deque[ChildProcess]] = defaultdict(deque)
         self._starting: set[asyncio.Task[None]] = set()
         self._hidden: set[str] = set()
         # One thread starts all children and outlives them: the kernel takes the death of the
@@ -61,14 +62,14 @@ class Processes:
                 ready.clear()
                 self.prepare(source)
 
-    def prepare(self, source: control.Source | None) -> None:
+    def prepare(self, source: Source | None) -> None:
         """Have as many children ready as the settings say. Returns at once."""
         starting = sum(task.get_name() == _name(source) for task in self._starting)
         missing = self.settings.warm_processes - len(self._ready[source]) - starting
         for _ in range(0 if self._is_closed else missing):
             self._track(asyncio.create_task(self._make_ready(source), name=_name(source)))
 
-    async def take(self, source: control.Source | None) -> ChildProcess:
+    async def take(self, source: Source | None) -> ChildProcess:
         """Return a child for one call. It is the caller's, who ends it.
 
         Raises:
@@ -108,7 +109,7 @@ class Processes:
             self._starter.shutdown(wait=False)
             self._starter = None
 
-    async def _make_ready(self, source: control.Source | None) -> None:
+    async def _make_ready(self, source: Source | None) -> None:
         try:
             child = await self._start(source)
         except OSError as error:
@@ -127,7 +128,7 @@ class Processes:
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
 
-    async def _start(self, source: control.Source | None) -> ChildProcess:
+    async def _start(self, source: Source | None) -> ChildProcess:
         if self._starter is None:
             self._starter = ThreadPoolExecutor(1, "runcast-starter")
         loop = asyncio.get_running_loop()
@@ -165,5 +166,5 @@ async def _end(child: ChildProcess) -> None:
     child.close()
 
 
-def _name(source: control.Source | None) -> str:
+def _name(source: Source | None) -> str:
     return f"runcast-ready-{'' if source is None else source.file or source.module}"

@@ -10,9 +10,8 @@ import msgspec
 from runcast._clock import Clock
 from runcast._functions.secrets import Redactor
 from runcast._hub.inlets import Inlet
-from runcast._producing.outcome import failed
+from runcast._producing.outcome import Ending, failed
 from runcast._producing.writer import RESERVED, Writer
-from runcast._runs.protocols import Ending
 from runcast._settings import Settings
 from runcast._workers.processes import control
 from runcast._workers.processes.output import Output

@@ -34,7 +34,7 @@ from contextvars import ContextVar
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from runcast import OpenHub, Writer, current_writer
-from runcast._runs.protocols import Ending
+from runcast._producing.outcome import Ending
 from runcast._wire import sse
 from runcast.compat.payloads import (
     OUTCOMES,

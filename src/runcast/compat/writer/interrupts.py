@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runcast import Answer, Writer, current_writer, using
-from runcast._runs.protocols import Ending
+from runcast._producing.outcome import Ending
 from runcast.compat.writer.flat_writer import StreamWriter
 from runcast.errors import RuncastError, RunClosed
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from runcast import Event, Writer
-from runcast._runs.protocols import Ending
+from runcast._producing.outcome import Ending
 from runcast.errors import EventTooLarge, RuncastError
 from runcast.events.fields import pick
 from runcast.events.model import as_stored
