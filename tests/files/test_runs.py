@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,15 @@ from runcast._functions.function import Function
 from runcast._producing.outcome import Ending
 from runcast._runs.retention import Retention
 from runcast._settings import Settings
-from runcast.errors import InvalidValue, RunClosed
-from runcast.events.model import Event
+from runcast.errors import InvalidValue, RunClosed, Stale
+from runcast.events.model import Event, encode_record
+from runcast.stores.base import Store
 from runcast.testing import FakeClock
 from tests.files import guided
 from tests.files.test_uploads import pieces_of
-from tests.opening import events_of, eventually, soon, wait_for
+from tests.opening import events_of, eventually, soon, store, wait_for
+
+__all__ = ("store",)
 
 LONG_S = 20.0
 """Longest wait for a process, which takes its time to start on a busy machine."""
@@ -360,28 +365,107 @@ async def test_files_go_when_their_run_grows_too_old(tmp_path: Path) -> None:
         await eventually(lambda: not folders(tmp_path))
 
 
-async def test_no_folder_is_looked_at_for_each_of_many_runs_that_grow_too_old(
+async def test_the_folders_of_other_runs_are_not_looked_through_when_a_run_is_deleted(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[int] = []
+    listed: list[Path] = []
     settings = Settings(retention_every_s=3600.0)
     async with open_hub(url_of(tmp_path), settings=settings, clock=clock) as hub:
-        remove = hub.files.workspaces.remove
-
-        def counting(run_ids: Iterable[str]) -> None:
-            ids = list(run_ids)
-            looks.append(len(ids))
-            remove(ids)
-
-        monkeypatch.setattr(hub.files.workspaces, "remove", counting)
         for run in [await hub.start(guided.leave) for _ in range(20)]:
             await soon(run.wait())
+        await hub.files.sweep()  # the one at the start is over
+        iterdir = Path.iterdir
+
+        def listing(folder: Path) -> Iterator[Path]:
+            listed.append(folder)
+            return iterdir(folder)
+
+        monkeypatch.setattr(Path, "iterdir", listing)
         clock.advance(settings.keep_runs_s + 1)
         await soon(Retention(hub.hub, list).expire())
 
         assert not folders(tmp_path)
-        assert sum(looks) == 20
-        assert len(looks) < 20
+        assert tmp_path / "runs.db.data" / "workspaces" not in listed
+
+
+async def test_the_files_of_a_run_that_is_replaced_go_and_its_successors_stay(
+    tmp_path: Path,
+) -> None:
+    async with open_hub(url_of(tmp_path)) as hub:
+        await soon((await hub.start(guided.leave, run_id="r")).wait())
+        await soon((await hub.start(guided.leave, run_id="r", replace=True)).wait())
+
+        await eventually(lambda: len(folders(tmp_path)) == 1)
+        assert len((await hub.files.of("r")).files) == 1
+
+
+async def test_a_run_begun_under_the_id_of_one_that_expires_is_kept(
+    store: Store, clock: FakeClock
+) -> None:
+    """Another process deletes the old run and begins the new one while this one looks."""
+    settings = Settings(retention_every_s=3600.0)
+    async with open_hub(store, settings=settings, clock=clock) as hub:
+        await soon((await hub.start(guided.nothing, run_id="r")).wait())
+        clock.advance(settings.keep_runs_s + 1)
+        expired = await store.expired()
+        await store.delete("r")
+        clock.advance(1)
+        await soon((await hub.start(guided.nothing, run_id="r")).wait())
+
+        retention = Retention(hub.hub, list)
+        for run_id in expired:
+            await soon(retention._delete(run_id))
+
+        assert (await hub.hub.info("r")).closed
+
+
+async def test_only_the_epoch_that_is_meant_is_deleted(store: Store, clock: FakeClock) -> None:
+    async with open_hub(store, clock=clock) as hub:
+        old = await hub.start(guided.leave, run_id="r")
+        await soon(old.wait())
+        clock.advance(1)
+        await soon((await hub.start(guided.leave, run_id="r", replace=True)).wait())
+
+        with pytest.raises(Stale):
+            await hub.hub.delete("r", old.epoch)
+
+        assert len((await hub.files.of("r")).files) == 1
+
+
+async def test_the_files_of_an_older_version_go_with_their_own_epoch(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """A folder as versions before this one have written it."""
+    async with open_hub(url_of(tmp_path), clock=clock) as hub:
+        for run_id, text in (("r", "one"), ("s", "two")):
+            inlet = await hub.hub.create(run_id)
+            end = encode_record("done", {"result": None}, clock.time())
+            await inlet.append([end], close=True)
+            name = f"{sha256(run_id.encode()).hexdigest()[:40]}-{inlet.epoch}"
+            folder = tmp_path / "runs.db.data" / "workspaces" / name
+            (folder / "outputs").mkdir(parents=True)
+            (folder / "outputs" / "a.txt").write_text(text, "utf-8")
+            (folder / "run.json").write_text(
+                json.dumps({"run_id": run_id, "epoch": inlet.epoch}), "utf-8"
+            )
+            known = {
+                "path": "a.txt",
+                "name": "a.txt",
+                "size": 3,
+                "sha256": sha256(text.encode()).hexdigest(),
+                "type": "text/plain",
+            }
+            about = {"files": [known], "skipped": [], "skipped_count": 0, "problems": []}
+            (folder / "files.json").write_text(json.dumps(about), "utf-8")
+    async with open_hub(url_of(tmp_path), clock=clock) as hub:
+        await hub.files.sweep()
+        await hub.hub.delete("r")
+        download = await hub.files.download("s", "a.txt")
+        content = os.pread(download.descriptor, 100, 0)
+        os.close(download.descriptor)
+
+        assert content == b"two"
+        assert len(folders(tmp_path)) == 1
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -16,6 +17,7 @@ from runcast._functions.function import Function
 from runcast._settings import Settings
 from tests.http.client import WAIT_S, Answer
 from tests.http.serving import Server, serving_here
+from tests.opening import soon, wait_for
 
 REPORT = b"<h1>Report</h1>" * 100
 
@@ -171,6 +173,32 @@ async def test_a_run_without_files_tells_of_none(server: Server) -> None:
 
     assert [event["type"] for event in await events(server, "r")] == ["started", "done"]
     assert json.loads((await server.fetch("GET", "/runs/r/files")).body)["files"] == []
+
+
+async def test_files_stay_that_a_run_made_under_the_id_of_one_that_is_being_deleted(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = {"files": {"data/outputs/a": "x"}}
+    await invoke(server, "write_files", inputs=inputs, run_id="r")
+    is_removing, may_remove = asyncio.Event(), threading.Event()
+    loop, workspaces = asyncio.get_running_loop(), server.hub.files.workspaces
+    remove = workspaces.remove
+
+    def slow(*gone: Any) -> None:
+        loop.call_soon_threadsafe(is_removing.set)
+        wait_for(may_remove)
+        remove(*gone)
+
+    monkeypatch.setattr(workspaces, "remove", slow)
+    deleting = asyncio.ensure_future(server.fetch("DELETE", "/runs/r"))
+    await soon(is_removing.wait())
+    assert (await server.fetch("GET", "/runs/r")).status == 404
+    told = await invoke(server, "write_files", inputs=inputs, run_id="r")
+    may_remove.set()
+    assert (await deleting).status == 204
+
+    assert (await server.fetch("GET", told["files"][0]["url"])).body == b"x"
+    assert len(json.loads((await server.fetch("GET", "/runs/r/files")).body)["files"]) == 1
 
 
 async def test_the_state_of_a_run_has_its_files(server: Server) -> None:

@@ -367,6 +367,13 @@ class DeletesNothing(NaiveStore):
         self.find(log_id).info.closed = True
 
 
+class DeletesAnyEpoch(NaiveStore):
+    """`delete_epoch`: the present epoch goes, whichever was meant."""
+
+    async def delete_epoch(self, log_id: str, epoch: str) -> None:
+        await self.delete(log_id)
+
+
 class ListsOldestFirst(NaiveStore):
     """`list`: in the order of creation."""
 

@@ -160,8 +160,7 @@ class Files:
         self._make_ready()
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
-        self._one_removal = asyncio.Lock()
-        self._deleted: set[str] = set()
+        self._removing: set[asyncio.Task[None]] = set()
         hub.when_deleted(self._remove)
 
     def _make_ready(self) -> None:
@@ -181,6 +180,8 @@ class Files:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeping
             self._sweeping = None
+        if self._removing:
+            await asyncio.wait(self._removing)
         self._inputs.close()
         self._stagers.shutdown(wait=False, cancel_futures=True)
         self._make_ready()
@@ -308,14 +309,15 @@ class Files:
                 _log.warning("old files could not be swept, which will be tried again: %s", error)
             await asyncio.sleep(self._settings.sweep_every_s)
 
-    async def _remove(self, run_id: str) -> None:
-        """Remove the files of a run that was deleted, and of those deleted in the meantime."""
-        self._deleted.add(run_id)
-        async with self._one_removal:
-            # All of them in one go: finding them takes as long as there are files of runs.
-            deleted, self._deleted = self._deleted, set()
-            if deleted:
-                await asyncio.to_thread(self.workspaces.remove, deleted)
+    def forget(self, run_id: str, epoch: str) -> None:
+        """Remove the files of an epoch that was replaced, which nobody waits for."""
+        removing = asyncio.create_task(self._remove(run_id, epoch))
+        self._removing.add(removing)
+        removing.add_done_callback(self._removing.discard)
+
+    async def _remove(self, run_id: str, epoch: str) -> None:
+        """Remove the files of an epoch that is gone. What began under its run id since stays."""
+        await asyncio.to_thread(self.workspaces.remove, run_id, epoch)
 
 
 def _addressed(file: StoredFile, run_id: str) -> StoredFile:

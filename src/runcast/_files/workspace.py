@@ -18,7 +18,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -223,12 +223,12 @@ class Workspaces:
         folder = root / "workspaces" / _name(run_id, epoch)
         return Workspace(folder, self._clock, self._settings) if folder.is_dir() else None
 
-    def remove(self, run_ids: Iterable[str]) -> None:
-        """Remove all that is kept of some runs' files."""
-        removed = {_name(run_id, "") for run_id in run_ids}
-        for folder in self._all():
-            if f"{folder.name.rpartition('-')[0]}-" in removed:
-                self._remove(folder)
+    def remove(self, run_id: str, epoch: str) -> None:
+        """Remove what is kept of the files of one epoch of a run."""
+        # Found by its name: to look through the others takes longer the more runs are kept.
+        workspace = self.find(run_id, epoch)
+        if workspace is not None:
+            self._remove(workspace.folder)
 
     def known(self) -> set[tuple[str, str]]:
         """Return the run ids and epochs that workspaces are kept of."""

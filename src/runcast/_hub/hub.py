@@ -62,7 +62,7 @@ class Hub:
         self._watchers = 0
         self._stop_listening: Callable[[], None] = lambda: None
         self._following: set[asyncio.Task[None]] = set()
-        self._when_deleted: list[Callable[[str], Awaitable[None]]] = []
+        self._when_deleted: list[Callable[[str, str], Awaitable[None]]] = []
         self._is_open = self._was_open = False
 
     async def open(self) -> Self:
@@ -223,17 +223,26 @@ class Hub:
         """Return a run's log and its present state, folded from it. Raises `NotFound`."""
         return await self._present.get(run_id)
 
-    async def delete(self, run_id: str) -> None:
-        """Remove a run's log; its watchers' streams end. Raises `NotFound`."""
-        await self.store.delete(run_id)
+    async def delete(self, run_id: str, epoch: str = "") -> None:
+        """Remove a run's log; its watchers' streams end.
+
+        Args:
+            epoch: the epoch to remove; "" is the one that the log is in when this is called.
+
+        Raises:
+            NotFound: there is no such run.
+            Stale: the run began again since, and the later epoch stays.
+        """
+        epoch = epoch or (await self.store.info(run_id)).epoch
+        await self.store.delete_epoch(run_id, epoch)
         self._was_deleted(run_id)
         for remove in self._when_deleted:
-            await remove(run_id)
+            await remove(run_id, epoch)
 
-    def when_deleted(self, remove: Callable[[str], Awaitable[None]]) -> None:
-        """Have something called with the id of each run that `delete` has removed.
+    def when_deleted(self, remove: Callable[[str, str], Awaitable[None]]) -> None:
+        """Call `remove` with the run id and the epoch of each log that `delete` removes.
 
-        It must not raise; a run that another process deletes is not told.
+        `remove` must not raise. It is not called for a log that another process deletes.
         """
         self._when_deleted.append(remove)
 

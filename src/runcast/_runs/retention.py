@@ -9,7 +9,7 @@ import msgspec
 
 from runcast._hub.hub import Hub
 from runcast._runs.rounds import Rounds
-from runcast.errors import NotFound
+from runcast.errors import NotFound, Stale
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
@@ -48,12 +48,16 @@ class Retention:
     async def expire(self) -> None:
         """Delete ended runs whose time is over."""
         while expired := await self._hub.store.expired():
-            # Together, since their files are then found together.
             await asyncio.gather(*map(self._delete, expired))
 
     async def _delete(self, run_id: str) -> None:
-        with suppress(NotFound):  # another process was first
-            await self._hub.delete(run_id)
+        # Another process may have deleted the run since, and its id may be in use again.
+        with suppress(NotFound, Stale):
+            info = await self._hub.info(run_id)
+            if info.closed_at is None or info.ttl_s is None:
+                return
+            if info.closed_at + info.ttl_s <= self._hub.clock.time():
+                await self._hub.delete(run_id, info.epoch)
 
     async def shorten(self) -> None:
         """Cut the logs of this process's runs to their newest part."""

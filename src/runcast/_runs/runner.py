@@ -35,11 +35,7 @@ from runcast._runs.run import Run, end_log
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
-from runcast.errors import (
-    Overloaded,
-    RunClosed,
-    Stale,
-)
+from runcast.errors import NotFound, Overloaded, RunClosed, Stale
 from runcast.events.fields import mend
 from runcast.stores.base import LogInfo, Owner
 
@@ -235,7 +231,8 @@ class Runner:
         """Begin a run's log; if that fails nothing is left of what was ready for it."""
         try:
             self._check_not_closing()
-            return await self.hub.create(
+            replaced = await self._ended_epoch(run_id) if replace else ""
+            inlet = await self.hub.create(
                 run_id,
                 owner_id=self.owner_id,
                 labels=labels,
@@ -246,6 +243,17 @@ class Runner:
             place.leave()
             await self._files.discard(staged)
             raise
+        if replaced:
+            self._files.forget(run_id, replaced)
+        return inlet
+
+    async def _ended_epoch(self, run_id: str) -> str:
+        """Return the epoch of a run that is over; "" if there is none, or it is at work."""
+        try:
+            info = await self.hub.info(run_id)
+        except NotFound:
+            return ""
+        return info.epoch if info.closed else ""  # its owner still writes; it is swept later
 
     def _check_not_closing(self) -> None:
         if self._closing:

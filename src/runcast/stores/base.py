@@ -30,7 +30,7 @@ from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 
-from runcast.errors import RuncastError
+from runcast.errors import RuncastError, Stale
 from runcast.events.position import Position
 
 __all__ = (
@@ -46,6 +46,7 @@ __all__ = (
     "Page",
     "SharedStore",
     "Store",
+    "epoch_is_over",
 )
 
 PAGE_BYTES: Final = 256 * 1024
@@ -261,6 +262,21 @@ class Store(ABC):
     async def delete(self, log_id: str) -> None:
         """Remove a log and all that belongs to it. Raises `NotFound`."""
 
+    async def delete_epoch(self, log_id: str, epoch: str) -> None:
+        """Remove a log as `delete` does, but only while it is in this epoch.
+
+        This default looks and then deletes: between the two another process may begin the log
+        again. A store that can do both in one step overrides it.
+
+        Raises:
+            NotFound: there is no such log.
+            Stale: the log is in another epoch, which stays as it is.
+        """
+        info = await self.info(log_id)
+        if info.epoch != epoch:
+            raise epoch_is_over(info, epoch)
+        await self.delete(log_id)
+
     @abstractmethod
     async def expired(self, limit: int = 100) -> Sequence[str]:
         """Return ids of closed logs whose time to live is over, oldest first."""
@@ -287,6 +303,11 @@ class Store(ABC):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+def epoch_is_over(info: LogInfo, epoch: str) -> Stale:
+    """Return the refusal of a request that is about another epoch than the log is in."""
+    return Stale(f"the run {info.log_id!r} began again (epoch {info.epoch}); epoch {epoch} is over")
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from runcast.stores.base import (
     LogInfo,
     Once,
     Page,
+    epoch_is_over,
 )
 
 __all__ = (
@@ -219,10 +220,7 @@ class Ledger:
         self, log: Log, draft: _Draft, append: Append, now: float
     ) -> tuple[AppendCommand | None, Appended]:
         if append.epoch and append.epoch != draft.epoch:
-            raise Stale(
-                f"the run {append.log_id!r} began anew (epoch {draft.epoch}); "
-                f"epoch {append.epoch} is over"
-            )
+            raise epoch_is_over(log.info, append.epoch)
         if append.once is not None and (use := self._once_use(log, draft, append.once)):
             return None, Appended(draft.epoch, use.first, use.last, (), draft.closed, True)
         if append.fence is not None and append.fence != draft.fence:
@@ -250,6 +248,13 @@ class Ledger:
             (*append.once, first, draft.head) if append.once else None,
         )
         return command, Appended(draft.epoch, first, draft.head, pages, append.close)
+
+    def plan_delete(self, log_id: str, epoch: str = "") -> DeleteCommand:
+        """Plan to remove a log; "" means whichever epoch it is in. Raises `NotFound`, `Stale`."""
+        info = self.get(log_id).info
+        if epoch and info.epoch != epoch:
+            raise epoch_is_over(info, epoch)
+        return DeleteCommand(log_id)
 
     def _once_use(self, log: Log, draft: _Draft, once: Once) -> OnceUse | None:
         if not once.key or len(once.key) > _MAX_ONCE_CHARS:

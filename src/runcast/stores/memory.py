@@ -19,7 +19,6 @@ from runcast.stores.base import (
 from runcast.stores.ledger import (
     ClaimCommand,
     Command,
-    DeleteCommand,
     Ledger,
     Log,
     TrimCommand,
@@ -106,8 +105,10 @@ class MemoryStore(Store):
         return self._ledger.get(log_id).snapshot
 
     async def delete(self, log_id: str) -> None:
-        self._ledger.get(log_id)
-        self._apply(DeleteCommand(log_id))
+        self._apply(self._ledger.plan_delete(log_id))
+
+    async def delete_epoch(self, log_id: str, epoch: str) -> None:
+        self._apply(self._ledger.plan_delete(log_id, epoch))
 
     async def expired(self, limit: int = 100) -> Sequence[str]:
         now = self._clock.time()

@@ -140,6 +140,9 @@ class FaultyStore(Store):
     async def delete(self, log_id: str) -> None:
         await self.inner.delete(log_id)
 
+    async def delete_epoch(self, log_id: str, epoch: str) -> None:
+        await self.inner.delete_epoch(log_id, epoch)
+
     async def expired(self, limit: int = 100) -> Sequence[str]:
         return await self.inner.expired(limit)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import quote
@@ -29,7 +30,7 @@ from runcast._http.streaming.patience import read_body
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.watching import Watching
 from runcast._runs.protocols import Runs
-from runcast.errors import Conflict, InvalidValue
+from runcast.errors import Conflict, InvalidValue, Stale
 from runcast.events.lifecycle import STATUSES
 from runcast.events.view import ViewSpec
 
@@ -165,14 +166,17 @@ class Routes:
         return json_response(run_view(info, snapshot, self._runs.queue_position(run_id)))
 
     async def _delete(self, run_id: str) -> Response:
-        if not (await self._hub.info(run_id)).closed:
+        info = await self._hub.info(run_id)
+        if not info.closed:
             await self._runs.cancel(run_id, "deleted")
-            if not (await self._hub.info(run_id)).closed:
+            now = await self._hub.info(run_id)
+            if now.epoch == info.epoch and not now.closed:
                 raise Conflict(
                     f"the run {run_id!r} is being cancelled by the process that runs it; delete "
                     "it once it has ended"
                 )
-        await self._hub.delete(run_id)
+        with suppress(Stale):  # the id is in use again: the run that was meant is gone
+            await self._hub.delete(run_id, info.epoch)
         return Response(status_code=204, headers=SAFE_HEADERS)
 
     async def cancel_run(self, request: Request) -> Response:

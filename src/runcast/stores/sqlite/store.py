@@ -21,7 +21,7 @@ from runcast.errors import (
 )
 from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
-from runcast.stores.ledger import ClaimCommand, Command, DeleteCommand, Ledger, TrimCommand
+from runcast.stores.ledger import ClaimCommand, Command, Ledger, TrimCommand
 from runcast.stores.machine import is_owning
 from runcast.stores.sqlite.file import open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal
@@ -186,9 +186,14 @@ class SQLiteStore(Store):
         return await self._write(lambda journal: _then_info(journal, log_id, plan))
 
     async def delete(self, log_id: str) -> None:
+        await self._delete(log_id, "")
+
+    async def delete_epoch(self, log_id: str, epoch: str) -> None:
+        await self._delete(log_id, epoch)
+
+    async def _delete(self, log_id: str, epoch: str) -> None:
         def plan(ledger: Ledger) -> tuple[list[Command], None]:
-            ledger.get(log_id)
-            return [DeleteCommand(log_id)], None
+            return [ledger.plan_delete(log_id, epoch)], None
 
         await self._write(lambda journal: journal.transact(plan))
 

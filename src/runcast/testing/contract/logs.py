@@ -2,7 +2,7 @@
 
 import asyncio
 
-from runcast.errors import Conflict, Gone, InvalidValue, NotFound, RuncastError
+from runcast.errors import Conflict, Gone, InvalidValue, NotFound, RuncastError, Stale
 from runcast.events.position import Position
 from runcast.stores.base import MAX_LABELS, Append, LogInfo, Once, Store
 from runcast.testing.contract.harness import (
@@ -183,6 +183,29 @@ async def a_deleted_log_leaves_nothing_behind(store: Store, harness: StoreHarnes
     await append(store, "a", record(7))
     await expect_log(store, "a", [record(7)])
     await expect_log(store, "b", [record(1)])
+
+
+@store_check("delete_epoch")
+async def an_epoch_is_deleted_only_while_it_is_the_present_one(
+    store: Store, harness: StoreHarness
+) -> None:
+    with expect_refusal(NotFound, "deleting an epoch of what is not there"):
+        await store.delete_epoch("a", "0123456789")
+    old = await store.create("a")
+    harness.clock.advance(1)
+    new = await store.create("a", replace=True)
+    await append(store, "a", record(1), close=True)
+    with expect_refusal(Stale, "deleting an epoch that was replaced"):
+        await store.delete_epoch("a", old.epoch)
+    await expect_log(store, "a", [record(1)])
+    await store.delete_epoch("a", new.epoch)
+    with expect_refusal(NotFound, "info of a deleted log"):
+        await store.info("a")
+    harness.clock.advance(1)
+    await store.create("a")
+    with expect_refusal(Stale, "deleting an epoch that was deleted"):
+        await store.delete_epoch("a", new.epoch)
+    await store.info("a")
 
 
 @store_check("Append")
