@@ -22,8 +22,8 @@ from runcast._files.files import Files
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._hub.bridge import Bridge
+from runcast._hub.cursor import Gap
 from runcast._hub.hub import Hub
-from runcast._hub.subscription import Gap
 from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
 from runcast._runs.run import Run

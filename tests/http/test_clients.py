@@ -13,7 +13,7 @@ from starlette.types import Message
 from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.streaming.direct import unsent_bytes
 from runcast._http.streaming.patience import send_on
-from runcast._hub.subscription import Subscription
+from runcast._hub.cursor import Cursor
 from runcast._settings import Settings
 from runcast.testing import FakeClock
 from tests.http.client import WAIT_S, Connection, Cut, Watching
@@ -362,7 +362,7 @@ async def test_leaving_while_a_run_is_looked_up_is_noticed(
     subscribe = here.hub.hub.subscribe
     begun, found = asyncio.Event(), asyncio.Event()
 
-    async def subscribe_late(*args: Any, **more: Any) -> Subscription:
+    async def subscribe_late(*args: Any, **more: Any) -> Cursor:
         begun.set()
         await here.eventually(lambda: not here.connections)
         found.set()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runcast._app import OpenHub
 from runcast._http.streaming.feeds import DialectFeed
-from runcast._http.streaming.lens import Lens
+from runcast._hub.lens import Lens
 from runcast._producing.outcome import done
 from runcast._runs.run import end_log
 from runcast._settings import Settings

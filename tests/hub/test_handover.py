@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import runcast
 from runcast._app import OpenHub, open_hub
+from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
-from runcast._hub.subscription import Chunk, Subscription
 from runcast._settings import Settings
 from runcast.errors import Overloaded
 from runcast.events.model import Event, encode_record
@@ -53,7 +53,7 @@ class SlowStore(MemoryStore):
 class Watcher:
     """A subscription driven by hand, and what it has seen."""
 
-    subscription: Subscription | None = None
+    subscription: Cursor | None = None
     reading: "asyncio.Task[Chunk | None] | None" = None
     seen: list[int] = field(default_factory=list)
     gaps: int = 0

@@ -10,11 +10,11 @@ from typing import Final, NamedTuple, Self
 
 from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
+from runcast._hub.cursor import Cursor
 from runcast._hub.inlets import Inlet
 from runcast._hub.pages import EncodedPages, PageCache
 from runcast._hub.pipeline import Pipeline, PipelineStatistics
 from runcast._hub.present import Present
-from runcast._hub.subscription import Subscription
 from runcast._hub.tail import Tail, Windows
 from runcast._hub.viewed import ViewedPages
 from runcast._settings import Settings
@@ -171,7 +171,7 @@ class Hub:
         after: Position | None = None,
         *,
         wake: Callable[[], None] | None = None,
-    ) -> Subscription:
+    ) -> Cursor:
         """Return a cursor behind `after`, or before the first event.
 
         A client's connection needs an admission besides (`admissions`), which bounds their number.
@@ -187,7 +187,7 @@ class Hub:
             tail = self._tails[run_id] = Tail(run_id, self._windows)
         # Registered before the store is asked: what is committed from now on reaches the window,
         # and what was committed before is known to the store. Nothing falls between the two.
-        subscription = Subscription(self, tail, after or Position("", 0), wake)
+        subscription = Cursor(self, tail, after or Position("", 0), wake)
         self._watchers += 1
         try:
             is_beyond = after is not None and after > tail.position

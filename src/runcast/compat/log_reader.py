@@ -4,7 +4,7 @@ import asyncio
 from typing import Self
 
 from runcast import OpenHub, Position
-from runcast._hub.subscription import Chunk, Subscription
+from runcast._hub.cursor import Chunk, Cursor
 from runcast.errors import NotFound
 
 __all__ = ("LogReader",)
@@ -35,7 +35,7 @@ class LogReader:
         self._run_id = run_id
         self._wait_s = wait_s
         self._epoch = after.epoch if after is not None and not follows else ""
-        self._cursor: Subscription | None = None
+        self._cursor: Cursor | None = None
         self._is_kept = False
         self.position = after
         """Everything up to here was read; None before the first chunk."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from runcast._http.streaming.lens import Lens
+from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
-from runcast._hub.subscription import Chunk, Subscription
+from runcast._hub.lens import Lens
 from runcast._wire import sse
 from runcast._wire.dialects import Dialect, LogRef
 from runcast.errors import NotFound
@@ -38,7 +38,7 @@ class Feed(ABC):
     heartbeat: bytes
     """Written after a silence; means nothing."""
 
-    def __init__(self, hub: Hub, subscription: Subscription, lens: Lens | None = None) -> None:
+    def __init__(self, hub: Hub, subscription: Cursor, lens: Lens | None = None) -> None:
         self._hub = hub
         self.subscription = subscription
         self._lens = lens
@@ -131,7 +131,7 @@ class DialectFeed(_SseFeed):
     def __init__(
         self,
         hub: Hub,
-        subscription: Subscription,
+        subscription: Cursor,
         dialect: Dialect,
         lens: Lens | None = None,
     ) -> None:
@@ -208,7 +208,7 @@ class ManyFeed(_SseFeed):
     `id:` is a vector of positions, `run=position` joined by commas. It ends when all runs have.
     """
 
-    def __init__(self, hub: Hub, subscriptions: Sequence[Subscription]) -> None:
+    def __init__(self, hub: Hub, subscriptions: Sequence[Cursor]) -> None:
         super().__init__(hub, subscriptions[0])
         self._all = list(subscriptions)
         self._turn = 0
@@ -242,7 +242,7 @@ class ManyFeed(_SseFeed):
                     break
         return b"".join(parts) if parts else None
 
-    def _by_turn(self) -> Iterator[Subscription]:
+    def _by_turn(self) -> Iterator[Cursor]:
         """Yield all, beginning with the one behind the last that was looked at."""
         for _ in self._all:
             subscription = self._all[self._turn]
@@ -259,7 +259,7 @@ class ManyFeed(_SseFeed):
     def encode(self, chunk: Chunk) -> bytes:
         return self._encode_for(self.subscription, chunk)
 
-    def _encode_for(self, subscription: Subscription, chunk: Chunk) -> bytes:
+    def _encode_for(self, subscription: Cursor, chunk: Chunk) -> bytes:
         run = _encode(subscription.run_id)
         if chunk.gap is not None:
             gap = _encode({"type": "gap", "data": chunk.gap.data()})
@@ -286,7 +286,7 @@ class ManyFeed(_SseFeed):
         super().close()
 
 
-def _poll(subscription: Subscription) -> Chunk | None:
+def _poll(subscription: Cursor) -> Chunk | None:
     try:
         return subscription.poll()
     except NotFound:

@@ -13,11 +13,11 @@ from starlette.types import Receive, Scope, Send
 from runcast._http.api.requests import WatchOptions, parse_many, parse_query, parse_watch
 from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.streaming.feeds import DialectFeed, Feed, ManyFeed, NdjsonFeed
-from runcast._http.streaming.lens import Lens
 from runcast._http.streaming.patience import wait_with
 from runcast._http.streaming.streams import Streams
+from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
-from runcast._hub.subscription import Chunk, Subscription
+from runcast._hub.lens import Lens
 from runcast.events.model import encode_event
 from runcast.events.position import split_frames
 from runcast.events.view import View, ViewSpec
@@ -99,7 +99,7 @@ class Watching:
             feed_for, scope, receive, send, respond, is_awaited=is_awaited
         )
 
-    async def _lens(self, subscription: Subscription, view: View | None) -> Lens | None:
+    async def _lens(self, subscription: Cursor, view: View | None) -> Lens | None:
         if view is None:
             return None
         lens = Lens(self._hub, subscription.run_id, view)
@@ -115,7 +115,7 @@ class Watching:
         cursors = parse_many(query.getlist("run"), query, request.headers)
 
         async def feed_for(wake: _Wake) -> Feed:
-            subscriptions: list[Subscription] = []
+            subscriptions: list[Cursor] = []
             with contextlib.ExitStack() as undoing:
                 admission = undoing.enter_context(self._hub.admissions.admit(cursors))
                 for run_id, after in cursors.items():
@@ -186,9 +186,7 @@ async def _begin(scope: Scope, send: Send, feed: Feed, headers: Mapping[str, str
     return wanted
 
 
-def _events_response(
-    chunk: Chunk | None, subscription: Subscription, lens: Lens | None
-) -> Response:
+def _events_response(chunk: Chunk | None, subscription: Cursor, lens: Lens | None) -> Response:
     page = chunk.page if chunk is not None else None
     if page is None:
         events = b""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runcast._hub.hub import Hub
     from runcast._hub.tail import Tail
 
-__all__ = ("Chunk", "Gap", "Subscription")
+__all__ = ("Chunk", "Cursor", "Gap")
 
 
 class Gap(NamedTuple):
@@ -62,7 +62,7 @@ class Chunk(NamedTuple):
         return [decode_event(canonical) for canonical in split_frames(self.page.frames)]
 
 
-class Subscription:
+class Cursor:
     """A cursor. Iterate it, or drive it with `poll`, `read` and `wake`; close it when done.
 
     Args:
@@ -217,7 +217,7 @@ class Subscription:
         """Return the next chunk; wait for it if need be. Ends after the chunk that ends the log."""
         ready = self._ready
         if ready is None:
-            raise InvalidValue("expected a subscription made without `wake`, which drives it else")
+            raise InvalidValue("expected a cursor made without `wake`, which drives it else")
         while not self.ended:
             ready.clear()
             chunk = self.poll()
