@@ -59,7 +59,7 @@ LAYERS = {
     "_runs": Layer(_INSIDE, ("msgspec",)),
     # Edges: what the world outside meets.
     "views": Layer(("errors", "events"), ("msgspec", "yaml")),
-    "sources": Layer(("_producing", "events", "errors"), EVERYTHING),
+    "sources": Layer(("_producing", "events", "_wire", "errors"), EVERYTHING),
     "channels": Layer(_EDGE, ("msgspec", "httpx2")),
     "_http": Layer(
         _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")

@@ -29,11 +29,12 @@ from runcast.compat.writer import (
     create_stream_writer,
     create_workflow_processor,
 )
-from runcast.compat.writer.chunks import GraphChunk, read_chunk
 from runcast.compat.writer.flat_writer import Config
+from runcast.compat.writer.graph_reader import read_chunk
 from runcast.compat.writer.interrupts import resume_value
 from runcast.errors import EventTooLarge, InvalidValue, Overloaded
 from runcast.events.model import Event
+from runcast.sources._graph_chunks import GraphChunk
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
 from tests.compat.serving import serving

@@ -6,12 +6,12 @@ from typing import Any, Final
 from runcast import Event
 from runcast._clock import SystemClock
 from runcast._wire.dialects.flat import Flat
-from runcast.compat.writer.chunks import Asked, GraphChunk, read_chunk
 from runcast.compat.writer.flat_messages import is_message
 from runcast.compat.writer.flat_writer import Config, StreamWriter
-from runcast.compat.writer.graph_reader import GraphReader
+from runcast.compat.writer.graph_reader import FlatGraphReader, read_chunk
 from runcast.compat.writer.texts import Texts
 from runcast.events.pieces import Pieces
+from runcast.sources._graph_chunks import Asked, GraphChunk
 
 __all__ = ("AgentStreamCollector", "AgentWorkflowProcessor", "FlatDataProcessor")
 
@@ -35,7 +35,7 @@ class AgentWorkflowProcessor:
     ) -> None:
         self.writer = writer if config is None else writer.showing(config)
         texts = Texts.of({**writer.texts._asdict(), **(custom_templates or {})})
-        self._reader = GraphReader(writer.node, writer.agent, texts)
+        self._reader = FlatGraphReader(writer.node, writer.agent, texts)
         self._texts = texts
         self.chunk_count = 0
         self.current_step = ""
@@ -128,7 +128,7 @@ class AgentStreamCollector:
         self, agent_stream: AsyncIterable[object], agent_name: str
     ) -> str:
         """Write what the stream yields, then that the agent is done; return its text."""
-        reader = GraphReader(self.writer.node, agent_name, self._texts)
+        reader = FlatGraphReader(self.writer.node, agent_name, self._texts)
         pieces: list[str] = []
         async for chunk in agent_stream:
             self.chunk_count += 1
@@ -153,7 +153,7 @@ class FlatDataProcessor:
     """Gives what a graph's stream yields as flat messages; writes nothing."""
 
     def __init__(self, custom_templates: Mapping[str, str] | None = None) -> None:
-        self._reader = GraphReader(texts=Texts.of(custom_templates))
+        self._reader = FlatGraphReader(texts=Texts.of(custom_templates))
         self._pieces = Pieces()
 
     def flatten_chunk(self, chunk: object) -> dict[str, Any] | None:

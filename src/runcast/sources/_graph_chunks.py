@@ -5,7 +5,6 @@
 | `(mode, data)` | a chunk of the root graph |
 | `(namespace, mode, data)` `{"ns", "type", "data"}` | one of the graph that the namespace names |
 | `(message, metadata)` | `messages` of the root graph |
-| `{"message_type": …}` | `custom` |
 | any other mapping | `updates` |
 
 Messages and interrupts may be objects or mappings with the same names.
@@ -72,8 +71,6 @@ class Asked(NamedTuple):
 def read_chunk(chunk: object) -> GraphChunk | None:
     """Return what a chunk is; None if it is none of those known."""
     if isinstance(chunk, Mapping):
-        if "message_type" in chunk:
-            return GraphChunk((), "custom", chunk)
         if isinstance(chunk.get("type"), str) and "data" in chunk and "ns" in chunk:
             return GraphChunk(_names(chunk["ns"]), chunk["type"], chunk["data"])
         return GraphChunk((), "updates", chunk)

@@ -1,0 +1,226 @@
+"""A graph's stream as events: pure data in, events out. No graph library is imported.
+
+With subgraphs the same thing comes several times: an interrupt from the subgraph and from the root,
+a model's message as tokens, then whole, then whole again from each graph above. The reader yields
+each of them once.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from runcast.events.fields import as_text
+from runcast.events.model import Event
+from runcast.sources._graph_chunks import (
+    Asked,
+    Call,
+    GraphChunk,
+    Message,
+    read_interrupts,
+    read_message,
+)
+
+__all__ = ("GraphReader", "SeenKeys", "digest_of")
+
+_MAX_SEEN: Final = 4096
+"""Messages, calls and questions remembered, so that each is yielded once."""
+
+
+class SeenKeys:
+    """Keys that were seen lately, at most `_MAX_SEEN`."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[object, int] = OrderedDict()
+
+    def is_new(self, *key: object) -> bool:
+        """Return whether a key was never seen before, and remember it."""
+        known = key in self._keys
+        self.remember(key, 0)
+        return not known
+
+    def depth(self, key: object) -> int | None:
+        """Return the depth of the graph in which a key was seen last; None if it never was."""
+        return self._keys.get(key)
+
+    def remember(self, key: object, depth: int) -> None:
+        """Remember a key, and forget the one that was seen longest ago."""
+        self._keys.pop(key, None)
+        self._keys[key] = depth
+        if len(self._keys) > _MAX_SEEN:
+            self._keys.popitem(last=False)
+
+
+class GraphReader:
+    """Reads one stream, chunk by chunk.
+
+    A subclass knows the state of its own graphs: it overrides `custom`, `state` and `call`.
+
+    Args:
+        node, agent: the origin of events whose chunk names none.
+    """
+
+    def __init__(self, node: str = "", agent: str = "") -> None:
+        self._node = node
+        self._agent = agent
+        self._seen = SeenKeys()
+        self._spoken: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._readers: dict[str, Callable[[GraphChunk], Iterator[Event]]] = {
+            "custom": self.custom,
+            "messages": self._tokens,
+            "updates": self._updates,
+        }
+
+    def reads(self, chunk: GraphChunk) -> bool:
+        """Return whether chunks of this mode can become events."""
+        return chunk.mode in self._readers
+
+    def read(self, chunk: GraphChunk) -> list[Event]:
+        """Return the events of a chunk, without its questions."""
+        reader = self._readers.get(chunk.mode)
+        return list(reader(chunk)) if reader is not None else []
+
+    def questions(self, chunk: GraphChunk) -> tuple[list[Asked], list[Asked]]:
+        """Return the questions of a chunk: first the new ones, then those returned before."""
+        found: list[Asked] = []
+        data = chunk.data if chunk.mode in ("updates", "values") else None
+        if isinstance(data, Mapping) and "__interrupt__" in data:
+            found = read_interrupts(data["__interrupt__"])
+        new = [asked for asked in found if self._seen.is_new("asked", asked.interrupt_id)]
+        return new, [asked for asked in found if asked not in new]
+
+    def question(self, chunk: GraphChunk, asked: Asked) -> Event:
+        """Return the event that asks a question."""
+        data = {"interrupt_id": asked.interrupt_id, "action": asked.action, "args": asked.args}
+        data["message"] = asked.description
+        if asked.config:
+            data["config"] = dict(asked.config)
+        return self.event(chunk, "", "interrupt_request", data)
+
+    def event(self, chunk: GraphChunk, node: str, type: str, data: object) -> Event:  # noqa: A002
+        """Return an event that happened where a chunk comes from."""
+        names = chunk.names
+        agent = names[-1] if names else self._agent
+        return Event(type=type, data=data, node=node or self._node, agent=agent, path=names[:-1])
+
+    # What a graph's own code may add.
+
+    def custom(self, chunk: GraphChunk) -> Iterator[Event]:
+        """Yield the events of what a node wrote itself."""
+        yield self.event(chunk, "", "custom", chunk.data)
+
+    def state(self, chunk: GraphChunk, node: str, state: Mapping[str, Any]) -> Iterator[Event]:
+        """Yield the events of an update of the graph's state."""
+        messages = state.get("messages")
+        for one in messages if isinstance(messages, tuple | list) else [messages]:
+            message = read_message(one)
+            if message is not None:
+                yield from self._message(chunk, node, message)
+
+    def call(self, call: Call) -> dict[str, object]:
+        """Return the data of a `tool_call` event."""
+        data: dict[str, object] = {"tool": call.tool}
+        if call.call_id:
+            data["call_id"] = call.call_id
+        data["args"] = {} if call.args is None else call.args
+        return data
+
+    # Tokens.
+
+    def _tokens(self, chunk: GraphChunk) -> Iterator[Event]:
+        parts = chunk.data if isinstance(chunk.data, tuple | list) else (chunk.data, {})
+        metadata = parts[1] if len(parts) > 1 and isinstance(parts[1], Mapping) else {}
+        node = as_text(metadata.get("langgraph_node"))
+        message = read_message(parts[0]) if parts else None
+        if message is None or message.kind == "other":
+            return
+        if not message.is_part:
+            yield from self._message(chunk, node, message)
+            return
+        if message.thought:
+            self._spoke(chunk, node, message, "thought", message.thought)
+            yield self.event(chunk, node, "thinking", {"text": message.thought})
+        if message.text:
+            self._spoke(chunk, node, message, "text", message.text)
+            yield self.event(chunk, node, "content", _piece(message))
+
+    def _spoke(self, chunk: GraphChunk, node: str, message: Message, what: str, text: str) -> None:
+        key = _key_of(chunk, node, message, what)
+        digest = self._spoken.pop(key, None) or hashlib.blake2b(digest_size=16)
+        digest.update(text.encode("utf-8", "replace"))
+        self._spoken[key] = digest
+        if len(self._spoken) > _MAX_SEEN:
+            self._spoken.popitem(last=False)
+
+    def _was_spoken(
+        self, chunk: GraphChunk, node: str, message: Message, what: str, text: str
+    ) -> bool:
+        """Return whether a whole text came as tokens before."""
+        digest = self._spoken.pop(_key_of(chunk, node, message, what), None)
+        if digest is None:
+            return False
+        return bool(message.message_id) or digest.digest() == digest_of(text)
+
+    # What the nodes returned.
+
+    def _updates(self, chunk: GraphChunk) -> Iterator[Event]:
+        if not isinstance(chunk.data, Mapping):
+            return
+        for node, update in chunk.data.items():
+            if node == "__interrupt__":
+                continue
+            for state in update if isinstance(update, tuple | list) else (update,):
+                if isinstance(state, Mapping):
+                    yield from self.state(chunk, str(node), state)
+
+    def _message(self, chunk: GraphChunk, node: str, message: Message) -> Iterator[Event]:
+        if message.kind == "other" or self._is_repeated(chunk, message):
+            return
+        if message.kind == "tool":
+            result: dict[str, object] = {"tool": message.tool}
+            result |= {"result": message.text, "length": len(message.text)}
+            if message.call_id:
+                result["call_id"] = message.call_id
+            yield self.event(chunk, node, "tool_result", result)
+            return
+        was_thought = self._was_spoken(chunk, node, message, "thought", message.thought)
+        if message.thought and not was_thought:
+            yield self.event(chunk, node, "thinking", {"text": message.thought})
+        was_spoken = self._was_spoken(chunk, node, message, "text", message.text)
+        if message.text and not was_spoken:
+            if message.calls:
+                yield self.event(chunk, node, "thinking", {"text": message.text})
+            else:
+                yield self.event(chunk, node, "content", _piece(message))
+        for call in message.calls:
+            yield self.event(chunk, node, "tool_call", self.call(call))
+
+    def _is_repeated(self, chunk: GraphChunk, message: Message) -> bool:
+        """Return whether a graph above repeats a message of a graph below."""
+        if message.kind == "tool" and message.call_id:
+            return not self._seen.is_new("result", message.call_id)
+        if message.message_id:
+            return not self._seen.is_new("message", message.message_id)
+        # Without an id the same words may be said twice, but not lower and then higher up.
+        key = ("words", message.kind, digest_of(message.text), str(message.calls))
+        depth, here = self._seen.depth(key), len(chunk.names)
+        if depth is not None and here < depth:
+            self._seen.remember(key, here)
+            return True
+        self._seen.remember(key, here)
+        return False
+
+
+def _key_of(chunk: GraphChunk, node: str, message: Message, what: str) -> tuple[str, ...]:
+    """Return the key of a message's text: the message's id, or its place in the graphs."""
+    return (message.message_id, what) if message.message_id else (*chunk.names, node, "", what)
+
+
+def _piece(message: Message) -> dict[str, str]:
+    piece = {"text": message.text}
+    return {**piece, "message_id": message.message_id} if message.message_id else piece
+
+
+def digest_of(text: str) -> bytes:
+    """Return a short digest of a text, to compare it without keeping it."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
