@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
-Everything it makes lies beside it, in .tools, .venv, .venv-bench, .venv-docs, .site and .runcast:
-remove those and it begins anew. It needs neither root nor the venv module, and leaves the system's
-Python alone.
+Everything it makes lies beside it, in .tools, .venv, .venv-bench, .venv-docs, .venv-types, .site
+and .runcast: remove those and it starts again. It needs neither root nor the venv module, and
+leaves the system's Python alone.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ LOCKS = {
     "requirements.lock": ["pyproject.toml", "--extra", "fast", "--group", "dev"],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
     "requirements-docs.lock": ["pyproject.toml", "--group", "docs"],
+    "requirements-types.lock": ["pyproject.toml", "--group", "types"],
 }
 
 
@@ -89,21 +90,26 @@ def fetch_uv() -> None:
 
 
 def fill(venv: Path, lock: str, *package: object) -> None:
-    """Make an environment that holds what a lock file names, and runcast itself."""
+    """Make an environment that holds what a lock file names, and the package if one is given."""
     python = venv / "bin" / "python"
     uv("venv", "--clear", "--no-project", "--python", sys.executable, venv)
     uv("pip", "sync", "--python", python, "--require-hashes", ROOT / lock)
-    uv("pip", "install", "--python", python, "--no-deps", "--no-build-isolation", *package)
+    if package:
+        uv("pip", "install", "--python", python, "--no-deps", "--no-build-isolation", *package)
 
 
-def set_up(venv: Path = VENV, lock: str = "requirements.lock") -> None:
-    """Make an environment whose runcast is this source tree, unless it is there already."""
+def set_up(
+    venv: Path = VENV,
+    lock: str = "requirements.lock",
+    package: tuple[object, ...] = ("--editable", ROOT),
+) -> None:
+    """Make an environment unless it is there; by default its runcast is this source tree."""
     stamp, wanted = venv / ".stamp", fingerprint("pyproject.toml", lock)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     fetch_uv()
     say(f"installing {lock} into {venv.name}")
-    fill(venv, lock, "--editable", ROOT)
+    fill(venv, lock, *package)
     stamp.write_text(wanted)
 
 
@@ -186,7 +192,22 @@ def test_wheel() -> None:
                 shutil.copy2(entry, tree)
             elif entry.name != "src" and not entry.name.startswith("."):
                 shutil.copytree(entry, tree / entry.name, ignore=_LEFT_OUT)
+        check_usage(venv, tree)
         must(venv / "bin" / "pytest", *_ON_ALL_CORES, "-m", "not heavy and not tree", cwd=tree)
+
+
+def check_usage(venv: Path, tree: Path) -> None:
+    """Have the type checkers of users read code as they write it, against an installed runcast."""
+    types = ROOT / ".venv-types"
+    set_up(types, "requirements-types.lock", package=())
+    say("checking code as users write it: mypy, pyright")
+    usage, python = tree / "tests" / "typing" / "usage.py", venv / "bin" / "python"
+    # Without our settings, which users do not have.
+    mypy = [types / "bin" / "mypy", "--strict", "--config-file=", "--python-executable", python]
+    must(*mypy, "--cache-dir", os.devnull, "--no-error-summary", usage, cwd=usage.parent)
+    # Without the variable it asks a registry for a newer version of itself.
+    quiet = ["env", "PYRIGHT_PYTHON_IGNORE_WARNINGS=1"]
+    must(*quiet, types / "bin" / "pyright", "--pythonpath", python, usage, cwd=usage.parent)
 
 
 _LEFT_OUT = shutil.ignore_patterns("node_modules", "__pycache__")

@@ -8,10 +8,12 @@ from types import MappingProxyType, MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
+    Concatenate,
     Final,
     Generic,
     Literal,
     ParamSpec,
+    Self,
     TypeVar,
     overload,
 )
@@ -36,6 +38,7 @@ __all__ = (
 )
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 Kind = Literal["generator", "async_generator", "coroutine", "plain"]
@@ -74,7 +77,7 @@ class Function(Generic[P, R]):
             raise InvalidValue(f"expected a function, got {call!r:.80}")
         self.call = call
         target = behind(call)
-        self.name = name or getattr(target, "__name__", type(target).__name__)
+        self.name: str = name or getattr(target, "__name__", type(target).__name__)
         if not is_run_id(self.name):
             raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
         self.resume = None if resume is None else _next_attempt(resume, self.name)
@@ -115,7 +118,13 @@ class Function(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.call(*args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> "Function[..., R]":
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: "Function[Concatenate[Any, Q], R]", instance: object, owner: type | None = None
+    ) -> "Function[Q, R]": ...
+    def __get__(self, instance: object, owner: type | None = None) -> "Function[..., Any]":
         if instance is None:
             return self
         return Function(

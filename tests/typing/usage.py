@@ -1,0 +1,137 @@
+"""Code as users write it, to be read by their type checkers; nobody runs it.
+
+`python3 dev.py test --all` has mypy and pyright, both strict, check it against the installed wheel.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+import runcast
+
+# --- functions keep their signatures --------------------------------------------------------------
+
+
+@runcast.function
+def count_words(path: str, top: int = 10) -> Iterator[str]:
+    for number in runcast.track(range(top), message="counting"):
+        assert_type(number, int)
+        yield f"{path}:{number}"
+
+
+@runcast.function(name="shout", max_runs=2, isolation="process")
+def shout(text: str, *, times: int = 1) -> str:
+    return text.upper() * times
+
+
+@runcast.function
+async def write(topic: str) -> AsyncIterator[str]:
+    async for word in runcast.track(words_about(topic)):
+        assert_type(word, str)
+        yield word
+
+
+@runcast.function(description="Fetches a page")
+async def fetch(url: str) -> bytes:
+    await runcast.drain()
+    return url.encode()
+
+
+async def words_about(topic: str) -> AsyncIterator[str]:
+    yield topic
+
+
+class Shop:
+    @runcast.function
+    def sell(self, article: str) -> int:
+        return len(article)
+
+
+async def call_them() -> None:
+    assert_type(shout("hello", times=2), str)
+    assert_type(list(count_words("a.txt")), list[str])
+    assert_type(await fetch("about:blank"), bytes)
+    assert_type([word async for word in write("tea")], list[str])
+    assert_type(shout.name, str)
+    assert_type(Shop().sell("tea"), int)
+    Shop().sell(3)  # type: ignore[arg-type]
+    shout(3)  # type: ignore[arg-type]
+    shout("a", loud=True)  # type: ignore[call-arg]
+
+
+# --- inside a run ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Report:
+    pages: int
+
+
+def work() -> None:
+    runcast.emit("report.made", Report(pages=3), node="press", agent="ada", duration=1.5)
+    runcast.emit("progress", {"current": 1, "total": 3})
+    runcast.progress(1, 3, "one of three")
+    runcast.log("made", level="warning", logger="press")
+    runcast.content("a piece", message_id="m1")
+    answer: runcast.Answer = runcast.ask("Print it?", action="print", timeout_s=60)
+    assert_type(answer.approved, bool)
+    assert_type(runcast.bind(shout.call)("hello"), str)
+    step = runcast.StreamWriter(node="press", agent="ada")
+    step.step_start("Printing", pages=3)
+    writer = runcast.current_writer()
+    if writer is not None:
+        writer.emit("report.sent", None)
+        with runcast.using(writer):
+            work()
+
+
+# --- a hub, with a loop and without ---------------------------------------------------------------
+
+
+async def with_a_loop() -> None:
+    settings = runcast.Settings.load(threads=16)
+    async with runcast.open_hub("sqlite:///runs.db", functions=[shout], settings=settings) as hub:
+        run = await hub.start(shout, {"text": "hello"}, run_id="s1", labels={"user": "ada"})
+        assert_type(run.run_id, str)
+        async for event in hub.watch(run.run_id, after="0123456789-3"):
+            assert_type(event, runcast.Event)
+        position = await hub.flush("s1")
+        assert_type(position, runcast.Position)
+        await run.result()
+        await hub.cancel("s1", "enough")
+
+
+def without_a_loop() -> None:
+    with runcast.open_hub(functions=[shout, fetch, count_words, write]) as hub:
+        run = hub.start("shout", {"text": "hello"})
+        for event in hub.watch(run.run_id):
+            assert_type(event, runcast.Event)
+        decision, was_repeated = hub.answer(run.run_id, "q1", {"type": "accept"})
+        assert_type(decision, dict[str, Any])
+        assert_type(was_repeated, bool)
+        hub.attach(run.run_id).log("from outside")
+
+
+def errors() -> str:
+    try:
+        with runcast.open_hub() as hub:
+            hub.start(shout)
+    except runcast.RunFailed as error:
+        return f"{error.code}: {error.message}"
+    except runcast.RuncastError as error:
+        return f"{error.code} {error.status} {error.retryable}"
+    except runcast.Cancelled:
+        raise
+    return ""
+
+
+application = runcast.asgi(
+    runcast.OpenHub(functions=[shout]), token="secret", hosts=["example.org"]
+)
+
+
+if __name__ == "__main__":
+    asyncio.run(with_a_loop())
