@@ -75,7 +75,7 @@ class OpenHub:
         self.functions: dict[str, Function[..., Any]] = {}
         self.files = Files(self.hub, _data_dir(store, self.settings))
         self._was_closed = False
-        self.runner = Runner(self.hub, this_process(), self.files, self.functions.get)
+        self.runner = Runner(self.hub, this_process, self.files, self.functions.get)
         for function in functions:
             self.add(function)
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Final
 
 from runcast import __version__
 from runcast._cli import answer, doctor, invoke, runs, serve, watch
@@ -14,6 +15,9 @@ from runcast.errors import PeerError, RuncastError
 
 __all__ = ("main", "make_parser")
 
+_STANDARD_ERROR: Final = 2
+"""The highest number of a standard file."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code, one of `exits.EXIT_CODES`.
@@ -21,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments without the program's name; `sys.argv` by default.
     """
+    _open_closed_standard_files()
     if sys.stdout is None:  # it was closed: `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
     for stream in (sys.stdout, sys.stderr):
@@ -48,6 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"runcast: the output cannot be written: {error.strerror}", file=sys.stderr)
         return WRONG_USE
     return int(code)
+
+
+def _open_closed_standard_files() -> None:
+    """Put the null device where standard input, output or error is closed.
+
+    The next file opened would get that number: whoever prints would write into it, and uvloop
+    aborts the process when it closes one of its own files there.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(opened)
 
 
 def _give_up_output() -> None:

@@ -45,16 +45,21 @@ class Recovery:
     """Holds this process's lease, and takes over the runs of owners that are dead.
 
     Args:
-        owner: this process.
+        identify: returns this process; called by `open`, since a server may make its hub, then fork
+            workers, each of which opens it.
         next_attempt: returns what goes on with a run that was answered while nobody owned it; None
             if that is not known here.
     """
 
     def __init__(
-        self, hub: Hub, owner: Owner, next_attempt: Callable[[LogInfo], Awaitable[Begin | None]]
+        self,
+        hub: Hub,
+        identify: Callable[[], Owner],
+        next_attempt: Callable[[LogInfo], Awaitable[Begin | None]],
     ) -> None:
         self._hub = hub
-        self._owner = owner
+        self._identify = identify
+        self._identity: Owner | None = None
         self._next_attempt = next_attempt
         self._holds_lease = self._lacks_lease = self._has_ceased = False
         self._one_at_a_time = asyncio.Lock()
@@ -66,8 +71,14 @@ class Recovery:
 
     @property
     def owner_id(self) -> str:
-        """This process, as the store knows it."""
+        """This process, as the store knows it. Raises `StoreUnavailable` before it is opened."""
         return self._owner.owner_id
+
+    @property
+    def _owner(self) -> Owner:
+        if self._identity is None:
+            raise StoreUnavailable("the hub is not open; use `async with`")
+        return self._identity
 
     async def open(self) -> None:
         """Take the lease, take over what dead owners left, and go on doing both.
@@ -75,6 +86,8 @@ class Recovery:
         Idempotent; it may follow `close`.
         """
         self._has_ceased = False
+        if self._identity is None:
+            self._identity = self._identify()
         try:
             await self._renew()
         except StoreReadOnly:
@@ -102,11 +115,12 @@ class Recovery:
         """Give the lease up. Idempotent."""
         await self.cease()
         await self._leasing.close()
-        if not self._holds_lease:
+        owner, self._identity = self._identity, None
+        if owner is None or not self._holds_lease:
             return
         self._holds_lease = False
         try:
-            await self._hub.store.renew(self._owner, 0)
+            await self._hub.store.renew(owner, 0)
         except BackendError as error:
             _log.warning("the lease could not be given up: %s", error)
 

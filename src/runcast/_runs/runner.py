@@ -59,7 +59,7 @@ class Runner:
     def __init__(
         self,
         hub: Hub,
-        owner: Owner,
+        identify: Callable[[], Owner],
         files: Files,
         find: Callable[[str], Function[..., Any] | None] = lambda name: None,
     ) -> None:
@@ -76,7 +76,7 @@ class Runner:
         self._living: set[Run] = set()  # those that others replaced, too, until they have ended
         self._places: dict[Run, Place] = {}
         self._worked_on: set[str] = set()
-        self._recovery = Recovery(hub, owner, self._next_attempt)
+        self._recovery = Recovery(hub, identify, self._next_attempt)
         self._retention = Retention(hub, self._take_worked_on)
         self._commands = Commands(hub, self.runs)
         self._beginning: set[asyncio.Task[Run]] = set()
@@ -84,7 +84,10 @@ class Runner:
 
     @property
     def owner_id(self) -> str:
-        """This process, as the owner of logs that it writes without a function."""
+        """This process, as the owner of logs that it writes without a function.
+
+        Raises `StoreUnavailable` before it is opened.
+        """
         return self._recovery.owner_id
 
     async def open(self) -> Self:
