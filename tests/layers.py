@@ -42,6 +42,7 @@ _BELOW_APP = (*_INSIDE, "stores", "_runs", "sources", "channels", "_http", "clie
 
 LAYERS = {
     "errors": Layer(),
+    "_addresses": Layer(),
     "_clock": Layer(("errors",)),
     "_settings": Layer(("errors",)),
     "events": Layer(("errors",), ("msgspec",), is_pure=True),
@@ -54,7 +55,9 @@ LAYERS = {
     # Inside a run, from what code writes to what runs it.
     "_producing": Layer((*_HUB, "_hub"), ("msgspec",)),
     "_functions": Layer(("errors", "_settings", "events"), ("msgspec", "yaml")),
-    "_files": Layer((*_HUB, "_hub", "_producing.outcome", "_functions.file_groups"), ("msgspec",)),
+    "_files": Layer(
+        (*_HUB, "_addresses", "_hub", "_producing.outcome", "_functions.file_groups"), ("msgspec",)
+    ),
     "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
     "_runs": Layer(_INSIDE, ("msgspec",)),
     # Edges: what the world outside meets.

@@ -68,6 +68,7 @@ CLEAN = {
     "__init__.py": "from runcast.errors import Oops\nfrom runcast._runs.runner import Runner\n",
     "__main__.py": "from runcast._cli import main\nmain()\n",
     "errors.py": "class Oops(Exception):\n    pass\n",
+    "_addresses.py": "import ipaddress\n",
     "_clock.py": "import time\nfrom runcast.errors import Oops\nNOW = time.time\n",
     "_settings.py": "import os\nfrom runcast import errors\nTABLE = {}\n",
     "events/__init__.py": "",

@@ -180,7 +180,18 @@ def test_what_is_allowed_must_be_a_beginning_or_a_network(entry: str) -> None:
         "fd00::1",
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
+        "64:ff9b:1::a00:1",
+        "64:ff9b:1:808:8:800::",
         "2002:7f00:1::",
+        "2001:0:808:808::f7f7:f7f7",
+        "2606:4700::5efe:a00:1",
+        "::10.0.0.1",
+        "::8.8.8.8",
+        "::ffff:0:8.8.8.8",
+        "fec0::1",
+        "3fff::1",
+        "5f00::1",
+        "100::1",
     ],
 )
 def test_a_name_does_not_lead_to_a_private_address(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from runcast._addresses import Address, Network, is_public
 from runcast._clock import Clock
 from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
 
@@ -30,12 +31,6 @@ _STALL_S: Final = 15.0
 
 _PORTS: Final = {"http": 80, "https": 443}
 _ODD: Final = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\]")
-
-_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""Source: RFC 6052 §2.1."""
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ class Fetcher:
     def __init__(self, allowed: Sequence[str], clock: Clock) -> None:
         self._clock = clock
         self._beginnings: list[_Beginning] = []
-        self._networks: list[_Network] = []
+        self._networks: list[Network] = []
         self._lock = threading.Lock()
         self._connections: set[http.client.HTTPConnection] = set()
         self._is_closed = False
@@ -202,33 +197,17 @@ class Fetcher:
                 self._connections.discard(connection)
             connection.close()
 
-    def _address_of(self, host: str, port: int) -> _Address:
+    def _address_of(self, host: str, port: int) -> Address:
         """Return the address of a host. Raises `Forbidden` if it is not a public one."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
         for address in addresses:
-            if self._may_reach(host, address):
+            # An address itself may have been allowed, as it stands in a beginning.
+            if host == str(address) or is_public(address, self._networks):
                 return address
         raise Forbidden(
             f"{host} is not in the public network; add its address to url_allow if it may be used"
         )
-
-    def _may_reach(self, host: str, address: _Address) -> bool:
-        plain = _plain(address)
-        if plain.is_global and not plain.is_multicast:
-            return True
-        if any(address in network or plain in network for network in self._networks):
-            return True
-        return host == str(address)  # an address itself was allowed, as it stands in a beginning
-
-
-def _plain(address: _Address) -> _Address:
-    """Return the IPv4 address that an IPv6 address stands for, if it does: it may be private."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _TRANSLATED:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _shut_down(connection: http.client.HTTPConnection) -> None:
