@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -373,7 +374,7 @@ def test_the_store_tells_its_schema(findings: Find, tmp_path: Path) -> None:
     with serve("--store", store, cwd=tmp_path):
         pass
     assert "; schema 1, " in told(findings("--store", store)[1], "store", "ok")
-    with sqlite3.connect(tmp_path / "runs.db") as database:
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database:
         database.execute("PRAGMA user_version = 99")
     code, found = findings("--store", store)
     assert code == 1

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -140,6 +141,39 @@ async def test_what_is_no_store_is_refused_and_left_alone(
 
     assert not threads() - older
     assert content_of(path) == content
+
+
+@pytest.mark.parametrize("make", [another_programs, text, short_text, damaged])
+async def test_a_refused_file_is_closed_at_once(
+    make: Callable[[Path], None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(make, path)
+    opened: list[Closing] = []
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(real_connect(*arguments, factory=Closing, **options))
+        return opened[-1]
+
+    real_connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(StoreUnusable):
+        await SQLiteStore(str(path)).open()
+    with pytest.raises(StoreUnusable):
+        await asyncio.to_thread(sqlite_file.open_reader, str(path))
+
+    assert opened
+    assert all(connection.is_closed for connection in opened)
+
+
+class Closing(sqlite3.Connection):
+    """A connection that says whether it was closed: CPython warns of those that were not only
+    from 3.13 on, and only once they are collected."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+        super().close()
 
 
 async def test_what_cannot_be_opened_is_told_clearly(

@@ -175,7 +175,7 @@ def encode_known(
     except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
         written = b"\n"
     record = _fitting(_made_whole(written, fields)[1:], kind, max_bytes)
-    _check_depth(record)
+    _check_depth(record, data)
     return record
 
 
@@ -307,7 +307,7 @@ def _plain_name(name: object) -> str:
     return plain
 
 
-def _check_depth(record: bytes) -> None:
+def _check_depth(record: bytes, data: object) -> None:
     # A level takes two bytes in lists and five in dicts (`{"":}`), so its length spares nearly
     # every event the counting, and that the walk.
     size = len(record)
@@ -321,6 +321,7 @@ def _check_depth(record: bytes) -> None:
     except RecursionError:
         is_too_deep = True
     if is_too_deep:
+        make_plain(data)  # raises with the place, which depends on no recursion limit of a parser
         raise InvalidValue(f"expected JSON nested at most {MAX_DEPTH} deep, got more")
 
 

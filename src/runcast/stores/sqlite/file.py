@@ -142,7 +142,11 @@ def _connect(uri: str, cache_kib: int) -> sqlite3.Connection:
         isolation_level=None,  # transactions are written out: nothing is begun behind our back
         check_same_thread=False,  # opened on one thread, used on another, never on two at once
     )
-    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    try:
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")  # the first look at the file
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -59,7 +59,7 @@ FIRST_ROW: Final = _encode([CheckpointCommand()])
 """The journal's first row: there is always a last one to compare with."""
 
 _APPEND: Final = (
-    "INSERT INTO journal (id, commands) SELECT ?1, ?2 WHERE (SELECT max(id) FROM journal) = ?1 - 1"
+    "INSERT INTO journal (id, commands) SELECT ?, ? WHERE (SELECT max(id) FROM journal) = ?"
 )
 
 
@@ -182,7 +182,7 @@ class Journal:
             return bool(row[0] == self._last)
         data = _encode(commands)
         self.check_file()
-        if self._execute(_APPEND, (self._last + 1, data)).rowcount != 1:
+        if self._execute(_APPEND, (self._last + 1, data, self._last)).rowcount != 1:
             return False
         self._last += 1
         self._bytes += len(data)

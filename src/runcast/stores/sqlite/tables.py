@@ -130,9 +130,9 @@ def read_segments(
     # Their sizes are looked at first: a segment that does not fit would be read for nothing, and
     # again for the next page.
     sizes = connection.execute(
-        "SELECT first, last, length(frames) FROM segments WHERE key = ?1 AND first >= coalesce("
-        "(SELECT max(first) FROM segments WHERE key = ?1 AND first <= ?2), 0) ORDER BY first",
-        (key, after_seq + 1),
+        "SELECT first, last, length(frames) FROM segments WHERE key = ? AND first >= coalesce("
+        "(SELECT max(first) FROM segments WHERE key = ? AND first <= ?), 0) ORDER BY first",
+        (key, key, after_seq + 1),
     )
     wanted: list[int] = []
     room = max_bytes
