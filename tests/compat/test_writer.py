@@ -1102,7 +1102,9 @@ async def test_what_is_written_last_is_not_lost_because_much_waits(
         store.hold()
         go.set()
         await asyncio.to_thread(wait_for, is_full)
-        await eventually(lambda: not run.writer._last_words)  # the hooks were called
+        await eventually(
+            lambda: not hub.runner.runs[run.run_id].writer._last_words
+        )  # the hooks were called
         store.release()
         found = await events_of(hub, run.run_id)
 

@@ -243,7 +243,7 @@ async def test_what_a_run_has_written_is_there_when_it_is_resumed(tmp_path: Path
     function = Function(guided.leave, resume=go_on)
     async with open_hub(url_of(tmp_path), functions=[function]) as hub:
         run = await hub.start("leave", {"wait": True}, run_id="r")
-        await eventually(lambda: run.writer.is_waiting)
+        await eventually(lambda: hub.runner.runs[run.run_id].writer.is_waiting)
     async with open_hub(url_of(tmp_path), functions=[function]) as hub:
         await hub.files.sweep()
         (question,) = (await hub.present("r"))[1].interrupts

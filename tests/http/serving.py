@@ -27,7 +27,7 @@ from runcast._http.server import server as http_server
 from runcast._http.server.protocol import protocol_class
 from runcast._producing.outcome import Ending, cancelled, done, failed
 from runcast._producing.writer import Writer
-from runcast._runs.run import end_log
+from runcast._runs.function_run import end_log
 from runcast._settings import Settings
 from runcast.events.position import Position
 from runcast.stores.base import Store

@@ -14,7 +14,7 @@ from runcast._app import OpenHub
 from runcast._http.streaming.feeds import DialectFeed
 from runcast._hub.lens import Lens
 from runcast._producing.outcome import done
-from runcast._runs.run import end_log
+from runcast._runs.function_run import end_log
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS, Dialect, LogRef
 from runcast.events.model import Event, encode_record

@@ -617,8 +617,9 @@ async def test_a_run_that_is_interrupted_with_its_loop_is_stopped(store: Store) 
         run = await hub.start(function)
         await eventually(lambda: run.status == "running")
         await asyncio.sleep(0)
-        assert run.task is not None
-        run.task.cancel()
+        task = hub.runner.runs[run.run_id].task
+        assert task is not None
+        task.cancel()
         await soon(cancelled.wait())
 
         ending = (await events_of(hub, run.run_id))[-1]

@@ -14,7 +14,7 @@ import runcast
 from runcast._app import OpenHub, open_hub
 from runcast._producing.outcome import Ending
 from runcast._producing.writer import RESERVED
-from runcast._runs.run import end_log
+from runcast._runs.function_run import end_log
 from runcast._settings import Settings
 from runcast.errors import (
     Cancelled,

@@ -284,7 +284,7 @@ async def test_what_is_asked_again_does_not_wait_for_longer_than_it_is_told_now(
 ) -> None:
     async def again() -> str:
         asking = asyncio.ensure_future(runcast.ask("a?", interrupt_id="a", timeout_s=600))
-        await eventually(lambda: run.writer.is_waiting)
+        await eventually(lambda: hub.runner.runs[run.run_id].writer.is_waiting)
         answer: Answer = await runcast.ask("a?", interrupt_id="a", timeout_s=0.01)
         return f"{answer.type}, {(await asking).type}"
 
@@ -344,10 +344,10 @@ async def test_the_decision_on_a_question_of_any_id_is_found_again(hub: OpenHub)
 async def test_who_gives_a_question_up_does_not_wait_any_more(hub: OpenHub) -> None:
     async def gives_up() -> bool:
         asking = asyncio.ensure_future(runcast.ask("anybody?"))
-        await eventually(lambda: run.writer.is_waiting)
+        await eventually(lambda: hub.runner.runs[run.run_id].writer.is_waiting)
         asking.cancel()
         await asyncio.wait({asking})
-        return run.writer.is_waiting
+        return hub.runner.runs[run.run_id].writer.is_waiting
 
     run = await hub.start(gives_up)
 
@@ -597,7 +597,7 @@ async def test_a_run_can_ask_though_as_many_watch_as_may(store: Store) -> None:
     async with runcast.open_hub(store, settings=settings) as hub:
         with hub.hub.admissions.admit(["other"]):
             run = await hub.start(asks, {"interrupt_id": "q"})
-            await eventually(lambda: run.writer.is_waiting)
+            await eventually(lambda: hub.runner.runs[run.run_id].writer.is_waiting)
             await hub.flush(run.run_id)
             await hub.answer(run.run_id, "q", {"type": "accept"})
 

@@ -45,7 +45,7 @@ async def leave_waiting(store: Store, *run_ids: str) -> None:
     async with open_hub(store, functions=[flow(Handler())], settings=AT_ONCE) as hub:
         for run_id in run_ids:
             run = await hub.start("flow", run_id=run_id)
-            await eventually(lambda run=run: run.writer.is_waiting)  # type: ignore[misc]
+            await eventually(lambda run=run: hub.runner.runs[run.run_id].writer.is_waiting)  # type: ignore[misc]
             await hub.flush(run_id)
     async with open_hub(store, settings=AT_ONCE) as hub:
         for run_id in run_ids:
@@ -319,7 +319,7 @@ async def test_no_answered_run_ends_because_it_had_to_wait_for_room(store: Store
     handler, settings = Handler(), Settings(max_runs=1, shutdown_grace_s=0.0, cancel_grace_s=0.05)
     async with open_hub(store, functions=[flow(handler)], settings=settings) as hub:
         blocking = await hub.start(asks, run_id="blocking")
-        await eventually(lambda: blocking.writer.is_waiting)
+        await eventually(lambda: hub.runner.runs[blocking.run_id].writer.is_waiting)
         await hub.answer("r", "q", {"type": "accept"})
         assert hub.queue_position("r") == 1
 
@@ -357,7 +357,7 @@ async def test_an_answered_run_that_waits_for_room_does_not_outlive_its_cancelli
     handler, settings = Handler(), Settings(max_runs=1, shutdown_grace_s=0.0, cancel_grace_s=0.05)
     async with open_hub(store, functions=[flow(handler)], settings=settings) as hub:
         blocking = await hub.start(asks, run_id="blocking")
-        await eventually(lambda: blocking.writer.is_waiting)
+        await eventually(lambda: hub.runner.runs[blocking.run_id].writer.is_waiting)
         await hub.answer("r", "q", {"type": "accept"})
         await soon(hub.cancel("r", "enough"))
 
@@ -383,7 +383,7 @@ async def test_a_run_that_is_cancelled_while_a_closing_hub_lets_it_go_is_cancell
     slow = runcast.function(name="flow", resume=Handler())(leaves_slowly)
     async with open_hub(store, functions=[slow]) as hub:
         run = await hub.start("flow", run_id="r")
-        await eventually(lambda: run.writer.is_waiting)
+        await eventually(lambda: hub.runner.runs[run.run_id].writer.is_waiting)
         await hub.flush("r")
         closing = asyncio.ensure_future(hub.close())
         await soon(is_leaving.wait())

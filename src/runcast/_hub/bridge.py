@@ -1,9 +1,9 @@
-"""The one doorway from threads that have no event loop: a loop in a thread of its own."""
+"""The one doorway from threads into an event loop: a loop in a thread of its own."""
 
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from runcast.errors import InvalidValue
@@ -26,9 +26,13 @@ class Bridge:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are taken."""
+        return self._loop is not None
+
     def open(self) -> None:
-        """Start the thread. Idempotent. Raises `InvalidValue` inside a coroutine."""
-        _check_no_loop()
+        """Start the thread. Idempotent."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
@@ -39,14 +43,15 @@ class Bridge:
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for what it returns.
 
-        An interrupt (Ctrl-C) while waiting cancels the coroutine.
+        An interrupt (Ctrl-C) while waiting cancels the coroutine. A caller with a loop of its own,
+        like a notebook's cell, holds that loop up.
 
         Raises:
-            InvalidValue: called inside a coroutine, whose loop would stand still meanwhile, or
-                while the bridge is closed.
+            InvalidValue: called on this very loop, which would wait for itself, or while the bridge
+                is closed.
         """
         try:
-            _check_no_loop()
+            self._check_outside()
             with self._lock:
                 if self._loop is None:
                     raise InvalidValue("expected a call inside `with open_hub(…)`: it is closed")
@@ -60,8 +65,28 @@ class Bridge:
             future.cancel()
             raise
 
+    def do(self, act: Callable[[], T]) -> T:
+        """Call something on the loop and return what it returns. Raises as `call`."""
+
+        async def acting() -> T:
+            return act()
+
+        return self.call(acting())
+
+    def _check_outside(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise InvalidValue(
+                "expected a call from outside the hub's own loop, where it would wait for itself; "
+                "inside a run use `await asyncio.to_thread(…)`"
+            )
+
     def close(self) -> None:
-        """End what still runs on the loop, and the thread. Idempotent."""
+        """End what still runs on the loop, and the thread. Idempotent.
+
+        Raises:
+            InvalidValue: called on this very loop.
+        """
+        self._check_outside()
         with self._lock:
             # What is called from now on is refused; what was called before is a task by the time
             # that `_finish` looks. So nobody waits for what the loop will not do.
@@ -72,17 +97,6 @@ class Bridge:
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
         loop.close()
-
-
-def _check_no_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise InvalidValue(
-        "expected a call from code without an event loop; inside a coroutine use "
-        "`async with open_hub(…)`"
-    )
 
 
 async def _finish() -> None:

@@ -14,8 +14,8 @@ from runcast._hub.hub import Hub
 from runcast._producing.decisions import expire_question, is_expired
 from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
 from runcast._producing.outcome import LOST, Ending, cancelled
+from runcast._runs.function_run import end_log
 from runcast._runs.rounds import Rounds
-from runcast._runs.run import end_log
 from runcast.errors import (
     BackendError,
     Conflict,

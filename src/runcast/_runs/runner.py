@@ -27,11 +27,11 @@ from runcast._producing.outcome import cancelled, check_reason
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.commands import REPLACED, Commands
+from runcast._runs.function_run import FunctionRun, end_log
 from runcast._runs.ids import make_run_id
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room
-from runcast._runs.run import Run, end_log
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
@@ -66,20 +66,21 @@ class Runner:
         self._find = find
         self._files = files
         self.hub = hub
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, FunctionRun] = {}
         """The runs at work here, by id."""
         self._settings = hub.settings
         self.processes = Processes(hub.clock, hub.settings)
         """The processes of functions that have one of their own."""
         self._workers = Workers(Threads(hub.settings.threads), self.processes)
         self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
-        self._living: set[Run] = set()  # those that others replaced, too, until they have ended
-        self._places: dict[Run, Place] = {}
+        # Those that others replaced, too, until they have ended.
+        self._living: set[FunctionRun] = set()
+        self._places: dict[FunctionRun, Place] = {}
         self._worked_on: set[str] = set()
         self._recovery = Recovery(hub, identify, self._next_attempt)
         self._retention = Retention(hub, self._take_worked_on)
         self._commands = Commands(hub, self.runs)
-        self._beginning: set[asyncio.Task[Run]] = set()
+        self._beginning: set[asyncio.Task[FunctionRun]] = set()
         self._closing = False
 
     @property
@@ -166,7 +167,7 @@ class Runner:
         digest: str = "",
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
-    ) -> Run:
+    ) -> FunctionRun:
         """Begin a run and return it; it is in the store when this returns.
 
         Args:
@@ -206,7 +207,7 @@ class Runner:
             await self._files.discard(staged)
             raise
 
-        async def begin() -> Run:
+        async def begin() -> FunctionRun:
             inlet = await self._create(
                 run_id, _labels(function, labels or {}, digest), replace, place, staged
             )
@@ -273,13 +274,13 @@ class Runner:
         inlet: Inlet,
         files: RunFiles,
         secrets: Mapping[str, str] = MappingProxyType({}),
-    ) -> Run:
+    ) -> FunctionRun:
         questions = Questions(self.hub, inlet, self.hub.clock)
         most = self._settings.max_event_bytes
         writer = Writer(inlet, self.hub.clock, most, questions, files.workspace)
-        return Run(function, arguments, inlet, writer, files, secrets)
+        return FunctionRun(function, arguments, inlet, writer, files, secrets)
 
-    def _launch(self, run: Run, place: Place) -> Run:
+    def _launch(self, run: FunctionRun, place: Place) -> FunctionRun:
         if run.run_id in self.runs:  # two replaced it at once: the later one is the run
             self.runs[run.run_id].cancel(REPLACED)
         self.runs[run.run_id] = run
@@ -322,7 +323,9 @@ class Runner:
 
         return begin
 
-    async def _see_through(self, run: Run, place: Place, context: contextvars.Context) -> None:
+    async def _see_through(
+        self, run: FunctionRun, place: Place, context: contextvars.Context
+    ) -> None:
         try:
             await run.prepare()
             await _wait_for_room(run, place)
@@ -379,12 +382,12 @@ def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str)
     }
 
 
-def _cancel_begun(beginning: asyncio.Task[Run]) -> None:
+def _cancel_begun(beginning: asyncio.Task[FunctionRun]) -> None:
     if not beginning.cancelled() and beginning.exception() is None:
         beginning.result().cancel("who started it did not wait until it began")
 
 
-async def _wait_for_room(run: Run, place: Place) -> None:
+async def _wait_for_room(run: FunctionRun, place: Place) -> None:
     """Return once the run may begin, or was cancelled before."""
     if place.ready.is_set():
         return

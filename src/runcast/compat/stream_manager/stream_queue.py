@@ -12,7 +12,7 @@ from runcast import OpenHub, Position, RuncastError, Settings, Writer
 from runcast._clock import Clock, SystemClock
 from runcast._hub.inlets import Inlet
 from runcast._producing.outcome import Ending
-from runcast._runs.run import end_log
+from runcast._runs.function_run import end_log
 from runcast._wire.dialects import LogRef
 from runcast.compat.hubs import opened, settings_in_use
 from runcast.compat.log_reader import LogReader

@@ -1,27 +1,16 @@
-"""The composition root: settings -> store -> hub -> runner, and the facade that scripts use.
+"""The hub with its store and its runs, on one event loop."""
 
-    async with runcast.open_hub("sqlite:///runs.db") as hub:
-        run = await hub.start(count_words, {"path": "war.txt"})
-        async for event in hub.watch(run.run_id):
-            print(event.type, event.data)
-
-Where there is no event loop: the same with `with` for `async with`, and without `await`.
-
-Long because all that a hub does is there twice: with a loop and without.
-"""
-
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from runcast._clock import Clock, SystemClock
 from runcast._files.data_dir import DataDir
 from runcast._files.files import Files
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
-from runcast._hub.bridge import Bridge
 from runcast._hub.cursor import Gap
 from runcast._hub.hub import Hub
 from runcast._producing.answers import Answer
@@ -33,25 +22,13 @@ from runcast.errors import InvalidValue, NotFound, RunClosed
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
-from runcast.events.view import ViewSpec
 from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.stores.url import open_url
 
-if TYPE_CHECKING:
-    from runcast._http.app import HttpApp
-
-__all__ = (
-    "AnyFunction",
-    "OpenHub",
-    "OpenHubInThread",
-    "RunInThread",
-    "asgi",
-    "gap_event",
-    "open_hub",
-)
+__all__ = ("AnyFunction", "OpenHub", "gap_event")
 
 AnyFunction = Function[..., Any] | Callable[..., Any]
 
@@ -239,186 +216,5 @@ def _data_dir(store: Store, settings: Settings) -> DataDir:
 
 
 def gap_event(gap: Gap, time: float) -> Event:
-    """Return the event by which a loss is told: of type `gap`, without a `seq`."""
+    """Return the event that reports a loss: of type `gap`, without a `seq`."""
     return Event(time=time, type="gap", data=gap.data())
-
-
-def asgi(
-    hub: OpenHub,
-    *,
-    token: str = "",
-    hosts: Iterable[str] = (),
-    origins: Iterable[str] = (),
-    views: Mapping[str, ViewSpec] = MappingProxyType({}),
-) -> "HttpApp":
-    """Return a hub as an ASGI application; its `lifespan` opens and closes the hub.
-
-    Args:
-        token: the access token; "" lets everybody in who can reach the server.
-        hosts: names besides the loopback ones that `Host` may have; `*` allows any.
-        origins: origins whose pages may send requests.
-        views: what watchers may ask for by name; `default` is what they get without asking.
-
-    Raises:
-        InvalidValue: a token, host or origin could never be what a request has.
-    """
-    # Scripts that only emit and watch should not wait for a web framework to be imported.
-    from runcast._http.app import HttpApp
-
-    return HttpApp(hub, token=token, hosts=hosts, origins=origins, views=views)
-
-
-class RunInThread:
-    """A run, as code without an event loop holds it."""
-
-    def __init__(self, bridge: Bridge, run: Run) -> None:
-        self._bridge = bridge
-        self._run = run
-
-    def __repr__(self) -> str:
-        return repr(self._run)
-
-    @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self._run.run_id
-
-    @property
-    def status(self) -> str:
-        """The run's present status."""
-        return self._run.status
-
-    def result(self) -> Any:
-        """Wait for the end and return what the function returned. Raises `RunFailed`."""
-        return self._bridge.call(self._run.result())
-
-
-class OpenHubInThread:
-    """An `OpenHub` with a loop in a thread of its own: for code that has none. `with` it.
-
-    Its methods are those of `OpenHub`, without `await`, and may be called from any thread.
-    """
-
-    def __init__(self, hub: OpenHub) -> None:
-        self._hub = hub
-        self._bridge = Bridge()
-
-    def __enter__(self) -> Self:
-        self._bridge.open()
-        try:
-            self._bridge.call(self._hub.open())
-        except BaseException:
-            self._bridge.close()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        try:
-            self._bridge.call(self._hub.close())
-        finally:
-            self._bridge.close()
-
-    def start(
-        self,
-        function: AnyFunction | str,
-        inputs: Mapping[str, Any] | None = None,
-        *,
-        run_id: str = "",
-        labels: Mapping[str, str] | None = None,
-        replace: bool = False,
-    ) -> RunInThread:
-        """Begin a run of a function."""
-        run = self._bridge.call(
-            self._hub.start(function, inputs, run_id=run_id, labels=labels, replace=replace)
-        )
-        return RunInThread(self._bridge, run)
-
-    def watch(self, run_id: str, after: Position | str | None = None) -> Iterator[Event]:
-        """Yield a run's events until it ends."""
-        events = self._hub.watch(run_id, after)
-
-        async def take() -> Event | None:
-            return await anext(events, None)
-
-        async def leave() -> None:
-            await events.aclose()  # type: ignore[attr-defined]
-
-        try:
-            while (event := self._bridge.call(take())) is not None:
-                yield event
-        finally:
-            with suppress(InvalidValue):  # the hub is closed, which ended it
-                self._bridge.call(leave())
-
-    def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
-        """Answer a question a run asks."""
-        return self._bridge.call(self._hub.answer(run_id, interrupt_id, answer))
-
-    def cancel(self, run_id: str, reason: str = "cancelled") -> None:
-        """Cancel a run."""
-        self._bridge.call(self._hub.cancel(run_id, reason))
-
-    def flush(self, run_id: str) -> Position:
-        """Wait until everything emitted in a run so far is committed."""
-        return self._bridge.call(self._hub.flush(run_id))
-
-    def attach(self, run_id: str) -> Writer:
-        """Return a writer to a run that somebody else owns and ends."""
-
-        async def attach() -> Writer:
-            return self._hub.attach(run_id)
-
-        return self._bridge.call(attach())
-
-    def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
-        """Return a run's log and present state."""
-        return self._bridge.call(self._hub.present(run_id))
-
-
-class _Opener:
-    """What `open_hub` returns: `async with` opens it on the running loop, `with` in a thread; one
-    of them, once."""
-
-    def __init__(self, make: Callable[[], OpenHub]) -> None:
-        self._make = make
-        self._async: OpenHub | None = None
-        self._sync: OpenHubInThread | None = None
-
-    def _check_unused(self) -> None:
-        # Or the hub that was opened first would never be closed.
-        if self._async is not None or self._sync is not None:
-            raise InvalidValue("expected open_hub(…) to be entered once; call it for each hub")
-
-    async def __aenter__(self) -> OpenHub:
-        self._check_unused()
-        self._async = self._make()
-        return await self._async.open()
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._async is not None:
-            await self._async.close()
-
-    def __enter__(self) -> OpenHubInThread:
-        self._check_unused()
-        self._sync = OpenHubInThread(self._make())
-        return self._sync.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        if self._sync is not None:
-            self._sync.__exit__(*exc)
-
-
-def open_hub(
-    store: str | Store = "memory://",
-    *,
-    functions: Iterable[AnyFunction] = (),
-    settings: Settings | None = None,
-    clock: Clock | None = None,
-) -> _Opener:
-    """Open a hub on a store, by `async with` or, in code without a loop, by `with`.
-
-    Args:
-        store: `memory://`, `sqlite:///path`, or a store of your own.
-        functions: what can be started by name.
-    """
-    return _Opener(lambda: OpenHub(store, functions=functions, settings=settings, clock=clock))

@@ -1,0 +1,24 @@
+"""The composition root: settings -> store -> hub -> runner, and the facade that scripts use.
+
+    async with runcast.open_hub("sqlite:///runs.db") as hub:
+        run = await hub.start(count_words, {"path": "war.txt"})
+        async for event in hub.watch(run.run_id):
+            print(event.type, event.data)
+
+Where there is no event loop: the same with `with` for `async with`, and without `await`.
+"""
+
+from runcast._app.hub import AnyFunction, OpenHub, gap_event
+from runcast._app.in_thread import OpenHubInThread, RunInThread
+from runcast._app.opening import HubOpener, asgi, open_hub
+
+__all__ = (
+    "AnyFunction",
+    "HubOpener",
+    "OpenHub",
+    "OpenHubInThread",
+    "RunInThread",
+    "asgi",
+    "gap_event",
+    "open_hub",
+)

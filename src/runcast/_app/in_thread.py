@@ -1,0 +1,207 @@
+"""The hub for code without an event loop: the methods of `OpenHub`, called from any thread.
+
+Each call runs on a loop in a thread of its own and waits for the outcome. A test compares the
+methods here with those of `OpenHub` and `Run`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
+
+from runcast._app.hub import AnyFunction, OpenHub
+from runcast._clock import Clock
+from runcast._files.inputs import GivenFiles
+from runcast._functions.function import Function
+from runcast._hub.bridge import Bridge
+from runcast._producing.outcome import Ending
+from runcast._producing.writer import Writer
+from runcast._runs.run import Run
+from runcast._settings import Settings
+from runcast.errors import InvalidValue
+from runcast.events.lifecycle import Status
+from runcast.events.model import Event
+from runcast.events.position import Position
+from runcast.events.snapshot import Snapshot
+from runcast.stores.base import LogInfo
+
+__all__ = ("OpenHubInThread", "RunInThread")
+
+T = TypeVar("T")
+
+
+class RunInThread:
+    """A run, as code without an event loop holds it: a `Run` without `await`."""
+
+    def __init__(self, bridge: Bridge, run: Run) -> None:
+        self._bridge = bridge
+        self._run = run
+
+    def __repr__(self) -> str:
+        return repr(self._run)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._run.run_id
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the run's log."""
+        return self._run.epoch
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self._run.name
+
+    @property
+    def status(self) -> Status:
+        """The run's present status."""
+        return self._run.status
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the terminal event is committed."""
+        return self._run.has_ended
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Ask the run to end; `wait()` returns once it has. See `Run.cancel`."""
+        self._bridge.do(lambda: self._run.cancel(reason))
+
+    def wait(self) -> Ending:
+        """Wait for the end and return how the run ended."""
+        return self._bridge.call(self._run.wait())
+
+    def result(self) -> Any:
+        """Wait for the end and return what the function returned. Raises `RunFailed`."""
+        return self._bridge.call(self._run.result())
+
+
+class OpenHubInThread:
+    """An `OpenHub` with a loop in a thread of its own: for code that has none. `with` it.
+
+    Its methods are those of `OpenHub`, without `await`, and may be called from any thread. A call
+    in a coroutine holds up the coroutine's loop until it returns; on the hub's own loop, where its
+    coroutine functions run, a call would wait for itself and raises `InvalidValue`.
+    """
+
+    def __init__(self, hub: OpenHub) -> None:
+        self._hub = hub
+        self._bridge = Bridge()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the hub."""
+        return self._hub.settings
+
+    @property
+    def clock(self) -> Clock:
+        """What tells the hub the time."""
+        return self._hub.clock
+
+    @property
+    def functions(self) -> Mapping[str, Function[..., Any]]:
+        """The functions that can be started by name."""
+        return self._hub.functions
+
+    def add(self, function: AnyFunction) -> Function[..., Any]:
+        """Make a function known by its name; see `OpenHub.add`."""
+        return self._bridge.do(lambda: self._hub.add(function))
+
+    def function(self, name: str) -> Function[..., Any]:
+        """Return a function by name. Raises `NotFound`."""
+        return self._hub.function(name)
+
+    def open(self) -> Self:
+        """Start the loop's thread and open the hub. Idempotent; see `OpenHub.open`."""
+        self._bridge.open()
+        try:
+            self._bridge.call(self._hub.open())
+        except BaseException:
+            self._bridge.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """End the runs, the hub, the store and the loop's thread. Idempotent."""
+        if not self._bridge.is_open:
+            return
+        try:
+            self._bridge.call(self._hub.close())
+        finally:
+            self._bridge.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def start(
+        self,
+        function: AnyFunction | str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        digest: str = "",
+        files: GivenFiles = MappingProxyType({}),
+        workspace: str = "",
+    ) -> RunInThread:
+        """Begin a run of a function; see `OpenHub.start`."""
+        starting = self._hub.start(
+            function,
+            inputs,
+            run_id=run_id,
+            labels=labels,
+            replace=replace,
+            secrets=secrets,
+            digest=digest,
+            files=files,
+            workspace=workspace,
+        )
+        return RunInThread(self._bridge, self._bridge.call(starting))
+
+    def watch(self, run_id: str, after: Position | str | None = None) -> Iterator[Event]:
+        """Yield a run's events until it ends; see `OpenHub.watch`."""
+        events = self._hub.watch(run_id, after)
+
+        async def take() -> Event | None:
+            return await anext(events, None)
+
+        async def leave() -> None:
+            await events.aclose()  # type: ignore[attr-defined]
+
+        try:
+            while (event := self._bridge.call(take())) is not None:
+                yield event
+        finally:
+            with suppress(InvalidValue):  # the hub is closed, which ended it
+                self._bridge.call(leave())
+
+    def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
+        """Answer a question that a run asks; see `OpenHub.answer`."""
+        return self._bridge.call(self._hub.answer(run_id, interrupt_id, answer))
+
+    def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """Cancel a run; see `OpenHub.cancel`."""
+        self._bridge.call(self._hub.cancel(run_id, reason))
+
+    def queue_position(self, run_id: str) -> int:
+        """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
+        return self._bridge.do(lambda: self._hub.queue_position(run_id))
+
+    def flush(self, run_id: str) -> Position:
+        """Wait until everything emitted in a run so far is committed; return its last position."""
+        return self._bridge.call(self._hub.flush(run_id))
+
+    def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
+        """Return a run's log and present state. Raises `NotFound`."""
+        return self._bridge.call(self._hub.present(run_id))
+
+    def attach(self, run_id: str) -> Writer:
+        """Return a writer to a run that somebody else owns and ends."""
+        return self._bridge.do(lambda: self._hub.attach(run_id))

@@ -1,0 +1,95 @@
+"""How a program opens a hub: as a context manager with a loop or without, or as an application."""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from runcast._app.hub import AnyFunction, OpenHub
+from runcast._app.in_thread import OpenHubInThread
+from runcast._clock import Clock
+from runcast._settings import Settings
+from runcast.errors import InvalidValue
+from runcast.events.view import ViewSpec
+from runcast.stores.base import Store
+
+if TYPE_CHECKING:
+    from runcast._http.app import HttpApp
+
+__all__ = ("HubOpener", "asgi", "open_hub")
+
+
+def asgi(
+    hub: OpenHub,
+    *,
+    token: str = "",
+    hosts: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    views: Mapping[str, ViewSpec] = MappingProxyType({}),
+) -> "HttpApp":
+    """Return a hub as an ASGI application; its `lifespan` opens and closes the hub.
+
+    Args:
+        token: the access token; "" lets everybody in who can reach the server.
+        hosts: names besides the loopback ones that `Host` may have; `*` allows any.
+        origins: origins whose pages may send requests.
+        views: what watchers may ask for by name; `default` is what they get without asking.
+
+    Raises:
+        InvalidValue: a token, host or origin could never be what a request has.
+    """
+    # Scripts that only emit and watch should not wait for a web framework to be imported.
+    from runcast._http.app import HttpApp
+
+    return HttpApp(hub, token=token, hosts=hosts, origins=origins, views=views)
+
+
+class HubOpener:
+    """What `open_hub` returns: `async with` opens it on the running loop, `with` in a thread; one
+    of them, once."""
+
+    def __init__(self, make: Callable[[], OpenHub]) -> None:
+        self._make = make
+        self._async: OpenHub | None = None
+        self._sync: OpenHubInThread | None = None
+
+    def _check_unused(self) -> None:
+        # Or the hub that was opened first would never be closed.
+        if self._async is not None or self._sync is not None:
+            raise InvalidValue("expected open_hub(…) to be entered once; call it for each hub")
+
+    async def __aenter__(self) -> OpenHub:
+        self._check_unused()
+        self._async = self._make()
+        return await self._async.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._async is not None:
+            await self._async.close()
+
+    def __enter__(self) -> OpenHubInThread:
+        self._check_unused()
+        self._sync = OpenHubInThread(self._make())
+        return self._sync.open()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._sync is not None:
+            self._sync.close()
+
+
+def open_hub(
+    store: str | Store = "memory://",
+    *,
+    functions: Iterable[AnyFunction] = (),
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+) -> HubOpener:
+    """Open a hub on a store, by `async with` or, in code without a loop, by `with`.
+
+    `with` works in a notebook's cell, too, though a loop runs there. In a coroutine it holds up the
+    coroutine's loop at each call: use `async with` there.
+
+    Args:
+        store: `memory://`, `sqlite:///path`, or a store of your own.
+        functions: what can be started by name.
+    """
+    return HubOpener(lambda: OpenHub(store, functions=functions, settings=settings, clock=clock))

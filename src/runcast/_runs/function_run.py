@@ -1,0 +1,247 @@
+"""A function at work: from its start to the one event that ends its run."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import Context
+from types import MappingProxyType
+from typing import Any, Final
+
+from runcast._clock import Clock
+from runcast._files.files import RunFiles
+from runcast._functions.function import Function
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
+from runcast._producing.labels import ANSWERED_LABEL
+from runcast._producing.outcome import (
+    LOST,
+    TAKEN_OVER,
+    Ending,
+    cancelled,
+    failed,
+    failed_with,
+    timed_out,
+)
+from runcast._producing.writer import Writer
+from runcast._runs.run import Run
+from runcast._settings import Settings
+from runcast._workers.work import Duty, Work, Workers, how_it_ended
+from runcast.errors import NotFound, RuncastError, RunClosed, Stale
+from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
+from runcast.events.position import Position, split_frames
+from runcast.stores.base import Once
+
+__all__ = ("TERMINAL_KEY", "FunctionRun", "end_log", "find_ending")
+
+TERMINAL_KEY: Final = "terminal"
+"""The idempotency key of a run's terminal event: whoever is first ends the run."""
+
+_log: Final = logging.getLogger("runcast._runs")
+
+
+class FunctionRun(Run):
+    """A function at work. Made by the runner.
+
+    Guarantees: exactly one terminal event ends its log, whatever the function does; the function's
+    own clean-up runs in the thread or task that it ran in.
+    """
+
+    def __init__(
+        self,
+        function: Function[..., Any],
+        arguments: dict[str, Any],
+        inlet: Inlet,
+        writer: Writer,
+        files: RunFiles,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(inlet.run_id, inlet.epoch, function.name)
+        self.function = function
+        self.has_begun = False
+        """Whether its log says that it has started, or is about to."""
+        self._duty = Duty(function, arguments, inlet, writer, secrets, files.open)
+        self._files = files
+        self._inlet = inlet
+        self.writer = writer
+        self.is_released = False
+        """Whether it was let go: its log stays open, for whoever goes on with it."""
+        self.task: asyncio.Task[None] | None = None
+
+    def release(self) -> None:
+        """Stop the function but leave the log open: the run goes on elsewhere, once answered.
+
+        A run that was cancelled before ends all the same, and so does one that has finished.
+        """
+        if not self.cancel_asked.is_set():
+            self.is_released = True
+            self.cancel("the process ended while the run waited")
+
+    async def prepare(self) -> None:
+        """Make its own what it was given, which is not to wait for room as long as the run does."""
+        with suppress(RuncastError):  # tried again when it begins, and told then
+            await self._files.prepare()
+
+    async def live(self, hub: Hub, workers: Workers, context: Context) -> None:
+        """Run the function and end the log."""
+        try:
+            outcome = await self._run(hub.clock, hub.settings, workers, context)
+        except RuncastError as error:  # it began anew, say, before it could start
+            outcome = failed_with(error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see below
+            # A fault of ours, or cancelled with its loop: the log gets its ending all the same.
+            _log.error("run %s was interrupted", self.run_id, exc_info=error)
+            outcome = failed("the run was interrupted", "interrupted", retryable=True)
+        if self._goes_on_elsewhere(outcome):
+            told = None
+        else:
+            outcome, told = await self._files.collect(outcome)
+        # Not put: on the loop nobody can wait for room, and there is no other time to write it.
+        last_words: list[bytes] = []
+        outcome = self.writer.conclude(outcome, last_words.append)
+        if last_words:
+            with suppress(RuncastError):  # it has another ending already, which `_end` finds
+                await self._inlet.append(last_words)
+        await self._end(hub, outcome, told)
+
+    async def _run(
+        self, clock: Clock, settings: Settings, workers: Workers, context: Context
+    ) -> Ending:
+        if self.cancel_asked.is_set():
+            return cancelled(self._cancel_reason)
+        self.has_begun = True
+        started = {"function": self.function.name}
+        await self._inlet.append(
+            [encode_record("started", started, clock.time(), None, OWN_EVENT_BYTES)],
+            # What it goes on with is in its hands now.
+            labels={"status": "running", ANSWERED_LABEL: ""},
+        )
+        self.status = "running"
+        if self.cancel_asked.is_set():
+            return cancelled(self._cancel_reason)
+        await self._files.prepare()
+        work = workers.begin(self._duty, context)
+        asked = asyncio.ensure_future(self.cancel_asked.wait())
+        try:
+            waiting: set[asyncio.Future[Any]] = {work.ending, asked}
+            done, _ = await asyncio.wait(
+                waiting,
+                return_when=asyncio.FIRST_COMPLETED,
+                timeout=settings.run_time_s or None,
+            )
+            if work.ending in done:
+                return how_it_ended(work, self.run_id)
+            if asked in done:
+                ending = cancelled(self._cancel_reason)
+            else:
+                ending = timed_out(settings.run_time_s)
+            return await self._stop(work, ending)
+        finally:
+            asked.cancel()
+            if not work.ending.done():
+                # Given up, or cancelled with its loop: nobody else learns how it ends.
+                work.ask_to_stop(self._cancel_reason or "timed_out")
+                work.ending.add_done_callback(_swallow)
+
+    async def _stop(self, work: Work, ending: Ending) -> Ending:
+        """Ask the function to stop; give it up when it does not."""
+        if work.withdraw():
+            return ending
+        work.ask_to_stop(self._cancel_reason or "timed_out")
+        await asyncio.wait({work.ending}, timeout=work.grace_s)
+        if not work.ending.done():
+            _log.warning("run %s does not stop and is given up", self.run_id)
+            work.give_up()
+            return ending
+        outcome = how_it_ended(work, self.run_id, "stopped")
+        # A function that finished in spite of being asked has finished.
+        return outcome if outcome.type == "done" and outcome.data else ending
+
+    def _goes_on_elsewhere(self, outcome: Ending) -> bool:
+        return self.is_released and outcome.type == "cancelled"
+
+    async def _end(self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None) -> None:
+        goes_on = self._goes_on_elsewhere(outcome)
+        # Nobody is told of an ending that no log has: until it is known, this is all that is.
+        known = outcome if goes_on else LOST
+        try:
+            if not goes_on:
+                known = await self._end_log(hub, outcome, files)
+        except RuncastError as error:
+            _log.error("run %s could not be ended: %s", self.run_id, error)
+            if isinstance(error, NotFound):
+                known = cancelled("deleted")
+        finally:
+            self._settle(known)
+
+    async def _end_log(self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None) -> Ending:
+        """End the log and return the ending that it has."""
+        most = hub.settings.max_event_bytes
+        try:
+            return await end_log(self._inlet, outcome, hub.clock, most, files=files)
+        except (RunClosed, Stale) as error:
+            # Taken over, begun anew, or ended by somebody else, who has the last word.
+            _log.warning("run %s has another ending than %s: %s", self.run_id, outcome.type, error)
+            return await find_ending(hub, self.run_id, self.epoch) or TAKEN_OVER
+
+
+async def find_ending(hub: Hub, run_id: str, epoch: str) -> Ending | None:
+    """Return how a log ended; None if it is open or in another epoch by now.
+
+    Raises `NotFound`, `BackendError`.
+    """
+    info = await hub.info(run_id)
+    if not info.closed or info.epoch != epoch:
+        return None
+    page = await hub.store.read(run_id, Position(epoch, info.head - 1))
+    event = decode_event(split_frames(page.frames)[-1])
+    return Ending(event.type, event.data)
+
+
+async def end_log(
+    inlet: Inlet,
+    outcome: Ending,
+    clock: Clock,
+    max_bytes: int = OWN_EVENT_BYTES,
+    *,
+    agent: str = "",
+    files: Mapping[str, Any] | None = None,
+) -> Ending:
+    """Append the terminal event and close the log, in one step, unless it is closed already.
+
+    Returns the ending as it was written: another one if what was returned cannot be stored.
+
+    Args:
+        max_bytes: of a `done`, which holds what the function returned; others may be as long as
+            any event of ours.
+        agent: whose word it was.
+        files: the data of a `files` event, which comes right before the terminal one.
+
+    Raises:
+        RunClosed: it has an ending.
+        Stale, NotFound: it belongs to somebody else now, or is gone.
+        BackendError: the hub closes while it cannot be committed.
+    """
+    place = ("", agent, (), None) if agent else None
+    longest = max(max_bytes, OWN_EVENT_BYTES)
+    try:
+        limit = max_bytes if outcome.type == "done" else longest
+        record = encode_record(outcome.type, outcome.data, clock.time(), place, limit)
+    except RuncastError as error:
+        # What the function returned cannot be stored; that it ended must be.
+        outcome = failed(f"the result cannot be stored: {error.message}", error.code)
+        record = encode_record(outcome.type, outcome.data, clock.time(), None, longest)
+    records = [record]
+    if files is not None:
+        records.insert(0, encode_record("files", files, clock.time(), None, longest))
+    appended = await inlet.append(
+        records, close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
+    )
+    if appended.repeated:
+        raise RunClosed(f"the run {inlet.run_id!r} was ended before")
+    return outcome
+
+
+def _swallow(work: "asyncio.Future[Ending]") -> None:
+    if not work.cancelled():
+        work.exception()
