@@ -14,9 +14,13 @@ from runcast.events.position import (
     EPOCH_LENGTH,
     MAX_SEQ,
     Position,
+    describe_log,
     frame_record,
+    is_log_id,
     is_run_id,
+    kind_of,
     make_epoch,
+    make_log_id,
     split_frames,
 )
 from runcast.events.vocabulary import DELTA_TYPES, KNOWN, TERMINAL, is_event_type
@@ -117,6 +121,35 @@ def test_a_time_before_the_origin_is_the_origin() -> None:
 )
 def test_run_ids(text: str, expected: bool) -> None:
     assert is_run_id(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "log_id"),
+    [
+        ("run", "a", "a"),
+        ("run", "delivery", "delivery"),
+        ("delivery", "A.b_c:d-e", "delivery/A.b_c:d-e"),
+        ("x" * 16, "y" * 128, "x" * 16 + "/" + "y" * 128),
+    ],
+)
+def test_a_log_id_holds_its_kind_unless_it_is_a_runs(kind: str, name: str, log_id: str) -> None:
+    assert make_log_id(kind, name) == log_id
+    assert is_log_id(log_id)
+    assert kind_of(log_id) == kind
+    assert describe_log(log_id) == f"{kind} {name!r}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "run/a", "a/", "/a", "a/b/c", "A/b", "x" * 17 + "/a", "a/é"]
+)
+def test_what_is_no_log_id(text: str) -> None:
+    assert not is_log_id(text)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("", "a"), ("Run", "a"), ("run", "x/a"), ("x", "")])
+def test_a_log_id_is_made_of_a_kind_and_a_name(kind: str, name: str) -> None:
+    with pytest.raises(InvalidValue, match="expected a"):
+        make_log_id(kind, name)
 
 
 # --- frames ---------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import pytest
 
 import runcast
 from runcast._app import open_hub
+from runcast._hub.hub import Hub
 from runcast._producing.answers import Answer
+from runcast._runs.recovery import Recovery
 from runcast._settings import Settings
 from runcast.errors import InvalidValue, RunClosed, StoreUnavailable
 from runcast.stores.base import LogInfo, Owner, Store
@@ -508,3 +510,43 @@ async def test_what_is_cut_of_a_long_log_is_not_missing_from_its_state(store: St
         events = await events_of(hub, "r")
         assert events[0].type == "gap"
         assert events[-1].seq == (await hub.hub.info("r")).head
+
+
+# --- logs that are no runs ------------------------------------------------------------------------
+
+
+async def leave_logs(store: Store) -> None:
+    """Leave a log of each kind behind, as a process that is killed does."""
+    async with Hub(store) as hub:
+        for kind in ("run", "stream", "delivery"):
+            await hub.create("a", kind=kind, owner_id="the-killed-process")
+
+
+async def test_streams_are_lost_with_their_owner_and_deliveries_are_left(store: Store) -> None:
+    await leave_logs(store)
+    async with open_hub(store) as hub:
+        for log_id in ("a", "stream/a"):
+            info, state = await hub.hub.present(log_id)
+            assert info.closed
+            assert state.failure is not None
+            assert state.failure.code == "lost"
+        info = await hub.hub.info("delivery/a")
+        assert (info.closed, info.owner_id) == (False, "the-killed-process")
+
+
+async def test_deliveries_are_handed_over_to_who_goes_on_with_them(store: Store) -> None:
+    await leave_logs(store)
+    async with Hub(store) as hub:
+        handed: list[LogInfo] = []
+        recovery = Recovery(hub, lambda: Owner(owner_id="me"), next_attempt=no_attempt)
+        recovery.hand_over("delivery", handed.append)
+        await recovery.open()
+        await recovery.close()
+
+        assert [info.log_id for info in handed] == ["delivery/a"]
+        assert handed == [await hub.info("delivery/a")]
+        assert (handed[0].owner_id, handed[0].fence) == ("me", 2)
+
+
+async def no_attempt(info: LogInfo) -> None:
+    raise AssertionError(f"{info.log_id} was never answered")

@@ -6,7 +6,9 @@ from runcast._app import open_hub
 from runcast._runs.retention import Retention
 from runcast._settings import Settings
 from runcast.events.position import Position
+from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
+from runcast.testing import FakeClock
 from tests.opening import soon
 
 
@@ -35,3 +37,16 @@ async def test_nobody_is_held_up_while_a_long_log_is_cut() -> None:
 
         assert (await hub.hub.info("r")).first == head
         assert turns >= pages > 2
+
+
+async def test_logs_of_every_kind_are_deleted_when_their_time_is_over(
+    store: Store, clock: FakeClock
+) -> None:
+    async with open_hub(store, clock=clock) as hub:
+        for kind in ("run", "delivery"):
+            inlet = await hub.hub.create("r", kind=kind, ttl_s=5.0)
+            await inlet.append(close=True)
+        clock.advance(6)
+        await Retention(hub.hub, list).expire()
+
+        assert await store.list(kind=None) == []

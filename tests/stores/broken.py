@@ -479,6 +479,29 @@ class AdoptsTheUnowned(NaiveStore):
         return [*await super().orphans(limit), *deepcopy(unowned)][:limit]
 
 
+class IgnoresKinds(NaiveStore):
+    """Guarantee 9: a name is taken, whatever kind of log has it."""
+
+    async def create(self, log_id: str, **options: Any) -> LogInfo:
+        if any(info.name == log_id for info in await super().list(kind=None)):
+            options = {**options, "kind": "run"}
+        return await super().create(log_id, **options)
+
+
+class ListsEveryKind(NaiveStore):
+    """`list`: runs are not told from other logs."""
+
+    async def list(self, **options: Any) -> list[LogInfo]:
+        return await super().list(**{**options, "kind": None})
+
+
+class ExpiresRunsOnly(NaiveStore):
+    """`expired`: other logs never expire."""
+
+    async def expired(self, limit: int = 100) -> Sequence[str]:
+        return [log_id for log_id in await super().expired(limit) if "/" not in log_id]
+
+
 class LosesTheLastCommit(NaiveStore):
     """Guarantee 2: what was acknowledged last is gone after a restart."""
 

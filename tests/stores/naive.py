@@ -19,7 +19,7 @@ from runcast.errors import (
     RunClosed,
     Stale,
 )
-from runcast.events.position import Position, frame_record, is_run_id, make_epoch
+from runcast.events.position import RUN, Position, frame_record, make_epoch, make_log_id
 from runcast.stores.base import (
     MAX_LABELS,
     PAGE_BYTES,
@@ -92,13 +92,13 @@ class NaiveStore(Store):
         self,
         log_id: str,
         *,
+        kind: str = RUN,
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> LogInfo:
-        if not is_run_id(log_id):
-            raise InvalidValue(log_id)
+        log_id = make_log_id(kind, log_id)
         old = self.logs.get(log_id)
         if old and not replace:
             raise Conflict(log_id)
@@ -232,6 +232,7 @@ class NaiveStore(Store):
     async def list(
         self,
         *,
+        kind: str | None = RUN,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
@@ -241,5 +242,6 @@ class NaiveStore(Store):
             deepcopy(keyed[key])
             for key in sorted(keyed, reverse=True)
             if (before is None or key < before)
+            and kind in (None, keyed[key].kind)
             and (labels or {}).items() <= keyed[key].labels.items()
         ][:limit]

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from runcast.errors import Gone, RuncastError
-from runcast.events.position import Position
+from runcast.events.position import Position, kind_of
 from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import journal as sqlite_journal
@@ -34,7 +34,8 @@ T = TypeVar("T")
 Make = Callable[[Path, FakeClock], list[Store]]
 
 BEGUN = ["a", "A", "b:1"]
-LOG_IDS = st.sampled_from([*BEGUN * 3, "x" * 128])
+LOG_IDS = st.sampled_from([*BEGUN * 3, "x" * 128, "delivery/a"])
+KINDS = st.sampled_from(["run", "delivery", None])
 OWNERS = st.sampled_from(["first", "second"])
 LABELS = st.dictionaries(
     st.sampled_from(["status", "Status", 'o"d\\d']),
@@ -130,8 +131,8 @@ class Comparison(RuleBasedStateMachine):
             assert actual == expected
 
     def create(self, which: int, log_id: str, **options: Any) -> None:
-        old = self.model.logs.get(log_id)
-        actual, expected = self.both(which, lambda store: store.create(log_id, **options))
+        old, kind, name = self.model.logs.get(log_id), kind_of(log_id), log_id.rpartition("/")[2]
+        actual, expected = self.both(which, lambda store: store.create(name, kind=kind, **options))
         if isinstance(expected, RuncastError):
             assert type(actual) is type(expected), (actual, expected)
             return
@@ -231,19 +232,23 @@ class Comparison(RuleBasedStateMachine):
         assert len(frames) > 0 or rest.first > rest.last
         assert sum(map(len, frames[:-1])) <= max_bytes
 
-    @rule(which=st.integers(0, 1), labels=LABELS, limit=st.sampled_from([1, 2, 50]))
-    def look(self, which: int, labels: dict[str, str], limit: int) -> None:
+    @rule(which=st.integers(0, 1), kind=KINDS, labels=LABELS, limit=st.sampled_from([1, 2, 50]))
+    def look(self, which: int, kind: str | None, labels: dict[str, str], limit: int) -> None:
         """Compare everything there is to know."""
         for log_id in list(self.model.logs):
             self.same(which, lambda store, log_id=log_id: store.info(log_id))  # type: ignore[misc]
             self.same(which, lambda store, log_id=log_id: store.snapshot(log_id))  # type: ignore[misc]
-        wanted = {name: value for name, value in labels.items() if value}
+        wanted: dict[str, Any] = {
+            "kind": kind,
+            "labels": {name: value for name, value in labels.items() if value},
+            "limit": limit,
+        }
         self.same(which, lambda store: store.list())
-        first, _ = self.both(which, lambda store: store.list(labels=wanted, limit=limit))
-        self.same(which, lambda store: store.list(labels=wanted, limit=limit))
+        first, _ = self.both(which, lambda store: store.list(**wanted))
+        self.same(which, lambda store: store.list(**wanted))
         if isinstance(first, list) and first:
             before = (first[-1].created_at, first[-1].log_id)
-            self.same(which, lambda store: store.list(labels=wanted, before=before, limit=limit))
+            self.same(which, lambda store: store.list(before=before, **wanted))
         self.same(which, lambda store: sorted_ids(store))
         self.same(which, lambda store: sorted_orphans(store))
 

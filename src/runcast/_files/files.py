@@ -22,6 +22,7 @@ from runcast._functions.file_groups import FileGroup, check_outputs
 from runcast._hub.hub import Hub
 from runcast._producing.outcome import Ending, failed
 from runcast.errors import NotFound, RuncastError, RunClosed
+from runcast.events.position import RUN, kind_of
 
 __all__ = ("Files", "RunFiles")
 
@@ -317,6 +318,8 @@ class Files:
 
     async def _remove(self, run_id: str, epoch: str) -> None:
         """Remove the files of an epoch that is gone. What began under its run id since stays."""
+        if kind_of(run_id) != RUN:
+            return  # other logs have no files
         await asyncio.to_thread(self.workspaces.remove, run_id, epoch)
 
 

@@ -19,7 +19,7 @@ from runcast._hub.tail import Tail, Windows
 from runcast._hub.viewed import ViewedPages
 from runcast._settings import Settings
 from runcast.errors import BackendError, NotFound, StoreUnavailable
-from runcast.events.position import Position
+from runcast.events.position import RUN, Position, describe_log
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import Appended, LogInfo, Page, SharedStore, Store
 
@@ -135,29 +135,31 @@ class Hub:
 
     async def create(
         self,
-        run_id: str,
+        log_id: str,
         *,
+        kind: str = RUN,
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> Inlet:
-        """Begin a log and return where its records go in.
+        """Begin a log and return where its records go in; `Inlet.run_id` is what others call it.
 
         Raises as `Store.create` does, and `StoreUnavailable` if the hub is not open.
         """
         if not self._is_open:
             raise self._not_open()
         info = await self.store.create(
-            run_id, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
+            log_id, kind=kind, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
         )
+        log_id = info.log_id
         if replace:
-            self._forget(run_id)
-        tail = self._tails.get(run_id)
+            self._forget(log_id)
+        tail = self._tails.get(log_id)
         if tail is not None:
             tail.learn(info)
             tail.wake()
-        return self._pipeline.inlet(run_id, info.epoch, info.fence)
+        return self._pipeline.inlet(log_id, info.epoch, info.fence)
 
     def inlet(self, run_id: str, epoch: str = "", fence: int | None = None) -> Inlet:
         """Return where records of an existing log go in; the default takes any epoch and owner."""
@@ -327,4 +329,4 @@ class Hub:
 
 
 def _deleted(run_id: str) -> NotFound:
-    return NotFound(f"the run {run_id!r} was deleted")
+    return NotFound(f"the {describe_log(run_id)} was deleted")

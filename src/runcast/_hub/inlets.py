@@ -21,6 +21,7 @@ from runcast.errors import (
     RunTooLarge,
     StoreUnavailable,
 )
+from runcast.events.position import describe_log
 from runcast.stores.base import Append, Appended, Once
 
 __all__ = ("Inlet", "Part", "Pending", "has_ended")
@@ -198,8 +199,8 @@ class Pending:
             inlet.bytes += size
             return
         raise RunTooLarge(
-            f"the run {inlet.run_id!r} has emitted {told}: emit less, write to a file, or raise "
-            "the setting"
+            f"the {describe_log(inlet.run_id)} has emitted {told}: emit less, write to a file, or "
+            "raise the setting"
         )
 
     def fits(self, inlet: "Inlet", size: int) -> bool:
@@ -378,4 +379,4 @@ class Inlet:
 
 def has_ended(run_id: str) -> RunClosed:
     """Return what is raised by whoever writes to a run that has ended."""
-    return RunClosed(f"the run {run_id!r} has ended; nothing can be added to it")
+    return RunClosed(f"the {describe_log(run_id)} has ended; nothing can be added to it")

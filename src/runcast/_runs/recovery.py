@@ -25,12 +25,17 @@ from runcast.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from runcast.events.position import RUN, describe_log
 from runcast.stores.base import LogInfo, Owner
 
 __all__ = ("Begin", "Recovery")
 
 Begin = Callable[[LogInfo], None]
-"""Begins the next attempt of a run on its log, which has been claimed."""
+"""Goes on with a log, which has been claimed: with a run's next attempt, say."""
+
+_LOST_WITH_THEIR_OWNER: Final = frozenset({RUN, "stream"})
+"""Kinds of logs that end when their owner dies. Others stay open until something goes on with
+them: see `Recovery.hand_over`."""
 
 _RENEWALS_PER_LEASE: Final = 3
 """Chances to renew a lease before it is over."""
@@ -62,6 +67,7 @@ class Recovery:
         self._identity: Owner | None = None
         self._next_attempt = next_attempt
         self._holds_lease = self._lacks_lease = self._has_ceased = False
+        self._successors: dict[str, Begin] = {}
         self._one_at_a_time = asyncio.Lock()
         self._taking: set[asyncio.Task[None]] = set()
         every_s = hub.settings.lease_s / _RENEWALS_PER_LEASE
@@ -101,6 +107,11 @@ class Recovery:
         except BackendError as error:
             _log.warning("lost runs could not be looked for, which is tried again: %s", error)
         self._reaping.open()
+
+    def hand_over(self, kind: str, begin: Begin) -> None:
+        """Have something go on with the logs of a kind whose owners are dead, instead of ending
+        them. Call before `open`."""
+        self._successors[kind] = begin
 
     async def cease(self) -> None:
         """Take over nothing any more; the lease is held on. Idempotent."""
@@ -177,7 +188,9 @@ class Recovery:
 
     async def _settle(self, info: LogInfo) -> None:
         """Begin, end or leave a run that is another's, as far as its log says."""
-        begin: Begin | None = None
+        begin = self._successors.get(info.kind)
+        if begin is None and info.kind not in _LOST_WITH_THEIR_OWNER:
+            return
         if RESUMABLE_LABEL in info.labels and CANCEL_LABEL not in info.labels:
             if ANSWERED_LABEL not in info.labels and info.labels.get("status") == "waiting":
                 info = await self._expire_questions(info)
@@ -194,7 +207,7 @@ class Recovery:
             begin(claimed)
         else:
             await self._end(claimed, LOST)
-            _log.warning("run %s was lost with its owner", info.log_id)
+            _log.warning("%s was lost with its owner", describe_log(info.log_id))
 
     async def _end(self, claimed: LogInfo, ending: Ending) -> None:
         inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)

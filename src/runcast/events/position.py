@@ -1,4 +1,7 @@
-"""Positions in a log, and how sequenced records look in its wire form.
+"""Positions in a log, what logs are called, and how sequenced records look in their wire form.
+
+A **log id** is unique among all logs of a store. That of a run is its run id; that of a log of any
+other kind has the kind before it: `delivery/report-7`. No run id holds a slash.
 
 A log's *record* is what a producer encoded: canonical JSON of an event without its opening brace
 and without `seq`, for example `"time":1.5,"type":"log","data":{}}`. The sequencer that commits it
@@ -20,10 +23,15 @@ from runcast.errors import InvalidValue
 __all__ = (
     "EPOCH_LENGTH",
     "MAX_SEQ",
+    "RUN",
     "Position",
+    "describe_log",
     "frame_record",
+    "is_log_id",
     "is_run_id",
+    "kind_of",
     "make_epoch",
+    "make_log_id",
     "split_frames",
 )
 
@@ -33,9 +41,13 @@ EPOCH_LENGTH: Final = 10
 MAX_SEQ: Final = 2**53 - 1
 """The largest `seq`: above it JavaScript loses digits."""
 
+RUN: Final = "run"
+"""The kind of the logs of runs, which is not part of their ids."""
+
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _TOKEN: Final = re.compile(r"([0-9a-hjkmnp-tv-z]{10})-(0|[1-9][0-9]{0,15})")
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 _EPOCH_RANDOM_BITS: Final = 9
 _EPOCH_ORIGIN_MS: Final = 1_577_836_800_000  # 2020-01-01; 41 bits of ms last until 2089
 
@@ -98,6 +110,44 @@ def _epoch_number(epoch: str) -> int:
 def is_run_id(text: object) -> bool:
     """Tell whether something may name a run (and so a log)."""
     return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
+
+
+def make_log_id(kind: str, name: str) -> str:
+    """Return the id of the log that has this name among the logs of its kind.
+
+    Raises:
+        InvalidValue: the kind or the name is malformed.
+    """
+    if not (isinstance(kind, str) and _KIND.fullmatch(kind)):
+        raise InvalidValue(
+            f"expected a kind of logs like 'delivery' ([a-z][a-z0-9_-]*, at most 16 characters), "
+            f"got {kind!r:.140}"
+        )
+    if not is_run_id(name):
+        raise InvalidValue(
+            f"expected a {kind} id like 'report-7' ([A-Za-z0-9][A-Za-z0-9_.:-]*, at most 128 "
+            f"characters), got {name!r:.140}"
+        )
+    return name if kind == RUN else f"{kind}/{name}"
+
+
+def is_log_id(text: str) -> bool:
+    """Tell whether a string may be a log id: whether `make_log_id` could have made it."""
+    kind, slash, name = text.partition("/")
+    if not slash:
+        return is_run_id(text)
+    return kind != RUN and _KIND.fullmatch(kind) is not None and is_run_id(name)
+
+
+def kind_of(log_id: str) -> str:
+    """Return the kind of the log that has this id."""
+    kind, slash, _ = log_id.partition("/")
+    return kind if slash else RUN
+
+
+def describe_log(log_id: str) -> str:
+    """Return what a message calls a log: `run 'report-7'`, `delivery 'report-7'`."""
+    return f"{kind_of(log_id)} {log_id.rpartition('/')[2]!r:.140}"
 
 
 def frame_record(head: bytes, seq: int, record: bytes) -> bytes:

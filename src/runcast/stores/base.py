@@ -1,8 +1,9 @@
 """The store contract: a set of append-only logs of opaque records.
 
-A **log** has an id, an epoch, records with dense `seq` 1..n, a closed flag, labels, a time to live,
-and an owner with a fence. Everything rests on one atomic primitive, `commit`: a group of appends,
-each of which either happens wholly (records, close, labels, idempotency key) or not at all.
+A **log** has an id, a kind, an epoch, records with dense `seq` 1..n, a closed flag, labels, a time
+to live, and an owner with a fence. Everything rests on one atomic primitive, `commit`: a group of
+appends, each of which either happens wholly (records, close, labels, idempotency key) or not at
+all.
 
 What every store guarantees, whatever it is made of (`runcast.testing.store_contract` checks it):
 
@@ -16,8 +17,13 @@ What every store guarantees, whatever it is made of (`runcast.testing.store_cont
 6.  A stale fence or another epoch is refused with `Stale`, even inside a group.
 7.  Creating over an existing log is refused, or, when asked to, begins a later epoch at `seq` 1.
 8.  `read` returns exactly what follows a position, or raises `Gone` and says why.
-9.  Any id that `is_run_id` accepts names a log of its own: ids never fold, escape or collide.
+9.  Any id that `is_run_id` accepts names a log of its own within its kind: ids never fold, escape
+    or collide.
 10. Cancelling a call leaves the store as if it had not been made or as if it had been completed.
+
+Methods take a log's id, which holds its kind (see `events.position`); only `create` takes the two
+apart. What is true of runs is true of every kind, except that lists are of runs unless they are
+asked for another kind.
 
 A *record* is bytes without line feed and carriage return; `events.position` tells how records
 become frames. A record is opaque to the store otherwise.
@@ -31,7 +37,7 @@ from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 import msgspec
 
 from runcast.errors import RuncastError, Stale
-from runcast.events.position import Position
+from runcast.events.position import RUN, Position, describe_log, kind_of
 
 __all__ = (
     "MAX_LABELS",
@@ -152,7 +158,10 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True, kw_only=True)
 class LogInfo:
-    """What a store knows of a log besides its records. Times are Unix seconds."""
+    """What a store knows of a log besides its records. Times are Unix seconds.
+
+    `log_id` is unique among all logs of the store: what its methods take.
+    """
 
     log_id: str
     epoch: str
@@ -169,6 +178,16 @@ class LogInfo:
     """Seconds after closing until the log may be deleted; None keeps it."""
     owner_id: str = ""
     fence: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What kind of log it is: `run`, `delivery`, `stream` or another short name."""
+        return kind_of(self.log_id)
+
+    @property
+    def name(self) -> str:
+        """Its id among the logs of its kind; of a run, the run id."""
+        return self.log_id.rpartition("/")[2]
 
     @property
     def position(self) -> Position:
@@ -192,6 +211,7 @@ class Store(ABC):
         self,
         log_id: str,
         *,
+        kind: str = RUN,
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
@@ -201,9 +221,13 @@ class Store(ABC):
 
         The new epoch sorts after the old one and its fence is higher.
 
+        Args:
+            log_id: unique among the logs of its kind, which it does not hold yet; what `is_run_id`
+                accepts.
+
         Raises:
             Conflict: the log exists and `replace` is False.
-            InvalidValue: the id or the labels are malformed.
+            InvalidValue: the name, the kind or the labels are malformed.
         """
 
     @abstractmethod
@@ -234,6 +258,7 @@ class Store(ABC):
     async def list(
         self,
         *,
+        kind: str | None = RUN,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
@@ -241,6 +266,7 @@ class Store(ABC):
         """Return logs, newest first by (created_at, log_id).
 
         Args:
+            kind: only logs of this kind; None for all kinds.
             labels: only logs that bear all of these.
             before: the key of the last log of the page before.
             limit: 1 to MAX_LIST.
@@ -279,7 +305,7 @@ class Store(ABC):
 
     @abstractmethod
     async def expired(self, limit: int = 100) -> Sequence[str]:
-        """Return ids of closed logs whose time to live is over, oldest first."""
+        """Return ids of closed logs, of every kind, whose time to live is over, oldest first."""
 
     @abstractmethod
     async def renew(self, owner: Owner, ttl_s: float) -> None:
@@ -296,7 +322,7 @@ class Store(ABC):
 
     @abstractmethod
     async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
-        """Return open logs that had an owner which is dead or whose lease is over."""
+        """Return open logs, of every kind, whose owner is dead or has no lease any more."""
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -307,7 +333,9 @@ class Store(ABC):
 
 def epoch_is_over(info: LogInfo, epoch: str) -> Stale:
     """Return the refusal of a request that is about another epoch than the log is in."""
-    return Stale(f"the run {info.log_id!r} began again (epoch {info.epoch}); epoch {epoch} is over")
+    return Stale(
+        f"the {describe_log(info.log_id)} began again (epoch {info.epoch}); epoch {epoch} is over"
+    )
 
 
 @runtime_checkable

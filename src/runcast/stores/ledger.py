@@ -14,7 +14,12 @@ from typing import Final
 import msgspec
 
 from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError, RunClosed, Stale
-from runcast.events.position import frame_record, is_run_id, make_epoch
+from runcast.events.position import (
+    describe_log,
+    frame_record,
+    is_log_id,
+    make_epoch,
+)
 from runcast.stores.base import (
     MAX_LABEL_CHARS,
     MAX_LABELS,
@@ -147,7 +152,7 @@ class Ledger:
     def find(self, log_id: str) -> Log | None:
         """Return a log, or None."""
         log = self.logs.get(log_id)
-        if log is None and log_id not in self.deleted and is_run_id(log_id):
+        if log is None and log_id not in self.deleted and is_log_id(log_id):
             log = self._load(log_id)
             if log is not None:
                 self.logs[log_id] = log
@@ -157,7 +162,7 @@ class Ledger:
         """Return a log. Raises `NotFound`."""
         log = self.find(log_id)
         if log is None:
-            raise NotFound(f"there is no run {log_id!r}; GET /runs lists those that are kept")
+            raise NotFound(f"there is no {describe_log(log_id)}")
         return log
 
     # Plans: raise or return commands, change nothing.
@@ -173,14 +178,11 @@ class Ledger:
         ttl_s: float | None,
         replace: bool,
     ) -> CreateCommand:
-        if not is_run_id(log_id):
-            raise InvalidValue(
-                f"expected a run id like 'report-7' ([A-Za-z0-9][A-Za-z0-9_.:-]*, at most 128 "
-                f"characters), got {log_id!r:.140}"
-            )
         old = self.find(log_id)
         if old is not None and not replace:
-            raise Conflict(f"the run {log_id!r} exists already; choose another id or replace it")
+            raise Conflict(
+                f"the {describe_log(log_id)} exists already; choose another id or replace it"
+            )
         return CreateCommand(
             log_id=log_id,
             key=self.next_key,
@@ -225,11 +227,13 @@ class Ledger:
             return None, Appended(draft.epoch, use.first, use.last, (), draft.closed, True)
         if append.fence is not None and append.fence != draft.fence:
             raise Stale(
-                f"the run {append.log_id!r} has another owner (fence {draft.fence}, not "
+                f"the {describe_log(append.log_id)} has another owner (fence {draft.fence}, not "
                 f"{append.fence})"
             )
         if draft.closed:
-            raise RunClosed(f"the run {append.log_id!r} has ended; nothing can be appended to it")
+            raise RunClosed(
+                f"the {describe_log(append.log_id)} has ended; nothing can be appended to it"
+            )
         labels = _merge_labels(draft.labels, append.labels) if append.labels else None
         first = draft.head + 1
         pages = _frame(draft.epoch, first, append.records, append.close)

@@ -6,7 +6,7 @@ from typing import Self
 
 from runcast._clock import Clock, SystemClock
 from runcast.errors import Conflict, RuncastError, RunClosed
-from runcast.events.position import Position
+from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import (
     PAGE_BYTES,
     Append,
@@ -47,11 +47,13 @@ class MemoryStore(Store):
         self,
         log_id: str,
         *,
+        kind: str = RUN,
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> LogInfo:
+        log_id = make_log_id(kind, log_id)
         command = self._ledger.plan_create(
             log_id,
             now=self._clock.time(),
@@ -81,6 +83,7 @@ class MemoryStore(Store):
     async def list(
         self,
         *,
+        kind: str | None = RUN,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
@@ -89,7 +92,7 @@ class MemoryStore(Store):
         found = [
             log.info
             for log in self._ledger.logs.values()
-            if matches(log.info, labels) and (before is None or _key(log) < before)
+            if matches(log.info, kind, labels) and (before is None or _key(log) < before)
         ]
         found.sort(key=lambda info: (info.created_at, info.log_id), reverse=True)
         return [copy_info(info) for info in found[:limit]]
@@ -128,9 +131,9 @@ class MemoryStore(Store):
     async def claim(self, log_id: str, owner_id: str) -> LogInfo:
         info = self._ledger.get(log_id).info
         if info.closed:
-            raise RunClosed(f"the run {log_id!r} has ended; it needs no owner")
+            raise RunClosed(f"the {describe_log(log_id)} has ended; it needs no owner")
         if info.owner_id and info.owner_id != owner_id and self._is_alive(info.owner_id):
-            raise Conflict(f"the run {log_id!r} is owned by a process that lives")
+            raise Conflict(f"the {describe_log(log_id)} is owned by a process that lives")
         self._ledger.apply(ClaimCommand(log_id, owner_id, info.fence + 1))
         return await self.info(log_id)
 

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from runcast.errors import Gone, InvalidValue
-from runcast.events.position import Position
+from runcast.events.position import Position, describe_log
 from runcast.stores.base import MAX_LIST, LogInfo, Page
 
 __all__ = ("check_limit", "check_position", "cut_pages", "join_pages", "matches")
@@ -19,11 +19,15 @@ _LEAST_BYTES: Final = 32
 def check_position(info: LogInfo, after: Position) -> None:
     """Raise `Gone` unless what follows `after` can be read from a log in this state."""
     if after.epoch != info.epoch:
-        raise Gone(f"the run {info.log_id!r} began anew in epoch {info.epoch}", "replaced")
+        raise _gone(info, f"began anew in epoch {info.epoch}", "replaced")
     if after.seq > info.head:
-        raise Gone(f"the run {info.log_id!r} ends at {info.position}, before {after}", "rewound")
+        raise _gone(info, f"ends at {info.position}, before {after}", "rewound")
     if after.seq + 1 < info.first:
-        raise Gone(f"the run {info.log_id!r} is kept from {info.first} on only", "trimmed")
+        raise _gone(info, f"is kept from {info.first} on only", "trimmed")
+
+
+def _gone(info: LogInfo, why: str, reason: str) -> Gone:
+    return Gone(f"the {describe_log(info.log_id)} {why}", reason)
 
 
 def cut_pages(pages: Sequence[Page], after_seq: int, max_bytes: int) -> list[Page]:
@@ -65,8 +69,10 @@ def join_pages(info: LogInfo, after: Position, pages: Iterable[Page], max_bytes:
     return Page(after.epoch, after.seq + 1, last, frames, info.closed and last >= info.head)
 
 
-def matches(info: LogInfo, labels: Mapping[str, str] | None) -> bool:
-    """Tell whether a log bears all of these labels."""
+def matches(info: LogInfo, kind: str | None, labels: Mapping[str, str] | None) -> bool:
+    """Tell whether a log is of this kind, or any if None, and bears all of these labels."""
+    if kind is not None and info.kind != kind:
+        return False
     return all(info.labels.get(name) == value for name, value in (labels or {}).items())
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from runcast.errors import RuncastError
-from runcast.events.position import Position
+from runcast.events.position import RUN, Position
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
 from runcast.testing.contract.harness import WAIT_S
 
@@ -119,13 +119,14 @@ class FaultyStore(Store):
         self,
         log_id: str,
         *,
+        kind: str = RUN,
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> LogInfo:
         return await self.inner.create(
-            log_id, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
+            log_id, kind=kind, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
         )
 
     async def info(self, log_id: str) -> LogInfo:
@@ -158,8 +159,9 @@ class FaultyStore(Store):
     async def list(
         self,
         *,
+        kind: str | None = RUN,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[LogInfo]:
-        return await self.inner.list(labels=labels, before=before, limit=limit)
+        return await self.inner.list(kind=kind, labels=labels, before=before, limit=limit)

@@ -15,7 +15,7 @@ from typing import Final, TypeVar, cast
 
 from runcast._clock import Clock
 from runcast.errors import NotFound, StoreUnavailable, StoreUnusable
-from runcast.events.position import Position, is_run_id
+from runcast.events.position import RUN, Position, describe_log, is_log_id
 from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.ledger import Log, is_text
 from runcast.stores.machine import is_owning
@@ -77,7 +77,11 @@ class Reading:
         return await self._ask(lambda: self._get(log_id).snapshot)
 
     async def list(
-        self, labels: Mapping[str, str], before: tuple[float, str] | None, limit: int
+        self,
+        kind: str | None,
+        labels: Mapping[str, str],
+        before: tuple[float, str] | None,
+        limit: int,
     ) -> list[LogInfo]:
         check_limit(limit)
         can_be_borne = all(is_text(name) and is_text(value) for name, value in labels.items())
@@ -85,6 +89,9 @@ class Reading:
             return []  # no log bears what none may be given
         conditions = ["1"]
         parameters: list[object] = []
+        if kind is not None:
+            conditions.append("substr(log_id, 1, instr(log_id, '/')) = ?")
+            parameters.append("" if kind == RUN else f"{kind}/")
         if before is not None:
             conditions.append("(created_at, log_id) < (?, ?)")
             parameters.extend(before)
@@ -95,7 +102,7 @@ class Reading:
             parameters.extend((name, value))
 
         def belongs(info: LogInfo) -> bool:
-            return matches(info, labels) and (before is None or _age(info) < before)
+            return matches(info, kind, labels) and (before is None or _age(info) < before)
 
         found = await self._ask(
             lambda: self._select(
@@ -135,10 +142,10 @@ class Reading:
     def _get(self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES) -> Log:
         """Return a copy of a log, with what `Journal.peek` adds. Raises `NotFound`."""
         log = self._journal.peek(log_id, after_seq, max_bytes)
-        if log is None and not self._journal.is_deleted(log_id) and is_run_id(log_id):
+        if log is None and not self._journal.is_deleted(log_id) and is_log_id(log_id):
             log = load_log(self._connection, log_id)
         if log is None:
-            raise NotFound(f"there is no run {log_id!r}; GET /runs lists those that are kept")
+            raise NotFound(f"there is no {describe_log(log_id)}")
         return log
 
     def _orphans(self, now: float) -> Sequence[LogInfo]:

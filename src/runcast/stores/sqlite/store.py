@@ -19,7 +19,7 @@ from runcast.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from runcast.events.position import Position
+from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
 from runcast.stores.ledger import ClaimCommand, Command, Ledger, TrimCommand
 from runcast.stores.machine import is_owning
@@ -156,11 +156,13 @@ class SQLiteStore(Store):
         self,
         log_id: str,
         *,
+        kind: str = RUN,
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> LogInfo:
+        log_id = make_log_id(kind, log_id)
         now, entropy = self._clock.time(), secrets.randbits(9)
 
         def plan(ledger: Ledger) -> tuple[list[Command], None]:
@@ -204,10 +206,10 @@ class SQLiteStore(Store):
             def plan(ledger: Ledger) -> tuple[list[Command], None]:
                 info = ledger.get(log_id).info
                 if info.closed:
-                    raise RunClosed(f"the run {log_id!r} has ended; it needs no owner")
+                    raise RunClosed(f"the {describe_log(log_id)} has ended; it needs no owner")
                 is_free = info.owner_id in ("", owner_id)
                 if not is_free and is_owning(journal.load_owner(info.owner_id), now):
-                    raise Conflict(f"the run {log_id!r} is owned by a process that lives")
+                    raise Conflict(f"the {describe_log(log_id)} is owned by a process that lives")
                 return [ClaimCommand(log_id, owner_id, info.fence + 1)], None
 
             journal.transact(plan, exclusive=True)
@@ -238,11 +240,12 @@ class SQLiteStore(Store):
     async def list(
         self,
         *,
+        kind: str | None = RUN,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[LogInfo]:
-        return await self._opened.reading.list(labels or {}, before, limit)
+        return await self._opened.reading.list(kind, labels or {}, before, limit)
 
     async def expired(self, limit: int = 100) -> Sequence[str]:
         return await self._opened.reading.expired(limit)
