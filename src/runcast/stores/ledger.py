@@ -21,8 +21,6 @@ from runcast.events.position import (
     make_epoch,
 )
 from runcast.stores.base import (
-    MAX_LABEL_CHARS,
-    MAX_LABELS,
     PAGE_BYTES,
     Append,
     Appended,
@@ -31,75 +29,26 @@ from runcast.stores.base import (
     Page,
     epoch_is_over,
 )
+from runcast.stores.commands import (
+    AppendCommand,
+    ClaimCommand,
+    Command,
+    CreateCommand,
+    DeleteCommand,
+    OnceUse,
+    TrimCommand,
+)
+from runcast.stores.labels import check_text, merge_labels
 
 __all__ = (
-    "AppendCommand",
-    "CheckpointCommand",
-    "ClaimCommand",
-    "Command",
-    "CreateCommand",
-    "DeleteCommand",
     "Ledger",
     "Log",
-    "OnceUse",
-    "TrimCommand",
     "copy_info",
-    "is_text",
 )
 
 _LINE_FEED: Final = 0x0A
 _CARRIAGE_RETURN: Final = 0x0D
 _MAX_ONCE_CHARS: Final = 256
-
-
-class OnceUse(msgspec.Struct, array_like=True, frozen=True):
-    """The first use of an idempotency key."""
-
-    digest: str
-    first: int
-    last: int
-
-
-class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
-    log_id: str
-    key: int
-    epoch: str
-    created_at: float
-    labels: dict[str, str]
-    ttl_s: float | None
-    owner_id: str
-    fence: int
-
-
-class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a", gc=False):
-    log_id: str
-    pages: tuple[Page, ...]
-    closed_at: float | None = None
-    labels: dict[str, str] | None = None
-    once: tuple[str, str, int, int] | None = None
-
-
-class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):
-    log_id: str
-    owner_id: str
-    fence: int
-
-
-class TrimCommand(msgspec.Struct, array_like=True, frozen=True, tag="t"):
-    log_id: str
-    first: int
-    snapshot: bytes
-
-
-class DeleteCommand(msgspec.Struct, array_like=True, frozen=True, tag="d"):
-    log_id: str
-
-
-class CheckpointCommand(msgspec.Struct, array_like=True, frozen=True, tag="k"):
-    """All commands before this one are in the store's tables; none of them need be kept."""
-
-
-Command = CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand
 
 
 @dataclass(slots=True)
@@ -188,7 +137,7 @@ class Ledger:
             key=self.next_key,
             epoch=make_epoch(now, entropy, after=old.info.epoch if old else ""),
             created_at=now,
-            labels=_merge_labels({}, labels or {}),
+            labels=merge_labels({}, labels or {}),
             ttl_s=ttl_s,
             owner_id=owner_id,
             fence=old.info.fence + 1 if old else 1,
@@ -234,7 +183,7 @@ class Ledger:
             raise RunClosed(
                 f"the {describe_log(append.log_id)} has ended; nothing can be appended to it"
             )
-        labels = _merge_labels(draft.labels, append.labels) if append.labels else None
+        labels = merge_labels(draft.labels, append.labels) if append.labels else None
         first = draft.head + 1
         pages = _frame(draft.epoch, first, append.records, append.close)
         # Only now, with nothing left to refuse, may the draft change.
@@ -266,8 +215,8 @@ class Ledger:
                 f"expected an idempotency key of 1 to {_MAX_ONCE_CHARS} characters, "
                 f"got {len(once.key)}"
             )
-        _check_text(once.key)
-        _check_text(once.digest)
+        check_text(once.key)
+        check_text(once.digest)
         use = draft.once.get(once.key) or log.once.get(once.key) or self._load_once(log, once.key)
         if use is not None and use.digest != once.digest:
             raise Conflict(f"the key {once.key!r} was used before with other content")
@@ -376,29 +325,3 @@ def _frame(epoch: str, first: int, records: Sequence[bytes], close: bool) -> tup
 
 def _breaks_a_line() -> InvalidValue:
     return InvalidValue("expected records without line feed and carriage return")
-
-
-def _merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    for name, value in new.items():
-        if not (isinstance(name, str) and isinstance(value, str)) or not name:
-            raise InvalidValue(f"expected labels to be strings, got {name!r}: {value!r}")
-        if max(len(name), len(value)) > MAX_LABEL_CHARS:
-            raise InvalidValue(f"expected labels of at most {MAX_LABEL_CHARS} characters")
-        _check_text(name)
-        _check_text(value)
-    merged = {name: value for name, value in {**old, **new}.items() if value != ""}
-    if len(merged) > MAX_LABELS:
-        raise InvalidValue(f"expected at most {MAX_LABELS} labels, got {len(merged)}")
-    return merged
-
-
-def is_text(text: str) -> bool:
-    """Tell whether every store can keep a text: no NUL, no surrogate without its pair."""
-    if text.isascii():
-        return "\0" not in text
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def _check_text(text: str) -> None:
-    if not is_text(text):
-        raise InvalidValue(f"expected text without NUL and lone surrogates, got {text[:140]!r}")

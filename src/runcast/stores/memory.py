@@ -16,14 +16,8 @@ from runcast.stores.base import (
     Page,
     Store,
 )
-from runcast.stores.ledger import (
-    ClaimCommand,
-    Command,
-    Ledger,
-    Log,
-    TrimCommand,
-    copy_info,
-)
+from runcast.stores.commands import ClaimCommand, Command, TrimCommand
+from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
 
 __all__ = ("MemoryStore",)

@@ -18,14 +18,8 @@ import msgspec
 
 from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
 from runcast.stores.base import PAGE_BYTES, LogInfo, Owner, Page
-from runcast.stores.ledger import (
-    CheckpointCommand,
-    Command,
-    Ledger,
-    Log,
-    OnceUse,
-    copy_info,
-)
+from runcast.stores.commands import CheckpointCommand, Command, OnceUse
+from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.paging import cut_pages
 from runcast.stores.sqlite.file import explain, identify
 from runcast.stores.sqlite.tables import (

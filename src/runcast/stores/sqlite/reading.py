@@ -17,7 +17,8 @@ from runcast._clock import Clock
 from runcast.errors import NotFound, StoreUnavailable, StoreUnusable
 from runcast.events.position import RUN, Position, describe_log, is_log_id
 from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
-from runcast.stores.ledger import Log, is_text
+from runcast.stores.labels import is_text
+from runcast.stores.ledger import Log
 from runcast.stores.machine import is_owning
 from runcast.stores.paging import check_limit, check_position, join_pages, matches
 from runcast.stores.sqlite.file import explain, open_reader

@@ -21,7 +21,8 @@ from runcast.errors import (
 )
 from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
-from runcast.stores.ledger import ClaimCommand, Command, Ledger, TrimCommand
+from runcast.stores.commands import ClaimCommand, Command, TrimCommand
+from runcast.stores.ledger import Ledger
 from runcast.stores.machine import is_owning
 from runcast.stores.sqlite.file import open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from runcast.stores.base import LogInfo, Owner, Page
-from runcast.stores.ledger import Ledger, Log, OnceUse
+from runcast.stores.commands import OnceUse
+from runcast.stores.ledger import Ledger, Log
 
 __all__ = (
     "SEGMENT_BYTES",

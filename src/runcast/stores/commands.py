@@ -1,0 +1,70 @@
+"""What a ledger's plans lead to: the changes of logs, as they are made durable and applied.
+
+Their form is that of the journal's rows: a field may be added at the end, with a default for the
+rows of earlier versions, and none may be taken away.
+"""
+
+import msgspec
+
+from runcast.stores.base import Page
+
+__all__ = (
+    "AppendCommand",
+    "CheckpointCommand",
+    "ClaimCommand",
+    "Command",
+    "CreateCommand",
+    "DeleteCommand",
+    "OnceUse",
+    "TrimCommand",
+)
+
+
+class OnceUse(msgspec.Struct, array_like=True, frozen=True):
+    """The first use of an idempotency key."""
+
+    digest: str
+    first: int
+    last: int
+
+
+class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
+    log_id: str
+    key: int
+    epoch: str
+    created_at: float
+    labels: dict[str, str]
+    ttl_s: float | None
+    owner_id: str
+    fence: int
+
+
+class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a", gc=False):
+    log_id: str
+    pages: tuple[Page, ...]
+    closed_at: float | None = None
+    labels: dict[str, str] | None = None
+    once: tuple[str, str, int, int] | None = None
+
+
+class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):
+    log_id: str
+    owner_id: str
+    fence: int
+
+
+class TrimCommand(msgspec.Struct, array_like=True, frozen=True, tag="t"):
+    log_id: str
+    first: int
+    snapshot: bytes
+
+
+class DeleteCommand(msgspec.Struct, array_like=True, frozen=True, tag="d"):
+    log_id: str
+
+
+class CheckpointCommand(msgspec.Struct, array_like=True, frozen=True, tag="k"):
+    """All commands before this one are in the store's tables; none of them need be kept."""
+
+
+Command = CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand
