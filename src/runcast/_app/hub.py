@@ -12,6 +12,7 @@ from runcast._files.files import Files
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._hub.cursor import Gap
+from runcast._hub.forks import Home
 from runcast._hub.hub import Hub
 from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
@@ -52,6 +53,7 @@ class OpenHub:
         self.functions: dict[str, Function[..., Any]] = {}
         self.files = Files(self.hub, _data_dir(store, self.settings))
         self._was_closed = False
+        self._home = Home()
         self.runner = Runner(self.hub, this_process, self.files, self.functions.get)
         for function in functions:
             self.add(function)
@@ -77,10 +79,13 @@ class OpenHub:
         """Open the store and begin. Idempotent.
 
         Raises:
-            InvalidValue: it was closed; make another one.
+            InvalidValue: it was closed, or opened before this process was forked; make another one.
         """
         if self._was_closed:
             raise InvalidValue("this hub was closed; use another one, of `open_hub(…)`")
+        if self.hub.is_open:
+            self._home.check("open()")
+        self._home = Home()
         try:
             await self.hub.open()
             await self.runner.open()
@@ -92,7 +97,13 @@ class OpenHub:
         return self
 
     async def close(self) -> None:
-        """End the runs, then the hub, then the store. Idempotent."""
+        """End the runs, then the hub, then the store. Idempotent.
+
+        In a process that was forked since it was opened this does nothing: the runs are its
+        parent's.
+        """
+        if not self._home.is_here:
+            return
         self._was_closed = True
         await self._close()
 
@@ -133,6 +144,7 @@ class OpenHub:
             files: what it finds in its workspace, by group.
             workspace: the folder that paths among the files are relative to.
         """
+        self._home.check("start()")
         if isinstance(function, str):
             known = self.function(function)
         else:
@@ -154,6 +166,7 @@ class OpenHub:
 
         A loss is told as an event of type `gap` with `seq` 0. Raises `NotFound`.
         """
+        self._home.check("watch()")
         if after is not None and not isinstance(after, Position):
             after = Position.parse(after)
         with await self.hub.subscribe(run_id, after) as subscription:
@@ -174,12 +187,14 @@ class OpenHub:
         Raises `InvalidValue`, `NotFound`, `RunClosed`; `AlreadyAnswered`, which holds the first
         decision, if that is another one.
         """
+        self._home.check("answer()")
         given = answer if isinstance(answer, Answer) else Answer.parse(answer)
         decision, repeated = await self.runner.answer(run_id, interrupt_id, given)
         return decision.document(), repeated
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run and wait for its end, unless another process runs it. Raises `NotFound`."""
+        self._home.check("cancel()")
         await self.runner.cancel(run_id, reason)
 
     def queue_position(self, run_id: str) -> int:
@@ -188,6 +203,7 @@ class OpenHub:
 
     async def flush(self, run_id: str) -> Position:
         """Wait until everything emitted in a run so far is committed; return its last position."""
+        self._home.check("flush()")
         try:
             # Whichever writers there are: what they wrote before is committed no later than this.
             appended = await self.hub.inlet(run_id).append()
@@ -197,10 +213,12 @@ class OpenHub:
 
     async def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
         """Return a run's log and present state. Raises `NotFound`."""
+        self._home.check("present()")
         return await self.hub.present(run_id)
 
     def attach(self, run_id: str) -> Writer:
         """Return a writer to a run that somebody else owns and ends."""
+        self._home.check("attach()")
         return Writer(self.hub.inlet(run_id), self.clock, self.settings.max_event_bytes)
 
 

@@ -83,7 +83,8 @@ class OpenHubInThread:
 
     Its methods are those of `OpenHub`, without `await`, and may be called from any thread. A call
     in a coroutine holds up the coroutine's loop until it returns; on the hub's own loop, where its
-    coroutine functions run, a call would wait for itself and raises `InvalidValue`.
+    coroutine functions run, a call would wait for itself and raises `InvalidValue`. A process
+    that was forked since the hub was opened gets `InvalidValue`, too.
     """
 
     def __init__(self, hub: OpenHub) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import AsyncIterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from runcast._files.model import Download, FilesOfRun, StoredFile, Upload
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Life, Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup, check_outputs
+from runcast._hub.forks import Home, elsewhere, make_lock
 from runcast._hub.hub import Hub
 from runcast._producing.outcome import Ending, failed
 from runcast.errors import NotFound, RuncastError, RunClosed
@@ -58,7 +58,8 @@ class RunFiles:
         self._epoch = epoch
         self._groups = groups
         self._max_bytes = max_event_bytes
-        self._lock = threading.Lock()
+        self._home = Home()
+        self._lock = make_lock()
         self._workspace: Workspace | None = None
         self._staged = staged
         self._is_resumed = is_resumed
@@ -70,7 +71,13 @@ class RunFiles:
         Raises:
             RunClosed: the run is over.
             BackendError: it cannot be made.
+            InvalidValue: it is not made yet, and this is a forked process: the end of the run would
+                not find what is made here.
         """
+        if not self._home.is_here:
+            if self._workspace is None:
+                raise elsewhere("the first call of workspace()")
+            return self._workspace.path
         with self._lock:
             if self._is_over:
                 raise RunClosed(f"the run {self._run_id!r} is over; its files are collected")

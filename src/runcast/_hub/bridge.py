@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from runcast._hub.forks import Home, make_lock
 from runcast.errors import InvalidValue
 
 __all__ = ("Bridge",)
@@ -22,18 +23,20 @@ class Bridge:
     """An event loop in a daemon thread, and calls into it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = make_lock()
+        self._home = Home()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are taken."""
-        return self._loop is not None
+        """Whether calls are taken; False in a process that was forked since it was opened."""
+        return self._loop is not None and self._home.is_here
 
     def open(self) -> None:
         """Start the thread. Idempotent."""
         if self._loop is None:
+            self._home = Home()
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
                 target=self._loop.run_forever, name="runcast-loop", daemon=True
@@ -48,9 +51,10 @@ class Bridge:
 
         Raises:
             InvalidValue: called on this very loop, which would wait for itself, or while the bridge
-                is closed.
+                is closed, or in a process that was forked since it was opened.
         """
         try:
+            self._home.check("a call of a hub")
             self._check_outside()
             with self._lock:
                 if self._loop is None:
@@ -83,9 +87,13 @@ class Bridge:
     def close(self) -> None:
         """End what still runs on the loop, and the thread. Idempotent.
 
+        In a forked process it does nothing: the thread and the loop's files are its parent's.
+
         Raises:
             InvalidValue: called on this very loop.
         """
+        if not self._home.is_here:
+            return
         self._check_outside()
         with self._lock:
             # What is called from now on is refused; what was called before is a task by the time

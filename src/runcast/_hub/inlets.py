@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from runcast._hub.forks import elsewhere, make_rlock, when_forked
 from runcast._settings import Settings
 from runcast.errors import (
     BackendError,
@@ -65,7 +66,7 @@ class Pending:
         self.run_bound = settings.pending_bytes_per_run
         self.bound = settings.pending_bytes
         # A handler of a signal may emit: it runs in the middle of whatever its thread was doing.
-        self.lock = threading.RLock()
+        self.lock = make_rlock()
         self.batch: list[Part] = []
         """What is to be committed next, in order."""
         self.size = 0
@@ -90,10 +91,19 @@ class Pending:
         self._drainers: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
+        self.is_forked = False
+        """Whether this process was forked off the one that opened the hub: nobody commits here."""
+        when_forked(self)
+
+    def handle_fork(self) -> None:
+        """Refuse every put and append in a forked process; a hub that is not open may be opened."""
+        if self._loop is not None:
+            self.is_forked, self.limit = True, _ASK
 
     def open(self) -> None:
         """Begin to call the committer, on the running loop."""
         self.is_closed, self.failure, self.limit = False, None, self.bound
+        self.is_forked = False
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self.wake.set()  # for what was put before
@@ -180,6 +190,8 @@ class Pending:
 
     def refuse(self, inlet: "Inlet") -> None:
         """Raise why nothing can be put, if nothing can."""
+        if self.is_forked:
+            raise elsewhere("emit()")
         if inlet.error is not None:
             # A new exception each time: one object raised in many threads would mix tracebacks.
             raise copy.copy(inlet.error)
@@ -252,7 +264,10 @@ class Pending:
             raise StoreUnavailable("the hub's event loop is closed") from None
 
     async def on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await on the hub's own loop, whichever loop asks; raises as `call_committer`."""
+        """Await on the hub's own loop, whichever loop asks; raises as `put` where none runs."""
+        if self.is_forked:
+            coroutine.close()
+            raise elsewhere()
         if self._loop is None or self._loop is asyncio.get_running_loop():
             return await coroutine
         try:
@@ -312,6 +327,7 @@ class Inlet:
             StoreUnavailable: the store fails at present, or the hub is closed; the record was not
                 taken.
             Overloaded: there is no room, and waiting is not possible or did not help.
+            InvalidValue: in a process that was forked off the hub's.
             RunTooLarge: `max_events_per_run` or `max_bytes_per_run` were put here; what is appended
                 is not counted, so that a run can always end.
         """

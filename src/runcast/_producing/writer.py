@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from runcast._clock import Clock
+from runcast._hub.forks import Home, make_rlock
 from runcast._producing.answers import Answer, check_question
 from runcast._producing.outcome import Ending
 from runcast.errors import Cancelled, InvalidValue
@@ -108,7 +109,9 @@ class Writer:
         # Of each thread: whether it was told. Not by ids, which the system gives out again.
         self._told = threading.local()
         self._told.is_told = True  # tasks on the loop are told by asyncio
-        self._lock = threading.RLock()  # a handler of a signal may emit
+        self._lock = make_rlock()  # a handler of a signal may emit
+        self.home = Home()
+        """The process that it writes in."""
         self._pieces = Pieces()
         self._last_words: list[Callable[[Ending], Ending]] = []
 
@@ -138,7 +141,8 @@ class Writer:
             duration: seconds.
 
         Raises:
-            InvalidValue: the type is malformed or reserved, or `data` cannot be encoded.
+            InvalidValue: the type is malformed or reserved, or `data` cannot be encoded; or this is
+                a process that was forked from the run's.
             EventTooLarge: beyond `max_event_bytes`.
             RunClosed: the run has ended.
             Overloaded: too much waits for its commit; `await drain()` and try again.
@@ -270,6 +274,7 @@ class Writer:
         """
         if self._questions is None or self._loop is None:
             raise InvalidValue("only the run itself can ask: call ask() inside its function")
+        self.home.check("ask()")
         check_question(message, action, config, timeout_s, interrupt_id)
         asking = self._questions.ask(
             message,
@@ -315,6 +320,7 @@ class Writer:
         Raises:
             StoreUnavailable: the store fails at present; nothing is lost, it will be tried again.
         """
+        self.home.check("flush()")
         appended = await self._inlet.append()
         return Position(appended.epoch, appended.last)
 
@@ -347,6 +353,7 @@ class Writer:
 
     async def drain(self) -> None:
         """Wait until there is room for more events. For coroutines: threads wait in `emit`."""
+        self.home.check("drain()")
         await self._inlet.drain()
 
     @property

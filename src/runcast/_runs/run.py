@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from runcast._hub.forks import Home
 from runcast._producing.outcome import Ending, check_reason
 from runcast.errors import RunFailed
 
@@ -29,6 +30,7 @@ class Run:
         """The run's present status."""
         self._outcome: Ending | None = None
         self._ended = asyncio.Event()
+        self._home = Home()
         self._cancel_reason = ""
         self.cancel_asked = asyncio.Event()
 
@@ -52,7 +54,12 @@ class Run:
             self.cancel_asked.set()
 
     async def wait(self) -> Ending:
-        """Wait for the end and return how the run ended."""
+        """Wait for the end and return how the run ended.
+
+        Raises:
+            InvalidValue: in a process that was forked from the one that runs it.
+        """
+        self._home.check("the wait for a run")
         await self._ended.wait()
         assert self._outcome is not None
         return self._outcome

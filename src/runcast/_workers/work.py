@@ -6,17 +6,20 @@ can be killed. What they have in common is what a run needs to know.
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from runcast._functions.function import Function
 from runcast._functions.secrets import Redactor, texts_in
 from runcast._functions.source import Source
+from runcast._hub.forks import ending_forks, when_forked
 from runcast._hub.inlets import Inlet
-from runcast._producing.context import using
+from runcast._producing.context import current_writer, using
 from runcast._producing.outcome import Ending, cancelled, ending_of, failed
 from runcast._producing.writer import Writer
 from runcast._workers.drive import drive_async, drive_in_thread
@@ -114,10 +117,22 @@ class _InTask:
 
     def __init__(self, duty: Duty, context: Context, grace_s: float) -> None:
         self._writer = duty.writer
+        self._thread_id = threading.get_ident()
+        self._loop = asyncio.get_running_loop()
         self.grace_s = grace_s
-        self.ending = asyncio.get_running_loop().create_task(
+        self.ending = self._loop.create_task(
             _drive(duty), name=f"runcast-{duty.inlet.run_id}", context=context
         )
+        when_forked(self)
+
+    def handle_fork(self) -> None:
+        """Have the process end that the function forked, should it go back to the server's loop.
+
+        It has a copy of the loop, but shares its files: it would read what is sent to the server.
+        """
+        is_ours = current_writer() is self._writer and threading.get_ident() == self._thread_id
+        if is_ours and not self._loop.is_closed():
+            self._loop.call_soon(_end_fork, self._writer.run_id)
 
     def withdraw(self) -> bool:
         return False
@@ -132,11 +147,16 @@ class _InTask:
 
 async def _drive(duty: Duty) -> Ending:
     try:
-        with using(duty.writer):
+        with ending_forks(duty.inlet.run_id), using(duty.writer):
             return await drive_async(duty.function.call, duty.arguments, duty.writer)
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these ends the loop, and everybody else's runs with it.
         return _told(error, duty.inlet.run_id)
+
+
+def _end_fork(run_id: str) -> NoReturn:
+    _log.error("a process that run %s has forked awaited something of the server's loop", run_id)
+    os._exit(1)
 
 
 class _InThread:
@@ -148,7 +168,7 @@ class _InThread:
         self._writer = duty.writer
 
         def drive() -> Ending:
-            with using(duty.writer):
+            with ending_forks(duty.inlet.run_id), using(duty.writer):
                 return drive_in_thread(duty.function.call, duty.arguments, duty.writer)
 
         self.ending = threads.submit(drive, context)

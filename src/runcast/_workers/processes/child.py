@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from runcast._functions.function import Function
 from runcast._functions.source import Source
+from runcast._hub.forks import leave_fork
 from runcast._producing.context import using
 from runcast._producing.outcome import Ending, ending_of, failed
 from runcast._workers.drive import drive_async, drive_in_thread
@@ -144,7 +145,7 @@ def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Endin
             return asyncio.run(_run_async(parent, hearing, function, arguments, call))
         return _run(parent, hearing, function, arguments, call)
     except BaseException as error:  # noqa: BLE001 - what is left of it is the ending
-        return _failed_with(parent, error)
+        return _failed_with(parent, error, call)
 
 
 def _run(
@@ -160,7 +161,7 @@ def _run(
         try:
             ending = drive_in_thread(function.call, arguments, writer)
         except BaseException as error:  # noqa: BLE001 - see above
-            ending = _failed_with(parent, error)
+            ending = _failed_with(parent, error, call)
         return writer.conclude(ending)
 
 
@@ -184,7 +185,7 @@ async def _run_async(
         try:
             ending = await work
         except BaseException as error:  # noqa: BLE001 - see above
-            ending = _failed_with(parent, error)
+            ending = _failed_with(parent, error, call)
         return writer.conclude(ending)
 
 
@@ -214,9 +215,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Cancelled("terminated")
 
 
-def _failed_with(parent: Parent, error: BaseException) -> Ending:
+def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Ending:
     if not parent.is_ours:
-        os._exit(1)
+        leave_fork(error, call.run_id)
     if not isinstance(error, RuncastError | Cancelled | asyncio.CancelledError):
         parent.send(control.Trace(_trace(error)))
     return ending_of(error)

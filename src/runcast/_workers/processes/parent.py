@@ -18,6 +18,7 @@ import msgspec
 
 from runcast import errors
 from runcast._clock import SystemClock
+from runcast._hub.forks import Home, make_rlock
 from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
 from runcast._workers.processes import control
@@ -39,9 +40,9 @@ class Parent:
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
-        self._pid = os.getpid()
+        self._home = Home()
         # A handler of a signal may send: it runs in the middle of whatever its thread was sending.
-        self._lock = threading.RLock()
+        self._lock = make_rlock()
         self._unsent: deque[bytes] = deque()
         self._is_sending = False
         # It knows how far it came when a signal's handler raises, and goes on from there. `sendall`
@@ -55,7 +56,7 @@ class Parent:
     @property
     def is_ours(self) -> bool:
         """Whether this process is its child itself, and not one that the function forked."""
-        return os.getpid() == self._pid
+        return self._home.is_here
 
     def receive(self) -> control.Command | None:
         """Wait for the next command; None once the parent is gone."""
@@ -95,11 +96,7 @@ class Parent:
                 middle of ours.
             RunClosed: the parent is gone.
         """
-        if not self.is_ours:
-            raise InvalidValue(
-                "expected emit() in the function's own process, not in one that it forked; hand "
-                "what is to be told back to the process that forked it"
-            )
+        self._home.check("emit()")
         try:
             with self._lock:
                 self._unsent.append(frame)

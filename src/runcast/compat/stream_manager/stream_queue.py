@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from typing import Final, Self
 
 from runcast import OpenHub, Position, RuncastError, Settings, Writer
 from runcast._clock import Clock, SystemClock
+from runcast._hub.forks import Home, make_lock
 from runcast._hub.inlets import Inlet
 from runcast._producing.outcome import Ending
 from runcast._runs.function_run import end_log
@@ -74,7 +74,8 @@ class TaskStreamQueue:
         self._now = self._clock.monotonic
         self.used_at = self._now()
         """When something was put, or it was closed, last; monotonic seconds."""
-        self._lock = threading.Lock()
+        self._lock = make_lock()
+        self._home = Home()
         self._settings: Settings | None = None
         self._early: list[bytes] = []
         self._early_bytes = 0
@@ -113,6 +114,7 @@ class TaskStreamQueue:
 
         Raises as `Hub.create` does; the next call tries again.
         """
+        self._home.check("the use of a stream")
         if self._beginning is None:
             self._beginning = asyncio.create_task(self._begin(), name=f"stream-{self.task_id}")
         return await asyncio.shield(self._beginning)
@@ -189,6 +191,7 @@ class TaskStreamQueue:
     def put_nowait(self, event: StreamEvent) -> bool:
         """Put an event. On the event loop it never waits; a thread waits while there is no room."""
         said = said_by(event)
+        self._home.check("put_nowait()")
         with self._lock:
             if self.is_closed:
                 return False

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from runcast import Event
 from runcast._clock import SystemClock
+from runcast._hub.forks import make_lock
 from runcast._producing.writer import RESERVED
 from runcast._wire.dialects import LogRef
 from runcast._wire.dialects.base import flatten
@@ -62,7 +63,7 @@ class StreamEvent:
     """
 
     _counted: ClassVar[OrderedDict[str, int]] = OrderedDict()
-    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _lock: ClassVar[threading.Lock] = make_lock()
 
     def __init__(
         self,

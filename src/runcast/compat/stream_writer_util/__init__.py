@@ -27,13 +27,13 @@ import contextvars
 import functools
 import inspect
 import logging
-import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from runcast import OpenHub, Writer, current_writer
+from runcast._hub.forks import Home, make_lock
 from runcast._producing.outcome import Ending
 from runcast._wire import sse
 from runcast.compat.payloads import (
@@ -86,10 +86,12 @@ class MyStreamWriter:
         self.loop: asyncio.AbstractEventLoop | None = loop
         self.dropped = 0
         self._is_closed = False
-        self._lock = threading.Lock()
+        self._lock = make_lock()
+        self._home = Home()
 
     def write(self, msg: Any) -> None:
         """Put a frame."""
+        self._home.check("a frame")
         # Under the lock, so that nothing gets behind the end.
         with self._lock:
             if not self._is_closed and self._put(msg):
@@ -138,7 +140,7 @@ class _RunWriter(MyStreamWriter):
         # Weakly: the run's writer holds this one, by its hook, for as long as there is a run.
         self._writer = weakref.ref(writer)
         self._is_closed = False
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._held: Ending | None = None
         writer.before_end(self._conclude)
 
@@ -163,6 +165,7 @@ class _RunWriter(MyStreamWriter):
         if self._is_closed or writer is None:
             self._drop()
             return
+        writer.home.check("send_queue()")
         try:
             if name in OUTCOMES:
                 self._tell_survived(writer, _outcome(name, msg, writer.max_event_bytes))
@@ -222,7 +225,7 @@ def _tell(writer: Writer, held: Ending) -> None:
 
 
 _writers: Final[weakref.WeakKeyDictionary[Writer, _RunWriter]] = weakref.WeakKeyDictionary()
-_writers_lock: Final = threading.Lock()
+_writers_lock: Final = make_lock()
 
 
 def _writer_of(run: Writer) -> _RunWriter:

@@ -1,13 +1,13 @@
 """The writer of a node, with the names and texts that its users know."""
 
 import copy
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from runcast import Event, Writer, current_writer
 from runcast._clock import Clock
+from runcast._hub.forks import make_lock
 from runcast._producing import stream_writer
 from runcast._wire.dialects.base import encode_json
 from runcast.compat.writer.texts import Texts
@@ -63,7 +63,7 @@ class StreamWriter(stream_writer.StreamWriter):
         self.texts = Texts.of(custom_templates)
         self.spec = read_config(config)
         self._viewed: dict[Writer, ViewedWriter] = {}
-        self._lock = threading.Lock()
+        self._lock = make_lock()
 
     @property
     def node_name(self) -> str:
@@ -79,7 +79,7 @@ class StreamWriter(stream_writer.StreamWriter):
         """Return the same writer with another configuration."""
         made = copy.copy(self)
         made.spec = read_config(config)
-        made._viewed, made._lock = {}, threading.Lock()
+        made._viewed, made._lock = {}, make_lock()
         return made
 
     def sink(self) -> ViewedWriter | None:

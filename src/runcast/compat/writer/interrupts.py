@@ -4,11 +4,11 @@ They are runcast's own: whoever watches the run sees them and may answer, over H
 first answer in the log is the one that counts. Who can wait for it should ask by `runcast.ask`.
 """
 
-import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runcast import Answer, Writer, current_writer, using
+from runcast._hub.forks import make_lock
 from runcast._producing.outcome import Ending
 from runcast.compat.writer.flat_writer import StreamWriter
 from runcast.errors import RuncastError, RunClosed
@@ -35,7 +35,7 @@ class InterruptHandler:
 
     def __init__(self, writer: StreamWriter) -> None:
         self.writer = writer
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._pending: dict[str, _Pending] = {}
 
     def handle_interrupt_request(

@@ -4,11 +4,11 @@ What a view gathers or joins is let go when something else happens in the node, 
 the latest before the run's terminal event. So the tail of a text is not lost.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from runcast import Event, Writer
+from runcast._hub.forks import make_lock
 from runcast._producing.outcome import Ending
 from runcast.errors import EventTooLarge, RuncastError
 from runcast.events.fields import pick
@@ -36,7 +36,7 @@ class ViewedWriter:
         self._steps = 0
         self._owed: list[Event] = []
         """What was let go and is not written yet: it was taken, and must not be lost."""
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         writer.before_end(self._conclude)
 
     def emit(
@@ -50,6 +50,7 @@ class ViewedWriter:
         duration: float | None = None,
     ) -> None:
         """Append an event, if the view shows it; see `Writer.emit`."""
+        self.writer.home.check("emit()")
         # What cannot be stored is refused before it is gathered.
         place = (node, agent, tuple(path), duration)
         most = self.writer.max_event_bytes

@@ -1,0 +1,126 @@
+"""Processes forked off one that has a hub: what is inherited there, and must not be used.
+
+`fork` copies the memory, and of the threads only the one that forks. In the child the hub's loop
+and the store's threads are gone: a call that waits for them never returns, what is handed to them
+is lost, and a lock that another thread held at the fork is never released. So calls that lead to
+the hub raise `InvalidValue` there, and locks begin unlocked.
+"""
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, Protocol
+
+from runcast.errors import InvalidValue
+
+__all__ = (
+    "Forked",
+    "Home",
+    "elsewhere",
+    "ending_forks",
+    "leave_fork",
+    "make_lock",
+    "make_rlock",
+    "when_forked",
+)
+
+_log: Final = logging.getLogger("runcast._hub")
+
+
+class Forked(Protocol):
+    """Something that a forked process inherits."""
+
+    def handle_fork(self) -> None:
+        """Make it safe to call in the forked process; called there, in its only thread."""
+        ...
+
+
+_inherited: Final[weakref.WeakSet[Forked]] = weakref.WeakSet()
+_locks: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+
+def when_forked(thing: Forked) -> None:
+    """Have `handle_fork` called in each process that is forked while this thing lives."""
+    _inherited.add(thing)
+
+
+def make_lock() -> threading.Lock:
+    """Return a lock that is unlocked in a forked process, whoever held it at the fork."""
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
+
+
+def make_rlock() -> "threading.RLock":
+    """Return the same, for one that its thread may take again."""
+    lock = threading.RLock()
+    _locks.add(lock)
+    return lock
+
+
+class Home:
+    """The process that something was made in, and belongs to."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is that process, and not one forked from it."""
+        return os.getpid() == self._pid
+
+    def check(self, call: str) -> None:
+        """Raise `InvalidValue` in a forked process; `call` names what was expected elsewhere."""
+        if not self.is_here:
+            raise elsewhere(call)
+
+
+def elsewhere(call: str = "this call") -> InvalidValue:
+    """Return what is raised by a call in a forked process that leads to the hub of its parent."""
+    return InvalidValue(
+        f"expected {call} in the process that opened the hub or runs the function, not in one "
+        "forked from it: hand what is to be reported back to that process, or open another hub here"
+    )
+
+
+@contextmanager
+def ending_forks(run_id: str) -> Iterator[None]:
+    """End a process that is forked inside the block and leaves it.
+
+    Only the function's own code may run there: the server's threads, loop and locks stayed behind.
+    """
+    home, error = Home(), None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        if not home.is_here:
+            leave_fork(error, run_id)
+
+
+def leave_fork(error: BaseException | None, run_id: str) -> NoReturn:
+    """End a forked process, as a script ends that raised the error."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        code = error.code or 0
+    elif error is not None:
+        _log.error("a process that run %s has forked raised", run_id, exc_info=error)
+    os._exit(code & 0xFF)
+
+
+def _handle_fork() -> None:
+    for lock in list(_locks):
+        # As the locks of `logging` and `concurrent.futures` are. One that this very thread holds,
+        # for a handler of a signal that forks, is released by it.
+        if not (hasattr(lock, "_is_owned") and lock._is_owned()):
+            lock._at_fork_reinit()
+    for thing in list(_inherited):
+        thing.handle_fork()
+
+
+os.register_at_fork(after_in_child=_handle_fork)
