@@ -151,7 +151,7 @@ def test(arguments: list[str]) -> NoReturn:
     if "--all" in arguments:
         fetch_programs()
         docs([])
-        test_wheel()
+        wheel([])
         say("testing")
         must(pytest, *_ON_ALL_CORES, *options)
         say("testing what is heavy")
@@ -178,14 +178,34 @@ def fetch_programs() -> None:
     must(*quietly, *install)
 
 
-def test_wheel() -> None:
-    """Run the quick tests against the built wheel, in a copy of the tree that has no src."""
+def build(arguments: list[str]) -> None:
+    """build the wheel and the source package into dist"""
+    set_up()
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    isolation = ["--no-build-isolation", "--python", VENV / "bin" / "python"]
+    uv("build", *isolation, "--out-dir", ROOT / "dist", ROOT)
+    say(f"built: {', '.join(sorted(path.name for path in (ROOT / 'dist').iterdir()))}")
+
+
+def wheel(arguments: list[str]) -> None:
+    """run the quick tests against a wheel, the one named or a new one [FILE.whl]"""
+    set_up()
+    if arguments:
+        test_wheel(Path(arguments[0]).resolve())
+        return
+    with tempfile.TemporaryDirectory(prefix="runcast-dist-") as dist:
+        isolation = ["--no-build-isolation", "--python", VENV / "bin" / "python"]
+        uv("build", "--wheel", *isolation, "--out-dir", dist, ROOT)
+        test_wheel(next(Path(dist).glob("*.whl")))
+
+
+def test_wheel(built: Path) -> None:
+    """Run the quick tests against a wheel, in a copy of the tree that has no src."""
     with tempfile.TemporaryDirectory(prefix="runcast-wheel-") as name:
-        dist, venv, tree = Path(name, "dist"), Path(name, "venv"), Path(name, "tree")
-        say("building the wheel and testing it with src out of the way")
-        build = ["build", "--wheel", "--no-build-isolation", "--python", VENV / "bin" / "python"]
-        uv(*build, "--out-dir", dist, ROOT)
-        fill(venv, "requirements.lock", *dist.glob("*.whl"))
+        venv, tree = Path(name, "venv"), Path(name, "tree")
+        say(f"testing {built.name} with src out of the way")
+        must(TOOLS / "bin" / "uvx", "--quiet", "--from", built, "runcast", "--version")
+        fill(venv, "requirements.lock", built)
         tree.mkdir()
         for entry in ROOT.iterdir():
             if entry.is_file():
@@ -252,7 +272,8 @@ def lock(arguments: list[str]) -> None:
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    command.__name__: command for command in (setup, run, check, test, cover, bench, docs, lock)
+    command.__name__: command
+    for command in (setup, run, check, test, cover, bench, docs, build, wheel, lock)
 }
 
 

@@ -1,5 +1,6 @@
 """runcast: streaming the life of long-running Python work to whoever watches it."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from runcast._app import OpenHub, asgi, open_hub
@@ -25,6 +26,9 @@ from runcast._settings import Settings
 from runcast.errors import Cancelled, RuncastError, RunFailed
 from runcast.events.model import Event
 from runcast.events.position import Position
+
+# A library logs nothing by itself: what it says goes where the application's own logging sends it.
+logging.getLogger("runcast").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     __version__: str

@@ -56,8 +56,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--store",
         metavar="URL",
-        default=DEFAULT_STORE,
-        help="where runs are kept: memory:// or sqlite:///PATH (%(default)s)",
+        default=os.environ.get("RUNCAST_STORE") or DEFAULT_STORE,
+        help="where runs are kept: memory:// or sqlite:///PATH; RUNCAST_STORE by default, else "
+        f"{DEFAULT_STORE}",
     )
     parser.add_argument("--settings", metavar="FILE", help="a TOML file with settings")
     parser.add_argument(
