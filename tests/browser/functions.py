@@ -77,6 +77,21 @@ async def echo(text: str) -> dict[str, str]:
 
 
 @runcast.function
+def leave_files(names: list[str]) -> None:
+    """Leave files."""
+    for name in names:
+        file = runcast.workspace() / "data" / "outputs" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name, "utf-8")
+
+
+@runcast.function
+def claim_files(urls: list[str]) -> None:
+    """Call something files of one's own."""
+    runcast.emit("files", {"files": [{"path": url, "url": url} for url in urls]})
+
+
+@runcast.function
 async def log_much(lines: int) -> None:
     """Write many log lines and as many texts."""
     for number in range(lines):

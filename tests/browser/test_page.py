@@ -1,5 +1,6 @@
 """The start page in a real browser, before a real server."""
 
+import asyncio
 import json
 import math
 import random
@@ -16,7 +17,9 @@ from runcast.events.fold import apply, fold
 from runcast.events.model import Event
 from runcast.events.snapshot import Snapshot, Step
 from tests.browser.chromium import Page
+from tests.browser.functions import claim_files
 from tests.cli.served import Served, serve
+from tests.http.serving import serving_in_thread
 
 pytestmark = pytest.mark.heavy
 
@@ -300,6 +303,82 @@ def test_files_are_given_to_a_run(server: Served, page: Page) -> None:
     assert {"moon", "sea"} == set(page.text("#result .card").split())
 
 
+LINKS = "[...document.querySelectorAll('#files a')].map(a => a.href)"
+
+ELSEWHERE = [
+    "/runs/r/files/../../../logout",
+    "/runs/r/files/..",
+    "/runs/r/files/a/../../../b",
+    "/runs/r/files/%2e%2e/%2E%2e/%2e./logout",
+    "/runs/r/files/.%2e/cancel",
+    "/runs/r/files/.",
+    "/runs/r/files/",
+    "/runs/r/files//evil.example",
+    "/runs/r/files/..\\..\\logout",
+    "/runs/r/files/..%2f..%2flogout",
+    "/runs/r/files/..%5c..%5clogout",
+    "/runs/r/files/.\t./.\n./logout",
+    "/runs/r/files/%09../a",
+    "/runs/r/files/a%00b",
+    "/runs/r/files/%ff",
+    "/runs/../files/a",
+    "/runs/%2e%2e/files/a",
+    "/runs/%2F%2Fevil.example/files/a",
+    "//evil.example/runs/r/files/a",
+    "\\\\evil.example/runs/r/files/a",
+    "/\\evil.example/runs/r/files/a",
+    "https://evil.example/runs/r/files/a",
+    "javascript:alert(1)//runs/r/files/a",
+    " javascript:alert(1)",
+    "data:text/html,/runs/r/files/a",
+    " /runs/r/files/a",
+    "runs/r/files/a",
+    "?/runs/r/files/a",
+    "",
+]
+
+
+@pytest.mark.parametrize("flavour", ["plain-uvicorn", "mounted-starlette"])
+def test_a_file_is_linked_only_within_the_files_of_runs(page: Page, flavour: str) -> None:
+    """A function may call any URL a file of its own."""
+    inside = [
+        "/runs/b/files/a b%3F%23.txt",
+        "/runs/c%3A1/files/x/%252e%252e",
+        "/runs/d/files/a?b#",
+    ]
+    body = json.dumps({"run_id": "r", "inputs": {"urls": [*ELSEWHERE, *inside]}}).encode()
+    with serving_in_thread(flavour, functions=[claim_files]) as server:
+        assert asyncio.run(server.post("/invoke/claim_files", body)).status == 200
+        base = f"http://127.0.0.1:{server.port}{server.prefix}"
+        page.go(f"{base}/#/runs/r")
+        page.sees("done", "#status")
+        page.until(f"document.querySelectorAll('#files .card > *').length === {len(ELSEWHERE) + 3}")
+
+        assert page.get(LINKS) == [
+            f"{base}/runs/b/files/a%20b%3F%23.txt",
+            f"{base}/runs/c:1/files/x/%252e%252e",
+            f"{base}/runs/d/files/a%3Fb%23",
+        ]
+
+
+def test_the_files_of_a_run_are_downloaded_from_their_links(server: Served, page: Page) -> None:
+    names = ["ä b?#%.txt", "%2e%2e", "in/..a", "javascript:x", "x" * 200]
+    page.go(start(server, "leave_files", "b:1", names=names))
+    page.sees("done", "#status")
+    page.until(f"document.querySelectorAll('#files a').length === {len(names)}")
+    fetched = f"Promise.all({LINKS}.map(url => fetch(url).then(answer => answer.text())))"
+
+    assert sorted(page.get(fetched)) == sorted(names)
+
+
+def test_the_address_of_a_run_leads_nowhere_else(server: Served, page: Page) -> None:
+    for name in ("..", ".", ".a", "-"):
+        page.go(f"{server.url}/#/runs/{name}")
+        page.sees("write_report", "nav")
+
+    assert not any("/runs/" in url for url in page.requested if "#" not in url)
+
+
 def test_a_question_is_answered(server: Served, page: Page) -> None:
     page.go(start(server, "ask_first", "a", path="/old"))
     page.sees("waiting", "#status")
@@ -438,6 +517,41 @@ def test_the_access_token_is_asked_for(serving: Serve, page: Page) -> None:
     page.click("main button", "Run")
     page.sees("done", "#status")
     page.sees("inside", "#texts")
+
+
+def sign_in(page: Page, url: str, token: str) -> None:
+    """Open the page of a server and sign in, which it must ask for."""
+    page.go(url)
+    page.sees("Sign in", "main")
+    page.fill("#token", token)
+    page.click("main button", "Sign in")
+    page.until("document.querySelector('nav').checkVisibility()")
+
+
+def test_a_browser_stays_signed_in_at_each_server_of_a_host(serving: Serve, page: Page) -> None:
+    """It has one jar of cookies for all ports and paths of `127.0.0.1`."""
+    page.expected = "status of 401"
+    tokens = [f"token-{number}-0123456789" for number in range(3)]
+    one, two = serving("--token", tokens[0]), serving("--token", tokens[1])
+    headers = {"Authorization": f"Bearer {tokens[0]}", "Prefer": "respond-async"}
+    for function, inputs in (("stay", {}), ("leave_files", {"names": ["a.txt"]})):
+        body = {"run_id": function, "inputs": inputs}
+        assert one.ask("POST", f"/invoke/{function}", body, headers).status == 202
+    with serving_in_thread("mounted-starlette", token=tokens[2]) as three:
+        mounted = f"http://127.0.0.1:{three.port}{three.prefix}"
+        sign_in(page, f"{mounted}/", tokens[2])
+        sign_in(page, f"{one.url}/", tokens[0])
+        sign_in(page, f"{two.url}/", tokens[1])
+
+        for url in (mounted, two.url, one.url):
+            page.go(f"{url}/")
+            page.until("document.querySelector('nav').checkVisibility()")
+        page.go(f"{one.url}/#/runs/stay")
+        page.sees("still here", "#texts")
+        page.sees("live", "#link")
+        page.go(f"{one.url}/#/runs/leave_files")
+        page.until(f"{LINKS}.length === 1")
+        assert page.get(f"fetch({LINKS}[0]).then(answer => answer.text())") == "a.txt"
 
 
 # --- the file -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import runcast
 from runcast._app import OpenHub
 from runcast._http.api.operations import OPERATIONS
 from runcast._http.app import HttpApp
+from runcast._http.guard import security
 from runcast._http.guard.security import Guard
 from runcast._http.guard.token import is_session, is_token, make_session
 from runcast._http.server.server import is_loopback, serve
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN = "s3cret-token"
 SESSION = make_session(TOKEN, 9e9)
+OTHERS = make_session("another server's token", 9e9)
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ORIGIN = "https://app.example"
 
@@ -109,6 +111,9 @@ async def test_what_tells_nothing_of_runs_needs_no_token(closed: Server, path: s
         {"Cookie": f"a=1;runcast_session={SESSION};b=2"},
         {"Cookie": f'state={{"a": "b, c"}}; x=y z; @=1; runcast_session={SESSION}'},
         {"Authorization": "Basic dTpw", "Cookie": f"runcast_session={SESSION}"},
+        {"Cookie": f"runcast_session={OTHERS}; runcast_session={SESSION}"},
+        {"Cookie": f"runcast_session={SESSION}; runcast_session={OTHERS}"},
+        {"Cookie": f"runcast_session={OTHERS}; runcast_session_0123456789abcdef={SESSION}"},
     ],
 )
 async def test_the_token_lets_in(closed: Server, headers: dict[str, str]) -> None:
@@ -158,6 +163,62 @@ async def test_a_session_is_good_at_every_server_that_has_the_token(closed: Serv
     cookie = answer.headers["set-cookie"].partition(";")[0]
 
     assert (await closed.fetch("GET", "/runs", {"Cookie": cookie})).status == 200
+
+
+def name_of(answer: Answer) -> str:
+    """Return the name of the cookie that an answer sets."""
+    return answer.headers["set-cookie"].partition("=")[0]
+
+
+async def test_each_server_has_a_cookie_of_its_own(closed: Server) -> None:
+    """A browser keeps one cookie of a name for all ports of a host."""
+    names = [name_of(await sign_in(closed, TOKEN.encode()))]
+    async with serving_here(token=TOKEN) as same, serving_here(token="other") as other:
+        names.append(name_of(await sign_in(same, TOKEN.encode())))
+        names.append(name_of(await sign_in(other, b"other")))
+        # As two servers behind one proxy are reached, which hides their ports.
+        names.append(name_of(await sign_in(same, TOKEN.encode(), Host="localhost")))
+        names.append(name_of(await sign_in(other, b"other", Host="localhost")))
+
+    assert len(set(names)) == 5
+    assert all(re.fullmatch("runcast_session_[0-9a-f]{16}", name) for name in names)
+
+
+async def test_signing_in_again_replaces_the_cookie(closed: Server) -> None:
+    first, second = [name_of(await sign_in(closed, TOKEN.encode())) for _ in range(2)]
+
+    assert first == second
+
+
+def test_an_application_has_another_cookie_for_each_path_that_it_is_mounted_at() -> None:
+    guard = Guard(TOKEN)
+
+    assert len({guard.cookie_name("localhost:8000", mount) for mount in ("", "/a", "/b")}) == 3
+
+
+async def test_cookies_of_other_servers_do_not_hide_ours(closed: Server) -> None:
+    answer = await sign_in(closed, TOKEN.encode())
+    own = answer.headers["set-cookie"].partition(";")[0]
+    others = [f"runcast_session_{number:016x}={OTHERS}" for number in range(100)]
+
+    for pairs in ([*others, own], [own, *others], [f"{name_of(answer)}={OTHERS}", own]):
+        assert (await closed.fetch("GET", "/runs", {"Cookie": "; ".join(pairs)})).status == 200
+
+
+async def test_a_request_makes_the_server_check_few_sessions(
+    closed: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def checking(session: str, token: str, now: float) -> bool:
+        checked.append(session)
+        return is_session(session, token, now)
+
+    monkeypatch.setattr(security, "is_session", checking)
+    cookie = "; ".join(f"runcast_session={OTHERS}" for _ in range(500))
+    assert (await closed.fetch("GET", "/runs", {"Cookie": cookie})).status == 401
+
+    assert len(checked) == 16
 
 
 @pytest.mark.parametrize("given", [b"", b"wrong", b"\xff", TOKEN[:-1].encode(), b"x" * 100_000])

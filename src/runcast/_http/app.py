@@ -137,7 +137,7 @@ class HttpApp:
                 allowed = Response(None, 204, {**SAFE_HEADERS, **PREFLIGHT_HEADERS})
                 await allowed(scope, receive, send)
                 return
-            self._guard.check_token(_path_of(scope), headers)
+            self._guard.check_token(_path_of(scope), headers, scope.get("root_path", ""))
             await self.open()
         except RuncastError as error:
             await problem(error)(scope, receive, send)

@@ -78,6 +78,11 @@ Functions that take long are runs. A run's life is a log of events: stored, watc
 and resumed from any position. The rules are in the protocol (docs/protocol.md).
 """
 
+_ABOUT_COOKIE: Final = (
+    "A session. POST /session sets it under a name of this server's own, which begins with "
+    "runcast_session_; both names are read."
+)
+
 
 def build(
     routes: Iterable[tuple[str, str]],
@@ -130,7 +135,12 @@ def build(
             },
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": _ABOUT_COOKIE,
+                },
             },
         },
     }

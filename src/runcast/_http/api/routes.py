@@ -25,7 +25,7 @@ from runcast._http.api.responses import (
     run_view,
 )
 from runcast._http.console.page import DOCS, START, Page
-from runcast._http.guard.security import COOKIE, Guard
+from runcast._http.guard.security import Guard
 from runcast._http.streaming.patience import read_body
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.watching import Watching
@@ -113,10 +113,11 @@ class Routes:
         response = Response(status_code=204, headers=SAFE_HEADERS)
         if not self._guard.token:
             return response
+        mount = request.scope.get("root_path", "")
         response.set_cookie(
-            COOKIE,
+            self._guard.cookie_name(request.headers.get("host", ""), mount),
             self._guard.begin_session(given),
-            path=quote(request.scope.get("root_path", "")) or "/",
+            path=quote(mount) or "/",
             secure=request.url.scheme == "https",
             httponly=True,
             samesite="strict",

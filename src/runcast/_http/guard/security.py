@@ -16,16 +16,27 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.requests import cookie_parser
+from starlette.datastructures import Headers
 
 from runcast._clock import Clock, SystemClock
-from runcast._http.guard.token import check_token, is_session, is_token, make_session
+from runcast._http.guard.token import (
+    check_token,
+    fingerprint,
+    is_session,
+    is_token,
+    make_session,
+)
 from runcast.errors import Forbidden, InvalidValue, Unauthorized
 
 __all__ = ("COOKIE", "PREFLIGHT_HEADERS", "Guard", "cors_headers")
 
 COOKIE: Final = "runcast_session"
-"""The cookie that holds a session: HttpOnly, SameSite=Strict."""
+"""The cookie that holds a session: HttpOnly, SameSite=Strict. A browser gets it under a longer name
+that begins so, see `Guard.cookie_name`."""
+
+_MAX_SESSIONS: Final = 16
+"""Most cookies of one request that are looked at: each costs a signature, and 64 KiB of them come
+with every request that somebody likes to send."""
 
 PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
     "access-control-allow-methods": "GET, POST, DELETE",
@@ -46,6 +57,7 @@ _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s/?#@:\[\]]+))(?::[0-9]*)?"
 """RFC 9110 §7.2, without what only confuses: user names, paths, spaces."""
 
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([!-~]+?)/?")
+_PORT: Final = re.compile(r":[0-9]+$")
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -116,13 +128,17 @@ class Guard:
         ):
             raise Forbidden("other sites may not use this server")
 
-    def check_token(self, path: str, headers: Mapping[str, str]) -> None:
+    def check_token(self, path: str, headers: Mapping[str, str], mount: str = "") -> None:
         """Let a request pass that bears the access token, or needs none.
+
+        Args:
+            path: below the path where the application is mounted.
+            mount: the path where the application is mounted.
 
         Raises:
             Unauthorized: the access token is missing or wrong.
         """
-        if self.token and path not in _OPEN_PATHS and not self._has_token(headers):
+        if self.token and path not in _OPEN_PATHS and not self._has_token(headers, mount):
             raise Unauthorized(
                 "expected the access token: send `Authorization: Bearer …`, or sign in on the "
                 "start page"
@@ -142,6 +158,19 @@ class Guard:
             raise Unauthorized("this is not the access token")
         return make_session(self.token, self._clock.time() + self._session_s)
 
+    def cookie_name(self, host: str, mount: str) -> str:
+        """Return the name of the cookie that holds a browser's session.
+
+        A browser keeps one cookie of a name for a host and a path, whichever port or server has
+        set it. So the name is made of the port that the browser asked, the path where the
+        application is mounted, and the token, which differs where a proxy hides the other two.
+
+        Args:
+            host: the request's `Host`.
+        """
+        port = _PORT.search(host)
+        return f"{COOKIE}_{fingerprint(self.token, port[0] if port else '', mount)}"
+
     def _is_known_host(self, host: str) -> bool:
         found = _HOST.fullmatch(host.lower())
         if found is None:
@@ -149,14 +178,37 @@ class Guard:
         name = found[1] or found[2]
         return name in _LOOPBACK or name in self.hosts or "*" in self.hosts
 
-    def _has_token(self, headers: Mapping[str, str]) -> bool:
+    def _has_token(self, headers: Mapping[str, str], mount: str) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return is_token(given.strip(), self.token)
-        # Not http.cookies, which drops all cookies behind one it does not like: on localhost they
-        # are those of every program.
-        session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        return is_session(session, self.token, self._clock.time())
+        now = self._clock.time()
+        own = self.cookie_name(headers.get("host", ""), mount)
+        # A proxy may have left them in several fields. Source: RFC 9113 §8.2.3.
+        fields = headers.getlist("cookie") if isinstance(headers, Headers) else []
+        cookies = "; ".join(fields) or headers.get("cookie", "")
+        sessions = _sessions_in(cookies, own)
+        return any(is_session(session, self.token, now) for session in sessions)
+
+
+def _sessions_in(header: str, own: str) -> list[str]:
+    """Return what may be sessions in a `Cookie`, the likeliest first.
+
+    Several cookies may have one name: the browser sends those of longer paths first, which tells
+    nothing of which one is ours. Source: RFC 6265 §5.4. Cookies of our other names hold sessions of
+    servers with another token, or of this one as it was reached before.
+    """
+    # Not http.cookies, which drops all cookies behind one it does not like: on localhost they are
+    # those of every program.
+    pairs = [pair.partition("=")[::2] for pair in header.split(";")]
+    found = [(name.strip(), value.strip().strip('"')) for name, value in pairs]
+    ours = [value for name, value in found if name == own]
+    others = [
+        value
+        for name, value in found
+        if name == COOKIE or (name.startswith(f"{COOKIE}_") and name != own)
+    ]
+    return [*ours, *others][:_MAX_SESSIONS]
 
 
 def _is_same(origin: str, host: str) -> bool:
