@@ -118,7 +118,7 @@ class RuncastDesign(Design):
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             async with self._runcast.open_hub(f"sqlite:///{folder}/runs.db") as hub:
                 run = await hub.start(hold)
-                self._subscription = await hub.hub.subscribe(run.run_id)
+                self._watch = await hub.hub.watch(run.run_id)
                 while not writers:  # noqa: ASYNC110 - a few turns of the loop
                     await asyncio.sleep(0)
                 with self._runcast.using(writers[0]):  # threads started from here inherit it
@@ -128,8 +128,8 @@ class RuncastDesign(Design):
                 await run.result()
 
     async def watch(self) -> None:
-        with self._subscription as subscription:
-            async for chunk in subscription:
+        with self._watch as watch:
+            async for chunk in watch:
                 self.received = chunk.position.seq - 1  # `started` is not ours
 
 

@@ -86,8 +86,8 @@ class RuncastDesign(Design):
     async def call(self, n: int, on_first: Callable[[], None]) -> None:
         run = await self._hub.start(self._function, {"n": n})
         is_first = True
-        with await self._hub.hub.subscribe(run.run_id) as subscription:
-            async for chunk in subscription:
+        with await self._hub.hub.watch(run.run_id) as watch:
+            async for chunk in watch:
                 if is_first and chunk.position.seq > 1:  # after `started`
                     on_first()
                     is_first = False

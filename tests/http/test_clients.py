@@ -359,16 +359,16 @@ async def test_leaving_while_a_run_is_looked_up_is_noticed(
     here: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await here.log("run")
-    subscribe = here.hub.hub.subscribe
+    cursor = here.hub.hub.cursor
     begun, found = asyncio.Event(), asyncio.Event()
 
-    async def subscribe_late(*args: Any, **more: Any) -> Cursor:
+    async def cursor_late(*args: Any, **more: Any) -> Cursor:
         begun.set()
         await here.eventually(lambda: not here.connections)
         found.set()
-        return await subscribe(*args, **more)
+        return await cursor(*args, **more)
 
-    monkeypatch.setattr(here.hub.hub, "subscribe", subscribe_late)
+    monkeypatch.setattr(here.hub.hub, "cursor", cursor_late)
     connection = await here.connect()
     await connection.ask("GET", "/runs/run/events")
     await begun.wait()

@@ -538,18 +538,18 @@ async def filled(
         writer = hub.attach("r")
 
         async def watched(view: View, dialect: Dialect, after: Position | None) -> bytes:
-            with await hub.hub.subscribe("r", after) as subscription:
+            with await hub.hub.cursor("r", after) as cursor:
+                cursor.stop_at_head()
                 lens = Lens(hub.hub, "r", view)
-                await lens.begin(subscription.position, 1)
-                feed = DialectFeed(hub.hub, subscription, dialect, lens)
-                feed.stop_at_head()
+                await lens.begin(cursor.position, 1)
+                feed = DialectFeed(hub.hub, cursor, dialect, lens)
                 raw = b""
                 while not feed.ended:
                     raw += feed.poll() or (await feed.read() if feed.behind else None) or b""
                 return raw
 
         # Somebody watches, so that the newest events are in memory, in pages as they came.
-        with await hub.hub.subscribe("r"):
+        with await hub.hub.cursor("r"):
             for commit in log:
                 for event in commit:
                     if event.type == "started":

@@ -578,7 +578,7 @@ async def test_a_closed_hub_is_not_taken_for_the_end_of_a_run_nor_hides_it(store
         with pytest.raises(StoreUnavailable):
             await soon(running.append([RECORD], close=close))
     with pytest.raises(StoreUnavailable):
-        await hub.subscribe("running")
+        await hub.cursor("running")
     with pytest.raises(RunClosed):
         ended.put(RECORD)
 

@@ -215,17 +215,17 @@ async def test_a_read_that_is_cancelled_leaves_the_gap_to_be_told(store: Store) 
     async with Hub(store) as hub:
         inlet = await hub.create("run-1")
         await inlet.append(records(1, 3))
-        with await hub.subscribe("run-1", Position(inlet.epoch, 9)) as subscription:
-            assert subscription.poll() is None
-            assert subscription.behind
-            reading = asyncio.ensure_future(subscription.read())
+        with await hub.cursor("run-1", Position(inlet.epoch, 9)) as cursor:
+            assert cursor.poll() is None
+            assert cursor.behind
+            reading = asyncio.ensure_future(cursor.read())
             await asyncio.sleep(0)
             reading.cancel()
             await asyncio.wait([reading])
 
-            assert subscription.poll() is None
-            assert subscription.behind
-            chunk = await soon(subscription.read())
+            assert cursor.poll() is None
+            assert cursor.behind
+            chunk = await soon(cursor.read())
             assert chunk is not None
             assert chunk.gap is not None
             assert chunk.gap.reason == "rewound"
@@ -269,14 +269,14 @@ async def test_a_deleted_run_that_is_made_again_is_another_one(
 ) -> None:
     async with open_hub(store) as hub:
         old = await make_run(hub, 2, close=False)
-        subscription = await hub.hub.subscribe("run-1")
+        cursor = await hub.hub.cursor("run-1")
         await hub.hub.delete("run-1")
         clock.jump(jump_s)
         new = await make_run(hub, 1)
 
         assert (new.epoch > old.epoch) == (jump_s > 0)
-        with subscription, pytest.raises(NotFound):
-            subscription.poll()
+        with cursor, pytest.raises(NotFound):
+            cursor.poll()
         assert shown(await events_of(hub, "run-1")) == [1]
         assert shown(await events_of(hub, "run-1", f"{old.epoch}-2")) == ["replaced", 1]
 
@@ -323,13 +323,13 @@ async def test_a_watcher_that_comes_while_the_hub_closes_does_not_wait_for_ever(
     store.go_on.set()
     await hub.create("run-1")
     store.go_on.clear()
-    subscribing = asyncio.create_task(hub.subscribe("run-1"))
+    coming = asyncio.create_task(hub.cursor("run-1"))
     await soon(store.asked.wait())
     await soon(hub.close())
     store.go_on.set()
 
     with pytest.raises(StoreUnavailable, match="hub is closed"):
-        await soon(subscribing)
+        await soon(coming)
     assert hub.statistics().watchers == 0
 
 

@@ -51,9 +51,9 @@ class SlowStore(MemoryStore):
 
 @dataclass
 class Watcher:
-    """A subscription driven by hand, and what it has seen."""
+    """A cursor driven by hand, and what it has seen."""
 
-    subscription: Cursor | None = None
+    cursor: Cursor | None = None
     reading: "asyncio.Task[Chunk | None] | None" = None
     seen: list[int] = field(default_factory=list)
     gaps: int = 0
@@ -64,15 +64,15 @@ class Watcher:
             self.gaps += chunk.gap is not None
 
     async def leave(self) -> Position | None:
-        if self.subscription is None:
+        if self.cursor is None:
             return None
         if self.reading is not None:
             self.reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 self.take(await self.reading)  # it may have ended, and moved the cursor
             self.reading = None
-        self.subscription.close()
-        position, self.subscription = self.subscription.position, None
+        self.cursor.close()
+        position, self.cursor = self.cursor.position, None
         return position
 
 
@@ -86,7 +86,7 @@ class Play:
 
     async def act(self, name: str, index: int, size: int) -> None:
         watcher = self.watchers[index]
-        subscription = watcher.subscription
+        cursor = watcher.cursor
         if name == "put":
             self.inlet.put(encode_record("log", "x" * size, 1.0))
         elif name == "commit":
@@ -97,15 +97,15 @@ class Play:
             store = self.hub.store
             assert isinstance(store, SlowStore)
             store.looks_first = not store.looks_first
-        elif name == "join" and subscription is None:
+        elif name == "join" and cursor is None:
             after = Position(self.inlet.epoch, len(watcher.seen)) if watcher.seen else None
-            watcher.subscription = await self.hub.subscribe("run-1", after)
+            watcher.cursor = await self.hub.cursor("run-1", after)
         elif name == "leave":
             await watcher.leave()
-        elif subscription is not None and name == "poll" and watcher.reading is None:
-            watcher.take(subscription.poll())
-            if subscription.behind:
-                watcher.reading = asyncio.create_task(subscription.read())
+        elif cursor is not None and name == "poll" and watcher.reading is None:
+            watcher.take(cursor.poll())
+            if cursor.behind:
+                watcher.reading = asyncio.create_task(cursor.read())
         elif watcher.reading is not None and watcher.reading.done():
             reading, watcher.reading = watcher.reading, None
             watcher.take(reading.result())
@@ -114,8 +114,8 @@ class Play:
         await self.inlet.append(close=True)
         for watcher in self.watchers:
             position = await watcher.leave() or Position(self.inlet.epoch, len(watcher.seen))
-            with await self.hub.subscribe("run-1", position) as subscription:
-                async for chunk in subscription:
+            with await self.hub.watch("run-1", position) as watch:
+                async for chunk in watch:
                     watcher.take(chunk)
 
 
@@ -292,7 +292,7 @@ async def test_a_watcher_misses_nothing_that_this_hub_has_not_heard_of() -> None
     store, record = MemoryStore(), encode_record("log", {}, 1.0)
     async with asyncio.timeout(WAIT_S), Hub(store) as hub:
         inlet = await hub.create("run-1")
-        with await hub.subscribe("run-1") as watching:
+        with await hub.watch("run-1") as watching:
             await inlet.append([record])
             seen = [event.seq for event in (await anext(watching)).events()]
 
@@ -340,7 +340,7 @@ async def test_windows_hold_no_more_than_their_bounds_and_nothing_without_watche
     options = Settings(tail_bytes_per_run=5000, tail_bytes=8000)
     async with Hub(store, options) as hub:
         inlets = [await hub.create(f"run-{number}") for number in range(3)]
-        subscriptions = [await hub.subscribe(inlet.run_id) for inlet in inlets]
+        cursors = [await hub.cursor(inlet.run_id) for inlet in inlets]
         most = 0
         for _ in range(20):
             for inlet in inlets:
@@ -350,9 +350,9 @@ async def test_windows_hold_no_more_than_their_bounds_and_nothing_without_watche
                 most = max(most, hub.statistics().tail_bytes)
         assert 5000 < most <= 8000
         assert hub.statistics()[:2] == (3, 3)
-        for subscription in subscriptions:
-            subscription.close()
-            subscription.close()
+        for cursor in cursors:
+            cursor.close()
+            cursor.close()
 
         assert hub.statistics()[:3] == (0, 0, 0)
 
@@ -361,12 +361,12 @@ async def test_bytes_of_windows_are_given_back_when_a_run_begins_anew(store: Sto
     async with Hub(store) as hub:
         for _ in range(3):
             inlet = await hub.create("run-1", replace=True)
-            subscription = await hub.subscribe("run-1")
+            cursor = await hub.cursor("run-1")
             await inlet.append([encode_record("log", "x" * 1000, 1.0)])
             assert 1000 < hub.statistics().tail_bytes < 1200
             await hub.create("run-1", replace=True)
             assert hub.statistics().tail_bytes == 0
-            subscription.close()
+            cursor.close()
 
         assert hub.statistics()[:3] == (0, 0, 0)
 
@@ -419,7 +419,7 @@ async def test_the_wake_up_of_a_watcher_comes_once_per_commit(store: Store) -> N
             nonlocal woken
             woken += 1
 
-        with await hub.subscribe("run-1", wake=wake), await hub.subscribe("run-1", wake=wake):
+        with await hub.cursor("run-1", wake=wake), await hub.cursor("run-1", wake=wake):
             for _ in range(100):
                 inlet.put(encode_record("log", None, 1.0))
             await soon(inlet.append())
@@ -436,7 +436,7 @@ async def test_a_watcher_that_fails_harms_no_other(
         def wake() -> None:
             raise ZeroDivisionError
 
-        with await hub.hub.subscribe("run-1", wake=wake):
+        with await hub.hub.cursor("run-1", wake=wake):
             watching = asyncio.create_task(events_of(hub, "run-1"))
             await eventually(lambda: hub.hub.statistics().watchers == 2)
             await soon(inlet.append([encode_record("log", None, 1.0)], close=True))

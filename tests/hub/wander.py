@@ -14,16 +14,16 @@ async def wander(hub: OpenHub, run_id: str, chance: random.Random) -> list[Event
     seen: list[Event] = []
     after = None
     while True:
-        with await hub.hub.subscribe(run_id, after) as subscription:
+        with await hub.hub.watch(run_id, after) as watch:
             stay = chance.randrange(1, 12)
-            async for chunk in subscription:
+            async for chunk in watch:
                 assert chunk.gap is None
                 seen += chunk.events()
                 after = chunk.position
                 stay -= 1
                 if not stay:
                     break
-            if subscription.ended:
+            if watch.is_over:
                 return seen
         for _ in range(chance.randrange(20)):
             await asyncio.sleep(0)

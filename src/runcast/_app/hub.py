@@ -169,8 +169,8 @@ class OpenHub:
         self._home.check("watch()")
         if after is not None and not isinstance(after, Position):
             after = Position.parse(after)
-        with await self.hub.subscribe(run_id, after) as subscription:
-            async for chunk in subscription:
+        with await self.hub.watch(run_id, after) as watch:
+            async for chunk in watch:
                 if chunk.gap is not None:
                     yield gap_event(chunk.gap, self.clock.time())
                 for event in chunk.events():

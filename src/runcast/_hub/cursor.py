@@ -1,35 +1,48 @@
-"""A watcher's cursor over one log: history first, then live, without a seam.
+"""The place of a watcher in one log: history first, then live, without a seam.
 
-    poll() ── a chunk ──► send it, poll again
+    poll() ── a chunk ──► use it, poll again
        │
        ├── behind ──► await read(): a page of history, or the notice of a gap
        │
-       └── None ────► everything known is taken: wait for the wake-up, poll again
+       └── None ────► everything known is taken: poll again after the wake-up
 
 `poll` never waits and touches memory only, so that fan-out to a thousand watchers is a plain loop.
+What drives a cursor is the watcher (`watcher`).
 """
 
-import asyncio
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
-from runcast.errors import Gone, InvalidValue
+from runcast._hub.tail import Tail
+from runcast.errors import Gone
 from runcast.events.model import Event, decode_event
 from runcast.events.position import Position, split_frames
-from runcast.stores.base import Page
+from runcast.stores.base import LogInfo, Page
 
-if TYPE_CHECKING:
-    from runcast._hub.hub import Hub
-    from runcast._hub.tail import Tail
+__all__ = ("Chunk", "Cursor", "Gap", "History")
 
-__all__ = ("Chunk", "Cursor", "Gap")
+
+class History(Protocol):
+    """What a cursor needs besides its window: the log as the store has it."""
+
+    async def read_page(self, run_id: str, after: Position) -> Page:
+        """Return a page that follows a position. Raises as `Store.read`."""
+        ...
+
+    async def info(self, run_id: str) -> LogInfo:
+        """Return what is known of a log. Raises `NotFound`."""
+        ...
+
+    def leave(self, tail: Tail) -> None:
+        """Take note that a cursor has left this window."""
+        ...
 
 
 class Gap(NamedTuple):
-    """Loss, told: what followed `before` cannot be had; the next events follow `after`.
+    """A loss: what followed `before` cannot be read; the next events follow `after`.
 
-    `reason` is `trimmed` (retention removed them), `replaced` (the run began anew) or `rewound`
+    `reason` is `trimmed` (retention removed them), `replaced` (the run was restarted) or `rewound`
     (the log ends before `before`, since a power loss cut it: nobody knows where, so it is sent
     again from its first event, and what was seen after `after` is void).
     """
@@ -47,7 +60,7 @@ class Chunk(NamedTuple):
     """What a watcher gets next: a page of events, or the notice of a gap.
 
     `position` is the cursor afterwards. `ended` is True when nothing can ever follow: the page's
-    last event is the terminal one, or there is none left to send.
+    last event is the terminal one, or nothing is left to send.
     """
 
     page: Page | None
@@ -63,7 +76,7 @@ class Chunk(NamedTuple):
 
 
 class Cursor:
-    """A cursor. Iterate it, or drive it with `poll`, `read` and `wake`; close it when done.
+    """A place in a log. Drive it with `poll` and `read`; close it when done.
 
     Args:
         wake: called on the loop, at most once per commit, when there may be more to poll. It must
@@ -71,34 +84,27 @@ class Cursor:
     """
 
     __slots__ = (
-        "_closed",
         "_epoch",
-        "_hub",
-        "_ready",
+        "_has_taken_end",
+        "_history",
+        "_is_closed",
         "_seq",
+        "_stop_at",
         "_tail",
         "behind",
-        "ended",
     )
 
     def __init__(
-        self, hub: "Hub", tail: "Tail", position: Position, wake: Callable[[], None] | None = None
+        self, history: History, tail: Tail, position: Position, wake: Callable[[], None]
     ) -> None:
-        self._hub = hub
+        self._history = history
         self._tail = tail
         self._epoch, self._seq = position
-        # Only who iterates waits here: most are woken by a call, and an event is a kilobyte.
-        self._ready = asyncio.Event() if wake is None else None
-        self._closed = False
+        self._stop_at: int | None = None
+        self._is_closed = self._has_taken_end = False
         self.behind = False
-        """Whether the next chunk must be had by `read()`."""
-        self.ended = False
-        """Whether the chunk that ends the log has been taken."""
-        tail.watchers[self] = wake or self._set_ready
-
-    def _set_ready(self) -> None:
-        if self._ready is not None:
-            self._ready.set()
+        """Whether only `read()` has the next chunk."""
+        tail.watchers[self] = wake
 
     def begin(self, after: Position | None) -> None:
         """Set the cursor, now that the window knows where the log stands."""
@@ -107,6 +113,10 @@ class Cursor:
         elif after.epoch == self._tail.epoch and after.seq > self._tail.head:
             self.behind = True  # beyond the end: the store says what is wrong
 
+    def stop_at_head(self) -> None:
+        """End behind the last event that is known to be in the log now."""
+        self._stop_at = self._tail.head
+
     @property
     def run_id(self) -> str:
         """The run watched."""
@@ -114,17 +124,12 @@ class Cursor:
 
     @property
     def position(self) -> Position:
-        """The cursor: everything up to here has been taken."""
+        """Everything up to here has been taken."""
         return Position(self._epoch, self._seq)
 
     @property
-    def head(self) -> int:
-        """The last `seq` known to be in the log."""
-        return self._tail.head
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the cursor stands at the end of a log that nothing follows in."""
+    def is_at_end(self) -> bool:
+        """Whether the cursor stands at the end of a closed log."""
         tail = self._tail
         return tail.closed and tail.epoch == self._epoch and tail.head == self._seq
 
@@ -137,10 +142,18 @@ class Cursor:
             and not (tail.closed or self.behind)
             and tail.epoch == self._epoch
             and tail.error is None
+            and self._stop_at is None
         )
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows the chunks that were taken."""
+        # A cursor beyond the head is behind, too: its watcher must get a gap first.
+        has_stopped = self._stop_at is not None and self._seq >= self._stop_at and not self.behind
+        return self._has_taken_end or has_stopped
+
     def poll(self) -> Chunk | None:
-        """Take what memory has; None with `behind` set if the store has it, None if nobody has.
+        """Take what memory has; None with `behind` set if the store has it, else None.
 
         Raises:
             NotFound: the run was deleted.
@@ -158,13 +171,13 @@ class Cursor:
             return self._jump("replaced", Position(tail.epoch, 0))
         if self._seq < tail.head:
             self.behind = True
-        elif tail.closed and not self.ended:
-            self.ended = True
+        elif tail.closed and not self._has_taken_end:
+            self._has_taken_end = True
             return Chunk(None, None, self.position, True)
         return None
 
     def take(self) -> Page | None:
-        """Take the next page, if memory has it and nothing else is to be told; else `poll`."""
+        """Take the next page if memory has it and nothing else comes first; else call `poll`."""
         tail = self._tail
         if (
             self._seq >= tail.head
@@ -176,13 +189,16 @@ class Cursor:
         page = tail.take(self._seq)
         if page is not None:
             self._seq = page.last
-            self.ended = page.closed
+            self._has_taken_end = page.closed
         return page
 
     async def read(self) -> Chunk | None:
-        """Take a page of history from the store. Raises as `poll` does."""
+        """Take a page of history from the store. Raises as `poll` does.
+
+        Cancelling leaves the cursor where it is.
+        """
         try:
-            page = await self._hub.read_page(self.run_id, self.position)
+            page = await self._history.read_page(self.run_id, self.position)
         except Gone as gone:
             to = await self._continuation()
             self.behind = False
@@ -190,54 +206,34 @@ class Cursor:
         self.behind = False
         if not page.frames and not page.closed:
             return None
-        return self._advance(page)
+        self._seq = page.last
+        self._has_taken_end = page.closed
+        return Chunk(page, None, self.position, page.closed)
 
     async def _continuation(self) -> Position:
         """Return where the log goes on after a gap."""
-        info = await self._hub.info(self.run_id)
+        info = await self._history.info(self.run_id)
         self._tail.learn(info)
         if info.epoch != self._epoch:
             return Position(info.epoch, 0)
-        # Of a log that was cut, too: what stands at the head may have been written after the cut,
+        # Also in a log that was cut: what stands at the head may have been written after the cut,
         # its ending for one, and a cursor put there would never see it.
         return Position(info.epoch, info.first - 1)
 
     def _jump(self, reason: str, to: Position) -> Chunk:
         before = self.position
         self._epoch, self._seq = to
-        self.ended = False
+        self._has_taken_end = False
+        if self._stop_at is not None:
+            self.stop_at_head()  # it was counted in what is gone
         return Chunk(None, Gap(reason, before, to), to, False)
-
-    def _advance(self, page: Page) -> Chunk:
-        self._seq = page.last
-        self.ended = page.closed
-        return Chunk(page, None, self.position, page.closed)
-
-    async def __anext__(self) -> Chunk:
-        """Return the next chunk; wait for it if need be. Ends after the chunk that ends the log."""
-        ready = self._ready
-        if ready is None:
-            raise InvalidValue("expected a cursor made without `wake`, which drives it else")
-        while not self.ended:
-            ready.clear()
-            chunk = self.poll()
-            if chunk is None and self.behind:
-                chunk = await self.read()
-            elif chunk is None:
-                await ready.wait()
-            if chunk is not None:
-                return chunk
-        raise StopAsyncIteration
-
-    def __aiter__(self) -> Self:
-        return self
 
     def close(self) -> None:
         """Let the cursor go. Idempotent."""
-        if not self._closed:
-            self._closed = True
+        if not self._is_closed:
+            self._is_closed = True
             del self._tail.watchers[self]
-            self._hub.leave(self._tail)
+            self._history.leave(self._tail)
 
     def __enter__(self) -> Self:
         return self

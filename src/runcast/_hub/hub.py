@@ -10,13 +10,14 @@ from typing import Final, NamedTuple, Self
 
 from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
-from runcast._hub.cursor import Cursor
+from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.inlets import Inlet
 from runcast._hub.pages import EncodedPages, PageCache
 from runcast._hub.pipeline import Pipeline, PipelineStatistics
 from runcast._hub.present import Present
 from runcast._hub.tail import Tail, Windows
 from runcast._hub.viewed import ViewedPages
+from runcast._hub.watcher import Watch
 from runcast._settings import Settings
 from runcast.errors import BackendError, NotFound, StoreUnavailable
 from runcast.events.position import RUN, Position, describe_log
@@ -167,12 +168,12 @@ class Hub:
 
     # Watchers.
 
-    async def subscribe(
+    async def cursor(
         self,
         run_id: str,
         after: Position | None = None,
         *,
-        wake: Callable[[], None] | None = None,
+        wake: Callable[[], None] = lambda: None,
     ) -> Cursor:
         """Return a cursor behind `after`, or before the first event.
 
@@ -189,7 +190,7 @@ class Hub:
             tail = self._tails[run_id] = Tail(run_id, self._windows)
         # Registered before the store is asked: what is committed from now on reaches the window,
         # and what was committed before is known to the store. Nothing falls between the two.
-        subscription = Cursor(self, tail, after or Position("", 0), wake)
+        cursor = Cursor(self, tail, after or Position("", 0), wake)
         self._watchers += 1
         try:
             is_beyond = after is not None and after > tail.position
@@ -201,13 +202,22 @@ class Hub:
                     raise _deleted(run_id)
                 tail.error = None
         except BaseException:
-            subscription.close()
+            cursor.close()
             raise
-        subscription.begin(after)
-        return subscription
+        cursor.begin(after)
+        return cursor
+
+    async def watch(self, run_id: str, after: Position | None = None) -> Watch[Chunk]:
+        """Return what iterates over a log behind `after`, or from its first event.
+
+        Raises as `cursor` does.
+        """
+        watch = Watch[Chunk]()
+        watch.source = await self.cursor(run_id, after, wake=watch.wake)
+        return watch
 
     def leave(self, tail: Tail) -> None:
-        """Count a watcher out; a window without watchers is dropped."""
+        """Count a cursor out; a window without watchers is dropped."""
         self._watchers -= 1
         if not tail.watchers and self._tails.get(tail.run_id) is tail:
             del self._tails[tail.run_id]

@@ -24,14 +24,9 @@ class Lens:
         """Get the state behind `after`; `first` is the first event the log still has."""
         self._state = await self._hub.viewed.state_at(self._run_id, self._view, after, first)
 
-    def begin_anew(self) -> None:
-        """Forget everything: what follows is another epoch."""
-        self._state = ViewState()
-
-    async def jump(self, after: Position) -> None:
-        """Get the state behind a gap; what had been gathered before it is lost, too."""
-        info = await self._hub.info(self._run_id)
-        await self.begin(after, info.first)
+    def restart(self, since: int) -> None:
+        """Forget everything: what follows comes behind a gap, which ended at `since`."""
+        self._state = ViewState(since)
 
     def events(self, page: Page) -> list[list[Event]]:
         """Return what the view shows of a page, for each of its events that shows anything."""

@@ -246,8 +246,8 @@ class Questions:
         met, are waited out: they are no reason to give a question up."""
         while True:
             try:
-                with await self._hub.subscribe(self._inlet.run_id, after) as subscription:
-                    async for chunk in subscription:
+                with await self._hub.watch(self._inlet.run_id, after) as watch:
+                    async for chunk in watch:
                         for event in chunk.events():
                             yield event
                         after = chunk.position

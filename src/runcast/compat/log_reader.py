@@ -1,11 +1,14 @@
 """How a run's log is read on, chunk by chunk, by readers who may leave without a word."""
 
 import asyncio
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from runcast import OpenHub, Position
-from runcast._hub.cursor import Chunk, Cursor
+from runcast._hub.cursor import Chunk
 from runcast.errors import NotFound
+
+if TYPE_CHECKING:
+    from runcast._hub.watcher import Watch
 
 __all__ = ("LogReader",)
 
@@ -35,7 +38,7 @@ class LogReader:
         self._run_id = run_id
         self._wait_s = wait_s
         self._epoch = after.epoch if after is not None and not follows else ""
-        self._cursor: Cursor | None = None
+        self._watch: Watch[Chunk] | None = None
         self._is_kept = False
         self.position = after
         """Everything up to here was read; None before the first chunk."""
@@ -52,10 +55,10 @@ class LogReader:
         if self.has_ended:
             return None
         try:
-            if self._cursor is None:
-                self._cursor = await self._hub.subscribe(self._run_id, self.position)
+            if self._watch is None:
+                self._watch = await self._hub.watch(self._run_id, self.position)
             async with asyncio.timeout(self._wait_s):
-                chunk = await anext(self._cursor, None)
+                chunk = await self._watch.next()
         except NotFound:
             chunk = None
         finally:
@@ -68,9 +71,9 @@ class LogReader:
         return chunk
 
     def _let_go(self) -> None:
-        if self._cursor is not None:
-            self._cursor.close()
-            self._cursor = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def __enter__(self) -> Self:
         self._is_kept = True

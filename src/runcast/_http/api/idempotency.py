@@ -96,9 +96,9 @@ class RepeatedRun:
         """
         with (
             self._hub.admissions.admit([self._run_id]),
-            await self._hub.subscribe(self._run_id, self._position) as subscription,
+            await self._hub.watch(self._run_id, self._position) as watch,
         ):
-            async for chunk in subscription:
+            async for chunk in watch:
                 if chunk.gap is not None:
                     break
         return True

@@ -1,8 +1,8 @@
 """Streams under our own server: written to the connection's transport by whatever wakes them.
 
 After a commit, fan-out is one loop that calls `write` once per watcher, without waking a task for
-each. The task of the request waits for the end only if somebody wants to know of it. Otherwise it
-is let go, and with it most of what a silent watcher would cost.
+each. The task of the request waits for the end only if somebody wants to know of the end. Otherwise
+the task ends, and most of what a silent watcher would cost ends with it.
 """
 
 import asyncio
@@ -11,15 +11,13 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from starlette.types import Send
 
-from runcast._http.streaming.feeds import Feed
-from runcast._http.streaming.stream import Stream
-
-if TYPE_CHECKING:
-    from runcast._http.streaming.streams import Streams
+from runcast._http.streaming.feeds import Form
+from runcast._http.streaming.stream import Shared, Stream
+from runcast._hub.admission import Admission
 
 __all__ = ("CONNECTION_KEY", "Connection", "DirectStream", "unsent_bytes")
 
@@ -58,88 +56,60 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
 
 
 class DirectStream(Stream):
-    """A stream that owns its connection's transport as long as it runs."""
+    """A stream that owns its connection's transport as long as it runs.
 
-    __slots__ = ("_connection", "_feed", "_over", "_reading", "_unsent")
+    It has room until the transport says that it has none.
+    """
 
-    def __init__(self, streams: "Streams", connection: Connection, send: Send) -> None:
-        super().__init__(streams, send)
+    __slots__ = ("_connection", "_over", "_unsent")
+
+    def __init__(
+        self,
+        shared: Shared,
+        connection: Connection,
+        send: Send,
+        form: Form,
+        admission: Admission,
+    ) -> None:
+        super().__init__(shared, send, form, admission)
         self._connection = connection
-        self._feed: Feed | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reading: asyncio.Task[None] | None = None
         self._unsent = 0
 
-    async def run(self, feed: Feed, opening: bytes) -> None:
-        self._begin(feed, opening)
+    async def run(self, opening: bytes) -> None:
+        self._begin(opening)
         await self._over
 
-    def park(self, feed: Feed, opening: bytes, then: Callable[[], None]) -> None:
+    def park(self, opening: bytes, then: Callable[[], None]) -> None:
         """Send without a task, and call `then` once there is nothing more to send, or nobody."""
-        self._begin(feed, opening)
+        self._begin(opening)
         self.send = self._connection.park()
         self._over.add_done_callback(lambda _: then())
 
-    def _begin(self, feed: Feed, opening: bytes) -> None:
-        self._feed = feed
+    def _begin(self, opening: bytes) -> None:
         self._connection.follow(self)
         if self._connection.is_lost:
             self.connection_lost()
             return
+        self.is_full = False
         if opening:
-            self._write(opening)
+            self.take(opening)
         self.wake()
 
     def close(self) -> None:
         self._connection.follow(None)
-        self.stop()
-        if self._reading is not None:
-            self._reading.cancel()
+        super().close()
 
-    def wake(self) -> None:
-        feed = self._feed
-        if feed is None or self._reading is not None or self._over.done():
-            return
-        try:
-            while self.paused_at is None:
-                data = feed.poll()
-                if data:
-                    self._write(data)
-                if feed.is_current:
-                    return  # at once, in most wake-ups: a look that finds nothing costs as well
-                if feed.ended:
-                    self.stop()
-                    return
-                if data is None:
-                    if feed.behind:
-                        self._reading = asyncio.ensure_future(self._read(feed))
-                    return
-        except Exception as error:  # noqa: BLE001 - see leave()
-            self.leave(error)
-
-    async def _read(self, feed: Feed) -> None:
-        """Write what the store has next."""
-        try:
-            data = await feed.read()
-            if data and not self._over.done():
-                self._write(data)
-            if feed.ended:
-                self.stop()
-        except Exception as error:  # noqa: BLE001 - see leave()
-            self.leave(error)
-        finally:
-            self._reading = None
-        self.wake()
-
-    def _write(self, data: bytes) -> None:
-        self.last = self.streams.now
+    def take(self, item: bytes) -> None:
+        self.last = self.shared.now
         transport = self._connection.transport
         if transport.is_closing():
             transport.abort()  # there was an end we did not make: what is unsent helps nobody
             return
-        transport.write(self.streams.chunked(data))
-        if self._connection.is_paused and self.paused_at is None:
-            self.paused_at = self.streams.now
+        transport.write(self.shared.chunked(item))
+        if self._connection.is_paused and not self.is_full:
+            self.is_full = True
+            self.paused_at = self.shared.now
             self._unsent = unsent_bytes(transport)
 
     def takes_some(self) -> bool:
@@ -149,6 +119,7 @@ class DirectStream(Stream):
     def resume(self) -> None:
         """The transport takes more."""
         self.paused_at = None
+        self.is_full = False
         self.wake()
 
     def connection_lost(self) -> None:
@@ -156,13 +127,10 @@ class DirectStream(Stream):
         self.lost = True
         self.stop()
 
-    def stop(self) -> None:
+    def on_stop(self, error: Exception | None) -> None:
+        super().on_stop(error)
         if not self._over.done():
             self._over.set_result(None)
-
-    def beat(self) -> None:
-        if self._feed is not None and not self._over.done():
-            self._write(self._feed.heartbeat)
 
     def abort(self) -> None:
         self._connection.transport.abort()  # which tells us that the connection is lost

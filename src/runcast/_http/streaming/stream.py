@@ -1,32 +1,59 @@
 """One open stream, as the timer of all streams sees it: how its bytes reach the socket is for
 `direct` and `plain`."""
 
+import asyncio
 import logging
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from abc import abstractmethod
+from typing import Final
 
 from starlette.types import Send
 
-from runcast._http.streaming.feeds import Feed
+from runcast._http.streaming.feeds import Form
+from runcast._hub.admission import Admission
+from runcast._hub.watcher import Watcher
 from runcast.errors import RuncastError
 
-if TYPE_CHECKING:
-    from runcast._http.streaming.streams import Streams
+__all__ = ("Shared", "Stream")
 
-__all__ = ("Stream",)
-
-_log: Final = logging.getLogger("runcast._http")
+_log: Final = logging.getLogger("runcast.http")
 
 
-class Stream(ABC):
-    """The response that sends a feed."""
+class Shared:
+    """What the streams of an application share."""
 
-    __slots__ = ("__weakref__", "dismissed", "last", "lost", "paused_at", "send", "streams")
+    def __init__(self, now: float) -> None:
+        self.closing = asyncio.Event()
+        """Set when the server ends; whatever keeps a request waiting should watch it."""
+        self.now = now
+        """The time of the last beat, seconds: close enough to notice silence, and free."""
+        self._chunked: tuple[bytes, bytes] = (b"", b"")
 
-    def __init__(self, streams: "Streams", send: Send) -> None:
-        self.streams = streams
+    def chunked(self, data: bytes) -> bytes:
+        """Return data as an HTTP/1.1 chunk, made once for all who get the same bytes object."""
+        if self._chunked[0] is not data:
+            self._chunked = (data, b"%x\r\n%b\r\n" % (len(data), data))
+        return self._chunked[1]
+
+
+class Stream(Watcher[bytes]):
+    """The response that sends what a watcher takes. `is_full` until its head has been sent.
+
+    Args:
+        admission: released when the stream is closed.
+    """
+
+    __slots__ = (
+        *("__weakref__", "admission", "dismissed", "form", "last", "lost", "paused_at"),
+        *("send", "shared"),
+    )
+
+    def __init__(self, shared: Shared, send: Send, form: Form, admission: Admission) -> None:
+        super().__init__()
+        self.shared = shared
         self.send = send
-        self.last = streams.now
+        self.form = form
+        self.admission = admission
+        self.last = shared.now
         """When it was last written to."""
         self.paused_at: float | None = None
         """Since when its socket takes nothing."""
@@ -36,20 +63,8 @@ class Stream(ABC):
         """Whether it was ended although it could go on elsewhere."""
 
     @abstractmethod
-    def wake(self) -> None:
-        """Say that there may be more to send. Does not raise."""
-
-    @abstractmethod
-    async def run(self, feed: Feed, opening: bytes) -> None:
+    async def run(self, opening: bytes) -> None:
         """Send until there is nothing more to send, or nobody to send it to."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Make `run` return soon. Idempotent."""
-
-    @abstractmethod
-    def beat(self) -> None:
-        """Send a heartbeat."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -59,25 +74,34 @@ class Stream(ABC):
         """Send the last bytes and end the response."""
         await self.send({"type": "http.response.body", "body": last, "more_body": False})
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go
-        """Let go of the connection."""
+    def beat(self) -> None:
+        """Send a heartbeat, unless there is something to send already."""
+        if not (self.is_full or self.is_over):
+            self.take(self.form.heartbeat)
 
     def takes_some(self) -> bool:
-        """Tell whether the socket, though full, took something since this was asked before."""
+        """Return whether the socket, though full, took something since this was asked before."""
         return False
 
     def dismiss(self) -> None:
         """End it, though it could go on elsewhere."""
-        if self.paused_at is not None and self.streams.closing.is_set():
+        if self.paused_at is not None and self.shared.closing.is_set():
             self.abort()  # the server will not wait for it
         self.dismissed = True
         self.stop()
+
+    def on_stop(self, error: Exception | None) -> None:
+        if error is not None:
+            self.leave(error)
 
     def leave(self, error: Exception) -> None:
         """End it because of an error: the watcher comes back and resumes."""
         if isinstance(error, RuncastError):
             _log.info("a stream was ended: %s", error)
         else:
-            # A fault of ours. It must not reach who woke us: commits and other streams go on.
             _log.error("a stream was ended", exc_info=error)
         self.dismiss()
+
+    def close(self) -> None:
+        super().close()
+        self.admission.close()

@@ -1,4 +1,4 @@
-"""All open streams: kept alive, ended when they stall, and told when the server ends.
+"""All open streams: kept alive, ended when they stall, and when the server ends.
 
 Two ways lead to a socket. Under `runcast serve` a stream writes to the connection's transport
 (`direct`); under any other ASGI server a task per stream awaits `send` (`plain`).
@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from runcast._clock import Clock
 from runcast._http.streaming.direct import CONNECTION_KEY, DirectStream
-from runcast._http.streaming.feeds import Feed
+from runcast._http.streaming.feeds import Form
 from runcast._http.streaming.plain import PlainStream
-from runcast._http.streaming.stream import Stream
+from runcast._http.streaming.stream import Shared, Stream
+from runcast._hub.admission import Admission
 from runcast._settings import Settings
 from runcast._wire.sse import MAX_RETRY_MS
 
@@ -24,88 +25,84 @@ _BEAT_S: Final = 1.0
 """How often silence and stalls are looked for; or four times a heartbeat, if that is shorter."""
 
 
-class Streams:
+class Streams(Shared):
     """The open streams of an application, and the one timer for them."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
+        super().__init__(clock.monotonic())
         self._settings = settings
         self._clock = clock
         self._open: set[Stream] = set()
         self._finishing: set[asyncio.Task[None]] = set()
         self._retry_ms = int(min(settings.retry_s * 1000, MAX_RETRY_MS))
         self._timer: asyncio.TimerHandle | None = None
-        self._chunked: tuple[bytes, bytes] = (b"", b"")
-        self.closing = asyncio.Event()
-        """Set when the server ends; whatever keeps a request waiting should watch it."""
-        self.now = clock.monotonic()
-        """The time of the last beat, seconds: close enough to tell silence, and free."""
         self.stalled = 0
         """Streams ended since the start because their socket took nothing."""
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def make(
+        self, form: Form, admission: Admission, scope: Scope, receive: Receive, send: Send
+    ) -> Stream:
+        """Return the stream that answers a request, for `run`; it releases the admission."""
+        connection = scope.get("state", {}).get(CONNECTION_KEY)
+        if connection is not None and scope["http_version"] == "1.1":
+            return DirectStream(self, connection, send, form, admission)
+        return PlainStream(self, receive, send, form, admission)
+
     async def run(
         self,
-        feed_for: Callable[[Callable[[], None]], Awaitable[Feed]],
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        respond: Callable[[Feed], Awaitable[bool]],
+        stream: Stream,
+        begin: Callable[[Stream], Awaitable[bool]],
         *,
         is_awaited: bool = False,
     ) -> bool:
-        """Send a feed until it ends, the client leaves, or it stalls.
+        """Send what a source has until it ends, the client leaves, or it stalls.
 
         Args:
-            feed_for: makes the feed, given what wakes the stream.
-            respond: sends the response's head; False if there is nothing to stream after it.
+            begin: gives the stream its source and sends the response's head; returns False if
+                there is nothing to stream after it.
             is_awaited: return when the stream has ended. It may go on by itself otherwise.
 
         Returns:
             True if it is known that the client ended it: it left, or took nothing for too long.
         """
-        connection = scope.get("state", {}).get(CONNECTION_KEY)
-        stream: Stream
-        if connection is not None and scope["http_version"] == "1.1":
-            stream = DirectStream(self, connection, send)
-        else:
-            stream = PlainStream(self, receive, send)
-        feed = await feed_for(stream.wake)
         try:
-            if not await respond(feed):
-                feed.close()
+            if not await begin(stream):
+                self._forget(stream)
                 return False
             self._open.add(stream)
             self._start_timer()
             stream.last = self.now
+            opening = stream.form.opening(self._retry_ms)
             if isinstance(stream, DirectStream) and not (is_awaited or self.closing.is_set()):
-                stream.park(feed, feed.opening(self._retry_ms), lambda: self._part(stream, feed))
+                stream.park(opening, lambda: self._part(stream))
                 return False
             if not self.closing.is_set():
-                await stream.run(feed, feed.opening(self._retry_ms))
+                await stream.run(opening)
         except BaseException:
-            self._forget(stream, feed)
+            self._forget(stream)
             raise
-        await self._finish(stream, feed)
+        await self._finish(stream)
         return stream.lost and not self.closing.is_set()
 
-    async def _finish(self, stream: Stream, feed: Feed) -> None:
+    async def _finish(self, stream: Stream) -> None:
         """Send what is last, if there is somebody to get it."""
         try:
             if not stream.lost:
                 goes_on = stream.dismissed or self.closing.is_set()
                 # Still under the eyes of the timer: the last bytes may stall like any others.
-                await stream.finish(feed.farewell(self._retry_ms) if goes_on else b"")
+                await stream.finish(stream.form.farewell(self._retry_ms) if goes_on else b"")
         finally:
-            self._forget(stream, feed)
+            self._forget(stream)
 
-    def _part(self, stream: Stream, feed: Feed) -> None:
+    def _part(self, stream: Stream) -> None:
         """Finish a stream that nobody waits for."""
 
         async def finish() -> None:
             try:
-                await self._finish(stream, feed)
+                await self._finish(stream)
             except Exception as error:  # noqa: BLE001 - there is no task of a server's to end by it
                 stream.leave(error)
                 stream.abort()
@@ -114,10 +111,9 @@ class Streams:
         self._finishing.add(finishing)
         finishing.add_done_callback(self._finishing.discard)
 
-    def _forget(self, stream: Stream, feed: Feed) -> None:
+    def _forget(self, stream: Stream) -> None:
         stream.close()
         self._open.discard(stream)
-        feed.close()
 
     def close(self) -> None:
         """End all streams with a farewell; new ones end at once. Idempotent."""
@@ -126,12 +122,6 @@ class Streams:
             self._timer.cancel()
         for stream in list(self._open):
             stream.dismiss()
-
-    def chunked(self, data: bytes) -> bytes:
-        """Return data as an HTTP/1.1 chunk, made once for all who get the same bytes object."""
-        if self._chunked[0] is not data:
-            self._chunked = (data, b"%x\r\n%b\r\n" % (len(data), data))
-        return self._chunked[1]
 
     def _start_timer(self) -> None:
         if self._timer is None and not self.closing.is_set():

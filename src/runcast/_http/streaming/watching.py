@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
@@ -12,19 +12,19 @@ from starlette.types import Receive, Scope, Send
 
 from runcast._http.api.requests import WatchOptions, parse_many, parse_query, parse_watch
 from runcast._http.api.responses import SAFE_HEADERS
-from runcast._http.streaming.feeds import DialectFeed, Feed, ManyFeed, NdjsonFeed
+from runcast._http.streaming.feeds import NDJSON, SSE, DialectFeed, Form, ManyFeed, NdjsonFeed
 from runcast._http.streaming.patience import wait_with
+from runcast._http.streaming.stream import Stream
 from runcast._http.streaming.streams import Streams
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
 from runcast._hub.lens import Lens
+from runcast._hub.watcher import Watch
 from runcast.events.model import encode_event
-from runcast.events.position import split_frames
+from runcast.events.position import Position, split_frames
 from runcast.events.view import View, ViewSpec
 
 __all__ = ("Watching",)
-
-_Wake: TypeAlias = Callable[[], None]
 
 _STREAM_HEADERS: Final = {
     **SAFE_HEADERS,
@@ -48,7 +48,7 @@ class Watching:
         options = parse_watch(query, request.headers, self.views)
         run_id = request.path_params["run_id"]
         if options.media_type == "application/json":
-            response = await self._poll(run_id, options, request)
+            response = await self._page(run_id, options, request)
             await response(scope, receive, send)
         else:
             await self.stream(run_id, options, {}, scope, receive, send)
@@ -71,97 +71,73 @@ class Watching:
 
         Raises, before anything is sent: `NotFound`, and `Overloaded` if there is no room.
         """
+        form = NDJSON if options.media_type == NDJSON.content_type else SSE
+        admission = self._hub.admissions.admit([run_id])
 
-        async def feed_for(wake: _Wake) -> Feed:
-            feed: Feed
-            with contextlib.ExitStack() as undoing:
-                admission = undoing.enter_context(self._hub.admissions.admit([run_id]))
-                subscription = await self._hub.subscribe(run_id, options.after, wake=wake)
-                undoing.callback(subscription.close)
-                lens = await self._lens(subscription, options.view)
-                undoing.pop_all()
-            if options.media_type == NdjsonFeed.content_type:
-                feed = NdjsonFeed(self._hub, subscription, lens)
-            else:
-                feed = DialectFeed(self._hub, subscription, options.dialect, lens)
-            feed.admission = admission
+        async def begin(stream: Stream) -> bool:
+            cursor = await self._hub.cursor(run_id, options.after, wake=stream.wake)
             if options.live == "none":
-                feed.stop_at_head()
-            return feed
-
-        async def respond(feed: Feed) -> bool:
-            if options.after is not None and feed.is_over:
+                cursor.stop_at_head()
+            try:
+                lens = await self._lens(cursor, options.view)
+            except BaseException:
+                cursor.close()
+                raise
+            if form is NDJSON:
+                stream.source = NdjsonFeed(cursor, lens)
+            else:
+                stream.source = DialectFeed(self._hub, cursor, options.dialect, lens)
+            if options.after is not None and cursor.is_at_end:
                 return await _have_it_all(scope, receive, send)
-            epoch = feed.subscription.position.epoch
-            return await _begin(scope, send, feed, {**headers, "runcast-epoch": epoch})
+            fields = {**headers, "runcast-epoch": cursor.position.epoch}
+            return await _send_head(scope, send, form, fields)
 
-        return await self._streams.run(
-            feed_for, scope, receive, send, respond, is_awaited=is_awaited
-        )
+        stream = self._streams.make(form, admission, scope, receive, send)
+        return await self._streams.run(stream, begin, is_awaited=is_awaited)
 
-    async def _lens(self, subscription: Cursor, view: View | None) -> Lens | None:
+    async def _lens(self, cursor: Cursor, view: View | None) -> Lens | None:
         if view is None:
             return None
-        lens = Lens(self._hub, subscription.run_id, view)
-        info = await self._hub.info(subscription.run_id)
-        if subscription.position.epoch == info.epoch:
-            await lens.begin(subscription.position, info.first)
+        lens = Lens(self._hub, cursor.run_id, view)
+        info = await self._hub.info(cursor.run_id)
+        if cursor.position.epoch == info.epoch:
+            await lens.begin(cursor.position, info.first)
         return lens
 
     async def watch_many(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream the events of several runs on one connection."""
         request = Request(scope, receive)
         query = request.query_params
-        cursors = parse_many(query.getlist("run"), query, request.headers)
+        positions = parse_many(query.getlist("run"), query, request.headers)
+        admission = self._hub.admissions.admit(positions)
 
-        async def feed_for(wake: _Wake) -> Feed:
-            subscriptions: list[Cursor] = []
-            with contextlib.ExitStack() as undoing:
-                admission = undoing.enter_context(self._hub.admissions.admit(cursors))
-                for run_id, after in cursors.items():
-                    subscription = await self._hub.subscribe(run_id, after, wake=wake)
-                    undoing.callback(subscription.close)
-                    subscriptions.append(subscription)
-                undoing.pop_all()
-            feed = ManyFeed(self._hub, subscriptions)
-            feed.admission = admission
-            return feed
-
-        async def respond(feed: Feed) -> bool:
-            if any(cursors.values()) and feed.is_over:
+        async def begin(stream: Stream) -> bool:
+            cursors: list[Cursor] = []
+            stream.source = ManyFeed(cursors)
+            for run_id, after in positions.items():
+                cursors.append(await self._hub.cursor(run_id, after, wake=stream.wake))
+            if any(positions.values()) and all(cursor.is_at_end for cursor in cursors):
                 return await _have_it_all(scope, receive, send)
-            return await _begin(scope, send, feed, {})
+            return await _send_head(scope, send, SSE, {})
 
-        await self._streams.run(feed_for, scope, receive, send, respond)
+        stream = self._streams.make(SSE, admission, scope, receive, send)
+        await self._streams.run(stream, begin)
 
-    async def _poll(self, run_id: str, options: WatchOptions, request: Request) -> Response:
+    async def _page(self, run_id: str, options: WatchOptions, request: Request) -> Response:
         """Answer with a page of events as JSON; with long-poll, wait for the first of them."""
-        ready = asyncio.Event()
-        with (
-            self._hub.admissions.admit([run_id]),
-            await self._hub.subscribe(run_id, options.after, wake=ready.set) as subscription,
-        ):
-            lens = await self._lens(subscription, options.view)
-            may_wait = options.live == "long-poll" and request.method != "HEAD"
-            timeout_s = self._hub.settings.long_poll_s
-            chunk = None
-            try:
-                async with asyncio.timeout(timeout_s if may_wait else None):
-                    while chunk is None:
-                        ready.clear()
-                        chunk = subscription.poll()
-                        if chunk is not None:
-                            break
-                        if subscription.behind:
-                            chunk = await subscription.read()
-                        elif not may_wait or await self._is_closing_before(ready, request):
-                            break
-            except TimeoutError:
-                pass
-            return _events_response(chunk, subscription, lens)
-
-    async def _is_closing_before(self, ready: asyncio.Event, request: Request) -> bool:
-        return await wait_with(request, ready.wait(), self._streams.closing) is None
+        may_wait = options.live == "long-poll" and request.method != "HEAD"
+        with self._hub.admissions.admit([run_id]), Watch[Chunk]() as watch:
+            watch.source = cursor = await self._hub.cursor(run_id, options.after, wake=watch.wake)
+            lens = await self._lens(cursor, options.view)
+            position, chunk = cursor.position, None
+            if may_wait:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._hub.settings.long_poll_s):
+                        chunk = await wait_with(request, watch.next(), self._streams.closing)
+            else:
+                cursor.stop_at_head()
+                chunk = await watch.next()
+            return _page_response(chunk, position, lens)
 
 
 async def _have_it_all(scope: Scope, receive: Receive, send: Send) -> bool:
@@ -170,9 +146,9 @@ async def _have_it_all(scope: Scope, receive: Receive, send: Send) -> bool:
     return False
 
 
-async def _begin(scope: Scope, send: Send, feed: Feed, headers: Mapping[str, str]) -> bool:
+async def _send_head(scope: Scope, send: Send, form: Form, headers: Mapping[str, str]) -> bool:
     """Send a stream's head; True if its body is wanted."""
-    fields = {**_STREAM_HEADERS, "content-type": feed.content_type, **headers}
+    fields = {**_STREAM_HEADERS, "content-type": form.content_type, **headers}
     wanted: bool = scope["method"] != "HEAD"  # a HEAD that streamed would never end
     await send(
         {
@@ -186,19 +162,21 @@ async def _begin(scope: Scope, send: Send, feed: Feed, headers: Mapping[str, str
     return wanted
 
 
-def _events_response(chunk: Chunk | None, subscription: Cursor, lens: Lens | None) -> Response:
-    page = chunk.page if chunk is not None else None
-    if page is None:
+def _page_response(chunk: Chunk | None, position: Position, lens: Lens | None) -> Response:
+    """Answer with a chunk; with None, that nothing has come behind this position."""
+    chunk = chunk or Chunk(None, None, position, False)
+    if chunk.page is None:
         events = b""
     elif lens is not None:
-        events = b",".join(encode_event(event) for shown in lens.events(page) for event in shown)
+        shown = lens.events(chunk.page)
+        events = b",".join(encode_event(event) for group in shown for event in group)
     else:
-        events = b",".join(split_frames(page.frames))
-    gap = chunk.gap.data() if chunk is not None and chunk.gap is not None else None
-    head = b'{"events":[%b],"position":"%b","closed":%b' % (
+        events = b",".join(split_frames(chunk.page.frames))
+    gap = b',"gap":%b' % msgspec.json.encode(chunk.gap.data()) if chunk.gap is not None else b""
+    body = b'{"events":[%b],"position":"%b","closed":%b%b}' % (
         events,
-        str(subscription.position).encode(),
-        b"true" if subscription.ended else b"false",
+        str(chunk.position).encode(),
+        b"true" if chunk.ended else b"false",
+        gap,
     )
-    tail = b',"gap":%b}' % msgspec.json.encode(gap) if gap is not None else b"}"
-    return Response(head + tail, headers=SAFE_HEADERS, media_type="application/json")
+    return Response(body, headers=SAFE_HEADERS, media_type="application/json")
