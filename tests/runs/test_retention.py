@@ -1,13 +1,26 @@
 """Old runs and old events: what is done to them holds up nobody."""
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runcast._app import open_hub
+from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
 from runcast._runs.retention import Retention
 from runcast._settings import Settings
-from runcast.events.position import Position
-from runcast.stores.base import Store
+from runcast.events.fold import fold
+from runcast.events.model import decode_event
+from runcast.events.position import Position, split_frames
+from runcast.stores.base import PAGE_BYTES, Store
 from runcast.stores.memory import MemoryStore
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from tests.opening import soon
 
@@ -50,3 +63,94 @@ async def test_logs_of_every_kind_are_deleted_when_their_time_is_over(
         await Retention(hub.hub, list).expire()
 
         assert await store.list(kind=None) == []
+
+
+PHASES = st.lists(
+    st.tuples(
+        st.sampled_from([10, 300, 5_000, 60_000, 200_000]),  # bytes of an event
+        st.integers(1, 400_000),  # bytes of them together, about
+    ),
+    min_size=1,
+    max_size=8,
+)
+"""How large a run's events are: alike for a while, then of another size."""
+
+
+def a_store(kind: str, folder: str) -> Store:
+    return MemoryStore() if kind == "memory" else SQLiteStore(str(Path(folder, "runs.db")))
+
+
+async def what_is_kept(hub: Hub, run_id: str) -> list[bytes]:
+    """Return the frames that can still be read, and check that a snapshot stands for the rest."""
+    info = await hub.info(run_id)
+    frames: list[bytes] = []
+    position = Position(info.epoch, info.first - 1)
+    while position.seq < info.head:
+        page = await hub.store.read(run_id, position)
+        frames += [frame + b"\n\n" for frame in page.frames.split(b"\n\n")[:-1]]
+        position = page.position
+    _, state = await hub.present(run_id)
+    assert (state.seq, state.missed) == (info.head, 0)
+    return frames
+
+
+async def emit_phases(inlet: Inlet, phases: Sequence[tuple[int, int]]) -> None:
+    for size, together in phases:
+        record = b'"time":1.0,"type":"x","data":"%b"}' % (b"x" * size)
+        await inlet.append([record] * max(1, together // size))
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@settings(max_examples=25)
+@given(rounds=st.lists(PHASES, min_size=1, max_size=3), keep=st.integers(1, 1_000_000))
+def test_what_is_kept_is_within_a_page_of_what_was_asked_for(
+    kind: str, rounds: list[list[tuple[int, int]]], keep: int
+) -> None:
+    async def check() -> None:
+        options = Settings(keep_bytes_per_run=keep, retention_every_s=3600.0)
+        with TemporaryDirectory() as folder:
+            async with open_hub(a_store(kind, folder), settings=options) as opened:
+                hub = opened.hub
+                inlet = await hub.create("r")
+                retention = Retention(hub, lambda: ["r"])
+                for phases in rounds:
+                    await emit_phases(inlet, phases)
+                    await soon(retention.shorten())
+                    kept = sum(map(len, await what_is_kept(hub, "r")))
+                    all_bytes = (await hub.info("r")).bytes
+                    assert min(keep, all_bytes) <= kept <= keep + PAGE_BYTES
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("first", [(1_000, 2_000_000), (100_000, 2_000_000)])
+async def test_a_log_that_an_older_version_cut_is_cut_as_exactly(
+    store: Store, first: tuple[int, int]
+) -> None:
+    options = Settings(keep_bytes_per_run=1_000_000, retention_every_s=3600.0)
+    async with open_hub(store, settings=options) as opened:
+        hub = opened.hub
+        inlet = await hub.create("r")
+        await emit_phases(inlet, [(50, 100_000), first])
+        frames = await what_is_kept(hub, "r")
+        cut = frames[: len(frames) // 2]
+        state = fold(decode_event(canonical) for canonical in split_frames(b"".join(cut)))
+        # Without the bytes that it stands for, which older versions did not write.
+        await hub.trim("r", len(cut) + 1, msgspec.json.encode(state))
+        await emit_phases(inlet, [(70, 1_500_000)])
+        await soon(Retention(hub, lambda: ["r"]).shorten())
+
+        kept = sum(map(len, await what_is_kept(hub, "r")))
+        assert 1_000_000 <= kept <= 1_000_000 + PAGE_BYTES
+
+
+async def test_an_event_larger_than_a_page_is_kept_whole(store: Store) -> None:
+    options = Settings(keep_bytes_per_run=1_000, retention_every_s=3600.0)
+    async with open_hub(store, settings=options) as opened:
+        inlet = await opened.hub.create("r")
+        await emit_phases(inlet, [(50, 5_000), (2 * PAGE_BYTES, 1), (2 * PAGE_BYTES, 1)])
+        await soon(Retention(opened.hub, lambda: ["r"]).shorten())
+
+        assert [len(each) > 2 * PAGE_BYTES for each in await what_is_kept(opened.hub, "r")] == [
+            True
+        ]

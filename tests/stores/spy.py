@@ -65,6 +65,12 @@ def ask(path: Path, sql: str) -> Any:
         return connection.execute(sql).fetchone()[0]
 
 
+def ask_all(path: Path, sql: str) -> list[Any]:
+    """Return all rows of a query on the file, asked past the store."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
 def tell(path: Path, sql: str) -> None:
     """Change the file past the store."""
     with contextlib.closing(sqlite3.connect(path)) as connection:

@@ -24,7 +24,7 @@ from runcast.stores.sqlite import wal as sqlite_wal
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
-from tests.stores.spy import Spy, ask, is_checkpointed, make_file, names_in, tell, until
+from tests.stores.spy import Spy, ask, ask_all, is_checkpointed, make_file, names_in, tell, until
 
 NEVER_S = 3600.0
 QUIET_S = 0.0001
@@ -483,6 +483,32 @@ async def test_replay_is_few_large_reads(path: Path, spy: Spy) -> None:
         looks = [statement for statement in spy.statements if "length(frames)" in statement]
         assert least < len(reads) <= 2 * least + 2
         assert len(looks) == len(reads)
+
+
+@pytest.mark.parametrize("sizes", [[200_000, *[100] * 40], [*[100] * 40, 200_000]])
+async def test_a_page_from_the_middle_of_a_segment_is_full(
+    path: Path, spy: Spy, sizes: list[int]
+) -> None:
+    """However uneven its events are: neither is too little read, nor anything for nothing."""
+    async with SQLiteStore(str(path)) as store:
+        epoch = (await store.create("a")).epoch
+        await append(store, "a", *[padded(n, size) for n, size in enumerate(sizes)])
+        for start in range(100, 1100, 100):
+            await append(store, "a", *[padded(start + n, 1000) for n in range(100)])
+    async with SQLiteStore(str(path), poll_s=NEVER_S) as store:
+        _, second, third = ask_all(path, "SELECT first, length(frames) FROM segments LIMIT 3")
+        after = Position(epoch, 2)
+        rest = sum(map(len, await read_all(store, "a", after))) - sum(
+            map(len, await read_all(store, "a", Position(epoch, second[0] - 1)))
+        )
+        fits = rest + second[1] + third[1] - 1
+        spy.statements.clear()
+        page = await store.read("a", after, fits)
+
+        read = sum("SELECT first, last, frames" in statement for statement in spy.statements)
+        assert fits - third[1] < len(page.frames) <= fits
+        assert page.last < third[0]
+        assert read <= 2
 
 
 async def test_lists_beside_commits_see_every_log(path: Path) -> None:

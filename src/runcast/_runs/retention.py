@@ -12,9 +12,9 @@ from runcast._runs.rounds import Rounds
 from runcast.errors import NotFound, Stale
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
-from runcast.events.position import Position, split_frames
+from runcast.events.position import Position, split_sized_frames
 from runcast.events.snapshot import Snapshot
-from runcast.stores.base import LogInfo
+from runcast.stores.base import PAGE_BYTES, LogInfo
 
 __all__ = ("Retention",)
 
@@ -61,27 +61,57 @@ class Retention:
 
     async def shorten(self) -> None:
         """Cut the logs of this process's runs to their newest part."""
-        keep = self._hub.settings.keep_bytes_per_run
-        for run_id in self._worked_on():
+        keep_bytes = self._hub.settings.keep_bytes_per_run
+        for run_id in self._worked_on() if keep_bytes else ():
             with suppress(NotFound):  # deleted meanwhile
                 info = await self._hub.info(run_id)
-                if keep and info.bytes > keep:
-                    await self._shorten(info, keep)
+                if info.bytes > keep_bytes + PAGE_BYTES:
+                    await self._shorten(info, keep_bytes)
 
     async def _shorten(self, info: LogInfo, keep_bytes: int) -> None:
-        # Sizes of single events are not kept; those of a run are much alike.
-        first = info.head - int(info.head * keep_bytes / info.bytes) + 1
-        if first - info.first < info.head // 8:
+        """Cut a log so that what is left is the shortest end of it that has `keep_bytes`."""
+        state = await self._cut_so_far(info)
+        excess = info.bytes - state.cut_bytes - keep_bytes
+        if excess <= PAGE_BYTES:
             return  # seldom and much rather than often and little
-        found = await self._hub.store.snapshot(info.log_id)
-        state = msgspec.json.decode(found[1], type=Snapshot) if found else Snapshot()
-        while state.seq < first - 1:
+        before = state.cut_bytes
+        is_enough = False
+        while not is_enough:
             page = await self._hub.store.read(info.log_id, Position(info.epoch, state.seq))
-            for canonical in split_frames(page.frames):
-                event = decode_event(canonical)
-                if event.seq < first:
-                    apply(state, event)
-            if page.last >= first:
-                break
+            for size, canonical in split_sized_frames(page.frames):
+                is_enough = state.cut_bytes + size > before + excess
+                if is_enough:
+                    break
+                apply(state, decode_event(canonical))
+                state.cut_bytes += size
             await asyncio.sleep(0)  # a store in memory does not let others go on
-        await self._hub.trim(info.log_id, first, msgspec.json.encode(state))
+        if state.cut_bytes > before:
+            await self._hub.trim(info.log_id, state.seq + 1, msgspec.json.encode(state))
+
+    async def _cut_so_far(self, info: LogInfo) -> "_CutState":
+        """Return the state that stands for the events that were cut."""
+        found = await self._hub.store.snapshot(info.log_id)
+        if found is None:
+            return _CutState()
+        state = msgspec.json.decode(found[1], type=_CutState)
+        if not state.cut_bytes:  # as older versions wrote it
+            state.cut_bytes = info.bytes - await self._measure(info, state.seq)
+        return state
+
+    async def _measure(self, info: LogInfo, after_seq: int) -> int:
+        """Return how many bytes of a log follow a `seq`."""
+        size, position = 0, Position(info.epoch, after_seq)
+        while position.seq < info.head:
+            page = await self._hub.store.read(info.log_id, position)
+            size, position = size + len(page.frames), page.position
+            if page.last > info.head:  # what came meanwhile is not part of it
+                since = page.after(info.head)
+                size -= len(since.frames)
+            await asyncio.sleep(0)
+        return size
+
+
+class _CutState(Snapshot):
+    """The state that a cut log begins with, and how long the part is that it stands for."""
+
+    cut_bytes: int = 0

@@ -33,6 +33,7 @@ __all__ = (
     "make_epoch",
     "make_log_id",
     "split_frames",
+    "split_sized_frames",
 )
 
 EPOCH_LENGTH: Final = 10
@@ -153,6 +154,12 @@ def describe_log(log_id: str) -> str:
 def frame_record(head: bytes, seq: int, record: bytes) -> bytes:
     """Return a record's frame; `head` is `b"id: <epoch>-"`, made once per log and epoch."""
     return b'%b%d\ndata: {"seq":%d,%b\n\n' % (head, seq, seq, record)
+
+
+def split_sized_frames(frames: bytes) -> list[tuple[int, bytes]]:
+    """Return what `split_frames` returns, each with the size of its frame in bytes."""
+    parts = frames.split(b"\n\n")[:-1]
+    return [(len(part) + 2, part[part.index(b"\n") + 7 :]) for part in parts]
 
 
 def split_frames(frames: bytes) -> list[bytes]:

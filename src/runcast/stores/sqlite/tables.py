@@ -135,28 +135,39 @@ def read_segments(
         "(SELECT max(first) FROM segments WHERE key = ? AND first <= ?), 0) ORDER BY first",
         (key, key, after_seq + 1),
     )
+    pages: list[Page] = []
     wanted: list[int] = []
     room = max_bytes
     for first, last, size in sizes:
-        if last > after_seq:
-            if wanted and size > room:
-                break
-            wanted.append(first)
-            room -= size * (last - max(after_seq, first - 1)) // (last - first + 1)  # about
+        if last <= after_seq:
+            continue
+        if first <= after_seq:  # how much of it follows, only its events tell
+            pages = [page.after(after_seq) for page in _pages(connection, key, epoch, first, first)]
+            room -= sum(len(page.frames) for page in pages)
+            continue
+        if (pages or wanted) and size > room:
+            break
+        wanted.append(first)
+        room -= size
     sizes.close()
-    if not wanted:
-        return []
+    if wanted:
+        whole = _pages(connection, key, epoch, wanted[0], wanted[-1])
+        if [page.first for page in whole] != wanted:
+            return []
+        pages += whole
+    return pages
+
+
+def _pages(
+    connection: sqlite3.Connection, key: int, epoch: str, first: int, last: int
+) -> list[Page]:
+    """Return the segments that begin from `first` to `last`."""
     rows = connection.execute(
         "SELECT first, last, frames FROM segments WHERE key = ? AND first BETWEEN ? AND ? "
         "ORDER BY first",
-        (key, wanted[0], wanted[-1]),
-    ).fetchall()
-    if [first for first, _, _ in rows] != wanted:
-        return []
-    pages = [Page(epoch, *row) for row in rows]
-    if pages[0].first <= after_seq:
-        pages[0] = pages[0].after(after_seq)
-    return pages
+        (key, first, last),
+    )
+    return [Page(epoch, *row) for row in rows]
 
 
 def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
