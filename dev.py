@@ -167,7 +167,8 @@ _ON_ALL_CORES = ("-n", str(min(os.cpu_count() or 1, 8)))
 def fetch_programs() -> None:
     """Have Debian's packages bring what tests need, where that can be done; they tell where not."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin"
-    missing = [name for name in ("caddy", "chromium", "nginx") if not shutil.which(name, path=path)]
+    wanted = ("caddy", "chromium", "faketime", "nginx")
+    missing = [name for name in wanted if not shutil.which(name, path=path)]
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     say(f"installing {', '.join(missing)}")

@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -46,14 +46,20 @@ class Server:
         settings: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
         errors: Path | None = None,
+        inside: Sequence[str] = (),
     ) -> Process:
-        """Start a process; what it complains of goes into a file, by default beside the store."""
+        """Start a process; what it complains of goes into a file, by default beside the store.
+
+        Args:
+            inside: a command that starts it, one that makes a container say.
+        """
         given = {"RUNCAST_LEASE_S": str(_LEASE_S), "RUNCAST_STORE_RETRY_S": "0.01"}
         given |= {f"RUNCAST_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         command = ["-W", "error", "-m", "runcast", "serve", *arguments]
         command += ["--port", "0", "--store", f"sqlite:///{store}"]
         with (errors or complaints_of(store)).open("ab") as complaints:
             return await asyncio.create_subprocess_exec(
+                *inside,
                 sys.executable,
                 *command,
                 stdout=PIPE,

@@ -467,8 +467,20 @@ class RenewsFromTheEnd(NaiveStore):
     """`renew`: leases add up."""
 
     async def renew(self, owner: Owner, ttl_s: float) -> None:
-        left = max(0.0, self.data.leases.get(owner.owner_id, 0) - self.clock.time())
+        left = max(0.0, self.data.leases.get(owner.owner_id, 0) - self.clock.monotonic())
         await super().renew(owner, ttl_s + left)
+
+
+class EndsLeasesByTheWallClock(NaiveStore):
+    """`renew`: a step of the clock ends a lease."""
+
+    async def renew(self, owner: Owner, ttl_s: float) -> None:
+        await super().renew(owner, ttl_s)
+        if owner.owner_id in self.data.leases:
+            self.data.leases[owner.owner_id] = self.clock.time() + ttl_s
+
+    def is_alive(self, owner_id: str) -> bool:
+        return self.data.leases.get(owner_id, 0) > self.clock.time()
 
 
 class AdoptsTheUnowned(NaiveStore):

@@ -205,12 +205,12 @@ class NaiveStore(Store):
         return [log_id for end, log_id in sorted(ends) if end <= self.clock.time()][:limit]
 
     async def renew(self, owner: Owner, ttl_s: float) -> None:
-        self.data.leases[owner.owner_id] = self.clock.time() + ttl_s
+        self.data.leases[owner.owner_id] = self.clock.monotonic() + ttl_s
         if not ttl_s:
             del self.data.leases[owner.owner_id]
 
     def is_alive(self, owner_id: str) -> bool:
-        return self.data.leases.get(owner_id, 0) > self.clock.time()
+        return self.data.leases.get(owner_id, 0) > self.clock.monotonic()
 
     async def claim(self, log_id: str, owner_id: str) -> LogInfo:
         info = self.find(log_id).info

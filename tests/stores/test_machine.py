@@ -1,5 +1,6 @@
 """Who still owns its runs: on one machine the process itself tells, elsewhere the lease."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ import pytest
 
 from runcast.stores import machine
 from runcast.stores.base import Owner
-from runcast.stores.machine import is_owning, this_process
+from runcast.stores.machine import Lease, is_owning, this_boot, this_process
+from runcast.testing import FakeClock
 
-NOW: Final = 1000.0
-RUNNING: Final = NOW + 1
-OVER: Final = NOW - 1
+CLOCK: Final = FakeClock()
+RUNNING: Final = CLOCK.time() + 1
+OVER: Final = CLOCK.time() - 1
 
 pytestmark = pytest.mark.skipif(
     not this_process().machine, reason="this machine does not tell one boot from another"
@@ -34,19 +36,19 @@ def as_owner(process: subprocess.Popen[bytes]) -> Owner:
 
 
 def test_a_living_process_owns_its_runs_though_its_lease_is_over() -> None:
-    assert is_owning((this_process(), OVER), NOW)
+    assert is_owning(Lease(this_process(), OVER), CLOCK)
 
 
 def test_a_dead_process_owns_nothing_though_its_lease_runs(
     child: subprocess.Popen[bytes],
 ) -> None:
     owner = as_owner(child)
-    assert is_owning((owner, OVER), NOW)
+    assert is_owning(Lease(owner, OVER), CLOCK)
 
     child.kill()
     child.wait()
 
-    assert not is_owning((owner, RUNNING), NOW)
+    assert not is_owning(Lease(owner, RUNNING), CLOCK)
 
 
 def test_a_process_that_is_dead_but_still_listed_owns_nothing(
@@ -58,18 +60,18 @@ def test_a_process_that_is_dead_but_still_listed_owns_nothing(
     while machine._start_time(child.pid):
         pass  # it ends, and is a zombie until it is waited for
 
-    assert not is_owning((owner, RUNNING), NOW)
+    assert not is_owning(Lease(owner, RUNNING), CLOCK)
 
 
 def test_another_process_under_the_same_id_is_not_the_owner() -> None:
-    assert not is_owning((replace(this_process(), started="1"), RUNNING), NOW)
+    assert not is_owning(Lease(replace(this_process(), started="1"), RUNNING), CLOCK)
 
 
 def test_a_process_of_a_boot_before_this_one_owns_nothing() -> None:
     mine = this_process()
     before = replace(mine, machine=f"another-boot/{mine.machine.partition('/')[2]}")
 
-    assert not is_owning((before, RUNNING), NOW)
+    assert not is_owning(Lease(before, RUNNING), CLOCK)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +86,48 @@ def test_a_process_of_a_boot_before_this_one_owns_nothing() -> None:
 def test_where_nothing_is_known_of_a_process_its_lease_tells(change: dict[str, str]) -> None:
     owner = replace(this_process(), **change)  # type: ignore[arg-type]
 
-    assert is_owning((owner, RUNNING), NOW)
-    assert not is_owning((owner, OVER), NOW)
+    assert is_owning(Lease(owner, RUNNING), CLOCK)
+    assert not is_owning(Lease(owner, OVER), CLOCK)
 
 
 def test_an_owner_that_nobody_knows_owns_nothing() -> None:
-    assert not is_owning(None, NOW)
+    assert not is_owning(None, CLOCK)
+
+
+ELSEWHERE: Final = replace(this_process(), machine=f"{this_boot().partition('/')[0]}/pid:[1]")
+"""A process in another container, of which nothing is known but its lease."""
+
+
+@pytest.mark.parametrize("step", [-86_400, 86_400])
+def test_in_one_boot_a_lease_ends_by_the_clock_that_nobody_sets(step: float) -> None:
+    clock = FakeClock()
+    lease = Lease(ELSEWHERE, clock.time() + 10, this_boot(), clock.monotonic() + 10)
+
+    clock.jump(step)
+
+    assert is_owning(lease, clock)
+    clock.advance(11)
+    assert not is_owning(lease, clock)
+
+
+@pytest.mark.parametrize("boot", ["", "another-boot/time:[1]", f"{this_boot()[:-2]}x]"])
+def test_a_lease_of_another_boot_or_time_namespace_ends_by_the_wall_clock(boot: str) -> None:
+    clock = FakeClock()
+    nobody = Owner(owner_id="nobody")
+
+    assert is_owning(Lease(nobody, clock.time() + 1, boot, 0.0), clock)
+    assert not is_owning(Lease(nobody, clock.time() - 1, boot, 1e9), clock)
+
+
+def test_a_process_that_another_user_hides_is_known_by_its_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hidden = replace(this_process(), pid=2**22 - 1)
+
+    def deny(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", deny)
+
+    assert is_owning(Lease(hidden, RUNNING), CLOCK)
+    assert not is_owning(Lease(hidden, OVER), CLOCK)

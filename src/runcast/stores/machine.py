@@ -4,15 +4,35 @@ A lease alone would leave a crashed run open until it is over. On one machine mo
 process id together with its start time names a process exactly, and a boot id names one life of a
 kernel. Everything here answers "unknown" where the platform does not tell; then only the lease
 counts.
+
+A lease ends by the clock that all processes of one boot share, which nobody can set and which
+stands still while the machine sleeps. The wall clock counts only where the boot is not known.
 """
 
 import os
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
+from runcast._clock import Clock
 from runcast.stores.base import Owner
 
-__all__ = ("is_owning", "this_process")
+__all__ = ("Lease", "is_owning", "this_boot", "this_process")
+
+
+class Lease(NamedTuple):
+    """An owner, and when its lease ends.
+
+    Args:
+        expires_at: by the wall clock, Unix seconds.
+        boot: of the process that took it, as `this_boot` gives it; "" where that is not known.
+        ends: by the monotonic clock of that boot, seconds.
+    """
+
+    owner: Owner
+    expires_at: float
+    boot: str = ""
+    ends: float = 0.0
 
 
 def this_process() -> Owner:
@@ -21,13 +41,22 @@ def this_process() -> Owner:
     return Owner(owner_id=uuid.uuid4().hex, machine=_machine(), pid=pid, started=_start_time(pid))
 
 
-def is_owning(lease: tuple[Owner, float] | None, now: float) -> bool:
-    """Tell whether an owner, given with when its lease ends, still owns its runs at a time."""
+def this_boot() -> str:
+    """Return what names the boot and the time namespace of this process: where two processes agree
+    on it, their monotonic clocks agree. "" where the platform does not tell."""
+    return _named("time")
+
+
+def is_owning(lease: Lease | None, clock: Clock) -> bool:
+    """Tell whether the owner that took a lease still owns its runs."""
     if lease is None:
         return False
-    owner, expires_at = lease
-    alive = _is_alive(owner)
-    return expires_at > now if alive is None else alive
+    alive = _is_alive(lease.owner)
+    if alive is not None:
+        return alive
+    if lease.boot and lease.boot == this_boot():
+        return lease.ends > clock.monotonic()
+    return lease.expires_at > clock.time()
 
 
 def _is_alive(owner: Owner) -> bool | None:
@@ -36,7 +65,9 @@ def _is_alive(owner: Owner) -> bool | None:
     if not here or not owner.machine or not owner.started:
         return None
     if owner.machine == here:
-        return _start_time(owner.pid) == owner.started
+        started = _start_time(owner.pid)
+        # Nobody may see another user's process where /proc is mounted with `hidepid`.
+        return None if not started and _exists(owner.pid) else started == owner.started
     if owner.machine.split("/")[0] == here.split("/")[0]:
         return None  # another process namespace of this boot
     # A database file is never on two machines at once (network file systems are refused), so that
@@ -45,11 +76,27 @@ def _is_alive(owner: Owner) -> bool | None:
 
 
 def _machine() -> str:
+    return _named("pid")
+
+
+def _named(namespace: str) -> str:
+    """Return the boot, and this process's namespace of a kind in it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+        return f"{boot}/{os.readlink(f'/proc/self/ns/{namespace}')}"
     except OSError:
         return ""
+
+
+def _exists(pid: int) -> bool:
+    """Tell whether a process is there that is not seen in /proc."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return not Path(f"/proc/{pid}").exists()
 
 
 def _start_time(pid: int) -> str:

@@ -118,7 +118,7 @@ class MemoryStore(Store):
 
     async def renew(self, owner: Owner, ttl_s: float) -> None:
         if ttl_s > 0:
-            self._leases[owner.owner_id] = self._clock.time() + ttl_s
+            self._leases[owner.owner_id] = self._clock.monotonic() + ttl_s
         else:
             self._leases.pop(owner.owner_id, None)
 
@@ -145,7 +145,7 @@ class MemoryStore(Store):
         self._ledger.deleted.clear()
 
     def _is_alive(self, owner_id: str) -> bool:
-        return self._leases.get(owner_id, 0.0) > self._clock.time()
+        return self._leases.get(owner_id, 0.0) > self._clock.monotonic()
 
 
 def _key(log: Log) -> tuple[float, str]:

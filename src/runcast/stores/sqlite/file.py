@@ -4,7 +4,8 @@ journal    one row per commit, of all logs: the commands not yet in the tables b
 logs       one row per log, as the last checkpoint left it
 segments   frames, 64 KiB and more in a row, in the wire form of the default dialect
 once_uses  idempotency keys, as long as their epoch
-owners     leases
+owners     processes that own runs, and when their leases end by the wall clock
+leases     when these leases end by the clock of their boot, which nobody can set
 dead       epochs whose segments are still to be deleted, a few at a time
 """
 
@@ -53,6 +54,14 @@ CREATE TABLE owners (
 CREATE TABLE dead (key INTEGER PRIMARY KEY);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO counters VALUES ('next_key', 1);
+"""
+
+_LATER_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS leases (
+    owner_id TEXT PRIMARY KEY, boot TEXT NOT NULL, ends REAL NOT NULL
+) WITHOUT ROWID
+"""
+"""A table that files of the same version may lack: processes that do not know it use the file, too.
 """
 
 # WAL needs memory shared by all its users, which no network file system gives: SQLite's own advice.
@@ -172,6 +181,7 @@ def _prepare(
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         _check_version(connection, path)
+        connection.execute(_LATER_TABLES)
     except BaseException:
         connection.execute("ROLLBACK")
         raise

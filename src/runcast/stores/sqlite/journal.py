@@ -17,16 +17,18 @@ from typing import Final, TypeVar
 import msgspec
 
 from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
-from runcast.stores.base import PAGE_BYTES, LogInfo, Owner, Page
+from runcast.stores.base import PAGE_BYTES, LogInfo, Page
 from runcast.stores.commands import CheckpointCommand, Command, OnceUse
 from runcast.stores.ledger import Ledger, Log, copy_info
+from runcast.stores.machine import Lease
 from runcast.stores.paging import cut_pages
 from runcast.stores.sqlite.file import explain, identify
 from runcast.stores.sqlite.tables import (
+    delete_lease,
+    load_lease,
     load_log,
     load_once,
-    load_owner,
-    save_owner,
+    save_lease,
     sweep_dead,
     write_tables,
 )
@@ -197,17 +199,24 @@ class Journal:
         """Return a copy of what is known of a log. Raises `NotFound`."""
         return copy_info(self._ledger.get(log_id).info)
 
-    def load_owner(self, owner_id: str) -> tuple[Owner, float] | None:
-        """Return an owner and when its lease ends (Unix seconds)."""
+    def load_lease(self, owner_id: str) -> Lease | None:
+        """Return the lease of an owner; None if it has none."""
         try:
-            return load_owner(self._connection, owner_id)
+            return load_lease(self._connection, owner_id)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 
-    def save_owner(self, owner: Owner, now: float, ttl_s: float) -> None:
-        """Hold an owner's lease for `ttl_s` seconds from now; 0 gives it up."""
+    def save_lease(self, lease: Lease) -> None:
+        """Write the lease of an owner in the place of the one that it had."""
         try:
-            save_owner(self._connection, owner, now, ttl_s)
+            save_lease(self._connection, lease)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+    def delete_lease(self, owner_id: str) -> None:
+        """Remove the lease of an owner, if it has one."""
+        try:
+            delete_lease(self._connection, owner_id)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 

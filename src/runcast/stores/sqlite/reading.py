@@ -23,7 +23,7 @@ from runcast.stores.machine import is_owning
 from runcast.stores.paging import check_limit, check_position, join_pages, matches
 from runcast.stores.sqlite.file import explain, open_reader
 from runcast.stores.sqlite.journal import Journal
-from runcast.stores.sqlite.tables import load_log, load_owner, read_segments, select_logs
+from runcast.stores.sqlite.tables import load_lease, load_log, read_segments, select_logs
 
 __all__ = ("Reading",)
 
@@ -126,7 +126,7 @@ class Reading:
         return [info.log_id for info in sorted(found, key=_expiry)][:limit]
 
     async def orphans(self, limit: int) -> Sequence[LogInfo]:
-        return await self._ask(lambda: self._orphans(self._clock.time())[:limit])
+        return await self._ask(lambda: self._orphans()[:limit])
 
     # On the reading threads.
 
@@ -149,15 +149,15 @@ class Reading:
             raise NotFound(f"there is no {describe_log(log_id)}")
         return log
 
-    def _orphans(self, now: float) -> Sequence[LogInfo]:
+    def _orphans(self) -> Sequence[LogInfo]:
         owning: dict[str, bool] = {}
 
         def belongs(info: LogInfo) -> bool:
             if info.closed or not info.owner_id:
                 return False
             if info.owner_id not in owning:
-                lease = load_owner(self._connection, info.owner_id)
-                owning[info.owner_id] = is_owning(lease, now)
+                lease = load_lease(self._connection, info.owner_id)
+                owning[info.owner_id] = is_owning(lease, self._clock)
             return not owning[info.owner_id]
 
         open_logs = self._select(

@@ -23,7 +23,7 @@ from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
 from runcast.stores.commands import ClaimCommand, Command, TrimCommand
 from runcast.stores.ledger import Ledger
-from runcast.stores.machine import is_owning
+from runcast.stores.machine import Lease, is_owning, this_boot
 from runcast.stores.sqlite.file import open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal
 from runcast.stores.sqlite.reading import Reading
@@ -201,15 +201,13 @@ class SQLiteStore(Store):
         await self._write(lambda journal: journal.transact(plan))
 
     async def claim(self, log_id: str, owner_id: str) -> LogInfo:
-        now = self._clock.time()
-
         def take(journal: Journal) -> LogInfo:
             def plan(ledger: Ledger) -> tuple[list[Command], None]:
                 info = ledger.get(log_id).info
                 if info.closed:
                     raise RunClosed(f"the {describe_log(log_id)} has ended; it needs no owner")
                 is_free = info.owner_id in ("", owner_id)
-                if not is_free and is_owning(journal.load_owner(info.owner_id), now):
+                if not is_free and is_owning(journal.load_lease(info.owner_id), self._clock):
                     raise Conflict(f"the {describe_log(log_id)} is owned by a process that lives")
                 return [ClaimCommand(log_id, owner_id, info.fence + 1)], None
 
@@ -219,8 +217,15 @@ class SQLiteStore(Store):
         return await self._write(take)
 
     async def renew(self, owner: Owner, ttl_s: float) -> None:
-        now = self._clock.time()
-        await self._write(lambda journal: journal.save_owner(owner, now, ttl_s))
+        expires_at, ends = self._clock.time() + ttl_s, self._clock.monotonic() + ttl_s
+
+        def renew(journal: Journal) -> None:
+            if ttl_s > 0:
+                journal.save_lease(Lease(owner, expires_at, this_boot(), ends))
+            else:
+                journal.delete_lease(owner.owner_id)
+
+        await self._write(renew)
 
     async def _write(self, job: Callable[[Journal], T]) -> T:
         """Do a job on the writer thread."""

@@ -13,14 +13,16 @@ from typing import Any, Final
 from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.commands import OnceUse
 from runcast.stores.ledger import Ledger, Log
+from runcast.stores.machine import Lease
 
 __all__ = (
     "SEGMENT_BYTES",
+    "delete_lease",
+    "load_lease",
     "load_log",
     "load_once",
-    "load_owner",
     "read_segments",
-    "save_owner",
+    "save_lease",
     "select_logs",
     "sweep_dead",
     "write_tables",
@@ -85,28 +87,42 @@ def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | 
     return OnceUse(*row) if row else None
 
 
-def load_owner(connection: sqlite3.Connection, owner_id: str) -> tuple[Owner, float] | None:
-    """Return an owner and when its lease ends (Unix seconds)."""
+def load_lease(connection: sqlite3.Connection, owner_id: str) -> Lease | None:
+    """Return the lease of an owner; None if it has none."""
     row = connection.execute(
-        "SELECT machine, pid, started, expires_at FROM owners WHERE owner_id = ?", (owner_id,)
+        "SELECT machine, pid, started, expires_at, coalesce(boot, ''), coalesce(ends, 0) "
+        "FROM owners LEFT JOIN leases USING (owner_id) WHERE owner_id = ?",
+        (owner_id,),
     ).fetchone()
     if row is None:
         return None
-    owner = Owner(owner_id=owner_id, machine=row[0], pid=row[1], started=row[2])
-    return owner, row[3]
+    machine, pid, started, *ends = row
+    return Lease(Owner(owner_id=owner_id, machine=machine, pid=pid, started=started), *ends)
 
 
-def save_owner(connection: sqlite3.Connection, owner: Owner, now: float, ttl_s: float) -> None:
-    """Write an owner's lease, or remove it with a `ttl_s` of 0."""
-    if ttl_s <= 0:
-        connection.execute("DELETE FROM owners WHERE owner_id = ?", (owner.owner_id,))
-        return
+def save_lease(connection: sqlite3.Connection, lease: Lease) -> None:
+    """Write a lease.
+
+    In two steps: whoever looks between them finds the owner with the lease that it had before.
+    """
+    owner = lease.owner
+    connection.execute(
+        "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT (owner_id) DO UPDATE SET "
+        "boot = excluded.boot, ends = excluded.ends",
+        (owner.owner_id, lease.boot, lease.ends),
+    )
     connection.execute(
         "INSERT INTO owners VALUES (?, ?, ?, ?, ?) ON CONFLICT (owner_id) DO UPDATE SET "
         "machine = excluded.machine, pid = excluded.pid, started = excluded.started, "
         "expires_at = excluded.expires_at",
-        (owner.owner_id, owner.machine, owner.pid, owner.started, now + ttl_s),
+        (owner.owner_id, owner.machine, owner.pid, owner.started, lease.expires_at),
     )
+
+
+def delete_lease(connection: sqlite3.Connection, owner_id: str) -> None:
+    """Remove an owner's lease, if there is one."""
+    for table in ("owners", "leases"):
+        connection.execute(f"DELETE FROM {table} WHERE owner_id = ?", (owner_id,))
 
 
 def select_logs(

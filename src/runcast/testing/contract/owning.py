@@ -78,6 +78,22 @@ async def a_renewed_lease_runs_from_now(store: Store, harness: StoreHarness) -> 
         await store.claim("a", "second")
 
 
+@store_check("claim", "renew", "orphans")
+async def a_step_of_the_wall_clock_ends_no_lease_and_lengthens_none(
+    store: Store, harness: StoreHarness
+) -> None:
+    await store.create("a", owner_id="first")
+    for step in (60, 86_400, -3 * 86_400, 0.5 * 86_400):
+        await store.renew(_FIRST, 30)
+        harness.clock.jump(step)
+        harness.clock.advance(29)
+        expect_equal(await _orphan_ids(store), [], f"orphans after a step of {step} s")
+        with expect_refusal(Conflict, f"claiming after a step of {step} s"):
+            await store.claim("a", "second")
+        harness.clock.advance(2)
+        expect_equal(await _orphan_ids(store), ["a"], f"orphans a lease after a step of {step} s")
+
+
 @store_check("renew")
 async def a_lease_can_be_given_up(store: Store, harness: StoreHarness) -> None:
     await store.renew(_FIRST, 0)  # one never held
