@@ -1,6 +1,7 @@
 """Uploads: written as they arrive, there wholly or not at all, gone when nobody needs them."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from runcast._files.data_dir import DataDir
+from runcast._files.tally import Tally, Totals
 from runcast._files.uploads import Uploads
 from runcast._settings import Settings
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
 from runcast.testing import FakeClock
+from tests.files.listing import listing
 
 
 async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -129,6 +132,119 @@ async def test_so_has_their_number(root: Path, clock: FakeClock) -> None:
 
     with pytest.raises(Overloaded, match="max_uploads"):
         await uploads.receive("b", "", pieces_of())
+
+
+async def test_the_bounds_hold_for_all_processes_that_share_a_folder(
+    root: Path, clock: FakeClock
+) -> None:
+    settings = Settings(max_uploads=3, upload_bytes=10)
+    one, other = (Uploads(DataDir(root), clock, settings) for _ in range(2))
+    await one.receive("a", "", pieces_of(b"x" * 4))
+    await other.receive("b", "", pieces_of(b"x" * 4))
+
+    for uploads in (one, other):
+        with pytest.raises(Overloaded, match="upload_bytes"):
+            await uploads.receive("c", "", pieces_of(b"x" * 3))
+    await one.receive("c", "", pieces_of(b"x"))
+    for uploads in (one, other):
+        with pytest.raises(Overloaded, match="max_uploads"):
+            await uploads.receive("d", "", pieces_of())
+
+
+@pytest.mark.parametrize("settings", [Settings(upload_bytes=10), Settings(max_uploads=1)])
+async def test_a_bound_holds_for_two_processes_that_take_uploads_at_once(
+    root: Path, clock: FakeClock, settings: Settings
+) -> None:
+    one, other = (Uploads(DataDir(root), clock, settings) for _ in range(2))
+    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * 6
+        is_waiting.set()
+        await may_go_on.wait()
+
+    arriving = asyncio.create_task(one.receive("a", "", slow()))
+    await is_waiting.wait()
+    await other.receive("b", "", pieces_of(b"x" * 6))
+    may_go_on.set()
+
+    with pytest.raises(Overloaded):
+        await arriving
+    assert len(files(root)) == 2
+
+
+async def test_no_upload_looks_through_those_that_wait(
+    uploads: Uploads, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await uploads.receive("a", "", pieces_of(b"x"))
+    listed: list[str] = []
+    for owner, name in ((os, "listdir"), (os, "scandir"), (Path, "iterdir")):
+        monkeypatch.setattr(owner, name, listing(getattr(owner, name), listed))
+
+    await uploads.receive("a", "", pieces_of(b"x"))
+
+    assert [folder for folder in listed if folder.startswith(str(root))] == []
+
+
+async def test_uploads_of_a_version_that_kept_no_count_are_counted(
+    root: Path, clock: FakeClock
+) -> None:
+    settings = Settings(max_uploads=2, upload_bytes=10)
+    await Uploads(DataDir(root), clock, settings).receive("a", "", pieces_of(b"x" * 8))
+    (root / "uploads.total").unlink()
+
+    uploads = Uploads(DataDir(root), clock, settings)
+    with pytest.raises(Overloaded, match="upload_bytes"):
+        await uploads.receive("b", "", pieces_of(b"x" * 3))
+    await uploads.receive("b", "", pieces_of(b"x" * 2))
+    with pytest.raises(Overloaded, match="max_uploads"):
+        await uploads.receive("c", "", pieces_of())
+
+
+async def test_what_went_without_being_counted_makes_room_at_the_next_sweep(
+    root: Path, clock: FakeClock
+) -> None:
+    uploads = Uploads(DataDir(root), clock, Settings(max_uploads=1))
+    upload = await uploads.receive("a", "", pieces_of(b"x"))
+    (root / "uploads" / upload.upload_id).unlink()
+    with pytest.raises(Overloaded, match="max_uploads"):
+        await uploads.receive("b", "", pieces_of())
+
+    await asyncio.to_thread(uploads.sweep)
+
+    await uploads.receive("b", "", pieces_of())
+
+
+async def test_an_upload_that_ends_during_a_sweep_is_counted(
+    root: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = Uploads(DataDir(root), clock, Settings(max_uploads=1))
+    (await asyncio.to_thread(uploads._folder)).joinpath("1" * 32 + ".json").touch()
+    other = Uploads(DataDir(root), clock, Settings())
+    correct = Tally.correct
+
+    def correct_late(tally: Tally, found: Totals) -> bool:
+        asyncio.run(other.receive("b", "", pieces_of(b"x")))
+        return correct(tally, found)
+
+    monkeypatch.setattr(Tally, "correct", correct_late)
+    await asyncio.to_thread(uploads.sweep)
+
+    with pytest.raises(Overloaded, match="max_uploads"):
+        await uploads.receive("a", "", pieces_of())
+
+
+async def test_uploads_that_expired_make_room(root: Path, clock: FakeClock) -> None:
+    settings = Settings(max_uploads=2, upload_bytes=10)
+    uploads = Uploads(DataDir(root), clock, settings)
+    for size in (4, 6):
+        await uploads.receive("a", "", pieces_of(b"x" * size))
+    clock.advance(settings.keep_uploads_s + 1)
+    assert await asyncio.to_thread(uploads.sweep) == 2
+
+    for size in (6, 4):
+        await uploads.receive("a", "", pieces_of(b"x" * size))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._settings import Settings
 from runcast.errors import BackendError, InvalidValue
 from runcast.testing import FakeClock
+from tests.files.listing import listing
 
 EPOCH = "0123456789"
 NONE: Mapping[str, FileGroup] = {}
@@ -120,6 +121,20 @@ def test_two_files_of_one_name_are_both_kept(workspaces: Workspaces) -> None:
 
     found = sorted(file.name for file in (made.inputs / "k").iterdir())
     assert found == ["A-2.TXT", "a-3.txt", "a.txt", "b", "b-2"]
+
+
+def test_a_folder_is_looked_through_once_however_many_files_it_gets(
+    workspaces: Workspaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = workspaces.make("a", EPOCH)
+    looks: list[str] = []
+    for owner, name in ((os, "listdir"), (os, "scandir"), (Path, "iterdir")):
+        monkeypatch.setattr(owner, name, listing(getattr(owner, name), looks))
+
+    placed = [made.place("k", "a.txt").name for _ in range(100)]
+
+    assert placed == ["a.txt", *(f"a-{number}.txt" for number in range(2, 101))]
+    assert len(looks) <= 1
 
 
 @pytest.mark.parametrize("key", ["", "..", ".", "a/b", "/a", "a\x00", ".a", "k" * 65])

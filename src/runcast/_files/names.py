@@ -1,10 +1,11 @@
 """Names of files that come from others, made safe to be used as names on a disk and in a URL."""
 
 import re
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Final
 
-__all__ = ("MAX_NAME_BYTES", "is_plain_path", "safe_name", "unused_name")
+__all__ = ("MAX_NAME_BYTES", "UnusedNames", "is_plain_path", "safe_name")
 
 MAX_NAME_BYTES: Final = 200
 """Longest name of a file; file systems take 255, and a number may be added."""
@@ -33,18 +34,30 @@ def safe_name(given: str) -> str:
     return stem.encode()[:room].decode("utf-8", "ignore") + dot + ending
 
 
-def unused_name(given: str, folder: Path) -> str:
-    """Return a safe name that nothing in a folder has yet, whatever the case."""
-    name = safe_name(given)
-    taken = {entry.name.casefold() for entry in folder.iterdir()}
-    stem, dot, ending = name.rpartition(".")
-    if not stem:
-        stem, dot, ending = name, "", ""
-    number = 2
-    while name.casefold() in taken:
-        name = f"{stem}-{number}{dot}{ending}"
-        number += 1
-    return name
+class UnusedNames:
+    """Gives out safe names that are used once, whatever the case.
+
+    Args:
+        taken: names that are in use already.
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, int] = {}
+        """The last number that each name was given: a thousand files may have the same name."""
+
+    def take(self, given: str) -> str:
+        """Return a name for what others call `given`, with a number if that is in use."""
+        name = first = safe_name(given)
+        stem, dot, ending = first.rpartition(".")
+        if not stem:
+            stem, dot, ending = first, "", ""
+        while (folded := name.casefold()) in self._taken:
+            number = self._numbers.get(first.casefold(), 1) + 1
+            self._numbers[first.casefold()] = number
+            name = f"{stem}-{number}{dot}{ending}"
+        self._taken.add(folded)
+        return name
 
 
 def is_plain_path(path: str) -> bool:

@@ -4,6 +4,8 @@
         <upload_id>.part     arrives
         <upload_id>.json     what is known of it
         <upload_id>          the file; it is there only once it is whole
+    <data_dir>/uploads.total
+                             how many files there are, and how large they are together
 
 A file lies there until no run was given it for `keep_uploads_s`. Its id is as hard to guess as a
 key: whoever has it may use the file.
@@ -26,6 +28,7 @@ from runcast._files.collecting import content_type
 from runcast._files.data_dir import DataDir
 from runcast._files.model import Upload
 from runcast._files.names import safe_name
+from runcast._files.tally import Tally, Totals
 from runcast._settings import Settings
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
 
@@ -46,8 +49,9 @@ class Uploads:
         self._root = root
         self._clock = clock
         self._settings = settings
-        self._arriving: dict[str, int] = {}
-        self._finished = self._finished_bytes = 0
+        self._arriving: set[str] = set()
+        self._arriving_bytes = 0
+        self._finished_bytes = 0
 
     async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
         """Write a file to the disk as it arrives, and return what it is called here.
@@ -64,32 +68,30 @@ class Uploads:
             BackendError: it cannot be written.
         """
         upload_id = secrets.token_hex(16)
-        self._arriving[upload_id] = 0
+        self._arriving.add(upload_id)
         arrival: _Arrival | None = None
-        # Read before the folder is: what ends meanwhile may count twice, but never not at all.
-        finished, finished_bytes = self._finished, self._finished_bytes
+        # Read before the count is: what ends meanwhile may count twice, but never not at all.
+        finished_bytes = self._finished_bytes
         try:
-            kept, kept_bytes = await asyncio.to_thread(self._kept)
-            kept += self._finished - finished
-            if kept + len(self._arriving) > self._settings.max_uploads:
-                raise Overloaded(f"{kept} uploaded files wait for their runs (max_uploads)")
+            kept = await asyncio.to_thread(self._kept)
+            self._check_count(kept.files + len(self._arriving))
             arrival = _Arrival(await asyncio.to_thread(self._folder), upload_id)
             await arrival.write()
             async for piece in pieces:
-                self._arriving[upload_id] += len(piece)
-                ended_bytes = self._finished_bytes - finished_bytes
-                self._check_size(self._arriving[upload_id], kept_bytes + ended_bytes)
                 arrival.add(piece)
+                self._arriving_bytes += len(piece)
+                ended_bytes = self._finished_bytes - finished_bytes
+                self._check_size(arrival.size + arrival.waiting, kept.bytes + ended_bytes)
                 if arrival.waiting >= _WRITE_BYTES:
                     await arrival.write()
             await arrival.write()
             upload = await asyncio.to_thread(self._finish, arrival, safe_name(name), media_type)
-            self._finished += 1
             self._finished_bytes += upload.size
             return upload
         finally:
-            del self._arriving[upload_id]
+            self._arriving.discard(upload_id)
             if arrival is not None:
+                self._arriving_bytes -= arrival.size + arrival.waiting
                 await asyncio.shield(asyncio.to_thread(arrival.close))
 
     def _finish(self, arrival: "_Arrival", name: str, media_type: str) -> Upload:
@@ -99,7 +101,13 @@ class Uploads:
         upload = Upload(
             arrival.upload_id, name, arrival.size, arrival.sha256, media_type, self._expiry(now)
         )
-        arrival.finish(upload, now)
+        with _explained():
+            arrival.describe(upload, now)
+            with self._tally.changing(1, upload.size) as kept:
+                # Again, since other processes take uploads as well.
+                self._check_count(kept.files + 1)
+                self._check_room(kept.bytes + upload.size)
+                arrival.finish()
         return upload
 
     def find(self, upload_id: str) -> tuple[Upload, Path]:
@@ -126,21 +134,39 @@ class Uploads:
 
     def sweep(self) -> int:
         """Remove the files that have expired and what killed processes left; return how many."""
+        root = self._root.existing
+        if root is None or not (root / "uploads").is_dir():
+            return 0
         removed = 0
+        files = size = 0
         oldest = self._clock.time() - self._settings.keep_uploads_s
+        changes = self._tally.read().changes
         for path in self._paths():
             if path.stem in self._arriving:
                 continue
             with contextlib.suppress(OSError):  # another process sweeps, too
+                status = path.stat()
                 # What is known of a file goes once the file has gone.
                 is_known = path.suffix == ".json" and path.with_suffix("").exists()
-                if not is_known and path.stat().st_mtime < oldest:
-                    path.unlink()
-                    removed += not path.suffix
+                if not is_known and status.st_mtime < oldest:
+                    if path.suffix:
+                        path.unlink()
+                        continue
+                    with self._tally.changing(-1, -status.st_size):
+                        path.unlink()
+                    removed += 1
+                elif not path.suffix:
+                    files += 1
+                    size += status.st_size
+        self._tally.correct(Totals(files, size, changes + removed))
         return removed
 
     def _expiry(self, now: float) -> float:
         return now + self._settings.keep_uploads_s
+
+    def _check_count(self, count: int) -> None:
+        if count > self._settings.max_uploads:
+            raise Overloaded(f"{count - 1} uploaded files wait for their runs (max_uploads)")
 
     def _check_size(self, size: int, kept_bytes: int) -> None:
         if size > self._settings.max_upload_bytes:
@@ -148,17 +174,30 @@ class Uploads:
                 f"expected a file of at most {self._settings.max_upload_bytes} bytes "
                 "(max_upload_bytes)"
             )
-        if kept_bytes + sum(self._arriving.values()) > self._settings.upload_bytes:
+        self._check_room(kept_bytes + self._arriving_bytes)
+
+    def _check_room(self, size: int) -> None:
+        if size > self._settings.upload_bytes:
             raise Overloaded("there is no room for more uploaded files now (upload_bytes)")
 
-    def _kept(self) -> tuple[int, int]:
+    @property
+    def _tally(self) -> Tally:
+        return Tally(self._root.ready() / "uploads.total", self._look)
+
+    def _kept(self) -> Totals:
         """Return how many files wait here, and how large they are together."""
+        if self._root.existing is None:
+            return Totals(0, 0)
+        with _explained():
+            return self._tally.read()
+
+    def _look(self) -> Totals:
         sizes = []
         for path in self._paths():
             if not path.suffix:
                 with contextlib.suppress(OSError):
                     sizes.append(path.stat().st_size)
-        return len(sizes), sum(sizes)
+        return Totals(len(sizes), sum(sizes))
 
     def _paths(self) -> Iterator[Path]:
         root = self._root.existing
@@ -220,14 +259,16 @@ class _Arrival:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
-    def finish(self, upload: Upload, now: float) -> None:
+    def describe(self, upload: Upload, now: float) -> None:
+        """Write down what is known of the file."""
+        about = self._path.with_suffix(".json")
+        about.write_bytes(msgspec.json.encode(upload))
+        for path in (about, self._part):
+            os.utime(path, (now, now))
+
+    def finish(self) -> None:
         """Make the file known under its id."""
-        with _explained():
-            about = self._path.with_suffix(".json")
-            about.write_bytes(msgspec.json.encode(upload))
-            for path in (about, self._part):
-                os.utime(path, (now, now))
-            os.rename(self._part, self._path)
+        os.rename(self._part, self._path)
 
     def close(self) -> None:
         """Remove what did not become a file. Idempotent."""

@@ -27,7 +27,7 @@ import msgspec
 from runcast._clock import Clock
 from runcast._files.collecting import Collected, collect, open_beneath
 from runcast._files.data_dir import DataDir
-from runcast._files.names import unused_name
+from runcast._files.names import UnusedNames
 from runcast._files.removing import remove_folder
 from runcast._functions.file_groups import FileGroup, check_key
 from runcast._settings import Settings
@@ -66,6 +66,7 @@ class Workspace:
         """Holds `data/inputs` and `data/outputs`; the working directory of a child process."""
         self._clock = clock
         self._settings = settings
+        self._names: dict[str, UnusedNames] = {}
 
     @property
     def inputs(self) -> Path:
@@ -89,8 +90,11 @@ class Workspace:
             InvalidValue: the group's name is malformed.
         """
         folder = self.inputs / check_key(key)
-        folder.mkdir(exist_ok=True)
-        return folder / unused_name(name, folder)
+        names = self._names.get(key.casefold())
+        if names is None:
+            folder.mkdir(exist_ok=True)
+            names = self._names[key.casefold()] = UnusedNames(os.listdir(folder))
+        return folder / names.take(name)
 
     def settle(self) -> None:
         """Show the files of the group `input` in `data/inputs/` itself, if it is the only one."""
