@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
-Everything it makes lies beside it, in .tools, .venv, .venv-bench, .venv-docs, .venv-types, .site
-and .runcast: remove those and it starts again. It needs neither root nor the venv module, and
-leaves the system's Python alone.
+Everything it makes lies beside it, in .tools, .venv, .venv-3.12 and the like, .venv-bench,
+.venv-docs, .venv-types, .site and .runcast: remove those and it starts again. It needs neither root
+nor the venv module, and leaves the system's Python alone.
 """
 
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import ssl
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -65,12 +67,13 @@ def uv(*arguments: object) -> None:
 # --- setting up -----------------------------------------------------------------------------------
 
 
-def fingerprint(*files: str) -> str:
+def fingerprint(python: object, *files: str) -> str:
     """Return one hash over what was set up from: a change of it means setting up again.
 
     The place counts because scripts in an environment name their interpreter by its full path.
     """
-    parts = [sys.version, sys.base_prefix, str(ROOT)]
+    asked = r"import sys; print(sys.version, sys.base_prefix, sep='\0', end='')"
+    parts = [subprocess.check_output([str(python), "-c", asked], text=True), str(ROOT)]
     parts += [(ROOT / file).read_text("utf-8") for file in files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -89,10 +92,10 @@ def fetch_uv() -> None:
     shutil.copy(wanted, installed)
 
 
-def fill(venv: Path, lock: str, *package: object) -> None:
+def fill(venv: Path, lock: str, *package: object, base: object = sys.executable) -> None:
     """Make an environment that holds what a lock file names, and the package if one is given."""
     python = venv / "bin" / "python"
-    uv("venv", "--clear", "--no-project", "--python", sys.executable, venv)
+    uv("venv", "--clear", "--no-project", "--python", base, venv)
     uv("pip", "sync", "--python", python, "--require-hashes", ROOT / lock)
     if package:
         uv("pip", "install", "--python", python, "--no-deps", "--no-build-isolation", *package)
@@ -102,14 +105,15 @@ def set_up(
     venv: Path = VENV,
     lock: str = "requirements.lock",
     package: tuple[object, ...] = ("--editable", ROOT),
+    base: object = sys.executable,
 ) -> None:
     """Make an environment unless it is there; by default its runcast is this source tree."""
-    stamp, wanted = venv / ".stamp", fingerprint("pyproject.toml", lock)
+    stamp, wanted = venv / ".stamp", fingerprint(base, "pyproject.toml", lock)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     fetch_uv()
     say(f"installing {lock} into {venv.name}")
-    fill(venv, lock, *package)
+    fill(venv, lock, *package, base=base)
     stamp.write_text(wanted)
 
 
@@ -145,7 +149,7 @@ def check(arguments: list[str]) -> None:
 
 
 def test(arguments: list[str]) -> NoReturn:
-    """check, then run the tests [--all: slow ones, wheel, docs too] [options of pytest]"""
+    """check, then run the tests [--all: slow ones, wheel, docs, other Pythons] [of pytest]"""
     check([])
     pytest, options = VENV / "bin" / "pytest", [it for it in arguments if it != "--all"]
     if "--all" in arguments:
@@ -154,6 +158,7 @@ def test(arguments: list[str]) -> NoReturn:
         wheel([])
         say("testing")
         must(pytest, *_ON_ALL_CORES, *options)
+        test_elsewhere(options)
         say("testing what is heavy")
         become(pytest, "-m", "heavy", *options)
     say("testing")
@@ -162,6 +167,54 @@ def test(arguments: list[str]) -> NoReturn:
 
 _ON_ALL_CORES = ("-n", str(min(os.cpu_count() or 1, 8)))
 """Heavy tests are run one after another instead: each wants all cores for itself."""
+
+
+def test_elsewhere(options: list[str]) -> None:
+    """Run the quick tests on the other interpreters that are there; list those that are not."""
+    others = other_interpreters()
+    for version, python in others.items():
+        if python is not None:
+            venv = ROOT / f".venv-{version}"
+            set_up(venv, base=python)
+            say(f"testing on {python}")
+            quick = ("-m", "not heavy and not tree")
+            must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *options)
+    if missing := [version for version, python in others.items() if python is None]:
+        say(f"not tested, since this machine lacks them: Python {', '.join(missing)}")
+
+
+def other_interpreters() -> dict[str, Path | None]:
+    """Return the Pythons that the package names besides this one; None where one is missing."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        classifiers = tomllib.load(file)["project"]["classifiers"]
+    form = re.compile(r"Programming Language :: Python :: (3\.\d+)")
+    versions = [found[1] for each in classifiers if (found := form.fullmatch(each))]
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {version: find_interpreter(version) for version in versions if version != own}
+
+
+def find_interpreter(version: str) -> Path | None:
+    """Return a CPython of a version, from the path or, the newest, from pyenv; or None."""
+    name = f"python{version}"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
+    kept = {
+        int(path.name.removeprefix(f"{version}.")): path / "bin" / name
+        for path in pyenv.glob(f"{version}.*")
+        if path.name.removeprefix(f"{version}.").isdecimal()
+    }
+    found = [kept[each] for each in sorted(kept, reverse=True)]
+    # pyenv's own programs on the path stand for nothing while their version is not chosen.
+    if on_path := shutil.which(name):
+        found.insert(0, Path(on_path))
+    for python in found:
+        asked = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+        try:
+            told = subprocess.run([python, "-c", asked], capture_output=True, text=True)
+        except OSError:
+            continue
+        if told.returncode == 0 and told.stdout.strip() == f"cpython {version}":
+            return python
+    return None
 
 
 def fetch_programs() -> None:

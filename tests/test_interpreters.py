@@ -1,0 +1,76 @@
+"""On which interpreters the quick tests are run: those that the package names and a machine has."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+OTHERS = [
+    version
+    for version in ("3.11", "3.12", "3.13", "3.14")
+    if version != f"{sys.version_info.major}.{sys.version_info.minor}"
+]
+pytestmark = pytest.mark.tree
+
+
+@pytest.fixture(scope="module")
+def dev() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without any Python: `bin` is its path, `pyenv` where pyenv keeps versions."""
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    monkeypatch.setenv("PYENV_ROOT", f"{tmp_path}/pyenv")
+    return tmp_path
+
+
+def python(path: Path, told: str, code: int = 0) -> Path:
+    """Make a program that calls itself a Python."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {told}\nexit {code}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_an_interpreter_that_is_not_there_is_listed(dev: ModuleType, machine: Path) -> None:
+    assert dev.other_interpreters() == dict.fromkeys(OTHERS)
+
+
+@pytest.mark.parametrize("version", OTHERS)
+def test_an_interpreter_is_found_on_the_path(dev: ModuleType, machine: Path, version: str) -> None:
+    expected = python(machine / "bin" / f"python{version}", f"cpython {version}")
+
+    assert dev.other_interpreters()[version] == expected
+
+
+@pytest.mark.parametrize("version", OTHERS)
+def test_pyenvs_newest_is_found_though_it_is_not_chosen(
+    dev: ModuleType, machine: Path, version: str
+) -> None:
+    python(machine / "bin" / f"python{version}", "pyenv: command not found", code=127)
+    for name in (f"{version}.2", f"{version}.10", f"{version}.11t", f"{version}-dev"):
+        python(machine / "pyenv/versions" / name / f"bin/python{version}", f"cpython {version}")
+
+    expected = machine / f"pyenv/versions/{version}.10/bin/python{version}"
+    assert dev.other_interpreters()[version] == expected
+
+
+def test_what_is_another_python_than_it_is_called_is_not_taken(
+    dev: ModuleType, machine: Path
+) -> None:
+    version = OTHERS[0]
+    python(machine / "bin" / f"python{version}", f"pypy {version}")
+    python(machine / f"pyenv/versions/{version}.1/bin/python{version}", "cpython 2.7")
+
+    assert dev.other_interpreters()[version] is None
