@@ -1,9 +1,19 @@
 """The only reader of time."""
 
+import logging
 from time import monotonic, time
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ("Clock", "SystemClock")
+__all__ = ("Clock", "ClockSteps", "SystemClock")
+
+_STEP_S: Final = 60.0
+"""Smaller steps forward make nothing old that was young."""
+
+_HOLD_S: Final = 3600.0
+"""How long the time after a step is not trusted: long enough to set the clock back, or for the
+daemon that sets it to do so."""
+
+_log: Final = logging.getLogger("runcast.clock")
 
 
 class Clock(Protocol):
@@ -14,7 +24,8 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some point; never goes back; for deadlines and durations."""
+        """Seconds since some point; never goes back; for deadlines and durations. It stands still
+        while the machine sleeps. Processes that share a store share this clock."""
         ...
 
 
@@ -25,3 +36,28 @@ class SystemClock:
     # module.
     monotonic = staticmethod(monotonic)
     time = staticmethod(time)
+
+
+class ClockSteps:
+    """Notices that the wall clock was set forward, by which everything is old at once.
+
+    What deletes by age asks it first: a clock that was set wrongly would delete all there is.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = clock.time() - clock.monotonic()
+        self._trusted_from = clock.monotonic()
+
+    def may_delete(self) -> bool:
+        """Return whether an age by the wall clock can be trusted: False for an hour after a step
+        forward, or after the machine slept; True again once the clock was set back."""
+        now = self._clock.monotonic()
+        before, self._offset = self._offset, self._clock.time() - now
+        step_s = self._offset - before
+        if step_s > _STEP_S:
+            self._trusted_from = now + _HOLD_S
+            _log.info("the clock went forward by %.0f s: nothing is deleted for an hour", step_s)
+        elif step_s < -_STEP_S:
+            self._trusted_from = now
+        return now >= self._trusted_from

@@ -1,7 +1,7 @@
 """Old runs and old events: what is done to them holds up nobody."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +15,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
 from runcast._runs.retention import Retention
 from runcast._settings import Settings
+from runcast.errors import NotFound
 from runcast.events.fold import fold
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
@@ -63,6 +64,41 @@ async def test_logs_of_every_kind_are_deleted_when_their_time_is_over(
         await Retention(hub.hub, list).expire()
 
         assert await store.list(kind=None) == []
+
+
+@pytest.mark.parametrize("is_set_back", [True, False])
+async def test_a_step_of_the_clock_deletes_nothing_before_it_can_be_set_back(
+    store: Store, clock: FakeClock, is_set_back: bool
+) -> None:
+    async with open_hub(store, clock=clock) as hub:
+        retention, files = Retention(hub.hub, list), hub.files
+        inlet = await hub.hub.create("r", ttl_s=600.0)
+        await inlet.append(close=True)
+        upload = await files.receive("a.txt", "", _nothing())
+        clock.jump(1e8)
+        for _ in range(50):
+            clock.advance(60)
+            await retention.expire()
+            await files.sweep()
+        if is_set_back:
+            clock.jump(-1e8 - 3000)
+
+        await retention.expire()
+        await files.sweep()
+        assert [info.log_id for info in await store.list()] == ["r"]
+        if is_set_back:
+            await asyncio.to_thread(files.uploads.find, upload.upload_id)
+
+        clock.advance(3601)
+        await retention.expire()
+        await files.sweep()
+        assert await store.list() == []
+        with pytest.raises(NotFound):
+            await asyncio.to_thread(files.uploads.find, upload.upload_id)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 PHASES = st.lists(

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from runcast._clock import ClockSteps
 from runcast._files.collecting import Collected
 from runcast._files.data_dir import DataDir
 from runcast._files.inputs import GivenFiles, Inputs
@@ -168,6 +169,7 @@ class Files:
         self._make_ready()
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
+        self._steps = ClockSteps(hub.clock)
         self._removing: set[asyncio.Task[None]] = set()
         hub.when_deleted(self._remove)
 
@@ -287,9 +289,12 @@ class Files:
     async def sweep(self) -> int:
         """Remove what nobody needs any more and return how many files and folders that were.
 
-        What another sweep of this hub was removing is gone, too, when this returns.
+        What another sweep of this hub was removing is gone, too, when this returns. Nothing is
+        removed when the clock was set forward just now.
         """
         async with self._one_sweep:
+            if not self._steps.may_delete():
+                return 0
             known = await asyncio.to_thread(self.workspaces.known)
             lives = {whose: await self._life_of(*whose) for whose in known}
             return await asyncio.to_thread(self._sweep, lives)

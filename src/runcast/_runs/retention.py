@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
+from runcast._clock import ClockSteps
 from runcast._hub.hub import Hub
 from runcast._runs.rounds import Rounds
 from runcast.errors import NotFound, Stale
@@ -29,6 +30,7 @@ class Retention:
     def __init__(self, hub: Hub, worked_on: Callable[[], list[str]]) -> None:
         self._hub = hub
         self._worked_on = worked_on
+        self._steps = ClockSteps(hub.clock)
         pause_s = hub.settings.retention_every_s
         self._rounds = (
             Rounds(self.expire, pause_s, "deleting ended runs"),
@@ -46,7 +48,9 @@ class Retention:
             await each.close()
 
     async def expire(self) -> None:
-        """Delete ended runs whose time is over."""
+        """Delete ended runs whose time is over, unless the clock was set forward just now."""
+        if not self._steps.may_delete():
+            return
         while expired := await self._hub.store.expired():
             await asyncio.gather(*map(self._delete, expired))
 
