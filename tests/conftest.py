@@ -1,9 +1,11 @@
 """What every test gets: asyncio, a watch for blocking calls, and no skip without a word."""
 
+import faulthandler
 import os
 import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
+from typing import Final, TextIO
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -41,7 +43,35 @@ def blockbuster() -> Iterator[BlockBuster]:
         yield detector
 
 
-def pytest_configure() -> None:
+WATCHDOG_S: Final = 90
+"""Seconds after which the process of a test ends, with the stacks of all threads.
+
+pytest-timeout ends a test after 60 s, but it needs the interpreter for that. This watchdog is a
+thread in C. It also ends a test in which one thread holds the interpreter and waits for ever."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    mark = item.get_closest_marker("timeout")
+    patience = float(mark.args[0]) * 1.5 if mark is not None and mark.args else WATCHDOG_S
+    file = item.config.stash[_STDERR]
+    faulthandler.dump_traceback_later(patience, exit=True, file=file)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+_STDERR: Final = pytest.StashKey[TextIO]()
+"""Standard error as it was before pytest captured it."""
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_STDERR].close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STDERR] = os.fdopen(os.dup(2), "w")
     # What a shell starts in the background ignores SIGINT, and so would all that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

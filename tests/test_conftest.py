@@ -110,3 +110,25 @@ def test_runcast_may_not_block_the_loop_but_tests_may(pytester: pytest.Pytester)
     result.stdout.fnmatch_lines(
         ["E *BlockingError: Blocking call to time.sleep", "FAILED*calls_what_blocks*"]
     )
+
+
+STUCK = """
+    import ctypes
+
+    def test_that_waits_with_the_interpreter_in_its_hands():
+        ctypes.PyDLL(None).pause()  # a PyDLL keeps the interpreter's lock
+"""
+
+
+def test_a_test_that_holds_the_interpreter_is_ended_with_its_stacks(
+    pytester: pytest.Pytester,
+) -> None:
+    impatient = CONFTEST.replace("WATCHDOG_S: Final = 90", "WATCHDOG_S: Final = 1")
+    assert impatient != CONFTEST
+    pytester.makeconftest(impatient)
+    pytester.makepyfile(STUCK)
+
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+
+    assert result.ret != 0
+    result.stderr.fnmatch_lines(["Timeout*", "*in test_that_waits_with_the_interpreter*"])

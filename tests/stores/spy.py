@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,31 +16,45 @@ from tests.waiting import WAIT_S
 
 
 class Spy:
-    """Sees every connection made and every statement on it, and can have SQLite refuse some."""
+    """Sees every connection made and every statement on it, and can have SQLite refuse some.
+
+    A connection is used by the thread that the store uses it in, and by no other. Our callbacks
+    wait for the interpreter while SQLite holds the connection's lock; a second thread that held
+    the interpreter and waited for that lock would never get it.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements: list[str] = []
-        self._writers: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._waiting: deque[Callable[[sqlite3.Connection], object]] = deque()
         self._refused: tuple[int, str, asyncio.AbstractEventLoop, asyncio.Event] | None = None
         real_connect = sqlite3.connect
+        spy = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, *arguments: Any) -> sqlite3.Cursor:
+                while self is spy._writer and spy._waiting:
+                    spy._waiting.popleft()(self)
+                return super().execute(*arguments)
 
         def connect(database: str | Path, **options: Any) -> sqlite3.Connection:
             # A statement is only authorized when it is prepared: none may be kept.
-            connection: sqlite3.Connection = real_connect(database, cached_statements=0, **options)
+            options |= {"cached_statements": 0, "factory": Connection}
+            connection: sqlite3.Connection = real_connect(database, **options)
             connection.set_trace_callback(self.statements.append)
             if "mode=rwc" in str(database):
-                self._writers.append(connection)
-                # Set now, before other threads use it: SQLite would hold its lock and wait for
-                # Python's, while we hold Python's and wait for SQLite's.
+                self._writer = self._writer or connection
                 connection.set_authorizer(self._authorize)
             return connection
 
         monkeypatch.setattr(sqlite3, "connect", connect)
 
-    @property
-    def writer(self) -> sqlite3.Connection:
-        """The connection that writes, of the store opened first."""
-        return self._writers[0]
+    def before_next_write(self, step: Callable[[sqlite3.Connection], object]) -> None:
+        """Have the thread that writes do something before its next statement.
+
+        It is the writer of the store that was opened first.
+        """
+        self._waiting.append(step)
 
     def refuse(self, action: int, name: str) -> asyncio.Event:
         """Let statements of a kind fail where files are written; the event is set when one did."""

@@ -369,11 +369,15 @@ class PageLimit:
         self.spy = spy
 
     def fill(self) -> None:
-        pages = self.spy.writer.execute("PRAGMA page_count").fetchone()[0]
-        self.spy.writer.execute(f"PRAGMA max_page_count = {pages}")
+        self.spy.before_next_write(_allow_no_more_pages)
 
     def free(self) -> None:
-        self.spy.writer.execute("PRAGMA max_page_count = 1000000")
+        self.spy.before_next_write(lambda it: it.execute("PRAGMA max_page_count = 1000000"))
+
+
+def _allow_no_more_pages(connection: sqlite3.Connection) -> None:
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 class SmallDisk:
