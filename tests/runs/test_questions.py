@@ -28,7 +28,7 @@ from runcast.events.position import Position
 from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.events.vocabulary import KNOWN
 from runcast.stores.base import Page, Store
-from runcast.testing import FaultyStore
+from runcast.testing import FakeClock, FaultyStore
 from tests.opening import events_of, eventually
 from tests.waiting import WAIT_S
 
@@ -161,6 +161,36 @@ async def test_of_many_answers_at_once_exactly_one_wins(hub: OpenHub) -> None:
     assert len(won) == 1
     assert all(isinstance(o, Conflict) for o in outcomes if isinstance(o, BaseException))
     assert (await ending(run))[1]["result"][1] == won[0][0]["args"]
+
+
+async def test_a_step_of_the_clock_refuses_no_answer_that_comes_in_time(
+    store: Store, clock: FakeClock
+) -> None:
+    async with runcast.open_hub(store, clock=clock) as hub:
+        run = await hub.start(asks, {"timeout_s": 600})
+        asked = await question(hub, run)
+        assert asked["expires_at"] == clock.time() + 600
+
+        clock.jump(3600)
+        await hub.answer(run.run_id, asked["interrupt_id"], {"type": "accept"})
+
+        assert (await ending(run))[1]["result"][0] == "accept"
+
+
+@pytest.mark.parametrize("step", [0, -3600])
+async def test_a_step_back_prolongs_no_question(
+    store: Store, clock: FakeClock, step: float
+) -> None:
+    async with runcast.open_hub(store, clock=clock) as hub:
+        run = await hub.start(asks, {"timeout_s": 600})
+        asked = await question(hub, run)
+        clock.jump(step)
+        clock.advance(601)
+
+        with pytest.raises(Conflict, match="expired"):
+            await hub.answer(run.run_id, asked["interrupt_id"], {"type": "accept"})
+
+        assert (await ending(run))[1]["result"][0] == "expired"
 
 
 async def test_a_question_expires_with_an_outcome_of_its_own(hub: OpenHub) -> None:

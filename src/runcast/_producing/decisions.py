@@ -30,9 +30,13 @@ __all__ = (
 
 
 async def answer_question(
-    hub: Hub, run_id: str, interrupt_id: str, answer: Answer
+    hub: Hub, run_id: str, interrupt_id: str, answer: Answer, ends: float | None = None
 ) -> tuple[Answer, bool]:
     """Answer an open question; return the decision and whether it was taken before.
+
+    Args:
+        ends: when it expires, by the monotonic clock, where its run is at work here; otherwise
+            the wall clock says whether it has.
 
     Raises:
         NotFound: there is no such run, or it never asked that.
@@ -48,7 +52,8 @@ async def answer_question(
         return await _decided_before(hub, info, interrupt_id, answer)
     question = questions.pop(interrupt_id)
     inlet = hub.inlet(run_id, info.epoch)
-    if is_expired(question, hub.clock):  # its run has not noticed, or has no process at present
+    over = is_expired(question, hub.clock) if ends is None else ends <= hub.clock.monotonic()
+    if over:  # its run has not noticed, or has no process at present
         with contextlib.suppress(Conflict):
             await expire_question(hub, inlet, interrupt_id, hub.clock)
         return await _decided_before(hub, info, interrupt_id, answer)

@@ -44,7 +44,8 @@ class _Question:
     """One that somebody here waits for."""
 
     interrupt_id: str
-    expires_at: float | None
+    is_asked_again: bool
+    """Whether it is known here when it expires: it was asked here before, and is open."""
     is_told: bool = False
     """Whether it is in the log, or on its way there."""
 
@@ -60,6 +61,8 @@ class Questions:
         self._unanswered: set[_Question] = set()
         self._deadlines: dict[asyncio.Task[None], None] = {}
         """Of questions that nobody here waits for any more, the oldest first."""
+        self._ends: dict[str, float] = {}
+        """When open questions expire, by the monotonic clock: the other one may be set."""
         self._is_cancelled = self._has_ended = False
 
     async def ask(
@@ -100,16 +103,21 @@ class Questions:
             asked["expires_at"] = now + timeout_s
         most = self._hub.settings.max_event_bytes
         record = encode_record("interrupt_request", asked, now, place, most)
-        question = _Question(interrupt_id, asked.get("expires_at"))
+        question = _Question(interrupt_id, interrupt_id in self._ends)
         self._unanswered.add(question)
+        if timeout_s is not None:
+            self._note_end(interrupt_id, timeout_s)
+        is_left = False
         try:
             asking = self._ask(question, interrupt_id, record, timeout_s, was_told=is_named)
             return await self._in_task(asking)
         except asyncio.CancelledError:
-            self._leave(question)
+            is_left = self._leave(question)
             raise
         finally:
             self._unanswered.discard(question)
+            if not is_left:
+                self._ends.pop(interrupt_id, None)
 
     async def _in_task(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
         """Ask where `cancel` can end it, whoever awaits."""
@@ -122,6 +130,15 @@ class Questions:
         finally:
             task.cancel()
             self._asking.discard(task)
+
+    def _note_end(self, interrupt_id: str, left_s: float) -> None:
+        end = self._clock.monotonic() + left_s
+        self._ends[interrupt_id] = min(end, self._ends.get(interrupt_id, end))
+
+    def end_of(self, interrupt_id: str) -> float | None:
+        """Return when a question expires, by the monotonic clock; None if it does not expire, or
+        nobody here asks it."""
+        return self._ends.get(interrupt_id)
 
     @property
     def is_waiting(self) -> bool:
@@ -141,20 +158,31 @@ class Questions:
         for task in self._deadlines:
             task.cancel()
 
-    def _leave(self, question: _Question) -> None:
-        """Let the deadline count on of what nobody waits for: it stays open, to be asked again."""
-        if self._has_ended or not question.is_told or question.expires_at is None:
-            return
+    def _leave(self, question: _Question) -> bool:
+        """Let the deadline count on of what nobody waits for: it stays open, to be asked again.
+
+        Returns whether there is one.
+        """
+        interrupt_id = question.interrupt_id
+        end = self._ends.get(interrupt_id)
+        if self._has_ended or not question.is_told or end is None:
+            return False
         if len(self._deadlines) >= MAX_INTERRUPTS:
             # What is answered too late is refused all the same.
             oldest = next(iter(self._deadlines))
             del self._deadlines[oldest]
             oldest.cancel()
-        left_s = max(0.0, question.expires_at - self._clock.time())
-        expiring = self._expire(question.interrupt_id, left_s)
-        deadline = asyncio.create_task(expiring, name=f"runcast-deadline-{question.interrupt_id}")
+        left_s = max(0.0, end - self._clock.monotonic())
+        expiring = self._expire(interrupt_id, left_s)
+        deadline = asyncio.create_task(expiring, name=f"runcast-deadline-{interrupt_id}")
         self._deadlines[deadline] = None
-        deadline.add_done_callback(lambda done: self._deadlines.pop(done, None))
+
+        def forget(done: asyncio.Task[None]) -> None:
+            self._deadlines.pop(done, None)
+            self._ends.pop(interrupt_id, None)
+
+        deadline.add_done_callback(forget)
+        return True
 
     async def _ask(
         self,
@@ -172,7 +200,7 @@ class Questions:
         )
         answer, resolved = None, []
         if appended.repeated:
-            timeout_s = await self._tell_waiting(interrupt_id, appended, timeout_s)
+            timeout_s = await self._tell_waiting(question, appended, timeout_s)
         elif was_told and (answer := await self._find_earlier(interrupt_id, appended)) is not None:
             closed = {"interrupt_id": interrupt_id, "outcome": "answered"}
             resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
@@ -196,7 +224,7 @@ class Questions:
                 await self._wait_out(error)
 
     async def _tell_waiting(
-        self, interrupt_id: str, asked: Appended, timeout_s: float | None
+        self, waiting: _Question, asked: Appended, timeout_s: float | None
     ) -> float | None:
         """Tell that the run waits for what was asked before, perhaps in another attempt: or it
         would pass for one that works, and be lost with its process.
@@ -205,6 +233,7 @@ class Questions:
 
         Raises `Gone` if the answer was cut from the log: nobody will give it again.
         """
+        interrupt_id = waiting.interrupt_id
         while True:
             try:
                 info, snapshot = await self._hub.present(self._inlet.run_id)
@@ -215,9 +244,8 @@ class Questions:
             if question.interrupt_id == interrupt_id and not question.is_answered:
                 data = {"interrupt_id": interrupt_id}
                 record = encode_record("interrupt_waiting", data, self._clock.time())
-                expires_at = question.expires_at
                 await self._inlet.append([record], labels={"status": "waiting"})
-                return _sooner(timeout_s, expires_at, self._clock.time())
+                return self._left_of(waiting, question.expires_at)
         if info.first > asked.first and await self._find_earlier(interrupt_id) is None:
             raise Gone(
                 f"the question {interrupt_id!r} was answered before, and its answer is not kept "
@@ -225,6 +253,18 @@ class Questions:
                 "trimmed",
             )
         return timeout_s
+
+    def _left_of(self, question: _Question, expires_at: object) -> float | None:
+        """Return the time that is left of an open question, seconds; None if it never expires.
+
+        Args:
+            expires_at: as the log has it, by the wall clock: it counts for what was asked by an
+                earlier attempt, perhaps in another process.
+        """
+        if isinstance(expires_at, int | float) and not question.is_asked_again:
+            self._note_end(question.interrupt_id, expires_at - self._clock.time())
+        end = self._ends.get(question.interrupt_id)
+        return None if end is None else max(0.0, end - self._clock.monotonic())
 
     async def _wait(self, interrupt_id: str, asked: Appended, timeout_s: float | None) -> Answer:
         deadline = (
@@ -272,11 +312,3 @@ class Questions:
             except RuncastError as error:
                 _log.warning("question %s could not be closed yet: %s", interrupt_id, error)
             await asyncio.sleep(self._hub.settings.store_retry_s)
-
-
-def _sooner(timeout_s: float | None, expires_at: object, now: float) -> float | None:
-    """Return the sooner of two deadlines, in seconds from now; None if there is neither."""
-    if not isinstance(expires_at, int | float):
-        return timeout_s
-    left_s = max(0.0, expires_at - now)
-    return left_s if timeout_s is None else min(left_s, timeout_s)

@@ -57,6 +57,8 @@ class Asks(Protocol):
     @property
     def is_waiting(self) -> bool: ...
 
+    def end_of(self, interrupt_id: str) -> float | None: ...
+
     def cancel(self) -> None: ...
 
     def end(self) -> None: ...
@@ -360,6 +362,10 @@ class Writer:
     def is_waiting(self) -> bool:
         """Whether the run waits for an answer."""
         return self._questions is not None and self._questions.is_waiting
+
+    def end_of_question(self, interrupt_id: str) -> float | None:
+        """Return when a question expires, by the monotonic clock; None if that is not known."""
+        return self._questions.end_of(interrupt_id) if self._questions is not None else None
 
     def request_cancel(self, reason: str) -> None:
         """Make the next emit in each thread raise `Cancelled`, and stop waiting for answers."""

@@ -296,14 +296,15 @@ class Runner:
 
     async def answer(self, run_id: str, interrupt_id: str, answer: Answer) -> tuple[Answer, bool]:
         """Answer a question; see `answer_question`. A run that waits without an owner goes on."""
-        decision = await answer_question(self.hub, run_id, interrupt_id, answer)
+        run = self.runs.get(run_id)
+        ends = run.writer.end_of_question(interrupt_id) if run is not None else None
+        decision = await answer_question(self.hub, run_id, interrupt_id, answer, ends)
         if run_id not in self.runs:
             await self._recovery.take_over(run_id)
         return decision
 
     async def _next_attempt(self, info: LogInfo) -> Begin | None:
-        """Return what goes on with an answered run, once its log is claimed; None if it is not for
-        this process to."""
+        """Return what goes on with an answered run; None if that is not for this process to do."""
         function = self._find(info.labels.get("function", ""))
         if function is None or function.resume is None:
             return None

@@ -248,6 +248,10 @@ class _Questions:
         """Whether an answer is waited for."""
         return bool(self._open)
 
+    def end_of(self, interrupt_id: str) -> float | None:
+        """Return None: the parent keeps the deadlines."""
+        return None
+
     def cancel(self) -> None:
         """Stop waiting for answers."""
         for future in list(self._open):
