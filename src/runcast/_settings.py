@@ -75,7 +75,8 @@ class Settings:
     )
     stall_s: float = _setting(
         30.0,
-        "How long a watcher's socket may take nothing before the stream is ended; it can resume.",
+        "How long a watcher's socket may take nothing before the stream is ended; it can resume."
+        " And how long a client may give no sign of life before its connection is ended.",
         least=0.01,
     )
     max_watchers: int = _setting(

@@ -174,6 +174,8 @@ class Server:
         self.port = 0
         self.connections: set[Any] = set()
         """uvicorn's protocols, where the server is on the loop of the test."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Requests that are being answered, there."""
         self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -329,7 +331,7 @@ async def serving_here(
     )
     config.load()
     state = ServerState()
-    server.connections = state.connections
+    server.connections, server.tasks = state.connections, state.tasks
     loop = server.loop = asyncio.get_running_loop()
     listening = await loop.create_server(
         lambda: protocol(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]

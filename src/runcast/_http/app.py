@@ -20,7 +20,9 @@ from starlette.types import Message, Receive, Scope, Send
 from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
 from runcast._http.guard.security import PREFLIGHT_HEADERS, Guard, cors_headers
+from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.streams import Streams
+from runcast._http.vanished import VanishedClients, transport_behind
 from runcast._runs.protocols import Runs
 from runcast._settings import Settings
 from runcast.errors import HeadTooLarge, InvalidValue, RuncastError
@@ -56,6 +58,7 @@ class HttpApp:
         settings, clock = runs.hub.settings, runs.hub.clock
         self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
         self.streams = Streams(settings, clock)
+        self._vanished = VanishedClients(settings.stall_s)
         self._opening: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
@@ -118,6 +121,10 @@ class HttpApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
+            if CONNECTION_KEY not in scope.get("state", {}):  # our own server has seen to it
+                transport = transport_behind(receive)
+                if transport is not None:
+                    self._vanished.add(transport)
             await self._answer(scope, receive, send)
         else:
             # WebSocket: refused before it is accepted, which servers answer with 403.

@@ -1,4 +1,4 @@
-"""uvicorn's protocols, with three additions.
+"""uvicorn's protocols, with four additions.
 
 A stream may write to the connection itself. This rests on `asyncio.Protocol`'s own methods and on
 the `app_state` that uvicorn copies into each request's scope; where either is missing, streams use
@@ -7,6 +7,8 @@ plain ASGI.
 The head of a request is bounded in time and, until it is complete, in size: uvicorn would wait for
 the rest of one for ever, and with httptools keep all of it. How large a complete one may be is for
 the application to say.
+
+A client must not vanish while an answer is on its way (`vanished`).
 
 An answer must be taken: uvicorn would keep one for ever that a client asks for and does not read,
 and with httptools any number of requests behind it.
@@ -22,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.streaming.direct import CONNECTION_KEY, unsent_bytes
+from runcast._http.vanished import VanishedClients
 from runcast._settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class _Direct(asyncio.Protocol):
     """Mixed into a protocol: is the `Connection` of its streams."""
 
     settings: Settings
+    vanished: VanishedClients
 
     transport: asyncio.Transport
     app_state: dict[str, Any]
@@ -86,6 +90,7 @@ class _Direct(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.app_state = {**self.app_state, CONNECTION_KEY: self}
         super().connection_made(transport)
+        self.vanished.add(self.transport)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +103,7 @@ class _Direct(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
+        self.vanished.discard(self.transport)
         for timer in (self._head_timer, self._unsent_timer):
             if timer is not None:
                 timer.cancel()
@@ -232,4 +238,5 @@ def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
 
         protocol = DirectHttpTools
 
-    return type(protocol.__name__, (protocol,), {"settings": settings})
+    shared = {"settings": settings, "vanished": VanishedClients(settings.stall_s)}
+    return type(protocol.__name__, (protocol,), shared)

@@ -1,0 +1,154 @@
+"""Clients that vanish without a word: a lid closed, a train in a tunnel, a pulled cable.
+
+No FIN ever comes from such a client. What is sent to it goes into the kernel's buffer, which keeps
+trying for a quarter of an hour, and a connection to which nothing is sent is never looked at. Both
+are ended once nothing was heard of the client for `stall_s`:
+
+- While nothing is sent, the kernel's keepalive probes ask the client's kernel.
+- While something is sent and not acknowledged there are no probes. On Linux a timer looks at what
+  the kernel knows (TCP_INFO); macOS does it by itself (TCP_RXT_CONNDROPTIME).
+
+The server then learns of it as of any other lost connection. TCP_USER_TIMEOUT (RFC 5482) is not
+used: Linux counts it against a client that lives, and reads slowly through a small window.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from starlette.types import Receive
+
+__all__ = ("VanishedClients", "transport_behind")
+
+_LEAST_S: Final = 1.0
+"""Shortest silence that means something, seconds: a slow network must not look like none."""
+
+_MOST_S: Final = 32767
+"""Longest idle time that Linux takes, seconds; longer than anybody waits."""
+
+_MOST_PROBES: Final = 3
+"""Probes of an idle connection: one alone may be lost on the way."""
+
+_TCP_RXT_CONNDROPTIME: Final = 0x80
+"""Of macOS, in seconds (<netinet/tcp.h>); the module `socket` has no name for it."""
+
+_SLICES: Final = 8
+"""Parts of all connections that are looked at one after the other, so that no look takes long."""
+
+_LOOKS: Final = 4
+"""How often a connection is looked at in `stall_s`."""
+
+
+class VanishedClients:
+    """Ends the connections of clients that have vanished. All calls are made on one loop."""
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = min(max(stall_s, _LEAST_S), _MOST_S)
+        self._silent_since: dict[asyncio.Transport, float | None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._slice = 0
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Watch over a connection from now to its end; one that is not TCP is left alone."""
+        its = transport.get_extra_info("socket")
+        if (
+            transport in self._silent_since
+            or its is None
+            or its.family not in (socket.AF_INET, socket.AF_INET6)
+        ):
+            return
+        for level, option, value in _options(self._stall_s):
+            with suppress(OSError):  # an old kernel; the other options still serve
+                its.setsockopt(level, option, value)
+        if sys.platform == "linux":
+            self._silent_since[transport] = None
+            self._start_timer()
+
+    def discard(self, transport: asyncio.Transport) -> None:
+        """Forget a connection that has ended; otherwise that is seen at the next look."""
+        self._silent_since.pop(transport, None)
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            every_s = self._stall_s / _LOOKS / _SLICES
+            self._timer = asyncio.get_running_loop().call_later(every_s, self._look)
+
+    def _look(self) -> None:
+        """Look at a slice of all connections."""
+        self._timer = None
+        self._slice = (self._slice + 1) % _SLICES
+        now = asyncio.get_running_loop().time()
+        for transport in list(self._silent_since)[self._slice :: _SLICES]:
+            self._look_at(transport, now)
+        if self._silent_since:
+            self._start_timer()
+
+    def _look_at(self, transport: asyncio.Transport, now: float) -> None:
+        try:
+            unheard_s = _unheard_s(transport.get_extra_info("socket"))
+        except (OSError, ValueError):
+            self.discard(transport)  # it is closed
+            return
+        if unheard_s is None:
+            self._silent_since[transport] = None
+            return
+        # What was just sent to a client that was idle for hours is no silence of hours.
+        since = max(self._silent_since[transport] or now, now - unheard_s)
+        self._silent_since[transport] = since
+        if now - since >= self._stall_s:
+            _reset(transport)
+
+
+def _unheard_s(its: socket.socket) -> float | None:
+    """Return for how long the client has sent no packet, seconds; None if it owes none.
+
+    It owes an acknowledgement of what it was sent, and an answer to a probe of its closed window.
+    A client that lives gives both, however slowly it reads.
+    """
+    found = its.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _Info.size)
+    probes, unacknowledged, unheard_ms = _Info.unpack(found)
+    return unheard_ms / 1000 if probes or unacknowledged else None
+
+
+_Info: Final = struct.Struct("=3xB20xI28xI")
+"""Of `struct tcp_info` in <linux/tcp.h>: tcpi_probes, tcpi_unacked and tcpi_last_ack_recv (ms)."""
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Cut a connection, and have the kernel forget what it still has to send."""
+    with suppress(OSError):
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
+
+
+def _options(stall_s: float) -> Iterator[tuple[int, int, int]]:
+    """Yield (level, option, value) for what this platform has."""
+    idle = max(1, int(stall_s / 2))
+    every = max(1, int(stall_s / 2 / _MOST_PROBES))
+    probes = min(max(1, round((stall_s - idle) / every)), _MOST_PROBES)
+    yield socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
+    for name, value in {
+        "TCP_KEEPIDLE": idle,
+        "TCP_KEEPALIVE": idle,  # as macOS calls it
+        "TCP_KEEPINTVL": every,
+        "TCP_KEEPCNT": probes,
+    }.items():
+        if (option := getattr(socket, name, None)) is not None:
+            yield socket.IPPROTO_TCP, option, value
+    if sys.platform == "darwin":
+        yield socket.IPPROTO_TCP, _TCP_RXT_CONNDROPTIME, int(stall_s)
+
+
+def transport_behind(receive: Receive) -> asyncio.Transport | None:
+    """Return the transport of a request under plain uvicorn; None where it cannot be seen.
+
+    ASGI does not give it. uvicorn's `receive` is a method of what holds the transport. Under
+    another server, and behind middleware that wraps `receive`, there is nothing to be found.
+    """
+    found: asyncio.Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
+    return found if callable(getattr(found, "get_extra_info", None)) else None
