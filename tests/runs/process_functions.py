@@ -53,6 +53,15 @@ async def coroutine(n: int) -> int:
     return n
 
 
+def waits_in_a_process() -> list[int]:
+    seen = []
+    for number in range(3):
+        runcast.emit("tick", number)
+        runcast.drain()
+        seen.append(runcast.flush().seq)
+    return seen
+
+
 def plain(n: int) -> dict[str, Any]:
     runcast.content("a")
     runcast.content("b")

@@ -513,6 +513,58 @@ async def test_what_cannot_be_stored_is_told_at_the_call_and_the_run_goes_on(
         assert texts(await told(hub, emits)) == ["goes on"]
 
 
+def by_the_module(*args: Any, **keywords: Any) -> None:
+    runcast.emit(*args, **keywords)
+
+
+def by_the_writer(*args: Any, **keywords: Any) -> None:
+    writer = runcast.current_writer()
+    assert writer is not None
+    writer.emit(*args, **keywords)
+
+
+@pytest.mark.parametrize("emit", [by_the_module, by_the_writer])
+async def test_keywords_that_are_no_place_are_refused_with_the_call_that_is_right(
+    emit: Callable[..., None],
+) -> None:
+    def function() -> list[str]:
+        refused = []
+        for keywords in (
+            {"current": 1, "total": 3},
+            {"agnet": "ada"},
+            {"node": "n", "x": 7},
+        ):
+            with pytest.raises(InvalidValue) as error:
+                emit("progress", **keywords)
+            refused.append(error.value.message)
+        emit("progress", {"current": 1}, node="n", agent="a", path=["p"], duration=1.5)
+        emit("progress", {"current": 2}, node="", agent="", path=(), duration=None)
+        return refused
+
+    async with opened() as hub:
+        run = await hub.start(function)
+        one, two, end = (await events_of(hub, run.run_id))[1:]
+
+    first, misspelt, another = end.data["result"]
+    assert 'emit("progress", {"current": 1, "total": 3})' in first
+    assert "agent= is a keyword" in misspelt
+    assert "agent= is a keyword" not in first
+    assert 'emit("progress", {"x": 7})' in another
+    assert (one.node, one.agent, one.path, one.duration) == ("n", "a", ("p",), 1.5)
+    assert (two.data, two.node, two.agent, two.path, two.duration) == (
+        {"current": 2},
+        "",
+        "",
+        (),
+        None,
+    )
+
+
+async def test_outside_a_run_keywords_that_are_no_place_are_refused_all_the_same() -> None:
+    with pytest.raises(InvalidValue, match="current= as keywords"):
+        by_the_module("progress", current=1)
+
+
 async def test_a_place_that_is_no_place_is_told_at_the_call() -> None:
     async def emits() -> None:
         places: list[dict[str, Any]] = [

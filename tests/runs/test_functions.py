@@ -1,15 +1,17 @@
 """Decorated functions: what they still are to who does not know, and what inputs they take."""
 
+import asyncio
 import enum
+import functools
 import inspect
 import pydoc
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Literal
 
 import pytest
 
 import runcast
-from runcast.errors import InvalidInputs
+from runcast.errors import InvalidInputs, InvalidValue
 
 
 class Size(enum.Enum):
@@ -33,6 +35,57 @@ class Desk:
     def open(self, hour: int) -> int:
         """Open the desk."""
         return hour
+
+    async def later(self, url: str) -> str:
+        return url
+
+
+async def fetch(url: str) -> str:
+    return url
+
+
+async def pages(url: str) -> AsyncIterator[str]:
+    yield url
+
+
+class Fetcher:
+    async def __call__(self, url: str) -> str:
+        return url
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (fetch, "iscoroutinefunction"),
+        (Desk().later, "iscoroutinefunction"),
+        (functools.partial(fetch), "iscoroutinefunction"),
+        (Fetcher(), "iscoroutinefunction"),
+        (pages, "isasyncgenfunction"),
+        (greet.call, "isgeneratorfunction"),
+        (order.call, ""),
+        (Desk().open, ""),
+    ],
+)
+def test_inspect_sees_what_kind_of_function_it_is(call: Callable[..., Any], kind: str) -> None:
+    decorated = runcast.Function(call, name="decorated")
+    kinds = ("iscoroutinefunction", "isasyncgenfunction", "isgeneratorfunction")
+
+    assert [name for name in kinds if getattr(inspect, name)(decorated)] == [kind] * bool(kind)
+    assert inspect.signature(decorated) == inspect.signature(decorated.call)
+
+
+async def test_a_framework_that_asks_awaits_a_decorated_coroutine_function() -> None:
+    decorated = runcast.function(fetch)
+
+    assert await call_as_frameworks_do(decorated, url="x") == "x"
+    with pytest.raises(InvalidValue, match="generator"):
+        runcast.bind(greet)
+
+
+async def call_as_frameworks_do(call: Callable[..., Any], **arguments: Any) -> Any:
+    if inspect.iscoroutinefunction(call):
+        return await call(**arguments)
+    return await asyncio.to_thread(call, **arguments)
 
 
 def test_it_has_the_docstring_and_signature_that_it_had() -> None:

@@ -422,10 +422,10 @@ class Slow(Noting):
         super().__init__(inner)
         self.is_deleting, self.may_delete = asyncio.Event(), asyncio.Event()
 
-    async def delete(self, log_id: str) -> None:
+    async def delete_epoch(self, log_id: str, epoch: str) -> None:
         self.is_deleting.set()
         await self.may_delete.wait()
-        await super().delete(log_id)
+        await super().delete_epoch(log_id, epoch)
         self.is_deleting.clear()
 
 

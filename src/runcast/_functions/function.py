@@ -77,6 +77,7 @@ class Function(Generic[P, R]):
             raise InvalidValue(f"expected a function, got {call!r:.80}")
         self.call = call
         target = behind(call)
+        _look_like(self, target)
         self.name: str = name or getattr(target, "__name__", type(target).__name__)
         if not is_run_id(self.name):
             raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
@@ -301,6 +302,18 @@ def _source(target: Any, name: str) -> Source:
             "import it"
         )
     return Source(module, file)
+
+
+def _look_like(function: object, target: Any) -> None:
+    """Give what `inspect` takes a function by, so that it sees a coroutine function or generator.
+
+    Frameworks ask `inspect.iscoroutinefunction` whether to await what they call.
+    """
+    if not (inspect.isroutine(target) or inspect.isclass(target)):
+        target = behind(type(target).__call__)
+    for name in ("__name__", "__code__", "__defaults__", "__kwdefaults__"):
+        if hasattr(target, name):
+            vars(function).setdefault(name, getattr(target, name))
 
 
 def _kind(target: Any) -> Kind:

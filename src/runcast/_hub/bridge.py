@@ -1,20 +1,24 @@
 """The one doorway from threads into an event loop: a loop in a thread of its own."""
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from runcast._hub.forks import Home, make_lock
-from runcast.errors import InvalidValue
+from runcast.errors import InvalidValue, StoreUnavailable
 
-__all__ = ("Bridge",)
+__all__ = ("Bridge", "await_on", "wait_on")
 
 T = TypeVar("T")
 
 _FINISH_S: Final = 2.0
 """How long tasks that were cancelled may go on when the bridge closes. Some never end."""
+
+_LOOK_S: Final = 1.0
+"""How often a thread that waits for a loop looks whether the loop still runs, seconds."""
 
 _log: Final = logging.getLogger("runcast._hub")
 
@@ -105,6 +109,42 @@ class Bridge:
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
         loop.close()
+
+
+def wait_on(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Wait in a thread for a coroutine on a hub's loop, which the coroutine's hub may have left.
+
+    Raises:
+        StoreUnavailable: there is no loop yet, or the loop has ended.
+    """
+    if loop is None:
+        coroutine.close()
+        raise StoreUnavailable("the hub is not open, so that nothing is committed")
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:
+        coroutine.close()
+        raise StoreUnavailable("the hub's event loop is closed") from None
+    try:
+        while not concurrent.futures.wait([future], timeout=_LOOK_S).done:
+            if not loop.is_running():  # it was stopped before it came to this
+                raise StoreUnavailable("the hub's event loop has stopped")
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def await_on(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine on a hub's loop, whichever loop asks. Raises as `wait_on`."""
+    if loop is None or loop is asyncio.get_running_loop():
+        return await coroutine
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:
+        coroutine.close()
+        raise StoreUnavailable("the hub's event loop is closed") from None
+    return await asyncio.wrap_future(future)
 
 
 async def _finish() -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from runcast._hub.bridge import await_on, wait_on
 from runcast._hub.forks import elsewhere, make_rlock, when_forked
 from runcast._settings import Settings
 from runcast.errors import (
@@ -89,7 +90,7 @@ class Pending:
         self._largest = settings.max_event_bytes
         self._room = threading.Condition(self.lock)
         self._drainers: deque[asyncio.Future[None]] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self.is_forked = False
         """Whether this process was forked off the one that opened the hub: nobody commits here."""
@@ -97,14 +98,14 @@ class Pending:
 
     def handle_fork(self) -> None:
         """Refuse every put and append in a forked process; a hub that is not open may be opened."""
-        if self._loop is not None:
+        if self.loop is not None:
             self.is_forked, self.limit = True, _ASK
 
     def open(self) -> None:
         """Begin to call the committer, on the running loop."""
         self.is_closed, self.failure, self.limit = False, None, self.bound
         self.is_forked = False
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self.wake.set()  # for what was put before
 
@@ -156,7 +157,7 @@ class Pending:
     def add(self, part: Part) -> None:
         """Take a part that somebody waits for. Raises as `Inlet.append` does."""
         inlet = part.inlet
-        if self._loop is None:
+        if self.loop is None:
             raise StoreUnavailable("the hub is not open, so that nothing is committed")
         with self.lock:
             # What carries something is worth waiting for; a flush is told of a failing store.
@@ -243,6 +244,12 @@ class Pending:
                 "their commit; await drain() between events, or emit less"
             )
 
+    def loop_here(self) -> asyncio.AbstractEventLoop | None:
+        """Return the hub's loop, if there is one. Raises `InvalidValue` in a forked process."""
+        if self.is_forked:
+            raise elsewhere()
+        return self.loop
+
     async def drain(self, inlet: "Inlet") -> None:
         """See `Inlet.drain`. Call from the loop's thread."""
         while not self.fits(inlet, self._largest):
@@ -252,30 +259,16 @@ class Pending:
 
     def call_committer(self) -> None:
         """Wake the committer. Raises `StoreUnavailable` if its loop is closed."""
-        if self._loop is None:
+        if self.loop is None:
             return  # not open yet: open() looks
         if threading.get_ident() == self._thread_id:
             self.wake.set()
             return
         try:
-            self._loop.call_soon_threadsafe(self.wake.set)
+            self.loop.call_soon_threadsafe(self.wake.set)
         except RuntimeError:
             self.refuse_more()  # or the next put would think that the committer comes
             raise StoreUnavailable("the hub's event loop is closed") from None
-
-    async def on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await on the hub's own loop, whichever loop asks; raises as `put` where none runs."""
-        if self.is_forked:
-            coroutine.close()
-            raise elsewhere()
-        if self._loop is None or self._loop is asyncio.get_running_loop():
-            return await coroutine
-        try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:
-            coroutine.close()
-            raise StoreUnavailable("the hub's event loop is closed") from None
-        return await asyncio.wrap_future(future)
 
 
 class Inlet:
@@ -371,7 +364,7 @@ class Inlet:
         Raises what `put` raises, and `Conflict` (see `Append.once`).
         """
         part = self._part(list(records), close, once, labels)
-        return await self._pending.on_loop(self._append(part))
+        return await await_on(self._pending.loop_here(), self._append(part))
 
     async def _append(self, part: Part) -> Appended:
         part.future = asyncio.get_running_loop().create_future()
@@ -380,7 +373,14 @@ class Inlet:
 
     async def drain(self) -> None:
         """Return once there is room for any one event, or nothing else waits."""
-        await self._pending.on_loop(self._pending.drain(self))
+        await await_on(self._pending.loop_here(), self._pending.drain(self))
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait in a thread without a loop for a coroutine that runs on the hub's.
+
+        Raises what the coroutine raises, and `StoreUnavailable` if the loop has ended.
+        """
+        return wait_on(self._pending.loop, coroutine)
 
     def _part(
         self,

@@ -14,13 +14,14 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar, cast, overload
+from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
+from runcast._producing.places import PlaceFields, not_a_place, place_of
+from runcast._producing.waiting import NOTHING, Flushed, Waited
 from runcast._producing.writer import Writer
 from runcast.errors import InvalidValue
 from runcast.events.position import Position
@@ -104,19 +105,18 @@ def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, 
 def emit(
     type: str,  # noqa: A002 - the field's name
     data: object = None,
-    *,
-    node: str = "",
-    agent: str = "",
-    path: Sequence[str] = (),
-    duration: float | None = None,
+    **place: Unpack[PlaceFields],
 ) -> None:
     """Append an event to the current run; see `Writer.emit`."""
+    where = None
+    if place:
+        try:
+            where = place_of(**place)
+        except TypeError:
+            raise not_a_place(type, place) from None
     writer = _writer.get()
     if writer is not None:
-        place = None
-        if node or agent or path or duration is not None:
-            place = (node, agent, cast("tuple[str, ...]", path), duration)
-        writer.emit_at(place, type, data)  # with keywords it would take longer, for every event
+        writer.emit_at(where, type, data)  # with keywords it would take longer, for every event
 
 
 def progress(
@@ -187,17 +187,23 @@ def workspace() -> Path:
     return writer.workspace() if writer is not None else Path.cwd()
 
 
-async def flush() -> Position | None:
-    """Wait until what was emitted is committed; return its position, None outside a run."""
+def flush() -> Flushed[Position | None]:
+    """Wait until what was emitted is committed, and return its position.
+
+    `await` it in a coroutine; a thread waits in it. Outside a run there is nothing to wait for: to
+    await it gives None.
+    """
     writer = _writer.get()
-    return await writer.flush() if writer is not None else None
+    return cast("Flushed[Position | None]", writer.flush() if writer is not None else NOTHING)
 
 
-async def drain() -> None:
-    """Wait until there is room for more events; for coroutines that emit many."""
+def drain() -> Waited[None]:
+    """Wait until there is room for more events; for coroutines that emit many.
+
+    `await` it in a coroutine; a thread waits in it.
+    """
     writer = _writer.get()
-    if writer is not None:
-        await writer.drain()
+    return writer.drain() if writer is not None else NOTHING
 
 
 @overload

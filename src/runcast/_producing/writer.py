@@ -4,28 +4,25 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Unpack, cast
 
 from runcast._clock import Clock
 from runcast._hub.forks import Home, make_rlock
-from runcast._producing.answers import Answer, check_question
+from runcast._producing.answers import check_question
 from runcast._producing.outcome import Ending
+from runcast._producing.places import PlaceFields, not_a_place, place_of
+from runcast._producing.protocols import Asks, TakesRecords
+from runcast._producing.waiting import NOTHING, Flushed, Waited, in_turn
 from runcast.errors import Cancelled, InvalidValue
 from runcast.events.fields import percent_of
 from runcast.events.model import Event, Place, checked_type, encode_known
 from runcast.events.pieces import Pieces
 from runcast.events.position import Position
 from runcast.events.vocabulary import KNOWN, TERMINAL
-from runcast.stores.base import Appended
 
-__all__ = (
-    "RESERVED",
-    "Asks",
-    "TakesRecords",
-    "Writer",
-)
+__all__ = ("RESERVED", "Writer")
 
 _log: Final = logging.getLogger("runcast._runs")
 
@@ -36,44 +33,6 @@ RESERVED: Final = TERMINAL | {"started", "gap"}
 
 _FREE: Final = frozenset(KNOWN) - RESERVED
 """Types that need no further look."""
-
-
-class TakesRecords(Protocol):
-    """Where a writer's records go: the `Inlet` of a hub, or the socket of a child process."""
-
-    @property
-    def run_id(self) -> str: ...
-
-    def put(self, record: bytes) -> None: ...
-
-    async def append(self) -> Appended: ...
-
-    async def drain(self) -> None: ...
-
-
-class Asks(Protocol):
-    """Who asks a run's questions: see `Questions`."""
-
-    @property
-    def is_waiting(self) -> bool: ...
-
-    def end_of(self, interrupt_id: str) -> float | None: ...
-
-    def cancel(self) -> None: ...
-
-    def end(self) -> None: ...
-
-    def ask(
-        self,
-        message: str,
-        *,
-        action: str,
-        args: object,
-        config: Mapping[str, Any] | None,
-        timeout_s: float | None,
-        interrupt_id: str,
-        place: Place | None,
-    ) -> Coroutine[Any, Any, Answer]: ...
 
 
 class Writer:
@@ -126,25 +85,19 @@ class Writer:
         self,
         type: str,  # noqa: A002 - the field's name
         data: object = None,
-        *,
-        node: str = "",
-        agent: str = "",
-        path: Sequence[str] = (),
-        duration: float | None = None,
+        **place: Unpack[PlaceFields],
     ) -> None:
-        """Append an event.
+        """Append an event: `emit("progress", {"current": 1}, node="reader")`.
 
         Args:
             type: one of `events.vocabulary.KNOWN`, or your own: `[a-z][a-z0-9_.-]*`.
             data: whatever JSON can hold; dataclasses, datetimes, Paths and pydantic models too.
-            node: where it happened.
-            agent: who did it.
-            path: the agents above, outermost first.
-            duration: seconds.
+            place: `node`, `agent`, `path` and `duration`: see `PlaceFields`.
 
         Raises:
-            InvalidValue: the type is malformed or reserved, or `data` cannot be encoded; or this is
-                a process that was forked from the run's.
+            InvalidValue: the type is malformed or reserved, `data` cannot be encoded, there is
+                another keyword (what an event holds goes into `data`), or this is a process that
+                was forked from the run's.
             EventTooLarge: beyond `max_event_bytes`.
             RunClosed: the run has ended.
             Overloaded: too much waits for its commit; `await drain()` and try again.
@@ -152,10 +105,14 @@ class Writer:
             StoreUnavailable: the store fails at present.
             Cancelled: the run was cancelled; raised once in each thread of it.
         """
-        place = None
-        if node or agent or path or duration is not None:
-            place = (node, agent, cast("tuple[str, ...]", path), duration)
-        self.emit_at(place, type, data)
+        # Not named one by one: so unknown ones are seen at no cost to a call that has none of them.
+        where = None
+        if place:
+            try:
+                where = place_of(**place)
+            except TypeError:
+                raise not_a_place(type, place) from None
+        self.emit_at(where, type, data)
 
     def emit_at(self, place: Place | None, kind: str, data: object) -> None:
         """Append an event that happened at a place; `emit`, without its keywords."""
@@ -203,7 +160,8 @@ class Writer:
         data = {name: value for name, value in known.items() if value is not None}
         if message:
             data["message"] = message  # type: ignore[assignment]
-        self.emit("progress", {**more, **data}, node=node, agent=agent)
+        place = (node, agent, (), None) if node or agent else None
+        self.emit_at(place, "progress", {**more, **data})
 
     def log(self, message: object, level: str = "info", *, logger: str = "") -> None:
         """Append a `log` event; `level` is debug, info, warning, error or critical."""
@@ -234,7 +192,8 @@ class Writer:
         if message_id:
             data["message_id"] = message_id
         try:
-            self.emit("content", data, node=node, agent=agent, path=path)
+            place = (node, agent, cast("tuple[str, ...]", path), None)
+            self.emit_at(place if node or agent or path else None, "content", data)
         except BaseException:
             with self._lock:
                 self._pieces.give_back(key, index)
@@ -316,15 +275,21 @@ class Writer:
             raise InvalidValue("only the run itself has a workspace: ask for it in its function")
         return self._workspace()
 
-    async def flush(self) -> Position:
-        """Wait until everything emitted before is committed, and return its position.
+    def flush(self) -> Flushed[Position]:
+        """Wait until everything emitted before is committed; `await` it in a coroutine.
+
+        Returns:
+            The position of the last event; in a coroutine something to await that gives it.
 
         Raises:
             StoreUnavailable: the store fails at present; nothing is lost, it will be tried again.
         """
         self.home.check("flush()")
+        return cast("Flushed[Position]", in_turn(self._flush(), self._inlet.wait_for))
+
+    async def _flush(self) -> Position:
         appended = await self._inlet.append()
-        return Position(appended.epoch, appended.last)
+        return Flushed(appended.epoch, appended.last)
 
     def before_end(self, hook: Callable[[Ending], Ending]) -> None:
         """Have a hook called once the function is over and before the terminal event is written.
@@ -353,10 +318,11 @@ class Writer:
             self._questions.end()
         return ending
 
-    async def drain(self) -> None:
-        """Wait until there is room for more events. For coroutines: threads wait in `emit`."""
+    def drain(self) -> Waited[None]:
+        """Wait until there is room for more events; `await` it in a coroutine. Threads wait here,
+        and in `emit` as well."""
         self.home.check("drain()")
-        await self._inlet.drain()
+        return cast("Waited[None]", in_turn(self._inlet.drain(), self._inlet.wait_for) or NOTHING)
 
     @property
     def is_waiting(self) -> bool:

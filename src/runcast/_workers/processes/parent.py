@@ -10,9 +10,9 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -27,6 +27,8 @@ from runcast.events.model import Place, decode_event, encode_record
 from runcast.stores.base import Appended
 
 __all__ = ("Hearing", "Parent", "make_writer")
+
+T = TypeVar("T")
 
 _MAX_FRAME_BYTES: Final = 1 << 30
 """Of a command: larger than any request's body that the server takes."""
@@ -207,6 +209,7 @@ class _Inlet:
 
     def __init__(self, parent: Parent, call: control.Call) -> None:
         self._parent = parent
+        self._loop = asyncio.get_running_loop()
         self.run_id = call.run_id
         self._events_left = call.max_events or sys.maxsize
         self._bytes_left = call.max_bytes or sys.maxsize
@@ -233,6 +236,10 @@ class _Inlet:
 
     async def drain(self) -> None:
         """Return at once: `put` waits."""
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait in a thread without a loop for a coroutine."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 class _Questions:
