@@ -30,7 +30,7 @@ class Layer:
     """True: no I/O, clock, thread or logging."""
 
 
-_HUB = ("errors", "_clock", "_settings", "events", "_wire", "stores.base")
+_HUB = ("errors", "_logs", "_clock", "_settings", "events", "_wire", "stores.base")
 _INSIDE = (*_HUB, "_hub", "_producing", "_functions", "_files", "_workers")
 _INSIDE_SEEN = ("_producing.answers", "_producing.labels", "_producing.outcome", "_files.model")
 _EDGE = (*_HUB, "_hub", *_INSIDE_SEEN, "_runs.protocols")
@@ -44,11 +44,12 @@ LAYERS = {
     "errors": Layer(),
     "_addresses": Layer(),
     "_clock": Layer(("errors",)),
+    "_logs": Layer(("events",)),
     "_settings": Layer(("errors",)),
     "events": Layer(("errors",), ("msgspec",), is_pure=True),
     "_wire": Layer(("errors", "events"), ("msgspec",), is_pure=True),
     "stores": Layer(
-        ("errors", "_clock", "_settings", "events.position", "events.lifecycle"),
+        ("errors", "_logs", "_clock", "_settings", "events.position", "events.lifecycle"),
         ("msgspec", "redis"),
     ),
     "_hub": Layer(_HUB, ("msgspec",)),
@@ -69,7 +70,7 @@ LAYERS = {
     ),
     "client": Layer(("errors", "_clock", "events", "_wire"), ("msgspec", "httpx2")),
     "testing": Layer(("errors", "_clock", "events", "_wire", "stores.base", "_hub")),
-    "compat": Layer((*_FACE, "errors", "_clock")),
+    "compat": Layer((*_FACE, "errors", "_logs", "_clock")),
     "demo": Layer((*_FACE, "_clock")),
     "_app": Layer(EVERYTHING, EVERYTHING),
     "_cli": Layer(EVERYTHING, EVERYTHING),

@@ -70,6 +70,7 @@ CLEAN = {
     "errors.py": "class Oops(Exception):\n    pass\n",
     "_addresses.py": "import ipaddress\n",
     "_clock.py": "import time\nfrom runcast.errors import Oops\nNOW = time.time\n",
+    "_logs.py": "import logging\nfrom runcast.events.position import Position\n",
     "_settings.py": "import os\nfrom runcast import errors\nTABLE = {}\n",
     "events/__init__.py": "",
     "events/position.py": "import re\nimport msgspec\nfrom pathlib import PurePath\n",

@@ -39,10 +39,11 @@ from docs.generate import PAGES
 from runcast import compat, errors, testing
 from runcast._cli import make_parser
 from runcast._files import fetching
-from runcast._http.api import requests
+from runcast._http.api import requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import patience
+from runcast._producing import outcome
 from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
@@ -272,6 +273,11 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
         MAX_KEY_CHARS,
         MAX_LIST,
         requests.MAX_REASON_CHARS,
+        outcome.MAX_MESSAGE_CHARS,
+        outcome.MAX_CODE_CHARS,
+        responses.MAX_DETAIL_CHARS,
+        errors._MAX_PROBLEMS,
+        errors._MAX_PROBLEM_CHARS,
         fetching._MAX_REDIRECTIONS,
         server._KEEP_ALIVE_S,
         1024 // patience._LEAST_BYTES_PER_S,

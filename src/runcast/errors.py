@@ -35,8 +35,8 @@ Each class has a stable `code` (on the wire, in problem documents and `failed` e
 `status` it maps to, and `retryable`: whether the same call can succeed later.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, Self
 
 __all__ = (
     "AlreadyAnswered",
@@ -71,6 +71,13 @@ __all__ = (
 )
 
 
+_MAX_PROBLEMS: Final = 20
+"""Most problems with inputs that an error names."""
+
+_MAX_PROBLEM_CHARS: Final = 300
+"""Most characters of one of them."""
+
+
 class RuncastError(Exception):
     """The root of all errors raised by runcast."""
 
@@ -102,7 +109,7 @@ class InvalidValue(CallerError, ValueError):
 
 
 class InvalidInputs(InvalidValue):
-    """A function's inputs break its schema; `problems` names every one of them."""
+    """A function's inputs break its schema; `problems` names what is wrong with them."""
 
     code = "invalid_inputs"
     status = 422
@@ -110,6 +117,26 @@ class InvalidInputs(InvalidValue):
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, problems)
         self.problems = problems
+
+    @classmethod
+    def naming(cls, problems: Iterable[str], what: str, takes: Iterable[str]) -> Self:
+        """Return the error that names problems: _MAX_PROBLEMS of them at most.
+
+        The sender of inputs chooses how many problems there are, and what they repeat.
+
+        Args:
+            what: is wrong.
+            takes: what could have been given.
+        """
+        found = sorted(problems)
+        shown = [
+            text if len(text) <= _MAX_PROBLEM_CHARS else f"{text[:_MAX_PROBLEM_CHARS]}…"
+            for text in found[:_MAX_PROBLEMS]
+        ]
+        if len(found) > len(shown):
+            shown.append(f"and {len(found) - len(shown)} more")
+        names = ", ".join(takes) or "none"
+        return cls(f"{what} are wrong: {'; '.join(shown)} (it takes: {names})", tuple(shown))
 
 
 class MissingSecret(InvalidValue):

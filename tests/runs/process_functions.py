@@ -94,9 +94,13 @@ def exiting(n: int) -> None:
     sys.exit(n)
 
 
+def exiting_well(n: int) -> None:
+    sys.exit()
+
+
 KINDS = (
     *(generator, async_generator, coroutine, plain),
-    *(refused, told_error, raising, own_failure, exiting),
+    *(refused, told_error, raising, own_failure, exiting, exiting_well),
 )
 
 

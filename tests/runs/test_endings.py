@@ -163,6 +163,45 @@ async def test_of_what_a_function_raises_watchers_learn_the_class_alone(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("code", "ending"),
+    [
+        *((None, "done"), (0, "done"), (False, "done")),
+        *((1, "failed"), (256, "failed"), (-1, "failed"), ("text", "failed"), (0.0, "failed")),
+    ],
+)
+async def test_a_function_that_exits_without_an_error_is_done(
+    kind: Callable[[BaseException], Callable[[], Any]],
+    code: object,
+    ending: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = await run_to_end(MEMORY, kind(SystemExit(code)))
+
+    assert events[-1].type == ending
+    assert ("raised" in caplog.text) == (ending == "failed")
+
+
+async def test_what_a_generator_said_before_it_exits_is_its_outcome() -> None:
+    def ends(item: dict[str, Any]) -> Callable[[], Any]:
+        def generator() -> Any:
+            yield item
+            raise SystemExit
+
+        return generator
+
+    async def ends_later() -> Any:
+        yield {"type": "done", "data": "summary"}
+        raise SystemExit
+
+    for function in (ends({"type": "done", "data": "summary"}), ends_later):
+        events = await run_to_end(MEMORY, function)
+        assert (events[-1].type, events[-1].data) == ("done", {"summary": "summary"})
+    events = await run_to_end(MEMORY, ends({"type": "error", "data": "no"}))
+    assert (events[-1].type, events[-1].data["message"]) == ("failed", "no")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_stops_an_iteration_is_an_error_like_any_other(
     kind: Callable[[BaseException], Callable[[], Any]],
 ) -> None:

@@ -73,7 +73,7 @@ class OpenHub:
             return self.functions[name]
         except KeyError:
             known = ", ".join(sorted(self.functions)) or "none"
-            raise NotFound(f"there is no function {name!r}; there are: {known}") from None
+            raise NotFound(f"there is no function {name!r:.80}; there are: {known}") from None
 
     async def open(self) -> Self:
         """Open the store and begin. Idempotent.

@@ -18,6 +18,7 @@ from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
 from runcast._cli.target import load_target
 from runcast._functions.function import Function
+from runcast._logs import bound
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.events.view import ViewSpec
@@ -109,6 +110,8 @@ def run(arguments: argparse.Namespace) -> None:
     logging.basicConfig(
         level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
+    # It reports what tasks raise that functions have left behind.
+    bound(logging.getLogger("asyncio"))
     settings = load_settings(arguments.settings)
     functions = _load_functions(arguments.target)
     views = _load_views(arguments.view)

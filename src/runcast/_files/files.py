@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,13 +20,14 @@ from runcast._files.workspace import Life, Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup, check_outputs
 from runcast._hub.forks import Home, elsewhere, make_lock
 from runcast._hub.hub import Hub
+from runcast._logs import get_logger
 from runcast._producing.outcome import Ending, failed
 from runcast.errors import NotFound, RuncastError, RunClosed
 from runcast.events.position import RUN, kind_of
 
 __all__ = ("Files", "RunFiles")
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 _ENVELOPE_BYTES: Final = 200
 """What an event is besides its data."""

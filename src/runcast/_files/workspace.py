@@ -15,7 +15,6 @@ it is filled under another name first. What a killed process leaves behind is sw
 import contextlib
 import errno
 import hashlib
-import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +29,14 @@ from runcast._files.data_dir import DataDir
 from runcast._files.names import UnusedNames
 from runcast._files.removing import remove_folder
 from runcast._functions.file_groups import FileGroup, check_key
+from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast.errors import BackendError
 from runcast.events.position import is_run_id
 
 __all__ = ("Life", "Workspace", "Workspaces")
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 _WORK: Final = "work"
 _OUTPUTS: Final = "outputs"

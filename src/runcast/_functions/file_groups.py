@@ -100,7 +100,7 @@ def _parse_group(key: str, fields: Any) -> FileGroup:
     least, most = fields.get("minItems", 0), fields.get("maxItems")
     for name, value in (("minItems", least), ("maxItems", 0 if most is None else most)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise InvalidValue(f"files.{key}.{name}: expected a number of files, got {value!r}")
+            raise InvalidValue(f"files.{key}.{name}: expected a number of files, got {value!r:.80}")
     if most is not None and most < least:
         raise InvalidValue(f"files.{key}: expected minItems <= maxItems, got {least} and {most}")
     description = str(fields.get("description", ""))
@@ -127,10 +127,9 @@ def check_inputs(groups: Mapping[str, FileGroup], counts: Mapping[str, int]) -> 
         return
     problems = [group.problem(counts.get(key, 0)) for key, group in inputs.items()]
     problems += [f"{key}: there is no such group of files" for key in counts if key not in inputs]
-    found = tuple(sorted(f"files.{problem}" for problem in problems if problem))
+    found = [f"files.{problem}" for problem in problems if problem]
     if found:
-        takes = ", ".join(inputs) or "none"
-        raise InvalidInputs(f"the files are wrong: {'; '.join(found)} (it takes: {takes})", found)
+        raise InvalidInputs.naming(found, "the files", inputs)
 
 
 def group_of(groups: Mapping[str, FileGroup], path: str) -> str:

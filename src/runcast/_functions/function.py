@@ -24,6 +24,7 @@ from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._functions.parameters import Parameter, behind, convert, convertible, parameters_of
 from runcast._functions.source import Source
 from runcast.errors import InvalidInputs, InvalidValue
+from runcast.events.plain import shown
 from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type
 
@@ -46,6 +47,7 @@ Kind = Literal["generator", "async_generator", "coroutine", "plain"]
 Isolation = Literal["thread", "process"]
 
 _MISSING: Final = object()
+
 
 _RESUMED_WITH: Final = frozenset({"interrupt_id", "answer"})
 
@@ -80,7 +82,9 @@ class Function(Generic[P, R]):
         _look_like(self, target)
         self.name: str = name or getattr(target, "__name__", type(target).__name__)
         if not is_run_id(self.name):
-            raise InvalidValue(f"expected a function name like 'count_words', got {self.name!r}")
+            raise InvalidValue(
+                f"expected a function name like 'count_words', got {self.name!r:.80}"
+            )
         self.resume = None if resume is None else _next_attempt(resume, self.name)
         """What goes on with a run of it that was answered without a process; itself resumable."""
         documented = inspect.getdoc(target) or ""
@@ -89,7 +93,9 @@ class Function(Generic[P, R]):
         self.kind = _kind(target)
         self.max_runs = max_runs
         if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 0:
-            raise InvalidValue(f"expected max_runs of {self.name!r} to be 0 or more: {max_runs!r}")
+            raise InvalidValue(
+                f"expected max_runs of {self.name!r} to be 0 or more: {max_runs!r:.80}"
+            )
         self._events = events
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of what `data` holds, by the types of its own that it emits."""
@@ -114,7 +120,9 @@ class Function(Generic[P, R]):
                     f"expected no resume= for {self.name!r}, which has a process of its own"
                 )
         elif isolation != "thread":
-            raise InvalidValue(f"expected isolation to be thread or process, got {isolation!r}")
+            raise InvalidValue(
+                f"expected isolation to be thread or process, got {shown(isolation)}"
+            )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.call(*args, **kwargs)
@@ -173,7 +181,7 @@ class Function(Generic[P, R]):
         try:
             msgspec.json.encode(inputs)
         except Exception as error:  # noqa: BLE001 - whatever a user's object raises
-            problem = f"the inputs of {self.name!r} are not JSON: {error}"
+            problem = f"the inputs of {self.name!r} are not JSON: {error!s:.300}"
             raise InvalidInputs(problem, (problem,)) from None
         return dict(inputs)
 
@@ -181,7 +189,7 @@ class Function(Generic[P, R]):
         """Return keyword arguments made from JSON inputs.
 
         Raises:
-            InvalidInputs: naming everything that is wrong, not only the first of it.
+            InvalidInputs: naming what is wrong: not only the first problem, but 20 at most.
         """
         given: object = inputs
         if not isinstance(given, Mapping):
@@ -206,12 +214,8 @@ class Function(Generic[P, R]):
             else:
                 problems.append(f"{name}: there is no such input")
         if problems:
-            takes = ", ".join(parameter.name for parameter in self.parameters) or "none"
-            raise InvalidInputs(
-                f"the inputs of {self.name!r} are wrong: {'; '.join(sorted(problems))} "
-                f"(it takes: {takes})",
-                tuple(sorted(problems)),
-            )
+            takes = [parameter.name for parameter in self.parameters]
+            raise InvalidInputs.naming(problems, f"the inputs of {self.name!r}", takes)
         return arguments
 
 
@@ -333,7 +337,7 @@ def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[s
     schemas = {}
     for kind, data in events.items():
         if not is_event_type(kind):
-            raise InvalidValue(f"expected {name!r} to emit types like 'chapter', got {kind!r}")
+            raise InvalidValue(f"expected {name!r} to emit types like 'chapter', got {shown(kind)}")
         (schema,), definitions = msgspec.json.schema_components([convertible(data)])
         schemas[kind] = {**schema, **({"$defs": definitions} if definitions else {})}
     return schemas

@@ -2,12 +2,12 @@
 
 import asyncio
 import concurrent.futures
-import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from runcast._hub.forks import Home, make_lock
+from runcast._logs import get_logger
 from runcast.errors import InvalidValue, StoreUnavailable
 
 __all__ = ("Bridge", "await_on", "wait_on")
@@ -20,7 +20,7 @@ _FINISH_S: Final = 2.0
 _LOOK_S: Final = 1.0
 """How often a thread that waits for a loop looks whether the loop still runs, seconds."""
 
-_log: Final = logging.getLogger("runcast._hub")
+_log: Final = get_logger("runcast.hub")
 
 
 class Bridge:

@@ -6,7 +6,6 @@ is lost, and a lock that another thread held at the fork is never released. So c
 the hub raise `InvalidValue` there, and locks begin unlocked.
 """
 
-import logging
 import os
 import threading
 import weakref
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn, Protocol
 
+from runcast._logs import get_logger
 from runcast.errors import InvalidValue
 
 __all__ = (
@@ -27,7 +27,7 @@ __all__ = (
     "when_forked",
 )
 
-_log: Final = logging.getLogger("runcast._hub")
+_log: Final = get_logger("runcast.hub")
 
 
 class Forked(Protocol):

@@ -4,7 +4,6 @@ All methods are called on the loop that opened the hub, except where an `Inlet` 
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Self
 
@@ -18,6 +17,7 @@ from runcast._hub.present import Present
 from runcast._hub.tail import Tail, Windows
 from runcast._hub.viewed import ViewedPages
 from runcast._hub.watcher import Watch
+from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast.errors import BackendError, NotFound, StoreUnavailable
 from runcast.events.position import RUN, Position, describe_log
@@ -26,7 +26,7 @@ from runcast.stores.base import Appended, LogInfo, Page, SharedStore, Store
 
 __all__ = ("Hub", "HubStatistics")
 
-_log: Final = logging.getLogger("runcast._hub")
+_log: Final = get_logger("runcast.hub")
 
 
 class HubStatistics(NamedTuple):

@@ -7,18 +7,18 @@ waits for at most the commit before its own.
 
 import asyncio
 import copy
-import logging
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from runcast._hub.inlets import Inlet, Part, Pending, has_ended
+from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast.errors import BackendError, RuncastError, StoreUnavailable
 from runcast.stores.base import Appended, Store
 
 __all__ = ("Pipeline", "PipelineStatistics")
 
-_log: Final = logging.getLogger("runcast._hub")
+_log: Final = get_logger("runcast.hub")
 
 _GATHER_FROM: Final = 16
 """Events in a commit from which on the next one gathers for a while."""

@@ -7,10 +7,10 @@ everything here happens on the loop's thread, so that nothing is published betwe
 wait that follows it.
 """
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from runcast._logs import get_logger
 from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Appended, LogInfo, Page
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Tail", "Windows")
 
-_log: Final = logging.getLogger("runcast._hub")
+_log: Final = get_logger("runcast.hub")
 
 _JOINS: Final = 16
 """Distinct cursors whose join is remembered between two commits."""

@@ -57,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
         except msgspec.ValidationError as error:
             raise InvalidValue(
                 'expected an answer like {"type": "accept"} (or reject, edit, response with '
-                f"args): {error}"
+                f"args): {error!s:.300}"
             ) from None
         if answer.type == "expired":
             raise InvalidValue("expected a type of accept, reject, edit or response")

@@ -111,7 +111,7 @@ async def _decided_before(
     if first is None and info.closed:
         raise RunClosed(f"the run {info.log_id!r} has ended; its questions are closed")
     if first is None:
-        raise NotFound(f"the run {info.log_id!r} asks no question {interrupt_id!r}")
+        raise NotFound(f"the run {info.log_id!r} asks no question {interrupt_id!r:.140}")
     if first.digest != answer.digest:
         shown = msgspec.json.encode({"type": first.type, "args": first.args}).decode()
         raise AlreadyAnswered(

@@ -45,7 +45,8 @@ def check_labels(labels: Mapping[str, str]) -> None:
     for name in labels:
         if name in _OURS or name.startswith("runcast."):
             raise InvalidValue(
-                f"expected names of labels other than function, status and runcast.*, got {name!r}"
+                f"expected names of labels other than function, status and runcast.*, got "
+                f"{name!r:.80}"
             )
     if len(labels) > MAX_GIVEN_LABELS:
         raise InvalidValue(f"expected at most {MAX_GIVEN_LABELS} labels, got {len(labels)}")

@@ -7,19 +7,25 @@ from runcast.errors import Cancelled, InvalidValue, RuncastError
 
 __all__ = (
     "LOST",
+    "MAX_CODE_CHARS",
+    "MAX_MESSAGE_CHARS",
     "TAKEN_OVER",
     "Ending",
     "cancelled",
-    "check_reason",
+    "checked_reason",
     "done",
     "ending_of",
     "failed",
     "failed_with",
+    "is_clean_exit",
     "timed_out",
 )
 
-_MAX_MESSAGE_CHARS: Final = 2000
+MAX_MESSAGE_CHARS: Final = 2000
 """Most characters of a message or a reason: as many as a run's present state keeps of it."""
+
+MAX_CODE_CHARS: Final = 200
+"""Most characters of the code of a failure, which functions may choose."""
 
 
 class Ending(NamedTuple):
@@ -37,8 +43,9 @@ def done(result: object = None, summary: object = None) -> Ending:
 
 def failed(message: str, code: str, *, retryable: bool = False) -> Ending:
     """Return the ending of a run that failed."""
-    shown = message[:_MAX_MESSAGE_CHARS]
-    return Ending("failed", {"message": shown, "code": code, "retryable": retryable})
+    shown = message[:MAX_MESSAGE_CHARS]
+    fields = {"message": shown, "code": code[:MAX_CODE_CHARS], "retryable": retryable}
+    return Ending("failed", fields)
 
 
 def failed_with(error: BaseException) -> Ending:
@@ -54,8 +61,17 @@ def failed_with(error: BaseException) -> Ending:
     return failed(f"the function raised {type(error).__name__}", "function_error")
 
 
+def is_clean_exit(error: BaseException) -> bool:
+    """Tell whether this is `sys.exit()` or `sys.exit(0)`: how scripts end without an error."""
+    return isinstance(error, SystemExit) and (
+        error.code is None or (isinstance(error.code, int) and error.code == 0)
+    )
+
+
 def ending_of(error: BaseException) -> Ending:
     """Return the ending of a run whose function raised something, be it that it was cancelled."""
+    if is_clean_exit(error):
+        return done()
     if isinstance(error, Cancelled):
         return cancelled(str(error))
     if isinstance(error, asyncio.CancelledError):
@@ -72,15 +88,16 @@ def timed_out(run_time_s: float) -> Ending:
     )
 
 
-def check_reason(reason: object) -> None:
-    """Raise `InvalidValue` if a run cannot be cancelled for this reason."""
+def checked_reason(reason: object) -> str:
+    """Return the reason of a cancellation as it is kept. Raises `InvalidValue` if it is no text."""
     if not isinstance(reason, str):
         raise InvalidValue(f"expected the reason to be a text, got {reason!r:.80}")
+    return reason[:MAX_MESSAGE_CHARS]
 
 
 def cancelled(reason: str) -> Ending:
     """Return the ending of a run that was cancelled."""
-    return Ending("cancelled", {"reason": reason[:_MAX_MESSAGE_CHARS]})
+    return Ending("cancelled", {"reason": reason[:MAX_MESSAGE_CHARS]})
 
 
 LOST = failed("the process that ran it ended", "lost", retryable=True)

@@ -8,7 +8,6 @@ there.
 """
 
 import asyncio
-import logging
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Final
 from runcast._clock import Clock
 from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
+from runcast._logs import get_logger
 from runcast._producing.answers import Answer, check_question
 from runcast._producing.decisions import answer_in, expire_question, find_decision
 from runcast._producing.labels import ANSWERED_LABEL
@@ -36,7 +36,7 @@ from runcast.stores.base import Appended, Once
 
 __all__ = ("Questions",)
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 
 @dataclass(slots=True, eq=False)

@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final, Unpack, cast
 
 from runcast._clock import Clock
 from runcast._hub.forks import Home, make_rlock
+from runcast._logs import get_logger
 from runcast._producing.answers import check_question
 from runcast._producing.outcome import Ending
 from runcast._producing.places import PlaceFields, not_a_place, place_of
@@ -24,7 +24,7 @@ from runcast.events.vocabulary import KNOWN, TERMINAL
 
 __all__ = ("RESERVED", "Writer")
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 

@@ -1,7 +1,6 @@
 """A function at work: from its start to the one event that ends its run."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import Context
@@ -13,6 +12,7 @@ from runcast._files.files import RunFiles
 from runcast._functions.function import Function
 from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
+from runcast._logs import get_logger
 from runcast._producing.labels import ANSWERED_LABEL
 from runcast._producing.outcome import (
     LOST,
@@ -37,7 +37,7 @@ __all__ = ("TERMINAL_KEY", "FunctionRun", "end_log", "find_ending")
 TERMINAL_KEY: Final = "terminal"
 """The idempotency key of a run's terminal event: whoever is first ends the run."""
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 
 class FunctionRun(Run):

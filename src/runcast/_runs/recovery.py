@@ -6,11 +6,11 @@ known. Either can be cancelled.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from runcast._hub.hub import Hub
+from runcast._logs import get_logger
 from runcast._producing.decisions import expire_question, is_expired
 from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
 from runcast._producing.outcome import LOST, Ending, cancelled
@@ -43,7 +43,7 @@ _RENEWALS_PER_LEASE: Final = 3
 _MOST_ORPHANS: Final = 10_000
 """Lost runs looked at in one go. Those that wait for an answer stay among them."""
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 
 class Recovery:

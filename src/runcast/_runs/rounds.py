@@ -1,16 +1,16 @@
 """What a process does again and again beside its runs."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from runcast._logs import get_logger
 from runcast.errors import RuncastError
 
 __all__ = ("Rounds",)
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 
 class Rounds:

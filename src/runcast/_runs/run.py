@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runcast._hub.forks import Home
-from runcast._producing.outcome import Ending, check_reason
+from runcast._producing.outcome import Ending, checked_reason
 from runcast.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class Run:
         Raises:
             InvalidValue: the reason is no text.
         """
-        check_reason(reason)
+        kept = checked_reason(reason)
         if not self.cancel_asked.is_set():
-            self._cancel_reason = reason
+            self._cancel_reason = kept
             self.cancel_asked.set()
 
     async def wait(self) -> Ending:

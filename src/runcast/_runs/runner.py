@@ -23,7 +23,7 @@ from runcast._producing.labels import (
     RESUMABLE_LABEL,
     check_labels,
 )
-from runcast._producing.outcome import cancelled, check_reason
+from runcast._producing.outcome import cancelled, checked_reason
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.commands import REPLACED, Commands
@@ -347,7 +347,7 @@ class Runner:
             NotFound: there is no such run.
             InvalidValue: the reason is no text.
         """
-        check_reason(reason)
+        reason = checked_reason(reason)
         run = self.runs.get(run_id)
         if run is not None and not run.is_released:
             run.cancel(reason)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final
 
-from runcast._producing.outcome import Ending, done
+from runcast._producing.outcome import Ending, done, is_clean_exit
 from runcast._producing.writer import Writer
 from runcast._producing.yields import Yields
 from runcast.errors import Cancelled, RuncastError, RunClosed, Stale
@@ -46,7 +46,9 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
                 item = next(returned)
     except StopIteration as stop:
         return yields.outcome(stop.value)
-    except BaseException:
+    except BaseException as error:
+        if is_clean_exit(error):
+            return yields.outcome()
         yields.flush()
         raise
     finally:
@@ -81,9 +83,10 @@ async def _drive(returned: Any, writer: Writer) -> Ending:
                     item = await _throw(returned, error)
                 else:
                     item = await anext(returned, _END)
-    except BaseException:
-        yields.flush()
-        raise
+    except BaseException as error:
+        if not is_clean_exit(error):
+            yields.flush()
+            raise
     return yields.outcome()
 
 

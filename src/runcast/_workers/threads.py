@@ -2,20 +2,20 @@
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Final, NamedTuple, TypeVar
 
+from runcast._logs import get_logger
 from runcast.errors import Overloaded
 
 __all__ = ("ThreadStatistics", "Threads")
 
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 
 class ThreadStatistics(NamedTuple):

@@ -5,7 +5,6 @@ can be killed. What they have in common is what a run needs to know.
 """
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -19,8 +18,9 @@ from runcast._functions.secrets import Redactor, texts_in
 from runcast._functions.source import Source
 from runcast._hub.forks import ending_forks, when_forked
 from runcast._hub.inlets import Inlet
+from runcast._logs import get_logger
 from runcast._producing.context import current_writer, using
-from runcast._producing.outcome import Ending, cancelled, ending_of, failed
+from runcast._producing.outcome import Ending, cancelled, ending_of, failed, is_clean_exit
 from runcast._producing.writer import Writer
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
@@ -32,7 +32,7 @@ from runcast.errors import Cancelled, RuncastError
 
 __all__ = ("Duty", "Work", "Workers", "how_it_ended")
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +266,6 @@ def how_it_ended(work: Work, run_id: str, reason: str = "") -> Ending:
 
 
 def _told(error: BaseException, run_id: str) -> Ending:
-    if not isinstance(error, RuncastError | Cancelled):
+    if not isinstance(error, RuncastError | Cancelled) and not is_clean_exit(error):
         _log.error("the function of run %s raised", run_id, exc_info=error)
     return ending_of(error)

@@ -114,7 +114,7 @@ def decode_event(canonical: bytes | str) -> Event:
     try:
         return _decode(canonical)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise PeerError(f"expected the JSON of an event: {error}") from None
+        raise PeerError(f"expected the JSON of an event: {error!s:.300}") from None
 
 
 def encode_record(

@@ -10,6 +10,7 @@ from runcast.events.fields import mend
 
 __all__ = (
     "MAX_DEPTH",
+    "cut",
     "decode_json",
     "encode_json",
     "make_plain",
@@ -31,6 +32,11 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - whatever a user's object raises
         text = f"an object of {type(value).__qualname__}"
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters, and how many are left out."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
 
 
 def make_plain(value: object) -> object:

@@ -12,7 +12,7 @@ def merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, st
     """Return labels as an append leaves them. Raises `InvalidValue` if they are malformed."""
     for name, value in new.items():
         if not (isinstance(name, str) and isinstance(value, str)) or not name:
-            raise InvalidValue(f"expected labels to be strings, got {name!r}: {value!r}")
+            raise InvalidValue(f"expected labels to be strings, got {name!r:.80}: {value!r:.80}")
         if max(len(name), len(value)) > MAX_LABEL_CHARS:
             raise InvalidValue(f"expected labels of at most {MAX_LABEL_CHARS} characters")
         check_text(name)

@@ -25,4 +25,4 @@ def open_url(url: str, settings: Settings, clock: Clock) -> Store:
         return MemoryStore(clock)
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         return SQLiteStore(unquote(parts.path[1:]), clock, full_sync=settings.sqlite_full_sync)
-    raise InvalidValue(f"expected a store like memory:// or sqlite:///runs.db, got {url!r}")
+    raise InvalidValue(f"expected a store like memory:// or sqlite:///runs.db, got {url!r:.200}")

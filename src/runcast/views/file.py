@@ -172,9 +172,9 @@ class _Reader:
         for key, value in node.value:
             name = self._text(key)
             if known and name not in known:
-                raise self._error(key, f"expected one of {', '.join(known)}; got {name!r}")
+                raise self._error(key, f"expected one of {', '.join(known)}; got {name!r:.80}")
             if name in found:
-                raise self._error(key, f"{name!r} is there twice")
+                raise self._error(key, f"{name!r:.80} is there twice")
             found[name] = value
         return found
 

@@ -101,7 +101,7 @@ class FormFile:
         try:
             self._parser.write(data)
         except MultipartParseError as error:
-            raise InvalidValue(f"expected a form: {error}") from None
+            raise InvalidValue(f"expected a form: {error!s:.300}") from None
         content, self._content = self._content, []
         self._other_bytes += len(data) - sum(map(len, content))
         if self._other_bytes > _MAX_OTHER_BYTES:

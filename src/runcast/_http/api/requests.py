@@ -236,7 +236,7 @@ def parse_invocation(body: bytes) -> Invocation:
     try:
         return msgspec.json.decode(body, type=Invocation)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise InvalidValue(f'expected a body like {{"inputs": {{…}}}}: {error}') from None
+        raise InvalidValue(f'expected a body like {{"inputs": {{…}}}}: {error!s:.300}') from None
 
 
 def files_of(invocation: Invocation) -> dict[str, list[FileReference]]:
@@ -255,7 +255,7 @@ def parse_flag(query: Mapping[str, str], name: str) -> bool:
     """Return a yes-or-no parameter. Raises `InvalidValue`."""
     value = query.get(name, "false").lower()
     if value not in ("true", "false", "1", "0"):
-        raise InvalidValue(f"expected {name} to be true or false, got {value!r}")
+        raise InvalidValue(f"expected {name} to be true or false, got {value!r:.80}")
     return value in ("true", "1")
 
 

@@ -17,10 +17,12 @@ from runcast.errors import (
     StoreUnavailable,
     Unauthorized,
 )
+from runcast.events.plain import cut
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import LogInfo
 
 __all__ = (
+    "MAX_DETAIL_CHARS",
     "SAFE_HEADERS",
     "failure",
     "function_view",
@@ -34,6 +36,9 @@ __all__ = (
 _encode: Final = msgspec.json.encode
 
 _RETRY_AFTER_S: Final = 1
+
+MAX_DETAIL_CHARS: Final = 8_000
+"""Most characters of a problem's `detail`: room for the problems that an invocation may have."""
 
 SAFE_HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
@@ -71,7 +76,7 @@ def problem_document(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": cut(detail, MAX_DETAIL_CHARS),
         "retryable": retryable,
         **more,
     }

@@ -197,7 +197,9 @@ class Routes:
         try:
             given = msgspec.json.decode(body)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise InvalidValue(f'expected a body like {{"type": "accept"}}: {error}') from None
+            raise InvalidValue(
+                f'expected a body like {{"type": "accept"}}: {error!s:.300}'
+            ) from None
         decision, repeated = await self._runs.answer(
             request.path_params["run_id"], request.path_params["interrupt_id"], given
         )

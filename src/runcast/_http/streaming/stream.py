@@ -2,7 +2,6 @@
 `direct` and `plain`."""
 
 import asyncio
-import logging
 from abc import abstractmethod
 from typing import Final
 
@@ -11,11 +10,12 @@ from starlette.types import Send
 from runcast._http.streaming.feeds import Form
 from runcast._hub.admission import Admission
 from runcast._hub.watcher import Watcher
+from runcast._logs import get_logger
 from runcast.errors import RuncastError
 
 __all__ = ("Shared", "Stream")
 
-_log: Final = logging.getLogger("runcast.http")
+_log: Final = get_logger("runcast.http")
 
 
 class Shared:

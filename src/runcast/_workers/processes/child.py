@@ -20,7 +20,6 @@ import select
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any, Final
@@ -28,8 +27,9 @@ from typing import Any, Final
 from runcast._functions.function import Function
 from runcast._functions.source import Source
 from runcast._hub.forks import leave_fork
+from runcast._logs import format_error
 from runcast._producing.context import using
-from runcast._producing.outcome import Ending, ending_of, failed
+from runcast._producing.outcome import Ending, ending_of, failed, is_clean_exit
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
 from runcast._workers.processes.parent import Hearing, Parent, make_writer
@@ -37,8 +37,6 @@ from runcast.errors import Cancelled, InvalidValue, RuncastError
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
 
 __all__ = ("find_function", "import_source", "main")
-
-_MAX_TRACE_CHARS: Final = 20_000
 
 _F_SETSIG: Final = 10
 """Linux: chooses the signal that an open file sends."""
@@ -218,7 +216,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Ending:
     if not parent.is_ours:
         leave_fork(error, call.run_id)
-    if not isinstance(error, RuncastError | Cancelled | asyncio.CancelledError):
+    is_told = isinstance(error, RuncastError | Cancelled | asyncio.CancelledError)
+    if not is_told and not is_clean_exit(error):
         parent.send(control.Trace(_trace(error)))
     return ending_of(error)
 
@@ -228,8 +227,7 @@ def _trace(error: BaseException) -> str:
     frame = error.__traceback__
     while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next
-    lines = traceback.format_exception(type(error), error, frame or error.__traceback__)
-    return "".join(lines)[-_MAX_TRACE_CHARS:]
+    return format_error(error, frame)
 
 
 def _is_ours(filename: str) -> bool:

@@ -188,7 +188,7 @@ def decode(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise PeerError(f"expected {kind.__name__} from a child process: {error}") from None
+        raise PeerError(f"expected {kind.__name__} from a child process: {error!s:.300}") from None
 
 
 def decode_command(body: bytes) -> Command:

@@ -292,7 +292,7 @@ class _Questions:
         try:
             ask = msgspec.convert({"number": 0, **plain}, control.Ask)
         except msgspec.ValidationError as error:
-            raise InvalidValue(f"expected a question that can be asked: {error}") from None
+            raise InvalidValue(f"expected a question that can be asked: {error!s:.300}") from None
         future = self._parent.request(lambda number: msgspec.structs.replace(ask, number=number))
         self._open.add(future)
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import tempfile
@@ -13,13 +12,14 @@ from typing import Final
 
 from runcast._clock import Clock
 from runcast._functions.source import Source
+from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast._workers.processes import control
 from runcast._workers.processes.process import ChildProcess
 
 __all__ = ("Processes",)
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 
 class Processes:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import signal
 import socket
@@ -12,11 +11,12 @@ import sys
 from collections.abc import Mapping
 from typing import Final, Literal, Self
 
+from runcast._logs import get_logger
 from runcast._workers.processes import control
 
 __all__ = ("REAP_S", "ChildProcess")
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 _START: Final = (
     "import json, sys; sys.path[:], *fds = json.loads(sys.argv.pop()); "

@@ -1,7 +1,6 @@
 """One call in a child process: what the child tells goes into the run's log, until it has ended."""
 
 import asyncio
-import logging
 import signal
 from typing import Any, Final, Literal
 
@@ -10,6 +9,7 @@ import msgspec
 from runcast._clock import Clock
 from runcast._functions.secrets import Redactor
 from runcast._hub.inlets import Inlet
+from runcast._logs import get_logger
 from runcast._producing.outcome import Ending, failed
 from runcast._producing.writer import RESERVED, Writer
 from runcast._settings import Settings
@@ -30,7 +30,7 @@ from runcast.events.vocabulary import TERMINAL
 
 __all__ = ("ProcessCall",)
 
-_log: Final = logging.getLogger("runcast._runs")
+_log: Final = get_logger("runcast.runs")
 
 _PAUSE_S: Final = 0.05
 """How often a flood of output is looked at: meanwhile its pipe is full, and the child waits."""
@@ -166,7 +166,9 @@ class ProcessCall:
         """Return an event's record, encoded anew: the function could have written anything."""
         event = decode_event(b"{" + body)
         if event.type in RESERVED:
-            raise PeerError(f"expected no event of the type {event.type!r} from a child process")
+            raise PeerError(
+                f"expected no event of the type {event.type!r:.80} from a child process"
+            )
         if self._redactor.is_in(body):
             event = self._hide(event)
         place = None
@@ -190,7 +192,7 @@ class ProcessCall:
     def _ending(self, body: bytes) -> Ending:
         event: Event = decode_event(b"{" + body)
         if event.type not in TERMINAL or not isinstance(event.data, dict):
-            raise PeerError(f"expected an ending, got {event.type!r}")
+            raise PeerError(f"expected an ending, got {event.type!r:.80}")
         return Ending(event.type, self._redactor.hide(event.data))
 
     def _death(self) -> Ending:

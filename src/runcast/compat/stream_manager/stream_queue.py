@@ -1,7 +1,6 @@
 """The stream of one task, as its producers and readers hold it."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from runcast import OpenHub, Position, RuncastError, Settings, Writer
 from runcast._clock import Clock, SystemClock
 from runcast._hub.forks import Home, make_lock
 from runcast._hub.inlets import Inlet
+from runcast._logs import get_logger
 from runcast._producing.outcome import Ending
 from runcast._runs.function_run import end_log
 from runcast._wire.dialects import LogRef
@@ -36,7 +36,7 @@ PUT_WAIT_S: Final = 5.0
 _MAX_CHARS: Final = 1000
 """Most characters of an error that its stream's ending repeats: the error has them all."""
 
-_log: Final = logging.getLogger("runcast.compat")
+_log: Final = get_logger("runcast.compat")
 
 
 class TaskStreamQueue:

@@ -26,7 +26,6 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -34,6 +33,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from runcast import OpenHub, Writer, current_writer
 from runcast._hub.forks import Home, make_lock
+from runcast._logs import get_logger
 from runcast._producing.outcome import Ending
 from runcast._wire import sse
 from runcast.compat.payloads import (
@@ -55,7 +55,7 @@ __all__ = ("MyStreamWriter", "TaskQueue", "bind", "create_queue_task", "send_que
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_log: Final = logging.getLogger("runcast.compat")
+_log: Final = get_logger("runcast.compat")
 
 
 class _NoTask(dict[str, Any]):

@@ -5,12 +5,12 @@ processes may use one file on one machine.
 """
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Self, TypeVar
 
 from runcast._clock import Clock, SystemClock
+from runcast._logs import get_logger
 from runcast.errors import (
     BackendError,
     Conflict,
@@ -35,7 +35,7 @@ __all__ = ("SQLiteStore",)
 
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("runcast.stores.sqlite.store")
+_log: Final = get_logger("runcast.stores.sqlite")
 
 _Plan = Callable[[Ledger], tuple[list[Command], None]]
 

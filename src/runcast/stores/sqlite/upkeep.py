@@ -1,16 +1,16 @@
 """What the SQLite store's writer thread does besides commits: checkpoints, and giving disk back."""
 
-import logging
 from typing import Final
 
 from runcast._clock import Clock
+from runcast._logs import get_logger
 from runcast.errors import BackendError
 from runcast.stores.sqlite.journal import Journal
 from runcast.stores.sqlite.wal import WalCopier
 
 __all__ = ("Upkeep",)
 
-_log: Final = logging.getLogger("runcast.stores.sqlite.store")
+_log: Final = get_logger("runcast.stores.sqlite")
 
 _QUIET_S: Final = 1.0
 """A quiet second is used to move the journal into the tables, so that it need not be done later."""

@@ -1,10 +1,10 @@
 """Copying SQLite's write-ahead log into the file, behind the commits."""
 
-import logging
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from runcast._logs import get_logger
 from runcast.errors import BackendError
 from runcast.stores.sqlite.file import explain, open_file
 from runcast.stores.sqlite.journal import FIRST_ROW
@@ -17,7 +17,7 @@ _COPY_BYTES: Final = 4 * 1024 * 1024
 _LIMIT_PAGES: Final = 16_384
 """64 MiB of write-ahead log: beyond it the log is begun anew even if writers must wait for that."""
 
-_log: Final = logging.getLogger("runcast.stores.sqlite.store")
+_log: Final = get_logger("runcast.stores.sqlite")
 
 
 class WalCopier:

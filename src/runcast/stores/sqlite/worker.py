@@ -2,19 +2,19 @@
 
 import asyncio
 import contextlib
-import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from runcast._logs import get_logger
 from runcast.errors import StoreUnavailable
 
 __all__ = ("Worker",)
 
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("runcast.stores")
+_log: Final = get_logger("runcast.stores")
 
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 

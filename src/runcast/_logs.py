@@ -1,0 +1,71 @@
+"""Loggers of our own, which cut what others write: a message may be of any length."""
+
+import logging
+import traceback
+from types import TracebackType
+from typing import Final
+
+from runcast.events.plain import cut
+
+__all__ = ("MAX_MESSAGE_CHARS", "MAX_TRACE_CHARS", "bound", "format_error", "get_logger")
+
+MAX_TRACE_CHARS: Final = 20_000
+"""Most characters of a traceback; its end is kept, which says what was raised."""
+
+MAX_MESSAGE_CHARS: Final = 24_000
+"""Most characters of any other line, which may hold a traceback that another process wrote."""
+
+_MAX_PART_CHARS: Final = 2_000
+"""Most characters of one part of a traceback, which is a frame or what an exception says."""
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a name; its records are bounded, whoever handles them."""
+    log = logging.getLogger(name)
+    bound(log)
+    return log
+
+
+def bound(log: logging.Logger) -> None:
+    """Cut what a logger is given from now on. Idempotent."""
+    log.addFilter(_cut_record)
+
+
+def format_error(error: BaseException, trace: TracebackType | None = None) -> str:
+    """Return the traceback of an error, bounded.
+
+    Args:
+        trace: where it begins, if not where the error's own does.
+    """
+    return _joined(_parts(error, trace))
+
+
+def _parts(error: BaseException, trace: TracebackType | None) -> list[str]:
+    return traceback.format_exception(type(error), error, trace or error.__traceback__)
+
+
+def _joined(parts: list[str]) -> str:
+    text = "".join(map(_cut_part, parts))
+    if len(text) <= MAX_TRACE_CHARS:
+        return text
+    return f"… ({len(text) - MAX_TRACE_CHARS} more characters)\n{text[-MAX_TRACE_CHARS:]}"
+
+
+def _cut_part(part: str) -> str:
+    return part if len(part) <= _MAX_PART_CHARS else f"{cut(part.rstrip(), _MAX_PART_CHARS)}\n"
+
+
+def _cut_record(record: logging.LogRecord) -> bool:
+    """Bound a record."""
+    if record.exc_info and record.exc_info[1] is not None:
+        parts = _parts(record.exc_info[1], record.exc_info[2])
+        if max(map(len, parts)) > _MAX_PART_CHARS or sum(map(len, parts)) > MAX_TRACE_CHARS:
+            # Formatters take it as it is. `exc_info` stays for handlers that want the error itself.
+            record.exc_text = _joined(parts).rstrip("\n")
+    try:
+        message = record.getMessage()
+    except Exception:  # noqa: BLE001 - the handler reports it, with where it was logged
+        return True
+    if len(message) > MAX_MESSAGE_CHARS:
+        record.msg, record.args = cut(message, MAX_MESSAGE_CHARS), ()
+    return True
