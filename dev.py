@@ -28,7 +28,15 @@ TOOLS = ROOT / ".tools"
 VENV = ROOT / ".venv"
 LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
-    "requirements.lock": ["pyproject.toml", "--extra", "fast", "--group", "dev"],
+    "requirements.lock": [
+        "pyproject.toml",
+        "--extra",
+        "fast",
+        "--extra",
+        "reload",
+        "--group",
+        "dev",
+    ],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
     "requirements-docs.lock": ["pyproject.toml", "--group", "docs"],
     "requirements-types.lock": ["pyproject.toml", "--group", "types"],

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 __all__ = ("environment",)
 
-_OF_WHO_TESTS = frozenset({"COLUMNS", "LINES", "NO_COLOR", "PYTHONUNBUFFERED", "TERM"})
+_OF_WHO_TESTS = frozenset(
+    {"COLUMNS", "EDITOR", "LINES", "NO_COLOR", "PYTHONUNBUFFERED", "TERM", "VISUAL"}
+)
 """What terminals and shells set, and what runcast or Python look at."""
 
 

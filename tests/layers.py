@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # What `pip install runcast` brings.
-CORE = {"msgspec", "python_multipart", "starlette", "uvicorn", "yaml"}
+CORE = {"msgspec", "python_multipart", "shtab", "starlette", "uvicorn", "yaml"}
 EVERYTHING = ("*",)
 
 

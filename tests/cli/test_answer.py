@@ -267,12 +267,12 @@ sys.exit(main())
 class Terminal:
     """The command in a terminal, and what it shows there."""
 
-    def __init__(self, served: Served, *arguments: str) -> None:
+    def __init__(self, served: Served, *arguments: str, **env: str) -> None:
         self._master, slave = os.openpty()
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-c", _START, "answer", *arguments],
-                env=given_by(served.url),
+                env={**given_by(served.url), **env},
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,
@@ -336,10 +336,11 @@ PROMPT: Final = "[y]es, [n]o, [e]dit args, [r]espond: "
         ([(PROMPT, "y")], ["accept", None, "ann"]),
         ([(PROMPT, "what?"), (PROMPT, ""), (PROMPT, "No")], ["reject", None, "ann"]),
         ([(PROMPT, "r"), ("response: ", "not today")], ["response", "not today", "ann"]),
-        ([(PROMPT, "e"), ("args (JSON): ", '{"to": 1}')], ["edit", {"to": 1}, "ann"]),
+        ([(PROMPT, "e"), ('to ["b"]: ', "c")], ["edit", {"to": "c"}, "ann"]),
+        ([(PROMPT, "e"), ('to ["b"]: ', "")], ["edit", {"to": "b"}, "ann"]),
         (
-            [(PROMPT, "e"), ("args (JSON): ", "{"), (PROMPT, "e"), ("args (JSON): ", "7")],
-            ["edit", 7, "ann"],
+            [(PROMPT, "x"), ("expected one of y, n, e, r, got 'x'", "e"), ('to ["b"]: ', '"d"')],
+            ["edit", {"to": "d"}, "ann"],
         ),
     ],
 )
@@ -457,8 +458,39 @@ def test_who_leaves_without_an_answer_has_given_none(
         else:
             terminal.wait_until_it_reads()
             terminal.process.send_signal(leaves)
-        assert terminal.end() == 2
+        assert terminal.end() == (2 if isinstance(leaves, str) else 130)
 
-    assert "runcast: no answer was given" in terminal.shown
+    assert "no answer was given" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert served.ask("GET", f"/runs/{run_id}").json["status"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ('sed -i s/b/z/ "$1"', ["edit", {"to": "z"}, "ann"]),
+        ('echo "{" > "$1"', None),
+        ("exit 3", None),
+    ],
+)
+def test_an_editor_is_given_what_the_run_proposes(
+    served: Served, run_id: str, tmp_path: Path, script: str, expected: object
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text(f"#!/bin/sh\n{script}\n")
+    editor.chmod(0o755)
+    begin(served, "asks", run_id)
+
+    with Terminal(served, run_id, EDITOR=str(editor), TMPDIR=str(tmp_path)) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.say("e\n")
+        if expected is None:
+            terminal.wait_for("nothing was sent")
+            terminal.wait_for(PROMPT, times=2)
+            terminal.say("n\n")
+        assert terminal.end() == 0
+
+    kept = list(tmp_path.glob("runcast-*.json"))
+    assert [file.read_text() for file in kept] == (["{\n"] if "echo" in script else [])
+    if expected is not None:
+        assert result(served, run_id) == expected

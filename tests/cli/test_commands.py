@@ -122,7 +122,7 @@ def test_a_run_is_begun_left_listed_watched_and_cancelled(served: Served, tmp_pa
     again = command(served, "runs", "--status", "cancelled", "--json", tmp_path=tmp_path)
 
     assert begun.stdout == "w1\n"
-    assert re.fullmatch(r"w1 +running .* events  wait\n", listed.stdout)
+    assert re.fullmatch(r"RUN +STATUS .*\nw1 +running .* wait\n", listed.stdout)
     assert ended.stdout == "w1 cancelled\n"
     assert watched.returncode == 3
     assert watched.stdout.endswith("cancelled: enough\n")
@@ -448,7 +448,6 @@ def test_what_the_output_cannot_hold_is_marked(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--json", "greet"), "expected --json alone, or an object"),
         (("greet", "--json", "[1]"), "expected --json alone, or an object"),
     ],
 )
@@ -459,6 +458,83 @@ def test_json_is_about_the_output_or_an_object_of_inputs(
 
     assert told.returncode == 2
     assert problem in told.stderr
+
+
+def test_json_alone_leaves_the_name_of_the_function_alone(served: Served, tmp_path: Path) -> None:
+    shown = command(served, "invoke", "--json", "greet", "--input", "name=Ada", tmp_path=tmp_path)
+
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout.partition("\n")[0])["type"] == "started"
+
+
+def test_the_bare_command_shows_what_there_is(tmp_path: Path) -> None:
+    shown = run(cwd=tmp_path)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "serve functions over HTTP" in shown.stdout
+
+
+def test_functions_are_listed_and_described(served: Served, tmp_path: Path) -> None:
+    listed = command(served, "functions", tmp_path=tmp_path)
+    described = command(served, "functions", "greet", tmp_path=tmp_path)
+    unknown = command(served, "functions", "nothing", tmp_path=tmp_path)
+
+    lines = listed.stdout.splitlines()
+    assert lines[0] == "FUNCTION  WHAT IT DOES"
+    assert "greet     Say hello." in lines
+    assert described.stdout == (
+        "greet\n  Say hello.\n  --input name=…  string\n  --input times=…  integer = 1\n"
+    )
+    assert unknown.returncode == 2
+    assert "`runcast functions`" in unknown.stderr
+
+
+def test_a_run_is_shown_as_it_is_now(served: Served, tmp_path: Path) -> None:
+    command(served, "invoke", "greet", "--input", "name=Ada", "--run-id", "s1", tmp_path=tmp_path)
+
+    shown = command(served, "show", "s1", tmp_path=tmp_path)
+    document = command(served, "show", "s1", "--json", tmp_path=tmp_path)
+    nobody = command(served, "show", "nobody", tmp_path=tmp_path)
+
+    lines = [line.split(maxsplit=1) for line in shown.stdout.splitlines() if line]
+    assert ["status", "done"] in lines
+    assert ["function", "greet"] in lines
+    assert ["hello", "Ada"] in lines
+    assert ['{"greeted":', '"Ada"}'] in lines
+    assert json.loads(document.stdout)["state"]["result"] == {"greeted": "Ada"}
+    assert nobody.returncode == 2
+    assert nobody.stderr.count("\n") == 1
+
+
+def test_runs_are_deleted_and_one_that_is_not_there_stops_nothing(
+    served: Served, tmp_path: Path
+) -> None:
+    for run_id in ("d1", "d2"):
+        command(
+            served, "invoke", "greet", "--input", "name=A", "--run-id", run_id, tmp_path=tmp_path
+        )
+
+    deleted = command(served, "rm", "d1", "nobody", "d2", tmp_path=tmp_path)
+
+    assert deleted.stdout == "d1\nd2\n"
+    assert deleted.returncode == 2
+    assert "nobody" in deleted.stderr
+    assert served.ask("GET", "/runs/d2").status == 404
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_commands(tmp_path: Path, shell: str) -> None:
+    script = run("completion", shell, cwd=tmp_path)
+
+    assert script.returncode == 0, script.stderr
+    if shell == "bash":
+        ask = "COMP_WORDS=(runcast can); COMP_CWORD=1; _shtab_runcast; echo ${COMPREPLY[@]}"
+        done = subprocess.run(
+            ["bash", "-c", f"{script.stdout}\n{ask}"], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "cancel", done.stderr
+    else:
+        assert "'cancel" in script.stdout or "cancel:" in script.stdout
 
 
 def test_what_became_of_a_run_is_json_too(served: Served, tmp_path: Path) -> None:

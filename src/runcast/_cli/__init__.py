@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from typing import Final
 
 from runcast import __version__
-from runcast._cli import answer, doctor, invoke, runs, serve, watch
+from runcast._cli import answer, completion, doctor, functions, inspect, invoke, runs, serve, watch
 from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
 from runcast.errors import PeerError, RuncastError
 
@@ -31,7 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # not every terminal has every character
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    given = invoke.with_lone_json(sys.argv[1:] if argv is None else argv)
+    if not given:
+        parser.print_help()
+        return DONE
+    arguments = parser.parse_args(given)
+    arguments.argv = given
     try:
         code = arguments.run(arguments) or DONE
         sys.stdout.flush()
@@ -82,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, invoke, watch, runs, answer, doctor):
+    for command in (serve, functions, invoke, watch, runs, inspect, answer, doctor):
         command.add_to(commands)
+    completion.add_to(commands, make_parser)
     return parser

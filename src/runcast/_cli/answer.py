@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from runcast._cli.editing import edited_args, parse_json
 from runcast._cli.remote import Remote, add_options, sendable
 from runcast._cli.texts import plain
 from runcast.errors import InvalidValue, NotFound, PeerError
@@ -87,7 +88,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if arguments.reject:
         return {"type": "reject"}
     if arguments.edit is not None:
-        return {"type": "edit", "args": _parse(arguments.edit)}
+        return {"type": "edit", "args": parse_json(arguments.edit)}
     if arguments.respond is not None:
         return {"type": "response", "args": arguments.respond}
     return None
@@ -131,11 +132,15 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
         print(f"  schema  {_shown_json(config['response_schema'])}")
     if isinstance(question.get("expires_at"), int | float):
         print(f"  until   {_shown_time(question['expires_at'])}")
+    kinds = [kind for kind in _PROMPTS if _is_allowed(config, kind)]
     try:
-        return _ask_until_given([kind for kind in _PROMPTS if _is_allowed(config, kind)])
-    except (EOFError, KeyboardInterrupt):
+        return _ask_until_given(kinds, question)
+    except EOFError:
         print()
         raise InvalidValue("no answer was given") from None
+    except KeyboardInterrupt:
+        print("\nno answer was given; the question stays open", file=sys.stderr)
+        raise
 
 
 def _is_allowed(config: dict[str, Any], kind: str) -> bool:
@@ -154,28 +159,25 @@ def _shown_time(seconds: float) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S %z}"
 
 
-def _ask_until_given(kinds: list[str]) -> dict[str, Any]:
+def _ask_until_given(kinds: list[str], question: dict[str, Any]) -> dict[str, Any]:
     prompt = ", ".join(_PROMPTS[kind] for kind in kinds)
     while True:
-        kind = _KEYS.get(input(f"{prompt}: ").strip().lower()[:1])
+        key = input(f"{prompt}: ").strip().lower()[:1]
+        kind = _KEYS.get(key)
         if kind not in kinds:
-            continue
-        if kind in ("accept", "reject"):
+            known = ", ".join(key for key, kind in _KEYS.items() if kind in kinds)
+            print(f"expected one of {known}" + (f", got {plain(key)!r}" if key else ""))
+        elif kind in ("accept", "reject"):
             return {"type": kind}
-        if kind == "response":
+        elif kind == "response":
             return {"type": kind, "args": input("response: ")}
-        if kind == "edit":
+        elif question.get("args_dropped"):
+            print("the args are too long to be edited here; send them with --edit JSON")
+        else:
             try:
-                return {"type": kind, "args": _parse(input("args (JSON): "))}
+                return {"type": "edit", "args": edited_args(question.get("args"))}
             except InvalidValue as error:
                 print(error.message)
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"expected args as JSON: {error}") from None
 
 
 def _user() -> str:

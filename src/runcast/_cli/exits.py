@@ -20,7 +20,7 @@ WRONG_USE: Final = 2
 CANCELLED: Final = 3
 NO_SERVER: Final = 4
 LEFT: Final = 128 + 2
-"""As of a program that SIGINT ended."""
+"""The code of a program that SIGINT ended."""
 NO_READER: Final = 128 + 13
 """As of a program that SIGPIPE ended."""
 
@@ -34,7 +34,7 @@ EXIT_CODES: Final = {
     WRONG_USE: "something that its caller can put right: one line on standard error says what",
     CANCELLED: "the run was `cancelled`",
     NO_SERVER: "the server cannot be reached, or cannot do it now; the run may go on",
-    LEFT: "Ctrl-C: the run goes on",
+    LEFT: "Ctrl-C: a run that was watched goes on; `serve` has ended in order",
     NO_READER: "who read the output has gone (`| head`)",
 }
 """Each exit code and what it says, for the documents."""

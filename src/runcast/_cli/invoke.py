@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from runcast._cli.exits import LEFT
@@ -16,7 +16,7 @@ from runcast._cli.upload import parse_files, upload
 from runcast._cli.watch import add_output, make_folder, watch
 from runcast.errors import InvalidValue
 
-__all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run")
+__all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run", "with_lone_json")
 
 
 class JsonOption(argparse.Action):
@@ -30,7 +30,7 @@ class JsonOption(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Take one use of the option."""
-        if values is None:
+        if not values:
             namespace.json = True
         elif isinstance(values, str) and values.lstrip().startswith("{"):
             namespace.inputs = values
@@ -38,6 +38,22 @@ class JsonOption(argparse.Action):
             parser.error(
                 f"""expected --json alone, or an object like --json '{{"n": 1}}', got {values!r}"""
             )
+
+
+_TAKING_INPUTS: Final = ("invoke", "doctor")
+
+
+def with_lone_json(argv: Sequence[str]) -> list[str]:
+    """Return arguments in which `--json` takes the next one only if that looks like JSON.
+
+    So `runcast invoke --json count` invokes `count`, and prints JSON.
+    """
+    arguments = list(argv)
+    if arguments[:1] and arguments[0] in _TAKING_INPUTS:
+        for at, (argument, following) in enumerate(zip(argv, [*argv[1:], ""], strict=False)):
+            if argument == "--json" and not following.lstrip().startswith(("{", "[", '"')):
+                arguments[at] = "--json="
+    return arguments
 
 
 def add_to(commands: Any) -> None:
@@ -50,7 +66,10 @@ def add_to(commands: Any) -> None:
         "run goes on.",
     )
     parser.add_argument(
-        "function", metavar="FUNCTION", type=sendable, help="its name; GET /functions lists them"
+        "function",
+        metavar="FUNCTION",
+        type=sendable,
+        help="its name; `runcast functions` lists them",
     )
     add_inputs(parser)
     parser.add_argument(

@@ -1,24 +1,32 @@
-"""`runcast runs` and `runcast cancel`."""
+"""`runcast runs`, `runcast cancel` and `runcast rm`."""
 
 import argparse
 import sys
-from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from runcast._cli.exits import DONE, WRONG_USE
+from runcast._cli.inspect import moment
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
+from runcast._cli.tables import table
 from runcast._cli.texts import plain, readable_s
+from runcast.errors import PeerError, RuncastError
 from runcast.events.fields import as_number
 from runcast.events.lifecycle import STATUSES
 
-__all__ = ("add_to", "cancel", "list_runs")
+__all__ = ("add_to", "cancel", "list_runs", "remove")
 
 
 def add_to(commands: Any) -> None:
     """Add the commands to a parser's subcommands."""
     listing = commands.add_parser(
-        "runs", help="list runs", description="Lists the runs of a server, newest first."
+        "runs",
+        help="list runs",
+        description="Lists the runs of a server, newest first.",
+        epilog="examples:\n  runcast runs --status waiting\n"
+        "  runcast runs --function report --limit 100 --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     listing.add_argument(
         "--status", type=sendable, help=f"only runs with this status: {', '.join(STATUSES)}"
@@ -30,12 +38,32 @@ def add_to(commands: Any) -> None:
     listing.add_argument("--json", action="store_true", help="print one run a line, as JSON")
     add_options(listing)
     listing.set_defaults(run=list_runs)
-    ending = commands.add_parser("cancel", help="cancel a run", description="Cancels a run.")
+    ending = commands.add_parser(
+        "cancel",
+        help="cancel a run",
+        description="Cancels a run and waits for its end, if the server itself runs it.",
+        epilog='example:\n  runcast cancel RUN_ID --reason "wrong file"',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     ending.add_argument("run_id", metavar="RUN_ID", type=sendable, help="the run")
-    ending.add_argument("--reason", type=sendable, default="cancelled", help="why, for who watches")
-    ending.add_argument("--json", action="store_true", help="print what became of it, as JSON")
+    ending.add_argument(
+        "--reason", type=sendable, default="cancelled", help="why, shown to watchers"
+    )
+    ending.add_argument("--json", action="store_true", help="print the run as JSON")
     add_options(ending)
     ending.set_defaults(run=cancel)
+    removing = commands.add_parser(
+        "rm",
+        help="delete runs",
+        description="Deletes runs with their events and files. A run that is at work is cancelled "
+        "first.",
+        epilog="examples:\n  runcast rm RUN_ID\n"
+        "  runcast runs --status failed --json | jq -r .run_id | xargs runcast rm",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    removing.add_argument("run_ids", metavar="RUN_ID", nargs="+", type=sendable, help="the runs")
+    add_options(removing)
+    removing.set_defaults(run=remove)
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
@@ -45,27 +73,25 @@ def list_runs(arguments: argparse.Namespace) -> int:
     query["limit"] = str(arguments.limit)
     told = Remote(arguments.url).ask("GET", f"/runs?{urlencode(query)}")
     runs = field_of(told, "runs")
-    for run in runs:
-        if arguments.json:
+    if arguments.json:
+        for run in runs:
             print_json(run)
-        else:
-            print(_line(run))
-    if not runs and not arguments.json:
+    elif runs:
+        print(table(_HEADER, [_row(run) for run in runs], sys.stdout))
+    else:
         print("no runs", file=sys.stderr)
     return 0
 
 
-def _line(run: dict[str, Any]) -> str:
-    began = as_number(run.get("created_at")) or 0
-    ended = as_number(run.get("ended_at"))
-    try:
-        at = f"{datetime.fromtimestamp(began).astimezone():%Y-%m-%d %H:%M:%S}"
-    except (OverflowError, ValueError, OSError):
-        at = "?" * 19
-    took = readable_s(ended - began) if ended is not None else ""
+_HEADER: Final = ("RUN", "STATUS", "BEGAN", "TOOK", "EVENTS", "FUNCTION")
+
+
+def _row(run: dict[str, Any]) -> tuple[str, ...]:
+    began, ended = as_number(run.get("created_at")), as_number(run.get("ended_at"))
+    took = readable_s(ended - began) if began is not None and ended is not None else ""
+    events = str(as_number(run.get("events")) or 0)
     run_id, status = plain(str(run.get("run_id"))), plain(str(run.get("status")))
-    name, events = plain(str(run.get("function"))), as_number(run.get("events")) or 0
-    return f"{run_id:36}  {status:9}  {at}  {took:>8}  {events:>7} events  {name}"
+    return run_id, status, moment(began), took, events, plain(str(run.get("function")))
 
 
 def cancel(arguments: argparse.Namespace) -> int:
@@ -78,3 +104,24 @@ def cancel(arguments: argparse.Namespace) -> int:
     else:
         print(f"{plain(str(field_of(told, 'run_id')))} {plain(str(field_of(told, 'status')))}")
     return 0
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """Delete runs. One that cannot be deleted is reported, and the others are deleted all the same.
+
+    Raises:
+        PeerError: the server cannot be reached.
+    """
+    remote = Remote(arguments.url)
+    code = DONE
+    for run_id in arguments.run_ids:
+        try:
+            remote.ask("DELETE", f"/runs/{quote(run_id, safe='')}")
+        except PeerError:
+            raise
+        except RuncastError as error:
+            code = WRONG_USE
+            print(f"runcast: {plain(run_id)}: {error.message}", file=sys.stderr)
+        else:
+            print(plain(run_id))
+    return code

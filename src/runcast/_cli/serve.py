@@ -8,7 +8,6 @@ import shlex
 import signal
 import tomllib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
+from runcast._cli.reload import serve_again_and_again
 from runcast._cli.target import load_target
 from runcast._functions.function import Function
 from runcast._logs import bound
@@ -98,15 +98,28 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--log-level", choices=_LEVELS, default="warning", help="what is logged (%(default)s)"
     )
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="for development: start again when the code of the target changes; runs that are at "
+        "work are cancelled",
+    )
     parser.set_defaults(run=run)
 
 
+def _without_reload(argv: Sequence[str]) -> list[str]:
+    return [argument for argument in argv if argument != "--reload"]
+
+
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until the process is told to end.
+    """Serve until SIGTERM; Ctrl-C ends the server in the same way, and raises KeyboardInterrupt.
 
     Raises:
         InvalidValue, Forbidden, BackendError: what was asked for cannot be served; see the message.
     """
+    if arguments.reload:
+        serve_again_and_again(arguments.target, _without_reload(arguments.argv))
+        return
     logging.basicConfig(
         level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
@@ -131,18 +144,17 @@ def run(arguments: argparse.Namespace) -> None:
     _make_folder(arguments.store)
     # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
     signal.signal(signal.SIGTERM, _end)
-    with suppress(KeyboardInterrupt):  # so it is told to end, too
-        serve(
-            app,
-            host=arguments.host,
-            port=arguments.port,
-            insecure=arguments.insecure,
-            on_ready=lambda url: print(
-                announcement(url, functions, arguments.store, has_token=app.is_protected),
-                flush=True,
-            ),
-            log_level=arguments.log_level,
-        )
+    serve(
+        app,
+        host=arguments.host,
+        port=arguments.port,
+        insecure=arguments.insecure,
+        on_ready=lambda url: print(
+            announcement(url, functions, arguments.store, has_token=app.is_protected),
+            flush=True,
+        ),
+        log_level=arguments.log_level,
+    )
 
 
 def _load_views(given: Sequence[str]) -> dict[str, ViewSpec]:

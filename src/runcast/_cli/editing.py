@@ -1,0 +1,77 @@
+"""Editing the arguments that a question proposes: in an editor, or field by field."""
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from runcast._cli.texts import plain
+from runcast.errors import InvalidValue
+
+__all__ = ("edited_args", "parse_json")
+
+
+def edited_args(args: Any) -> Any:
+    """Return the proposed arguments as the person at the terminal changes them.
+
+    With VISUAL or EDITOR set, the editor opens them as JSON. Without, each field is asked for, and
+    an empty line keeps what is proposed.
+
+    Raises:
+        InvalidValue: the result is not JSON; nothing was sent, and the editor's file is kept.
+        EOFError, KeyboardInterrupt: the person left.
+    """
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if editor:
+        return _in_editor(editor, args)
+    if isinstance(args, dict) and args:
+        return {name: _field(name, value) for name, value in args.items()}
+    return _field("args", args)
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of JSON. Raises `InvalidValue`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"expected args as JSON: {error}") from None
+
+
+def _field(name: str, value: Any) -> Any:
+    """Ask for one value. Where a text is proposed the line is the text; else it is JSON."""
+    proposed = json.dumps(value, ensure_ascii=False)
+    while True:
+        line = input(f"  {plain(name)} [{plain(proposed)}]: ")
+        if not line:
+            return value
+        if isinstance(value, str) and not line.startswith('"'):
+            return line
+        try:
+            return parse_json(line)
+        except InvalidValue as error:
+            print(f"{error.message}; an empty line keeps {plain(proposed)}")
+
+
+def _in_editor(editor: str, args: Any) -> Any:
+    handle, name = tempfile.mkstemp(prefix="runcast-", suffix=".json")
+    path = Path(name)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(args, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+    try:
+        code = subprocess.call([*shlex.split(editor), name])
+    except OSError as error:
+        path.unlink()
+        raise InvalidValue(f"cannot start the editor {editor!r}: {error.strerror}") from None
+    if code:
+        path.unlink()
+        raise InvalidValue(f"the editor ended with code {code}; nothing was sent")
+    try:
+        changed = parse_json(path.read_text("utf-8"))
+    except (InvalidValue, UnicodeDecodeError) as error:
+        raise InvalidValue(f"{error}; nothing was sent, what you wrote is in {name}") from None
+    path.unlink()
+    return changed

@@ -1,0 +1,83 @@
+"""`runcast functions`: what a server can run."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.show import print_json
+from runcast._cli.tables import table
+from runcast._cli.texts import plain, plain_lines
+from runcast.errors import NotFound
+
+__all__ = ("add_to", "run")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "functions",
+        help="list the functions that a server can run",
+        description="Lists the functions of a server. With a name, shows what the function takes.",
+        epilog="examples:\n  runcast functions\n  runcast functions count_words",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="FUNCTION", nargs="?", type=sendable, help="only this one")
+    parser.add_argument("--json", action="store_true", help="print one function a line, as JSON")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the functions of a server. Raises as `Remote.ask` does, and `NotFound`."""
+    functions = field_of(Remote(arguments.url).ask("GET", "/functions"), "functions")
+    if arguments.name is not None:
+        functions = [one for one in functions if one.get("name") == arguments.name]
+        if not functions:
+            raise NotFound(
+                f"there is no function {arguments.name!r}; `runcast functions` lists them"
+            )
+    if arguments.json:
+        for function in functions:
+            print_json(function)
+    elif arguments.name is not None:
+        print(_described(functions[0]))
+    elif functions:
+        rows = [(plain(str(one.get("name"))), _summary(one)) for one in functions]
+        print(table(("FUNCTION", "WHAT IT DOES"), rows, sys.stdout))
+    else:
+        print("no functions", file=sys.stderr)
+    return 0
+
+
+def _summary(function: dict[str, Any]) -> str:
+    lines = str(function.get("description") or "").strip().splitlines()
+    return plain(lines[0]) if lines else ""
+
+
+def _described(function: dict[str, Any]) -> str:
+    lines = [plain(str(function.get("name")))]
+    if function.get("description"):
+        lines += [
+            f"  {line}".rstrip() for line in plain_lines(str(function["description"])).split("\n")
+        ]
+    schema = function.get("inputs")
+    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+    required = schema.get("required", []) if isinstance(schema, dict) else []
+    for name, about in properties.items():
+        about = about if isinstance(about, dict) else {}
+        kind = plain(str(about.get("type", "any")))
+        if "enum" in about:
+            choices = (json.dumps(value, ensure_ascii=False) for value in about["enum"])
+            kind = plain(" | ".join(choices))
+        if "default" in about:
+            kind += f" = {plain(json.dumps(about['default'], ensure_ascii=False))}"
+        needed = "" if name in required or "default" in about else ", may be left out"
+        lines.append(f"  --input {plain(name)}=…  {kind}{needed}")
+    for group in function.get("files") or ():
+        lines.append(f"  --file {plain(str(group.get('key', '')))}=PATH")
+    for secret in function.get("secrets") or ():
+        name = secret.get("name", "") if isinstance(secret, dict) else secret
+        lines.append(f"  needs the secret {plain(str(name))}")
+    return "\n".join(lines)

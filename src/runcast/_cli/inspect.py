@@ -1,0 +1,134 @@
+"""`runcast show`: the present state of one run."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.show import print_json
+from runcast._cli.tables import table
+from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s
+from runcast.events.fields import as_number
+
+__all__ = ("add_to", "moment", "run")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "show",
+        help="show the present state of a run",
+        description="Shows where a run is now, or how it ended: steps, questions, texts, files and "
+        "the result. `runcast watch` shows its events instead.",
+        epilog="examples:\n  runcast show RUN_ID\n  runcast show RUN_ID --json | jq .state.result",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_id", metavar="RUN_ID", type=sendable, help="`runcast runs` lists them")
+    parser.add_argument("--json", action="store_true", help="print the state as JSON")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a run's state. Raises as `Remote.ask` does."""
+    path = f"/runs/{quote(arguments.run_id, safe='')}"
+    shown = Remote(arguments.url).ask("GET", path)
+    if arguments.json:
+        print_json(shown)
+        return 0
+    state = field_of(shown, "state")
+    rows = [(name, value) for name, value in _summary(shown) if value]
+    print(table(("RUN", plain(str(shown.get("run_id")))), rows, sys.stdout))
+    for title, lines in _parts(state if isinstance(state, dict) else {}):
+        if lines:
+            print(f"\n{title}")
+            print("\n".join(f"  {line}" for line in lines))
+    return 0
+
+
+def moment(seconds: object) -> str:
+    """Return a time (Unix seconds) in the local zone, "" if there is none."""
+    number = as_number(seconds)
+    if number is None:
+        return ""
+    try:
+        return f"{datetime.fromtimestamp(number).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):
+        return "?" * 19
+
+
+def _summary(shown: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    began, ended = as_number(shown.get("created_at")), as_number(shown.get("ended_at"))
+    yield "function", plain(str(shown.get("function") or ""))
+    yield "status", plain(str(shown.get("status")))
+    place = as_number(shown.get("queue_position"))
+    yield "in queue", f"at {place}" if place else ""
+    yield "began", moment(began)
+    yield "ended", moment(ended)
+    yield "took", readable_s(ended - began) if began is not None and ended is not None else ""
+    yield "events", str(as_number(shown.get("events")) or 0)
+    labels = shown.get("labels")
+    if isinstance(labels, dict):
+        yield "labels", plain(", ".join(f"{name}={value}" for name, value in labels.items()))
+
+
+def _parts(state: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    progress = state.get("progress")
+    if isinstance(progress, dict):
+        percent = as_number(progress.get("percent"))
+        shown = ["" if percent is None else f"{percent:.1f} %", _get(progress, "message")]
+        yield "progress", [plain(" ".join(filter(None, shown)))]
+    yield "steps", [_named(step) for step in _list(state, "steps")]
+    yield "questions", [_question(one) for one in _list(state, "interrupts")]
+    yield "tools", [_tool(one) for one in _list(state, "tools")]
+    for text in _list(state, "texts"):
+        where = " ".join(filter(None, (_get(text, "node"), _get(text, "agent"))))
+        kind = _get(text, "kind")
+        lines = plain_lines(_get(text, "text").rstrip("\n")).split("\n")
+        if as_number(text.get("dropped")):
+            lines.insert(0, f"({text['dropped']} characters before)")
+        yield plain(f"{kind} {where}".strip()), lines
+    yield "errors", [plain(_get(one, "message")) for one in _list(state, "errors")]
+    yield "files", [_file(one) for one in _list(state, "files")]
+    failure = state.get("failure") or {}
+    if isinstance(failure, dict) and failure:
+        yield "failure", [plain(f"{_get(failure, 'message')} ({_get(failure, 'code')})")]
+    if state.get("cancel_reason"):
+        yield "cancelled", [plain(_get(state, "cancel_reason"))]
+    for name in ("result", "summary"):
+        if state.get(name) is not None:
+            yield name, [plain(json.dumps(state[name], ensure_ascii=False))]
+
+
+def _list(state: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = state.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _get(one: dict[str, Any], name: str) -> str:
+    value = one.get(name)
+    return "" if value is None else str(value)
+
+
+def _named(step: dict[str, Any]) -> str:
+    where = " ".join(filter(None, (_get(step, "node"), _get(step, "agent"))))
+    return plain(": ".join(filter(None, (where, _get(step, "note") or _get(step, "message")))))
+
+
+def _tool(one: dict[str, Any]) -> str:
+    is_over = one.get("ended_at") is not None
+    status = ("failed" if one.get("ok") is False else "done") if is_over else "running"
+    return plain(f"{_get(one, 'tool')} ({status})")
+
+
+def _question(one: dict[str, Any]) -> str:
+    answered = " (answered)" if one.get("is_answered") else ""
+    return plain(f"{_get(one, 'interrupt_id')}: {_get(one, 'message')}{answered}")
+
+
+def _file(one: dict[str, Any]) -> str:
+    return plain(f"{_get(one, 'path')} ({readable_bytes(as_number(one.get('size')) or 0)})")
