@@ -32,7 +32,7 @@ class Layer:
 
 _HUB = ("errors", "_logs", "_clock", "_settings", "events", "_wire", "stores.base")
 _INSIDE = (*_HUB, "_hub", "_producing", "_functions", "_files", "_workers")
-_INSIDE_SEEN = ("_producing.answers", "_producing.labels", "_producing.outcome", "_files.model")
+_INSIDE_SEEN = ("_producing.answers", "_producing.labels", "_files.model")
 _EDGE = (*_HUB, "_hub", *_INSIDE_SEEN, "_runs.protocols")
 _FACE = (
     *("", "_producing", "_functions", "_runs", "_hub", "events", "_wire", "views"),
@@ -56,9 +56,7 @@ LAYERS = {
     # Inside a run, from what code writes to what runs it.
     "_producing": Layer((*_HUB, "_hub"), ("msgspec",)),
     "_functions": Layer(("errors", "_settings", "events"), ("msgspec", "yaml")),
-    "_files": Layer(
-        (*_HUB, "_addresses", "_hub", "_producing.outcome", "_functions.file_groups"), ("msgspec",)
-    ),
+    "_files": Layer((*_HUB, "_addresses", "_hub", "_functions.file_groups"), ("msgspec",)),
     "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
     "_runs": Layer(_INSIDE, ("msgspec",)),
     # Edges: what the world outside meets.

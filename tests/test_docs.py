@@ -43,11 +43,11 @@ from runcast._http.api import requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import patience
-from runcast._producing import outcome
 from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
 from runcast.compat import stream_manager, stream_writer_util, writer
+from runcast.events import outcome
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
 from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST

@@ -257,9 +257,10 @@ def _defined_names(body: list[ast.stmt]) -> Iterator[str]:
 
 
 def _bound_names(tree: ast.Module) -> set[str]:
+    guarded = [node for each in tree.body if isinstance(each, ast.If) for node in each.body]
     imported = {
         alias.asname or alias.name
-        for node in tree.body
+        for node in [*tree.body, *guarded]
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }

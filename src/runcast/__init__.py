@@ -3,7 +3,17 @@
 import logging
 from typing import TYPE_CHECKING
 
-from runcast._app import OpenHub, asgi, open_hub
+from runcast._app import (
+    AnyFunction,
+    HubOpener,
+    OpenHub,
+    OpenHubInThread,
+    RunInThread,
+    asgi,
+    open_hub,
+)
+from runcast._clock import Clock
+from runcast._files.model import FileReference
 from runcast._functions.function import Function, function
 from runcast._producing.answers import Answer
 from runcast._producing.context import (
@@ -20,22 +30,65 @@ from runcast._producing.context import (
     using,
     workspace,
 )
-from runcast._producing.stream_writer import StreamWriter
+from runcast._producing.places import PlaceFields
+from runcast._producing.stream_writer import EventSink, StreamWriter
+from runcast._producing.waiting import Flushed, Waited
 from runcast._producing.writer import Writer
+from runcast._runs.run import Run
 from runcast._settings import Settings
-from runcast.errors import Cancelled, RuncastError, RunFailed
+from runcast.errors import (
+    AlreadyAnswered,
+    BackendError,
+    BodyTooLarge,
+    CallerError,
+    Cancelled,
+    Conflict,
+    EventTooLarge,
+    FileTooLarge,
+    Forbidden,
+    Gone,
+    HeadTooLarge,
+    InvalidInputs,
+    InvalidValue,
+    KeyReused,
+    MissingSecret,
+    NotFound,
+    Overloaded,
+    PeerError,
+    RangeNotSatisfiable,
+    RequestTooSlow,
+    RuncastError,
+    RunClosed,
+    RunFailed,
+    RunTooLarge,
+    Stale,
+    StoreReadOnly,
+    StoreUnavailable,
+    StoreUnusable,
+    Unauthorized,
+)
 from runcast.events.model import Event
+from runcast.events.outcome import Outcome
 from runcast.events.position import Position
+from runcast.events.snapshot import Snapshot
+from runcast.events.view import ViewSpec
+from runcast.stores.base import LogInfo, Store
 
 # A library logs nothing by itself: what it says goes where the application's own logging sends it.
 logging.getLogger("runcast").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from runcast._http.app import HttpApp
+
     __version__: str
 else:
 
     def __getattr__(name):
-        """Find the version out when somebody asks: a quarter of the time that importing takes."""
+        """Find out what takes long to find out when somebody asks for it."""
+        if name == "HttpApp":  # scripts that only emit and watch need no web framework
+            from runcast._http.app import HttpApp
+
+            return HttpApp
         if name != "__version__":
             raise AttributeError(f"module 'runcast' has no attribute {name!r}")
         from importlib.metadata import PackageNotFoundError, version
@@ -47,16 +100,59 @@ else:
 
 
 __all__ = (
+    "AlreadyAnswered",
     "Answer",
+    "AnyFunction",
+    "BackendError",
+    "BodyTooLarge",
+    "CallerError",
     "Cancelled",
+    "Clock",
+    "Conflict",
     "Event",
+    "EventSink",
+    "EventTooLarge",
+    "FileReference",
+    "FileTooLarge",
+    "Flushed",
+    "Forbidden",
     "Function",
+    "Gone",
+    "HeadTooLarge",
+    "HttpApp",
+    "HubOpener",
+    "InvalidInputs",
+    "InvalidValue",
+    "KeyReused",
+    "LogInfo",
+    "MissingSecret",
+    "NotFound",
     "OpenHub",
+    "OpenHubInThread",
+    "Outcome",
+    "Overloaded",
+    "PeerError",
+    "PlaceFields",
     "Position",
+    "RangeNotSatisfiable",
+    "RequestTooSlow",
+    "Run",
+    "RunClosed",
     "RunFailed",
+    "RunInThread",
+    "RunTooLarge",
     "RuncastError",
     "Settings",
+    "Snapshot",
+    "Stale",
+    "Store",
+    "StoreReadOnly",
+    "StoreUnavailable",
+    "StoreUnusable",
     "StreamWriter",
+    "Unauthorized",
+    "ViewSpec",
+    "Waited",
     "Writer",
     "__version__",
     "asgi",

@@ -19,11 +19,11 @@ import runcast
 from runcast._app import OpenHub, open_hub
 from runcast._files.model import FileReference
 from runcast._functions.function import Function
-from runcast._producing.outcome import Ending
 from runcast._runs.retention import Retention
 from runcast._settings import Settings
 from runcast.errors import InvalidValue, RunClosed, Stale
 from runcast.events.model import Event, encode_record
+from runcast.events.outcome import Outcome
 from runcast.stores.base import Store
 from runcast.testing import FakeClock
 from tests.files import guided
@@ -340,7 +340,7 @@ async def test_no_lock_stays_held_by_a_run_that_is_cancelled_while_its_workspace
     async with open_hub(url_of(tmp_path)) as hub:
         files = hub.files.for_run("r", "0123456789", {})
         with files._lock:  # as a thread does that makes the workspace
-            collecting = asyncio.ensure_future(files.collect(Ending("done", {})))
+            collecting = asyncio.ensure_future(files.collect(Outcome("done", {})))
             await asyncio.sleep(0)
             collecting.cancel()
             await asyncio.wait([collecting])

@@ -25,10 +25,10 @@ from runcast._clock import Clock
 from runcast._http.app import HttpApp
 from runcast._http.server import server as http_server
 from runcast._http.server.protocol import protocol_class
-from runcast._producing.outcome import Ending, cancelled, done, failed
 from runcast._producing.writer import Writer
 from runcast._runs.function_run import end_log
 from runcast._settings import Settings
+from runcast.events.outcome import Outcome, cancelled, done, failed
 from runcast.events.position import Position
 from runcast.stores.base import Store
 from tests.http.client import WAIT_S, Answer, Connection, Watching, fetch, watch
@@ -69,7 +69,7 @@ class Log:
 
         return await self._server.call(emit)
 
-    async def end(self, ending: Ending | None = None) -> None:
+    async def end(self, ending: Outcome | None = None) -> None:
         """End the run."""
         hub = self._server.hub
         inlet = hub.hub.inlet(self.run_id, self.epoch)

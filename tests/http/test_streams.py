@@ -7,9 +7,9 @@ import pytest
 
 from runcast._app import OpenHub
 from runcast._http.app import HttpApp
-from runcast._producing.outcome import cancelled, failed
 from runcast._settings import Settings
 from runcast._wire.sse import SSEvent
+from runcast.events.outcome import cancelled, failed
 from runcast.events.position import Position
 from runcast.testing import FakeClock
 from tests.http.client import Watching

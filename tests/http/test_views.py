@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from runcast._app import OpenHub
 from runcast._http.streaming.feeds import DialectFeed
 from runcast._hub.lens import Lens
-from runcast._producing.outcome import done
 from runcast._runs.function_run import end_log
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS, Dialect, LogRef
 from runcast.events.model import Event, encode_record
+from runcast.events.outcome import done
 from runcast.events.position import Position
 from runcast.events.view import Filter, Streaming, Verbosity, View, ViewSpec, ViewState
 from tests.http.client import WAIT_S

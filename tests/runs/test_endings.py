@@ -12,7 +12,6 @@ import pytest
 
 import runcast
 from runcast._app import OpenHub, open_hub
-from runcast._producing.outcome import Ending
 from runcast._producing.writer import RESERVED
 from runcast._runs.function_run import end_log
 from runcast._settings import Settings
@@ -25,6 +24,7 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.events.model import Event
+from runcast.events.outcome import Outcome
 from runcast.events.vocabulary import TERMINAL
 from runcast.stores.base import Store
 from runcast.testing import FaultyStore
@@ -651,7 +651,7 @@ async def test_an_async_function_hidden_by_a_wrapper_runs_in_its_thread(
 
 @pytest.mark.parametrize(
     "returned",
-    [None, 7, "done", ("done", {}), Ending("gap", {}), Ending("done", None), Ending([], {})],  # type: ignore[arg-type]
+    [None, 7, "done", ("done", {}), Outcome("gap", {}), Outcome("done", None), Outcome([], {})],  # type: ignore[arg-type]
 )
 async def test_no_hook_before_the_end_can_keep_a_run_from_ending(returned: Any) -> None:
     async def function() -> str:
@@ -667,7 +667,7 @@ async def test_no_hook_before_the_end_can_keep_a_run_from_ending(returned: Any) 
 
 @pytest.mark.parametrize("error", [ValueError(), SystemExit(), asyncio.CancelledError()])
 async def test_no_hook_that_raises_can_keep_a_run_from_ending(error: BaseException) -> None:
-    def hook(ending: Ending) -> Ending:
+    def hook(ending: Outcome) -> Outcome:
         raise error
 
     async def function() -> str:
@@ -688,13 +688,13 @@ async def test_last_words_that_come_too_late_do_not_keep_a_run_from_ending(store
             writer = runcast.current_writer()
             assert writer is not None
 
-            def hook(ending: Ending) -> Ending:
+            def hook(ending: Outcome) -> Outcome:
                 writer.log("at last")
                 return ending
 
             writer.before_end(hook)
             elsewhere = hub.hub.inlet(run.run_id, run.epoch)
-            await end_log(elsewhere, Ending("cancelled", {"reason": "elsewhere"}), hub.clock)
+            await end_log(elsewhere, Outcome("cancelled", {"reason": "elsewhere"}), hub.clock)
 
         run = await hub.start(function)
 

@@ -128,7 +128,34 @@ def errors() -> str:
     return ""
 
 
-application = runcast.asgi(
+def present(hub: runcast.OpenHubInThread, run: runcast.RunInThread) -> runcast.Outcome | None:
+    position: runcast.Position = runcast.Position.parse("0123456789-3")
+    try:
+        info, snapshot = hub.present(run.run_id)
+    except (runcast.Overloaded, runcast.StoreUnavailable):
+        return None
+    except runcast.InvalidValue as error:
+        raise runcast.RunFailed(error.message, "mine") from error
+    assert_type(info, runcast.LogInfo)
+    assert_type(snapshot, runcast.Snapshot)
+    assert_type(hub.flush(run.run_id), runcast.Position)
+    return run.wait() if info.position < position else None
+
+
+def emitting() -> None:
+    runcast.emit("progress", current=1)  # type: ignore[call-arg]
+    runcast.emit("progress", {"current": 1}, duration="long")  # type: ignore[arg-type]
+    runcast.drain()
+    position = runcast.flush()
+    assert_type(position.seq, int)
+
+
+async def emitting_on_a_loop() -> None:
+    await runcast.drain()
+    assert_type(await runcast.flush(), runcast.Position | None)
+
+
+application: runcast.HttpApp = runcast.asgi(
     runcast.OpenHub(functions=[shout]), token="secret", hosts=["example.org"]
 )
 

@@ -32,6 +32,7 @@ from runcast.stores.url import open_url
 __all__ = ("AnyFunction", "OpenHub", "gap_event")
 
 AnyFunction = Function[..., Any] | Callable[..., Any]
+"""What a hub can start: a `Function`, or any other callable."""
 
 
 class OpenHub:

@@ -14,13 +14,13 @@ from runcast._clock import Clock
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._hub.bridge import Bridge
-from runcast._producing.outcome import Ending
 from runcast._producing.writer import Writer
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
+from runcast.events.outcome import Outcome
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import LogInfo
@@ -69,7 +69,7 @@ class RunInThread:
         """Ask the run to end; `wait()` returns once it has. See `Run.cancel`."""
         self._bridge.do(lambda: self._run.cancel(reason))
 
-    def wait(self) -> Ending:
+    def wait(self) -> Outcome:
         """Wait for the end and return how the run ended."""
         return self._bridge.call(self._run.wait())
 

@@ -21,8 +21,8 @@ from runcast._functions.file_groups import FileGroup, check_outputs
 from runcast._hub.forks import Home, elsewhere, make_lock
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
-from runcast._producing.outcome import Ending, failed
 from runcast.errors import NotFound, RuncastError, RunClosed
+from runcast.events.outcome import Outcome, failed
 from runcast.events.position import RUN, kind_of
 
 __all__ = ("Files", "RunFiles")
@@ -100,7 +100,7 @@ class RunFiles:
         if self._staged is not None:
             await self.open()
 
-    async def collect(self, ending: Ending) -> tuple[Ending, dict[str, Any] | None]:
+    async def collect(self, ending: Outcome) -> tuple[Outcome, dict[str, Any] | None]:
         """Take what the run made, now that its code is over.
 
         Returns:

@@ -1,75 +1,15 @@
-"""How a run ended, and the terminal event that says so."""
+"""The outcome of code that raised."""
 
 import asyncio
-from typing import Any, Final, NamedTuple
 
-from runcast.errors import Cancelled, InvalidValue, RuncastError
+from runcast.errors import Cancelled
+from runcast.events.outcome import Outcome, cancelled, done, failed_with, is_clean_exit
 
-__all__ = (
-    "LOST",
-    "MAX_CODE_CHARS",
-    "MAX_MESSAGE_CHARS",
-    "TAKEN_OVER",
-    "Ending",
-    "cancelled",
-    "checked_reason",
-    "done",
-    "ending_of",
-    "failed",
-    "failed_with",
-    "is_clean_exit",
-    "timed_out",
-)
-
-MAX_MESSAGE_CHARS: Final = 2000
-"""Most characters of a message or a reason: as many as a run's present state keeps of it."""
-
-MAX_CODE_CHARS: Final = 200
-"""Most characters of the code of a failure, which functions may choose."""
+__all__ = ("outcome_of",)
 
 
-class Ending(NamedTuple):
-    """How a run ended: the type and data of its terminal event."""
-
-    type: str
-    data: dict[str, Any]
-
-
-def done(result: object = None, summary: object = None) -> Ending:
-    """Return the ending of a run that returned."""
-    known = {"result": result, "summary": summary}
-    return Ending("done", {name: value for name, value in known.items() if value is not None})
-
-
-def failed(message: str, code: str, *, retryable: bool = False) -> Ending:
-    """Return the ending of a run that failed."""
-    shown = message[:MAX_MESSAGE_CHARS]
-    fields = {"message": shown, "code": code[:MAX_CODE_CHARS], "retryable": retryable}
-    return Ending("failed", fields)
-
-
-def failed_with(error: BaseException) -> Ending:
-    """Return the ending of a run whose function raised.
-
-    Our own errors are meant to be read by whoever called. Anybody else's may hold what a watcher
-    must not see: paths, queries, secrets. Of those only the class is told; the log has the rest.
-    """
-    if isinstance(error, RuncastError):
-        return failed(error.message, str(error.code), retryable=error.retryable)
-    if isinstance(error, MemoryError):
-        return failed("the function ran out of memory", "out_of_memory")
-    return failed(f"the function raised {type(error).__name__}", "function_error")
-
-
-def is_clean_exit(error: BaseException) -> bool:
-    """Tell whether this is `sys.exit()` or `sys.exit(0)`: how scripts end without an error."""
-    return isinstance(error, SystemExit) and (
-        error.code is None or (isinstance(error.code, int) and error.code == 0)
-    )
-
-
-def ending_of(error: BaseException) -> Ending:
-    """Return the ending of a run whose function raised something, be it that it was cancelled."""
+def outcome_of(error: BaseException) -> Outcome:
+    """Return the outcome of a run whose function raised something; it may have been cancelled."""
     if is_clean_exit(error):
         return done()
     if isinstance(error, Cancelled):
@@ -77,31 +17,3 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, asyncio.CancelledError):
         return cancelled("the function cancelled itself")
     return failed_with(error)
-
-
-def timed_out(run_time_s: float) -> Ending:
-    """Return the ending of a run that was at work for longer than `run_time_s`."""
-    return failed(
-        f"the run took longer than {run_time_s:g} s, as long as a run may take (run_time_s): give "
-        "it less to do, or raise the setting",
-        "timed_out",
-    )
-
-
-def checked_reason(reason: object) -> str:
-    """Return the reason of a cancellation as it is kept. Raises `InvalidValue` if it is no text."""
-    if not isinstance(reason, str):
-        raise InvalidValue(f"expected the reason to be a text, got {reason!r:.80}")
-    return reason[:MAX_MESSAGE_CHARS]
-
-
-def cancelled(reason: str) -> Ending:
-    """Return the ending of a run that was cancelled."""
-    return Ending("cancelled", {"reason": reason[:MAX_MESSAGE_CHARS]})
-
-
-LOST = failed("the process that ran it ended", "lost", retryable=True)
-"""The ending of a run whose owner died."""
-
-TAKEN_OVER = failed("another process went on with it, or began it anew", "lost")
-"""What an attempt is told whose log others write to now."""

@@ -18,11 +18,11 @@ from typing import Any, Final, Protocol
 
 from runcast._clock import Clock, SystemClock
 from runcast._producing.context import current_writer
-from runcast._producing.outcome import Ending
 from runcast._producing.writer import Writer
 from runcast._wire.dialects.base import flatten
 from runcast.errors import InvalidValue
 from runcast.events.fields import as_text
+from runcast.events.outcome import Outcome
 
 __all__ = ("EventSink", "StreamWriter")
 
@@ -46,7 +46,7 @@ class EventSink(Protocol):
         """Append a piece of text; see `Writer.content`."""
         ...
 
-    def before_end(self, hook: Callable[[Ending], Ending]) -> None:
+    def before_end(self, hook: Callable[[Outcome], Outcome]) -> None:
         """Have a hook called before the run ends; see `Writer.before_end`."""
         ...
 
@@ -253,6 +253,6 @@ def _as_dict(name: str, given: object) -> dict[str, object]:
     return dict(given or {})
 
 
-def _add_nothing(ending: Ending) -> Ending:
+def _add_nothing(ending: Outcome) -> Outcome:
     is_empty = ending.type == "done" and not ending.data
     return ending._replace(data={"summary": {}}) if is_empty else ending

@@ -11,13 +11,13 @@ from runcast._clock import Clock
 from runcast._hub.forks import Home, make_rlock
 from runcast._logs import get_logger
 from runcast._producing.answers import check_question
-from runcast._producing.outcome import Ending
 from runcast._producing.places import PlaceFields, not_a_place, place_of
 from runcast._producing.protocols import Asks, TakesRecords
 from runcast._producing.waiting import NOTHING, Flushed, Waited, in_turn
 from runcast.errors import Cancelled, InvalidValue
 from runcast.events.fields import percent_of
 from runcast.events.model import Event, Place, checked_type, encode_known
+from runcast.events.outcome import Outcome
 from runcast.events.pieces import Pieces
 from runcast.events.position import Position
 from runcast.events.vocabulary import KNOWN, TERMINAL
@@ -74,7 +74,7 @@ class Writer:
         self.home = Home()
         """The process that it writes in."""
         self._pieces = Pieces()
-        self._last_words: list[Callable[[Ending], Ending]] = []
+        self._last_words: list[Callable[[Outcome], Outcome]] = []
 
     @property
     def run_id(self) -> str:
@@ -291,7 +291,7 @@ class Writer:
         appended = await self._inlet.append()
         return Flushed(appended.epoch, appended.last)
 
-    def before_end(self, hook: Callable[[Ending], Ending]) -> None:
+    def before_end(self, hook: Callable[[Outcome], Outcome]) -> None:
         """Have a hook called once the function is over and before the terminal event is written.
 
         It is called with how the run ends and returns that, or another ending; it may emit, and
@@ -299,7 +299,7 @@ class Writer:
         """
         self._last_words.append(hook)
 
-    def conclude(self, ending: Ending, put: Callable[[bytes], None] | None = None) -> Ending:
+    def conclude(self, ending: Outcome, put: Callable[[bytes], None] | None = None) -> Outcome:
         """Call the hooks; called by the run itself. A hook that fails is logged and left out.
 
         Args:
@@ -347,12 +347,12 @@ class Writer:
             raise Cancelled(reason)
 
 
-def _checked_ending(returned: object) -> Ending:
+def _checked_ending(returned: object) -> Outcome:
     if (
-        isinstance(returned, Ending)
+        isinstance(returned, Outcome)
         and isinstance(returned.type, str)
         and returned.type in TERMINAL
         and isinstance(returned.data, dict)
     ):
         return returned
-    raise InvalidValue(f"expected an Ending: done, failed or cancelled; got {returned!r:.80}")
+    raise InvalidValue(f"expected an Outcome: done, failed or cancelled; got {returned!r:.80}")

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from runcast._producing.outcome import Ending, done, failed
 from runcast._producing.writer import Writer
 from runcast.errors import Cancelled, RuncastError
 from runcast.events.fields import as_text, pick
 from runcast.events.model import Event, as_stored
+from runcast.events.outcome import Outcome, done, failed
 from runcast.events.vocabulary import DELTA_TYPES
 
 __all__ = (
@@ -61,7 +61,7 @@ class Yields:
         else:
             self._writer.emit_event(event)
 
-    def outcome(self, result: object = None) -> Ending:
+    def outcome(self, result: object = None) -> Outcome:
         """Return how the run ended, now that the generator has returned `result`."""
         if self._error is None:
             return done(result, self._summary)
@@ -78,7 +78,7 @@ class Yields:
             self._error = None
 
 
-def _failure(error: dict[str, Any]) -> Ending:
+def _failure(error: dict[str, Any]) -> Outcome:
     """Return the ending of a run whose last word was an error."""
     code = as_text(error.get("code", "error"))
     ending = failed(error["message"], code, retryable=error.get("retryable") is True)

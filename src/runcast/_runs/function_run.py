@@ -14,21 +14,21 @@ from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
 from runcast._producing.labels import ANSWERED_LABEL
-from runcast._producing.outcome import (
-    LOST,
-    TAKEN_OVER,
-    Ending,
-    cancelled,
-    failed,
-    failed_with,
-    timed_out,
-)
 from runcast._producing.writer import Writer
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast._workers.work import Duty, Work, Workers, how_it_ended
 from runcast.errors import NotFound, RuncastError, RunClosed, Stale
 from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
+from runcast.events.outcome import (
+    LOST,
+    TAKEN_OVER,
+    Outcome,
+    cancelled,
+    failed,
+    failed_with,
+    timed_out,
+)
 from runcast.events.position import Position, split_frames
 from runcast.stores.base import Once
 
@@ -106,7 +106,7 @@ class FunctionRun(Run):
 
     async def _run(
         self, clock: Clock, settings: Settings, workers: Workers, context: Context
-    ) -> Ending:
+    ) -> Outcome:
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
         self.has_begun = True
@@ -143,7 +143,7 @@ class FunctionRun(Run):
                 work.ask_to_stop(self._cancel_reason or "timed_out")
                 work.ending.add_done_callback(_swallow)
 
-    async def _stop(self, work: Work, ending: Ending) -> Ending:
+    async def _stop(self, work: Work, ending: Outcome) -> Outcome:
         """Ask the function to stop; give it up when it does not."""
         if work.withdraw():
             return ending
@@ -157,10 +157,10 @@ class FunctionRun(Run):
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
 
-    def _goes_on_elsewhere(self, outcome: Ending) -> bool:
+    def _goes_on_elsewhere(self, outcome: Outcome) -> bool:
         return self.is_released and outcome.type == "cancelled"
 
-    async def _end(self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None) -> None:
+    async def _end(self, hub: Hub, outcome: Outcome, files: Mapping[str, Any] | None) -> None:
         goes_on = self._goes_on_elsewhere(outcome)
         # Nobody is told of an ending that no log has: until it is known, this is all that is.
         known = outcome if goes_on else LOST
@@ -174,7 +174,9 @@ class FunctionRun(Run):
         finally:
             self._settle(known)
 
-    async def _end_log(self, hub: Hub, outcome: Ending, files: Mapping[str, Any] | None) -> Ending:
+    async def _end_log(
+        self, hub: Hub, outcome: Outcome, files: Mapping[str, Any] | None
+    ) -> Outcome:
         """End the log and return the ending that it has."""
         most = hub.settings.max_event_bytes
         try:
@@ -185,7 +187,7 @@ class FunctionRun(Run):
             return await find_ending(hub, self.run_id, self.epoch) or TAKEN_OVER
 
 
-async def find_ending(hub: Hub, run_id: str, epoch: str) -> Ending | None:
+async def find_ending(hub: Hub, run_id: str, epoch: str) -> Outcome | None:
     """Return how a log ended; None if it is open or in another epoch by now.
 
     Raises `NotFound`, `BackendError`.
@@ -195,18 +197,18 @@ async def find_ending(hub: Hub, run_id: str, epoch: str) -> Ending | None:
         return None
     page = await hub.store.read(run_id, Position(epoch, info.head - 1))
     event = decode_event(split_frames(page.frames)[-1])
-    return Ending(event.type, event.data)
+    return Outcome(event.type, event.data)
 
 
 async def end_log(
     inlet: Inlet,
-    outcome: Ending,
+    outcome: Outcome,
     clock: Clock,
     max_bytes: int = OWN_EVENT_BYTES,
     *,
     agent: str = "",
     files: Mapping[str, Any] | None = None,
-) -> Ending:
+) -> Outcome:
     """Append the terminal event and close the log, in one step, unless it is closed already.
 
     Returns the ending as it was written: another one if what was returned cannot be stored.
@@ -242,6 +244,6 @@ async def end_log(
     return outcome
 
 
-def _swallow(work: "asyncio.Future[Ending]") -> None:
+def _swallow(work: "asyncio.Future[Outcome]") -> None:
     if not work.cancelled():
         work.exception()

@@ -13,7 +13,6 @@ from runcast._hub.hub import Hub
 from runcast._logs import get_logger
 from runcast._producing.decisions import expire_question, is_expired
 from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
-from runcast._producing.outcome import LOST, Ending, cancelled
 from runcast._runs.function_run import end_log
 from runcast._runs.rounds import Rounds
 from runcast.errors import (
@@ -25,6 +24,7 @@ from runcast.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from runcast.events.outcome import LOST, Outcome, cancelled
 from runcast.events.position import RUN, describe_log
 from runcast.stores.base import LogInfo, Owner
 
@@ -209,7 +209,7 @@ class Recovery:
             await self._end(claimed, LOST)
             _log.warning("%s was lost with its owner", describe_log(info.log_id))
 
-    async def _end(self, claimed: LogInfo, ending: Ending) -> None:
+    async def _end(self, claimed: LogInfo, ending: Outcome) -> None:
         inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
         await end_log(inlet, ending, self._hub.clock)
 

@@ -4,8 +4,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runcast._hub.forks import Home
-from runcast._producing.outcome import Ending, checked_reason
 from runcast.errors import RunFailed
+from runcast.events.outcome import Outcome, checked_reason
 
 if TYPE_CHECKING:
     from runcast.events.lifecycle import Status
@@ -28,7 +28,7 @@ class Run:
         """The function's name."""
         self.status: Status = "queued"
         """The run's present status."""
-        self._outcome: Ending | None = None
+        self._outcome: Outcome | None = None
         self._ended = asyncio.Event()
         self._home = Home()
         self._cancel_reason = ""
@@ -53,7 +53,7 @@ class Run:
             self._cancel_reason = kept
             self.cancel_asked.set()
 
-    async def wait(self) -> Ending:
+    async def wait(self) -> Outcome:
         """Wait for the end and return how the run ended.
 
         Raises:
@@ -77,7 +77,7 @@ class Run:
             raise RunFailed(f"the run was cancelled: {outcome.data['reason']}", "cancelled")
         raise RunFailed(outcome.data["message"], outcome.data["code"])
 
-    def _settle(self, outcome: Ending) -> None:
+    def _settle(self, outcome: Outcome) -> None:
         """Let go on whoever waits for the end."""
         self._outcome = outcome
         self.status = outcome.type  # type: ignore[assignment]

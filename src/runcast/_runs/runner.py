@@ -23,7 +23,6 @@ from runcast._producing.labels import (
     RESUMABLE_LABEL,
     check_labels,
 )
-from runcast._producing.outcome import cancelled, checked_reason
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.commands import REPLACED, Commands
@@ -37,6 +36,7 @@ from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
 from runcast.errors import NotFound, Overloaded, RunClosed, Stale
 from runcast.events.fields import mend
+from runcast.events.outcome import cancelled, checked_reason
 from runcast.stores.base import LogInfo, Owner
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final
 
-from runcast._producing.outcome import Ending, done, is_clean_exit
 from runcast._producing.writer import Writer
 from runcast._producing.yields import Yields
 from runcast.errors import Cancelled, RuncastError, RunClosed, Stale
+from runcast.events.outcome import Outcome, done, is_clean_exit
 
 __all__ = ("drive_async", "drive_in_thread")
 
@@ -19,7 +19,7 @@ _OVER: Final = (RunClosed, Stale)
 """Nothing can be yielded any more: the generator is closed, and not asked what it makes of it."""
 
 
-def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer: Writer) -> Ending:
+def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer: Writer) -> Outcome:
     """Run a sync function or generator to its end, in the thread that calls this.
 
     Raises whatever the function raises; `Cancelled` when it was cancelled.
@@ -57,12 +57,12 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
 
 async def drive_async(
     call: Callable[..., Any], arguments: dict[str, Any], writer: Writer
-) -> Ending:
+) -> Outcome:
     """Run a coroutine function or async generator to its end, in the current task."""
     return await _drive(call(**arguments), writer)
 
 
-async def _drive(returned: Any, writer: Writer) -> Ending:
+async def _drive(returned: Any, writer: Writer) -> Outcome:
     if inspect.isawaitable(returned):
         returned = await returned
     if not inspect.isasyncgen(returned):

@@ -20,7 +20,7 @@ from runcast._hub.forks import ending_forks, when_forked
 from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
 from runcast._producing.context import current_writer, using
-from runcast._producing.outcome import Ending, cancelled, ending_of, failed, is_clean_exit
+from runcast._producing.outcome import outcome_of
 from runcast._producing.writer import Writer
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
@@ -29,6 +29,7 @@ from runcast._workers.processes.process import REAP_S
 from runcast._workers.processes.process_call import ProcessCall
 from runcast._workers.threads import Threads
 from runcast.errors import Cancelled, RuncastError
+from runcast.events.outcome import Outcome, cancelled, failed, is_clean_exit
 
 __all__ = ("Duty", "Work", "Workers", "how_it_ended")
 
@@ -55,7 +56,7 @@ class Work(Protocol):
     """A function at work."""
 
     @property
-    def ending(self) -> "asyncio.Future[Ending]":
+    def ending(self) -> "asyncio.Future[Outcome]":
         """How it ends, or what it raises."""
         ...
 
@@ -145,7 +146,7 @@ class _InTask:
         pass
 
 
-async def _drive(duty: Duty) -> Ending:
+async def _drive(duty: Duty) -> Outcome:
     try:
         with ending_forks(duty.inlet.run_id), using(duty.writer):
             return await drive_async(duty.function.call, duty.arguments, duty.writer)
@@ -167,7 +168,7 @@ class _InThread:
         self.grace_s = grace_s
         self._writer = duty.writer
 
-        def drive() -> Ending:
+        def drive() -> Outcome:
             with ending_forks(duty.inlet.run_id), using(duty.writer):
                 return drive_in_thread(duty.function.call, duty.arguments, duty.writer)
 
@@ -197,7 +198,7 @@ class _InProcess:
             self._run(duty), name=f"runcast-process-{duty.inlet.run_id}"
         )
 
-    async def _run(self, duty: Duty) -> Ending:
+    async def _run(self, duty: Duty) -> Outcome:
         processes, function = self._processes, duty.function
         assert function.source is not None
         settings = processes.settings
@@ -252,7 +253,7 @@ def _ready_for(function: Function[..., Any]) -> Source | None:
     return None if function.secrets else function.source
 
 
-def how_it_ended(work: Work, run_id: str, reason: str = "") -> Ending:
+def how_it_ended(work: Work, run_id: str, reason: str = "") -> Outcome:
     """Return the ending of work that is over.
 
     Args:
@@ -265,7 +266,7 @@ def how_it_ended(work: Work, run_id: str, reason: str = "") -> Ending:
     return work.ending.result() if error is None else _told(error, run_id)
 
 
-def _told(error: BaseException, run_id: str) -> Ending:
+def _told(error: BaseException, run_id: str) -> Outcome:
     if not isinstance(error, RuncastError | Cancelled) and not is_clean_exit(error):
         _log.error("the function of run %s raised", run_id, exc_info=error)
-    return ending_of(error)
+    return outcome_of(error)

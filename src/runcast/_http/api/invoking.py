@@ -25,10 +25,10 @@ from runcast._http.api.responses import failure, json_response, problem
 from runcast._http.streaming.patience import read_body, wait_with
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.watching import Watching
-from runcast._producing.outcome import Ending
 from runcast._runs.protocols import Runs, StartedRun
 from runcast.errors import Conflict, Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
 from runcast.events.model import decode_event
+from runcast.events.outcome import Outcome
 from runcast.events.position import Position, split_frames
 
 __all__ = ("Invoking", "check_json")
@@ -148,7 +148,7 @@ class Invoking:
         body = {**files, "result": ending.data.get("result"), "run_id": run.run_id}
         return json_response(body, 200, headers)
 
-    async def _ending(self, run: StartedRun) -> tuple[Ending, Mapping[str, Any]]:
+    async def _ending(self, run: StartedRun) -> tuple[Outcome, Mapping[str, Any]]:
         """Return the ending as it is in the log, which is what watchers see, and what was said of
         files right before it.
 
@@ -170,7 +170,7 @@ class Invoking:
                 if event.type == "files" and isinstance(event.data, dict):
                     told = event.data  # the function's own, where it has left no files
             if page.closed:
-                return Ending(event.type, event.data), told
+                return Outcome(event.type, event.data), told
             after = page.position
 
 

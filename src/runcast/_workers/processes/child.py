@@ -29,12 +29,13 @@ from runcast._functions.source import Source
 from runcast._hub.forks import leave_fork
 from runcast._logs import format_error
 from runcast._producing.context import using
-from runcast._producing.outcome import Ending, ending_of, failed, is_clean_exit
+from runcast._producing.outcome import outcome_of
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
 from runcast._workers.processes.parent import Hearing, Parent, make_writer
 from runcast.errors import Cancelled, InvalidValue, RuncastError
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
+from runcast.events.outcome import Outcome, failed, is_clean_exit
 
 __all__ = ("find_function", "import_source", "main")
 
@@ -124,7 +125,7 @@ def import_source(source: Source) -> ModuleType:
     return module
 
 
-def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Ending:
+def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Outcome:
     try:
         os.chdir(call.folder)
         os.environ.update(call.environment)
@@ -152,7 +153,7 @@ def _run(
     function: Function[..., Any],
     arguments: dict[str, Any],
     call: control.Call,
-) -> Ending:
+) -> Outcome:
     writer = hearing.make_writer(call)
     hearing.on_cancel(writer.request_cancel)
     with using(writer):
@@ -169,7 +170,7 @@ async def _run_async(
     function: Function[..., Any],
     arguments: dict[str, Any],
     call: control.Call,
-) -> Ending:
+) -> Outcome:
     writer = make_writer(parent, call)
     loop = asyncio.get_running_loop()
     with using(writer):
@@ -213,13 +214,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Cancelled("terminated")
 
 
-def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Ending:
+def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Outcome:
     if not parent.is_ours:
         leave_fork(error, call.run_id)
     is_told = isinstance(error, RuncastError | Cancelled | asyncio.CancelledError)
     if not is_told and not is_clean_exit(error):
         parent.send(control.Trace(_trace(error)))
-    return ending_of(error)
+    return outcome_of(error)
 
 
 def _trace(error: BaseException) -> str:
@@ -235,7 +236,7 @@ def _is_ours(filename: str) -> bool:
     return filename in ours or filename.startswith("<frozen importlib")
 
 
-def _leave(parent: Parent, ending: Ending, call: control.Call) -> None:
+def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:
     """Tell the ending, after all that the process has to say, and end it."""
     if not parent.is_ours:  # the function forked, and both have returned from it
         os._exit(0)

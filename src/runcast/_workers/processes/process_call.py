@@ -10,7 +10,6 @@ from runcast._clock import Clock
 from runcast._functions.secrets import Redactor
 from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
-from runcast._producing.outcome import Ending, failed
 from runcast._producing.writer import RESERVED, Writer
 from runcast._settings import Settings
 from runcast._workers.processes import control
@@ -26,6 +25,7 @@ from runcast.errors import (
 )
 from runcast.events.fields import mend
 from runcast.events.model import OWN_EVENT_BYTES, Event, decode_event, encode_record
+from runcast.events.outcome import Outcome, failed
 from runcast.events.vocabulary import TERMINAL
 
 __all__ = ("ProcessCall",)
@@ -68,7 +68,7 @@ class ProcessCall:
         self._is_loaded = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def run(self, call: control.Call) -> Ending:
+    async def run(self, call: control.Call) -> Outcome:
         """Make the call and return how it ended. Nothing of the child is left then."""
         child = self._child
         captures = [
@@ -111,7 +111,7 @@ class ProcessCall:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _hear(self) -> Ending | None:
+    async def _hear(self) -> Outcome | None:
         """Write what the child tells; return its ending, None if it ended without one."""
         frames = control.Frames(self._settings.max_event_bytes + 2 * OWN_EVENT_BYTES)
         while data := await self._child.receive():
@@ -189,13 +189,13 @@ class ProcessCall:
         shown["path"] = tuple(shown["path"])
         return msgspec.structs.replace(event, type=kind, **shown)
 
-    def _ending(self, body: bytes) -> Ending:
+    def _ending(self, body: bytes) -> Outcome:
         event: Event = decode_event(b"{" + body)
         if event.type not in TERMINAL or not isinstance(event.data, dict):
             raise PeerError(f"expected an ending, got {event.type!r:.80}")
-        return Ending(event.type, self._redactor.hide(event.data))
+        return Outcome(event.type, self._redactor.hide(event.data))
 
-    def _death(self) -> Ending:
+    def _death(self) -> Outcome:
         """Return the ending for a child that has told none."""
         code = self._child.exited.result() if self._child.exited.done() else 0
         if code < 0:

@@ -11,7 +11,6 @@ from runcast._clock import Clock, SystemClock
 from runcast._hub.forks import Home, make_lock
 from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
-from runcast._producing.outcome import Ending
 from runcast._runs.function_run import end_log
 from runcast._wire.dialects import LogRef
 from runcast.compat.hubs import opened, settings_in_use
@@ -27,6 +26,7 @@ from runcast.compat.stream_manager.task_stream import (
 from runcast.errors import EventTooLarge, InvalidValue, NotFound, RunClosed, Stale
 from runcast.events.fields import as_text
 from runcast.events.model import as_stored, encode_record
+from runcast.events.outcome import Outcome
 
 __all__ = ("PUT_WAIT_S", "TaskStreamQueue")
 
@@ -85,7 +85,7 @@ class TaskStreamQueue:
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beginning: asyncio.Task[OpenHub] | None = None
-        self._ending, self._ending_agent = Ending("done", {}), ""
+        self._ending, self._ending_agent = Outcome("done", {}), ""
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
         self._seeing_off: asyncio.Task[None] | None = None
@@ -199,7 +199,7 @@ class TaskStreamQueue:
                 most = self._limits().max_event_bytes
                 stored = as_stored(said.type, said.data, place=said.place, max_bytes=most)
                 self._accepted += 1
-                self._close(Ending("done", stored.data), said.agent)
+                self._close(Outcome("done", stored.data), said.agent)
                 return True
             writer = self._writer
             if writer is None:
@@ -250,17 +250,17 @@ class TaskStreamQueue:
         """End the stream; its readers get what was put, then the end, at once. Idempotent."""
         with self._lock:
             if self._error is None:
-                self._close(Ending("done", {}))
+                self._close(Outcome("done", {}))
             else:
                 message, agent = self._error
                 told = {"message": message, "code": CLOSED_AFTER_ERROR, "retryable": False}
-                self._close(Ending("failed", told), agent)
+                self._close(Outcome("failed", told), agent)
 
     def abandon(self) -> None:
         """End a stream that nobody ended. Idempotent."""
         with self._lock:
             told = {"message": "the stream was abandoned", "code": "abandoned", "retryable": True}
-            self._close(Ending("failed", told))
+            self._close(Outcome("failed", told))
 
     async def wait_closed(self) -> None:
         """Wait until the end is stored; only after `close`."""
@@ -268,7 +268,7 @@ class TaskStreamQueue:
             await self.begin()
             await self._ended.wait()
 
-    def _close(self, ending: Ending, agent: str = "") -> None:
+    def _close(self, ending: Outcome, agent: str = "") -> None:
         """Call with the lock held."""
         if self.is_closed:
             return

@@ -34,7 +34,6 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 from runcast import OpenHub, Writer, current_writer
 from runcast._hub.forks import Home, make_lock
 from runcast._logs import get_logger
-from runcast._producing.outcome import Ending
 from runcast._wire import sse
 from runcast.compat.payloads import (
     OUTCOMES,
@@ -49,6 +48,7 @@ from runcast.compat.payloads import (
 from runcast.compat.stream_writer_util.task_queue import TaskQueue
 from runcast.errors import EventTooLarge, InvalidValue, RuncastError, RunClosed
 from runcast.events.model import as_stored
+from runcast.events.outcome import Outcome
 
 __all__ = ("MyStreamWriter", "TaskQueue", "bind", "create_queue_task", "send_queue", "task_context")
 
@@ -141,7 +141,7 @@ class _RunWriter(MyStreamWriter):
         self._writer = weakref.ref(writer)
         self._is_closed = False
         self._lock = make_lock()
-        self._held: Ending | None = None
+        self._held: Outcome | None = None
         writer.before_end(self._conclude)
 
     def write(self, msg: Any) -> None:
@@ -175,7 +175,7 @@ class _RunWriter(MyStreamWriter):
         except RunClosed:
             self._drop()
 
-    def _tell_survived(self, writer: Writer, outcome: Ending | None) -> None:
+    def _tell_survived(self, writer: Writer, outcome: Outcome | None) -> None:
         """Something follows: an error that was held was survived; an outcome takes its place."""
         # Not held while emitting: a thread may wait there, and the loop must not wait for it.
         with self._lock:
@@ -194,7 +194,7 @@ class _RunWriter(MyStreamWriter):
                     self._held = held
             raise
 
-    def _conclude(self, ending: Ending) -> Ending:
+    def _conclude(self, ending: Outcome) -> Outcome:
         with self._lock:
             self._is_closed = True
             held, self._held = self._held, None
@@ -206,14 +206,14 @@ class _RunWriter(MyStreamWriter):
         return ending
 
 
-def _outcome(name: str, msg: Any, max_bytes: int) -> Ending:
+def _outcome(name: str, msg: Any, max_bytes: int) -> Outcome:
     """Return what is sent as an outcome, which must fit as whatever it becomes in the end."""
     if name == "done":
-        return Ending("done", as_stored("result", done_data(msg), max_bytes=max_bytes).data)
-    return Ending("failed", as_stored("failed", error_data(msg), max_bytes=max_bytes).data)
+        return Outcome("done", as_stored("result", done_data(msg), max_bytes=max_bytes).data)
+    return Outcome("failed", as_stored("failed", error_data(msg), max_bytes=max_bytes).data)
 
 
-def _tell(writer: Writer, held: Ending) -> None:
+def _tell(writer: Writer, held: Outcome) -> None:
     """Write what was sent as an outcome and is none: the run went on, or ends in another way."""
     if held.type == "failed":
         writer.emit("error", held.data)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from runcast import Answer, Writer, current_writer, using
 from runcast._hub.forks import make_lock
-from runcast._producing.outcome import Ending
 from runcast.compat.writer.flat_writer import StreamWriter
 from runcast.errors import RuncastError, RunClosed
+from runcast.events.outcome import Outcome
 
 __all__ = ("InterruptHandler", "resume_value")
 
@@ -59,7 +59,7 @@ class InterruptHandler:
             self._pending[interrupt_id] = _Pending(asked, run)
         if run is not None:
 
-            def close(ending: Ending) -> Ending:
+            def close(ending: Outcome) -> Outcome:
                 self.clear_interrupt(interrupt_id)  # nobody waits for its answer any more
                 return ending
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from runcast import Event, Writer
 from runcast._hub.forks import make_lock
-from runcast._producing.outcome import Ending
 from runcast.errors import EventTooLarge, RuncastError
 from runcast.events.fields import pick
 from runcast.events.model import as_stored
+from runcast.events.outcome import Outcome
 from runcast.events.view import View, ViewSpec, ViewState
 
 __all__ = ("ViewedWriter",)
@@ -72,7 +72,7 @@ class ViewedWriter:
         data = {"text": text, "message_id": message_id} if message_id else {"text": text}
         self.emit("content", data, node=node, agent=agent)
 
-    def before_end(self, hook: Callable[[Ending], Ending]) -> None:
+    def before_end(self, hook: Callable[[Outcome], Outcome]) -> None:
         """Have a hook called before the run ends; see `Writer.before_end`."""
         self.writer.before_end(hook)
 
@@ -134,7 +134,7 @@ class ViewedWriter:
             for half in halves:
                 self._write_data(event, half)
 
-    def _conclude(self, ending: Ending) -> Ending:
+    def _conclude(self, ending: Outcome) -> Outcome:
         self.flush()
         self._let_go(self.writer)
         return ending
