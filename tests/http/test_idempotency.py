@@ -57,6 +57,18 @@ async def test_it_goes_on_where_the_client_says_that_it_was(server: Server, name
     assert end.status == 204
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"replace": true}'])
+async def test_a_client_that_comes_back_without_a_key_begins_no_other_run(
+    server: Server, body: bytes
+) -> None:
+    by_header = await server.post("/invoke/count", body, {"Last-Event-ID": "01hq3v5k2m-2"})
+    by_query = await server.post("/invoke/count?lastEventId=01hq3v5k2m-2", body)
+
+    for refused in (by_header, by_query):
+        assert refused.problem() == (400, "invalid_value")
+        assert "Idempotency-Key" in refused.detail()
+
+
 async def test_it_is_answered_in_the_form_that_is_asked_for(server: Server, name: Name) -> None:
     key = name()
     first = await invoke(server, key, b'{"inputs": {"a": 1}}', "add")

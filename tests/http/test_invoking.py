@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gzip
 import json
 import sqlite3
 import threading
@@ -234,6 +235,58 @@ async def test_whoever_waits_for_a_result_is_told_that_the_run_was_cancelled(
 
 
 # --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"inputs": {"value": "cut \\ud83d"}}', "cut \ufffd"),
+        (b'{"inputs": {"value": "\\udE00 \\ud83d\\ude00"}}', "\ufffd \U0001f600"),
+        (b'\xef\xbb\xbf{"inputs": {"value": "marked"}}', "marked"),
+        (b'{"inputs": {"value": 1}, "trace": {"id": 7}}', 1),
+        (b'{"inputs": {}, "trace": 1}', None),
+    ],
+)
+async def test_a_body_is_mended_as_events_are(
+    server: Server, name: Name, body: bytes, value: object
+) -> None:
+    answer = await server.post("/invoke/echo", body, {"Accept": "application/json"})
+    again = await server.post("/invoke/echo", body, {"Idempotency-Key": name()})
+
+    assert answer.status == 200, answer
+    assert answer.json()["result"] == value
+    assert again.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [(b'{"input": {"value": "mine"}}', "'input'"), (b'{"value": 1, "x": 2}', "'value', 'x'")],
+)
+async def test_inputs_of_another_servers_format_are_refused(
+    server: Server, body: bytes, names: str
+) -> None:
+    answer = await server.post("/invoke/echo", body)
+
+    assert answer.problem() == (422, "invalid_inputs")
+    assert names in answer.detail()
+    assert "'inputs'" in answer.detail()
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "said"),
+    [
+        (gzip.compress(b'{"inputs": {}}', mtime=0), {"Content-Encoding": "gzip"}, "gzip"),
+        (b'{"inputs": {}}', {"Content-Encoding": "br"}, "br"),
+        ('{"inputs": {}}'.encode("utf-16"), {}, "UTF-16"),
+    ],
+)
+async def test_a_body_in_another_encoding_is_refused_by_name(
+    server: Server, body: bytes, headers: dict[str, str], said: str
+) -> None:
+    answer = await server.post("/invoke/echo", body, headers)
+
+    assert answer.problem() == (400, "invalid_value")
+    assert said in answer.detail()
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,33 @@ async def _cut_back(server: Server, log: Log) -> None:
     await log.emit(*range(1, 10))
 
 
+@pytest.mark.parametrize(
+    "spelling", ["lastEventId", "last-event-id", "last_event_id", "Last-Event-ID", "LASTEVENTID"]
+)
+async def test_polyfills_say_in_the_query_where_they_were(
+    server: Server, name: Name, spelling: str
+) -> None:
+    """Source: event-source-polyfill and eventsource, which cannot always set the header."""
+    log = await server.closed_log(name(), *range(1, 10))
+    target = f"/runs/{log.run_id}/events?after={log.epoch}-2&{spelling}={log.epoch}-7"
+
+    async with server.watch(target) as stream:
+        assert (await stream.json())["seq"] == 8
+    async with server.watch(target, {"Last-Event-ID": f"{log.epoch}-8"}) as stream:
+        assert (await stream.json())["seq"] == 9
+
+
+async def test_spellings_that_disagree_are_refused(server: Server, name: Name) -> None:
+    log = await server.closed_log(name(), 1, 2, 3)
+    target = f"/runs/{log.run_id}/events?lastEventId={log.epoch}-1&last_event_id={log.epoch}-"
+
+    disagreeing = await server.fetch("GET", f"{target}2")
+    agreeing = await server.fetch("GET", f"{target}1")
+
+    assert disagreeing.problem() == (400, "invalid_value")
+    assert agreeing.status == 200
+
+
 async def test_what_a_browser_says_when_it_reconnects_is_stronger_than_the_url(
     server: Server, name: Name
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from runcast._http.api.bodies import parse_json
 from runcast._hub.hub import Hub
 from runcast._producing.labels import DIGEST_LABEL
 from runcast.errors import InvalidValue, KeyReused, NotFound
@@ -64,7 +65,7 @@ def digest_of(key: str, body: bytes) -> str:
     Spaces and the order of fields do not count, secrets neither. The key goes into it, so that what
     the body says cannot be guessed from the store.
     """
-    asked = msgspec.json.decode(body) if body.strip() else {}
+    asked = parse_json(body, "{}") if body.strip() else {}
     asked.pop("_secrets", None)
     canonical = msgspec.json.encode(asked, order="deterministic")
     return hmac.new(key.encode(), canonical, hashlib.sha256).hexdigest()

@@ -10,11 +10,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from runcast._http.api.bodies import check_json
 from runcast._http.api.idempotency import digest_of, find_run, parse_key, run_id_of
 from runcast._http.api.requests import (
     Invocation,
     asks_for_events,
     files_of,
+    is_resuming,
     parse_flag,
     parse_invocation,
     parse_preferences,
@@ -31,7 +33,7 @@ from runcast.events.model import decode_event
 from runcast.events.outcome import Outcome
 from runcast.events.position import Position, split_frames
 
-__all__ = ("Invoking", "check_json")
+__all__ = ("Invoking",)
 
 _REST_S: Final = 0.5
 """How long the answer to an invocation may take at shutdown, once its run was cancelled."""
@@ -62,6 +64,12 @@ class Invoking:
         )
         is_bound = parse_flag(query, "cancel_on_disconnect")
         key = parse_key(request.headers.getlist("idempotency-key"))
+        if not key and is_resuming(query, request.headers):
+            raise InvalidValue(
+                "expected an Idempotency-Key with a Last-Event-ID: without it a client that "
+                "reconnects would begin another run each time; send a key of its own with each "
+                "invocation, or watch GET /runs/{run_id}/events"
+            )
         check_json(request)
         body = await read_body(request, self._settings, self._closing)
         invocation = parse_invocation(body)
@@ -172,17 +180,6 @@ class Invoking:
             if page.closed:
                 return Outcome(event.type, event.data), told
             after = page.position
-
-
-def check_json(request: Request) -> None:
-    """Refuse bodies that a web page could send without asking first (a form, plain text).
-
-    Raises:
-        InvalidValue: the content type is neither JSON nor absent.
-    """
-    given = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if given != "application/json" and not given.endswith("+json"):
-        raise InvalidValue(f"expected a body of type application/json, got {given[:80]!r}")
 
 
 def _begun(headers: dict[str, str]) -> Response:

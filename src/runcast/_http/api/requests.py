@@ -10,9 +10,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from runcast._files.model import FileReference
+from runcast._http.api.bodies import parse_json
 from runcast._wire import dialects
 from runcast._wire.dialects import Dialect
-from runcast.errors import InvalidValue
+from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import Position, is_run_id
 from runcast.events.schemas import RUN_ID
 from runcast.events.view import Filter, View, ViewSpec
@@ -30,6 +31,7 @@ __all__ = (
     "asks_for_events",
     "before_token",
     "files_of",
+    "is_resuming",
     "parse_before",
     "parse_flag",
     "parse_invocation",
@@ -84,6 +86,10 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=False):
     workspace: str | None = None
 
 
+_FIELDS: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Invocation))
+_EXAMPLE: Final = '{"inputs": {…}}'
+
+
 def parse_query(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return a query's parameters: the parts of a list joined, the last of anything else."""
     query: dict[str, str] = {}
@@ -105,7 +111,8 @@ def parse_watch(
     The media type is `default` if it says nothing, and so is the `dialect` of an event stream.
 
     `Last-Event-ID` is stronger than `after` in the query: a browser that reconnects sends the same
-    URL again, with the header to say how far it has come since.
+    URL again, with the header to say how far it has come since. Polyfills of EventSource that
+    cannot send the header put `lastEventId` into the query instead, in one of several spellings.
 
     Raises:
         InvalidValue: naming the parameter.
@@ -138,11 +145,31 @@ def asks_for_events(query: Mapping[str, str]) -> bool:
 
 def _cursors(query: Mapping[str, str], headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return where a request says how far it has come, and what it says: first what counts."""
+    spelt = {name: text for name, text in query.items() if text and _is_last_event_id(name)}
+    if len(set(spelt.values())) > 1:
+        raise InvalidValue(
+            f"expected one lastEventId, got several that differ: {', '.join(sorted(spelt)[:5])}"
+        )
     said = [
         ("Last-Event-ID", headers.get("last-event-id", "")),
+        *spelt.items(),
         ("after", query.get("after", "")),
     ]
     return [(where, text) for where, text in said if text]
+
+
+def _is_last_event_id(name: str) -> bool:
+    return len(name) <= _LONGEST_SPELLING and (
+        name.lower().replace("-", "").replace("_", "") == "lasteventid"
+    )
+
+
+_LONGEST_SPELLING: Final = len("last-event-id")
+
+
+def is_resuming(query: Mapping[str, str], headers: Mapping[str, str]) -> bool:
+    """Return whether a client that had a stream before comes back, by what it sends by itself."""
+    return bool(headers.get("last-event-id")) or any(map(_is_last_event_id, query))
 
 
 def _parse_position(token: str, where: str) -> Position:
@@ -230,13 +257,23 @@ def parse_invocation(body: bytes) -> Invocation:
 
     Raises:
         InvalidValue: it is not a JSON object of that form.
+        InvalidInputs: it has fields that are not known, and no `inputs`: those of another server's
+            format would be ignored, and the function would run with its defaults.
     """
     if not body.strip():
         return Invocation()
+    given = parse_json(body, _EXAMPLE)
     try:
-        return msgspec.json.decode(body, type=Invocation)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise InvalidValue(f'expected a body like {{"inputs": {{…}}}}: {error!s:.300}') from None
+        invocation = msgspec.convert(given, type=Invocation)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InvalidValue(f"expected a body like {_EXAMPLE}: {error!s:.300}") from None
+    unknown = sorted(given.keys() - _FIELDS)
+    if "inputs" not in given and unknown:
+        raise InvalidInputs(
+            f"expected the inputs in the field 'inputs', as in {_EXAMPLE}; got no such field, "
+            f"but {', '.join(repr(name[:40]) for name in unknown[:5])}"
+        )
+    return invocation
 
 
 def files_of(invocation: Invocation) -> dict[str, list[FileReference]]:

@@ -7,14 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import quote
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from runcast._http.api.bodies import check_json, parse_json
 from runcast._http.api.files import FileTransfers
-from runcast._http.api.invoking import Invoking, check_json
+from runcast._http.api.invoking import Invoking
 from runcast._http.api.openapi import build
 from runcast._http.api.requests import MAX_REASON_CHARS, before_token, parse_before, parse_limit
 from runcast._http.api.responses import (
@@ -194,12 +194,7 @@ class Routes:
         """Answer a question a run asks; the answer shows the decision that counts."""
         check_json(request)
         body = await self._body(request)
-        try:
-            given = msgspec.json.decode(body)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise InvalidValue(
-                f'expected a body like {{"type": "accept"}}: {error!s:.300}'
-            ) from None
+        given = parse_json(body, '{"type": "accept"}')
         decision, repeated = await self._runs.answer(
             request.path_params["run_id"], request.path_params["interrupt_id"], given
         )

@@ -9,7 +9,7 @@ from starlette.types import Message, Send
 
 from runcast._clock import Clock
 from runcast._settings import Settings
-from runcast.errors import BodyTooLarge, Overloaded, RequestTooSlow, RuncastError
+from runcast.errors import BodyTooLarge, InvalidValue, Overloaded, RequestTooSlow, RuncastError
 
 __all__ = ("read_body", "read_pieces", "send_on", "wait_with")
 
@@ -23,11 +23,13 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
     """Return a request's body.
 
     Raises:
+        InvalidValue: it is compressed.
         BodyTooLarge: it is larger than `max_body_bytes`, or says that it will be.
         RequestTooSlow: it did not arrive within `request_wait_s`.
         Overloaded: the server ends.
         ClientDisconnect: the client left.
     """
+    _check_encoding(request)
     limit = settings.max_body_bytes
     refusal = BodyTooLarge(f"expected a body of at most {limit} bytes (max_body_bytes)")
     announced = request.headers.get("content-length", "0")
@@ -48,6 +50,15 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
     raise _ending(closing, settings)
 
 
+def _check_encoding(request: Request) -> None:
+    """Raise `InvalidValue` if a body is compressed: stored as it is, it would be another one."""
+    given = request.headers.get("content-encoding", "identity").strip().lower()
+    if given not in ("", "identity"):
+        raise InvalidValue(
+            f"expected a body without Content-Encoding, got {given[:40]!r}: send it uncompressed"
+        )
+
+
 def _ending(closing: asyncio.Event, settings: Settings) -> RuncastError:
     """Return why a body is not waited for any longer."""
     if closing.is_set():
@@ -63,10 +74,12 @@ async def read_pieces(
     """Yield a request's body as it arrives, which may take as long as it is large.
 
     Raises:
+        InvalidValue: it is compressed.
         RequestTooSlow: nothing of it came for `request_wait_s`, or hardly anything for longer.
         Overloaded: the server ends.
         ClientDisconnect: the client left.
     """
+    _check_encoding(request)
     pieces = request.stream()
     waited_s, size = 0.0, 0
 
