@@ -26,7 +26,6 @@ from runcast._http.app import HttpApp
 from runcast._http.server import server as http_server
 from runcast._http.server.protocol import protocol_class
 from runcast._producing.writer import Writer
-from runcast._runs.function_run import end_log
 from runcast._settings import Settings
 from runcast.events.outcome import Outcome, cancelled, done, failed
 from runcast.events.position import Position
@@ -73,7 +72,7 @@ class Log:
         """End the run."""
         hub = self._server.hub
         inlet = hub.hub.inlet(self.run_id, self.epoch)
-        await self._server.call(lambda: end_log(inlet, ending or done("ok"), hub.clock))
+        await self._server.call(lambda: hub.hub.owned.add(inlet).end(ending or done("ok")))
 
 
 @dataclass

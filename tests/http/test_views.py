@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from runcast._app import OpenHub
 from runcast._http.streaming.feeds import DialectFeed
 from runcast._hub.lens import Lens
-from runcast._runs.function_run import end_log
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS, Dialect, LogRef
 from runcast.events.model import Event, encode_record
@@ -558,7 +557,7 @@ async def filled(
                         writer.emit_event(event)
                 await writer.flush()
             if ends:
-                await end_log(inlet, done(), hub.clock)
+                await hub.hub.owned.add(inlet).end(done())
             yield hub, watched
 
 

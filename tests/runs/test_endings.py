@@ -13,7 +13,6 @@ import pytest
 import runcast
 from runcast._app import OpenHub, open_hub
 from runcast._producing.writer import RESERVED
-from runcast._runs.function_run import end_log
 from runcast._settings import Settings
 from runcast.errors import (
     Cancelled,
@@ -693,8 +692,8 @@ async def test_last_words_that_come_too_late_do_not_keep_a_run_from_ending(store
                 return ending
 
             writer.before_end(hook)
-            elsewhere = hub.hub.inlet(run.run_id, run.epoch)
-            await end_log(elsewhere, Outcome("cancelled", {"reason": "elsewhere"}), hub.clock)
+            elsewhere = hub.hub.take(await hub.hub.info(run.run_id))
+            await elsewhere.end(Outcome("cancelled", {"reason": "elsewhere"}))
 
         run = await hub.start(function)
 

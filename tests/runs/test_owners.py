@@ -30,10 +30,10 @@ def test_a_hub_that_was_made_before_a_fork_belongs_to_the_process_that_opens_it(
 async def test_a_hub_has_one_identity_from_its_opening_to_its_end() -> None:
     hub = runcast.OpenHub()
     with pytest.raises(StoreUnavailable, match="is not open"):
-        _ = hub.runner.owner_id
+        _ = hub.hub.lease.owner_id
     async with hub:
-        owner_id = hub.runner.owner_id
+        owner_id = hub.hub.lease.owner_id
         await hub.open()
-        assert hub.runner.owner_id == owner_id
+        assert hub.hub.lease.owner_id == owner_id
     with pytest.raises(StoreUnavailable, match="is not open"):
-        _ = hub.runner.owner_id
+        _ = hub.hub.lease.owner_id

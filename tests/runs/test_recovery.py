@@ -536,9 +536,9 @@ async def test_streams_are_lost_with_their_owner_and_deliveries_are_left(store: 
 
 async def test_deliveries_are_handed_over_to_who_goes_on_with_them(store: Store) -> None:
     await leave_logs(store)
-    async with Hub(store) as hub:
+    async with Hub(store, identify=lambda: Owner(owner_id="me")) as hub:
         handed: list[LogInfo] = []
-        recovery = Recovery(hub, lambda: Owner(owner_id="me"), next_attempt=no_attempt)
+        recovery = Recovery(hub, no_attempt)
         recovery.hand_over("delivery", handed.append)
         await recovery.open()
         await recovery.close()

@@ -50,12 +50,12 @@ class OpenHub:
         self.clock = clock or SystemClock()
         if isinstance(store, str):
             store = open_url(store, self.settings, self.clock)
-        self.hub = Hub(store, self.settings, self.clock)
+        self.hub = Hub(store, self.settings, self.clock, this_process)
         self.functions: dict[str, Function[..., Any]] = {}
         self.files = Files(self.hub, _data_dir(store, self.settings))
         self._was_closed = False
         self._home = Home()
-        self.runner = Runner(self.hub, this_process, self.files, self.functions.get)
+        self.runner = Runner(self.hub, self.files, self.functions.get)
         for function in functions:
             self.add(function)
 

@@ -4,6 +4,7 @@ All methods are called on the loop that opened the hub, except where an `Inlet` 
 """
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Self
 
@@ -11,6 +12,8 @@ from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.inlets import Inlet
+from runcast._hub.lease import Lease
+from runcast._hub.owned import OwnedLog, OwnedLogs
 from runcast._hub.pages import EncodedPages, PageCache
 from runcast._hub.pipeline import Pipeline, PipelineStatistics
 from runcast._hub.present import Present
@@ -22,7 +25,7 @@ from runcast._settings import Settings
 from runcast.errors import BackendError, NotFound, StoreUnavailable
 from runcast.events.position import RUN, Position, describe_log
 from runcast.events.snapshot import Snapshot
-from runcast.stores.base import Appended, LogInfo, Page, SharedStore, Store
+from runcast.stores.base import Appended, LogInfo, Owner, Page, SharedStore, Store
 
 __all__ = ("Hub", "HubStatistics")
 
@@ -42,16 +45,25 @@ class HubStatistics(NamedTuple):
 class Hub:
     """Appends and fans out. `async with` it.
 
+    Args:
+        identify: returns this process, as the owner of the logs that it begins.
+
     Guarantees: an event is published to watchers only after the store has committed it, in the
     order of the log, once to each; a watcher that is slow or gone costs a number.
     """
 
     def __init__(
-        self, store: Store, settings: Settings | None = None, clock: Clock | None = None
+        self,
+        store: Store,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        identify: Callable[[], Owner] = lambda: Owner(owner_id=uuid.uuid4().hex),
     ) -> None:
         self.store = store
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
+        self.lease = Lease(store, identify, self.settings.lease_s)
+        self.owned = OwnedLogs(self, self.lease, self.clock, self.settings.max_event_bytes)
         self.admissions = Admissions(self.settings)
         self.encoded = EncodedPages(self.settings.page_cache_bytes)
         self.viewed = ViewedPages(self.read_page, self.settings.page_cache_bytes)
@@ -85,7 +97,9 @@ class Hub:
             return
         self._is_open = False
         self._stop_listening()
+        await self.owned.close()
         await self._pipeline.close()
+        await self.lease.close()
         for tail in self._tails.values():
             tail.error = self._not_open()
             tail.wake()
@@ -133,6 +147,32 @@ class Hub:
         )
 
     # Producers.
+
+    async def begin(
+        self,
+        log_id: str,
+        *,
+        kind: str = RUN,
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float | None = None,
+        replace: bool = False,
+    ) -> OwnedLog:
+        """Begin a log that this process owns: it writes the log, keeps it open and ends it.
+
+        A caller that is cancelled meanwhile owns nothing: a log that was begun is ended.
+
+        Raises as `Store.create` does, and `StoreUnavailable` if the hub is not open or the store
+        does not know yet that this process lives.
+        """
+        if not self._is_open:
+            raise self._not_open()
+        return await self.owned.begin(
+            log_id, kind=kind, labels=labels, ttl_s=ttl_s, replace=replace
+        )
+
+    def take(self, claimed: LogInfo) -> OwnedLog:
+        """Return a log that was claimed for this process, or is this process's own."""
+        return self.owned.add(self.inlet(claimed.log_id, claimed.epoch, claimed.fence))
 
     async def create(
         self,
@@ -294,7 +334,8 @@ class Hub:
             tail.wake()
 
     def _others_changed(self, run_id: str | None) -> None:
-        """Another process appended: look at the logs that are watched here."""
+        """Another process appended: look at the logs that are watched or owned here."""
+        self.owned.look(run_id)
         for watched in [run_id] if run_id is not None else list(self._tails):
             tail = self._tails.get(watched)
             if tail is None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from runcast._hub.owned import CANCEL_LABEL
 from runcast.errors import InvalidValue
 from runcast.stores.base import MAX_LABELS
 
@@ -20,9 +21,6 @@ RESUMABLE_LABEL: Final = "runcast.resumable"
 
 ANSWERED_LABEL: Final = "runcast.answered"
 """The question that was answered and whose answer the run has not yet taken."""
-
-CANCEL_LABEL: Final = "runcast.cancel"
-"""Set on a log by a process that does not own the run: the reason to cancel it."""
 
 DIGEST_LABEL: Final = "runcast.digest"
 """Set on a log whose run was begun under an idempotency key: what tells that from other requests

@@ -11,7 +11,7 @@ from runcast._clock import Clock
 from runcast._files.files import RunFiles
 from runcast._functions.function import Function
 from runcast._hub.hub import Hub
-from runcast._hub.inlets import Inlet
+from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.labels import ANSWERED_LABEL
 from runcast._producing.writer import Writer
@@ -30,12 +30,8 @@ from runcast.events.outcome import (
     timed_out,
 )
 from runcast.events.position import Position, split_frames
-from runcast.stores.base import Once
 
-__all__ = ("TERMINAL_KEY", "FunctionRun", "end_log", "find_ending")
-
-TERMINAL_KEY: Final = "terminal"
-"""The idempotency key of a run's terminal event: whoever is first ends the run."""
+__all__ = ("FunctionRun",)
 
 _log: Final = get_logger("runcast.runs")
 
@@ -51,18 +47,19 @@ class FunctionRun(Run):
         self,
         function: Function[..., Any],
         arguments: dict[str, Any],
-        inlet: Inlet,
+        log: OwnedLog,
         writer: Writer,
         files: RunFiles,
         secrets: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        super().__init__(inlet.run_id, inlet.epoch, function.name)
+        super().__init__(log.log_id, log.epoch, function.name)
         self.function = function
         self.has_begun = False
         """Whether its log says that it has started, or is about to."""
-        self._duty = Duty(function, arguments, inlet, writer, secrets, files.open)
+        self._duty = Duty(function, arguments, log.inlet, writer, secrets, files.open)
         self._files = files
-        self._inlet = inlet
+        self._owned = log
+        log.on_cancel = self.cancel
         self.writer = writer
         self.is_released = False
         """Whether it was let go: its log stays open, for whoever goes on with it."""
@@ -75,6 +72,7 @@ class FunctionRun(Run):
         """
         if not self.cancel_asked.is_set():
             self.is_released = True
+            self._owned.release()
             self.cancel("the process ended while the run waited")
 
     async def prepare(self) -> None:
@@ -101,7 +99,7 @@ class FunctionRun(Run):
         outcome = self.writer.conclude(outcome, last_words.append)
         if last_words:
             with suppress(RuncastError):  # it has another ending already, which `_end` finds
-                await self._inlet.append(last_words)
+                await self._owned.inlet.append(last_words)
         await self._end(hub, outcome, told)
 
     async def _run(
@@ -111,7 +109,7 @@ class FunctionRun(Run):
             return cancelled(self._cancel_reason)
         self.has_begun = True
         started = {"function": self.function.name}
-        await self._inlet.append(
+        await self._owned.inlet.append(
             [encode_record("started", started, clock.time(), None, OWN_EVENT_BYTES)],
             # What it goes on with is in its hands now.
             labels={"status": "running", ANSWERED_LABEL: ""},
@@ -178,16 +176,15 @@ class FunctionRun(Run):
         self, hub: Hub, outcome: Outcome, files: Mapping[str, Any] | None
     ) -> Outcome:
         """End the log and return the ending that it has."""
-        most = hub.settings.max_event_bytes
         try:
-            return await end_log(self._inlet, outcome, hub.clock, most, files=files)
+            return await self._owned.end(outcome, files=files)
         except (RunClosed, Stale) as error:
             # Taken over, begun anew, or ended by somebody else, who has the last word.
             _log.warning("run %s has another ending than %s: %s", self.run_id, outcome.type, error)
-            return await find_ending(hub, self.run_id, self.epoch) or TAKEN_OVER
+            return await _find_outcome(hub, self.run_id, self.epoch) or TAKEN_OVER
 
 
-async def find_ending(hub: Hub, run_id: str, epoch: str) -> Outcome | None:
+async def _find_outcome(hub: Hub, run_id: str, epoch: str) -> Outcome | None:
     """Return how a log ended; None if it is open or in another epoch by now.
 
     Raises `NotFound`, `BackendError`.
@@ -198,50 +195,6 @@ async def find_ending(hub: Hub, run_id: str, epoch: str) -> Outcome | None:
     page = await hub.store.read(run_id, Position(epoch, info.head - 1))
     event = decode_event(split_frames(page.frames)[-1])
     return Outcome(event.type, event.data)
-
-
-async def end_log(
-    inlet: Inlet,
-    outcome: Outcome,
-    clock: Clock,
-    max_bytes: int = OWN_EVENT_BYTES,
-    *,
-    agent: str = "",
-    files: Mapping[str, Any] | None = None,
-) -> Outcome:
-    """Append the terminal event and close the log, in one step, unless it is closed already.
-
-    Returns the ending as it was written: another one if what was returned cannot be stored.
-
-    Args:
-        max_bytes: of a `done`, which holds what the function returned; others may be as long as
-            any event of ours.
-        agent: whose word it was.
-        files: the data of a `files` event, which comes right before the terminal one.
-
-    Raises:
-        RunClosed: it has an ending.
-        Stale, NotFound: it belongs to somebody else now, or is gone.
-        BackendError: the hub closes while it cannot be committed.
-    """
-    place = ("", agent, (), None) if agent else None
-    longest = max(max_bytes, OWN_EVENT_BYTES)
-    try:
-        limit = max_bytes if outcome.type == "done" else longest
-        record = encode_record(outcome.type, outcome.data, clock.time(), place, limit)
-    except RuncastError as error:
-        # What the function returned cannot be stored; that it ended must be.
-        outcome = failed(f"the result cannot be stored: {error.message}", error.code)
-        record = encode_record(outcome.type, outcome.data, clock.time(), None, longest)
-    records = [record]
-    if files is not None:
-        records.insert(0, encode_record("files", files, clock.time(), None, longest))
-    appended = await inlet.append(
-        records, close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
-    )
-    if appended.repeated:
-        raise RunClosed(f"the run {inlet.run_id!r} was ended before")
-    return outcome
 
 
 def _swallow(work: "asyncio.Future[Outcome]") -> None:

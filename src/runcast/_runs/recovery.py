@@ -1,4 +1,4 @@
-"""Owning runs: a lease that tells others this process lives, and what becomes of dead ones' runs.
+"""What becomes of the logs of processes that died.
 
 A run without a living owner is lost. The exception: one that waits for an answer, of a function
 with a resume handler, stays as it is until it is answered, and then goes on where that function is
@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from runcast._hub.hub import Hub
+from runcast._hub.rounds import Rounds
 from runcast._logs import get_logger
 from runcast._producing.decisions import expire_question, is_expired
 from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
-from runcast._runs.function_run import end_log
-from runcast._runs.rounds import Rounds
 from runcast.errors import (
     BackendError,
     Conflict,
@@ -22,11 +21,10 @@ from runcast.errors import (
     RunClosed,
     Stale,
     StoreReadOnly,
-    StoreUnavailable,
 )
-from runcast.events.outcome import LOST, Outcome, cancelled
+from runcast.events.outcome import LOST, cancelled
 from runcast.events.position import RUN, describe_log
-from runcast.stores.base import LogInfo, Owner
+from runcast.stores.base import LogInfo
 
 __all__ = ("Begin", "Recovery")
 
@@ -37,8 +35,8 @@ _LOST_WITH_THEIR_OWNER: Final = frozenset({RUN, "stream"})
 """Kinds of logs that end when their owner dies. Others stay open until something goes on with
 them: see `Recovery.hand_over`."""
 
-_RENEWALS_PER_LEASE: Final = 3
-"""Chances to renew a lease before it is over."""
+_LOOKS_PER_LEASE: Final = 3
+"""How often lost runs are looked for in the time that a lease lasts."""
 
 _MOST_ORPHANS: Final = 10_000
 """Lost runs looked at in one go. Those that wait for an answer stay among them."""
@@ -47,11 +45,9 @@ _log: Final = get_logger("runcast.runs")
 
 
 class Recovery:
-    """Holds this process's lease, and takes over the runs of owners that are dead.
+    """Takes over the logs of owners that are dead.
 
     Args:
-        identify: returns this process; called by `open`, since a server may make its hub, then fork
-            workers, each of which opens it.
         next_attempt: returns what goes on with a run that was answered while nobody owned it; None
             if that is not known here.
     """
@@ -59,49 +55,29 @@ class Recovery:
     def __init__(
         self,
         hub: Hub,
-        identify: Callable[[], Owner],
         next_attempt: Callable[[LogInfo], Awaitable[Begin | None]],
     ) -> None:
         self._hub = hub
-        self._identify = identify
-        self._identity: Owner | None = None
         self._next_attempt = next_attempt
-        self._holds_lease = self._lacks_lease = self._has_ceased = False
+        self._has_ceased = False
         self._successors: dict[str, Begin] = {}
         self._one_at_a_time = asyncio.Lock()
         self._taking: set[asyncio.Task[None]] = set()
-        every_s = hub.settings.lease_s / _RENEWALS_PER_LEASE
-        # Apart, since nothing that is done to runs may hold up the renewal.
-        self._leasing = Rounds(self._renew, every_s, "renewing the lease")
+        every_s = hub.settings.lease_s / _LOOKS_PER_LEASE
         self._reaping = Rounds(self.reap, every_s, "looking for lost runs")
 
-    @property
-    def owner_id(self) -> str:
-        """This process, as the store knows it. Raises `StoreUnavailable` before it is opened."""
-        return self._owner.owner_id
-
-    @property
-    def _owner(self) -> Owner:
-        if self._identity is None:
-            raise StoreUnavailable("the hub is not open; use `async with`")
-        return self._identity
-
     async def open(self) -> None:
-        """Take the lease, take over what dead owners left, and go on doing both.
+        """Take the lease, take over what dead owners left, and go on doing so.
 
         Idempotent; it may follow `close`.
         """
         self._has_ceased = False
-        if self._identity is None:
-            self._identity = self._identify()
         try:
-            await self._renew()
+            await self._hub.lease.hold()
         except StoreReadOnly:
             return  # it serves watchers, and needs no owner
         except BackendError as error:
             _log.warning("no lease could be taken, which will be tried again: %s", error)
-            self._lacks_lease = True
-        self._leasing.open()
         try:
             await self.reap()
         except BackendError as error:
@@ -113,40 +89,14 @@ class Recovery:
         them. Call before `open`."""
         self._successors[kind] = begin
 
-    async def cease(self) -> None:
-        """Take over nothing any more; the lease is held on. Idempotent."""
+    async def close(self) -> None:
+        """Take over nothing any more. Idempotent."""
         self._has_ceased = True
         for task in self._taking:
             task.cancel()
         if self._taking:
             await asyncio.wait(self._taking)
         await self._reaping.close()
-
-    async def close(self) -> None:
-        """Give the lease up. Idempotent."""
-        await self.cease()
-        await self._leasing.close()
-        owner, self._identity = self._identity, None
-        if owner is None or not self._holds_lease:
-            return
-        self._holds_lease = False
-        try:
-            await self._hub.store.renew(owner, 0)
-        except BackendError as error:
-            _log.warning("the lease could not be given up: %s", error)
-
-    def check(self) -> None:
-        """Return if runs can be owned: without a lease others would take them for lost.
-
-        Raises:
-            StoreUnavailable: no lease could be taken yet.
-        """
-        if self._lacks_lease:
-            raise StoreUnavailable("the store could not be told yet that this process lives")
-
-    async def _renew(self) -> None:
-        await self._hub.store.renew(self._owner, self._hub.settings.lease_s)
-        self._holds_lease, self._lacks_lease = True, False
 
     async def reap(self) -> None:
         """Take over the runs of all owners that are dead. Raises `BackendError`."""
@@ -177,7 +127,7 @@ class Recovery:
         async with self._one_at_a_time:
             try:
                 info = await self._hub.info(run_id)
-                if not info.closed and info.owner_id not in ("", self.owner_id):
+                if not info.closed and info.owner_id not in ("", self._hub.lease.owner_id):
                     await self._settle(info)
             except (Conflict, RunClosed, Stale, NotFound):
                 pass  # another process was first, or the owner lives after all
@@ -200,18 +150,15 @@ class Recovery:
                 begin = await self._next_attempt(info)
                 if begin is None:
                     return  # it goes on where its function is known
-        claimed = await self._hub.store.claim(info.log_id, self.owner_id)
+        await self._hub.lease.hold()
+        claimed = await self._hub.store.claim(info.log_id, self._hub.lease.owner_id)
         if CANCEL_LABEL in claimed.labels:
-            await self._end(claimed, cancelled(claimed.labels[CANCEL_LABEL]))
+            await self._hub.take(claimed).end(cancelled(claimed.labels[CANCEL_LABEL]))
         elif begin is not None:
             begin(claimed)
         else:
-            await self._end(claimed, LOST)
+            await self._hub.take(claimed).end(LOST)
             _log.warning("%s was lost with its owner", describe_log(info.log_id))
-
-    async def _end(self, claimed: LogInfo, ending: Outcome) -> None:
-        inlet = self._hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
-        await end_log(inlet, ending, self._hub.clock)
 
     async def _expire_questions(self, info: LogInfo) -> LogInfo:
         """Close the questions of a run that nobody answered in time; return the log then."""

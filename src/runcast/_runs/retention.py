@@ -9,7 +9,7 @@ import msgspec
 
 from runcast._clock import ClockSteps
 from runcast._hub.hub import Hub
-from runcast._runs.rounds import Rounds
+from runcast._hub.rounds import Rounds
 from runcast.errors import NotFound, Stale
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
@@ -24,12 +24,13 @@ class Retention:
     """Looks after old logs, in tasks of its own, which nothing else waits for.
 
     Args:
-        worked_on: tells the ids of the runs that were at work here since it was asked last.
+        written: returns the ids of the runs to be cut; by default those that this process owned
+            since it was asked last.
     """
 
-    def __init__(self, hub: Hub, worked_on: Callable[[], list[str]]) -> None:
+    def __init__(self, hub: Hub, written: Callable[[], list[str]] | None = None) -> None:
         self._hub = hub
-        self._worked_on = worked_on
+        self._written = written or hub.owned.take_written
         self._steps = ClockSteps(hub.clock)
         pause_s = hub.settings.retention_every_s
         self._rounds = (
@@ -66,7 +67,7 @@ class Retention:
     async def shorten(self) -> None:
         """Cut the logs of this process's runs to their newest part."""
         keep_bytes = self._hub.settings.keep_bytes_per_run
-        for run_id in self._worked_on() if keep_bytes else ():
+        for run_id in self._written() if keep_bytes else ():
             with suppress(NotFound):  # deleted meanwhile
                 info = await self._hub.info(run_id)
                 if info.bytes > keep_bytes + PAGE_BYTES:

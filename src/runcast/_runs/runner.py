@@ -13,7 +13,7 @@ from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._functions.secrets import find_secrets
 from runcast._hub.hub import Hub
-from runcast._hub.inlets import Inlet
+from runcast._hub.owned import REPLACED, OwnedLog
 from runcast._producing.answers import Answer
 from runcast._producing.decisions import answer_question, find_decision
 from runcast._producing.labels import (
@@ -25,8 +25,7 @@ from runcast._producing.labels import (
 )
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
-from runcast._runs.commands import REPLACED, Commands
-from runcast._runs.function_run import FunctionRun, end_log
+from runcast._runs.function_run import FunctionRun
 from runcast._runs.ids import make_run_id
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
@@ -36,8 +35,8 @@ from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
 from runcast.errors import NotFound, Overloaded, RunClosed, Stale
 from runcast.events.fields import mend
-from runcast.events.outcome import cancelled, checked_reason
-from runcast.stores.base import LogInfo, Owner
+from runcast.events.outcome import checked_reason
+from runcast.stores.base import LogInfo
 
 if TYPE_CHECKING:
     from runcast._files.workspace import Workspace
@@ -59,7 +58,6 @@ class Runner:
     def __init__(
         self,
         hub: Hub,
-        identify: Callable[[], Owner],
         files: Files,
         find: Callable[[str], Function[..., Any] | None] = lambda name: None,
     ) -> None:
@@ -76,26 +74,15 @@ class Runner:
         # Those that others replaced, too, until they have ended.
         self._living: set[FunctionRun] = set()
         self._places: dict[FunctionRun, Place] = {}
-        self._worked_on: set[str] = set()
-        self._recovery = Recovery(hub, identify, self._next_attempt)
-        self._retention = Retention(hub, self._take_worked_on)
-        self._commands = Commands(hub, self.runs)
+        self._recovery = Recovery(hub, self._next_attempt)
+        self._retention = Retention(hub)
         self._beginning: set[asyncio.Task[FunctionRun]] = set()
         self._closing = False
-
-    @property
-    def owner_id(self) -> str:
-        """This process, as the owner of logs that it writes without a function.
-
-        Raises `StoreUnavailable` before it is opened.
-        """
-        return self._recovery.owner_id
 
     async def open(self) -> Self:
         """Take a lease, take over what dead owners left, and begin; it may follow `close`."""
         self._closing = False
         self._workers.open()
-        self._commands.open()
         await self._recovery.open()
         self._retention.open()
         return self
@@ -115,7 +102,7 @@ class Runner:
         """
         self._closing = True
         await self._retention.close()
-        await self._recovery.cease()
+        await self._recovery.close()
         if self._beginning:
             await asyncio.wait(self._beginning)
         self._release_waiting()
@@ -125,8 +112,6 @@ class Runner:
             run.cancel("the server shut down")
         await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
         await self._workers.close()
-        self._commands.close()
-        await self._recovery.close()
 
     def _release_waiting(self) -> None:
         for run in self._living:
@@ -188,7 +173,7 @@ class Runner:
         Who is cancelled while it waits begins no run, or one that is cancelled at once.
         """
         self._check_not_closing()
-        self._recovery.check()
+        self.hub.lease.check()
         convert = function.check if function.isolation == "process" else function.convert
         arguments = convert(inputs or {})
         check_labels(labels or {})
@@ -208,11 +193,11 @@ class Runner:
             raise
 
         async def begin() -> FunctionRun:
-            inlet = await self._create(
+            log = await self._begin(
                 run_id, _labels(function, labels or {}, digest), replace, place, staged
             )
-            of_run = self._files.for_run(run_id, inlet.epoch, function.files, staged)
-            return self._launch(self._run(function, arguments, inlet, of_run, found), place)
+            of_run = self._files.for_run(run_id, log.epoch, function.files, staged)
+            return self._launch(self._run(function, arguments, log, of_run, found), place)
 
         beginning = asyncio.create_task(begin())
         self._beginning.add(beginning)
@@ -224,21 +209,20 @@ class Runner:
             beginning.add_done_callback(_cancel_begun)
             raise
 
-    async def _create(
+    async def _begin(
         self,
         run_id: str,
         labels: Mapping[str, str],
         replace: bool,
         place: Place,
         staged: "Workspace | None",
-    ) -> Inlet:
+    ) -> OwnedLog:
         """Begin a run's log; if that fails nothing is left of what was ready for it."""
         try:
             self._check_not_closing()
             replaced = await self._ended_epoch(run_id) if replace else ""
-            inlet = await self.hub.create(
+            log = await self.hub.begin(
                 run_id,
-                owner_id=self.owner_id,
                 labels=labels,
                 ttl_s=self._settings.keep_runs_s or None,
                 replace=replace,
@@ -249,7 +233,7 @@ class Runner:
             raise
         if replaced:
             self._files.forget(run_id, replaced)
-        return inlet
+        return log
 
     async def _ended_epoch(self, run_id: str) -> str:
         """Return the epoch of a run that is over; "" if there is none, or it is at work."""
@@ -271,14 +255,14 @@ class Runner:
         self,
         function: Function[..., Any],
         arguments: dict[str, Any],
-        inlet: Inlet,
+        log: OwnedLog,
         files: RunFiles,
         secrets: Mapping[str, str] = MappingProxyType({}),
     ) -> FunctionRun:
-        questions = Questions(self.hub, inlet, self.hub.clock)
+        questions = Questions(self.hub, log.inlet, self.hub.clock)
         most = self._settings.max_event_bytes
-        writer = Writer(inlet, self.hub.clock, most, questions, files.workspace)
-        return FunctionRun(function, arguments, inlet, writer, files, secrets)
+        writer = Writer(log.inlet, self.hub.clock, most, questions, files.workspace)
+        return FunctionRun(function, arguments, log, writer, files, secrets)
 
     def _launch(self, run: FunctionRun, place: Place) -> FunctionRun:
         if run.run_id in self.runs:  # two replaced it at once: the later one is the run
@@ -286,7 +270,6 @@ class Runner:
         self.runs[run.run_id] = run
         self._living.add(run)
         self._places[run] = place
-        self._worked_on.add(run.run_id)
         # A copy of the starter's context: what the run sets reaches nobody else.
         context = contextvars.copy_context()
         run.task = asyncio.create_task(
@@ -316,11 +299,11 @@ class Runner:
         arguments = {"interrupt_id": interrupt_id, "answer": answer}
 
         def begin(claimed: LogInfo) -> None:
-            inlet = self.hub.inlet(claimed.log_id, claimed.epoch, claimed.fence)
+            log = self.hub.take(claimed)
             place = self._enter(function, is_owed=True)
-            of_run = self._files.for_run(inlet.run_id, inlet.epoch, files, is_resumed=True)
-            self._launch(self._run(attempt, arguments, inlet, of_run), place)
-            self._commands.look(inlet.run_id)  # it may have been cancelled while it was claimed
+            of_run = self._files.for_run(log.log_id, log.epoch, files, is_resumed=True)
+            self._launch(self._run(attempt, arguments, log, of_run), place)
+            self.hub.owned.look(log.log_id)  # it may have been cancelled while it was claimed
 
         return begin
 
@@ -356,21 +339,19 @@ class Runner:
         info = await self.hub.info(run_id)
         if info.closed:
             return
+        owned = self.hub.owned.get(run_id)
+        if owned is not None and owned.epoch == info.epoch:
+            await owned.cancel(reason)
+            return
         inlet = self.hub.inlet(run_id, info.epoch)
         with suppress(RunClosed, Stale):  # it ended meanwhile
-            if info.owner_id == self.owner_id:
-                # Ours, and no function here will end it: it is written from outside, or was let go.
-                await end_log(inlet, cancelled(reason), self.hub.clock)
+            if info.owner_id == self.hub.lease.owner_id:  # it was let go, or is being begun
+                await self.hub.take(info).cancel(reason)
                 return
             # Its owner hears of the label, as of everything that happens to the log; if there is
             # none any more, whoever takes it over finds it.
             await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
         await self._recovery.take_over(run_id)
-
-    def _take_worked_on(self) -> list[str]:
-        """Return the runs that were at work here since this was asked last."""
-        worked_on, self._worked_on = self._worked_on, set(self.runs)
-        return list(worked_on)
 
 
 def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str) -> dict[str, str]:

@@ -10,8 +10,8 @@ from runcast import OpenHub, Position, RuncastError, Settings, Writer
 from runcast._clock import Clock, SystemClock
 from runcast._hub.forks import Home, make_lock
 from runcast._hub.inlets import Inlet
+from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
-from runcast._runs.function_run import end_log
 from runcast._wire.dialects import LogRef
 from runcast.compat.hubs import opened, settings_in_use
 from runcast.compat.log_reader import LogReader
@@ -122,9 +122,8 @@ class TaskStreamQueue:
     async def _begin(self) -> OpenHub:
         try:
             hub = self._hub or await opened()
-            inlet = await hub.hub.create(
+            log = await hub.hub.begin(
                 self.task_id,
-                owner_id=hub.runner.owner_id,
                 labels={"function": "stream", "status": "running"},
                 ttl_s=hub.settings.keep_runs_s or None,
                 replace=True,
@@ -132,10 +131,10 @@ class TaskStreamQueue:
         except BaseException:
             self._beginning = None
             raise
-        self._start = Position(inlet.epoch, 0)
+        self._start = Position(log.epoch, 0)
         self._reader = self._reading(hub)
-        self._seeing_off = asyncio.create_task(self._see_off(hub, inlet))
-        await self._append_early(hub, inlet)
+        self._seeing_off = asyncio.create_task(self._see_off(log))
+        await self._append_early(hub, log.inlet)
         return hub
 
     async def _append_early(self, hub: OpenHub, inlet: Inlet) -> None:
@@ -158,17 +157,11 @@ class TaskStreamQueue:
                 _log.warning("%d events of task %s were not taken: %s", count, self.task_id, error)
                 self.close()
 
-    async def _see_off(self, hub: OpenHub, inlet: Inlet) -> None:
+    async def _see_off(self, log: OwnedLog) -> None:
         """End the log once the stream is closed."""
         await self._closing.wait()
         try:
-            await end_log(
-                inlet,
-                self._ending,
-                hub.clock,
-                hub.settings.max_event_bytes,
-                agent=self._ending_agent,
-            )
+            await log.end(self._ending, agent=self._ending_agent)
         except RuncastError as error:
             _log.warning("the stream of task %s was not ended: %s", self.task_id, error)
         finally:

@@ -1,0 +1,259 @@
+"""Logs that this process owns: begun or claimed here, kept by its lease, ended once.
+
+`Hub.begin` is the door to them for all that writes a log from its first event to its last:
+functions, blocks of code, streams of other programs.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from runcast._clock import Clock
+from runcast._hub.inlets import Inlet
+from runcast._hub.lease import Lease
+from runcast._logs import get_logger
+from runcast.errors import BackendError, NotFound, RuncastError, RunClosed, Stale
+from runcast.events.model import OWN_EVENT_BYTES, encode_record
+from runcast.events.outcome import Outcome, cancelled, failed
+from runcast.events.position import RUN, describe_log, kind_of
+from runcast.stores.base import LogInfo, Once
+
+__all__ = ("CANCEL_LABEL", "REPLACED", "TERMINAL_KEY", "OwnedLog", "OwnedLogs")
+
+CANCEL_LABEL: Final = "runcast.cancel"
+"""Set on a log by a process that does not own the log: the reason to cancel it."""
+
+REPLACED: Final = "replaced by a new run of the same id"
+"""Why a log is cancelled whose id begins another epoch."""
+
+TERMINAL_KEY: Final = "terminal"
+"""The idempotency key of a log's terminal event: the first to use it ends the log."""
+
+_log: Final = get_logger("runcast.hub")
+
+
+class OwnedLog:
+    """A log of which this process has the last word. Made by `Hub.begin` and `Hub.take`.
+
+    The owner's lease keeps it open; when the process dies without `end`, others end it as lost.
+    """
+
+    def __init__(self, inlet: Inlet, clock: Clock, max_event_bytes: int, logs: "OwnedLogs") -> None:
+        self.inlet = inlet
+        """Where its records go in."""
+        self.on_cancel: Callable[[str], None] | None = None
+        """Called on the loop, with the reason, when somebody cancels, deletes or replaces the log;
+        what it leads to has to `end` the log. Without it the log is ended at once."""
+        self._clock = clock
+        self._max_event_bytes = max_event_bytes
+        self._logs = logs
+
+    @property
+    def log_id(self) -> str:
+        """The log's id, which holds its kind."""
+        return self.inlet.run_id
+
+    @property
+    def epoch(self) -> str:
+        """The epoch in which it is owned."""
+        return self.inlet.epoch
+
+    async def end(
+        self, outcome: Outcome, *, agent: str = "", files: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        """Append the terminal event and close the log, in one step, unless it is closed already.
+
+        Returns the outcome as it was written: another one if a result cannot be stored.
+
+        Args:
+            outcome: a `done`, which holds a result, may be as long as `max_event_bytes`; others may
+                be as long as any event of ours.
+            agent: whose word it was.
+            files: the data of a `files` event, which comes right before the terminal one.
+
+        Raises:
+            RunClosed: it has an ending.
+            Stale, NotFound: it belongs to somebody else now, or is gone.
+            BackendError: the hub closes while it cannot be committed.
+        """
+        outcome, records = self._last_records(outcome, agent, files)
+        try:
+            appended = await self.inlet.append(
+                records, close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
+            )
+        except (RunClosed, Stale, NotFound):
+            self._logs.discard(self)
+            raise
+        self._logs.discard(self)
+        if appended.repeated:
+            raise RunClosed(f"{describe_log(self.log_id)} was ended before")
+        return outcome
+
+    def _last_records(
+        self, outcome: Outcome, agent: str, files: Mapping[str, Any] | None
+    ) -> tuple[Outcome, list[bytes]]:
+        now, place = self._clock.time(), ("", agent, (), None) if agent else None
+        longest = max(self._max_event_bytes, OWN_EVENT_BYTES)
+        limit = self._max_event_bytes if outcome.type == "done" else longest
+        try:
+            record = encode_record(outcome.type, outcome.data, now, place, limit)
+        except RuncastError as error:
+            # What was returned cannot be stored; that it ended must be.
+            outcome = failed(f"the result cannot be stored: {error.message}", error.code)
+            record = encode_record(outcome.type, outcome.data, now, None, longest)
+        if files is None:
+            return outcome, [record]
+        return outcome, [encode_record("files", files, now, None, longest), record]
+
+    def release(self) -> None:
+        """Leave the log open for whoever goes on with it."""
+        self._logs.discard(self)
+
+    async def cancel(self, reason: str) -> None:
+        """Have the log end as cancelled: by what `on_cancel` leads to, or else now."""
+        if self.on_cancel is not None:
+            self.on_cancel(reason)
+            return
+        with suppress(RunClosed, Stale, NotFound):  # it has ended, or is another's by now
+            await self.end(cancelled(reason))
+
+
+class _MakesLogs(Protocol):
+    """What is needed of the hub."""
+
+    async def create(
+        self,
+        log_id: str,
+        *,
+        kind: str,
+        owner_id: str,
+        labels: Mapping[str, str] | None,
+        ttl_s: float | None,
+        replace: bool,
+    ) -> Inlet: ...
+
+    async def info(self, log_id: str, /) -> LogInfo: ...
+
+
+class OwnedLogs:
+    """The owned logs of one hub, and what others command of them.
+
+    A command is something that another process does to the log: it sets `CANCEL_LABEL`, deletes the
+    log, or begins another epoch.
+
+    Args:
+        makes_logs: the hub.
+        max_event_bytes: see `OwnedLog.end`.
+    """
+
+    def __init__(
+        self, makes_logs: "_MakesLogs", lease: Lease, clock: Clock, max_event_bytes: int
+    ) -> None:
+        self._hub = makes_logs
+        self._lease = lease
+        self._clock = clock
+        self._max_event_bytes = max_event_bytes
+        self._logs: dict[str, OwnedLog] = {}
+        self._written: set[str] = set()
+        self._beginning: set[asyncio.Task[OwnedLog]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(
+        self,
+        log_id: str,
+        *,
+        kind: str,
+        labels: Mapping[str, str] | None,
+        ttl_s: float | None,
+        replace: bool,
+    ) -> OwnedLog:
+        """See `Hub.begin`."""
+
+        async def begin() -> OwnedLog:
+            await self._lease.hold()
+            owner_id = self._lease.owner_id
+            inlet = await self._hub.create(
+                log_id, kind=kind, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
+            )
+            return self.add(inlet)
+
+        beginning = asyncio.create_task(begin(), name=f"runcast-begin-{log_id}")
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._beginning.discard)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            # What the store has begun to make cannot be taken back. It gets its ending.
+            beginning.add_done_callback(self._end_begun)
+            raise
+
+    def _end_begun(self, beginning: "asyncio.Task[OwnedLog]") -> None:
+        if not beginning.cancelled() and beginning.exception() is None:
+            self.do(beginning.result().cancel("its beginning was cancelled"))
+
+    def get(self, log_id: str) -> OwnedLog | None:
+        """Return a log that is owned now."""
+        return self._logs.get(log_id)
+
+    def add(self, inlet: Inlet) -> OwnedLog:
+        """Own a log that was begun or claimed; an owned epoch before it is cancelled."""
+        replaced = self._logs.get(inlet.run_id)
+        owned = OwnedLog(inlet, self._clock, self._max_event_bytes, self)
+        self._logs[inlet.run_id] = owned
+        self._written.add(inlet.run_id)
+        if replaced is not None:
+            self.do(replaced.cancel(REPLACED))
+        return owned
+
+    def discard(self, owned: OwnedLog) -> None:
+        """Own a log no more. Idempotent."""
+        if self._logs.get(owned.log_id) is owned:
+            del self._logs[owned.log_id]
+
+    def take_written(self) -> list[str]:
+        """Return the runs that were owned here since this was asked last."""
+        written, self._written = self._written, set(self._logs)
+        return [log_id for log_id in written if kind_of(log_id) == RUN]
+
+    def look(self, log_id: str | None) -> None:
+        """Look soon what was commanded of a log; None: of any."""
+        for changed in [log_id] if log_id is not None else list(self._logs):
+            owned = self._logs.get(changed)
+            if owned is not None:
+                self.do(self._obey(owned))
+
+    async def _obey(self, owned: OwnedLog) -> None:
+        try:
+            info = await self._hub.info(owned.log_id)
+        except NotFound:
+            await owned.cancel("deleted")
+        except BackendError:
+            return
+        else:
+            if info.epoch != owned.epoch:
+                await owned.cancel(REPLACED)
+            elif CANCEL_LABEL in info.labels:
+                await owned.cancel(info.labels[CANCEL_LABEL])
+
+    def do(self, work: Awaitable[None]) -> None:
+        """Have something done to a log in a task that nothing waits for."""
+        task = asyncio.ensure_future(self._logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _logged(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except BackendError as error:
+            _log.warning("a log could not be ended: %s", error)
+
+    async def close(self) -> None:
+        """End what is done to logs here, which stay open for whoever goes on with them."""
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._logs.clear()
