@@ -37,6 +37,11 @@ def blockbuster() -> Iterator[BlockBuster]:
         # What /proc tells is in memory: reading it waits for nothing.
         for name in ("io.TextIOWrapper.read", "os.readlink"):
             detector.functions[name].can_block_in("runcast/stores/machine.py", {"this_process"})
+        # Where a relative path leads is asked once, when a hub is made or opened.
+        absolute = detector.functions["os.path.abspath"]
+        absolute.can_block_in("runcast/_settings.py", {"with_absolute_paths"})
+        absolute.can_block_in("runcast/stores/sqlite/store.py", {"__init__"})
+        absolute.can_block_in("runcast/_workers/processes/surroundings.py", {"note"})
         # A coroutine gets its folder at once: a few operations on a local disk, once in a run.
         for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
             detector.functions[name].can_block_in("runcast/_files/files.py", {"workspace"})

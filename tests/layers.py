@@ -43,7 +43,7 @@ _BELOW_APP = (*_INSIDE, "stores", "_runs", "sources", "channels", "_http", "clie
 LAYERS = {
     "errors": Layer(),
     "_addresses": Layer(),
-    "_clock": Layer(("errors",)),
+    "_clock": Layer(("errors", "_logs")),
     "_logs": Layer(("events",)),
     "_settings": Layer(("errors",)),
     "events": Layer(("errors",), ("msgspec",), is_pure=True),

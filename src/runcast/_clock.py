@@ -1,8 +1,9 @@
 """The only reader of time."""
 
-import logging
 from time import monotonic, time
 from typing import Final, Protocol
+
+from runcast._logs import get_logger
 
 __all__ = ("Clock", "ClockSteps", "SystemClock")
 
@@ -13,7 +14,7 @@ _HOLD_S: Final = 3600.0
 """How long the time after a step is not trusted: long enough to set the clock back, or for the
 daemon that sets it to do so."""
 
-_log: Final = logging.getLogger("runcast.clock")
+_log: Final = get_logger("runcast._clock")
 
 
 class Clock(Protocol):

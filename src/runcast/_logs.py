@@ -1,5 +1,7 @@
-"""Loggers of our own, which cut what others write: a message may be of any length."""
+"""Loggers of our own. They cut what others write, for a message may be of any length; and logging
+never raises, for a run or a commit would end by it."""
 
+import contextlib
 import logging
 import traceback
 from types import TracebackType
@@ -20,10 +22,22 @@ _MAX_PART_CHARS: Final = 2_000
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return the logger of a name; its records are bounded, whoever handles them."""
+    """Return the logger of a name; its records are bounded, whoever handles them.
+
+    It raises nothing, whatever handlers and filters do.
+    """
     log = logging.getLogger(name)
+    log.__class__ = _Logger  # not made as one: the application may have asked for it before
     bound(log)
     return log
+
+
+class _Logger(logging.Logger):
+    def handle(self, record: logging.LogRecord) -> None:
+        # A handler raises when it reports a failure of its own to a `sys.stderr` that somebody has
+        # closed; and handlers of others may raise whenever they like.
+        with contextlib.suppress(Exception):
+            super().handle(record)
 
 
 def bound(log: logging.Logger) -> None:

@@ -237,6 +237,19 @@ class Settings:
             if least is not None and value < least:
                 raise InvalidValue(f"expected {item.name} to be at least {least}, got {value}")
 
+    def with_absolute_paths(self) -> Self:
+        """Return the same settings without relative paths.
+
+        A relative path would be looked up anew each time that it is used, and a function may have
+        changed the working directory since.
+        """
+        return dataclasses.replace(
+            self,
+            data_dir=self.data_dir and os.path.abspath(self.data_dir),
+            secrets_file=self.secrets_file and os.path.abspath(self.secrets_file),
+            workspace_roots=tuple(map(os.path.abspath, self.workspace_roots)),
+        )
+
     @classmethod
     def load(
         cls,

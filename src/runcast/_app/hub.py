@@ -46,7 +46,7 @@ class OpenHub:
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.settings = settings or Settings.load()
+        self.settings = (settings or Settings.load()).with_absolute_paths()
         self.clock = clock or SystemClock()
         if isinstance(store, str):
             store = open_url(store, self.settings, self.clock)

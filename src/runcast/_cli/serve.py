@@ -6,11 +6,12 @@ import logging
 import os
 import shlex
 import signal
+import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from urllib.parse import unquote, urlsplit
 
 from runcast._app import OpenHub
@@ -121,7 +122,9 @@ def run(arguments: argparse.Namespace) -> None:
         serve_again_and_again(arguments.target, _without_reload(arguments.argv))
         return
     logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+        level=arguments.log_level.upper(),
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=_own_stderr(),
     )
     # It reports what tasks raise that functions have left behind.
     bound(logging.getLogger("asyncio"))
@@ -154,6 +157,18 @@ def run(arguments: argparse.Namespace) -> None:
             flush=True,
         ),
         log_level=arguments.log_level,
+    )
+
+
+def _own_stderr() -> TextIO | None:
+    """Return standard error for the log alone, as functions may close or replace `sys.stderr`."""
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return sys.stderr
+    # Not closed before the process ends, which it need not be reminded of.
+    return open(
+        descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
     )
 
 

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from runcast._files.making import make_folder, new_file
 from runcast._files.removing import remove_folder
 from runcast.errors import BackendError, InvalidValue
 
@@ -32,8 +33,9 @@ class DataDir:
     """
 
     def __init__(self, path: Path | None = None, *, parent: str = "", store: str = "") -> None:
-        self._path = path
-        self._parent = Path(parent or tempfile.gettempdir())
+        # Absolute, since a function may go to another folder.
+        self._path = path.absolute() if path is not None else None
+        self._parent = Path(parent or tempfile.gettempdir()).absolute()
         self._store = store
         self._lock = threading.Lock()
         self._held = -1
@@ -83,14 +85,11 @@ class DataDir:
 
     def _given(self) -> Path:
         assert self._path is not None
-        path = self._path.absolute()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path
+        make_folder(path)
         if self._store:
-            with (
-                contextlib.suppress(FileExistsError),
-                (path / _STORE).open("x", encoding="utf-8") as file,
-            ):
-                file.write(self._store)
+            with contextlib.suppress(FileExistsError), new_file(path / _STORE) as file:
+                file.write(self._store.encode())
             found = (path / _STORE).read_text("utf-8")
             if found != self._store:
                 raise InvalidValue(
@@ -100,12 +99,14 @@ class DataDir:
         return path
 
     def _temporary(self) -> Path:
-        self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._parent)
         for left in self._parent.glob(f"{_PREFIX}*/{_LOCK}"):
             _remove_if_left(left)
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
+        path.chmod(0o700)
         # Not inherited by child processes, which would hold it after our death.
         held = os.open(path / "making", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        os.fchmod(held, 0o600)
         fcntl.flock(held, fcntl.LOCK_EX)
         os.rename(path / "making", path / _LOCK)  # nobody sees it before it is locked
         self._held = held

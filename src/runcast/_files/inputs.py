@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from runcast._clock import Clock
 from runcast._files.collecting import open_beneath
+from runcast._files.making import new_file
 from runcast._files.model import FileReference
 from runcast._files.names import is_plain_path
 from runcast._files.uploads import Uploads
@@ -151,7 +152,7 @@ class Inputs:
         if reference.url:
             fetcher = self._allowed_fetcher
             path = fetcher.check(reference.url).path
-            with staged.place(key, name or unquote(path)).open("xb") as target:
+            with new_file(staged.place(key, name or unquote(path))) as target:
                 return fetcher.fetch(reference.url, target, left, deadline)
         if reference.upload_id:
             upload, uploaded = self._uploads.find(reference.upload_id)
@@ -161,7 +162,7 @@ class Inputs:
             assert base is not None
             name = name or reference.path
             descriptor = base.open(reference.path)
-        with open(descriptor, "rb") as source, staged.place(key, name).open("xb") as target:
+        with open(descriptor, "rb") as source, new_file(staged.place(key, name)) as target:
             return _copy(source, target, left)
 
 

@@ -26,6 +26,7 @@ import msgspec
 from runcast._clock import Clock
 from runcast._files.collecting import content_type
 from runcast._files.data_dir import DataDir
+from runcast._files.making import make_folder, write_file
 from runcast._files.model import Upload
 from runcast._files.names import safe_name
 from runcast._files.tally import Tally, Totals
@@ -208,7 +209,7 @@ class Uploads:
     def _folder(self) -> Path:
         folder = self._root.ready() / "uploads"
         with _explained():
-            folder.mkdir(mode=0o700, exist_ok=True)
+            make_folder(folder)
         return folder
 
 
@@ -254,6 +255,7 @@ class _Arrival:
             if self._descriptor < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
                 self._descriptor = os.open(self._part, flags, 0o600)
+                os.fchmod(self._descriptor, 0o600)
             self._hash.update(data)
             rest = memoryview(data)
             while rest:
@@ -262,7 +264,7 @@ class _Arrival:
     def describe(self, upload: Upload, now: float) -> None:
         """Write down what is known of the file."""
         about = self._path.with_suffix(".json")
-        about.write_bytes(msgspec.json.encode(upload))
+        write_file(about, msgspec.json.encode(upload))
         for path in (about, self._part):
             os.utime(path, (now, now))
 

@@ -26,6 +26,7 @@ import msgspec
 from runcast._clock import Clock
 from runcast._files.collecting import Collected, collect, open_beneath
 from runcast._files.data_dir import DataDir
+from runcast._files.making import make_folder, new_file, write_file
 from runcast._files.names import UnusedNames
 from runcast._files.removing import remove_folder
 from runcast._functions.file_groups import FileGroup, check_key
@@ -92,7 +93,7 @@ class Workspace:
         folder = self.inputs / check_key(key)
         names = self._names.get(key.casefold())
         if names is None:
-            folder.mkdir(exist_ok=True)
+            make_folder(folder, 0o755)
             names = self._names[key.casefold()] = UnusedNames(os.listdir(folder))
         return folder / names.take(name)
 
@@ -119,7 +120,7 @@ class Workspace:
         if problem:
             found.problems.insert(0, problem)
         temporary = self.folder / f"{_LIST}.{secrets.token_hex(4)}"
-        with temporary.open("xb") as file:
+        with new_file(temporary) as file:
             file.write(msgspec.json.encode(found))
             if self._settings.sqlite_full_sync:
                 os.fsync(file.fileno())
@@ -194,8 +195,8 @@ class Workspaces:
         """Make a workspace for a run that does not exist yet: `adopt` it, or `discard` it."""
         folder = self._folder() / f"{_STAGED}{secrets.token_hex(8)}"
         with _explained("a workspace cannot be made"):
-            (folder / _WORK / "data" / "inputs").mkdir(parents=True)
-            (folder / _WORK / "data" / "outputs").mkdir()
+            make_folder(folder / _WORK / "data" / "inputs", 0o755)
+            make_folder(folder / _WORK / "data" / "outputs", 0o755)
             staged = Workspace(folder, self._clock, self._settings)
             staged.touch()
         return staged
@@ -204,7 +205,7 @@ class Workspaces:
         """Give a staged workspace to a run and return it under its new path."""
         made = Workspace(self._folder() / _name(run_id, epoch), self._clock, self._settings)
         with _explained("a workspace cannot be made"):
-            (staged.folder / _WHOSE).write_bytes(msgspec.json.encode(_Whose(run_id, epoch)))
+            write_file(staged.folder / _WHOSE, msgspec.json.encode(_Whose(run_id, epoch)))
             try:
                 os.rename(staged.folder, made.folder)
             except OSError:
@@ -290,7 +291,7 @@ class Workspaces:
     def _folder(self) -> Path:
         folder = self._root.ready() / "workspaces"
         with _explained("workspaces cannot be made"):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            make_folder(folder)
         return folder
 
 

@@ -40,7 +40,10 @@ class Secret:
 
 
 async def find_secrets(
-    declared: Iterable[Secret], given: Mapping[str, str], file: str
+    declared: Iterable[Secret],
+    given: Mapping[str, str],
+    file: str,
+    environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
     """Return the values of declared secrets: as given, or else from the environment or the file.
 
@@ -48,12 +51,13 @@ async def find_secrets(
         given: with the invocation; names that are not declared are left out.
         file: TOML with `NAME = "value"`; "" for none. Read anew each time, so that secrets can be
             changed while the server runs.
+        environment: of the server, as it was when the hub opened.
 
     Raises:
         MissingSecret: naming every required one that is nowhere; an empty value counts as none.
         InvalidValue: the file cannot be read, or no environment could hold a value.
     """
-    found = {secret.name: _look(secret.name, given, os.environ) for secret in declared}
+    found = {secret.name: _look(secret.name, given, environment) for secret in declared}
     if file and not all(found.values()):
         kept = await asyncio.to_thread(_read, file)
         found = {name: value or kept.get(name, "") for name, value in found.items()}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from runcast._files.files import Files, RunFiles
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
-from runcast._functions.secrets import find_secrets
 from runcast._hub.hub import Hub
 from runcast._hub.owned import REPLACED, OwnedLog
 from runcast._producing.answers import Answer
@@ -182,8 +181,7 @@ class Runner:
         place = self._enter(function)
         staged: Workspace | None = None
         try:
-            file = self._settings.secrets_file
-            found = await find_secrets(function.secrets, secrets, file) if function.secrets else {}
+            found = await self.processes.find_secrets(function.secrets, secrets)
             staged = await self._files.stage(function.files, files, workspace)
             if replace and run_id in self.runs:
                 await self.cancel(run_id, REPLACED)

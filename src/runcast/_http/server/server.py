@@ -105,6 +105,7 @@ def serve(
         h11_max_incomplete_event_size=app.settings.max_head_bytes,
         ws="none",
         lifespan="on",
+        log_config=None,  # its loggers have the handlers that all others have
         log_level=log_level,
         access_log=False,
         server_header=False,

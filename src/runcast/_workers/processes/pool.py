@@ -4,18 +4,19 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from runcast._clock import Clock
+from runcast._functions.secrets import Secret, find_secrets
 from runcast._functions.source import Source
 from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast._workers.processes import control
 from runcast._workers.processes.process import ChildProcess
+from runcast._workers.processes.surroundings import Surroundings
 
 __all__ = ("Processes",)
 
@@ -42,6 +43,23 @@ class Processes:
         self._starter: ThreadPoolExecutor | None = None
         self._lifeline: tuple[int, int] | None = None
         self._is_closed = False
+        self._noted: Surroundings | None = None
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What children are started with: as it was when this was opened."""
+        if self._noted is None:
+            self._noted = Surroundings.note()
+        return self._noted
+
+    async def find_secrets(
+        self, declared: Iterable[Secret], given: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return the values of the secrets that a function declares. Raises as `find_secrets`."""
+        if not declared:
+            return {}
+        file, environment = self.settings.secrets_file, self.surroundings.environment
+        return await find_secrets(declared, given, file, environment)
 
     @property
     def ready(self) -> int:
@@ -88,11 +106,13 @@ class Processes:
 
     def open(self) -> None:
         """Let children be kept ready. Idempotent; it may follow `close`."""
+        self._noted = self.surroundings
         self._is_closed = False
 
     async def close(self) -> None:
         """End the children that are ready; those at work belong to their calls. Idempotent."""
         self._is_closed = True
+        self._noted = None
         while self._starting:
             await asyncio.wait(self._starting)
         children = [child for ready in self._ready.values() for child in ready]
@@ -153,12 +173,13 @@ class Processes:
         """Start a child; in the starter's thread."""
         if self._lifeline is None:
             self._lifeline = os.pipe()
+        surroundings = self.surroundings
         environment = {
             name: value
-            for name, value in os.environ.items()
+            for name, value in surroundings.environment.items()
             if not name.startswith("RUNCAST_") and name not in self._hidden
         }
-        return ChildProcess.start(environment, tempfile.gettempdir(), self._lifeline[0])
+        return ChildProcess.start(surroundings._replace(environment=environment), self._lifeline[0])
 
 
 async def _end(child: ChildProcess) -> None:

@@ -2,17 +2,18 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from typing import Final, Literal, Self
 
 from runcast._logs import get_logger
 from runcast._workers.processes import control
+from runcast._workers.processes.surroundings import Surroundings
 
 __all__ = ("REAP_S", "ChildProcess")
 
@@ -56,7 +57,7 @@ class ChildProcess:
         return self._process.pid
 
     @classmethod
-    def start(cls, environment: Mapping[str, str], folder: str, lifeline: int) -> Self:
+    def start(cls, surroundings: Surroundings, lifeline: int) -> Self:
         """Start a child that waits for commands.
 
         Args:
@@ -66,15 +67,19 @@ class ChildProcess:
             OSError: no process can be started.
         """
         ours, theirs = socket.socketpair()
+        theirs.setblocking(True)  # or `socket.setdefaulttimeout` would have it be the other way
+        passed: list[int] = []
         try:
-            path = [os.path.abspath(entry) for entry in sys.path]
+            passed += map(_above_standard_files, (theirs.fileno(), lifeline))
+            start = [surroundings.current_search_path(), *passed]
             process = subprocess.Popen(
                 # Unbuffered: what is printed is seen when it is printed, in the order it was.
-                [sys.executable, "-u", "-c", _START, json.dumps([path, theirs.fileno(), lifeline])],
+                [sys.executable, "-u", "-c", _START, json.dumps(start)],
                 bufsize=0,
-                cwd=folder,
-                env=environment,
-                pass_fds=(theirs.fileno(), lifeline),
+                cwd=surroundings.folder,
+                env=surroundings.environment,
+                umask=surroundings.umask,
+                pass_fds=passed,
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -85,6 +90,8 @@ class ChildProcess:
             raise
         finally:
             theirs.close()
+            for descriptor in passed:
+                os.close(descriptor)
         for stream in (process.stdout, process.stderr):
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
@@ -177,6 +184,12 @@ class ChildProcess:
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def _above_standard_files(descriptor: int) -> int:
+    """Return a copy of a descriptor above those of standard input, output and error, which are
+    replaced in a child: ours is one of them if a function closed them."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

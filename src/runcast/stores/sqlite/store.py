@@ -5,6 +5,7 @@ processes may use one file on one machine.
 """
 
 import asyncio
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Self, TypeVar
@@ -71,7 +72,7 @@ class SQLiteStore(Store):
         full_sync: bool = False,
         poll_s: float = 0.02,
     ) -> None:
-        self._path = path
+        self._path = os.path.abspath(path)  # a function may go to another folder
         self._clock = clock or SystemClock()
         self._full_sync = full_sync
         self._poll_s = poll_s
