@@ -7,13 +7,14 @@ the hub raise `InvalidValue` there, and locks begin unlocked.
 """
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn, Protocol
 
-from runcast._logs import get_logger
+from runcast._logs import format_error
 from runcast.errors import InvalidValue
 
 __all__ = (
@@ -26,8 +27,6 @@ __all__ = (
     "make_rlock",
     "when_forked",
 )
-
-_log: Final = get_logger("runcast.hub")
 
 
 class Forked(Protocol):
@@ -109,7 +108,11 @@ def leave_fork(error: BaseException | None, run_id: str) -> NoReturn:
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
         code = error.code or 0
     elif error is not None:
-        _log.error("a process that run %s has forked raised", run_id, exc_info=error)
+        told = f"a process that run {run_id} has forked raised\n{format_error(error)}"
+        # Not logged: a child process of a function's own has no handler of logs.
+        with suppress(Exception):
+            sys.stderr.write(told)
+            sys.stderr.flush()
     os._exit(code & 0xFF)
 
 
