@@ -22,6 +22,7 @@ from runcast.events.model import Event
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
 from tests import opening
+from tests.environment import environment
 from tests.opening import eventually, soon
 from tests.runs import process_functions as functions
 from tests.waiting import WAIT_S
@@ -484,6 +485,105 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+# --- pools of its own -----------------------------------------------------------------------------
+
+
+_POOLS = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import runcast
+
+def square(number):
+    return number * number
+
+@runcast.function(isolation="process")
+def squares():
+    found = []
+    for method in ("fork", "spawn", "forkserver"):
+        context = multiprocessing.get_context(method)
+        with context.Pool(1) as pool:
+            found.append(pool.map(square, range(3)))
+        with ProcessPoolExecutor(1, context) as executor:
+            found.append(list(executor.map(square, range(3))))
+    return found
+
+def main(functions):
+    settings = runcast.Settings(warm_processes=0)
+    with runcast.open_hub(functions=functions, settings=settings) as hub:
+        print(hub.start("squares").result())
+
+if __name__ == "__main__":
+    main([squares])
+"""
+
+_SERVED = """
+from runcast._cli.target import load_target
+import main
+(squares,) = load_target("{file}")
+main.main([squares])
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        (["script.py"], ["script.py"]),
+        (["my-script.py"], ["my-script.py"]),
+        (["package/__init__.py", "package/script.py"], ["-m", "package.script"]),
+        (["package/__init__.py", "package/__main__.py"], ["-m", "package"]),
+        (["folder/__main__.py"], ["folder"]),
+        (["main.py", "served/work.py"], ["-c", _SERVED.format(file="served/work.py")]),
+        # It is called what another module is called, and cannot be imported by that name.
+        (["main.py", "served/main.py"], ["-c", _SERVED.format(file="served/main.py")]),
+    ],
+    ids=["script", "dash", "module", "package", "folder", "served", "same name"],
+)
+def test_a_process_function_may_use_pools_however_its_module_is_run(
+    files: list[str], command: list[str], tmp_path: Path
+) -> None:
+    for name in files:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("" if file.name == "__init__.py" else _POOLS)
+    process = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env=environment({"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.stdout == f"{[[0, 1, 4]] * 6}\n", process.stderr
+
+
+def test_a_module_that_is_run_by_its_name_may_import_beside_itself(tmp_path: Path) -> None:
+
+    folder = tmp_path / "package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "beside.py").write_text("def answer():\n    return 42\n")
+    (folder / "script.py").write_text(
+        "import runcast\n"
+        "from .beside import answer\n"
+        "@runcast.function(isolation='process')\n"
+        "def ask():\n    return answer()\n"
+        "if __name__ == '__main__':\n"
+        "    with runcast.open_hub() as hub:\n        print(hub.start(ask).result())\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-m", "package.script"],
+        cwd=tmp_path,
+        env=environment({"PYTHONPATH": os.pathsep.join(sys.path)}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.stdout == "42\n", process.stderr
 
 
 # --- imports --------------------------------------------------------------------------------------

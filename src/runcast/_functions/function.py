@@ -299,7 +299,11 @@ def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any
 def _source(target: Any, name: str) -> Source:
     """Return where another process finds a function."""
     module, dotted = getattr(target, "__module__", None), getattr(target, "__qualname__", "<")
-    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    found = sys.modules.get(module or "")
+    file = getattr(found, "__file__", None)
+    if module in ("__main__", "__mp_main__"):
+        # Of `python -m package.module`, and what that has spawned: it can be imported by its name.
+        module = getattr(getattr(found, "__spec__", None), "name", module)
     if not module or not file or "<" in dotted:
         raise InvalidValue(
             f"expected {name!r} to be defined at the top of a module, so that its process can "

@@ -39,6 +39,9 @@ from runcast.events.outcome import Outcome, failed, is_clean_exit
 
 __all__ = ("find_function", "import_source", "main")
 
+_SCRIPT: Final = "__mp_main__"
+"""What `multiprocessing` calls the script in processes that it has spawned."""
+
 _F_SETSIG: Final = 10
 """Linux: chooses the signal that an open file sends."""
 
@@ -106,21 +109,30 @@ class _Loading:
 
 
 def import_source(source: Source) -> ModuleType:
-    """Import a module by its name if that leads to its file, or else from the file.
+    """Import a module by its name if that leads to its file, or else as a script.
 
-    A script (`__main__`) gets another name, so that it does not run what scripts run. Raises what
-    the module raises.
+    Raises what the module raises.
     """
-    name = "runcast_main" if source.module == "__main__" else source.module
     with contextlib.suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec(name)
+        spec = importlib.util.find_spec(source.module)
         if spec and spec.origin and os.path.realpath(spec.origin) == os.path.realpath(source.file):
-            return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(name, source.file)
+            return importlib.import_module(source.module)
+    return _import_script(source.file)
+
+
+def _import_script(file: str) -> ModuleType:
+    """Import a file as the script of this process, which must not do what scripts do when run.
+
+    It is made what `multiprocessing` makes of the script in processes that it spawns: those that a
+    function spawns find the script, and in it what is called in them.
+    Source: `multiprocessing.spawn._fixup_main_from_path`.
+    """
+    spec = importlib.util.spec_from_file_location(_SCRIPT, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"expected a Python file, got {source.file!r}")
+        raise ImportError(f"expected a Python file, got {file!r}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module.__spec__ = None  # what is spawned would look for a module of that name, not for the file
+    sys.modules["__main__"] = sys.modules[_SCRIPT] = module
     spec.loader.exec_module(module)
     return module
 
