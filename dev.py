@@ -166,6 +166,8 @@ def test(arguments: list[str]) -> NoReturn:
         wheel([])
         say("testing")
         must(pytest, *_ON_ALL_CORES, *options)
+        say("testing HTTP with the other parser, h11")
+        must("env", "TEST_PARSER=h11", pytest, *_ON_ALL_CORES, "tests/http", *options)
         test_elsewhere(options)
         say("testing what is heavy")
         become(pytest, "-m", "heavy", *options)
@@ -225,11 +227,21 @@ def find_interpreter(version: str) -> Path | None:
     return None
 
 
+_PROGRAMS = {
+    "caddy": "caddy",
+    "chromium": "chromium",
+    "curl": "curl",
+    "default-jdk-headless": "javac",
+    "faketime": "faketime",
+    "nginx": "nginx",
+}
+"""What tests use, by the package of Debian that brings it."""
+
+
 def fetch_programs() -> None:
     """Have Debian's packages bring what tests need, where that can be done; they tell where not."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin"
-    wanted = ("caddy", "chromium", "faketime", "nginx")
-    missing = [name for name in wanted if not shutil.which(name, path=path)]
+    missing = [package for package, it in _PROGRAMS.items() if not shutil.which(it, path=path)]
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     say(f"installing {', '.join(missing)}")

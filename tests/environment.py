@@ -2,8 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
-__all__ = ("environment",)
+__all__ = ("PARSER", "environment")
+
+PARSER: Final = os.environ.get("TEST_PARSER", "httptools")
+"""The parser of HTTP that servers have where a test does not say: this, or h11."""
+
+_WITHOUT_HTTPTOOLS: Final = str(Path(__file__).with_name("without_httptools"))
+"""A folder in which httptools cannot be imported."""
 
 _OF_WHO_TESTS = frozenset(
     {"COLUMNS", "EDITOR", "LINES", "NO_COLOR", "PYTHONUNBUFFERED", "TERM", "VISUAL"}
@@ -18,4 +26,6 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("RUNCAST_") and name not in _OF_WHO_TESTS
     }
+    if PARSER == "h11":
+        kept["PYTHONPATH"] = _WITHOUT_HTTPTOOLS
     return {**kept, **(given or {})}

@@ -89,14 +89,20 @@ class Connection:
             await self.writer.drain()
 
     async def ask(
-        self, method: str, target: str, headers: Fields | None = None, body: bytes | None = None
+        self,
+        method: str,
+        target: str,
+        headers: Fields | None = None,
+        body: bytes | None = None,
+        *,
+        version: str = "1.1",
     ) -> None:
         """Send a request. A header given as "" is left out, so that `Host` can be missing."""
         fields = {"Host": self.host, **(headers or {})}
         if body is not None:
             fields.setdefault("Content-Length", str(len(body)))
         lines = [f"{name}: {value}\r\n" for name, value in fields.items() if value]
-        head = f"{method} {target} HTTP/1.1\r\n{''.join(lines)}\r\n"
+        head = f"{method} {target} HTTP/{version}\r\n{''.join(lines)}\r\n"
         await self.send(head.encode("utf-8") + (body or b""))
 
     async def read_head(self) -> Head:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import pytest
 import uvicorn
@@ -30,6 +30,7 @@ from runcast._settings import Settings
 from runcast.events.outcome import Outcome, cancelled, done, failed
 from runcast.events.position import Position
 from runcast.stores.base import Store
+from tests.environment import PARSER
 from tests.http.client import WAIT_S, Answer, Connection, Watching, fetch, watch
 
 __all__ = (
@@ -292,11 +293,15 @@ PROTOCOLS: Final = ("direct-httptools", "direct-h11", "plain-httptools", "plain-
 """Ways a request reaches the application, for servers on the test's own loop."""
 
 
+_HTTPTOOLS: Final = "runcast._http.server.httptools_protocol"
+"""What can be imported only where httptools is installed."""
+
+
 def _protocol(flavour: str, settings: Settings) -> type[asyncio.Protocol]:
     if flavour == "direct-httptools":
         return protocol_class(settings)
     if flavour == "direct-h11":
-        with _missing("uvicorn.protocols.http.httptools_impl"):
+        with _missing(_HTTPTOOLS):
             return protocol_class(settings)
     return HttpToolsProtocol if flavour == "plain-httptools" else H11Protocol
 
@@ -312,7 +317,7 @@ def _missing(*modules: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def serving_here(
-    flavour: str = "direct-httptools", *, is_open: bool = True, **options: Any
+    flavour: str = f"direct-{PARSER}", *, is_open: bool = True, **options: Any
 ) -> AsyncIterator[Server]:
     """Serve on the loop of the test, with uvicorn's protocols but without its server.
 
@@ -422,10 +427,7 @@ def _run_ours(
     interval = sys.getswitchinterval()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(http_server, "_Server", Caught)
-        if "h11" in server.flavour:
-            gone = _missing("uvicorn.protocols.http.httptools_impl", "uvloop")
-        else:
-            gone = _missing()
+        gone = _missing(_HTTPTOOLS, "uvloop") if "h11" in server.flavour else _missing()
         with gone:
             try:
                 http_server.serve(server.app, port=0, on_ready=is_ready)
@@ -447,7 +449,13 @@ def _run_uvicorn(
             await super().shutdown(sockets)
 
     app = _mounted(server) if server.prefix else server.app
-    config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        http=cast("Any", PARSER),  # which it would choose itself, where it is installed
+        port=0,
+        log_level="error",
+        timeout_graceful_shutdown=1,
+    )
     told = Told(config)
     servers.append(told)
     told.run()

@@ -16,8 +16,9 @@ import pytest
 from starlette.types import Message
 
 import runcast
+from runcast._http.server.cycle import transport_behind
 from runcast._http.streaming.direct import unsent_bytes
-from runcast._http.vanished import VanishedClients, transport_behind
+from runcast._http.vanished import VanishedClients
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from tests.http.client import WAIT_S, Connection

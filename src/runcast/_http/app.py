@@ -20,9 +20,10 @@ from starlette.types import Message, Receive, Scope, Send
 from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
 from runcast._http.guard.security import PREFLIGHT_HEADERS, Guard, cors_headers
+from runcast._http.server.cycle import transport_behind, without_chunks
 from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.streams import Streams
-from runcast._http.vanished import VanishedClients, transport_behind
+from runcast._http.vanished import VanishedClients
 from runcast._runs.protocols import Runs
 from runcast._settings import Settings
 from runcast.errors import HeadTooLarge, InvalidValue, RuncastError
@@ -125,6 +126,8 @@ class HttpApp:
                 transport = transport_behind(receive)
                 if transport is not None:
                     self._vanished.add(transport)
+            if scope["http_version"] in ("0.9", "1.0"):
+                send = without_chunks(receive, send)
             await self._answer(scope, receive, send)
         else:
             # WebSocket: refused before it is accepted, which servers answer with 403.

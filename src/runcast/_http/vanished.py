@@ -20,9 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from starlette.types import Receive
-
-__all__ = ("VanishedClients", "transport_behind")
+__all__ = ("VanishedClients",)
 
 _LEAST_S: Final = 1.0
 """Shortest silence that means something, seconds: a slow network must not look like none."""
@@ -142,13 +140,3 @@ def _options(stall_s: float) -> Iterator[tuple[int, int, int]]:
             yield socket.IPPROTO_TCP, option, value
     if sys.platform == "darwin":
         yield socket.IPPROTO_TCP, _TCP_RXT_CONNDROPTIME, int(stall_s)
-
-
-def transport_behind(receive: Receive) -> asyncio.Transport | None:
-    """Return the transport of a request under plain uvicorn; None where it cannot be seen.
-
-    ASGI does not give it. uvicorn's `receive` is a method of what holds the transport. Under
-    another server, and behind middleware that wraps `receive`, there is nothing to be found.
-    """
-    found: asyncio.Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
-    return found if callable(getattr(found, "get_extra_info", None)) else None

@@ -27,6 +27,7 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
         BodyTooLarge: it is larger than `max_body_bytes`, or says that it will be.
         RequestTooSlow: it did not arrive within `request_wait_s`.
         Overloaded: the server ends.
+        InvalidValue: the server lost it (`_check_whole`).
         ClientDisconnect: the client left.
     """
     _check_encoding(request)
@@ -45,9 +46,29 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
         return bytes(body)
 
     body = await _unless(closing, read(), settings.request_wait_s)
-    if body is not None:
-        return body
-    raise _ending(closing, settings)
+    if body is None:
+        raise _ending(closing, settings)
+    _check_whole(request, len(body))
+    return body
+
+
+def _check_whole(request: Request, size: int) -> None:
+    """Refuse a body that the server in front of us has dropped.
+
+    uvicorn with httptools takes the head of a request that offers another protocol for all of it.
+    `runcast serve` does not.
+    """
+    fields = request.headers
+    if "upgrade" not in fields:
+        return
+    announced = fields.get("content-length", "0")
+    is_short = announced.isdigit() and len(announced) < 20 and size < int(announced)
+    if is_short or ("transfer-encoding" in fields and not size):
+        raise InvalidValue(
+            "expected the body that the request announces, got "
+            f"{size} bytes: this server drops a body behind `Upgrade: {fields['upgrade'][:40]}`; "
+            "send the request without Upgrade (curl --http1.1)"
+        )
 
 
 def _check_encoding(request: Request) -> None:
@@ -77,6 +98,7 @@ async def read_pieces(
         InvalidValue: it is compressed.
         RequestTooSlow: nothing of it came for `request_wait_s`, or hardly anything for longer.
         Overloaded: the server ends.
+        InvalidValue: the server lost it (`_check_whole`).
         ClientDisconnect: the client left.
     """
     _check_encoding(request)
@@ -90,6 +112,7 @@ async def read_pieces(
         began = clock.monotonic()
         piece = await _unless(closing, take(), settings.request_wait_s)
         if piece == b"":
+            _check_whole(request, size)
             return
         waited_s += clock.monotonic() - began
         size += len(piece or b"")
