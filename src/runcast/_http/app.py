@@ -21,6 +21,7 @@ from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
 from runcast._http.guard.security import PREFLIGHT_HEADERS, Guard, cors_headers
 from runcast._http.server.cycle import transport_behind, without_chunks
+from runcast._http.stop_signals import StopSignals
 from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.streams import Streams
 from runcast._http.vanished import VanishedClients
@@ -60,6 +61,7 @@ class HttpApp:
         self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
         self.streams = Streams(settings, clock)
         self._vanished = VanishedClients(settings.stall_s)
+        self._signals = StopSignals(self.end_streams)
         self._opening: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
@@ -101,9 +103,11 @@ class HttpApp:
         except Exception:
             self._opening = None  # the next request tries again
             raise
+        self._signals.listen()
 
     async def close(self) -> None:
         """End the streams, the runs and the hub. Idempotent."""
+        self._signals.forget()
         self.end_streams()
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._runs.close())
