@@ -44,7 +44,7 @@ def blockbuster() -> Iterator[BlockBuster]:
         absolute.can_block_in("runcast/_workers/processes/surroundings.py", {"note"})
         # A coroutine gets its folder at once: a few operations on a local disk, once in a run.
         for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
-            detector.functions[name].can_block_in("runcast/_files/files.py", {"workspace"})
+            detector.functions[name].can_block_in("runcast/_files/run_files.py", {"workspace"})
         yield detector
 
 

@@ -199,6 +199,15 @@ class Settings:
     fetch_wait_s: float = _setting(
         60.0, "How long fetching all files of one run from URLs may take.", least=0.01
     )
+    max_fetches: int = _setting(
+        16, "Runs for which files are fetched from URLs at once; more are refused.", least=1
+    )
+    file_threads: int = _setting(
+        2,
+        "Threads that copy what runs are given, and as many that hash and remove what they leave."
+        " They take turns, so that small files do not wait for large ones.",
+        least=1,
+    )
     sweep_every_s: float = _setting(
         300.0, "How often files that nobody needs any more are looked for.", least=0.01
     )

@@ -3,7 +3,7 @@
 import io
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from runcast._clock import SystemClock
 from runcast._files.fetching import Fetcher
+from runcast._files.stop import Stop
 from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
 from tests.opening import WAIT_S
 
@@ -299,26 +300,118 @@ def test_a_failure_is_told_without_what_the_server_says(url: str, kind: str) -> 
 
 
 def test_what_is_being_fetched_is_broken_off(url: str, asked: list[str]) -> None:
-    clock = SystemClock()
+    clock, stop = SystemClock(), Stop()
     fetcher = Fetcher([f"{url}/"], clock)
-    raised: list[BaseException] = []
-
-    def drip() -> None:
-        try:
-            fetcher.fetch(f"{url}/in/drip", io.BytesIO(), 10**9, clock.monotonic() + 1000)
-        except PeerError as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=drip)
-    thread.start()
+    fetching = Raising(
+        fetcher.fetch, f"{url}/in/drip", io.BytesIO(), 10**9, clock.monotonic() + 1000, stop
+    )
     while not asked:
-        thread.join(0.001)
-    fetcher.close()
-    thread.join(WAIT_S)
+        fetching.thread.join(0.001)
+    stop.set()
 
-    assert len(raised) == 1
+    assert isinstance(fetching.raised(), PeerError)
     with pytest.raises(PeerError):
-        fetcher.fetch(f"{url}/in/a", io.BytesIO(), 1000, clock.monotonic() + WAIT_S)
+        fetcher.fetch(f"{url}/in/a", io.BytesIO(), 1000, clock.monotonic() + WAIT_S, stop)
+
+
+class Raising:
+    """A call in a thread, of which an error is expected."""
+
+    def __init__(self, call: Callable[..., object], *args: object) -> None:
+        self._errors: list[BaseException] = []
+
+        def live() -> None:
+            try:
+                call(*args)
+            except BaseException as error:  # noqa: BLE001 - given to the test
+                self._errors.append(error)
+
+        self.thread = threading.Thread(target=live)
+        self.thread.start()
+
+    def raised(self) -> BaseException:
+        """Return what it raised."""
+        self.thread.join(WAIT_S)
+        (error,) = self._errors
+        return error
+
+
+# --- names that nobody answers for ----------------------------------------------------------------
+
+
+class Resolver:
+    """Answers for names as a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self.answers = threading.Event()
+        real = socket.getaddrinfo
+
+        def look_up(host: str, port: int, *args: Any, **more: Any) -> Any:
+            if host.endswith(".example.org"):
+                self.asked.append(host)
+                if host.startswith("silent"):
+                    self.answers.wait(2 * WAIT_S)
+                host = "127.0.0.1"
+            return real(host, port, *args, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
+    resolver = Resolver(monkeypatch)
+    yield resolver
+    resolver.answers.set()
+
+
+def test_a_name_that_nobody_answers_for_is_left_at_the_deadline(resolver: Resolver) -> None:
+    with pytest.raises(PeerError, match="fetch_wait_s"):
+        fetch("http://silent.example.org/a", "http://silent.example.org/", wait_s=0.05)
+
+    assert resolver.asked == ["silent.example.org"]
+
+
+def test_a_lookup_is_broken_off(resolver: Resolver) -> None:
+    clock, stop = SystemClock(), Stop()
+    fetcher = Fetcher(["http://silent.example.org/"], clock)
+    deadline = clock.monotonic() + 1000
+    url = "http://silent.example.org/a"
+    fetching = Raising(fetcher.fetch, url, io.BytesIO(), 1, deadline, stop)
+    while not resolver.asked:
+        fetching.thread.join(0.001)
+    stop.set()
+
+    assert isinstance(fetching.raised(), PeerError)
+
+
+def test_a_name_that_nobody_answers_for_takes_one_thread(resolver: Resolver, url: str) -> None:
+    port = url.rpartition(":")[2]
+    allowed = [f"http://{name}.example.org:{port}/" for name in ("silent", "quick")]
+    fetcher = Fetcher([*allowed, "127.0.0.0/8"], SystemClock())
+    before = threading.active_count()
+    for _ in range(5):
+        with pytest.raises(PeerError, match="fetch_wait_s"):
+            fetcher.fetch(f"{allowed[0]}a", io.BytesIO(), 1000, fetcher._clock.monotonic() + 0.01)
+    assert threading.active_count() <= before + 1
+
+    file, deadline = io.BytesIO(), fetcher._clock.monotonic() + WAIT_S
+    fetcher.fetch(f"{allowed[1]}in/a", file, 1000, deadline)
+    assert file.getvalue() == b"content"
+
+    resolver.answers.set()
+    fetcher.fetch(f"{allowed[0]}in/a", io.BytesIO(), 1000, deadline)
+    assert resolver.asked[0] == "silent.example.org"
+    assert resolver.asked.count("quick.example.org") == 1
+
+
+def test_a_name_that_is_not_known_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(PeerError, match="its name is not known"):
+        fetch("http://files.example.org/a", "http://files.example.org/")
 
 
 def test_a_server_that_is_not_there_is_told() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runcast._files.removing import remove_folder
 from runcast._files.workspace import Workspaces
+from tests.files.steps import collect, sweep
 
 DEPTH = 1500
 """Deeper than Python's stack, and than a path can be long."""
@@ -35,9 +36,9 @@ def test_a_run_that_nests_folders_keeps_its_files(workspaces: Workspaces) -> Non
     (made.path / "deep").mkdir()
     nest(made.path / "deep")
 
-    assert [file.path for file in made.collect({}).files] == ["result"]
+    assert [file.path for file in collect(made, {}).files] == ["result"]
     assert not made.path.exists()
-    assert workspaces.sweep(lambda *_: "gone") == 1
+    assert sweep(workspaces, lambda *_: "gone") == 1
 
 
 def test_folders_are_removed_that_nobody_may_change(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import runcast
 from runcast._app import OpenHub, open_hub
+from runcast._files.fair_threads import Steps
 from runcast._files.model import FileReference
 from runcast._functions.function import Function
 from runcast._runs.retention import Retention
@@ -298,13 +299,14 @@ async def test_two_sweeps_never_remove_at_once(
 
     async with open_hub(url_of(tmp_path)) as hub:
 
-        def sweep(life_of: object) -> int:
+        def sweep(life_of: object) -> Steps[int]:
             with contextlib.suppress(threading.BrokenBarrierError):
                 met.append(both.wait(0.2))
+            yield 1
             return 0
 
         await hub.files.sweep()  # the one at the start is over
-        monkeypatch.setattr(hub.files.workspaces, "sweep", sweep)
+        monkeypatch.setattr(hub.files.workspaces, "sweeping", sweep)
         await asyncio.gather(hub.files.sweep(), hub.files.sweep())
 
     assert met == []

@@ -17,17 +17,18 @@ from runcast._settings import Settings
 from runcast.errors import BackendError, InvalidValue
 from runcast.testing import FakeClock
 from tests.files.listing import listing
+from tests.files.steps import collect, remove, sweep
 
 EPOCH = "0123456789"
 NONE: Mapping[str, FileGroup] = {}
 
 
 def paths(workspace: Workspace, groups: Mapping[str, FileGroup] = NONE) -> list[str]:
-    return [file.path for file in workspace.collect(groups).files]
+    return [file.path for file in collect(workspace, groups).files]
 
 
 def reasons(workspace: Workspace) -> dict[str, str]:
-    return {skipped.path: skipped.reason for skipped in workspace.collect(NONE).skipped}
+    return {skipped.path: skipped.reason for skipped in collect(workspace, NONE).skipped}
 
 
 def outputs(*keys: str, **more: object) -> dict[str, FileGroup]:
@@ -40,8 +41,8 @@ def outputs(*keys: str, **more: object) -> dict[str, FileGroup]:
 
 def test_nothing_is_made_before_it_is_needed(root: Path, workspaces: Workspaces) -> None:
     assert workspaces.find("a", EPOCH) is None
-    workspaces.remove("a", EPOCH)
-    assert workspaces.sweep(lambda *_: "gone") == 0
+    remove(workspaces, "a", EPOCH)
+    assert sweep(workspaces, lambda *_: "gone") == 0
 
     assert not root.exists()
 
@@ -72,7 +73,7 @@ def test_one_epoch_of_a_run_is_removed_and_nothing_else(root: Path, workspaces: 
     workspaces.make("a", EPOCH)
     kept = {workspaces.make("a", "9876543210").folder, workspaces.make("aa", EPOCH).folder}
 
-    workspaces.remove("a", EPOCH)
+    remove(workspaces, "a", EPOCH)
 
     assert set((root / "workspaces").iterdir()) == kept
 
@@ -176,7 +177,7 @@ def test_outputs_are_collected_with_size_hash_and_type(workspaces: Workspaces) -
     (made.outputs / "a.tar.gz").write_bytes(b"")
     (made.path / "elsewhere").write_text("not an output", "utf-8")
 
-    found = made.collect(NONE)
+    found = collect(made, NONE)
 
     first, second = found.files
     assert (first.path, first.name, first.size) == ("a.tar.gz", "a.tar.gz", 0)
@@ -194,7 +195,7 @@ def test_outputs_are_collected_with_size_hash_and_type(workspaces: Workspaces) -
 def test_what_is_collected_can_be_read_and_the_rest_is_removed(workspaces: Workspaces) -> None:
     made = workspaces.make("a", EPOCH)
     (made.outputs / "x").write_bytes(b"abc")
-    made.collect(NONE)
+    collect(made, NONE)
 
     with open(made.open("x"), "rb") as file:
         assert file.read() == b"abc"
@@ -206,7 +207,7 @@ def test_collecting_again_finds_the_same(workspaces: Workspaces) -> None:
     (made.outputs / "x").write_bytes(b"abc")
 
     assert made.collected() is None
-    assert made.collect(NONE) == made.collect(NONE) == made.collected()
+    assert collect(made, NONE) == collect(made, NONE) == made.collected()
 
 
 def test_collecting_goes_on_where_a_killed_process_was(workspaces: Workspaces) -> None:
@@ -221,7 +222,7 @@ def test_a_run_without_an_outputs_folder_made_nothing(workspaces: Workspaces) ->
     made = workspaces.make("a", EPOCH)
     made.outputs.rmdir()
 
-    assert made.collect(NONE).files == []
+    assert collect(made, NONE).files == []
 
 
 def test_links_are_not_followed(workspaces: Workspaces, tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_a_folder_that_became_a_link_is_not_followed(
     (made.path / part).rename(tmp_path / "moved")
     (made.path / part).symlink_to(secret)
 
-    found = made.collect(NONE)
+    found = collect(made, NONE)
 
     assert found.files == []
     assert found.skipped or found.problems
@@ -295,7 +296,7 @@ def test_there_is_a_bound_on_files(root: Path, clock: FakeClock) -> None:
     for name in "abcd":
         (made.outputs / name).touch()
 
-    found = made.collect(NONE)
+    found = collect(made, NONE)
 
     assert [file.path for file in found.files] == ["a", "b"]
     assert found.skipped_count == 2
@@ -309,7 +310,7 @@ def test_there_is_a_bound_on_bytes(root: Path, clock: FakeClock) -> None:
         file.truncate(1 << 40)  # takes no room
     (made.outputs / "c").write_bytes(b"x" * 4)
 
-    found = made.collect(NONE)
+    found = collect(made, NONE)
 
     assert [file.path for file in found.files] == ["a", "c"]
     assert found.problems == ["data/outputs holds more than 10 bytes (max_output_bytes)"]
@@ -320,7 +321,7 @@ def test_there_is_a_bound_on_what_is_looked_at(root: Path, clock: FakeClock) -> 
     for number in range(1100):
         (made.outputs / str(number)).mkdir()
 
-    found = made.collect(NONE)
+    found = collect(made, NONE)
 
     assert "data/outputs holds too many files and folders" in found.problems
 
@@ -332,7 +333,7 @@ def test_one_output_group_holds_all_outputs(workspaces: Workspaces) -> None:
     made = workspaces.make("a", EPOCH)
     (made.outputs / "x").touch()
 
-    assert [file.key for file in made.collect(outputs("output")).files] == ["output"]
+    assert [file.key for file in collect(made, outputs("output")).files] == ["output"]
 
 
 def test_several_output_groups_are_folders(workspaces: Workspaces) -> None:
@@ -341,7 +342,7 @@ def test_several_output_groups_are_folders(workspaces: Workspaces) -> None:
         (made.outputs / path).parent.mkdir(exist_ok=True)
         (made.outputs / path).touch()
 
-    found = made.collect(outputs("report", "video"))
+    found = collect(made, outputs("report", "video"))
 
     assert [(file.path, file.key) for file in found.files] == [
         ("report/x", "report"),
@@ -352,13 +353,13 @@ def test_several_output_groups_are_folders(workspaces: Workspaces) -> None:
 
 
 def test_a_declared_output_that_is_missing_is_a_problem(workspaces: Workspaces) -> None:
-    assert workspaces.make("a", EPOCH).collect(outputs("output")).problems == [
+    assert collect(workspaces.make("a", EPOCH), outputs("output")).problems == [
         "output: expected 1 or more files, got 0"
     ]
 
 
 def test_an_optional_output_may_be_missing(workspaces: Workspaces) -> None:
-    assert workspaces.make("a", EPOCH).collect(outputs("output", required=False)).problems == []
+    assert collect(workspaces.make("a", EPOCH), outputs("output", required=False)).problems == []
 
 
 def test_too_many_declared_outputs_are_a_problem(workspaces: Workspaces) -> None:
@@ -366,7 +367,7 @@ def test_too_many_declared_outputs_are_a_problem(workspaces: Workspaces) -> None
     for name in "ab":
         (made.outputs / name).touch()
 
-    assert made.collect(outputs("output", maxItems=1)).problems == [
+    assert collect(made, outputs("output", maxItems=1)).problems == [
         "output: expected at most 1 files, got 2"
     ]
 
@@ -397,41 +398,41 @@ def test_a_wrong_declaration_is_refused(declared: object, problem: str) -> None:
 # --- sweeping -------------------------------------------------------------------------------------
 
 
-def sweep(workspaces: Workspaces, **lives: Life) -> int:
-    return workspaces.sweep(lambda run_id, _: lives[run_id])
+def sweep_all(workspaces: Workspaces, **lives: Life) -> int:
+    return sweep(workspaces, lambda run_id, _: lives[run_id])
 
 
 def test_living_runs_keep_their_workspaces(workspaces: Workspaces, clock: FakeClock) -> None:
     made = workspaces.make("a", EPOCH)
     clock.advance(1e9)
 
-    assert sweep(workspaces, a="live") == 0
+    assert sweep_all(workspaces, a="live") == 0
     assert made.outputs.is_dir()
 
 
 def test_workspaces_of_runs_that_are_gone_are_swept(root: Path, workspaces: Workspaces) -> None:
     workspaces.make("a", EPOCH)
 
-    assert sweep(workspaces, a="gone") == 1
+    assert sweep_all(workspaces, a="gone") == 1
     assert list((root / "workspaces").iterdir()) == []
 
 
 def test_what_an_ended_run_made_is_kept_if_it_was_collected(workspaces: Workspaces) -> None:
-    workspaces.make("collected", EPOCH).collect(NONE)
+    collect(workspaces.make("collected", EPOCH), NONE)
     workspaces.make("killed", EPOCH)
 
-    assert sweep(workspaces, collected="ended", killed="ended") == 1
+    assert sweep_all(workspaces, collected="ended", killed="ended") == 1
     assert workspaces.find("collected", EPOCH) is not None
 
 
 def test_files_of_ended_runs_grow_old(root: Path, clock: FakeClock) -> None:
     workspaces = Workspaces(DataDir(root), clock, Settings(keep_files_s=60))
-    workspaces.make("a", EPOCH).collect(NONE)
+    collect(workspaces.make("a", EPOCH), NONE)
 
     clock.advance(59)
-    assert sweep(workspaces, a="ended") == 0
+    assert sweep_all(workspaces, a="ended") == 0
     clock.advance(2)
-    assert sweep(workspaces, a="ended") == 1
+    assert sweep_all(workspaces, a="ended") == 1
 
 
 def test_what_killed_processes_left_unfinished_is_swept(
@@ -441,9 +442,9 @@ def test_what_killed_processes_left_unfinished_is_swept(
     (root / "workspaces" / ".going-1").mkdir()
     (root / "workspaces" / "strange").mkdir()
 
-    assert sweep(workspaces) == 2
+    assert sweep_all(workspaces) == 2
     clock.advance(3601)
-    assert sweep(workspaces) == 1
+    assert sweep_all(workspaces) == 1
 
 
 # --- where ----------------------------------------------------------------------------------------

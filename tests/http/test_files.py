@@ -182,14 +182,14 @@ async def test_files_stay_that_a_run_made_under_the_id_of_one_that_is_being_dele
     await invoke(server, "write_files", inputs=inputs, run_id="r")
     is_removing, may_remove = asyncio.Event(), threading.Event()
     loop, workspaces = asyncio.get_running_loop(), server.hub.files.workspaces
-    remove = workspaces.remove
+    hide = workspaces.hide
 
-    def slow(*gone: Any) -> None:
+    def slow(*gone: Any) -> Path | None:
         loop.call_soon_threadsafe(is_removing.set)
         wait_for(may_remove)
-        remove(*gone)
+        return hide(*gone)
 
-    monkeypatch.setattr(workspaces, "remove", slow)
+    monkeypatch.setattr(workspaces, "hide", slow)
     deleting = asyncio.ensure_future(server.fetch("DELETE", "/runs/r"))
     await soon(is_removing.wait())
     assert (await server.fetch("GET", "/runs/r")).status == 404

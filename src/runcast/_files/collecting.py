@@ -8,18 +8,20 @@ import hashlib
 import mimetypes
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
+from runcast._files.fair_threads import Steps
 from runcast._files.model import Skipped, StoredFile
 from runcast._files.names import is_plain_path
+from runcast._files.removing import ENTRY_WORK
 from runcast._functions.file_groups import FileGroup, check_outputs, group_of
 from runcast._settings import Settings
 
-__all__ = ("Collected", "collect", "content_type", "open_beneath")
+__all__ = ("Collected", "collecting", "content_type", "open_beneath")
 
 _MAX_SKIPPED: Final = 100
 """Most files that were not taken which are named; all are counted."""
@@ -28,6 +30,11 @@ _MAX_ENTRIES_PER_FILE: Final = 10
 """Folders and others that are looked at for each file that may be taken."""
 
 _READ_BYTES: Final = 1024 * 1024
+
+_STEP_BYTES: Final = 4 * 1024 * 1024
+"""Hashed in one step: 10 ms on a slow processor, against which opening the file is nothing."""
+_STEP_ENTRIES: Final = 256
+"""Entries of a folder that are looked at in one step."""
 
 
 class Collected(msgspec.Struct):
@@ -46,33 +53,33 @@ class Collected(msgspec.Struct):
             self.skipped.append(Skipped(shown[:256], reason))
 
 
-def collect(root: Path, groups: Mapping[str, FileGroup], settings: Settings) -> Collected:
-    """Return the files under a folder, with their sizes, hashes and types; blocks.
+def collecting(root: Path, groups: Mapping[str, FileGroup], settings: Settings) -> Steps[Collected]:
+    """Return the files under a folder, with their sizes, hashes and types.
 
-    A folder that is not there, or is none, has no files.
+    A folder that is not there, or is not one, has no files. No descriptor is open between two
+    steps.
     """
     found = Collected()
     found_bytes = 0
-    for entry in _walk(root, found, settings) if os.path.lexists(root) else ():
-        try:
-            if len(found.files) >= settings.max_files:
-                reason = f"more than {settings.max_files} files (max_files)"
-            elif found_bytes + entry.size > settings.max_output_bytes:
-                reason = f"more than {settings.max_output_bytes} bytes (max_output_bytes)"
-            else:
-                digest = _digest(entry.descriptor, entry.size)
+    if not os.path.lexists(root):
+        return found
+    for entry in (yield from _walking(root, found, settings)):
+        if len(found.files) >= settings.max_files:
+            reason = f"more than {settings.max_files} files (max_files)"
+        elif found_bytes + entry.size > settings.max_output_bytes:
+            reason = f"more than {settings.max_output_bytes} bytes (max_output_bytes)"
+        else:
+            try:
+                digest = yield from _hashing(root, entry, fsync=settings.sqlite_full_sync)
                 reason = "" if digest else "changed while it was read"
-                if settings.sqlite_full_sync:
-                    os.fsync(entry.descriptor)
-        except OSError:
-            reason = "cannot be read"
-        finally:
-            os.close(entry.descriptor)
+            except OSError:
+                reason = "cannot be read"
         if reason:
             found.skip(entry.path, reason)
             if "(max_" in reason and not any("(max_" in text for text in found.problems):
                 found.problems.append(f"data/outputs holds {reason}")
             continue
+        yield entry.size % _STEP_BYTES + ENTRY_WORK
         found_bytes += entry.size
         name = entry.path.rpartition("/")[2]
         key = group_of(groups, entry.path)
@@ -127,67 +134,106 @@ def _open_in(folder: int, name: str, flags: int) -> int:
 
 
 class _Entry(NamedTuple):
-    """An open regular file."""
+    """A regular file, as it was found: `node` tells it from another one under its name."""
 
     path: str
     size: int
-    descriptor: int
+    node: tuple[int, int]
 
 
-def _walk(root: Path, found: Collected, settings: Settings) -> Iterator[_Entry]:
-    """Yield the regular files below a folder, to be closed by the caller; tell of all else."""
+def _walking(root: Path, found: Collected, settings: Settings) -> Steps[list[_Entry]]:
+    """Return the regular files below a folder; tell of all else."""
+    entries: list[_Entry] = []
     left = settings.max_files * _MAX_ENTRIES_PER_FILE + 1000
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
         try:
-            folder = open_beneath(root, prefix, flags=os.O_DIRECTORY)
-        except OSError:
-            found.skip(prefix or ".", "cannot be read")
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry, _ in zip(entries, range(left + 1), strict=False)]
+            names = _list(root, prefix, left + 1)
             if len(names) > left:
                 found.skip(prefix or ".", "too many files and folders to look at all of them")
                 found.problems.append("data/outputs holds too many files and folders")
             left -= len(names)
-            for name in sorted(names):
-                path = f"{prefix}/{name}" if prefix else name
-                if not is_plain_path(path):
-                    found.skip(path, "its path is too long, too deep or has control characters")
-                elif (opened := _look(folder, name, path, found)) is None:
-                    pass
-                elif stat.S_ISDIR((status := os.fstat(opened)).st_mode):
-                    os.close(opened)
-                    waiting.append(path)
-                else:
-                    yield _Entry(path, status.st_size, opened)
-        finally:
-            os.close(folder)
+            for start in range(0, len(names), _STEP_ENTRIES):
+                some = names[start : start + _STEP_ENTRIES]
+                folders, files = _sort_out(root, prefix, some, found)
+                waiting += folders
+                entries += files
+                yield len(some) * ENTRY_WORK
+        except OSError:
+            found.skip(prefix or ".", "cannot be read")
+    return entries
 
 
-def _look(folder: int, name: str, path: str, found: Collected) -> int | None:
-    """Return a descriptor of a regular file or a folder; None for anything else, told of."""
+def _list(root: Path, path: str, most: int) -> list[str]:
+    folder = open_beneath(root, path, flags=os.O_DIRECTORY)
     try:
-        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        if stat.S_ISLNK(mode):
-            found.skip(path, "a symbolic link")
-        elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            found.skip(path, "neither a file nor a folder")
-        else:
-            return _open_in(folder, name, 0)
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry, _ in zip(entries, range(most), strict=False))
+    finally:
+        os.close(folder)
+
+
+def _sort_out(
+    root: Path, prefix: str, names: list[str], found: Collected
+) -> tuple[list[str], list[_Entry]]:
+    """Return which names in a folder are folders, by their paths, and which are files."""
+    folders: list[str] = []
+    files: list[_Entry] = []
+    folder = open_beneath(root, prefix, flags=os.O_DIRECTORY)
+    try:
+        for name in names:
+            path = f"{prefix}/{name}" if prefix else name
+            if not is_plain_path(path):
+                found.skip(path, "its path is too long, too deep or has control characters")
+            elif (status := _look(folder, name, path, found)) is None:
+                pass
+            elif stat.S_ISDIR(status.st_mode):
+                folders.append(path)
+            else:
+                files.append(_Entry(path, status.st_size, (status.st_dev, status.st_ino)))
+    finally:
+        os.close(folder)
+    return folders, files
+
+
+def _look(folder: int, name: str, path: str, found: Collected) -> os.stat_result | None:
+    """Return what is known of a regular file or a folder; None for anything else, told of."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         found.skip(path, "cannot be read")
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        found.skip(path, "a symbolic link")
+    elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        found.skip(path, "neither a file nor a folder")
+    else:
+        return status
     return None
 
 
-def _digest(descriptor: int, size: int) -> str:
-    """Return the SHA-256 of a file of that size; "" if it has another size by now."""
+def _hashing(root: Path, entry: _Entry, *, fsync: bool) -> Steps[str]:
+    """Return the SHA-256 of a file; "" if it is another one, or of another size, by now."""
     hashed = hashlib.sha256()
-    left = size
-    while left and (piece := os.read(descriptor, min(left, _READ_BYTES))):
-        hashed.update(piece)
-        left -= len(piece)
-    is_same = not left and os.fstat(descriptor).st_size == size
-    return hashed.hexdigest() if is_same else ""
+    done = 0
+    while True:
+        descriptor = open_beneath(root, entry.path)
+        try:
+            until = min(entry.size, done + _STEP_BYTES)
+            while done < until:
+                piece = os.pread(descriptor, min(until - done, _READ_BYTES), done)
+                if not piece:
+                    return ""
+                hashed.update(piece)
+                done += len(piece)
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) != entry.node or status.st_size != entry.size:
+                return ""
+            if fsync and done == entry.size:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if done == entry.size:
+            return hashed.hexdigest()
+        yield _STEP_BYTES

@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from runcast._addresses import Address, Network, is_public
 from runcast._clock import Clock
+from runcast._files.lookups import Lookups
+from runcast._files.stop import Stop, shut_down
 from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
 
 __all__ = ("Fetcher",)
@@ -64,27 +66,12 @@ class Fetcher:
         self._clock = clock
         self._beginnings: list[_Beginning] = []
         self._networks: list[Network] = []
-        self._lock = threading.Lock()
-        self._connections: set[http.client.HTTPConnection] = set()
-        self._is_closed = False
+        self._lookups = Lookups()
         for entry in allowed:
             try:
                 self._networks.append(ipaddress.ip_network(entry))
             except ValueError:
                 self._beginnings.append(_parse_beginning(entry))
-
-    def close(self) -> None:
-        """Break off what is being fetched; nothing can be fetched any more. Idempotent."""
-        with self._lock:
-            self._is_closed = True
-            for connection in self._connections:
-                _shut_down(connection)
-
-    def _enter(self, connection: http.client.HTTPConnection) -> None:
-        with self._lock:
-            self._connections.add(connection)
-            if self._is_closed:
-                raise ConnectionAbortedError
 
     def check(self, url: str) -> SplitResult:
         """Return the parts of a URL that may be fetched.
@@ -100,12 +87,16 @@ class Fetcher:
             raise Forbidden(f"files of {parts.scheme}://{parts.netloc} are not allowed (url_allow)")
         return parts
 
-    def fetch(self, url: str, file: BinaryIO, most: int, deadline: float) -> int:
+    def fetch(
+        self, url: str, file: BinaryIO, most: int, deadline: float, stop: Stop | None = None
+    ) -> int:
         """Write what a URL holds to a file and return how many bytes that is.
 
         Args:
             most: bytes.
-            deadline: when to give up, as the clock's `monotonic` counts.
+            deadline: when to give up, as the clock's `monotonic` counts. Every wait ends then: for
+                the name, for the connection, and for what the server sends.
+            stop: breaks the fetching off.
 
         Raises:
             InvalidValue, Forbidden: as `check`. What is said of redirections repeats nothing that
@@ -113,10 +104,11 @@ class Fetcher:
             FileTooLarge: it holds more than `most` bytes.
             PeerError: it cannot be fetched.
         """
+        stop = stop or Stop()
         parts = self.check(url)
         shown = _shown(parts)
         for _ in range(_MAX_REDIRECTIONS + 1):
-            with self._connect(parts, shown, deadline) as connection:
+            with self._connect(parts, shown, deadline, stop) as connection:
                 target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
                 headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
                 connection.request("GET", target, headers=headers)
@@ -164,20 +156,22 @@ class Fetcher:
 
     @contextlib.contextmanager
     def _connect(
-        self, parts: SplitResult, shown: str, deadline: float
+        self, parts: SplitResult, shown: str, deadline: float, stop: Stop
     ) -> Iterator[http.client.HTTPConnection]:
         host, port = parts.hostname or "", _port(parts)
         connection = http.client.HTTPConnection(host, port)
         try:
-            left_s = min(_STALL_S, deadline - self._clock.monotonic())
-            if left_s <= 0:
-                raise PeerError(f"{shown} took too long (fetch_wait_s)")
-            address = self._address_of(host, port)
+            try:
+                address = self._address_of(host, port, self._left(shown, deadline), stop)
+            except TimeoutError:
+                raise PeerError(f"{shown} took too long (fetch_wait_s)") from None
+            left_s = min(_STALL_S, self._left(shown, deadline))
             connection.sock = socket.create_connection((str(address), port), left_s)
-            self._enter(connection)
-            # Who sends a byte now and then never stalls, and would not end before the deadline.
+            stop.enter(connection)
+            # A server that sends a byte now and then never stalls, and would not end before the
+            # deadline.
             ending = threading.Timer(
-                deadline - self._clock.monotonic(), _shut_down, args=(connection,)
+                deadline - self._clock.monotonic(), shut_down, args=(connection,)
             )
             ending.daemon = True
             ending.start()
@@ -193,27 +187,25 @@ class Fetcher:
         except (OSError, http.client.HTTPException) as error:
             raise PeerError(f"{shown} cannot be fetched: {_reason(error)}") from None
         finally:
-            with self._lock:
-                self._connections.discard(connection)
+            stop.leave(connection)
             connection.close()
 
-    def _address_of(self, host: str, port: int) -> Address:
+    def _left(self, shown: str, deadline: float) -> float:
+        """Return the seconds until the deadline. Raises `PeerError` if it has passed."""
+        left_s = deadline - self._clock.monotonic()
+        if left_s <= 0:
+            raise PeerError(f"{shown} took too long (fetch_wait_s)")
+        return left_s
+
+    def _address_of(self, host: str, port: int, wait_s: float, stop: Stop) -> Address:
         """Return the address of a host. Raises `Forbidden` if it is not a public one."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
-        for address in addresses:
+        for address in self._lookups.find(host, port, wait_s, stop):
             # An address itself may have been allowed, as it stands in a beginning.
             if host == str(address) or is_public(address, self._networks):
                 return address
         raise Forbidden(
             f"{host} is not in the public network; add its address to url_allow if it may be used"
         )
-
-
-def _shut_down(connection: http.client.HTTPConnection) -> None:
-    with contextlib.suppress(OSError, TypeError):  # it was closed meanwhile
-        # Not the method of TLS sockets, which changes what another thread reads from.
-        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 def _split(url: str) -> SplitResult:

@@ -2,159 +2,31 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Final, cast
-from urllib.parse import quote
-
-import msgspec
+from typing import Final
 
 from runcast._clock import ClockSteps
 from runcast._files.collecting import Collected
 from runcast._files.data_dir import DataDir
+from runcast._files.fair_threads import Steps, Stopped
 from runcast._files.inputs import GivenFiles, Inputs
-from runcast._files.model import Download, FilesOfRun, StoredFile, Upload
+from runcast._files.model import Download, FilesOfRun, Upload
+from runcast._files.removing import removing
+from runcast._files.run_files import RunFiles, addressed
+from runcast._files.stop import Stop
+from runcast._files.threads import FileThreads
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Life, Workspace, Workspaces
-from runcast._functions.file_groups import FileGroup, check_outputs
-from runcast._hub.forks import Home, elsewhere, make_lock
+from runcast._functions.file_groups import FileGroup
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
-from runcast.errors import NotFound, RuncastError, RunClosed
-from runcast.events.outcome import Outcome, failed
+from runcast.errors import NotFound, Overloaded, RuncastError
 from runcast.events.position import RUN, kind_of
 
 __all__ = ("Files", "RunFiles")
 
 _log: Final = get_logger("runcast.runs")
-
-_ENVELOPE_BYTES: Final = 200
-"""What an event is besides its data."""
-
-_MOST_STAGED: Final = 16
-"""Runs whose files are gathered at once, in threads of their own: fetching may take a minute, and
-nobody else's files are to wait for that."""
-
-_MAX_TOLD: Final = 20
-"""Most problems with outputs that an ending names."""
-
-
-class RunFiles:
-    """The files of one run at work here. It costs nothing until somebody asks for a workspace."""
-
-    def __init__(
-        self,
-        workspaces: Workspaces,
-        run_id: str,
-        epoch: str,
-        groups: Mapping[str, FileGroup],
-        max_event_bytes: int,
-        *,
-        staged: Workspace | None = None,
-        is_resumed: bool = False,
-    ) -> None:
-        self._workspaces = workspaces
-        self._run_id = run_id
-        self._epoch = epoch
-        self._groups = groups
-        self._max_bytes = max_event_bytes
-        self._home = Home()
-        self._lock = make_lock()
-        self._workspace: Workspace | None = None
-        self._staged = staged
-        self._is_resumed = is_resumed
-        self._is_over = False
-
-    def workspace(self) -> Path:
-        """Return the run's working directory, made if need be; blocks, for a few file operations.
-
-        Raises:
-            RunClosed: the run is over.
-            BackendError: it cannot be made.
-            InvalidValue: it is not made yet, and this is a forked process: the end of the run would
-                not find what is made here.
-        """
-        if not self._home.is_here:
-            if self._workspace is None:
-                raise elsewhere("the first call of workspace()")
-            return self._workspace.path
-        with self._lock:
-            if self._is_over:
-                raise RunClosed(f"the run {self._run_id!r} is over; its files are collected")
-            if self._workspace is None and self._staged is not None:
-                self._workspace = self._workspaces.adopt(self._staged, self._run_id, self._epoch)
-            elif self._workspace is None:
-                self._workspace = self._workspaces.make(self._run_id, self._epoch)
-            return self._workspace.path
-
-    async def open(self) -> Path:
-        """Return the run's working directory, made if need be. Raises as `workspace`."""
-        return await asyncio.to_thread(self.workspace)
-
-    async def prepare(self) -> None:
-        """Put what the run was given into its workspace, if it was given anything.
-
-        Raises as `workspace`.
-        """
-        if self._staged is not None:
-            await self.open()
-
-    async def collect(self, ending: Outcome) -> tuple[Outcome, dict[str, Any] | None]:
-        """Take what the run made, now that its code is over.
-
-        Returns:
-            How the run ends: `ending`, or `failed` if it would have been done without the outputs
-            that are declared. And the data of its `files` event; None if there is nothing to tell.
-        """
-        try:
-            found = await self._collect()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the run must end
-            _log.error("the files of run %s cannot be collected", self._run_id, exc_info=error)
-            found = Collected(problems=["the files cannot be collected"])
-        if found.problems and ending.type == "done":
-            what = "; ".join(found.problems[:_MAX_TOLD])
-            ending = failed(f"the outputs are not what they should be: {what}", "invalid_outputs")
-        return ending, self._event(found)
-
-    async def _collect(self) -> Collected:
-        await self._end()
-        if self._workspace is None and self._is_resumed:  # an attempt before may have made one
-            find = self._workspaces.find
-            self._workspace = await asyncio.to_thread(find, self._run_id, self._epoch)
-        if self._workspace is None:
-            return Collected(problems=check_outputs(self._groups, ()))
-        return await asyncio.to_thread(self._workspace.collect, self._groups)
-
-    async def _end(self) -> None:
-        """See to it that no workspace is made from now on; one that is being made is waited for."""
-        if self._lock.acquire(blocking=False):
-            self._is_over = True
-            self._lock.release()
-        else:
-            await asyncio.shield(asyncio.to_thread(self._end_in_thread))  # whoever waits for it
-
-    def _end_in_thread(self) -> None:
-        with self._lock:
-            self._is_over = True
-
-    def _event(self, found: Collected) -> dict[str, Any] | None:
-        """Return the data of the event that tells of the files, as many as fit into one."""
-        if not found.files and not found.skipped:
-            return None
-        told = [_addressed(file, self._run_id) for file in found.files]
-        skipped = list(found.skipped)
-        data: dict[str, Any] = {"files": told}
-        if skipped:
-            data |= {"skipped": skipped, "skipped_count": found.skipped_count}
-        room = self._max_bytes - _ENVELOPE_BYTES
-        while (told or skipped) and len(msgspec.json.encode(data)) > room:
-            if told:
-                del told[len(told) // 2 :]
-                data |= {"total": len(found.files), "all": f"/runs/{quote(self._run_id)}/files"}
-            else:
-                del skipped[len(skipped) // 2 :]
-        return cast("dict[str, Any]", msgspec.to_builtins(data))
 
 
 class Files:
@@ -164,61 +36,61 @@ class Files:
         self._hub = hub
         self._root = root
         self._settings = hub.settings
+        self._threads = FileThreads(hub.settings)
         self.workspaces = Workspaces(root, hub.clock, hub.settings)
-        self.uploads = Uploads(root, hub.clock, hub.settings)
-        self._make_ready()
+        self.uploads = Uploads(root, hub.clock, hub.settings, self._threads.call)
+        self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
         self._steps = ClockSteps(hub.clock)
-        self._removing: set[asyncio.Task[None]] = set()
         hub.when_deleted(self._remove)
-
-    def _make_ready(self) -> None:
-        self._inputs = Inputs(self.workspaces, self.uploads, self._hub.clock, self._settings)
-        self._stagers = ThreadPoolExecutor(_MOST_STAGED, "runcast-stage")
 
     async def open(self) -> None:
         """Begin to look after files. Idempotent; it may follow `close`."""
         if self._sweeping is None:
             self._root.open()
+            self._threads.open()
             self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
 
+    def hurry(self) -> None:
+        """Let no run that ends from now on take long over its files: the hub is about to close."""
+        self._threads.hurry()
+
     async def close(self) -> None:
-        """Stop looking after files; temporary ones go. Idempotent."""
+        """Break off what is under way, and stop; temporary files go. Idempotent."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeping
             self._sweeping = None
-        if self._removing:
-            await asyncio.wait(self._removing)
-        self._inputs.close()
-        self._stagers.shutdown(wait=False, cancel_futures=True)
-        self._make_ready()
-        await asyncio.to_thread(self._root.close)
+        await self._threads.close()
+        await self._threads.call(self._root.close)
 
     async def stage(
         self, groups: Mapping[str, FileGroup], given: GivenFiles, workspace: str
     ) -> Workspace | None:
-        """Gather the files for a run that is about to begin; see `Inputs.stage`."""
+        """Gather the files for a run that is about to begin; see `Inputs.staging`.
+
+        Raises:
+            Overloaded: files are fetched for `max_fetches` runs, or the hub closes.
+        """
         needs_inputs = any(group.kind == "input" for group in groups.values())
         if not (given or workspace or needs_inputs):
             return None
-        loop = asyncio.get_running_loop()
-        staging = loop.run_in_executor(self._stagers, self._inputs.stage, groups, given, workspace)
-        try:
-            return await asyncio.shield(staging)
-        except asyncio.CancelledError:
-            # A thread cannot be stopped: what it has gathered by then is nobody's.
-            staging.add_done_callback(self._forget)
-            raise
 
-    def _forget(self, staging: "asyncio.Future[Workspace | None]") -> None:
-        if staging.cancelled() or staging.exception() is not None:
-            return
-        staged = staging.result()
-        if staged is not None:
-            asyncio.get_running_loop().run_in_executor(None, self.workspaces.discard, staged)
+        def staging(stop: Stop | None = None) -> Steps[Workspace | None]:
+            return self._inputs.staging(groups, given, workspace, stop)
+
+        try:
+            if any(file.url for files in given.values() for file in files):
+                return await self._threads.fetch(staging, self._drop)
+            return await self._threads.copy(staging(), self._drop)
+        except Stopped:
+            raise Overloaded("the server is shutting down; try another or again later") from None
+
+    def _drop(self, staged: Workspace | None) -> None:
+        """Remove what was gathered for a caller that has left."""
+        self._threads.in_background(self.discard(staged))
 
     def for_run(
         self,
@@ -235,15 +107,22 @@ class Files:
             staged: what was gathered for it.
             is_resumed: an attempt before may have files already.
         """
-        most = self._settings.max_event_bytes
         return RunFiles(
-            self.workspaces, run_id, epoch, groups, most, staged=staged, is_resumed=is_resumed
+            self.workspaces,
+            self._threads,
+            run_id,
+            epoch,
+            groups,
+            max_event_bytes=self._settings.max_event_bytes,
+            staged=staged,
+            is_resumed=is_resumed,
         )
 
     async def discard(self, staged: Workspace | None) -> None:
         """Remove what was gathered for a run that was not begun."""
         if staged is not None:
-            await asyncio.to_thread(self.workspaces.discard, staged)
+            with contextlib.suppress(Stopped, Overloaded):  # it is swept another time
+                await self._threads.remove(removing(staged.folder))
 
     async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
         """Take a file for a later run; see `Uploads.receive`."""
@@ -253,7 +132,7 @@ class Files:
         """Return the files that a run made: none before its end. Raises `NotFound`."""
         _, found = await self._find(run_id)
         return FilesOfRun(
-            [_addressed(file, run_id) for file in found.files], found.skipped, found.skipped_count
+            [addressed(file, run_id) for file in found.files], found.skipped, found.skipped_count
         )
 
     async def download(self, run_id: str, path: str) -> Download:
@@ -269,10 +148,14 @@ class Files:
         if workspace is None or file is None:
             raise unknown
         try:
-            descriptor = await asyncio.to_thread(workspace.open, path)
+            descriptor = await self._threads.call(workspace.open, path)
         except OSError:
             raise unknown from None
-        return Download(_addressed(file, run_id), descriptor)
+        return Download(addressed(file, run_id), descriptor)
+
+    async def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        """Return a piece of an open file; fewer bytes, or none, at its end."""
+        return await self._threads.call(os.pread, descriptor, size, offset)
 
     async def _find(self, run_id: str) -> tuple[Workspace | None, Collected]:
         info = await self._hub.info(run_id)
@@ -284,7 +167,7 @@ class Files:
             found = workspace.collected() if workspace is not None else None
             return workspace, found or Collected()
 
-        return await asyncio.to_thread(find)
+        return await self._threads.call(find)
 
     async def sweep(self) -> int:
         """Remove what nobody needs any more and return how many files and folders that were.
@@ -295,13 +178,14 @@ class Files:
         async with self._one_sweep:
             if not self._steps.may_delete():
                 return 0
-            known = await asyncio.to_thread(self.workspaces.known)
+            known = await self._threads.end(self.workspaces.known())
             lives = {whose: await self._life_of(*whose) for whose in known}
-            return await asyncio.to_thread(self._sweep, lives)
+            return await self._threads.end(self._sweep(lives))
 
-    def _sweep(self, lives: Mapping[tuple[str, str], Life]) -> int:
+    def _sweep(self, lives: Mapping[tuple[str, str], Life]) -> Steps[int]:
         # What came after the question is of a run that lives.
-        return self.uploads.sweep() + self.workspaces.sweep(lambda *run: lives.get(run, "live"))
+        swept = yield from self.workspaces.sweeping(lambda *run: lives.get(run, "live"))
+        return swept + self.uploads.sweep()
 
     async def _life_of(self, run_id: str, epoch: str) -> Life:
         try:
@@ -318,24 +202,21 @@ class Files:
         while True:
             try:
                 await self.sweep()
+            except Stopped:
+                return
             except (OSError, RuncastError) as error:
                 _log.warning("old files could not be swept, which will be tried again: %s", error)
             await asyncio.sleep(self._settings.sweep_every_s)
 
     def forget(self, run_id: str, epoch: str) -> None:
         """Remove the files of an epoch that was replaced, which nobody waits for."""
-        removing = asyncio.create_task(self._remove(run_id, epoch))
-        self._removing.add(removing)
-        removing.add_done_callback(self._removing.discard)
+        self._threads.in_background(self._remove(run_id, epoch))
 
     async def _remove(self, run_id: str, epoch: str) -> None:
         """Remove the files of an epoch that is gone. What began under its run id since stays."""
         if kind_of(run_id) != RUN:
             return  # other logs have no files
-        await asyncio.to_thread(self.workspaces.remove, run_id, epoch)
-
-
-def _addressed(file: StoredFile, run_id: str) -> StoredFile:
-    """Return a file with the path of its URL below where runcast is served."""
-    url = f"/runs/{quote(run_id)}/files/{quote(file.path)}"
-    return msgspec.structs.replace(file, url=url)
+        with contextlib.suppress(Stopped, Overloaded):  # it is swept another time
+            hidden = await self._threads.call(self.workspaces.hide, run_id, epoch)
+            if hidden is not None:
+                await self._threads.remove(removing(hidden))

@@ -7,16 +7,20 @@ its files without changing anybody else's.
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from runcast._clock import Clock
 from runcast._files.collecting import open_beneath
+from runcast._files.fair_threads import Steps
 from runcast._files.making import new_file
 from runcast._files.model import FileReference
 from runcast._files.names import is_plain_path
+from runcast._files.removing import ENTRY_WORK
+from runcast._files.stop import Stop
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup, check_inputs, check_key
@@ -40,11 +44,15 @@ GivenFiles = Mapping[str, Sequence[FileReference]]
 """The files that a run is given, by their groups."""
 
 _COPY_BYTES: Final = 1024 * 1024
+
+_STEP_BYTES: Final = 8 * 1024 * 1024
+"""Copied in one step, for some milliseconds."""
+
 _INPUTS: Final = "data/inputs"
 
 
 class Inputs:
-    """Gathers the files that runs are given. `stage` blocks; any thread may call it."""
+    """Gathers the files that runs are given. Any thread may do the steps of `staging`."""
 
     def __init__(
         self, workspaces: Workspaces, uploads: Uploads, clock: Clock, settings: Settings
@@ -55,20 +63,22 @@ class Inputs:
         self._settings = settings
         self._fetcher = _make_fetcher(settings, clock) if settings.url_allow else None
 
-    def close(self) -> None:
-        """Break off what is being fetched."""
-        if self._fetcher is not None:
-            self._fetcher.close()
-
-    def stage(
-        self, groups: Mapping[str, FileGroup], given: GivenFiles, workspace: str
-    ) -> Workspace | None:
+    def staging(
+        self,
+        groups: Mapping[str, FileGroup],
+        given: GivenFiles,
+        workspace: str,
+        stop: Stop | None = None,
+    ) -> Steps[Workspace | None]:
         """Return a workspace with the files in it; None where there are none.
+
+        Files of URLs are fetched in one step, which may take `fetch_wait_s`.
 
         Args:
             groups: what the function declares.
             workspace: the folder that paths are meant in. Without other files, what is in its
                 `data/inputs` is given; where `workspace_roots` is empty it is ignored then.
+            stop: breaks the fetching off.
 
         Raises:
             InvalidInputs: the files are not those that are declared, or not there.
@@ -92,7 +102,7 @@ class Inputs:
             self._check(reference, base)
         staged = self._workspaces.stage()
         try:
-            self._fill(staged, given, base)
+            yield from self._fill(staged, given, base, stop)
         except OSError as error:
             self._workspaces.discard(staged)
             raise BackendError(f"the files cannot be copied: {_reason(error)}") from None
@@ -123,13 +133,22 @@ class Inputs:
             raise Forbidden("files cannot be given as URLs here: the setting url_allow is empty")
         return self._fetcher
 
-    def _fill(self, staged: Workspace, given: GivenFiles, base: "_Base | None") -> None:
+    def _fill(
+        self, staged: Workspace, given: GivenFiles, base: "_Base | None", stop: Stop | None
+    ) -> Steps[None]:
         left = self._settings.max_input_bytes
         deadline = self._clock.monotonic() + self._settings.fetch_wait_s
         for key, references in given.items():
             for number, reference in enumerate(references):
                 try:
-                    left -= self._copy(staged, key, reference, base, left, deadline)
+                    if reference.url:
+                        left -= self._fetch(staged, key, reference, left, deadline, stop)
+                    else:
+                        source, name = self._source(reference, base)
+                        target = staged.place(key, reference.name or name)
+                        size = yield from _copying(source, target, left)
+                        left -= size
+                        yield size % _STEP_BYTES + ENTRY_WORK
                 except (NotFound, FileNotFoundError) as error:
                     problem = f"files.{key}[{number}]: {_missing(reference, error)}"
                     raise InvalidInputs(problem, (problem,)) from None
@@ -138,32 +157,35 @@ class Inputs:
                     raise
         staged.settle()
 
-    def _copy(
+    def _fetch(
         self,
         staged: Workspace,
         key: str,
         reference: FileReference,
-        base: "_Base | None",
         left: int,
         deadline: float,
+        stop: Stop | None,
     ) -> int:
-        """Copy one file and return its size."""
-        name = reference.name
-        if reference.url:
-            fetcher = self._allowed_fetcher
-            path = fetcher.check(reference.url).path
-            with new_file(staged.place(key, name or unquote(path))) as target:
-                return fetcher.fetch(reference.url, target, left, deadline)
-        if reference.upload_id:
-            upload, uploaded = self._uploads.find(reference.upload_id)
-            name = name or upload.name
-            descriptor = os.open(uploaded, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        else:
+        """Fetch one file and return its size."""
+        fetcher = self._allowed_fetcher
+        path = fetcher.check(reference.url).path
+        with new_file(staged.place(key, reference.name or unquote(path))) as target:
+            return fetcher.fetch(reference.url, target, left, deadline, stop)
+
+    def _source(
+        self, reference: FileReference, base: "_Base | None"
+    ) -> tuple[Callable[[], int], str]:
+        """Return what opens a file, as often as it is called, and what the file is called."""
+        if reference.path:
             assert base is not None
-            name = name or reference.path
-            descriptor = base.open(reference.path)
-        with open(descriptor, "rb") as source, new_file(staged.place(key, name)) as target:
-            return _copy(source, target, left)
+            return partial(base.open, reference.path), reference.path
+
+        def open_upload() -> int:
+            # Found again each time, which puts off its end.
+            _, path = self._uploads.find(reference.upload_id)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+        return open_upload, self._uploads.find(reference.upload_id)[0].name
 
 
 class _Base:
@@ -241,14 +263,29 @@ def _make_fetcher(settings: Settings, clock: Clock) -> "Fetcher":
     return Fetcher(settings.url_allow, clock)
 
 
-def _copy(source: BinaryIO, target: BinaryIO, most: int) -> int:
+def _copying(open_source: Callable[[], int], target: Path, most: int) -> Steps[int]:
+    """Copy a file and return its size. No descriptor is open between two steps."""
     size = 0
-    while piece := source.read(_COPY_BYTES):
-        size += len(piece)
-        if size > most:
-            raise FileTooLarge("expected fewer or smaller files (max_input_bytes)")
-        target.write(piece)
-    return size
+    node: tuple[int, int] | None = None
+    while True:
+        source = open_source()
+        try:
+            status = os.fstat(source)
+            if node not in (None, (status.st_dev, status.st_ino)):
+                raise InvalidValue("expected a file that stays as it is while it is copied")
+            node = (status.st_dev, status.st_ino)
+            with target.open("ab") if size else new_file(target) as file:
+                until = size + _STEP_BYTES
+                while size < until and (piece := os.pread(source, _COPY_BYTES, size)):
+                    size += len(piece)
+                    if size > most:
+                        raise FileTooLarge("expected fewer or smaller files (max_input_bytes)")
+                    file.write(piece)
+        finally:
+            os.close(source)
+        if size < until:
+            return size
+        yield _STEP_BYTES
 
 
 def _all(given: GivenFiles) -> Iterator[FileReference]:

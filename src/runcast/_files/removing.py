@@ -6,20 +6,38 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-__all__ = ("remove_folder",)
+from runcast._files.fair_threads import Steps, finish
+
+__all__ = ("ENTRY_WORK", "MOST_OPEN", "remove_folder", "removing")
+
+ENTRY_WORK: Final = 64 * 1024
+"""What looking at a file or removing it costs, in bytes that are hashed in that time."""
+
+_ENTRIES_PER_STEP: Final = 256
 
 _MAX_DEPTH: Final = 32
 """Folders inside each other that are gone down into. Others are taken out, which takes longer."""
+
+MOST_OPEN: Final = _MAX_DEPTH + 2
+"""Descriptors that one removal holds at most."""
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder with all that is in it, as far as that can be done; blocks.
+    """Remove a folder as `removing` does, in this thread; blocks."""
+    finish(removing(folder))
+
+
+def removing(folder: Path) -> Steps[None]:
+    """Remove a folder with all that is in it, as far as that can be done.
 
     No link is followed; one in place of the folder is removed itself. Folders may be inside each
     other however deep, and nobody may be allowed to change them: what is too deep is taken out to
     the top, so that neither the stack nor paths nor the number of open files grow.
+
+    Between two steps up to `MOST_OPEN` descriptors are open, but none of a folder with less than
+    a step's work.
     """
     with contextlib.suppress(OSError):
         if folder.is_symlink():
@@ -27,26 +45,38 @@ def remove_folder(folder: Path) -> None:
             return
         top = _open(str(folder), None)
         try:
-            _empty(top)
+            yield from _empty(top, _Count())
         finally:
             os.close(top)
         folder.rmdir()
 
 
-def _empty(top: int) -> None:
+class _Count:
+    """What was removed since the last step."""
+
+    def __init__(self) -> None:
+        self._entries = 0
+
+    def is_full(self) -> bool:
+        """Count an entry; tell whether it is time for a step."""
+        self._entries = (self._entries + 1) % _ENTRIES_PER_STEP
+        return not self._entries
+
+
+def _empty(top: int, count: _Count) -> Steps[None]:
     """Remove what is in an open folder."""
-    waiting = _clear(top, top, _MAX_DEPTH)
+    waiting = yield from _clear(top, top, _MAX_DEPTH, count)
     while waiting:
         name = waiting.pop()
         with contextlib.suppress(OSError):
-            waiting += _remove(name, top, top, _MAX_DEPTH)
+            waiting += yield from _remove(name, top, top, _MAX_DEPTH, count)
 
 
-def _remove(name: str, folder: int, top: int, depth: int) -> list[str]:
+def _remove(name: str, folder: int, top: int, depth: int, count: _Count) -> Steps[list[str]]:
     """Remove a folder that is in an open one; return what was taken out of it to the top."""
     opened = _open(name, folder)
     try:
-        taken_out = _clear(opened, top, depth)
+        taken_out = yield from _clear(opened, top, depth, count)
     finally:
         os.close(opened)
     with contextlib.suppress(OSError):
@@ -54,14 +84,16 @@ def _remove(name: str, folder: int, top: int, depth: int) -> list[str]:
     return taken_out
 
 
-def _clear(folder: int, top: int, depth: int) -> list[str]:
+def _clear(folder: int, top: int, depth: int, count: _Count) -> Steps[list[str]]:
     taken_out = []
     for name, is_folder in _list(folder):
+        if count.is_full():
+            yield _ENTRIES_PER_STEP * ENTRY_WORK
         with contextlib.suppress(OSError):  # what cannot be removed is left, and all else goes
             if not is_folder:
                 os.unlink(name, dir_fd=folder)
             elif depth:
-                taken_out += _remove(name, folder, top, depth - 1)
+                taken_out += yield from _remove(name, folder, top, depth - 1, count)
             else:
                 aside = secrets.token_hex(8)
                 _move(name, folder, aside, top)

@@ -26,6 +26,7 @@ import msgspec
 from runcast._clock import Clock
 from runcast._files.collecting import content_type
 from runcast._files.data_dir import DataDir
+from runcast._files.fair_threads import InThread
 from runcast._files.making import make_folder, write_file
 from runcast._files.model import Upload
 from runcast._files.names import safe_name
@@ -46,10 +47,17 @@ class Uploads:
     """The uploaded files of one store. Its coroutines belong to one loop; `find` and `sweep` block
     and may be called from any thread."""
 
-    def __init__(self, root: DataDir, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        root: DataDir,
+        clock: Clock,
+        settings: Settings,
+        in_thread: InThread = asyncio.to_thread,
+    ) -> None:
         self._root = root
         self._clock = clock
         self._settings = settings
+        self._in_thread = in_thread
         self._arriving: set[str] = set()
         self._arriving_bytes = 0
         self._finished_bytes = 0
@@ -74,9 +82,9 @@ class Uploads:
         # Read before the count is: what ends meanwhile may count twice, but never not at all.
         finished_bytes = self._finished_bytes
         try:
-            kept = await asyncio.to_thread(self._kept)
+            kept = await self._in_thread(self._kept)
             self._check_count(kept.files + len(self._arriving))
-            arrival = _Arrival(await asyncio.to_thread(self._folder), upload_id)
+            arrival = _Arrival(await self._in_thread(self._folder), upload_id, self._in_thread)
             await arrival.write()
             async for piece in pieces:
                 arrival.add(piece)
@@ -86,14 +94,14 @@ class Uploads:
                 if arrival.waiting >= _WRITE_BYTES:
                     await arrival.write()
             await arrival.write()
-            upload = await asyncio.to_thread(self._finish, arrival, safe_name(name), media_type)
+            upload = await self._in_thread(self._finish, arrival, safe_name(name), media_type)
             self._finished_bytes += upload.size
             return upload
         finally:
             self._arriving.discard(upload_id)
             if arrival is not None:
                 self._arriving_bytes -= arrival.size + arrival.waiting
-                await asyncio.shield(asyncio.to_thread(arrival.close))
+                await asyncio.shield(self._in_thread(arrival.close))
 
     def _finish(self, arrival: "_Arrival", name: str, media_type: str) -> Upload:
         if not _MEDIA_TYPE.fullmatch(media_type):
@@ -216,8 +224,9 @@ class Uploads:
 class _Arrival:
     """A file that arrives. What blocks is done in threads, one at a time."""
 
-    def __init__(self, folder: Path, upload_id: str) -> None:
+    def __init__(self, folder: Path, upload_id: str, in_thread: InThread) -> None:
         self.upload_id = upload_id
+        self._in_thread = in_thread
         self._path = folder / upload_id
         self._part = folder / f"{upload_id}.part"
         self._pieces: list[bytes] = []
@@ -243,7 +252,7 @@ class _Arrival:
         self.waiting = 0
         self.size += len(data)
         # A thread cannot be stopped: not even when its task is cancelled may two be at the file.
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, data))
+        writing = asyncio.ensure_future(self._in_thread(self._write, data))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:

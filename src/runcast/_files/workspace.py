@@ -24,11 +24,12 @@ from typing import Final, Literal
 import msgspec
 
 from runcast._clock import Clock
-from runcast._files.collecting import Collected, collect, open_beneath
+from runcast._files.collecting import Collected, collecting, open_beneath
 from runcast._files.data_dir import DataDir
+from runcast._files.fair_threads import Steps, finish
 from runcast._files.making import make_folder, new_file, write_file
 from runcast._files.names import UnusedNames
-from runcast._files.removing import remove_folder
+from runcast._files.removing import ENTRY_WORK, removing
 from runcast._functions.file_groups import FileGroup, check_key
 from runcast._logs import get_logger
 from runcast._settings import Settings
@@ -106,17 +107,17 @@ class Workspace:
             if file.name.casefold() != "input":  # its own folder bears that name
                 os.link(file, self.inputs / file.name)
 
-    def collect(self, groups: Mapping[str, FileGroup]) -> Collected:
-        """Take what the run made out of its reach, look through it, and remove the rest.
+    def collecting(self, groups: Mapping[str, FileGroup]) -> Steps[Collected]:
+        """Take what the run made out of its reach and look through it.
 
         To be called once the run's code is over. Returns what it returned before if it is called
-        again, be it in another process.
+        again, be it in another process. What the run does not need any more is in `path` still.
         """
         known = self.collected()
         if known is not None:
             return known
         problem = self._take_outputs()
-        found = collect(self.folder / _OUTPUTS, groups, self._settings)
+        found = yield from collecting(self.folder / _OUTPUTS, groups, self._settings)
         if problem:
             found.problems.insert(0, problem)
         temporary = self.folder / f"{_LIST}.{secrets.token_hex(4)}"
@@ -125,9 +126,14 @@ class Workspace:
             if self._settings.sqlite_full_sync:
                 os.fsync(file.fileno())
         os.rename(temporary, self.folder / _LIST)
-        remove_folder(self.path)
         self.touch()
         return found
+
+    def tidying(self) -> Steps[None]:
+        """Remove what only the run's code had a use for. The age of the folder stays."""
+        changed_at = self.folder.stat().st_mtime
+        yield from removing(self.path)
+        os.utime(self.folder, (changed_at, changed_at))
 
     def collected(self) -> Collected | None:
         """Return what `collect` found; None if the run's files were not collected yet."""
@@ -217,8 +223,8 @@ class Workspaces:
         return made
 
     def discard(self, staged: Workspace) -> None:
-        """Remove a workspace."""
-        self._remove(staged.folder)
+        """Remove a workspace; blocks for as long as that takes."""
+        finish(self._removing(staged.folder))
 
     def find(self, run_id: str, epoch: str) -> Workspace | None:
         """Return a run's workspace if it has one."""
@@ -228,19 +234,22 @@ class Workspaces:
         folder = root / "workspaces" / _name(run_id, epoch)
         return Workspace(folder, self._clock, self._settings) if folder.is_dir() else None
 
-    def remove(self, run_id: str, epoch: str) -> None:
-        """Remove what is kept of the files of one epoch of a run."""
+    def hide(self, run_id: str, epoch: str) -> Path | None:
+        """Take away the workspace of one epoch of a run; return what is left to be removed."""
         # Found by its name: to look through the others takes longer the more runs are kept.
         workspace = self.find(run_id, epoch)
-        if workspace is not None:
-            self._remove(workspace.folder)
+        return None if workspace is None else self._hide(workspace.folder)
 
-    def known(self) -> set[tuple[str, str]]:
+    def known(self) -> Steps[set[tuple[str, str]]]:
         """Return the run ids and epochs that workspaces are kept of."""
-        found = (_whose(folder) for folder in self._all() if not folder.name.startswith("."))
-        return {(whose.run_id, whose.epoch) for whose in found if whose is not None}
+        found = set()
+        for folder in self._all():
+            if not folder.name.startswith(".") and (whose := _whose(folder)) is not None:
+                found.add((whose.run_id, whose.epoch))
+            yield ENTRY_WORK
+        return found
 
-    def sweep(self, life_of: Callable[[str, str], Life]) -> int:
+    def sweeping(self, life_of: Callable[[str, str], Life]) -> Steps[int]:
         """Remove what nobody needs any more; return how many folders that were.
 
         That is: workspaces of runs that are gone; of those that ended, what was not collected, and
@@ -251,36 +260,44 @@ class Workspaces:
         """
         removed = 0
         for folder in self._all():
+            yield ENTRY_WORK
             with contextlib.suppress(OSError):  # another process sweeps, too
-                removed += self._sweep(folder, life_of)
+                age_s = self._clock.time() - folder.stat().st_mtime
+                if folder.name.startswith("."):
+                    if folder.name.startswith(_GOING) or age_s > _LEFT_S:
+                        yield from self._removing(folder)
+                        removed += 1
+                    continue
+                whose = _whose(folder)
+                life = "gone" if whose is None else life_of(whose.run_id, whose.epoch)
+                if self._is_useless(folder, life, age_s):
+                    yield from self._removing(folder)
+                    removed += 1
+                elif life == "ended" and (folder / _WORK).exists():
+                    # The process was killed between the list of the files and this.
+                    yield from Workspace(folder, self._clock, self._settings).tidying()
         return removed
 
-    def _sweep(self, folder: Path, life_of: Callable[[str, str], Life]) -> bool:
-        age_s = self._clock.time() - folder.stat().st_mtime
-        if folder.name.startswith("."):
-            is_useless = folder.name.startswith(_GOING) or age_s > _LEFT_S
-        else:
-            whose = _whose(folder)
-            life = "gone" if whose is None else life_of(whose.run_id, whose.epoch)
-            keep_s = self._settings.keep_files_s
-            is_useless = life == "gone" or (
-                life == "ended"
-                and (not (folder / _LIST).exists() or bool(keep_s and age_s > keep_s))
-            )
-        if is_useless:
-            self._remove(folder)
-        return is_useless
+    def _is_useless(self, folder: Path, life: Life, age_s: float) -> bool:
+        keep_s = self._settings.keep_files_s
+        return life == "gone" or (
+            life == "ended" and (not (folder / _LIST).exists() or bool(keep_s and age_s > keep_s))
+        )
 
-    def _remove(self, folder: Path) -> None:
+    def _removing(self, folder: Path) -> Steps[None]:
         """Remove a folder: first from sight, then from the disk."""
-        going = folder.with_name(f"{_GOING}{secrets.token_hex(8)}")
+        hidden = self._hide(folder)
+        yield from removing(hidden)
+        if hidden.exists():
+            _log.warning("%s cannot be removed", hidden)
+
+    def _hide(self, folder: Path) -> Path:
+        hidden = folder.with_name(f"{_GOING}{secrets.token_hex(8)}")
         try:
-            os.rename(folder, going)
+            os.rename(folder, hidden)
         except OSError:
-            going = folder
-        remove_folder(going)
-        if going.exists():
-            _log.warning("%s cannot be removed", going)
+            return folder
+        return hidden
 
     def _all(self) -> Iterator[Path]:
         root = self._root.existing

@@ -24,6 +24,10 @@ class Files(Protocol):
         """Open one of the files that a run made. Raises `NotFound`."""
         ...
 
+    async def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        """Return a piece of an open file; fewer bytes, or none, at its end. Raises `OSError`."""
+        ...
+
 
 class StartedRun(Protocol):
     """A run of this process."""

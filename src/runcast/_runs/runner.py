@@ -106,6 +106,7 @@ class Runner:
             await asyncio.wait(self._beginning)
         self._release_waiting()
         await self._settle(self._settings.shutdown_grace_s)
+        self._files.hurry()
         self._release_waiting()  # those that have asked meanwhile
         for run in self._living:
             run.cancel("the server shut down")

@@ -157,7 +157,7 @@ class FileTransfers:
 
         while begin < end:
             most = min(_PIECE_BYTES, end - begin)
-            piece = await asyncio.to_thread(os.pread, descriptor, most, begin)
+            piece = await self._files.read(descriptor, most, begin)
             if not piece:
                 return False
             begin += len(piece)

@@ -1,0 +1,165 @@
+"""The files of one run at work: its workspace, and what becomes of that when the run ends."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import msgspec
+
+from runcast._files.collecting import Collected
+from runcast._files.fair_threads import Stopped
+from runcast._files.model import StoredFile
+from runcast._files.threads import FileThreads
+from runcast._files.workspace import Workspace, Workspaces
+from runcast._functions.file_groups import FileGroup, check_outputs
+from runcast._hub.forks import Home, elsewhere, make_lock
+from runcast._logs import get_logger
+from runcast.errors import RunClosed
+from runcast.events.outcome import Outcome, failed
+
+__all__ = ("RunFiles", "addressed")
+
+_log: Final = get_logger("runcast.runs")
+
+_ENVELOPE_BYTES: Final = 200
+"""What an event is besides its data."""
+
+_MAX_TOLD: Final = 20
+"""Most problems with outputs that an ending names."""
+
+
+class RunFiles:
+    """The files of one run at work here. It costs nothing until somebody asks for a workspace."""
+
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        threads: FileThreads,
+        run_id: str,
+        epoch: str,
+        groups: Mapping[str, FileGroup],
+        *,
+        max_event_bytes: int,
+        staged: Workspace | None = None,
+        is_resumed: bool = False,
+    ) -> None:
+        self._workspaces = workspaces
+        self._threads = threads
+        self._run_id = run_id
+        self._epoch = epoch
+        self._groups = groups
+        self._max_bytes = max_event_bytes
+        self._home = Home()
+        self._lock = make_lock()
+        self._workspace: Workspace | None = None
+        self._staged = staged
+        self._is_resumed = is_resumed
+        self._is_over = False
+
+    def workspace(self) -> Path:
+        """Return the run's working directory, made if need be; blocks, for a few file operations.
+
+        Raises:
+            RunClosed: the run is over.
+            BackendError: it cannot be made.
+            InvalidValue: it is not made yet, and this is a forked process: the end of the run would
+                not find what is made here.
+        """
+        if not self._home.is_here:
+            if self._workspace is None:
+                raise elsewhere("the first call of workspace()")
+            return self._workspace.path
+        with self._lock:
+            if self._is_over:
+                raise RunClosed(f"the run {self._run_id!r} is over; its files are collected")
+            if self._workspace is None and self._staged is not None:
+                self._workspace = self._workspaces.adopt(self._staged, self._run_id, self._epoch)
+            elif self._workspace is None:
+                self._workspace = self._workspaces.make(self._run_id, self._epoch)
+            return self._workspace.path
+
+    async def open(self) -> Path:
+        """Return the run's working directory, made if need be. Raises as `workspace`."""
+        return await self._threads.call(self.workspace)
+
+    async def prepare(self) -> None:
+        """Put what the run was given into its workspace, if it was given anything.
+
+        Raises as `workspace`.
+        """
+        if self._staged is not None:
+            await self.open()
+
+    async def collect(self, ending: Outcome) -> tuple[Outcome, dict[str, Any] | None]:
+        """Take what the run made, now that its code is over.
+
+        Returns:
+            How the run ends: `ending`, or `failed` if it would have been done without the outputs
+            that are declared. And the data of its `files` event; None if there is nothing to tell.
+        """
+        try:
+            found = await self._collect()
+        except Stopped:
+            if ending.type == "done":
+                what = "the server shut down before the files of the run were collected"
+                ending = failed(what, "interrupted", retryable=True)
+            return ending, None
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the run must end
+            _log.error("the files of run %s cannot be collected", self._run_id, exc_info=error)
+            found = Collected(problems=["the files cannot be collected"])
+        if found.problems and ending.type == "done":
+            what = "; ".join(found.problems[:_MAX_TOLD])
+            ending = failed(f"the outputs are not what they should be: {what}", "invalid_outputs")
+        return ending, self._event(found)
+
+    async def _collect(self) -> Collected:
+        await self._end()
+        if self._workspace is None and self._is_resumed:  # an attempt before may have made one
+            find = self._workspaces.find
+            self._workspace = await self._threads.call(find, self._run_id, self._epoch)
+        if self._workspace is None:
+            return Collected(problems=check_outputs(self._groups, ()))
+        found = await self._threads.end(self._workspace.collecting(self._groups))
+        with contextlib.suppress(Stopped, OSError):  # the run has its files; the rest is swept
+            await self._threads.remove(self._workspace.tidying())
+        return found
+
+    async def _end(self) -> None:
+        """See to it that no workspace is made from now on; one that is being made is waited for."""
+        if self._lock.acquire(blocking=False):
+            self._is_over = True
+            self._lock.release()
+        else:
+            # To its end, whatever becomes of the task that waits for it.
+            await asyncio.shield(self._threads.call(self._end_in_thread))
+
+    def _end_in_thread(self) -> None:
+        with self._lock:
+            self._is_over = True
+
+    def _event(self, found: Collected) -> dict[str, Any] | None:
+        """Return the data of the event that tells of the files, as many as fit into one."""
+        if not found.files and not found.skipped:
+            return None
+        told = [addressed(file, self._run_id) for file in found.files]
+        skipped = list(found.skipped)
+        data: dict[str, Any] = {"files": told}
+        if skipped:
+            data |= {"skipped": skipped, "skipped_count": found.skipped_count}
+        room = self._max_bytes - _ENVELOPE_BYTES
+        while (told or skipped) and len(msgspec.json.encode(data)) > room:
+            if told:
+                del told[len(told) // 2 :]
+                data |= {"total": len(found.files), "all": f"/runs/{quote(self._run_id)}/files"}
+            else:
+                del skipped[len(skipped) // 2 :]
+        return cast("dict[str, Any]", msgspec.to_builtins(data))
+
+
+def addressed(file: StoredFile, run_id: str) -> StoredFile:
+    """Return a file with the path of its URL below where runcast is served."""
+    url = f"/runs/{quote(run_id)}/files/{quote(file.path)}"
+    return msgspec.structs.replace(file, url=url)
