@@ -92,3 +92,26 @@ def logs(draw: st.DrawFn, most: int = 12) -> list[Event]:
 def canonical(event: dict[str, Any]) -> Event:
     """Read an event given as a JSON object."""
     return decode_event(json.dumps(event))
+
+
+_decisive = st.sampled_from(
+    [
+        *("started", "interrupt_request", "interrupt_resolved", "interrupt_waiting") * 6,
+        *("interrupt_response", "log", "progress") * 2,
+        *("done", "failed", "cancelled"),
+    ]
+)
+_questions = st.fixed_dictionaries(
+    {}, optional={"interrupt_id": st.sampled_from(["", "a", "b", "c", 7, "x" * 256, "x" * 300])}
+)
+
+
+@st.composite
+def lives(draw: st.DrawFn, most: int = 16) -> list[Event]:
+    """Return events without holes, most of which change the status of a run."""
+    found = []
+    for seq in range(1, draw(st.integers(0, most)) + 1):
+        kind, data = draw(_decisive), draw(_questions | _data)
+        record = encode_record(kind, data, draw(st.floats(0, 4e9)), draw(_places))
+        found.append(decode_event(b'{"seq":%d,%b' % (seq, record)))
+    return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runcast.events import snapshot as caps
 from runcast.events.fold import apply, fold
-from runcast.events.lifecycle import next_status
+from runcast.events.lifecycle import BEGINNING, Standing, advance, question_of
 from runcast.events.model import Event
 from runcast.events.snapshot import (
     Dropped,
@@ -24,7 +24,7 @@ from runcast.events.snapshot import (
     Text,
     Tool,
 )
-from tests.events.strategies import TYPES, broken_texts, canonical, events, logs
+from tests.events.strategies import TYPES, broken_texts, canonical, events, lives, logs
 
 
 def told(*events: tuple[str, object], node: str = "", agent: str = "") -> Snapshot:
@@ -83,26 +83,25 @@ def test_a_snapshot_does_not_change_with_the_data_of_its_events(log: list[Event]
     assert msgspec.json.encode(snapshot) == before
 
 
-@given(logs())
-def test_status_follows_the_law_of_a_run(log: list[Event]) -> None:
-    """Save that one answer does not end the waiting for others."""
-    snapshot = Snapshot()
+@given(logs() | lives())
+def test_status_and_questions_follow_the_law_of_a_run(log: list[Event]) -> None:
+    snapshot, standing = Snapshot(), BEGINNING
     for event in log:
-        before = snapshot.status
         apply(snapshot, event)
-        if before == "waiting" and event.type == "interrupt_resolved" and snapshot.interrupts:
-            assert snapshot.status == "waiting"
-        else:
-            assert snapshot.status == next_status(before, event.type)
+        standing = advance(standing, event.type, question_of(event.data))
+
+        questions = tuple(interrupt.interrupt_id for interrupt in snapshot.interrupts)
+        assert Standing(snapshot.status, questions) == standing
 
 
 def test_an_answer_makes_no_run_wait_that_did_not() -> None:
     log = [
         canonical({"seq": 1, "type": "interrupt_request", "data": {"interrupt_id": "a"}}),
-        canonical({"seq": 2, "type": "interrupt_resolved", "data": {"interrupt_id": "b"}}),
+        canonical({"seq": 2, "type": "started"}),
+        canonical({"seq": 3, "type": "interrupt_resolved", "data": {"interrupt_id": "b"}}),
     ]
 
-    assert fold(log).status == "queued"
+    assert fold(log).status == "running"
 
 
 @given(logs())

@@ -18,7 +18,7 @@ import msgspec
 
 from runcast.events import snapshot as caps
 from runcast.events.fields import as_number, as_text, is_deeper, outcome_of, percent_of, pick
-from runcast.events.lifecycle import next_status
+from runcast.events.lifecycle import DECISIVE, Standing, advance, question_of
 from runcast.events.model import Event
 from runcast.events.plain import MAX_DEPTH
 from runcast.events.snapshot import (
@@ -64,13 +64,13 @@ def apply(snapshot: Snapshot, event: Event) -> None:
         snapshot.dropped.types += 1
     if snapshot.status in TERMINAL:  # nothing follows an ending, whoever wrote it
         return
-    was_waiting = snapshot.status == "waiting"
-    snapshot.status = next_status(snapshot.status, told.type)
+    if told.type in DECISIVE or snapshot.status == "queued":
+        questions = tuple(interrupt.interrupt_id for interrupt in snapshot.interrupts)
+        standing = Standing(snapshot.status, questions)
+        snapshot.status = advance(standing, told.type, question_of(told.data)).status
     law = _LAW.get(told.type)
     if law is not None:
         law(snapshot, told)
-    if was_waiting and told.type == "interrupt_resolved" and snapshot.interrupts:
-        snapshot.status = "waiting"  # for the answers to the other questions
     if snapshot.status in TERMINAL:
         snapshot.ended_at = told.time
         snapshot.interrupts_lapsed += len(snapshot.interrupts)
@@ -317,14 +317,6 @@ def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
     snapshot.dropped.interrupts += dropped
 
 
-def _interrupt_waiting(snapshot: Snapshot, told: _Told) -> None:
-    # Asked again, by an attempt that was begun by the answer to another question.
-    interrupt_id = told.name("interrupt_id")
-    is_open = any(interrupt.interrupt_id == interrupt_id for interrupt in snapshot.interrupts)
-    if is_open and snapshot.status == "running":
-        snapshot.status = "waiting"
-
-
 def _interrupt_response(snapshot: Snapshot, told: _Told) -> None:
     interrupt_id = told.name("interrupt_id")
     for interrupt in snapshot.interrupts:
@@ -406,7 +398,6 @@ _LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
         "tool_call": _tool_call,
         "tool_result": _tool_result,
         "interrupt_request": _interrupt_request,
-        "interrupt_waiting": _interrupt_waiting,
         "interrupt_response": _interrupt_response,
         "interrupt_resolved": _interrupt_resolved,
         "error": _error_told,

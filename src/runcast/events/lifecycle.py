@@ -1,15 +1,42 @@
-"""The law of a run's life, as a table.
+"""The law of a run's life: which status each event leads to.
 
-queued ──► running ◄──► waiting
-   │          │            │
-   └──────────┴────────────┴──► done | failed | cancelled   (exactly one, for ever)
+    queued ──► running ◄──► waiting
+       │          │            │
+       └──────────┴────────────┴──► done | failed | cancelled   (exactly one, for ever)
+
+A status depends on the events so far and on nothing else. What must be remembered between two
+events is a `Standing`: the status, and the questions that are open. A run that asked two questions
+and got one answer goes on waiting.
+
+A run is queued until something happens in it. The runner says so with `started`; a log that is
+written without a runner is running from its first event.
+
+Code that holds events calls `advance`. A store holds records and may not read each of them, so it
+calls `standing_after`: a record of ours has its type at a fixed place, and few types matter.
 """
 
-from typing import Final, Literal
+import re
+from typing import Final, Literal, NamedTuple
 
+from runcast.errors import PeerError
+from runcast.events.fields import as_text, pick
+from runcast.events.model import decode_event
 from runcast.events.vocabulary import TERMINAL
 
-__all__ = ("STATUSES", "Status", "next_status")
+__all__ = (
+    "BEGINNING",
+    "DECISIVE",
+    "MAX_QUESTIONS",
+    "STATUSES",
+    "Standing",
+    "Status",
+    "advance",
+    "is_decisive",
+    "next_status",
+    "question_of",
+    "standing_after",
+    "standing_after_frames",
+)
 
 Status = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 
@@ -22,11 +49,17 @@ STATUSES: Final[tuple[Status, ...]] = (
     "cancelled",
 )
 
+MAX_QUESTIONS: Final = 20
+"""Most open questions of a run that are remembered; the oldest goes first."""
+
+_MAX_ID_CHARS: Final = 256
+"""Most characters of a question's id that are looked at, from its beginning."""
+
 _ENDINGS: Final[dict[str, Status]] = {status: status for status in STATUSES if status in TERMINAL}
 """Terminal events bear the names of the statuses that they cause, which nothing follows."""
 
 _LAW: Final[dict[Status, dict[str, Status]]] = {
-    "queued": {"started": "running", **_ENDINGS},
+    "queued": {"interrupt_request": "waiting", **_ENDINGS},  # and any other event begins it
     "running": {"interrupt_request": "waiting", **_ENDINGS},
     # `started` while waiting: a restarted process resumes the run in the same epoch.
     "waiting": {"interrupt_resolved": "running", "started": "running", **_ENDINGS},
@@ -35,7 +68,106 @@ _LAW: Final[dict[Status, dict[str, Status]]] = {
     "cancelled": {},
 }
 
+_FROM_OTHERS: Final = frozenset({"message", "interrupt_response", "interrupt_resolved"})
+"""Types that others write for a run to read: a run that gets one is queued as before."""
+
+_QUESTIONS: Final = frozenset({"interrupt_request", "interrupt_waiting", "interrupt_resolved"})
+"""Types that say something of a question which a status depends on."""
+
+DECISIVE: Final = frozenset({"started", *TERMINAL, *_QUESTIONS})
+"""The types that may change the standing of a run that is no longer queued."""
+
+
+class Standing(NamedTuple):
+    """Where a run stands after some of its events.
+
+    `questions` are the ids of the open ones, the latest asked last; at most MAX_QUESTIONS.
+    """
+
+    status: Status
+    questions: tuple[str, ...] = ()
+
+
+BEGINNING: Final[Standing] = Standing("queued")
+"""Where a run stands before its first event."""
+
 
 def next_status(status: Status, event_type: str) -> Status:
-    """Return the status after an event of that type; most types leave it as it is."""
+    """Return the status after an event of that type, as far as no question is open."""
+    if status == "queued" and event_type not in _FROM_OTHERS:
+        return _LAW[status].get(event_type, "running")
     return _LAW[status].get(event_type, status)
+
+
+def advance(standing: Standing, event_type: str, question: str = "") -> Standing:
+    """Return where a run stands after one more event.
+
+    Args:
+        question: what `question_of` returns for the event's data.
+    """
+    before, questions = standing
+    if before in TERMINAL:
+        return standing  # nothing follows an ending, whoever wrote it
+    if event_type not in DECISIVE and before != "queued":
+        return standing
+    status = next_status(before, event_type)
+    if event_type in _QUESTIONS:
+        is_open = question in questions
+        if event_type == "interrupt_waiting":
+            # Asked again, by an attempt that the answer to another question began.
+            return Standing("waiting" if is_open else status, questions)
+        if is_open:
+            questions = tuple(each for each in questions if each != question)
+        if event_type == "interrupt_request":
+            questions = (*questions, question)[-MAX_QUESTIONS:]
+        elif before == "waiting" and questions:
+            status = "waiting"  # for the answers to the others
+    return Standing(status, () if status in TERMINAL else questions)
+
+
+def question_of(data: object) -> str:
+    """Return the id of the question that an event's data names, "" if it names none."""
+    return as_text(pick(data, "interrupt_id"))[:_MAX_ID_CHARS]
+
+
+# The time of a record is a number, so no text of anybody's lies before its type.
+_HEAD: Final = rb'"time":[0-9.eE+-]++,"type":"'
+_RECORD: Final = re.compile(rb'%b([a-z0-9_.-]+)",' % _HEAD).match
+_FRAME: Final = re.compile(
+    rb'\ndata: (\{"seq":([0-9]+),%b([a-z0-9_.-]+)",.*)' % _HEAD,
+).finditer
+
+_INITIALS: Final = "".join(sorted({name[0] for name in DECISIVE})).encode()
+_TYPES: Final = "|".join(sorted(DECISIVE)).encode()
+
+is_decisive: Final = re.compile(rb'%b(?=[%b])(?:%b)",' % (_HEAD, _INITIALS, _TYPES)).match
+"""Tells whether a record's type is in DECISIVE, by a match or None. It is asked of each event that
+is committed, and takes some 150 ns whatever the event's size."""
+
+
+def standing_after(standing: Standing, record: bytes) -> Standing:
+    """Return where a run stands after a record.
+
+    Only where a run is queued does a record count that is not `is_decisive`. What is no event
+    leaves the standing as it is. So does data, whatever it holds.
+    """
+    found = _RECORD(record)
+    return standing if found is None else _after(standing, found[1].decode(), b"{" + record)
+
+
+def standing_after_frames(standing: Standing, frames: bytes, after_seq: int = 0) -> Standing:
+    """Return where a run stands after joined frames, but for those up to `after_seq`."""
+    for canonical, seq, kind in (found.groups() for found in _FRAME(frames)):
+        if int(seq) > after_seq:
+            standing = _after(standing, kind.decode(), canonical)
+    return standing
+
+
+def _after(standing: Standing, event_type: str, canonical: bytes) -> Standing:
+    if event_type not in _QUESTIONS:
+        return advance(standing, event_type)
+    try:
+        event = decode_event(canonical)
+    except PeerError:
+        return standing
+    return advance(standing, event_type, question_of(event.data))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from runcast.events.lifecycle import Status
+from runcast.events.lifecycle import MAX_QUESTIONS, Status
 
 __all__ = (
     "MAX_ALL_TEXT_CHARS",
@@ -65,7 +65,7 @@ MAX_TOOLS: Final = 50
 MAX_VALUE_CHARS: Final = 8_192
 """Most characters of a tool call's arguments or result, as JSON."""
 
-MAX_INTERRUPTS: Final = 20
+MAX_INTERRUPTS: Final = MAX_QUESTIONS
 """Most open interrupts; the oldest goes first."""
 
 MAX_QUESTION_CHARS: Final = 32_768
