@@ -1190,7 +1190,7 @@ async def test_asking_for_the_answer_to_a_question_that_was_told_does_not_hang(
         await hub.answer(run.run_id, "i", {"type": "edit", "args": 1})
     go.set()
     if not is_early:
-        while (await hub.present(run.run_id))[0].labels["status"] != "waiting":  # noqa: ASYNC110
+        while (await hub.present(run.run_id))[0].status != "waiting":  # noqa: ASYNC110
             await asyncio.sleep(0)
         await hub.answer(run.run_id, "i", {"type": "edit", "args": 1})
 

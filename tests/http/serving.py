@@ -249,8 +249,7 @@ class Server:
 
     async def log(self, run_id: str, *, replace: bool = False) -> Log:
         """Begin a run without a function."""
-        labels = {"status": "running"}
-        inlet = await self.call(lambda: self.hub.hub.create(run_id, labels=labels, replace=replace))
+        inlet = await self.call(lambda: self.hub.hub.create(run_id, replace=replace))
         writer = Writer(inlet, self.hub.clock, self.hub.settings.max_event_bytes)
         return Log(self, run_id, writer, inlet.epoch)
 

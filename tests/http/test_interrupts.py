@@ -14,6 +14,7 @@ import pytest
 
 import runcast
 from runcast._producing.answers import Answer
+from runcast.events.lifecycle import STATUSES
 from runcast.testing import FakeClock
 from tests.cli.served import Served, frames, serve
 from tests.http.client import WAIT_S
@@ -71,11 +72,20 @@ async def asks_two(then_waits: bool = False) -> Any:
     return [answer.type for answer in answers]
 
 
+async def asks_by_writing() -> None:
+    """Write questions, and say of some that they are answered; go on until cancelled."""
+    writer = runcast.StreamWriter("node")
+    for key in "ab":
+        writer.interrupt_request(key, "search", {"q": key}, "Search?")
+    writer.interrupt_resolved("approved", "b")
+    await asyncio.Event().wait()
+
+
 @pytest.fixture(params=["direct-httptools", "plain-h11"])
 async def asking(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     """A server of functions that ask, by each path that streams can take."""
     settings = runcast.Settings(shutdown_grace_s=0.0)
-    functions = [asks, asks_two]
+    functions = [asks, asks_two, asks_by_writing]
     async with serving_here(request.param, functions=functions, settings=settings) as server:
         yield server
 
@@ -104,6 +114,16 @@ async def listed(server: Server, run_id: str) -> str:
     """Return the status that the list of runs shows."""
     runs = (await server.fetch("GET", "/runs?limit=500")).json()["runs"]
     return str({run["run_id"]: run["status"] for run in runs}[run_id])
+
+
+async def statuses(server: Server, run_id: str) -> set[str]:
+    """Return all statuses that are shown of a run, wherever one is: one, if they agree."""
+    shown = (await server.fetch("GET", f"/runs/{run_id}")).json()
+    found = {shown["status"], shown["state"]["status"], await listed(server, run_id)}
+    for status in STATUSES:
+        runs = (await server.fetch("GET", f"/runs?status={status}")).json()["runs"]
+        found |= {status for run in runs if run["run_id"] == run_id}
+    return found
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -308,6 +328,34 @@ async def test_who_comes_late_finds_the_open_questions_and_what_they_allow(
     assert question["config"] == config
     assert question["expires_at"] == pytest.approx(question["asked_at"] + 3600)
     assert shown["position"].endswith(f"-{question['seq']}")
+
+
+async def test_a_question_that_is_only_written_is_waited_for(asking: Server, name: Name) -> None:
+    run_id = name()
+    await begin(asking, "asks_by_writing", run_id)
+    async with asking.watch(f"/runs/{run_id}/events") as watching:
+        await watching.read_until(b'"interrupt_resolved"')
+
+    assert await statuses(asking, run_id) == {"waiting"}
+    await answer(asking, run_id, {"type": "accept"}, "a")
+    assert await statuses(asking, run_id) == {"running"}
+    await asking.post(f"/runs/{run_id}/cancel")
+    assert await statuses(asking, run_id) == {"cancelled"}
+
+
+async def test_a_run_that_has_one_of_two_answers_waits_wherever_it_is_shown(
+    asking: Server, name: Name
+) -> None:
+    run_id = name()
+    await begin(asking, "asks_two", run_id, then_waits=True)
+    async with asking.watch(f"/runs/{run_id}/events") as watching:
+        await watching.read_until(b'"interrupt_id":"b"')
+
+    assert await statuses(asking, run_id) == {"waiting"}
+    await answer(asking, run_id, {"type": "accept"}, "a")
+    assert await statuses(asking, run_id) == {"waiting"}
+    await answer(asking, run_id, {"type": "accept"}, "b")
+    assert await statuses(asking, run_id) == {"running"}
 
 
 async def test_lists_tell_which_runs_wait(asking: Server, name: Name) -> None:

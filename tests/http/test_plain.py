@@ -231,14 +231,17 @@ async def test_runs_are_found_by_status_function_and_labels() -> None:
         await server.post("/invoke/count", labels % (b"a", b"x=y"))
         await server.post("/invoke/count", labels % (b"b", b"other"))
         await server.post("/invoke/echo", b'{"run_id": "c"}')
-        await server.log("d")
+        written = await server.log("d")
+        await server.begin("e")
 
         async def found(query: str) -> list[str]:
             answer = (await server.fetch("GET", f"/runs?{query}")).json()
             return sorted(run["run_id"] for run in answer["runs"])
 
         assert await found("status=done") == ["a", "b", "c"]
-        assert await found("status=running") == ["d"]
+        assert await found("status=queued") == await found("label=status=queued") == ["d"]
+        await written.emit(1)
+        assert len(await found("status=running")) == 2
         assert await found("function=count") == ["a", "b"]
         assert await found("label=team%3Dx%3Dy") == ["a"]
         assert await found("label=team=other&status=done") == ["b"]

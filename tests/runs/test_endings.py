@@ -43,7 +43,7 @@ async def end_of(hub: OpenHub, run_id: str) -> Event:
     assert [event.type in TERMINAL for event in events] == [False] * (len(events) - 1) + [True]
     assert info.closed
     assert info.head == len(events)
-    assert info.labels["status"] == snapshot.status == events[-1].type
+    assert info.status == snapshot.status == events[-1].type
     return events[-1]
 
 

@@ -99,7 +99,7 @@ async def test_a_run_shows_that_it_waits_and_for_what(hub: OpenHub) -> None:
 
     info, state = await hub.present(run.run_id)
 
-    assert info.labels["status"] == state.status == "waiting"
+    assert info.status == state.status == "waiting"
     assert [one.interrupt_id for one in state.interrupts] == [asked["interrupt_id"]]
     assert state.interrupts[0].expires_at == asked["expires_at"]
     await hub.answer(run.run_id, asked["interrupt_id"], {"type": "accept"})
@@ -217,7 +217,7 @@ async def test_two_questions_at_once_are_answered_apart(hub: OpenHub) -> None:
                 break
     await hub.answer(run.run_id, "b", {"type": "response", "args": 2})
     info, state = await hub.present(run.run_id)
-    assert info.labels["status"] == state.status == "waiting"
+    assert info.status == state.status == "waiting"
     await hub.answer(run.run_id, "a", {"type": "response", "args": 1})
 
     assert (await ending(run))[1]["result"] == [1, 2]
@@ -255,7 +255,7 @@ async def test_a_question_that_nobody_waits_for_any_more_expires_all_the_same(
 
     assert event.data == {"interrupt_id": "q", "outcome": "expired"}
     info, state = await hub.present(run.run_id)
-    assert info.labels["status"] == state.status == "running"
+    assert info.status == state.status == "running"
     finish.set()
     assert (await ending(run))[0] == "done"
 
@@ -772,10 +772,10 @@ async def test_a_run_that_asks_on_after_it_was_resumed_survives_the_next_restart
         await hub.answer("r", "a", {"type": "accept"})
         await told(hub, "interrupt_waiting", 1)
         info, state = await hub.present("r")
-        assert info.labels["status"] == state.status == "waiting"
+        assert info.status == state.status == "waiting"
     async with opened() as hub:
         info, state = await hub.present("r")
-        assert info.labels["status"] == state.status == "waiting"
+        assert info.status == state.status == "waiting"
         await hub.answer("r", "b", {"type": "reject"})
         events = await events_of(hub, "r")
 

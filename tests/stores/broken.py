@@ -8,6 +8,7 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 from runcast.errors import NotFound, RuncastError, RunClosed
+from runcast.events.lifecycle import Standing, next_status
 from runcast.events.position import Position, make_epoch
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page
 from tests.stores.naive import NaiveLog, NaiveStore
@@ -498,6 +499,61 @@ class IgnoresKinds(NaiveStore):
         if any(info.name == log_id for info in await super().list(kind=None)):
             options = {**options, "kind": "run"}
         return await super().create(log_id, **options)
+
+
+class TakesStatusFromLabels(NaiveStore):
+    """Guarantee 11: a status is what somebody wrote."""
+
+    async def info(self, log_id: str) -> LogInfo:
+        info = await super().info(log_id)
+        told: Any = info.labels.get("status", info.status)
+        info.standing = Standing(told, info.standing.questions)
+        return info
+
+
+class ForgetsQuestions(NaiveStore):
+    """Guarantee 11: one answer ends all waiting."""
+
+    def append(self, append: Append) -> Appended:
+        done = super().append(append)
+        info = self.logs[append.log_id].info
+        if any(b"interrupt_resolved" in record for record in append.records):
+            info.standing = Standing(next_status(info.status, "interrupt_resolved"))
+        return done
+
+
+class BelievesData(NaiveStore):
+    """Guarantee 11: what looks like a terminal event in data is one."""
+
+    def append(self, append: Append) -> Appended:
+        done = super().append(append)
+        if any(b'"type":"done"' in record for record in append.records):
+            self.logs[append.log_id].info.standing = Standing("done")
+        return done
+
+
+class ForgetsStandingsAtTrims(NaiveStore):
+    """Guarantee 11: what was trimmed counts no more."""
+
+    async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
+        await super().trim(log_id, first, snapshot)
+        self.logs[log_id].info.standing = Standing("queued")
+        return await self.info(log_id)
+
+
+class ForgetsStandingsAtRestart(NaiveStore):
+    """Guarantee 11: standings are only kept in memory."""
+
+    async def close(self) -> None:
+        for log in self.logs.values():
+            log.info.standing = Standing("queued")
+
+
+class IgnoresStatuses(NaiveStore):
+    """`list`: any status belongs."""
+
+    async def list(self, **options: Any) -> list[LogInfo]:
+        return await super().list(**{**options, "status": None})
 
 
 class ListsEveryKind(NaiveStore):

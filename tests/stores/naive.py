@@ -5,6 +5,7 @@ it beside `runcast.stores.base`. It shares no code with the stores but the contr
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Self
@@ -15,11 +16,16 @@ from runcast.errors import (
     Gone,
     InvalidValue,
     NotFound,
+    PeerError,
     RuncastError,
     RunClosed,
     Stale,
 )
+from runcast.events.fold import apply
+from runcast.events.lifecycle import Standing, Status
+from runcast.events.model import decode_event
 from runcast.events.position import RUN, Position, frame_record, make_epoch, make_log_id
+from runcast.events.snapshot import Snapshot
 from runcast.stores.base import (
     MAX_LABELS,
     PAGE_BYTES,
@@ -40,6 +46,8 @@ class NaiveLog:
     frames: list[bytes] = field(default_factory=list)
     once: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     snapshot: tuple[int, bytes] | None = None
+    state: Snapshot = field(default_factory=Snapshot)
+    """The fold of all its events, whatever becomes of them."""
 
 
 @dataclass
@@ -146,6 +154,11 @@ class NaiveStore(Store):
         frames = [frame_record(head, seq, body) for seq, body in enumerate(append.records, first)]
         log.frames += frames
         info.head = len(log.frames)
+        for seq, body in enumerate(append.records, first):
+            with suppress(PeerError):  # it is no event
+                apply(log.state, decode_event(b'{"seq":%d,%b' % (seq, body)))
+        asked = tuple(question.interrupt_id for question in log.state.interrupts)
+        info.standing = Standing(log.state.status, asked)
         info.bytes += sum(map(len, frames))
         if append.close:
             info.closed, info.closed_at = True, self.clock.time()
@@ -233,6 +246,7 @@ class NaiveStore(Store):
         self,
         *,
         kind: str | None = RUN,
+        status: Status | None = None,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
@@ -243,5 +257,6 @@ class NaiveStore(Store):
             for key in sorted(keyed, reverse=True)
             if (before is None or key < before)
             and kind in (None, keyed[key].kind)
+            and status in (None, keyed[key].status)
             and (labels or {}).items() <= keyed[key].labels.items()
         ][:limit]

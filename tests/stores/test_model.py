@@ -19,6 +19,8 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from runcast.errors import Gone, RuncastError
+from runcast.events.lifecycle import STATUSES, Status
+from runcast.events.model import encode_record
 from runcast.events.position import Position, kind_of
 from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Store
 from runcast.stores.memory import MemoryStore
@@ -36,14 +38,22 @@ Make = Callable[[Path, FakeClock], list[Store]]
 BEGUN = ["a", "A", "b:1"]
 LOG_IDS = st.sampled_from([*BEGUN * 3, "x" * 128, "delivery/a"])
 KINDS = st.sampled_from(["run", "delivery", None])
+ASKED_STATUS = st.none() | st.sampled_from(STATUSES)
 OWNERS = st.sampled_from(["first", "second"])
 LABELS = st.dictionaries(
     st.sampled_from(["status", "Status", 'o"d\\d']),
     st.sampled_from(["", "running", "Running", "done", 'o"d\nd']),
     max_size=3,
 )
+DECISIVE = st.builds(
+    encode_record,
+    st.sampled_from([*["started", "interrupt_request", "interrupt_resolved"] * 3, "log", "done"]),
+    st.fixed_dictionaries({}, optional={"interrupt_id": st.sampled_from(["a", "b"])}),
+    st.just(1.5),
+)
 RECORDS = st.lists(
     st.one_of(
+        DECISIVE,
         st.integers(0, 9).map(lambda number: b'"n":%d' % number),
         st.integers(1, 3000).map(lambda size: b"x" * size),
         st.binary(max_size=20).map(lambda body: body.replace(b"\n", b"").replace(b"\r", b"")),
@@ -232,14 +242,28 @@ class Comparison(RuleBasedStateMachine):
         assert len(frames) > 0 or rest.first > rest.last
         assert sum(map(len, frames[:-1])) <= max_bytes
 
-    @rule(which=st.integers(0, 1), kind=KINDS, labels=LABELS, limit=st.sampled_from([1, 2, 50]))
-    def look(self, which: int, kind: str | None, labels: dict[str, str], limit: int) -> None:
+    @rule(
+        which=st.integers(0, 1),
+        kind=KINDS,
+        status=ASKED_STATUS,
+        labels=LABELS,
+        limit=st.sampled_from([1, 2, 50]),
+    )
+    def look(
+        self,
+        which: int,
+        kind: str | None,
+        status: Status | None,
+        labels: dict[str, str],
+        limit: int,
+    ) -> None:
         """Compare everything there is to know."""
         for log_id in list(self.model.logs):
             self.same(which, lambda store, log_id=log_id: store.info(log_id))  # type: ignore[misc]
             self.same(which, lambda store, log_id=log_id: store.snapshot(log_id))  # type: ignore[misc]
         wanted: dict[str, Any] = {
             "kind": kind,
+            "status": status,
             "labels": {name: value for name, value in labels.items() if value},
             "limit": limit,
         }

@@ -21,6 +21,7 @@ from runcast.stores.sqlite import reading as sqlite_reading
 from runcast.stores.sqlite import tables as sqlite_tables
 from runcast.stores.sqlite import upkeep as sqlite_upkeep
 from runcast.stores.sqlite import wal as sqlite_wal
+from runcast.stores.sqlite.schema import SCHEMA_VERSION
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
@@ -71,7 +72,7 @@ def open_files() -> list[str]:
 async def test_a_new_file_says_what_it_is(path: Path) -> None:
     await make_file(path)
 
-    assert ask(path, "PRAGMA user_version") == sqlite_file.SCHEMA_VERSION
+    assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION
     assert ask(path, "PRAGMA application_id") == int.from_bytes(b"RCST", "big")
     assert ask(path, "PRAGMA auto_vacuum") == 2
     assert ask(path, "PRAGMA journal_mode") == "wal"
@@ -93,14 +94,14 @@ async def test_closing_leaves_one_file_no_thread_and_nothing_open(
 
 async def test_a_newer_schema_is_refused(path: Path, older: set[threading.Thread]) -> None:
     await make_file(path)
-    tell(path, f"PRAGMA user_version = {sqlite_file.SCHEMA_VERSION + 1}")
+    tell(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     content = content_of(path)
     with pytest.raises(StoreUnusable, match="newer"):
         await SQLiteStore(str(path)).open()
 
     assert not threads() - older
     assert content_of(path) == content
-    tell(path, f"PRAGMA user_version = {sqlite_file.SCHEMA_VERSION}")
+    tell(path, f"PRAGMA user_version = {SCHEMA_VERSION}")
     async with SQLiteStore(str(path)) as store:
         await expect_log(store, "a", [record(1), record(2)])
 

@@ -294,34 +294,6 @@ async def test_a_file_deleted_underneath_takes_no_more_commits(path: Path, repla
 # Disks and permissions.
 
 
-@pytest.fixture
-def powerless() -> Callable[[], AbstractContextManager[None]]:
-    """Returns a context in which file permissions count, also when the tests run as root."""
-
-    @contextlib.contextmanager
-    def drop() -> Iterator[None]:
-        if os.geteuid() != 0:
-            yield
-            return
-        os.seteuid(NOBODY)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-
-    return drop
-
-
-@pytest.fixture
-def open_directory() -> Iterator[Path]:
-    """A directory that every user can reach."""
-    directory = Path(tempfile.mkdtemp(prefix="runcast-test-"))
-    directory.chmod(0o755)
-    yield directory
-    directory.chmod(0o755)
-    shutil.rmtree(directory)
-
-
 def make_read_only(directory: Path, mode: int) -> None:
     for file in directory.iterdir():
         file.chmod(0o444)

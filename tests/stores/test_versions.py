@@ -7,7 +7,11 @@ killed, and the files beside it; `versions/N.json` says what it holds. `versions
 import asyncio
 import json
 import os
+import shutil
+import sqlite3
 import tarfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +20,8 @@ import pytest
 
 from runcast._app import open_hub
 from runcast._hub.hub import Hub
+from runcast.events.lifecycle import STATUSES, Standing, advance
+from runcast.events.model import encode_record
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import Append, LogInfo, Once
@@ -60,6 +66,10 @@ def lasting(info: LogInfo | dict[str, Any]) -> dict[str, Any]:
 
 async def check(store: SQLiteStore, expected: dict[str, dict[str, Any]]) -> None:
     """Expect everything that a killed process left."""
+    for status in STATUSES:
+        found = {info.log_id for info in await store.list(status=status)}
+        told = {name for name, run in expected.items() if run["state"]["status"] == status}
+        assert found == told
     infos = {info.log_id: info for info in await store.list(limit=500)}
     assert {name: lasting(info) for name, info in infos.items()} == {
         name: lasting(run["info"]) for name, run in expected.items()
@@ -68,7 +78,10 @@ async def check(store: SQLiteStore, expected: dict[str, dict[str, Any]]) -> None
         info = await store.info(run_id)
         frames = await read_all(store, run_id, Position(info.epoch, info.first - 1))
         kept = await store.snapshot(run_id)
+        asked = [each["interrupt_id"] for each in run["state"].get("interrupts", [])]
         assert info == infos[run_id]
+        assert (info.kind, info.standing) == ("run", Standing(run["state"]["status"], tuple(asked)))
+        assert "status" not in info.labels
         assert b"".join(frames).decode() == run["frames"]
         assert (kept and [kept[0], kept[1].decode()]) == run["snapshot"]
 
@@ -92,6 +105,45 @@ async def test_two_processes_open_a_file_of_an_earlier_version(
     finally:
         for store in stores:
             await store.close()
+
+
+def put_where_nothing_can_be_written(path: Path, folder: Path) -> Path:
+    for name in (path.name, f"{path.name}-wal"):
+        shutil.copy(path.with_name(name), folder)
+    with closing(sqlite3.connect(folder / path.name)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    folder.chmod(0o555)
+    return folder / path.name
+
+
+async def test_a_file_of_an_earlier_version_can_be_read_where_nothing_can_be_written(
+    path: Path,
+    expected: dict[str, dict[str, Any]],
+    open_directory: Path,
+    powerless: Callable[[], AbstractContextManager[None]],
+) -> None:
+    path = await asyncio.to_thread(put_where_nothing_can_be_written, path, open_directory)
+    with powerless():
+        async with SQLiteStore(str(path), FakeClock()) as store:
+            await check(store, expected)
+            assert {info.log_id for info in await store.orphans()} == {
+                name for name, run in expected.items() if not run["info"]["closed"]
+            }
+
+
+async def test_runs_of_an_earlier_version_go_on_with_their_status(
+    path: Path, expected: dict[str, dict[str, Any]]
+) -> None:
+    resolved = encode_record("interrupt_resolved", {"interrupt_id": "first"}, 1.5)
+    async with SQLiteStore(str(path), FakeClock()) as store:
+        for run_id in ("waiting", "half-answered"):
+            before = (await store.info(run_id)).standing
+            only(await outcome_of(store, Append(run_id, [resolved])))
+            after = (await store.info(run_id)).standing
+            assert after == advance(before, "interrupt_resolved", "first")
+            assert run_id in {info.log_id for info in await store.list(status=after.status)}
 
 
 async def test_the_state_of_each_run_is_what_it_was(

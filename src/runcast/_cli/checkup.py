@@ -24,7 +24,7 @@ from runcast._files.data_dir import DataDir
 from runcast._settings import Settings
 from runcast.errors import RuncastError, StoreReadOnly
 from runcast.stores.base import Append
-from runcast.stores.sqlite.file import SCHEMA_VERSION
+from runcast.stores.sqlite.schema import SCHEMA_VERSION
 from runcast.stores.url import open_url
 
 __all__ = (

@@ -79,9 +79,7 @@ class OwnedLog:
         """
         outcome, records = self._last_records(outcome, agent, files)
         try:
-            appended = await self.inlet.append(
-                records, close=True, once=Once(TERMINAL_KEY), labels={"status": outcome.type}
-            )
+            appended = await self.inlet.append(records, close=True, once=Once(TERMINAL_KEY))
         except (RunClosed, Stale, NotFound):
             self._logs.discard(self)
             raise

@@ -47,10 +47,10 @@ async def answer_question(
     """
     check_interrupt_id(interrupt_id)
     info, snapshot = await hub.present(run_id)
-    questions = {question.interrupt_id: question for question in snapshot.interrupts}
-    if interrupt_id not in questions or questions[interrupt_id].is_answered:
+    asked = [each for each in snapshot.interrupts if each.interrupt_id == interrupt_id]
+    if not asked or asked[0].is_answered:
         return await _decided_before(hub, info, interrupt_id, answer)
-    question = questions.pop(interrupt_id)
+    question = asked[0]
     inlet = hub.inlet(run_id, info.epoch)
     over = is_expired(question, hub.clock) if ends is None else ends <= hub.clock.monotonic()
     if over:  # its run has not noticed, or has no process at present
@@ -66,9 +66,7 @@ async def answer_question(
     if answer.by:
         data["by"] = answer.by
     now = hub.clock.time()
-    labels = {"status": "waiting" if questions else "running"}
-    if RESUMABLE_LABEL in info.labels:
-        labels[ANSWERED_LABEL] = interrupt_id
+    labels = {ANSWERED_LABEL: interrupt_id} if RESUMABLE_LABEL in info.labels else None
     records = [
         encode_record("interrupt_response", data, now, None, hub.settings.max_event_bytes),
         encode_record(
@@ -92,14 +90,11 @@ def is_expired(question: Interrupt, clock: Clock) -> bool:
 
 async def expire_question(hub: Hub, inlet: Inlet, interrupt_id: str, clock: Clock) -> None:
     """Close a question that nobody answered in time. Raises `Conflict` if somebody did."""
-    info, snapshot = await hub.present(inlet.run_id)
-    others = {question.interrupt_id for question in snapshot.interrupts} - {interrupt_id}
+    info = await hub.info(inlet.run_id)
     record = encode_record(
         "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "expired"}, clock.time()
     )
-    labels = {"status": "waiting" if others else "running"}
-    if RESUMABLE_LABEL in info.labels:
-        labels[ANSWERED_LABEL] = interrupt_id
+    labels = {ANSWERED_LABEL: interrupt_id} if RESUMABLE_LABEL in info.labels else None
     await inlet.append([record], once=Once(f"answer:{interrupt_id}", "expired"), labels=labels)
 
 

@@ -195,9 +195,7 @@ class Questions:
     ) -> Answer:
         """Ask; `was_told` if the function may have told the question itself, as an event."""
         question.is_told = True
-        appended = await self._inlet.append(
-            [record], once=Once(f"ask:{interrupt_id}"), labels={"status": "waiting"}
-        )
+        appended = await self._inlet.append([record], once=Once(f"ask:{interrupt_id}"))
         answer, resolved = None, []
         if appended.repeated:
             timeout_s = await self._tell_waiting(question, appended, timeout_s)
@@ -206,10 +204,8 @@ class Questions:
             resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
         if answer is None:
             answer = await self._wait(interrupt_id, appended, timeout_s)
-        # Who answered could not know of answers given at the same time.
         self._unanswered.discard(question)
-        status = "waiting" if self._unanswered else "running"
-        await self._inlet.append(resolved, labels={ANSWERED_LABEL: "", "status": status})
+        await self._inlet.append(resolved, labels={ANSWERED_LABEL: ""})
         return answer
 
     async def _find_earlier(
@@ -244,7 +240,7 @@ class Questions:
             if question.interrupt_id == interrupt_id and not question.is_answered:
                 data = {"interrupt_id": interrupt_id}
                 record = encode_record("interrupt_waiting", data, self._clock.time())
-                await self._inlet.append([record], labels={"status": "waiting"})
+                await self._inlet.append([record])
                 return self._left_of(waiting, question.expires_at)
         if info.first > asked.first and await self._find_earlier(interrupt_id) is None:
             raise Gone(

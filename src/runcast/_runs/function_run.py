@@ -112,7 +112,7 @@ class FunctionRun(Run):
         await self._owned.inlet.append(
             [encode_record("started", started, clock.time(), None, OWN_EVENT_BYTES)],
             # What it goes on with is in its hands now.
-            labels={"status": "running", ANSWERED_LABEL: ""},
+            labels={ANSWERED_LABEL: ""},
         )
         self.status = "running"
         if self.cancel_asked.is_set():

@@ -142,7 +142,7 @@ class Recovery:
         if begin is None and info.kind not in _LOST_WITH_THEIR_OWNER:
             return
         if RESUMABLE_LABEL in info.labels and CANCEL_LABEL not in info.labels:
-            if ANSWERED_LABEL not in info.labels and info.labels.get("status") == "waiting":
+            if ANSWERED_LABEL not in info.labels and info.status == "waiting":
                 info = await self._expire_questions(info)
                 if ANSWERED_LABEL not in info.labels:
                     return

@@ -357,7 +357,6 @@ def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str)
     return {
         **given,
         "function": function.name,
-        "status": "queued",
         **({RESUMABLE_LABEL: "1"} if function.resume else {}),
         **({DIGEST_LABEL: digest} if digest else {}),
     }

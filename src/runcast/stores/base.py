@@ -20,13 +20,16 @@ What every store guarantees, whatever it is made of (`runcast.testing.store_cont
 9.  Any id that `is_run_id` accepts names a log of its own within its kind: ids never fold, escape
     or collide.
 10. Cancelling a call leaves the store as if it had not been made or as if it had been completed.
+11. A log's status is that which its events lead to (`events.lifecycle`), at every `seq` and
+    whatever becomes of the events: it is part of what an append changes, and nobody sets it.
 
 Methods take a log's id, which holds its kind (see `events.position`); only `create` takes the two
 apart. What is true of runs is true of every kind, except that lists are of runs unless they are
 asked for another kind.
 
 A *record* is bytes without line feed and carriage return; `events.position` tells how records
-become frames. A record is opaque to the store otherwise.
+become frames. A record is opaque to the store otherwise, except that those of a few types change
+the log's status.
 """
 
 from abc import ABC, abstractmethod
@@ -37,6 +40,7 @@ from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 import msgspec
 
 from runcast.errors import RuncastError, Stale
+from runcast.events.lifecycle import BEGINNING, Standing, Status
 from runcast.events.position import RUN, Position, describe_log, kind_of
 
 __all__ = (
@@ -178,6 +182,13 @@ class LogInfo:
     """Seconds after closing until the log may be deleted; None keeps it."""
     owner_id: str = ""
     fence: int = 0
+    standing: Standing = BEGINNING
+    """Status and open questions, as the events up to `head` tell."""
+
+    @property
+    def status(self) -> Status:
+        """The status that the events up to `head` tell."""
+        return self.standing.status
 
     @property
     def kind(self) -> str:
@@ -259,6 +270,7 @@ class Store(ABC):
         self,
         *,
         kind: str | None = RUN,
+        status: Status | None = None,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
@@ -267,6 +279,7 @@ class Store(ABC):
 
         Args:
             kind: only logs of this kind; None for all kinds.
+            status: only logs that have this status; None for any.
             labels: only logs that bear all of these.
             before: the key of the last log of the page before.
             limit: 1 to MAX_LIST.

@@ -4,11 +4,15 @@ Their form is that of the journal's rows: a field may be added at the end, with 
 rows of earlier versions, and none may be taken away.
 """
 
+from typing import Final, Literal
+
 import msgspec
 
+from runcast.events.lifecycle import Standing
 from runcast.stores.base import Page
 
 __all__ = (
+    "VERSION",
     "AppendCommand",
     "CheckpointCommand",
     "ClaimCommand",
@@ -18,6 +22,10 @@ __all__ = (
     "OnceUse",
     "TrimCommand",
 )
+
+
+VERSION: Final = 2
+"""Of these commands."""
 
 
 class OnceUse(msgspec.Struct, array_like=True, frozen=True):
@@ -37,6 +45,8 @@ class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     ttl_s: float | None
     owner_id: str
     fence: int
+    version: int = 1
+    """Of the journal: in version 1 a status was a label, which every writer had to set."""
 
 
 class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a", gc=False):
@@ -45,6 +55,9 @@ class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a", gc=Fa
     closed_at: float | None = None
     labels: dict[str, str] | None = None
     once: tuple[str, str, int, int] | None = None
+    standing: Standing | Literal["unsaid"] | None = "unsaid"
+    """The log's standing after the records; None if they leave it as it is. Version 1 of the
+    journal does not say."""
 
 
 class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError, RunClosed, Stale
+from runcast.events.lifecycle import Standing, is_decisive, standing_after, standing_after_frames
 from runcast.events.position import (
     describe_log,
     frame_record,
@@ -30,6 +31,7 @@ from runcast.stores.base import (
     epoch_is_over,
 )
 from runcast.stores.commands import (
+    VERSION,
     AppendCommand,
     ClaimCommand,
     Command,
@@ -49,6 +51,8 @@ __all__ = (
 _LINE_FEED: Final = 0x0A
 _CARRIAGE_RETURN: Final = 0x0D
 _MAX_ONCE_CHARS: Final = 256
+_STATUS_OF_VERSION_1: Final = "status"
+"""The label that had the status in version 1 of the journal."""
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class _Draft(msgspec.Struct):
     closed: bool
     fence: int
     labels: dict[str, str]
+    standing: Standing
     once: dict[str, OnceUse]
 
 
@@ -141,6 +146,7 @@ class Ledger:
             ttl_s=ttl_s,
             owner_id=owner_id,
             fence=old.info.fence + 1 if old else 1,
+            version=VERSION,
         )
 
     def plan_appends(
@@ -156,7 +162,13 @@ class Ledger:
                 if draft is None:
                     info = log.info
                     draft = drafts[append.log_id] = _Draft(
-                        info.epoch, info.head, info.closed, info.fence, info.labels, {}
+                        info.epoch,
+                        info.head,
+                        info.closed,
+                        info.fence,
+                        info.labels,
+                        info.standing,
+                        {},
                     )
                 command, outcome = self._plan_append(log, draft, append, now)
             except RuncastError as error:
@@ -186,9 +198,18 @@ class Ledger:
         labels = merge_labels(draft.labels, append.labels) if append.labels else None
         first = draft.head + 1
         pages = _frame(draft.epoch, first, append.records, append.close)
+        before = standing = draft.standing
+        records = append.records
+        may_change = before.status == "queued" or (
+            # One, as of most runs in most commits, needs no loop.
+            is_decisive(records[0]) if len(records) == 1 else any(map(is_decisive, records))
+        )
+        if may_change:
+            for record in records:
+                standing = standing_after(standing, record)
         # Only now, with nothing left to refuse, may the draft change.
         draft.head += len(append.records)
-        draft.closed = append.close
+        draft.closed, draft.standing = append.close, standing
         if labels is not None:
             draft.labels = labels
         if append.once is not None:
@@ -199,6 +220,7 @@ class Ledger:
             now if append.close else None,
             labels,
             (*append.once, first, draft.head) if append.once else None,
+            None if standing is before else standing,
         )
         return command, Appended(draft.epoch, first, draft.head, pages, append.close)
 
@@ -265,6 +287,12 @@ class Ledger:
         if command.once is not None:
             key, digest, first, last = command.once
             log.once[key] = OnceUse(digest, first, last)
+        if command.standing == "unsaid":
+            for page in command.pages:
+                info.standing = standing_after_frames(info.standing, page.frames)
+            info.labels.pop(_STATUS_OF_VERSION_1, None)
+        elif command.standing is not None:
+            info.standing = command.standing
 
     def _apply_create(self, command: CreateCommand) -> None:
         old = self.logs.get(command.log_id)
@@ -279,6 +307,8 @@ class Ledger:
             owner_id=command.owner_id,
             fence=command.fence,
         )
+        if command.version == 1:
+            info.labels.pop(_STATUS_OF_VERSION_1, None)
         self.logs[command.log_id] = Log(command.key, info)
         self.deleted.discard(command.log_id)
         self.next_key = max(self.next_key, command.key + 1)

@@ -6,6 +6,7 @@ from typing import Self
 
 from runcast._clock import Clock, SystemClock
 from runcast.errors import Conflict, RuncastError, RunClosed
+from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import (
     PAGE_BYTES,
@@ -17,8 +18,8 @@ from runcast.stores.base import (
     Store,
 )
 from runcast.stores.commands import ClaimCommand, Command, TrimCommand
-from runcast.stores.ledger import Ledger, Log, copy_info
-from runcast.stores.paging import check_limit, check_position, cut_pages, join_pages, matches
+from runcast.stores.ledger import Ledger, copy_info
+from runcast.stores.paging import Filter, age_of, check_limit, check_position, cut_pages, join_pages
 
 __all__ = ("MemoryStore",)
 
@@ -78,17 +79,15 @@ class MemoryStore(Store):
         self,
         *,
         kind: str | None = RUN,
+        status: Status | None = None,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[LogInfo]:
         check_limit(limit)
-        found = [
-            log.info
-            for log in self._ledger.logs.values()
-            if matches(log.info, kind, labels) and (before is None or _key(log) < before)
-        ]
-        found.sort(key=lambda info: (info.created_at, info.log_id), reverse=True)
+        wanted = Filter(kind, status, labels or {}, before)
+        found = [log.info for log in self._ledger.logs.values() if wanted.matches(log.info)]
+        found.sort(key=age_of, reverse=True)
         return [copy_info(info) for info in found[:limit]]
 
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
@@ -146,7 +145,3 @@ class MemoryStore(Store):
 
     def _is_alive(self, owner_id: str) -> bool:
         return self._leases.get(owner_id, 0.0) > self._clock.monotonic()
-
-
-def _key(log: Log) -> tuple[float, str]:
-    return (log.info.created_at, log.info.log_id)

@@ -2,15 +2,16 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from runcast.errors import Gone, InvalidValue
+from runcast.events.lifecycle import Status
 from runcast.events.position import Position, describe_log
 from runcast.stores.base import MAX_LIST, LogInfo, Page
 
-__all__ = ("check_limit", "check_position", "cut_pages", "join_pages", "matches")
+__all__ = ("Filter", "age_of", "check_limit", "check_position", "cut_pages", "join_pages")
 
 _LEAST_BYTES: Final = 32
 """No frame, and so no page, is shorter: its epoch and field names alone take more."""
@@ -69,11 +70,27 @@ def join_pages(info: LogInfo, after: Position, pages: Iterable[Page], max_bytes:
     return Page(after.epoch, after.seq + 1, last, frames, info.closed and last >= info.head)
 
 
-def matches(info: LogInfo, kind: str | None, labels: Mapping[str, str] | None) -> bool:
-    """Tell whether a log is of this kind, or any if None, and bears all of these labels."""
-    if kind is not None and info.kind != kind:
-        return False
-    return all(info.labels.get(name) == value for name, value in (labels or {}).items())
+def age_of(info: LogInfo) -> tuple[float, str]:
+    """Return the key by which lists are in order."""
+    return (info.created_at, info.log_id)
+
+
+class Filter(NamedTuple):
+    """Which logs a list is of; see `Store.list`."""
+
+    kind: str | None
+    status: Status | None
+    labels: Mapping[str, str]
+    before: tuple[float, str] | None
+
+    def matches(self, info: LogInfo) -> bool:
+        """Tell whether a log belongs to the list."""
+        return (
+            (self.kind is None or info.kind == self.kind)
+            and (self.status is None or info.status == self.status)
+            and (self.before is None or age_of(info) < self.before)
+            and all(info.labels.get(name) == value for name, value in self.labels.items())
+        )
 
 
 def check_limit(limit: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from runcast.errors import RuncastError
+from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
 from runcast.testing.contract.harness import WAIT_S
@@ -160,8 +161,11 @@ class FaultyStore(Store):
         self,
         *,
         kind: str | None = RUN,
+        status: Status | None = None,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[LogInfo]:
-        return await self.inner.list(kind=kind, labels=labels, before=before, limit=limit)
+        return await self.inner.list(
+            kind=kind, status=status, labels=labels, before=before, limit=limit
+        )

@@ -31,6 +31,7 @@ from runcast.testing.contract import (
     reading,
     retention,
     sharing,
+    statuses,
 )
 from runcast.testing.contract.harness import ContractBroken, StoreCheck, StoreHarness
 
@@ -56,6 +57,7 @@ _SUBJECTS = (
     logs,
     kinds,
     listing,
+    statuses,
     retention,
     owning,
     hostile,

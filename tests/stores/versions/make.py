@@ -23,7 +23,7 @@ from runcast._app import OpenHub
 from runcast._runs.retention import Retention
 from runcast.events.position import Position
 from runcast.stores.base import Owner
-from runcast.stores.sqlite.file import SCHEMA_VERSION
+from runcast.stores.sqlite.schema import SCHEMA_VERSION
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from tests.opening import soon

@@ -128,7 +128,7 @@ def run_summary(info: LogInfo) -> dict[str, Any]:
     return {
         "run_id": info.log_id,
         "function": info.labels.get("function", ""),
-        "status": info.labels.get("status", "running"),
+        "status": info.status,
         "labels": labels,
         "created_at": info.created_at,
         "ended_at": info.closed_at,
@@ -141,7 +141,6 @@ def run_view(info: LogInfo, snapshot: Snapshot, queue_position: int) -> dict[str
     """Return a run with its present state; `position` is where its state stands."""
     return {
         **run_summary(info),
-        "status": snapshot.status if snapshot.seq else info.labels.get("status", "queued"),
         "queue_position": queue_position,
         "state": snapshot,
     }

@@ -124,7 +124,7 @@ class TaskStreamQueue:
             hub = self._hub or await opened()
             log = await hub.hub.begin(
                 self.task_id,
-                labels={"function": "stream", "status": "running"},
+                labels={"function": "stream"},
                 ttl_s=hub.settings.keep_runs_s or None,
                 replace=True,
             )

@@ -1,68 +1,23 @@
-"""The database file: how it is opened, what is in it, and what its errors mean.
+"""The database file: how it is opened and upgraded, and what its errors mean."""
 
-journal    one row per commit, of all logs: the commands not yet in the tables below
-logs       one row per log, as the last checkpoint left it
-segments   frames, 64 KiB and more in a row, in the wire form of the default dialect
-once_uses  idempotency keys, as long as their epoch
-owners     processes that own runs, and when their leases end by the wall clock
-leases     when these leases end by the clock of their boot, which nobody can set
-dead       epochs whose segments are still to be deleted, a few at a time
-"""
-
+import logging
 import os
 import sqlite3
 from pathlib import Path
 from typing import Final
 
 from runcast.errors import BackendError, StoreReadOnly, StoreUnavailable, StoreUnusable
+from runcast.stores.sqlite.schema import SCHEMA_VERSION, make_tables, read_as_present, upgrade
 
-__all__ = ("SCHEMA_VERSION", "explain", "identify", "open_file", "open_reader")
+__all__ = ("explain", "identify", "open_file", "open_reader")
 
-SCHEMA_VERSION: Final = 1
+_log: Final = logging.getLogger("runcast.stores.sqlite")
 
 _APPLICATION_ID: Final = 0x52_43_53_54  # "RCST"
 _BUSY_TIMEOUT_S: Final = 10.0
 _WRITER_CACHE_KIB: Final = 16 * 1024
 _READER_CACHE_KIB: Final = 1024
 """Small, since nothing of a replay is read twice: filling a large one costs more than reading."""
-
-_SCHEMA: Final = """
-CREATE TABLE journal (id INTEGER PRIMARY KEY, commands BLOB NOT NULL);
-CREATE TABLE logs (
-    log_id TEXT PRIMARY KEY, key INTEGER NOT NULL UNIQUE, epoch TEXT NOT NULL,
-    created_at REAL NOT NULL, first INTEGER NOT NULL, head INTEGER NOT NULL, closed_at REAL,
-    bytes INTEGER NOT NULL, labels TEXT NOT NULL, ttl_s REAL, owner_id TEXT NOT NULL,
-    fence INTEGER NOT NULL, segment_first INTEGER NOT NULL, segment_bytes INTEGER NOT NULL,
-    snapshot_seq INTEGER, snapshot BLOB
-);
-CREATE INDEX logs_by_age ON logs (created_at, log_id);
-CREATE INDEX logs_open ON logs (owner_id) WHERE closed_at IS NULL;
-CREATE INDEX logs_expiring ON logs (closed_at + ttl_s) WHERE ttl_s IS NOT NULL;
-CREATE TABLE segments (
-    key INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, codec INTEGER NOT NULL,
-    frames BLOB NOT NULL
-);
-CREATE UNIQUE INDEX segments_by_first ON segments (key, first);
-CREATE TABLE once_uses (
-    key INTEGER NOT NULL, once TEXT NOT NULL, digest TEXT NOT NULL, first INTEGER NOT NULL,
-    last INTEGER NOT NULL, PRIMARY KEY (key, once)
-) WITHOUT ROWID;
-CREATE TABLE owners (
-    owner_id TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL,
-    expires_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE dead (key INTEGER PRIMARY KEY);
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('next_key', 1);
-"""
-
-_LATER_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS leases (
-    owner_id TEXT PRIMARY KEY, boot TEXT NOT NULL, ends REAL NOT NULL
-) WITHOUT ROWID
-"""
-"""A table that files of the same version may lack: processes that do not know it use the file, too.
-"""
 
 # WAL needs memory shared by all its users, which no network file system gives: SQLite's own advice.
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -137,6 +92,8 @@ def _connect_reader(uri: str, path: str) -> sqlite3.Connection:
     connection = _connect(uri, _READER_CACHE_KIB)
     try:
         _check_version(connection, path)
+        if _version(connection) < SCHEMA_VERSION:
+            read_as_present(connection)
     except BaseException:
         connection.close()
         raise
@@ -175,13 +132,13 @@ def _prepare(
     connection.execute("BEGIN IMMEDIATE")
     try:
         if _is_empty(connection):
-            for statement in _SCHEMA.split(";\n"):
-                connection.execute(statement)
+            make_tables(connection)
             connection.execute("INSERT INTO journal VALUES (1, ?)", (first_journal_row,))
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         _check_version(connection, path)
-        connection.execute(_LATER_TABLES)
+        if _version(connection) < SCHEMA_VERSION:
+            _log.info("%s is of an earlier version and is upgraded", path)
+            upgrade(connection)
     except BaseException:
         connection.execute("ROLLBACK")
         raise

@@ -9,6 +9,7 @@ left.
 Everything here runs on the store's one writer thread, except what says otherwise.
 """
 
+import heapq
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from runcast.stores.base import PAGE_BYTES, LogInfo, Page
 from runcast.stores.commands import CheckpointCommand, Command, OnceUse
 from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.machine import Lease
-from runcast.stores.paging import cut_pages
+from runcast.stores.paging import age_of, cut_pages
 from runcast.stores.sqlite.file import explain, identify
 from runcast.stores.sqlite.tables import (
     delete_lease,
@@ -116,14 +117,25 @@ class Journal:
         with self._lock:
             return log_id in self._ledger.deleted
 
-    def changed_logs(self) -> tuple[list[Log], set[str]]:
-        """Return copies of the logs changed and ids of those deleted since the last checkpoint."""
+    def changed_logs(
+        self, belongs: Callable[[LogInfo], bool], newest: int | None = None
+    ) -> tuple[list[LogInfo], set[str]]:
+        """Return what is known of logs that changed since the last checkpoint and belong to a list,
+        and the ids of all that changed or were deleted. From any thread.
+
+        Args:
+            newest: how many logs matter, of those that were created last; None for all.
+        """
         with self._lock:
             ledger = self._ledger
             # `list`: a plan under way may be loading a log into the ledger, for which it has no
             # lock.
-            logs = list(ledger.logs.values())
-            return [_copy(log) for log in logs], set(ledger.deleted)
+            infos = [log.info for log in list(ledger.logs.values())]
+            hidden = {info.log_id for info in infos} | ledger.deleted
+            found = [info for info in infos if belongs(info)]
+            if newest is not None and len(found) > newest:
+                found = heapq.nlargest(newest, found, key=age_of)
+            return [copy_info(info) for info in found], hidden
 
     # Requests.
 

@@ -9,18 +9,18 @@ import asyncio
 import math
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, cast
 
 from runcast._clock import Clock
 from runcast.errors import NotFound, StoreUnavailable, StoreUnusable
-from runcast.events.position import RUN, Position, describe_log, is_log_id
+from runcast.events.position import Position, describe_log, is_log_id
 from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.labels import is_text
 from runcast.stores.ledger import Log
 from runcast.stores.machine import is_owning
-from runcast.stores.paging import check_limit, check_position, join_pages, matches
+from runcast.stores.paging import Filter, age_of, check_limit, check_position, join_pages
 from runcast.stores.sqlite.file import explain, open_reader
 from runcast.stores.sqlite.journal import Journal
 from runcast.stores.sqlite.tables import load_lease, load_log, read_segments, select_logs
@@ -77,40 +77,37 @@ class Reading:
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return await self._ask(lambda: self._get(log_id).snapshot)
 
-    async def list(
-        self,
-        kind: str | None,
-        labels: Mapping[str, str],
-        before: tuple[float, str] | None,
-        limit: int,
-    ) -> list[LogInfo]:
+    async def list(self, wanted: Filter, limit: int) -> list[LogInfo]:
         check_limit(limit)
+        labels = wanted.labels
         can_be_borne = all(is_text(name) and is_text(value) for name, value in labels.items())
         if not can_be_borne or len(labels) > MAX_LABELS:
             return []  # no log bears what none may be given
         conditions = ["1"]
         parameters: list[object] = []
-        if kind is not None:
-            conditions.append("substr(log_id, 1, instr(log_id, '/')) = ?")
-            parameters.append("" if kind == RUN else f"{kind}/")
-        if before is not None:
+        for column, value in (("kind", wanted.kind), ("status", wanted.status)):
+            if value is not None:
+                conditions.append(f"{column} = ?")
+                parameters.append(value)
+        if wanted.before is not None:
             conditions.append("(created_at, log_id) < (?, ?)")
-            parameters.extend(before)
+            parameters.extend(wanted.before)
         for name, value in labels.items():
             conditions.append(
                 "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
             )
             parameters.extend((name, value))
-
-        def belongs(info: LogInfo) -> bool:
-            return matches(info, kind, labels) and (before is None or _age(info) < before)
-
         found = await self._ask(
             lambda: self._select(
-                " AND ".join(conditions), parameters, "created_at DESC, log_id DESC", limit, belongs
+                " AND ".join(conditions),
+                parameters,
+                "created_at DESC, log_id DESC",
+                limit,
+                wanted.matches,
+                newest=limit,
             )
         )
-        return sorted(found, key=_age, reverse=True)[:limit]
+        return sorted(found, key=age_of, reverse=True)[:limit]
 
     async def expired(self, limit: int) -> Sequence[str]:
         now = self._clock.time()
@@ -152,18 +149,20 @@ class Reading:
     def _orphans(self) -> Sequence[LogInfo]:
         owning: dict[str, bool] = {}
 
-        def belongs(info: LogInfo) -> bool:
-            if info.closed or not info.owner_id:
-                return False
+        def is_owned(info: LogInfo) -> bool:
             if info.owner_id not in owning:
                 lease = load_lease(self._connection, info.owner_id)
                 owning[info.owner_id] = is_owning(lease, self._clock)
-            return not owning[info.owner_id]
+            return owning[info.owner_id]
 
         open_logs = self._select(
-            "closed_at IS NULL AND owner_id != ''", [], "created_at", -1, belongs
+            "closed_at IS NULL AND owner_id != ''",
+            [],
+            "created_at",
+            -1,
+            lambda info: not info.closed and bool(info.owner_id),
         )
-        return [info for info in open_logs if belongs(info)]
+        return [info for info in open_logs if not is_owned(info)]
 
     def _select(
         self,
@@ -172,16 +171,18 @@ class Reading:
         order: str,
         limit: int,
         belongs: Callable[[LogInfo], bool],
+        newest: int | None = None,
     ) -> Sequence[LogInfo]:
         """Return logs from the tables, except that those changed since are as the journal has
-        them; -1 sets no limit."""
-        changed, hidden = self._journal.changed_logs()
-        hidden.update(log.info.log_id for log in changed)
-        most = limit + len(hidden) if limit > 0 else -1
-        stored = select_logs(self._connection, where, parameters, order, most)
-        return [info for info in stored if info.log_id not in hidden] + [
-            log.info for log in changed if belongs(log.info)
-        ]
+        them; -1 sets no limit.
+
+        Args:
+            belongs: what the condition says, of a log; it is asked while commits wait.
+            newest: as `Journal.changed_logs` takes it.
+        """
+        changed, hidden = self._journal.changed_logs(belongs, newest)
+        stored = select_logs(self._connection, where, parameters, order, limit, hidden)
+        return [*stored, *changed]
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -219,10 +220,6 @@ class Reading:
                 return cast("T", result)
             await self._refresh()  # somebody has committed since we last looked
         raise StoreUnusable(f"{self._path} is damaged: events that it should have are not there")
-
-
-def _age(info: LogInfo) -> tuple[float, str]:
-    return (info.created_at, info.log_id)
 
 
 def _expiry(info: LogInfo) -> float:

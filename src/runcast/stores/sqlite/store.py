@@ -20,11 +20,13 @@ from runcast.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
 from runcast.stores.commands import ClaimCommand, Command, TrimCommand
 from runcast.stores.ledger import Ledger
 from runcast.stores.machine import Lease, is_owning, this_boot
+from runcast.stores.paging import Filter
 from runcast.stores.sqlite.file import open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal
 from runcast.stores.sqlite.reading import Reading
@@ -248,11 +250,13 @@ class SQLiteStore(Store):
         self,
         *,
         kind: str | None = RUN,
+        status: Status | None = None,
         labels: Mapping[str, str] | None = None,
         before: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> list[LogInfo]:
-        return await self._opened.reading.list(kind, labels or {}, before, limit)
+        wanted = Filter(kind, status, labels or {}, before)
+        return await self._opened.reading.list(wanted, limit)
 
     async def expired(self, limit: int = 100) -> Sequence[str]:
         return await self._opened.reading.expired(limit)

@@ -7,9 +7,10 @@ switch interval, so that a statement per row would stop commits for seconds.
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
+from runcast.events.lifecycle import Standing
 from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.commands import OnceUse
 from runcast.stores.ledger import Ledger, Log
@@ -35,16 +36,19 @@ rows; small, so that the checkpoint that makes it grow rewrites little."""
 _FRAMES_CODEC: Final = 1
 """Frames as `events.position.frame_record` makes them: the wire form of the default dialect."""
 
-_ROWS_PER_STATEMENT: Final = 400  # 16 columns each stay below SQLite's 32,766 parameters
+_ROWS_PER_STATEMENT: Final = 400  # 19 columns each stay below SQLite's 32,766 parameters
 
 _SWEEP_ROWS: Final = 16
 _SWEEP_PAGES: Final = 256
 """Epochs and segments deleted, or pages given back, at once: a megabyte and a few milliseconds, so
 that commits do not wait for a big deletion."""
 
+_FEW_HIDDEN: Final = 50
+"""Rows read at first for the sake of logs that are hidden and may be among those asked for."""
+
 _LOG_COLUMNS: Final = (
-    "log_id, key, epoch, created_at, first, head, closed_at, bytes, labels, ttl_s, owner_id, "
-    "fence, segment_first, segment_bytes"
+    "log_id, key, kind, epoch, created_at, status, questions, first, head, closed_at, bytes, "
+    "labels, ttl_s, owner_id, fence, segment_first, segment_bytes"
 )
 
 
@@ -56,27 +60,29 @@ def load_log(connection: sqlite3.Connection, log_id: str) -> Log | None:
     if row is None:
         return None
     log = _log(row)
-    if row[14] is not None:
-        log.snapshot = (row[14], row[15])
+    *_, snapshot_seq, snapshot = row
+    if snapshot_seq is not None:
+        log.snapshot = (snapshot_seq, snapshot)
     return log
 
 
 def _log(row: Sequence[Any]) -> Log:
     info = LogInfo(
         log_id=row[0],
-        epoch=row[2],
-        created_at=row[3],
-        first=row[4],
-        head=row[5],
-        closed=row[6] is not None,
-        closed_at=row[6],
-        bytes=row[7],
-        labels=json.loads(row[8]),
-        ttl_s=row[9],
-        owner_id=row[10],
-        fence=row[11],
+        epoch=row[3],
+        created_at=row[4],
+        standing=Standing(row[5], tuple(json.loads(row[6]))),
+        first=row[7],
+        head=row[8],
+        closed=row[9] is not None,
+        closed_at=row[9],
+        bytes=row[10],
+        labels=json.loads(row[11]),
+        ttl_s=row[12],
+        owner_id=row[13],
+        fence=row[14],
     )
-    return Log(row[1], info, segment=(row[12], row[13]))
+    return Log(row[1], info, segment=(row[15], row[16]))
 
 
 def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | None:
@@ -126,14 +132,24 @@ def delete_lease(connection: sqlite3.Connection, owner_id: str) -> None:
 
 
 def select_logs(
-    connection: sqlite3.Connection, where: str, parameters: Sequence[object], order: str, limit: int
+    connection: sqlite3.Connection,
+    where: str,
+    parameters: Sequence[object],
+    order: str,
+    limit: int,
+    hidden: Collection[str],
 ) -> list[LogInfo]:
-    """Return the logs that a condition selects, as the last checkpoint left them."""
-    rows = connection.execute(
-        f"SELECT {_LOG_COLUMNS} FROM logs WHERE {where} ORDER BY {order} LIMIT ?",
-        (*parameters, limit),
-    )
-    return [_log(row).info for row in rows]
+    """Return the logs that a condition selects, without the hidden ones, as the last checkpoint
+    left them; -1 sets no limit."""
+    query = f"SELECT {_LOG_COLUMNS} FROM logs WHERE {where} ORDER BY {order} LIMIT ?"
+    # Nearly all hidden logs are elsewhere: rows are few if not as many more are asked for.
+    enough = limit + min(len(hidden), _FEW_HIDDEN) if limit > 0 else -1
+    rows = connection.execute(query, (*parameters, enough)).fetchall()
+    found = [row for row in rows if row[0] not in hidden]
+    if len(found) < limit and len(rows) == enough:
+        rows = connection.execute(query, (*parameters, limit + len(hidden))).fetchall()
+        found = [row for row in rows if row[0] not in hidden]
+    return [_log(row).info for row in found]
 
 
 def read_segments(
@@ -254,8 +270,11 @@ def _log_row(log: Log) -> tuple[object, ...]:
     return (
         info.log_id,
         log.key,
+        info.kind,
         info.epoch,
         info.created_at,
+        info.status,
+        json.dumps(info.standing.questions, ensure_ascii=False),
         info.first,
         info.head,
         info.closed_at,
