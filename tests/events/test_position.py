@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -144,6 +145,13 @@ def test_a_log_id_holds_its_kind_unless_it_is_a_runs(kind: str, name: str, log_i
 )
 def test_what_is_no_log_id(text: str) -> None:
     assert not is_log_id(text)
+    assert describe_log(text) == f"run {text!r}"
+
+
+@pytest.mark.parametrize("given", [None, 7, b"a", ["a"]])
+def test_what_is_no_text_is_no_log_id(given: Any) -> None:
+    assert not is_log_id(given)
+    assert describe_log(given) == f"run {given!r}"
 
 
 @pytest.mark.parametrize(("kind", "name"), [("", "a"), ("Run", "a"), ("run", "x/a"), ("x", "")])

@@ -132,8 +132,10 @@ def make_log_id(kind: str, name: str) -> str:
     return name if kind == RUN else f"{kind}/{name}"
 
 
-def is_log_id(text: str) -> bool:
-    """Tell whether a string may be a log id: whether `make_log_id` could have made it."""
+def is_log_id(text: object) -> bool:
+    """Tell whether something may be a log id: whether `make_log_id` could have made it."""
+    if not isinstance(text, str):
+        return False
     kind, slash, name = text.partition("/")
     if not slash:
         return is_run_id(text)
@@ -148,7 +150,10 @@ def kind_of(log_id: str) -> str:
 
 def describe_log(log_id: str) -> str:
     """Return what a message calls a log: `run 'report-7'`, `delivery 'report-7'`."""
-    return f"{kind_of(log_id)} {log_id.rpartition('/')[2]!r:.140}"
+    kind, name = RUN, log_id
+    if is_log_id(log_id):
+        kind, name = kind_of(log_id), log_id.rpartition("/")[2]
+    return f"{kind} {name!r:.140}"
 
 
 def frame_record(head: bytes, seq: int, record: bytes) -> bytes:
