@@ -50,14 +50,19 @@ class OpenHub:
         self.clock = clock or SystemClock()
         if isinstance(store, str):
             store = open_url(store, self.settings, self.clock)
-        self.hub = Hub(store, self.settings, self.clock, this_process)
+        self._store = store
         self.functions: dict[str, Function[..., Any]] = {}
-        self.files = Files(self.hub, _data_dir(store, self.settings))
         self._was_closed = False
         self._home = Home()
-        self.runner = Runner(self.hub, self.files, self.functions.get)
+        self._build()
         for function in functions:
             self.add(function)
+
+    def _build(self) -> None:
+        """Make what belongs to one event loop: after `close` the next `open` may be on another."""
+        self.hub = Hub(self._store, self.settings, self.clock, this_process)
+        self.files = Files(self.hub, _data_dir(self._store, self.settings))
+        self.runner = Runner(self.hub, self.files, self.functions.get)
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Make a function known by its name. Raises `InvalidValue` if the name is taken."""
@@ -77,13 +82,14 @@ class OpenHub:
             raise NotFound(f"there is no function {name!r:.80}; there are: {known}") from None
 
     async def open(self) -> Self:
-        """Open the store and begin. Idempotent.
+        """Open the store and begin. Idempotent; it may follow `close`, on another event loop too.
 
         Raises:
-            InvalidValue: it was closed, or opened before this process was forked; make another one.
+            InvalidValue: it was opened before this process was forked; make another one.
         """
         if self._was_closed:
-            raise InvalidValue("this hub was closed; use another one, of `open_hub(…)`")
+            self._build()
+            self._was_closed = False
         if self.hub.is_open:
             self._home.check("open()")
         self._home = Home()

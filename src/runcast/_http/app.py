@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
-from runcast._http.guard.security import PREFLIGHT_HEADERS, Guard, cors_headers
+from runcast._http.guard.security import PREFLIGHT_HEADERS, SERVE_ADVICE, Guard, cors_headers
 from runcast._http.server.cycle import transport_behind, without_chunks
 from runcast._http.stop_signals import StopSignals
 from runcast._http.streaming.direct import CONNECTION_KEY
@@ -27,7 +27,7 @@ from runcast._http.streaming.streams import Streams
 from runcast._http.vanished import VanishedClients
 from runcast._runs.protocols import Runs
 from runcast._settings import Settings
-from runcast.errors import HeadTooLarge, InvalidValue, RuncastError
+from runcast.errors import HeadTooLarge, InvalidValue, RuncastError, StoreUnavailable
 from runcast.events.view import ViewSpec
 
 __all__ = ("HttpApp",)
@@ -59,13 +59,20 @@ class HttpApp:
         self._runs = runs
         settings, clock = runs.hub.settings, runs.hub.clock
         self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
-        self.streams = Streams(settings, clock)
-        self._vanished = VanishedClients(settings.stall_s)
+        self._views = views
         self._signals = StopSignals(self.end_streams)
+        self._build()
+
+    def _build(self) -> None:
+        """Make what belongs to one event loop."""
+        settings = self.settings
+        self.streams = Streams(settings, self._runs.hub.clock)
+        self._vanished = VanishedClients(settings.stall_s)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
-            routes=Routes(runs, self.streams, self._guard, views).all(),
+            routes=Routes(self._runs, self.streams, self._guard, self._views).all(),
             exception_handlers={
                 HTTPException: _not_routed,
                 RuncastError: _refused,
@@ -86,24 +93,43 @@ class HttpApp:
         """Whether an access token is asked for."""
         return bool(self._guard.token)
 
-    def allow_host(self, name: str) -> None:
-        """Answer requests for this host too: the one we listen on."""
-        self._guard.hosts.add(name.lower())
+    def serve_at(self, host: str) -> None:
+        """Answer requests for the host that `runcast serve` listens on, and advise its options."""
+        self._guard.hosts.add(host.lower())
+        self._guard.advice = SERVE_ADVICE
 
     def end_streams(self) -> None:
         """Say goodbye on all streams and end them; new ones end at once. Idempotent."""
         self.streams.close()
 
     async def open(self) -> None:
-        """Open the hub; once, however many requests ask for it."""
+        """Open the hub; once, however many requests ask for it.
+
+        Raises:
+            StoreUnavailable: it was opened on another event loop, and belongs to that one.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise StoreUnavailable(
+                "this application was opened on another event loop; open it once for all requests: "
+                "with `lifespan`, which test clients run in `with TestClient(app)`"
+            )
         if self._opening is None:
+            self._loop = loop
             self._opening = asyncio.ensure_future(self._runs.open())
         try:
             await asyncio.shield(self._opening)
         except Exception:
-            self._opening = None  # the next request tries again
+            self._opening = self._loop = None  # the next request tries again
             raise
         self._signals.listen()
+
+    async def _open_again(self) -> None:
+        if self._closing is not None:
+            await self._closing
+            await self._runs.open()  # which makes a new hub for the routes to be built on
+            self._build()
+        await self.open()
 
     async def close(self) -> None:
         """End the streams, the runs and the hub. Idempotent."""
@@ -115,8 +141,11 @@ class HttpApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
-        """Open on entering, close on leaving: for the application that this is mounted in."""
-        await self.open()
+        """Open on entering, close on leaving: for the application that this is mounted in.
+
+        It can be entered again, on another event loop too, as test suites do.
+        """
+        await self._open_again()
         try:
             yield
         finally:
@@ -146,7 +175,7 @@ class HttpApp:
             _check_size(scope, self.settings.max_head_bytes)
             if len(headers.getlist("host")) > 1:  # RFC 9112 §3.2: which would be the one to check?
                 raise InvalidValue("expected one Host, got several")
-            self._guard.check_source(headers)
+            self._guard.check_source(headers, (scope.get("client") or ("",))[0])
             if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
                 allowed = Response(None, 204, {**SAFE_HEADERS, **PREFLIGHT_HEADERS})
                 await allowed(scope, receive, send)
@@ -161,7 +190,7 @@ class HttpApp:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self.open()
+            await self._open_again()
         except RuncastError as error:
             await send({"type": "lifespan.startup.failed", "message": error.message})
             return

@@ -13,7 +13,7 @@ to it, and by rebinding its own name read the answers. So:
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -28,7 +28,15 @@ from runcast._http.guard.token import (
 )
 from runcast.errors import Forbidden, InvalidValue, Unauthorized
 
-__all__ = ("COOKIE", "PREFLIGHT_HEADERS", "Guard", "cors_headers")
+__all__ = (
+    "COOKIE",
+    "MOUNT_ADVICE",
+    "PREFLIGHT_HEADERS",
+    "SERVE_ADVICE",
+    "Advice",
+    "Guard",
+    "cors_headers",
+)
 
 COOKIE: Final = "runcast_session"
 """The cookie that holds a session: HttpOnly, SameSite=Strict. A browser gets it under a longer name
@@ -74,6 +82,25 @@ def cors_headers(origin: str) -> dict[str, str]:
     }
 
 
+class Advice(NamedTuple):
+    """What the operator can do about a refused `Host` or `Origin`."""
+
+    host: str
+    origin: str
+
+
+MOUNT_ADVICE: Final = Advice(
+    'name it with asgi(hub, hosts=["…"]) if it should',
+    'name their origin with asgi(hub, origins=["…"]) if they should',
+)
+SERVE_ADVICE: Final = Advice(
+    "start it with --allow-host if it should", "start it with --allow-origin if they should"
+)
+
+_TEST_CLIENT: Final = ("testclient", "testserver")
+"""Client and host of a request that Starlette's TestClient makes; it crosses no network."""
+
+
 class Guard:
     """Decides about requests. Pure but for what it was told at the start.
 
@@ -100,26 +127,29 @@ class Guard:
         self.hosts = {_checked_host(host) for host in _several(hosts, "hosts")}
         self.origins = frozenset(_checked_origin(each) for each in _several(origins, "origins"))
         self._clock = clock or SystemClock()
+        self.advice = MOUNT_ADVICE
         self._session_s = session_s
 
-    def check_source(self, headers: Mapping[str, str]) -> None:
+    def check_source(self, headers: Mapping[str, str], client: str = "") -> None:
         """Let a request pass that was not made by somebody else's page.
+
+        Args:
+            client: the address of the client. Starlette's test client has one that no client on a
+                network can have, and may use its own `Host`.
 
         Raises:
             Forbidden: its `Host` or `Origin` is not ours.
         """
         host = headers.get("host", "")
-        if not self._is_known_host(host):
+        if not self._is_known_host(host) and (client, host) != _TEST_CLIENT:
             raise Forbidden(
-                f"this server does not answer to the host {host[:100]!r}; start it with "
-                "--allow-host if it should"
+                f"this server does not answer to the host {host[:100]!r}; {self.advice.host}"
             )
         origin = headers.get("origin")
         if origin is not None:
             if not self.is_told(origin) and not _is_same(origin, host):
                 raise Forbidden(
-                    f"pages of {origin[:100]!r} may not use this server; start it with "
-                    "--allow-origin if they should"
+                    f"pages of {origin[:100]!r} may not use this server; {self.advice.origin}"
                 )
         elif headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not (
             # A link that is followed: whoever has put it somewhere cannot read what it leads to.

@@ -95,7 +95,7 @@ def serve(
     actual = bound.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{actual}"
-    app.allow_host(host)
+    app.serve_at(host)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     config = uvicorn.Config(
         app,

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from runcast._http.api.requests import WatchOptions, parse_many, parse_query, parse_watch
 from runcast._http.api.responses import SAFE_HEADERS
+from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.feeds import NDJSON, SSE, DialectFeed, Form, ManyFeed, NdjsonFeed
 from runcast._http.streaming.patience import wait_with
 from runcast._http.streaming.stream import Stream
@@ -149,6 +150,10 @@ async def _have_it_all(scope: Scope, receive: Receive, send: Send) -> bool:
 async def _send_head(scope: Scope, send: Send, form: Form, headers: Mapping[str, str]) -> bool:
     """Send a stream's head; True if its body is wanted."""
     fields = {**_STREAM_HEADERS, "content-type": form.content_type, **headers}
+    if CONNECTION_KEY not in scope.get("state", {}):
+        # For middleware of the application that we are mounted in: Starlette's GZipMiddleware
+        # would collect lines of NDJSON until they are worth compressing.
+        fields["content-encoding"] = "identity"
     wanted: bool = scope["method"] != "HEAD"  # a HEAD that streamed would never end
     await send(
         {
