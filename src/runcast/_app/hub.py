@@ -25,8 +25,6 @@ from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
-from runcast.stores.memory import MemoryStore
-from runcast.stores.sqlite.store import SQLiteStore
 from runcast.stores.url import open_url
 
 __all__ = ("AnyFunction", "OpenHub", "gap_event")
@@ -232,9 +230,9 @@ class OpenHub:
 def _data_dir(store: Store, settings: Settings) -> DataDir:
     """Return where a store's files are kept: as long as the store itself."""
     given = settings.data_dir
-    if isinstance(store, MemoryStore):
+    if not store.is_lasting:
         return DataDir(parent=given)
-    if isinstance(store, SQLiteStore):
+    if store.path is not None:
         beside = Path(given or f"{store.path}.data")
         return DataDir(beside, store=str(Path(store.path).absolute()) if given else "")
     return DataDir(Path(given)) if given else DataDir()

@@ -34,14 +34,23 @@ the log's status.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
-
-import msgspec
+from typing import Protocol, Self, runtime_checkable
 
 from runcast.errors import RuncastError, Stale
-from runcast.events.lifecycle import BEGINNING, Standing, Status
-from runcast.events.position import RUN, Position, describe_log, kind_of
+from runcast.events.lifecycle import Status
+from runcast.events.position import RUN, Position, describe_log
+from runcast.stores.model import (
+    MAX_LABEL_CHARS,
+    MAX_LABELS,
+    MAX_LIST,
+    PAGE_BYTES,
+    Append,
+    Appended,
+    LogInfo,
+    Once,
+    Owner,
+    Page,
+)
 
 __all__ = (
     "MAX_LABELS",
@@ -50,164 +59,22 @@ __all__ = (
     "PAGE_BYTES",
     "Append",
     "Appended",
+    "Leases",
+    "Listing",
     "LogInfo",
+    "Logs",
     "Once",
     "Owner",
     "Page",
+    "Retention",
     "SharedStore",
     "Store",
     "epoch_is_over",
 )
 
-PAGE_BYTES: Final = 256 * 1024
-"""Target size of one page, bytes: large enough that replay is few reads, small enough to send at
-once. A page holds at least one record, so it can be longer by one record."""
 
-MAX_LIST: Final = 500
-"""Most logs one `list` returns."""
-
-MAX_LABELS: Final = 32
-"""Most labels of one log; they are an index, not a document."""
-MAX_LABEL_CHARS: Final = 256
-"""Longest name and longest value of a label, for the same reason."""
-
-
-class Once(NamedTuple):
-    """An idempotency key. `digest` is the caller's fingerprint of what it means by it."""
-
-    key: str
-    digest: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """A process that runs functions, as the store knows it.
-
-    `machine` names one boot of one machine in one process namespace; within it `pid` and
-    `started` identify a living process exactly, so that its death is seen at once. Elsewhere only
-    the lease tells.
-    """
-
-    owner_id: str
-    machine: str = ""
-    pid: int = 0
-    started: str = ""
-
-
-# Structs, which are cheap to make: these are made for each run and commit. Of pages many are kept;
-# without `gc` the collector does not walk through them all again and again, holding up everything.
-
-
-class Append(msgspec.Struct):
-    """One append of a group.
-
-    Args:
-        log_id: an existing log.
-        records: oldest first; may be empty when only `close` or `labels` matter.
-        epoch: refuse with `Stale` unless the log is in this epoch; `""` takes any.
-        close: nothing follows these records.
-        fence: refuse with `Stale` unless it is the log's present fence; None skips the check.
-        once: see guarantee 5.
-        labels: merged into the log's labels; `""` removes one.
-    """
-
-    log_id: str
-    records: list[bytes] = []
-    epoch: str = ""
-    close: bool = False
-    fence: int | None = None
-    once: Once | None = None
-    labels: Mapping[str, str] | None = None
-
-
-class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Consecutive events of one epoch, framed.
-
-    `frames` holds the events `first`..`last`, each as `events.position.frame_record` made it; it is
-    empty, and `last` is `first - 1`, when there are none. `closed` is True when `last` is the last
-    event there can ever be.
-    """
-
-    epoch: str
-    first: int
-    last: int
-    frames: bytes
-    closed: bool = False
-
-    @property
-    def position(self) -> Position:
-        """Where the next page begins."""
-        return Position(self.epoch, self.last)
-
-    def after(self, seq: int) -> "Page":
-        """Return the part of this page that follows `seq`; `first <= seq < last`."""
-        # A record holds no line feed, so this line can only be the frame's own beginning.
-        start = self.frames.index(b"\nid: %b-%d\n" % (self.epoch.encode(), seq + 1)) + 1
-        return msgspec.structs.replace(self, first=seq + 1, frames=self.frames[start:])
-
-
-class Appended(msgspec.Struct, frozen=True, gc=False):
-    """What became of an append: its pages in order, and the log's epoch, head and closed flag.
-
-    `repeated` is True when `once` had been used before: then `first`..`last` are the first use's.
-    """
-
-    epoch: str
-    first: int
-    last: int
-    pages: tuple[Page, ...] = ()
-    closed: bool = False
-    repeated: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class LogInfo:
-    """What a store knows of a log besides its records. Times are Unix seconds.
-
-    `log_id` is unique among all logs of the store: what its methods take.
-    """
-
-    log_id: str
-    epoch: str
-    created_at: float
-    first: int = 1
-    """The first `seq` still kept; `head + 1` when none is."""
-    head: int = 0
-    closed: bool = False
-    closed_at: float | None = None
-    bytes: int = 0
-    """Bytes of all frames ever appended in this epoch."""
-    labels: dict[str, str] = field(default_factory=dict)
-    ttl_s: float | None = None
-    """Seconds after closing until the log may be deleted; None keeps it."""
-    owner_id: str = ""
-    fence: int = 0
-    standing: Standing = BEGINNING
-    """Status and open questions, as the events up to `head` tell."""
-
-    @property
-    def status(self) -> Status:
-        """The status that the events up to `head` tell."""
-        return self.standing.status
-
-    @property
-    def kind(self) -> str:
-        """What kind of log it is: `run`, `delivery`, `stream` or another short name."""
-        return kind_of(self.log_id)
-
-    @property
-    def name(self) -> str:
-        """Its id among the logs of its kind; of a run, the run id."""
-        return self.log_id.rpartition("/")[2]
-
-    @property
-    def position(self) -> Position:
-        """The position of the last event."""
-        return Position(self.epoch, self.head)
-
-
-class Store(ABC):
-    """Keeps logs. All methods are called from one event loop; see the module for the guarantees."""
+class Logs(ABC):
+    """The core: logs, appended to and read. `async with` it."""
 
     @abstractmethod
     async def open(self) -> Self:
@@ -266,6 +133,35 @@ class Store(ABC):
         """Return a copy of what is known of a log. Raises `NotFound`."""
 
     @abstractmethod
+    async def delete(self, log_id: str) -> None:
+        """Remove a log and all that belongs to it. Raises `NotFound`."""
+
+    async def delete_epoch(self, log_id: str, epoch: str) -> None:
+        """Remove a log as `delete` does, but only while it is in this epoch.
+
+        This default looks and then deletes: between the two another process may begin the log
+        again. A store that can do both in one step overrides it.
+
+        Raises:
+            NotFound: there is no such log.
+            Stale: the log is in another epoch, which stays as it is.
+        """
+        info = await self.info(log_id)
+        if info.epoch != epoch:
+            raise epoch_is_over(info, epoch)
+        await self.delete(log_id)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+class Listing(ABC):
+    """Lists of logs."""
+
+    @abstractmethod
     async def list(
         self,
         *,
@@ -285,6 +181,10 @@ class Store(ABC):
             limit: 1 to MAX_LIST.
         """
 
+
+class Retention(ABC):
+    """How logs grow old."""
+
     @abstractmethod
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
         """Forget the events before `first` and keep a snapshot of the state they led to.
@@ -298,27 +198,12 @@ class Store(ABC):
         """Return (seq, snapshot) of the last trim: the state after `seq`; None if never trimmed."""
 
     @abstractmethod
-    async def delete(self, log_id: str) -> None:
-        """Remove a log and all that belongs to it. Raises `NotFound`."""
-
-    async def delete_epoch(self, log_id: str, epoch: str) -> None:
-        """Remove a log as `delete` does, but only while it is in this epoch.
-
-        This default looks and then deletes: between the two another process may begin the log
-        again. A store that can do both in one step overrides it.
-
-        Raises:
-            NotFound: there is no such log.
-            Stale: the log is in another epoch, which stays as it is.
-        """
-        info = await self.info(log_id)
-        if info.epoch != epoch:
-            raise epoch_is_over(info, epoch)
-        await self.delete(log_id)
-
-    @abstractmethod
     async def expired(self, limit: int = 100) -> Sequence[str]:
         """Return ids of closed logs, of every kind, whose time to live is over, oldest first."""
+
+
+class Leases(ABC):
+    """Who owns logs, and what becomes of them when their owner dies."""
 
     @abstractmethod
     async def renew(self, owner: Owner, ttl_s: float) -> None:
@@ -337,11 +222,19 @@ class Store(ABC):
     async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
         """Return open logs, of every kind, whose owner is dead or has no lease any more."""
 
-    async def __aenter__(self) -> Self:
-        return await self.open()
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
+class Store(Logs, Listing, Retention, Leases):
+    """Keeps logs. All methods are called from one event loop; see the module for the guarantees."""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether logs outlive the process, unless they are deleted."""
+        return True
+
+    @property
+    def path(self) -> str | None:
+        """The file that holds the logs, if one does. What belongs to them can be kept beside it."""
+        return None
 
 
 def epoch_is_over(info: LogInfo, epoch: str) -> Stale:

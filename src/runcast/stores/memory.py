@@ -32,6 +32,10 @@ class MemoryStore(Store):
         self._ledger = Ledger()
         self._leases: dict[str, float] = {}
 
+    @property
+    def is_lasting(self) -> bool:
+        return False
+
     async def open(self) -> Self:
         return self
 

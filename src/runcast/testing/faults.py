@@ -80,6 +80,14 @@ class FaultyStore(Store):
                 self._came.clear()
                 await self._came.wait()
 
+    @property
+    def is_lasting(self) -> bool:
+        return self.inner.is_lasting
+
+    @property
+    def path(self) -> str | None:
+        return self.inner.path
+
     async def open(self) -> Self:
         await self.inner.open()
         return self

@@ -1,0 +1,169 @@
+"""What stores are given and what they give back; `stores.base` says what stores do with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+
+from runcast.events.lifecycle import BEGINNING, Standing, Status
+from runcast.events.position import Position, kind_of
+
+__all__ = (
+    "MAX_LABELS",
+    "MAX_LABEL_CHARS",
+    "MAX_LIST",
+    "PAGE_BYTES",
+    "Append",
+    "Appended",
+    "LogInfo",
+    "Once",
+    "Owner",
+    "Page",
+)
+
+PAGE_BYTES: Final = 256 * 1024
+"""Target size of one page, bytes: large enough that replay is few reads, small enough to send at
+once. A page holds at least one record, so it can be longer by one record."""
+
+MAX_LIST: Final = 500
+"""Most logs one `list` returns."""
+
+MAX_LABELS: Final = 32
+"""Most labels of one log; they are an index, not a document."""
+MAX_LABEL_CHARS: Final = 256
+"""Longest name and longest value of a label, for the same reason."""
+
+
+class Once(NamedTuple):
+    """An idempotency key. `digest` is the caller's fingerprint of what it means by it."""
+
+    key: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A process that runs functions, as the store knows it.
+
+    `machine` names one boot of one machine in one process namespace; within it `pid` and
+    `started` identify a living process exactly, so that its death is seen at once. Elsewhere only
+    the lease tells.
+    """
+
+    owner_id: str
+    machine: str = ""
+    pid: int = 0
+    started: str = ""
+
+
+# Structs, which are cheap to make: these are made for each run and commit. Of pages many are kept;
+# without `gc` the collector does not walk through them all again and again, holding up everything.
+
+
+class Append(msgspec.Struct):
+    """One append of a group.
+
+    Args:
+        log_id: an existing log.
+        records: oldest first; may be empty when only `close` or `labels` matter.
+        epoch: refuse with `Stale` unless the log is in this epoch; `""` takes any.
+        close: nothing follows these records.
+        fence: refuse with `Stale` unless it is the log's present fence; None skips the check.
+        once: see guarantee 5.
+        labels: merged into the log's labels; `""` removes one.
+    """
+
+    log_id: str
+    records: list[bytes] = []
+    epoch: str = ""
+    close: bool = False
+    fence: int | None = None
+    once: Once | None = None
+    labels: Mapping[str, str] | None = None
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Consecutive events of one epoch, framed.
+
+    `frames` holds the events `first`..`last`, each as `events.position.frame_record` made it; it is
+    empty, and `last` is `first - 1`, when there are none. `closed` is True when `last` is the last
+    event there can ever be.
+    """
+
+    epoch: str
+    first: int
+    last: int
+    frames: bytes
+    closed: bool = False
+
+    @property
+    def position(self) -> Position:
+        """Where the next page begins."""
+        return Position(self.epoch, self.last)
+
+    def after(self, seq: int) -> "Page":
+        """Return the part of this page that follows `seq`; `first <= seq < last`."""
+        # A record holds no line feed, so this line can only be the frame's own beginning.
+        start = self.frames.index(b"\nid: %b-%d\n" % (self.epoch.encode(), seq + 1)) + 1
+        return msgspec.structs.replace(self, first=seq + 1, frames=self.frames[start:])
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """What became of an append: its pages in order, and the log's epoch, head and closed flag.
+
+    `repeated` is True when `once` had been used before: then `first`..`last` are the first use's.
+    """
+
+    epoch: str
+    first: int
+    last: int
+    pages: tuple[Page, ...] = ()
+    closed: bool = False
+    repeated: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class LogInfo:
+    """What a store knows of a log besides its records. Times are Unix seconds.
+
+    `log_id` is unique among all logs of the store: what its methods take.
+    """
+
+    log_id: str
+    epoch: str
+    created_at: float
+    first: int = 1
+    """The first `seq` still kept; `head + 1` when none is."""
+    head: int = 0
+    closed: bool = False
+    closed_at: float | None = None
+    bytes: int = 0
+    """Bytes of all frames ever appended in this epoch."""
+    labels: dict[str, str] = field(default_factory=dict)
+    ttl_s: float | None = None
+    """Seconds after closing until the log may be deleted; None keeps it."""
+    owner_id: str = ""
+    fence: int = 0
+    standing: Standing = BEGINNING
+    """Status and open questions, as the events up to `head` tell."""
+
+    @property
+    def status(self) -> Status:
+        """The status that the events up to `head` tell."""
+        return self.standing.status
+
+    @property
+    def kind(self) -> str:
+        """What kind of log it is: `run`, `delivery`, `stream` or another short name."""
+        return kind_of(self.log_id)
+
+    @property
+    def name(self) -> str:
+        """Its id among the logs of its kind; of a run, the run id."""
+        return self.log_id.rpartition("/")[2]
+
+    @property
+    def position(self) -> Position:
+        """The position of the last event."""
+        return Position(self.epoch, self.head)
