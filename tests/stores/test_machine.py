@@ -11,7 +11,8 @@ import pytest
 
 from runcast.stores import machine
 from runcast.stores.base import Owner
-from runcast.stores.machine import Lease, is_owning, this_boot, this_process
+from runcast.stores.machine import is_alive, this_boot, this_process
+from runcast.stores.sqlite.leases import Lease, is_owning
 from runcast.testing import FakeClock
 
 CLOCK: Final = FakeClock()
@@ -67,11 +68,19 @@ def test_another_process_under_the_same_id_is_not_the_owner() -> None:
     assert not is_owning(Lease(replace(this_process(), started="1"), RUNNING), CLOCK)
 
 
-def test_a_process_of_a_boot_before_this_one_owns_nothing() -> None:
+def test_a_process_of_a_boot_before_this_one_owns_nothing_in_a_file() -> None:
     mine = this_process()
     before = replace(mine, machine=f"another-boot/{mine.machine.partition('/')[2]}")
 
     assert not is_owning(Lease(before, RUNNING), CLOCK)
+
+
+def test_nothing_is_known_of_a_process_of_another_machine() -> None:
+    """Where a store is not a file, it may live: only its lease tells."""
+    mine = this_process()
+
+    assert is_alive(mine)
+    assert is_alive(replace(mine, machine=f"another/{mine.machine.partition('/')[2]}")) is None
 
 
 @pytest.mark.parametrize(

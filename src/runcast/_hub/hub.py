@@ -25,7 +25,7 @@ from runcast._settings import Settings
 from runcast.errors import BackendError, NotFound, StoreUnavailable
 from runcast.events.position import RUN, Position, describe_log
 from runcast.events.snapshot import Snapshot
-from runcast.stores.base import Appended, LogInfo, Owner, Page, SharedStore, Store
+from runcast.stores.base import Appended, LogInfo, Owner, Page, Store, listen_to
 
 __all__ = ("Hub", "HubStatistics")
 
@@ -86,8 +86,7 @@ class Hub:
         if not self._is_open:
             await self.store.open()
             await self._pipeline.open()
-            if isinstance(self.store, SharedStore):
-                self._stop_listening = self.store.listen(self._others_changed)
+            self._stop_listening = listen_to(self.store, self._others_changed)
             self._is_open = self._was_open = True
         return self
 

@@ -70,6 +70,7 @@ __all__ = (
     "SharedStore",
     "Store",
     "epoch_is_over",
+    "listen_to",
 )
 
 
@@ -254,3 +255,13 @@ class SharedStore(Protocol):
         None means that any log may have changed. Returns what ends it.
         """
         ...
+
+
+def listen_to(store: Store, callback: Callable[[str | None], None]) -> Callable[[], None]:
+    """Listen to a store, as `SharedStore.listen` does, if it is one that other processes append to.
+
+    Returns what ends it.
+    """
+    if isinstance(store, SharedStore):
+        return store.listen(callback)
+    return lambda: None

@@ -4,35 +4,15 @@ A lease alone would leave a crashed run open until it is over. On one machine mo
 process id together with its start time names a process exactly, and a boot id names one life of a
 kernel. Everything here answers "unknown" where the platform does not tell; then only the lease
 counts.
-
-A lease ends by the clock that all processes of one boot share, which nobody can set and which
-stands still while the machine sleeps. The wall clock counts only where the boot is not known.
 """
 
 import os
 import uuid
 from pathlib import Path
-from typing import NamedTuple
 
-from runcast._clock import Clock
 from runcast.stores.base import Owner
 
-__all__ = ("Lease", "is_owning", "this_boot", "this_process")
-
-
-class Lease(NamedTuple):
-    """An owner, and when its lease ends.
-
-    Args:
-        expires_at: by the wall clock, Unix seconds.
-        boot: of the process that took it, as `this_boot` gives it; "" where that is not known.
-        ends: by the monotonic clock of that boot, seconds.
-    """
-
-    owner: Owner
-    expires_at: float
-    boot: str = ""
-    ends: float = 0.0
+__all__ = ("is_alive", "is_elsewhere", "this_boot", "this_process")
 
 
 def this_process() -> Owner:
@@ -47,32 +27,23 @@ def this_boot() -> str:
     return _named("time")
 
 
-def is_owning(lease: Lease | None, clock: Clock) -> bool:
-    """Tell whether the owner that took a lease still owns its runs."""
-    if lease is None:
-        return False
-    alive = _is_alive(lease.owner)
-    if alive is not None:
-        return alive
-    if lease.boot and lease.boot == this_boot():
-        return lease.ends > clock.monotonic()
-    return lease.expires_at > clock.time()
+def is_alive(owner: Owner) -> bool | None:
+    """Tell whether an owner's process runs; None where that cannot be known, as on another machine
+    or in another container."""
+    here = _machine()
+    if not here or owner.machine != here or not owner.started:
+        return None
+    started = _start_time(owner.pid)
+    # Nobody may see another user's process where /proc is mounted with `hidepid`.
+    return None if not started and _exists(owner.pid) else started == owner.started
 
 
-def _is_alive(owner: Owner) -> bool | None:
-    """Tell whether an owner's process runs; None where that cannot be known."""
+def is_elsewhere(owner: Owner) -> bool:
+    """Tell whether an owner is of another boot than this one, of this machine or of another."""
     here = _machine()
     if not here or not owner.machine or not owner.started:
-        return None
-    if owner.machine == here:
-        started = _start_time(owner.pid)
-        # Nobody may see another user's process where /proc is mounted with `hidepid`.
-        return None if not started and _exists(owner.pid) else started == owner.started
-    if owner.machine.split("/")[0] == here.split("/")[0]:
-        return None  # another process namespace of this boot
-    # A database file is never on two machines at once (network file systems are refused), so that
-    # boot is over.
-    return False
+        return False
+    return owner.machine.split("/")[0] != here.split("/")[0]
 
 
 def _machine() -> str:

@@ -21,9 +21,9 @@ from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUn
 from runcast.stores.base import PAGE_BYTES, LogInfo, Page
 from runcast.stores.commands import CheckpointCommand, Command, OnceUse
 from runcast.stores.ledger import Ledger, Log, copy_info
-from runcast.stores.machine import Lease
 from runcast.stores.paging import age_of, cut_pages
 from runcast.stores.sqlite.file import explain, identify
+from runcast.stores.sqlite.leases import Lease
 from runcast.stores.sqlite.tables import (
     delete_lease,
     load_lease,

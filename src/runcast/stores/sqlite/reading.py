@@ -19,10 +19,10 @@ from runcast.events.position import Position, describe_log, is_log_id
 from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.labels import is_text
 from runcast.stores.ledger import Log
-from runcast.stores.machine import is_owning
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, join_pages
 from runcast.stores.sqlite.file import explain, open_reader
 from runcast.stores.sqlite.journal import Journal
+from runcast.stores.sqlite.leases import is_owning
 from runcast.stores.sqlite.tables import load_lease, load_log, read_segments, select_logs
 
 __all__ = ("Reading",)

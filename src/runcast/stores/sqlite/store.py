@@ -25,10 +25,11 @@ from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
 from runcast.stores.commands import ClaimCommand, Command, TrimCommand
 from runcast.stores.ledger import Ledger
-from runcast.stores.machine import Lease, is_owning, this_boot
+from runcast.stores.machine import this_boot
 from runcast.stores.paging import Filter
 from runcast.stores.sqlite.file import open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal
+from runcast.stores.sqlite.leases import Lease, is_owning
 from runcast.stores.sqlite.reading import Reading
 from runcast.stores.sqlite.upkeep import Upkeep
 from runcast.stores.sqlite.wal import WalCopier

@@ -14,7 +14,7 @@ from runcast.events.lifecycle import Standing
 from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.commands import OnceUse
 from runcast.stores.ledger import Ledger, Log
-from runcast.stores.machine import Lease
+from runcast.stores.sqlite.leases import Lease
 
 __all__ = (
     "SEGMENT_BYTES",
