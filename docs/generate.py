@@ -45,6 +45,7 @@ variables that begin with `RUNCAST_`, too.
 
 FOOT = """
 The access token is no setting, so that no file of settings holds it: `RUNCAST_TOKEN`, or `--token`.
+`RUNCAST_STORE` is the store of `runcast.run(…)` where none is given: `sqlite:///runs.db`, say.
 """
 
 

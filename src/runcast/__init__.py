@@ -9,8 +9,10 @@ from runcast._app import (
     OpenHub,
     OpenHubInThread,
     RunInThread,
+    RunOpener,
     asgi,
     open_hub,
+    run,
 )
 from runcast._clock import Clock
 from runcast._files.model import FileReference
@@ -34,6 +36,7 @@ from runcast._producing.places import PlaceFields
 from runcast._producing.stream_writer import EventSink, StreamWriter
 from runcast._producing.waiting import Flushed, Waited
 from runcast._producing.writer import Writer
+from runcast._runs.owned_run import OwnedRun
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast.errors import (
@@ -131,6 +134,7 @@ __all__ = (
     "OpenHubInThread",
     "Outcome",
     "Overloaded",
+    "OwnedRun",
     "PeerError",
     "PlaceFields",
     "Position",
@@ -140,6 +144,7 @@ __all__ = (
     "RunClosed",
     "RunFailed",
     "RunInThread",
+    "RunOpener",
     "RunTooLarge",
     "RuncastError",
     "Settings",
@@ -167,6 +172,7 @@ __all__ = (
     "log",
     "open_hub",
     "progress",
+    "run",
     "track",
     "using",
     "workspace",

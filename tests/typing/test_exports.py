@@ -12,7 +12,17 @@ from runcast._http.app import HttpApp
 from runcast.stores import base
 
 MADE_BY_RUNCAST = {
-    f"{name}.__init__" for name in ("HttpApp", "HubOpener", "Run", "RunInThread", "Writer")
+    f"{name}.__init__"
+    for name in [
+        "HttpApp",
+        "HubOpener",
+        "LogInfo",
+        "OwnedRun",
+        "Run",
+        "RunInThread",
+        "RunOpener",
+        "Writer",
+    ]
 }
 """Constructors that users do not call."""
 

@@ -142,6 +142,26 @@ def present(hub: runcast.OpenHubInThread, run: runcast.RunInThread) -> runcast.O
     return run.wait() if info.position < position else None
 
 
+def around_code(rows: list[str]) -> None:
+    with runcast.run("import", run_id="i1", labels={"user": "ada"}, store="sqlite:///r.db") as run:
+        assert_type(run, runcast.OwnedRun)
+        for row in runcast.track(rows):
+            run.log(row)
+        run.set_result({"rows": len(rows)})
+        assert_type(run.flush().seq, int)
+
+
+async def around_code_on_a_loop(hub: runcast.OpenHub) -> None:
+    async with runcast.run("import", replace=True) as run, hub.run("part") as part:
+        assert_type((run.run_id, part), tuple[str, runcast.OwnedRun])
+        await run.flush()
+
+
+def around_code_in_a_hub(hub: runcast.OpenHubInThread) -> None:
+    with hub.run("import", run_id="i2", replace=True) as run:
+        assert_type(run, runcast.OwnedRun)
+
+
 def emitting() -> None:
     runcast.emit("progress", current=1)  # type: ignore[call-arg]
     runcast.emit("progress", {"current": 1}, duration="long")  # type: ignore[arg-type]

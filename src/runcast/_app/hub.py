@@ -1,7 +1,7 @@
 """The hub with its store and its runs, on one event loop."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -16,6 +16,7 @@ from runcast._hub.forks import Home
 from runcast._hub.hub import Hub
 from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
+from runcast._runs.owned_run import Block, OwnedRun
 from runcast._runs.run import Run
 from runcast._runs.runner import Runner
 from runcast._settings import Settings
@@ -116,7 +117,11 @@ class OpenHub:
         async with AsyncExitStack() as closing:  # each is closed though another fails to be
             closing.push_async_callback(self.hub.close)
             closing.push_async_callback(self.files.close)
+            closing.push_async_callback(self._end_blocks)
             closing.push_async_callback(self.runner.close)
+
+    async def _end_blocks(self) -> None:
+        await self.hub.owned.end_all("the server shut down", self.settings.cancel_grace_s)
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -165,6 +170,20 @@ class OpenHub:
             files=files,
             workspace=workspace,
         )
+
+    def run(
+        self,
+        name: str,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> AbstractAsyncContextManager[OwnedRun]:
+        """Return a run around a block of code: `async with hub.run("import") as run`.
+
+        See `runcast.run`, which needs no hub.
+        """
+        return Block(self.hub, name, {"run_id": run_id, "labels": labels, "replace": replace})
 
     async def watch(self, run_id: str, after: Position | str | None = None) -> AsyncIterator[Event]:
         """Yield a run's events from the first, or those after a position, until the run ends.

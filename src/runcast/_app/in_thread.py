@@ -5,7 +5,7 @@ methods here with those of `OpenHub` and `Run`.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
@@ -15,6 +15,7 @@ from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._hub.bridge import Bridge
 from runcast._producing.writer import Writer
+from runcast._runs.owned_run import BlockInThread, OwnedRun
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
@@ -165,6 +166,21 @@ class OpenHubInThread:
             workspace=workspace,
         )
         return RunInThread(self._bridge, self._bridge.call(starting))
+
+    def run(
+        self,
+        name: str,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> AbstractContextManager[OwnedRun]:
+        """Return a run around a block of code: `with hub.run("import") as run`.
+
+        See `runcast.run`, which needs no hub.
+        """
+        options = {"run_id": run_id, "labels": labels, "replace": replace}
+        return BlockInThread(self._bridge, self._hub.hub, name, options)
 
     def watch(self, run_id: str, after: Position | str | None = None) -> Iterator[Event]:
         """Yield a run's events until it ends; see `OpenHub.watch`."""

@@ -45,6 +45,8 @@ class OwnedLog:
         self.on_cancel: Callable[[str], None] | None = None
         """Called on the loop, with the reason, when somebody cancels, deletes or replaces the log;
         what it leads to has to `end` the log. Without it the log is ended at once."""
+        self.left = asyncio.Event()
+        """Set once the log is not owned any more: it has ended, was released, or is another's."""
         self._clock = clock
         self._max_event_bytes = max_event_bytes
         self._logs = logs
@@ -206,6 +208,7 @@ class OwnedLogs:
 
     def discard(self, owned: OwnedLog) -> None:
         """Own a log no more. Idempotent."""
+        owned.left.set()
         if self._logs.get(owned.log_id) is owned:
             del self._logs[owned.log_id]
 
@@ -245,6 +248,22 @@ class OwnedLogs:
             await work
         except BackendError as error:
             _log.warning("a log could not be ended: %s", error)
+
+    async def end_all(self, reason: str, grace_s: float) -> None:
+        """Cancel the logs that something here writes; end those that it does not end in time."""
+        asked = [log for log in self._logs.values() if log.on_cancel is not None]
+        for log in asked:
+            await log.cancel(reason)
+        if asked:
+            waits = [asyncio.ensure_future(log.left.wait()) for log in asked]
+            _, late = await asyncio.wait(waits, timeout=grace_s)
+            for wait in late:
+                wait.cancel()
+        for log in asked:
+            if not log.left.is_set():
+                log.on_cancel = None
+                with suppress(BackendError):  # others end it as lost
+                    await log.cancel(reason)
 
     async def close(self) -> None:
         """End what is done to logs here, which stay open for whoever goes on with them."""

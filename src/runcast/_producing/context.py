@@ -15,8 +15,8 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
@@ -33,7 +33,9 @@ __all__ = (
     "current_writer",
     "drain",
     "emit",
+    "enter",
     "flush",
+    "leave",
     "log",
     "progress",
     "track",
@@ -63,6 +65,18 @@ def using(writer: Writer | None) -> Iterator[None]:
         yield
     finally:
         _writer.reset(token)
+
+
+def enter(writer: Writer) -> Token[Writer | None]:
+    """Make a writer the current one until `leave` is called with what this returns."""
+    return _writer.set(writer)
+
+
+def leave(token: Token[Writer | None] | None) -> None:
+    """Make the writer before `enter` the current one again."""
+    if token is not None:
+        with suppress(ValueError):  # left in another context, where nothing was entered
+            _writer.reset(token)
 
 
 def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, T]:

@@ -33,20 +33,23 @@ class Retention:
         self._written = written or hub.owned.take_written
         self._steps = ClockSteps(hub.clock)
         pause_s = hub.settings.retention_every_s
-        self._rounds = (
-            Rounds(self.expire, pause_s, "deleting ended runs"),
-            Rounds(self.shorten, pause_s, "cutting long logs"),
-        )
+        self._expiring = Rounds(self.expire, pause_s, "deleting ended runs")
+        self._shortening = Rounds(self.shorten, pause_s, "cutting long logs")
 
-    def open(self) -> None:
-        """Begin. Idempotent."""
-        for each in self._rounds:
-            each.open()
+    def open(self, *, deletes: bool = True) -> None:
+        """Begin. Idempotent.
+
+        Args:
+            deletes: False only cuts the logs that this process writes.
+        """
+        self._shortening.open()
+        if deletes:
+            self._expiring.open()
 
     async def close(self) -> None:
         """End; what is under way is left for another time. Idempotent."""
-        for each in self._rounds:
-            await each.close()
+        await self._expiring.close()
+        await self._shortening.close()
 
     async def expire(self) -> None:
         """Delete ended runs whose time is over, unless the clock was set forward just now."""

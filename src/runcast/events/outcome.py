@@ -46,8 +46,8 @@ def failed(message: str, code: str, *, retryable: bool = False) -> Outcome:
     return Outcome("failed", fields)
 
 
-def failed_with(error: BaseException) -> Outcome:
-    """Return the outcome of a run whose function raised.
+def failed_with(error: BaseException, what: str = "function") -> Outcome:
+    """Return the outcome of a run whose function, or block of code, raised.
 
     Our own errors are meant to be read by whoever called. Anybody else's may hold what a watcher
     must not see: paths, queries, secrets. Of those only the class is told; the log has the rest.
@@ -55,8 +55,8 @@ def failed_with(error: BaseException) -> Outcome:
     if isinstance(error, RuncastError):
         return failed(error.message, str(error.code), retryable=error.retryable)
     if isinstance(error, MemoryError):
-        return failed("the function ran out of memory", "out_of_memory")
-    return failed(f"the function raised {type(error).__name__}", "function_error")
+        return failed(f"the {what} ran out of memory", "out_of_memory")
+    return failed(f"the {what} raised {type(error).__name__}", "function_error")
 
 
 def is_clean_exit(error: BaseException) -> bool:

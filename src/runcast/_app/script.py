@@ -1,0 +1,146 @@
+"""A run around any block of code, in a program that has no hub."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from types import TracebackType
+from typing import Any, Final
+
+from runcast._clock import Clock, SystemClock
+from runcast._hub.bridge import Bridge
+from runcast._hub.forks import Home
+from runcast._hub.hub import Hub
+from runcast._runs.owned_run import Block, BlockInThread, OwnedRun
+from runcast._runs.retention import Retention
+from runcast._settings import Settings
+from runcast.errors import InvalidValue
+from runcast.stores.base import Store
+from runcast.stores.machine import this_process
+from runcast.stores.url import open_url
+
+__all__ = ("STORE_VARIABLE", "RunOpener", "run")
+
+STORE_VARIABLE: Final = "RUNCAST_STORE"
+"""Names the store of runs that are given none."""
+
+
+class _ScriptHub:
+    """A hub for the runs of one program: it recovers, deletes and sweeps nothing of others."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
+        self.hub = Hub(store, settings, clock, this_process)
+        self._retention = Retention(self.hub)
+        self._home = Home()
+
+    async def open(self) -> None:
+        await self.hub.open()
+        self._retention.open(deletes=False)  # of its own runs it keeps what the settings say
+
+    async def close(self) -> None:
+        if not self._home.is_here:
+            return  # a process that the block has forked leaves it: the run is its parent's
+        await self._retention.close()
+        await self.hub.close()
+
+
+class RunOpener:
+    """What `runcast.run` returns: `async with` begins the run on the running loop, `with` in a
+    thread; one of them, once."""
+
+    def __init__(
+        self, make: Callable[[], _ScriptHub], name: str, options: Mapping[str, Any]
+    ) -> None:
+        self._make = make
+        self._name = name
+        self._options = options
+        self._open: ExitStack | None = None
+        self._open_async: AsyncExitStack | None = None
+
+    def _check_unused(self) -> None:
+        # Or the run that was entered first would never end.
+        if self._open is not None or self._open_async is not None:
+            raise InvalidValue("expected run(…) to be entered once; call it for each run")
+
+    async def __aenter__(self) -> OwnedRun:
+        self._check_unused()
+        async with AsyncExitStack() as opening:
+            hub = self._make()
+            opening.push_async_callback(hub.close)
+            await hub.open()
+            block = Block(hub.hub, self._name, self._options)
+            run = await opening.enter_async_context(block)
+            self._open_async = opening.pop_all()
+        return run
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._open_async is not None:
+            await self._open_async.__aexit__(kind, error, traceback)
+
+    def __enter__(self) -> OwnedRun:
+        self._check_unused()
+        with ExitStack() as opening:
+            hub, bridge = self._make(), Bridge()
+            bridge.open()
+            opening.callback(bridge.close)
+            opening.callback(lambda: bridge.is_open and bridge.call(hub.close()))
+            bridge.call(hub.open())
+            run = opening.enter_context(BlockInThread(bridge, hub.hub, self._name, self._options))
+            self._open = opening.pop_all()
+        return run
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._open is not None:
+            self._open.__exit__(kind, error, traceback)
+
+
+def run(
+    name: str,
+    *,
+    run_id: str = "",
+    labels: Mapping[str, str] | None = None,
+    store: str | Store | None = None,
+    replace: bool = False,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+) -> RunOpener:
+    """Make a run of a block of code: `with runcast.run("import") as run`, or `async with`.
+
+    Inside the block `runcast.emit`, `progress`, `ask` and the others write to the run. Leaving the
+    block ends it: `done`; `failed` if an exception leaves, whose class watchers see, not its text;
+    `cancelled` by `KeyboardInterrupt` and `CancelledError`. If the process dies the run is `lost`
+    to the next server that looks at the store.
+
+    When somebody cancels the run, the next emit in each thread of a `with` raises `Cancelled`, and
+    the task of an `async with` is cancelled.
+
+    Args:
+        name: what the run is called; lists show it as the run's function.
+        run_id: generated (UUIDv7) when not given.
+        store: `sqlite:///path`, or a store of your own; where none is given the address in the
+            environment variable `RUNCAST_STORE`, or else memory, which nobody else can watch.
+        replace: begin a run that exists again.
+
+    Raises, when the block is entered:
+        Conflict: the run exists, and `replace` is False.
+        InvalidValue: the name, the id, the labels or the store's address are malformed.
+        BackendError: the store cannot be opened or written.
+    """
+
+    def make() -> _ScriptHub:
+        known, now = settings or Settings.load(), clock or SystemClock()
+        where = store if store is not None else os.environ.get(STORE_VARIABLE) or "memory://"
+        return _ScriptHub(
+            open_url(where, known, now) if isinstance(where, str) else where, known, now
+        )
+
+    return RunOpener(make, name, {"run_id": run_id, "labels": labels, "replace": replace})

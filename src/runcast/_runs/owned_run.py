@@ -1,0 +1,231 @@
+"""A run around a block of code: begun when the block is entered, ended when it is left."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from runcast._hub.bridge import Bridge
+from runcast._hub.hub import Hub
+from runcast._hub.owned import OwnedLog
+from runcast._logs import get_logger
+from runcast._producing.context import enter, leave
+from runcast._producing.labels import check_labels
+from runcast._producing.outcome import outcome_of
+from runcast._producing.questions import Questions
+from runcast._producing.writer import Writer
+from runcast._runs.ids import make_run_id
+from runcast.errors import (
+    Cancelled,
+    InvalidValue,
+    NotFound,
+    RuncastError,
+    RunClosed,
+    Stale,
+    StoreUnavailable,
+)
+from runcast.events.model import OWN_EVENT_BYTES, as_stored, encode_record
+from runcast.events.outcome import Outcome, cancelled, checked_reason, done, failed_with
+from runcast.events.position import is_run_id
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+__all__ = ("Block", "BlockInThread", "OwnedRun")
+
+_log: Final = get_logger("runcast.runs")
+
+
+class OwnedRun(Writer):
+    """A run that a block of code owns: its writer, which is the current one inside the block.
+
+    `runcast.run` and `hub.run` give it. Leaving the block ends the run: `done`; `failed` by an
+    exception; `cancelled` by `KeyboardInterrupt`, `Cancelled` and the cancelling of a task.
+    """
+
+    def __init__(self, hub: Hub, log: OwnedLog, name: str) -> None:
+        questions = Questions(hub, log.inlet, hub.clock)
+        # The block works where its process works: it is the process's own code.
+        super().__init__(log.inlet, hub.clock, hub.settings.max_event_bytes, questions, Path.cwd)
+        self.name = name
+        """What the run is called; lists show it as the run's function."""
+        self._hub = hub
+        self._owned = log
+        self._result: object = None
+        self._reason: str | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<OwnedRun {self.run_id} of {self.name}>"
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the run's log."""
+        return self._owned.epoch
+
+    def set_result(self, value: object) -> None:
+        """Say what the run comes to: the `result` of its `done` event, once the block is left.
+
+        The value is kept as it is at the call; the last call counts.
+
+        Raises:
+            InvalidValue: JSON cannot hold it.
+            EventTooLarge: beyond `max_event_bytes`.
+        """
+        data = {"result": value}
+        self._result = as_stored("done", data, max_bytes=self.max_event_bytes).data["result"]
+
+    @classmethod
+    async def _begin(
+        cls, hub: Hub, name: str, run_id: str, labels: Mapping[str, str] | None, *, replace: bool
+    ) -> Self:
+        """Begin a run and return it; it is in the store, and has started, when this returns.
+
+        Raises `InvalidValue`, `Conflict`, `BackendError`.
+        """
+        if not is_run_id(name):
+            raise InvalidValue(f"expected a name like 'import' for the run, got {name!r:.140}")
+        check_labels(labels or {})
+        log = await hub.begin(
+            run_id or make_run_id(hub.clock.time(), os.urandom(10)),
+            labels={**(labels or {}), "function": name},
+            ttl_s=hub.settings.keep_runs_s or None,
+            replace=replace,
+        )
+        try:
+            run = cls(hub, log, name)
+            log.on_cancel = run._obey
+            started = encode_record(
+                "started", {"function": name}, hub.clock.time(), None, OWN_EVENT_BYTES
+            )
+            await log.inlet.append([started])
+        except BaseException:
+            log.on_cancel = None
+            hub.owned.do(log.cancel("its beginning was cancelled"))
+            raise
+        return run
+
+    def _cancel_with(self, task: "asyncio.Task[Any] | None") -> None:
+        """Have a task cancelled, too, when the run is."""
+        self._task = task
+
+    def _obey(self, reason: str) -> None:
+        if self._reason is not None:
+            return  # told before; its clean-up is under way
+        self._reason = checked_reason(reason)
+        self.request_cancel(self._reason)
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _finish(self, error: BaseException | None) -> None:
+        """End the run as its block was left.
+
+        Raises:
+            StoreUnavailable: the end cannot be stored; only where the block raised nothing.
+        """
+        self._task = None
+        outcome = self._outcome_of(error)
+        last_words: list[bytes] = []
+        outcome = self.conclude(outcome, last_words.append)
+        wait_s = self._hub.settings.emit_wait_s
+        try:
+            async with asyncio.timeout(wait_s):
+                if last_words:
+                    with suppress(RunClosed, Stale, NotFound):  # `end` meets it again
+                        await self._owned.inlet.append(last_words)
+                await self._owned.end(outcome)
+        except (RunClosed, Stale, NotFound) as ended:
+            _log.warning("run %s has another end than %s: %s", self.run_id, outcome.type, ended)
+        except (RuncastError, TimeoutError) as failure:
+            if error is None:
+                raise StoreUnavailable(
+                    f"the end of run {self.run_id!r} could not be stored within {wait_s:g} s "
+                    f"(emit_wait_s): {str(failure) or 'the store does not answer'}"
+                ) from failure
+            _log.error("the end of run %s could not be stored: %s", self.run_id, failure)
+
+    def _outcome_of(self, error: BaseException | None) -> Outcome:
+        if error is None:
+            is_over = self._reason is None or self._result is not None
+            return done(self._result) if is_over else cancelled(self._reason or "")
+        if isinstance(error, KeyboardInterrupt):
+            return cancelled("interrupted")
+        if isinstance(error, GeneratorExit):
+            return cancelled("the generator around the run was closed")
+        if isinstance(error, asyncio.CancelledError):
+            return cancelled(self._reason or "the task was cancelled")
+        if isinstance(error, Cancelled):
+            return cancelled(str(error))
+        outcome = outcome_of(error)
+        if outcome.type == "failed":
+            return failed_with(error, "block")
+        return done(self._result)  # sys.exit(0)
+
+
+class Block:
+    """A block of code on an event loop, and the run around it."""
+
+    def __init__(self, hub: Hub, name: str, options: Mapping[str, Any]) -> None:
+        self._hub = hub
+        self._name = name
+        self._options = options
+        self._run: OwnedRun | None = None
+        self._token: Token[Writer | None] | None = None
+
+    async def __aenter__(self) -> OwnedRun:
+        if self._run is not None:
+            raise _entered_before()
+        self._run = run = await OwnedRun._begin(self._hub, self._name, **self._options)
+        run._cancel_with(asyncio.current_task())
+        self._token = enter(run)
+        return run
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._run is not None and self._run.home.is_here:
+            leave(self._token)
+            await self._run._finish(error)
+
+
+class BlockInThread:
+    """A block of code in a thread, and the run around it, on a loop behind a bridge."""
+
+    def __init__(self, bridge: Bridge, hub: Hub, name: str, options: Mapping[str, Any]) -> None:
+        self._bridge = bridge
+        self._hub = hub
+        self._name = name
+        self._options = options
+        self._run: OwnedRun | None = None
+        self._token: Token[Writer | None] | None = None
+
+    def __enter__(self) -> OwnedRun:
+        if self._run is not None:
+            raise _entered_before()
+        beginning = OwnedRun._begin(self._hub, self._name, **self._options)
+        self._run = self._bridge.call(beginning)
+        self._token = enter(self._run)
+        return self._run
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._run is None or not self._run.home.is_here:
+            return
+        leave(self._token)
+        if self._bridge.is_open:  # or the hub was closed meanwhile, which ended the run
+            self._bridge.call(self._run._finish(error))
+
+
+def _entered_before() -> InvalidValue:
+    """Return what is raised by a second use of one block."""
+    return InvalidValue("expected run(…) to be entered once; call it for each run")
