@@ -17,6 +17,8 @@ from typing import NamedTuple
 CORE = {"msgspec", "python_multipart", "shtab", "starlette", "uvicorn", "yaml"}
 EVERYTHING = ("*",)
 
+STDLIB = sys.stdlib_module_names | {"annotationlib"}  # which Python 3.14 has, and newer ones
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -165,13 +167,13 @@ class Module:
         """Yield line and top-level package of each third-party import."""
         for line, dotted, *_ in self.imports:
             top = dotted.partition(".")[0]
-            if top != "runcast" and top not in sys.stdlib_module_names:
+            if top != "runcast" and top not in STDLIB:
                 yield line, top
 
     def stdlib_imports(self) -> Iterator[tuple[int, str]]:
         """Yield line and full dotted name of each import from the standard library."""
         for line, dotted, *_ in self.imports:
-            if dotted.partition(".")[0] in sys.stdlib_module_names:
+            if dotted.partition(".")[0] in STDLIB:
                 yield line, dotted
 
 

@@ -14,7 +14,7 @@ _HOLD_S: Final = 3600.0
 """How long the time after a step is not trusted: long enough to set the clock back, or for the
 daemon that sets it to do so."""
 
-_log: Final = get_logger("runcast._clock")
+_log: Final = get_logger("runcast.clock")
 
 
 class Clock(Protocol):

@@ -29,7 +29,8 @@
         ├── StoreReadOnly          the store may be read, not written
         └── StoreUnusable          the store's files are not what this version can open
 
-`Cancelled` stands beside the tree: it is a signal, not an error.
+`Cancelled` stands beside the tree: it is a signal, not an error; so does `UncheckedInput`, a
+warning.
 
 Each class has a stable `code` (on the wire, in problem documents and `failed` events), the HTTP
 `status` it maps to, and `retryable`: whether the same call can succeed later.
@@ -68,6 +69,7 @@ __all__ = (
     "StoreUnavailable",
     "StoreUnusable",
     "Unauthorized",
+    "UncheckedInput",
 )
 
 
@@ -328,4 +330,12 @@ class Cancelled(BaseException):
 
     A signal, not an error: like `asyncio.CancelledError` it passes `except Exception`. Clean up and
     let it go; what is emitted while cleaning up is still taken.
+    """
+
+
+class UncheckedInput(UserWarning):
+    """An input of a function is taken as it comes: nothing is known of its type.
+
+    Warned of where the function is decorated. Either the annotation cannot be resolved, or no JSON
+    can be converted to it.
     """

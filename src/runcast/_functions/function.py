@@ -21,7 +21,9 @@ from typing import (
 import msgspec
 
 from runcast._functions.file_groups import FileGroup, parse_file_groups
-from runcast._functions.parameters import Parameter, behind, convert, convertible, parameters_of
+from runcast._functions.hints import behind
+from runcast._functions.parameters import Parameter, convert, signature_of
+from runcast._functions.schemas import convertible, schemas_of
 from runcast._functions.source import Source
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.plain import shown
@@ -99,7 +101,7 @@ class Function(Generic[P, R]):
         self._events = events
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of what `data` holds, by the types of its own that it emits."""
-        self.parameters, self.takes_more, self._definitions = parameters_of(call, self.name)
+        self.parameters, self.takes_more, self._definitions = signature_of(call, self.name)
         self.isolation = isolation
         self.source: Source | None = None
         """Where a process of its own finds it; None if it has none."""
@@ -342,6 +344,6 @@ def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[s
     for kind, data in events.items():
         if not is_event_type(kind):
             raise InvalidValue(f"expected {name!r} to emit types like 'chapter', got {shown(kind)}")
-        (schema,), definitions = msgspec.json.schema_components([convertible(data)])
+        (schema,), definitions = schemas_of([convertible(data)])
         schemas[kind] = {**schema, **({"$defs": definitions} if definitions else {})}
     return schemas

@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any, Final
@@ -33,7 +34,7 @@ from runcast._producing.outcome import outcome_of
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
 from runcast._workers.processes.parent import Hearing, Parent, make_writer
-from runcast.errors import Cancelled, InvalidValue, RuncastError
+from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.events.outcome import Outcome, failed, is_clean_exit
 
@@ -52,6 +53,7 @@ _PR_SET_PDEATHSIG: Final = 1
 def main(control_fd: int, lifeline_fd: int) -> None:
     """Wait for a call, make it, tell how it ended, and end the process."""
     _die_with_parent(lifeline_fd)
+    warnings.simplefilter("ignore", UncheckedInput)  # it was said where the server started
     os.set_inheritable(control_fd, False)
     for stream in (sys.stdout, sys.stderr):
         # Text is written by the line, not by the argument of `print`.

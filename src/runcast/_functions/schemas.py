@@ -1,0 +1,188 @@
+"""The JSON Schemas of types, such that what a schema allows can be converted to its type."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import inspect as types
+
+__all__ = ("Schemas", "convertible", "from_json", "schemas_of", "why_unchecked")
+
+_INTEGER: Final = "^(0|-?[1-9][0-9]*)$"
+
+_NUMBER: Final = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?$"
+"""What names stand for a float: no exponents, which could be out of range."""
+
+_FORMATS: Final[dict[type, str]] = {
+    types.DateType: "date",
+    types.DateTimeType: "date-time",
+    types.TimeType: "time",
+    types.TimeDeltaType: "duration",
+    types.UUIDType: "uuid",
+    types.DecimalType: "decimal",
+}
+
+_ANY_NAME: Final = types.AnyType | types.StrType | types.CustomType
+_OBJECTS: Final = (
+    types.StructType | types.DataclassType | types.TypedDictType | types.NamedTupleType
+)
+
+
+class Schemas(NamedTuple):
+    """A schema for each type, and those that several share, by name."""
+
+    schemas: Sequence[dict[str, Any]]
+    definitions: dict[str, dict[str, Any]]
+
+
+def schemas_of(kinds: Sequence[Any]) -> Schemas:
+    """Return the schemas of types. Raises whatever says that a type is not convertible."""
+    infos = types.multi_type_info(kinds)
+    objects: dict[Any, Any] = {}
+    for info in infos:
+        _collect(info, objects)
+    found, definitions = msgspec.json.schema_components(
+        [*kinds, *objects], schema_hook=_schema_hook
+    )
+    schemas, references = found[: len(kinds)], found[len(kinds) :]
+    for info, schema in zip(infos, schemas, strict=True):
+        _complete(info, schema)
+    for info, reference in zip(objects.values(), references, strict=True):
+        for field, schema in _fields(info, definitions[reference["$ref"].rpartition("/")[2]]):
+            _complete(field, schema)
+    return Schemas(schemas, definitions)
+
+
+def convertible(kind: Any) -> Any:
+    """Return a type if its values can come from JSON, otherwise Any: a class of the user's, say."""
+    return Any if why_unchecked(kind) else kind
+
+
+def why_unchecked(kind: Any) -> str:
+    """Return why no JSON can be converted to a type; "" if it can."""
+    try:
+        schemas_of([kind])
+        msgspec.json.Decoder(kind, dec_hook=from_json)
+    except Exception as error:  # noqa: BLE001 - whatever a user's class raises
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
+
+
+def from_json(kind: Any, value: Any) -> Any:
+    """Return a value of a type that msgspec does not know: a path, which is a text in JSON."""
+    if isinstance(value, str):
+        return kind(value)
+    if isinstance(value, PurePath):  # from a script
+        return value
+    raise TypeError(f"Expected `path`, got `{type(value).__name__}`")
+
+
+def _schema_hook(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, type) and issubclass(kind, PurePath):
+        return {"type": "string", "format": "path"}
+    raise TypeError(f"{kind!r:.100} is made from JSON in no way that runcast knows")
+
+
+# --- the names that a dict may have ---------------------------------------------------------------
+#
+# In JSON they are texts. msgspec leaves it to them what they say, and so allows what is refused.
+
+
+def _collect(kind: Any, objects: dict[Any, Any]) -> None:
+    """Find the classes with fields in a type, whose schemas are definitions."""
+    kind = _bare(kind)
+    if isinstance(kind, _OBJECTS) and kind.cls not in objects:
+        objects[kind.cls] = kind
+        for field in kind.fields:
+            _collect(field.type, objects)
+    for inner in _inner(kind):
+        _collect(inner, objects)
+
+
+def _inner(kind: Any) -> Iterator[Any]:
+    """Yield the types that a container or a union consists of."""
+    if isinstance(kind, types.CollectionType):
+        yield kind.item_type
+    elif isinstance(kind, types.DictType | types.FrozenDictType):
+        yield kind.value_type
+    elif isinstance(kind, types.TupleType):
+        yield from kind.item_types
+    elif isinstance(kind, types.UnionType):
+        yield from kind.types
+
+
+def _complete(kind: Any, schema: dict[str, Any]) -> None:
+    """Say in a schema what the names in its dicts can be.
+
+    Raises:
+        TypeError: no name can be what it should be, or the type is not for what was decoded.
+    """
+    kind = _bare(kind)
+    if isinstance(kind, types.RawType):
+        raise TypeError("msgspec.Raw holds JSON that was not decoded")
+    inner: Sequence[Any] = [*_inner(kind)]
+    schemas: Sequence[Any] = ()
+    if isinstance(kind, types.DictType | types.FrozenDictType):
+        names = _names(kind.key_type)
+        if names and "propertyNames" not in schema:
+            schema["propertyNames"] = names
+        schemas = [schema.get("additionalProperties", {})]
+    elif isinstance(kind, types.CollectionType):
+        schemas = [schema.get("items", {})]
+    elif isinstance(kind, types.TupleType):
+        schemas = schema.get("prefixItems", ())
+    elif isinstance(kind, types.UnionType):
+        inner = [each for each in inner if not _comes_last(_bare(each))]
+        schemas = schema.get("anyOf", ())
+    for each, its_schema in zip(inner, schemas, strict=False):
+        _complete(each, its_schema)
+
+
+def _comes_last(kind: Any) -> bool:
+    """Tell whether a type's schema stands behind those of the others in a union."""
+    is_struct = isinstance(kind, types.StructType) and not kind.array_like
+    return is_struct or isinstance(kind, types.NoneType)
+
+
+def _fields(kind: Any, definition: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the type and the schema of each field of a class."""
+    items = definition.get("prefixItems")
+    if items is not None:  # of a tagged one the tag comes first
+        yield from zip(
+            [field.type for field in kind.fields], items[-len(kind.fields) :], strict=False
+        )
+    else:
+        for field in kind.fields:
+            yield field.type, definition["properties"][field.encode_name]
+
+
+def _names(key: Any) -> dict[str, Any]:
+    """Return the schema of the names that stand for keys of a type; {} where any name does."""
+    key = _bare(key)
+    if isinstance(key, _ANY_NAME):
+        return {}
+    if isinstance(key, types.IntType):
+        return {"pattern": _INTEGER}
+    if isinstance(key, types.FloatType):
+        return {"pattern": _NUMBER}
+    if isinstance(key, types.EnumType):
+        return {"enum": [str(member.value) for member in key.cls]}
+    if isinstance(key, types.LiteralType):
+        return {"enum": [str(value) for value in key.values]}
+    if type(key) in _FORMATS:
+        return {"format": _FORMATS[type(key)]}
+    if isinstance(key, types.UnionType):
+        members = [_names(member) for member in key.types]
+        return {"anyOf": members} if all(members) else {}
+    raise TypeError(f"a dict in JSON has texts for keys, none of which is a {_said(key)}")
+
+
+def _bare(kind: Any) -> Any:
+    while isinstance(kind, types.Metadata):
+        kind = kind.type
+    return kind
+
+
+def _said(kind: Any) -> str:
+    return type(kind).__name__.removesuffix("Type").lower()
