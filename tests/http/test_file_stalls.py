@@ -247,6 +247,39 @@ async def test_slow_fetches_hold_up_nobody_and_are_bounded(tmp_path: Path, slow:
         assert (await soon(fetching[0]))[0] == 200
 
 
+async def test_a_slow_fetch_takes_no_room_from_runs_of_the_same_function(
+    tmp_path: Path, slow: Slow
+) -> None:
+    url = {"k": [FileReference(url=f"{slow.origin}a")]}
+    once = Function(take, max_runs=1)
+    settings = Settings(url_allow=(slow.origin,), max_runs=1)
+    async with open_hub(f"sqlite:///{tmp_path}/runs.db", settings=settings) as hub:
+        fetching = asyncio.ensure_future(hub.start(once, files=url))
+        await eventually(lambda: len(slow.connections) == 1)
+        upload = await hub.files.receive("b", "", pieces_of(b"x"))
+        given = {"k": [FileReference(upload_id=upload.upload_id)]}
+
+        run = await soon(hub.start(once, files=given))
+        assert await soon(run.result()) == ["b"]
+        slow.go_on()
+        assert await soon((await soon(fetching)).result()) == ["a"]
+
+
+async def test_no_more_runs_are_promised_room_than_there_is(tmp_path: Path, slow: Slow) -> None:
+    url = {"k": [FileReference(url=f"{slow.origin}a")]}
+    settings = Settings(url_allow=(slow.origin,), max_runs=1, max_queue=1)
+    async with open_hub(f"sqlite:///{tmp_path}/runs.db", settings=settings) as hub:
+        fetching = [asyncio.ensure_future(hub.start(take, files=url)) for _ in range(3)]
+        await eventually(lambda: len(slow.connections) == 2)
+        with pytest.raises(Overloaded, match="max_queue"):
+            await soon(fetching[2])
+
+        slow.go_on()
+        for run in await soon(asyncio.gather(*fetching[:2])):
+            assert await soon(run.result()) == ["a"]
+        assert hub.runner.statistics().queued == 0
+
+
 async def test_a_client_that_leaves_breaks_off_what_is_fetched_for_it(
     tmp_path: Path, slow: Slow
 ) -> None:

@@ -6,6 +6,8 @@ those of the same function.
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from runcast.errors import Overloaded
 
@@ -22,6 +24,8 @@ class Place:
         self.function = function
         self.max_runs = max_runs
         """Runs of the function at once; 0: no limit of its own."""
+        self.is_arriving = False
+        """Whether the run's files are still gathered."""
         self.ready = asyncio.Event()
         """Set once the run may begin."""
 
@@ -29,6 +33,10 @@ class Place:
     def number(self) -> int:
         """The place in the queue, counted from 1; 0 if it does not wait."""
         return self._room.number_of(self)
+
+    def arrive(self) -> None:
+        """Let a run begin as soon as there is room, now that its files are there. Idempotent."""
+        self._room.arrive(self)
 
     def leave(self) -> None:
         """Make room for the next. Idempotent."""
@@ -49,34 +57,62 @@ class Room:
         self._taken: set[Place] = set()
         self._taken_by: Counter[str] = Counter()
         self._waiting: list[Place] = []
+        self._arriving: Counter[str] = Counter()
 
     @property
     def waiting(self) -> int:
         """How many places wait."""
         return len(self._waiting)
 
-    def enter(self, function: str, max_runs: int = 0, *, is_owed: bool = False) -> Place:
+    def enter(
+        self,
+        function: str,
+        max_runs: int = 0,
+        *,
+        is_owed: bool = False,
+        is_arriving: bool = False,
+    ) -> Place:
         """Return a place for a run of a function, which may have to wait.
 
         Args:
             max_runs: runs of this function at once; 0 sets no limit of its own.
             is_owed: give one even if the queue is full: the run was promised before.
+            is_arriving: its files are still to be gathered, which others do not wait for: it holds
+                neither room nor a place in the queue before `arrive`. Of those that arrive at once
+                only as many are taken as there is room and queue for.
 
         Raises:
             Overloaded: there is no room, and the queue is full.
         """
         place = Place(self, function, max_runs, is_owed=is_owed)
-        if self._fits(place):
+        if is_arriving:
+            # As if all that arrive had their files already.
+            if not self._fits(place, self._arriving) and self._is_full(self._excess(place)):
+                raise self._full(place)
+            self._arriving[place.function] += 1
+            place.is_arriving = True
+        elif self._fits(place):
             self._take(place)
-        elif len(self._waiting) < self._max_queue or is_owed:
+        elif is_owed or not self._is_full():
             self._waiting.append(place)
         else:
-            raise Overloaded(f"{self._why_full(place)}; try again later, or raise the limit")
+            raise self._full(place)
         return place
+
+    def arrive(self, place: Place) -> None:
+        """See `Place.arrive`."""
+        if place.is_arriving:
+            self._leave_arriving(place)
+            if self._fits(place):
+                self._take(place)
+            else:
+                self._waiting.append(place)
 
     def leave(self, place: Place) -> None:
         """See `Place.leave`."""
-        if place in self._taken:
+        if place.is_arriving:
+            self._leave_arriving(place)
+        elif place in self._taken:
             self._taken.discard(place)
             self._taken_by[place.function] -= 1
             if not self._taken_by[place.function]:
@@ -84,6 +120,12 @@ class Room:
             self._let_in()
         elif place in self._waiting:
             self._waiting.remove(place)
+
+    def _leave_arriving(self, place: Place) -> None:
+        place.is_arriving = False
+        self._arriving[place.function] -= 1
+        if not self._arriving[place.function]:
+            del self._arriving[place.function]
 
     def number_of(self, place: Place) -> int:
         """See `Place.number`."""
@@ -102,18 +144,35 @@ class Room:
         self._taken_by[place.function] += 1
         place.ready.set()
 
-    def _fits(self, place: Place) -> bool:
-        return len(self._taken) < self._max_runs and not self._is_full_for(place)
+    def _fits(self, place: Place, besides: Mapping[str, int] = MappingProxyType({})) -> bool:
+        """Tell whether there is room, besides some more runs by their functions."""
+        taken = len(self._taken) + sum(besides.values())
+        return taken < self._max_runs and not self._is_full_for(place, besides)
 
-    def _is_full_for(self, place: Place) -> bool:
-        return 0 < place.max_runs <= self._taken_by[place.function]
+    def _is_full_for(self, place: Place, besides: Mapping[str, int] = MappingProxyType({})) -> bool:
+        taken = self._taken_by[place.function] + besides.get(place.function, 0)
+        return 0 < place.max_runs <= taken
 
-    def _why_full(self, place: Place) -> str:
-        if self._is_full_for(place):
+    def _excess(self, place: Place) -> int:
+        """Return how many of those that arrive will have to wait, as far as this place is held up
+        by them."""
+        excess = len(self._taken) + self._arriving.total() - self._max_runs
+        if place.max_runs:
+            function = place.function
+            taken = self._taken_by[function] + self._arriving[function]
+            excess = max(excess, taken - place.max_runs)
+        return max(0, excess)
+
+    def _is_full(self, besides: int = 0) -> bool:
+        """Tell whether the queue is full, besides some more runs."""
+        return len(self._waiting) + besides >= self._max_queue
+
+    def _full(self, place: Place) -> Overloaded:
+        if self._is_full_for(place, self._arriving):
             most = f"of {place.function!r} at most {place.max_runs} (max_runs of the function)"
         else:
             most = f"at most {self._max_runs} (max_runs)"
-        return (
+        return Overloaded(
             f"runs are at work, {most} at once, and {len(self._waiting)} wait, of at most "
-            f"{self._max_queue} (max_queue)"
+            f"{self._max_queue} (max_queue); try again later, or raise the limit"
         )

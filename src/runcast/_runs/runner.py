@@ -179,11 +179,12 @@ class Runner:
         check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
         # Taken before the first await: of many that come at once only as many as fit get in.
-        place = self._enter(function)
+        place = self._enter(function, is_arriving=bool(files or workspace or function.files))
         staged: Workspace | None = None
         try:
             found = await self.processes.find_secrets(function.secrets, secrets)
             staged = await self._files.stage(function.files, files, workspace)
+            place.arrive()
             if replace and run_id in self.runs:
                 await self.cancel(run_id, REPLACED)
         except BaseException:
@@ -246,9 +247,9 @@ class Runner:
         if self._closing:
             raise Overloaded("the server is shutting down; try another or again later")
 
-    def _enter(self, function: Function[..., Any], *, is_owed: bool = False) -> Place:
+    def _enter(self, function: Function[..., Any], **how: bool) -> Place:
         most = function.max_runs or self._settings.max_runs_per_function
-        return self._room.enter(function.name, most, is_owed=is_owed)
+        return self._room.enter(function.name, most, **how)
 
     def _run(
         self,
