@@ -16,8 +16,10 @@ import pytest
 
 import runcast
 from runcast._app import open_hub
-from runcast._files import collecting
+from runcast._files import collecting, workspace
+from runcast._files.fair_threads import Steps
 from runcast._files.model import FileReference
+from runcast._files.removing import removing
 from runcast._functions.function import Function
 from runcast._settings import Settings
 from runcast.errors import Overloaded, PeerError
@@ -185,6 +187,28 @@ async def test_a_file_that_is_replaced_while_it_is_hashed_is_not_kept(
         found = await hub.files.of("r")
 
     assert [each.reason for each in found.skipped] == ["changed while it was read"]
+
+
+async def test_runs_that_leave_much_to_remove_hold_up_no_endings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them there are."""
+    may_end = threading.Event()
+
+    def endless(folder: Path) -> Steps[None]:
+        while not may_end.is_set():
+            yield 1
+        yield from removing(folder)
+
+    monkeypatch.setattr(workspace, "removing", endless)
+    async with open_hub(f"sqlite:///{tmp_path}/runs.db") as hub:
+        runs = [await hub.start(leave, {"name": "a", "size": 1}) for _ in range(20)]
+        endings = await soon(asyncio.gather(*(run.wait() for run in runs)))
+        may_end.set()
+
+        assert {ending.type for ending in endings} == {"done"}
+        workspaces = tmp_path / "runs.db.data" / "workspaces"
+        await eventually(lambda: not list(workspaces.glob("*/work")))
 
 
 # --- slow servers ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterable, Mapping
+from functools import partial
 from typing import Final
 
 from runcast._clock import ClockSteps
@@ -122,7 +123,7 @@ class Files:
         """Remove what was gathered for a run that was not begun."""
         if staged is not None:
             with contextlib.suppress(Stopped, Overloaded):  # it is swept another time
-                await self._threads.remove(removing(staged.folder))
+                await self._threads.remove(partial(removing, staged.folder))
 
     async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
         """Take a file for a later run; see `Uploads.receive`."""
@@ -219,4 +220,4 @@ class Files:
         with contextlib.suppress(Stopped, Overloaded):  # it is swept another time
             hidden = await self._threads.call(self.workspaces.hide, run_id, epoch)
             if hidden is not None:
-                await self._threads.remove(removing(hidden))
+                await self._threads.remove(partial(removing, hidden))

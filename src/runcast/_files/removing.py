@@ -8,7 +8,7 @@ from typing import Final
 
 from runcast._files.fair_threads import Steps, finish
 
-__all__ = ("ENTRY_WORK", "MOST_OPEN", "remove_folder", "removing")
+__all__ = ("ENTRY_WORK", "MOST_OPEN", "begin", "remove_folder", "removing")
 
 ENTRY_WORK: Final = 64 * 1024
 """What looking at a file or removing it costs, in bytes that are hashed in that time."""
@@ -49,6 +49,18 @@ def removing(folder: Path) -> Steps[None]:
         finally:
             os.close(top)
         folder.rmdir()
+
+
+def begin(steps: Steps[None]) -> Steps[bool]:
+    """Do the first step of a removal; tell whether that was all. Nothing is open afterwards."""
+    try:
+        work = next(steps)
+    except StopIteration:
+        return True
+    finally:
+        steps.close()
+    yield work
+    return False
 
 
 class _Count:

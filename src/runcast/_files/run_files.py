@@ -124,7 +124,7 @@ class RunFiles:
             return Collected(problems=check_outputs(self._groups, ()))
         found = await self._threads.end(self._workspace.collecting(self._groups))
         with contextlib.suppress(Stopped, OSError):  # the run has its files; the rest is swept
-            await self._threads.remove(self._workspace.tidying())
+            await self._threads.remove(self._workspace.tidying, is_awaited=False)
         return found
 
     async def _end(self) -> None:

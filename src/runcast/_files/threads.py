@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from runcast._files.fair_threads import FairThreads, Steps, Stopped
+from runcast._files.removing import begin
 from runcast._files.stop import Stop
 from runcast._settings import Settings
 from runcast.errors import Overloaded, RuncastError
@@ -97,10 +98,28 @@ class FileThreads:
             stop.set()  # its caller may have left
             self._stops.discard(stop)
 
-    async def remove(self, steps: Steps[None]) -> None:
-        """Do a job that removes a folder. Raises `Stopped`."""
+    async def remove(self, removing: Callable[[], Steps[None]], *, is_awaited: bool = True) -> None:
+        """Remove a folder.
+
+        Args:
+            removing: returns the job, which can be begun again.
+            is_awaited: whether the caller waits for a large folder, too.
+
+        Raises:
+            Stopped: the threads close.
+        """
+        # Most are removed by this, which holds nothing open between two steps.
+        if await self._ends.run(begin(removing())):
+            return
+        rest = self._remove_rest(removing)
+        if is_awaited:
+            await rest
+        else:
+            self.in_background(rest)
+
+    async def _remove_rest(self, removing: Callable[[], Steps[None]]) -> None:
         async with self._few_removals:
-            await self._ends.run(steps)
+            await self._ends.run(removing())
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what nobody waits for. If it fails it is done by a sweep, another time."""

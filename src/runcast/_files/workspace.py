@@ -132,8 +132,11 @@ class Workspace:
     def tidying(self) -> Steps[None]:
         """Remove what only the run's code had a use for. The age of the folder stays."""
         changed_at = self.folder.stat().st_mtime
-        yield from removing(self.path)
-        os.utime(self.folder, (changed_at, changed_at))
+        try:
+            yield from removing(self.path)
+        finally:
+            with contextlib.suppress(OSError):  # it was deleted meanwhile
+                os.utime(self.folder, (changed_at, changed_at))
 
     def collected(self) -> Collected | None:
         """Return what `collect` found; None if the run's files were not collected yet."""
