@@ -1,11 +1,12 @@
 """Hostile data, and logs of events that hold it."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from hypothesis import strategies as st
 
 from runcast.events.model import Event, decode_event, encode_record
+from runcast.events.view import Filter, Streaming, ViewSpec
 from runcast.events.vocabulary import KNOWN
 
 _HOSTILE = [
@@ -115,3 +116,49 @@ def lives(draw: st.DrawFn, most: int = 16) -> list[Event]:
         record = encode_record(kind, data, draw(st.floats(0, 4e9)), draw(_places))
         found.append(decode_event(b'{"seq":%d,%b' % (seq, record)))
     return found
+
+
+# --- logs as views see them ----------------------------------------------------------------------
+
+_SEEN_TYPES: Final = (
+    *("started", "step_start", "step_complete", "content", "content", "content", "thinking"),
+    *("reasoning", "tool_call", "error", "interrupt_request", "my_type"),
+)
+_NODES: Final = ("", "outline", "writing")
+
+_seen_names = st.frozensets(st.sampled_from((*_SEEN_TYPES, *_NODES, "ann")), max_size=2)
+_filters = st.builds(Filter, include=_seen_names, exclude=_seen_names)
+specs = st.builds(
+    ViewSpec,
+    messages=st.just(Filter()) | _filters,
+    nodes=st.just(Filter()) | _filters,
+    agents=st.just(Filter()) | _filters,
+    streaming=st.builds(
+        Streaming,
+        enabled=st.booleans(),
+        batch_size=st.integers(1, 4),
+        max_buffer=st.integers(1, 6),
+        nodes=st.dictionaries(st.sampled_from(_NODES), st.booleans()),
+    ),
+    dedupe=st.booleans(),
+)
+commits = st.lists(
+    st.lists(
+        st.builds(
+            lambda kind, node, agent, text: Event(
+                type=kind,
+                data={"text": text, "message": text, "interrupt_id": text},
+                node=node,
+                agent=agent,
+            ),
+            st.sampled_from(_SEEN_TYPES),
+            st.sampled_from(_NODES),
+            st.sampled_from(("", "ann")),
+            st.sampled_from(("a", "b", "\n\n")),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    max_size=8,
+)
+"""A log, as the commits it comes in."""

@@ -85,7 +85,7 @@ def log(data: bytes) -> None:
         apply(snapshot, event)
         for shown in _VIEW.step(memory, event):
             for speaker in dialects.DIALECTS.values():
-                speaker.encode(stream, shown)
+                speaker.start(stream).group([shown])
 
 
 _VIEW: Final = View(

@@ -87,7 +87,7 @@ async def test_an_event_is_encoded_once_for_all_watchers_of_a_dialect() -> None:
             for connection in connections:
                 assert (await connection.read_chunk() or b"").count(b"\nevent: ") == 3
 
-        assert server.hub.hub.encoded.encoded == 3
+        assert server.hub.hub.rendered.computed == 3
 
 
 async def test_events_make_no_tasks() -> None:

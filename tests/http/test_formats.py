@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from runcast._settings import Settings
+from runcast._wire import dialects
 from runcast._wire.dialects import DIALECTS, LogRef
 from runcast.events.model import decode_event, encode_record
 from runcast.events.position import Position, split_frames
 from runcast.events.vocabulary import TERMINAL
 from tests.http.serving import Server, serving_here
+from tests.wire.parts import PARTS
 from tests.wire.reference import load
 
 pytestmark = pytest.mark.anyio
@@ -91,10 +94,48 @@ async def test_a_dialect_is_the_same_live_as_from_history_and_resumed(
     assert resumed.removeprefix(OPENING).startswith(b"id: %b-3\n" % log.epoch.encode())
     start = Position(log.epoch, 0)
     frames = (await server.call(lambda: server.hub.hub.read_page(log.run_id, start))).frames
-    encode, ours = DIALECTS[dialect], LogRef(log.run_id, log.epoch)
+    encoder = DIALECTS[dialect].start(LogRef(log.run_id, log.epoch))
     events = [decode_event(canonical) for canonical in split_frames(frames)]
-    golden = b"".join(encode.encode(ours, event) for event in events)
-    assert live == OPENING + golden + encode.end(ours, events[-1])
+    golden = b"".join(encoder.group([event]) for event in events)
+    assert live == OPENING + golden + encoder.end(events[-1])
+
+
+# --- a dialect that remembers ---------------------------------------------------------------------
+
+
+async def test_a_dialect_that_remembers_is_resumed_at_every_position(
+    here: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialects, "DIALECTS", {**DIALECTS, "parts": PARTS})
+    target = "/runs/run/events?dialect=parts"
+    log = await here.log("run")
+    async with here.watch(target) as stream:
+        await stream.read_until(b'{"n":0,"type":"begin","run":"run"}\n\n')  # before any event
+        await log.emit(1)
+        for text in ("a", "b", "c"):
+            await log.emit(1, type="content", data={"text": text})
+        await log.emit(1, type="tool_call", data={})
+        await log.emit(1, 2, type="thinking", data={"text": "x"})
+        await log.emit(1, 2, 3)
+        await log.end()
+        whole = (await stream.read_all()).removeprefix(OPENING)
+
+    frames = [json.loads(data) for data in re.findall(rb"^data: ({.*)$", whole, re.MULTILINE)]
+    assert [each["n"] for each in frames] == list(range(len(frames)))
+    assert [each["type"] for each in frames][-3:] == ["part_end", "call_end", "finish"]
+    assert whole.endswith(b"\n\ndata: [DONE]\n\n")
+    shown = [int(seq) for seq in re.findall(rb"^id: \w+-(\d+)$", whole, re.MULTILINE)]
+    assert shown == [2, 3, 4, 5, 6, 7, 11]  # the last events but the end show nothing
+    for after in range(11):
+        answer = await here.fetch("GET", f"{target}&after={log.epoch}-{after}")
+        rest = whole if after == 0 else whole.partition(b"\n\n")[2]  # without the prelude
+        for seq in shown:
+            if seq <= after:  # what follows the frame of the last id that was seen
+                rest = rest.partition(b"id: %b-%d\n" % (log.epoch.encode(), seq))[2]
+                rest = rest.partition(b"\n\n")[2]
+        assert answer.body.removeprefix(OPENING) == rest
+    assert (await here.fetch("GET", f"{target}&after={log.epoch}-11")).status == 204
+    assert here.hub.hub.rendered.computed < 100
 
 
 # --- NDJSON ---------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runcast._app import OpenHub
-from runcast._http.streaming.feeds import DialectFeed
-from runcast._hub.lens import Lens
+from runcast._hub.watcher import Watch
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS, Dialect, LogRef
 from runcast.events.model import Event, encode_record
 from runcast.events.outcome import done
 from runcast.events.position import Position
 from runcast.events.view import Filter, Streaming, Verbosity, View, ViewSpec, ViewState
+from runcast.stores.base import PAGE_BYTES, Page, Store
+from runcast.stores.memory import MemoryStore
+from tests.events.strategies import commits, specs
 from tests.http.client import WAIT_S
 from tests.http.serving import Log, Server, serving_here
 
@@ -318,6 +320,20 @@ async def test_the_position_moves_past_what_is_left_out_for_long(
     assert here == f"{log.epoch}-200"
 
 
+async def test_the_position_moves_past_what_is_left_out_behind_an_event_that_is_shown(
+    viewing: Server, name: Name
+) -> None:
+    log = await viewing.log(name())
+    events = [Event(type="content", data={"text": "a"}), *[Event(type="hidden")] * 150]
+    async with viewing.watch(f"/runs/{log.run_id}/events?types=content") as watching:
+        await tell(viewing, log, events)
+        await watching.read_until(f"id: {log.epoch}-151\n\n".encode())
+
+    answer = await viewing.fetch("GET", f"/runs/{log.run_id}/events?types=content&live=false")
+    assert answer.body.endswith(f"\n\nid: {log.epoch}-151\n\n".encode())
+    assert answer.body.count(b"data:") == 1
+
+
 async def test_of_the_lines_of_one_event_only_the_last_has_its_seq(
     viewing: Server, name: Name
 ) -> None:
@@ -371,7 +387,7 @@ async def test_what_was_gathered_before_a_gap_does_not_reach_the_new_epoch(
     old = await viewing.log(name())
     await tell(viewing, old, LOG[:3])
     async with viewing.watch(f"/runs/{old.run_id}/events?view=quiet&nodes=writing") as watching:
-        await viewing.eventually(lambda: bool(viewing.hub.hub.viewed.computed))
+        await viewing.eventually(lambda: bool(viewing.hub.hub.rendered.computed))
         new = await viewing.log(old.run_id, replace=True)
         await tell(viewing, new, LOG[4:6])
         await new.end()
@@ -392,7 +408,7 @@ async def test_what_retention_took_from_a_latecomer_is_not_taken_from_who_was_th
         path = f"/runs/{log.run_id}/events?view=quiet&nodes=writing"
         async with server.watch(path) as there:
             await tell(server, log, [piece, piece, piece], at_once=False)
-            await server.eventually(lambda: server.hub.hub.viewed.computed == 3)
+            await server.eventually(lambda: server.hub.hub.rendered.computed == 3)
             await server.call(lambda: server.hub.hub.trim(log.run_id, 3, b"{}"))
             async with server.watch(path) as late:
                 await late.read_until(b'"trimmed"')
@@ -425,6 +441,53 @@ async def test_whoever_is_ahead_of_a_log_gets_what_was_gathered_in_it(
     assert events[1]["data"] == {"message": "bc", "aggregated": True, "of": [1, 2]}
 
 
+class Meanwhile(MemoryStore):
+    """Something happens to a log just before it is read, once."""
+
+    def __init__(self, act: Callable[[Store, str], Awaitable[object]]) -> None:
+        super().__init__()
+        self._act = act
+        self.is_due = False
+
+    async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
+        if self.is_due:
+            self.is_due = False
+            await self._act(self, log_id)
+        return await super().read(log_id, after, max_bytes)
+
+
+async def test_a_log_that_is_trimmed_while_a_watcher_is_let_in_is_looked_at_again(
+    name: Name,
+) -> None:
+    store = Meanwhile(lambda store, log_id: store.trim(log_id, 3, b"{}"))
+    async with serving_here(views=VIEWS, store=store) as server:
+        log = await server.log(name())
+        await tell(server, log, [LOG[1]] * 3)
+        await log.end()
+        store.is_due = True
+        answer = await server.fetch(
+            "GET", f"/runs/{log.run_id}/events?view=pairs&after={log.epoch}-3&live=long-poll"
+        )
+
+        assert answer.status == 200
+        assert brief(answer.json()["events"]) == ["4 content a", "4 done"]
+        assert answer.json()["events"][0]["data"]["of"] == [3, 3]
+
+
+async def test_a_run_that_is_restarted_while_a_watcher_is_let_in_is_a_gap(name: Name) -> None:
+    store = Meanwhile(lambda store, log_id: store.create(log_id, replace=True))
+    async with serving_here(views=VIEWS, store=store) as server:
+        log = await server.log(name())
+        await tell(server, log, [LOG[1]] * 3)
+        store.is_due = True
+        answer = await server.fetch(
+            "GET", f"/runs/{log.run_id}/events?view=pairs&after={log.epoch}-2&live=long-poll"
+        )
+
+        assert answer.status == 200
+        assert answer.json()["gap"]["reason"] == "replaced"
+
+
 # --- cost -----------------------------------------------------------------------------------------
 
 
@@ -437,7 +500,7 @@ async def test_a_view_is_computed_and_encoded_once_for_all_its_watchers(
     watching = [viewing.watch(path) for _ in range(20)]
     opened = [await each.__aenter__() for each in watching]
     try:
-        computed, encoded = hub.viewed.computed, hub.encoded.encoded
+        computed = hub.rendered.computed
         await tell(viewing, log, LOG, at_once=False)
         await log.end()
         bodies = [await each.read_all() for each in opened]
@@ -446,8 +509,7 @@ async def test_a_view_is_computed_and_encoded_once_for_all_its_watchers(
             await each.__aexit__(None, None, None)
 
     assert len(set(bodies)) == 1
-    assert hub.viewed.computed - computed == len(LOG) + 1
-    assert hub.encoded.encoded - encoded <= len(LOG) + 1
+    assert hub.rendered.computed - computed == len(LOG) + 1
 
 
 async def test_whoever_resumes_late_in_a_long_log_does_not_have_all_of_it_computed_again(
@@ -457,56 +519,13 @@ async def test_whoever_resumes_late_in_a_long_log_does_not_have_all_of_it_comput
     await tell(viewing, log, LOG * 200)
     path = f"/runs/{log.run_id}/events?view=quiet&live=false"
     for _ in range(2):
-        before = viewing.hub.hub.viewed.computed
+        before = viewing.hub.hub.rendered.computed
         await viewing.fetch("GET", f"{path}&after={log.epoch}-1395")
 
-    assert viewing.hub.hub.viewed.computed == before
+    assert viewing.hub.hub.rendered.computed == before
 
 
 # --- resuming -------------------------------------------------------------------------------------
-
-_TYPES: Final = (
-    *("started", "step_start", "step_complete", "content", "content", "content", "thinking"),
-    *("reasoning", "tool_call", "error", "interrupt_request", "my_type"),
-)
-_NODES: Final = ("", "outline", "writing")
-
-_names = st.frozensets(st.sampled_from((*_TYPES, *_NODES, "ann")), max_size=2)
-_filters = st.builds(Filter, include=_names, exclude=_names)
-specs = st.builds(
-    ViewSpec,
-    messages=st.just(Filter()) | _filters,
-    nodes=st.just(Filter()) | _filters,
-    agents=st.just(Filter()) | _filters,
-    streaming=st.builds(
-        Streaming,
-        enabled=st.booleans(),
-        batch_size=st.integers(1, 4),
-        max_buffer=st.integers(1, 6),
-        nodes=st.dictionaries(st.sampled_from(_NODES), st.booleans()),
-    ),
-    dedupe=st.booleans(),
-)
-commits = st.lists(
-    st.lists(
-        st.builds(
-            lambda kind, node, agent, text: Event(
-                type=kind,
-                data={"text": text, "message": text, "interrupt_id": text},
-                node=node,
-                agent=agent,
-            ),
-            st.sampled_from(_TYPES),
-            st.sampled_from(_NODES),
-            st.sampled_from(("", "ann")),
-            st.sampled_from(("a", "b", "\n\n")),
-        ),
-        min_size=1,
-        max_size=5,
-    ),
-    max_size=8,
-)
-"""A log, as the commits it comes in."""
 
 
 class Seen:
@@ -537,15 +556,10 @@ async def filled(
         writer = hub.attach("r")
 
         async def watched(view: View, dialect: Dialect, after: Position | None) -> bytes:
-            with await hub.hub.cursor("r", after) as cursor:
-                cursor.stop_at_head()
-                lens = Lens(hub.hub, "r", view)
-                await lens.begin(cursor.position, 1)
-                feed = DialectFeed(hub.hub, cursor, dialect, lens)
-                raw = b""
-                while not feed.ended:
-                    raw += feed.poll() or (await feed.read() if feed.behind else None) or b""
-                return raw
+            with Watch[bytes]() as watch:
+                watch.source = lens = await hub.hub.frames("r", after, dialect=dialect, view=view)
+                lens.cursor.stop_at_head()
+                return b"".join([data async for data in watch])
 
         # Somebody watches, so that the newest events are in memory, in pages as they came.
         with await hub.hub.cursor("r"):
@@ -578,8 +592,7 @@ def test_cut_behind_any_id_a_watcher_who_resumes_sees_what_follows_it(
             whole = Seen(await watched(view, DIALECTS[dialect], None))
             for token, count in whole.cuts:
                 if forgets:
-                    hub.hub.viewed.forget("r")
-                    hub.hub.encoded.forget("r")
+                    hub.hub.rendered.forget("r")
                 rest = Seen(await watched(view, DIALECTS[dialect], Position.parse(token)))
                 assert whole.frames[:count] + rest.frames == whole.frames
 
@@ -602,7 +615,7 @@ def test_every_event_that_shows_anything_moves_the_cursor(
                 showing = [
                     event.seq
                     for event in stored
-                    if any(dialect.encode(stream, each) for each in view.step(state, event))
+                    if any(map(dialect.start(stream).feed, view.step(state, event)))
                 ]
                 seen = Seen(await watched(view, dialect, None))
                 assert [Position.parse(token).seq for token, _ in seen.cuts] == showing

@@ -211,6 +211,26 @@ async def test_a_cursor_ahead_of_what_this_process_has_heard_gets_what_the_store
         assert shown([event async for event in stream]) == ["replaced", 1, 2]
 
 
+async def test_a_cursor_that_is_to_stop_stops_in_a_log_that_was_restarted_since(
+    store: Store,
+) -> None:
+    async with Hub(store) as hub:
+        inlet = await hub.create("run-1")
+        await inlet.append(records(1, 5))
+        with await hub.cursor("run-1", Position(inlet.epoch, 3)) as cursor:
+            cursor.stop_at_head()
+            inlet = await hub.create("run-1", replace=True)
+            await inlet.append(records(1, 2))
+            gap, rest = cursor.poll(), cursor.poll()
+
+            assert gap is not None
+            assert gap.gap is not None
+            assert rest is not None
+            assert cursor.position == Position(inlet.epoch, 2)
+            assert cursor.ended
+            assert not rest.ended
+
+
 async def test_a_read_that_is_cancelled_leaves_the_gap_to_be_told(store: Store) -> None:
     async with Hub(store) as hub:
         inlet = await hub.create("run-1")

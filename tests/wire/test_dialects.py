@@ -29,11 +29,17 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALEC
 def encoded(dialect: Dialect, log: list[Event], stream: LogRef = STREAM) -> bytes:
     """Return all frames of a log, with what follows its terminal event."""
     frames: list[bytes] = []
+    encoder = dialect.start(stream)
     for event in log:
-        frames.append(dialect.encode(stream, event))
+        frames.append(encoder.group([event]))
         if event.type in TERMINAL:
-            frames.append(dialect.end(stream, event))
+            frames.append(encoder.end(event))
     return b"".join(frames)
+
+
+def frame_of(dialect: str, event: Event) -> bytes:
+    """Return the frames of one event."""
+    return get(dialect).start(STREAM).group([event])
 
 
 def payload_of(frame: bytes) -> Any:
@@ -93,7 +99,7 @@ def test_the_vectors_show_every_ending_and_a_gap_in_every_dialect() -> None:
 def test_an_event_is_one_event_on_the_wire_whatever_it_holds(
     dialect: Dialect, event: Event, places: list[int]
 ) -> None:
-    frames = dialect.encode(STREAM, event)
+    frames = frame_of(dialect.name, event)
     outcome = decoded(*cut(BEFORE + frames + AFTER, places))
 
     shown = frames_of([event], dialect)
@@ -110,7 +116,7 @@ def test_an_event_is_one_event_on_the_wire_whatever_it_holds(
 def test_every_event_of_a_log_is_shown_in_order_under_its_position(
     dialect: Dialect, log: list[Event]
 ) -> None:
-    found = decoded(b"".join(dialect.encode(STREAM, event) for event in log)).events
+    found = decoded(b"".join(frame_of(dialect.name, event) for event in log)).events
 
     shown = [event for event in log if frames_of([event], dialect)]
     assert [event.id for event in found] == [f"01hq3v5k2m-{event.seq}" for event in shown]
@@ -121,8 +127,9 @@ def test_every_event_of_a_log_is_shown_in_order_under_its_position(
 def test_encoding_leaves_the_event_as_it_is(dialect: Dialect, event: Event) -> None:
     before = msgspec.json.encode(event)
 
-    dialect.encode(STREAM, event)
-    dialect.end(STREAM, event)
+    encoder = dialect.start(STREAM)
+    encoder.group([event])
+    encoder.end(event)
 
     assert msgspec.json.encode(event) == before
 
@@ -133,7 +140,7 @@ def test_a_gap_and_an_ending_leave_the_cursor_where_it_is(
     dialect: Dialect, gap: dict[str, object], reason: str, event: Event
 ) -> None:
     notice = dialect.gap(STREAM, {**gap, "reason": reason})
-    outcome = decoded(BEFORE, notice, dialect.end(STREAM, event), AFTER)
+    outcome = decoded(BEFORE, notice, dialect.start(STREAM).end(event), AFTER)
 
     assert {found.id for found in outcome.events} == {"before"}
     assert len(outcome.events) == (4 if dialect.name == "task" else 3)
@@ -148,7 +155,7 @@ def test_runcast_sends_the_stored_bytes(event: Event) -> None:
     place = (event.node, event.agent, event.path, event.duration)
     record = encode_record(event.type, event.data, event.time, place)
 
-    frame = get("runcast").encode(STREAM, event)
+    frame = frame_of("runcast", event)
 
     assert frame == frame_record(b"id: 01hq3v5k2m-", 7, record)
     assert decode_event(decoded(frame).events[0].data) == event
@@ -156,7 +163,7 @@ def test_runcast_sends_the_stored_bytes(event: Event) -> None:
 
 @given(events(7))
 def test_named_names_a_frame_by_its_type_alone(event: Event) -> None:
-    (found,) = decoded(get("named").encode(STREAM, event)).events
+    (found,) = decoded(frame_of("named", event)).events
 
     assert found.event == ("error" if event.type in ("failed", "cancelled") else event.type)
 
@@ -165,14 +172,14 @@ def test_named_names_a_frame_by_its_type_alone(event: Event) -> None:
 def test_named_sends_a_type_that_no_writer_makes_without_a_name(type_: str) -> None:
     event = Event(seq=7, type=type_, data={"a": 1})
 
-    (found,) = decoded(get("named").encode(STREAM, event)).events
+    (found,) = decoded(frame_of("named", event)).events
 
     assert (found.event, found.data) == ("message", '{"a":1}')
 
 
 @given(events(7))
 def test_task_keeps_its_own_fields_whatever_the_metadata_are_called(event: Event) -> None:
-    payload = payload_of(get("task").encode(STREAM, event))
+    payload = payload_of(frame_of("task", event))
 
     assert payload["task_id"] == "run-1"
     assert payload["sequence"] == 7
@@ -206,14 +213,14 @@ def test_task_tells_its_end_once_and_last(log: list[Event]) -> None:
 
 @pytest.mark.parametrize("time", [float("nan"), float("inf"), -1e300, 1e300])
 def test_task_has_a_timestamp_for_every_time(time: float) -> None:
-    payload = payload_of(get("task").end(STREAM, Event(seq=1, time=time, type="done")))
+    payload = payload_of(get("task").start(STREAM).end(Event(seq=1, time=time, type="done")))
 
     assert datetime.strptime(payload["timestamp"], "%Y-%m-%dT%H:%M:%S%z").tzinfo is not None
 
 
 @given(events(7))
 def test_prefab_has_its_four_fields_and_no_other(event: Event) -> None:
-    frame = get("prefab").encode(STREAM, event)
+    frame = frame_of("prefab", event)
     if event.type == "started":
         assert frame == b""
         return
@@ -226,7 +233,7 @@ def test_prefab_has_its_four_fields_and_no_other(event: Event) -> None:
 
 @given(events(7))
 def test_flat_keeps_its_own_fields_whatever_the_others_are_called(event: Event) -> None:
-    payload = payload_of(get("flat").encode(STREAM, event))
+    payload = payload_of(frame_of("flat", event))
 
     assert isinstance(payload["content"], str)
     assert (payload["node"], payload["timestamp"]) == (event.node, event.time)
@@ -249,8 +256,8 @@ def test_flat_keeps_its_own_fields_whatever_the_others_are_called(event: Event) 
 
 @given(events(7))
 def test_flat3_says_what_flat_says_in_other_types(event: Event) -> None:
-    flat = payload_of(get("flat").encode(STREAM, event))
-    flat3 = payload_of(get("flat3").encode(STREAM, event))
+    flat = payload_of(frame_of("flat", event))
+    flat3 = payload_of(frame_of("flat3", event))
 
     was = flat.pop("message_type")
     now = flat3.pop("message_type")
@@ -263,7 +270,7 @@ def test_flat3_says_what_flat_says_in_other_types(event: Event) -> None:
 @given(st.sampled_from(["task", "flat", "flat3"]), events(7))
 def test_flat_objects_lose_no_field(name: str, event: Event) -> None:
     event = msgspec.structs.replace(event, type="weather")
-    payload = payload_of(get(name).encode(STREAM, event))
+    payload = payload_of(frame_of(name, event))
     if not isinstance(event.data, dict):
         return
 

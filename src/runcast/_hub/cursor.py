@@ -34,10 +34,6 @@ class History(Protocol):
         """Return what is known of a log. Raises `NotFound`."""
         ...
 
-    def leave(self, tail: Tail) -> None:
-        """Take note that a cursor has left this window."""
-        ...
-
 
 class Gap(NamedTuple):
     """A loss: what followed `before` cannot be read; the next events follow `after`.
@@ -60,18 +56,22 @@ class Chunk(NamedTuple):
     """What a watcher gets next: a page of events, or the notice of a gap.
 
     `position` is the cursor afterwards. `ended` is True when nothing can ever follow: the page's
-    last event is the terminal one, or nothing is left to send.
+    last event is the terminal one, or nothing is left to send. `shown` is what a view shows of the
+    page, in a list for each event that shows anything; None without a view.
     """
 
     page: Page | None
     gap: Gap | None
     position: Position
     ended: bool
+    shown: list[list[Event]] | None = None
 
     def events(self) -> list[Event]:
-        """Return the page's events, oldest first."""
+        """Return the page's events, oldest first, or what a view shows of them."""
         if self.page is None:
             return []
+        if self.shown is not None:
+            return [event for group in self.shown for event in group]
         return [decode_event(canonical) for canonical in split_frames(self.page.frames)]
 
 
@@ -132,6 +132,11 @@ class Cursor:
         """Whether the cursor stands at the end of a closed log."""
         tail = self._tail
         return tail.closed and tail.epoch == self._epoch and tail.head == self._seq
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether the cursor stands before the first event of the log as it is now."""
+        return self._seq == 0 and self._tail.epoch == self._epoch
 
     @property
     def is_current(self) -> bool:
@@ -232,8 +237,7 @@ class Cursor:
         """Let the cursor go. Idempotent."""
         if not self._is_closed:
             self._is_closed = True
-            del self._tail.watchers[self]
-            self._history.leave(self._tail)
+            self._tail.leave(self)
 
     def __enter__(self) -> Self:
         return self

@@ -3,33 +3,34 @@
 All methods are called on the loop that opened the hub, except where an `Inlet` says otherwise.
 """
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.inlets import Inlet
 from runcast._hub.lease import Lease
+from runcast._hub.lens import EventLens, FrameLens, Lens
 from runcast._hub.owned import OwnedLog, OwnedLogs
-from runcast._hub.pages import EncodedPages, PageCache
+from runcast._hub.pages import PageCache
 from runcast._hub.pipeline import Pipeline, PipelineStatistics
 from runcast._hub.present import Present
-from runcast._hub.tail import Tail, Windows
-from runcast._hub.viewed import ViewedPages
+from runcast._hub.rendering import RenderedPages, Rendering
 from runcast._hub.watcher import Watch
-from runcast._logs import get_logger
+from runcast._hub.windows import Windows
 from runcast._settings import Settings
-from runcast.errors import BackendError, NotFound, StoreUnavailable
-from runcast.events.position import RUN, Position, describe_log
+from runcast._wire.dialects import Dialect
+from runcast.errors import StoreUnavailable
+from runcast.events.position import RUN, Position
 from runcast.events.snapshot import Snapshot
-from runcast.stores.base import Appended, LogInfo, Owner, Page, Store, listen_to
+from runcast.events.view import View
+from runcast.stores.base import LogInfo, Owner, Page, Store, listen_to
 
 __all__ = ("Hub", "HubStatistics")
 
-_log: Final = get_logger("runcast.hub")
+L = TypeVar("L", bound=Lens[Any])
 
 
 class HubStatistics(NamedTuple):
@@ -65,16 +66,12 @@ class Hub:
         self.lease = Lease(store, identify, self.settings.lease_s)
         self.owned = OwnedLogs(self, self.lease, self.clock, self.settings.max_event_bytes)
         self.admissions = Admissions(self.settings)
-        self.encoded = EncodedPages(self.settings.page_cache_bytes)
-        self.viewed = ViewedPages(self.read_page, self.settings.page_cache_bytes)
+        self.rendered = RenderedPages(self.read_page, self.info, self.settings.page_cache_bytes)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)
         self._present = Present(store, self.settings.page_cache_bytes)
-        self._pipeline = Pipeline(store, self.settings, self._publish, self._store_failed)
-        self._tails: dict[str, Tail] = {}
-        self._windows = Windows()
-        self._watchers = 0
+        self._windows = Windows(self, self.settings, self._was_deleted)
+        self._pipeline = Pipeline(store, self.settings, self._windows.publish, self._windows.fail)
         self._stop_listening: Callable[[], None] = lambda: None
-        self._following: set[asyncio.Task[None]] = set()
         self._when_deleted: list[Callable[[str, str], Awaitable[None]]] = []
         self._is_open = self._was_open = False
 
@@ -86,6 +83,7 @@ class Hub:
         if not self._is_open:
             await self.store.open()
             await self._pipeline.open()
+            self._windows.open()
             self._stop_listening = listen_to(self.store, self._others_changed)
             self._is_open = self._was_open = True
         return self
@@ -99,12 +97,7 @@ class Hub:
         await self.owned.close()
         await self._pipeline.close()
         await self.lease.close()
-        for tail in self._tails.values():
-            tail.error = self._not_open()
-            tail.wake()
-        for task in list(self._following):
-            task.cancel()
-        await asyncio.gather(*self._following, return_exceptions=True)
+        await self._windows.close(self._not_open())
         await self.store.close()
         await self._pages.settle()
 
@@ -138,10 +131,10 @@ class Hub:
     def statistics(self) -> HubStatistics:
         """Return what is held now and was done so far."""
         return HubStatistics(
-            self._watchers,
-            len(self._tails),
+            self._windows.cursors,
+            len(self._windows),
             self._windows.size,
-            self._pages.size + self.encoded.size,
+            self._pages.size + self.rendered.size,
             self._pipeline.statistics(),
         )
 
@@ -192,14 +185,10 @@ class Hub:
         info = await self.store.create(
             log_id, kind=kind, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
         )
-        log_id = info.log_id
         if replace:
-            self._forget(log_id)
-        tail = self._tails.get(log_id)
-        if tail is not None:
-            tail.learn(info)
-            tail.wake()
-        return self._pipeline.inlet(log_id, info.epoch, info.fence)
+            self._forget(info.log_id)
+        self._windows.learn(info)
+        return self._pipeline.inlet(info.log_id, info.epoch, info.fence)
 
     def inlet(self, run_id: str, epoch: str = "", fence: int | None = None) -> Inlet:
         """Return where records of an existing log go in; the default takes any epoch and owner."""
@@ -224,43 +213,50 @@ class Hub:
         """
         if not self._is_open:
             raise self._not_open()
-        tail = self._tails.get(run_id)
-        if tail is None:
-            tail = self._tails[run_id] = Tail(run_id, self._windows)
-        # Registered before the store is asked: what is committed from now on reaches the window,
-        # and what was committed before is known to the store. Nothing falls between the two.
-        cursor = Cursor(self, tail, after or Position("", 0), wake)
-        self._watchers += 1
-        try:
-            is_beyond = after is not None and after > tail.position
-            if is_beyond or not tail.known or tail.error is not None:
-                tail.learn(await self.store.info(run_id))
-                if not self._is_open:
-                    raise self._not_open()
-                if self._tails.get(run_id) is not tail:
-                    raise _deleted(run_id)
-                tail.error = None
-        except BaseException:
-            cursor.close()
-            raise
-        cursor.begin(after)
-        return cursor
+        return await self._windows.cursor(run_id, after, wake)
 
-    async def watch(self, run_id: str, after: Position | None = None) -> Watch[Chunk]:
+    async def frames(
+        self,
+        run_id: str,
+        after: Position | None = None,
+        *,
+        dialect: Dialect,
+        view: View | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> FrameLens:
+        """Return a source of a log's bytes in a dialect, as a view shows it.
+
+        Raises as `cursor` does.
+        """
+        cursor = await self.cursor(run_id, after, wake=wake)
+        rendering = self.rendered.rendering(view, dialect)
+        return await _begun(FrameLens(self.rendered, cursor, rendering, dialect))
+
+    async def events(
+        self,
+        run_id: str,
+        after: Position | None = None,
+        *,
+        view: View | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> EventLens:
+        """Return a source of a log's events in chunks, as a view shows it.
+
+        Raises as `cursor` does.
+        """
+        cursor = await self.cursor(run_id, after, wake=wake)
+        return await _begun(EventLens(self.rendered, cursor, Rendering(view)))
+
+    async def watch(
+        self, run_id: str, after: Position | None = None, *, view: View | None = None
+    ) -> Watch[Chunk]:
         """Return what iterates over a log behind `after`, or from its first event.
 
         Raises as `cursor` does.
         """
         watch = Watch[Chunk]()
-        watch.source = await self.cursor(run_id, after, wake=watch.wake)
+        watch.source = await self.events(run_id, after, view=view, wake=watch.wake)
         return watch
-
-    def leave(self, tail: Tail) -> None:
-        """Count a cursor out; a window without watchers is dropped."""
-        self._watchers -= 1
-        if not tail.watchers and self._tails.get(tail.run_id) is tail:
-            del self._tails[tail.run_id]
-            tail.clear()
 
     async def read_page(self, run_id: str, after: Position) -> Page:
         """Return a page of history, shared with whoever reads the same. Raises as `Store.read`."""
@@ -304,79 +300,26 @@ class Hub:
 
     # What happens.
 
-    def _publish(self, committed: list[tuple[str, Appended]]) -> None:
-        """Hand committed pages to the windows, then wake each window's watchers once."""
-        touched: dict[str, Tail] = {}
-        limit = self.settings.tail_bytes_per_run
-        for run_id, appended in committed:
-            tail = self._tails.get(run_id)
-            if tail is not None:
-                tail.publish(appended)
-                touched[run_id] = tail
-        for tail in touched.values():
-            tail.error = None
-            tail.wake()
-            if tail.size > limit:
-                tail.shrink(limit)
-        if self._windows.size > self.settings.tail_bytes:
-            self._relieve()
-
-    def _relieve(self) -> None:
-        """Halve all windows: watchers who are behind read the store instead."""
-        for tail in self._tails.values():
-            tail.shrink(tail.size // 2)
-
-    def _store_failed(self, error: BackendError) -> None:
-        """End live streams, without a terminal event: their watchers come back and resume."""
-        for tail in list(self._tails.values()):
-            tail.error = error
-            tail.wake()
-
     def _others_changed(self, run_id: str | None) -> None:
         """Another process appended: look at the logs that are watched or owned here."""
         self.owned.look(run_id)
-        for watched in [run_id] if run_id is not None else list(self._tails):
-            tail = self._tails.get(watched)
-            if tail is None:
-                continue
-            tail.follow_again = True
-            if not tail.following:
-                tail.following = True
-                task = asyncio.create_task(self._follow(tail))
-                self._following.add(task)
-                task.add_done_callback(self._following.discard)
-
-    async def _follow(self, tail: Tail) -> None:
-        """Bring a window up to what another process did, once more if it did more meanwhile."""
-        try:
-            while tail.follow_again:
-                tail.follow_again = False
-                tail.learn(await self.store.info(tail.run_id))
-                tail.wake()
-        except NotFound:
-            self._was_deleted(tail.run_id)
-        except BackendError as error:
-            _log.warning("run %s could not be followed: %s", tail.run_id, error)
-            tail.error = error
-            tail.wake()
-        finally:
-            tail.following = False
+        self._windows.follow(run_id)
 
     def _was_deleted(self, run_id: str) -> None:
         self._forget(run_id)
-        # Who watches a log that bears the same id afterwards watches another one.
-        tail = self._tails.pop(run_id, None)
-        if tail is not None:
-            tail.clear()
-            tail.error = _deleted(run_id)
-            tail.wake()
+        self._windows.drop(run_id)
 
     def _forget(self, run_id: str) -> None:
         self._pages.forget(run_id)
-        self.encoded.forget(run_id)
-        self.viewed.forget(run_id)
+        self.rendered.forget(run_id)
         self._present.forget(run_id)
 
 
-def _deleted(run_id: str) -> NotFound:
-    return NotFound(f"the {describe_log(run_id)} was deleted")
+async def _begun(lens: L) -> L:
+    """Return a lens that has begun; a lens that cannot begin is closed."""
+    try:
+        await lens.begin()
+    except BaseException:
+        lens.close()
+        raise
+    return lens

@@ -1,62 +1,143 @@
-"""One watcher's way through a view: the view, and what it remembers at the watcher's cursor."""
+"""What one watcher sees of a log: a cursor, and what is shown of what it takes.
 
-from runcast._hub.hub import Hub
-from runcast._hub.viewed import Viewed
+A lens is a source (`watcher`): a view and a dialect over a cursor. `EventLens` gives chunks with
+the events that a view shows, for whoever is in the process; `FrameLens` gives the bytes that a
+stream sends.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Final, Generic, TypeVar
+
+from runcast._hub.cursor import Chunk, Cursor
+from runcast._hub.rendering import Rendered, RenderedPages, Rendering
 from runcast._wire.dialects import Dialect, LogRef
-from runcast.events.model import Event
-from runcast.events.position import Position
-from runcast.events.view import View, ViewState
 from runcast.stores.base import Page
 
-__all__ = ("Lens",)
+__all__ = ("EventLens", "FrameLens", "Lens")
+
+T = TypeVar("T")
+
+_HIDDEN_EVENTS: Final = 100
+"""Events a stream may leave out before it moves the watcher's cursor past them."""
 
 
-class Lens:
-    """Shows pages, in the order of the log, through a view."""
+class Lens(ABC, Generic[T]):
+    """A rendering over a cursor, which it closes. `await begin()` before anything else."""
 
-    def __init__(self, hub: Hub, run_id: str, view: View) -> None:
-        self._hub = hub
-        self._run_id = run_id
-        self._view = view
-        self._state = ViewState()
+    __slots__ = ("_log", "_pages", "_rendering", "_state", "cursor")
 
-    async def begin(self, after: Position, first: int) -> None:
-        """Get the state behind `after`; `first` is the first event the log still has."""
-        self._state = await self._hub.viewed.state_at(self._run_id, self._view, after, first)
+    def __init__(self, pages: RenderedPages, cursor: Cursor, rendering: Rendering) -> None:
+        self._pages = pages
+        self._rendering = rendering
+        self.cursor = cursor
+        self._restart(0)
 
-    def restart(self, since: int) -> None:
-        """Forget everything: what follows comes behind a gap, which ended at `since`."""
-        self._state = ViewState(since)
+    def _restart(self, since: int) -> None:
+        self._log = LogRef(self.cursor.run_id, self.cursor.position.epoch)
+        self._state = self._rendering.start(self._log, since)
 
-    def events(self, page: Page) -> list[list[Event]]:
-        """Return what the view shows of a page, for each of its events that shows anything."""
-        return self._show(page).shown
+    async def begin(self) -> None:
+        """Get the state behind the cursor. Raises as `Cursor.read` does."""
+        position = self.cursor.position
+        if self._rendering.has_state and position.seq:
+            self._state = await self._pages.state_at(self._log.run_id, self._rendering, position)
 
-    def frames(self, page: Page, dialect: Dialect) -> bytes:
-        """Return what the view shows of a page, in a dialect; encoded once for all watchers."""
-        viewed = self._show(page)
-        form = f"{dialect.name}/{self._view.key}/{self._state.since}"
-        return self._hub.encoded.keep(
-            (form, self._run_id, page.epoch, page.first, page.last),
-            lambda: self._encode(viewed, LogRef(self._run_id, page.epoch), dialect),
-        )
+    @property
+    def is_current(self) -> bool:
+        """Whether there is nothing to poll before the next wake-up, and more will come."""
+        return self.cursor.is_current
 
-    def _show(self, page: Page) -> Viewed:
-        viewed = self._hub.viewed.get(self._run_id, self._view, self._state, page)
-        self._state = viewed.state
-        return viewed
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows what was taken."""
+        return self.cursor.ended
 
-    def _encode(self, viewed: Viewed, log: LogRef, dialect: Dialect) -> bytes:
-        frames: list[bytes] = []
-        for shown in viewed.shown:
-            # Where one event becomes several frames only the last may move the cursor: a watcher
-            # that lost the connection between them must get them all again.
-            encoded = [dialect.encode(log, event) for event in shown]
-            *others, last = [b"", *filter(None, encoded)]  # a dialect may leave an event out
-            frames += [*map(_without_id, others), last]
-        return b"".join(frames)
+    @property
+    def behind(self) -> bool:
+        """Whether only `read()` has what comes next."""
+        return self.cursor.behind
+
+    def poll(self) -> T | None:
+        """Return what memory has; None if it has nothing."""
+        return self._show(self.cursor.poll())
+
+    async def read(self) -> T | None:
+        """Return what the store has next."""
+        return self._show(await self.cursor.read())
+
+    def _show(self, chunk: Chunk | None) -> T | None:
+        if chunk is None:
+            return None
+        if chunk.gap is not None:
+            self._restart(chunk.position.seq)  # what was remembered before a gap is lost with it
+        return self.show(chunk)
+
+    @abstractmethod
+    def show(self, chunk: Chunk) -> T:
+        """Return what is shown of a chunk."""
+
+    def render(self, page: Page) -> Rendered:
+        """Return what is shown of a page with events, and step behind it."""
+        rendered = self._pages.get(self._log, self._rendering, self._state, page)
+        self._state = rendered.state
+        return rendered
+
+    def close(self) -> None:
+        """Let the cursor go. Idempotent."""
+        self.cursor.close()
 
 
-def _without_id(frame: bytes) -> bytes:
-    """Return a frame without its `id:` line, which every dialect puts first."""
-    return frame[frame.index(b"\n") + 1 :] if frame.startswith(b"id: ") else frame
+class EventLens(Lens[Chunk]):
+    """Chunks with what a view shows; without a view, as they are."""
+
+    __slots__ = ()
+
+    def show(self, chunk: Chunk) -> Chunk:
+        if self._rendering.view is None or chunk.page is None or not chunk.page.frames:
+            return chunk
+        return chunk._replace(shown=self.render(chunk.page).groups)
+
+
+class FrameLens(Lens[bytes]):
+    """Bytes in a rendering's dialect, of all events or of those that its view shows."""
+
+    __slots__ = ("_dialect", "_hidden", "_is_stored_form", "_prelude")
+
+    def __init__(
+        self, pages: RenderedPages, cursor: Cursor, rendering: Rendering, dialect: Dialect
+    ) -> None:
+        super().__init__(pages, cursor, rendering)
+        self._dialect = dialect
+        self._is_stored_form = rendering.is_stored_form
+        self._hidden = 0
+        self._prelude = self._prelude_here()
+
+    def _prelude_here(self) -> bytes:
+        return self._dialect.prelude(self._log) if self.cursor.is_at_start else b""
+
+    def poll(self) -> bytes | None:
+        if self._prelude:
+            prelude, self._prelude = self._prelude, b""
+            return prelude
+        # What nearly every wake-up finds, without a `Chunk` in between.
+        page = self.cursor.take()
+        return self._frames(page) if page is not None else super().poll()
+
+    def show(self, chunk: Chunk) -> bytes:
+        """Return a chunk in the dialect; empty if it shows nothing."""
+        if chunk.gap is not None:
+            self._hidden = 0
+            return self._dialect.gap(self._log, chunk.gap.data()) + self._prelude_here()
+        return self._frames(chunk.page) if chunk.page is not None and chunk.page.frames else b""
+
+    def _frames(self, page: Page) -> bytes:
+        """Return the frames of a page with events, and step behind it."""
+        if self._is_stored_form:
+            return page.frames
+        rendered = self.render(page)
+        frames = rendered.frames
+        self._hidden = rendered.hidden + (0 if frames else self._hidden)
+        if self._hidden >= _HIDDEN_EVENTS or (self._hidden and page.closed):
+            self._hidden = 0
+            frames += self._dialect.skip(str(page.position))
+        return frames + rendered.end if page.closed else frames

@@ -1,16 +1,14 @@
-"""History shared between watchers: pages read once, and encoded once for each dialect."""
+"""History shared between watchers: each page is read once."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from runcast._wire.dialects import Dialect, LogRef
-from runcast.events.model import decode_event
-from runcast.events.position import Position, split_frames
+from runcast._hub.cache import Cache
+from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Page
 
-__all__ = ("EncodedPages", "PageCache")
+__all__ = ("PageCache",)
 
 _Key = tuple[str, str, int]
 """Run id, epoch, and the `seq` that a page follows."""
@@ -30,18 +28,20 @@ class PageCache:
 
     def __init__(self, read: Callable[[str, Position], Awaitable[Page]], limit_bytes: int) -> None:
         self._read = read
-        self._limit = limit_bytes
-        self._pages: OrderedDict[_Key, Page] = OrderedDict()
+        self._pages: Cache[_Key, Page] = Cache(_ENTRIES, limit_bytes)
         self._reading: dict[_Key, asyncio.Task[Page]] = {}
         self._under_way: set[asyncio.Task[Page]] = set()  # with those of what was forgotten
-        self.size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return self._pages.size
 
     async def get(self, run_id: str, after: Position) -> Page:
         """Return a page that follows a position. Raises as `Store.read` does."""
         key = (run_id, after.epoch, after.seq)
         page = self._pages.get(key)
         if page is not None:
-            self._pages.move_to_end(key)
             self._read_ahead(run_id, page)
             await asyncio.sleep(0)  # a long replay from memory must not hold the loop
             return page
@@ -73,11 +73,7 @@ class PageCache:
         # A page cut short by the head of a run that goes on is not kept: whoever comes later is to
         # get a whole one.
         if is_wanted and (page.closed or len(page.frames) >= PAGE_BYTES // 2):
-            self._pages[key] = page
-            self.size += len(page.frames)
-            while self.size > self._limit or len(self._pages) > _ENTRIES:
-                _, old = self._pages.popitem(last=False)
-                self.size -= len(old.frames)
+            self._pages.keep(key, page, len(page.frames))
         return page
 
     def _read_ahead(self, run_id: str, page: Page) -> None:
@@ -90,8 +86,7 @@ class PageCache:
 
     def forget(self, run_id: str) -> None:
         """Drop what is kept of a run: it was deleted, trimmed or begun anew."""
-        for key in [key for key in self._pages if key[0] == run_id]:
-            self.size -= len(self._pages.pop(key).frames)
+        self._pages.forget(lambda key: key[0] == run_id)
         # What is being read may be of before; whoever waits for it gets it, nobody else.
         for key in [key for key in self._reading if key[0] == run_id]:
             del self._reading[key]
@@ -100,45 +95,3 @@ class PageCache:
         """Return once nothing is being read: the store ends that when it is closed."""
         while self._under_way:
             await asyncio.wait(self._under_way)
-
-
-class EncodedPages:
-    """Pages in the form of a dialect, encoded once for all watchers that take the same page."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
-        self._kept: OrderedDict[tuple[str, str, str, int, int], bytes] = OrderedDict()
-        self.size = 0
-        self.encoded = 0
-
-    def get(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
-        """Return a page's frames in a dialect."""
-        return self.keep(
-            (dialect.name, run_id, page.epoch, page.first, page.last),
-            lambda: self._encode(run_id, dialect, page),
-        )
-
-    def keep(self, key: tuple[str, str, str, int, int], make: Callable[[], bytes]) -> bytes:
-        """Return what is kept under (form, run, epoch, first, last), or what `make` makes."""
-        frames = self._kept.get(key)
-        if frames is not None:
-            self._kept.move_to_end(key)
-            return frames
-        frames = self._kept[key] = make()
-        self.size += len(frames)
-        while self.size > self._limit or len(self._kept) > _ENTRIES:
-            self.size -= len(self._kept.popitem(last=False)[1])
-        return frames
-
-    def _encode(self, run_id: str, dialect: Dialect, page: Page) -> bytes:
-        log = LogRef(run_id, page.epoch)
-        frames = b"".join(
-            dialect.encode(log, decode_event(canonical)) for canonical in split_frames(page.frames)
-        )
-        self.encoded += page.last - page.first + 1
-        return frames
-
-    def forget(self, run_id: str) -> None:
-        """Drop what is kept of a run."""
-        for key in [key for key in self._kept if key[1] == run_id]:
-            self.size -= len(self._kept.pop(key))

@@ -8,7 +8,7 @@ wait that follows it.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from runcast._logs import get_logger
 from runcast.events.position import Position
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from runcast.errors import RuncastError
 
-__all__ = ("Tail", "Windows")
+__all__ = ("Holder", "Tail")
 
 _log: Final = get_logger("runcast.hub")
 
@@ -27,20 +27,23 @@ _JOINS: Final = 16
 """Distinct cursors whose join is remembered between two commits."""
 
 
-class Windows:
-    """How much the windows of all logs hold together."""
+class Holder(Protocol):
+    """What holds the windows of all logs."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        """Bytes."""
+    size: int
+    """Bytes in all windows together: each window adds its own."""
+
+    def left(self, tail: "Tail") -> None:
+        """Take note that a watcher has left a window."""
+        ...
 
 
 class Tail:
     """The window of one log, and the watchers that follow it. Lives as long as it has watchers."""
 
     __slots__ = (
+        "_holder",
         "_joined",
-        "_windows",
         "closed",
         "epoch",
         "error",
@@ -55,8 +58,8 @@ class Tail:
         "watchers",
     )
 
-    def __init__(self, run_id: str, windows: Windows) -> None:
-        self._windows = windows
+    def __init__(self, run_id: str, holder: Holder) -> None:
+        self._holder = holder
         self.run_id = run_id
         self.epoch = ""
         self.head = 0
@@ -91,6 +94,11 @@ class Tail:
         self.known = True
         if info.closed and info.head == self.head:
             self.closed = True
+
+    def leave(self, watcher: object) -> None:
+        """Let a watcher go."""
+        del self.watchers[watcher]
+        self._holder.left(self)
 
     def wake(self) -> None:
         """Wake all watchers."""
@@ -145,7 +153,7 @@ class Tail:
 
     def _grow(self, size: int) -> None:
         self.size += size
-        self._windows.size += size
+        self._holder.size += size
 
     def take(self, seq: int) -> Page | None:
         """Return what the window has after `seq`, up to a page; None if the store must be asked."""

@@ -13,17 +13,17 @@ from starlette.types import Receive, Scope, Send
 from runcast._http.api.requests import WatchOptions, parse_many, parse_query, parse_watch
 from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.streaming.direct import CONNECTION_KEY
-from runcast._http.streaming.feeds import NDJSON, SSE, DialectFeed, Form, ManyFeed, NdjsonFeed
+from runcast._http.streaming.feeds import NDJSON, SSE, Form, ManyFeed
 from runcast._http.streaming.patience import wait_with
 from runcast._http.streaming.stream import Stream
 from runcast._http.streaming.streams import Streams
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
-from runcast._hub.lens import Lens
 from runcast._hub.watcher import Watch
+from runcast._wire import ndjson
 from runcast.events.model import encode_event
-from runcast.events.position import Position, split_frames
-from runcast.events.view import View, ViewSpec
+from runcast.events.position import split_frames
+from runcast.events.view import ViewSpec
 
 __all__ = ("Watching",)
 
@@ -75,35 +75,21 @@ class Watching:
         form = NDJSON if options.media_type == NDJSON.content_type else SSE
         admission = self._hub.admissions.admit([run_id])
 
+        dialect = ndjson.NDJSON if form is NDJSON else options.dialect
+
         async def begin(stream: Stream) -> bool:
-            cursor = await self._hub.cursor(run_id, options.after, wake=stream.wake)
+            stream.source = lens = await self._hub.frames(
+                run_id, options.after, dialect=dialect, view=options.view, wake=stream.wake
+            )
             if options.live == "none":
-                cursor.stop_at_head()
-            try:
-                lens = await self._lens(cursor, options.view)
-            except BaseException:
-                cursor.close()
-                raise
-            if form is NDJSON:
-                stream.source = NdjsonFeed(cursor, lens)
-            else:
-                stream.source = DialectFeed(self._hub, cursor, options.dialect, lens)
-            if options.after is not None and cursor.is_at_end:
+                lens.cursor.stop_at_head()
+            if options.after is not None and lens.cursor.is_at_end:
                 return await _have_it_all(scope, receive, send)
-            fields = {**headers, "runcast-epoch": cursor.position.epoch}
+            fields = {**headers, "runcast-epoch": lens.cursor.position.epoch}
             return await _send_head(scope, send, form, fields)
 
         stream = self._streams.make(form, admission, scope, receive, send)
         return await self._streams.run(stream, begin, is_awaited=is_awaited)
-
-    async def _lens(self, cursor: Cursor, view: View | None) -> Lens | None:
-        if view is None:
-            return None
-        lens = Lens(self._hub, cursor.run_id, view)
-        info = await self._hub.info(cursor.run_id)
-        if cursor.position.epoch == info.epoch:
-            await lens.begin(cursor.position, info.first)
-        return lens
 
     async def watch_many(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream the events of several runs on one connection."""
@@ -128,17 +114,18 @@ class Watching:
         """Answer with a page of events as JSON; with long-poll, wait for the first of them."""
         may_wait = options.live == "long-poll" and request.method != "HEAD"
         with self._hub.admissions.admit([run_id]), Watch[Chunk]() as watch:
-            watch.source = cursor = await self._hub.cursor(run_id, options.after, wake=watch.wake)
-            lens = await self._lens(cursor, options.view)
-            position, chunk = cursor.position, None
+            watch.source = lens = await self._hub.events(
+                run_id, options.after, view=options.view, wake=watch.wake
+            )
+            chunk, nothing = None, Chunk(None, None, lens.cursor.position, False)
             if may_wait:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._hub.settings.long_poll_s):
                         chunk = await wait_with(request, watch.next(), self._streams.closing)
             else:
-                cursor.stop_at_head()
+                lens.cursor.stop_at_head()
                 chunk = await watch.next()
-            return _page_response(chunk, position, lens)
+            return _page_response(chunk or nothing)
 
 
 async def _have_it_all(scope: Scope, receive: Receive, send: Send) -> bool:
@@ -167,19 +154,15 @@ async def _send_head(scope: Scope, send: Send, form: Form, headers: Mapping[str,
     return wanted
 
 
-def _page_response(chunk: Chunk | None, position: Position, lens: Lens | None) -> Response:
-    """Answer with a chunk; with None, that nothing has come behind this position."""
-    chunk = chunk or Chunk(None, None, position, False)
-    if chunk.page is None:
-        events = b""
-    elif lens is not None:
-        shown = lens.events(chunk.page)
-        events = b",".join(encode_event(event) for group in shown for event in group)
+def _page_response(chunk: Chunk) -> Response:
+    """Answer with a chunk."""
+    if chunk.shown is not None:
+        events = [encode_event(event) for event in chunk.events()]
     else:
-        events = b",".join(split_frames(chunk.page.frames))
+        events = [] if chunk.page is None else split_frames(chunk.page.frames)
     gap = b',"gap":%b' % msgspec.json.encode(chunk.gap.data()) if chunk.gap is not None else b""
     body = b'{"events":[%b],"position":"%b","closed":%b%b}' % (
-        events,
+        b",".join(events),
         str(chunk.position).encode(),
         b"true" if chunk.ended else b"false",
         gap,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from runcast._wire.dialects.base import Dialect, LogRef
+from runcast._wire.dialects.base import Dialect, Encoder, LogRef
 from runcast._wire.dialects.flat import Flat
 from runcast._wire.dialects.flat_v3 import Flat3
 from runcast._wire.dialects.named import Named
@@ -13,7 +13,7 @@ from runcast._wire.dialects.runcast import Runcast
 from runcast._wire.dialects.task import Task
 from runcast.errors import InvalidValue
 
-__all__ = ("DIALECTS", "Dialect", "LogRef", "get")
+__all__ = ("DIALECTS", "Dialect", "Encoder", "LogRef", "get")
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {dialect.name: dialect for dialect in (Runcast(), Named(), Task(), Prefab(), Flat(), Flat3())}

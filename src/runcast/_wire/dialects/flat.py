@@ -50,13 +50,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final, TypeAlias
 
-from runcast._wire import sse
 from runcast._wire.dialects.base import (
-    Dialect,
     LogRef,
-    encode_json,
+    Stateless,
     flatten,
-    frame_event,
+    frame,
 )
 from runcast.events.fields import as_number, as_text, outcome_of, percent_of, pick, text_of
 from runcast.events.model import Event
@@ -71,14 +69,14 @@ _BASE: Final = frozenset(
 """Names that no further field may have, whether or not the message has them."""
 
 
-class Flat(Dialect):
+class Flat(Stateless):
     """Flat messages with a `message_type`, unnamed."""
 
     name: ClassVar[str] = "flat"
 
     def encode(self, log: LogRef, event: Event) -> bytes:
-        """Return the event's one frame."""
-        return frame_event(log, event, self.message(event))
+        """Return the event's one frame, without id."""
+        return frame(self.message(event))
 
     def message(self, event: Event) -> dict[str, object]:
         """Return the message that an event becomes."""
@@ -109,7 +107,7 @@ class Flat(Dialect):
             "node": "",
         }
         flatten(message, gap, _BASE)
-        return sse.encode(encode_json(message))
+        return frame(message)
 
 
 def _hierarchy(event: Event) -> list[str]:

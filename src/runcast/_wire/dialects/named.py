@@ -32,13 +32,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from runcast._wire import sse
 from runcast._wire.dialects.base import (
-    Dialect,
     LogRef,
-    encode_json,
+    Stateless,
     flatten,
-    frame_event,
+    frame,
 )
 from runcast.events.fields import as_text, percent_of, text_of
 from runcast.events.model import Event
@@ -51,21 +49,21 @@ _LEVELS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-class Named(Dialect):
+class Named(Stateless):
     """Frames named by their event's type."""
 
     name: ClassVar[str] = "named"
 
     def encode(self, log: LogRef, event: Event) -> bytes:
-        """Return the event's one frame."""
+        """Return the event's one frame, without id."""
         name = "error" if event.type in ("failed", "cancelled") else event.type
         # No writer makes another type; should a log hold one, its event goes without a name.
         named = name if is_event_type(name) else None
-        return frame_event(log, event, _payload(event), named)
+        return frame(_payload(event), named)
 
     def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return one frame named `gap`, without id."""
-        return sse.encode(encode_json(dict(gap)), event="gap")
+        return frame(dict(gap), "gap")
 
 
 def _payload(event: Event) -> object:

@@ -29,8 +29,7 @@ Source: the format's published events; `failed`, `cancelled`, `gap` and `metadat
 from collections.abc import Mapping
 from typing import ClassVar
 
-from runcast._wire import sse
-from runcast._wire.dialects.base import Dialect, LogRef, encode_json, frame_event
+from runcast._wire.dialects.base import LogRef, Stateless, frame
 from runcast.events.fields import as_text, outcome_of, percent_of, pick, text_of
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES
@@ -38,20 +37,20 @@ from runcast.events.vocabulary import DELTA_TYPES
 __all__ = ("Prefab",)
 
 
-class Prefab(Dialect):
+class Prefab(Stateless):
     """Objects with `type` and `data`, unnamed."""
 
     name: ClassVar[str] = "prefab"
 
     def encode(self, log: LogRef, event: Event) -> bytes:
-        """Return the event's one frame, none for `started`."""
+        """Return the event's one frame, without id; none for `started`."""
         if event.type == "started":
             return b""
-        return frame_event(log, event, _payload(event))
+        return frame(_payload(event))
 
     def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return one frame of the type `gap`, without id."""
-        return sse.encode(encode_json({"type": "gap", "data": dict(gap)}))
+        return frame({"type": "gap", "data": dict(gap)})
 
 
 def _payload(event: Event) -> dict[str, object]:

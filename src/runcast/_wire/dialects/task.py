@@ -46,13 +46,11 @@ from math import isfinite
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from runcast._wire import sse
 from runcast._wire.dialects.base import (
-    Dialect,
     LogRef,
-    encode_json,
+    Stateless,
     flatten,
-    frame_event,
+    frame,
 )
 from runcast.events.fields import as_text, pick, text_of
 from runcast.events.model import Event
@@ -97,13 +95,13 @@ _LAST_SECOND: Final = 253_402_300_799
 """9999-12-31T23:59:59Z, the last second that has four digits of year."""
 
 
-class Task(Dialect):
+class Task(Stateless):
     """Flat objects with `task_id`, `sequence` and `event_type`, closed by `connection_end`."""
 
     name: ClassVar[str] = "task"
 
     def encode(self, log: LogRef, event: Event) -> bytes:
-        """Return the event's one frame."""
+        """Return the event's one frame, without id."""
         content, rest = text_of(event.type, event.data)
         if not content and event.type in _STAND_IN:
             content = as_text(pick(rest, _STAND_IN[event.type]))
@@ -124,18 +122,18 @@ class Task(Dialect):
         if event.type == "cancelled":
             payload["code"] = "cancelled"
         flatten(payload, rest, _RESERVED)
-        return frame_event(log, event, payload)
+        return frame(payload)
 
     def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return one frame of the type `gap`, without id."""
         notice = {"type": "gap", "task_id": log.run_id, "data": dict(gap)}
-        return sse.encode(encode_json(notice))
+        return frame(notice)
 
     def end(self, log: LogRef, event: Event) -> bytes:
         """Return the `connection_end` frame."""
         timestamp = _timestamp(event.time)
         notice = {"type": "connection_end", "task_id": log.run_id, "timestamp": timestamp}
-        return sse.encode(encode_json(notice))
+        return frame(notice)
 
 
 def _timestamp(time: float) -> str:

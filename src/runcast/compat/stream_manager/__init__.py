@@ -191,14 +191,15 @@ async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIt
                 continue
             if chunk is None:
                 break
-            stream, events = LogRef(task_id, chunk.position.epoch), chunk.events()
+            stream = LogRef(task_id, chunk.position.epoch)
+            encoder = _dialect.start(stream)
             if chunk.gap is not None:
                 yield _dialect.gap(stream, chunk.gap.data()).decode()
-            for event in events:
+            for event in chunk.events():
                 last = event
                 if event.type != "started" and not is_silent_end(event):
-                    yield _dialect.encode(stream, event).decode()
-    yield _dialect.end(LogRef(task_id, ""), last).decode()
+                    yield encoder.group([event]).decode()
+    yield _dialect.start(LogRef(task_id, "")).end(last).decode()
 
 
 async def _wait_for(hub: OpenHub, task_id: str) -> AsyncIterator[str]:

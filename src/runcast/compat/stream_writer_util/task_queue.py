@@ -151,8 +151,7 @@ class TaskQueue(asyncio.Queue[str | None]):
         if chunk is None:
             return []
         dialect, stream = get("named"), LogRef(self.run_id, chunk.position.epoch)
+        encoder = dialect.start(stream)
         frames = [dialect.gap(stream, chunk.gap.data())] if chunk.gap is not None else []
-        frames += [
-            dialect.encode(stream, event) for event in chunk.events() if event.type != "started"
-        ]
+        frames += [encoder.group([event]) for event in chunk.events() if event.type != "started"]
         return [frame.decode() for frame in frames]

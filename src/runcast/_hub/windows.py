@@ -1,0 +1,175 @@
+"""The windows of all logs that are watched in this process, and who follows them.
+
+A window lives as long as somebody watches its log. What is committed here comes in by `publish`;
+what other processes append is looked up when the store says that something has changed.
+"""
+
+import asyncio
+import copy
+from collections.abc import Callable
+from typing import Final
+
+from runcast._hub.cursor import Cursor, History
+from runcast._hub.tail import Tail
+from runcast._logs import get_logger
+from runcast._settings import Settings
+from runcast.errors import BackendError, NotFound, RuncastError
+from runcast.events.position import Position, describe_log
+from runcast.stores.base import Appended, LogInfo
+
+__all__ = ("Windows",)
+
+_log: Final = get_logger("runcast.hub")
+
+
+class Windows:
+    """Windows by the id of their log. Call from the loop's thread.
+
+    Args:
+        history: reads what the windows do not hold.
+        on_deleted: called with the id of a log that another process has deleted; it calls `drop`.
+    """
+
+    def __init__(
+        self, history: History, settings: Settings, on_deleted: Callable[[str], None]
+    ) -> None:
+        self._history = history
+        self._settings = settings
+        self._on_deleted = on_deleted
+        self._tails: dict[str, Tail] = {}
+        self._following: set[asyncio.Task[None]] = set()
+        self._closed: RuncastError | None = None
+        self.cursors = 0
+        """Cursors that are open."""
+        self.size = 0
+        """Bytes held in all windows."""
+
+    def __len__(self) -> int:
+        return len(self._tails)
+
+    def open(self) -> None:
+        """Let watchers in."""
+        self._closed = None
+
+    async def close(self, error: RuncastError) -> None:
+        """Raise an error to all watchers, and to those that come."""
+        self._closed = error
+        self.fail(error)
+        for task in list(self._following):
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
+
+    async def cursor(self, run_id: str, after: Position | None, wake: Callable[[], None]) -> Cursor:
+        """Return a cursor behind `after`, or before the first event.
+
+        Raises:
+            NotFound: there is no such run.
+            StoreUnavailable: the store could not be reached, or the windows were closed.
+        """
+        tail = self._tails.get(run_id)
+        if tail is None:
+            tail = self._tails[run_id] = Tail(run_id, self)
+        # Registered before the store is asked: what is committed from now on reaches the window,
+        # and what was committed before is known to the store. Nothing falls between the two.
+        cursor = Cursor(self._history, tail, after or Position("", 0), wake)
+        self.cursors += 1
+        try:
+            is_beyond = after is not None and after > tail.position
+            if is_beyond or not tail.known or tail.error is not None:
+                tail.learn(await self._history.info(run_id))
+                if self._closed is not None:
+                    raise copy.copy(self._closed)
+                if self._tails.get(run_id) is not tail:
+                    raise _deleted(run_id)
+                tail.error = None
+        except BaseException:
+            cursor.close()
+            raise
+        cursor.begin(after)
+        return cursor
+
+    def left(self, tail: Tail) -> None:
+        """Count a cursor out; a window without watchers is dropped."""
+        self.cursors -= 1
+        if not tail.watchers and self._tails.get(tail.run_id) is tail:
+            del self._tails[tail.run_id]
+            tail.clear()
+
+    def learn(self, info: LogInfo) -> None:
+        """Take over what the store knows of a log, if it is watched."""
+        tail = self._tails.get(info.log_id)
+        if tail is not None:
+            tail.learn(info)
+            tail.wake()
+
+    def publish(self, committed: list[tuple[str, Appended]]) -> None:
+        """Hand committed pages to the windows, then wake each window's watchers once."""
+        touched: dict[str, Tail] = {}
+        limit = self._settings.tail_bytes_per_run
+        for run_id, appended in committed:
+            tail = self._tails.get(run_id)
+            if tail is not None:
+                tail.publish(appended)
+                touched[run_id] = tail
+        for tail in touched.values():
+            tail.error = None
+            tail.wake()
+            if tail.size > limit:
+                tail.shrink(limit)
+        if self.size > self._settings.tail_bytes:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Halve all windows: watchers who are behind read the store instead."""
+        for tail in self._tails.values():
+            tail.shrink(tail.size // 2)
+
+    def fail(self, error: RuncastError) -> None:
+        """End live streams, without a terminal event: their watchers come back and resume."""
+        for tail in list(self._tails.values()):
+            tail.error = error
+            tail.wake()
+
+    def follow(self, run_id: str | None) -> None:
+        """Look at a log, or at all, since another process may have changed it."""
+        for watched in [run_id] if run_id is not None else list(self._tails):
+            tail = self._tails.get(watched)
+            if tail is None:
+                continue
+            tail.follow_again = True
+            if not tail.following:
+                tail.following = True
+                task = asyncio.create_task(self._follow(tail))
+                self._following.add(task)
+                task.add_done_callback(self._following.discard)
+
+    async def _follow(self, tail: Tail) -> None:
+        """Bring a window up to what another process did, once more if it did more meanwhile."""
+        try:
+            while tail.follow_again:
+                tail.follow_again = False
+                tail.learn(await self._history.info(tail.run_id))
+                tail.wake()
+        except NotFound:
+            self._on_deleted(tail.run_id)
+        except BackendError as error:
+            _log.warning("run %s could not be followed: %s", tail.run_id, error)
+            tail.error = error
+            tail.wake()
+        finally:
+            tail.following = False
+
+    def drop(self, run_id: str) -> None:
+        """End the streams of a log that was deleted.
+
+        Who watches a log of the same id afterwards watches another one.
+        """
+        tail = self._tails.pop(run_id, None)
+        if tail is not None:
+            tail.clear()
+            tail.error = _deleted(run_id)
+            tail.wake()
+
+
+def _deleted(run_id: str) -> NotFound:
+    return NotFound(f"the {describe_log(run_id)} was deleted")
