@@ -138,6 +138,7 @@ def test_what_is_no_function_is_refused() -> None:
         (["--store", "sqlite:///empty.py/runs.db"], "cannot make the folder 'empty.py'"),
         (["--settings", "nope.toml"], "cannot read the settings 'nope.toml'"),
         (["--settings", "work.py"], "expected 'work.py' to be TOML"),
+        (["--settings", "deep.toml"], "expected 'deep.toml' to be TOML"),
         (["--settings", "bad.toml"], "there is no setting 'threds' (from bad.toml); is 'threads'"),
         (["--token", "with space"], "text of ASCII characters without spaces"),
         (["--host", "0.0.0.0"], "give a --token (or RUNCAST_TOKEN), or say --insecure"),
@@ -150,6 +151,7 @@ def test_what_cannot_be_served_is_said_in_one_line(
     (tmp_path / "empty.py").touch()
     (tmp_path / "exits.py").write_text("import sys\nsys.exit('bye')\n", "utf-8")
     (tmp_path / "bad.toml").write_text("threds = 3", "utf-8")
+    (tmp_path / "deep.toml").write_text("threads = " + 5000 * "[", "utf-8")
     twice = f"{WORK}\nmore = runcast.function(name='first')(plain)\n"
     (tmp_path / "twice.py").write_text(twice, "utf-8")
 

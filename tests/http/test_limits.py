@@ -9,6 +9,7 @@ import pytest
 
 import runcast
 from runcast import Answer
+from runcast._producing.writer import Writer
 from runcast._settings import Settings
 from tests.http.serving import Server, serving_here
 from tests.waiting import WAIT_S
@@ -114,6 +115,45 @@ async def test_a_body_that_is_too_large_is_told_the_limit() -> None:
     assert answer.problem() == (413, "body_too_large")
     assert "1000" in answer.detail()
     assert "max_body_bytes" in answer.detail()
+
+
+async def _until_waiting(server: Server, writer: Writer) -> None:
+    await server.eventually(lambda: writer.is_waiting)
+
+
+async def test_a_body_may_be_nested_500_deep_and_no_deeper() -> None:
+    """R-10.2: no routine that a body meets may run out of stack, whichever is called from deepest.
+
+    The depths of the second kind are around the interpreter's own bound of 1,000.
+    """
+    settings = Settings(shutdown_grace_s=0.0)
+    key = {"Idempotency-Key": "again"}
+    async with serving_here(functions=[asks], settings=settings) as server:
+        await begin(server, "asks", "asked")
+        await begin(server, "asks", "answered")
+        for run_id in ("asked", "answered"):
+            asking = server.hub.runner.runs[run_id].writer
+            await _until_waiting(server, asking)
+            await server.hub.flush(run_id)
+        await server.post("/runs/answered/interrupts/q", b'{"type": "accept"}')
+        for depth in (490, 501, *range(930, 1000), 100_000):
+            for nested in (b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth):
+                answers = [
+                    await server.post("/invoke/echo", b'{"inputs": {"no": %b}}' % nested),
+                    await server.post("/invoke/echo", b'{"inputs": {}, "x": %b}' % nested, key),
+                    await server.post("/invoke/echo", b'{"labels": {"a": %b}}' % nested),
+                    await server.post("/invoke/echo", nested),
+                ]
+                for run_id in ("asked", "answered", "nowhere"):
+                    for given in (b'{"type": "edit", "args": %b}', b'{"approved": %b}'):
+                        target = f"/runs/{run_id}/interrupts/q"
+                        answers.append(await server.post(target, given % nested))
+                if depth > 500:
+                    assert {answer.problem() for answer in answers} == {(400, "invalid_value")}
+                    assert all("500 deep" in answer.detail() for answer in answers)
+                else:  # read, and then judged by what it is for
+                    assert {answer.status for answer in answers} <= {200, 400, 404, 409, 422}
+                    assert not any(b"500 deep" in answer.body for answer in answers)
 
 
 # --- bounds on watchers ---------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def test_a_manifest_that_is_not_there_is_told(tmp_path: Path) -> None:
         ('{\n // a comment\n "functions": oops}', "is not JSON: line 3, column 15"),
         ('{"functions": NaN}', "JSON, which has no NaN"),
         ("[" * 100_000, "nested too deeply"),
+        ("[" * 101 + "]" * 101, "nested too deeply"),
         ('{"functions": [], "name": "\\ud800"}', "surrogates not allowed"),
         ('{"functions": [%s]}' % ("1" * 5000), "Exceeds the limit"),
         ("[]", "the manifest: expected an object"),

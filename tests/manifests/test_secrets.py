@@ -169,6 +169,7 @@ async def test_other_functions_do_not_see_secrets(
     ("text", "message"),
     [
         ("KEY = s3cr3t", "expected the secrets file to be TOML"),
+        ("KEY = " + "[" * 5000, "expected the secrets file to be TOML"),
         ("KEY = 5", "expected the secrets file to consist of lines"),
         (None, "the secrets file cannot be read: No such file"),
     ],

@@ -34,6 +34,10 @@ from tests.waiting import WAIT_S
 
 Started = Callable[..., Any]
 
+DEEP: list[Any] = []
+for _ in range(5_000):
+    DEEP = [DEEP]
+
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def hub(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenHub]:
@@ -126,6 +130,8 @@ async def test_the_same_answer_again_changes_nothing_and_another_is_refused(hub:
     _, repeated = await hub.answer(run.run_id, key, {"type": "response", "args": "first"})
     with pytest.raises(Conflict, match="first"):
         await hub.answer(run.run_id, key, {"type": "reject"})
+    with pytest.raises(InvalidValue, match="nested"):
+        await hub.answer(run.run_id, key, {"type": "edit", "args": DEEP})
     await ending(run)
     _, after_the_end = await hub.answer(run.run_id, key, {"type": "response", "args": "first"})
 
@@ -452,7 +458,20 @@ async def test_what_was_never_asked_cannot_be_answered(hub: OpenHub) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [None, 7, "accept", [], {}, {"type": "maybe"}, {"type": "expired"}, {"approved": "yes"}],
+    [
+        None,
+        7,
+        "accept",
+        [],
+        {},
+        {"type": "maybe"},
+        {"type": "expired"},
+        {"approved": "yes"},
+        {"approved": DEEP},
+        {"type": DEEP},
+        {"type": "edit", "args": DEEP},
+    ],
+    ids=lambda given: given if isinstance(given, str) else type(given).__name__,
 )
 async def test_what_is_no_answer_is_refused_and_the_question_stays_open(
     hub: OpenHub, given: object

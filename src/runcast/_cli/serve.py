@@ -234,7 +234,7 @@ def load_settings(file: str | None) -> Settings:
         return Settings.load(file=file)
     except OSError as error:
         raise InvalidValue(f"cannot read the settings {file!r}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"expected {file!r} to be TOML: {error}") from None
 
 

@@ -37,6 +37,8 @@ from runcast._functions.parameters import Parameter
 from runcast._functions.secrets import Secret
 from runcast._functions.source import Source
 from runcast.errors import InvalidValue
+from runcast.events.fields import is_deeper
+from runcast.events.plain import MAX_DEPTH
 from runcast.events.position import is_run_id
 
 __all__ = ("MANIFEST", "InvalidManifest", "ManifestFunction", "load_manifest", "parse_manifest")
@@ -203,6 +205,8 @@ def _decode(text: str, file: Path, problems: list[str]) -> object:
     try:
         read = json.loads(_without_comments(text), object_pairs_hook=unique, parse_constant=refuse)
         msgspec.json.encode(read)  # what nobody could be told of: halves of characters
+        if is_deeper(read, MAX_DEPTH):  # it is encoded again for clients, from a fuller stack
+            raise RecursionError
         return read
     except json.JSONDecodeError as error:
         raise InvalidManifest(

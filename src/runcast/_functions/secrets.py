@@ -90,7 +90,7 @@ def _read(file: str) -> dict[str, str]:
         kept = tomllib.loads(Path(file).read_text("utf-8"))
     except OSError as error:
         raise InvalidValue(f"the secrets file cannot be read: {error.strerror}") from None
-    except ValueError:  # what is wrong with it might show a part of it
+    except (ValueError, RecursionError):  # what is wrong with it might show a part of it
         raise InvalidValue("expected the secrets file to be TOML") from None
     if not all(isinstance(value, str) for value in kept.values()):
         raise InvalidValue('expected the secrets file to consist of lines like NAME = "value"')

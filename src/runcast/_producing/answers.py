@@ -8,6 +8,7 @@ import msgspec
 
 from runcast.errors import InvalidValue
 from runcast.events.fields import as_number
+from runcast.events.plain import MAX_DEPTH, shown
 
 __all__ = ("Answer", "AnswerType", "check_allowed", "check_interrupt_id", "check_question")
 
@@ -40,7 +41,10 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """What two answers that say the same have in common; who said it is not part of it."""
-        said = msgspec.json.encode((self.type, self.args), order="deterministic")
+        try:
+            said = msgspec.json.encode((self.type, self.args), order="deterministic")
+        except RecursionError:
+            raise InvalidValue(f"expected args nested less than {MAX_DEPTH} deep") from None
         return hashlib.sha256(said).hexdigest()[:32]
 
     @classmethod
@@ -74,7 +78,7 @@ def _checked(given: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if kind in ("edit", "response") and "args" not in given:
         raise InvalidValue(f"expected args with an answer of the type {kind!r}")
     if "approved" in given and given["approved"] is not (kind != "reject"):
-        raise InvalidValue(f"expected approved to agree with the type {kind!r:.80}")
+        raise InvalidValue(f"expected approved to agree with the type {shown(kind)}")
     return given
 
 
@@ -82,7 +86,7 @@ def _from_approved(given: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if "approved" not in given:
         return given
     if not isinstance(given["approved"], bool):
-        raise InvalidValue(f"expected approved to be true or false, got {given['approved']!r:.80}")
+        raise InvalidValue(f"expected approved to be true or false, got {shown(given['approved'])}")
     if "args" in given:
         raise InvalidValue('expected content beside approved, or {"type": "edit", "args": …}')
     content = given.get("content")

@@ -5,7 +5,7 @@ readers give the one meaning. They never raise: data of another shape says nothi
 """
 
 from math import isfinite
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -130,13 +130,21 @@ def mend(text: str) -> str:
     return plain
 
 
+_CONTAINERS: Final = (dict, list)
+
+
 def is_deeper(value: object, levels: int) -> bool:
-    """Tell whether lists and dicts are nested in each other more than `levels` deep."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple | set | frozenset):
-        return False
-    return levels == 0 or any(is_deeper(item, levels - 1) for item in value)
+    """Tell whether decoded JSON is nested more than `levels` deep."""
+    # Level by level: a walk that calls itself would need the stack that is being spared.
+    level: list[Any] = [value]
+    for _ in range(levels + 1):
+        level = [each for each in level if isinstance(each, _CONTAINERS)]
+        if not level:
+            return False
+        level = [
+            item for each in level for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return True
 
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -8,9 +8,13 @@ import msgspec
 from starlette.requests import Request
 
 from runcast.errors import InvalidValue
-from runcast.events.fields import mend
+from runcast.events.fields import is_deeper, mend
 
-__all__ = ("check_json", "parse_json")
+__all__ = ("MAX_BODY_DEPTH", "check_json", "parse_json")
+
+MAX_BODY_DEPTH: Final = 500
+"""Most levels of lists and objects in a body. Python's stack is 1,000 deep: what can be read must
+not run out of it later, where the stack is fuller by the application around us."""
 
 _ESCAPE: Final = b"\\u"
 
@@ -36,16 +40,30 @@ def parse_json(body: bytes, example: str) -> Any:
         example: a body that would be right, for the message.
 
     Raises:
-        InvalidValue: it is not JSON.
+        InvalidValue: it is not JSON, or nested more than `MAX_BODY_DEPTH` deep.
     """
-    body = body.removeprefix(codecs.BOM_UTF8)
+    value = _decode(body.removeprefix(codecs.BOM_UTF8), example)
+    if body.count(b"[") + body.count(b"{") > MAX_BODY_DEPTH and is_deeper(value, MAX_BODY_DEPTH):
+        raise _too_deep()
+    return value
+
+
+def _too_deep() -> InvalidValue:
+    return InvalidValue(f"expected a body nested at most {MAX_BODY_DEPTH} deep, got more")
+
+
+def _decode(body: bytes, example: str) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, ValueError) as error:
         if _ESCAPE in body:
             try:
                 return _mended(body)
-            except (ValueError, RecursionError):
+            except RecursionError:
+                raise _too_deep() from None
+            except ValueError:
                 pass
         if body[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise InvalidValue("expected the body in UTF-8, got UTF-16") from None
