@@ -134,6 +134,11 @@ class Settings:
     terminate_grace_s: float = _setting(
         2.0, "How long a child process may go on after SIGTERM, before SIGKILL."
     )
+    exit_wait_s: float = _setting(
+        30.0,
+        "How long what is registered with `atexit` may take when a process ends: the one of a"
+        " function, once that has returned, or the server's.",
+    )
     child_memory_bytes: int = _setting(
         0, "Address space that a child process may take (RLIMIT_AS); 0 sets no limit."
     )

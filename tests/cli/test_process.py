@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.served import Served, frames, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
 
@@ -54,3 +55,121 @@ def test_it_ends_cleanly_though_standard_files_were_closed(tmp_path: Path, close
     with started(line, tmp_path, port) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
+
+
+# --- what functions leave at work -----------------------------------------------------------------
+
+STUCK = """
+import asyncio
+import multiprocessing
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import runcast
+
+@runcast.function
+def pool():
+    ThreadPoolExecutor(1).submit(time.sleep, 600)
+    return "left"
+
+@runcast.function
+async def pool_of_coroutine():
+    ThreadPoolExecutor(1).submit(time.sleep, 600)
+    return "left"
+
+@runcast.function
+def thread():
+    threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+    return "left"
+
+@runcast.function
+async def to_thread():
+    runcast.emit("begun")
+    await asyncio.to_thread(time.sleep, 600)
+
+@runcast.function
+async def many_to_thread():
+    runcast.emit("begun")
+    await asyncio.gather(*(asyncio.to_thread(time.sleep, 600) for _ in range(100)))
+
+@runcast.function
+def itself():
+    runcast.emit("begun")
+    time.sleep(600)
+
+@runcast.function
+async def stubborn():
+    runcast.emit("begun")
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
+
+@runcast.function
+def child():
+    multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,)).start()
+    return "left"
+"""
+
+IMPATIENT = {"RUNCAST_SHUTDOWN_GRACE_S": "0", "RUNCAST_CANCEL_GRACE_S": "0.2"}
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Path:
+    (tmp_path / "stuck.py").write_text(STUCK, "utf-8")
+    return tmp_path
+
+
+def begin(served: Served, function: str) -> None:
+    """Begin a run and return once the function is at work, or has returned."""
+    served.start(function, "r")
+    with served.open("GET", "/runs/r/events") as response:
+        next(frame for frame in frames(response) if '"type":"started"' not in frame["data"])
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("pool", "the thread ThreadPoolExecutor-0_0 of run r"),
+        ("pool_of_coroutine", "the thread ThreadPoolExecutor-0_0 of run r"),
+        ("thread", "of run r (time.sleep)"),
+        ("to_thread", "_0 of run r (time.sleep)"),
+        ("many_to_thread", "of run r (time.sleep)"),
+        ("itself", "run r does not stop and is given up"),
+        ("stubborn", "run r does not stop and is given up"),
+    ],
+)
+def test_it_ends_after_the_graces_and_says_what_it_abandons(
+    stuck: Path, function: str, said: str
+) -> None:
+    with serve("stuck.py", "--store", "sqlite:///runs.db", cwd=stuck, env=IMPATIENT) as served:
+        begin(served, function)
+        code, out, err = served.end()
+
+    assert (code, out) == (0, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_second_signal_ends_it_at_once(stuck: Path) -> None:
+    env = {**IMPATIENT, "RUNCAST_CANCEL_GRACE_S": "600"}
+    with serve("stuck.py", "--store", "memory://", cwd=stuck, env=env) as served:
+        begin(served, "pool")
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.stderr is not None
+        line = served.process.stderr.readline()
+        assert "the thread ThreadPoolExecutor-0_0 of run r" in line
+        code, _, err = served.end()
+
+    assert code == 0
+    assert "Traceback" not in err
+
+
+def test_a_process_that_a_function_left_does_not_hold_it_up(stuck: Path) -> None:
+    with serve("stuck.py", "--store", "memory://", cwd=stuck, env=IMPATIENT) as served:
+        begin(served, "child")
+        code, out, err = served.end()
+
+    assert (code, out, err) == (0, "", "")

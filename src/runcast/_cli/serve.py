@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
+from runcast._cli.leaving import Leaving
 from runcast._cli.reload import serve_again_and_again
 from runcast._cli.target import load_target
 from runcast._functions.function import Function
@@ -147,17 +148,26 @@ def run(arguments: argparse.Namespace) -> None:
     _make_folder(arguments.store)
     # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
     signal.signal(signal.SIGTERM, _end)
-    serve(
-        app,
-        host=arguments.host,
-        port=arguments.port,
-        insecure=arguments.insecure,
-        on_ready=lambda url: print(
-            announcement(url, functions, arguments.store, has_token=app.is_protected),
-            flush=True,
-        ),
-        log_level=arguments.log_level,
+    leaving = Leaving(
+        hub.runner.left_threads,
+        grace_s=settings.cancel_grace_s,
+        terminate_s=settings.terminate_grace_s,
+        exit_wait_s=settings.exit_wait_s,
     )
+    with leaving:
+        serve(
+            app,
+            host=arguments.host,
+            port=arguments.port,
+            insecure=arguments.insecure,
+            on_ready=lambda url: print(
+                announcement(url, functions, arguments.store, has_token=app.is_protected),
+                flush=True,
+            ),
+            on_end=leaving.begin,
+            on_hurry=leaving.hurry,
+            log_level=arguments.log_level,
+        )
 
 
 def _own_stderr() -> TextIO | None:

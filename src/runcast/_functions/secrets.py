@@ -8,7 +8,7 @@ secret can always spell it otherwise.
 import asyncio
 import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,7 @@ async def find_secrets(
     given: Mapping[str, str],
     file: str,
     environment: Mapping[str, str] = os.environ,
+    in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
 ) -> dict[str, str]:
     """Return the values of declared secrets: as given, or else from the environment or the file.
 
@@ -52,6 +53,7 @@ async def find_secrets(
         file: TOML with `NAME = "value"`; "" for none. Read anew each time, so that secrets can be
             changed while the server runs.
         environment: of the server, as it was when the hub opened.
+        in_thread: does a call in a thread that functions cannot keep busy.
 
     Raises:
         MissingSecret: naming every required one that is nowhere; an empty value counts as none.
@@ -59,7 +61,7 @@ async def find_secrets(
     """
     found = {secret.name: _look(secret.name, given, environment) for secret in declared}
     if file and not all(found.values()):
-        kept = await asyncio.to_thread(_read, file)
+        kept = await in_thread(_read, file)
         found = {name: value or kept.get(name, "") for name, value in found.items()}
     missing = [secret.name for secret in declared if secret.required and not found[secret.name]]
     if missing:

@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
@@ -38,6 +38,7 @@ __all__ = (
     "leave",
     "log",
     "progress",
+    "run_id_in",
     "track",
     "using",
     "workspace",
@@ -55,6 +56,12 @@ _TRACK_EVERY_S: Final = 0.1
 def current_writer() -> Writer | None:
     """Return the writer of the run this code runs in; None outside."""
     return _writer.get()
+
+
+def run_id_in(context: Context) -> str:
+    """Return the id of the run that a context is of; "" if it is of none."""
+    writer = context.get(_writer)
+    return writer.run_id if writer is not None else ""
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from runcast._runs.ids import make_run_id
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room
+from runcast._workers.left_threads import LeftThreads
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
@@ -123,6 +124,11 @@ class Runner:
         tasks = [run.task for run in self._living if run.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
+
+    @property
+    def left_threads(self) -> LeftThreads:
+        """The threads that functions leave at work."""
+        return self._workers.left_threads
 
     def statistics(self) -> RunnerStatistics:
         """Return what is at work now."""

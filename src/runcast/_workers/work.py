@@ -23,6 +23,7 @@ from runcast._producing.context import current_writer, using
 from runcast._producing.outcome import outcome_of
 from runcast._producing.writer import Writer
 from runcast._workers.drive import drive_async, drive_in_thread
+from runcast._workers.left_threads import LeftThreads
 from runcast._workers.processes import control
 from runcast._workers.processes.pool import Processes
 from runcast._workers.processes.process import REAP_S
@@ -84,6 +85,8 @@ class Workers:
     def __init__(self, threads: Threads, processes: Processes) -> None:
         self.threads = threads
         self.processes = processes
+        self.left_threads = LeftThreads()
+        """The threads that functions leave at work."""
 
     def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
         """Have what functions need ready before they are called."""
@@ -101,6 +104,9 @@ class Workers:
         """Let go of threads and processes once nothing is at work any more. Idempotent."""
         self.threads.close()
         await self.processes.close()
+        for thread in self.left_threads.at_work():
+            if thread.run_ids:
+                _log.warning("%s is at work: Python waits for it before the process ends", thread)
 
     def begin(self, duty: Duty, context: Context) -> Work:
         """Put a function to work where it belongs."""
@@ -109,20 +115,20 @@ class Workers:
             return _InProcess(self.processes, duty)
         grace_s = self.processes.settings.cancel_grace_s
         if duty.function.kind in ("coroutine", "async_generator"):
-            return _InTask(duty, context, grace_s)
-        return _InThread(self.threads, duty, context, grace_s)
+            return _InTask(duty, context, grace_s, self.left_threads)
+        return _InThread(self.threads, duty, context, grace_s, self.left_threads)
 
 
 class _InTask:
     """A coroutine function or async generator, on the loop."""
 
-    def __init__(self, duty: Duty, context: Context, grace_s: float) -> None:
+    def __init__(self, duty: Duty, context: Context, grace_s: float, left: LeftThreads) -> None:
         self._writer = duty.writer
         self._thread_id = threading.get_ident()
         self._loop = asyncio.get_running_loop()
         self.grace_s = grace_s
         self.ending = self._loop.create_task(
-            _drive(duty), name=f"runcast-{duty.inlet.run_id}", context=context
+            _drive(duty, left), name=f"runcast-{duty.inlet.run_id}", context=context
         )
         when_forked(self)
 
@@ -146,9 +152,10 @@ class _InTask:
         pass
 
 
-async def _drive(duty: Duty) -> Outcome:
+async def _drive(duty: Duty, left: LeftThreads) -> Outcome:
+    run_id = duty.inlet.run_id
     try:
-        with ending_forks(duty.inlet.run_id), using(duty.writer):
+        with ending_forks(run_id), using(duty.writer), left.during(run_id):
             return await drive_async(duty.function.call, duty.arguments, duty.writer)
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these ends the loop, and everybody else's runs with it.
@@ -163,13 +170,16 @@ def _end_fork(run_id: str) -> NoReturn:
 class _InThread:
     """A plain function or generator, in a thread."""
 
-    def __init__(self, threads: Threads, duty: Duty, context: Context, grace_s: float) -> None:
+    def __init__(
+        self, threads: Threads, duty: Duty, context: Context, grace_s: float, left: LeftThreads
+    ) -> None:
         self._threads = threads
         self.grace_s = grace_s
         self._writer = duty.writer
+        run_id = duty.inlet.run_id
 
         def drive() -> Outcome:
-            with ending_forks(duty.inlet.run_id), using(duty.writer):
+            with ending_forks(run_id), using(duty.writer), left.during(run_id):
                 return drive_in_thread(duty.function.call, duty.arguments, duty.writer)
 
         self.ending = threads.submit(drive, context)

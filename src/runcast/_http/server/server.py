@@ -9,6 +9,8 @@ import math
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -39,10 +41,24 @@ _BACKLOG: Final = 4096
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, app: HttpApp, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: HttpApp,
+        on_ready: Callable[[], None],
+        on_end: Callable[[], None],
+        on_hurry: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._app = app
         self._on_ready = on_ready
+        self._on_end = on_end
+        self._on_hurry = on_hurry
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            self._on_hurry()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # Before uvicorn does, as the application's lifespan: it would keep the error to itself.
@@ -63,6 +79,10 @@ class _Server(uvicorn.Server):
         closing = asyncio.ensure_future(self._app.close())
         await super().shutdown(sockets)
         await closing
+        # The loop waits without end for the threads of its executor, which functions may have left
+        # at work: it gets another one, which has none.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        self._on_end()
 
 
 def serve(
@@ -71,6 +91,8 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     on_ready: Callable[[str], None] = lambda url: None,
+    on_end: Callable[[], None] = lambda: None,
+    on_hurry: Callable[[], None] = lambda: None,
     log_level: str = "warning",
     insecure: bool = False,
 ) -> None:
@@ -79,6 +101,8 @@ def serve(
     Args:
         port: 0 takes a free one.
         on_ready: called with the base URL once requests are answered.
+        on_end: called on the loop when everything is closed and only the loop is left to end.
+        on_hurry: called when another signal comes after the first that ends the server.
         insecure: let other machines in without an access token.
 
     Raises:
@@ -113,7 +137,7 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_DRAIN_S + math.ceil(app.settings.shutdown_grace_s),
     )
-    server = _Server(config, app, lambda: on_ready(url))
+    server = _Server(config, app, lambda: on_ready(url), on_end, on_hurry)
     logging.getLogger("uvicorn.error").setLevel(log_level.upper())
     with bound:
         server.run(sockets=[bound])

@@ -5,9 +5,9 @@ import contextlib
 import os
 import signal
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from runcast._clock import Clock
 from runcast._functions.secrets import Secret, find_secrets
@@ -19,6 +19,8 @@ from runcast._workers.processes.process import ChildProcess
 from runcast._workers.processes.surroundings import Surroundings
 
 __all__ = ("Processes",)
+
+T = TypeVar("T")
 
 _log: Final = get_logger("runcast.runs")
 
@@ -59,7 +61,7 @@ class Processes:
         if not declared:
             return {}
         file, environment = self.settings.secrets_file, self.surroundings.environment
-        return await find_secrets(declared, given, file, environment)
+        return await find_secrets(declared, given, file, environment, self._in_starter)
 
     @property
     def ready(self) -> int:
@@ -149,12 +151,9 @@ class Processes:
         task.add_done_callback(self._starting.discard)
 
     async def _start(self, source: Source | None) -> ChildProcess:
-        if self._starter is None:
-            self._starter = ThreadPoolExecutor(1, "runcast-starter")
-        loop = asyncio.get_running_loop()
         while True:
             known = len(self._hidden)
-            starting = loop.run_in_executor(self._starter, self._start_here)
+            starting = self._in_starter(self._start_here)
             try:
                 child = await asyncio.shield(starting)
             except asyncio.CancelledError:
@@ -168,6 +167,11 @@ class Processes:
         if source is not None:
             await child.send(control.Load(source))
         return child
+
+    def _in_starter(self, call: Callable[..., T], *args: object) -> "asyncio.Future[T]":
+        if self._starter is None:
+            self._starter = ThreadPoolExecutor(1, "runcast-starter")
+        return asyncio.get_running_loop().run_in_executor(self._starter, call, *args)
 
     def _start_here(self) -> ChildProcess:
         """Start a child; in the starter's thread."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from typing import Final, Literal, Self
 
 from runcast._logs import get_logger
@@ -105,13 +106,14 @@ class ChildProcess:
         try:
             handle = os.pidfd_open(self.pid)
         except (AttributeError, OSError):  # not on Linux, or on an old one
-            loop.run_in_executor(None, self._wait, loop)
+            threading.Thread(target=self._wait, args=(loop,), daemon=True).start()
         else:
             loop.add_reader(handle, self._handle_exit, loop, handle)
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        loop.call_soon_threadsafe(self._has_exited)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._has_exited)
 
     def _handle_exit(self, loop: asyncio.AbstractEventLoop, handle: int) -> None:
         loop.remove_reader(handle)

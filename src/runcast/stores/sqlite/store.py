@@ -100,7 +100,7 @@ class SQLiteStore(Store):
         try:
             journal = await writer.run(self._open_journal)
         except BaseException:
-            await asyncio.to_thread(writer.stop)
+            await _finish(writer.stop)
             raise
 
         async def refresh() -> None:
@@ -141,7 +141,7 @@ class SQLiteStore(Store):
             except BackendError as error:
                 _log.warning("%s was closed without a checkpoint: %s", self._path, error)
 
-        await asyncio.to_thread(finish)
+        await _finish(finish)
 
     @property
     def _opened(self) -> _Open:
@@ -298,6 +298,16 @@ class SQLiteStore(Store):
     def _after_job(self) -> None:
         if self._parts is not None:
             self._parts.upkeep.after_job()
+
+
+async def _finish(call: Callable[[], None]) -> None:
+    """Do what blocks at the end, in a thread that nobody else has a use for: functions may keep all
+    those of the loop's executor busy for ever."""
+    closer = Worker("runcast-close")
+    try:
+        await closer.run(call)
+    finally:
+        closer.stop()
 
 
 def _then_info(journal: Journal, log_id: str, plan: _Plan) -> LogInfo:

@@ -1,0 +1,153 @@
+"""Threads that functions leave at work: whose they are, and where they stand.
+
+Python waits for most threads before a process ends. One that a function began, or that works for
+it in a pool, may never end.
+"""
+
+import concurrent.futures.thread
+import functools
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+from runcast._hub.forks import make_lock
+from runcast._producing.context import run_id_in
+
+__all__ = ("LeftThread", "LeftThreads", "place_of")
+
+_POOL: Final = concurrent.futures.thread.__file__
+_MACHINERY: Final = (_POOL, threading.__file__)
+
+_MOST_RUNS: Final = 3
+"""Most runs that are named where it is not known which of them began a thread."""
+
+
+class LeftThread(NamedTuple):
+    """A thread at work that Python would wait for.
+
+    `run_ids` has the run it works for; or all that were at work when it began, where that is all
+    that is known; or none.
+    """
+
+    name: str
+    run_ids: tuple[str, ...]
+    place: str
+    is_pooled: bool
+    """Whether it is of a `ThreadPoolExecutor`, whose threads are waited for though they are
+    daemons, as all are that a daemon begins."""
+
+    def __str__(self) -> str:
+        whose = ""
+        if self.run_ids:
+            more = ", …" if len(self.run_ids) > _MOST_RUNS else ""
+            named = " or ".join(self.run_ids[:_MOST_RUNS])
+            whose = f" of run {named}{more}"
+        return f"the thread {self.name}{whose} ({self.place})"
+
+
+class LeftThreads:
+    """Notes which runs are at work when a thread begins. Its methods may be called anywhere."""
+
+    def __init__(self) -> None:
+        self._lock = make_lock()
+        self._at_work: dict[str, int] = {}
+        self._count = 0
+        self._begun: weakref.WeakKeyDictionary[threading.Thread, tuple[str, ...]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    @contextmanager
+    def during(self, run_id: str) -> Iterator[None]:
+        """Take threads that begin inside the block for this run's, or of a run beside it."""
+        with self._lock:
+            self._look()
+            self._at_work[run_id] = self._at_work.get(run_id, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._look()
+                self._at_work[run_id] -= 1
+                if not self._at_work[run_id]:
+                    del self._at_work[run_id]
+
+    def _look(self) -> None:
+        # Most runs begin no thread: to count them costs less than a microsecond.
+        if threading.active_count() == self._count:
+            return
+        threads = threading.enumerate()
+        self._count = len(threads)
+        for thread in threads:
+            if thread not in self._begun:
+                self._begun[thread] = tuple(self._at_work)
+
+    def at_work(self) -> list[LeftThread]:
+        """Return the threads at work now that Python would wait for; not those of pools that wait
+        for something to do."""
+        with self._lock:
+            self._look()
+            begun = dict(self._begun)
+        found = []
+        for thread in threading.enumerate():
+            frame = sys._current_frames().get(thread.ident or 0)
+            if frame is None or thread is threading.main_thread() or _is_idle(thread, frame):
+                continue
+            seen = _look_at(thread, frame, begun.get(thread, ()))
+            if seen.is_pooled or not thread.daemon:
+                found.append(seen)
+        return found
+
+
+def place_of(frame: FrameType) -> str:
+    """Return where a frame stands: file, line and function."""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+
+
+def _is_idle(thread: threading.Thread, frame: FrameType) -> bool:
+    # The thread that looks after a pool of processes knows what these still have to do.
+    if getattr(thread, "pending_work_items", None) == {}:
+        return True
+    return frame.f_code.co_filename == _POOL and frame.f_code.co_name == "_worker"
+
+
+def _look_at(thread: threading.Thread, frame: FrameType, begun: tuple[str, ...]) -> LeftThread:
+    run_ids, place, is_pooled = begun, "", False
+    at: FrameType | None = frame
+    while at is not None:
+        code = at.f_code
+        if code.co_filename not in _MACHINERY:
+            place = place or place_of(at)
+        elif code.co_filename == _POOL and code.co_name == "run":
+            is_pooled = True
+            call, context = _task_of(at.f_locals.get("self"))
+            # A pool's thread works for others than those for whom it began.
+            if context is not None and (run_id := run_id_in(context)):
+                run_ids = (run_id,)
+            place = place or _name(call)
+        elif code.co_name == "run":
+            place = place or _name(getattr(thread, "_target", None) or thread.run)
+        at = at.f_back
+    return LeftThread(thread.name, run_ids, place, is_pooled)
+
+
+def _task_of(item: Any) -> tuple[Callable[..., Any] | None, Context | None]:
+    """Return what an executor calls, and in which context if it is known: `asyncio.to_thread` has
+    it run one."""
+    call = getattr(item, "fn", None) or next(iter(getattr(item, "task", ())), None)
+    if isinstance(call, functools.partial):
+        context = getattr(call.func, "__self__", None)
+        if isinstance(context, Context) and call.args:
+            return call.args[0], context
+    return call, None
+
+
+def _name(call: Any) -> str:
+    while isinstance(call, functools.partial):
+        call = call.func
+    name = getattr(call, "__qualname__", "") or type(call).__qualname__
+    return f"{getattr(call, '__module__', None) or 'builtins'}.{name}"
