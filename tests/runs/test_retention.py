@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 import pytest
@@ -51,6 +52,30 @@ async def test_nobody_is_held_up_while_a_long_log_is_cut() -> None:
 
         assert (await hub.hub.info("r")).first == head
         assert turns >= pages > 2
+
+
+async def test_a_log_that_begins_again_while_it_is_cut_keeps_its_events(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(keep_bytes_per_run=1, retention_every_s=3600.0)
+    line = [b'"time":1.0,"type":"log","data":{"message":"%b"}}' % (b"x" * 1000)] * 1000
+    async with open_hub(store, settings=settings, clock=clock) as hub:
+        await (await hub.hub.create("r")).append(line)
+        clock.advance(1)
+        read, trim = store.read, store.trim_epoch
+
+        async def trim_late(*args: Any) -> Any:
+            """Another process is faster."""
+            await (await hub.hub.create("r", replace=True)).append(line)
+            return await trim(*args)
+
+        monkeypatch.setattr(store, "trim_epoch", trim_late)
+        await soon(Retention(hub.hub, lambda: ["r"]).shorten())
+
+        info = await hub.hub.info("r")
+        assert (info.first, info.head) == (1, 1000)
+        assert await store.snapshot("r") is None
+        assert (await read("r", Position(info.epoch, 0))).first == 1
 
 
 async def test_logs_of_every_kind_are_deleted_when_their_time_is_over(

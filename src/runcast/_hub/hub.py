@@ -293,9 +293,20 @@ class Hub:
         """
         self._when_deleted.append(remove)
 
-    async def trim(self, run_id: str, first: int, snapshot: bytes) -> None:
-        """Forget events before `first`, for which a snapshot stands. Raises `NotFound`."""
-        await self.store.trim(run_id, first, snapshot)
+    async def trim(self, run_id: str, first: int, snapshot: bytes, epoch: str = "") -> None:
+        """Forget events before `first`, for which a snapshot stands.
+
+        Args:
+            epoch: the epoch that the snapshot is of; "" is the one that the log is in.
+
+        Raises:
+            NotFound: there is no such log.
+            Stale: the log is in another epoch, which stays as it is.
+        """
+        if epoch:
+            await self.store.trim_epoch(run_id, epoch, first, snapshot)
+        else:
+            await self.store.trim(run_id, first, snapshot)
         self._forget(run_id)
 
     # What happens.

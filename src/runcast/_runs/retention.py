@@ -10,7 +10,7 @@ import msgspec
 from runcast._clock import ClockSteps
 from runcast._hub.hub import Hub
 from runcast._hub.rounds import Rounds
-from runcast.errors import NotFound, Stale
+from runcast.errors import Gone, NotFound, Stale
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_sized_frames
@@ -71,7 +71,7 @@ class Retention:
         """Cut the logs of this process's runs to their newest part."""
         keep_bytes = self._hub.settings.keep_bytes_per_run
         for run_id in self._written() if keep_bytes else ():
-            with suppress(NotFound):  # deleted meanwhile
+            with suppress(NotFound, Stale, Gone):  # deleted or begun again meanwhile
                 info = await self._hub.info(run_id)
                 if info.bytes > keep_bytes + PAGE_BYTES:
                     await self._shorten(info, keep_bytes)
@@ -94,7 +94,8 @@ class Retention:
                 state.cut_bytes += size
             await asyncio.sleep(0)  # a store in memory does not let others go on
         if state.cut_bytes > before:
-            await self._hub.trim(info.log_id, state.seq + 1, msgspec.json.encode(state))
+            cut = msgspec.json.encode(state)
+            await self._hub.trim(info.log_id, state.seq + 1, cut, info.epoch)
 
     async def _cut_so_far(self, info: LogInfo) -> "_CutState":
         """Return the state that stands for the events that were cut."""

@@ -237,6 +237,16 @@ class Store(Logs, Listing, Retention, Leases):
         """The file that holds the logs, if one does. What belongs to them can be kept beside it."""
         return None
 
+    async def trim_epoch(self, log_id: str, epoch: str, first: int, snapshot: bytes) -> LogInfo:
+        """Trim a log as `trim` does, but only while it is in this epoch: its state is no other's.
+
+        This default looks and then trims; see `delete_epoch`, which raises the same.
+        """
+        info = await self.info(log_id)
+        if info.epoch != epoch:
+            raise epoch_is_over(info, epoch)
+        return await self.trim(log_id, first, snapshot)
+
 
 def epoch_is_over(info: LogInfo, epoch: str) -> Stale:
     """Return the refusal of a request that is about another epoch than the log is in."""

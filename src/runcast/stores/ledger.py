@@ -224,6 +224,16 @@ class Ledger:
         )
         return command, Appended(draft.epoch, first, draft.head, pages, append.close)
 
+    def plan_trim(
+        self, log_id: str, first: int, snapshot: bytes, epoch: str = ""
+    ) -> TrimCommand | None:
+        """Plan a trim; "" means whichever epoch the log is in. Raises `NotFound`, `Stale`."""
+        info = self.get(log_id).info
+        if epoch and info.epoch != epoch:
+            raise epoch_is_over(info, epoch)
+        kept = min(first, info.head)
+        return TrimCommand(log_id, kept, snapshot) if kept > info.first else None
+
     def plan_delete(self, log_id: str, epoch: str = "") -> DeleteCommand:
         """Plan to remove a log; "" means whichever epoch it is in. Raises `NotFound`, `Stale`."""
         info = self.get(log_id).info

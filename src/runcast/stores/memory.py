@@ -17,7 +17,7 @@ from runcast.stores.base import (
     Page,
     Store,
 )
-from runcast.stores.commands import ClaimCommand, Command, TrimCommand
+from runcast.stores.commands import ClaimCommand, Command
 from runcast.stores.ledger import Ledger, copy_info
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, cut_pages, join_pages
 
@@ -95,10 +95,12 @@ class MemoryStore(Store):
         return [copy_info(info) for info in found[:limit]]
 
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
-        info = self._ledger.get(log_id).info
-        first = min(first, info.head)
-        if first > info.first:
-            self._ledger.apply(TrimCommand(log_id, first, snapshot))
+        return await self.trim_epoch(log_id, "", first, snapshot)
+
+    async def trim_epoch(self, log_id: str, epoch: str, first: int, snapshot: bytes) -> LogInfo:
+        command = self._ledger.plan_trim(log_id, first, snapshot, epoch)
+        if command is not None:
+            self._ledger.apply(command)
         return await self.info(log_id)
 
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:

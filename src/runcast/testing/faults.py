@@ -144,6 +144,9 @@ class FaultyStore(Store):
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
         return await self.inner.trim(log_id, first, snapshot)
 
+    async def trim_epoch(self, log_id: str, epoch: str, first: int, snapshot: bytes) -> LogInfo:
+        return await self.inner.trim_epoch(log_id, epoch, first, snapshot)
+
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return await self.inner.snapshot(log_id)
 

@@ -23,7 +23,7 @@ from runcast.errors import (
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
-from runcast.stores.commands import ClaimCommand, Command, TrimCommand
+from runcast.stores.commands import ClaimCommand, Command
 from runcast.stores.ledger import Ledger
 from runcast.stores.machine import this_boot
 from runcast.stores.paging import Filter
@@ -185,10 +185,12 @@ class SQLiteStore(Store):
         return await self._write(lambda journal: _then_info(journal, log_id, plan))
 
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
+        return await self.trim_epoch(log_id, "", first, snapshot)
+
+    async def trim_epoch(self, log_id: str, epoch: str, first: int, snapshot: bytes) -> LogInfo:
         def plan(ledger: Ledger) -> tuple[list[Command], None]:
-            info = ledger.get(log_id).info
-            kept = min(first, info.head)
-            return ([TrimCommand(log_id, kept, snapshot)] if kept > info.first else []), None
+            command = ledger.plan_trim(log_id, first, snapshot, epoch)
+            return ([] if command is None else [command]), None
 
         return await self._write(lambda journal: _then_info(journal, log_id, plan))
 

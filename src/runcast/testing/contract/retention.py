@@ -1,6 +1,6 @@
 """What is forgotten and when: trims, snapshots, times to live."""
 
-from runcast.errors import NotFound
+from runcast.errors import NotFound, Stale
 from runcast.events.position import Position
 from runcast.stores.base import Store
 from runcast.testing.contract.harness import (
@@ -67,6 +67,27 @@ async def a_trim_that_goes_back_is_ignored(store: Store, harness: StoreHarness) 
         expect_equal(info.first, 7, f"the first event kept after a trim to {first}")
         expect_equal(await store.snapshot("a"), (6, b"six"), "the snapshot")
     expect_equal(len(await read_all(store, "a", Position(epoch, 6))), 4, "events kept")
+
+
+@store_check("trim_epoch")
+async def an_epoch_is_trimmed_only_while_it_is_the_present_one(
+    store: Store, harness: StoreHarness
+) -> None:
+    with expect_refusal(NotFound, "trimming an epoch of what is not there"):
+        await store.trim_epoch("a", "0123456789", 1, b"")
+    old = await store.create("a")
+    await append(store, "a", *[record(number) for number in range(5)])
+    info = await store.trim_epoch("a", old.epoch, 3, b"two")
+    expect_equal((info.first, await store.snapshot("a")), (3, (2, b"two")), "after a trim")
+    harness.clock.advance(1)
+    new = await store.create("a", replace=True)
+    records = [record(number) for number in range(5)]
+    await append(store, "a", *records)
+    with expect_refusal(Stale, "trimming an epoch that was replaced"):
+        await store.trim_epoch("a", old.epoch, 4, b"three")
+    expect_equal(await store.snapshot("a"), None, "the snapshot of the new epoch")
+    found = await read_all(store, "a", Position(new.epoch, 0))
+    expect_equal(found, frames_of(new.epoch, records), "what is kept of the new epoch")
 
 
 @store_check("trim", 8)
