@@ -309,7 +309,7 @@ async def _finish(call: Callable[[], None]) -> None:
     try:
         await closer.run(call)
     finally:
-        closer.stop()
+        closer.end()
 
 
 def _then_info(journal: Journal, log_id: str, plan: _Plan) -> LogInfo:

@@ -63,12 +63,16 @@ class Worker:
             self._jobs.put((job, loop, future))
         return await future
 
-    def stop(self) -> None:
-        """Finish the jobs already given and end the thread. Blocks; idempotent."""
+    def end(self) -> None:
+        """Have the thread end once the jobs already given are done. Idempotent."""
         with self._lock:
             if not self._has_stopped:
                 self._has_stopped = True
                 self._jobs.put(None)
+
+    def stop(self) -> None:
+        """End the thread, and wait until it has ended. Blocks; idempotent."""
+        self.end()
         self._thread.join()
 
     def _work(self) -> None:
