@@ -5,13 +5,14 @@ import asyncio
 import msgspec
 import pytest
 
+from runcast._app import open_hub
 from runcast._hub.hub import Hub
 from runcast._hub.rendering import Rendering
 from runcast._settings import Settings
 from runcast._wire.dialects import LogRef
 from runcast.events.model import encode_record
 from runcast.events.position import Position
-from runcast.events.view import View, ViewSpec
+from runcast.events.view import Streaming, View, ViewSpec
 from runcast.stores.memory import MemoryStore
 from tests.waiting import WAIT_S
 
@@ -82,6 +83,21 @@ async def test_watchers_that_began_at_different_places_get_what_each_has_gathere
         assert missed is not None
         shown = [chunk.events()[0].data for chunk in chunks if chunk is not None]
         assert shown == [{"text": "ab", "of": [1, 2]}, {"text": "b", "of": [2, 2]}]
+
+
+async def test_a_watcher_in_the_process_sees_through_a_view_from_any_position() -> None:
+    view = ViewSpec(streaming=Streaming(enabled=False, batch_size=2))
+    async with asyncio.timeout(WAIT_S), open_hub() as hub:
+        inlet = await hub.hub.create("r")
+        for text in ("a", "b", "c"):
+            await inlet.append([encode_record("content", {"text": text}, 1.0)])
+        await inlet.append([encode_record("done", None, 1.0)], close=True)
+
+        for after in range(5):
+            at = Position(inlet.epoch, after)
+            seen = [(event.seq, event.type) async for event in hub.watch("r", at, view=view)]
+            whole = [(2, "content"), (4, "content"), (4, "done")]
+            assert seen == [each for each in whole if each[0] > after]
 
 
 async def test_logs_that_are_shown_in_the_same_way_share_no_state() -> None:

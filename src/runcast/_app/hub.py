@@ -24,6 +24,7 @@ from runcast.errors import InvalidValue, NotFound, RunClosed
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
+from runcast.events.view import View, ViewSpec
 from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
 from runcast.stores.url import open_url
@@ -185,15 +186,25 @@ class OpenHub:
         """
         return Block(self.hub, name, {"run_id": run_id, "labels": labels, "replace": replace})
 
-    async def watch(self, run_id: str, after: Position | str | None = None) -> AsyncIterator[Event]:
+    async def watch(
+        self,
+        run_id: str,
+        after: Position | str | None = None,
+        *,
+        view: ViewSpec | None = None,
+    ) -> AsyncIterator[Event]:
         """Yield a run's events from the first, or those after a position, until the run ends.
 
-        A loss is told as an event of type `gap` with `seq` 0. Raises `NotFound`.
+        A loss is an event of type `gap` with `seq` 0. Raises `NotFound`.
+
+        Args:
+            view: which events are shown, and which are joined; None shows everything as it is.
         """
         self._home.check("watch()")
         if after is not None and not isinstance(after, Position):
             after = Position.parse(after)
-        with await self.hub.watch(run_id, after) as watch:
+        seen = View(view) if view is not None else None
+        with await self.hub.watch(run_id, after, view=seen) as watch:
             async for chunk in watch:
                 if chunk.gap is not None:
                     yield gap_event(chunk.gap, self.clock.time())

@@ -24,6 +24,7 @@ from runcast.events.model import Event
 from runcast.events.outcome import Outcome
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
+from runcast.events.view import ViewSpec
 from runcast.stores.base import LogInfo
 
 __all__ = ("OpenHubInThread", "RunInThread")
@@ -182,9 +183,15 @@ class OpenHubInThread:
         options = {"run_id": run_id, "labels": labels, "replace": replace}
         return BlockInThread(self._bridge, self._hub.hub, name, options)
 
-    def watch(self, run_id: str, after: Position | str | None = None) -> Iterator[Event]:
+    def watch(
+        self,
+        run_id: str,
+        after: Position | str | None = None,
+        *,
+        view: ViewSpec | None = None,
+    ) -> Iterator[Event]:
         """Yield a run's events until it ends; see `OpenHub.watch`."""
-        events = self._hub.watch(run_id, after)
+        events = self._hub.watch(run_id, after, view=view)
 
         async def take() -> Event | None:
             return await anext(events, None)

@@ -55,6 +55,9 @@ class RenderState(NamedTuple):
         return (0 if view is None else view.size) + (0 if encoder is None else encoder.size)
 
 
+_NOTHING: Final = RenderState(0, None, None)
+
+
 class Rendered(NamedTuple):
     """What is shown of a page: `groups` without a dialect, `frames` in one.
 
@@ -87,11 +90,11 @@ class Rendering:
 
     def start(self, log: LogRef, since: int = 0) -> RenderState:
         """Return the state before the event `since` + 1, if what came before is not known."""
+        if self.is_stored_form:
+            return _NOTHING
         since = since if self.has_state else 0
         view = None if self.view is None else ViewState(since)
-        encoder = None
-        if self.dialect is not None and not self.is_stored_form:
-            encoder = self.dialect.start(log, since)
+        encoder = None if self.dialect is None else self.dialect.start(log, since)
         return RenderState(since, view, encoder)
 
     def render(self, before: RenderState, page: Page) -> Rendered:
