@@ -22,7 +22,7 @@ from runcast.errors import (
 )
 from runcast.events.model import Event
 from runcast.stores.memory import MemoryStore
-from runcast.testing import FaultyStore
+from runcast.testing import FakeClock, FaultyStore
 from tests.opening import events_of, eventually, soon, wait_for
 
 Leaving = Callable[[], None]
@@ -239,6 +239,19 @@ def test_a_thread_asks_and_waits_for_the_answer() -> None:
             answering.join()
 
         assert list(hub.watch("r"))[-1].data == {"result": "accept"}
+
+
+async def test_a_step_of_the_clock_refuses_no_answer_that_comes_in_time(clock: FakeClock) -> None:
+    async with runcast.open_hub(clock=clock) as hub:
+        async with hub.run("approve", run_id="r") as run:
+            asking = asyncio.ensure_future(run.ask("go on?", interrupt_id="q", timeout_s=600))
+            await eventually(lambda: run.is_waiting)
+            await run.flush()
+            clock.jump(3600)
+            await hub.answer("r", "q", {"type": "accept"})
+            run.set_result((await soon(asking)).type)
+
+        assert (await events_of(hub, "r"))[-1].data == {"result": "accept"}
 
 
 def answer_when_asked(hub: runcast.OpenHubInThread) -> None:
@@ -483,6 +496,39 @@ async def test_a_script_leaves_the_runs_of_others_alone(url: str) -> None:
     async with runcast.run("work", store=url) as run:
         assert not (await run._hub.info("orphan")).closed
         assert (await run._hub.info("old")).closed
+
+
+async def test_a_script_keeps_of_its_own_log_what_the_settings_say(url: str) -> None:
+    settings = runcast.Settings(keep_bytes_per_run=10_000, retention_every_s=0.01)
+    async with runcast.run("work", run_id="r", store=url, settings=settings) as run:
+        while (await run._hub.info("r")).first == 1:
+            run.emit("tick", "x" * 50_000)
+            await run.flush()
+        run.set_result("cut")
+
+    async with runcast.open_hub(url) as hub:
+        first, *_, last = await events_of(hub, "r")
+    assert (first.type, last.data) == ("gap", {"result": "cut"})
+
+
+async def test_a_function_has_a_run_of_its_own_around_part_of_its_code(url: str) -> None:
+    def function() -> None:
+        runcast.log("of the function")
+        with runcast.run("part", run_id="part", store=url):
+            runcast.log("of the part")
+        runcast.log("of the function again")
+
+    async with runcast.open_hub(url) as hub:
+        await soon((await hub.start(function, run_id="whole")).result())
+        texts = {
+            run_id: [e.data["message"] for e in await events_of(hub, run_id) if e.type == "log"]
+            for run_id in ("whole", "part")
+        }
+
+    assert texts == {
+        "whole": ["of the function", "of the function again"],
+        "part": ["of the part"],
+    }
 
 
 def test_a_process_that_a_block_forks_leaves_the_run_to_its_parent(url: str) -> None:

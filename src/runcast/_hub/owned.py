@@ -45,6 +45,9 @@ class OwnedLog:
         self.on_cancel: Callable[[str], None] | None = None
         """Called on the loop, with the reason, when somebody cancels, deletes or replaces the log;
         what it leads to has to `end` the log. Without it the log is ended at once."""
+        self.end_of_question: Callable[[str], float | None] = lambda interrupt_id: None
+        """Returns when a question that its writer asks expires, by the monotonic clock; None where
+        nothing is known of that."""
         self.left = asyncio.Event()
         """Set once the log is not owned any more: it has ended, was released, or is another's."""
         self._clock = clock

@@ -60,6 +60,7 @@ class FunctionRun(Run):
         self._files = files
         self._owned = log
         log.on_cancel = self.cancel
+        log.end_of_question = writer.end_of_question
         self.writer = writer
         self.is_released = False
         """Whether it was let go: its log stays open, for whoever goes on with it."""

@@ -98,6 +98,7 @@ class OwnedRun(Writer):
         try:
             run = cls(hub, log, name)
             log.on_cancel = run._obey
+            log.end_of_question = run.end_of_question
             started = encode_record(
                 "started", {"function": name}, hub.clock.time(), None, OWN_EVENT_BYTES
             )

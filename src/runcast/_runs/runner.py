@@ -285,8 +285,8 @@ class Runner:
 
     async def answer(self, run_id: str, interrupt_id: str, answer: Answer) -> tuple[Answer, bool]:
         """Answer a question; see `answer_question`. A run that waits without an owner goes on."""
-        run = self.runs.get(run_id)
-        ends = run.writer.end_of_question(interrupt_id) if run is not None else None
+        log = self.hub.owned.get(run_id)
+        ends = log.end_of_question(interrupt_id) if log is not None else None
         decision = await answer_question(self.hub, run_id, interrupt_id, answer, ends)
         if run_id not in self.runs:
             await self._recovery.take_over(run_id)
