@@ -16,7 +16,7 @@ import runcast
 from runcast._functions.function import Function
 from runcast._settings import Settings
 from tests.http.client import WAIT_S, Answer
-from tests.http.serving import Server, serving_here
+from tests.http.serving import FLAVOURS, Server, serving_here, serving_in_thread
 from tests.opening import soon, wait_for
 
 REPORT = b"<h1>Report</h1>" * 100
@@ -874,3 +874,24 @@ async def test_a_file_is_fetched_from_an_allowed_url(tmp_path: Path) -> None:
 
             files = {"k": [{"url": f"{address.replace('files', 'events')}"}]}
             assert (await refused(server, "read_files", files=files))[:2] == (403, "forbidden")
+
+
+# --- connections that are kept --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_connection_goes_on_after_a_download(flavour: str) -> None:
+    async def download(server: Server) -> None:
+        await server.post("/invoke/report_files", b'{"run_id": "r"}')
+        target = f"{server.prefix}/runs/r/files/report.html"
+        async with await server.connect() as kept:
+            for _ in range(20):
+                await kept.ask("GET", target)
+                assert (await kept.read_answer()).body == REPORT
+                await kept.ask("GET", target, {"Range": "bytes=0-3"})
+                assert (await kept.read_answer()).status == 206
+                await kept.ask("GET", f"{server.prefix}/healthz")
+                assert (await kept.read_answer()).status == 200
+
+    with serving_in_thread(flavour, functions=[Function(report, name="report_files")]) as server:
+        asyncio.run(download(server))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from runcast._files.model import Download
 from runcast._http.api.multipart import FormFile, boundary_of, filename_of
@@ -132,10 +132,18 @@ class FileTransfers:
             return
         connection: Connection | None = request.scope.get("state", {}).get(CONNECTION_KEY)
         transport = None if connection is None else connection.transport
-        is_whole: bool | None = False
+        is_whole = False
+
+        async def send_piece(message: Message) -> None:
+            nonlocal is_whole
+            await send(message)
+            # Noted here: at once when the answer is complete uvicorn says that the client has left,
+            # and the pump may not get to say that all was sent.
+            is_whole = not message.get("more_body", False)
+
         with suppress(ClientDisconnect, TimeoutError, OSError):
-            pumping = self._pump(found.descriptor, begin, end, send, transport)
-            is_whole = await wait_with(request, pumping, self._closing)
+            pumping = self._pump(found.descriptor, begin, end, send_piece, transport)
+            await wait_with(request, pumping, self._closing)
         if not is_whole and connection is not None:
             # It has begun: that there is no more can only be told by hanging up. The answer is left
             # unfinished on purpose, which is no fault that the log should tell of.
@@ -149,8 +157,8 @@ class FileTransfers:
         end: int,
         send: Send,
         transport: asyncio.Transport | None,
-    ) -> bool:
-        """Send a part of a file; return whether all of it was there."""
+    ) -> None:
+        """Send a part of a file, or of that as much as is there."""
 
         def unsent() -> int:
             return 0 if transport is None else unsent_bytes(transport)
@@ -159,13 +167,12 @@ class FileTransfers:
             most = min(_PIECE_BYTES, end - begin)
             piece = await self._files.read(descriptor, most, begin)
             if not piece:
-                return False
+                return
             begin += len(piece)
             message = {"type": "http.response.body", "body": piece, "more_body": begin < end}
             await send_on(send, message, self._settings.stall_s, unsent)
         if not end:
             await send({"type": "http.response.body"})
-        return True
 
     @contextmanager
     def _transfer(self) -> Iterator[None]:
