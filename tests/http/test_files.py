@@ -168,6 +168,40 @@ async def test_files_are_listed(server: Server) -> None:
     assert (answer["skipped"], answer["skipped_count"]) == ([], 0)
 
 
+async def test_a_list_of_files_is_read_once_however_many_are_downloaded(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = {"files": {f"data/outputs/{number}": str(number) for number in range(10)}}
+    told = await invoke(server, "write_files", inputs=inputs, run_id="r")
+    reads: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def reading(path: Path) -> bytes:
+        reads.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    answers = [await server.fetch("GET", file["url"]) for file in told["files"]]
+
+    assert sorted(answer.body for answer in answers) == [b"%d" % number for number in range(10)]
+    assert len(reads) == 1
+
+
+async def test_a_file_that_is_gone_is_not_found_though_its_list_is_known(
+    server: Server, tmp_path: Path
+) -> None:
+    told = await invoke(
+        server, "write_files", inputs={"files": {"data/outputs/a": "x"}}, run_id="r"
+    )
+    url = told["files"][0]["url"]
+    assert (await server.fetch("GET", url)).status == 200
+    (folder,) = (tmp_path / "runs.db.data" / "workspaces").iterdir()
+    folder.rename(folder.with_name(".going-0"))
+
+    assert (await server.fetch("GET", url)).status == 404
+    assert (await server.fetch("GET", "/runs/r/files")).json()["files"] == []
+
+
 async def test_a_run_without_files_tells_of_none(server: Server) -> None:
     await invoke(server, "echo", run_id="r")
 

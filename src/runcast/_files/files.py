@@ -12,7 +12,7 @@ from runcast._files.collecting import Collected
 from runcast._files.data_dir import DataDir
 from runcast._files.fair_threads import Steps, Stopped
 from runcast._files.inputs import GivenFiles, Inputs
-from runcast._files.model import Download, FilesOfRun, Upload
+from runcast._files.model import Download, FilesOfRun, StoredFile, Upload
 from runcast._files.removing import removing
 from runcast._files.run_files import RunFiles, addressed
 from runcast._files.stop import Stop
@@ -20,6 +20,7 @@ from runcast._files.threads import FileThreads
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Life, Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup
+from runcast._hub.cache import Cache
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
 from runcast.errors import NotFound, Overloaded, RuncastError
@@ -28,6 +29,12 @@ from runcast.events.position import RUN, kind_of
 __all__ = ("Files", "RunFiles")
 
 _log: Final = get_logger("runcast.runs")
+
+_MOST_LISTED: Final = 1000
+_LISTED_BYTES: Final = 8 * 1024 * 1024
+"""Runs whose lists of files are kept in memory, and what the lists may take."""
+_ENTRY_BYTES: Final = 600
+"""What a file takes in a list besides its path, about."""
 
 
 class Files:
@@ -43,6 +50,9 @@ class Files:
         self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
+        self._listed: Cache[tuple[str, str], Mapping[str, StoredFile]] = Cache(
+            _MOST_LISTED, _LISTED_BYTES
+        )
         self._steps = ClockSteps(hub.clock)
         hub.when_deleted(self._remove)
 
@@ -131,7 +141,10 @@ class Files:
 
     async def of(self, run_id: str) -> FilesOfRun:
         """Return the files that a run made: none before its end. Raises `NotFound`."""
-        _, found = await self._find(run_id)
+        info = await self._hub.info(run_id)
+        found = Collected()
+        if info.closed:  # only a run's ending says which files it has
+            found = await self._threads.call(self._collected, run_id, info.epoch)
         return FilesOfRun(
             [addressed(file, run_id) for file in found.files], found.skipped, found.skipped_count
         )
@@ -142,33 +155,42 @@ class Files:
         Raises:
             NotFound: there is no such run, or it made no such file.
         """
-        workspace, found = await self._find(run_id)
+        info = await self._hub.info(run_id)
         unknown = NotFound(f"the run {run_id!r} has no file {path[:200]!r}")
         # Only what was collected is opened, by exactly the path that it was collected under.
-        file = next((file for file in found.files if file.path == path), None)
-        if workspace is None or file is None:
+        files = await self._by_path(run_id, info.epoch) if info.closed else {}
+        if path not in files:
             raise unknown
         try:
-            descriptor = await self._threads.call(workspace.open, path)
+            descriptor = await self._threads.call(self._open, run_id, info.epoch, path)
         except OSError:
             raise unknown from None
-        return Download(addressed(file, run_id), descriptor)
+        return Download(addressed(files[path], run_id), descriptor)
+
+    async def _by_path(self, run_id: str, epoch: str) -> Mapping[str, StoredFile]:
+        """Return the files of a run that is over: read once, however many of them are fetched."""
+        known = self._listed.get((run_id, epoch))
+        if known is None:
+            found = await self._threads.call(self._collected, run_id, epoch)
+            known = {file.path: file for file in found.files}
+            size = sum(_ENTRY_BYTES + len(path) for path in known)
+            self._listed.keep((run_id, epoch), known, size)
+        return known
+
+    def _collected(self, run_id: str, epoch: str) -> Collected:
+        workspace = self.workspaces.find(run_id, epoch)
+        found = workspace.collected() if workspace is not None else None
+        return found or Collected()
+
+    def _open(self, run_id: str, epoch: str, path: str) -> int:
+        workspace = self.workspaces.find(run_id, epoch)
+        if workspace is None:
+            raise FileNotFoundError(path)
+        return workspace.open(path)
 
     async def read(self, descriptor: int, size: int, offset: int) -> bytes:
         """Return a piece of an open file; fewer bytes, or none, at its end."""
         return await self._threads.call(os.pread, descriptor, size, offset)
-
-    async def _find(self, run_id: str) -> tuple[Workspace | None, Collected]:
-        info = await self._hub.info(run_id)
-        if not info.closed:  # only a run's ending says which files it has
-            return None, Collected()
-
-        def find() -> tuple[Workspace | None, Collected]:
-            workspace = self.workspaces.find(run_id, info.epoch)
-            found = workspace.collected() if workspace is not None else None
-            return workspace, found or Collected()
-
-        return await self._threads.call(find)
 
     async def sweep(self) -> int:
         """Remove what nobody needs any more and return how many files and folders that were.
