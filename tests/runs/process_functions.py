@@ -3,14 +3,18 @@
 
 import asyncio
 import atexit
+import contextlib
 import ctypes
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -363,7 +367,8 @@ def forging(what: str) -> None:
         "kind": _frame(b"?{}"),
         "json": _frame(b"E{{{{"),
         "huge": (1 << 30).to_bytes(4) + b"E",
-        "end": _frame(b'X"time":1.0,"type":"step","data":{}}'),
+        "returned": _frame(b'R"time":1.0,"type":"step","data":{}}'),
+        "end": _frame(b"X"),
         "question": _frame(b'A{"number":"one"}'),
     }
     os.write(inlet._parent.socket.fileno(), frames[what])
@@ -383,3 +388,99 @@ def talking(n: int) -> None:
 
 def unreachable() -> NoReturn:
     raise AssertionError
+
+
+# --- what they leave behind -----------------------------------------------------------------------
+
+
+@runcast.function(isolation="process")
+def leaves_pool() -> int:
+    pool = ProcessPoolExecutor(2)
+    pool.submit(time.sleep, 600)
+    return pool.submit(abs, -3).result()
+
+
+@runcast.function(isolation="process")
+def leaves_idle_pool() -> int:
+    return ProcessPoolExecutor(1).submit(abs, -3).result()
+
+
+@runcast.function(isolation="process")
+def leaves_child() -> int:
+    multiprocessing.Process(target=time.sleep, args=(600,)).start()
+    return 3
+
+
+@runcast.function(isolation="process")
+def leaves_daemon() -> int:
+    multiprocessing.Process(target=ignore_sigterm, daemon=True).start()
+    return 3
+
+
+def ignore_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hold()
+
+
+@runcast.function(isolation="process")
+def leaves_threads() -> int:
+    ThreadPoolExecutor(1).submit(time.sleep, 600)
+    threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+    return 3
+
+
+@runcast.function(isolation="process")
+async def leaves_to_thread() -> int:
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+    return 3
+
+
+@runcast.function(isolation="process")
+async def leaves_stubborn_task() -> int:
+    async def stubborn() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    COUNTER["task"] = id(asyncio.create_task(stubborn()))
+    await asyncio.sleep(0)
+    return 3
+
+
+@runcast.function(isolation="process")
+def leaves_queue() -> int:
+    """Have `multiprocessing` wait at exit until somebody reads what was put."""
+    queue: multiprocessing.Queue[bytes] = multiprocessing.Queue()
+    queue.put(b"x" * 1_000_000)
+    return 3
+
+
+@runcast.function(isolation="process")
+def leaves_exit_handler() -> int:
+    atexit.register(time.sleep, 600)
+    return 3
+
+
+def linger() -> None:
+    print("lingers")
+    hold()
+
+
+@runcast.function(isolation="process")
+def lingers_at_exit() -> int:
+    atexit.register(linger)
+    return 3
+
+
+@runcast.function(isolation="process")
+def ends_at_exit() -> int:
+    atexit.register(os._exit, 7)
+    return 3
+
+
+@runcast.function(isolation="process")
+def says_more_at_exit() -> int:
+    writer = runcast.current_writer()
+    assert writer is not None
+    atexit.register(writer.emit, "step", {"n": 1})
+    return 3

@@ -320,6 +320,58 @@ async def test_a_killed_process_ends_its_run_as_killed(number: signal.Signals) -
     assert number.name in events[-1].data["message"]
 
 
+IMPATIENT_AT_EXIT = Settings(warm_processes=0, shutdown_grace_s=0.0, exit_wait_s=0.1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        functions.leaves_pool,
+        functions.leaves_idle_pool,
+        functions.leaves_child,
+        functions.leaves_daemon,
+        functions.leaves_threads,
+        functions.leaves_to_thread,
+        functions.ends_at_exit,
+    ],
+    ids=lambda function: str(function.name),
+)
+async def test_what_a_function_left_at_work_does_not_keep_its_run(function: Any) -> None:
+    events = await told(function)
+    assert (events[-1].type, events[-1].data) == ("done", {"result": 3})
+
+
+@pytest.mark.parametrize(
+    "function",
+    [functions.leaves_queue, functions.leaves_exit_handler, functions.leaves_stubborn_task],
+    ids=lambda function: str(function.name),
+)
+async def test_what_does_not_end_at_exit_has_its_time(
+    function: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = await told(function, settings=IMPATIENT_AT_EXIT)
+    assert (events[-1].type, events[-1].data) == ("done", {"result": 3})
+    assert any("exit_wait_s" in message for message in caplog.messages)
+
+
+async def test_cancelling_a_run_that_has_returned_loses_no_result() -> None:
+    settings = Settings(
+        warm_processes=0, shutdown_grace_s=0.0, cancel_grace_s=0.0, terminate_grace_s=0.0
+    )
+    async with open_hub("memory://", settings=settings) as hub:
+        run = await hub.start(functions.lingers_at_exit)
+        async with asyncio.timeout(LONG_S):
+            async for event in hub.watch(run.run_id):
+                if event.type == "log":
+                    await hub.cancel(run.run_id, "enough")
+        assert await run.result() == 3
+
+
+async def test_what_is_said_at_exit_comes_before_the_ending() -> None:
+    events = await told(functions.says_more_at_exit)
+    assert [event.type for event in events] == ["started", "step", "done"]
+
+
 @pytest.mark.parametrize("code", [0, 3])
 async def test_a_process_that_ends_itself_ends_its_run_as_crashed(code: int) -> None:
     events = await told(functions.leave, {"code": code})
@@ -408,7 +460,9 @@ async def test_a_process_that_closes_its_files_is_given_up() -> None:
     assert events[-1].data["code"] == "killed"
 
 
-@pytest.mark.parametrize("what", ["rubbish", "ending", "kind", "json", "huge", "end", "question"])
+@pytest.mark.parametrize(
+    "what", ["rubbish", "ending", "kind", "json", "huge", "returned", "end", "question"]
+)
 async def test_a_process_cannot_forge_anything(what: str, caplog: pytest.LogCaptureFixture) -> None:
     events = await told(functions.forging, {"what": what})
     assert [event.type for event in events] == ["started", "failed"]

@@ -22,6 +22,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType, ModuleType
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ from runcast._producing.context import using
 from runcast._producing.outcome import outcome_of
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.processes import control
+from runcast._workers.processes.left_children import end_left_children
 from runcast._workers.processes.parent import Hearing, Parent, make_writer
 from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
@@ -199,7 +201,12 @@ async def _run_async(
             ending = await work
         except BaseException as error:  # noqa: BLE001 - see above
             ending = _failed_with(parent, error, call)
-        return writer.conclude(ending)
+        ending = writer.conclude(ending)
+    # The loop may not end: a task may refuse to be cancelled. Nor are threads to keep it, so it
+    # gets another executor, which has none.
+    _tell_ending(parent, ending, call)
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    return ending
 
 
 def find_function(module: ModuleType, dotted: str) -> Function[..., Any]:
@@ -251,15 +258,31 @@ def _is_ours(filename: str) -> bool:
 
 
 def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:
-    """Tell the ending, after all that the process has to say, and end it."""
+    """Say how the function ended, do what is left to do at exit, and end the process.
+
+    The parent waits for that as long as `exit_wait_s`.
+    """
     if not parent.is_ours:  # the function forked, and both have returned from it
         os._exit(0)
     _try(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
-    if call.memory_bytes:
-        _try(lambda: _limit_memory(None))
+    _tell_ending(parent, ending, call)
+    # It would wait for all processes that the function has left: these are killed first.
+    finish = getattr(sys.modules.get("multiprocessing.util"), "_exit_function", None)
+    if finish is not None:
+        atexit.unregister(finish)
     _try(atexit._run_exitfuncs)
+    _try(end_left_children)
+    if finish is not None:
+        _try(finish)
     _try(sys.stdout.flush)
     _try(sys.stderr.flush)
+    _try(lambda: parent.send_frame(control.encode_frame(control.END, b"")))
+    os._exit(0)
+
+
+def _tell_ending(parent: Parent, ending: Outcome, call: control.Call) -> None:
+    if call.memory_bytes:
+        _try(lambda: _limit_memory(None))
     longest = max(call.max_event_bytes, OWN_EVENT_BYTES)
     try:
         limit = call.max_event_bytes if ending.type == "done" else longest
@@ -267,8 +290,7 @@ def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:
     except RuncastError as error:
         ending = failed(f"the result cannot be stored: {error.message}", error.code)
         record = encode_record(ending.type, ending.data, 0.0, None, longest)
-    _try(lambda: parent.send_frame(control.encode_frame(control.END, record)))
-    os._exit(0)
+    _try(lambda: parent.send_frame(control.encode_frame(control.RETURNED, record)))
 
 
 def _try(call: Callable[[], object]) -> None:

@@ -9,7 +9,8 @@ A frame is four bytes of length (big-endian, of what follows), one byte for its 
 | `ASK` | a question to whoever watches; answered by `Reply` |
 | `FLUSH` | wants to know when what it sent is committed; answered by `Reply` |
 | `TRACE` | the traceback of what the function raised, for the server's log |
-| `END` | the ending, in the form of an event; nothing follows it |
+| `RETURNED` | how the function ended, in the form of an event: the first one counts |
+| `END` | nothing follows: what was registered with `atexit` is done |
 
 The other way go commands: `Load`, `Call`, `Cancel`, `Reply`.
 """
@@ -28,6 +29,7 @@ __all__ = (
     "EVENT",
     "FLUSH",
     "LOADED",
+    "RETURNED",
     "TRACE",
     "Ask",
     "Call",
@@ -51,6 +53,7 @@ EVENT: Final = ord("E")
 ASK: Final = ord("A")
 FLUSH: Final = ord("F")
 TRACE: Final = ord("T")
+RETURNED: Final = ord("R")
 END: Final = ord("X")
 
 _COMMAND: Final = ord("C")

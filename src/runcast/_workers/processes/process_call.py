@@ -66,6 +66,9 @@ class ProcessCall:
         self._redactor = redactor
         self._log_redactor = log_redactor
         self._is_loaded = False
+        self._returned: Outcome | None = None
+        self._until: float | None = None
+        """When the child must have ended, by the loop's time: once its function has returned."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, call: control.Call) -> Outcome:
@@ -112,18 +115,35 @@ class ProcessCall:
         task.add_done_callback(self._tasks.discard)
 
     async def _hear(self) -> Outcome | None:
-        """Write what the child tells; return its ending, None if it ended without one."""
+        """Write what the child says until it has ended; return how its function did, None if it
+        never returned."""
         frames = control.Frames(self._settings.max_event_bytes + 2 * OWN_EVENT_BYTES)
-        while data := await self._child.receive():
+        while data := await self._receive():
             for kind, body in frames.feed(data):
                 if kind == control.EVENT:
                     await self._put(self._record(body))
                 elif kind == control.END:
-                    return self._ending(body)
+                    if self._returned is None:
+                        raise PeerError("expected no end of a child process before its function's")
+                    return self._returned
                 else:
                     await self._obey(kind, body)
             await asyncio.sleep(0)  # others run, too, when there is always more to hear
-        return None
+        return self._returned
+
+    async def _receive(self) -> bytes:
+        """Return what the child sent; b"" once it has ended, or its time after its function."""
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await self._child.receive()
+        except TimeoutError:
+            _log.warning(
+                "run %s: its process did not end %g s after its function (exit_wait_s), and is "
+                "killed",
+                self._inlet.run_id,
+                self._settings.exit_wait_s,
+            )
+            return b""
 
     async def _put(self, record: bytes) -> None:
         """Hand a record over to be committed; returns once there is room for it."""
@@ -142,6 +162,10 @@ class ProcessCall:
                 self._tell_log("cannot be imported", loaded.trace)
         elif kind == control.TRACE:
             self._tell_log("raised", control.decode(body, control.Trace).text)
+        elif kind == control.RETURNED:
+            if self._returned is None:
+                self._returned = self._ending(body)
+                self._until = asyncio.get_running_loop().time() + self._settings.exit_wait_s
         elif kind == control.FLUSH:
             number = control.decode(body, control.Flush).number
             appended = await self._inlet.append()
