@@ -58,7 +58,7 @@ async def events_in(hub: Hub, log_id: str) -> AsyncIterator[str]:
                 yield event.type
 
 
-async def test_a_log_ends_once_whoever_ends_it(store: Store) -> None:
+async def test_a_log_ends_once(store: Store) -> None:
     async with Hub(store) as hub:
         log = await hub.begin("r")
         again = hub.take(await hub.info("r"))

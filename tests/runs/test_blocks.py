@@ -276,12 +276,12 @@ def test_runs_inside_runs_and_their_threads_keep_what_is_theirs() -> None:
                     thread.start()
                     thread.join()
             runcast.log("outer again")
-        told = {
+        texts = {
             run_id: [e.data["message"] for e in hub.watch(run_id) if e.type == "log"]
             for run_id in ("outer", "inner")
         }
 
-    assert told == {"outer": ["outer", "outer, in a thread", "outer again"], "inner": ["inner"]}
+    assert texts == {"outer": ["outer", "outer, in a thread", "outer again"], "inner": ["inner"]}
 
 
 async def test_tasks_with_runs_of_their_own_do_not_meet() -> None:

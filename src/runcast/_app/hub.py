@@ -36,7 +36,7 @@ AnyFunction = Function[..., Any] | Callable[..., Any]
 
 
 class OpenHub:
-    """A hub with its store and its runs. `async with` it; all of it belongs to one event loop."""
+    """A hub with its store and its runs. `async with` it, on one event loop."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class OpenHub:
 
         Args:
             run_id: generated (UUIDv7) when not given.
-            replace: begin anew a run that exists; if it is at work it is cancelled first.
+            replace: begin a run that exists again; if it is at work it is cancelled first.
             secrets: values of secrets that the function declares, before those found elsewhere.
             digest: kept with the run, to tell a repeated request from another one of the same id.
             files: what it finds in its workspace, by group.

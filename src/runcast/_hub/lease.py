@@ -68,7 +68,9 @@ class Lease:
             StoreUnavailable: no lease could be taken yet.
         """
         if not self._is_held:
-            raise StoreUnavailable("the store could not be told yet that this process lives")
+            raise StoreUnavailable(
+                "the store does not know yet that this process lives; try again soon"
+            )
 
     async def close(self) -> None:
         """Give the lease up. Idempotent; `hold` may follow, for another owner."""

@@ -110,7 +110,7 @@ class OwnedLog:
         return outcome, [encode_record("files", files, now, None, longest), record]
 
     def release(self) -> None:
-        """Leave the log open for whoever goes on with it."""
+        """Leave the log open, for another owner to go on with."""
         self._logs.discard(self)
 
     async def cancel(self, reason: str) -> None:
@@ -269,7 +269,7 @@ class OwnedLogs:
                     await log.cancel(reason)
 
     async def close(self) -> None:
-        """End what is done to logs here, which stay open for whoever goes on with them."""
+        """End what is done to logs here, which stay open for other owners."""
         if self._beginning:
             await asyncio.wait(self._beginning)
         for task in list(self._tasks):

@@ -57,7 +57,7 @@ class _Nothing(Waited[None]):
 
 
 NOTHING: Final = _Nothing()
-"""What a thread gets that has waited for no value, and whoever waits outside a run."""
+"""What a thread gets that has waited for no value, and any code outside a run."""
 
 
 def in_turn(

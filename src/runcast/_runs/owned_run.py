@@ -115,7 +115,7 @@ class OwnedRun(Writer):
 
     def _obey(self, reason: str) -> None:
         if self._reason is not None:
-            return  # told before; its clean-up is under way
+            return  # asked before; its clean-up is under way
         self._reason = checked_reason(reason)
         self.request_cancel(self._reason)
         if self._task is not None:

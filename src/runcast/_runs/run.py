@@ -16,7 +16,7 @@ __all__ = ("Run",)
 class Run:
     """One execution of a function by this process. `start` returns it.
 
-    All of it belongs to the loop of its hub. `repr` shows its id, function and status.
+    It belongs to the loop of its hub. `repr` shows its id, function and status.
     """
 
     def __init__(self, run_id: str, epoch: str, name: str) -> None:
@@ -78,7 +78,7 @@ class Run:
         raise RunFailed(outcome.data["message"], outcome.data["code"])
 
     def _settle(self, outcome: Outcome) -> None:
-        """Let go on whoever waits for the end."""
+        """Keep how the run ended, and wake those that wait."""
         self._outcome = outcome
         self.status = outcome.type  # type: ignore[assignment]
         self._ended.set()
