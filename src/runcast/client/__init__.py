@@ -1,0 +1,1 @@
+"""Clients: what watches the runs of another process or another machine."""

@@ -1,0 +1,209 @@
+"""What a client does after each thing that can happen to its stream: a table, without any I/O.
+
+    state, action = react(state, Answer(503, retry_after_s=5), chance=0.5)
+    state, action = react(state, Received("01hq3v5k2m-7", "log"))       Read()
+    state, action = react(state, Cut(lasted_s=3.0), chance=0.5)         Connect(wait_s=2.5)
+
+| what happened | what to do |
+|---|---|
+| 200 with a stream | read it |
+| an event; a `retry`; a gap | read on, from there on |
+| a terminal event, 204 | stop: `complete` |
+| the stream ended before, the connection broke, or none could be made | connect again, in a while |
+| 408, 425, 429, 5xx | connect again, in a while |
+| 401, 403, 404 | stop: `unauthorized`, `forbidden`, `not_found` |
+| another answer, or 200 with something else than a stream | stop: `refused` |
+
+A problem document that says `retryable` decides instead of its status, but not of 401, 403 and 404.
+
+The first wait is what `retry` said, and each further one twice as long, up to `longest_s`, until an
+event comes or a connection has lasted for `steady_s`. Up to half of it is added by chance: clients
+that lost one server do not come to the next one together. `Retry-After` counts where it is longer,
+up to `longest_retry_after_s`. `attempts` connections in vain are the end: `unreachable`.
+
+The vectors in `conformance/reconnect.json` hold clients of every language to this.
+Source: ours; 204 and `retry` are those of WHATWG HTML 9.2, `Retry-After` of RFC 9110 10.2.3.
+"""
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from runcast.events.vocabulary import TERMINAL
+
+__all__ = (
+    "Action",
+    "Answer",
+    "Connect",
+    "Cut",
+    "Gap",
+    "Happened",
+    "Options",
+    "Read",
+    "Reason",
+    "Received",
+    "Retry",
+    "State",
+    "Stop",
+    "react",
+)
+
+_REASONS: Final[dict[int, "Reason"]] = {
+    204: "complete",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+}
+_PASSING: Final = frozenset({408, 425, 429})
+"""Statuses below 500 that say no more than: not now."""
+
+_JITTER: Final = 0.5
+"""Most of a wait that chance adds to it."""
+
+Reason: TypeAlias = Literal[
+    "complete", "unauthorized", "forbidden", "not_found", "refused", "unreachable"
+]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient a client is. Times are seconds."""
+
+    first_s: float = 2.0
+    """The first wait, until the server says another one with `retry`."""
+    longest_s: float = 30.0
+    """No wait grows beyond it, unless `retry` itself is longer."""
+    longest_retry_after_s: float = 300.0
+    """A server that asks for more is asked again after this."""
+    steady_s: float = 10.0
+    """A connection that lasted so long was not in vain, even if nothing happened in the run."""
+    attempts: int | None = None
+    """Connections in vain, one after another, after which to stop; None never does."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """How far a client has come."""
+
+    position: str = ""
+    """What to send as `Last-Event-ID`; "" sends none."""
+    void_id: str = ""
+    """The id that frames without an id still carry behind a gap: it moves nothing."""
+    retry_s: float | None = None
+    """What the server last said with `retry`."""
+    failures: int = 0
+    """Connections in vain, one after another."""
+    has_moved: bool = False
+    """Whether an event has come on this connection."""
+
+
+class Answer(msgspec.Struct, frozen=True, tag_field="on", tag="answer"):
+    """The head of an answer. Read `retryable` from a problem document, if there is one."""
+
+    status: int
+    is_stream: bool = True
+    retry_after_s: float | None = None
+    retryable: bool | None = None
+
+
+class Received(msgspec.Struct, frozen=True, tag_field="on", tag="event"):
+    """An event, with the last id of the stream at its end: its own, or one before it."""
+
+    id: str
+    type: str
+
+
+class Gap(msgspec.Struct, frozen=True, tag_field="on", tag="gap"):
+    """The notice of a loss; the next events follow `after`."""
+
+    after: str
+
+
+class Retry(msgspec.Struct, frozen=True, tag_field="on", tag="retry"):
+    """The server's time to wait."""
+
+    retry_ms: int
+
+
+class Cut(msgspec.Struct, frozen=True, tag_field="on", tag="cut"):
+    """The end of a connection, orderly or not, or an attempt that made none (`lasted_s` is 0)."""
+
+    lasted_s: float = 0.0
+
+
+Happened: TypeAlias = Answer | Received | Gap | Retry | Cut
+
+
+class Read(msgspec.Struct, frozen=True, tag_field="do", tag="read"):
+    """Go on reading."""
+
+
+class Connect(msgspec.Struct, frozen=True, tag_field="do", tag="connect"):
+    """Wait, then connect with `State.position`."""
+
+    wait_s: float
+
+
+class Stop(msgspec.Struct, frozen=True, tag_field="do", tag="stop"):
+    """Do not come back. `complete` means that everything has been seen."""
+
+    reason: Reason
+
+
+Action: TypeAlias = Read | Connect | Stop
+
+_USUAL: Final = Options()
+
+
+def react(
+    state: State, happened: Happened, chance: float = 0.0, options: Options = _USUAL
+) -> tuple[State, Action]:
+    """Return what a client does next, and how far it has come then.
+
+    Args:
+        chance: a random number from 0 up to 1, another one for each call.
+    """
+    match happened:
+        case Answer():
+            return _answered(state, happened, chance, options)
+        case Received():
+            state = replace(state, has_moved=True)
+            if happened.id not in ("", state.void_id):
+                state = replace(state, position=happened.id, void_id="")
+            return state, Stop("complete") if happened.type in TERMINAL else Read()
+        case Gap():
+            void_id = state.void_id or state.position
+            return replace(state, position=happened.after, void_id=void_id), Read()
+        case Retry():
+            return replace(state, retry_s=happened.retry_ms / 1000), Read()
+        case Cut():
+            is_steady = state.has_moved or happened.lasted_s >= options.steady_s
+            return _come_back(state, 0 if is_steady else state.failures, 0.0, chance, options)
+
+
+def _answered(
+    state: State, answer: Answer, chance: float, options: Options
+) -> tuple[State, Action]:
+    reason = _REASONS.get(answer.status)
+    if reason is not None:
+        return state, Stop(reason)
+    if answer.status == 200:
+        return state, Read() if answer.is_stream else Stop("refused")
+    is_passing = answer.status in _PASSING or answer.status >= 500
+    if answer.retryable is not None:
+        is_passing = answer.retryable
+    if not is_passing:
+        return state, Stop("refused")
+    least_s = min(answer.retry_after_s or 0.0, options.longest_retry_after_s)
+    return _come_back(state, state.failures, least_s, chance, options)
+
+
+def _come_back(
+    state: State, failures: int, least_s: float, chance: float, options: Options
+) -> tuple[State, Action]:
+    state = replace(state, void_id="", failures=failures + 1, has_moved=False)
+    if options.attempts is not None and state.failures >= options.attempts:
+        return state, Stop("unreachable")
+    first_s = options.first_s if state.retry_s is None else state.retry_s
+    doubled_s = first_s * 2.0 ** min(failures, 32)  # more would not be a number some day
+    wait_s = min(doubled_s, max(first_s, options.longest_s)) * (1 + _JITTER * chance)
+    return state, Connect(max(wait_s, least_s))
