@@ -238,6 +238,12 @@ class Settings:
         "How long a browser that signed in with the access token need not do so again.",
         least=1,
     )
+    sqlite_wal_bytes: int = _setting(
+        64 * _MIB,
+        "SQLite's write-ahead log, beyond which commits wait until it has been copied into the"
+        " file. It stays below twice that, unless something reads from it for over a minute.",
+        least=32 * _MIB,
+    )
     sqlite_full_sync: bool = _setting(
         False, "Wait for the disk at each commit, so that a power loss takes nothing.", least=None
     )

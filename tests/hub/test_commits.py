@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from types import FrameType
@@ -21,12 +21,13 @@ from runcast.errors import (
     BackendError,
     Conflict,
     Overloaded,
+    RuncastError,
     RunClosed,
     StoreReadOnly,
     StoreUnavailable,
 )
 from runcast.events import model, plain
-from runcast.stores.base import Once, Store
+from runcast.stores.base import Append, Appended, Once, Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FaultyStore
 from tests.opening import WAIT_S, events_of, eventually, meet, soon, wait_for
@@ -99,6 +100,36 @@ async def test_a_thousand_puts_from_threads_while_a_commit_is_under_way_become_o
         assert faulty.calls.records == 1001
         heads = [(await hub.info(f"run-{number}")).head for number in range(10)]
         assert heads == [101] + [100] * 9
+        assert pending(hub) == NOTHING
+
+
+async def test_what_waits_is_committed_in_parts_if_it_is_much(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store makes copies of a group, and what is behind it waits for all of it."""
+    sizes: list[int] = []
+    commit = store.commit
+
+    async def watched(group: Sequence[Append]) -> list[Appended | RuncastError]:
+        sizes.append(sum(len(record) for append in group for record in append.records))
+        return await commit(group)
+
+    monkeypatch.setattr(store, "commit", watched)
+    faulty = FaultyStore(store)
+    async with Hub(faulty) as hub:
+        inlets = [await hub.create(f"run-{number}") for number in range(40)]
+        faulty.hold()
+        inlets[0].put(RECORD)
+        await faulty.wait_held()
+        for _ in range(3):
+            for inlet in inlets:
+                inlet.put(b'"time":1.0,"type":"log","data":"%b"}' % (b"x" * 150_000))
+        faulty.release()
+        await soon(asyncio.gather(*(inlet.append() for inlet in inlets)))
+
+        assert sum(sizes) > 18_000_000
+        assert max(sizes) <= 4 * 1024 * 1024 + 3 * 151_000
+        assert [(await hub.info(inlet.run_id)).head for inlet in inlets] == [4] + [3] * 39
         assert pending(hub) == NOTHING
 
 

@@ -383,6 +383,22 @@ async def test_two_idle_stores_do_not_answer_each_others_checkpoints(
         assert ask(path, "SELECT max(id) FROM journal") == rows
 
 
+async def test_a_checkpoint_moves_what_another_process_has_just_appended(path: Path) -> None:
+    """Beside processes that never rest it would always come too late."""
+    async with (
+        SQLiteStore(str(path), poll_s=NEVER_S) as one,
+        SQLiteStore(str(path), poll_s=NEVER_S) as other,
+    ):
+        await one.create("a")
+        await append(other, "a", record(1))
+        parts = one._opened
+        await parts.writer.run(parts.journal.checkpoint)
+
+        assert is_checkpointed(path)
+        assert (await append(other, "a", record(2))).last == 2
+        await expect_log(one, "a", [record(1), record(2)])
+
+
 async def test_space_of_deleted_logs_is_given_back(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 A put costs a lock, a list append, and at most one wake-up of the loop however many records wait.
 The bytes that may wait are bounded, per run and in all.
+
+Long because inlets and what waits of all of them share one lock and one set of bounds.
 """
 
 import asyncio
@@ -32,6 +34,10 @@ T = TypeVar("T")
 
 _ASK: Final = -1
 """The limit of what takes no record unasked."""
+
+_COMMIT_BYTES: Final = 4 * 1024 * 1024
+"""Size of a commit from which on the rest waits for the next: a store makes copies of a commit, and
+those behind it should not wait for all of what others flood it with."""
 
 
 class Part(Append, kw_only=True):
@@ -116,13 +122,26 @@ class Pending:
             self._room.notify_all()
 
     def take(self) -> list[Part]:
-        """Return everything that waits, in order, to be committed. It counts until `free`."""
+        """Return what waits, in order, to be committed. It counts until `free`.
+
+        That is everything, unless it is too much for one commit: then the committer is called
+        again for the rest.
+        """
         with self.lock:
             taken, self.batch = self.batch, []
+            if self.is_behind:
+                taken, self.batch = _split(taken)
             for part in taken:
                 part.inlet.open = None
-            self.is_woken = False
+            self.is_woken = bool(self.batch)
+            if self.batch:
+                self.wake.set()
             return taken
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits than goes into one commit."""
+        return self.size > _COMMIT_BYTES
 
     def fail(self, error: BackendError, taken: Sequence[Part]) -> None:
         """Refuse while commits fail; who waits for nothing but a commit is told of it."""
@@ -391,6 +410,15 @@ class Inlet:
     ) -> Part:
         run_id, epoch, fence = self.run_id, self.epoch, self.fence
         return Part(run_id, records, epoch, close, fence, once, labels, inlet=self)
+
+
+def _split(parts: list[Part]) -> tuple[list[Part], list[Part]]:
+    size = 0
+    for count, part in enumerate(parts, 1):
+        size += part.size
+        if size >= _COMMIT_BYTES:
+            return parts[:count], parts[count:]
+    return parts, []
 
 
 def has_ended(run_id: str) -> RunClosed:

@@ -114,14 +114,19 @@ class Pipeline:
                 taken, before = pending.take(), self._appended
                 if taken:
                     await self._commit(taken)
-                if self._appended - before >= _GATHER_FROM and not pending.is_closed:
+                if (
+                    self._appended - before >= _GATHER_FROM
+                    and not pending.is_behind
+                    and not pending.is_closed
+                ):
                     pending.is_woken = True  # by the clock: producers need not wake us
                     await asyncio.sleep(_GATHER_S)
                     pending.wake.set()
         finally:
             # Cancelled with its loop, perhaps: nobody may wait for what will not come.
             pending.refuse_more()
-            self._settle(pending.take(), StoreUnavailable("the hub has stopped"))
+            while pending.batch:
+                self._settle(pending.take(), StoreUnavailable("the hub has stopped"))
 
     async def _commit(self, taken: Sequence[Part]) -> None:
         outcomes: Sequence[Appended | RuncastError] | RuncastError

@@ -24,5 +24,10 @@ def open_url(url: str, settings: Settings, clock: Clock) -> Store:
     if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):
         return MemoryStore(clock)
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
-        return SQLiteStore(unquote(parts.path[1:]), clock, full_sync=settings.sqlite_full_sync)
+        return SQLiteStore(
+            unquote(parts.path[1:]),
+            clock,
+            full_sync=settings.sqlite_full_sync,
+            wal_bytes=settings.sqlite_wal_bytes,
+        )
     raise InvalidValue(f"expected a store like memory:// or sqlite:///runs.db, got {url!r:.200}")

@@ -9,7 +9,7 @@ from typing import Final
 from runcast.errors import BackendError, StoreReadOnly, StoreUnavailable, StoreUnusable
 from runcast.stores.sqlite.schema import SCHEMA_VERSION, make_tables, read_as_present, upgrade
 
-__all__ = ("explain", "identify", "open_file", "open_reader")
+__all__ = ("explain", "identify", "open_copier", "open_file", "open_reader")
 
 _log: Final = logging.getLogger("runcast.stores.sqlite")
 
@@ -39,10 +39,8 @@ _NETWORK_FILE_SYSTEMS: Final = frozenset(
 )
 
 
-def open_file(
-    path: str, *, full_sync: bool, first_journal_row: bytes, make: bool = True
-) -> sqlite3.Connection:
-    """Open the file for writing, and, if asked to, make it when it is not there.
+def open_file(path: str, *, full_sync: bool, first_journal_row: bytes) -> sqlite3.Connection:
+    """Open the file for writing, and make it when it is not there.
 
     Raises:
         StoreReadOnly: it can only be read.
@@ -56,8 +54,7 @@ def open_file(
             "machines use it; keep it on a local disk"
         )
     try:
-        uri = f"{Path(path).absolute().as_uri()}?mode={'rwc' if make else 'rw'}"
-        connection = _connect(uri, _WRITER_CACHE_KIB)
+        connection = _connect(f"{Path(path).absolute().as_uri()}?mode=rwc", _WRITER_CACHE_KIB)
     except sqlite3.Error as error:
         raise explain(error, path) from error
     try:
@@ -86,6 +83,23 @@ def open_reader(path: str) -> sqlite3.Connection:
             return _connect_reader(f"{uri}&immutable=1", path)
     except sqlite3.Error as error:
         raise explain(error, path) from error
+
+
+def open_copier(path: str, *, wait_s: float) -> sqlite3.Connection:
+    """Open the file for copying its write-ahead log.
+
+    Args:
+        wait_s: how long it waits for others.
+
+    Raises as `open_file` does.
+    """
+    try:
+        connection = _connect_reader(f"{Path(path).absolute().as_uri()}?mode=rw", path)
+        connection.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    return connection
 
 
 def _connect_reader(uri: str, path: str) -> sqlite3.Connection:
@@ -129,6 +143,8 @@ def _prepare(
         raise StoreUnusable(f"{path} cannot use a write-ahead log (journal mode {mode!r})")
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # done by a thread of its own
+    # Some builds fill all that is freed with zeros, and write that to the log and to the disk.
+    connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("BEGIN IMMEDIATE")
     try:
         if _is_empty(connection):

@@ -7,6 +7,9 @@ journal into tables, behind the commits. Opening the file after a crash reads th
 left.
 
 Everything here runs on the store's one writer thread, except what says otherwise.
+
+Long because requests, the rows of other processes and checkpoints change one state by one
+connection, each only where the others have left off.
 """
 
 import heapq
@@ -46,6 +49,10 @@ CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
 """A checkpoint is made when the journal holds this much: it is the most that opening the file
 after a crash has to read, and the most that is held in memory besides."""
 
+_PUT_OFF: Final = 4
+"""How many times as much it may hold while the write-ahead log must not grow: what a checkpoint
+moves is written twice."""
+
 _PAGE_BYTES: Final = 4096
 """SQLite's own pages."""
 
@@ -65,6 +72,7 @@ class Journal:
 
     Args:
         changed: called with the ids of logs that other processes changed; None for all logs.
+        wal_bytes: bound of the write-ahead log, into which a checkpoint should fit several times.
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class Journal:
         changed: Callable[[Sequence[str | None]], None],
         *,
         read_only: bool = False,
+        wal_bytes: int,
     ) -> None:
         self._connection = connection
         self._path = path
@@ -83,11 +92,11 @@ class Journal:
         self._ledger = Ledger(self._load, self._load_once)
         self._last = 0
         self._bytes = 0
-        self._due_bytes = CHECKPOINT_BYTES
+        self._checkpoint_bytes = self._due_bytes = min(CHECKPOINT_BYTES, wal_bytes // 8)
         self._version = -1
         self.read_only = read_only
         self.written_bytes = 0
-        """Bytes that this process has committed or swept so far, about."""
+        """Bytes that this process has written into the file so far, about."""
         self._catch_up()
 
     # What readers ask, from their threads.
@@ -250,14 +259,18 @@ class Journal:
         # One snapshot for the journal and the tables that its commands are applied on.
         self._execute("BEGIN")
         try:
-            rows = self._execute(
-                "SELECT id, commands FROM journal WHERE id > ? ORDER BY id", (self._last,)
-            ).fetchall()
-            changed = self._apply_rows(rows) if rows else []
+            changed = self._read_rows()
         finally:
             self._connection.rollback()  # it only read; and a commit could be refused
         if changed:
             self._changed(changed)
+
+    def _read_rows(self) -> list[str | None]:
+        """Read and apply what others appended; part of the caller's transaction."""
+        rows = self._execute(
+            "SELECT id, commands FROM journal WHERE id > ? ORDER BY id", (self._last,)
+        ).fetchall()
+        return self._apply_rows(rows) if rows else []
 
     def _apply_rows(self, rows: Sequence[tuple[int, bytes]]) -> list[str | None]:
         """Apply what others appended; what can fail comes first, or it would be applied again."""
@@ -298,22 +311,37 @@ class Journal:
         """Whether a checkpoint is due."""
         return self._bytes >= self._due_bytes and not self.read_only
 
+    @property
+    def is_overfull(self) -> bool:
+        """Whether a checkpoint is due that was put off."""
+        return self.is_full and self._bytes >= _PUT_OFF * self._checkpoint_bytes
+
     def checkpoint(self) -> None:
         """Move the journal into the tables. Does nothing when there is nothing to move."""
         if not self._bytes or self.read_only:
             return
-        self._due_bytes = self._bytes + CHECKPOINT_BYTES  # when this one fails
-        last = self._last
+        self._due_bytes = self._bytes + self._checkpoint_bytes  # when this one fails
         self._execute("BEGIN IMMEDIATE")
         try:
-            if not self._append([CheckpointCommand()]):
+            # What others appended comes first. Nobody can append now: however much they do, the
+            # journal is moved before it grows.
+            changed = self._read_rows()
+        except BaseException:
+            self._connection.rollback()
+            raise
+        if changed:
+            self._changed(changed)
+        last = self._last
+        try:
+            if not self._bytes:  # another process has just moved it
                 self._execute("ROLLBACK")
-                self._catch_up()
                 return
+            self._append([CheckpointCommand()])
             segments = {id(log): log.segment for log in self._ledger.logs.values()}
             try:
-                write_tables(self._connection, self._ledger)
+                # First what goes: what comes takes its place in the file.
                 self._execute("DELETE FROM journal WHERE id < ?", (self._last,))
+                write_tables(self._connection, self._ledger)
                 self._execute("COMMIT")
             except BaseException:
                 for log in self._ledger.logs.values():
@@ -325,7 +353,8 @@ class Journal:
         except BackendError:
             self._undo_checkpoint(last)
             raise
-        self._bytes, self._due_bytes = 0, CHECKPOINT_BYTES
+        self.written_bytes += self._bytes
+        self._bytes, self._due_bytes = 0, self._checkpoint_bytes
         with self._lock:
             self._keep_active()
 

@@ -32,7 +32,7 @@ from runcast.stores.sqlite.journal import FIRST_ROW, Journal
 from runcast.stores.sqlite.leases import Lease, is_owning
 from runcast.stores.sqlite.reading import Reading
 from runcast.stores.sqlite.upkeep import Upkeep
-from runcast.stores.sqlite.wal import WalCopier
+from runcast.stores.sqlite.wal import WAL_BYTES, WriteAheadLog
 from runcast.stores.sqlite.worker import Worker
 
 __all__ = ("SQLiteStore",)
@@ -40,6 +40,9 @@ __all__ = ("SQLiteStore",)
 T = TypeVar("T")
 
 _log: Final = get_logger("runcast.stores.sqlite")
+
+_WAL_WAIT_S: Final = 0.01
+"""Between two looks whether the write-ahead log has room again."""
 
 _Plan = Callable[[Ledger], tuple[list[Command], None]]
 
@@ -49,7 +52,7 @@ class _Open(NamedTuple):
 
     writer: Worker
     journal: Journal
-    wal: WalCopier
+    wal: WriteAheadLog
     upkeep: Upkeep
     reading: Reading
 
@@ -64,6 +67,8 @@ class SQLiteStore(Store):
         path: the file; it is made when it is not there. A file that can only be read serves
             readers.
         full_sync: wait for the disk at each commit.
+        wal_bytes: length of the write-ahead log beyond which commits wait until it is copied into
+            the file; with what is written meanwhile it stays below twice that.
         poll_s: how often other processes' commits are looked for, seconds.
     """
 
@@ -73,11 +78,13 @@ class SQLiteStore(Store):
         clock: Clock | None = None,
         *,
         full_sync: bool = False,
+        wal_bytes: int = WAL_BYTES,
         poll_s: float = 0.02,
     ) -> None:
         self._path = os.path.abspath(path)  # a function may go to another folder
         self._clock = clock or SystemClock()
         self._full_sync = full_sync
+        self._wal_bytes = wal_bytes
         self._poll_s = poll_s
         self._listeners: dict[
             object, tuple[Callable[[str | None], None], asyncio.AbstractEventLoop]
@@ -106,7 +113,7 @@ class SQLiteStore(Store):
         async def refresh() -> None:
             await writer.run(journal.refresh)
 
-        wal = WalCopier(self._path)
+        wal = WriteAheadLog(self._path, self._clock, self._wal_bytes)
         upkeep = Upkeep(self._path, journal, wal, self._clock, self._poll_s)
         reading = Reading(self._path, self._clock, journal, refresh)
         self._parts = _Open(writer, journal, wal, upkeep, reading)
@@ -121,7 +128,9 @@ class SQLiteStore(Store):
         except StoreReadOnly:
             connection, read_only = open_reader(self._path), True
         try:
-            return Journal(connection, self._path, self._tell, read_only=read_only)
+            return Journal(
+                connection, self._path, self._tell, wal_bytes=self._wal_bytes, read_only=read_only
+            )
         except BaseException:
             connection.close()
             raise
@@ -152,6 +161,10 @@ class SQLiteStore(Store):
     # Writing.
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
+        wal = self._opened.wal
+        while wal.must_wait:
+            await asyncio.sleep(_WAL_WAIT_S)
+            await self._write(lambda journal: None)  # it looks at the log after each job
         now = self._clock.time()
         return await self._write(
             lambda journal: journal.transact(lambda ledger: ledger.plan_appends(group, now))

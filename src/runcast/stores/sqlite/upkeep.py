@@ -6,7 +6,7 @@ from runcast._clock import Clock
 from runcast._logs import get_logger
 from runcast.errors import BackendError
 from runcast.stores.sqlite.journal import Journal
-from runcast.stores.sqlite.wal import WalCopier
+from runcast.stores.sqlite.wal import WriteAheadLog
 
 __all__ = ("Upkeep",)
 
@@ -31,7 +31,7 @@ class Upkeep:
     """
 
     def __init__(
-        self, path: str, journal: Journal, wal: WalCopier, clock: Clock, poll_s: float
+        self, path: str, journal: Journal, wal: WriteAheadLog, clock: Clock, poll_s: float
     ) -> None:
         self._path = path
         self._journal = journal
@@ -66,15 +66,18 @@ class Upkeep:
         if journal.read_only:
             return
         # The next time is set first: what fails is tried again then, not at once.
-        if is_quiet or journal.is_full or now >= self._checkpoint_at:
-            self._quiet_s, self._checkpoint_at = 0.0, now + _LONGEST_S
+        is_due = is_quiet or journal.is_full or now >= self._checkpoint_at
+        if is_quiet:
+            self._quiet_s = 0.0
+        if (is_due and not self._wal.is_long) or journal.is_overfull:
+            self._checkpoint_at = now + _LONGEST_S
             journal.checkpoint()
             self._may_sweep, self._told = True, ""
-        if self._may_sweep and now >= self._sweep_at:
+        if self._may_sweep and now >= self._sweep_at and not self._wal.is_long:
             self._sweep_at = now + _LONGEST_S
             self._may_sweep = journal.sweep()
             self._sweep_at = now + _SWEEP_S
-        self._wal.consider(journal.written_bytes)
+        self._wal.look(journal.written_bytes, is_quiet=is_quiet)
 
     def _tell(self, error: BackendError) -> None:
         """Tell once of what may fail fifty times a second, until something succeeds."""

@@ -1,62 +1,162 @@
-"""Copying SQLite's write-ahead log into the file, behind the commits."""
+"""SQLite's write-ahead log: copied into the file behind the commits, and kept within its bound.
 
+Copying alone does not bound it. SQLite begins the log again only at a moment when all of it has
+been copied and nobody reads from it, and under a flood of commits there is no such moment. So
+commits are held up while the log is emptied, for some milliseconds, once it is half as long as its
+bound.
+
+As long as a reader holds a snapshot, a backup say, the log cannot be emptied. Then commits become
+slow: the log may grow by half its bound in a minute, so that with what a checkpoint adds it stays
+within twice its bound for as long. A reader that stays for longer makes the log grow further, at
+this pace, rather than stop everything.
+"""
+
+import math
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Final
 
+from runcast._clock import Clock
 from runcast._logs import get_logger
 from runcast.errors import BackendError
-from runcast.stores.sqlite.file import explain, open_file
-from runcast.stores.sqlite.journal import FIRST_ROW
+from runcast.stores.sqlite.file import explain, open_copier
 
-__all__ = ("WalCopier",)
+__all__ = ("WAL_BYTES", "WriteAheadLog")
+
+WAL_BYTES: Final = 64 * 1024 * 1024
+"""Default bound of the log."""
 
 _COPY_BYTES: Final = 4 * 1024 * 1024
-"""Bytes written between two copies (SQLite's own default)."""
+"""Most bytes written between two copies (SQLite's own default), and most that a silence leaves."""
 
-_LIMIT_PAGES: Final = 16_384
-"""64 MiB of write-ahead log: beyond it the log is begun anew even if writers must wait for that."""
+_EMPTY_S: Final = 0.25
+"""How long commits are held up for readers to finish, so that the log can be emptied."""
+
+_AGAIN_S: Final = 1.0
+"""Pause before a log that is too long, and could not be emptied, is tried again."""
+
+_SLOW_S: Final = 60.0
+"""In which time a log that cannot be emptied may grow by half its bound."""
 
 _log: Final = get_logger("runcast.stores.sqlite")
 
 
-class WalCopier:
-    """A thread with a connection of its own, so that no commit waits for the disk.
+class WriteAheadLog:
+    """Copies the log, on a thread with a connection of its own, so that no commit waits for that.
 
-    Its methods are called from the store's writer thread, and `close` once that has ended.
+    Its methods are called on the store's writer thread, and `close` once that thread has ended;
+    the properties are read from any thread.
+
+    Args:
+        bound_bytes: the length beyond which commits wait.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Clock, bound_bytes: int = WAL_BYTES) -> None:
         self._path = path
+        self._clock = clock
+        self._bound = bound_bytes
+        self._part = min(_COPY_BYTES, bound_bytes // 8)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="runcast-wal")
-        self._bytes = 0  # written when the last copy began
-        self._is_copying = False
+        self._size = 0
+        self._looked_at = 0  # what had been written at the last look
+        self._copied_at = 0  # and when the last copy began
+        self._is_copying = self._is_emptying = False
+        self._tried_at = self._long_since = clock.monotonic()
+        self._has_warned = False
 
-    def consider(self, written_bytes: int) -> None:
-        """Begin a copy if it is time for one, given how much was ever written."""
-        if written_bytes - self._bytes >= _COPY_BYTES and not self._is_copying:
-            self._bytes = written_bytes
-            self._is_copying = True
-            self._thread.submit(self._copy)
+    @property
+    def must_wait(self) -> bool:
+        """Whether commits are to wait: the log is being emptied, or must not grow now."""
+        return self._is_emptying or self._size > self._allowed
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the log is as long as it should become; what can wait is not to be written."""
+        return self._size >= self._bound
+
+    @property
+    def _allowed(self) -> float:
+        if self._size < self._bound:
+            return self._bound
+        waited_s = self._clock.monotonic() - self._long_since
+        return self._bound * (1 + waited_s / _SLOW_S / 2)
+
+    def look(self, written_bytes: int, *, is_quiet: bool = False) -> None:
+        """Begin a copy if it is time for one.
+
+        Args:
+            written_bytes: what this process has ever written to the store.
+            is_quiet: nobody has to be held up now.
+        """
+        # Each look is a call of the system: not after every commit.
+        if not (is_quiet or self.is_long or written_bytes - self._looked_at >= self._part // 8):
+            return
+        self._looked_at = written_bytes
+        self._measure()
+        if self._is_copying:
+            return
+        now = self._clock.monotonic()
+        is_due = written_bytes - self._copied_at >= self._part
+        if is_due or (is_quiet and self._size > self._part) or self._is_overdue(now):
+            self._copied_at, self._tried_at, self._is_copying = written_bytes, now, True
+            self._thread.submit(self._copy, is_quiet)
+
+    def _is_overdue(self, now: float) -> bool:
+        return self.is_long and now - self._tried_at >= _AGAIN_S
+
+    def _measure(self) -> None:
+        try:
+            size = os.stat(f"{self._path}-wal").st_size
+        except OSError:
+            size = 0  # it is not there, or the store is not; then commits say so
+        if size < self._bound:
+            self._has_warned = False
+        elif self._size < self._bound:
+            self._long_since = self._clock.monotonic()
+        self._size = size
 
     def close(self) -> None:
         """Finish the copy under way. Blocks."""
         self._thread.shutdown()
 
-    def _copy(self) -> None:
+    # On the copier's thread.
+
+    def _copy(self, is_quiet: bool) -> None:
         try:
-            connection = open_file(
-                self._path, full_sync=False, first_journal_row=FIRST_ROW, make=False
-            )
-            try:
-                _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if pages > _LIMIT_PAGES:
-                    connection.execute("PRAGMA wal_checkpoint(RESTART)")
-            except sqlite3.Error as error:
-                raise explain(error, self._path) from error
-            finally:
-                connection.close()
+            # In a silence there is time to try again: it may end at any moment.
+            wait_s = 0.0 if is_quiet else _EMPTY_S
+            with closing(open_copier(self._path, wait_s=wait_s)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if is_quiet or self._size >= self._bound / 2:
+                    self._empty(connection)
+        except sqlite3.Error as error:
+            self._warn(explain(error, self._path))
         except BackendError as error:
-            _log.warning("the write-ahead log of %s was not copied: %s", self._path, error)
+            self._warn(error)
         finally:
             self._is_copying = False
+
+    def _empty(self, connection: sqlite3.Connection) -> None:
+        """Copy what is left, wait for who reads it, and cut the log to nothing."""
+        self._is_emptying = True
+        try:
+            done = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._measure()
+        finally:
+            self._is_emptying = False
+        is_busy, length, _ = done
+        if is_busy and length < 0:
+            self._tried_at = -math.inf  # another process was at it; it lasts for a moment only
+        elif is_busy and self.is_long and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "the write-ahead log of %s is %d MiB long and cannot be emptied, since something "
+                "has been reading from it for long (a backup?); commits are slowed until it ends",
+                self._path,
+                self._size // 2**20,
+            )
+
+    def _warn(self, error: BackendError) -> None:
+        _log.warning("the write-ahead log of %s was not copied: %s", self._path, error)
