@@ -71,3 +71,17 @@ async def test_what_a_job_raises_is_raised_where_it_is_awaited() -> None:
     with pytest.raises(ZeroDivisionError, match="no"):
         await worker.run(fail)
     await asyncio.to_thread(worker.stop)
+
+
+async def test_a_thread_is_waited_for_without_blocking_the_loop(go_on: threading.Event) -> None:
+    worker = Worker("runcast-test")
+    job = asyncio.create_task(worker.run(lambda: go_on.wait(WAIT_S)))
+    await asyncio.sleep(0)
+    stopped = asyncio.create_task(worker.stopped())
+    await asyncio.sleep(0)  # with the job under way, the loop goes on
+    assert not stopped.done()
+    go_on.set()
+    async with asyncio.timeout(WAIT_S):
+        await stopped
+        assert await job
+    assert "runcast-test" not in [thread.name for thread in threading.enumerate()]

@@ -322,7 +322,7 @@ async def _finish(call: Callable[[], None]) -> None:
     try:
         await closer.run(call)
     finally:
-        closer.end()
+        await closer.stopped()
 
 
 def _then_info(journal: Journal, log_id: str, plan: _Plan) -> LogInfo:

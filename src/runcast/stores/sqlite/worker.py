@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 _log: Final = get_logger("runcast.stores")
 
+_ENDING_S: Final = 0.001
+"""Between two looks whether a thread has ended that has nothing left to do."""
+
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
@@ -63,17 +66,22 @@ class Worker:
             self._jobs.put((job, loop, future))
         return await future
 
-    def end(self) -> None:
-        """Have the thread end once the jobs already given are done. Idempotent."""
+    def stop(self) -> None:
+        """Finish the jobs already given and end the thread. Blocks; idempotent."""
+        self._take_no_more()
+        self._thread.join()
+
+    async def stopped(self) -> None:
+        """Do what `stop` does, without blocking the loop."""
+        self._take_no_more()
+        while self._thread.is_alive():  # noqa: ASYNC110 - the end of a thread sets no event
+            await asyncio.sleep(_ENDING_S)
+
+    def _take_no_more(self) -> None:
         with self._lock:
             if not self._has_stopped:
                 self._has_stopped = True
                 self._jobs.put(None)
-
-    def stop(self) -> None:
-        """End the thread, and wait until it has ended. Blocks; idempotent."""
-        self.end()
-        self._thread.join()
 
     def _work(self) -> None:
         while True:
