@@ -39,7 +39,7 @@ from docs.generate import PAGES
 from runcast import compat, errors, testing
 from runcast._cli import make_parser
 from runcast._files import fetching
-from runcast._http.api import requests, responses
+from runcast._http.api import bodies, requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import patience
@@ -267,6 +267,7 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
 
     assert [int(each) for each in numbers] == [
         requests.MAX_RUNS_PER_STREAM,
+        bodies.MAX_BODY_DEPTH,
         requests._MAX_NAMES,
         MAX_GIVEN_LABELS,
         MAX_LABEL_CHARS,

@@ -13,6 +13,7 @@ from runcast._app import (
     asgi,
     open_hub,
     run,
+    sse_response,
 )
 from runcast._clock import Clock
 from runcast._files.model import FileReference
@@ -69,6 +70,7 @@ from runcast.errors import (
     StoreUnavailable,
     StoreUnusable,
     Unauthorized,
+    UncheckedInput,
 )
 from runcast.events.model import Event
 from runcast.events.outcome import Outcome
@@ -82,16 +84,22 @@ logging.getLogger("runcast").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from runcast._http.app import HttpApp
+    from runcast._http.guard.access import Access, everyone
 
     __version__: str
 else:
 
     def __getattr__(name):
         """Find out what takes long to find out when somebody asks for it."""
-        if name == "HttpApp":  # scripts that only emit and watch need no web framework
+        # Scripts that only emit and watch need no web framework.
+        if name == "HttpApp":
             from runcast._http.app import HttpApp
 
             return HttpApp
+        if name in ("Access", "everyone"):
+            from runcast._http.guard import access
+
+            return getattr(access, name)
         if name != "__version__":
             raise AttributeError(f"module 'runcast' has no attribute {name!r}")
         from importlib.metadata import PackageNotFoundError, version
@@ -103,6 +111,7 @@ else:
 
 
 __all__ = (
+    "Access",
     "AlreadyAnswered",
     "Answer",
     "AnyFunction",
@@ -156,6 +165,7 @@ __all__ = (
     "StoreUnusable",
     "StreamWriter",
     "Unauthorized",
+    "UncheckedInput",
     "ViewSpec",
     "Waited",
     "Writer",
@@ -167,12 +177,14 @@ __all__ = (
     "current_writer",
     "drain",
     "emit",
+    "everyone",
     "flush",
     "function",
     "log",
     "open_hub",
     "progress",
     "run",
+    "sse_response",
     "track",
     "using",
     "workspace",

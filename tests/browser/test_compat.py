@@ -65,7 +65,7 @@ def application(script: str) -> tuple[FastAPI, OpenHub]:
     def page() -> str:
         return f"<!doctype html><link rel=icon href='data:,'><script>{script}</script>"
 
-    app.mount("/runcast", runcast.asgi(hub))
+    app.mount("/runcast", runcast.asgi(hub, authorize=runcast.everyone))
     return app, hub
 
 

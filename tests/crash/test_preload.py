@@ -33,7 +33,7 @@ async def wait() -> None:
     await asyncio.Event().wait()
 
 hub = runcast.OpenHub("sqlite:///runs.db", functions=[wait])
-runs = runcast.asgi(hub)
+runs = runcast.asgi(hub, authorize=runcast.everyone)
 app = FastAPI(lifespan=runs.lifespan)
 app.mount("/runcast", runs)
 """

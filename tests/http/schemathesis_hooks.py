@@ -13,7 +13,7 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-__all__ = ("leave_out_what_is_made_up", "make_keys_differ")
+__all__ = ("leave_out_what_is_made_up", "make_keys_differ", "resume_with_a_key_only")
 
 _numbers = itertools.count()
 
@@ -28,6 +28,15 @@ def make_keys_differ(context: Any, case: Any, kwargs: Any) -> None:
             headers[name] = f'{key[:-1]}{next(_numbers)}"'
         elif re.fullmatch(r"[!#-+\--:<-\[\]-~]{1,240}", key):
             headers[name] = f"{key}{next(_numbers)}"
+
+
+@schemathesis.hook("before_call")
+def resume_with_a_key_only(context: Any, case: Any, kwargs: Any) -> None:
+    """Have an invocation resume only with a key (R-13.13), which a description cannot demand."""
+    headers = case.headers or {}
+    if "/invoke/" in case.path and not any(each.lower() == "idempotency-key" for each in headers):
+        for name in [each for each in headers if each.lower() == "last-event-id"]:
+            del headers[name]
 
 
 @schemathesis.hook("before_call")

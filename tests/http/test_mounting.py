@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -20,6 +18,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 import runcast
+from tests.http.asking import asking
 from tests.waiting import WAIT_S
 
 JSON = {"Accept": "application/json"}
@@ -33,7 +32,7 @@ async def count(n: int = 3) -> AsyncIterator[int]:
 
 
 def application(store: str = "memory://", *middleware: Middleware) -> Starlette:
-    runs = runcast.asgi(runcast.OpenHub(store, functions=[count]))
+    runs = runcast.asgi(runcast.OpenHub(store, functions=[count]), authorize=runcast.everyone)
     return Starlette(
         routes=[Mount("/runcast", runs)], lifespan=runs.lifespan, middleware=list(middleware)
     )
@@ -113,45 +112,6 @@ STOCK = {
 }
 
 
-@asynccontextmanager
-async def asking(app: Starlette, **scope: Any) -> AsyncIterator["asyncio.Queue[dict[str, Any]]"]:
-    """Send one request to an application and yield what it answers, message by message."""
-    sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    left = asyncio.Event()
-    asked = iter([{"type": "http.request", "body": scope.pop("body", b""), "more_body": False}])
-
-    async def receive() -> dict[str, Any]:
-        for message in asked:
-            return message
-        await left.wait()
-        return {"type": "http.disconnect"}
-
-    headers = {"host": "localhost", "content-type": "application/json", **scope.pop("headers", {})}
-    request = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "query_string": b"",
-        "root_path": "",
-        "client": ("127.0.0.1", 5),
-        "server": ("127.0.0.1", 80),
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        **scope,
-    }
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        await sent.put(dict(message))
-
-    task = asyncio.create_task(app(request, receive, send))
-    try:
-        yield sent
-    finally:
-        left.set()
-        await asyncio.wait_for(task, WAIT_S)
-
-
 @pytest.mark.anyio
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
 @pytest.mark.parametrize("name", STOCK)
@@ -164,7 +124,7 @@ async def test_events_pass_stock_middleware_when_they_happen(name: str, accept: 
         await go_on.wait()
         yield "second"
 
-    runs = runcast.asgi(runcast.OpenHub(functions=[slow]))
+    runs = runcast.asgi(runcast.OpenHub(functions=[slow]), authorize=runcast.everyone)
     app = Starlette(
         routes=[Mount("/runcast", runs)], lifespan=runs.lifespan, middleware=[STOCK[name]]
     )
@@ -195,7 +155,7 @@ async def test_a_client_that_leaves_is_noticed_behind_stock_middleware(name: str
             await asyncio.sleep(0)
 
     hub = runcast.OpenHub(functions=[endless])
-    runs = runcast.asgi(hub)
+    runs = runcast.asgi(hub, authorize=runcast.everyone)
     app = Starlette(
         routes=[Mount("/runcast", runs)], lifespan=runs.lifespan, middleware=[STOCK[name]]
     )

@@ -31,7 +31,7 @@ async def tick():
 
 
 hub = runcast.OpenHub("memory://", functions=[tick])
-runs = runcast.asgi(hub)
+runs = runcast.asgi(hub, authorize=runcast.everyone)
 app = FastAPI(lifespan=runs.lifespan)
 app.mount("/runcast", runs)
 """

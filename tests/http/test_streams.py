@@ -524,5 +524,6 @@ async def test_the_position_of_a_stream_is_what_the_log_has(here: Server) -> Non
 
 
 def test_the_application_tells_its_settings() -> None:
-    settings = Settings(heartbeat_s=1.0)
-    assert HttpApp(OpenHub(settings=settings)).settings is settings
+    hub = OpenHub(settings=Settings(heartbeat_s=1.0))
+    assert HttpApp(hub).settings is hub.settings
+    assert hub.settings.heartbeat_s == 1.0

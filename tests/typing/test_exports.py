@@ -5,10 +5,13 @@ import typing
 from collections.abc import Callable, Iterator
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 import runcast
 from runcast import errors
 from runcast._http.app import HttpApp
+from runcast._http.guard.access import Authorize
 from runcast.stores import base
 
 MADE_BY_RUNCAST = {
@@ -26,7 +29,13 @@ MADE_BY_RUNCAST = {
 }
 """Constructors that users do not call."""
 
-NAMESPACE = {"HttpApp": HttpApp}
+NAMESPACE = {
+    "Authorize": Authorize,
+    "Embedded": object,
+    "HttpApp": HttpApp,
+    "Request": Request,
+    "Response": Response,
+}
 """What is imported for type checkers alone."""
 
 

@@ -10,7 +10,7 @@ Where there is no event loop: the same with `with` for `async with`, and without
 
 from runcast._app.hub import AnyFunction, OpenHub, gap_event
 from runcast._app.in_thread import OpenHubInThread, RunInThread
-from runcast._app.opening import HubOpener, asgi, open_hub
+from runcast._app.opening import HubOpener, asgi, open_hub, sse_response
 from runcast._app.script import RunOpener, run
 
 __all__ = (
@@ -24,4 +24,5 @@ __all__ = (
     "gap_event",
     "open_hub",
     "run",
+    "sse_response",
 )

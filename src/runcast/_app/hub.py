@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from runcast._clock import Clock, SystemClock
 from runcast._files.data_dir import DataDir
@@ -14,6 +14,7 @@ from runcast._functions.function import Function
 from runcast._hub.cursor import Gap
 from runcast._hub.forks import Home
 from runcast._hub.hub import Hub
+from runcast._hub.revocations import revoke
 from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import Block, OwnedRun
@@ -21,6 +22,7 @@ from runcast._runs.run import Run
 from runcast._runs.runner import Runner
 from runcast._settings import Settings
 from runcast.errors import InvalidValue, NotFound, RunClosed
+from runcast.events.lifecycle import Status
 from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
@@ -28,6 +30,9 @@ from runcast.events.view import View, ViewSpec
 from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
 from runcast.stores.url import open_url
+
+if TYPE_CHECKING:
+    from runcast._http.embedding import Embedded
 
 __all__ = ("AnyFunction", "OpenHub", "gap_event")
 
@@ -52,6 +57,7 @@ class OpenHub:
             store = open_url(store, self.settings, self.clock)
         self._store = store
         self.functions: dict[str, Function[..., Any]] = {}
+        self._embedded: Embedded | None = None
         self._was_closed = False
         self._home = Home()
         self._build()
@@ -112,6 +118,9 @@ class OpenHub:
         if not self._home.is_here:
             return
         self._was_closed = True
+        if self._embedded is not None:
+            self._embedded.close()
+            self._embedded = None
         await self._close()
 
     async def _close(self) -> None:
@@ -250,6 +259,50 @@ class OpenHub:
         """Return a run's log and present state. Raises `NotFound`."""
         self._home.check("present()")
         return await self.hub.present(run_id)
+
+    async def info(self, run_id: str) -> LogInfo:
+        """Return what a list shows of a run: status, labels, times. Raises `NotFound`."""
+        self._home.check("info()")
+        return await self.hub.info(run_id)
+
+    async def runs(
+        self,
+        *,
+        status: Status | None = None,
+        labels: Mapping[str, str] | None = None,
+        before: LogInfo | None = None,
+        limit: int = 50,
+    ) -> list[LogInfo]:
+        """Return runs, newest first.
+
+        Args:
+            status: only runs that have it now.
+            labels: only runs that bear all of these; `function` is one.
+            before: the last run of the page before.
+            limit: 1 to 500.
+
+        Raises `InvalidValue`.
+        """
+        self._home.check("runs()")
+        key = None if before is None else (before.created_at, before.log_id)
+        return await self.hub.store.list(status=status, labels=labels, before=key, limit=limit)
+
+    async def revoke(self, subject: str) -> None:
+        """Have `authorize` asked again about a subject's open streams, in every process.
+
+        Streams that are not allowed any more end. Raises `InvalidValue`, `StoreUnavailable`.
+        """
+        self._home.check("revoke()")
+        await revoke(self.hub, subject)
+
+    def _embed(self) -> "Embedded":
+        """Return what answers for an application's own routes; see `runcast.sse_response`."""
+        if self._embedded is None:
+            # Scripts that only emit and watch should not wait for a web framework to be imported.
+            from runcast._http.embedding import Embedded
+
+            self._embedded = Embedded(self)
+        return self._embedded
 
     def attach(self, run_id: str) -> Writer:
         """Return a writer to a run that somebody else owns and ends."""

@@ -214,6 +214,26 @@ class OpenHubInThread:
         """Cancel a run; see `OpenHub.cancel`."""
         self._bridge.call(self._hub.cancel(run_id, reason))
 
+    def info(self, run_id: str) -> LogInfo:
+        """Return what a list shows of a run; see `OpenHub.info`."""
+        return self._bridge.call(self._hub.info(run_id))
+
+    def runs(
+        self,
+        *,
+        status: Status | None = None,
+        labels: Mapping[str, str] | None = None,
+        before: LogInfo | None = None,
+        limit: int = 50,
+    ) -> list[LogInfo]:
+        """Return runs, newest first; see `OpenHub.runs`."""
+        listing = self._hub.runs(status=status, labels=labels, before=before, limit=limit)
+        return self._bridge.call(listing)
+
+    def revoke(self, subject: str) -> None:
+        """Have `authorize` asked again about a subject's open streams; see `OpenHub.revoke`."""
+        self._bridge.call(self._hub.revoke(subject))
+
     def queue_position(self, run_id: str) -> int:
         """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
         return self._bridge.do(lambda: self._hub.queue_position(run_id))

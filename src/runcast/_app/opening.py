@@ -13,9 +13,13 @@ from runcast.events.view import ViewSpec
 from runcast.stores.base import Store
 
 if TYPE_CHECKING:
-    from runcast._http.app import HttpApp
+    from starlette.requests import Request
+    from starlette.responses import Response
 
-__all__ = ("HubOpener", "asgi", "open_hub")
+    from runcast._http.app import HttpApp
+    from runcast._http.guard.access import Authorize
+
+__all__ = ("HubOpener", "asgi", "open_hub", "sse_response")
 
 
 def asgi(
@@ -25,22 +29,47 @@ def asgi(
     hosts: Iterable[str] = (),
     origins: Iterable[str] = (),
     views: Mapping[str, ViewSpec] = MappingProxyType({}),
+    authorize: "Authorize | None" = None,
 ) -> "HttpApp":
     """Return a hub as an ASGI application; its `lifespan` opens and closes the hub.
 
     Args:
-        token: the access token; "" lets everybody in who can reach the server.
+        authorize: says what each request may do: an async callable that gets the request and
+            returns an `Access`, or None to refuse it.
+        token: an access token that every request has to bear; with it `authorize` may be left out,
+            and the token opens everything.
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests.
         views: what watchers may ask for by name; `default` is what they get without asking.
 
     Raises:
-        InvalidValue: a token, host or origin could never be what a request has.
+        InvalidValue: neither `authorize` nor `token` is given, or a token, host or origin could
+            never be what a request has.
     """
+    if authorize is None and not token:
+        raise InvalidValue(
+            "expected authorize= or token=: without them every client that reaches this "
+            "application sees all runs and may do everything; if that is meant, say "
+            "authorize=runcast.everyone"
+        )
     # Scripts that only emit and watch should not wait for a web framework to be imported.
     from runcast._http.app import HttpApp
 
-    return HttpApp(hub, token=token, hosts=hosts, origins=origins, views=views)
+    return HttpApp(hub, token=token, hosts=hosts, origins=origins, views=views, authorize=authorize)
+
+
+async def sse_response(hub: OpenHub, run_id: str, request: "Request") -> "Response":
+    """Return a run's events as the response of a route of your own.
+
+    The request says what `GET /runs/{run_id}/events` understands: `Last-Event-ID`, `after`,
+    `dialect`, `view`, `types`, `Accept`. The stream resumes, has heartbeats, tells of gaps and ends
+    with the hub or the server in the same way. Who may see the run is for the route to check.
+
+    Raises:
+        NotFound: there is no such run.
+        InvalidValue: the request asks for something that does not exist.
+    """
+    return await hub._embed().response(run_id, request)
 
 
 class HubOpener:

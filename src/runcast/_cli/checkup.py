@@ -44,7 +44,7 @@ __all__ = (
 _WAIT_S: Final = 2.0
 """How long another server may take to say what it is."""
 
-NEEDED: Final = ("msgspec", "python-multipart", "pyyaml", "starlette", "uvicorn")
+NEEDED: Final = ("msgspec", "python-multipart", "pyyaml", "shtab", "starlette", "uvicorn")
 """What every installation needs, as pyproject.toml says."""
 FAST: Final = ("httptools", "uvloop")
 """What makes it faster: the extra of that name."""

@@ -135,9 +135,16 @@ class Files:
             with contextlib.suppress(Stopped, Overloaded):  # it is swept another time
                 await self._threads.remove(partial(removing, staged.folder))
 
-    async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
+    async def receive(
+        self, name: str, media_type: str, pieces: AsyncIterable[bytes], owner: str = ""
+    ) -> Upload:
         """Take a file for a later run; see `Uploads.receive`."""
-        return await self.uploads.receive(name, media_type, pieces)
+        return await self.uploads.receive(name, media_type, pieces, owner)
+
+    async def owner_of(self, upload_id: str) -> str:
+        """Return whose an uploaded file is, "" if nobody was named. Raises `NotFound`."""
+        upload, _ = await asyncio.to_thread(self.uploads.find, upload_id)
+        return upload.owner
 
     async def of(self, run_id: str) -> FilesOfRun:
         """Return the files that a run made: none before its end. Raises `NotFound`."""

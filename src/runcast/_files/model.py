@@ -25,8 +25,12 @@ class FileReference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     name: str = ""
 
 
-class Upload(msgspec.Struct):
-    """A file that was uploaded. `expires_at` (Unix seconds) is put off by each use."""
+class Upload(msgspec.Struct, omit_defaults=True):
+    """A file that was uploaded. `expires_at` (Unix seconds) is put off by each use.
+
+    `owner` is the subject who uploaded it, where an application tells subjects apart; others cannot
+    use it.
+    """
 
     upload_id: str
     name: str
@@ -34,6 +38,7 @@ class Upload(msgspec.Struct):
     sha256: str
     type: str
     expires_at: float
+    owner: str = ""
 
 
 class StoredFile(msgspec.Struct, omit_defaults=True):

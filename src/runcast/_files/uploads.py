@@ -62,7 +62,9 @@ class Uploads:
         self._arriving_bytes = 0
         self._finished_bytes = 0
 
-    async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
+    async def receive(
+        self, name: str, media_type: str, pieces: AsyncIterable[bytes], owner: str = ""
+    ) -> Upload:
         """Write a file to the disk as it arrives, and return what it is called here.
 
         It is there wholly or not at all, whatever `pieces` raises.
@@ -70,6 +72,7 @@ class Uploads:
         Args:
             name: what its owner calls it; made safe.
             media_type: what its owner says it is; "" where nobody said.
+            owner: kept with it, for whoever asks whose it is.
 
         Raises:
             FileTooLarge: it is larger than `max_upload_bytes`.
@@ -94,7 +97,9 @@ class Uploads:
                 if arrival.waiting >= _WRITE_BYTES:
                     await arrival.write()
             await arrival.write()
-            upload = await self._in_thread(self._finish, arrival, safe_name(name), media_type)
+            upload = await self._in_thread(
+                self._finish, arrival, safe_name(name), media_type, owner
+            )
             self._finished_bytes += upload.size
             return upload
         finally:
@@ -103,12 +108,18 @@ class Uploads:
                 self._arriving_bytes -= arrival.size + arrival.waiting
                 await asyncio.shield(self._in_thread(arrival.close))
 
-    def _finish(self, arrival: "_Arrival", name: str, media_type: str) -> Upload:
+    def _finish(self, arrival: "_Arrival", name: str, media_type: str, owner: str) -> Upload:
         if not _MEDIA_TYPE.fullmatch(media_type):
             media_type = content_type(name)  # in a thread: it may read the system's own table
         now = self._clock.time()
         upload = Upload(
-            arrival.upload_id, name, arrival.size, arrival.sha256, media_type, self._expiry(now)
+            upload_id=arrival.upload_id,
+            name=name,
+            size=arrival.size,
+            sha256=arrival.sha256,
+            type=media_type,
+            expires_at=self._expiry(now),
+            owner=owner,
         )
         with _explained():
             arrival.describe(upload, now)

@@ -15,16 +15,26 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
-from runcast._http.guard.security import PREFLIGHT_HEADERS, SERVE_ADVICE, Guard, cors_headers
+from runcast._http.guard.access import Authorize
+from runcast._http.guard.gate import Gate
+from runcast._http.guard.security import (
+    OPEN_PATHS,
+    PREFLIGHT_HEADERS,
+    SERVE_ADVICE,
+    Guard,
+    cors_headers,
+)
 from runcast._http.server.cycle import transport_behind, without_chunks
 from runcast._http.stop_signals import StopSignals
 from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.streams import Streams
 from runcast._http.vanished import VanishedClients
+from runcast._hub.revocations import follow_revocations
 from runcast._runs.protocols import Runs
 from runcast._settings import Settings
 from runcast.errors import HeadTooLarge, InvalidValue, RuncastError, StoreUnavailable
@@ -42,6 +52,7 @@ class HttpApp:
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests.
         views: views that watchers may ask for by name; `default` is what they get without asking.
+        authorize: says what each request may do; without it every request may do everything.
 
     Raises:
         InvalidValue: a token, host or origin could never be what a request has.
@@ -55,8 +66,10 @@ class HttpApp:
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
         views: Mapping[str, ViewSpec] = MappingProxyType({}),
+        authorize: Authorize | None = None,
     ) -> None:
         self._runs = runs
+        self._authorize = authorize
         settings, clock = runs.hub.settings, runs.hub.clock
         self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
         self._views = views
@@ -67,12 +80,14 @@ class HttpApp:
         """Make what belongs to one event loop."""
         settings = self.settings
         self.streams = Streams(settings, self._runs.hub.clock)
+        self.gate = Gate(self._runs.hub, self._authorize)
         self._vanished = VanishedClients(settings.stall_s)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._following: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
-            routes=Routes(self._runs, self.streams, self._guard, self._views).all(),
+            routes=Routes(self._runs, self.streams, self._guard, self.gate, self._views).all(),
             exception_handlers={
                 HTTPException: _not_routed,
                 RuncastError: _refused,
@@ -82,6 +97,11 @@ class HttpApp:
         )
         # A redirect would name the host as the client knows it, which proxies change.
         self._app.router.redirect_slashes = False
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every route that requests may take."""
+        return [route for route in self._app.routes if isinstance(route, Route)]
 
     @property
     def settings(self) -> Settings:
@@ -123,6 +143,9 @@ class HttpApp:
             self._opening = self._loop = None  # the next request tries again
             raise
         self._signals.listen()
+        if self.gate.is_asking and self._following is None:
+            following = follow_revocations(self._runs.hub, self.gate.look_again)
+            self._following = asyncio.create_task(following, name="runcast-revocations")
 
     async def _open_again(self) -> None:
         if self._closing is not None:
@@ -135,6 +158,10 @@ class HttpApp:
         """End the streams, the runs and the hub. Idempotent."""
         self._signals.forget()
         self.end_streams()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            self._following = None
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._runs.close())
         await asyncio.shield(self._closing)
@@ -182,8 +209,16 @@ class HttpApp:
                 return
             self._guard.check_token(_path_of(scope), headers, scope.get("root_path", ""))
             await self.open()
+            if _path_of(scope) not in OPEN_PATHS:
+                await self.gate.admit(Request(scope, receive))
         except RuncastError as error:
             await problem(error)(scope, receive, send)
+            return
+        except HTTPException as error:  # the application's own answer
+            answer = problem_document(
+                error.status_code, "refused", str(error.detail), headers=error.headers or {}
+            )
+            await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

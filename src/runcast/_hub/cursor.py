@@ -88,6 +88,7 @@ class Cursor:
         "_has_taken_end",
         "_history",
         "_is_closed",
+        "_only_epoch",
         "_seq",
         "_stop_at",
         "_tail",
@@ -101,6 +102,7 @@ class Cursor:
         self._tail = tail
         self._epoch, self._seq = position
         self._stop_at: int | None = None
+        self._only_epoch = ""
         self._is_closed = self._has_taken_end = False
         self.behind = False
         """Whether only `read()` has the next chunk."""
@@ -116,6 +118,16 @@ class Cursor:
     def stop_at_head(self) -> None:
         """End behind the last event that is known to be in the log now."""
         self._stop_at = self._tail.head
+
+    def keep_to(self, epoch: str) -> bool:
+        """End behind the gap of any other epoch, which may be somebody else's.
+
+        Returns False, and changes nothing, if the log is in another epoch already.
+        """
+        if self._tail.epoch != epoch:
+            return False
+        self._only_epoch = epoch
+        return True
 
     @property
     def run_id(self) -> str:
@@ -228,10 +240,10 @@ class Cursor:
     def _jump(self, reason: str, to: Position) -> Chunk:
         before = self.position
         self._epoch, self._seq = to
-        self._has_taken_end = False
+        self._has_taken_end = self._only_epoch not in ("", to.epoch)
         if self._stop_at is not None:
             self.stop_at_head()  # it was counted in what is gone
-        return Chunk(None, Gap(reason, before, to), to, False)
+        return Chunk(None, Gap(reason, before, to), to, self._has_taken_end)
 
     def close(self) -> None:
         """Let the cursor go. Idempotent."""

@@ -117,14 +117,18 @@ class Hub:
         """Whether it commits and lets watchers in."""
         return self._is_open
 
+    def check_open(self) -> None:
+        """Raise `StoreUnavailable` if the hub is not open."""
+        if not self._is_open:
+            raise self._not_open()
+
     async def check(self) -> None:
         """Return if the store answers and takes what is to be committed.
 
         Raises:
             StoreUnavailable: it does not, or the hub is closed.
         """
-        if not self._is_open:
-            raise self._not_open()
+        self.check_open()
         self._pipeline.check()
         await self.store.list(limit=1)
 

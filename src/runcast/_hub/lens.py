@@ -82,6 +82,10 @@ class Lens(ABC, Generic[T]):
         self._state = rendered.state
         return rendered
 
+    def keep_to(self, epoch: str) -> bool:
+        """End behind the gap of any other epoch; see `Cursor.keep_to`."""
+        return self.cursor.keep_to(epoch)
+
     def close(self) -> None:
         """Let the cursor go. Idempotent."""
         self.cursor.close()

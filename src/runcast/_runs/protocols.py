@@ -12,8 +12,14 @@ __all__ = ("DescribedFunction", "Files", "Runs", "StartedRun")
 class Files(Protocol):
     """The files of runs."""
 
-    async def receive(self, name: str, media_type: str, pieces: AsyncIterable[bytes]) -> Upload:
+    async def receive(
+        self, name: str, media_type: str, pieces: AsyncIterable[bytes], owner: str = ""
+    ) -> Upload:
         """Take a file for a later run; see `Uploads.receive`."""
+        ...
+
+    async def owner_of(self, upload_id: str) -> str:
+        """Return whose an uploaded file is, "" if nobody was named. Raises `NotFound`."""
         ...
 
     async def of(self, run_id: str) -> FilesOfRun:

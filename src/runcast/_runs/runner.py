@@ -179,6 +179,7 @@ class Runner:
         Who is cancelled while it waits begins no run, or one that is cancelled at once.
         """
         self._check_not_closing()
+        self.hub.check_open()
         self.hub.lease.check()
         convert = function.check if function.isolation == "process" else function.convert
         arguments = convert(inputs or {})

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -15,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from runcast._files.model import Download
 from runcast._http.api.multipart import FormFile, boundary_of, filename_of
 from runcast._http.api.responses import SAFE_HEADERS, json_response, problem
+from runcast._http.guard.gate import Gate
 from runcast._http.streaming.direct import CONNECTION_KEY, Connection, unsent_bytes
 from runcast._http.streaming.patience import read_pieces, send_on, wait_with
 from runcast._runs.protocols import Runs
@@ -47,8 +49,9 @@ _FILE_HEADERS: Final = {
 class FileTransfers:
     """Takes and gives files, a bounded number at once."""
 
-    def __init__(self, runs: Runs, closing: asyncio.Event) -> None:
+    def __init__(self, runs: Runs, closing: asyncio.Event, gate: Gate) -> None:
         self._files = runs.files
+        self._gate = gate
         self._settings = runs.hub.settings
         self._clock = runs.hub.clock
         self._closing = closing
@@ -56,6 +59,8 @@ class FileTransfers:
 
     async def upload(self, request: Request) -> Response:
         """Take a file, as the whole body or as the one file of a form."""
+        self._gate.check_action(request.scope, "upload")
+        owner = self._gate.access(request.scope).subject
         with self._transfer():
             most = self._settings.max_upload_bytes
             announced = request.headers.get("content-length", "0")
@@ -69,15 +74,16 @@ class FileTransfers:
                 contents = _of_form(form, pieces)
                 first = await anext(contents, b"")
                 name, media_type = form.name or "", form.media_type
-                upload = await self._files.receive(name, media_type, _chain(first, contents))
+                upload = await self._files.receive(name, media_type, _chain(first, contents), owner)
             else:
                 if media_type in _NOT_A_TYPE:
                     media_type = ""
-                upload = await self._files.receive(_name_of(request), media_type, pieces)
-        return json_response(upload, 201)
+                upload = await self._files.receive(_name_of(request), media_type, pieces, owner)
+        return json_response(msgspec.structs.replace(upload, owner=""), 201)
 
     async def list_files(self, request: Request) -> Response:
         """The files that a run made."""
+        await self._gate.check(request, request.path_params["run_id"])
         found = await self._files.of(request.path_params["run_id"])
         body = {
             "files": found.files,
@@ -92,6 +98,7 @@ class FileTransfers:
         run_id, path = request.path_params["run_id"], request.path_params["path"]
         if not scope["path"].endswith(f"/{path}"):
             path += "\n"  # a line's end that the router takes for the end
+        await self._gate.check(request, run_id, "download")
         with self._transfer():
             found = await self._files.download(run_id, path)
             try:

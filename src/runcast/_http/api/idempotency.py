@@ -54,9 +54,13 @@ def parse_key(given: Sequence[str]) -> str:
     return key
 
 
-def run_id_of(function: str, key: str) -> str:
-    """Return the id of the run that a key stands for. Keys of two functions never meet."""
-    return "once-" + hashlib.sha256(f"{function}\0{key}".encode()).hexdigest()[:32]
+def run_id_of(function: str, key: str, subject: str = "") -> str:
+    """Return the id of the run that a key stands for.
+
+    Keys of two functions never meet, nor do those of two subjects.
+    """
+    meant = f"{function}\0{key}\0{subject}" if subject else f"{function}\0{key}"
+    return "once-" + hashlib.sha256(meant.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def digest_of(key: str, body: bytes) -> str:

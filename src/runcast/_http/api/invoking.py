@@ -1,8 +1,9 @@
 """Invoking a function: beginning its run, and what is answered to who began it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from runcast._files.model import FileReference
 from runcast._http.api.bodies import check_json
 from runcast._http.api.idempotency import digest_of, find_run, parse_key, run_id_of
 from runcast._http.api.requests import (
@@ -24,6 +26,7 @@ from runcast._http.api.requests import (
     parse_watch,
 )
 from runcast._http.api.responses import failure, json_response, problem
+from runcast._http.guard.gate import Gate
 from runcast._http.streaming.patience import read_body, wait_with
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.watching import Watching
@@ -42,8 +45,9 @@ _REST_S: Final = 0.5
 class Invoking:
     """Answers whoever invokes a function."""
 
-    def __init__(self, runs: Runs, streams: Streams, watching: Watching) -> None:
+    def __init__(self, runs: Runs, streams: Streams, watching: Watching, gate: Gate) -> None:
         self._runs = runs
+        self._gate = gate
         self._settings = runs.hub.settings
         self._closing = streams.closing
         self._watching = watching
@@ -53,7 +57,7 @@ class Invoking:
         request = Request(scope, receive)
         name = request.path_params["name"]
         function = self._runs.functions.get(name)
-        if function is None:
+        if function is None or not self._gate.may_invoke(scope, name):
             raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
         query = parse_query(request.query_params.multi_items())
         asked = parse_preferences(request.headers.get("prefer", ""))
@@ -73,7 +77,7 @@ class Invoking:
         check_json(request)
         body = await read_body(request, self._settings, self._closing)
         invocation = parse_invocation(body)
-        run, is_repeated = await self._begin(name, invocation, key, body)
+        run, is_repeated = await self._begin(name, invocation, key, body, request)
         # Who repeats a request does not end the run that the first one began.
         is_bound = (is_bound or invocation.on_disconnect == "cancel") and not is_repeated
         location = f"{quote(scope.get('root_path', ''))}/runs/{run.run_id}"
@@ -107,7 +111,7 @@ class Invoking:
                 await self._runs.cancel(run.run_id, "the client left")
 
     async def _begin(
-        self, name: str, invocation: Invocation, key: str, body: bytes
+        self, name: str, invocation: Invocation, key: str, body: bytes, request: Request
     ) -> tuple[StartedRun, bool]:
         """Begin a run, or return the one that this request began before, and True.
 
@@ -116,10 +120,18 @@ class Invoking:
             Conflict: there are a key and a `run_id`.
         """
         run_id, digest = invocation.run_id, ""
+        access = self._gate.access(request.scope)
+        labels = self._gate.stamped(request.scope, invocation.labels)
+        files = files_of(invocation)
+        await self._check_uploads(files, access.subject)
+        # An id that the request may not see is refused as any other that is taken.
+        replaces = invocation.replace and not key
+        if run_id and replaces and not access.is_unlimited:
+            replaces = await self._gate.may_replace(request, run_id)
         if key:
             if run_id:
                 raise Conflict("expected either a run_id or an Idempotency-Key, which makes one")
-            run_id, digest = run_id_of(name, key), digest_of(key, body)
+            run_id, digest = run_id_of(name, key, access.subject), digest_of(key, body)
             known = await find_run(self._runs.hub, run_id, digest)
             if known is not None:
                 return known, True
@@ -128,11 +140,11 @@ class Invoking:
                 name,
                 invocation.inputs,
                 run_id=run_id,
-                labels=invocation.labels,
-                replace=invocation.replace and not key,
+                labels=labels,
+                replace=replaces,
                 secrets=invocation.secrets,
                 digest=digest,
-                files=files_of(invocation),
+                files=files,
                 workspace=invocation.workspace or "",
             )
         except Conflict:
@@ -142,6 +154,15 @@ class Invoking:
                 raise
             return known, True
         return run, False
+
+    async def _check_uploads(
+        self, files: Mapping[str, Sequence[FileReference]], subject: str
+    ) -> None:
+        """Raise `NotFound` if an upload is somebody else's, as if there were no such upload."""
+        for reference in chain.from_iterable(files.values()):
+            upload_id = reference.upload_id
+            if subject and upload_id and await self._runs.files.owner_of(upload_id) != subject:
+                raise NotFound(f"there is no upload {upload_id[:80]!r}; it may have expired")
 
     async def _result(self, run: StartedRun, request: Request, headers: dict[str, str]) -> Response:
         """Wait for a run's end, or for the client to leave, and answer with the result."""

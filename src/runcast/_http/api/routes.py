@@ -25,11 +25,12 @@ from runcast._http.api.responses import (
     run_view,
 )
 from runcast._http.console.page import DOCS, START, Page
+from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
 from runcast._http.streaming.patience import read_body
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.watching import Watching
-from runcast._runs.protocols import Runs
+from runcast._runs.protocols import DescribedFunction, Runs
 from runcast.errors import Conflict, InvalidValue, Stale
 from runcast.events.lifecycle import STATUSES
 from runcast.events.view import ViewSpec
@@ -41,15 +42,21 @@ class Routes:
     """The routes of one application."""
 
     def __init__(
-        self, runs: Runs, streams: Streams, guard: Guard, views: Mapping[str, ViewSpec]
+        self,
+        runs: Runs,
+        streams: Streams,
+        guard: Guard,
+        gate: Gate,
+        views: Mapping[str, ViewSpec],
     ) -> None:
         self._runs = runs
         self._hub = runs.hub
         self._streams = streams
         self._guard = guard
-        self._watching = Watching(runs.hub, streams, views)
-        self._invoking = Invoking(runs, streams, self._watching)
-        self._transfers = FileTransfers(runs, streams.closing)
+        self._gate = gate
+        self._watching = Watching(runs.hub, streams, views, gate)
+        self._invoking = Invoking(runs, streams, self._watching, gate)
+        self._transfers = FileTransfers(runs, streams.closing, gate)
 
     def all(self) -> list[Route]:
         """Return the table of routes."""
@@ -91,7 +98,7 @@ class Routes:
 
     async def openapi(self, request: Request) -> Response:
         """The description of the API."""
-        functions = self._runs.functions
+        functions = {function.name: function for function in self._known(request)}
         document = build(
             [
                 (_PARAMETER.sub(r"{\1}", route.path), method.lower())
@@ -133,10 +140,15 @@ class Routes:
         await self._hub.check()
         return json_response({"status": "ready"})
 
-    async def functions(self, _: Request) -> Response:
+    async def functions(self, request: Request) -> Response:
         """The functions that can be invoked."""
-        found = [self._runs.functions[name] for name in sorted(self._runs.functions)]
+        found = self._known(request)
         return json_response({"functions": [function_view(function) for function in found]})
+
+    def _known(self, request: Request) -> list[DescribedFunction]:
+        functions = self._runs.functions
+        names = (name for name in sorted(functions) if self._gate.may_invoke(request.scope, name))
+        return [functions[name] for name in names]
 
     async def list_runs(self, request: Request) -> Response:
         """A page of runs, newest first."""
@@ -155,6 +167,12 @@ class Routes:
             )
         limit = parse_limit(query)
         before = parse_before(query["before"]) if "before" in query else None
+        access = self._gate.access(request.scope)
+        ours = access.visible
+        is_elsewhere = any(labels.get(name, value) != value for name, value in ours.items())
+        if is_elsewhere or not access.may("see"):
+            return json_response({"runs": [], "before": None})
+        labels |= ours
         found = await self._hub.store.list(status=status, labels=labels, before=before, limit=limit)
         last = found[-1] if len(found) == limit else None
         more = None if last is None else before_token(last.created_at, last.log_id)
@@ -164,7 +182,9 @@ class Routes:
         """A run's present state; or forget it, having cancelled it if it was at work."""
         run_id = request.path_params["run_id"]
         if request.method == "DELETE":
+            await self._gate.check(request, run_id, "delete")
             return await self._delete(run_id)
+        await self._gate.check(request, run_id)
         info, snapshot = await self._hub.present(run_id)
         return json_response(run_view(info, snapshot, self._runs.queue_position(run_id)))
 
@@ -188,6 +208,7 @@ class Routes:
         reason = request.query_params.get("reason", "cancelled")
         if len(reason) > MAX_REASON_CHARS:
             raise InvalidValue(f"expected a reason of at most {MAX_REASON_CHARS} characters")
+        await self._gate.check(request, run_id, "cancel")
         await self._runs.cancel(run_id, reason)
         info = await self._hub.info(run_id)
         return json_response(run_summary(info), 200 if info.closed else 202)
@@ -197,6 +218,7 @@ class Routes:
         check_json(request)
         body = await self._body(request)
         given = parse_json(body, '{"type": "accept"}')
+        await self._gate.check(request, request.path_params["run_id"], "answer")
         decision, repeated = await self._runs.answer(
             request.path_params["run_id"], request.path_params["interrupt_id"], given
         )

@@ -31,6 +31,7 @@ from runcast.errors import Forbidden, InvalidValue, Unauthorized
 __all__ = (
     "COOKIE",
     "MOUNT_ADVICE",
+    "OPEN_PATHS",
     "PREFLIGHT_HEADERS",
     "SERVE_ADVICE",
     "Advice",
@@ -56,7 +57,7 @@ PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
 }
 """What pages of an origin that we were told may send. Source: WHATWG Fetch, CORS protocol."""
 
-_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
 """Answered without a token: nothing of any run is in them."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -168,7 +169,7 @@ class Guard:
         Raises:
             Unauthorized: the access token is missing or wrong.
         """
-        if self.token and path not in _OPEN_PATHS and not self._has_token(headers, mount):
+        if self.token and path not in OPEN_PATHS and not self._has_token(headers, mount):
             raise Unauthorized(
                 "expected the access token: send `Authorization: Bearer …`, or sign in on the "
                 "start page"

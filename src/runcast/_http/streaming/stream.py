@@ -3,7 +3,7 @@
 
 import asyncio
 from abc import abstractmethod
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import Send
 
@@ -12,6 +12,9 @@ from runcast._hub.admission import Admission
 from runcast._hub.watcher import Watcher
 from runcast._logs import get_logger
 from runcast.errors import RuncastError
+
+if TYPE_CHECKING:
+    from runcast._http.guard.gate import Held
 
 __all__ = ("Shared", "Stream")
 
@@ -44,7 +47,7 @@ class Stream(Watcher[bytes]):
 
     __slots__ = (
         *("__weakref__", "admission", "dismissed", "form", "last", "lost", "paused_at"),
-        *("send", "shared"),
+        *("held", "send", "shared"),
     )
 
     def __init__(self, shared: Shared, send: Send, form: Form, admission: Admission) -> None:
@@ -53,6 +56,8 @@ class Stream(Watcher[bytes]):
         self.send = send
         self.form = form
         self.admission = admission
+        self.held: Held | None = None
+        """By which it is ended once its client may no longer see it."""
         self.last = shared.now
         """When it was last written to."""
         self.paused_at: float | None = None

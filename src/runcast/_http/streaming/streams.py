@@ -112,6 +112,8 @@ class Streams(Shared):
         finishing.add_done_callback(self._finishing.discard)
 
     def _forget(self, stream: Stream) -> None:
+        if stream.held is not None:
+            stream.held.forget()
         stream.close()
         self._open.discard(stream)
 

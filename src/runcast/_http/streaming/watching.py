@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from runcast._http.api.requests import WatchOptions, parse_many, parse_query, parse_watch
 from runcast._http.api.responses import SAFE_HEADERS
+from runcast._http.guard.gate import Gate
 from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.feeds import NDJSON, SSE, Form, ManyFeed
 from runcast._http.streaming.patience import wait_with
@@ -37,8 +39,11 @@ _STREAM_HEADERS: Final = {
 class Watching:
     """Answers whoever wants to watch."""
 
-    def __init__(self, hub: Hub, streams: Streams, views: Mapping[str, ViewSpec]) -> None:
+    def __init__(
+        self, hub: Hub, streams: Streams, views: Mapping[str, ViewSpec], gate: Gate
+    ) -> None:
         self._hub = hub
+        self._gate = gate
         self._streams = streams
         self.views = views
 
@@ -49,7 +54,7 @@ class Watching:
         options = parse_watch(query, request.headers, self.views)
         run_id = request.path_params["run_id"]
         if options.media_type == "application/json":
-            response = await self._page(run_id, options, request)
+            response = await self.page(run_id, options, request)
             await response(scope, receive, send)
         else:
             await self.stream(run_id, options, {}, scope, receive, send)
@@ -73,18 +78,24 @@ class Watching:
         Raises, before anything is sent: `NotFound`, and `Overloaded` if there is no room.
         """
         form = NDJSON if options.media_type == NDJSON.content_type else SSE
+        request = Request(scope, receive)
         admission = self._hub.admissions.admit([run_id])
 
         dialect = ndjson.NDJSON if form is NDJSON else options.dialect
 
         async def begin(stream: Stream) -> bool:
-            stream.source = lens = await self._hub.frames(
-                run_id, options.after, dialect=dialect, view=options.view, wake=stream.wake
+            stream.source = lens = await self._gate.opened(
+                request,
+                run_id,
+                lambda: self._hub.frames(
+                    run_id, options.after, dialect=dialect, view=options.view, wake=stream.wake
+                ),
             )
             if options.live == "none":
                 lens.cursor.stop_at_head()
             if options.after is not None and lens.cursor.is_at_end:
                 return await _have_it_all(scope, receive, send)
+            stream.held = self._gate.add(request, [run_id], stream.dismiss)
             fields = {**headers, "runcast-epoch": lens.cursor.position.epoch}
             return await _send_head(scope, send, form, fields)
 
@@ -102,20 +113,30 @@ class Watching:
             cursors: list[Cursor] = []
             stream.source = ManyFeed(cursors)
             for run_id, after in positions.items():
-                cursors.append(await self._hub.cursor(run_id, after, wake=stream.wake))
+                cursor = await self._gate.opened(
+                    request, run_id, partial(self._hub.cursor, run_id, after, wake=stream.wake)
+                )
+                cursors.append(cursor)
             if any(positions.values()) and all(cursor.is_at_end for cursor in cursors):
                 return await _have_it_all(scope, receive, send)
+            stream.held = self._gate.add(request, positions, stream.dismiss)
             return await _send_head(scope, send, SSE, {})
 
         stream = self._streams.make(SSE, admission, scope, receive, send)
         await self._streams.run(stream, begin)
 
-    async def _page(self, run_id: str, options: WatchOptions, request: Request) -> Response:
+    async def check(self, run_id: str) -> None:
+        """Raise `NotFound` if there is no such run."""
+        await self._hub.info(run_id)
+
+    async def page(self, run_id: str, options: WatchOptions, request: Request) -> Response:
         """Answer with a page of events as JSON; with long-poll, wait for the first of them."""
         may_wait = options.live == "long-poll" and request.method != "HEAD"
         with self._hub.admissions.admit([run_id]), Watch[Chunk]() as watch:
-            watch.source = lens = await self._hub.events(
-                run_id, options.after, view=options.view, wake=watch.wake
+            watch.source = lens = await self._gate.opened(
+                request,
+                run_id,
+                lambda: self._hub.events(run_id, options.after, view=options.view, wake=watch.wake),
             )
             chunk, nothing = None, Chunk(None, None, lens.cursor.position, False)
             if may_wait:
@@ -137,7 +158,7 @@ async def _have_it_all(scope: Scope, receive: Receive, send: Send) -> bool:
 async def _send_head(scope: Scope, send: Send, form: Form, headers: Mapping[str, str]) -> bool:
     """Send a stream's head; True if its body is wanted."""
     fields = {**_STREAM_HEADERS, "content-type": form.content_type, **headers}
-    if CONNECTION_KEY not in scope.get("state", {}):
+    if form is NDJSON and CONNECTION_KEY not in scope.get("state", {}):
         # For middleware of the application that we are mounted in: Starlette's GZipMiddleware
         # would collect lines of NDJSON until they are worth compressing.
         fields["content-encoding"] = "identity"

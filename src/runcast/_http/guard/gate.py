@@ -1,0 +1,220 @@
+"""The gate that every request to a run passes: nobody learns that a run exists which is not theirs.
+
+A run that a request may not see is answered as one that does not exist: with the same words, after
+the same time.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, Protocol, TypeVar, cast
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from runcast._http.guard.access import Access, Action, Authorize
+from runcast._hub.hub import Hub
+from runcast._logs import get_logger
+from runcast.errors import Forbidden, InvalidValue, NotFound, RuncastError, Unauthorized
+from runcast.stores.base import LogInfo
+
+__all__ = ("Gate", "Held")
+
+_KEY: Final = "runcast.access"
+"""Where the access of a request is kept in its scope."""
+
+_FULL: Final = Access()
+
+_LEAST_S: Final = 0.01
+"""How long a request for a run that is not shown takes at least: longer than a look into the store
+does, so that the time does not say whether the run exists."""
+
+_log: Final = get_logger("runcast.http")
+
+
+class _Opened(Protocol):
+    def keep_to(self, epoch: str) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+_T = TypeVar("_T", bound=_Opened)
+
+
+class Held:
+    """A response that goes on: what it shows, and how it is ended."""
+
+    def __init__(
+        self,
+        request: Request,
+        run_ids: Iterable[str],
+        end: Callable[[], None],
+        forget: Callable[["Held"], None],
+    ) -> None:
+        self.request = request
+        self.run_ids = tuple(run_ids)
+        self.end = end
+        self._forget = forget
+
+    def forget(self) -> None:
+        """Let it go: the response has ended. Idempotent."""
+        self._forget(self)
+
+
+class Gate:
+    """Asks the application what a request may do, and holds requests to it.
+
+    Args:
+        authorize: None lets every request do everything.
+        pause: waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        authorize: Authorize | None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._hub = hub
+        self._pause = pause
+        self._authorize = authorize
+        self._held: dict[str, set[Held]] = {}
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an application decides."""
+        return self._authorize is not None
+
+    async def admit(self, request: Request) -> None:
+        """Ask the application, once for a request.
+
+        Raises:
+            Unauthorized: it lets this request do nothing.
+        """
+        if self._authorize is not None:
+            request.scope[_KEY] = await self._ask(self._authorize, request)
+
+    async def _ask(self, authorize: Authorize, request: Request) -> Access:
+        access: object = await authorize(request)
+        if access is None:
+            raise Unauthorized("expected a request of somebody whom this application knows")
+        if not isinstance(access, Access):
+            raise TypeError(f"expected authorize to return an Access or None, got {access!r:.80}")
+        return access
+
+    def access(self, scope: Scope) -> Access:
+        """Return what a request may do."""
+        return cast("Access", scope.get(_KEY, _FULL))
+
+    async def check(self, request: Request, run_id: str, action: Action = "see") -> LogInfo | None:
+        """Let a request for a run pass; return what was known of the run, None if all may pass.
+
+        Raises:
+            NotFound: there is no such run, or the request may not see it.
+            Forbidden: it may see the run, but not do this.
+        """
+        access = self.access(request.scope)
+        if access.is_unlimited and access.may(action, {}):
+            return None
+        begun = self._hub.clock.monotonic()
+        info = await self._find(run_id)
+        if info is None or not access.may("see", info.labels):
+            spent_s = self._hub.clock.monotonic() - begun
+            await self._pause(max(0.0, _LEAST_S - spent_s))
+            raise NotFound(f"there is no run {run_id!r:.140}")
+        if not access.may(action, info.labels):
+            raise Forbidden(f"you may see the run {run_id!r:.140}, but not {action} it")
+        return info
+
+    async def opened(self, request: Request, run_id: str, make: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `make` gives for a run that the request may see, in the epoch it may see.
+
+        Raises as `check` and `make` do.
+        """
+        while True:
+            info = await self.check(request, run_id)
+            made = await make()
+            if info is None or made.keep_to(info.epoch):
+                return made
+            made.close()  # the run was begun anew between the two
+
+    async def may_replace(self, request: Request, run_id: str) -> bool:
+        """Return whether a request may begin a run of this id anew: it sees and may delete it.
+
+        False also where there is no such run: there is nothing to replace then, and a run that
+        somebody else begins meanwhile must stay.
+        """
+        info = await self._find(run_id)
+        access = self.access(request.scope)
+        return info is not None and all(access.may(it, info.labels) for it in ("see", "delete"))
+
+    async def _find(self, run_id: str) -> LogInfo | None:
+        try:
+            return await self._hub.info(run_id)
+        except NotFound:
+            return None
+
+    def may_invoke(self, scope: Scope, name: str) -> bool:
+        """Return whether a function may be invoked."""
+        return self.access(scope).may_invoke(name)
+
+    def check_action(self, scope: Scope, action: Action) -> None:
+        """Raise `Forbidden` if a request may not do something at all."""
+        if not self.access(scope).may(action):
+            raise Forbidden(f"you may not {action} here")
+
+    def stamped(self, scope: Scope, given: Mapping[str, str]) -> dict[str, str]:
+        """Return the labels of a run that a request starts.
+
+        Raises:
+            InvalidValue: a given label says something else than the application does.
+        """
+        ours = self.access(scope).visible
+        for name, value in ours.items():
+            if given.get(name, value) != value:
+                raise InvalidValue(
+                    f"expected no label {name!r}, which this application sets itself"
+                )
+        return {**given, **ours}
+
+    # Responses that go on.
+
+    def add(self, request: Request, run_ids: Iterable[str], end: Callable[[], None]) -> Held | None:
+        """Have a response ended once its request may no longer see a run, until `Held.forget`."""
+        if self._authorize is None:
+            return None
+        held = Held(request, run_ids, end, self._discard)
+        self._held.setdefault(self.access(request.scope).subject, set()).add(held)
+        return held
+
+    def _discard(self, held: Held) -> None:
+        subject = self.access(held.request.scope).subject
+        group = self._held.get(subject, set())
+        group.discard(held)
+        if not group:
+            self._held.pop(subject, None)
+
+    async def look_again(self, subject: str | None) -> None:
+        """Ask again about the responses of a subject that go on, and end those refused now.
+
+        None asks about all.
+        """
+        subjects = list(self._held) if subject is None else [subject]
+        for held in [held for one in subjects for held in self._held.get(one, ())]:
+            if not await self._is_allowed(held):
+                held.end()
+
+    async def _is_allowed(self, held: Held) -> bool:
+        if self._authorize is None:
+            return True
+        try:
+            access = await self._ask(self._authorize, held.request)
+        except RuncastError:
+            return False
+        except Exception:  # noqa: BLE001 - the application's own; what it cannot say is no
+            _log.exception("authorize failed; an open stream is ended")
+            return False
+        for run_id in held.run_ids:
+            info = await self._find(run_id)
+            if info is not None and not access.may("see", info.labels):
+                return False
+        return True
