@@ -17,7 +17,8 @@ from runcast._app import (
 )
 from runcast._clock import Clock
 from runcast._files.model import FileReference
-from runcast._functions.function import Function, function
+from runcast._functions.decorator import function
+from runcast._functions.function import Function
 from runcast._producing.answers import Answer
 from runcast._producing.context import (
     ask,

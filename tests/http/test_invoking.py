@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import functools
 import gzip
 import json
 import sqlite3
@@ -75,6 +76,58 @@ async def test_a_plain_function_answers_with_its_result(server: Server) -> None:
     answer = await server.post("/invoke/add", b'{"inputs": {"a": 1, "b": 2}}')
 
     assert answer.json() == {"result": 3, "run_id": answer.headers["runcast-run-id"]}
+
+
+def words(n: int = 2) -> Iterator[str]:
+    for number in range(n):
+        yield f"{number} "
+
+
+@functools.wraps(words)
+def wrapped(n: int = 2) -> Any:
+    return words(n)
+
+
+@functools.wraps(words)
+def collected(n: int = 2) -> list[str]:
+    return list(words(n))
+
+
+def returned(n: int = 2) -> Any:
+    return words(n)
+
+
+@pytest.mark.parametrize("accept", [{}, {"Accept": "*/*"}, {"Accept": "text/event-stream"}])
+@pytest.mark.parametrize("name", ["wrapped", "returned"])
+async def test_what_turns_out_to_yield_is_answered_with_its_stream(
+    name: str, accept: dict[str, str]
+) -> None:
+    functions = [runcast.Function(wrapped, name="wrapped"), returned]
+    async with serving_here(functions=functions) as server:
+        async with server.watch(
+            f"/invoke/{name}", {**JSON, **accept}, method="POST", body=b'{"inputs": {"n": 3}}'
+        ) as stream:
+            types = [json.loads(event.data)["type"] for event in await stream.rest()]
+        assert stream.head.headers["content-type"] == "text/event-stream"
+        assert types == ["started", "content", "content", "content", "done"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "name"),
+    [
+        *(("*/*", "collected"), ("application/json", "collected")),
+        *(("application/json", "wrapped"), ("application/json", "returned")),
+    ],
+)
+async def test_what_turns_out_to_return_is_answered_with_its_result(accept: str, name: str) -> None:
+    result = ["0 ", "1 "] if name == "collected" else None
+    functions = [
+        runcast.Function(each, name=each_name)
+        for each, each_name in ((wrapped, "wrapped"), (collected, "collected"), (returned, ""))
+    ]
+    async with serving_here(functions=functions) as server:
+        answer = await server.post(f"/invoke/{name}", b"{}", {"Accept": accept})
+        assert answer.json()["result"] == result
 
 
 class OneByOne(FaultyStore):

@@ -10,6 +10,7 @@ from runcast._clock import Clock, SystemClock
 from runcast._files.data_dir import DataDir
 from runcast._files.files import Files
 from runcast._files.inputs import GivenFiles
+from runcast._functions.decorator import as_function
 from runcast._functions.function import Function
 from runcast._hub.cursor import Gap
 from runcast._hub.forks import Home
@@ -72,7 +73,7 @@ class OpenHub:
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Make a function known by its name. Raises `InvalidValue` if the name is taken."""
-        known = function if isinstance(function, Function) else Function(function)
+        known = as_function(function)
         if self.functions.setdefault(known.name, known).call != known.call:
             raise InvalidValue(f"two functions are called {known.name!r}; give one another name")
         if self.hub.is_open:
@@ -165,10 +166,7 @@ class OpenHub:
             workspace: the folder that paths among the files are relative to.
         """
         self._home.check("start()")
-        if isinstance(function, str):
-            known = self.function(function)
-        else:
-            known = function if isinstance(function, Function) else Function(function)
+        known = self.function(function) if isinstance(function, str) else as_function(function)
         return await self.runner.start(
             known,
             inputs,

@@ -75,6 +75,10 @@ class RunInThread:
         """Wait for the end and return how the run ended."""
         return self._bridge.call(self._run.wait())
 
+    def streams(self) -> bool:
+        """Wait until it is known whether the function yields what it does. See `Run.streams`."""
+        return self._bridge.call(self._run.streams())
+
     def result(self) -> Any:
         """Wait for the end and return what the function returned. Raises `RunFailed`."""
         return self._bridge.call(self._run.result())

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from runcast._functions.decorator import as_function
 from runcast._functions.function import Function
 from runcast._functions.manifest import load_manifest
 from runcast.errors import InvalidValue
@@ -144,11 +145,9 @@ def _decorated(module: ModuleType) -> list[_AnyFunction]:
 
 
 def _as_function(value: Any, where: str) -> _AnyFunction:
-    if isinstance(value, Function):
-        return value
     if not callable(value):
         raise InvalidValue(f"expected functions in {where}, got {type(value).__name__}")
-    return Function(value)
+    return as_function(value)
 
 
 def _named(name: Any, value: Any, where: str) -> _AnyFunction:

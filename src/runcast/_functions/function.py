@@ -1,4 +1,4 @@
-"""Functions that can be invoked by name: the decorator, the kind, and the inputs they take."""
+"""Functions that can be invoked by name: what they are called, their kind, and their inputs."""
 
 import functools
 import inspect
@@ -37,7 +37,6 @@ __all__ = (
     "Function",
     "Isolation",
     "Kind",
-    "function",
 )
 
 P = ParamSpec("P")
@@ -77,6 +76,8 @@ class Function(Generic[P, R]):
         files: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         functools.update_wrapper(self, call, updated=())  # for help() and inspect.signature()
+        if isinstance(call, classmethod):
+            raise InvalidValue("expected a function: write @classmethod above @runcast.function")
         if not callable(call):
             raise InvalidValue(f"expected a function, got {call!r:.80}")
         self.call = call
@@ -93,12 +94,16 @@ class Function(Generic[P, R]):
         self.__doc__ = documented or None
         self.description = documented if description is None else description
         self.kind = _kind(target)
+        self._hides_generator = self.kind == "plain" and _wraps_generator(target)
+        self.is_certain = self.kind in ("generator", "async_generator")
+        """Whether it is known before it is called if it streams: whatever is called may return a
+        generator, which streams then."""
         self.max_runs = max_runs
         if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 0:
             raise InvalidValue(
                 f"expected max_runs of {self.name!r} to be 0 or more: {max_runs!r:.80}"
             )
-        self._events = events
+        self.declared_events = events
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of what `data` holds, by the types of its own that it emits."""
         self.parameters, self.takes_more, self._definitions = signature_of(call, self.name)
@@ -108,7 +113,7 @@ class Function(Generic[P, R]):
         self.attribute = getattr(target, "__qualname__", "")
         self.secrets: tuple[Secret, ...] = ()
         """What it needs in its environment."""
-        self._files = files
+        self.declared_files = files
         self.files: Mapping[str, FileGroup] = parse_file_groups(files)
         """The files that it takes and makes, by group."""
         self.takes_plain_inputs = False
@@ -136,26 +141,48 @@ class Function(Generic[P, R]):
         self: "Function[Concatenate[Any, Q], R]", instance: object, owner: type | None = None
     ) -> "Function[Q, R]": ...
     def __get__(self, instance: object, owner: type | None = None) -> "Function[..., Any]":
-        if instance is None:
+        if instance is None or isinstance(self.call, staticmethod):
             return self
-        return Function(
-            MethodType(self.call, instance),
-            name=self.name,
-            description=self.description,
-            resume=self.resume,
-            max_runs=self.max_runs,
-            events=self._events,
-            isolation=self.isolation,
-            files=self._files,
-        )
+        bound = object.__new__(type(self))
+        vars(bound).update(vars(self))
+        bound.call = MethodType(self.call, instance)
+        vars(bound)["__wrapped__"] = bound.call
+        bound.parameters = self.parameters[1:]
+        return bound
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Find what others have put on the function, as `functools.wraps` copies it."""
+            call = vars(self).get("call")
+            if call is None:
+                raise AttributeError(name)
+            try:
+                return getattr(call, name)
+            except AttributeError:
+                raise AttributeError(f"{self!r} has no attribute {name!r}") from None
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle it by its name, as functions are: it is the function that is found there."""
+        if isinstance(self.call, MethodType):
+            return getattr, (self.call.__self__, vars(self)["__name__"])
+        return str(vars(self).get("__qualname__", self.name))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Function) and isinstance(self.call, MethodType):
+            return self.call == other.call and self.name == other.name
+        return self is other
+
+    def __hash__(self) -> int:
+        return hash(self.call) if isinstance(self.call, MethodType) else object.__hash__(self)
 
     def __repr__(self) -> str:
         return f"<Function {self.name} ({self.kind})>"
 
     @property
     def is_streaming(self) -> bool:
-        """Whether it yields what it does as it goes."""
-        return self.kind in ("generator", "async_generator")
+        """Whether it yields what it does as it goes; see `is_certain`."""
+        return self.kind in ("generator", "async_generator") or self._hides_generator
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -178,7 +205,13 @@ class Function(Generic[P, R]):
 
         Raises:
             InvalidInputs: as `convert` does, or JSON cannot hold them.
+            InvalidValue: it is the method of an object, which another process does not have.
         """
+        if isinstance(self.call, MethodType) and not inspect.isclass(self.call.__self__):
+            raise InvalidValue(
+                f"expected {self.name!r} not to be a method of an object, which its process does "
+                "not have; make it a function, a class method or a static method"
+            )
         self.convert(inputs)
         try:
             msgspec.json.encode(inputs)
@@ -219,66 +252,6 @@ class Function(Generic[P, R]):
             takes = [parameter.name for parameter in self.parameters]
             raise InvalidInputs.naming(problems, f"the inputs of {self.name!r}", takes)
         return arguments
-
-
-@overload
-def function(call: Callable[P, R]) -> Function[P, R]: ...
-@overload
-def function(
-    *,
-    name: str = "",
-    description: str | None = None,
-    resume: Callable[..., object] | None = None,
-    max_runs: int = 0,
-    events: Mapping[str, Any] = ...,
-    isolation: Isolation = ...,
-    files: Mapping[str, object] = ...,
-) -> Callable[[Callable[P, R]], Function[P, R]]: ...
-def function(
-    call: Callable[P, R] | None = None,
-    *,
-    name: str = "",
-    description: str | None = None,
-    resume: Callable[..., object] | None = None,
-    max_runs: int = 0,
-    events: Mapping[str, Any] = MappingProxyType({}),
-    isolation: Isolation = "thread",
-    files: Mapping[str, object] = MappingProxyType({}),
-) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
-    """Make a function invocable by name: `@runcast.function`, with or without arguments.
-
-    Sync and async generators, coroutine functions and plain functions may be decorated. What
-    remains is callable as before.
-
-    Args:
-        name: what it is invoked by; its own name if not given.
-        description: its docstring if not given.
-        resume: goes on with a run whose process ended while it waited for an answer; called with
-            `interrupt_id` and `answer` in the same run. Without it such a run is lost.
-        max_runs: runs of it at once, more wait in the queue; 0 leaves it to the setting
-            `max_runs_per_function`.
-        events: the types of its own that it emits, each with the Python type of its `data`: for
-            those who read `GET /functions` and `/openapi.json`; nothing is checked.
-        isolation: "process" gives each run a process of its own, which shares nothing with others
-            and can be killed; the function must then be defined at the top of a module, which that
-            process imports. "thread" runs it here: in a thread, or on the loop if it is async.
-        files: the groups of files that it takes and makes, written as in a manifest; see
-            `file_groups`. What it is given and what it leaves is checked against them.
-
-    Raises as `Function` does.
-    """
-    if call is not None:
-        return Function(call)
-    return lambda decorated: Function(
-        decorated,
-        name=name,
-        description=description,
-        resume=resume,
-        max_runs=max_runs,
-        events=events,
-        isolation=isolation,
-        files=files,
-    )
 
 
 def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:
@@ -326,8 +299,18 @@ def _look_like(function: object, target: Any) -> None:
             vars(function).setdefault(name, getattr(target, name))
 
 
+def _wraps_generator(target: Any) -> bool:
+    """Tell whether `functools.wraps` was used on a generator function, whose iterator is returned,
+    most probably, by what wraps it."""
+    try:
+        inner = inspect.unwrap(target)
+    except ValueError:  # it wraps itself
+        return False
+    return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+
+
 def _kind(target: Any) -> Kind:
-    if not (inspect.isroutine(target) or inspect.isclass(target)):
+    if not (inspect.isroutine(target) or inspect.isclass(target) or isinstance(target, Function)):
         target = behind(target.__call__)
     if inspect.isasyncgenfunction(target):
         return "async_generator"

@@ -128,6 +128,7 @@ class ManifestFunction(Function[..., Any]):
 
         super().__init__(call, name=name, description=description)
         self.kind = "generator" if is_streaming else "plain"
+        self.is_certain = True  # it is declared, and compared with the code
         self.parameters = tuple(parameters)
         self.isolation = "process"
         self.source = source

@@ -56,7 +56,11 @@ class FunctionRun(Run):
         self.function = function
         self.has_begun = False
         """Whether its log says that it has started, or is about to."""
-        self._duty = Duty(function, arguments, log.inlet, writer, secrets, files.open)
+        self._duty = Duty(
+            function, arguments, log.inlet, writer, secrets, files.open, self._note_stream
+        )
+        if function.is_certain and function.is_streaming:
+            self._note_stream()
         self._files = files
         self._owned = log
         log.on_cancel = self.cancel

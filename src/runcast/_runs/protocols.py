@@ -48,6 +48,10 @@ class StartedRun(Protocol):
         """Wait for the end. Returns something that is true."""
         ...
 
+    async def streams(self) -> bool:
+        """Wait until it is known whether the function yields what it does; see `Run.streams`."""
+        ...
+
 
 class DescribedFunction(Protocol):
     """A function, as far as callers need to know it."""
@@ -60,6 +64,11 @@ class DescribedFunction(Protocol):
 
     @property
     def is_streaming(self) -> bool: ...
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether `is_streaming` holds whatever the function returns."""
+        ...
 
     @property
     def schema(self) -> Mapping[str, Any]: ...

@@ -30,6 +30,8 @@ class Run:
         """The run's present status."""
         self._outcome: Outcome | None = None
         self._ended = asyncio.Event()
+        self._streams = False
+        self._is_known = asyncio.Event()
         self._home = Home()
         self._cancel_reason = ""
         self.cancel_asked = asyncio.Event()
@@ -64,6 +66,22 @@ class Run:
         assert self._outcome is not None
         return self._outcome
 
+    async def streams(self) -> bool:
+        """Wait until it is known whether the function yields what it does as it goes.
+
+        Returns:
+            True as soon as it does, at the latest when its iterator is there; False once the run
+            has ended without.
+        """
+        self._home.check("the wait for a run")
+        await self._is_known.wait()
+        return self._streams
+
+    def _note_stream(self) -> None:
+        """Take note that the function yields what it does. Call from the loop's thread."""
+        self._streams = True
+        self._is_known.set()
+
     async def result(self) -> Any:
         """Wait for the end and return what the function returned.
 
@@ -82,3 +100,4 @@ class Run:
         self._outcome = outcome
         self.status = outcome.type  # type: ignore[assignment]
         self._ended.set()
+        self._is_known.set()

@@ -19,17 +19,26 @@ _OVER: Final = (RunClosed, Stale)
 """Nothing can be yielded any more: the generator is closed, and not asked what it makes of it."""
 
 
-def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer: Writer) -> Outcome:
+def drive_in_thread(
+    call: Callable[..., Any],
+    arguments: dict[str, Any],
+    writer: Writer,
+    on_stream: Callable[[], None],
+) -> Outcome:
     """Run a sync function or generator to its end, in the thread that calls this.
+
+    Args:
+        on_stream: called if what the function returned yields what it does.
 
     Raises whatever the function raises; `Cancelled` when it was cancelled.
     """
     returned = call(**arguments)
     if inspect.isawaitable(returned) or inspect.isasyncgen(returned):
         # A wrapper hid that the function is async: it gets a loop of its own, in this thread.
-        return asyncio.run(_drive(returned, writer))
+        return asyncio.run(_drive(returned, writer, on_stream))
     if not inspect.isgenerator(returned):
         return done(returned)
+    on_stream()
     yields = Yields(writer)
     try:
         item = next(returned)
@@ -56,17 +65,25 @@ def drive_in_thread(call: Callable[..., Any], arguments: dict[str, Any], writer:
 
 
 async def drive_async(
-    call: Callable[..., Any], arguments: dict[str, Any], writer: Writer
+    call: Callable[..., Any],
+    arguments: dict[str, Any],
+    writer: Writer,
+    on_stream: Callable[[], None],
 ) -> Outcome:
-    """Run a coroutine function or async generator to its end, in the current task."""
-    return await _drive(call(**arguments), writer)
+    """Run a coroutine function or async generator to its end, in the current task.
+
+    Args:
+        on_stream: as that of `drive_in_thread`.
+    """
+    return await _drive(call(**arguments), writer, on_stream)
 
 
-async def _drive(returned: Any, writer: Writer) -> Outcome:
+async def _drive(returned: Any, writer: Writer, on_stream: Callable[[], None]) -> Outcome:
     if inspect.isawaitable(returned):
         returned = await returned
     if not inspect.isasyncgen(returned):
         return done(returned)
+    on_stream()
     yields = Yields(writer)
     try:
         async with aclosing(returned):

@@ -8,6 +8,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ class Duty:
 
     `arguments` are converted, save those of a function that has a process of its own, which
     converts them. `open_folder` gives its working directory, `secrets` are for its environment.
+    `on_stream` is called on the loop once the function has returned an iterator, unless it is known
+    before that it does.
     """
 
     function: Function[..., Any]
@@ -51,6 +54,7 @@ class Duty:
     writer: Writer
     secrets: Mapping[str, str] = field(repr=False)
     open_folder: Callable[[], Awaitable[Path]]
+    on_stream: Callable[[], None] = lambda: None
 
 
 class Work(Protocol):
@@ -156,7 +160,8 @@ async def _drive(duty: Duty, left: LeftThreads) -> Outcome:
     run_id = duty.inlet.run_id
     try:
         with ending_forks(run_id), using(duty.writer), left.during(run_id):
-            return await drive_async(duty.function.call, duty.arguments, duty.writer)
+            call, arguments = duty.function.call, duty.arguments
+            return await drive_async(call, arguments, duty.writer, duty.on_stream)
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these ends the loop, and everybody else's runs with it.
         return _told(error, duty.inlet.run_id)
@@ -178,9 +183,17 @@ class _InThread:
         self._writer = duty.writer
         run_id = duty.inlet.run_id
 
+        loop, is_certain = asyncio.get_running_loop(), duty.function.is_certain
+
+        def on_stream() -> None:
+            if not is_certain:
+                with suppress(RuntimeError):  # the loop is closed: nobody waits to know
+                    loop.call_soon_threadsafe(duty.on_stream)
+
         def drive() -> Outcome:
             with ending_forks(run_id), using(duty.writer), left.during(run_id):
-                return drive_in_thread(duty.function.call, duty.arguments, duty.writer)
+                call, arguments = duty.function.call, duty.arguments
+                return drive_in_thread(call, arguments, duty.writer, on_stream)
 
         self.ending = threads.submit(drive, context)
 
@@ -239,6 +252,7 @@ class _InProcess:
                 settings,
                 Redactor(duty.secrets.values()),
                 Redactor(texts_in(duty.arguments)),
+                duty.on_stream,
             )
             try:
                 return await self._call.run(call)

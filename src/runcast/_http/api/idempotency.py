@@ -108,6 +108,10 @@ class RepeatedRun:
                     break
         return True
 
+    async def streams(self) -> bool:
+        """Return False once it has ended: how it was answered at first is not known any more."""
+        return not await self.wait()
+
 
 async def find_run(hub: Hub, run_id: str, digest: str) -> RepeatedRun | None:
     """Return the run that a key stands for; None if it has not begun, or is not kept any more.

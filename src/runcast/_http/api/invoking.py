@@ -1,6 +1,6 @@
 """Invoking a function: beginning its run, and what is answered to who began it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -61,11 +61,18 @@ class Invoking:
             raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
         query = parse_query(request.query_params.multi_items())
         asked = parse_preferences(request.headers.get("prefer", ""))
-        is_stream = function.is_streaming or asks_for_events(query)
-        usual = "text/event-stream" if is_stream else "application/json"
-        options = parse_watch(
-            query, request.headers, self._watching.views, default=usual, dialect=function.dialect
+        as_stream, as_result = (
+            parse_watch(
+                query,
+                request.headers,
+                self._watching.views,
+                default=usual,
+                dialect=function.dialect,
+            )
+            for usual in ("text/event-stream", "application/json")
         )
+        is_stream = function.is_streaming or asks_for_events(query)
+        options = as_stream if is_stream else as_result
         is_bound = parse_flag(query, "cancel_on_disconnect")
         key = parse_key(request.headers.getlist("idempotency-key"))
         if not key and is_resuming(query, request.headers):
@@ -88,10 +95,17 @@ class Invoking:
             await _begun(headers)(scope, receive, send)
             return
         try:
-            if options.media_type == "application/json":
-                response = await self._result(run, request, headers)
-                await response(scope, receive, send)
-                return
+            # Where nobody said which it is to be, what the function returns says so.
+            may_stream = (
+                not (function.is_certain or is_repeated or asks_for_events(query))
+                and as_stream.media_type != as_result.media_type
+            )
+            if may_stream or options.media_type == "application/json":
+                response = await self._result(run, request, headers, may_stream=may_stream)
+                if response is not None:
+                    await response(scope, receive, send)
+                    return
+                options = as_stream
             after = options.after if is_repeated and options.after else Position(run.epoch, 0)
             options = replace(options, after=after, live="stream")
             has_left = await self._watching.stream(
@@ -164,13 +178,22 @@ class Invoking:
             if subject and upload_id and await self._runs.files.owner_of(upload_id) != subject:
                 raise NotFound(f"there is no upload {upload_id[:80]!r}; it may have expired")
 
-    async def _result(self, run: StartedRun, request: Request, headers: dict[str, str]) -> Response:
-        """Wait for a run's end, or for the client to leave, and answer with the result."""
+    async def _result(
+        self, run: StartedRun, request: Request, headers: dict[str, str], *, may_stream: bool
+    ) -> Response | None:
+        """Wait for a run's end, or for the client to leave, and answer with the result.
+
+        Args:
+            may_stream: the function may yield what it does; then the answer is None, at once.
+        """
         grace_s = self._settings.shutdown_grace_s + _REST_S
-        ended = await wait_with(request, run.wait(), self._closing, grace_s=grace_s)
+        awaited: Coroutine[Any, Any, object] = run.streams() if may_stream else run.wait()
+        ended = await wait_with(request, awaited, self._closing, grace_s=grace_s)
         if ended is None:
             error = Overloaded(f"the server is shutting down; the run is at {headers['location']}")
             return problem(error, headers)
+        if may_stream and ended:
+            return None
         ending, files = await self._ending(run)
         if ending.type != "done":
             return failure(run.run_id, ending.type, ending.data, headers)

@@ -174,7 +174,9 @@ def _run(
     hearing.on_cancel(writer.request_cancel)
     with using(writer):
         try:
-            ending = drive_in_thread(function.call, arguments, writer)
+            ending = drive_in_thread(
+                function.call, arguments, writer, lambda: _note_stream(parent, function)
+            )
         except BaseException as error:  # noqa: BLE001 - see above
             ending = _failed_with(parent, error, call)
         return writer.conclude(ending)
@@ -190,7 +192,9 @@ async def _run_async(
     writer = make_writer(parent, call)
     loop = asyncio.get_running_loop()
     with using(writer):
-        work = asyncio.ensure_future(drive_async(function.call, arguments, writer))
+        work = asyncio.ensure_future(
+            drive_async(function.call, arguments, writer, lambda: _note_stream(parent, function))
+        )
 
         def cancel(reason: str) -> None:
             writer.request_cancel(reason)
@@ -207,6 +211,11 @@ async def _run_async(
     _tell_ending(parent, ending, call)
     loop.set_default_executor(ThreadPoolExecutor(1))
     return ending
+
+
+def _note_stream(parent: Parent, function: Function[..., Any]) -> None:
+    if not function.is_certain:
+        parent.send(control.Stream())
 
 
 def find_function(module: ModuleType, dotted: str) -> Function[..., Any]:

@@ -8,6 +8,7 @@ A frame is four bytes of length (big-endian, of what follows), one byte for its 
 | `EVENT` | an event: canonical JSON as `encode_record` makes it |
 | `ASK` | a question to whoever watches; answered by `Reply` |
 | `FLUSH` | wants to know when what it sent is committed; answered by `Reply` |
+| `STREAM` | what the function returned yields what it does, which was not known before |
 | `TRACE` | the traceback of what the function raised, for the server's log |
 | `RETURNED` | how the function ended, in the form of an event: the first one counts |
 | `END` | nothing follows: what was registered with `atexit` is done |
@@ -30,6 +31,7 @@ __all__ = (
     "FLUSH",
     "LOADED",
     "RETURNED",
+    "STREAM",
     "TRACE",
     "Ask",
     "Call",
@@ -41,6 +43,7 @@ __all__ = (
     "Loaded",
     "Reply",
     "Report",
+    "Stream",
     "Trace",
     "decode",
     "decode_command",
@@ -52,6 +55,7 @@ LOADED: Final = ord("L")
 EVENT: Final = ord("E")
 ASK: Final = ord("A")
 FLUSH: Final = ord("F")
+STREAM: Final = ord("S")
 TRACE: Final = ord("T")
 RETURNED: Final = ord("R")
 END: Final = ord("X")
@@ -132,13 +136,17 @@ class Flush(msgspec.Struct, frozen=True):
     number: int
 
 
+class Stream(msgspec.Struct, frozen=True):
+    """Says that the function yields what it does."""
+
+
 class Trace(msgspec.Struct, frozen=True):
     """A traceback."""
 
     text: str
 
 
-Report = Loaded | Ask | Flush | Trace
+Report = Loaded | Ask | Flush | Stream | Trace
 
 
 class Frames:
@@ -200,7 +208,13 @@ def decode_command(body: bytes) -> Command:
     return command
 
 
-_KINDS: Final[dict[type, int]] = {Loaded: LOADED, Ask: ASK, Flush: FLUSH, Trace: TRACE}
+_KINDS: Final[dict[type, int]] = {
+    Loaded: LOADED,
+    Ask: ASK,
+    Flush: FLUSH,
+    Stream: STREAM,
+    Trace: TRACE,
+}
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_command: Final = msgspec.json.Decoder(Command).decode

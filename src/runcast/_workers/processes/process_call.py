@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -46,6 +47,7 @@ class ProcessCall:
     Args:
         redactor: for all that is told.
         log_redactor: for tracebacks, whose messages may repeat inputs, too.
+        on_stream: called once the function is known to yield what it does.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ProcessCall:
         settings: Settings,
         redactor: Redactor,
         log_redactor: Redactor,
+        on_stream: Callable[[], None],
     ) -> None:
         self._child = child
         self._inlet = inlet
@@ -65,6 +68,7 @@ class ProcessCall:
         self._settings = settings
         self._redactor = redactor
         self._log_redactor = log_redactor
+        self._on_stream = on_stream
         self._is_loaded = False
         self._returned: Outcome | None = None
         self._until: float | None = None
@@ -160,6 +164,8 @@ class ProcessCall:
             self._is_loaded = True
             if loaded.trace:
                 self._tell_log("cannot be imported", loaded.trace)
+        elif kind == control.STREAM:
+            self._on_stream()
         elif kind == control.TRACE:
             self._tell_log("raised", control.decode(body, control.Trace).text)
         elif kind == control.RETURNED:

@@ -1,0 +1,106 @@
+"""How a callable becomes a function: by the decorator, or when it is started as it is."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, MethodType
+from typing import Any, ParamSpec, TypeVar, overload
+
+from runcast._functions.function import Function, Isolation
+from runcast._functions.hints import behind
+from runcast.errors import InvalidValue
+
+__all__ = ("as_function", "function")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def function(call: Callable[P, R]) -> Function[P, R]: ...
+@overload
+def function(
+    *,
+    name: str = "",
+    description: str | None = None,
+    resume: Callable[..., object] | None = None,
+    max_runs: int = 0,
+    events: Mapping[str, Any] = ...,
+    isolation: Isolation = ...,
+    files: Mapping[str, object] = ...,
+) -> Callable[[Callable[P, R]], Function[P, R]]: ...
+def function(
+    call: Callable[P, R] | None = None,
+    *,
+    name: str = "",
+    description: str | None = None,
+    resume: Callable[..., object] | None = None,
+    max_runs: int = 0,
+    events: Mapping[str, Any] = MappingProxyType({}),
+    isolation: Isolation = "thread",
+    files: Mapping[str, object] = MappingProxyType({}),
+) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
+    """Make a function invocable by name: `@runcast.function`, with or without arguments.
+
+    Sync and async generators, coroutine functions and plain functions may be decorated. What
+    remains is callable as before.
+
+    Args:
+        name: what it is invoked by; its own name if not given.
+        description: its docstring if not given.
+        resume: goes on with a run whose process ended while it waited for an answer; called with
+            `interrupt_id` and `answer` in the same run. Without it such a run is lost.
+        max_runs: runs of it at once, more wait in the queue; 0 leaves it to the setting
+            `max_runs_per_function`.
+        events: the types of its own that it emits, each with the Python type of its `data`: for
+            those who read `GET /functions` and `/openapi.json`; nothing is checked.
+        isolation: "process" gives each run a process of its own, which shares nothing with others
+            and can be killed; the function must then be defined at the top of a module, which that
+            process imports. "thread" runs it here: in a thread, or on the loop if it is async.
+        files: the groups of files that it takes and makes, written as in a manifest; see
+            `file_groups`. What it is given and what it leaves is checked against them.
+
+    Raises as `Function` does.
+    """
+    if call is not None:
+        return Function(call)
+    return lambda decorated: Function(
+        decorated,
+        name=name,
+        description=description,
+        resume=resume,
+        max_runs=max_runs,
+        events=events,
+        isolation=isolation,
+        files=files,
+    )
+
+
+def as_function(call: Callable[..., Any]) -> Function[..., Any]:
+    """Return what is called as a function: itself if it is one, or with the options of the one that
+    it leads to.
+
+    Raises as `Function` does, and:
+        InvalidValue: it is a `partial` of a function that has a process of its own.
+    """
+    if isinstance(call, Function):
+        return call
+    if isinstance(call, MethodType) and isinstance(call.__func__, Function):
+        return call.__func__.__get__(call.__self__)
+    inner = behind(call)
+    if isinstance(inner, MethodType):
+        inner = inner.__func__
+    if call is inner or not isinstance(inner, Function):
+        return Function(call)
+    if inner.isolation == "process":
+        raise InvalidValue(
+            f"expected {inner.name!r} itself, not a partial of it, which its process does not "
+            "have; give the inputs to its run"
+        )
+    return Function(
+        call,
+        name=inner.name,
+        description=inner.description,
+        resume=inner.resume,
+        max_runs=inner.max_runs,
+        events=inner.declared_events,
+        files=inner.declared_files,
+    )
