@@ -69,7 +69,10 @@ class Watcher(ABC, Generic[T]):
 
     @abstractmethod
     def take(self, item: T) -> None:
-        """Use an item, and set `is_full` if there is no room for the next one."""
+        """Use an item, and set `is_full` if there is no room for the next one.
+
+        It may come although there is no room any more, if it was being read until now.
+        """
 
     @abstractmethod
     def on_stop(self, error: Exception | None) -> None:

@@ -70,12 +70,17 @@ class PlainStream(Stream):
             pass
 
     async def _send_all(self, opening: bytes) -> None:
-        await self._write(opening)
-        while self._next or not self.is_over:
+        self._next = opening
+        while True:
             if self._next:
-                await self._write(self._next)
+                data, self._next = self._next, b""
+                await self._write(data)
+            elif self.is_over:
+                return
             else:
                 self._ready.clear()
+                self.is_full = False
+                self.wake()
                 await self._ready.wait()
 
     async def _write(self, data: bytes) -> None:
@@ -83,11 +88,11 @@ class PlainStream(Stream):
             self.last = self.paused_at = self.shared.now
             piece = data[start : start + _PIECE_BYTES]
             await self.send({"type": "http.response.body", "body": piece, "more_body": True})
-        self.paused_at, self._next, self.is_full = None, b"", False
-        self.wake()
+        self.paused_at = None
 
     def take(self, item: bytes) -> None:
-        self._next, self.is_full = item, True
+        self._next += item  # a heartbeat may be there, from while it was being read
+        self.is_full = True
         self._ready.set()
 
     def on_stop(self, error: Exception | None) -> None:
