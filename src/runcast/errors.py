@@ -92,6 +92,11 @@ class RuncastError(Exception):
         """What was expected, what came, and what to do."""
         return str(self.args[0]) if self.args else self.code
 
+    @property
+    def public(self) -> str:
+        """`message` as clients and watchers may read it: it names no file of this machine."""
+        return self.message
+
     def __str__(self) -> str:
         return self.message  # not the other arguments, which only make it one to copy or pickle
 
@@ -300,10 +305,23 @@ class PeerError(RuncastError):
 
 
 class BackendError(RuncastError):
-    """Something runcast rests on failed."""
+    """Something runcast rests on failed.
+
+    Args:
+        message: for the operator; may name files and folders.
+        public: the same for clients; `message` if that names none.
+    """
 
     code = "backend_error"
     status = 503
+
+    def __init__(self, message: str = "", public: str = "") -> None:
+        super().__init__(*filter(None, (message, public)))
+
+    @property
+    def public(self) -> str:
+        """What clients and watchers may read."""
+        return str(self.args[1]) if len(self.args) > 1 else self.message
 
 
 class StoreUnavailable(BackendError):

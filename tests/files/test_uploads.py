@@ -14,6 +14,7 @@ from runcast._files.uploads import Uploads
 from runcast._settings import Settings
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
 from runcast.testing import FakeClock
+from tests.descriptors import full_table
 from tests.files.listing import listing
 
 
@@ -54,6 +55,15 @@ async def test_a_type_that_is_none_is_guessed_from_the_name(uploads: Uploads, sa
 def test_what_was_not_uploaded_is_not_found(uploads: Uploads, upload_id: str) -> None:
     with pytest.raises(NotFound, match="there is no upload"):
         uploads.find(upload_id)
+
+
+async def test_an_upload_that_cannot_be_looked_at_now_has_not_expired(uploads: Uploads) -> None:
+    upload = await uploads.receive("a.pdf", "", pieces_of())
+
+    with full_table(), pytest.raises(BackendError, match="at present: Too many open files"):
+        await asyncio.to_thread(uploads.find, upload.upload_id)
+
+    assert (await asyncio.to_thread(uploads.find, upload.upload_id))[0].name == "a.pdf"
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(uploads: Uploads, root: Path) -> None:

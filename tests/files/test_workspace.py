@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from runcast._files.data_dir import DataDir
+from runcast._files.fair_threads import finish
 from runcast._files.workspace import Life, Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._settings import Settings
 from runcast.errors import BackendError, InvalidValue
 from runcast.testing import FakeClock
+from tests.descriptors import full_table
 from tests.files.listing import listing
 from tests.files.steps import collect, remove, sweep
 
@@ -410,6 +412,18 @@ def test_living_runs_keep_their_workspaces(workspaces: Workspaces, clock: FakeCl
     assert made.outputs.is_dir()
 
 
+def test_a_workspace_stays_that_cannot_be_looked_into(workspaces: Workspaces) -> None:
+    """Whose it is cannot be read while the table of descriptors is full: it is not nobody's."""
+    made = workspaces.make("a", EPOCH)
+
+    sweeping = workspaces.sweeping(lambda *_: "live")
+    next(sweeping)  # the folders are listed
+    with full_table():
+        assert finish(sweeping) == 0
+
+    assert made.outputs.is_dir()
+
+
 def test_workspaces_of_runs_that_are_gone_are_swept(root: Path, workspaces: Workspaces) -> None:
     workspaces.make("a", EPOCH)
 
@@ -465,6 +479,7 @@ def test_the_temporary_folder_of_a_killed_process_is_removed(tmp_path: Path) -> 
     program = """
 import os, sys
 from runcast._files.data_dir import DataDir
+from runcast._files.fair_threads import finish
 DataDir(parent=sys.argv[1]).ready()
 os._exit(0)
 """

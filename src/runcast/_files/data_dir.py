@@ -23,6 +23,17 @@ _LOCK: Final = "in-use"
 _STORE: Final = "store"
 
 
+class _OfAnotherStore(InvalidValue):
+    """The folder is of another store: what the operator gave is wrong, not what a client asks."""
+
+    code = BackendError.code
+    status = BackendError.status
+
+    @property
+    def public(self) -> str:
+        return "the folder for files (data_dir) holds files of another store"
+
+
 class DataDir:
     """A folder that is made when it is first needed. Its methods may be called from any thread.
 
@@ -65,7 +76,8 @@ class DataDir:
                 except OSError as error:
                     place = self._path or self._parent
                     raise BackendError(
-                        f"no files can be kept in {place} (data_dir): {error}"
+                        f"no files can be kept in {place} (data_dir): {error}",
+                        "no files can be kept in the folder for them (data_dir)",
                     ) from None
             return self._ready
 
@@ -92,7 +104,7 @@ class DataDir:
                 file.write(self._store.encode())
             found = (path / _STORE).read_text("utf-8")
             if found != self._store:
-                raise InvalidValue(
+                raise _OfAnotherStore(
                     f"{path} (data_dir) holds files of the store {found}, not of {self._store}; "
                     f"give each store its own, or correct {path / _STORE} if the store was moved"
                 )

@@ -12,6 +12,7 @@ from runcast._files.collecting import Collected
 from runcast._files.data_dir import DataDir
 from runcast._files.fair_threads import Steps, Stopped
 from runcast._files.inputs import GivenFiles, Inputs
+from runcast._files.making import is_shortage
 from runcast._files.model import Download, FilesOfRun, StoredFile, Upload
 from runcast._files.removing import removing
 from runcast._files.run_files import RunFiles, addressed
@@ -23,7 +24,7 @@ from runcast._functions.file_groups import FileGroup
 from runcast._hub.cache import Cache
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
-from runcast.errors import NotFound, Overloaded, RuncastError
+from runcast.errors import BackendError, NotFound, Overloaded, RuncastError
 from runcast.events.position import RUN, kind_of
 
 __all__ = ("Files", "RunFiles")
@@ -161,6 +162,7 @@ class Files:
 
         Raises:
             NotFound: there is no such run, or it made no such file.
+            BackendError: it cannot be opened at present.
         """
         info = await self._hub.info(run_id)
         unknown = NotFound(f"the run {run_id!r} has no file {path[:200]!r}")
@@ -170,7 +172,10 @@ class Files:
             raise unknown
         try:
             descriptor = await self._threads.call(self._open, run_id, info.epoch, path)
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                why = os.strerror(error.errno or 0)
+                raise BackendError(f"the file cannot be opened at present: {why}") from None
             raise unknown from None
         return Download(addressed(files[path], run_id), descriptor)
 

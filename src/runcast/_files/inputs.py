@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from runcast._clock import Clock
 from runcast._files.collecting import open_beneath
 from runcast._files.fair_threads import Steps
-from runcast._files.making import new_file
+from runcast._files.making import is_shortage, new_file
 from runcast._files.model import FileReference
 from runcast._files.names import is_plain_path
 from runcast._files.removing import ENTRY_WORK
@@ -215,7 +215,9 @@ class _Base:
         assert self._root is not None
         try:
             return open_beneath(self._root, f"{self._below}/{path}".lstrip("/"))
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                raise
             raise FileNotFoundError(path) from None
 
     def inputs(self, most: int) -> dict[str, list[FileReference]]:
@@ -236,8 +238,8 @@ class _Base:
         try:
             below = f"{self._below}/{path}".lstrip("/")
             descriptor = open_beneath(self._root, below, flags=os.O_DIRECTORY)
-        except OSError:
-            return []
+        except OSError as error:
+            return _no_entries(error)
         try:
             with os.scandir(descriptor) as entries:
                 names = [entry.name for entry, _ in zip(entries, range(most + 1), strict=False)]
@@ -245,8 +247,8 @@ class _Base:
                 name: os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
                 for name in sorted(names)
             }
-        except OSError:
-            return []
+        except OSError as error:
+            return _no_entries(error)
         finally:
             os.close(descriptor)
         return [
@@ -301,6 +303,16 @@ def _missing(reference: FileReference, error: Exception) -> str:
     if isinstance(error, NotFound):
         return error.message
     return f"there is no file {reference.path[:200]!r} in the workspace"
+
+
+def _no_entries(error: OSError) -> list[tuple[str, bool]]:
+    """Return the entries of a folder that is not there.
+
+    Raises `BackendError` if it may be there: a run would begin without what it is given.
+    """
+    if is_shortage(error):
+        raise BackendError(f"the workspace cannot be read: {_reason(error)}") from None
+    return []
 
 
 def _reason(error: OSError) -> str:

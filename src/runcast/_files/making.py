@@ -5,11 +5,17 @@ what was made, not even who made it.
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
-__all__ = ("make_folder", "new_file", "write_file")
+__all__ = ("is_shortage", "make_folder", "new_file", "write_file")
+
+_SHORTAGES: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EIO, errno.EAGAIN}
+)
+"""What says nothing of the file that was asked for."""
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -27,6 +33,11 @@ def make_folder(path: Path, mode: int = 0o700) -> None:
         path.chmod(mode)
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is not a folder")
+
+
+def is_shortage(error: OSError) -> bool:
+    """Tell whether the machine lacks something at present: no sign that a file is not there."""
+    return error.errno in _SHORTAGES
 
 
 def new_file(path: Path, mode: int = 0o644) -> BinaryIO:

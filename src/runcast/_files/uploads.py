@@ -27,7 +27,7 @@ from runcast._clock import Clock
 from runcast._files.collecting import content_type
 from runcast._files.data_dir import DataDir
 from runcast._files.fair_threads import InThread
-from runcast._files.making import make_folder, write_file
+from runcast._files.making import is_shortage, make_folder, write_file
 from runcast._files.model import Upload
 from runcast._files.names import safe_name
 from runcast._files.tally import Tally, Totals
@@ -135,6 +135,7 @@ class Uploads:
 
         Raises:
             NotFound: there is no such file, or it has expired.
+            BackendError: it cannot be looked at at present.
         """
         unknown = NotFound(f"there is no upload {upload_id[:80]!r}; it may have expired")
         root = self._root.existing
@@ -147,7 +148,10 @@ class Uploads:
                 raise unknown
             os.utime(path, (now, now))
             known = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=Upload)
-        except (OSError, msgspec.DecodeError, ValueError):
+        except (OSError, msgspec.DecodeError, ValueError) as error:
+            if isinstance(error, OSError) and is_shortage(error):
+                why = os.strerror(error.errno or 0)
+                raise BackendError(f"an upload cannot be read at present: {why}") from None
             raise unknown from None
         known.expires_at = self._expiry(now)
         return known, path

@@ -27,7 +27,7 @@ from runcast._clock import Clock
 from runcast._files.collecting import Collected, collecting, open_beneath
 from runcast._files.data_dir import DataDir
 from runcast._files.fair_threads import Steps, finish
-from runcast._files.making import make_folder, new_file, write_file
+from runcast._files.making import is_shortage, make_folder, new_file, write_file
 from runcast._files.names import UnusedNames
 from runcast._files.removing import ENTRY_WORK, removing
 from runcast._functions.file_groups import FileGroup, check_key
@@ -145,7 +145,8 @@ class Workspace:
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError, ValueError) as error:
-            raise BackendError(f"the list of a run's files cannot be read: {error}") from None
+            unreadable = "the list of a run's files cannot be read"
+            raise BackendError(f"{unreadable}: {error}", unreadable) from None
 
     def open(self, path: str) -> int:
         """Return a descriptor of a collected file, which must be closed.
@@ -167,7 +168,9 @@ class Workspace:
             return ""  # a process was killed after it had done this
         try:
             data = open_beneath(self.folder, f"{_WORK}/data", flags=os.O_DIRECTORY)
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                raise
             return "data: not a folder any more"
         try:
             os.rename(_OUTPUTS, target, src_dir_fd=data)
@@ -316,10 +319,17 @@ class Workspaces:
 
 
 def _whose(folder: Path) -> _Whose | None:
-    """Return what run a workspace is of; None for a folder that is no workspace."""
+    """Return what run a workspace is of; None for a folder that is no workspace.
+
+    Raises `OSError` if that cannot be read at present: nobody may take it for a folder of no run.
+    """
     try:
         return msgspec.json.decode((folder / _WHOSE).read_bytes(), type=_Whose)
-    except (OSError, msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError):
+        return None
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return None
 
 
@@ -335,4 +345,4 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BackendError(f"{what}: {error}") from None
+        raise BackendError(f"{what}: {error}", f"{what}: {os.strerror(error.errno or 0)}") from None

@@ -7,8 +7,10 @@ lifespan should be wrapped with `lifespan` so that it is closed.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -41,6 +43,8 @@ from runcast.errors import HeadTooLarge, InvalidValue, RuncastError, StoreUnavai
 from runcast.events.view import ViewSpec
 
 __all__ = ("HttpApp",)
+
+_log: Final = logging.getLogger("runcast.http")
 
 
 class HttpApp:
@@ -212,7 +216,7 @@ class HttpApp:
             if _path_of(scope) not in OPEN_PATHS:
                 await self.gate.admit(Request(scope, receive))
         except RuncastError as error:
-            await problem(error)(scope, receive, send)
+            await _problem(error)(scope, receive, send)
             return
         except HTTPException as error:  # the application's own answer
             answer = problem_document(
@@ -262,6 +266,13 @@ def _adding(headers: Mapping[str, str], send: Send) -> Send:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RuncastError)
+    return _problem(error)
+
+
+def _problem(error: RuncastError) -> Response:
+    """Return an error as a problem; what clients must not read of it goes to the log."""
+    if error.public != error.message:
+        _log.warning("a request was not answered: %s", error.message)
     return problem(error)
 
 

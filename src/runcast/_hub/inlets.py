@@ -218,7 +218,8 @@ class Pending:
         if self.is_closed:
             raise StoreUnavailable("the hub is closed; nothing can be emitted any more")
         if self.failure is not None:
-            raise StoreUnavailable(f"the store fails at present: {self.failure.message}")
+            failing = f"the store fails at present: {self.failure.message}"
+            raise StoreUnavailable(failing, f"the store fails at present: {self.failure.public}")
 
     def count(self, inlet: "Inlet", size: int) -> None:
         """Count a record. Raises `RunTooLarge` if the run has emitted as much as it may."""

@@ -103,7 +103,7 @@ class OwnedLog:
             record = encode_record(outcome.type, outcome.data, now, place, limit)
         except RuncastError as error:
             # What was returned cannot be stored; that it ended must be.
-            outcome = failed(f"the result cannot be stored: {error.message}", error.code)
+            outcome = failed(f"the result cannot be stored: {error.public}", error.code)
             record = encode_record(outcome.type, outcome.data, now, None, longest)
         if files is None:
             return outcome, [record]

@@ -53,7 +53,7 @@ def failed_with(error: BaseException, what: str = "function") -> Outcome:
     must not see: paths, queries, secrets. Of those only the class is told; the log has the rest.
     """
     if isinstance(error, RuncastError):
-        return failed(error.message, str(error.code), retryable=error.retryable)
+        return failed(error.public, str(error.code), retryable=error.retryable)
     if isinstance(error, MemoryError):
         return failed(f"the {what} ran out of memory", "out_of_memory")
     return failed(f"the {what} raised {type(error).__name__}", "function_error")

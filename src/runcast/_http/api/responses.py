@@ -99,7 +99,7 @@ def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Re
     return problem_document(
         error.status,
         error.code,
-        error.message,
+        error.public,
         headers=fields,
         retryable=error.retryable,
         **more,

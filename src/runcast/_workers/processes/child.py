@@ -297,7 +297,7 @@ def _tell_ending(parent: Parent, ending: Outcome, call: control.Call) -> None:
         limit = call.max_event_bytes if ending.type == "done" else longest
         record = encode_record(ending.type, ending.data, 0.0, None, limit)
     except RuncastError as error:
-        ending = failed(f"the result cannot be stored: {error.message}", error.code)
+        ending = failed(f"the result cannot be stored: {error.public}", error.code)
         record = encode_record(ending.type, ending.data, 0.0, None, longest)
     _try(lambda: parent.send_frame(control.encode_frame(control.RETURNED, record)))
 

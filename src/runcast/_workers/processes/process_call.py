@@ -189,7 +189,7 @@ class ProcessCall:
             answer = await self._writer.ask(**self._redactor.hide(fields))
             reply = control.Reply(number, msgspec.to_builtins(answer))
         except RuncastError as error:
-            reply = control.Reply(number, code=error.code, message=error.message)
+            reply = control.Reply(number, code=error.code, message=error.public)
         await self._child.send(reply)
 
     def _record(self, body: bytes) -> bytes:

@@ -140,7 +140,7 @@ class TaskQueue(asyncio.Queue[str | None]):
             await asyncio.shield(self._starting)
         except RuncastError as error:  # there is no run to tell it
             self._ended.set()
-            return [framed("error", {"error": error.message, "code": error.code})]
+            return [framed("error", {"error": error.public, "code": error.code})]
         assert self._reader is not None
         try:
             chunk = await self._reader.next()

@@ -4,12 +4,14 @@ import logging
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from runcast.errors import BackendError, StoreReadOnly, StoreUnavailable, StoreUnusable
 from runcast.stores.sqlite.schema import SCHEMA_VERSION, make_tables, read_as_present, upgrade
 
-__all__ = ("explain", "identify", "open_copier", "open_file", "open_reader")
+__all__ = ("about", "explain", "identify", "open_copier", "open_file", "open_reader")
+
+E = TypeVar("E", bound=BackendError)
 
 _log: Final = logging.getLogger("runcast.stores.sqlite")
 
@@ -49,9 +51,11 @@ def open_file(path: str, *, full_sync: bool, first_journal_row: bytes) -> sqlite
     """
     kind = _file_system(path)
     if kind in _NETWORK_FILE_SYSTEMS:
-        raise StoreUnusable(
-            f"{path} is on a network file system ({kind}), where SQLite loses data when several "
-            "machines use it; keep it on a local disk"
+        raise about(
+            StoreUnusable,
+            path,
+            f"is on a network file system ({kind}), where SQLite loses data when several machines "
+            "use it; keep it on a local disk",
         )
     try:
         connection = _connect(f"{Path(path).absolute().as_uri()}?mode=rwc", _WRITER_CACHE_KIB)
@@ -140,7 +144,7 @@ def _prepare(
         _check_version(connection, path)  # before anything is changed in what may not be ours
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
-        raise StoreUnusable(f"{path} cannot use a write-ahead log (journal mode {mode!r})")
+        raise about(StoreUnusable, path, f"cannot use a write-ahead log (journal mode {mode!r})")
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # done by a thread of its own
     # Some builds fill all that is freed with zeros, and write that to the log and to the disk.
@@ -173,11 +177,13 @@ def _version(connection: sqlite3.Connection) -> int:
 def _check_version(connection: sqlite3.Connection, path: str) -> None:
     version = _version(connection)
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        raise StoreUnusable(f"{path} is a database of another program; name another file")
+        raise about(StoreUnusable, path, "is a database of another program; name another file")
     if version > SCHEMA_VERSION:
-        raise StoreUnusable(
-            f"{path} was written by a newer runcast (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}); upgrade runcast"
+        raise about(
+            StoreUnusable,
+            path,
+            f"was written by a newer runcast (schema {version}, this one knows {SCHEMA_VERSION}); "
+            "upgrade runcast",
         )
 
 
@@ -190,21 +196,29 @@ def identify(path: str) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
 
 
+def about(kind: type[E], path: str, what: str) -> E:
+    """Return an error that names the store's file, and says "the store" to clients."""
+    return kind(f"{path} {what}", f"the store {what}")
+
+
 def explain(error: sqlite3.Error, path: str) -> BackendError:
     """Return our error for one of SQLite's."""
     name = getattr(error, "sqlite_errorname", "") or ""
     # What cannot be opened because nothing can be made beside it (a disk mounted read-only) can
     # still be read.
     if name.startswith("SQLITE_READONLY") or (name == "SQLITE_CANTOPEN" and _is_fixed(path)):
-        return StoreReadOnly(f"{path} can be read but not written ({error})")
+        return about(StoreReadOnly, path, f"can be read but not written ({error})")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return StoreUnusable(f"{path} is not a sound SQLite database ({error})")
+        return about(StoreUnusable, path, f"is not a sound SQLite database ({error})")
     if name == "SQLITE_FULL":
-        return StoreUnavailable(f"no space is left for {path} ({error}); free some")
+        return StoreUnavailable(
+            f"no space is left for {path} ({error}); free some", "no space is left for the store"
+        )
     folder = Path(path).parent
     if name == "SQLITE_CANTOPEN" and not folder.is_dir():
-        return StoreUnavailable(f"the folder {str(folder)!r} of {path} is not there; make it")
-    return StoreUnavailable(f"{path} could not be used ({error})")
+        missing = f"the folder {str(folder)!r} of {path} is not there; make it"
+        return StoreUnavailable(missing, "the folder of the store is not there")
+    return about(StoreUnavailable, path, f"could not be used ({error})")
 
 
 def _is_fixed(path: str) -> bool:

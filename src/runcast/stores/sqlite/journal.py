@@ -25,7 +25,7 @@ from runcast.stores.base import PAGE_BYTES, LogInfo, Page
 from runcast.stores.commands import CheckpointCommand, Command, OnceUse
 from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.paging import age_of, cut_pages
-from runcast.stores.sqlite.file import explain, identify
+from runcast.stores.sqlite.file import about, explain, identify
 from runcast.stores.sqlite.leases import Lease
 from runcast.stores.sqlite.tables import (
     delete_lease,
@@ -212,9 +212,8 @@ class Journal:
         SQLite would go on writing to what has no name any more, and nobody could ever read it.
         """
         if identify(self._path) != self._file:
-            raise StoreUnavailable(
-                f"{self._path} was removed or replaced while it was in use; put it back or restart"
-            )
+            told = "was removed or replaced while it was in use; put it back or restart"
+            raise about(StoreUnavailable, self._path, told)
 
     def info(self, log_id: str) -> LogInfo:
         """Return a copy of what is known of a log. Raises `NotFound`."""
@@ -301,7 +300,8 @@ class Journal:
         try:
             row = _decode(data)
         except msgspec.MsgspecError as error:
-            raise StoreUnusable(f"the journal in {self._path} is damaged ({error})") from error
+            told = f"holds a journal that is damaged ({error})"
+            raise about(StoreUnusable, self._path, told) from error
         return [each for each in row if not isinstance(each, CheckpointCommand)] or None
 
     # Checkpoints.

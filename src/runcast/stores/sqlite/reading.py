@@ -20,7 +20,7 @@ from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.labels import is_text
 from runcast.stores.ledger import Log
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, join_pages
-from runcast.stores.sqlite.file import explain, open_reader
+from runcast.stores.sqlite.file import about, explain, open_reader
 from runcast.stores.sqlite.journal import Journal
 from runcast.stores.sqlite.leases import is_owning
 from runcast.stores.sqlite.tables import load_lease, load_log, read_segments, select_logs
@@ -210,7 +210,7 @@ class Reading:
             try:
                 looking = loop.run_in_executor(self._threads, look)
             except RuntimeError:
-                raise StoreUnavailable(f"the store {self._path} was closed") from None
+                raise about(StoreUnavailable, self._path, "was closed") from None
             try:
                 is_current, result = await looking
             except _ChangedMeanwhile:
@@ -219,7 +219,8 @@ class Reading:
             if is_current:
                 return cast("T", result)
             await self._refresh()  # somebody has committed since we last looked
-        raise StoreUnusable(f"{self._path} is damaged: events that it should have are not there")
+        told = "is damaged: events that it should have are not there"
+        raise about(StoreUnusable, self._path, told)
 
 
 def _expiry(info: LogInfo) -> float:

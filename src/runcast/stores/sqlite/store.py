@@ -27,7 +27,7 @@ from runcast.stores.commands import ClaimCommand, Command
 from runcast.stores.ledger import Ledger
 from runcast.stores.machine import this_boot
 from runcast.stores.paging import Filter
-from runcast.stores.sqlite.file import open_file, open_reader
+from runcast.stores.sqlite.file import about, open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal
 from runcast.stores.sqlite.leases import Lease, is_owning
 from runcast.stores.sqlite.reading import Reading
@@ -155,7 +155,7 @@ class SQLiteStore(Store):
     @property
     def _opened(self) -> _Open:
         if self._parts is None:
-            raise StoreUnavailable(f"the store {self._path} is not open; use `async with store:`")
+            raise about(StoreUnavailable, self._path, "is not open; use `async with store:`")
         return self._parts
 
     # Writing.
