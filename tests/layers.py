@@ -32,7 +32,7 @@ class Layer:
     """True: no I/O, clock, thread or logging."""
 
 
-_HUB = ("errors", "_logs", "_clock", "_settings", "events", "_wire", "stores.base")
+_HUB = ("errors", "_logs", "_plugins", "_clock", "_settings", "events", "_wire", "stores.base")
 _INSIDE = (*_HUB, "_hub", "_producing", "_functions", "_files", "_workers")
 _INSIDE_SEEN = ("_producing.answers", "_producing.labels", "_files.model")
 _EDGE = (*_HUB, "_hub", *_INSIDE_SEEN, "_runs.protocols")
@@ -44,6 +44,7 @@ _BELOW_APP = (*_INSIDE, "stores", "_runs", "sources", "channels", "_http", "clie
 
 LAYERS = {
     "errors": Layer(),
+    "_plugins": Layer(("errors",)),
     "_addresses": Layer(),
     "_clock": Layer(("errors", "_logs")),
     "_logs": Layer(("events",)),
@@ -51,7 +52,10 @@ LAYERS = {
     "events": Layer(("errors",), ("msgspec",), is_pure=True),
     "_wire": Layer(("errors", "events"), ("msgspec",), is_pure=True),
     "stores": Layer(
-        ("errors", "_logs", "_clock", "_settings", "events.position", "events.lifecycle"),
+        (
+            *("errors", "_logs", "_plugins", "_clock", "_settings"),
+            *("events.position", "events.lifecycle"),
+        ),
         ("msgspec", "redis"),
     ),
     "_hub": Layer(_HUB, ("msgspec",)),
@@ -63,7 +67,7 @@ LAYERS = {
     "_runs": Layer(_INSIDE, ("msgspec",)),
     # Edges: what the world outside meets.
     "views": Layer(("errors", "events"), ("msgspec", "yaml")),
-    "sources": Layer(("_producing", "events", "_wire", "errors"), EVERYTHING),
+    "sources": Layer(("_producing", "events", "_wire", "errors", "_plugins"), EVERYTHING),
     "channels": Layer(_EDGE, ("msgspec", "httpx2")),
     "_http": Layer(
         _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")
@@ -200,7 +204,7 @@ def check_source(source: Path) -> list[str]:
     files = sorted(source.rglob("*.py"))
     names = {_name_of(file, source) for file in files}
     modules = [Module(file, source, names) for file in files]
-    found = check_optional_packages(modules)
+    found = [*check_optional_packages(modules), *check_cycles(modules)]
     for module in modules:
         if module.layer not in LAYERS:
             found.append(f"{module.place}: no layer is called {module.layer}")

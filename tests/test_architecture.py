@@ -69,9 +69,10 @@ CLEAN = {
     "__main__.py": "from runcast._cli import main\nmain()\n",
     "errors.py": "class Oops(Exception):\n    pass\n",
     "_addresses.py": "import ipaddress\n",
+    "_plugins.py": "from importlib.metadata import entry_points\n",
     "_clock.py": "import time\nfrom runcast.errors import Oops\nNOW = time.time\n",
     "_logs.py": "import logging\nfrom runcast.events.position import Position\n",
-    "_settings.py": "import os\nfrom runcast import errors\nTABLE = {}\n",
+    "_settings.py": "import os\nTABLE = {}\n",
     "events/__init__.py": "",
     "events/position.py": "import re\nimport msgspec\nfrom pathlib import PurePath\n",
     "_wire/sse.py": "import msgspec\nfrom runcast.events.position import Position\n",
@@ -106,7 +107,7 @@ _LAZY = "def go() -> None:\n    from runcast._app import App\n"
 
 BROKEN = [
     # the layers
-    ("errors.py", "from runcast._clock import Clock", "errors may not import _clock"),
+    ("errors.py", "from runcast._settings.x import X", "errors may not import _settings"),
     ("errors.py", "import msgspec", "errors may not import the package msgspec"),
     ("_clock.py", "from runcast._settings import TABLE", "_clock may not import _settings"),
     ("_settings.py", "import runcast.events.position", "_settings may not import events"),
@@ -213,6 +214,20 @@ def test_a_tree_that_keeps_every_rule_passes(tmp_path: Path) -> None:
     }
 
     assert check_source(_plant(tmp_path, CLEAN | sizes)) == []
+
+
+def test_modules_that_import_each_other_in_a_circle_are_reported(tmp_path: Path) -> None:
+    circle = {
+        "_hub/one.py": "from runcast._hub import two\n",
+        "_hub/two.py": "def go() -> None:\n    from runcast._hub.three import x\n",
+        "_hub/three.py": _GUARDED.replace("_hub.hub import Hub", "_hub import one"),
+    }
+
+    found = check_source(_plant(tmp_path, CLEAN | circle))
+
+    assert found == [
+        "modules import each other in a circle: _hub.one -> _hub.two -> _hub.three -> _hub.one"
+    ]
 
 
 def test_a_tree_without_most_layers_passes(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Choosing a store by URL: `memory://` or `sqlite:///path/to/runs.db`."""
+"""Choosing a store by URL: `memory://`, `sqlite:///path/to/runs.db`, or one of another package."""
 
 from urllib.parse import unquote, urlsplit
 
 from runcast._clock import Clock
+from runcast._plugins import STORES, find, names
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.stores.base import Store
@@ -18,7 +19,7 @@ def open_url(url: str, settings: Settings, clock: Clock) -> Store:
     `sqlite:///runs.db` is relative to the working directory, `sqlite:////var/lib/runs.db` absolute.
 
     Raises:
-        InvalidValue: the URL names no store we know.
+        InvalidValue: the URL names no store that we or an installed package knows.
     """
     parts = urlsplit(url)
     if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):
@@ -30,4 +31,11 @@ def open_url(url: str, settings: Settings, clock: Clock) -> Store:
             full_sync=settings.sqlite_full_sync,
             wal_bytes=settings.sqlite_wal_bytes,
         )
-    raise InvalidValue(f"expected a store like memory:// or sqlite:///runs.db, got {url!r:.200}")
+    make = find(STORES, parts.scheme) if parts.scheme not in ("memory", "sqlite") else None
+    if make is None:
+        known = ["memory:// or sqlite:///runs.db", *(f"{name}://…" for name in names(STORES))]
+        raise InvalidValue(f"expected a store like {', '.join(known)}, got {url!r:.200}")
+    store: object = make(url, settings, clock)
+    if not isinstance(store, Store):
+        raise InvalidValue(f"expected {parts.scheme}:// to give a Store, got {store!r:.80}")
+    return store

@@ -11,7 +11,7 @@ import msgspec
 
 from runcast._files.model import FileReference
 from runcast._http.api.bodies import parse_json
-from runcast._wire import dialects
+from runcast._hub.dialects import find_dialect
 from runcast._wire.dialects import Dialect
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import Position, is_run_id
@@ -126,7 +126,7 @@ def parse_watch(
     if modes[live] == "long-poll":
         media_type = "application/json"
     usual = dialect if media_type == "text/event-stream" else "runcast"
-    chosen = dialects.get(query.get("dialect", usual))
+    chosen = find_dialect(query.get("dialect", usual))
     if chosen.name != "runcast" and media_type == "application/x-ndjson":
         raise InvalidValue(f"expected no dialect with {media_type}, got {chosen.name!r}")
     return WatchOptions(

@@ -1,0 +1,60 @@
+"""Stores, dialects, sources and channels of other packages, found through their entry points.
+
+    [project.entry-points."runcast.stores"]
+    etcd = "runcast_etcd:open_store"
+
+| group | name | object |
+|---|---|---|
+| `runcast.stores` | the scheme of a URL | `open(url: str, settings, clock) -> Store` |
+| `runcast.dialects` | the dialect's name | a `Dialect`, or what makes one |
+| `runcast.sources` | the source's name | the source's module |
+| `runcast.channels` | the scheme of a target | what makes the channel |
+
+A package is imported when something asks for it by name, and never before.
+"""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from runcast.errors import InvalidValue
+
+__all__ = ("CHANNELS", "DIALECTS", "SOURCES", "STORES", "find", "names")
+
+STORES: Final = "runcast.stores"
+DIALECTS: Final = "runcast.dialects"
+SOURCES: Final = "runcast.sources"
+CHANNELS: Final = "runcast.channels"
+
+
+def names(group: str) -> list[str]:
+    """Return what other packages offer in a group, sorted."""
+    return sorted(_offered(group))
+
+
+def find(group: str, name: str) -> Any:
+    """Return what a package offers under a name; None if no package does.
+
+    Raises:
+        InvalidValue: two packages offer it, or the package cannot be imported.
+    """
+    found = _offered(group).get(name, ())
+    if len(found) > 1:
+        modules = ", ".join(sorted(each.value for each in found))
+        raise InvalidValue(f"several packages offer {name!r} as one of {group}: {modules}")
+    for each in found:
+        try:
+            return each.load()
+        except Exception as error:
+            raise InvalidValue(
+                f"{name!r} of {group} cannot be imported ({each.value}): {error!r:.300}"
+            ) from error
+    return None
+
+
+@cache  # reading the metadata of all packages takes milliseconds, and requests may name anything
+def _offered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    offered: dict[str, tuple[EntryPoint, ...]] = {}
+    for each in entry_points(group=group):
+        offered[each.name] = (*offered.get(each.name, ()), each)
+    return offered
