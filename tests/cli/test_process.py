@@ -173,3 +173,48 @@ def test_a_process_that_a_function_left_does_not_hold_it_up(stuck: Path) -> None
         code, out, err = served.end()
 
     assert (code, out, err) == (0, "", "")
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+SIGNALS = """
+import asyncio
+import signal
+
+import runcast
+
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+@runcast.function
+async def change():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+@runcast.function
+async def pour():
+    while True:
+        runcast.emit("step", "x" * 100_000)
+        await runcast.drain()
+        await asyncio.sleep(0)
+"""
+
+
+def test_signals_do_what_they_did_whatever_a_function_makes_of_them(tmp_path: Path) -> None:
+    (tmp_path / "signals.py").write_text(SIGNALS, "utf-8")
+    env = {**IMPATIENT, "RUNCAST_KEEP_BYTES_PER_RUN": "1000000"}
+    with serve("signals.py", "--store", "memory://", cwd=tmp_path, env=env) as served:
+        served.start("pour", "r")
+        served.start("change", "s")
+        assert served.process.stderr is not None
+        said = [served.process.stderr.readline() for _ in range(3)]
+        for _ in range(20):  # those who leave while they are written to would end it by SIGPIPE
+            with served.open("GET", "/runs/r/events") as response:
+                response.read(1)
+        assert served.ask("GET", "/healthz").status == 200
+        code, out, _ = served.end()
+
+    assert (code, out) == (0, "")
+    assert [name for name in ("SIGINT", "SIGPIPE", "SIGTERM") if name in "".join(said)] == [
+        *("SIGINT", "SIGPIPE", "SIGTERM")
+    ]

@@ -6,20 +6,25 @@ import gc
 import ipaddress
 import logging
 import math
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 
 from runcast._http.app import HttpApp
 from runcast._http.server.protocol import protocol_class
+from runcast._logs import get_logger
 from runcast.errors import Forbidden, InvalidValue
 
 __all__ = ("is_loopback", "serve")
+
+_log: Final = get_logger("runcast.http")
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 """How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes
@@ -54,6 +59,23 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
         self._on_end = on_end
         self._on_hurry = on_hurry
+
+    async def on_tick(self, counter: int) -> bool:
+        self._keep_signals()
+        return await super().on_tick(counter)
+
+    def _keep_signals(self) -> None:
+        """Handle signals as the server needs it, whatever a function on the loop, or the module of
+        one, has made of them."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # then they are not for us to handle
+        # A client that leaves while it is written to would end the process.
+        wanted: dict[signal.Signals, Any] = {signal.SIGPIPE: signal.SIG_IGN}
+        wanted |= dict.fromkeys((signal.SIGINT, signal.SIGTERM), self.handle_exit)
+        for number, handler in wanted.items():
+            if signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+                _log.warning("something changed what %s does; it is set again", number.name)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
