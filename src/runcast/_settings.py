@@ -107,6 +107,11 @@ class Settings:
     shutdown_grace_s: float = _setting(
         1.0, "How long running functions may go on at shutdown before they are cancelled."
     )
+    blocked_loop_s: float = _setting(
+        1.0,
+        "How long something may keep the event loop from everything else before a warning names"
+        " it; 0: no warning.",
+    )
     lease_s: float = _setting(
         15.0, "After this long without a sign of life a run's owner is taken for lost.", least=0.05
     )

@@ -25,6 +25,7 @@ from runcast.stores.sqlite.schema import SCHEMA_VERSION
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
+from tests.opening import eventually
 from tests.stores.spy import Spy, ask, ask_all, is_checkpointed, make_file, names_in, tell, until
 
 NEVER_S = 3600.0
@@ -87,7 +88,7 @@ async def test_closing_leaves_one_file_no_thread_and_nothing_open(
         await store.info("a")
         assert threads() - older
 
-    assert not threads() - older
+    await eventually(lambda: not threads() - older)
     assert names_in(path.parent) == ["runs.db"]
     assert not [name for name in open_files() if name.startswith(str(path))]
 
@@ -99,7 +100,7 @@ async def test_a_newer_schema_is_refused(path: Path, older: set[threading.Thread
     with pytest.raises(StoreUnusable, match="newer"):
         await SQLiteStore(str(path)).open()
 
-    assert not threads() - older
+    await eventually(lambda: not threads() - older)
     assert content_of(path) == content
     tell(path, f"PRAGMA user_version = {SCHEMA_VERSION}")
     async with SQLiteStore(str(path)) as store:
@@ -140,7 +141,7 @@ async def test_what_is_no_store_is_refused_and_left_alone(
     with pytest.raises(StoreUnusable, match=r"runs\.db"):
         await SQLiteStore(str(path)).open()
 
-    assert not threads() - older
+    await eventually(lambda: not threads() - older)
     assert content_of(path) == content
 
 
@@ -184,7 +185,7 @@ async def test_what_cannot_be_opened_is_told_clearly(
     for name, said in (("directory", "directory"), ("missing/runs.db", "missing' of .* make it")):
         with pytest.raises(BackendError, match=said):
             await SQLiteStore(str(tmp_path / name)).open()
-    assert not threads() - older
+    await eventually(lambda: not threads() - older)
 
 
 async def test_an_empty_file_becomes_a_store(path: Path) -> None:

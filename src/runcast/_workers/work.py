@@ -12,6 +12,7 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
 
 from runcast._functions.function import Function
@@ -25,6 +26,7 @@ from runcast._producing.outcome import outcome_of
 from runcast._producing.writer import Writer
 from runcast._workers.drive import drive_async, drive_in_thread
 from runcast._workers.left_threads import LeftThreads
+from runcast._workers.loop_watch import FunctionAt, LoopWatch
 from runcast._workers.processes import control
 from runcast._workers.processes.pool import Processes
 from runcast._workers.processes.process import REAP_S
@@ -91,6 +93,8 @@ class Workers:
         self.processes = processes
         self.left_threads = LeftThreads()
         """The threads that functions leave at work."""
+        settings = processes.settings
+        self._watch = LoopWatch(processes.clock, settings.blocked_loop_s, _duty_in)
 
     def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
         """Have what functions need ready before they are called."""
@@ -103,9 +107,11 @@ class Workers:
         """Let threads and processes be kept for functions. Idempotent; it may follow `close`."""
         self.threads.open()
         self.processes.open()
+        self._watch.open()
 
     async def close(self) -> None:
         """Let go of threads and processes once nothing is at work any more. Idempotent."""
+        self._watch.close()
         self.threads.close()
         await self.processes.close()
         for thread in self.left_threads.at_work():
@@ -165,6 +171,14 @@ async def _drive(duty: Duty, left: LeftThreads) -> Outcome:
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these ends the loop, and everybody else's runs with it.
         return _told(error, duty.inlet.run_id)
+
+
+def _duty_in(frame: FrameType) -> FunctionAt | None:
+    """Return what function a frame drives; None if it is not the frame of a function's task."""
+    if frame.f_code is not _drive.__code__:
+        return None
+    duty: Duty = frame.f_locals["duty"]
+    return FunctionAt(duty.function.name, duty.inlet.run_id)
 
 
 def _end_fork(run_id: str) -> NoReturn:

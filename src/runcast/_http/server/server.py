@@ -59,6 +59,8 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
         self._on_end = on_end
         self._on_hurry = on_hurry
+        self._handlers: dict[signal.Signals, Any] = {}
+        """What handles signals: none where the loop is not in the main thread."""
 
     async def on_tick(self, counter: int) -> bool:
         self._keep_signals()
@@ -67,12 +69,7 @@ class _Server(uvicorn.Server):
     def _keep_signals(self) -> None:
         """Handle signals as the server needs it, whatever a function on the loop, or the module of
         one, has made of them."""
-        if threading.current_thread() is not threading.main_thread():
-            return  # then they are not for us to handle
-        # A client that leaves while it is written to would end the process.
-        wanted: dict[signal.Signals, Any] = {signal.SIGPIPE: signal.SIG_IGN}
-        wanted |= dict.fromkeys((signal.SIGINT, signal.SIGTERM), self.handle_exit)
-        for number, handler in wanted.items():
+        for number, handler in self._handlers.items():
             if signal.getsignal(number) != handler:
                 signal.signal(number, handler)
                 _log.warning("something changed what %s does; it is set again", number.name)
@@ -86,6 +83,11 @@ class _Server(uvicorn.Server):
         # Before uvicorn does, as the application's lifespan: it would keep the error to itself.
         await self._app.open()
         await super().startup(sockets)
+        if threading.current_thread() is threading.main_thread():
+            ending = (signal.SIGINT, signal.SIGTERM)
+            self._handlers = {number: signal.getsignal(number) for number in ending}
+            # A client that leaves while it is written to would end the process.
+            self._handlers[signal.SIGPIPE] = signal.SIG_IGN
         # What is in memory by now stays there: the garbage collector need not walk over it, again
         # and again, while everything waits for it.
         gc.collect()
