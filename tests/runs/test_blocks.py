@@ -426,6 +426,29 @@ async def test_a_hub_that_closes_ends_its_blocks() -> None:
         assert (await events_of(again, "r"))[-1].data == {"reason": "the server shut down"}
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_store_that_fails_does_not_hold_up_the_closing(leaves: bool) -> None:
+    settings = runcast.Settings(cancel_grace_s=0.05, store_retry_s=60.0, emit_wait_s=0.05)
+    store, begun, go_on = FaultyStore(MemoryStore()), asyncio.Event(), asyncio.Event()
+    hub = await OpenHub(store, settings=settings).open()
+
+    async def work() -> None:
+        async with hub.run("work", run_id="r"):
+            begun.set()
+            try:
+                await go_on.wait()
+            finally:
+                if not leaves:
+                    await go_on.wait()
+
+    task = asyncio.ensure_future(work())
+    await soon(begun.wait())
+    store.fail_next(100, StoreUnavailable("not now"))
+    await soon(hub.close())
+    go_on.set()
+    await asyncio.wait([task])
+
+
 def test_a_thread_that_does_not_leave_its_block_does_not_hold_up_the_closing(url: str) -> None:
     entered, go_on = threading.Event(), threading.Event()
     failed: list[BaseException] = []

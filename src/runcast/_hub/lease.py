@@ -30,7 +30,7 @@ class Lease:
         self._identify = identify
         self._lease_s = lease_s
         self._owner: Owner | None = None
-        self._is_held = False
+        self._is_held = self._is_lacking = False
         # Apart from all else, since nothing that is done to logs may hold up the renewal.
         self._rounds = Rounds(self._renew, lease_s / _RENEWALS_PER_LEASE, "renewing the lease")
 
@@ -57,17 +57,18 @@ class Lease:
         except StoreReadOnly:
             raise
         except BackendError:
+            self._is_lacking = True
             self._rounds.open()
             raise
         self._rounds.open()
 
     def check(self) -> None:
-        """Return if logs can be owned: without a lease others would take them for lost.
+        """Return unless logs cannot be owned now: without a lease others would take them for lost.
 
         Raises:
-            StoreUnavailable: no lease could be taken yet.
+            StoreUnavailable: `hold` could not take the lease, and no later try has.
         """
-        if not self._is_held:
+        if self._is_lacking:
             raise StoreUnavailable(
                 "the store does not know yet that this process lives; try again soon"
             )
@@ -76,7 +77,7 @@ class Lease:
         """Give the lease up. Idempotent; `hold` may follow, for another owner."""
         await self._rounds.close()
         owner, self._owner = self._owner, None
-        was_held, self._is_held = self._is_held, False
+        was_held, self._is_held, self._is_lacking = self._is_held, False, False
         if owner is None or not was_held:
             return
         try:
@@ -87,4 +88,4 @@ class Lease:
     async def _renew(self) -> None:
         if self._owner is not None:
             await self._store.renew(self._owner, self._lease_s)
-            self._is_held = True
+            self._is_held, self._is_lacking = True, False

@@ -5,7 +5,7 @@ functions, blocks of code, streams of other programs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -48,6 +48,8 @@ class OwnedLog:
         self.end_of_question: Callable[[str], float | None] = lambda interrupt_id: None
         """Returns when a question that its writer asks expires, by the monotonic clock; None where
         nothing is known of that."""
+        self.is_ending = False
+        """Whether its end is on its way into the store."""
         self.left = asyncio.Event()
         """Set once the log is not owned any more: it has ended, was released, or is another's."""
         self._clock = clock
@@ -83,6 +85,7 @@ class OwnedLog:
             BackendError: the hub closes while it cannot be committed.
         """
         outcome, records = self._last_records(outcome, agent, files)
+        self.is_ending = True
         try:
             appended = await self.inlet.append(records, close=True, once=Once(TERMINAL_KEY))
         except (RunClosed, Stale, NotFound):
@@ -255,18 +258,15 @@ class OwnedLogs:
     async def end_all(self, reason: str, grace_s: float) -> None:
         """Cancel the logs that something here writes; end those that it does not end in time."""
         asked = [log for log in self._logs.values() if log.on_cancel is not None]
+        asked = [log for log in asked if not log.is_ending]
         for log in asked:
             await log.cancel(reason)
-        if asked:
-            waits = [asyncio.ensure_future(log.left.wait()) for log in asked]
-            _, late = await asyncio.wait(waits, timeout=grace_s)
-            for wait in late:
-                wait.cancel()
-        for log in asked:
-            if not log.left.is_set():
-                log.on_cancel = None
-                with suppress(BackendError):  # others end it as lost
-                    await log.cancel(reason)
+        await _wait_for([log.left.wait() for log in asked], grace_s)
+        late = [log for log in asked if not (log.left.is_set() or log.is_ending)]
+        for log in late:
+            log.on_cancel = None
+        # Bounded: a store that fails takes no end, and others end the log as lost.
+        await _wait_for([self._logged(log.cancel(reason)) for log in late], grace_s)
 
     async def close(self) -> None:
         """End what is done to logs here, which stay open for other owners."""
@@ -277,3 +277,12 @@ class OwnedLogs:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._logs.clear()
+
+
+async def _wait_for(waits: Sequence[Coroutine[Any, Any, object]], timeout_s: float) -> None:
+    """Wait for all, at most so long."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
