@@ -218,3 +218,20 @@ def test_signals_do_what_they_did_whatever_a_function_makes_of_them(tmp_path: Pa
     assert [name for name in ("SIGINT", "SIGPIPE", "SIGTERM") if name in "".join(said)] == [
         *("SIGINT", "SIGPIPE", "SIGTERM")
     ]
+
+
+# --- process 1 ------------------------------------------------------------------------------------
+
+
+def test_process_1_waits_for_orphans_passes_signals_on_and_ends_with_its_child() -> None:
+    script = Path(__file__).with_name("under_init.py")
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", str(script)], stdout=subprocess.PIPE, env=environment()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_S) == 7
+        finally:
+            process.kill()

@@ -412,6 +412,13 @@ def leaves_child() -> int:
 
 
 @runcast.function(isolation="process")
+def leaves_orphans() -> int:
+    for _ in range(3):
+        subprocess.run(["sh", "-c", "sleep 600 & sleep 600 & exit 0"], check=True)
+    return 3
+
+
+@runcast.function(isolation="process")
 def leaves_daemon() -> int:
     multiprocessing.Process(target=ignore_sigterm, daemon=True).start()
     return 3

@@ -1,6 +1,7 @@
 """Functions in processes of their own: they see what others see, share nothing, and end."""
 
 import asyncio
+import ctypes
 import logging
 import os
 import select
@@ -318,6 +319,24 @@ async def test_a_killed_process_ends_its_run_as_killed(number: signal.Signals) -
     assert [event.type for event in events] == ["started", "step", "failed"]
     assert events[-1].data["code"] == "killed"
     assert number.name in events[-1].data["message"]
+
+
+async def test_orphans_of_its_process_that_come_to_us_are_waited_for() -> None:
+    def has_child() -> bool:
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
+    libc, subreaper = ctypes.CDLL(None), 36  # PR_SET_CHILD_SUBREAPER: as if we were process 1
+    assert libc.prctl(subreaper, 1) == 0
+    try:
+        events = await told(functions.leaves_orphans)
+        await eventually(lambda: not has_child())
+    finally:
+        libc.prctl(subreaper, 0)
+    assert events[-1].data == {"result": 3}
 
 
 IMPATIENT_AT_EXIT = Settings(warm_processes=0, shutdown_grace_s=0.0, exit_wait_s=0.1)

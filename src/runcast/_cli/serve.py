@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
+from runcast._cli.init import stay_behind_as_init
 from runcast._cli.leaving import Leaving
 from runcast._cli.reload import serve_again_and_again
 from runcast._cli.target import load_target
@@ -119,6 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         InvalidValue, Forbidden, BackendError: what was asked for cannot be served; see the message.
     """
+    stay_behind_as_init()
     if arguments.reload:
         serve_again_and_again(arguments.target, _without_reload(arguments.argv))
         return

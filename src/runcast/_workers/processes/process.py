@@ -32,6 +32,10 @@ _READ_BYTES: Final = 32 * 1024
 _READS_AFTER_EXIT: Final = 32
 """More than a pipe holds. A process that got away may write for ever."""
 
+_REAP_EVERY_S: Final = 0.02
+_MOST_REAPS: Final = 500
+"""Looks for what is still dying of a child's process group: ten seconds of them, as below."""
+
 REAP_S: Final = 10.0
 """How long a process may take to die of SIGKILL. One that waits for a disk may never."""
 
@@ -124,11 +128,24 @@ class ChildProcess:
         # Before it is reaped: until then its id, and so its group's, is nobody else's.
         self.signal(signal.SIGKILL)
         code = self._process.wait()
+        self._reap_group(_MOST_REAPS)
         with contextlib.suppress(OSError):
             # What it sent can still be read; whoever else has its end of the socket is not heard.
             self._socket.shutdown(socket.SHUT_RD)
         if not self.exited.done():
             self.exited.set_result(code)
+
+    def _reap_group(self, times: int) -> None:
+        """Wait for processes of its group that come to this process, if this is process 1.
+
+        Only those: another process that is waited for could be one that a function has started.
+        """
+        with contextlib.suppress(ChildProcessError):  # there is none left
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:
+                pass
+            if times:  # some are still dying
+                loop = asyncio.get_running_loop()
+                loop.call_later(_REAP_EVERY_S, self._reap_group, times - 1)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its process group, unless it has ended."""
