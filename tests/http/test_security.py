@@ -274,9 +274,16 @@ def test_an_empty_token_is_never_right() -> None:
     assert not is_session(make_session("", 9e9), "", 0)
 
 
-@pytest.mark.parametrize("token", ["geheim ", "a b", "密码", "tab\t", "\x7f", None, b"bytes"])
+@pytest.mark.parametrize("token", ["geheim ", "a b", "密码", "tab\t", "\x7f", b"bytes"])
 def test_a_token_that_no_header_can_hold_is_refused(token: Any) -> None:
     with pytest.raises(InvalidValue, match="ASCII characters without spaces"):
+        runcast.asgi(OpenHub(), token=token)
+
+
+@pytest.mark.parametrize("token", ["", None])
+def test_no_token_is_no_protection(token: Any) -> None:
+    """A variable that is not set, say, must not open an application to everybody."""
+    with pytest.raises(InvalidValue, match="expected authorize= or token="):
         runcast.asgi(OpenHub(), token=token)
 
 
