@@ -89,12 +89,15 @@ PURE_MODULES = {"client.reconnect"}
 # fmt: off
 PURE_STDLIB = {
     "__future__", "abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses",
-    "decimal", "enum", "functools", "hashlib", "heapq", "html", "itertools", "json", "math",
-    "numbers", "operator", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata",
-    "zlib",
+    "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "html", "itertools", "json",
+    "math", "numbers", "operator", "re", "string", "struct", "textwrap", "types", "typing",
+    "unicodedata", "zlib",
 }
 # fmt: on
-PURE_NAMES = {"pathlib.PurePath", "pathlib.PurePosixPath", "datetime.datetime", "datetime.UTC"}
+PURE_NAMES = {
+    *("pathlib.PurePath", "pathlib.PurePosixPath", "uuid.UUID"),
+    *(f"datetime.{name}" for name in ("UTC", "date", "datetime", "time", "timedelta")),
+}
 PURE_BANNED_CALLS = {"open", "print", "input", "breakpoint"}
 
 CLOCK_READS = {

@@ -19,6 +19,7 @@ from runcast.events.fields import percent_of
 from runcast.events.model import Event, Place, checked_type, encode_known
 from runcast.events.outcome import Outcome
 from runcast.events.pieces import Pieces
+from runcast.events.plain import checked_number
 from runcast.events.position import Position
 from runcast.events.vocabulary import KNOWN, TERMINAL
 
@@ -153,7 +154,12 @@ class Writer:
         agent: str = "",
         **more: object,
     ) -> None:
-        """Append a `progress` event; `percent` (0-100) is computed where it can be."""
+        """Append a `progress` event; `percent` (0-100) is computed where it can be.
+
+        Raises as `emit` does; `InvalidValue`, too, if one of them is no number.
+        """
+        current, total = checked_number("current", current), checked_number("total", total)
+        percent = checked_number("percent", percent)
         if percent is None:
             percent = percent_of({"current": current, "total": total})
         known = {"current": current, "total": total, "percent": percent}

@@ -14,7 +14,14 @@ import msgspec
 
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
 from runcast.events.fields import as_number, is_deeper, mend
-from runcast.events.plain import MAX_DEPTH, decode_json, encode_json, make_plain, shown
+from runcast.events.plain import (
+    MAX_DEPTH,
+    decode_json,
+    encode_json,
+    make_plain,
+    repeats_name,
+    shown,
+)
 from runcast.events.vocabulary import KNOWN, is_event_type
 
 __all__ = (
@@ -159,7 +166,9 @@ def encode_known(
         fields = _Record(time, kind, data, *_checked(place))
     if type(data) is dict:
         try:
-            for value in data.values():
+            for name, value in data.items():
+                if type(name) is not str:
+                    break  # two of them may be one name in JSON
                 if (of := type(value)) is not str and of is not int and of not in _SIMPLE:
                     break
             else:
@@ -262,7 +271,10 @@ def _is_whole(written: bytes, fields: _Record) -> bool:
     """
     try:
         data = _split(written).data
-        decode_json(data)  # who writes it beforehand may write numbers that nobody reads
+        # Who writes it beforehand may write numbers that nobody reads; and of two fields with one
+        # name a reader keeps the second.
+        if len(encode_json(decode_json(data))) < len(data) and repeats_name(data):
+            return False
         if not written.isascii():
             written.decode()
     except (ValueError, RecursionError):

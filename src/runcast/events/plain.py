@@ -1,7 +1,16 @@
 """What producers give, turned into what JSON can hold."""
 
+import json
+from collections import UserString, deque
+from collections.abc import Mapping, Sequence, Set
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from math import isfinite
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -10,12 +19,17 @@ from runcast.events.fields import mend
 
 __all__ = (
     "MAX_DEPTH",
+    "checked_number",
     "cut",
     "decode_json",
     "encode_json",
     "make_plain",
+    "repeats_name",
     "shown",
 )
+
+_KEYS: Final = frozenset({int, float, date, datetime, time, UUID, Decimal})
+"""Keys besides texts that msgspec takes as they are."""
 
 MAX_DEPTH: Final = 100
 """Most levels of lists and dicts in an event's `data`: every watcher's parser must survive them,
@@ -55,11 +69,36 @@ def make_plain(value: object) -> object:
         ) from None
 
 
+def checked_number(name: str, value: object) -> int | float | None:
+    """Return a number as Python's own, from numpy's and decimal fractions, too; None for None.
+
+    Raises:
+        InvalidValue: it is no number: a text, say, or a truth value.
+    """
+    if value is None or type(value) is int or type(value) is float:
+        return value
+    try:
+        convert = getattr(value, "tolist", None)
+        plain = convert() if callable(convert) else value
+        if isinstance(plain, int) and not isinstance(plain, bool):
+            return int(plain)
+        if isinstance(plain, float):
+            return float(plain)
+        if isinstance(plain, Decimal | Fraction):
+            number = float(plain)
+            return int(plain) if isfinite(number) and plain == int(plain) else number
+    except Exception:  # noqa: BLE001 - whatever a user's object raises
+        pass
+    raise InvalidValue(f"expected {name} to be a number, got {shown(value)}")
+
+
 def _hook(value: object) -> object:
     """Turn what msgspec does not know into what it does."""
     # Subclasses, from numpy, templating or enums: read past whatever they override.
     if isinstance(value, str):
         return str.__str__(value)
+    if _is_missing(value):
+        return None
     if isinstance(value, int) and not isinstance(value, bool):
         return int.__int__(value)
     if isinstance(value, float):
@@ -67,13 +106,89 @@ def _hook(value: object) -> object:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, msgspec.Raw):
+        if repeats_name(value):
+            raise TypeError("JSON with two fields of one name")
         return decode_json(value)
-    # pydantic models and numpy values, without importing either.
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    # A subclass may be more precise than what it is derived from: of that it says so itself.
+    if isinstance(value, datetime | date | time):
+        text = str.__str__(value.isoformat())
+        return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
+    if isinstance(value, timedelta):
+        own = getattr(value, "isoformat", None)
+        if callable(own):
+            return str.__str__(own())
+        return timedelta(value.days, value.seconds, value.microseconds)
+    if isinstance(value, type):
+        raise TypeError(f"the class {value.__qualname__}")
+    return _of_library(value)
+
+
+def _of_library(value: object) -> object:
+    """Turn values of libraries, which are not imported for that, and containers into plain ones."""
+    dtype: Any = getattr(value, "dtype", None)
+    if dtype is not None and getattr(dtype, "kind", "") in ("m", "M"):
+        return _moments(value, dtype.kind)
+    if getattr(dtype, "names", None):
+        raise TypeError("an array with named fields, which a list would not have")
     for method, options in (("model_dump", {"mode": "json"}), ("tolist", {})):
         convert = getattr(value, method, None)
-        if callable(convert) and not isinstance(value, type):
-            return convert(**options)
+        if callable(convert):
+            plain: object = convert(**options)
+            if type(plain) is type(value):  # a number that Python has none for
+                break
+            return plain
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, UserString):
+        return str(value)
+    if isinstance(value, Sequence | Set | deque):
+        return list(value)
     raise TypeError(f"an object of {type(value).__qualname__}")
+
+
+def _is_missing(value: object) -> bool:
+    """Tell whether this is a date or a duration that is none, as in tables: equal to nothing."""
+    return isinstance(value, date | timedelta) and value != value
+
+
+def _moments(value: Any, kind: str) -> object:
+    """Return the texts of numpy's dates or durations, in all their precision."""
+    listed = value.tolist()
+    if isinstance(listed, list):
+        # Of a table's column each is a date of its own kind, which says itself what it is.
+        return [_moments(each, kind) if hasattr(each, "tolist") else each for each in value]
+    if listed is None or not isinstance(listed, int) or isinstance(listed, bool):
+        return listed
+    text = str(value)
+    if text == "NaT":
+        return None
+    if kind == "M":
+        return text
+    number, _, unit = text.partition(" ")
+    if unit != "nanoseconds":
+        raise TypeError(f"a duration in {unit or 'no unit'}, which no text of ISO 8601 has")
+    seconds, rest = divmod(abs(int(number)), 10**9)
+    return f"{'-' if int(number) < 0 else ''}PT{seconds}.{rest:09}S"
+
+
+def repeats_name(text: Any) -> bool:
+    """Tell whether an object in JSON has two fields with one name, of which readers keep one."""
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            raise KeyError
+
+    try:
+        json.loads(bytes(text), object_pairs_hook=look)
+    except KeyError:
+        return True
+    except (ValueError, RecursionError):
+        pass  # what else is wrong with it is for others to say
+    return False
 
 
 def _plain(value: object, where: str, above: tuple[int, ...]) -> object:
@@ -88,10 +203,16 @@ def _plain(value: object, where: str, above: tuple[int, ...]) -> object:
             )
         inner = (*above, id(value))
         if isinstance(value, dict):
-            return {
-                _key(key, where): _plain(item, _at(where, key), inner)
-                for key, item in list(value.items())  # at once: another thread may change it
-            }
+            named: dict[str, object] = {}
+            for key, item in list(value.items()):  # at once: another thread may change it
+                name = _key(key, where)
+                if name in named:
+                    raise InvalidValue(
+                        f"expected the keys of {where} to have names of their own in JSON, got two "
+                        f"that are {shown(name)} there"
+                    )
+                named[name] = _plain(item, _at(where, key), inner)
+            return named
         return [_plain(item, _at(where, index), inner) for index, item in enumerate(list(value))]
     try:
         plain: object = msgspec.to_builtins(value, enc_hook=_hook)
@@ -109,11 +230,26 @@ def _at(where: str, key: object) -> str:
     return where if len(where) > _MAX_SHOWN else f"{where}[{shown(key)}]"
 
 
+def _plain_key(key: object) -> object:
+    """Return what msgspec takes for a key, of numpy's numbers, too."""
+    convert = getattr(key, "tolist", None)
+    plain = convert() if callable(convert) and not isinstance(key, type) else key
+    known = isinstance(plain, int | float | date | time | UUID | Decimal | Enum)
+    if not known or isinstance(plain, bool):
+        raise TypeError("no key")
+    return _hook(plain) if type(plain) not in _KEYS and not isinstance(plain, Enum) else plain
+
+
 def _key(key: object, where: str) -> str:
     if isinstance(key, str):
         return mend(key)
-    if isinstance(key, int | float) and not isinstance(key, bool):
-        return str(key)
+    try:
+        if not isinstance(key, bool):
+            # As msgspec writes it: numbers, dates, UUIDs, members of an enumeration.
+            (name,) = decode_json(encode_json({_plain_key(key): None}))
+            return mend(str(name))
+    except Exception:  # noqa: BLE001 - it is said below
+        pass
     raise InvalidValue(f"expected the keys of {where} to be strings or numbers, got {shown(key)}")
 
 
