@@ -312,7 +312,9 @@ async def test_a_message_is_exactly_the_documents(
         run = await hub.start(work)
         await run.wait()
         async with (
-            serving(await asyncio.to_thread(runcast.asgi, hub)) as address,
+            serving(
+                await asyncio.to_thread(runcast.asgi, hub, authorize=runcast.everyone)
+            ) as address,
             watch(address, f"/runs/{run.run_id}/events?dialect=flat") as watching,
         ):
             found = [json.loads(event.data) for event in await watching.rest()]
