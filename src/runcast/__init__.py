@@ -90,6 +90,10 @@ if TYPE_CHECKING:
     __version__: str
 else:
 
+    def __dir__():
+        """Return the public names, those too that are found only when somebody asks for them."""
+        return sorted(__all__)
+
     def __getattr__(name):
         """Find out what takes long to find out when somebody asks for it."""
         # Scripts that only emit and watch need no web framework.

@@ -337,7 +337,6 @@ PROMPT: Final = "[y]es, [n]o, [e]dit args, [r]espond: "
         ([(PROMPT, "what?"), (PROMPT, ""), (PROMPT, "No")], ["reject", None, "ann"]),
         ([(PROMPT, "r"), ("response: ", "not today")], ["response", "not today", "ann"]),
         ([(PROMPT, "e"), ('to ["b"]: ', "c")], ["edit", {"to": "c"}, "ann"]),
-        ([(PROMPT, "e"), ('to ["b"]: ', "")], ["edit", {"to": "b"}, "ann"]),
         (
             [(PROMPT, "x"), ("expected one of y, n, e, r, got 'x'", "e"), ('to ["b"]: ', '"d"')],
             ["edit", {"to": "d"}, "ann"],
@@ -494,3 +493,22 @@ def test_an_editor_is_given_what_the_run_proposes(
     assert [file.read_text() for file in kept] == (["{\n"] if "echo" in script else [])
     if expected is not None:
         assert result(served, run_id) == expected
+
+
+def test_leaving_the_editor_without_a_change_approves_nothing(
+    served: Served, run_id: str, tmp_path: Path
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nexit 0\n")
+    editor.chmod(0o755)
+    begin(served, "asks", run_id)
+
+    with Terminal(served, run_id, EDITOR=str(editor), TMPDIR=str(tmp_path)) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.say("e\n")
+        terminal.wait_for("nothing was changed, so nothing was sent")
+        terminal.wait_for(PROMPT, times=2)
+        terminal.say("n\n")
+        assert terminal.end() == 0
+
+    assert result(served, run_id) == ["reject", None, "ann"]

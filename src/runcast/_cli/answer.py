@@ -33,7 +33,8 @@ def add_to(commands: Any) -> None:
         "answer",
         help="answer a question a run asks",
         description="Shows what a run asks and sends the answer. Without an option for the answer "
-        "it is asked for in the terminal.",
+        "it is asked for in the terminal. To edit the proposed arguments it opens $VISUAL or "
+        "$EDITOR, or asks for each field.",
     )
     parser.add_argument("run_id", metavar="RUN_ID", type=sendable)
     parser.add_argument(

@@ -21,7 +21,8 @@ def edited_args(args: Any) -> Any:
     an empty line keeps what is proposed.
 
     Raises:
-        InvalidValue: the result is not JSON; nothing was sent, and the editor's file is kept.
+        InvalidValue: the editor changed nothing, or the result is not JSON; nothing was sent. What
+            is not JSON is kept in the editor's file.
         EOFError, KeyboardInterrupt: the person left.
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
@@ -74,4 +75,9 @@ def _in_editor(editor: str, args: Any) -> Any:
     except (InvalidValue, UnicodeDecodeError) as error:
         raise InvalidValue(f"{error}; nothing was sent, what you wrote is in {name}") from None
     path.unlink()
+    if changed == args:
+        # Leaving an editor is no approval: who means the proposed arguments says yes.
+        raise InvalidValue(
+            "nothing was changed, so nothing was sent; say yes to accept as proposed"
+        )
     return changed

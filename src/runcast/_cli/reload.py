@@ -1,13 +1,24 @@
 """`runcast serve --reload`: a server that is started again whenever its code changes."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from runcast.errors import InvalidValue
 
-__all__ = ("serve_again_and_again", "watched_folder")
+__all__ = ("leave_the_terminals_group", "serve_again_and_again", "watched_folder")
+
+_RELOADED: Final = "_RUNCAST_RELOADED"
+"""Set in the environment of the servers that `--reload` starts."""
+
+
+def leave_the_terminals_group() -> None:
+    """Have Ctrl-C reach a server that `--reload` started once: from the process that started it."""
+    if os.environ.pop(_RELOADED, ""):
+        os.setpgid(0, 0)
 
 
 def watched_folder(target: str | None) -> Path:
@@ -35,6 +46,7 @@ def serve_again_and_again(target: str | None, argv: Sequence[str]) -> None:
         ) from None
     folder = watched_folder(target)
     command = shlex.join([sys.executable, "-m", "runcast", *argv])
+    os.environ[_RELOADED] = "1"
     print(f"watching {folder}; the server starts again when its code changes", file=sys.stderr)
     watchfiles.run_process(
         folder,

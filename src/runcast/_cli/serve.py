@@ -18,7 +18,7 @@ from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
 from runcast._cli.init import stay_behind_as_init
 from runcast._cli.leaving import Leaving
-from runcast._cli.reload import serve_again_and_again
+from runcast._cli.reload import leave_the_terminals_group, serve_again_and_again
 from runcast._cli.target import load_target
 from runcast._functions.function import Function
 from runcast._logs import bound
@@ -105,7 +105,7 @@ def add_to(commands: Any) -> None:
         "--reload",
         action="store_true",
         help="for development: start again when the code of the target changes; runs that are at "
-        "work are cancelled",
+        "work are cancelled; needs the extra `reload`: pip install 'runcast[reload]'",
     )
     parser.set_defaults(run=run)
 
@@ -123,7 +123,8 @@ def run(arguments: argparse.Namespace) -> None:
     stay_behind_as_init()
     if arguments.reload:
         serve_again_and_again(arguments.target, _without_reload(arguments.argv))
-        return
+        raise KeyboardInterrupt
+    leave_the_terminals_group()
     logging.basicConfig(
         level=arguments.log_level.upper(),
         format="%(levelname)s %(name)s: %(message)s",

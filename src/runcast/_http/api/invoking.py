@@ -58,7 +58,10 @@ class Invoking:
         name = request.path_params["name"]
         function = self._runs.functions.get(name)
         if function is None or not self._gate.may_invoke(scope, name):
-            raise NotFound(f"there is no function {name[:100]!r}; GET /functions lists them")
+            raise NotFound(
+                f"there is no function {name[:100]!r}; `runcast functions` and GET /functions "
+                "list them"
+            )
         query = parse_query(request.query_params.multi_items())
         asked = parse_preferences(request.headers.get("prefer", ""))
         as_stream, as_result = (
