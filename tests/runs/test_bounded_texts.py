@@ -182,6 +182,9 @@ async def test_what_is_refused_is_repeated_in_few_words() -> None:
             with pytest.raises(RuncastError) as caught:
                 await soon(call(hub))
             assert len(str(caught.value)) < 2_000
+
+
+def test_what_is_malformed_is_repeated_in_few_words() -> None:
     for make in (
         lambda: Function(takes, name=HUGE),
         lambda: Function(takes, isolation=HUGE),  # type: ignore[arg-type]
