@@ -14,7 +14,7 @@ import pytest
 
 from runcast.errors import BackendError, Gone, NotFound, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position
-from runcast.stores.base import PAGE_BYTES, Append, Appended, Once, Page
+from runcast.stores.base import PAGE_BYTES, Append, Appended, Once, Owner, Page
 from runcast.stores.sqlite import file as sqlite_file
 from runcast.stores.sqlite import journal as sqlite_journal
 from runcast.stores.sqlite import reading as sqlite_reading
@@ -367,6 +367,19 @@ async def test_an_idle_store_moves_the_journal_into_the_tables(
         await expect_log(store, "a", [record(1)])
 
 
+async def test_leases_that_are_renewed_are_no_reason_to_leave_the_journal_as_it_is(
+    path: Path,
+) -> None:
+    async with SQLiteStore(str(path), FakeClock(), poll_s=0.4) as store:
+        await store.create("a")
+        parts = store._opened
+        for _ in range(3):
+            await parts.writer.run(parts.upkeep.when_idle)  # so long that nothing came
+            await store.renew(Owner(owner_id="p"), 15.0)
+
+        assert is_checkpointed(path)
+
+
 async def test_two_idle_stores_do_not_answer_each_others_checkpoints(
     path: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,6 +435,23 @@ async def test_space_of_deleted_logs_is_given_back(
         assert ask(path, "SELECT count(*) FROM dead") == 0
         await expect_log(store, "kept", [padded(number, 100_000) for number in range(10)])
     assert len(content_of(path)) < 1_400_000
+
+
+@pytest.mark.parametrize(("count", "size"), [(60, 1_000_000), (6_000, 2_000)], ids=["long", "many"])
+async def test_logs_that_are_deleted_as_fast_as_they_are_written_take_little_space(
+    path: Path, monkeypatch: pytest.MonkeyPatch, count: int, size: int
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 500_000)
+    living = max(1, 1_000_000 // size)  # so that it is in the tables before it is deleted
+    async with SQLiteStore(str(path), FakeClock(), poll_s=NEVER_S) as store:  # no time passes
+        for number in range(count):
+            await store.create(f"log-{number}")
+            await append(store, f"log-{number}", padded(number, size), once=Once("key"))
+            if number >= living:
+                await store.delete(f"log-{number - living}")
+
+        assert ask(path, "PRAGMA page_count") * 4096 < count * size / 3
+        assert ask(path, "SELECT count(*) FROM dead") < count / 4
 
 
 async def test_a_store_that_is_never_quiet_keeps_no_space_of_deleted_logs(path: Path) -> None:

@@ -376,10 +376,14 @@ class Journal:
         self._ledger.forget()
         self._ledger.logs.update(active)
 
-    def sweep(self) -> bool:
-        """Delete some of what is left of deleted logs; tell whether there may be more."""
+    def sweep(self, *, gives_back: bool = True) -> bool:
+        """Delete some of what is left of deleted logs; tell whether there may be more.
+
+        Args:
+            gives_back: whether free pages, if nothing else is left, go back to the disk.
+        """
         try:
-            touched = sweep_dead(self._connection)
+            touched = sweep_dead(self._connection, gives_back=gives_back)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
         self.written_bytes += touched * _PAGE_BYTES

@@ -38,7 +38,8 @@ _FRAMES_CODEC: Final = 1
 
 _ROWS_PER_STATEMENT: Final = 400  # 19 columns each stay below SQLite's 32,766 parameters
 
-_SWEEP_ROWS: Final = 16
+_SWEEP_ROWS: Final = 256
+_SWEEP_BYTES: Final = 1024 * 1024
 _SWEEP_PAGES: Final = 256
 """Epochs and segments deleted, or pages given back, at once: a megabyte and a few milliseconds, so
 that commits do not wait for a big deletion."""
@@ -304,15 +305,18 @@ def _upsert(
         )
 
 
-def sweep_dead(connection: sqlite3.Connection) -> int:
+def sweep_dead(connection: sqlite3.Connection, *, gives_back: bool = True) -> int:
     """Delete some of what deleted logs left behind or, if nothing is left, give free pages back.
 
     Returns about how many pages that changed; 0 when there was nothing to do.
+
+    Args:
+        gives_back: False leaves free pages in the file, for what is written next.
     """
     keys = [row[0] for row in connection.execute("SELECT key FROM dead LIMIT ?", (_SWEEP_ROWS,))]
     if keys:
         return _delete_epochs(connection, keys)
-    free = _free_pages(connection)
+    free = _free_pages(connection) if gives_back else 0
     if not free:
         return 0
     # As a script, since `execute` would take one step, which frees one page.
@@ -322,14 +326,23 @@ def sweep_dead(connection: sqlite3.Connection) -> int:
 
 def _delete_epochs(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
     those = f"key IN ({', '.join('?' * len(keys))})"
-    deleted = connection.execute(
-        f"DELETE FROM segments WHERE rowid IN (SELECT rowid FROM segments WHERE {those} LIMIT ?)",
-        (*keys, _SWEEP_ROWS),
-    ).rowcount
-    if deleted == _SWEEP_ROWS:
-        return deleted  # there may be more
+    found = connection.execute(
+        f"SELECT rowid, length(frames) FROM segments WHERE {those} LIMIT ?", (*keys, _SWEEP_ROWS)
+    ).fetchall()
+    going: list[int] = []
+    size = 0
+    for rowid, length in found:
+        going.append(rowid)
+        size += length
+        if size >= _SWEEP_BYTES:
+            break
+    if going:
+        rows = f"rowid IN ({', '.join('?' * len(going))})"
+        connection.execute(f"DELETE FROM segments WHERE {rows}", going)
+    if len(going) < len(found) or len(found) == _SWEEP_ROWS:
+        return len(going)  # there may be more
     connection.execute(f"DELETE FROM once_uses WHERE {those}", keys)
-    return deleted + connection.execute(f"DELETE FROM dead WHERE {those}", keys).rowcount
+    return len(going) + connection.execute(f"DELETE FROM dead WHERE {those}", keys).rowcount
 
 
 def _free_pages(connection: sqlite3.Connection) -> int:

@@ -22,6 +22,9 @@ It is also how long a sweep that failed is left alone."""
 _SWEEP_S: Final = 0.1
 """Between two sweeps: commits wait for each some milliseconds, and 10 MB can go each second."""
 
+_SWEEP_BYTES: Final = 512 * 1024
+"""What is written between two sweeps, if that is earlier: half as much as one takes away."""
+
 
 class Upkeep:
     """Decides when to do what; its methods are called on the writer thread.
@@ -38,9 +41,11 @@ class Upkeep:
         self._wal = wal
         self._clock = clock
         self._poll_s = poll_s
-        self._quiet_s = 0.0
+        self._quiet_s = 0.0  # since something was written
+        self._written_bytes = 0
         self._checkpoint_at = clock.monotonic() + _LONGEST_S
         self._sweep_at = clock.monotonic()
+        self._swept_at_bytes = 0  # what had been written at the last sweep
         self._may_sweep = True  # who had the file before may have left something
         self._told = ""
 
@@ -55,7 +60,8 @@ class Upkeep:
 
     def after_job(self) -> None:
         """Do what must not wait for a silence."""
-        self._quiet_s = 0.0
+        if self._journal.written_bytes != self._written_bytes:  # a lease is no reason to wait
+            self._written_bytes, self._quiet_s = self._journal.written_bytes, 0.0
         try:
             self._work(is_quiet=False)
         except BackendError as error:
@@ -73,11 +79,21 @@ class Upkeep:
             self._checkpoint_at = now + _LONGEST_S
             journal.checkpoint()
             self._may_sweep, self._told = True, ""
-        if self._may_sweep and now >= self._sweep_at and not self._wal.is_long:
+        if self._may_sweep and not self._wal.is_long:
+            self._sweep(now)
+        self._wal.look(journal.written_bytes, is_quiet=is_quiet)
+
+    def _sweep(self, now: float) -> None:
+        journal = self._journal
+        if now >= self._sweep_at:
             self._sweep_at = now + _LONGEST_S
             self._may_sweep = journal.sweep()
             self._sweep_at = now + _SWEEP_S
-        self._wal.look(journal.written_bytes, is_quiet=is_quiet)
+        elif journal.written_bytes - self._swept_at_bytes >= _SWEEP_BYTES:
+            # What is deleted goes as fast as other things come, however fast that is.
+            self._swept_at_bytes = journal.written_bytes
+            journal.sweep(gives_back=False)
+            self._swept_at_bytes = journal.written_bytes
 
     def _tell(self, error: BackendError) -> None:
         """Tell once of what may fail fifty times a second, until something succeeds."""
