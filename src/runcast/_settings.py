@@ -120,7 +120,9 @@ class Settings:
         7 * 86400.0, "How long ended runs are kept; 0 keeps them for ever."
     )
     keep_bytes_per_run: int = _setting(
-        1024 * _MIB, "Newest events kept of one run; older ones are folded into a snapshot; 0: all."
+        1024 * _MIB,
+        "Newest events kept of one run; older ones are folded into a snapshot; 0: all. A run that"
+        " exceeds it by half is slowed until it is cut, so that a store stays below twice that.",
     )
     retention_every_s: float = _setting(
         5.0,

@@ -170,8 +170,7 @@ def test_what_is_kept_is_within_a_page_of_what_was_asked_for(
     async def check() -> None:
         options = Settings(keep_bytes_per_run=keep, retention_every_s=3600.0)
         with TemporaryDirectory() as folder:
-            async with open_hub(a_store(kind, folder), settings=options) as opened:
-                hub = opened.hub
+            async with Hub(a_store(kind, folder), options) as hub:
                 inlet = await hub.create("r")
                 retention = Retention(hub, lambda: ["r"])
                 for phases in rounds:
@@ -189,8 +188,7 @@ async def test_a_log_that_an_older_version_cut_is_cut_as_exactly(
     store: Store, first: tuple[int, int]
 ) -> None:
     options = Settings(keep_bytes_per_run=1_000_000, retention_every_s=3600.0)
-    async with open_hub(store, settings=options) as opened:
-        hub = opened.hub
+    async with Hub(store, options) as hub:
         inlet = await hub.create("r")
         await emit_phases(inlet, [(50, 100_000), first])
         frames = await what_is_kept(hub, "r")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
 from runcast._hub.cursor import Chunk, Cursor
+from runcast._hub.growth import Growth
 from runcast._hub.inlets import Inlet
 from runcast._hub.lease import Lease
 from runcast._hub.lens import EventLens, FrameLens, Lens
@@ -198,6 +199,11 @@ class Hub:
         """Return where records of an existing log go in; the default takes any epoch and owner."""
         return self._pipeline.inlet(run_id, epoch, fence)
 
+    @property
+    def growth(self) -> Growth:
+        """Which logs have become so long that they are to be cut, for the one that cuts them."""
+        return self._pipeline.growth
+
     # Watchers.
 
     async def cursor(
@@ -311,7 +317,9 @@ class Hub:
             await self.store.trim_epoch(run_id, epoch, first, snapshot)
         else:
             await self.store.trim(run_id, first, snapshot)
-        self._forget(run_id)
+        # What the log has come to stays as it is.
+        self._pages.forget(run_id)
+        self.rendered.forget(run_id)
 
     # What happens.
 

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from runcast._hub.bridge import await_on, wait_on
 from runcast._hub.forks import elsewhere, make_rlock, when_forked
+from runcast._hub.growth import Growth
 from runcast._settings import Settings
 from runcast.errors import (
     BackendError,
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 _ASK: Final = -1
 """The limit of what takes no record unasked."""
+
+_FRAME_BYTES: Final = 44
+"""What a record is longer by in its log, about: its position, and the names of fields."""
 
 _COMMIT_BYTES: Final = 4 * 1024 * 1024
 """Size of a commit from which on the rest waits for the next: a store makes copies of a commit, and
@@ -92,6 +96,7 @@ class Pending:
         """Whether a run may emit only so much; what it emits is counted only then."""
         self.most_events = settings.max_events_per_run or sys.maxsize
         self.most_bytes = settings.max_bytes_per_run or sys.maxsize
+        self.growth = Growth(settings.keep_bytes_per_run)
         self._wait_s = settings.emit_wait_s
         self._largest = settings.max_event_bytes
         self._room = threading.Condition(self.lock)
@@ -166,8 +171,19 @@ class Pending:
                 inlet, size = part.inlet, part.size
                 inlet.size -= size
                 self.size -= size
+                inlet.kept += size + _FRAME_BYTES * len(part.records)
+                if inlet.kept > self.growth.limit:
+                    self.growth.note(inlet)
             if self.waiting:
                 self._room.notify_all()
+        self._call_drainers()
+
+    def let_go(self) -> None:
+        """Let everybody look again for room. Call from the loop's thread, with the lock held."""
+        self._room.notify_all()
+        self._call_drainers()
+
+    def _call_drainers(self) -> None:
         while self._drainers:
             drainer = self._drainers.popleft()
             if not drainer.done():
@@ -238,6 +254,8 @@ class Pending:
 
     def fits(self, inlet: "Inlet", size: int) -> bool:
         """Tell whether there is room; a record larger than a bound fits when nothing else waits."""
+        if inlet.is_held and threading.get_ident() != self._thread_id:
+            return False  # the loop's own thread cannot wait: it is asked to drain
         return (not inlet.size or inlet.size + size <= self.run_bound) and (
             not self.size or self.size + size <= self.bound
         )
@@ -258,6 +276,11 @@ class Pending:
             finally:
                 self.waiting -= 1
             self.refuse(inlet)
+        if not has_room and inlet.is_held:
+            raise Overloaded(
+                f"{describe_log(inlet.run_id)} grows faster than its old events can be cut "
+                "(keep_bytes_per_run); emit less, or keep more"
+            )
         if not has_room:
             raise Overloaded(
                 f"{inlet.size} bytes of run {inlet.run_id!r} and {self.size} in all wait for "
@@ -272,7 +295,7 @@ class Pending:
 
     async def drain(self, inlet: "Inlet") -> None:
         """See `Inlet.drain`. Call from the loop's thread."""
-        while not self.fits(inlet, self._largest):
+        while inlet.is_held or not self.fits(inlet, self._largest):
             drainer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._drainers.append(drainer)
             await drainer
@@ -305,6 +328,8 @@ class Inlet:
         "error",
         "events",
         "fence",
+        "is_held",
+        "kept",
         "limit",
         "open",
         "run_id",
@@ -315,7 +340,7 @@ class Inlet:
         self._pending = pending
         self.open: list[bytes] | None = None
         """The records of the last part, which takes more while its batch gathers."""
-        self.limit = _ASK if pending.has_limits else pending.run_bound
+        self.limit = 0
         """As that of `Pending`, for what waits of this run."""
         self.run_id = run_id
         self.epoch = epoch
@@ -326,8 +351,13 @@ class Inlet:
         """Records put, ever, where runs have limits."""
         self.bytes = 0
         """The same in bytes."""
+        self.kept = 0
+        """Bytes of the log that are not cut, about; see `Growth`."""
+        self.is_held = False
+        """Whether producers wait for the log to be cut."""
         self.error: RuncastError | None = None
         """Why nothing can be put any more; None while it can."""
+        self.limit = self._own_limit()
 
     def put(self, record: bytes) -> None:
         """Give a record to be committed, after all that this thread put before.
@@ -368,6 +398,21 @@ class Inlet:
         """Refuse every put from now on. Call from the loop's thread."""
         self.error, self.limit = error, _ASK
 
+    def hold(self) -> None:
+        """Have producers wait until `release`. Call from the loop's thread."""
+        self.is_held, self.limit = True, _ASK
+
+    def release(self) -> None:
+        """Let producers go on. Call from the loop's thread; idempotent."""
+        with self._pending.lock:
+            self.is_held, self.limit = False, self._own_limit()
+            self._pending.let_go()
+
+    def _own_limit(self) -> int:
+        if self.error is not None or self._pending.has_limits:
+            return _ASK
+        return self._pending.run_bound
+
     async def append(
         self,
         records: Sequence[bytes] = (),
@@ -387,6 +432,8 @@ class Inlet:
         return await await_on(self._pending.loop_here(), self._append(part))
 
     async def _append(self, part: Part) -> Appended:
+        if self.is_held and not (part.close or part.once or part.labels):
+            await self._pending.drain(self)
         part.future = asyncio.get_running_loop().create_future()
         self._pending.add(part)
         return await part.future

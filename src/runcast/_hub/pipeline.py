@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from runcast._hub.growth import Growth
 from runcast._hub.inlets import Inlet, Part, Pending, has_ended
 from runcast._logs import get_logger
 from runcast._settings import Settings
@@ -79,6 +80,11 @@ class Pipeline:
             self._refused,
             self._failed_commits,
         )
+
+    @property
+    def growth(self) -> Growth:
+        """Which logs have become so long that they are to be cut."""
+        return self._pending.growth
 
     def check(self) -> None:
         """Raise why commits fail at present, if they do."""

@@ -4,6 +4,7 @@ part behind a snapshot."""
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,11 @@ from runcast.events.snapshot import Snapshot
 from runcast.stores.base import PAGE_BYTES, LogInfo
 
 __all__ = ("Retention",)
+
+
+_RELIEVE_S: Final = 0.1
+"""Pause before logs that grow fast are cut again: a log that grows by 100 MB in a second grows by
+10 MB meanwhile."""
 
 
 class Retention:
@@ -35,6 +41,8 @@ class Retention:
         pause_s = hub.settings.retention_every_s
         self._expiring = Rounds(self.expire, pause_s, "deleting ended runs")
         self._shortening = Rounds(self.shorten, pause_s, "cutting long logs")
+        self._relieving = Rounds(self.relieve, _RELIEVE_S, "cutting logs that grow fast")
+        self._cutting = asyncio.Lock()  # no log is read by both
 
     def open(self, *, deletes: bool = True) -> None:
         """Begin. Idempotent.
@@ -43,6 +51,8 @@ class Retention:
             deletes: False only cuts the logs that this process writes.
         """
         self._shortening.open()
+        self._hub.growth.follow()
+        self._relieving.open()
         if deletes:
             self._expiring.open()
 
@@ -50,6 +60,8 @@ class Retention:
         """End; what is under way is left for another time. Idempotent."""
         await self._expiring.close()
         await self._shortening.close()
+        await self._relieving.close()
+        self._hub.growth.leave()
 
     async def expire(self) -> None:
         """Delete ended runs whose time is over, unless the clock was set forward just now."""
@@ -71,6 +83,17 @@ class Retention:
         """Cut the logs of this process's runs to their newest part."""
         keep_bytes = self._hub.settings.keep_bytes_per_run
         for run_id in self._written() if keep_bytes else ():
+            await self._cut(run_id, keep_bytes)
+
+    async def relieve(self) -> None:
+        """Cut the logs that have grown by much, once there is one; their producers may wait."""
+        for log in await self._hub.growth.grown():
+            kept = log.kept
+            await self._cut(log.run_id, self._hub.settings.keep_bytes_per_run)
+            self._hub.growth.was_cut(log, kept)
+
+    async def _cut(self, run_id: str, keep_bytes: int) -> None:
+        async with self._cutting:
             with suppress(NotFound, Stale, Gone):  # deleted or begun again meanwhile
                 info = await self._hub.info(run_id)
                 if info.bytes > keep_bytes + PAGE_BYTES:

@@ -151,6 +151,8 @@ class ProcessCall:
 
     async def _put(self, record: bytes) -> None:
         """Hand a record over to be committed; returns once there is room for it."""
+        if self._inlet.is_held:
+            await self._inlet.drain()
         try:
             self._inlet.put(record)
         except (Overloaded, StoreUnavailable, RunTooLarge):
