@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from runcast._hub import dialects
 from runcast._settings import Settings
-from runcast._wire import dialects
 from runcast._wire.dialects import DIALECTS, LogRef
 from runcast.events.model import decode_event, encode_record
 from runcast.events.position import Position, split_frames
