@@ -817,7 +817,7 @@ async def test_another_reader_of_the_hub_resumes_a_stream(hub: OpenHub) -> None:
     await publish("t", "a", "b")
     await stream_manager.close_stream("t")
     async with (
-        serving(await asyncio.to_thread(runcast.asgi, hub)) as address,
+        serving(await asyncio.to_thread(runcast.asgi, hub, authorize=runcast.everyone)) as address,
         watch(address, "/runs/t/events?dialect=task") as watching,
     ):
         found = [json.loads(event.data) for event in await watching.rest()]

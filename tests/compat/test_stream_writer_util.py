@@ -621,7 +621,9 @@ async def test_a_reconnection_neither_loses_frames_nor_runs_the_task_again(hub: 
 
     queue = create_queue_task(task)
     found = sse.Decoder().feed("".join(await frames_of(queue)).encode())
-    async with serving(await asyncio.to_thread(runcast.asgi, hub)) as address:
+    async with serving(
+        await asyncio.to_thread(runcast.asgi, hub, authorize=runcast.everyone)
+    ) as address:
         path = f"/runs/{queue.run_id}/events?dialect=named"
         async with watch(address, path, {"Last-Event-ID": found[2].id}) as watching:
             again = await watching.rest()
@@ -639,7 +641,7 @@ async def test_a_post_may_answer_where_the_stream_is(hub: OpenHub) -> None:
     async def execute(tool_name: str) -> str:
         return await create_queue_task(example["execute_tool_task"], tool_name, {}).begun()
 
-    app.mount("/runcast", await asyncio.to_thread(runcast.asgi, hub))
+    app.mount("/runcast", await asyncio.to_thread(runcast.asgi, hub, authorize=runcast.everyone))
     async with serving(app) as address:
         run_id = (await fetch(address, "POST", "/tools/resize")).json()
         async with watch(address, f"/runcast/runs/{run_id}/events?dialect=named") as watching:

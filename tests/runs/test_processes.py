@@ -43,11 +43,16 @@ LONG_S = 20.0
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Whatever a function did, no process of it and no open file stays behind."""
-    before = _open_files()
+    before, there = _open_files(), _children()  # other tests may have left a tracker of resources
     yield
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert _children() <= there
     assert _open_files() <= before
+
+
+def _children() -> set[str]:
+    """Return the ids of our child processes, ended ones that nobody has reaped included."""
+    tasks = Path("/proc/self/task").iterdir()
+    return {pid for task in tasks for pid in (task / "children").read_text().split()}
 
 
 def _open_files() -> int:
