@@ -10,6 +10,7 @@
     │   ├── RunTooLarge            a run has emitted as much as a run may
     │   ├── RunClosed              the run has ended; nothing follows its ending
     │   ├── Stale                  the fence is old: another owner holds the log now
+    │   ├── OutOfSequence          an append is not the next one of its producer
     │   ├── Conflict               something with that name is already there
     │   │   └── AlreadyAnswered        a question has another answer
     │   ├── NotFound               there is no such run, function or file
@@ -56,6 +57,7 @@ __all__ = (
     "KeyReused",
     "MissingSecret",
     "NotFound",
+    "OutOfSequence",
     "Overloaded",
     "PeerError",
     "RangeNotSatisfiable",
@@ -185,6 +187,21 @@ class Stale(CallerError):
 
     code = "stale"
     status = 409
+
+
+class OutOfSequence(CallerError):
+    """An append is not the next one of its producer.
+
+    `expected` is the number that is next: one below it was made before, one above it was not made.
+    It is None if the log has forgotten the producer and nobody knows what it has done.
+    """
+
+    code = "out_of_sequence"
+    status = 409
+
+    def __init__(self, message: str, expected: int | None) -> None:
+        super().__init__(message, expected)
+        self.expected = expected
 
 
 class Conflict(CallerError):

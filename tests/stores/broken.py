@@ -508,6 +508,86 @@ class IgnoresKinds(NaiveStore):
         return await super().create(log_id, **options)
 
 
+class IgnoresProducers(NaiveStore):
+    """Guarantee 12: what is sent again happens again."""
+
+    def append(self, append: Append) -> Appended:
+        return super().append(replace(append, producer=None))
+
+
+class LooksAtProducersLast(NaiveStore):
+    """Guarantee 12: a closed log knows no repeats."""
+
+    def append(self, append: Append) -> Appended:
+        if self.find(append.log_id).info.closed:
+            raise RunClosed(append.log_id)
+        return super().append(append)
+
+
+class AllowsGaps(NaiveStore):
+    """Guarantee 12: a producer may leave numbers out."""
+
+    def is_next(self, log: NaiveLog, append: Append) -> bool:
+        return True
+
+
+class KnowsTheLastAppendOnly(NaiveStore):
+    """Guarantee 12: of a group only the last append is known as a repeat."""
+
+    def find_repeat(self, log: NaiveLog, append: Append) -> tuple[int, int, int] | None:
+        found = super().find_repeat(log, append)
+        return found if found and found == log.producers[append.producer[0]][-1] else None  # type: ignore[index]
+
+
+class UsesNumbersForRefusals(NaiveStore):
+    """Guarantee 12: a refused append uses its number."""
+
+    def append(self, append: Append) -> Appended:
+        try:
+            return super().append(append)
+        except RuncastError:
+            if append.producer and append.log_id in self.logs:
+                made = self.logs[append.log_id].producers.setdefault(append.producer[0], [])
+                made.append((append.producer[1], 1, 0))
+            raise
+
+
+class RefusesWhatFollowsRefusals(NaiveStore):
+    """Guarantee 12: in a group nothing may follow a refused append."""
+
+    def is_next(self, log: NaiveLog, append: Append) -> bool:
+        self.turns.clear()
+        return super().is_next(log, append)
+
+
+class GuessesAtTheForgotten(NaiveStore):
+    """Guarantee 12: an unknown producer is a new one."""
+
+    def check_producer(self, log: NaiveLog, append: Append, is_next: bool) -> None:
+        log.has_forgotten = False
+        super().check_producer(log, append, is_next)
+
+
+class InheritsProducers(NaiveStore):
+    """Guarantee 12: a new epoch knows the producers of the old."""
+
+    async def create(self, log_id: str, **options: Any) -> LogInfo:
+        old = self.logs.get(log_id)
+        info = await super().create(log_id, **options)
+        if old is not None:
+            self.logs[log_id].producers = old.producers
+            self.logs[log_id].groups = old.groups
+        return info
+
+
+class ForgetsProducersAtRestart(NaiveStore):
+    """Guarantee 12: producers are only kept in memory."""
+
+    async def close(self) -> None:
+        for log in self.logs.values():
+            log.producers.clear()
+
+
 class TakesStatusFromLabels(NaiveStore):
     """Guarantee 11: a status is what somebody wrote."""
 

@@ -16,6 +16,7 @@ from runcast.errors import (
     Gone,
     InvalidValue,
     NotFound,
+    OutOfSequence,
     PeerError,
     RuncastError,
     RunClosed,
@@ -27,7 +28,9 @@ from runcast.events.model import decode_event
 from runcast.events.position import RUN, Position, frame_record, make_epoch, make_log_id
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import (
+    MAX_APPENDS_TOGETHER,
     MAX_LABELS,
+    MAX_PRODUCERS,
     PAGE_BYTES,
     Append,
     Appended,
@@ -46,6 +49,11 @@ class NaiveLog:
     frames: list[bytes] = field(default_factory=list)
     once: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     snapshot: tuple[int, bytes] | None = None
+    producers: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
+    """(number, first, last) of each append, by producer."""
+    groups: dict[str, int] = field(default_factory=dict)
+    """Of each producer, how many of its appends were made in its last commit."""
+    has_forgotten: bool = False
     state: Snapshot = field(default_factory=Snapshot)
     """The fold of all its events, whatever becomes of them."""
 
@@ -65,6 +73,10 @@ class NaiveStore(Store):
     def __init__(self, clock: Clock, data: NaiveData | None = None) -> None:
         self.clock = clock
         self.data = data or NaiveData()
+        self.turns: dict[tuple[str, str], int] = {}
+        """Of producers in the present commit: the number of what was tried last."""
+        self.noted: set[tuple[str, str]] = set()
+        """Producers that have appended in the present commit."""
 
     @property
     def logs(self) -> dict[str, NaiveLog]:
@@ -125,6 +137,7 @@ class NaiveStore(Store):
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
         outcomes: list[Appended | RuncastError] = []
+        self.turns, self.noted = {}, set()
         for append in group:
             try:
                 outcomes.append(self.append(append))
@@ -135,6 +148,10 @@ class NaiveStore(Store):
     def append(self, append: Append) -> Appended:
         log = self.find(append.log_id)
         info = log.info
+        found = self.find_repeat(log, append)
+        if found is not None:
+            return Appended(info.epoch, *found[1:], (), info.closed, repeated=True)
+        is_next = self.is_next(log, append)
         if append.epoch not in ("", info.epoch):
             raise Stale(append.epoch)
         if append.once and append.once.key in log.once:
@@ -148,7 +165,9 @@ class NaiveStore(Store):
             raise RunClosed(append.log_id)
         if any(b"\n" in record or b"\r" in record for record in append.records):
             raise InvalidValue("records")
-        info.labels = self.merge(info.labels, append.labels or {})
+        labels = self.merge(info.labels, append.labels or {})
+        self.check_producer(log, append, is_next)
+        info.labels = labels
         first = info.head + 1
         head = b"id: %b-" % info.epoch.encode()
         frames = [frame_record(head, seq, body) for seq, body in enumerate(append.records, first)]
@@ -164,11 +183,60 @@ class NaiveStore(Store):
             info.closed, info.closed_at = True, self.clock.time()
         if append.once:
             log.once[append.once.key] = (append.once.digest, first, info.head)
+        self.note(log, append, first)
         pages: list[Page] = []
         while (last := pages[-1].last if pages else first - 1) < info.head:
             pages.append(self.page(log, last, PAGE_BYTES))
         self.tell(append.log_id)
         return Appended(info.epoch, first, info.head, tuple(pages), info.closed)
+
+    def find_repeat(self, log: NaiveLog, append: Append) -> tuple[int, int, int] | None:
+        if append.producer is None:
+            return None
+        producer_id, number, _ = append.producer
+        text = producer_id.encode("utf-8", "surrogatepass")
+        if not 0 < len(producer_id) <= 128 or b"\0" in text or b"\xed\xa0" in text or number < 1:
+            raise InvalidValue(producer_id)
+        made = log.producers.get(producer_id, [])
+        known = made[len(made) - log.groups.get(producer_id, 0) :][-MAX_APPENDS_TOGETHER:]
+        return next((each for each in known if each[0] == number), None)
+
+    def is_next(self, log: NaiveLog, append: Append) -> bool:
+        """Tell whether an append is the next of its producer; then the one behind it is, too."""
+        if append.producer is None:
+            return True
+        producer_id, number, _ = append.producer
+        made, key = log.producers.get(producer_id, [(0, 0, 0)]), (append.log_id, producer_id)
+        is_next = number == self.turns.get(key, made[-1][0]) + 1
+        if is_next:
+            self.turns[key] = number
+        return is_next
+
+    def check_producer(self, log: NaiveLog, append: Append, is_next: bool) -> None:
+        if append.producer is None:
+            return
+        producer_id, _, retried = append.producer
+        if producer_id not in log.producers and retried and log.has_forgotten and not append.once:
+            raise OutOfSequence(producer_id, None)
+        if not is_next:
+            made = log.producers.get(producer_id, [(0, 0, 0)])
+            raise OutOfSequence(
+                producer_id, self.turns.get((append.log_id, producer_id), made[-1][0]) + 1
+            )
+
+    def note(self, log: NaiveLog, append: Append, first: int) -> None:
+        if append.producer is None:
+            return
+        producer_id, number, _ = append.producer
+        if (append.log_id, producer_id) not in self.noted:
+            log.groups[producer_id] = 0
+        self.noted.add((append.log_id, producer_id))
+        log.groups[producer_id] += 1
+        log.producers.setdefault(producer_id, []).append((number, first, log.info.head))
+        if len(log.producers) > MAX_PRODUCERS:
+            log.has_forgotten = True
+            made = log.producers
+            del made[min(made, key=lambda each: (made[each][-1][2], each))]
 
     def page(self, log: NaiveLog, after: int, max_bytes: int) -> Page:
         info = log.info

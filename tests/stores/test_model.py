@@ -22,13 +22,15 @@ from runcast.errors import Gone, RuncastError
 from runcast.events.lifecycle import STATUSES, Status
 from runcast.events.model import encode_record
 from runcast.events.position import Position, kind_of
-from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Store
+from runcast.stores import producers
+from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Producer, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import journal as sqlite_journal
 from runcast.stores.sqlite import tables as sqlite_tables
 from runcast.stores.sqlite import upkeep as sqlite_upkeep
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
+from tests.stores import naive
 from tests.stores.naive import NaiveStore
 
 T = TypeVar("T")
@@ -78,6 +80,8 @@ class Asked:
     """"", "present" or "past"."""
     fence: int | None
     """Difference to the present fence."""
+    producer: tuple[str, int, bool] | None
+    """Its id, the difference to the number that it sent last, and whether it is sent again."""
 
 
 ASKED = st.builds(
@@ -89,6 +93,8 @@ ASKED = st.builds(
     once=st.none() | st.builds(Once, st.sampled_from("kKlm"), st.sampled_from(["", "d"])),
     epoch=st.sampled_from([""] * 4 + ["present"] * 3 + ["past"]),
     fence=st.sampled_from([None] * 4 + [0] * 4 + [-1, 1]),
+    producer=st.none()
+    | st.tuples(st.sampled_from("pqrs"), st.sampled_from([1] * 6 + [0, 0, -1, 2]), st.booleans()),
 )
 
 
@@ -166,13 +172,15 @@ class Comparison(RuleBasedStateMachine):
         self.create(**options)
 
     def commit(self, which: int, asked: list[Asked]) -> None:
-        group = [self.resolve(one) for one in asked]
+        sent: dict[tuple[str, str], int] = {}
+        group = [self.resolve(one, sent) for one in asked]
         actual, expected = self.both(which, lambda store: store.commit(group))
         assert isinstance(actual, list)
         assert isinstance(expected, list)
         for append, mine, theirs in zip(group, actual, expected, strict=True):
             if isinstance(theirs, RuncastError):
                 assert type(mine) is type(theirs), (append, mine, theirs)
+                assert getattr(mine, "expected", 0) == getattr(theirs, "expected", 0)
                 continue
             assert isinstance(mine, Appended), (append, mine, theirs)
             assert replace(mine, pages=()) == replace(theirs, pages=())
@@ -193,8 +201,15 @@ class Comparison(RuleBasedStateMachine):
         for which in range(len(self.stores)):
             self.commit(which, asked)
 
-    def resolve(self, asked: Asked) -> Append:
+    def resolve(self, asked: Asked, sent: dict[tuple[str, str], int]) -> Append:
         log = self.model.logs.get(asked.log_id)
+        producer = None
+        if asked.producer is not None:
+            producer_id, step, retried = asked.producer
+            made = log.producers.get(producer_id, []) if log else []
+            last = sent.get((asked.log_id, producer_id), made[-1][0] if made else 0)
+            number = sent[asked.log_id, producer_id] = max(1, last + step)
+            producer = Producer(producer_id, number, retried)
         present, fence = (log.info.epoch, log.info.fence) if log else ("zzzzzzzzzz", 1)
         past = self.past.get(asked.log_id, "0000000000")
         return Append(
@@ -205,6 +220,7 @@ class Comparison(RuleBasedStateMachine):
             fence=None if asked.fence is None else fence + asked.fence,
             once=asked.once,
             labels=asked.labels,
+            producer=producer,
         )
 
     @rule(
@@ -361,6 +377,9 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_tables, "SEGMENT_BYTES", 1500)
     monkeypatch.setattr(sqlite_tables, "_SWEEP_ROWS", 2)
     monkeypatch.setattr(sqlite_upkeep, "_SWEEP_S", 0.0)
+    for module in (producers, naive):
+        monkeypatch.setattr(module, "MAX_PRODUCERS", 3)
+        monkeypatch.setattr(module, "MAX_APPENDS_TOGETHER", 2)
 
 
 @pytest.mark.usefixtures("_small_steps")

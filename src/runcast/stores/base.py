@@ -2,8 +2,7 @@
 
 A **log** has an id, a kind, an epoch, records with dense `seq` 1..n, a closed flag, labels, a time
 to live, and an owner with a fence. Everything rests on one atomic primitive, `commit`: a group of
-appends, each of which either happens wholly (records, close, labels, idempotency key) or not at
-all.
+appends, each of which either happens wholly (records, close, labels, keys, number) or not at all.
 
 What every store guarantees, whatever it is made of (`runcast.testing.store_contract` checks it):
 
@@ -22,6 +21,10 @@ What every store guarantees, whatever it is made of (`runcast.testing.store_cont
 10. Cancelling a call leaves the store as if it had not been made or as if it had been completed.
 11. A log's status is that which its events lead to (`events.lifecycle`), at every `seq` and
     whatever becomes of the events: it is part of what an append changes, and nobody sets it.
+12. `producer`: an append that is sent again returns the first result and appends nothing, before
+    anything else about it is checked: whether the log was closed, claimed or trimmed since. An
+    append that is not the next of its producer is refused with `OutOfSequence`, and so is one that
+    may have been made before by a producer that the log has forgotten.
 
 Methods take a log's id, which holds its kind (see `events.position`); only `create` takes the two
 apart. What is true of runs is true of every kind, except that lists are of runs unless they are
@@ -40,9 +43,11 @@ from runcast.errors import RuncastError, Stale
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log
 from runcast.stores.model import (
+    MAX_APPENDS_TOGETHER,
     MAX_LABEL_CHARS,
     MAX_LABELS,
     MAX_LIST,
+    MAX_PRODUCERS,
     PAGE_BYTES,
     Append,
     Appended,
@@ -50,12 +55,15 @@ from runcast.stores.model import (
     Once,
     Owner,
     Page,
+    Producer,
 )
 
 __all__ = (
+    "MAX_APPENDS_TOGETHER",
     "MAX_LABELS",
     "MAX_LABEL_CHARS",
     "MAX_LIST",
+    "MAX_PRODUCERS",
     "PAGE_BYTES",
     "Append",
     "Appended",
@@ -66,6 +74,7 @@ __all__ = (
     "Once",
     "Owner",
     "Page",
+    "Producer",
     "Retention",
     "SharedStore",
     "Store",
@@ -113,11 +122,13 @@ class Logs(ABC):
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
         """Append a group in one durable step; one outcome per append, in their order.
 
-        An append that is refused (`NotFound`, `RunClosed`, `Stale`, `Conflict`, `InvalidValue`)
-        leaves the others as they are.
+        An append that is refused (`NotFound`, `RunClosed`, `Stale`, `Conflict`, `InvalidValue`,
+        `OutOfSequence`) leaves the others as they are.
 
         Raises:
-            StoreUnavailable, StoreReadOnly: nothing of the group was appended.
+            StoreReadOnly: nothing of the group was appended.
+            StoreUnavailable: the store did not say whether the group was appended, as a whole. Only
+                appends with a `producer` or `once` can be sent again.
         """
 
     @abstractmethod

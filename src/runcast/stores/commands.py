@@ -49,7 +49,7 @@ class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     """Of the journal: in version 1 a status was a label, which every writer had to set."""
 
 
-class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a", gc=False):
+class AppendCommand(msgspec.Struct, array_like=True, tag="a", gc=False):
     log_id: str
     pages: tuple[Page, ...]
     closed_at: float | None = None
@@ -58,6 +58,8 @@ class AppendCommand(msgspec.Struct, array_like=True, frozen=True, tag="a", gc=Fa
     standing: Standing | Literal["unsaid"] | None = "unsaid"
     """The log's standing after the records; None if they leave it as it is. Version 1 of the
     journal does not say."""
+    producer: tuple[str, int, int] | None = None
+    """The producer, the append's number, and that of the producer's first append in the commit."""
 
 
 class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):

@@ -17,12 +17,10 @@ from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError, RunCl
 from runcast.events.lifecycle import Standing, is_decisive, standing_after, standing_after_frames
 from runcast.events.position import (
     describe_log,
-    frame_record,
     is_log_id,
     make_epoch,
 )
 from runcast.stores.base import (
-    PAGE_BYTES,
     Append,
     Appended,
     LogInfo,
@@ -41,6 +39,16 @@ from runcast.stores.commands import (
     TrimCommand,
 )
 from runcast.stores.labels import check_text, merge_labels
+from runcast.stores.paging import frame_pages
+from runcast.stores.producers import (
+    NO_USE,
+    ProducerUse,
+    Turn,
+    forgotten,
+    keep,
+    out_of_sequence,
+    turn_of,
+)
 
 __all__ = (
     "Ledger",
@@ -48,8 +56,6 @@ __all__ = (
     "copy_info",
 )
 
-_LINE_FEED: Final = 0x0A
-_CARRIAGE_RETURN: Final = 0x0D
 _MAX_ONCE_CHARS: Final = 256
 _STATUS_OF_VERSION_1: Final = "status"
 """The label that had the status in version 1 of the journal."""
@@ -67,6 +73,10 @@ class Log:
     segment: tuple[int, int] = (0, 0)
     """First `seq` and bytes of the last segment in the store's tables; (0, 0) when there is
     none."""
+    producers: dict[str, ProducerUse] = field(default_factory=dict)
+    """What those did last that are remembered."""
+    has_forgotten: bool = False
+    """Whether there were more producers than are remembered."""
 
 
 class _Draft(msgspec.Struct):
@@ -79,6 +89,7 @@ class _Draft(msgspec.Struct):
     labels: dict[str, str]
     standing: Standing
     once: dict[str, OnceUse]
+    turns: dict[str, Turn]
 
 
 class Ledger:
@@ -169,6 +180,7 @@ class Ledger:
                         info.labels,
                         info.standing,
                         {},
+                        {},
                     )
                 command, outcome = self._plan_append(log, draft, append, now)
             except RuncastError as error:
@@ -182,10 +194,54 @@ class Ledger:
     def _plan_append(
         self, log: Log, draft: _Draft, append: Append, now: float
     ) -> tuple[AppendCommand | None, Appended]:
+        producer, turn = append.producer, None
+        is_in_place = True
+        if producer is not None:
+            # First, since an append that was made is repeated whatever became of the log since.
+            turn = turn_of(log.producers, draft.turns, producer)
+            result = turn.find(producer.number)
+            if result is not None:
+                return None, Appended(draft.epoch, result[1], result[2], (), draft.closed, True)
+            is_in_place = turn.take(producer.number)
         if append.epoch and append.epoch != draft.epoch:
             raise epoch_is_over(log.info, append.epoch)
         if append.once is not None and (use := self._once_use(log, draft, append.once)):
             return None, Appended(draft.epoch, use.first, use.last, (), draft.closed, True)
+        self._check_open(draft, append)
+        labels = merge_labels(draft.labels, append.labels) if append.labels else None
+        first = draft.head + 1
+        pages = frame_pages(draft.epoch, first, append.records, append.close)
+        standing = _standing_after(draft.standing, append.records)
+        if producer is not None and turn is not None:
+            # Last, since what was refused for another reason is refused for it again.
+            if producer.retried and turn.is_unknown and log.has_forgotten and append.once is None:
+                raise forgotten(append.log_id, producer)
+            if not is_in_place:
+                raise out_of_sequence(append.log_id, producer, turn)
+        # Only now, with nothing left to refuse, may the draft change.
+        command = AppendCommand(
+            append.log_id,
+            pages,
+            now if append.close else None,
+            labels,
+            None,
+            None if standing is draft.standing else standing,
+        )
+        draft.head += len(append.records)
+        draft.closed, draft.standing = append.close, standing
+        if labels is not None:
+            draft.labels = labels
+        if append.once is not None:
+            key, digest = append.once
+            draft.once[key] = OnceUse(digest, first, draft.head)
+            command.once = (key, digest, first, draft.head)
+        if producer is not None and turn is not None:
+            base = turn.plan(first, draft.head)
+            command.producer = (producer.producer_id, producer.number, base)
+        return command, Appended(draft.epoch, first, draft.head, pages, append.close)
+
+    def _check_open(self, draft: _Draft, append: Append) -> None:
+        """Raise `Stale` or `RunClosed` if a log takes no append, or not this one."""
         if append.fence is not None and append.fence != draft.fence:
             raise Stale(
                 f"the {describe_log(append.log_id)} has another owner (fence {draft.fence}, not "
@@ -195,34 +251,6 @@ class Ledger:
             raise RunClosed(
                 f"the {describe_log(append.log_id)} has ended; nothing can be appended to it"
             )
-        labels = merge_labels(draft.labels, append.labels) if append.labels else None
-        first = draft.head + 1
-        pages = _frame(draft.epoch, first, append.records, append.close)
-        before = standing = draft.standing
-        records = append.records
-        may_change = before.status == "queued" or (
-            # One, as of most runs in most commits, needs no loop.
-            is_decisive(records[0]) if len(records) == 1 else any(map(is_decisive, records))
-        )
-        if may_change:
-            for record in records:
-                standing = standing_after(standing, record)
-        # Only now, with nothing left to refuse, may the draft change.
-        draft.head += len(append.records)
-        draft.closed, draft.standing = append.close, standing
-        if labels is not None:
-            draft.labels = labels
-        if append.once is not None:
-            draft.once[append.once.key] = OnceUse(append.once.digest, first, draft.head)
-        command = AppendCommand(
-            append.log_id,
-            pages,
-            now if append.close else None,
-            labels,
-            (*append.once, first, draft.head) if append.once else None,
-            None if standing is before else standing,
-        )
-        return command, Appended(draft.epoch, first, draft.head, pages, append.close)
 
     def plan_trim(
         self, log_id: str, first: int, snapshot: bytes, epoch: str = ""
@@ -286,6 +314,7 @@ class Ledger:
     def _apply_append(self, command: AppendCommand) -> None:
         log = self.logs[command.log_id]
         info = log.info
+        first = info.head + 1
         for page in command.pages:
             log.pages.append(page)
             info.head = page.last
@@ -295,8 +324,12 @@ class Ledger:
         if command.labels is not None:
             info.labels = command.labels
         if command.once is not None:
-            key, digest, first, last = command.once
-            log.once[key] = OnceUse(digest, first, last)
+            key, digest, *result = command.once
+            log.once[key] = OnceUse(digest, *result)
+        if command.producer is not None:
+            producer_id, number, base = command.producer
+            use = log.producers.get(producer_id, NO_USE).after(base, (number, first, info.head))
+            log.has_forgotten |= keep(log.producers, producer_id, use)
         if command.standing == "unsaid":
             for page in command.pages:
                 info.standing = standing_after_frames(info.standing, page.frames)
@@ -335,33 +368,13 @@ def copy_info(info: LogInfo) -> LogInfo:
     return replace(info, labels=dict(info.labels))
 
 
-def _frame(epoch: str, first: int, records: Sequence[bytes], close: bool) -> tuple[Page, ...]:
-    """Return the pages that hold these records, none longer than it must be."""
-    head = b"id: %b-" % epoch.encode()
-    if len(records) == 1:  # as of most runs in most commits: no lists
-        record = records[0]
-        if _LINE_FEED in record or _CARRIAGE_RETURN in record:
-            raise _breaks_a_line()
-        return (Page(epoch, first, first, frame_record(head, first, record), close),)
-    frames = [frame_record(head, seq, record) for seq, record in enumerate(records, first)]
-    joined = b"".join(frames)
-    if joined.count(_LINE_FEED) != 3 * len(frames) or _CARRIAGE_RETURN in joined:
-        raise _breaks_a_line()
-    last = first + len(frames) - 1
-    if len(joined) <= PAGE_BYTES:
-        return (Page(epoch, first, last, joined, close),) if frames else ()
-    pages: list[Page] = []
-    start = size = 0
-    for index, frame in enumerate(frames):
-        if size and size + len(frame) > PAGE_BYTES:
-            pages.append(
-                Page(epoch, first + start, first + index - 1, b"".join(frames[start:index]))
-            )
-            start, size = index, 0
-        size += len(frame)
-    pages.append(Page(epoch, first + start, last, b"".join(frames[start:]), close))
-    return tuple(pages)
-
-
-def _breaks_a_line() -> InvalidValue:
-    return InvalidValue("expected records without line feed and carriage return")
+def _standing_after(standing: Standing, records: Sequence[bytes]) -> Standing:
+    """Return where a log stands after records; the standing itself if none of them matters."""
+    matters = standing.status == "queued" or (
+        # One record, as of most runs in most commits, needs no loop.
+        is_decisive(records[0]) if len(records) == 1 else any(map(is_decisive, records))
+    )
+    if matters:
+        for record in records:
+            standing = standing_after(standing, record)
+    return standing

@@ -10,9 +10,11 @@ from runcast.events.lifecycle import BEGINNING, Standing, Status
 from runcast.events.position import Position, kind_of
 
 __all__ = (
+    "MAX_APPENDS_TOGETHER",
     "MAX_LABELS",
     "MAX_LABEL_CHARS",
     "MAX_LIST",
+    "MAX_PRODUCERS",
     "PAGE_BYTES",
     "Append",
     "Appended",
@@ -20,6 +22,7 @@ __all__ = (
     "Once",
     "Owner",
     "Page",
+    "Producer",
 )
 
 PAGE_BYTES: Final = 256 * 1024
@@ -35,11 +38,34 @@ MAX_LABEL_CHARS: Final = 256
 """Longest name and longest value of a label, for the same reason."""
 
 
+MAX_PRODUCERS: Final = 32
+"""Most producers that a log remembers. More than a few append to a log only over years, or if each
+answers one question."""
+
+MAX_APPENDS_TOGETHER: Final = 64
+"""Most appends of one producer to one log in one commit, if all are to be sent again safely."""
+
+
 class Once(NamedTuple):
     """An idempotency key. `digest` is the caller's fingerprint of what it means by it."""
 
     key: str
     digest: str = ""
+
+
+class Producer(NamedTuple):
+    """Who appends, and the number of the append among all that this producer makes to this log.
+
+    Args:
+        producer_id: of this producer alone, on all machines and for ever; at most 128 characters.
+        number: 1, 2, 3, …; the next is only sent once the outcome of this one is known, or in the
+            same commit. A refused append uses none.
+        retried: whether it was sent before and may have happened.
+    """
+
+    producer_id: str
+    number: int
+    retried: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +98,7 @@ class Append(msgspec.Struct):
         fence: refuse with `Stale` unless it is the log's present fence; None skips the check.
         once: see guarantee 5.
         labels: merged into the log's labels; `""` removes one.
+        producer: see guarantee 12; None if the append is never sent again.
     """
 
     log_id: str
@@ -81,6 +108,7 @@ class Append(msgspec.Struct):
     fence: int | None = None
     once: Once | None = None
     labels: Mapping[str, str] | None = None
+    producer: Producer | None = None
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -112,7 +140,8 @@ class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Appended(msgspec.Struct, frozen=True, gc=False):
     """What became of an append: its pages in order, and the log's epoch, head and closed flag.
 
-    `repeated` is True when `once` had been used before: then `first`..`last` are the first use's.
+    `repeated` is True when `once` or `producer` says that it was made before: then `first`..`last`
+    are those of the first time.
     """
 
     epoch: str

@@ -1,4 +1,4 @@
-"""Cutting and joining pages, and the rules of reading that every store shares."""
+"""Making, cutting and joining pages, and the rules of reading that every store shares."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,10 +8,21 @@ from msgspec.structs import replace
 
 from runcast.errors import Gone, InvalidValue
 from runcast.events.lifecycle import Status
-from runcast.events.position import Position, describe_log
-from runcast.stores.base import MAX_LIST, LogInfo, Page
+from runcast.events.position import Position, describe_log, frame_record
+from runcast.stores.base import MAX_LIST, PAGE_BYTES, LogInfo, Page
 
-__all__ = ("Filter", "age_of", "check_limit", "check_position", "cut_pages", "join_pages")
+__all__ = (
+    "Filter",
+    "age_of",
+    "check_limit",
+    "check_position",
+    "cut_pages",
+    "frame_pages",
+    "join_pages",
+)
+
+_LINE_FEED: Final = 0x0A
+_CARRIAGE_RETURN: Final = 0x0D
 
 _LEAST_BYTES: Final = 32
 """No frame, and so no page, is shorter: its epoch and field names alone take more."""
@@ -29,6 +40,38 @@ def check_position(info: LogInfo, after: Position) -> None:
 
 def _gone(info: LogInfo, why: str, reason: str) -> Gone:
     return Gone(f"the {describe_log(info.log_id)} {why}", reason)
+
+
+def frame_pages(epoch: str, first: int, records: Sequence[bytes], close: bool) -> tuple[Page, ...]:
+    """Return the pages that hold these records, none longer than it must be."""
+    head = b"id: %b-" % epoch.encode()
+    if len(records) == 1:  # as of most runs in most commits: no lists
+        record = records[0]
+        if _LINE_FEED in record or _CARRIAGE_RETURN in record:
+            raise _breaks_a_line()
+        return (Page(epoch, first, first, frame_record(head, first, record), close),)
+    frames = [frame_record(head, seq, record) for seq, record in enumerate(records, first)]
+    joined = b"".join(frames)
+    if joined.count(_LINE_FEED) != 3 * len(frames) or _CARRIAGE_RETURN in joined:
+        raise _breaks_a_line()
+    last = first + len(frames) - 1
+    if len(joined) <= PAGE_BYTES:
+        return (Page(epoch, first, last, joined, close),) if frames else ()
+    pages: list[Page] = []
+    start = size = 0
+    for index, frame in enumerate(frames):
+        if size and size + len(frame) > PAGE_BYTES:
+            pages.append(
+                Page(epoch, first + start, first + index - 1, b"".join(frames[start:index]))
+            )
+            start, size = index, 0
+        size += len(frame)
+    pages.append(Page(epoch, first + start, last, b"".join(frames[start:]), close))
+    return tuple(pages)
+
+
+def _breaks_a_line() -> InvalidValue:
+    return InvalidValue("expected records without line feed and carriage return")
 
 
 def cut_pages(pages: Sequence[Page], after_seq: int, max_bytes: int) -> list[Page]:

@@ -28,6 +28,7 @@ from runcast.testing.contract import (
     logs,
     once,
     owning,
+    producers,
     reading,
     retention,
     sharing,
@@ -53,6 +54,7 @@ def contract_checks(*, durable: bool = True, shared: bool = True) -> list[StoreC
 _SUBJECTS = (
     appending,
     once,
+    producers,
     reading,
     logs,
     kinds,

@@ -31,7 +31,7 @@ CREATE TABLE logs (
     first INTEGER NOT NULL, head INTEGER NOT NULL, closed_at REAL, bytes INTEGER NOT NULL,
     labels TEXT NOT NULL, ttl_s REAL, owner_id TEXT NOT NULL, fence INTEGER NOT NULL,
     segment_first INTEGER NOT NULL, segment_bytes INTEGER NOT NULL,
-    snapshot_seq INTEGER, snapshot BLOB
+    producers BLOB, snapshot_seq INTEGER, snapshot BLOB
 );
 CREATE INDEX logs_by_age ON logs (kind, created_at, log_id);
 CREATE INDEX logs_by_status ON logs (kind, status, created_at, log_id);
@@ -76,7 +76,7 @@ SELECT log_id, old.key AS key, 'run' AS kind, epoch, created_at,
     coalesce(told.status, json_extract(labels, '$.status')) AS status,
     coalesce(told.questions, '[]') AS questions, first, head, closed_at, bytes,
     json_remove(labels, '$.status') AS labels, ttl_s, owner_id, fence,
-    segment_first, segment_bytes, snapshot_seq, snapshot
+    segment_first, segment_bytes, NULL AS producers, snapshot_seq, snapshot
 FROM {old} AS old LEFT JOIN temp.standings AS told ON told.key = old.key
 """
 

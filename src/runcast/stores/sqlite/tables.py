@@ -10,10 +10,13 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from runcast.events.lifecycle import Standing
 from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.commands import OnceUse
 from runcast.stores.ledger import Ledger, Log
+from runcast.stores.producers import ProducerUse
 from runcast.stores.sqlite.leases import Lease
 
 __all__ = (
@@ -36,7 +39,7 @@ rows; small, so that the checkpoint that makes it grow rewrites little."""
 _FRAMES_CODEC: Final = 1
 """Frames as `events.position.frame_record` makes them: the wire form of the default dialect."""
 
-_ROWS_PER_STATEMENT: Final = 400  # 19 columns each stay below SQLite's 32,766 parameters
+_ROWS_PER_STATEMENT: Final = 400  # 20 columns each stay below SQLite's 32,766 parameters
 
 _SWEEP_ROWS: Final = 256
 _SWEEP_BYTES: Final = 1024 * 1024
@@ -52,16 +55,24 @@ _LOG_COLUMNS: Final = (
     "labels, ttl_s, owner_id, fence, segment_first, segment_bytes"
 )
 
+_MORE_COLUMNS: Final = "producers, snapshot_seq, snapshot"
+"""Those that lists do not need."""
+
+_encode_producers: Final = msgspec.msgpack.Encoder().encode
+_decode_producers: Final = msgspec.msgpack.Decoder(tuple[bool, dict[str, ProducerUse]]).decode
+
 
 def load_log(connection: sqlite3.Connection, log_id: str) -> Log | None:
     """Return a log as the last checkpoint left it."""
     row = connection.execute(
-        f"SELECT {_LOG_COLUMNS}, snapshot_seq, snapshot FROM logs WHERE log_id = ?", (log_id,)
+        f"SELECT {_LOG_COLUMNS}, {_MORE_COLUMNS} FROM logs WHERE log_id = ?", (log_id,)
     ).fetchone()
     if row is None:
         return None
     log = _log(row)
-    *_, snapshot_seq, snapshot = row
+    *_, producers, snapshot_seq, snapshot = row
+    if producers is not None:
+        log.has_forgotten, log.producers = _decode_producers(producers)
     if snapshot_seq is not None:
         log.snapshot = (snapshot_seq, snapshot)
     return log
@@ -217,12 +228,12 @@ def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
     )
     _upsert(
         connection,
-        f"INSERT INTO logs ({_LOG_COLUMNS}, snapshot_seq, snapshot) VALUES",
+        f"INSERT INTO logs ({_LOG_COLUMNS}, {_MORE_COLUMNS}) VALUES",
         [_log_row(log) for log in ledger.logs.values()],
         "ON CONFLICT (log_id) DO UPDATE SET "
         + ", ".join(
             f"{name} = excluded.{name}"
-            for name in f"{_LOG_COLUMNS}, snapshot_seq, snapshot".split(", ")[1:]
+            for name in f"{_LOG_COLUMNS}, {_MORE_COLUMNS}".split(", ")[1:]
         ),
     )
     _upsert(
@@ -285,6 +296,7 @@ def _log_row(log: Log) -> tuple[object, ...]:
         info.owner_id,
         info.fence,
         *log.segment,
+        _encode_producers((log.has_forgotten, log.producers)) if log.producers else None,
         *(log.snapshot or (None, None)),
     )
 
