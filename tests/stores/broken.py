@@ -536,7 +536,7 @@ class KnowsTheLastAppendOnly(NaiveStore):
 
     def find_repeat(self, log: NaiveLog, append: Append) -> tuple[int, int, int] | None:
         found = super().find_repeat(log, append)
-        return found if found and found == log.producers[append.producer[0]][-1] else None  # type: ignore[index]
+        return found if found and found == log.producers[append.producer.producer_id][-1] else None  # type: ignore[union-attr]
 
 
 class UsesNumbersForRefusals(NaiveStore):
@@ -547,8 +547,10 @@ class UsesNumbersForRefusals(NaiveStore):
             return super().append(append)
         except RuncastError:
             if append.producer and append.log_id in self.logs:
-                made = self.logs[append.log_id].producers.setdefault(append.producer[0], [])
-                made.append((append.producer[1], 1, 0))
+                made = self.logs[append.log_id].producers.setdefault(
+                    append.producer.producer_id, []
+                )
+                made.append((append.producer.number, 1, 0))
             raise
 
 
@@ -586,6 +588,13 @@ class ForgetsProducersAtRestart(NaiveStore):
     async def close(self) -> None:
         for log in self.logs.values():
             log.producers.clear()
+
+
+class ConfusesRepeats(NaiveStore):
+    """Guarantee 12: whether it was this append that was made before is not said."""
+
+    def append(self, append: Append) -> Appended:
+        return replace(super().append(append), is_resent=False)
 
 
 class TakesStatusFromLabels(NaiveStore):

@@ -75,8 +75,10 @@ class NaiveStore(Store):
         self.data = data or NaiveData()
         self.turns: dict[tuple[str, str], int] = {}
         """Of producers in the present commit: the number of what was tried last."""
-        self.noted: set[tuple[str, str]] = set()
-        """Producers that have appended in the present commit."""
+        self.before: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+        """Of producers that have appended in the present commit: those of the one before."""
+        self.kept: dict[str, dict[str, int]] = {}
+        """By log, those that will be remembered, with the last `seq` of each."""
 
     @property
     def logs(self) -> dict[str, NaiveLog]:
@@ -137,12 +139,13 @@ class NaiveStore(Store):
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
         outcomes: list[Appended | RuncastError] = []
-        self.turns, self.noted = {}, set()
+        self.turns, self.before, self.kept = {}, {}, {}
         for append in group:
             try:
                 outcomes.append(self.append(append))
             except RuncastError as error:
                 outcomes.append(error)
+        self.forget()
         return outcomes
 
     def append(self, append: Append) -> Appended:
@@ -150,7 +153,7 @@ class NaiveStore(Store):
         info = log.info
         found = self.find_repeat(log, append)
         if found is not None:
-            return Appended(info.epoch, *found[1:], (), info.closed, repeated=True)
+            return Appended(info.epoch, *found[1:], (), info.closed, repeated=True, is_resent=True)
         is_next = self.is_next(log, append)
         if append.epoch not in ("", info.epoch):
             raise Stale(append.epoch)
@@ -193,19 +196,23 @@ class NaiveStore(Store):
     def find_repeat(self, log: NaiveLog, append: Append) -> tuple[int, int, int] | None:
         if append.producer is None:
             return None
-        producer_id, number, _ = append.producer
+        producer_id, number = append.producer.producer_id, append.producer.number
         text = producer_id.encode("utf-8", "surrogatepass")
         if not 0 < len(producer_id) <= 128 or b"\0" in text or b"\xed\xa0" in text or number < 1:
             raise InvalidValue(producer_id)
-        made = log.producers.get(producer_id, [])
-        known = made[len(made) - log.groups.get(producer_id, 0) :][-MAX_APPENDS_TOGETHER:]
+        known = self.known_of(log, producer_id) + self.before.get((append.log_id, producer_id), [])
         return next((each for each in known if each[0] == number), None)
+
+    def known_of(self, log: NaiveLog, producer_id: str) -> list[tuple[int, int, int]]:
+        """Return the appends that a producer made in its last commit."""
+        made = log.producers.get(producer_id, [])
+        return made[len(made) - log.groups.get(producer_id, 0) :][-MAX_APPENDS_TOGETHER:]
 
     def is_next(self, log: NaiveLog, append: Append) -> bool:
         """Tell whether an append is the next of its producer; then the one behind it is, too."""
         if append.producer is None:
             return True
-        producer_id, number, _ = append.producer
+        producer_id, number = append.producer.producer_id, append.producer.number
         made, key = log.producers.get(producer_id, [(0, 0, 0)]), (append.log_id, producer_id)
         is_next = number == self.turns.get(key, made[-1][0]) + 1
         if is_next:
@@ -215,7 +222,7 @@ class NaiveStore(Store):
     def check_producer(self, log: NaiveLog, append: Append, is_next: bool) -> None:
         if append.producer is None:
             return
-        producer_id, _, retried = append.producer
+        producer_id, retried = append.producer.producer_id, append.producer.retried
         if producer_id not in log.producers and retried and log.has_forgotten and not append.once:
             raise OutOfSequence(producer_id, None)
         if not is_next:
@@ -227,16 +234,26 @@ class NaiveStore(Store):
     def note(self, log: NaiveLog, append: Append, first: int) -> None:
         if append.producer is None:
             return
-        producer_id, number, _ = append.producer
-        if (append.log_id, producer_id) not in self.noted:
+        producer_id, number = append.producer.producer_id, append.producer.number
+        if (append.log_id, producer_id) not in self.before:
+            self.before[append.log_id, producer_id] = self.known_of(log, producer_id)
             log.groups[producer_id] = 0
-        self.noted.add((append.log_id, producer_id))
         log.groups[producer_id] += 1
+        known = dict(log.producers)
         log.producers.setdefault(producer_id, []).append((number, first, log.info.head))
-        if len(log.producers) > MAX_PRODUCERS:
-            log.has_forgotten = True
-            made = log.producers
-            del made[min(made, key=lambda each: (made[each][-1][2], each))]
+        # Forgotten once the commit is made: until then all that was known before is known.
+        kept = self.kept.setdefault(
+            append.log_id, {each: made[-1][2] for each, made in known.items()}
+        )
+        kept[producer_id] = log.info.head
+        if len(kept) > MAX_PRODUCERS:
+            del kept[min(kept, key=lambda each: (kept[each], each))]
+
+    def forget(self) -> None:
+        for log_id, kept in self.kept.items():
+            log = self.logs[log_id]
+            log.has_forgotten |= len(kept) < len(log.producers)
+            log.producers = {each: made for each, made in log.producers.items() if each in kept}
 
     def page(self, log: NaiveLog, after: int, max_bytes: int) -> Page:
         info = log.info

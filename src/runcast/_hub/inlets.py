@@ -331,8 +331,11 @@ class Inlet:
         "is_held",
         "kept",
         "limit",
+        "number",
         "open",
+        "producer_id",
         "run_id",
+        "sent",
         "size",
     )
 
@@ -357,6 +360,12 @@ class Inlet:
         """Whether producers wait for the log to be cut."""
         self.error: RuncastError | None = None
         """Why nothing can be put any more; None while it can."""
+        self.producer_id = ""
+        """As whom the store knows it; "" until it appends. See `Numbering`, as for the next two."""
+        self.number = 0
+        """The number of its last append."""
+        self.sent = 0
+        """The number of the last append that was sent to the store."""
         self.limit = self._own_limit()
 
     def put(self, record: bytes) -> None:

@@ -10,8 +10,11 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from runcast._hub.growth import Growth
 from runcast._hub.inlets import Inlet, Part, Pending, has_ended
+from runcast._hub.numbering import Numbering
 from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast.errors import BackendError, RuncastError, StoreUnavailable
@@ -29,6 +32,11 @@ _GATHER_S: Final = 0.008
 below what an eye notices. A commit costs two changes of thread and a write, about 0.2 ms, whatever
 is in it; without a pause it would be made for each few events that came meanwhile. Half as long
 costs a sixth more CPU there."""
+
+
+_MOST_RENUMBERINGS: Final = 3
+"""Times that appends are sent under other numbers before they are refused: each time somebody must
+have begun their log again meanwhile."""
 
 
 class PipelineStatistics(NamedTuple):
@@ -65,6 +73,7 @@ class Pipeline:
         self._publish = publish
         self._failed = failed
         self._pending = Pending(settings)
+        self._numbering = Numbering()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._commits = self._appended = self._refused = self._failed_commits = 0
@@ -99,6 +108,7 @@ class Pipeline:
         """Begin to commit, on the running loop; anew, if it was closed."""
         self._stopping.clear()
         self._pending.open()
+        self._numbering.open()
         self._task = asyncio.create_task(self._run(), name="runcast-pipeline")
 
     async def close(self) -> None:
@@ -132,25 +142,50 @@ class Pipeline:
             # Cancelled with its loop, perhaps: nobody may wait for what will not come.
             pending.refuse_more()
             while pending.batch:
-                self._settle(pending.take(), StoreUnavailable("the hub has stopped"))
+                left = pending.take()
+                self._settle(left, [StoreUnavailable("the hub has stopped")] * len(left))
 
     async def _commit(self, taken: Sequence[Part]) -> None:
-        outcomes: Sequence[Appended | RuncastError] | RuncastError
-        outcomes = StoreUnavailable("the hub stopped before the store had answered")
+        try:
+            while taken:
+                count = self._numbering.number(taken)
+                group, taken = taken[:count], taken[count:]
+                await self._commit_together(group)
+        finally:
+            if taken:  # cancelled with its loop
+                self._settle(taken, [StoreUnavailable("the hub has stopped")] * len(taken))
+
+    async def _commit_together(self, taken: Sequence[Part]) -> None:
+        """Commit parts as one group, and settle each."""
+        outcomes: list[Appended | RuncastError]
+        outcomes = [StoreUnavailable("the hub stopped before the store had answered")] * len(taken)
         try:
             outcomes = await self._persist(taken)
-        except BackendError as error:
-            outcomes = error
-        except Exception as error:  # noqa: BLE001 - a fault of a store's must not end all commits
-            _log.exception("a commit failed as none should; %d appends are refused", len(taken))
-            outcomes = BackendError(f"the store failed: {type(error).__name__}")
+            for _ in range(_MOST_RENUMBERINGS):
+                again = self._numbering.renumber(taken, outcomes)
+                if not again:
+                    break
+                more = await self._persist([taken[index] for index in again])
+                for index, outcome in zip(again, more, strict=True):
+                    outcomes[index] = outcome
         finally:
             self._settle(taken, outcomes)
 
-    async def _persist(self, taken: Sequence[Part]) -> Sequence[Appended | RuncastError]:
+    async def _persist(self, taken: Sequence[Part]) -> list[Appended | RuncastError]:
+        """Commit a group, or say of each part why it was not."""
+        try:
+            return list(await self._try(taken))
+        except BackendError as error:
+            return [error] * len(taken)
+        except Exception as error:  # noqa: BLE001 - a fault of a store's must not end all commits
+            _log.exception("a commit failed as none should; %d appends are refused", len(taken))
+            return [BackendError(f"the store failed: {type(error).__name__}")] * len(taken)
+
+    async def _try(self, taken: Sequence[Part]) -> Sequence[Appended | RuncastError]:
         """Commit a group, again and again while the store cannot be reached.
 
-        Raises the store's error where trying again does not help, or the hub closes.
+        Raises the store's error where trying again does not help, or the hub closes: then nobody
+        knows whether the group was appended.
         """
         while True:
             try:
@@ -161,6 +196,7 @@ class Pipeline:
                     raise
                 if self._pending.failure is None:
                     _log.error("a commit failed and will be tried again: %s", error)
+                self._numbering.send_again(taken)
                 self._pending.fail(error, taken)
                 self._failed(error)
                 if self._stopping.is_set():
@@ -181,32 +217,41 @@ class Pipeline:
         except TimeoutError:
             pass
 
-    def _settle(
-        self, taken: Sequence[Part], outcomes: Sequence[Appended | RuncastError] | RuncastError
-    ) -> None:
+    def _settle(self, taken: Sequence[Part], outcomes: Sequence[Appended | RuncastError]) -> None:
         """Publish what was committed, then let go on whoever waits for it."""
-        if isinstance(outcomes, RuncastError):
-            outcomes = [outcomes] * len(taken)
         published: list[tuple[str, Appended]] = []
         for part, outcome in zip(taken, outcomes, strict=True):
+            if isinstance(outcome, RuncastError) or outcome.repeated:
+                self._numbering.settle(part, outcome)
+            elif part.producer is not None:
+                part.inlet.number = part.inlet.sent = part.producer.number
             if isinstance(outcome, RuncastError):
                 if part.future is None:
                     self._refuse(part, outcome)
                 continue
-            self._appended += len(part.records)
+            if outcome.is_resent or not outcome.repeated:
+                self._appended += len(part.records)
             if outcome.closed:
                 part.inlet.end(has_ended(part.log_id))
-            if outcome.pages or outcome.closed:
+            if outcome.pages or outcome.closed or outcome.repeated:
                 published.append((part.log_id, outcome))
         self._publish(published)
         for part, outcome in zip(taken, outcomes, strict=True):
             if part.future is not None:
-                part.resolve(outcome)
+                part.resolve(_as_first_made(outcome))
         self._pending.free(taken)
 
     def _refuse(self, part: Part, error: RuncastError) -> None:
         """Tell of records that nobody awaits: in the log, and to whoever emits or flushes next."""
         count, inlet = len(part.records), part.inlet
-        _log.warning("%d events of run %s were not taken: %s", count, part.log_id, error)
+        fate = "may be lost" if isinstance(error, BackendError) else "were not taken"
+        _log.warning("%d events of run %s %s: %s", count, part.log_id, fate, error)
         self._refused += count
         inlet.end(inlet.error or error)
+
+
+def _as_first_made(outcome: Appended | RuncastError) -> Appended | RuncastError:
+    """Return an outcome as if the store had given it when the append was sent first."""
+    if isinstance(outcome, Appended) and outcome.is_resent:
+        return msgspec.structs.replace(outcome, repeated=False, is_resent=False)
+    return outcome

@@ -108,7 +108,9 @@ class Windows:
         limit = self._settings.tail_bytes_per_run
         for run_id, appended in committed:
             tail = self._tails.get(run_id)
-            if tail is not None:
+            if tail is not None and appended.repeated:
+                self.follow(run_id)  # made before, when nobody here heard of it perhaps
+            elif tail is not None:
                 tail.publish(appended)
                 touched[run_id] = tail
         for tail in touched.values():
@@ -149,6 +151,7 @@ class Windows:
             while tail.follow_again:
                 tail.follow_again = False
                 tail.learn(await self._history.info(tail.run_id))
+                tail.error = None
                 tail.wake()
         except NotFound:
             self._on_deleted(tail.run_id)

@@ -10,6 +10,7 @@ import msgspec
 
 from runcast.events.lifecycle import Standing
 from runcast.stores.base import Page
+from runcast.stores.producers import Use
 
 __all__ = (
     "VERSION",
@@ -58,8 +59,9 @@ class AppendCommand(msgspec.Struct, array_like=True, tag="a", gc=False):
     standing: Standing | Literal["unsaid"] | None = "unsaid"
     """The log's standing after the records; None if they leave it as it is. Version 1 of the
     journal does not say."""
-    producer: tuple[str, int, int] | None = None
-    """The producer, the append's number, and that of the producer's first append in the commit."""
+    producer_id: str = ""
+    use: Use | None = None
+    """What is to be known of this producer."""
 
 
 class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):

@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import msgspec
-
-from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError, RunClosed, Stale
-from runcast.events.lifecycle import Standing, is_decisive, standing_after, standing_after_frames
+from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError
+from runcast.events.lifecycle import is_decisive, standing_after, standing_after_frames
 from runcast.events.position import (
     describe_log,
     is_log_id,
@@ -38,17 +36,10 @@ from runcast.stores.commands import (
     OnceUse,
     TrimCommand,
 )
+from runcast.stores.draft import Draft, not_open
 from runcast.stores.labels import check_text, merge_labels
 from runcast.stores.paging import frame_pages
-from runcast.stores.producers import (
-    NO_USE,
-    ProducerUse,
-    Turn,
-    forgotten,
-    keep,
-    out_of_sequence,
-    turn_of,
-)
+from runcast.stores.producers import Turn, Use, check_producer, keep, refuse
 
 __all__ = (
     "Ledger",
@@ -73,23 +64,10 @@ class Log:
     segment: tuple[int, int] = (0, 0)
     """First `seq` and bytes of the last segment in the store's tables; (0, 0) when there is
     none."""
-    producers: dict[str, ProducerUse] = field(default_factory=dict)
+    producers: dict[str, Use] = field(default_factory=dict)
     """What those did last that are remembered."""
     has_forgotten: bool = False
     """Whether there were more producers than are remembered."""
-
-
-class _Draft(msgspec.Struct):
-    """A log's state inside a plan, as the appends planned so far leave it."""
-
-    epoch: str
-    head: int
-    closed: bool
-    fence: int
-    labels: dict[str, str]
-    standing: Standing
-    once: dict[str, OnceUse]
-    turns: dict[str, Turn]
 
 
 class Ledger:
@@ -163,7 +141,7 @@ class Ledger:
     def plan_appends(
         self, group: Sequence[Append], now: float
     ) -> tuple[list[Command], list[Appended | RuncastError]]:
-        drafts: dict[str, _Draft] = {}
+        drafts: dict[str, Draft] = {}
         commands: list[Command] = []
         outcomes: list[Appended | RuncastError] = []
         for append in group:
@@ -172,7 +150,7 @@ class Ledger:
                 draft = drafts.get(append.log_id)
                 if draft is None:
                     info = log.info
-                    draft = drafts[append.log_id] = _Draft(
+                    draft = drafts[append.log_id] = Draft(
                         info.epoch,
                         info.head,
                         info.closed,
@@ -180,9 +158,13 @@ class Ledger:
                         info.labels,
                         info.standing,
                         {},
-                        {},
                     )
-                command, outcome = self._plan_append(log, draft, append, now)
+                else:
+                    draft.begin_turns()
+                if append.producer is None:
+                    command, outcome = self._plan_append(log, draft, append, now)
+                else:
+                    command, outcome = self._plan_numbered(log, draft, append, now)
             except RuncastError as error:
                 outcomes.append(error)
             else:
@@ -191,66 +173,90 @@ class Ledger:
                     commands.append(command)
         return commands, outcomes
 
-    def _plan_append(
-        self, log: Log, draft: _Draft, append: Append, now: float
+    def _plan_numbered(
+        self, log: Log, draft: Draft, append: Append, now: float
     ) -> tuple[AppendCommand | None, Appended]:
-        producer, turn = append.producer, None
-        is_in_place = True
-        if producer is not None:
-            # First, since an append that was made is repeated whatever became of the log since.
-            turn = turn_of(log.producers, draft.turns, producer)
-            result = turn.find(producer.number)
-            if result is not None:
-                return None, Appended(draft.epoch, result[1], result[2], (), draft.closed, True)
-            is_in_place = turn.take(producer.number)
+        """Plan an append that may be a repeat, which is told before anything else: an append that
+        was made stays made, whatever became of the log since."""
+        producer = append.producer
+        assert producer is not None
+        producer_id, number = producer.producer_id, producer.number
+        earlier, turns = log.producers.get(producer_id), draft.turns
+        turn = None if turns is None else turns.get(producer_id)
+        last = turn or earlier
+        expected = 1 if last is None else last.number + 1
+        refusal: RuncastError | None = None
+        if number != expected or number == 1:
+            check_producer(producer)
+        if number != expected:
+            made = (turn and turn.find(number)) or (earlier and earlier.find(number))
+            if made:
+                result = (draft.epoch, made.first, made.last, (), draft.closed)
+                return None, Appended(*result, repeated=True, is_resent=True)
+            refusal = refuse(append.log_id, producer, expected)
+        # What comes behind an append that is refused, or was made by another producer, is in its
+        # place all the same: both were sent before anything was known of either.
+        elif turns is None:
+            draft.producer = producer
+        elif turn is None:
+            turn = turns[producer_id] = Turn(number)
+        else:
+            turn.number = number
+        if producer.retried and earlier is None and log.has_forgotten and append.once is None:
+            refusal = refuse(append.log_id, producer, expected, is_doubtful=True)
+        command, appended = self._plan_append(log, draft, append, now, refusal)
+        if command is not None:
+            use = Use(number, appended.first, appended.last)
+            if turn is None:
+                draft.use = use
+            else:
+                turn.use = use = use.after(turn.use)
+            command.producer_id, command.use = producer_id, use
+        return command, appended
+
+    def _plan_append(
+        self,
+        log: Log,
+        draft: Draft,
+        append: Append,
+        now: float,
+        refusal: RuncastError | None = None,
+    ) -> tuple[AppendCommand | None, Appended]:
+        """Plan an append, or raise why it is refused; the refusal given comes last."""
         if append.epoch and append.epoch != draft.epoch:
             raise epoch_is_over(log.info, append.epoch)
         if append.once is not None and (use := self._once_use(log, draft, append.once)):
             return None, Appended(draft.epoch, use.first, use.last, (), draft.closed, True)
-        self._check_open(draft, append)
+        if draft.closed or (append.fence is not None and append.fence != draft.fence):
+            raise not_open(draft, append)
         labels = merge_labels(draft.labels, append.labels) if append.labels else None
         first = draft.head + 1
         pages = frame_pages(draft.epoch, first, append.records, append.close)
-        standing = _standing_after(draft.standing, append.records)
-        if producer is not None and turn is not None:
-            # Last, since what was refused for another reason is refused for it again.
-            if producer.retried and turn.is_unknown and log.has_forgotten and append.once is None:
-                raise forgotten(append.log_id, producer)
-            if not is_in_place:
-                raise out_of_sequence(append.log_id, producer, turn)
+        standing, records = draft.standing, append.records
+        # One record, as of most runs in most commits, needs no loop.
+        if standing.status == "queued" or (
+            is_decisive(records[0]) if len(records) == 1 else any(map(is_decisive, records))
+        ):
+            for record in records:
+                standing = standing_after(standing, record)
+        if refusal is not None:
+            raise refusal
         # Only now, with nothing left to refuse, may the draft change.
+        draft.head += len(append.records)
         command = AppendCommand(
             append.log_id,
             pages,
             now if append.close else None,
             labels,
-            None,
+            (*append.once, first, draft.head) if append.once else None,
             None if standing is draft.standing else standing,
         )
-        draft.head += len(append.records)
         draft.closed, draft.standing = append.close, standing
         if labels is not None:
             draft.labels = labels
         if append.once is not None:
-            key, digest = append.once
-            draft.once[key] = OnceUse(digest, first, draft.head)
-            command.once = (key, digest, first, draft.head)
-        if producer is not None and turn is not None:
-            base = turn.plan(first, draft.head)
-            command.producer = (producer.producer_id, producer.number, base)
+            draft.once[append.once.key] = OnceUse(append.once.digest, first, draft.head)
         return command, Appended(draft.epoch, first, draft.head, pages, append.close)
-
-    def _check_open(self, draft: _Draft, append: Append) -> None:
-        """Raise `Stale` or `RunClosed` if a log takes no append, or not this one."""
-        if append.fence is not None and append.fence != draft.fence:
-            raise Stale(
-                f"the {describe_log(append.log_id)} has another owner (fence {draft.fence}, not "
-                f"{append.fence})"
-            )
-        if draft.closed:
-            raise RunClosed(
-                f"the {describe_log(append.log_id)} has ended; nothing can be appended to it"
-            )
 
     def plan_trim(
         self, log_id: str, first: int, snapshot: bytes, epoch: str = ""
@@ -269,7 +275,7 @@ class Ledger:
             raise epoch_is_over(info, epoch)
         return DeleteCommand(log_id)
 
-    def _once_use(self, log: Log, draft: _Draft, once: Once) -> OnceUse | None:
+    def _once_use(self, log: Log, draft: Draft, once: Once) -> OnceUse | None:
         if not once.key or len(once.key) > _MAX_ONCE_CHARS:
             raise InvalidValue(
                 f"expected an idempotency key of 1 to {_MAX_ONCE_CHARS} characters, "
@@ -314,7 +320,6 @@ class Ledger:
     def _apply_append(self, command: AppendCommand) -> None:
         log = self.logs[command.log_id]
         info = log.info
-        first = info.head + 1
         for page in command.pages:
             log.pages.append(page)
             info.head = page.last
@@ -326,10 +331,8 @@ class Ledger:
         if command.once is not None:
             key, digest, *result = command.once
             log.once[key] = OnceUse(digest, *result)
-        if command.producer is not None:
-            producer_id, number, base = command.producer
-            use = log.producers.get(producer_id, NO_USE).after(base, (number, first, info.head))
-            log.has_forgotten |= keep(log.producers, producer_id, use)
+        if command.use is not None:
+            log.has_forgotten |= keep(log.producers, command.producer_id, command.use)
         if command.standing == "unsaid":
             for page in command.pages:
                 info.standing = standing_after_frames(info.standing, page.frames)
@@ -366,15 +369,3 @@ class Ledger:
 def copy_info(info: LogInfo) -> LogInfo:
     """Return a copy that shares nothing mutable."""
     return replace(info, labels=dict(info.labels))
-
-
-def _standing_after(standing: Standing, records: Sequence[bytes]) -> Standing:
-    """Return where a log stands after records; the standing itself if none of them matters."""
-    matters = standing.status == "queued" or (
-        # One record, as of most runs in most commits, needs no loop.
-        is_decisive(records[0]) if len(records) == 1 else any(map(is_decisive, records))
-    )
-    if matters:
-        for record in records:
-            standing = standing_after(standing, record)
-    return standing

@@ -53,7 +53,7 @@ class Once(NamedTuple):
     digest: str = ""
 
 
-class Producer(NamedTuple):
+class Producer(msgspec.Struct, frozen=True, gc=False):
     """Who appends, and the number of the append among all that this producer makes to this log.
 
     Args:
@@ -140,8 +140,9 @@ class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Appended(msgspec.Struct, frozen=True, gc=False):
     """What became of an append: its pages in order, and the log's epoch, head and closed flag.
 
-    `repeated` is True when `once` or `producer` says that it was made before: then `first`..`last`
-    are those of the first time.
+    `repeated` is True when nothing was appended, since `once` or `producer` says that this was done
+    before: then `first`..`last` are those of the first time. `is_resent` is True when `producer`
+    says so: then it was this very append that was made.
     """
 
     epoch: str
@@ -150,6 +151,7 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     pages: tuple[Page, ...] = ()
     closed: bool = False
     repeated: bool = False
+    is_resent: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

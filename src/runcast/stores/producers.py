@@ -9,7 +9,7 @@ that an append of an unknown producer, which may have been made before, is refus
 guessed at.
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Final
 
 import msgspec
@@ -19,88 +19,83 @@ from runcast.events.position import describe_log
 from runcast.stores.labels import is_text
 from runcast.stores.model import MAX_APPENDS_TOGETHER, MAX_PRODUCERS, Producer
 
-__all__ = ("NO_USE", "ProducerUse", "Turn", "forgotten", "keep", "out_of_sequence", "turn_of")
+__all__ = ("Turn", "Use", "check_producer", "keep", "refuse")
 
 _MAX_ID_CHARS: Final = 128
 
 
-class ProducerUse(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The last appends of a producer: the number of the last, and (number, first, last) of each of
-    those that were committed together with it."""
+class Use(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The last append of a producer: its number, and the first and last `seq` that it got.
+
+    `before` holds the same of those that were made in the same commit before it.
+    """
 
     number: int
-    results: tuple[tuple[int, int, int], ...]
+    first: int
+    last: int
+    before: "tuple[Use, ...]" = ()
 
-    def after(self, base: int, result: tuple[int, int, int]) -> "ProducerUse":
-        """Return what is known after one more append, in a commit whose first one was `base`."""
-        if base == result[0]:
-            return ProducerUse(base, (result,))
-        return ProducerUse(result[0], (*self.results, result)[-MAX_APPENDS_TOGETHER:])
+    def find(self, number: int) -> "Use | None":
+        """Return the append of this number, if its result is known."""
+        if number == self.number:
+            return self
+        return next((each for each in self.before if each.number == number), None)
 
-
-NO_USE: Final = ProducerUse(0, ())
-"""Of a producer that is not known."""
+    def after(self, before: "Use | None") -> "Use":
+        """Return this append as the one that follows another in the same commit."""
+        if before is None:
+            return self
+        alone = Use(before.number, before.first, before.last)
+        kept = (*before.before, alone)[1 - MAX_APPENDS_TOGETHER :]
+        return Use(self.number, self.first, self.last, kept)
 
 
 class Turn(msgspec.Struct):
-    """The appends of one producer to one log within a plan."""
+    """What a producer has done to a log so far within a plan: the number of the last append that
+    was in its place, planned or refused, and the last one that was planned."""
 
-    use: ProducerUse
     number: int
-    """Of the last append that was in its place, also if it was refused for another reason."""
-    base: int = 0
-    """Of the first append that was planned; 0 before that."""
+    use: Use | None = None
 
-    @property
-    def is_unknown(self) -> bool:
-        """Whether the log knows no append of this producer."""
-        return not self.use.number
-
-    def find(self, number: int) -> tuple[int, int, int] | None:
-        """Return the result of an append that was made before."""
-        for result in self.use.results:
-            if result[0] == number:
-                return result
-        return None
-
-    def take(self, number: int) -> bool:
-        """Tell whether an append is in its place: the one behind it is so then, too, whatever
-        becomes of this one, since both were sent before anything was known of either."""
-        is_next = number == self.number + 1
-        if is_next:
-            self.number = number
-        return is_next
-
-    def plan(self, first: int, last: int) -> int:
-        """Note that the append that was taken last is planned; return the first one's number."""
-        self.base = self.base or self.number
-        self.use = self.use.after(self.base, (self.number, first, last))
-        return self.base
+    def find(self, number: int) -> Use | None:
+        """Return the append of this number, if its result is known."""
+        return None if self.use is None else self.use.find(number)
 
 
-def turn_of(
-    known: Mapping[str, ProducerUse], turns: MutableMapping[str, Turn], producer: Producer
-) -> Turn:
-    """Return a producer's turn, begun if need be. Raises `InvalidValue` if it is malformed."""
-    turn = turns.get(producer.producer_id)
-    if turn is None:
-        producer_id, number, _ = producer
-        if not (isinstance(producer_id, str) and 0 < len(producer_id) <= _MAX_ID_CHARS) or not (
-            is_text(producer_id) and type(number) is int and number > 0
-        ):
-            raise InvalidValue(
-                f"expected a producer id of 1 to {_MAX_ID_CHARS} characters and a number from 1, "
-                f"got {producer_id!r:.140} and {number!r:.80}"
-            )
-        use = known.get(producer_id, NO_USE)
-        turn = turns[producer_id] = Turn(use, use.number)
-    return turn
+def check_producer(producer: Producer) -> None:
+    """Raise `InvalidValue` if a producer is malformed."""
+    producer_id, number = producer.producer_id, producer.number
+    is_sound = isinstance(producer_id, str) and 0 < len(producer_id) <= _MAX_ID_CHARS
+    if not is_sound or not is_text(producer_id) or type(number) is not int or number < 1:
+        raise InvalidValue(
+            f"expected a producer id of 1 to {_MAX_ID_CHARS} characters and a number from 1, got "
+            f"{producer_id!r:.140} and {number!r:.80}"
+        )
 
 
-def out_of_sequence(log_id: str, producer: Producer, turn: Turn) -> OutOfSequence:
-    """Return the refusal of an append that is not in its place."""
+def keep(known: MutableMapping[str, Use], producer_id: str, use: Use) -> bool:
+    """Remember what a producer did last; tell whether another one had to be forgotten for it."""
+    known[producer_id] = use
+    if len(known) <= MAX_PRODUCERS:
+        return False
+    # By what each appended last, so that every process forgets the same one.
+    oldest = min(known, key=lambda name: (known[name].last, name))
+    del known[oldest]
+    return True
+
+
+def refuse(
+    log_id: str, producer: Producer, expected: int, *, is_doubtful: bool = False
+) -> OutOfSequence:
+    """Return the refusal of an append that is not the next, or may have been made before."""
     who = f"the producer {producer.producer_id!r} of the {describe_log(log_id)}"
-    number, expected = producer.number, turn.number + 1
+    number = producer.number
+    if is_doubtful:
+        return OutOfSequence(
+            f"{who} is not known any more, so that its append {number} may have been made before; "
+            "read the log, and go on under another producer id",
+            None,
+        )
     if number < expected:
         return OutOfSequence(
             f"{who} sent its append {number}, which was made before, so long ago that its result "
@@ -110,24 +105,3 @@ def out_of_sequence(log_id: str, producer: Producer, turn: Turn) -> OutOfSequenc
     return OutOfSequence(
         f"{who} sent its append {number}, but not yet {expected}; send that first", expected
     )
-
-
-def forgotten(log_id: str, producer: Producer) -> OutOfSequence:
-    """Return the refusal of an append that may have been made before, as nobody knows any more."""
-    return OutOfSequence(
-        f"the producer {producer.producer_id!r} of the {describe_log(log_id)} is not known any "
-        f"more, so that its append {producer.number} may have been made before; read the log, and "
-        "go on under another producer id",
-        None,
-    )
-
-
-def keep(known: MutableMapping[str, ProducerUse], producer_id: str, use: ProducerUse) -> bool:
-    """Remember what a producer did last; tell whether another one had to be forgotten for it."""
-    known[producer_id] = use
-    if len(known) <= MAX_PRODUCERS:
-        return False
-    # By what each appended last, so that every process forgets the same one.
-    oldest = min(known, key=lambda name: (known[name].results[-1][2], name))
-    del known[oldest]
-    return True

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from runcast.errors import RuncastError
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position
-from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
+from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store, listen_to
 from runcast.testing.contract.harness import WAIT_S
 
 __all__ = ("FaultyStore", "StoreCalls")
@@ -34,24 +34,36 @@ class StoreCalls:
 class FaultyStore(Store):
     """Passes every call on to another store, but makes commits and reads fail or wait when told to.
 
-    A commit that fails never reaches the other store, so nothing of it is appended, as the contract
-    has it. Use it on one loop.
+    A commit that fails has reached the other store or has not, as it was told: who commits cannot
+    know. Use it on one loop.
     """
 
     def __init__(self, inner: Store) -> None:
         self.inner: Final = inner
         self.calls: Final = StoreCalls()
-        self._faults: Final[dict[str, deque[RuncastError]]] = {"commit": deque(), "read": deque()}
+        self._faults: Final[dict[str, deque[tuple[RuncastError, bool]]]] = {
+            "commit": deque(),
+            "read": deque(),
+        }
         self._is_holding = False
         self._held: Final[deque[asyncio.Future[None]]] = deque()
         self._came: Final = asyncio.Event()
         self._under_way = 0
 
     def fail_next(
-        self, count: int, error: RuncastError, *, call: Literal["commit", "read"] = "commit"
+        self,
+        count: int,
+        error: RuncastError,
+        *,
+        call: Literal["commit", "read"] = "commit",
+        is_applied: bool = False,
     ) -> None:
-        """Let the next `count` commits, or reads, raise `error`; adds to what was asked before."""
-        self._faults[call].extend([error] * count)
+        """Let the next `count` commits, or reads, raise `error`; adds to what was asked before.
+
+        Args:
+            is_applied: whether a commit is made all the same, before it raises.
+        """
+        self._faults[call].extend([(error, is_applied)] * count)
 
     def hold(self) -> None:
         """Stall every commit that comes from now on before it reaches the other store."""
@@ -107,20 +119,28 @@ class FaultyStore(Store):
                 self._held.append(future)
                 self._came.set()
                 await future
-            self._raise_fault("commit")
-            return await self.inner.commit(group)
+            fault = self._next_fault("commit")
+            if fault is None:
+                return await self.inner.commit(group)
+            error, is_applied = fault
+            if is_applied:
+                await self.inner.commit(group)
+            raise error
         finally:
             self._under_way -= 1
 
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
         self.calls.reads += 1
-        self._raise_fault("read")
+        fault = self._next_fault("read")
+        if fault is not None:
+            raise fault[0]
         return await self.inner.read(log_id, after, max_bytes)
 
-    def _raise_fault(self, call: str) -> None:
-        if self._faults[call]:
-            self.calls.failed += 1
-            raise self._faults[call].popleft()
+    def _next_fault(self, call: str) -> tuple[RuncastError, bool] | None:
+        if not self._faults[call]:
+            return None
+        self.calls.failed += 1
+        return self._faults[call].popleft()
 
     # Everything else is the other store's affair.
 
@@ -180,3 +200,6 @@ class FaultyStore(Store):
         return await self.inner.list(
             kind=kind, status=status, labels=labels, before=before, limit=limit
         )
+
+    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        return listen_to(self.inner, callback)

@@ -16,7 +16,7 @@ from runcast.events.lifecycle import Standing
 from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.commands import OnceUse
 from runcast.stores.ledger import Ledger, Log
-from runcast.stores.producers import ProducerUse
+from runcast.stores.producers import Use
 from runcast.stores.sqlite.leases import Lease
 
 __all__ = (
@@ -59,7 +59,7 @@ _MORE_COLUMNS: Final = "producers, snapshot_seq, snapshot"
 """Those that lists do not need."""
 
 _encode_producers: Final = msgspec.msgpack.Encoder().encode
-_decode_producers: Final = msgspec.msgpack.Decoder(tuple[bool, dict[str, ProducerUse]]).decode
+_decode_producers: Final = msgspec.msgpack.Decoder(tuple[bool, dict[str, Use]]).decode
 
 
 def load_log(connection: sqlite3.Connection, log_id: str) -> Log | None:

@@ -1,8 +1,7 @@
 """Producers: an append that is sent again happens once, whatever became of the log meanwhile."""
 
 import asyncio
-
-from msgspec.structs import replace
+from copy import copy
 
 from runcast.errors import Conflict, InvalidValue, NotFound, OutOfSequence, RunClosed, Stale
 from runcast.stores.base import (
@@ -28,15 +27,17 @@ def _append(number: int, *, log_id: str = "a", by: str = "p", retried: bool = Fa
 def _again(asked: Append, *, retried: bool = True) -> Append:
     """Return an append as it is sent again."""
     assert asked.producer is not None
-    return replace(asked, producer=asked.producer._replace(retried=retried))
+    again = copy(asked)
+    again.producer = Producer(asked.producer.producer_id, asked.producer.number, retried)
+    return again
 
 
 def _expect_repeat(outcome: object, first: Appended, what: str) -> None:
     expect(isinstance(outcome, Appended), f"{what} is taken, got {outcome!r}")
     if isinstance(outcome, Appended):
         expect_equal(
-            (outcome.epoch, outcome.first, outcome.last, outcome.repeated),
-            (first.epoch, first.first, first.last, True),
+            (outcome.epoch, outcome.first, outcome.last, outcome.repeated, outcome.is_resent),
+            (first.epoch, first.first, first.last, True, True),
             f"the outcome of {what}",
         )
 
@@ -159,7 +160,8 @@ async def a_refused_append_uses_no_number_but_those_behind_it_stand(
         outcomes = await store.commit(group)
         refused(outcomes[0], Conflict, "another answer")
         refused(outcomes[1], Stale, "another fence")
-        expect(only(outcomes[2]).repeated, "an answer that was given before is repeated")
+        known = only(outcomes[2])
+        expect_equal((known.repeated, known.is_resent), (True, False), "a key used before")
         refused(outcomes[3], InvalidValue, "a line feed")
         expect_equal(only(outcomes[4]).repeated, turn == 1, "what stands behind refusals")
         _expect_out(outcomes[5], 6, "9 after 5")
