@@ -66,10 +66,15 @@ def become(*command: object) -> NoReturn:
 
 
 def uv(*arguments: object) -> None:
-    # As pip does: whom the machine trusts is trusted, a company's proxy say; where it names nobody,
-    # those whom uv brings along.
-    certs = ["--system-certs"] if ssl.get_default_verify_paths().cafile else []
-    must(TOOLS / "bin" / "uv", "--quiet", *certs, *arguments)
+    must(TOOLS / "bin" / "uv", "--quiet", *_certs(), *arguments)
+
+
+def _certs() -> list[str]:
+    """Return the option by which uv trusts whom the machine trusts, as pip does: a proxy, say.
+
+    Where the machine names nobody, uv's own list is used.
+    """
+    return ["--system-certs"] if ssl.get_default_verify_paths().cafile else []
 
 
 # --- setting up -----------------------------------------------------------------------------------
@@ -278,7 +283,7 @@ def test_wheel(built: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="runcast-wheel-") as name:
         venv, tree = Path(name, "venv"), Path(name, "tree")
         say(f"testing {built.name} with src out of the way")
-        must(TOOLS / "bin" / "uvx", "--quiet", "--from", built, "runcast", "--version")
+        must(TOOLS / "bin" / "uvx", "--quiet", *_certs(), "--from", built, "runcast", "--version")
         fill(venv, "requirements.lock", built)
         tree.mkdir()
         for entry in ROOT.iterdir():
