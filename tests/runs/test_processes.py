@@ -1,6 +1,7 @@
 """Functions in processes of their own: they see what others see, share nothing, and end."""
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -51,8 +52,11 @@ def nothing_is_left() -> Iterator[None]:
 
 def _children() -> set[str]:
     """Return the ids of our child processes, ended ones that nobody has reaped included."""
-    tasks = Path("/proc/self/task").iterdir()
-    return {pid for task in tasks for pid in (task / "children").read_text().split()}
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found.update((task / "children").read_text().split())
+    return found
 
 
 def _open_files() -> int:
