@@ -1,6 +1,6 @@
 """A process that appends to a shared log and to one of its own, and says what was acknowledged.
 
-    python appender.py PATH NAME COMMITS
+    python appender.py PATH NAME COMMITS [CHECKPOINT_BYTES]
 
 It writes "ready" to stdout, waits for a line on stdin, then makes COMMITS commits (0: until it is
 killed), and after each writes a line: the number of the commit, its first `seq` in the shared log,
@@ -50,7 +50,8 @@ async def append(path: str, name: str, commits: int) -> None:
 
 
 if __name__ == "__main__":
-    setattr(sqlite_journal, "CHECKPOINT_BYTES", CHECKPOINT_BYTES)  # noqa: B010 - it is Final
+    checkpoint_bytes = int(sys.argv[4]) if len(sys.argv) > 4 else CHECKPOINT_BYTES
+    setattr(sqlite_journal, "CHECKPOINT_BYTES", checkpoint_bytes)  # noqa: B010 - it is Final
     # However slow the machine is, it is not taken for a silence: the journal stays to be killed.
     setattr(sqlite_upkeep, "_QUIET_S", 3600.0)  # noqa: B010 - it is Final
     asyncio.run(append(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -235,7 +235,9 @@ async def test_a_locked_file_delays_commits_and_loses_none(
 
 def kill_appender(path: Path, commits: int) -> None:
     """Let another process make commits, and kill it before it can do anything more."""
-    command = [sys.executable, str(APPENDER), str(path), "killed", "0"]
+    # It goes on until it is killed: no checkpoint may empty the journal meanwhile.
+    never = str(10**12)
+    command = [sys.executable, str(APPENDER), str(path), "killed", "0", never]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
