@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from runcast.errors import InvalidValue
-from runcast.events.fields import as_number
+from runcast.events.fields import as_number, is_deeper
 from runcast.events.plain import MAX_DEPTH, shown
 
 __all__ = ("Answer", "AnswerType", "check_allowed", "check_interrupt_id", "check_question")
@@ -65,6 +65,9 @@ class Answer(msgspec.Struct, frozen=True):
             ) from None
         if answer.type == "expired":
             raise InvalidValue("expected a type of accept, reject, edit or response")
+        # Not left to the stack: how deep it goes is another number in each version of Python.
+        if is_deeper(answer.args, MAX_DEPTH):
+            raise InvalidValue(f"expected args nested at most {MAX_DEPTH} deep")
         return answer
 
 
