@@ -329,6 +329,12 @@ def bench(arguments: list[str]) -> NoReturn:
     become(venv / "bin" / "python", "-m", "benchmarks", *arguments)
 
 
+def soak(arguments: list[str]) -> NoReturn:
+    """load a real server with all that clients do, and look for leaks [--minutes N: 10]"""
+    set_up()
+    become(VENV / "bin" / "python", "-m", "tests.soak", *arguments)
+
+
 def docs(arguments: list[str]) -> None:
     """build the documentation into .site [--serve: show it on 127.0.0.1:8001, as it changes]"""
     venv = ROOT / ".venv-docs"
@@ -352,7 +358,7 @@ def lock(arguments: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     command.__name__: command
-    for command in (setup, run, check, test, cover, bench, docs, build, wheel, lock)
+    for command in (setup, run, check, test, cover, bench, soak, docs, build, wheel, lock)
 }
 
 

@@ -47,7 +47,7 @@ SERVER = (
 @asynccontextmanager
 async def gunicorn(folder: Path, *options: str) -> AsyncIterator[tuple[str, int]]:
     """Serve with two workers, and yield the address once it answers."""
-    (folder / "_app.py").write_text(APP, "utf-8")
+    (folder / "app.py").write_text(APP, "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = listening.getsockname()
         process = await asyncio.create_subprocess_exec(
