@@ -38,6 +38,8 @@ async def run(*command: str) -> str:
 
 def is_right(server: Server, answer: str, wanted: dict[str, object]) -> bool:
     """Tell whether an answer is right, or a refusal where the server has dropped the body."""
+    if not server.is_direct and answer == "Invalid HTTP request received.":
+        return True  # uvicorn's own 400: it took the dropped body for the next request
     got = json.loads(answer)
     if not server.is_direct and got.get("status") == 400:
         return "drops a body behind `Upgrade: h2c`" in got["detail"]
