@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import prose
+
 ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.tree
@@ -89,6 +91,76 @@ def test_a_forbidden_word_is_found(line: str) -> None:
 @pytest.mark.parametrize("line", ["/workspace/x", "an issue", "agent", "# 12 issues", "index"])
 def test_an_ordinary_word_is_not_forbidden(line: str) -> None:
     assert forbidden_words(line) == []
+
+
+# --- plain English --------------------------------------------------------------------------------
+
+MOST_HABITS_PER_1000_LINES = {"docs": 33, "source": 19}
+
+
+@pytest.mark.parametrize("half", prose.HALVES)
+def test_habits_that_make_a_text_hard_to_read_are_rare(half: str) -> None:
+    counted = prose.count(half)
+
+    assert counted.lines > 3000
+    assert counted.per_1000_lines <= MOST_HABITS_PER_1000_LINES[half], "python -m tests.prose"
+
+
+@pytest.mark.parametrize(
+    ("text", "habit"),
+    [
+        ("Who opens it closes it.", "who without a noun"),
+        ("First one. Who\nhas left comes back.", "who without a noun"),
+        ("- Who asks", "who without a noun"),
+        ("numbered by who\nmakes them", "who without a noun"),
+        ("whoever asks", "whoever"),
+        ("begun\nanew", "anew"),
+        ("all but for one", "but for"),
+        ("the same, save that it waits", "save that"),
+        ("cannot be had", "be had"),
+        ("where there is\n    none", "is none"),
+        ("they are told", "told"),
+        ("Tell whether it ends", "tell"),
+        ("it tells\nof that", "tell"),
+        ("a part of it", "of it"),
+        ("those\nthat wait", "those who"),
+        ("all who watch", "those who"),
+    ],
+)
+def test_a_habit_is_found_at_its_line(text: str, habit: str) -> None:
+    found = prose.habits_of(f"first\n\n{text}\n")
+
+    assert [(each.name, each.line) for each in found] == [(habit, 3 + text.count("\n"))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A user who asks is answered.",
+        "The user,\nwho asks, is answered.",
+        "Who is it? Who answers?",
+        "`None` is None",
+        "its size, none of these",
+        "a part of its text",
+        "tell me",
+    ],
+)
+def test_plain_english_is_no_habit(text: str) -> None:
+    assert prose.habits_of(f"first\n\n{text}\n") == []
+
+
+def test_habits_are_looked_for_in_prose_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("told\n\n```python\ntold\n```\n", "utf-8")
+    (tmp_path / "a.py").write_text(
+        'if tolder is None:  # told\n    x = f"""told\n{y}\nwho is"""\n_told_at = 1\n', "utf-8"
+    )
+
+    found = [
+        [(each.line, each.name) for each in prose.habits_of(prose.prose_of(tmp_path / name))]
+        for name in ("a.md", "a.py")
+    ]
+
+    assert found == [[(1, "told")], [(1, "told"), (2, "told"), (5, "told")]]
 
 
 # --- lock files -----------------------------------------------------------------------------------
