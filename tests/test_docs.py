@@ -51,7 +51,7 @@ from runcast.events import outcome
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
 from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST
-from runcast.views.file import parse_view
+from runcast.views import parse_view
 from tests.cli.served import Served, serve
 from tests.documents import DOCUMENTS, ROOT, Block, blocks_of
 from tests.environment import environment

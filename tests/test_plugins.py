@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runcast import NotFound, sources
-from runcast._hub.dialects import find_dialect
+from runcast._hub.lens import find_dialect
 from runcast.errors import InvalidValue
 from tests.environment import environment
 from tests.waiting import WAIT_S
@@ -95,7 +95,7 @@ def test_a_store_that_cannot_be_had_is_refused_with_what_there_is(
 
 def test_a_dialect_is_chosen_by_its_name(installed: Path) -> None:
     program = (
-        "from runcast._hub.dialects import find_dialect as find\n"
+        "from runcast._hub.lens import find_dialect as find\n"
         "from runcast.events.model import Event\n"
         "from runcast._wire.dialects import LogRef\n"
         "print(find('loud').start(LogRef('r', 'e')).group([Event(type='a', seq=1)]))\n"

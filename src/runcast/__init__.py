@@ -20,6 +20,7 @@ from runcast._files.model import FileReference
 from runcast._functions.decorator import function
 from runcast._functions.function import Function
 from runcast._producing.answers import Answer
+from runcast._producing.calls import Flushed, PlaceFields, Waited
 from runcast._producing.context import (
     ask,
     bind,
@@ -34,9 +35,7 @@ from runcast._producing.context import (
     using,
     workspace,
 )
-from runcast._producing.places import PlaceFields
 from runcast._producing.stream_writer import EventSink, StreamWriter
-from runcast._producing.waiting import Flushed, Waited
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import OwnedRun
 from runcast._runs.run import Run

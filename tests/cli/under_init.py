@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runcast._cli.init import stay_behind_as_init
+from runcast._cli.supervising import stay_behind_as_init
 
 _PR_SET_CHILD_SUBREAPER = 36
 

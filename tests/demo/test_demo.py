@@ -18,7 +18,7 @@ from runcast import demo
 from runcast._app import AnyFunction
 from runcast.demo import pace
 from runcast.demo.pace import Reports
-from runcast.demo.tally import MOST_LETTERS, Tally, WordCount
+from runcast.demo.words import MOST_LETTERS, Tally, WordCount
 from runcast.events.model import Event
 from runcast.testing.clock import FakeClock
 

@@ -11,7 +11,7 @@ import pytest
 
 from runcast._clock import SystemClock
 from runcast._files.fetching import Fetcher
-from runcast._files.stop import Stop
+from runcast._files.network import Stop
 from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
 from tests.opening import WAIT_S
 

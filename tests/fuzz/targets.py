@@ -17,7 +17,7 @@ from runcast.events.model import Event, decode_event, encode_record
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import Streaming, View, ViewSpec, ViewState
-from runcast.views.file import parse_view
+from runcast.views import parse_view
 from tests.wire.reference import cut, decoded, reference
 
 __all__ = ("TARGETS",)

@@ -24,7 +24,7 @@ from runcast._app import OpenHub
 from runcast._clock import Clock
 from runcast._http.app import HttpApp
 from runcast._http.server import server as http_server
-from runcast._http.server.protocol import protocol_class
+from runcast._http.server.server import protocol_class
 from runcast._producing.writer import Writer
 from runcast._settings import Settings
 from runcast.events.outcome import Outcome, cancelled, done, failed

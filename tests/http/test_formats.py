@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runcast._hub import dialects
+from runcast._hub import lens
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS, LogRef
 from runcast.events.model import decode_event, encode_record
@@ -106,7 +106,7 @@ async def test_a_dialect_is_the_same_live_as_from_history_and_resumed(
 async def test_a_dialect_that_remembers_is_resumed_at_every_position(
     here: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialects, "DIALECTS", {**DIALECTS, "parts": PARTS})
+    monkeypatch.setattr(lens, "DIALECTS", {**DIALECTS, "parts": PARTS})
     target = "/runs/run/events?dialect=parts"
     log = await here.log("run")
     async with here.watch(target) as stream:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcast._http.api.multipart import FormFile, boundary_of, filename_of
+from runcast._http.api.bodies import FormFile, boundary_of, filename_of
 from runcast.errors import InvalidValue
 
 BOUNDARY = b"----x"

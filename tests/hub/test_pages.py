@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from runcast._hub.cache import PageCache
 from runcast._hub.hub import Hub
-from runcast._hub.pages import PageCache
 from runcast.errors import StoreUnavailable
 from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Page, Store

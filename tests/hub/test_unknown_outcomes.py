@@ -24,7 +24,7 @@ from runcast.stores.base import Appended, Once, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock, FaultyStore
-from runcast.testing.contract.steps import read_all
+from runcast.testing.contract.harness import read_all
 from tests.opening import events_of, soon
 
 SETTINGS: Final = Settings(store_retry_s=0.01)

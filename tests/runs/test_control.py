@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcast._functions.source import Source
+from runcast._functions.function import Source
 from runcast._workers.processes import control
 from runcast.errors import PeerError
 

@@ -9,7 +9,7 @@ import pytest
 
 from runcast._app import OpenHub, open_hub
 from runcast._settings import Settings
-from runcast._workers.left_threads import LeftThread
+from runcast._workers.left_behind import LeftThread
 from tests.opening import eventually, soon, wait_for
 
 AT_ONCE = Settings(shutdown_grace_s=0.0, cancel_grace_s=0.05)

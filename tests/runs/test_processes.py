@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from runcast._app import OpenHub, open_hub
-from runcast._functions.function import Function
-from runcast._functions.source import Source
+from runcast._functions.function import Function, Source
 from runcast._settings import Settings
 from runcast.errors import InvalidInputs, InvalidValue, StoreUnavailable
 from runcast.events.model import Event

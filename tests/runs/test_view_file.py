@@ -6,7 +6,7 @@ import pytest
 
 from runcast.errors import InvalidValue
 from runcast.events.view import Filter, Streaming, Verbosity, ViewSpec
-from runcast.views.file import load_view, parse_view
+from runcast.views import load_view, parse_view
 
 DOCUMENTED = """
 messages:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runcast.stores.sqlite.store import SQLiteStore
-from runcast.testing.contract.steps import append, record
+from runcast.testing.contract.harness import append, record
 from tests.waiting import WAIT_S
 
 

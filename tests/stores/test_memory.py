@@ -3,7 +3,7 @@
 import pytest
 
 from runcast.stores.memory import MemoryStore
-from runcast.testing.contract.steps import append, record
+from runcast.testing.contract.harness import append, record
 
 pytestmark = pytest.mark.anyio
 

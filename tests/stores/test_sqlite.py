@@ -24,7 +24,7 @@ from runcast.stores.sqlite import wal as sqlite_wal
 from runcast.stores.sqlite.schema import SCHEMA_VERSION
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
-from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
+from runcast.testing.contract.harness import append, expect_log, padded, read_all, record
 from tests.opening import eventually
 from tests.stores.spy import Spy, ask, ask_all, is_checkpointed, make_file, names_in, tell, until
 

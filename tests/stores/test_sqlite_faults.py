@@ -27,7 +27,7 @@ from runcast.stores.sqlite import journal as sqlite_journal
 from runcast.stores.sqlite import upkeep as sqlite_upkeep
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
-from runcast.testing.contract.steps import append, expect_log, padded, read_all, record
+from runcast.testing.contract.harness import append, expect_log, padded, read_all, record
 from tests.stores.appender import records_of
 from tests.stores.spy import Spy, ask, is_checkpointed, make_file, names_in, tell, until
 from tests.waiting import WAIT_S

@@ -22,7 +22,7 @@ from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import journal
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
-from runcast.testing.contract.steps import only, outcome_of
+from runcast.testing.contract.harness import only, outcome_of
 from tests.events.strategies import lives
 from tests.stores.spy import Spy
 

@@ -27,7 +27,7 @@ from runcast.events.snapshot import Snapshot
 from runcast.stores.base import Append, LogInfo, Once
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
-from runcast.testing.contract.steps import only, outcome_of, read_all
+from runcast.testing.contract.harness import only, outcome_of, read_all
 from tests.opening import events_of, soon
 from tests.stores.versions import make
 

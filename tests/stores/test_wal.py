@@ -16,7 +16,7 @@ from runcast.stores.sqlite import upkeep as sqlite_upkeep
 from runcast.stores.sqlite import wal as sqlite_wal
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
-from runcast.testing.contract.steps import append, expect_log, padded, read_all
+from runcast.testing.contract.harness import append, expect_log, padded, read_all
 from tests.opening import eventually, soon
 from tests.stores.spy import until
 from tests.waiting import WAIT_S

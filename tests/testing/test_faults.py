@@ -9,7 +9,7 @@ from runcast.events.position import Position
 from runcast.stores.base import Append, Appended
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore, StoreCheck, contract_checks
-from runcast.testing.contract.steps import append, expect_log, record
+from runcast.testing.contract.harness import append, expect_log, record
 
 pytestmark = pytest.mark.anyio
 

@@ -28,9 +28,9 @@ from runcast.events.model import Event
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import View, ViewSpec
+from runcast.stores import open_url
 from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
-from runcast.stores.url import open_url
 
 if TYPE_CHECKING:
     from runcast._http.embedding import Embedded

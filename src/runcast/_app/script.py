@@ -14,9 +14,9 @@ from runcast._runs.owned_run import Block, BlockInThread, OwnedRun
 from runcast._runs.retention import Retention
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
+from runcast.stores import open_url
 from runcast.stores.base import Store
 from runcast.stores.machine import this_process
-from runcast.stores.url import open_url
 
 __all__ = ("STORE_VARIABLE", "RunOpener", "run")
 

@@ -6,14 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Final
+from typing import Any, Final
+
+import shtab
 
 from runcast import __version__
-from runcast._cli import answer, completion, doctor, functions, inspect, invoke, runs, serve, watch
+from runcast._cli import answer, doctor, functions, inspect, invoke, runs, serve, watch
 from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
 from runcast.errors import PeerError, RuncastError
 
-__all__ = ("main", "make_parser")
+__all__ = (
+    "main",
+    "make_parser",
+)
 
 _STANDARD_ERROR: Final = 2
 """The highest number of a standard file."""
@@ -90,5 +95,30 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (serve, functions, invoke, watch, runs, inspect, answer, doctor):
         command.add_to(commands)
-    completion.add_to(commands, make_parser)
+    _add_completion(commands)
     return parser
+
+
+def _add_completion(commands: Any) -> None:
+    """Add `runcast completion`: the script by which a shell completes commands and options."""
+    parser = commands.add_parser(
+        "completion",
+        help="print a script that completes commands in your shell",
+        description="Prints a script for a shell.",
+        epilog="examples:\n"
+        '  eval "$(runcast completion bash)"                         # in ~/.bashrc\n'
+        '  runcast completion zsh > "${fpath[1]}/_runcast"                   # once\n'
+        "  runcast completion tcsh > ~/.runcast.csh",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "shell",
+        metavar="SHELL",
+        choices=shtab.SUPPORTED_SHELLS,
+        help=", ".join(shtab.SUPPORTED_SHELLS),
+    )
+
+    def run(arguments: argparse.Namespace) -> None:
+        print(shtab.complete(make_parser(), shell=arguments.shell))
+
+    parser.set_defaults(run=run)

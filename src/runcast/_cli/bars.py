@@ -4,8 +4,8 @@ from collections import deque
 from typing import Final
 
 from runcast._cli.texts import cells, cut, plain, readable_s
-from runcast.events.fields import as_number, percent_of, pick
 from runcast.events.model import Event
+from runcast.events.vocabulary import as_number, percent_of, pick
 
 __all__ = ("BLOCKS", "SIGNS", "Bar")
 

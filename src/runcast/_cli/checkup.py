@@ -23,9 +23,9 @@ from runcast._clock import SystemClock
 from runcast._files.data_dir import DataDir
 from runcast._settings import Settings
 from runcast.errors import RuncastError, StoreReadOnly
+from runcast.stores import open_url
 from runcast.stores.base import Append
 from runcast.stores.sqlite.schema import SCHEMA_VERSION
-from runcast.stores.url import open_url
 
 __all__ = (
     "FAST",

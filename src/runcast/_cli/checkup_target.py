@@ -16,10 +16,9 @@ from runcast._cli.probe import Probed, Request
 from runcast._cli.target import load_target
 from runcast._files.model import FileReference
 from runcast._functions.file_groups import FileGroup
-from runcast._functions.function import Function
+from runcast._functions.function import Function, Source
 from runcast._functions.manifest import InvalidManifest
 from runcast._functions.secrets import Secret, find_secrets
-from runcast._functions.source import Source
 from runcast._settings import Settings
 from runcast.errors import InvalidInputs, InvalidValue, MissingSecret, RuncastError
 from runcast.events.model import Event

@@ -18,10 +18,10 @@ from urllib.parse import quote
 import msgspec
 
 from runcast._cli.follow import ATTEMPTS, pause_after
-from runcast._cli.meter import meter
 from runcast._cli.remote import Remote
+from runcast._cli.terminal import meter
+from runcast._files.making import is_plain_path
 from runcast._files.model import StoredFile
-from runcast._files.names import is_plain_path
 from runcast.errors import InvalidValue, PeerError
 
 __all__ = ("Folder",)

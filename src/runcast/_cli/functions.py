@@ -7,8 +7,7 @@ from typing import Any
 
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
-from runcast._cli.tables import table
-from runcast._cli.texts import plain, plain_lines
+from runcast._cli.texts import plain, plain_lines, table
 from runcast.errors import NotFound
 
 __all__ = ("add_to", "run")

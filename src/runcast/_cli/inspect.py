@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
-from runcast._cli.tables import table
-from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s
-from runcast.events.fields import as_number
+from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s, table
+from runcast.events.vocabulary import as_number
 
 __all__ = ("add_to", "moment", "run")
 

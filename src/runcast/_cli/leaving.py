@@ -15,8 +15,7 @@ import time
 from typing import Final, NoReturn, Self
 
 from runcast._logs import get_logger
-from runcast._workers.left_threads import LeftThreads, place_of
-from runcast._workers.processes.left_children import end_left_children
+from runcast._workers.left_behind import LeftThreads, end_left_children, place_of
 
 __all__ = ("Leaving",)
 

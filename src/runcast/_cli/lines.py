@@ -5,8 +5,8 @@ import shlex
 from typing import Any, Final
 
 from runcast._cli.texts import plain, plain_lines, readable_bytes
-from runcast.events.fields import as_number, pick, text_of
 from runcast.events.model import Event
+from runcast.events.vocabulary import as_number, pick, text_of
 
 __all__ = ("PROGRESS", "QUIET", "TextHeads", "line_of")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from runcast._functions.source import Source
+from runcast._functions.function import Source
 from runcast._workers.processes.child import find_function, import_source
 from runcast.errors import InvalidValue
 

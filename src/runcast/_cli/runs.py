@@ -9,11 +9,10 @@ from runcast._cli.exits import DONE, WRONG_USE
 from runcast._cli.inspect import moment
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
-from runcast._cli.tables import table
-from runcast._cli.texts import plain, readable_s
+from runcast._cli.texts import plain, readable_s, table
 from runcast.errors import PeerError, RuncastError
-from runcast.events.fields import as_number
 from runcast.events.lifecycle import STATUSES
+from runcast.events.vocabulary import as_number
 
 __all__ = ("add_to", "cancel", "list_runs", "remove")
 

@@ -16,16 +16,19 @@ from urllib.parse import unquote, urlsplit
 
 from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
-from runcast._cli.init import stay_behind_as_init
 from runcast._cli.leaving import Leaving
-from runcast._cli.reload import leave_the_terminals_group, serve_again_and_again
+from runcast._cli.supervising import (
+    leave_the_terminals_group,
+    serve_again_and_again,
+    stay_behind_as_init,
+)
 from runcast._cli.target import load_target
 from runcast._functions.function import Function
 from runcast._logs import bound
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.events.view import ViewSpec
-from runcast.views.file import load_view
+from runcast.views import load_view
 
 __all__ = ("DEFAULT_STORE", "add_to", "announcement", "load_settings", "path_of", "run")
 
@@ -252,7 +255,7 @@ def load_settings(file: str | None) -> Settings:
 
 
 def path_of(store: str) -> str:
-    """Return the path of a store's file, "" if it has none; as `stores.url` reads it."""
+    """Return the path of a store's file, "" if it has none; as `stores.open_url` reads it."""
     parts = urlsplit(store)
     return unquote(parts.path[1:]) if parts.scheme == "sqlite" else ""
 

@@ -1,21 +1,30 @@
 """Events in a terminal: text and lines that stay, and below them bars that move.
 
 What moves is an area at the bottom: the unfinished line of text, then the bars. `flush` takes it
-away, writes what stays, and draws it anew, all in one write.
+away, writes what stays, and draws it again, all in one write. `meter` is one such line for a file
+that is sent or fetched.
 """
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TextIO
 
 from runcast._cli.bars import BLOCKS, SIGNS, Bar
 from runcast._cli.follow import Received
 from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
-from runcast._cli.show import Screen
-from runcast._cli.texts import plain, rows, tail
+from runcast._cli.show import Screen, is_terminal
+from runcast._cli.texts import cut, plain, readable_bytes, rows, tail
+from runcast._clock import SystemClock
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 
-__all__ = ("Terminal", "size_of")
+__all__ = (
+    "Terminal",
+    "meter",
+    "size_of",
+)
 
 _MOST_BARS: Final = 4
 _MOST_ROWS: Final = 3
@@ -171,3 +180,34 @@ def _can_write(out: TextIO, text: str) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+_REDRAW_S: Final = 0.1
+
+
+@contextmanager
+def meter(verb: str, name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is to be told of each piece of a file, in bytes; shows how much has passed."""
+    out, clock = sys.stderr, SystemClock()
+    began = drawn = clock.monotonic()
+    done, is_drawn = 0, False
+
+    def passed(count: int) -> None:
+        nonlocal done, drawn, is_drawn
+        done += count
+        now = clock.monotonic()
+        if now - drawn < _REDRAW_S or not is_terminal(out):
+            return
+        rate = readable_bytes(done / (now - began))
+        amount = f"{readable_bytes(done)} of {readable_bytes(total)} {rate}/s"
+        line = cut(f"{verb} {amount} {plain(name)}", size_of(out)[0] - 1)
+        drawn, is_drawn = now, True
+        out.write(f"\r\x1b[K{line}")
+        out.flush()
+
+    try:
+        yield passed
+    finally:
+        if is_drawn:
+            out.write("\r\x1b[K")
+            out.flush()

@@ -1,11 +1,23 @@
-"""Text as a terminal can be given it: nothing that it would obey, and as wide as it will be."""
+"""Text as a terminal can be given it: nothing that it would obey, as wide as it will be."""
 
 import re
+import shutil
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, TextIO
 
-__all__ = ("cells", "cut", "plain", "plain_lines", "readable_bytes", "readable_s", "rows", "tail")
+__all__ = (
+    "cells",
+    "cut",
+    "plain",
+    "plain_lines",
+    "readable_bytes",
+    "readable_s",
+    "rows",
+    "table",
+    "tail",
+)
 
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Kinds of characters that command a terminal, turn text around, or break a line."""
@@ -104,3 +116,29 @@ def _width(char: str) -> int:
     if char in _JOINERS or unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+_BETWEEN: Final = "  "
+_MIN_LAST_CELLS: Final = 12
+"""Least width of the last column, cells: in a narrower terminal lines wrap instead."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> str:
+    """Return rows below a header.
+
+    Every cell but those of the last column is shown whole. The last column is cut at the edge of a
+    terminal; in a file or a pipe nothing is cut.
+    """
+    widths = [max(cells(row[at]) for row in (header, *rows)) for at in range(len(header) - 1)]
+    room = None
+    if out.isatty():
+        used = sum(widths) + len(_BETWEEN) * len(widths)
+        room = max(shutil.get_terminal_size().columns - used, _MIN_LAST_CELLS)
+    lines = []
+    for row in (header, *rows):
+        *first, last = row
+        sized = zip(first, widths, strict=True)
+        padded = [text + " " * (width - cells(text)) for text, width in sized]
+        shown = last if room is None else cut(last, room)
+        lines.append(_BETWEEN.join((*padded, shown)).rstrip())
+    return "\n".join(lines)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from runcast._cli.meter import meter
 from runcast._cli.remote import Remote, field_of
+from runcast._cli.terminal import meter
 from runcast._functions.file_groups import check_key
 from runcast.errors import InvalidValue, PeerError
 

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from runcast._files.fair_threads import Steps
+from runcast._files.making import is_plain_path
 from runcast._files.model import Skipped, StoredFile
-from runcast._files.names import is_plain_path
 from runcast._files.removing import ENTRY_WORK
 from runcast._functions.file_groups import FileGroup, check_outputs, group_of
 from runcast._settings import Settings

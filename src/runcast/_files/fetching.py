@@ -19,8 +19,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from runcast._addresses import Address, Network, is_public
 from runcast._clock import Clock
-from runcast._files.lookups import Lookups
-from runcast._files.stop import Stop, shut_down
+from runcast._files.network import Lookups, Stop, shut_down
 from runcast.errors import FileTooLarge, Forbidden, InvalidValue, PeerError
 
 __all__ = ("Fetcher",)

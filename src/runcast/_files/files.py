@@ -14,9 +14,9 @@ from runcast._files.fair_threads import Steps, Stopped
 from runcast._files.inputs import GivenFiles, Inputs
 from runcast._files.making import is_shortage
 from runcast._files.model import Download, FilesOfRun, StoredFile, Upload
+from runcast._files.network import Stop
 from runcast._files.removing import removing
 from runcast._files.run_files import RunFiles, addressed
-from runcast._files.stop import Stop
 from runcast._files.threads import FileThreads
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Life, Workspace, Workspaces

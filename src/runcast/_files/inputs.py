@@ -16,11 +16,10 @@ from urllib.parse import unquote
 from runcast._clock import Clock
 from runcast._files.collecting import open_beneath
 from runcast._files.fair_threads import Steps
-from runcast._files.making import is_shortage, new_file
+from runcast._files.making import is_plain_path, is_shortage, new_file
 from runcast._files.model import FileReference
-from runcast._files.names import is_plain_path
+from runcast._files.network import Stop
 from runcast._files.removing import ENTRY_WORK
-from runcast._files.stop import Stop
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Workspace, Workspaces
 from runcast._functions.file_groups import FileGroup, check_inputs, check_key

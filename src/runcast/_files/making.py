@@ -1,16 +1,93 @@
-"""Making files and folders with the modes that they are to have.
+"""Names of files that are safe, and files and folders with the modes that they are to have.
 
-The umask belongs to the whole process, and a function may have changed it: then nobody could read
-what was made, not even who made it.
+A name that comes from others is made safe for a disk and a URL. Modes are set, not left to the
+umask: the umask belongs to the whole process, and a function may have changed it, so that nobody
+could read what was made, not even its maker.
 """
 
 import contextlib
 import errno
 import os
-from pathlib import Path
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
-__all__ = ("is_shortage", "make_folder", "new_file", "write_file")
+__all__ = (
+    "MAX_NAME_BYTES",
+    "UnusedNames",
+    "is_plain_path",
+    "is_shortage",
+    "make_folder",
+    "new_file",
+    "safe_name",
+    "write_file",
+)
+
+MAX_NAME_BYTES: Final = 200
+"""Longest name of a file; file systems take 255, and a number may be added."""
+
+_MAX_PATH_BYTES: Final = 1024
+_MAX_DEPTH: Final = 32
+
+_UNWANTED: Final = re.compile(
+    r'[\x00-\x1f\x7f-\x9f<>:"|?*\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]'
+)
+"""Control characters, what some file systems refuse, and what makes a name look like another."""
+
+
+def safe_name(given: str) -> str:
+    """Return a file's name without folders, control characters and what file systems refuse.
+
+    Never empty, hidden, `.` or `..`, and at most `MAX_NAME_BYTES` of UTF-8; its ending is kept.
+    """
+    name = given.encode("utf-8", "replace").decode()
+    name = _UNWANTED.sub("_", name.replace("\\", "/").rpartition("/")[2])
+    name = name.strip(" .") or "file"
+    stem, dot, ending = name.rpartition(".")
+    if not stem or len(ending.encode()) > 20:
+        stem, dot, ending = name, "", ""
+    room = MAX_NAME_BYTES - len((dot + ending).encode())
+    return stem.encode()[:room].decode("utf-8", "ignore") + dot + ending
+
+
+class UnusedNames:
+    """Gives out safe names that are used once, whatever the case.
+
+    Args:
+        taken: names that are in use already.
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, int] = {}
+        """The last number that each name was given: a thousand files may have the same name."""
+
+    def take(self, given: str) -> str:
+        """Return a name for what others call `given`, with a number if that is in use."""
+        name = first = safe_name(given)
+        stem, dot, ending = first.rpartition(".")
+        if not stem:
+            stem, dot, ending = first, "", ""
+        while (folded := name.casefold()) in self._taken:
+            number = self._numbers.get(first.casefold(), 1) + 1
+            self._numbers[first.casefold()] = number
+            name = f"{stem}-{number}{dot}{ending}"
+        self._taken.add(folded)
+        return name
+
+
+def is_plain_path(path: str) -> bool:
+    """Tell whether a relative path means what it says: no `..`, no backslash, nothing odd."""
+    parts = path.split("/")
+    return (
+        0 < len(path.encode("utf-8", "surrogatepass")) <= _MAX_PATH_BYTES
+        and len(parts) <= _MAX_DEPTH
+        and not any(part in ("", ".", "..") for part in parts)
+        and not re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", path)
+        and str(PurePosixPath(path)) == path
+    )
+
 
 _SHORTAGES: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EIO, errno.EAGAIN}

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from runcast._files.fair_threads import FairThreads, Steps, Stopped
+from runcast._files.network import Stop
 from runcast._files.removing import begin
-from runcast._files.stop import Stop
 from runcast._settings import Settings
 from runcast.errors import Overloaded, RuncastError
 

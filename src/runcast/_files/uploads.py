@@ -27,9 +27,8 @@ from runcast._clock import Clock
 from runcast._files.collecting import content_type
 from runcast._files.data_dir import DataDir
 from runcast._files.fair_threads import InThread
-from runcast._files.making import is_shortage, make_folder, write_file
+from runcast._files.making import is_shortage, make_folder, safe_name, write_file
 from runcast._files.model import Upload
-from runcast._files.names import safe_name
 from runcast._files.tally import Tally, Totals
 from runcast._settings import Settings
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded

@@ -27,8 +27,7 @@ from runcast._clock import Clock
 from runcast._files.collecting import Collected, collecting, open_beneath
 from runcast._files.data_dir import DataDir
 from runcast._files.fair_threads import Steps, finish
-from runcast._files.making import is_shortage, make_folder, new_file, write_file
-from runcast._files.names import UnusedNames
+from runcast._files.making import UnusedNames, is_shortage, make_folder, new_file, write_file
 from runcast._files.removing import ENTRY_WORK, removing
 from runcast._functions.file_groups import FileGroup, check_key
 from runcast._logs import get_logger

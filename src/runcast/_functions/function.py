@@ -1,4 +1,5 @@
-"""Functions that can be invoked by name: what they are called, their kind, and their inputs."""
+"""Functions that can be invoked by name: what they are called, where their code is, their kind, and
+their inputs."""
 
 import functools
 import inspect
@@ -24,20 +25,30 @@ from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._functions.hints import behind
 from runcast._functions.parameters import Parameter, convert, signature_of
 from runcast._functions.schemas import convertible, schemas_of
-from runcast._functions.source import Source
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.plain import shown
 from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type
 
-if TYPE_CHECKING:
-    from runcast._functions.secrets import Secret
-
 __all__ = (
     "Function",
     "Isolation",
     "Kind",
+    "Source",
 )
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a function is: a module, and its file. `paths` are searched before the usual ones."""
+
+    module: str
+    file: str
+    paths: tuple[str, ...] = ()
+
+
+if TYPE_CHECKING:
+    from runcast._functions.secrets import Secret
+
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -31,15 +31,14 @@ from typing import Any, Final, Literal, NoReturn
 import msgspec
 
 from runcast._functions.file_groups import FileGroup, parse_file_groups
-from runcast._functions.function import Function
+from runcast._functions.function import Function, Source
 from runcast._functions.manifest_code import find_problems
 from runcast._functions.parameters import Parameter
 from runcast._functions.secrets import Secret
-from runcast._functions.source import Source
 from runcast.errors import InvalidValue
-from runcast.events.fields import is_deeper
 from runcast.events.plain import MAX_DEPTH
 from runcast.events.position import is_run_id
+from runcast.events.vocabulary import is_deeper
 
 __all__ = ("MANIFEST", "InvalidManifest", "ManifestFunction", "load_manifest", "parse_manifest")
 

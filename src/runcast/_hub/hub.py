@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
+from runcast._hub.cache import PageCache
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.growth import Growth
 from runcast._hub.inlets import Inlet
 from runcast._hub.lease import Lease
 from runcast._hub.lens import EventLens, FrameLens, Lens
 from runcast._hub.owned import OwnedLog, OwnedLogs
-from runcast._hub.pages import PageCache
 from runcast._hub.pipeline import Pipeline, PipelineStatistics
 from runcast._hub.present import Present
 from runcast._hub.rendering import RenderedPages, Rendering

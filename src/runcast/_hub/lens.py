@@ -2,18 +2,25 @@
 
 A lens is a source (`watcher`): a view and a dialect over a cursor. `EventLens` gives chunks with
 the events that a view shows, for whoever is in the process; `FrameLens` gives the bytes that a
-stream sends.
+stream sends. `find_dialect` finds dialects by name, also those of installed packages.
 """
 
 from abc import ABC, abstractmethod
 from typing import Final, Generic, TypeVar
 
+from runcast import _plugins
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.rendering import Rendered, RenderedPages, Rendering
-from runcast._wire.dialects import Dialect, LogRef
+from runcast._wire.dialects import DIALECTS, Dialect, LogRef
+from runcast.errors import InvalidValue
 from runcast.stores.base import Page
 
-__all__ = ("EventLens", "FrameLens", "Lens")
+__all__ = (
+    "EventLens",
+    "FrameLens",
+    "Lens",
+    "find_dialect",
+)
 
 T = TypeVar("T")
 
@@ -145,3 +152,25 @@ class FrameLens(Lens[bytes]):
             self._hidden = 0
             frames += self._dialect.skip(str(page.position))
         return frames + rendered.end if page.closed else frames
+
+
+def find_dialect(name: str) -> Dialect:
+    """Return the dialect of that name, ours or one of an installed package.
+
+    Packages offer dialects through entry points of the group `runcast.dialects`.
+
+    Raises:
+        InvalidValue: there is none, and the message names those there are; or the package cannot
+            be imported.
+    """
+    dialect = DIALECTS.get(name)
+    if dialect is not None:
+        return dialect
+    offered = _plugins.find(_plugins.DIALECTS, name)
+    if offered is None:
+        known = ", ".join([*DIALECTS, *_plugins.names(_plugins.DIALECTS)])
+        raise InvalidValue(f"expected a dialect, one of {known}; got {name[:80]!r}")
+    made: object = offered() if isinstance(offered, type) else offered
+    if not isinstance(made, Dialect) or made.name != name:
+        raise InvalidValue(f"expected the package to offer a Dialect {name!r}, got {made!r:.80}")
+    return made

@@ -1,16 +1,17 @@
-"""What may be asked, and what an answer may be."""
+"""What may be asked, what an answer may be, and what asks."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
 from runcast.errors import InvalidValue
-from runcast.events.fields import as_number, is_deeper
+from runcast.events.model import Place
 from runcast.events.plain import MAX_DEPTH, shown
+from runcast.events.vocabulary import as_number, is_deeper
 
-__all__ = ("Answer", "AnswerType", "check_allowed", "check_interrupt_id", "check_question")
+__all__ = ("Answer", "AnswerType", "Asks", "check_allowed", "check_interrupt_id", "check_question")
 
 _MAX_ID_CHARS: Final = 128
 
@@ -141,3 +142,28 @@ def check_interrupt_id(interrupt_id: str) -> None:
             f"expected an interrupt id of 1 to {_MAX_ID_CHARS} printable characters without '/', "
             f"got {interrupt_id[:140]!r}"
         )
+
+
+class Asks(Protocol):
+    """Who asks a run's questions: see `Questions`."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+
+    def end_of(self, interrupt_id: str) -> float | None: ...
+
+    def cancel(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def ask(
+        self,
+        message: str,
+        *,
+        action: str,
+        args: object,
+        config: Mapping[str, Any] | None,
+        timeout_s: float | None,
+        interrupt_id: str,
+        place: Place | None,
+    ) -> Coroutine[Any, Any, Answer]: ...

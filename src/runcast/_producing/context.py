@@ -20,8 +20,7 @@ from contextvars import Context, ContextVar, Token
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
-from runcast._producing.places import PlaceFields, not_a_place, place_of
-from runcast._producing.waiting import NOTHING, Flushed, Waited
+from runcast._producing.calls import NOTHING, Flushed, PlaceFields, Waited, not_a_place, place_of
 from runcast._producing.writer import Writer
 from runcast.errors import InvalidValue
 from runcast.events.position import Position

@@ -21,8 +21,8 @@ from runcast._producing.context import current_writer
 from runcast._producing.writer import Writer
 from runcast._wire.dialects.base import flatten
 from runcast.errors import InvalidValue
-from runcast.events.fields import as_text
 from runcast.events.outcome import Outcome
+from runcast.events.vocabulary import as_text
 
 __all__ = ("EventSink", "StreamWriter")
 

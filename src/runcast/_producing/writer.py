@@ -3,27 +3,33 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Unpack, cast
+from typing import Any, Final, Protocol, TypeVar, Unpack, cast
 
 from runcast._clock import Clock
 from runcast._hub.forks import Home, make_rlock
 from runcast._logs import get_logger
-from runcast._producing.answers import check_question
-from runcast._producing.places import PlaceFields, not_a_place, place_of
-from runcast._producing.protocols import Asks, TakesRecords
-from runcast._producing.waiting import NOTHING, Flushed, Waited, in_turn
+from runcast._producing.answers import Asks, check_question
+from runcast._producing.calls import (
+    NOTHING,
+    Flushed,
+    PlaceFields,
+    Waited,
+    in_turn,
+    not_a_place,
+    place_of,
+)
 from runcast.errors import Cancelled, InvalidValue
-from runcast.events.fields import percent_of
 from runcast.events.model import Event, Place, checked_type, encode_known
 from runcast.events.outcome import Outcome
 from runcast.events.pieces import Pieces
 from runcast.events.plain import checked_number
 from runcast.events.position import Position
-from runcast.events.vocabulary import KNOWN, TERMINAL
+from runcast.events.vocabulary import KNOWN, TERMINAL, percent_of
+from runcast.stores.base import Appended
 
-__all__ = ("RESERVED", "Writer")
+__all__ = ("RESERVED", "TakesRecords", "Writer")
 
 _log: Final = get_logger("runcast.runs")
 
@@ -34,6 +40,24 @@ RESERVED: Final = TERMINAL | {"started", "gap"}
 
 _FREE: Final = frozenset(KNOWN) - RESERVED
 """Types that need no further look."""
+
+
+T = TypeVar("T")
+
+
+class TakesRecords(Protocol):
+    """Where a writer's records go: the `Inlet` of a hub, or the socket of a child process."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    def put(self, record: bytes) -> None: ...
+
+    async def append(self) -> Appended: ...
+
+    async def drain(self) -> None: ...
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T: ...
 
 
 class Writer:

@@ -14,10 +14,10 @@ from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.context import enter, leave
 from runcast._producing.labels import check_labels
-from runcast._producing.outcome import outcome_of
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
-from runcast._runs.ids import make_run_id
+from runcast._runs.run import make_run_id
+from runcast._workers.drive import outcome_of
 from runcast.errors import (
     Cancelled,
     InvalidValue,

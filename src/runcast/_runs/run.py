@@ -1,16 +1,20 @@
-"""A run of this process, as the code that started it holds it."""
+"""A run of this process, as the code that started it holds it; and ids of runs."""
 
 import asyncio
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from runcast._hub.forks import Home
 from runcast.errors import RunFailed
 from runcast.events.outcome import Outcome, checked_reason
 
+__all__ = (
+    "Run",
+    "make_run_id",
+)
+
 if TYPE_CHECKING:
     from runcast.events.lifecycle import Status
-
-__all__ = ("Run",)
 
 
 class Run:
@@ -101,3 +105,11 @@ class Run:
         self.status = outcome.type  # type: ignore[assignment]
         self._ended.set()
         self._is_known.set()
+
+
+def make_run_id(time_s: float, entropy: bytes) -> str:
+    """Return a UUIDv7 for a time (Unix seconds) and 10 random bytes. Source: RFC 9562 §5.7."""
+    ms = int(time_s * 1000) & ((1 << 48) - 1)
+    random = int.from_bytes(entropy[:10], "big")
+    number = ms << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62
+    return str(uuid.UUID(int=number | random & ((1 << 62) - 1)))

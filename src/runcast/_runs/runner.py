@@ -25,17 +25,17 @@ from runcast._producing.labels import (
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.function_run import FunctionRun
-from runcast._runs.ids import make_run_id
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room
-from runcast._workers.left_threads import LeftThreads
+from runcast._runs.run import make_run_id
+from runcast._workers.left_behind import LeftThreads
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
 from runcast.errors import NotFound, Overloaded, RunClosed, Stale
-from runcast.events.fields import mend
 from runcast.events.outcome import checked_reason
+from runcast.events.vocabulary import mend
 from runcast.stores.base import LogInfo
 
 if TYPE_CHECKING:

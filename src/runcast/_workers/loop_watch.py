@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from runcast._clock import Clock
 from runcast._logs import get_logger
 from runcast._producing.context import run_id_in
-from runcast._workers.left_threads import place_of
+from runcast._workers.left_behind import place_of
 
 __all__ = ("FunctionAt", "LoopWatch")
 

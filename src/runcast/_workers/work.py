@@ -15,17 +15,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
 
-from runcast._functions.function import Function
+from runcast._functions.function import Function, Source
 from runcast._functions.secrets import Redactor, texts_in
-from runcast._functions.source import Source
 from runcast._hub.forks import ending_forks, when_forked
 from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
 from runcast._producing.context import current_writer, using
-from runcast._producing.outcome import outcome_of
 from runcast._producing.writer import Writer
-from runcast._workers.drive import drive_async, drive_in_thread
-from runcast._workers.left_threads import LeftThreads
+from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
+from runcast._workers.left_behind import LeftThreads
 from runcast._workers.loop_watch import FunctionAt, LoopWatch
 from runcast._workers.processes import control
 from runcast._workers.processes.pool import Processes

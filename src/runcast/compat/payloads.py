@@ -10,8 +10,8 @@ from typing import Any, Final
 from runcast._wire import sse
 from runcast._wire.dialects.base import encode_json
 from runcast.errors import InvalidValue
-from runcast.events.fields import as_number, as_text, pick
 from runcast.events.model import as_stored
+from runcast.events.vocabulary import as_number, as_text, pick
 
 __all__ = (
     "OUTCOMES",

@@ -1,15 +1,126 @@
-"""Counting the words of a file: a generator that yields how far it is and what it has so far."""
+"""Counting the words of a file: a generator that yields how far it is and what it has so far.
 
+A word is a run of letters, in any script and case, with apostrophes left out ("don't" is "dont").
+A run that also holds digits is none, and neither is one of more than 64 letters: identifiers and
+encoded data would drown the words.
+"""
+
+import codecs
 import os
+import re
 import stat
+from collections import Counter
 from collections.abc import Generator
-from typing import Any, BinaryIO, Final
+from itertools import islice
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import runcast
 from runcast.demo.pace import Reports
-from runcast.demo.tally import Tally
 
-__all__ = ("count_words",)
+__all__ = (
+    "MOST_LETTERS",
+    "MOST_WORDS",
+    "Tally",
+    "WordCount",
+    "count_words",
+)
+
+MOST_LETTERS: Final = 64
+"""Letters of the longest word."""
+
+MOST_WORDS: Final = 200_000
+"""Distinct words held, some 20 MB: ten times what one finds in a long novel."""
+
+_SPACED: Final = bytes(
+    byte | 0x20 if chr(byte).isalpha() else byte if chr(byte).isdigit() else 0x20
+    for byte in range(128)
+) + bytes(128)
+"""ASCII in lower case, with spaces for all that is neither a letter nor a digit."""
+
+_RUNS: Final = re.compile(r"[^\W_]+")
+_APOSTROPHES: Final = str.maketrans("", "", "'’")
+
+
+class WordCount(NamedTuple):
+    """A word and how often it came."""
+
+    word: str
+    times: int
+
+
+class Tally:
+    """Counts words and lines. The result is the same wherever the text is cut.
+
+    Memory is bounded: beyond MOST_WORDS distinct words the rarer half is forgotten, and `forgotten`
+    says how many occurrences that were. Malformed UTF-8 separates words.
+    """
+
+    def __init__(self, most_words: int = MOST_WORDS) -> None:
+        self.lines = self.words = self.forgotten = 0
+        self._most_words = most_words
+        self._counts: Counter[str] = Counter()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tail = ""
+        """The run at the end of the last piece: it may go on in the next."""
+
+    @property
+    def distinct(self) -> int:
+        """How many different words are held."""
+        return len(self._counts)
+
+    def feed(self, piece: bytes) -> None:
+        """Count a piece; the run at its end is counted with the next piece, or by `finish`."""
+        self.lines += piece.count(b"\n")
+        is_lower = piece.isascii() and self._tail.isascii() and not self._decoder.getstate()[0]
+        if is_lower:
+            # Log files are ASCII for the most part, and this is three times as fast.
+            text = self._tail.lower() + piece.translate(_SPACED, b"'").decode("ascii")
+            runs = text.split()
+        else:
+            text = self._tail + self._decoder.decode(piece).translate(_APOSTROPHES)
+            # In lower case only at the end: that of a sigma depends on what follows it.
+            runs = _RUNS.findall(text)
+        if not runs or not text.endswith(runs[-1]):
+            self._tail = ""
+        else:
+            # One letter more than a word has: too long already, whatever follows.
+            self._tail = runs.pop()[: MOST_LETTERS + 1]
+        self._count(runs, is_lower)
+
+    def finish(self) -> None:
+        """Count the run at the very end."""
+        rest = self._tail + self._decoder.decode(b"", True).translate(_APOSTROPHES)
+        self._tail = ""
+        self._count(_RUNS.findall(rest), False)
+
+    def top(self, count: int) -> list[WordCount]:
+        """Return the most frequent words, those that came first before others as frequent."""
+        return [WordCount(word, times) for word, times in self._counts.most_common(count)]
+
+    def _count(self, runs: list[str], is_lower: bool) -> None:
+        words = [run for run in runs if run.isalpha()]
+        if not is_lower:
+            words = [word.lower() for word in words]
+        known = len(self._counts)
+        self._counts.update(words)
+        self.words += len(words)
+        if len(self._counts) > known:
+            self._drop_long(len(self._counts) - known)
+        if len(self._counts) > self._most_words:
+            self._forget_rare()
+
+    def _drop_long(self, new: int) -> None:
+        # Only words not seen before can be too long: a dict keeps them at its end.
+        long = [w for w in islice(reversed(self._counts), new) if len(w) > MOST_LETTERS]
+        for word in long:
+            self.words -= self._counts.pop(word)
+
+    def _forget_rare(self) -> None:
+        """Keep the more frequent half."""
+        kept = self._counts.most_common(self._most_words // 2)
+        self.forgotten += sum(self._counts.values()) - sum(count for _, count in kept)
+        self._counts = Counter(dict(kept))
+
 
 _PIECE_BYTES: Final = 256 * 1024
 """Counted in about 5 ms: other threads want the interpreter too."""

@@ -17,7 +17,6 @@ from typing import Any, Final
 import msgspec
 
 from runcast.events import snapshot as caps
-from runcast.events.fields import as_number, as_text, is_deeper, outcome_of, percent_of, pick
 from runcast.events.lifecycle import DECISIVE, Standing, advance, question_of
 from runcast.events.model import Event
 from runcast.events.plain import MAX_DEPTH
@@ -32,7 +31,15 @@ from runcast.events.snapshot import (
     Text,
     Tool,
 )
-from runcast.events.vocabulary import TERMINAL
+from runcast.events.vocabulary import (
+    TERMINAL,
+    as_number,
+    as_text,
+    is_deeper,
+    outcome_of,
+    percent_of,
+    pick,
+)
 
 __all__ = ("apply", "fold")
 

@@ -19,9 +19,8 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from runcast.errors import PeerError
-from runcast.events.fields import as_text, pick
 from runcast.events.model import decode_event
-from runcast.events.vocabulary import TERMINAL
+from runcast.events.vocabulary import TERMINAL, as_text, pick
 
 __all__ = (
     "BEGINNING",

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
-from runcast.events.fields import as_number, is_deeper, mend
 from runcast.events.plain import (
     MAX_DEPTH,
     decode_json,
@@ -22,7 +21,7 @@ from runcast.events.plain import (
     repeats_name,
     shown,
 )
-from runcast.events.vocabulary import KNOWN, is_event_type
+from runcast.events.vocabulary import KNOWN, as_number, is_deeper, is_event_type, mend
 
 __all__ = (
     "MAX_NAME_CHARS",

@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from runcast.errors import InvalidValue
-from runcast.events.fields import mend
+from runcast.events.vocabulary import mend
 
 __all__ = (
     "MAX_DEPTH",

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from runcast.events.fields import pick
 from runcast.events.model import Event
+from runcast.events.vocabulary import pick
 
 __all__ = ("MAX_SEEN", "Seen")
 

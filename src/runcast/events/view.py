@@ -26,10 +26,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from runcast.events.fields import pick
 from runcast.events.model import Event
 from runcast.events.repetition import Seen
-from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
+from runcast.events.vocabulary import DELTA_TYPES, TERMINAL, pick
 
 __all__ = (
     "ALIASES",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from runcast._wire.dialects.base import encode_json
-from runcast.events.fields import as_text, pick
+from runcast.events.vocabulary import as_text, pick
 
 __all__ = (
     "Asked",

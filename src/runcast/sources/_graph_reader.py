@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from runcast.events.fields import as_text
 from runcast.events.model import Event
+from runcast.events.vocabulary import as_text
 from runcast.sources._graph_chunks import (
     Asked,
     Call,

@@ -1,1 +1,84 @@
-"""Where logs are kept. `base` is the contract; each other module is one way to keep it."""
+"""Where logs are kept: the contract (`runcast.stores.base`), our stores, and a store by its URL."""
+
+from urllib.parse import unquote, urlsplit
+
+from runcast._clock import Clock
+from runcast._plugins import STORES, find, names
+from runcast._settings import Settings
+from runcast.errors import InvalidValue
+from runcast.stores.base import (
+    MAX_APPENDS_TOGETHER,
+    MAX_LABEL_CHARS,
+    MAX_LABELS,
+    MAX_LIST,
+    MAX_PRODUCERS,
+    PAGE_BYTES,
+    Append,
+    Appended,
+    Leases,
+    Listing,
+    LogInfo,
+    Logs,
+    Once,
+    Owner,
+    Page,
+    Producer,
+    Retention,
+    SharedStore,
+    Store,
+)
+from runcast.stores.memory import MemoryStore
+from runcast.stores.sqlite.store import SQLiteStore
+
+__all__ = (
+    "MAX_APPENDS_TOGETHER",
+    "MAX_LABELS",
+    "MAX_LABEL_CHARS",
+    "MAX_LIST",
+    "MAX_PRODUCERS",
+    "PAGE_BYTES",
+    "Append",
+    "Appended",
+    "Leases",
+    "Listing",
+    "LogInfo",
+    "Logs",
+    "MemoryStore",
+    "Once",
+    "Owner",
+    "Page",
+    "Producer",
+    "Retention",
+    "SQLiteStore",
+    "SharedStore",
+    "Store",
+    "open_url",
+)
+
+
+def open_url(url: str, settings: Settings, clock: Clock) -> Store:
+    """Return the store that a URL names, not yet opened.
+
+    `sqlite:///runs.db` is relative to the working directory, `sqlite:////var/lib/runs.db` absolute.
+
+    Raises:
+        InvalidValue: the URL names no store that we or an installed package knows.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):
+        return MemoryStore(clock)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return SQLiteStore(
+            unquote(parts.path[1:]),
+            clock,
+            full_sync=settings.sqlite_full_sync,
+            wal_bytes=settings.sqlite_wal_bytes,
+        )
+    make = find(STORES, parts.scheme) if parts.scheme not in ("memory", "sqlite") else None
+    if make is None:
+        known = ["memory:// or sqlite:///runs.db", *(f"{name}://…" for name in names(STORES))]
+        raise InvalidValue(f"expected a store like {', '.join(known)}, got {url!r:.200}")
+    store: object = make(url, settings, clock)
+    if not isinstance(store, Store):
+        raise InvalidValue(f"expected {parts.scheme}:// to give a Store, got {store!r:.80}")
+    return store

@@ -4,7 +4,7 @@ A **log** has an id, a kind, an epoch, records with dense `seq` 1..n, a closed f
 to live, and an owner with a fence. Everything rests on one atomic primitive, `commit`: a group of
 appends, each of which either happens wholly (records, close, labels, keys, number) or not at all.
 
-What every store guarantees, whatever it is made of (`runcast.testing.store_contract` checks it):
+What every store guarantees, whatever it is made of (`runcast.testing.contract` checks it):
 
 1.  `seq` is given at commit: dense, rising by one, whoever else appends. A refused append uses
     none.

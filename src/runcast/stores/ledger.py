@@ -26,19 +26,20 @@ from runcast.stores.base import (
     Page,
     epoch_is_over,
 )
-from runcast.stores.commands import (
+from runcast.stores.model import check_text, merge_labels
+from runcast.stores.paging import frame_pages
+from runcast.stores.plans import (
     VERSION,
     AppendCommand,
     ClaimCommand,
     Command,
     CreateCommand,
     DeleteCommand,
+    Draft,
     OnceUse,
     TrimCommand,
+    not_open,
 )
-from runcast.stores.draft import Draft, not_open
-from runcast.stores.labels import check_text, merge_labels
-from runcast.stores.paging import frame_pages
 from runcast.stores.producers import Turn, Use, check_producer, keep, refuse
 
 __all__ = (

@@ -17,9 +17,9 @@ from runcast.stores.base import (
     Page,
     Store,
 )
-from runcast.stores.commands import ClaimCommand, Command
 from runcast.stores.ledger import Ledger, copy_info
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, cut_pages, join_pages
+from runcast.stores.plans import ClaimCommand, Command
 
 __all__ = ("MemoryStore",)
 

@@ -1,4 +1,7 @@
-"""What stores are given and what they give back; `stores.base` says what stores do with it."""
+"""What stores are given and what they give back; `stores.base` says what stores do with it.
+
+Text that every store can keep has no NUL and no surrogate without its pair.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,6 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from runcast.errors import InvalidValue
 from runcast.events.lifecycle import BEGINNING, Standing, Status
 from runcast.events.position import Position, kind_of
 
@@ -23,6 +27,9 @@ __all__ = (
     "Owner",
     "Page",
     "Producer",
+    "check_text",
+    "is_text",
+    "merge_labels",
 )
 
 PAGE_BYTES: Final = 256 * 1024
@@ -198,3 +205,31 @@ class LogInfo:
     def position(self) -> Position:
         """The position of the last event."""
         return Position(self.epoch, self.head)
+
+
+def merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Return labels as an append leaves them. Raises `InvalidValue` if they are malformed."""
+    for name, value in new.items():
+        if not (isinstance(name, str) and isinstance(value, str)) or not name:
+            raise InvalidValue(f"expected labels to be strings, got {name!r:.80}: {value!r:.80}")
+        if max(len(name), len(value)) > MAX_LABEL_CHARS:
+            raise InvalidValue(f"expected labels of at most {MAX_LABEL_CHARS} characters")
+        check_text(name)
+        check_text(value)
+    merged = {name: value for name, value in {**old, **new}.items() if value != ""}
+    if len(merged) > MAX_LABELS:
+        raise InvalidValue(f"expected at most {MAX_LABELS} labels, got {len(merged)}")
+    return merged
+
+
+def is_text(text: str) -> bool:
+    """Tell whether every store can keep a text: no NUL, no surrogate without its pair."""
+    if text.isascii():
+        return "\0" not in text
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def check_text(text: str) -> None:
+    """Raise `InvalidValue` unless every store can keep a text."""
+    if not is_text(text):
+        raise InvalidValue(f"expected text without NUL and lone surrogates, got {text[:140]!r}")

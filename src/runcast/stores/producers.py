@@ -16,8 +16,7 @@ import msgspec
 
 from runcast.errors import InvalidValue, OutOfSequence
 from runcast.events.position import describe_log
-from runcast.stores.labels import is_text
-from runcast.stores.model import MAX_APPENDS_TOGETHER, MAX_PRODUCERS, Producer
+from runcast.stores.model import MAX_APPENDS_TOGETHER, MAX_PRODUCERS, Producer, is_text
 
 __all__ = ("Turn", "Use", "check_producer", "keep", "refuse")
 

@@ -1,14 +1,14 @@
 """What tests of runcast need, shipped for whoever writes a store or a program on top of it."""
 
 from runcast.testing.clock import FakeClock
-from runcast.testing.event_checks import EventsBroken, check_events
-from runcast.testing.faults import FaultyStore, StoreCalls
-from runcast.testing.store_contract import (
+from runcast.testing.contract import (
     ContractBroken,
     StoreCheck,
     StoreHarness,
     contract_checks,
 )
+from runcast.testing.event_checks import EventsBroken, check_events
+from runcast.testing.faults import FaultyStore, StoreCalls
 
 __all__ = (
     "ContractBroken",

@@ -8,9 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from runcast.errors import RuncastError
-from runcast.events.fields import as_number, percent_of, pick
 from runcast.events.model import Event, encode_record
-from runcast.events.vocabulary import DELTA_TYPES, TERMINAL, is_event_type
+from runcast.events.vocabulary import (
+    DELTA_TYPES,
+    TERMINAL,
+    as_number,
+    is_event_type,
+    percent_of,
+    pick,
+)
 
 __all__ = ("EventsBroken", "check_events")
 

@@ -1,16 +1,28 @@
-"""JSON bodies of requests: read as events are, and refused with what is wrong."""
+"""Bodies of requests: JSON, read as events are, and the one file of a `multipart/form-data` body.
+
+python-multipart takes bodies apart, piece by piece. The parameters of headers are read here: it
+knows no `filename*`, which may name a file that is the whole body, and the standard library's
+reader takes quadratic time.
+
+Source: RFC 7578, RFC 6266 and RFC 2046 §5.1; names of files as HTML's forms write them.
+"""
 
 import codecs
 import json
+import logging
+import re
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
+from python_multipart import MultipartParser
+from python_multipart.exceptions import MultipartParseError
 from starlette.requests import Request
 
 from runcast.errors import InvalidValue
-from runcast.events.fields import is_deeper, mend
+from runcast.events.vocabulary import is_deeper, mend
 
-__all__ = ("MAX_BODY_DEPTH", "check_json", "parse_json")
+__all__ = ("MAX_BODY_DEPTH", "FormFile", "boundary_of", "check_json", "filename_of", "parse_json")
 
 MAX_BODY_DEPTH: Final = 500
 """Most levels of lists and objects in a body. Python's stack is 1,000 deep: what can be read must
@@ -74,3 +86,133 @@ def _mended(body: bytes) -> Any:
     """Return the value of JSON that only Python's lenient parser reads. Raises `ValueError`."""
     lenient = json.dumps(json.loads(body), ensure_ascii=False)
     return msgspec.json.decode(mend(lenient))
+
+
+_MAX_HEADER_BYTES: Final = 16 * 1024
+"""Longest header of a part."""
+
+_MAX_HEADERS: Final = 16
+"""Most headers of a part; browsers write two."""
+
+_MAX_OTHER_BYTES: Final = 64 * 1024
+"""Most bytes besides the file: other fields, headers, and what stands around the parts. It bounds
+how many parts there are, too."""
+
+_NOWHERE: Final = logging.Logger("nowhere", logging.CRITICAL)
+"""What is wrong with a body is told to who sent it; a log of ours could be filled with it."""
+
+_PARAMETER: Final = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))')
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary of a `multipart/form-data` body. Raises `InvalidValue`."""
+    boundary = _parameters(content_type).get("boundary", "")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise InvalidValue("expected multipart/form-data to have a boundary of 1 to 70 characters")
+    return boundary.encode("ascii")
+
+
+def filename_of(disposition: str) -> str | None:
+    """Return the file's name that a `Content-Disposition` has; None if it has none."""
+    parameters = _parameters(disposition)
+    charset, _, encoded = parameters.get("filename*", "").partition("'")
+    if charset.lower() in ("utf-8", "iso-8859-1"):
+        return unquote(encoded.partition("'")[2], charset.lower(), "replace")
+    name = parameters.get("filename")
+    return None if name is None else re.sub("(?i)%(22|0d|0a)", lambda m: unquote(m[0]), name)
+
+
+def _parameters(value: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, quoted, plain in _PARAMETER.findall(value):
+        # A backslash before anything else is one: some browsers sent whole paths of Windows.
+        found.setdefault(name.lower(), re.sub(r'\\(["\\])', r"\1", quoted) or plain)
+    return found
+
+
+class FormFile:
+    """Finds the file in a form that is fed to it, whatever pieces it comes in.
+
+    Other fields are left out. Every method raises `InvalidValue` where the body is malformed or
+    holds another file.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self.name: str | None = None
+        """The file's name; None until its headers have come."""
+        self.media_type = ""
+        self._content: list[bytes] = []
+        self._other_bytes = 0
+        self._header = bytearray()
+        self._value = bytearray()
+        self._headers: dict[bytes, str] = {}
+        self._is_file = False
+        self._has_ended = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": self._take_header,
+                "on_header_value": self._take_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._begin_part,
+                "on_part_data": self._take_content,
+                "on_part_end": self._end_part,
+                "on_end": self._end,
+            },
+            max_header_count=_MAX_HEADERS,
+            max_header_size=_MAX_HEADER_BYTES,
+        )
+        self._parser.logger = _NOWHERE
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return what of the file has come with this piece of the body."""
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise InvalidValue(f"expected a form: {error!s:.300}") from None
+        content, self._content = self._content, []
+        self._other_bytes += len(data) - sum(map(len, content))
+        if self._other_bytes > _MAX_OTHER_BYTES:
+            raise InvalidValue(
+                f"expected at most {_MAX_OTHER_BYTES} bytes besides the file in the form"
+            )
+        return content
+
+    def end(self) -> None:
+        """Check that the body was complete and had a file."""
+        if not self._has_ended:
+            raise InvalidValue("expected the form to end with its boundary; it was cut off")
+        if self.name is None:
+            raise InvalidValue("expected a form with a file")
+
+    def _take_header(self, data: bytes, begin: int, end: int) -> None:
+        self._header += data[begin:end]
+
+    def _take_value(self, data: bytes, begin: int, end: int) -> None:
+        self._value += data[begin:end]
+
+    def _end_header(self) -> None:
+        self._headers[bytes(self._header).lower()] = self._value.decode("utf-8", "replace").strip()
+        self._header.clear()
+        self._value.clear()
+
+    def _begin_part(self) -> None:
+        headers, self._headers = self._headers, {}
+        filename = filename_of(headers.get(b"content-disposition", ""))
+        self._is_file = filename is not None
+        if filename is not None:
+            if self.name is not None:
+                raise InvalidValue("expected one file in the form; send each in its own request")
+            self.name = filename
+            self.media_type = headers.get(b"content-type", "").partition(";")[0].strip().lower()
+
+    def _take_content(self, data: bytes, begin: int, end: int) -> None:
+        if self._is_file:
+            self._content.append(data[begin:end])
+
+    def _end_part(self) -> None:
+        self._is_file = False
+
+    def _end(self) -> None:
+        self._has_ended = True

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from runcast._files.model import Download
-from runcast._http.api.multipart import FormFile, boundary_of, filename_of
+from runcast._http.api.bodies import FormFile, boundary_of, filename_of
 from runcast._http.api.responses import SAFE_HEADERS, json_response, problem
 from runcast._http.guard.gate import Gate
 from runcast._http.streaming.direct import CONNECTION_KEY, Connection, unsent_bytes

@@ -11,7 +11,7 @@ import msgspec
 
 from runcast._files.model import FileReference
 from runcast._http.api.bodies import parse_json
-from runcast._hub.dialects import find_dialect
+from runcast._hub.lens import find_dialect
 from runcast._wire.dialects import Dialect
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import Position, is_run_id

@@ -24,7 +24,7 @@ from runcast._http.api.responses import (
     run_summary,
     run_view,
 )
-from runcast._http.console.page import DOCS, START, Page
+from runcast._http.console import DOCS, START, Page
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
 from runcast._http.streaming.patience import read_body

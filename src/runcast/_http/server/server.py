@@ -1,5 +1,5 @@
-"""The server that `runcast serve` starts: uvicorn, told to end its streams before it waits for
-them."""
+"""The server that `runcast serve` starts: uvicorn, which ends its streams before it waits for them,
+and the protocol that it speaks."""
 
 import asyncio
 import gc
@@ -16,13 +16,38 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runcast._http.app import HttpApp
-from runcast._http.server.protocol import protocol_class
+from runcast._http.server.connection import DirectProtocol
+from runcast._http.vanished import VanishedClients
 from runcast._logs import get_logger
+from runcast._settings import Settings
 from runcast.errors import Forbidden, InvalidValue
 
-__all__ = ("is_loopback", "serve")
+__all__ = (
+    "is_loopback",
+    "protocol_class",
+    "serve",
+)
+
+
+class _DirectH11(DirectProtocol, H11Protocol):
+    """h11, which is always there. Its parser bounds what it keeps (`h11_max_incomplete…`)."""
+
+
+def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
+    """Return the fastest protocol installed, which keeps to these settings."""
+    protocol: type[DirectProtocol] = _DirectH11
+    try:
+        from runcast._http.server.httptools_protocol import DirectHttpTools
+    except ImportError:
+        pass
+    else:
+        protocol = DirectHttpTools
+    shared = {"settings": settings, "vanished": VanishedClients(settings.stall_s)}
+    return type(protocol.__name__, (protocol,), shared)
+
 
 _log: Final = get_logger("runcast.http")
 

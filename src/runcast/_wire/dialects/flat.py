@@ -56,8 +56,8 @@ from runcast._wire.dialects.base import (
     flatten,
     frame,
 )
-from runcast.events.fields import as_number, as_text, outcome_of, percent_of, pick, text_of
 from runcast.events.model import Event
+from runcast.events.vocabulary import as_number, as_text, outcome_of, percent_of, pick, text_of
 
 __all__ = ("Flat",)
 

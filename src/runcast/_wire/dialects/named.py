@@ -38,9 +38,8 @@ from runcast._wire.dialects.base import (
     flatten,
     frame,
 )
-from runcast.events.fields import as_text, percent_of, text_of
 from runcast.events.model import Event
-from runcast.events.vocabulary import is_event_type
+from runcast.events.vocabulary import as_text, is_event_type, percent_of, text_of
 
 __all__ = ("Named",)
 

@@ -30,9 +30,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from runcast._wire.dialects.base import LogRef, Stateless, frame
-from runcast.events.fields import as_text, outcome_of, percent_of, pick, text_of
 from runcast.events.model import Event
-from runcast.events.vocabulary import DELTA_TYPES
+from runcast.events.vocabulary import DELTA_TYPES, as_text, outcome_of, percent_of, pick, text_of
 
 __all__ = ("Prefab",)
 

@@ -52,8 +52,8 @@ from runcast._wire.dialects.base import (
     flatten,
     frame,
 )
-from runcast.events.fields import as_text, pick, text_of
 from runcast.events.model import Event
+from runcast.events.vocabulary import as_text, pick, text_of
 
 __all__ = ("Task",)
 

@@ -26,15 +26,13 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType, ModuleType
 from typing import Any, Final
 
-from runcast._functions.function import Function
-from runcast._functions.source import Source
+from runcast._functions.function import Function, Source
 from runcast._hub.forks import leave_fork
 from runcast._logs import format_error
 from runcast._producing.context import using
-from runcast._producing.outcome import outcome_of
-from runcast._workers.drive import drive_async, drive_in_thread
+from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
+from runcast._workers.left_behind import end_left_children
 from runcast._workers.processes import control
-from runcast._workers.processes.left_children import end_left_children
 from runcast._workers.processes.parent import Hearing, Parent, make_writer
 from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
 from runcast.events.model import OWN_EVENT_BYTES, encode_record

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from runcast._functions.source import Source
+from runcast._functions.function import Source
 from runcast.errors import PeerError
 
 __all__ = (

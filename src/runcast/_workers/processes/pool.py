@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from runcast._clock import Clock
+from runcast._functions.function import Source
 from runcast._functions.secrets import Secret, find_secrets
-from runcast._functions.source import Source
 from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast._workers.processes import control
-from runcast._workers.processes.process import ChildProcess
-from runcast._workers.processes.surroundings import Surroundings
+from runcast._workers.processes.process import ChildProcess, Surroundings
 
 __all__ = ("Processes",)
 

@@ -1,4 +1,8 @@
-"""A child process as its parent sees it: started, heard, signalled, reaped."""
+"""A child process as its parent sees it: started, heard, signalled, reaped; and its surroundings.
+
+Surroundings belong to the whole process, and a function in a thread or on the loop may change any
+of them. So what a child gets is noted when the hub opens.
+"""
 
 import asyncio
 import contextlib
@@ -9,14 +13,49 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from typing import Final, Literal, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Literal, NamedTuple, Self
 
 from runcast._logs import get_logger
 from runcast._workers.processes import control
-from runcast._workers.processes.surroundings import Surroundings
 
-__all__ = ("REAP_S", "ChildProcess")
+__all__ = ("REAP_S", "ChildProcess", "Surroundings")
+
+
+class Surroundings(NamedTuple):
+    """The environment, where modules are searched for, the folder for temporary files, the umask.
+
+    Paths are absolute.
+    """
+
+    environment: Mapping[str, str]
+    search_path: tuple[str, ...]
+    folder: str
+    umask: int
+
+    @classmethod
+    def note(cls) -> Self:
+        """Return what this process has now."""
+        # The only way to learn it is to set it. Meanwhile others make files for their owner alone.
+        umask = os.umask(0o077)
+        os.umask(umask)
+        folder = os.path.abspath(tempfile.gettempdir())
+        return cls(dict(os.environ), tuple(_absolute(sys.path)), folder, umask)
+
+    def current_search_path(self) -> list[str]:
+        """Return where modules are searched for: first as noted, then what was added since, for
+        functions of modules that were imported since."""
+        added = (entry for entry in sys.path if os.path.isabs(entry))
+        return list(dict.fromkeys((*self.search_path, *added)))
+
+
+def _absolute(entries: Iterable[str]) -> Iterator[str]:
+    for entry in entries:
+        with contextlib.suppress(OSError):  # the working directory is gone
+            yield os.path.abspath(entry)
+
 
 _log: Final = get_logger("runcast.runs")
 

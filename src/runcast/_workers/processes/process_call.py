@@ -24,10 +24,9 @@ from runcast.errors import (
     RunTooLarge,
     StoreUnavailable,
 )
-from runcast.events.fields import mend
 from runcast.events.model import OWN_EVENT_BYTES, Event, decode_event, encode_record
 from runcast.events.outcome import Outcome, failed
-from runcast.events.vocabulary import TERMINAL
+from runcast.events.vocabulary import TERMINAL, mend
 
 __all__ = ("ProcessCall",)
 

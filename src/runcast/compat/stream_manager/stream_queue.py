@@ -24,9 +24,9 @@ from runcast.compat.stream_manager.task_stream import (
     said_by,
 )
 from runcast.errors import EventTooLarge, InvalidValue, NotFound, RunClosed, Stale
-from runcast.events.fields import as_text
 from runcast.events.model import as_stored, encode_record
 from runcast.events.outcome import Outcome
+from runcast.events.vocabulary import as_text
 
 __all__ = ("PUT_WAIT_S", "TaskStreamQueue")
 

@@ -10,8 +10,7 @@ from typing import Any, Final, NoReturn
 from runcast import OpenHub, RuncastError
 from runcast._clock import SystemClock
 from runcast._functions.function import Function
-from runcast._runs.ids import make_run_id
-from runcast._runs.run import Run
+from runcast._runs.run import Run, make_run_id
 from runcast._wire import sse
 from runcast._wire.dialects import LogRef, get
 from runcast.compat.hubs import opened

@@ -1,13 +1,20 @@
-"""Messages of the `flat` format as events: the dialect's table, read from right to left."""
+"""Messages of the `flat` format as events, and the texts of messages that have none of their own.
+
+The tables are those of the dialect, read from right to left.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from runcast import Event
-from runcast.events.fields import as_number, as_text, mend
-from runcast.events.vocabulary import KNOWN, TERMINAL, is_event_type
+from runcast.errors import InvalidValue
+from runcast.events.vocabulary import KNOWN, TERMINAL, as_number, as_text, is_event_type, mend
 
-__all__ = ("event_of", "is_message")
+__all__ = (
+    "Texts",
+    "event_of",
+    "is_message",
+)
 
 _NEWER: Final = {
     "processing": "step_progress",
@@ -81,3 +88,32 @@ def event_of(
         path=path[:-1] if path and path[-1] == agent else path,
         duration=None if duration is None else float(duration),
     )
+
+
+class Texts(NamedTuple):
+    """Each text by its name; what is in braces is filled in."""
+
+    tool_call: str = "调用了 {tool_name} 工具"
+    section_complete: str = "完成章节: {title}"
+    research_found: str = "发现研究资料: {title}"
+    interrupt_waiting: str = "等待用户响应"
+    interrupt_approved: str = "操作已批准: {action}"
+    interrupt_rejected: str = "操作已取消"
+    agent_complete: str = "{agent}任务完成"
+
+    @classmethod
+    def of(cls, templates: Mapping[str, str] | None) -> "Texts":
+        """Return the texts with some of them replaced, by their names.
+
+        Raises:
+            InvalidValue: there is no such text, or it cannot be filled in.
+        """
+        given = dict(templates or {})
+        if not given.keys() <= set(cls._fields):
+            raise InvalidValue(f"expected texts for {', '.join(cls._fields)}; got {list(given)}")
+        for name, text in given.items():
+            try:
+                text.format(tool_name="", title="", action="", agent="")
+            except (LookupError, ValueError, AttributeError) as error:
+                raise InvalidValue(f"the text for {name} cannot be filled in: {error!r}") from None
+        return cls(**given)

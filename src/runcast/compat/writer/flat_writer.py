@@ -10,11 +10,11 @@ from runcast._clock import Clock
 from runcast._hub.forks import make_lock
 from runcast._producing import stream_writer
 from runcast._wire.dialects.base import encode_json
-from runcast.compat.writer.texts import Texts
+from runcast.compat.writer.flat_messages import Texts
 from runcast.compat.writer.viewed_writer import ViewedWriter
-from runcast.events.fields import as_text
 from runcast.events.view import ViewSpec
-from runcast.views.file import load_view, parse_view
+from runcast.events.vocabulary import as_text
+from runcast.views import load_view, parse_view
 
 __all__ = ("Config", "StreamWriter", "read_config")
 

@@ -5,9 +5,8 @@ from typing import Any
 
 from runcast import Event
 from runcast._wire.dialects.base import flatten
-from runcast.compat.writer.flat_messages import event_of, is_message
-from runcast.compat.writer.texts import Texts
-from runcast.events.fields import as_text
+from runcast.compat.writer.flat_messages import Texts, event_of, is_message
+from runcast.events.vocabulary import as_text
 from runcast.sources import _graph_chunks
 from runcast.sources._graph_chunks import Call, GraphChunk
 from runcast.sources._graph_reader import GraphReader, digest_of

@@ -10,10 +10,10 @@ from typing import Any, Final
 from runcast import Event, Writer
 from runcast._hub.forks import make_lock
 from runcast.errors import EventTooLarge, RuncastError
-from runcast.events.fields import pick
 from runcast.events.model import as_stored
 from runcast.events.outcome import Outcome
 from runcast.events.view import View, ViewSpec, ViewState
+from runcast.events.vocabulary import pick
 
 __all__ = ("ViewedWriter",)
 

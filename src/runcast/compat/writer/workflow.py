@@ -6,10 +6,9 @@ from typing import Any, Final
 from runcast import Event
 from runcast._clock import SystemClock
 from runcast._wire.dialects.flat import Flat
-from runcast.compat.writer.flat_messages import is_message
+from runcast.compat.writer.flat_messages import Texts, is_message
 from runcast.compat.writer.flat_writer import Config, StreamWriter
 from runcast.compat.writer.graph_reader import FlatGraphReader, read_chunk
-from runcast.compat.writer.texts import Texts
 from runcast.events.pieces import Pieces
 from runcast.sources._graph_chunks import Asked, GraphChunk
 

@@ -22,9 +22,9 @@ import msgspec
 
 from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
 from runcast.stores.base import PAGE_BYTES, LogInfo, Page
-from runcast.stores.commands import CheckpointCommand, Command, OnceUse
 from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.paging import age_of, cut_pages
+from runcast.stores.plans import CheckpointCommand, Command, OnceUse
 from runcast.stores.sqlite.file import about, explain, identify
 from runcast.stores.sqlite.leases import Lease
 from runcast.stores.sqlite.tables import (

@@ -17,8 +17,8 @@ from runcast._clock import Clock
 from runcast.errors import NotFound, StoreUnavailable, StoreUnusable
 from runcast.events.position import Position, describe_log, is_log_id
 from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
-from runcast.stores.labels import is_text
 from runcast.stores.ledger import Log
+from runcast.stores.model import is_text
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, join_pages
 from runcast.stores.sqlite.file import about, explain, open_reader
 from runcast.stores.sqlite.journal import Journal

@@ -23,10 +23,10 @@ from runcast.errors import (
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
-from runcast.stores.commands import ClaimCommand, Command
 from runcast.stores.ledger import Ledger
 from runcast.stores.machine import this_boot
 from runcast.stores.paging import Filter
+from runcast.stores.plans import ClaimCommand, Command
 from runcast.stores.sqlite.file import about, open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal
 from runcast.stores.sqlite.leases import Lease, is_owning

@@ -14,8 +14,8 @@ import msgspec
 
 from runcast.events.lifecycle import Standing
 from runcast.stores.base import LogInfo, Owner, Page
-from runcast.stores.commands import OnceUse
 from runcast.stores.ledger import Ledger, Log
+from runcast.stores.plans import OnceUse
 from runcast.stores.producers import Use
 from runcast.stores.sqlite.leases import Lease
 

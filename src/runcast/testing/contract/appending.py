@@ -7,21 +7,19 @@ from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Append, Appended, Once, Owner, Store
 from runcast.testing.contract.harness import (
     StoreHarness,
-    expect,
-    expect_equal,
-    expect_refusal,
-    store_check,
-)
-from runcast.testing.contract.steps import (
     append,
     create_logs,
+    expect,
+    expect_equal,
     expect_log,
+    expect_refusal,
     frames_of,
     only,
     outcome_of,
     padded,
     record,
     refused,
+    store_check,
 )
 
 __all__ = ()

@@ -5,15 +5,12 @@ from runcast.events.position import Position
 from runcast.stores.base import Append, Once, Owner, Store
 from runcast.testing.contract.harness import (
     StoreHarness,
-    expect,
-    expect_equal,
-    expect_refusal,
-    store_check,
-)
-from runcast.testing.contract.steps import (
     append,
     create_logs,
+    expect,
+    expect_equal,
     expect_log,
+    expect_refusal,
     frames_of,
     only,
     outcome_of,
@@ -21,6 +18,7 @@ from runcast.testing.contract.steps import (
     read_all,
     record,
     refused,
+    store_check,
 )
 
 __all__ = ()

@@ -7,20 +7,18 @@ from runcast.events.position import Position
 from runcast.stores.base import Append, Once, Store
 from runcast.testing.contract.harness import (
     StoreHarness,
+    append,
     expect,
     expect_equal,
-    expect_refusal,
-    store_check,
-)
-from runcast.testing.contract.steps import (
-    append,
     expect_log,
+    expect_refusal,
     frames_of,
     only,
     outcome_of,
     read_all,
     record,
     refused,
+    store_check,
 )
 
 __all__ = ()

@@ -7,18 +7,16 @@ from runcast.events.position import Position
 from runcast.stores.base import MAX_LABELS, Append, LogInfo, Once, Store
 from runcast.testing.contract.harness import (
     StoreHarness,
+    append,
     expect,
     expect_equal,
-    expect_refusal,
-    store_check,
-)
-from runcast.testing.contract.steps import (
-    append,
     expect_log,
+    expect_refusal,
     only,
     outcome_of,
     record,
     refused,
+    store_check,
 )
 
 __all__ = ()

@@ -4,15 +4,18 @@ import asyncio
 
 from runcast.errors import Conflict, InvalidValue, RunClosed, Stale
 from runcast.stores.base import Append, Appended, Once, Store
-from runcast.testing.contract.harness import StoreHarness, expect, expect_equal, store_check
-from runcast.testing.contract.steps import (
+from runcast.testing.contract.harness import (
+    StoreHarness,
     append,
     create_logs,
+    expect,
+    expect_equal,
     expect_log,
     only,
     outcome_of,
     record,
     refused,
+    store_check,
 )
 
 __all__ = ()

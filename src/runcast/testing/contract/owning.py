@@ -6,12 +6,17 @@ from runcast.errors import Conflict, NotFound, RuncastError, RunClosed, Stale
 from runcast.stores.base import Append, LogInfo, Owner, Store
 from runcast.testing.contract.harness import (
     StoreHarness,
+    append,
     expect,
     expect_equal,
+    expect_log,
     expect_refusal,
+    only,
+    outcome_of,
+    record,
+    refused,
     store_check,
 )
-from runcast.testing.contract.steps import append, expect_log, only, outcome_of, record, refused
 
 __all__ = ()
 

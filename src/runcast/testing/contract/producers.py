@@ -13,8 +13,18 @@ from runcast.stores.base import (
     Producer,
     Store,
 )
-from runcast.testing.contract.harness import StoreHarness, expect, expect_equal, store_check
-from runcast.testing.contract.steps import append, expect_log, only, outcome_of, record, refused
+from runcast.testing.contract.harness import (
+    StoreHarness,
+    append,
+    expect,
+    expect_equal,
+    expect_log,
+    only,
+    outcome_of,
+    record,
+    refused,
+    store_check,
+)
 
 __all__ = ()
 

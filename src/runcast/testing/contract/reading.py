@@ -7,18 +7,16 @@ from runcast.events.position import Position, frame_record
 from runcast.stores.base import PAGE_BYTES, Append, Page, Store
 from runcast.testing.contract.harness import (
     StoreHarness,
+    append,
     expect,
     expect_equal,
-    expect_refusal,
-    store_check,
-)
-from runcast.testing.contract.steps import (
-    append,
     expect_log,
+    expect_refusal,
     frames_of,
     padded,
     read_all,
     record,
+    store_check,
 )
 
 __all__ = ()

@@ -5,12 +5,16 @@ from runcast.events.position import Position
 from runcast.stores.base import Store
 from runcast.testing.contract.harness import (
     StoreHarness,
+    append,
     expect,
     expect_equal,
     expect_refusal,
+    frames_of,
+    padded,
+    read_all,
+    record,
     store_check,
 )
-from runcast.testing.contract.steps import append, frames_of, padded, read_all, record
 
 __all__ = ()
 

@@ -9,21 +9,19 @@ from runcast.testing.contract.harness import (
     WAIT_S,
     ContractBroken,
     StoreHarness,
-    expect,
-    expect_equal,
-    expect_refusal,
-    store_check,
-)
-from runcast.testing.contract.steps import (
     append,
     create_logs,
+    expect,
+    expect_equal,
     expect_log,
+    expect_refusal,
     only,
     outcome_of,
     padded,
     read_all,
     record,
     refused,
+    store_check,
 )
 
 __all__ = ()

@@ -5,8 +5,16 @@ from runcast.events.lifecycle import BEGINNING, STATUSES, Standing, Status, adva
 from runcast.events.model import encode_record
 from runcast.events.position import Position
 from runcast.stores.base import Append, Once, Store
-from runcast.testing.contract.harness import StoreHarness, expect_equal, store_check
-from runcast.testing.contract.steps import append, only, outcome_of, record, refused
+from runcast.testing.contract.harness import (
+    StoreHarness,
+    append,
+    expect_equal,
+    only,
+    outcome_of,
+    record,
+    refused,
+    store_check,
+)
 
 __all__ = ()
 

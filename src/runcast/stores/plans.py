@@ -1,16 +1,19 @@
-"""What a ledger's plans lead to: the changes of logs, as they are made durable and applied.
+"""A ledger's plans: the state of a log inside a plan, and the commands that a plan leads to.
 
-Their form is that of the journal's rows: a field may be added at the end, with a default for the
-rows of earlier versions, and none may be taken away.
+Commands are the changes of logs, as they are made durable and applied. Their form is that of the
+journal's rows: a field may be added at the end, with a default for the rows of earlier versions,
+and none may be taken away.
 """
 
 from typing import Final, Literal
 
 import msgspec
 
+from runcast.errors import RuncastError, RunClosed, Stale
 from runcast.events.lifecycle import Standing
-from runcast.stores.base import Page
-from runcast.stores.producers import Use
+from runcast.events.position import describe_log
+from runcast.stores.base import Append, Page, Producer
+from runcast.stores.producers import Turn, Use
 
 __all__ = (
     "VERSION",
@@ -20,10 +23,11 @@ __all__ = (
     "Command",
     "CreateCommand",
     "DeleteCommand",
+    "Draft",
     "OnceUse",
     "TrimCommand",
+    "not_open",
 )
-
 
 VERSION: Final = 2
 """Of these commands."""
@@ -85,3 +89,37 @@ class CheckpointCommand(msgspec.Struct, array_like=True, frozen=True, tag="k"):
 
 
 Command = CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand
+
+
+class Draft(msgspec.Struct, gc=False):
+    """A log's state inside a plan, as the appends planned so far leave it."""
+
+    epoch: str
+    head: int
+    closed: bool
+    fence: int
+    labels: dict[str, str]
+    standing: Standing
+    once: dict[str, OnceUse]
+    producer: Producer | None = None
+    """That of the first append, if it was in its place, and what became of it in `use`."""
+    use: Use | None = None
+    turns: dict[str, Turn] | None = None
+    """Those of all producers; made for the second append, since most plans have none."""
+
+    def begin_turns(self) -> None:
+        """Have turns, if not yet."""
+        if self.turns is None:
+            self.turns = {}
+            if self.producer is not None:
+                self.turns[self.producer.producer_id] = Turn(self.producer.number, self.use)
+
+
+def not_open(draft: Draft, append: Append) -> RuncastError:
+    """Return why a log takes no append, or not this one."""
+    if append.fence is not None and append.fence != draft.fence:
+        return Stale(
+            f"the {describe_log(append.log_id)} has another owner (fence {draft.fence}, not "
+            f"{append.fence})"
+        )
+    return RunClosed(f"the {describe_log(append.log_id)} has ended; nothing can be appended to it")

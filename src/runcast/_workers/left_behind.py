@@ -1,7 +1,7 @@
-"""Threads that functions leave at work: whose they are, and where they stand.
+"""What functions leave at work: threads, whose they are and where they stand; and processes.
 
-Python waits for most threads before a process ends. One that a function began, or that works for
-it in a pool, may never end.
+Python waits for most threads before a process ends, and for the processes of `multiprocessing`. A
+thread that a function began, or that works for it in a pool, may never end.
 """
 
 import concurrent.futures.thread
@@ -12,13 +12,20 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from multiprocessing.process import BaseProcess
+from time import sleep
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from runcast._hub.forks import make_lock
 from runcast._producing.context import run_id_in
 
-__all__ = ("LeftThread", "LeftThreads", "place_of")
+__all__ = (
+    "LeftThread",
+    "LeftThreads",
+    "end_left_children",
+    "place_of",
+)
 
 _POOL: Final = concurrent.futures.thread.__file__
 _MACHINERY: Final = (_POOL, threading.__file__)
@@ -151,3 +158,28 @@ def _name(call: Any) -> str:
         call = call.func
     name = getattr(call, "__qualname__", "") or type(call).__qualname__
     return f"{getattr(call, '__module__', None) or 'builtins'}.{name}"
+
+
+_POLL_S: Final = 0.01
+
+
+def end_left_children(grace_s: float = 0.0) -> None:
+    """End the processes that this one would wait for.
+
+    Args:
+        grace_s: how long they may take to end by SIGTERM; with 0 they are killed at once.
+    """
+    if "multiprocessing" not in sys.modules:
+        return
+    import multiprocessing
+
+    children = multiprocessing.active_children()
+    if grace_s > 0:
+        for child in children:
+            child.terminate()
+        for _ in range(max(1, round(grace_s / _POLL_S))):
+            if not any(map(BaseProcess.is_alive, children)):
+                return
+            sleep(_POLL_S)
+    for child in children:
+        child.kill()

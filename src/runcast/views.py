@@ -1,4 +1,6 @@
-"""Views as files: YAML in, a `ViewSpec` out, and every mistake with its line.
+"""Views: which events a watcher sees, and which are joined; and views as files.
+
+`load_view` reads YAML, gives a `ViewSpec`, and reports every mistake with its line:
 
     messages:  {include: [step_start, content_streaming], exclude: [thinking]}
     agents:    {include: [research, writing], exclude: [supervisor]}
@@ -25,10 +27,10 @@ import msgspec
 import yaml
 
 from runcast.errors import InvalidValue
-from runcast.events.view import MAX_BATCH, Filter, Streaming, Verbosity, ViewSpec
+from runcast.events.view import MAX_BATCH, Filter, Streaming, Verbosity, View, ViewSpec, ViewState
 from runcast.events.vocabulary import is_event_type
 
-__all__ = ("load_view", "parse_view")
+__all__ = ("Streaming", "View", "ViewSpec", "ViewState", "load_view", "parse_view")
 
 _MAX_BYTES: Final = 1024 * 1024
 """Largest view file: one that is bigger is something else."""
