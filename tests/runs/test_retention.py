@@ -213,3 +213,18 @@ async def test_an_event_larger_than_a_page_is_kept_whole(store: Store) -> None:
         assert [len(each) > 2 * PAGE_BYTES for each in await what_is_kept(opened.hub, "r")] == [
             True
         ]
+
+
+async def test_runs_that_ended_leave_nothing_behind_where_all_is_kept() -> None:
+    """Ids of runs to be cut were gathered for ever where nothing was ever cut."""
+
+    async def nothing() -> None:
+        pass
+
+    settings = Settings(keep_bytes_per_run=0, retention_every_s=3600.0)
+    async with open_hub(MemoryStore(), settings=settings) as hub:
+        for number in range(20):
+            await (await hub.start(nothing, run_id=f"r-{number}")).wait()
+        await soon(Retention(hub.hub).shorten())
+
+        assert hub.hub.owned.take_written() == []

@@ -82,7 +82,8 @@ class Retention:
     async def shorten(self) -> None:
         """Cut the logs of this process's runs to their newest part."""
         keep_bytes = self._hub.settings.keep_bytes_per_run
-        for run_id in self._written() if keep_bytes else ():
+        written = self._written()  # also when all is kept, or the list would grow for ever
+        for run_id in written if keep_bytes else ():
             await self._cut(run_id, keep_bytes)
 
     async def relieve(self) -> None:

@@ -39,7 +39,9 @@ rows; small, so that the checkpoint that makes it grow rewrites little."""
 _FRAMES_CODEC: Final = 1
 """Frames as `events.position.frame_record` makes them: the wire form of the default dialect."""
 
-_ROWS_PER_STATEMENT: Final = 400  # 20 columns each stay below SQLite's 32,766 parameters
+_ROWS_TOGETHER: Final = tuple(2**power for power in range(8, -1, -1))
+"""How many rows one statement inserts. Few sizes, since each is another statement, which is
+compiled and kept for the next time: with 20 columns some 3 KiB a row."""
 
 _SWEEP_ROWS: Final = 256
 _SWEEP_BYTES: Final = 1024 * 1024
@@ -308,13 +310,16 @@ def _upsert(
     tail: str = "",
 ) -> None:
     """Insert rows, many in one statement."""
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        part = rows[start : start + _ROWS_PER_STATEMENT]
+    start = 0
+    while start < len(rows):
+        many = next(size for size in _ROWS_TOGETHER if size <= len(rows) - start)
+        part = rows[start : start + many]
         row = f"({', '.join('?' * len(part[0]))})"
         connection.execute(
-            f"{head} {', '.join([row] * len(part))} {tail}",
+            f"{head} {', '.join([row] * many)} {tail}",
             [value for values in part for value in values],
         )
+        start += many
 
 
 def sweep_dead(connection: sqlite3.Connection, *, gives_back: bool = True) -> int:
@@ -337,9 +342,10 @@ def sweep_dead(connection: sqlite3.Connection, *, gives_back: bool = True) -> in
 
 
 def _delete_epochs(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
-    those = f"key IN ({', '.join('?' * len(keys))})"
+    # One statement for any number of keys: each other one would be compiled and kept.
+    those, dead = "key IN (SELECT value FROM json_each(?))", json.dumps(keys)
     found = connection.execute(
-        f"SELECT rowid, length(frames) FROM segments WHERE {those} LIMIT ?", (*keys, _SWEEP_ROWS)
+        f"SELECT rowid, length(frames) FROM segments WHERE {those} LIMIT ?", (dead, _SWEEP_ROWS)
     ).fetchall()
     going: list[int] = []
     size = 0
@@ -349,12 +355,14 @@ def _delete_epochs(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
         if size >= _SWEEP_BYTES:
             break
     if going:
-        rows = f"rowid IN ({', '.join('?' * len(going))})"
-        connection.execute(f"DELETE FROM segments WHERE {rows}", going)
+        connection.execute(
+            "DELETE FROM segments WHERE rowid IN (SELECT value FROM json_each(?))",
+            (json.dumps(going),),
+        )
     if len(going) < len(found) or len(found) == _SWEEP_ROWS:
         return len(going)  # there may be more
-    connection.execute(f"DELETE FROM once_uses WHERE {those}", keys)
-    return len(going) + connection.execute(f"DELETE FROM dead WHERE {those}", keys).rowcount
+    connection.execute(f"DELETE FROM once_uses WHERE {those}", (dead,))
+    return len(going) + connection.execute(f"DELETE FROM dead WHERE {those}", (dead,)).rowcount
 
 
 def _free_pages(connection: sqlite3.Connection) -> int:

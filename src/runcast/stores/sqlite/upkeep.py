@@ -1,10 +1,12 @@
-"""What the SQLite store's writer thread does besides commits: checkpoints, and giving disk back."""
+"""What the SQLite store's writer thread does besides commits: checkpoints, and giving back disk and
+memory."""
 
 from typing import Final
 
 from runcast._clock import Clock
 from runcast._logs import get_logger
 from runcast.errors import BackendError
+from runcast.stores.sqlite.heap import give_back_memory
 from runcast.stores.sqlite.journal import Journal
 from runcast.stores.sqlite.wal import WriteAheadLog
 
@@ -24,6 +26,10 @@ _SWEEP_S: Final = 0.1
 
 _SWEEP_BYTES: Final = 512 * 1024
 """What is written between two sweeps, if that is earlier: half as much as one takes away."""
+
+_BURST_BYTES: Final = 8 * 1024 * 1024
+"""What is written at least before free memory is given back in the next quiet second: less leaves
+little behind, and what is given back has to be fetched again."""
 
 
 class Upkeep:
@@ -46,6 +52,7 @@ class Upkeep:
         self._checkpoint_at = clock.monotonic() + _LONGEST_S
         self._sweep_at = clock.monotonic()
         self._swept_at_bytes = 0  # what had been written at the last sweep
+        self._trimmed_at_bytes = 0  # what had been written when memory was given back
         self._may_sweep = True  # who had the file before may have left something
         self._told = ""
 
@@ -82,6 +89,9 @@ class Upkeep:
         if self._may_sweep and not self._wal.is_long:
             self._sweep(now)
         self._wal.look(journal.written_bytes, is_quiet=is_quiet)
+        if is_quiet and journal.written_bytes - self._trimmed_at_bytes >= _BURST_BYTES:
+            self._trimmed_at_bytes = journal.written_bytes
+            give_back_memory()
 
     def _sweep(self, now: float) -> None:
         journal = self._journal
