@@ -61,7 +61,7 @@ LAYERS = {
     "_hub": Layer(_HUB, ("msgspec",)),
     # Inside a run, from what code writes to what runs it.
     "_producing": Layer((*_HUB, "_hub"), ("msgspec",)),
-    "_functions": Layer(("errors", "_settings", "events"), ("msgspec", "yaml")),
+    "_functions": Layer(("errors", "_settings", "events"), ("msgspec", "pydantic", "yaml")),
     "_files": Layer((*_HUB, "_addresses", "_hub", "_functions.file_groups"), ("msgspec",)),
     "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
     "_runs": Layer(_INSIDE, ("msgspec",)),

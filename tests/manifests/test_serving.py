@@ -160,3 +160,38 @@ def test_a_killed_server_leaves_no_process_and_its_run_is_told_as_lost(tmp_path:
     with serve(str(tmp_path), cwd=tmp_path) as served:
         history = served.ask("GET", "/runs/waits/events?live=false").body
         assert b'"code":"lost"' in history.splitlines()[-2]
+
+
+TYPED: Final = """
+import datetime
+import pathlib
+from typing import Literal
+
+import pydantic
+
+
+class Order(pydantic.BaseModel):
+    item: str
+
+
+Tone = Literal["a"]
+
+
+def typed(order: Order, day: datetime.date, path: pathlib.Path, size: int | None, tone: Tone):
+    return [type(each).__name__ for each in (order, day, path, size, tone)]
+"""
+
+
+def test_inputs_become_the_classes_of_their_annotations(tmp_path: Path) -> None:
+    inputs = {"order": "object", "day": "string", "path": "string", "size": "number"}
+    typed = declare("typed", *(parameter(*each) for each in {**inputs, "tone": "string"}.items()))
+    write_manifest(tmp_path, TYPED, {**typed, "streaming": False})
+    given = {"order": {"item": "a"}, "day": "2025-01-31", "path": "b", "size": 2.5, "tone": "c"}
+    with serve(str(tmp_path), cwd=tmp_path) as served:
+        answer = served.ask("POST", "/invoke/typed", {"inputs": given})
+        assert answer.json["result"] == ["Order", "date", "PosixPath", "float", "str"]
+        given |= {"order": {}, "day": "soon"}
+        answer = served.ask("POST", "/invoke/typed", {"inputs": given})
+        assert answer.json["code"] == "invalid_inputs"
+        assert "day: Invalid" in answer.json["detail"]
+        assert "order: Field required - at `$.item`" in answer.json["detail"]

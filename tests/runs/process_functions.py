@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
+import pydantic
 
 import runcast
 
@@ -29,6 +30,11 @@ COUNTER = {"calls": 0}
 class Point(msgspec.Struct):
     x: int
     y: int = 0
+
+
+class Order(pydantic.BaseModel):
+    number: int = pydantic.Field(alias="no")
+    key: pydantic.SecretStr | None = None
 
 
 # --- one of each kind -----------------------------------------------------------------------------
@@ -55,6 +61,10 @@ async def coroutine(n: int) -> int:
         await asyncio.sleep(0)
     runcast.emit("step", {"n": n}, agent="a", path=["b"], duration=0.5)
     return n
+
+
+def returns_what_it_is_given(order: Order | Point, *, files: list[Path] | None = None) -> Any:
+    return {"type": type(order).__name__, "order": order, "files": files}
 
 
 def waits_in_a_process() -> list[int]:

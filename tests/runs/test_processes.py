@@ -112,6 +112,31 @@ async def test_the_process_converts_the_inputs() -> None:
     assert events[-1].data == {"result": ["Point", "3", "PosixPath"]}
 
 
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        ({"no": 5, "key": "hunter2"}, {"number": 5, "key": "**********"}),
+        (functions.Order(no=5), {"number": 5, "key": None}),
+    ],
+)
+async def test_the_process_gets_models_and_returns_them(given: Any, result: Any) -> None:
+    inputs = {"order": given, "files": [Path("a")]}
+    function = Function(functions.returns_what_it_is_given, isolation="process")
+    events = await told(function, inputs)
+    assert events[-1].data == {"result": {"type": "Order", "order": result, "files": ["a"]}}
+    async with open_hub("memory://", settings=SETTINGS) as hub:
+        with pytest.raises(InvalidInputs, match=r"order: Expected .*Field required.*\$\.no"):
+            await hub.start(function, {"order": {"number": 5}})
+
+
+async def test_an_input_that_its_process_would_not_get_is_refused() -> None:
+    order = functions.Order.model_validate({"no": 5, "key": "hunter2"})
+    function = Function(functions.returns_what_it_is_given, isolation="process")
+    async with open_hub("memory://", settings=SETTINGS) as hub:
+        with pytest.raises(InvalidInputs, match="not JSON: what JSON keeps of them"):
+            await hub.start(function, {"order": order})
+
+
 @pytest.mark.parametrize("inputs", [{"at": {"x": "one"}}, {}, {"at": {"x": 1}, "more": 1}])
 async def test_wrong_inputs_are_refused_before_there_is_a_run(inputs: dict[str, Any]) -> None:
     async with open_hub("memory://", settings=SETTINGS) as hub:

@@ -21,12 +21,15 @@ from typing import (
 
 import msgspec
 
+from runcast._functions.converting import convert
 from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._functions.hints import behind
-from runcast._functions.parameters import Parameter, convert, signature_of
-from runcast._functions.schemas import convertible, schemas_of
+from runcast._functions.models import as_json, is_model
+from runcast._functions.parameters import Parameter, signature_of
+from runcast._functions.schemas import schemas_of, why_unchecked
+from runcast._functions.stand_ins import adapted, is_json
 from runcast.errors import InvalidInputs, InvalidValue
-from runcast.events.plain import shown
+from runcast.events.plain import decode_json, encode_json, shown
 from runcast.events.position import is_run_id
 from runcast.events.vocabulary import is_event_type
 
@@ -223,13 +226,49 @@ class Function(Generic[P, R]):
                 f"expected {self.name!r} not to be a method of an object, which its process does "
                 "not have; make it a function, a class method or a static method"
             )
-        self.convert(inputs)
+        arguments = self.convert(inputs)
         try:
             msgspec.json.encode(inputs)
+            return dict(inputs)
+        except Exception:  # noqa: BLE001 - whatever a user's object raises
+            return self._as_json(inputs, arguments)
+
+    def _as_json(self, inputs: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return inputs of a script, which are objects, as JSON that makes the same arguments."""
+        try:
+            plain = {name: decode_json(_encode_input(value)) for name, value in inputs.items()}
+            if self.convert(plain) == arguments:
+                return plain
+            reason = "what JSON keeps of them makes other values"  # passwords are masked, say
         except Exception as error:  # noqa: BLE001 - whatever a user's object raises
-            problem = f"the inputs of {self.name!r} are not JSON: {error!s:.300}"
-            raise InvalidInputs(problem, (problem,)) from None
-        return dict(inputs)
+            reason = f"{error!s:.300}"
+        problem = f"the inputs of {self.name!r} are not JSON: {reason}"
+        raise InvalidInputs(problem, (problem,))
+
+    def adopt(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return inputs as they were sent, and objects where annotations name other classes.
+
+        Raises:
+            InvalidInputs: as `convert` does, of inputs with such annotations.
+        """
+        objects = {it.name for it in self.parameters if not is_json(it.type)}
+        problems: list[str] = []
+        arguments = dict(inputs)
+        for parameter in self.parameters:
+            if parameter.name in objects & inputs.keys():
+                self._convert_into(arguments, parameter, inputs[parameter.name], problems)
+        if problems:
+            takes = [parameter.name for parameter in self.parameters]
+            raise InvalidInputs.naming(problems, f"the inputs of {self.name!r}", takes)
+        return arguments
+
+    def _convert_into(
+        self, arguments: dict[str, Any], parameter: Parameter, value: Any, problems: list[str]
+    ) -> None:
+        try:
+            arguments[parameter.name] = convert(value, parameter.type)
+        except Exception as error:  # noqa: BLE001 - whatever a user's own class raises
+            problems.append(f"{parameter.name}: {self._choices(parameter) or error}")
 
     def convert(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return keyword arguments made from JSON inputs.
@@ -249,10 +288,7 @@ class Function(Generic[P, R]):
                 if parameter.required:
                     problems.append(f"{parameter.name}: required, not given")
                 continue
-            try:
-                arguments[parameter.name] = convert(value, parameter.type)
-            except Exception as error:  # noqa: BLE001 - whatever a user's own class raises
-                problems.append(f"{parameter.name}: {self._choices(parameter) or error}")
+            self._convert_into(arguments, parameter, value, problems)
         known = {parameter.name for parameter in self.parameters}
         for name in inputs.keys() - known:
             if self.takes_more:
@@ -263,6 +299,13 @@ class Function(Generic[P, R]):
             takes = [parameter.name for parameter in self.parameters]
             raise InvalidInputs.naming(problems, f"the inputs of {self.name!r}", takes)
         return arguments
+
+
+def _encode_hook(value: Any) -> Any:
+    return as_json(value) if is_model(type(value)) else decode_json(encode_json(value))
+
+
+_encode_input: Final = msgspec.json.Encoder(enc_hook=_encode_hook).encode
 
 
 def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:
@@ -338,6 +381,10 @@ def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[s
     for kind, data in events.items():
         if not is_event_type(kind):
             raise InvalidValue(f"expected {name!r} to emit types like 'chapter', got {shown(kind)}")
-        (schema,), definitions = schemas_of([convertible(data)])
+        try:
+            adapted_data = adapted(data)
+        except InvalidValue as error:
+            raise InvalidValue(f"the event {kind!r} of {name!r}: {error.message}") from None
+        (schema,), definitions = schemas_of([Any if why_unchecked(adapted_data) else adapted_data])
         schemas[kind] = {**schema, **({"$defs": definitions} if definitions else {})}
     return schemas

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from inspect import Parameter as Given
 from typing import Any, NamedTuple
 
-import msgspec
-
 from runcast._functions.hints import Hint, origin_of, parameters_in, resolve
-from runcast._functions.schemas import from_json, schemas_of, why_unchecked
+from runcast._functions.models import is_field
+from runcast._functions.schemas import schemas_of, why_unchecked
+from runcast._functions.stand_ins import adapted
 from runcast.errors import InvalidValue, UncheckedInput
+from runcast.events.plain import decode_json, encode_json
 
-__all__ = ("Parameter", "Signature", "convert", "signature_of")
+__all__ = ("Parameter", "Signature", "signature_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,10 @@ def signature_of(call: Callable[..., object], name: str) -> Signature:
                 f"expected the inputs of {name!r} to have names, got {parameter}; inputs are given "
                 "by name"
             )
-    hints = [_checked(hint) for hint in resolve(call, named)]
+    hints = [
+        _checked(hint, parameter, name)
+        for hint, parameter in zip(resolve(call, named), named, strict=True)
+    ]
     problems = {
         parameter.name: hint.problem
         for parameter, hint in zip(named, hints, strict=True)
@@ -70,12 +74,25 @@ def signature_of(call: Callable[..., object], name: str) -> Signature:
     return Signature(parameters, len(named) < len(signature), definitions)
 
 
-def _checked(hint: Hint) -> Hint:
-    """Return a hint of a type that JSON can be converted to, or of Any."""
+def _checked(hint: Hint, parameter: Given, name: str) -> Hint:
+    """Return a hint of a type that JSON can be converted to, or of Any.
+
+    Raises:
+        InvalidValue: pydantic would have to check the input, and cannot.
+    """
+    if is_field(parameter.default):
+        raise InvalidValue(
+            f"expected a default for the input {parameter.name!r} of {name!r}, got a Field of "
+            "pydantic; write Annotated[…, Field(…)] before the default"
+        )
     if hint.type is Any or hint.type is object:
         return Hint(Any, hint.problem)
-    problem = why_unchecked(hint.type)
-    return Hint(Any, problem) if problem else hint
+    try:
+        kind = adapted(hint.type)
+    except InvalidValue as error:
+        raise InvalidValue(f"the input {parameter.name!r} of {name!r}: {error.message}") from None
+    problem = why_unchecked(kind)
+    return Hint(Any, problem) if problem else Hint(kind)
 
 
 def _warn(call: Callable[..., object], name: str, problems: Mapping[str, str]) -> None:
@@ -92,33 +109,6 @@ def _warn(call: Callable[..., object], name: str, problems: Mapping[str, str]) -
         )
 
 
-def convert(value: Any, kind: Any) -> Any:
-    """Return a JSON value as the type it is meant for; raises whatever that type raises."""
-    try:
-        return _convert(value, kind)
-    except msgspec.ValidationError as error:
-        # In JSON 3.0 is as whole a number as 3. Source: JSON Schema 2020-12, core, §4.2.1.
-        try:
-            return _convert(_with_whole_numbers(value), kind)
-        except msgspec.ValidationError:
-            raise error from None
-
-
-def _convert(value: Any, kind: Any) -> Any:
-    # The names in JSON objects are texts, whatever the keys of a dict are.
-    return msgspec.convert(value, kind, dec_hook=from_json, str_keys=True)
-
-
-def _with_whole_numbers(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_with_whole_numbers(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _with_whole_numbers(each) for name, each in value.items()}
-    return value
-
-
 def _parameter(parameter: Given, kind: Any, schema: dict[str, Any]) -> Parameter:
     if parameter.default is parameter.empty:
         return Parameter(parameter.name, kind, True, None, schema)
@@ -128,6 +118,6 @@ def _parameter(parameter: Given, kind: Any, schema: dict[str, Any]) -> Parameter
 
 def _default(value: object) -> dict[str, Any]:
     try:
-        return {"default": msgspec.to_builtins(value, str_keys=True)}
+        return {"default": decode_json(encode_json(value))}
     except Exception:  # noqa: BLE001 - a default that JSON cannot hold is not shown
         return {}

@@ -7,7 +7,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import inspect as types
 
-__all__ = ("Schemas", "convertible", "from_json", "schemas_of", "why_unchecked")
+from runcast._functions.converting import StandIn, from_json
+from runcast._functions.definitions import hoist, reorder
+from runcast._functions.models import is_model, schema_of
+
+__all__ = ("Schemas", "schemas_of", "why_unchecked")
 
 _INTEGER: Final = "^(0|-?[1-9][0-9]*)$"
 
@@ -51,12 +55,10 @@ def schemas_of(kinds: Sequence[Any]) -> Schemas:
     for info, reference in zip(objects.values(), references, strict=True):
         for field, schema in _fields(info, definitions[reference["$ref"].rpartition("/")[2]]):
             _complete(field, schema)
+    for schema in [*schemas, *list(definitions.values())]:
+        hoist(schema, definitions)
+    reorder([*schemas, *definitions.values()], [*kinds, *objects])
     return Schemas(schemas, definitions)
-
-
-def convertible(kind: Any) -> Any:
-    """Return a type if its values can come from JSON, otherwise Any: a class of the user's, say."""
-    return Any if why_unchecked(kind) else kind
 
 
 def why_unchecked(kind: Any) -> str:
@@ -69,16 +71,11 @@ def why_unchecked(kind: Any) -> str:
     return ""
 
 
-def from_json(kind: Any, value: Any) -> Any:
-    """Return a value of a type that msgspec does not know: a path, which is a text in JSON."""
-    if isinstance(value, str):
-        return kind(value)
-    if isinstance(value, PurePath):  # from a script
-        return value
-    raise TypeError(f"Expected `path`, got `{type(value).__name__}`")
-
-
 def _schema_hook(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, type) and issubclass(kind, StandIn):
+        return kind.schema()
+    if is_model(kind):
+        return schema_of(kind)
     if isinstance(kind, type) and issubclass(kind, PurePath):
         return {"type": "string", "format": "path"}
     raise TypeError(f"{kind!r:.100} is made from JSON in no way that runcast knows")
@@ -121,6 +118,8 @@ def _complete(kind: Any, schema: dict[str, Any]) -> None:
     kind = _bare(kind)
     if isinstance(kind, types.RawType):
         raise TypeError("msgspec.Raw holds JSON that was not decoded")
+    if isinstance(kind, types.DateTimeType | types.TimeType):
+        schema.setdefault("format", _FORMATS[type(kind)])
     inner: Sequence[Any] = [*_inner(kind)]
     schemas: Sequence[Any] = ()
     if isinstance(kind, types.DictType | types.FrozenDictType):

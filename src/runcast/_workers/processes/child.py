@@ -37,6 +37,7 @@ from runcast._workers.processes.parent import Hearing, Parent, make_writer
 from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.events.outcome import Outcome, failed, is_clean_exit
+from runcast.events.position import is_run_id
 
 __all__ = ("find_function", "import_source", "main")
 
@@ -152,7 +153,7 @@ def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Outco
             return failed(f"it cannot be imported: {loading.report.error}", "import_failed")
         signal.signal(signal.SIGTERM, _interrupt)
         function = find_function(loading.module, call.attribute)
-        arguments = call.inputs if call.is_plain else function.convert(call.inputs)
+        arguments = (function.adopt if call.is_plain else function.convert)(call.inputs)
         hearing = Hearing(parent)
         if function.kind in ("coroutine", "async_generator"):
             return asyncio.run(_run_async(parent, hearing, function, arguments, call))
@@ -226,7 +227,7 @@ def find_function(module: ModuleType, dotted: str) -> Function[..., Any]:
     if not callable(value):
         raise InvalidValue(f"there is no function {dotted!r} in {module.__name__}")
     # Named, since not everything that can be called has a name of its own that will do.
-    return Function(value, name="function")
+    return Function(value, name=dotted if is_run_id(dotted) else "function")
 
 
 def _limit_memory(limit: int | None) -> None:
