@@ -35,6 +35,7 @@ from runcast._producing.context import (
     using,
     workspace,
 )
+from runcast._producing.pools import ThreadPoolExecutor
 from runcast._producing.stream_writer import EventSink, StreamWriter
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import OwnedRun
@@ -84,6 +85,7 @@ from runcast.stores.base import LogInfo, Store
 logging.getLogger("runcast").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from runcast import sources as sources
     from runcast._http.app import HttpApp
     from runcast._http.guard.access import Access, everyone
 
@@ -105,6 +107,10 @@ else:
             from runcast._http.guard import access
 
             return getattr(access, name)
+        if name == "sources":
+            import runcast.sources
+
+            return runcast.sources
         if name != "__version__":
             raise AttributeError(f"module 'runcast' has no attribute {name!r}")
         from importlib.metadata import PackageNotFoundError, version
@@ -170,6 +176,7 @@ __all__ = (
     "StoreUnavailable",
     "StoreUnusable",
     "StreamWriter",
+    "ThreadPoolExecutor",
     "Unauthorized",
     "UncheckedInput",
     "ViewSpec",

@@ -17,6 +17,7 @@ from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
 from runcast._cli.show import Screen, is_terminal
 from runcast._cli.texts import cut, plain, readable_bytes, rows, tail
 from runcast._clock import SystemClock
+from runcast.events.fields import as_text, pick
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 
@@ -56,8 +57,8 @@ class Terminal(Screen):
         self._text = ""
         """The unfinished line of text."""
         self._heads = TextHeads()
-        self._bars: dict[tuple[str, str], Bar] = {}
-        """By place; the one that moved last is last."""
+        self._bars: dict[tuple[str, str, str], Bar] = {}
+        """By place and task; the one that moved last is last."""
         self._drawn: list[str] = []
         """The rows of the area, as they are on the screen."""
         self._drawn_columns = 0
@@ -66,7 +67,7 @@ class Terminal(Screen):
 
     def show(self, received: Received) -> None:
         event = received.event
-        place = (event.node, event.agent)
+        place = (event.node, event.agent, as_text(pick(event.data, "task")))
         if event.type in DELTA_TYPES:
             self._take_text(event)
         elif event.type in PROGRESS:

@@ -56,6 +56,7 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "total": _NUMBER,
         "percent": _PERCENT,
         "message": _MESSAGE,
+        "task": _told(_TEXT, "which of several bars moves"),
     },
     "log": {
         "level": _told(_TEXT, "debug, info, warning, error or critical"),

@@ -47,7 +47,7 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
     "step_complete": ("message",),
     "node_complete": ("message", "aggregated"),
     # progress and log
-    "progress": ("current", "total", "percent", "message"),
+    "progress": ("current", "total", "percent", "message", "task"),
     "log": ("level", "message", "logger"),
     # text
     "content": ("text", "message_id", "index"),

@@ -1,11 +1,70 @@
-"""Sources: what turns a framework's own events into the events of a run."""
+"""Sources: what turns a framework's own events into the events of a run.
 
+    with runcast.run("import"), runcast.sources.stream():
+        main()
+
+| source | for | needs |
+|---|---|---|
+| `runcast.sources.logging` | `logging` | |
+| `runcast.sources.tqdm` | bars of tqdm | `runcast[tqdm]` |
+| `runcast.sources.rich` | progress of rich | `runcast[rich]` |
+
+Each is a module with a `stream()` of its own. Sources never change what a program computes. What
+they cannot write is counted and reported, and raises nothing.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
+from typing import TYPE_CHECKING, Final
 
 from runcast import _plugins
-from runcast.errors import NotFound
+from runcast.errors import InvalidValue, NotFound
 
-__all__ = ("load",)
+if TYPE_CHECKING:
+    from runcast.sources import logging as logging
+    from runcast.sources import rich as rich
+    from runcast.sources import tqdm as tqdm
+else:
+
+    def __getattr__(name):
+        """Import a source when something asks for it: its package may be missing, or slow."""
+        if name not in _PACKAGES:
+            raise AttributeError(f"module 'runcast.sources' has no attribute {name!r}")
+        return importlib.import_module(f"runcast.sources.{name}")
+
+
+__all__ = ("load", "stream")
+
+_PACKAGES: Final = {"logging": "logging", "tqdm": "tqdm", "rich": "rich.progress"}
+"""The sources that need no more than one line, and the module that each is for."""
+
+
+@contextmanager
+def stream(*names: str) -> Iterator[None]:
+    """Turn on sources inside the block, for the current run; outside a run, for every run.
+
+    Args:
+        names: which sources. Without names: `logging`, and `tqdm` and `rich` if the program has
+            imported them before.
+
+    Raises:
+        InvalidValue: there is no such source.
+        ImportError: the package of a named source is missing or too old; the message has the line
+            that installs it.
+    """
+    for name in names:
+        if name not in _PACKAGES:
+            known = ", ".join(_PACKAGES)
+            raise InvalidValue(f"expected sources of {known}, got {name[:80]!r}")
+    chosen = names or [name for name, module in _PACKAGES.items() if module in sys.modules]
+    with ExitStack() as entered:
+        for name in dict.fromkeys(chosen):
+            source = importlib.import_module(f"runcast.sources.{name}")
+            entered.enter_context(source.stream())
+        yield
 
 
 def load(name: str) -> ModuleType:

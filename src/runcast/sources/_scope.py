@@ -1,0 +1,84 @@
+"""Where a source is on: in one run, or everywhere; and what it changes while it is on anywhere."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from runcast._producing.context import current_writer
+from runcast._producing.writer import Writer
+
+__all__ = ("Patch", "Scope")
+
+
+class Patch:
+    """Replaces an attribute of a class by one that `make` returns, given the one before it."""
+
+    def __init__(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
+        self._owner = owner
+        self._name = name
+        self._make = make
+        self._before: Any = None
+        self._ours: Any = None
+
+    def apply(self) -> None:
+        """Put ours in place of the present one."""
+        self._before = self._owner.__dict__[self._name]
+        self._ours = self._make(self._before)
+        setattr(self._owner, self._name, self._ours)
+
+    def undo(self) -> bool:
+        """Put the one before ours back; return False if another was put on top of ours since.
+
+        Ours stays in place then: a source that is off only passes calls on.
+        """
+        if self._owner.__dict__.get(self._name) is not self._ours:
+            return False
+        setattr(self._owner, self._name, self._before)
+        return True
+
+
+class Scope:
+    """Says for which runs a source is on, and applies its patches while it is on for any."""
+
+    def __init__(self, *patches: Patch) -> None:
+        self._patches = patches
+        self._applied: list[Patch] = []
+        self._levels: dict[Writer | None, tuple[int, ...]] = {}
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def entered(self, level: int = 0) -> Iterator[None]:
+        """Turn the source on for the current run; outside a run, for every run.
+
+        Args:
+            level: the least one for which `writer` returns the run.
+        """
+        run = current_writer()
+        with self._lock:
+            self._levels[run] = (*self._levels.get(run, ()), level)
+            for patch in self._patches:
+                if patch not in self._applied:
+                    patch.apply()
+                    self._applied.append(patch)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leave(run, level)
+
+    def _leave(self, run: Writer | None, level: int) -> None:
+        rest = [*self._levels.pop(run)]
+        rest.remove(level)
+        if rest:
+            self._levels[run] = tuple(rest)
+        if not self._levels:
+            self._applied = [patch for patch in reversed(self._applied) if not patch.undo()]
+
+    def writer(self, level: int = 0) -> Writer | None:
+        """Return the writer of the run this code belongs to; None if the source is off for it."""
+        run = current_writer()
+        if run is None or not self._levels:
+            return None
+        levels = (*self._levels.get(run, ()), *self._levels.get(None, ()))
+        return run if levels and level >= min(levels) else None

@@ -1,0 +1,203 @@
+"""The source for `logging`: every record that a logger lets through becomes a `log` event.
+
+    with runcast.sources.logging.stream():
+        logging.getLogger("shop").info("sold %s", 3, extra={"customer": "ada"})
+
+    log {"level": "info", "message": "sold 3", "logger": "shop", "extra": {"customer": "ada"}}
+
+| record | field |
+|---|---|
+| the level, down to the next one that events know | `level` |
+| the message with its arguments | `message` |
+| the logger's name | `logger` |
+| `exc_info` | `exception` (one line) and `traceback` |
+| `stack_info` | `stack` |
+| `extra=` | `extra` |
+
+The program's own loggers, handlers and levels stay as they are. Records of runcast itself are left
+out. Tested with Python 3.11 to 3.14.
+"""
+
+import logging
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from runcast._producing.context import current_writer
+from runcast._producing.quiet import QUIET
+from runcast._producing.writer import Writer
+from runcast.errors import EventTooLarge, InvalidValue
+from runcast.events.fields import as_text
+from runcast.events.plain import cut, make_plain, shown
+from runcast.sources._scope import Patch, Scope
+from runcast.sources._telling import tell
+
+__all__ = ("Handler", "stream")
+
+_MAX_TEXT_CHARS: Final = 16_384
+"""Longest message, traceback and extra of a record: more than anybody reads of one line."""
+
+_SHORT_CHARS: Final = 256
+"""What they are cut to in an event that is too large all the same."""
+
+_LEVELS: Final = (
+    (logging.CRITICAL, "critical"),
+    (logging.ERROR, "error"),
+    (logging.WARNING, "warning"),
+    (logging.INFO, "info"),
+)
+
+_MOST_REPORTED: Final = 1024
+"""Records that are remembered as reported: more than wait in a queue of `QueueHandler`."""
+
+_OWN_FIELDS: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
+"""Attributes of a record that do not come from `extra=`."""
+
+
+class Handler(logging.Handler):
+    """A handler that writes records to the run of the code that logs; outside a run, to nobody.
+
+    For programs that choose their handlers themselves, by `addHandler` or `logging.config`. A
+    record that `stream()` has reported is not reported again.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record to the current run. Raises nothing but `Cancelled`."""
+        writer = current_writer()
+        if writer is not None and not _REPORTED.is_known(record):
+            _report(writer, record)
+
+
+@contextmanager
+def stream(level: int | str = logging.NOTSET) -> Iterator[None]:
+    """Report what is logged inside the block, in the current run; outside a run, in every run.
+
+    Args:
+        level: the least level that is reported, a number or a name such as `"INFO"`. What a
+            logger's own level holds back is not reported in any case.
+
+    Raises:
+        InvalidValue: there is no such level.
+    """
+    try:
+        least = logging.Handler(level).level
+    except (TypeError, ValueError):
+        raise InvalidValue(
+            f"expected a level of logging, such as logging.INFO or 'INFO', got {shown(level)}"
+        ) from None
+    with _SCOPE.entered(least):
+        yield
+
+
+class _Reported:
+    """The records that were reported last, so that each is reported once.
+
+    By their values: a `QueueHandler` hands on copies, to handlers in another thread.
+    """
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[tuple[object, ...], None] = OrderedDict()
+
+    def add(self, record: logging.LogRecord) -> None:
+        self._keys[_key(record)] = None
+        if len(self._keys) > _MOST_REPORTED:
+            with suppress(KeyError):  # another thread was faster
+                self._keys.popitem(last=False)
+
+    def is_known(self, record: logging.LogRecord) -> bool:
+        return _key(record) in self._keys
+
+
+def _key(record: logging.LogRecord) -> tuple[object, ...]:
+    return record.created, record.thread, record.name, record.lineno, record.process
+
+
+def _calling_handlers(before: Callable[..., None]) -> Callable[..., None]:
+    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        writer = _SCOPE.writer(record.levelno)
+        if writer is not None:
+            _report(writer, record)
+        before(self, record)
+
+    return callHandlers
+
+
+def _handling(before: Callable[..., Any]) -> Callable[..., Any]:
+    def handle(self: logging.Handler, record: logging.LogRecord) -> Any:
+        if not _REPORTED.is_known(record):
+            return before(self, record)
+        with QUIET:
+            return before(self, record)
+
+    return handle
+
+
+_REPORTED: Final = _Reported()
+
+_SCOPE: Final = Scope(
+    # Not a handler at the root: `basicConfig` would do nothing then, the last resort would not
+    # print, and loggers that do not propagate would be left out.
+    Patch(logging.Logger, "callHandlers", _calling_handlers),
+    Patch(logging.Handler, "handle", _handling),
+)
+
+
+def _report(writer: Writer, record: logging.LogRecord) -> None:
+    if record.name.partition(".")[0] == "runcast":
+        return
+
+    _REPORTED.add(record)
+    data = _data_of(record, _MAX_TEXT_CHARS)  # runs code of the program, which may log
+
+    def write() -> None:
+        try:
+            writer.emit("log", data)
+        except EventTooLarge:
+            writer.emit("log", _data_of(record, _SHORT_CHARS))
+
+    tell(writer, write)
+
+
+def _data_of(record: logging.LogRecord, most: int) -> dict[str, object]:
+    data: dict[str, object] = {
+        "level": next((name for least, name in _LEVELS if record.levelno >= least), "debug"),
+        "message": cut(_message_of(record), most),
+        "logger": record.name,
+    }
+    if record.exc_info and record.exc_info[1] is not None:
+        kind, error, _ = record.exc_info
+        data["exception"] = cut("".join(traceback.format_exception_only(kind, error)).strip(), most)
+        data["traceback"] = cut("".join(traceback.format_exception(*record.exc_info)), most)
+    if record.stack_info:
+        data["stack"] = cut(record.stack_info, most)
+    extra = {
+        name: _plain(value, most)
+        for name, value in record.__dict__.items()
+        if name not in _OWN_FIELDS
+    }
+    if extra:
+        data["extra"] = extra
+    return data
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - the program's own handlers report what is wrong with it
+        return f"{record.msg!s} % {record.args!r}"
+
+
+def _plain(value: object, most: int) -> object:
+    """Return an extra as JSON has it; as text where JSON cannot hold it, or where it is long."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return cut(value, most)
+    try:
+        plain = make_plain(value)
+    except Exception:  # noqa: BLE001 - whatever a user's object raises
+        return cut(repr(value), most)
+    text = as_text(plain)
+    return plain if len(text) <= most else cut(text, most)
