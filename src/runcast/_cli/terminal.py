@@ -17,9 +17,8 @@ from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
 from runcast._cli.show import Screen, is_terminal
 from runcast._cli.texts import cut, plain, readable_bytes, rows, tail
 from runcast._clock import SystemClock
-from runcast.events.fields import as_text, pick
 from runcast.events.model import Event
-from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
+from runcast.events.vocabulary import DELTA_TYPES, TERMINAL, as_text, pick
 
 __all__ = (
     "Terminal",

@@ -29,8 +29,8 @@ from runcast._producing.context import current_writer
 from runcast._producing.quiet import QUIET
 from runcast._producing.writer import Writer
 from runcast.errors import EventTooLarge, InvalidValue
-from runcast.events.fields import as_text
 from runcast.events.plain import cut, make_plain, shown
+from runcast.events.vocabulary import as_text
 from runcast.sources._scope import Patch, Scope
 from runcast.sources._telling import tell
 
