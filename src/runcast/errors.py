@@ -30,8 +30,8 @@
         ├── StoreReadOnly          the store may be read, not written
         └── StoreUnusable          the store's files are not what this version can open
 
-`Cancelled` stands beside the tree: it is a signal, not an error; so does `UncheckedInput`, a
-warning.
+`Cancelled` stands beside the tree: it is a signal, not an error; so do `UncheckedInput`, a warning,
+and `ProcessTraceback`, which is only ever the cause of a `RunFailed`.
 
 Each class has a stable `code` (on the wire, in problem documents and `failed` events), the HTTP
 `status` it maps to, and `retryable`: whether the same call can succeed later.
@@ -60,6 +60,7 @@ __all__ = (
     "OutOfSequence",
     "Overloaded",
     "PeerError",
+    "ProcessTraceback",
     "RangeNotSatisfiable",
     "RequestTooSlow",
     "RunClosed",
@@ -366,6 +367,21 @@ class Cancelled(BaseException):
     A signal, not an error: like `asyncio.CancelledError` it passes `except Exception`. Clean up and
     let it go; what is emitted while cleaning up is still taken.
     """
+
+
+class ProcessTraceback(Exception):
+    """What a function raised in a process of its own: the `__cause__` of its `RunFailed`.
+
+    The exception itself stays in that process; `trace` is its traceback as text. Values of secrets
+    and inputs are hidden in it.
+    """
+
+    def __init__(self, trace: str) -> None:
+        super().__init__(trace)
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return f"in a process of its own:\n{self.trace}"
 
 
 class UncheckedInput(UserWarning):

@@ -67,6 +67,11 @@ class RunInThread:
         """Whether the terminal event is committed."""
         return self._run.has_ended
 
+    @property
+    def raised(self) -> BaseException | None:
+        """What the function raised; see `Run.raised`."""
+        return self._run.raised
+
     def cancel(self, reason: str = "cancelled") -> None:
         """Ask the run to end; `wait()` returns once it has. See `Run.cancel`."""
         self._bridge.do(lambda: self._run.cancel(reason))
@@ -80,7 +85,7 @@ class RunInThread:
         return self._bridge.call(self._run.streams())
 
     def result(self) -> Any:
-        """Wait for the end and return what the function returned. Raises `RunFailed`."""
+        """Wait for the end and return what the function returned. See `Run.result`."""
         return self._bridge.call(self._run.result())
 
 

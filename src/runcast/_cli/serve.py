@@ -105,6 +105,12 @@ def add_to(commands: Any) -> None:
         "--log-level", choices=_LEVELS, default="warning", help="what is logged (%(default)s)"
     )
     parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="for development: the pages and commands of this machine show the tracebacks of "
+        "functions; only on a loopback --host",
+    )
+    parser.add_argument(
         "--reload",
         action="store_true",
         help="for development: start again when the code of the target changes; runs that are at "
@@ -142,7 +148,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     # Only now: whoever wants --help or has mistyped a name need not wait for them.
     from runcast._http.app import HttpApp
-    from runcast._http.server.server import serve
+    from runcast._http.server.server import is_loopback, serve
 
     app = HttpApp(
         hub,
@@ -151,6 +157,14 @@ def run(arguments: argparse.Namespace) -> None:
         origins=arguments.allow_origin,
         views=views,
     )
+    if arguments.debug:
+        if not is_loopback(arguments.host):
+            raise InvalidValue(
+                f"expected --debug with a loopback --host, got {arguments.host!r}: tracebacks may "
+                "hold paths and values that other machines must not see"
+            )
+        hub.runner.tracebacks.keep()
+        app.tracebacks.show(hub.runner.tracebacks.of)
     _make_folder(arguments.store)
     # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
     signal.signal(signal.SIGTERM, _end)

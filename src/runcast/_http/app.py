@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
+from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.guard.access import Authorize
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import (
@@ -78,6 +79,8 @@ class HttpApp:
         self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
         self._views = views
         self._signals = StopSignals(self.end_streams)
+        self.tracebacks = ShownTracebacks()
+        """What shows the tracebacks of functions: nothing, until it gets something to show."""
         self._build()
 
     def _build(self) -> None:
@@ -91,7 +94,10 @@ class HttpApp:
         self._opening: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
-            routes=Routes(self._runs, self.streams, self._guard, self.gate, self._views).all(),
+            routes=Routes(
+                *(self._runs, self.streams, self._guard, self.gate, self._views),
+                self.tracebacks,
+            ).all(),
             exception_handlers={
                 HTTPException: _not_routed,
                 RuncastError: _refused,

@@ -1,7 +1,7 @@
 """A function at work: from its start to the one event that ends its run."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from types import MappingProxyType
@@ -66,6 +66,8 @@ class FunctionRun(Run):
         log.on_cancel = self.cancel
         log.end_of_question = writer.end_of_question
         self.writer = writer
+        self.on_raised: Callable[[BaseException], None] = lambda error: None
+        """Called with what the function raised, before watchers see that it failed."""
         self.is_released = False
         """Whether it was let go: its log stays open, for whoever goes on with it."""
         self.task: asyncio.Task[None] | None = None
@@ -133,7 +135,7 @@ class FunctionRun(Run):
                 timeout=settings.run_time_s or None,
             )
             if work.ending in done:
-                return how_it_ended(work, self.run_id)
+                return self._note_ending(work)
             if asked in done:
                 ending = cancelled(self._cancel_reason)
             else:
@@ -156,9 +158,16 @@ class FunctionRun(Run):
             _log.warning("run %s does not stop and is given up", self.run_id)
             work.give_up()
             return ending
-        outcome = how_it_ended(work, self.run_id, "stopped")
+        outcome = self._note_ending(work, "stopped")
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
+
+    def _note_ending(self, work: Work, reason: str = "") -> Outcome:
+        """Return how the work ended, and keep what it raised."""
+        outcome, self.raised = how_it_ended(work, self.run_id, reason)
+        if self.raised is not None:
+            self.on_raised(self.raised)
+        return outcome
 
     def _goes_on_elsewhere(self, outcome: Outcome) -> bool:
         return self.is_released and outcome.type == "cancelled"

@@ -32,6 +32,9 @@ class Run:
         """The function's name."""
         self.status: Status = "queued"
         """The run's present status."""
+        self.raised: BaseException | None = None
+        """What the function raised; None until the end, and if it raised nothing. Of a function
+        with a process of its own a `ProcessTraceback`."""
         self._outcome: Outcome | None = None
         self._ended = asyncio.Event()
         self._streams = False
@@ -90,14 +93,17 @@ class Run:
         """Wait for the end and return what the function returned.
 
         Raises:
-            RunFailed: it failed or was cancelled.
+            RunFailed: it failed or was cancelled. Its `__cause__` is the exception that the
+                function raised; for a function in a process of its own, a `ProcessTraceback`.
         """
         outcome = await self.wait()
         if outcome.type == "done":
             return outcome.data.get("result")
         if outcome.type == "cancelled":
-            raise RunFailed(f"the run was cancelled: {outcome.data['reason']}", "cancelled")
-        raise RunFailed(outcome.data["message"], outcome.data["code"])
+            raise RunFailed(
+                f"the run was cancelled: {outcome.data['reason']}", "cancelled"
+            ) from self.raised
+        raise RunFailed(outcome.data["message"], outcome.data["code"]) from self.raised
 
     def _settle(self, outcome: Outcome) -> None:
         """Keep how the run ended, and wake those that wait."""

@@ -29,6 +29,7 @@ from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room
 from runcast._runs.run import make_run_id
+from runcast._runs.tracebacks import Tracebacks
 from runcast._workers.left_behind import LeftThreads
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
@@ -70,6 +71,8 @@ class Runner:
         self.processes = Processes(hub.clock, hub.settings)
         """The processes of functions that have one of their own."""
         self._workers = Workers(Threads(hub.settings.threads), self.processes)
+        self.tracebacks = Tracebacks()
+        """What functions raised, if it was told to keep that."""
         self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
         # Those that others replaced, too, until they have ended.
         self._living: set[FunctionRun] = set()
@@ -269,7 +272,9 @@ class Runner:
         questions = Questions(self.hub, log.inlet, self.hub.clock)
         most = self._settings.max_event_bytes
         writer = Writer(log.inlet, self.hub.clock, most, questions, files.workspace)
-        return FunctionRun(function, arguments, log, writer, files, secrets)
+        run = FunctionRun(function, arguments, log, writer, files, secrets)
+        run.on_raised = lambda error: self.tracebacks.add(log.log_id, log.epoch, error)
+        return run
 
     def _launch(self, run: FunctionRun, place: Place) -> FunctionRun:
         if run.run_id in self.runs:  # two replaced it at once: the later one is the run

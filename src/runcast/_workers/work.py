@@ -13,7 +13,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from runcast._functions.function import Function, Source
 from runcast._functions.secrets import Redactor, texts_in
@@ -30,10 +30,11 @@ from runcast._workers.processes.pool import Processes
 from runcast._workers.processes.process import REAP_S
 from runcast._workers.processes.process_call import ProcessCall
 from runcast._workers.threads import Threads
+from runcast._workers.traces import trace_of_function
 from runcast.errors import Cancelled, RuncastError
 from runcast.events.outcome import Outcome, cancelled, failed, is_clean_exit
 
-__all__ = ("Duty", "Work", "Workers", "how_it_ended")
+__all__ = ("Duty", "Ended", "Work", "Workers", "how_it_ended")
 
 _log: Final = get_logger("runcast.runs")
 
@@ -63,6 +64,11 @@ class Work(Protocol):
     @property
     def ending(self) -> "asyncio.Future[Outcome]":
         """How it ends, or what it raises."""
+        ...
+
+    @property
+    def raised(self) -> BaseException | None:
+        """What the function raised where `ending` cannot: in another process."""
         ...
 
     @property
@@ -130,6 +136,8 @@ class Workers:
 class _InTask:
     """A coroutine function or async generator, on the loop."""
 
+    raised = None
+
     def __init__(self, duty: Duty, context: Context, grace_s: float, left: LeftThreads) -> None:
         self._writer = duty.writer
         self._thread_id = threading.get_ident()
@@ -168,7 +176,11 @@ async def _drive(duty: Duty, left: LeftThreads) -> Outcome:
             return await drive_async(call, arguments, duty.writer, duty.on_stream)
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these ends the loop, and everybody else's runs with it.
-        return _told(error, duty.inlet.run_id)
+        raise _LeftLoop from error
+
+
+class _LeftLoop(Exception):
+    """Stands for an exception, its cause, that a task must not raise."""
 
 
 def _duty_in(frame: FrameType) -> FunctionAt | None:
@@ -186,6 +198,8 @@ def _end_fork(run_id: str) -> NoReturn:
 
 class _InThread:
     """A plain function or generator, in a thread."""
+
+    raised = None
 
     def __init__(
         self, threads: Threads, duty: Duty, context: Context, grace_s: float, left: LeftThreads
@@ -272,6 +286,10 @@ class _InProcess:
                 if self._stopping is not None:
                     self._stopping.cancel()
 
+    @property
+    def raised(self) -> BaseException | None:
+        return self._call.raised if self._call is not None else None
+
     def withdraw(self) -> bool:
         return self._call is None and self.ending.cancel()
 
@@ -289,20 +307,29 @@ def _ready_for(function: Function[..., Any]) -> Source | None:
     return None if function.secrets else function.source
 
 
-def how_it_ended(work: Work, run_id: str, reason: str = "") -> Outcome:
-    """Return the ending of work that is over.
+class Ended(NamedTuple):
+    """How work ended, and what its function raised: None if it raised nothing, or was cancelled."""
+
+    outcome: Outcome
+    raised: BaseException | None = None
+
+
+def how_it_ended(work: Work, run_id: str, reason: str = "") -> Ended:
+    """Return how work ended that is over.
 
     Args:
-        run_id: whose work it was: what the function raised is told to the server's log alone.
+        run_id: whose work it was: what the function raised goes into the server's log.
         reason: of a cancellation; where there is none the function cancelled itself.
     """
     if work.ending.cancelled():
-        return cancelled(reason or "the function cancelled itself")
+        return Ended(cancelled(reason or "the function cancelled itself"))
     error = work.ending.exception()
-    return work.ending.result() if error is None else _told(error, run_id)
-
-
-def _told(error: BaseException, run_id: str) -> Outcome:
+    if isinstance(error, _LeftLoop):
+        error = error.__cause__
+    if error is None:
+        return Ended(work.ending.result(), work.raised)
+    error.__traceback__ = trace_of_function(error)
     if not isinstance(error, RuncastError | Cancelled) and not is_clean_exit(error):
         _log.error("the function of run %s raised", run_id, exc_info=error)
-    return outcome_of(error)
+    outcome = outcome_of(error)
+    return Ended(outcome, error if outcome.type == "failed" else None)

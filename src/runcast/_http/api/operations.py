@@ -464,6 +464,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         (404, 408, 409, 413),
         is_body_required=True,
     ),
+    ("/runs/{run_id}/traceback", "get"): Operation(
+        "get_traceback",
+        "What a run's function raised, where `serve --debug` shows it to its own machine",
+        "runs",
+        {200: Response("the traceback", {"text/plain": _TEXT})},
+        (_RUN,),
+        problems=(404,),
+    ),
     ("/runs/{run_id}/events", "get"): Operation(
         "watch",
         "Watch a run, from any position on",

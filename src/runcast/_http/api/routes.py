@@ -24,6 +24,7 @@ from runcast._http.api.responses import (
     run_summary,
     run_view,
 )
+from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.console import DOCS, START, Page
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
@@ -48,12 +49,14 @@ class Routes:
         guard: Guard,
         gate: Gate,
         views: Mapping[str, ViewSpec],
+        tracebacks: ShownTracebacks,
     ) -> None:
         self._runs = runs
         self._hub = runs.hub
         self._streams = streams
         self._guard = guard
         self._gate = gate
+        self._tracebacks = tracebacks
         self._watching = Watching(runs.hub, streams, views, gate)
         self._invoking = Invoking(runs, streams, self._watching, gate)
         self._transfers = FileTransfers(runs, streams.closing, gate)
@@ -75,6 +78,7 @@ class Routes:
             Route(
                 "/runs/{run_id}/interrupts/{interrupt_id}", self.answer_question, methods=["POST"]
             ),
+            Route("/runs/{run_id}/traceback", self.traceback, methods=["GET"]),
             Route("/runs/{run_id}/events", _Raw(self._watching.watch), methods=["GET"]),
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
             Route(
@@ -187,6 +191,10 @@ class Routes:
         await self._gate.check(request, run_id)
         info, snapshot = await self._hub.present(run_id)
         return json_response(run_view(info, snapshot, self._runs.queue_position(run_id)))
+
+    async def traceback(self, request: Request) -> Response:
+        """What a run's function raised; only where the server was started to show it."""
+        return await self._tracebacks.answer(request, self._hub, self._gate)
 
     async def _delete(self, run_id: str) -> Response:
         info = await self._hub.info(run_id)

@@ -37,6 +37,7 @@ __all__ = (
     "Advice",
     "Guard",
     "cors_headers",
+    "is_local",
 )
 
 COOKIE: Final = "runcast_session"
@@ -81,6 +82,26 @@ def cors_headers(origin: str) -> dict[str, str]:
         ),
         "vary": "origin",
     }
+
+
+_OF_PROXIES: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Headers that show that a request came by way of a proxy."""
+
+
+def is_local(headers: Mapping[str, str], client: str) -> bool:
+    """Return whether a request was made by a program on this machine, for the server itself.
+
+    A proxy on this machine has a loopback address too: requests that one has passed on, or that
+    name another host than a loopback one, are not local.
+    """
+    found = _HOST.fullmatch(headers.get("host", "").lower())
+    if found is None or (found[1] or found[2]) not in _LOOPBACK:
+        return False
+    try:
+        is_near = ip_address(client).is_loopback
+    except ValueError:
+        return False
+    return is_near and not any(name in headers for name in _OF_PROXIES)
 
 
 class Advice(NamedTuple):

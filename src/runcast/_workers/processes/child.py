@@ -34,6 +34,7 @@ from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
 from runcast._workers.left_behind import end_left_children
 from runcast._workers.processes import control
 from runcast._workers.processes.parent import Hearing, Parent, make_writer
+from runcast._workers.traces import trace_of_function
 from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.events.outcome import Outcome, failed, is_clean_exit
@@ -254,15 +255,7 @@ def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Ou
 
 def _trace(error: BaseException) -> str:
     """Return a traceback that begins in the user's code: how we got there is no help."""
-    frame = error.__traceback__
-    while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
-        frame = frame.tb_next
-    return format_error(error, frame)
-
-
-def _is_ours(filename: str) -> bool:
-    ours = (__file__, drive_async.__code__.co_filename, importlib.__file__)
-    return filename in ours or filename.startswith("<frozen importlib")
+    return format_error(error, trace_of_function(error))
 
 
 def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:

@@ -20,6 +20,7 @@ from runcast.errors import (
     EventTooLarge,
     Overloaded,
     PeerError,
+    ProcessTraceback,
     RuncastError,
     RunTooLarge,
     StoreUnavailable,
@@ -68,6 +69,8 @@ class ProcessCall:
         self._redactor = redactor
         self._log_redactor = log_redactor
         self._on_stream = on_stream
+        self.raised: ProcessTraceback | None = None
+        """What the function, or the import of its module, raised; None if it raised nothing."""
         self._is_loaded = False
         self._returned: Outcome | None = None
         self._until: float | None = None
@@ -261,6 +264,7 @@ class ProcessCall:
 
     def _tell_log(self, what: str, trace: str) -> None:
         shown = self._log_redactor.hide(self._redactor.hide(trace))
+        self.raised = ProcessTraceback(shown.rstrip("\n"))
         _log.error("the function of run %s %s:\n%s", self._inlet.run_id, what, shown)
 
 

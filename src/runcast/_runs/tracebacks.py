@@ -1,0 +1,38 @@
+"""Tracebacks of the functions of this process, kept in memory for who develops them."""
+
+from collections import OrderedDict
+from typing import Final
+
+from runcast._logs import format_error
+
+__all__ = ("MAX_TRACEBACKS", "Tracebacks")
+
+MAX_TRACEBACKS: Final = 100
+"""Most tracebacks kept, of the runs that failed last; each is as long as `_logs` lets it be."""
+
+
+class Tracebacks:
+    """The latest tracebacks, by run and epoch. Keeps nothing until `keep` is called.
+
+    They are in no log, no store and no event: only the server's own debug mode shows them.
+    """
+
+    def __init__(self) -> None:
+        self._is_keeping = False
+        self._texts: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def keep(self) -> None:
+        """Keep the tracebacks of what fails from now on."""
+        self._is_keeping = True
+
+    def add(self, run_id: str, epoch: str, error: BaseException) -> None:
+        """Keep what a run's function raised."""
+        if not self._is_keeping:
+            return
+        self._texts[run_id, epoch] = format_error(error)
+        if len(self._texts) > MAX_TRACEBACKS:
+            self._texts.popitem(last=False)
+
+    def of(self, run_id: str, epoch: str) -> str:
+        """Return what a run's function raised, with its traceback; "" if nothing is kept."""
+        return self._texts.get((run_id, epoch), "")
