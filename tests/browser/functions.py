@@ -77,6 +77,12 @@ async def echo(text: str) -> dict[str, str]:
 
 
 @runcast.function
+def fail(key: str) -> None:
+    """Fail in a way that nobody has foreseen."""
+    raise KeyError(key)
+
+
+@runcast.function
 def leave_files(names: list[str]) -> None:
     """Leave files."""
     for name in names:

@@ -430,6 +430,35 @@ def test_a_question_shows_the_answers_that_it_allows(server: Served, page: Page)
     page.sees('The "Tides"', "#result")
 
 
+# --- a function that fails ------------------------------------------------------------------------
+
+
+def test_a_failure_says_where_its_traceback_is(server: Served, page: Page) -> None:
+    page.go(start(server, "fail", "a", key="<b>the key</b>"))
+    page.sees("the function raised KeyError · function_error", "#notices")
+    page.sees("The server's log has the traceback, under the run id a.", "#notices")
+    assert page.get("document.querySelector('#trace').hidden") is True
+    assert "the key" not in page.text("#main")
+
+
+def test_in_debug_mode_the_page_shows_the_traceback(serving: Serve, page: Page) -> None:
+    server = serving("--debug")
+    page.go(f"{server.url}/#/functions/fail")
+    page.fill(field("key", "fail"), "<b>the key</b>")
+    page.click("main button", "Run")  # it fails while the page watches
+    page.until("document.querySelector('#trace')?.hidden === false")
+    page.click("#trace summary")
+    page.sees("KeyError: '<b>the key</b>'", "#trace")
+    page.sees("raise KeyError(key)", "#trace")
+
+    page.go(f"{server.url}/")
+    page.go(start(server, "fail", "before", key="another"))  # and before it looks
+    page.sees("function_error", "#notices")
+    page.click("#trace summary")
+    page.sees("KeyError: 'another'", "#trace")
+    assert "log has the traceback" not in page.text("#notices")
+
+
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
@@ -577,7 +606,7 @@ def test_the_page_is_one_small_file(server: Served, page: Page) -> None:
     page.go(server.url + "/")
     page.sees("write_report", "nav")
 
-    assert len(server.ask("GET", "/").body) < 37_000
+    assert len(server.ask("GET", "/").body) < 44_000
     assert {url.split("?")[0] for url in page.requested} <= {
         f"{server.url}/{path}" for path in ("", "healthz", "runs", "functions")
     } | {"about:blank"}

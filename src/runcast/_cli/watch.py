@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runcast._cli.download import Folder
@@ -16,8 +16,12 @@ from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import JsonLines, PlainLines, Screen, is_terminal
 from runcast._cli.terminal import Terminal
 from runcast._cli.texts import plain
+from runcast._cli.tracebacks import report_traceback
 from runcast.errors import InvalidValue, PeerError
 from runcast.events.position import Position
+
+if TYPE_CHECKING:
+    from runcast.events.model import Event
 
 __all__ = ("add_output", "add_to", "make_folder", "run", "watch")
 
@@ -102,6 +106,7 @@ def watch(
     if folder is not None:
         again += f" --out {shlex.quote(str(folder.path))}"
     ending, cursor, files = "", after, None
+    last: Event | None = None
     try:
         if is_new and isinstance(screen, Terminal):
             screen.notice(f"run {run_id}")
@@ -114,11 +119,13 @@ def watch(
                         if event.type == "files" and isinstance(event.data, dict):
                             files = event.data.get("files")
                         if event.type in ENDINGS:
-                            ending = event.type
+                            ending, last = event.type, event
                     screen.flush()
         finally:
             with _undisturbed():
                 screen.close()
+        if last is not None and ending == "failed" and not as_json:
+            report_traceback(remote, path, run_id, last)
         if not ending:  # it had ended at the position that was given
             ending = str(field_of(remote.ask("GET", path), "status"))
         if folder is not None:

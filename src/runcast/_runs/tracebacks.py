@@ -4,6 +4,7 @@ from collections import OrderedDict
 from typing import Final
 
 from runcast._logs import format_error
+from runcast.errors import ProcessTraceback
 
 __all__ = ("MAX_TRACEBACKS", "Tracebacks")
 
@@ -29,7 +30,8 @@ class Tracebacks:
         """Keep what a run's function raised."""
         if not self._is_keeping:
             return
-        self._texts[run_id, epoch] = format_error(error)
+        shown = error.trace if isinstance(error, ProcessTraceback) else format_error(error)
+        self._texts[run_id, epoch] = shown.rstrip("\n")
         if len(self._texts) > MAX_TRACEBACKS:
             self._texts.popitem(last=False)
 

@@ -16,6 +16,7 @@ __all__ = (
     "failed",
     "failed_with",
     "is_clean_exit",
+    "is_logged",
     "timed_out",
 )
 
@@ -57,6 +58,21 @@ def failed_with(error: BaseException, what: str = "function") -> Outcome:
     if isinstance(error, MemoryError):
         return failed(f"the {what} ran out of memory", "out_of_memory")
     return failed(f"the {what} raised {type(error).__name__}", "function_error")
+
+
+def is_logged(message: str, code: str) -> bool:
+    """Tell whether a failure is one whose traceback is in the log of the server that ran it.
+
+    It is what `failed_with` says of a function, or of one that cannot be imported. What a function
+    says itself, by `RunFailed`, is not logged.
+    """
+    said = {
+        "function_error": "the function raised ",
+        "out_of_memory": "the function ran out of memory",
+        "import_failed": "it cannot be imported: ",
+        "interrupted": "the run was interrupted",
+    }
+    return message.startswith(said.get(code, "\n"))
 
 
 def is_clean_exit(error: BaseException) -> bool:

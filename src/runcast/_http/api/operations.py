@@ -172,6 +172,11 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
             ("queue_position", "state"),
             queue_position={**_COUNT, "description": "from 1; 0 if it does not wait here"},
             state=ref("Snapshot"),
+            traceback={
+                **_TEXT,
+                "description": "what the function raised; only `serve --debug` shows it, and only "
+                "to its own machine",
+            },
         ),
     },
     "Page": _object(
@@ -463,14 +468,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {_JSON: ref("Answer")},
         (404, 408, 409, 413),
         is_body_required=True,
-    ),
-    ("/runs/{run_id}/traceback", "get"): Operation(
-        "get_traceback",
-        "What a run's function raised, where `serve --debug` shows it to its own machine",
-        "runs",
-        {200: Response("the traceback", {"text/plain": _TEXT})},
-        (_RUN,),
-        problems=(404,),
     ),
     ("/runs/{run_id}/events", "get"): Operation(
         "watch",

@@ -78,7 +78,6 @@ class Routes:
             Route(
                 "/runs/{run_id}/interrupts/{interrupt_id}", self.answer_question, methods=["POST"]
             ),
-            Route("/runs/{run_id}/traceback", self.traceback, methods=["GET"]),
             Route("/runs/{run_id}/events", _Raw(self._watching.watch), methods=["GET"]),
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
             Route(
@@ -190,11 +189,10 @@ class Routes:
             return await self._delete(run_id)
         await self._gate.check(request, run_id)
         info, snapshot = await self._hub.present(run_id)
-        return json_response(run_view(info, snapshot, self._runs.queue_position(run_id)))
-
-    async def traceback(self, request: Request) -> Response:
-        """What a run's function raised; only where the server was started to show it."""
-        return await self._tracebacks.answer(request, self._hub, self._gate)
+        shown = run_view(info, snapshot, self._runs.queue_position(run_id))
+        if traceback := self._tracebacks.find(request, run_id, info.epoch):
+            shown["traceback"] = traceback
+        return json_response(shown)
 
     async def _delete(self, run_id: str) -> Response:
         info = await self._hub.info(run_id)
