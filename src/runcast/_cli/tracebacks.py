@@ -6,9 +6,9 @@ from contextlib import suppress
 from runcast._cli.remote import Remote
 from runcast._cli.texts import plain, plain_lines
 from runcast.errors import NotFound, PeerError
-from runcast.events.fields import pick
 from runcast.events.model import Event
 from runcast.events.outcome import is_logged
+from runcast.events.vocabulary import pick
 
 __all__ = ("report_traceback",)
 
