@@ -37,6 +37,15 @@ from runcast._producing.context import (
 )
 from runcast._producing.pools import ThreadPoolExecutor
 from runcast._producing.stream_writer import EventSink, StreamWriter
+from runcast._producing.typed import (
+    step_complete,
+    step_progress,
+    step_start,
+    thinking,
+    tool_call,
+    tool_call_delta,
+    tool_result,
+)
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import OwnedRun
 from runcast._runs.run import Run
@@ -200,6 +209,13 @@ __all__ = (
     "progress",
     "run",
     "sse_response",
+    "step_complete",
+    "step_progress",
+    "step_start",
+    "thinking",
+    "tool_call",
+    "tool_call_delta",
+    "tool_result",
     "track",
     "using",
     "workspace",

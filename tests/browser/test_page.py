@@ -619,7 +619,15 @@ def test_the_page_folds_steps_as_the_server_does(server: Served, page: Page) -> 
     places = [("x", ""), ("", "x"), ("x › y", ""), ("x", "y"), ("", ""), ("__proto__", "")]
     places += [(f"node-{number}", "") for number in range(70)]
     types = ["step_start", "step_progress", "step_complete", "node_complete"]
-    datas = ["told", None, {"message": "told"}, {"percent": 40}, {"current": 1, "total": 3}, [1]]
+    datas: list[Any] = [
+        "told",
+        None,
+        {"message": "told"},
+        {"percent": 40},
+        {"current": 1, "total": 3},
+        [1],
+    ]
+    datas += [{"message": "told", "step_id": "a"}, {"percent": 50, "step_id": "b"}]
     chosen = random.Random(0)
     events = [
         Event(
@@ -671,6 +679,44 @@ def test_the_page_folds_results_of_unnamed_calls_as_the_server_does(
     results = page.get("folded.tools.map(tool => tool.result ?? null)")
 
     assert results == [tool.result for tool in fold(events).tools] == [1, None, 2, 3]
+
+
+def test_the_page_folds_what_is_tried_again_as_the_server_does(server: Served, page: Page) -> None:
+    kinds = ["content", "thinking", "tool_call", "tool_call_delta", "tool_result"]
+    chosen = random.Random(0)
+    events = [
+        Event(
+            seq=seq,
+            time=float(seq),
+            type=chosen.choice(kinds),
+            data={
+                "text": chosen.choice("abc"),
+                "message_id": chosen.choice(["m", "n"]),
+                "call_id": chosen.choice(["c", "d", ""]),
+                "attempt": chosen.choice([1, 1, 1, 2, 3, "2", 0]),
+                "tool": "t",
+                "args": seq,
+                "result": seq,
+            },
+        )
+        for seq in range(1, 60)
+    ]
+    page.go(server.url + "/")
+    page.get("window.folded = {texts: [], tools: []}; 0")
+    snapshot = Snapshot()
+    for event in events:
+        apply(snapshot, event)
+        page.get(f"apply(folded, {msgspec.json.encode(event).decode()}); 0")
+        texts = page.get("folded.texts.map(t => [t.kind, t.message_id, t.text, t.attempt])")
+        tools = page.get(
+            "folded.tools.map(t => [t.call_id, t.args ?? null, t.args_text ?? '',"
+            " t.result ?? null, t.attempt ?? 1])"
+        )
+
+        assert texts == [[t.kind, t.message_id, t.text, t.attempt] for t in snapshot.texts]
+        assert tools == [
+            [t.call_id, t.args, t.args_text, t.result, t.attempt] for t in snapshot.tools
+        ]
 
 
 def _line(step: Step) -> str:

@@ -60,11 +60,12 @@ _ids = st.sampled_from(["", "a", "b"])
 _likely = st.fixed_dictionaries(
     {},
     optional={
-        **dict.fromkeys(["message_id", "call_id", "interrupt_id", "tool"], _ids),
+        **dict.fromkeys(["message_id", "call_id", "interrupt_id", "step_id", "tool"], _ids),
         **dict.fromkeys(["text", "message", "result", "level", "code", "function"], texts),
         **dict.fromkeys(["percent", "current", "total", "index", "length"], numbers),
         **dict.fromkeys(["args", "value", "config", "summary"], json_values),
         **dict.fromkeys(["ok", "approved", "retryable"], st.booleans()),
+        "attempt": st.sampled_from([1, 1, 2, 3, 0, -1, 1.5, True, "2"]),
         "labels": st.dictionaries(_ids, texts),
         "files": st.lists(texts | st.dictionaries(_ids, texts), max_size=3),
     },

@@ -13,7 +13,7 @@ __all__ = ("PROGRESS", "QUIET", "TextHeads", "line_of")
 PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
 
-QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting"})
+QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting", "tool_call_delta"})
 """Types that say nothing to people that they do not see anyway."""
 
 
@@ -72,13 +72,16 @@ class TextHeads:
     def take(self, event: Event) -> tuple[str, bool]:
         """Return a piece of text as it is shown, and whether it begins on a line of its own."""
         text, rest = text_of(event.type, event.data)
-        source = (event.type, event.node, event.agent, str(rest.get("message_id", "")))
+        attempt = as_number(rest.get("attempt")) or 1
+        text_id = str(rest.get("message_id", ""))
+        source = (event.type, event.node, event.agent, text_id, attempt)
         is_another = bool(text) and source != self._source
         if not is_another:
             return plain_lines(text), False
         self._source = source
         kind = "" if event.type == "content" else event.type
-        head = " ".join(filter(None, (_place_of(event), kind)))
+        tried = f"(attempt {attempt:g})" if attempt > 1 else ""
+        head = " ".join(filter(None, (_place_of(event), kind, tried)))
         return f"{head}: {plain_lines(text)}" if head else plain_lines(text), True
 
 

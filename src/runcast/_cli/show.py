@@ -78,13 +78,15 @@ class PlainLines(Screen):
 
     def show(self, received: Received) -> None:
         event = received.event
+        if event.type in QUIET:
+            return
         if event.type in DELTA_TYPES:
             self._show_text(event)
         elif event.type in PROGRESS:
             bar = Bar()
             bar.take(event)
             self._line(bar.plain_line())
-        elif event.type not in QUIET:
+        else:
             self._line(line_of(event, self._run))
 
     def flush(self) -> None:

@@ -57,7 +57,7 @@ class Terminal(Screen):
         """The unfinished line of text."""
         self._heads = TextHeads()
         self._bars: dict[tuple[str, str, str], Bar] = {}
-        """By place and task; the one that moved last is last."""
+        """By place, and step or task; the one that moved last is last."""
         self._drawn: list[str] = []
         """The rows of the area, as they are on the screen."""
         self._drawn_columns = 0
@@ -66,7 +66,9 @@ class Terminal(Screen):
 
     def show(self, received: Received) -> None:
         event = received.event
-        place = (event.node, event.agent, as_text(pick(event.data, "task")))
+        place = (event.node, event.agent, as_text(pick(event.data, "step_id", "task")))
+        if event.type in QUIET:
+            return
         if event.type in DELTA_TYPES:
             self._take_text(event)
         elif event.type in PROGRESS:
@@ -76,7 +78,7 @@ class Terminal(Screen):
         elif event.type in TERMINAL:
             self._keep_bars()
             self._line(event)
-        elif event.type not in QUIET:
+        else:
             if event.type in _ENDS_OF_PLACES:
                 self._bars.pop(place, None)
             self._line(event)

@@ -14,6 +14,7 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, Token
@@ -160,11 +161,21 @@ def log(message: object, level: str = "info", *, logger: str = "") -> None:
         writer.log(message, level, logger=logger)
 
 
-def content(text: str, *, message_id: str = "", node: str = "", agent: str = "") -> None:
+def content(
+    text: str,
+    *,
+    message_id: str = "",
+    attempt: int = 1,
+    node: str = "",
+    agent: str = "",
+    path: Sequence[str] = (),
+) -> None:
     """Append a piece of text to the current run; see `Writer.content`."""
     writer = _writer.get()
     if writer is not None:
-        writer.content(text, message_id=message_id, node=node, agent=agent)
+        writer.content(
+            text, message_id=message_id, attempt=attempt, node=node, agent=agent, path=path
+        )
 
 
 def ask(

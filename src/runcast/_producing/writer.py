@@ -3,12 +3,12 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, Unpack, cast
 
 from runcast._clock import Clock
-from runcast._hub.forks import Home, make_rlock
+from runcast._hub.forks import Home
 from runcast._logs import get_logger
 from runcast._producing.answers import Asks, check_question
 from runcast._producing.calls import (
@@ -20,20 +20,17 @@ from runcast._producing.calls import (
     not_a_place,
     place_of,
 )
+from runcast._producing.typed_events import TypedEvents
 from runcast.errors import Cancelled, InvalidValue
 from runcast.events.model import Event, Place, checked_type, encode_known
 from runcast.events.outcome import Outcome
-from runcast.events.pieces import Pieces
-from runcast.events.plain import checked_number
 from runcast.events.position import Position
-from runcast.events.vocabulary import KNOWN, TERMINAL, percent_of
+from runcast.events.vocabulary import KNOWN, TERMINAL
 from runcast.stores.base import Appended
 
 __all__ = ("RESERVED", "TakesRecords", "Writer")
 
 _log: Final = get_logger("runcast.runs")
-
-_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 RESERVED: Final = TERMINAL | {"started", "gap"}
 """Types that only runcast writes: a forged ending or loss would mislead every watcher."""
@@ -60,7 +57,7 @@ class TakesRecords(Protocol):
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T: ...
 
 
-class Writer:
+class Writer(TypedEvents):
     """Appends events to one run. Its methods may be called from any thread and any coroutine.
 
     Made on the loop that its questions are to be waited for on.
@@ -79,6 +76,7 @@ class Writer:
         questions: Asks | None = None,
         workspace: Callable[[], Path] | None = None,
     ) -> None:
+        super().__init__()
         self._inlet = inlet
         self._put: Callable[[bytes], None] = inlet.put
         self._questions = questions
@@ -95,10 +93,8 @@ class Writer:
         # Of each thread: whether it was told. Not by ids, which the system gives out again.
         self._told = threading.local()
         self._told.is_told = True  # tasks on the loop are told by asyncio
-        self._lock = make_rlock()  # a handler of a signal may emit
         self.home = Home()
         """The process that it writes in."""
-        self._pieces = Pieces()
         self._last_words: list[Callable[[Outcome], Outcome]] = []
 
     @property
@@ -166,68 +162,6 @@ class Writer:
             path=event.path,
             duration=event.duration,
         )
-
-    def progress(
-        self,
-        current: float | None = None,
-        total: float | None = None,
-        message: str = "",
-        *,
-        percent: float | None = None,
-        node: str = "",
-        agent: str = "",
-        **more: object,
-    ) -> None:
-        """Append a `progress` event; `percent` (0-100) is computed where it can be.
-
-        Raises as `emit` does; `InvalidValue`, too, if one of them is no number.
-        """
-        current, total = checked_number("current", current), checked_number("total", total)
-        percent = checked_number("percent", percent)
-        if percent is None:
-            percent = percent_of({"current": current, "total": total})
-        known = {"current": current, "total": total, "percent": percent}
-        data = {name: value for name, value in known.items() if value is not None}
-        if message:
-            data["message"] = message  # type: ignore[assignment]
-        place = (node, agent, (), None) if node or agent else None
-        self.emit_at(place, "progress", {**more, **data})
-
-    def log(self, message: object, level: str = "info", *, logger: str = "") -> None:
-        """Append a `log` event; `level` is debug, info, warning, error or critical."""
-        if level not in _LEVELS:
-            raise InvalidValue(f"expected a level of {', '.join(_LEVELS)}, got {level!r}")
-        data = {"level": level, "message": str(message)}
-        if logger:
-            data["logger"] = logger
-        self.emit("log", data)
-
-    def content(
-        self,
-        text: str,
-        *,
-        message_id: str = "",
-        node: str = "",
-        agent: str = "",
-        path: Sequence[str] = (),
-    ) -> None:
-        """Append a piece of text; the pieces of a message are counted from 0."""
-        for given in (text, message_id, node, agent):
-            if not isinstance(given, str):
-                raise InvalidValue(f"expected a text, got {given!r:.80}")
-        key = (node, agent, message_id)
-        with self._lock:
-            index = self._pieces.number(key)
-        data: dict[str, object] = {"text": text, "index": index}
-        if message_id:
-            data["message_id"] = message_id
-        try:
-            place = (node, agent, cast("tuple[str, ...]", path), None)
-            self.emit_at(place if node or agent or path else None, "content", data)
-        except BaseException:
-            with self._lock:
-                self._pieces.give_back(key, index)
-            raise
 
     def ask(
         self,

@@ -102,6 +102,11 @@ class _Told:
         """Return the first of these fields as a name, "" if there is none."""
         return self.cut(pick(self.data, *names))
 
+    def attempt(self) -> int:
+        """Return which try the event is part of, from 1."""
+        attempt = as_number(pick(self.data, "attempt"))
+        return attempt if isinstance(attempt, int) and attempt >= 1 else 1
+
     def message(self, *names: str) -> str:
         """Return what the event says to people: data that is only a text, or a field."""
         data = self.data
@@ -166,11 +171,14 @@ def _cancelled(snapshot: Snapshot, told: _Told) -> None:
 
 def _step_start(snapshot: Snapshot, told: _Told) -> None:
     _take_step(snapshot, told)
-    _tell_step(snapshot, Step(told.time, told.node, told.agent, told.message()))
+    step_id = told.name("step_id")
+    _tell_step(snapshot, Step(told.time, told.node, told.agent, told.message(), step_id=step_id))
 
 
 def _step_progress(snapshot: Snapshot, told: _Told) -> None:
-    step = _take_step(snapshot, told) or Step(told.time, told.node, told.agent)
+    step = _take_step(snapshot, told)
+    if step is None:
+        step = Step(told.time, told.node, told.agent, step_id=told.name("step_id"))
     step.note = told.message()
     step.percent = percent_of(told.data)
     _tell_step(snapshot, step)
@@ -185,9 +193,10 @@ def _step_complete(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _take_step(snapshot: Snapshot, told: _Told) -> Step | None:
-    """Take out the open step of this place, if there is one."""
+    """Take out the open step of this place and id, if there is one."""
+    key = (told.node, told.agent, told.name("step_id"))
     for index, step in enumerate(snapshot.steps):
-        if (step.node, step.agent) == (told.node, told.agent):
+        if (step.node, step.agent, step.step_id) == key:
             return snapshot.steps.pop(index)
     return None
 
@@ -212,11 +221,17 @@ def _delta(snapshot: Snapshot, told: _Told) -> None:
     if not isinstance(piece, str) or not piece:
         return
     message_id = told.name("message_id")
+    attempt = told.attempt()
     text = _open_text(snapshot, (told.type, told.node, told.agent, message_id))
     if text is None:
         _make_room(snapshot)
         text = Text(told.type, told.seq, told.seq, told.node, told.agent, message_id)
+        text.attempt = attempt
         snapshot.texts.append(text)
+    elif attempt < text.attempt:
+        return  # a late piece of a try that was given up
+    elif attempt > text.attempt:
+        text.text, text.dropped, text.is_complete, text.attempt = "", 0, False, attempt
     whole = text.text + as_text(piece)
     over = max(0, len(whole) - caps.MAX_TEXT_CHARS)
     text.text = whole[over:]
@@ -227,7 +242,7 @@ def _delta(snapshot: Snapshot, told: _Told) -> None:
 
 def _content_complete(snapshot: Snapshot, told: _Told) -> None:
     text = _open_text(snapshot, ("content", told.node, told.agent, told.name("message_id")))
-    if text is not None:
+    if text is not None and told.attempt() >= text.attempt:
         text.is_complete = True
 
 
@@ -254,14 +269,45 @@ def _make_room(snapshot: Snapshot) -> None:
 def _tool_call(snapshot: Snapshot, told: _Told) -> None:
     call_id = told.name("call_id")
     tool = _call_with(snapshot, call_id) or _new_call(snapshot, told, call_id)
+    if not _is_of_attempt(tool, told):
+        return
+    tool.tool = tool.tool or told.name("tool", "tool_name")
     tool.called_at = told.time
     tool.args, tool.args_dropped = told.kept(pick(told.data, "args"), caps.MAX_VALUE_CHARS)
+    tool.args_text = ""
+
+
+def _tool_call_delta(snapshot: Snapshot, told: _Told) -> None:
+    call_id, piece = told.name("call_id"), pick(told.data, "text", "content")
+    if not call_id or not isinstance(piece, str):
+        return
+    tool = _call_with(snapshot, call_id) or _new_call(snapshot, told, call_id)
+    if not _is_of_attempt(tool, told) or tool.called_at is not None or tool.ended_at is not None:
+        return
+    whole = tool.args_text + as_text(piece)
+    over = max(0, len(whole) - caps.MAX_VALUE_CHARS)
+    tool.args_text = whole[: caps.MAX_VALUE_CHARS]
+    tool.args_dropped += over
+    snapshot.dropped.chars += over
+
+
+def _is_of_attempt(tool: Tool, told: _Told) -> bool:
+    """Tell whether an event is of a call's last attempt; a higher one begins the call again."""
+    attempt = told.attempt()
+    if attempt > tool.attempt:
+        tool.attempt = attempt
+        tool.args = tool.result = tool.ok = tool.called_at = tool.ended_at = None
+        tool.args_dropped = tool.result_dropped = 0
+        tool.args_text = ""
+    return attempt == tool.attempt
 
 
 def _tool_result(snapshot: Snapshot, told: _Told) -> None:
     call_id = told.name("call_id")
     known = _call_with(snapshot, call_id) if call_id else _running_call(snapshot, told)
     tool = known or _new_call(snapshot, told, call_id)
+    if not _is_of_attempt(tool, told):
+        return
     ok, result = pick(told.data, "ok"), pick(told.data, "result", "content")
     tool.ended_at = told.time
     tool.ok = ok if isinstance(ok, bool) else None
@@ -403,6 +449,7 @@ _LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
         "reasoning": _delta,
         "content_complete": _content_complete,
         "tool_call": _tool_call,
+        "tool_call_delta": _tool_call_delta,
         "tool_result": _tool_result,
         "interrupt_request": _interrupt_request,
         "interrupt_response": _interrupt_response,

@@ -31,9 +31,21 @@ def _told(schema: _Schema, about: str) -> _Schema:
 _MESSAGE: Final = _told(_TEXT, "what a person reads")
 _MESSAGE_ID: Final = _told(_TEXT, "which text it belongs to")
 _PERCENT: Final[_Schema] = {"type": "number", "minimum": 0, "maximum": 100}
+_STEP_ID: Final = _told(_TEXT, "which of the open steps of this node and agent")
+_INDEX: Final = _told({"type": "integer"}, "which piece of its text, from 0")
+_ATTEMPT: Final = _told(
+    {"type": "integer", "minimum": 1}, "which try it is part of; 1 if absent. A higher one replaces"
+)
 _CALL_ID: Final = _told(_TEXT, "what a call and its result have in common")
 _INTERRUPT_ID: Final = _told(_TEXT, "the question")
 _ANY: Final[_Schema] = {}
+
+_THOUGHT: Final[dict[str, _Schema]] = {
+    "text": _TEXT,
+    "message_id": _MESSAGE_ID,
+    "index": _INDEX,
+    "attempt": _ATTEMPT,
+}
 
 DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "started": {"function": _TEXT, "labels": {"type": "object"}},
@@ -47,10 +59,14 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "retryable": _told({"type": "boolean"}, "whether the same run can succeed later"),
     },
     "cancelled": {"reason": _TEXT},
-    "step_start": {"message": _MESSAGE},
-    "step_progress": {"percent": _PERCENT, "message": _MESSAGE},
-    "step_complete": {"message": _MESSAGE},
-    "node_complete": {"message": _MESSAGE, "aggregated": _told(_ANY, "what the node made")},
+    "step_start": {"message": _MESSAGE, "step_id": _STEP_ID},
+    "step_progress": {"percent": _PERCENT, "message": _MESSAGE, "step_id": _STEP_ID},
+    "step_complete": {"message": _MESSAGE, "step_id": _STEP_ID},
+    "node_complete": {
+        "message": _MESSAGE,
+        "aggregated": _told(_ANY, "what the node made"),
+        "step_id": _STEP_ID,
+    },
     "progress": {
         "current": _NUMBER,
         "total": _NUMBER,
@@ -66,18 +82,31 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "content": {
         "text": _told(_TEXT, "what follows the text before"),
         "message_id": _MESSAGE_ID,
-        "index": _told({"type": "integer"}, "which piece of its text, from 0"),
+        "index": _INDEX,
+        "attempt": _ATTEMPT,
     },
-    "content_complete": {"message": _told(_TEXT, "all of the text"), "message_id": _MESSAGE_ID},
-    "thinking": {"text": _TEXT},
-    "reasoning": {"text": _TEXT},
-    "tool_call": {"call_id": _CALL_ID, "tool": _TEXT, "args": _ANY},
+    "content_complete": {
+        "message": _told(_TEXT, "all of the text"),
+        "message_id": _MESSAGE_ID,
+        "attempt": _ATTEMPT,
+    },
+    "thinking": _THOUGHT,
+    "reasoning": _THOUGHT,
+    "tool_call": {"call_id": _CALL_ID, "tool": _TEXT, "args": _ANY, "attempt": _ATTEMPT},
+    "tool_call_delta": {
+        "call_id": _CALL_ID,
+        "tool": _TEXT,
+        "text": _told(_TEXT, "what follows of the arguments, as JSON text"),
+        "index": _INDEX,
+        "attempt": _ATTEMPT,
+    },
     "tool_result": {
         "call_id": _CALL_ID,
         "tool": _TEXT,
         "result": _ANY,
         "ok": {"type": "boolean"},
         "length": _told({"type": "integer"}, "of the result, in characters"),
+        "attempt": _ATTEMPT,
     },
     "interrupt_request": {
         "interrupt_id": _INTERRUPT_ID,

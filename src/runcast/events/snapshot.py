@@ -104,6 +104,7 @@ class Text(msgspec.Struct, omit_defaults=True):
 
     `kind` is the type of its events. `text` is the tail, before which `dropped` characters are
     gone. A text without message id ends with a `content_complete`; the next piece begins another.
+    `attempt` is the try whose text this is: the first piece of a higher one begins the text again.
     """
 
     kind: str
@@ -115,10 +116,13 @@ class Text(msgspec.Struct, omit_defaults=True):
     text: str = ""
     dropped: int = 0
     is_complete: bool = False
+    attempt: int = 1
 
 
 class Step(msgspec.Struct, omit_defaults=True):
-    """A step begun and not completed: one for each node and agent. `since` is Unix seconds.
+    """A step begun and not completed. `since` is Unix seconds.
+
+    There is one for each node, agent and `step_id`.
 
     `message` says what the step does, `note` how it goes, as the last `step_progress` told.
     """
@@ -129,6 +133,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     message: str = ""
     note: str = ""
     percent: int | float | None = None
+    step_id: str = ""
 
 
 class Progress(msgspec.Struct, omit_defaults=True):
@@ -141,7 +146,11 @@ class Progress(msgspec.Struct, omit_defaults=True):
 
 
 class Tool(msgspec.Struct, omit_defaults=True):
-    """One call of a tool; it runs as long as `ended_at` is None. Times are Unix seconds."""
+    """One call of a tool; it runs as long as `ended_at` is None. Times are Unix seconds.
+
+    Until `called_at` is set a model is still writing the arguments: `args_text` is what there is
+    of their JSON. `attempt` is the try that the call is part of.
+    """
 
     seq: int
     call_id: str = ""
@@ -155,6 +164,8 @@ class Tool(msgspec.Struct, omit_defaults=True):
     result_dropped: int = 0
     ok: bool | None = None
     ended_at: float | None = None
+    args_text: str = ""
+    attempt: int = 1
 
 
 class Interrupt(msgspec.Struct, omit_defaults=True):

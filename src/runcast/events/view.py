@@ -64,8 +64,10 @@ MAX_GATHERED: Final = 256
 Level = Literal["minimal", "normal", "detailed", "full"]
 
 _HIDDEN: Final[Mapping[Level, frozenset[str]]] = {
-    "minimal": frozenset({"thinking", "reasoning", "log", "tool_call", "tool_result", "progress"}),
-    "normal": frozenset({"thinking"}),
+    "minimal": frozenset(
+        {"thinking", "reasoning", "log", "tool_call", "tool_call_delta", "tool_result", "progress"}
+    ),
+    "normal": frozenset({"thinking", "tool_call_delta"}),
     "detailed": frozenset(),
     "full": frozenset(),
 }
@@ -274,13 +276,14 @@ class View:
     # Batches.
 
     def _batch(self, state: ViewState, event: Event) -> list[Event]:
-        place, data = (event.node, event.agent), event.data if isinstance(event.data, dict) else {}
+        place, text = (event.node, event.agent), (event.type, *_text_key(event.data))
         # Not those of nodes that are switched off: they are to arrive as one message.
         batches = [key for key in state.gathered if key[0] == "batch"]
-        # What is of another type was said between two pieces, and must not arrive behind both.
-        others = [key for key in batches if key[1:3] == place and key[3] != event.type]
+        # What is of another type was said between two pieces, and must not arrive behind both. What
+        # an earlier attempt wrote must not arrive behind what replaces it.
+        others = [key for key in batches if key[1:3] == place and _comes_before(key[3:], text)]
         shown = self._release_all(state, others, event)
-        key = ("batch", *place, event.type, str(data.get("message_id", "")))
+        key = ("batch", *place, *text)
         group = state.gathered.get(key)
         if group is None:
             group = state.gathered[key] = _Gathered(event, event.seq)
@@ -365,6 +368,19 @@ def _text(event: Event) -> str:
     data = event.data
     text = pick(data, "text", "content") if isinstance(data, dict) else data
     return text if isinstance(text, str) else ""
+
+
+def _text_key(data: object) -> tuple[str, str]:
+    """Return which text a piece belongs to, and which attempt at it."""
+    if not isinstance(data, dict):
+        return "", ""
+    text = data.get("call_id" if "message_id" not in data else "message_id", "")
+    return str(text), str(data.get("attempt", ""))
+
+
+def _comes_before(gathered: tuple[str, ...], text: tuple[str, ...]) -> bool:
+    kind, text_id, attempt = gathered
+    return kind != text[0] or (text_id == text[1] and attempt != text[2])
 
 
 def _message(event: Event) -> str:

@@ -32,7 +32,7 @@ __all__ = (
 TERMINAL: Final = frozenset({"done", "failed", "cancelled"})
 """The types that end a run: exactly one of them, last in its log."""
 
-DELTA_TYPES: Final = frozenset({"content", "thinking", "reasoning"})
+DELTA_TYPES: Final = frozenset({"content", "thinking", "reasoning", "tool_call_delta"})
 """Types whose `text` continues the text of the event before."""
 
 KNOWN: Final[dict[str, tuple[str, ...]]] = {
@@ -42,21 +42,22 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
     "failed": ("message", "code", "retryable"),
     "cancelled": ("reason",),
     # steps
-    "step_start": ("message",),
-    "step_progress": ("percent", "message"),
-    "step_complete": ("message",),
-    "node_complete": ("message", "aggregated"),
+    "step_start": ("message", "step_id"),
+    "step_progress": ("percent", "message", "step_id"),
+    "step_complete": ("message", "step_id"),
+    "node_complete": ("message", "aggregated", "step_id"),
     # progress and log
     "progress": ("current", "total", "percent", "message", "task"),
     "log": ("level", "message", "logger"),
     # text
-    "content": ("text", "message_id", "index"),
-    "content_complete": ("message", "message_id"),
-    "thinking": ("text",),
-    "reasoning": ("text",),
+    "content": ("text", "message_id", "index", "attempt"),
+    "content_complete": ("message", "message_id", "attempt"),
+    "thinking": ("text", "message_id", "index", "attempt"),
+    "reasoning": ("text", "message_id", "index", "attempt"),
     # tools
-    "tool_call": ("call_id", "tool", "args"),
-    "tool_result": ("call_id", "tool", "result", "ok", "length"),
+    "tool_call": ("call_id", "tool", "args", "attempt"),
+    "tool_call_delta": ("call_id", "tool", "text", "index", "attempt"),
+    "tool_result": ("call_id", "tool", "result", "ok", "length", "attempt"),
     # questions
     "interrupt_request": ("interrupt_id", "action", "args", "message", "config", "expires_at"),
     "interrupt_waiting": ("interrupt_id", "message"),
@@ -93,6 +94,7 @@ _NAMES_OF_TEXT: Final[dict[str, tuple[str, ...]]] = {
     "content": ("text", "content"),
     "thinking": ("text", "content"),
     "reasoning": ("text", "content"),
+    "tool_call_delta": ("text", "content"),
     "tool_result": ("result", "content"),
     "interrupt_response": ("answer", "message", "content"),
     "result": ("value", "message", "content"),

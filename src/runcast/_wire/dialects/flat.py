@@ -31,6 +31,7 @@ true |
 | `error{message,code}` | `error` | message | error_type |
 | `failed{message,code}` | `error` | message | error_type, is_final: true |
 | `cancelled{reason}` | `error` | reason | error_type: Cancelled, is_final: true |
+| `tool_call_delta` | not shown: its `tool_call` has all of the arguments | | |
 | any other | its type | its `message`, `content` or `text` | |
 
 Content that is no string is JSON text; an outcome that is an object is the `execution_summary`.
@@ -75,7 +76,9 @@ class Flat(Stateless):
     name: ClassVar[str] = "flat"
 
     def encode(self, log: LogRef, event: Event) -> bytes:
-        """Return the event's one frame, without id."""
+        """Return the event's one frame, without id; `b""` for a `tool_call_delta`."""
+        if event.type == "tool_call_delta":
+            return b""
         return frame(self.message(event))
 
     def message(self, event: Event) -> dict[str, object]:

@@ -6,7 +6,8 @@
 | event | frame |
 |---|---|
 | `started` | none: the function's own `start` comes first |
-| `content{text,…}` `thinking{text,…}` `reasoning{text,…}` | `data` is the text |
+| `content{text,…}` `thinking{text,…}` `reasoning{text,…}` `tool_call_delta{text,…}` | `data` is \
+the text |
 | `progress{percent,…}` | `data` has `percentage` |
 | `done{summary,result}` | `data` is the summary, or the result |
 | `done` with data of its own shape | `data` is that data |

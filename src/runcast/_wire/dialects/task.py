@@ -21,6 +21,7 @@
 | `done{result,summary}` | `end` | result, or summary |
 | `error{message}` `failed{message}` | `error` | message |
 | `cancelled{reason}` | `error`, with `"code": "cancelled"` | reason |
+| `tool_call_delta` | not shown: its `tool_call` has all of the arguments | |
 | any other | its type | its `message`, `content` or `text` |
 
 `sequence` is the event's `seq`, `agent_name` its agent, or its node where it has no agent,
@@ -101,7 +102,9 @@ class Task(Stateless):
     name: ClassVar[str] = "task"
 
     def encode(self, log: LogRef, event: Event) -> bytes:
-        """Return the event's one frame, without id."""
+        """Return the event's one frame, without id; `b""` for a `tool_call_delta`."""
+        if event.type == "tool_call_delta":
+            return b""
         content, rest = text_of(event.type, event.data)
         if not content and event.type in _STAND_IN:
             content = as_text(pick(rest, _STAND_IN[event.type]))
