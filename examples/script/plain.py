@@ -1,0 +1,30 @@
+"""Counts words with a bar, a log and a pool of threads."""
+
+import logging
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tqdm import tqdm
+
+logger = logging.getLogger("count")
+
+
+def count(page: int) -> int:
+    time.sleep(0.01)  # it has to be fetched
+    if page % 5 == 0:
+        logger.warning("page %d is empty", page)
+        return 0
+    return page * 10
+
+
+def main(pages: int) -> None:
+    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(levelname)s %(message)s")
+    logger.info("counting %d pages", pages)
+    with ThreadPoolExecutor(1) as pool:
+        words = sum(tqdm(pool.map(count, range(1, pages + 1)), total=pages, desc="pages"))
+    print("words:", words)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
