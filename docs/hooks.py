@@ -1,10 +1,13 @@
 """Shows in the site what its pages link to outside of docs: documents, and source code.
 
+Writes llms.txt into the site, too; see llms.py.
+
 Each file of the project that a page links to gets a page under `source/`, and the links lead there.
 Links of those documents are followed likewise. mkdocs calls this; see mkdocs.yml.
 """
 
 import re
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -12,6 +15,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
+
+sys.path.insert(0, str(ROOT))  # mkdocs loads this as a file
+
+from docs.llms import write_into  # noqa: E402
 
 STARTS = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 """Shown although no page may link to them: the navigation does."""
@@ -47,6 +54,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return ups + _place(target)
 
     return _LINK.sub(point, markdown)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Write llms.txt beside the built pages."""
+    write_into(Path(config.site_dir))
 
 
 def _linked(path: Path) -> list[Path]:
