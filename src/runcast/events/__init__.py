@@ -1,1 +1,1 @@
-"""What an event is, what a log of them means: pure, without I/O, clocks or threads."""
+"""Events and their meaning. Pure code: no I/O, clocks or threads."""

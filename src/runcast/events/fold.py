@@ -1,12 +1,12 @@
-"""Events into the present state of a run, one at a time.
+"""Fold events into the present state of a run, one event at a time.
 
     fold(events) == fold(tail, start=decode(encode(fold(head))))      for every cut of the events
 
-Nothing in an event can make it fail: data of an unexpected shape changes nothing but the counts,
-an unknown type is only counted, events the snapshot has already seen are ignored, and so are those
-without a `seq`. `_LAW`, at the end, names the function that is the law of each type.
+No event can make the fold fail. Data of an unexpected shape changes only the counts, and an event
+of an unknown type is only counted. Events that the snapshot has already seen, and events without
+a `seq`, are ignored. `_LAW`, at the end of this module, maps each type to its function.
 
-Long because every type of event has its law here.
+This module is long because it holds the function of every event type.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +49,7 @@ def fold(events: Iterable[Event], start: Snapshot | None = None) -> Snapshot:
 
     Args:
         events: in order of `seq`.
-        start: the state before them, which stays as it is; None for a run's beginning.
+        start: the state before these events, which is not changed; None for a run's beginning.
     """
     snapshot = Snapshot() if start is None else _decode(_encode(start))
     for event in events:
@@ -58,7 +58,7 @@ def fold(events: Iterable[Event], start: Snapshot | None = None) -> Snapshot:
 
 
 def apply(snapshot: Snapshot, event: Event) -> None:
-    """Bring a snapshot up to date with one more event, in place."""
+    """Update a snapshot in place with one more event."""
     if event.seq <= snapshot.seq:
         return
     told = _Told(snapshot, event)
@@ -85,7 +85,8 @@ def apply(snapshot: Snapshot, event: Event) -> None:
 
 
 class _Told:
-    """What one event tells, cut to the caps; what is cut is counted once, where it is read."""
+    """The fields of one event, cut to the caps. Each cut is counted once, when the field is
+    read."""
 
     __slots__ = ("agent", "data", "dropped", "node", "seq", "time", "type")
 
@@ -99,7 +100,7 @@ class _Told:
         self.agent = self.cut(event.agent)
 
     def name(self, *names: str) -> str:
-        """Return the first of these fields as a name, "" if there is none."""
+        """Return the first of these fields as a name, or ""."""
         return self.cut(pick(self.data, *names))
 
     def attempt(self) -> int:
@@ -108,7 +109,7 @@ class _Told:
         return attempt if isinstance(attempt, int) and attempt >= 1 else 1
 
     def message(self, *names: str) -> str:
-        """Return what the event says to people: data that is only a text, or a field."""
+        """Return the event's text for people: its data if that is a string, else a field."""
         data = self.data
         told = data if isinstance(data, str) else pick(data, *names, "message", "content")
         return self.cut(told, caps.MAX_MESSAGE_CHARS)
@@ -132,7 +133,7 @@ class _Told:
             return text[:most_chars], over
         try:
             copy = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):  # it was no JSON, so its text must do
+        except (msgspec.DecodeError, RecursionError):  # not JSON, so its text is kept
             return text, 0
         return (text if is_deeper(copy, MAX_DEPTH) else copy), 0
 
@@ -247,8 +248,11 @@ def _content_complete(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _open_text(snapshot: Snapshot, key: tuple[str, str, str, str]) -> Text | None:
-    """Return the text that a piece continues: the last of its key, unless it had only its place
-    to be known by and was completed."""
+    """Return the text that a piece continues, or None.
+
+    That is the last text with the piece's key. A text without a message id is known only by its
+    place, and cannot be continued once it was completed.
+    """
     for text in reversed(snapshot.texts):
         if (text.kind, text.node, text.agent, text.message_id) == key:
             return None if text.is_complete and not text.message_id else text
@@ -323,7 +327,7 @@ def _call_with(snapshot: Snapshot, call_id: str) -> Tool | None:
 
 
 def _running_call(snapshot: Snapshot, told: _Told) -> Tool | None:
-    """Return the last call without an id, of this tool, in this place, that has no result yet."""
+    """Return the last unfinished call without an id of this tool in this place, or None."""
     key = ("", told.name("tool", "tool_name"), told.node, told.agent)
     for tool in reversed(snapshot.tools):
         if tool.ended_at is None and (tool.call_id, tool.tool, tool.node, tool.agent) == key:
@@ -348,7 +352,7 @@ def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
     args, args_dropped = told.kept(pick(data, "args"), caps.MAX_QUESTION_CHARS)
     asked = pick(data, "config")
     config, config_dropped = told.kept(asked, caps.MAX_VALUE_CHARS)
-    if config_dropped and isinstance(asked, dict):  # what is forbidden is so however much is said
+    if config_dropped and isinstance(asked, dict):  # a long config must not lift a prohibition
         config = {name: asked[name] for name in _ALLOWS if isinstance(asked.get(name), bool)}
     expires_at = pick(data, "expires_at")
     interrupt = Interrupt(
@@ -365,7 +369,7 @@ def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
         config_dropped=config_dropped,
         expires_at=told.cut(expires_at) if isinstance(expires_at, str) else as_number(expires_at),
     )
-    _take_interrupt(snapshot, interrupt.interrupt_id)  # asked again: the new question counts
+    _take_interrupt(snapshot, interrupt.interrupt_id)  # asked again: keep the new question
     dropped = _push(snapshot.interrupts, interrupt, caps.MAX_INTERRUPTS)
     snapshot.dropped.interrupts += dropped
 
@@ -425,7 +429,7 @@ def _files(snapshot: Snapshot, told: _Told) -> None:
 
 
 def _push(entries: list[Any], entry: object, most: int) -> int:
-    """Append to a list that keeps its last `most` entries; return how many were dropped."""
+    """Append to a list, keep its last `most` entries, and return how many were dropped."""
     entries.append(entry)
     over = max(0, len(entries) - most)
     del entries[:over]

@@ -1,18 +1,19 @@
-"""The law of a run's life: which status each event leads to.
+"""The statuses of a run, and which event leads to which status.
 
     queued ──► running ◄──► waiting
-       │          │            │
-       └──────────┴────────────┴──► done | failed | cancelled   (exactly one, for ever)
+      │          │            │
+      └──────────┴────────────┴──► done | failed | cancelled   (exactly one, for ever)
 
-A status depends on the events so far and on nothing else. What must be remembered between two
-events is a `Standing`: the status, and the questions that are open. A run that asked two questions
-and got one answer goes on waiting.
+A status depends only on the events so far. Between two events a `Standing` remembers what is
+needed: the status and the open questions. A run that asked two questions and got one answer
+still waits.
 
-A run is queued until something happens in it. The runner says so with `started`; a log that is
+A run is queued until something happens in the run. The runner writes `started`. A log that is
 written without a runner is running from its first event.
 
-Code that holds events calls `advance`. A store holds records and may not read each of them, so it
-calls `standing_after`: a record of ours has its type at a fixed place, and few types matter.
+Code that holds events calls `advance`. A store holds records and may not read each of them, so a
+store calls `standing_after`: one of our records has its type at a fixed place, and few types
+matter.
 """
 
 import re
@@ -49,16 +50,16 @@ STATUSES: Final[tuple[Status, ...]] = (
 )
 
 MAX_QUESTIONS: Final = 20
-"""Most open questions of a run that are remembered; the oldest goes first."""
+"""Most open questions remembered for a run; the oldest is dropped first."""
 
 _MAX_ID_CHARS: Final = 256
-"""Most characters of a question's id that are looked at, from its beginning."""
+"""Most characters of a question's id that are compared, from its beginning."""
 
 _ENDINGS: Final[dict[str, Status]] = {status: status for status in STATUSES if status in TERMINAL}
-"""Terminal events bear the names of the statuses that they cause, which nothing follows."""
+"""A terminal event has the name of the status that it leads to."""
 
 _LAW: Final[dict[Status, dict[str, Status]]] = {
-    "queued": {"interrupt_request": "waiting", **_ENDINGS},  # and any other event begins it
+    "queued": {"interrupt_request": "waiting", **_ENDINGS},  # any other event begins the run
     "running": {"interrupt_request": "waiting", **_ENDINGS},
     # `started` while waiting: a restarted process resumes the run in the same epoch.
     "waiting": {"interrupt_resolved": "running", "started": "running", **_ENDINGS},
@@ -68,19 +69,19 @@ _LAW: Final[dict[Status, dict[str, Status]]] = {
 }
 
 _FROM_OTHERS: Final = frozenset({"message", "interrupt_response", "interrupt_resolved"})
-"""Types that others write for a run to read: a run that gets one is queued as before."""
+"""Types that others write for a run to read. They do not begin a queued run."""
 
 _QUESTIONS: Final = frozenset({"interrupt_request", "interrupt_waiting", "interrupt_resolved"})
-"""Types that say something of a question which a status depends on."""
+"""Types that concern a question, and so may change the status."""
 
 DECISIVE: Final = frozenset({"started", *TERMINAL, *_QUESTIONS})
 """The types that may change the standing of a run that is no longer queued."""
 
 
 class Standing(NamedTuple):
-    """Where a run stands after some of its events.
+    """The status and the open questions of a run after some of its events.
 
-    `questions` are the ids of the open ones, the latest asked last; at most MAX_QUESTIONS.
+    `questions` holds the ids of the open questions, the latest last; at most MAX_QUESTIONS.
     """
 
     status: Status
@@ -88,48 +89,48 @@ class Standing(NamedTuple):
 
 
 BEGINNING: Final[Standing] = Standing("queued")
-"""Where a run stands before its first event."""
+"""The standing of a run before its first event."""
 
 
 def next_status(status: Status, event_type: str) -> Status:
-    """Return the status after an event of that type, as far as no question is open."""
+    """Return the status after an event of that type, if no question is open."""
     if status == "queued" and event_type not in _FROM_OTHERS:
         return _LAW[status].get(event_type, "running")
     return _LAW[status].get(event_type, status)
 
 
 def advance(standing: Standing, event_type: str, question: str = "") -> Standing:
-    """Return where a run stands after one more event.
+    """Return the standing after one more event.
 
     Args:
         question: what `question_of` returns for the event's data.
     """
     before, questions = standing
     if before in TERMINAL:
-        return standing  # nothing follows an ending, whoever wrote it
+        return standing  # nothing follows an ending
     if event_type not in DECISIVE and before != "queued":
         return standing
     status = next_status(before, event_type)
     if event_type in _QUESTIONS:
         is_open = question in questions
         if event_type == "interrupt_waiting":
-            # Asked again, by an attempt that the answer to another question began.
+            # Asked again, by an attempt that began when another question was answered.
             return Standing("waiting" if is_open else status, questions)
         if is_open:
             questions = tuple(each for each in questions if each != question)
         if event_type == "interrupt_request":
             questions = (*questions, question)[-MAX_QUESTIONS:]
         elif before == "waiting" and questions:
-            status = "waiting"  # for the answers to the others
+            status = "waiting"  # for the other answers
     return Standing(status, () if status in TERMINAL else questions)
 
 
 def question_of(data: object) -> str:
-    """Return the id of the question that an event's data names, "" if it names none."""
+    """Return the id of the question that an event's data names, or ""."""
     return as_text(pick(data, "interrupt_id"))[:_MAX_ID_CHARS]
 
 
-# The time of a record is a number, so no text of anybody's lies before its type.
+# The time of a record is a number, so no user's text comes before its type.
 _HEAD: Final = rb'"time":[0-9.eE+-]++,"type":"'
 _RECORD: Final = re.compile(rb'%b([a-z0-9_.-]+)",' % _HEAD).match
 _FRAME: Final = re.compile(
@@ -140,22 +141,22 @@ _INITIALS: Final = "".join(sorted({name[0] for name in DECISIVE})).encode()
 _TYPES: Final = "|".join(sorted(DECISIVE)).encode()
 
 is_decisive: Final = re.compile(rb'%b(?=[%b])(?:%b)",' % (_HEAD, _INITIALS, _TYPES)).match
-"""Tells whether a record's type is in DECISIVE, by a match or None. It is asked of each event that
-is committed, and takes some 150 ns whatever the event's size."""
+"""Matches a record whose type is in DECISIVE. It is called for every committed event, and takes
+some 150 ns whatever the event's size."""
 
 
 def standing_after(standing: Standing, record: bytes) -> Standing:
-    """Return where a run stands after a record.
+    """Return the standing after one more record.
 
-    Only where a run is queued does a record count that is not `is_decisive`. What is no event
-    leaves the standing as it is. So does data, whatever it holds.
+    Records that are not `is_decisive` count only while a run is queued. Bytes that are not an event
+    leave the standing unchanged. The event's data never matters.
     """
     found = _RECORD(record)
     return standing if found is None else _after(standing, found[1].decode(), b"{" + record)
 
 
 def standing_after_frames(standing: Standing, frames: bytes, after_seq: int = 0) -> Standing:
-    """Return where a run stands after joined frames, but for those up to `after_seq`."""
+    """Return the standing after joined frames; frames up to `after_seq` are skipped."""
     for canonical, seq, kind in (found.groups() for found in _FRAME(frames)):
         if int(seq) > after_seq:
             standing = _after(standing, kind.decode(), canonical)

@@ -1,11 +1,11 @@
-"""The event, and its one encoding.
+"""The event and its only encoding.
 
-Canonical JSON, the bytes every watcher of the `runcast` dialect gets (empty places are left out):
+Canonical JSON, the bytes every watcher of the `runcast` dialect gets (empty fields are left out):
 
     {"seq":7,"time":1763715600.123456,"type":"progress","data":{…},"node":"…","agent":"…",
      "path":["…"],"duration":1.5}
 
-`encode_record` makes everything but `{"seq":7,`, which is spliced in when the event is committed.
+`encode_record` makes everything except `{"seq":7,`, which is added when the event is committed.
 """
 
 from typing import Any, Final, TypeAlias
@@ -39,22 +39,22 @@ __all__ = (
 )
 
 MAX_NAME_CHARS: Final = 200
-"""Most characters of a `node`, an `agent` or one step of a `path`: they are names, not texts."""
+"""Most characters of a `node`, an `agent` or one step of a `path`: these are names, not texts."""
 
 MAX_PATH: Final = 32
 """Most steps of a `path`."""
 
 OWN_EVENT_BYTES: Final = 1 << 20
-"""Largest event that runcast writes of its own accord, however low `max_event_bytes` is."""
+"""Largest event that runcast itself writes, however low `max_event_bytes` is."""
 
 Place: TypeAlias = tuple[str, str, tuple[str, ...], float | None]
-"""Where an event happened: (node, agent, path, duration), each empty or None where not known."""
+"""Where an event happened: (node, agent, path, duration), each empty or None if unknown."""
 
 _ANY_SIZE: Final = 1 << 62
-"""Bytes of a record: what was stored was measured then."""
+"""No limit on a record's bytes: a stored record was measured when it was stored."""
 
 _LONG_TIME: Final = 1111111111.0000002
-"""A time whose JSON is as long as any other's, until the year 2286."""
+"""A time whose JSON is as long as any other time's, until the year 2286."""
 
 _LINE_FEED: Final = 0x0A
 _CARRIAGE_RETURN: Final = 0x0D
@@ -63,7 +63,7 @@ _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _BRACKET: Final = ord("[")
 
 _LONG_DIGITS: Final = 4200
-"""Digits of a whole number from which on it may be too long to be read again."""
+"""From this many digits on, a whole number may be too long to be parsed."""
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -85,7 +85,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class _Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The fields a producer knows, in canonical order; `data` is always written."""
+    """The fields that a producer knows, in canonical order; `data` is always written."""
 
     time: float
     type: str
@@ -97,7 +97,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class _Place(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What a record has behind its `data`."""
+    """The fields of a record after its `data`."""
 
     node: str = ""
     agent: str = ""
@@ -106,16 +106,16 @@ class _Place(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class _Written(msgspec.Struct, frozen=True, gc=False):
-    """What a record says its `data` is, as it is written."""
+    """The `data` of a record, as encoded."""
 
     data: msgspec.Raw
 
 
 def decode_event(canonical: bytes | str) -> Event:
-    """Read canonical JSON. Unknown types and unknown fields are accepted.
+    """Decode an event from canonical JSON. Unknown types and unknown fields are accepted.
 
     Raises:
-        PeerError: it is not an event.
+        PeerError: the JSON is not an event.
     """
     try:
         return _decode(canonical)
@@ -132,20 +132,21 @@ def encode_record(
 ) -> bytes:
     """Return an event's record: canonical JSON without `{"seq":N,`, on one line, in UTF-8.
 
-    NaN and infinities become null, as JSON has none; lone surrogates become U+FFFD. What JSON
-    cannot hold is refused, so that what was stored is what was meant.
+    NaN and infinities become null, because JSON has neither. Lone surrogates become U+FFFD. Other
+    data that JSON cannot hold is refused, so that the stored data is the data that was emitted.
 
     Args:
         kind: the event's type.
-        place: None where nothing is known of it.
-        max_bytes: of the record; `max_event_bytes` for all that others have a part in.
+        place: None if it is unknown.
+        max_bytes: the record's limit: `max_event_bytes`, except for events that only runcast
+            writes.
 
     Raises:
         InvalidValue: the type, the time or the place is malformed, or `data` cannot be encoded
             (an unknown class, a cycle, nesting over MAX_DEPTH); the message says what.
         EventTooLarge: the record is longer than `max_bytes`.
     """
-    if type(time) is not float or time - time != 0.0:  # NaN, where it is not finite
+    if type(time) is not float or time - time != 0.0:  # NaN if it is not finite
         time = _checked_time(time)
     return encode_known(checked_type(kind), data, time, place, max_bytes)
 
@@ -153,12 +154,12 @@ def encode_record(
 def encode_known(
     kind: str, data: object, time: float, place: Place | None, max_bytes: int
 ) -> bytes:
-    """Do what `encode_record` does, of a type and a time that were checked.
+    """Do what `encode_record` does, for a type and a time that were checked before.
 
-    Raises as `encode_record` does.
+    Raises what `encode_record` raises.
     """
-    # The hot path of `emit()`: nearly all data is a dict of strings and numbers, and of such a one
-    # whatever it holds is encoded, so that nothing else is to be looked at.
+    # The hot path of `emit()`. Nearly all data is a dict of strings and numbers, and such a dict
+    # is encoded whatever it holds, without further checks.
     if place is None:
         fields = _Record(time, kind, data)
     else:
@@ -167,7 +168,7 @@ def encode_known(
         try:
             for name, value in data.items():
                 if type(name) is not str:
-                    break  # two of them may be one name in JSON
+                    break  # two keys may become one name in JSON
                 if (of := type(value)) is not str and of is not int and of not in _SIMPLE:
                     break
             else:
@@ -176,7 +177,7 @@ def encode_known(
                     return written[1:]
                 if not any(map(_is_long, list(data.values()))):
                     return _fitting(written[1:], kind, max_bytes)
-        except Exception:  # noqa: BLE001 - what is wrong, and with what, is said below
+        except Exception:  # noqa: BLE001 - reported below, with its place
             pass
     try:
         written = encode_json(fields)
@@ -203,23 +204,23 @@ def as_stored(
     place: Place | None = None,
     max_bytes: int = _ANY_SIZE,
 ) -> Event:
-    """Return an event as a log would give it back: what cannot be stored is refused now, not later.
+    """Return an event as a log would return it, and refuse at once what cannot be stored.
 
-    Without a time it is measured as if it had the longest: it fits whenever it is stored.
+    An event without a time is measured with the longest time, so it fits whenever it is stored.
 
-    Raises as `encode_record` does.
+    Raises what `encode_record` raises.
     """
     return decode_event(b"{" + encode_record(type, data, time, place, max_bytes))
 
 
 def encode_event(event: Event) -> bytes:
-    """Return an event's canonical JSON; without `seq` if it is not of a log."""
+    """Return an event's canonical JSON; without `seq` if it is not in a log."""
     head = b'{"seq":%d,' % event.seq if event.seq else b"{"
     return head + record_of(event)
 
 
 def record_of(event: Event) -> bytes:
-    """Return the record of an event that was stored once, or is made of such: of any size."""
+    """Return the record, of any size, of an event that was stored or is made of stored events."""
     place = (event.node, event.agent, event.path, event.duration)
     return encode_record(event.type, event.data, event.time, place, _ANY_SIZE)
 
@@ -228,7 +229,7 @@ def checked_type(kind: object) -> str:
     """Return an event's type as a plain string. Raises `InvalidValue` if it is malformed."""
     if type(kind) is str and kind in KNOWN:
         return kind
-    # Its length first: the check remembers what it was asked.
+    # Check the length first, because the check caches its arguments.
     # Not isinstance(): an object may call itself a string.
     plain = str.__str__(kind) if issubclass(type(kind), str) else ""
     if len(plain) > MAX_NAME_CHARS or not is_event_type(plain):
@@ -247,9 +248,9 @@ def _checked_time(time: float) -> float:
 
 
 def _made_whole(written: bytes, fields: _Record) -> bytes:
-    """Return a record as it was encoded, or, if that is not one line of JSON, encoded anew.
+    """Return a record as it was encoded or, if that is not one line of JSON, encoded again.
 
-    Only `msgspec.Raw` is written as it is, and only containers and objects may hold it.
+    Only `msgspec.Raw` is written unchanged, and only containers and objects may hold it.
     """
     is_safe = (_LINE_FEED not in written and _CARRIAGE_RETURN not in written) and (
         (type(fields.data) in _SIMPLE and not _is_long(fields.data)) or _is_whole(written, fields)
@@ -264,14 +265,14 @@ def _is_long(value: object) -> bool:
 
 
 def _is_whole(written: bytes, fields: _Record) -> bool:
-    """Tell whether a record can be read again, and its `data` is all of what was written for it.
+    """Return whether a record can be read again, and its `data` is all that was written for it.
 
-    What is written as it is could end its dict too early, and go on with a `seq` of its own.
+    Raw JSON could end its dict too early and continue with a `seq` of its own.
     """
     try:
         data = _split(written).data
-        # Who writes it beforehand may write numbers that nobody reads; and of two fields with one
-        # name a reader keeps the second.
+        # Raw JSON may hold numbers that no reader can parse, and of two fields with one name a
+        # reader keeps only the second.
         if len(encode_json(decode_json(data))) < len(data) and repeats_name(data):
             return False
         if not written.isascii():
@@ -282,7 +283,7 @@ def _is_whole(written: bytes, fields: _Record) -> bool:
     if behind == len("}"):
         return True
     place = _Place(fields.node, fields.agent, fields.path, fields.duration)
-    return behind == len(encode_json(place))  # its brace stands for our comma
+    return behind == len(encode_json(place))  # its brace takes the place of our comma
 
 
 def _checked(place: Place) -> Place:
@@ -319,20 +320,20 @@ def _plain_name(name: object) -> str:
 
 
 def _check_depth(record: bytes, data: object) -> None:
-    # A level takes two bytes in lists and five in dicts (`{"":}`), so its length spares nearly
-    # every event the counting, and that the walk.
+    # A level takes two bytes in lists and five in dicts (`{"":}`). So a short record needs no
+    # count, and a low count needs no walk.
     size = len(record)
     if size <= 2 * MAX_DEPTH or (size <= 5 * MAX_DEPTH and _BRACKET not in record):
         return
     if record.count(b"{") + record.count(b"[") <= MAX_DEPTH:
         return
-    # What was encoded is walked, not `data`: objects may nest where lists and dicts do not show.
+    # Walk the encoded record, not `data`: objects may nest without showing lists or dicts.
     try:
         is_too_deep = is_deeper(decode_json(b"{" + record)["data"], MAX_DEPTH)
     except RecursionError:
         is_too_deep = True
     if is_too_deep:
-        make_plain(data)  # raises with the place, which depends on no recursion limit of a parser
+        make_plain(data)  # raises and names the place, whatever a parser's recursion limit
         raise InvalidValue(f"expected JSON nested at most {MAX_DEPTH} deep, got more")
 
 

@@ -1,4 +1,4 @@
-"""The outcome of a run: how it ended, as its terminal event says."""
+"""The outcome of a run: how it ended, from its terminal event."""
 
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +21,7 @@ __all__ = (
 )
 
 MAX_MESSAGE_CHARS: Final = 2000
-"""Most characters of a message or a reason: as many as a run's present state keeps of it."""
+"""Most characters of a message or a reason: as many as a snapshot keeps."""
 
 MAX_CODE_CHARS: Final = 200
 """Most characters of the code of a failure, which functions may choose."""
@@ -50,8 +50,9 @@ def failed(message: str, code: str, *, retryable: bool = False) -> Outcome:
 def failed_with(error: BaseException, what: str = "function") -> Outcome:
     """Return the outcome of a run whose function, or block of code, raised.
 
-    Our own errors are meant to be read by whoever called. Anybody else's may hold what a watcher
-    must not see: paths, queries, secrets. Of those only the class is told; the log has the rest.
+    Our own errors are written for the caller. Any other error may hold what a watcher must not
+    see: paths, queries, secrets. Of such an error only the class is named; the server's log has the
+    rest.
     """
     if isinstance(error, RuncastError):
         return failed(error.public, str(error.code), retryable=error.retryable)
@@ -76,14 +77,15 @@ def is_logged(message: str, code: str) -> bool:
 
 
 def is_clean_exit(error: BaseException) -> bool:
-    """Tell whether this is `sys.exit()` or `sys.exit(0)`: how scripts end without an error."""
+    """Return whether this is `sys.exit()` or `sys.exit(0)`, the way scripts end without an
+    error."""
     return isinstance(error, SystemExit) and (
         error.code is None or (isinstance(error.code, int) and error.code == 0)
     )
 
 
 def timed_out(run_time_s: float) -> Outcome:
-    """Return the outcome of a run that was at work for longer than `run_time_s`."""
+    """Return the outcome of a run that worked for longer than `run_time_s`."""
     return failed(
         f"the run took longer than {run_time_s:g} s, as long as a run may take (run_time_s): give "
         "it less to do, or raise the setting",
@@ -92,7 +94,8 @@ def timed_out(run_time_s: float) -> Outcome:
 
 
 def checked_reason(reason: object) -> str:
-    """Return the reason of a cancellation as it is kept. Raises `InvalidValue` if it is no text."""
+    """Return the reason of a cancellation as it is stored. Raises `InvalidValue` if it is not a
+    string."""
     if not isinstance(reason, str):
         raise InvalidValue(f"expected the reason to be a text, got {reason!r:.80}")
     return reason[:MAX_MESSAGE_CHARS]
@@ -107,4 +110,4 @@ LOST = failed("the process that ran it ended", "lost", retryable=True)
 """The outcome of a run whose owner died."""
 
 TAKEN_OVER = failed("another process went on with it, or began it anew", "lost")
-"""What an attempt is told whose log others write to now."""
+"""The outcome of an attempt whose log another process writes now."""

@@ -1,4 +1,4 @@
-"""What producers give, turned into what JSON can hold."""
+"""Values of producers, converted to what JSON can hold."""
 
 import json
 from collections import UserString, deque
@@ -29,35 +29,35 @@ __all__ = (
 )
 
 _KEYS: Final = frozenset({int, float, date, datetime, time, UUID, Decimal})
-"""Keys besides texts that msgspec takes as they are."""
+"""Types of keys, besides strings, that msgspec takes unchanged."""
 
 MAX_DEPTH: Final = 100
-"""Most levels of lists and dicts in an event's `data`: every watcher's parser must survive them,
-whatever its language."""
+"""Most levels of lists and dicts in an event's `data`: every watcher's parser, in any language,
+must survive them."""
 
 _MAX_SHOWN: Final = 80
-"""Most characters of a value, or of the way to it, that an error message repeats."""
+"""Most characters of a value, or of its path, that an error message repeats."""
 
 
 def shown(value: object) -> str:
-    """Return a value as an error message repeats it: not for long, whatever it is."""
+    """Return a value as an error message shows it: shortened, and never raising."""
     try:
-        text = str.__str__(repr(value))  # which may be a string of a hostile kind
+        text = str.__str__(repr(value))  # may be a hostile subclass of str
     except Exception:  # noqa: BLE001 - whatever a user's object raises
         text = f"an object of {type(value).__qualname__}"
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text of at most so many characters, and how many are left out."""
+    """Return a text cut to `most` characters, with a note of how many are missing."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
 
 
 def make_plain(value: object) -> object:
-    """Rebuild a value that could not be encoded at once: mend its strings, or say what is wrong.
+    """Rebuild a value that could not be encoded: mend its strings, or raise with what is wrong.
 
     Raises:
-        InvalidValue: naming the place of the first value that JSON cannot hold.
+        InvalidValue: names the place of the first value that JSON cannot hold.
     """
     try:
         return _plain(value, "data", ())
@@ -70,10 +70,11 @@ def make_plain(value: object) -> object:
 
 
 def checked_number(name: str, value: object) -> int | float | None:
-    """Return a number as Python's own, from numpy's and decimal fractions, too; None for None.
+    """Return a number as a Python number, also from numpy and from decimal fractions; None for
+    None.
 
     Raises:
-        InvalidValue: it is no number: a text, say, or a truth value.
+        InvalidValue: not a number: for example a string or a bool.
     """
     if value is None or type(value) is int or type(value) is float:
         return value
@@ -93,8 +94,8 @@ def checked_number(name: str, value: object) -> int | float | None:
 
 
 def _hook(value: object) -> object:
-    """Turn what msgspec does not know into what it does."""
-    # Subclasses, from numpy, templating or enums: read past whatever they override.
+    """Convert a value that msgspec does not know into one that it knows."""
+    # Subclasses, from numpy, templating or enums: ignore what they override.
     if isinstance(value, str):
         return str.__str__(value)
     if _is_missing(value):
@@ -113,7 +114,7 @@ def _hook(value: object) -> object:
         return bytes(value)
     if isinstance(value, Decimal):
         return str(value)
-    # A subclass may be more precise than what it is derived from: of that it says so itself.
+    # A subclass may be more precise than its base class; its own text keeps that precision.
     if isinstance(value, datetime | date | time):
         text = str.__str__(value.isoformat())
         return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
@@ -128,7 +129,7 @@ def _hook(value: object) -> object:
 
 
 def _of_library(value: object) -> object:
-    """Turn values of libraries, which are not imported for that, and containers into plain ones."""
+    """Turn containers and values of libraries into plain ones, without importing the libraries."""
     dtype: Any = getattr(value, "dtype", None)
     if dtype is not None and getattr(dtype, "kind", "") in ("m", "M"):
         return _moments(value, dtype.kind)
@@ -138,7 +139,7 @@ def _of_library(value: object) -> object:
         convert = getattr(value, method, None)
         if callable(convert):
             plain: object = convert(**options)
-            if type(plain) is type(value):  # a number that Python has none for
+            if type(plain) is type(value):  # Python has no such number type
                 break
             return plain
     if isinstance(value, Mapping):
@@ -151,15 +152,15 @@ def _of_library(value: object) -> object:
 
 
 def _is_missing(value: object) -> bool:
-    """Tell whether this is a date or a duration that is none, as in tables: equal to nothing."""
+    """Return whether this is a missing date or duration, as in tables: not equal to itself."""
     return isinstance(value, date | timedelta) and value != value
 
 
 def _moments(value: Any, kind: str) -> object:
-    """Return the texts of numpy's dates or durations, in all their precision."""
+    """Return the texts of numpy's dates or durations, in full precision."""
     listed = value.tolist()
     if isinstance(listed, list):
-        # Of a table's column each is a date of its own kind, which says itself what it is.
+        # The entries of a table's column are dates of their own class, which converts itself.
         return [_moments(each, kind) if hasattr(each, "tolist") else each for each in value]
     if listed is None or not isinstance(listed, int) or isinstance(listed, bool):
         return listed
@@ -176,7 +177,7 @@ def _moments(value: Any, kind: str) -> object:
 
 
 def repeats_name(text: Any) -> bool:
-    """Tell whether an object in JSON has two fields with one name, of which readers keep one."""
+    """Return whether an object in the JSON has two fields with one name; readers keep only one."""
 
     def look(pairs: list[tuple[str, Any]]) -> None:
         if len(dict(pairs)) < len(pairs):
@@ -187,7 +188,7 @@ def repeats_name(text: Any) -> bool:
     except KeyError:
         return True
     except (ValueError, RecursionError):
-        pass  # what else is wrong with it is for others to say
+        pass  # the caller reports other faults
     return False
 
 
@@ -204,12 +205,12 @@ def _plain(value: object, where: str, above: tuple[int, ...]) -> object:
         inner = (*above, id(value))
         if isinstance(value, dict):
             named: dict[str, object] = {}
-            for key, item in list(value.items()):  # at once: another thread may change it
+            for key, item in list(value.items()):  # a copy: another thread may change the dict
                 name = _key(key, where)
                 if name in named:
                     raise InvalidValue(
                         f"expected the keys of {where} to have names of their own in JSON, got two "
-                        f"that are {shown(name)} there"
+                        f"that become {shown(name)}"
                     )
                 named[name] = _plain(item, _at(where, key), inner)
             return named
@@ -231,7 +232,7 @@ def _at(where: str, key: object) -> str:
 
 
 def _plain_key(key: object) -> object:
-    """Return what msgspec takes for a key, of numpy's numbers, too."""
+    """Return a key that msgspec takes, also for numpy's numbers."""
     convert = getattr(key, "tolist", None)
     plain = convert() if callable(convert) and not isinstance(key, type) else key
     known = isinstance(plain, int | float | date | time | UUID | Decimal | Enum)
@@ -248,12 +249,12 @@ def _key(key: object, where: str) -> str:
             # As msgspec writes it: numbers, dates, UUIDs, members of an enumeration.
             (name,) = decode_json(encode_json({_plain_key(key): None}))
             return mend(str(name))
-    except Exception:  # noqa: BLE001 - it is said below
+    except Exception:  # noqa: BLE001 - reported below
         pass
     raise InvalidValue(f"expected the keys of {where} to be strings or numbers, got {shown(key)}")
 
 
 encode_json: Final = msgspec.json.Encoder(enc_hook=_hook).encode
-"""Encode whatever producers give, if msgspec can; what it cannot is for `make_plain`."""
+"""Encode a producer's value if msgspec can; otherwise `make_plain` rebuilds it."""
 
 decode_json: Final = msgspec.json.Decoder().decode

@@ -1,18 +1,18 @@
-"""Positions in a log, what logs are called, and how sequenced records look in their wire form.
+"""Positions in a log, the ids of logs, and the wire form of records.
 
-A **log id** is unique among all logs of a store. That of a run is its run id; that of a log of any
-other kind has the kind before it: `delivery/report-7`. No run id holds a slash.
+A **log id** is unique among all logs of a store. A run's log has the run id. A log of any other
+kind has its kind in front: `delivery/report-7`. No run id holds a slash.
 
 A log's *record* is what a producer encoded: canonical JSON of an event without its opening brace
-and without `seq`, for example `"time":1.5,"type":"log","data":{}}`. The sequencer that commits it
-knows the `seq` and makes the *frame*, which is what the store keeps, what replay sends and what
-every watcher of the default dialect gets:
+and without `seq`, for example `"time":1.5,"type":"log","data":{}}`. The sequencer that commits the
+record knows the `seq` and makes the *frame*. The store keeps the frame, replay sends it, and every
+watcher of the default dialect gets it:
 
     id: 01hq3v5k2m-7
     data: {"seq":7,"time":1.5,"type":"log","data":{}}
     <blank line>
 
-Splicing is a byte concatenation: an event is encoded once, by its producer.
+Making a frame only joins bytes: an event is encoded once, by its producer.
 """
 
 import re
@@ -43,7 +43,7 @@ MAX_SEQ: Final = 2**53 - 1
 """The largest `seq`: above it JavaScript loses digits."""
 
 RUN: Final = "run"
-"""The kind of the logs of runs, which is not part of their ids."""
+"""The kind of the runs' logs; it is not part of their ids."""
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _TOKEN: Final = re.compile(r"([0-9a-hjkmnp-tv-z]{10})-(0|[1-9][0-9]{0,15})")
@@ -67,10 +67,10 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, token: str) -> "Position":
-        """Read a token.
+        """Parse a token.
 
         Raises:
-            InvalidValue: it is not of the form `<epoch>-<seq>`.
+            InvalidValue: the token is not of the form `<epoch>-<seq>`.
         """
         given: object = token
         found = _TOKEN.fullmatch(given) if isinstance(given, str) else None
@@ -79,17 +79,17 @@ class Position(NamedTuple):
             shown = shown if len(shown) <= 42 else shown[:42] + "…"
             raise InvalidValue(
                 f"expected a position like '01hq3v5k2m-7', got {shown}; "
-                "pass the last event's id unchanged, or none to start at the beginning"
+                "pass the last event's id unchanged, or pass no position to start at the beginning"
             )
         return cls(found[1], seq)
 
 
 def make_epoch(time_s: float, entropy: int, after: str = "") -> str:
-    """Return an epoch for a log begun now, sorting after `after`.
+    """Return an epoch for a log that begins now; it sorts after `after`.
 
     Args:
         time_s: Unix seconds.
-        entropy: any integer; its low 9 bits tell apart epochs of one millisecond.
+        entropy: any integer; its low 9 bits distinguish epochs of one millisecond.
         after: the log's last epoch, `""` if it has none. A clock that went back cannot make a
             new epoch sort before an old one.
     """
@@ -109,12 +109,12 @@ def _epoch_number(epoch: str) -> int:
 
 
 def is_run_id(text: object) -> bool:
-    """Tell whether something may name a run (and so a log)."""
+    """Return whether a value may be a run id (and so a log id)."""
     return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
 
 
 def make_log_id(kind: str, name: str) -> str:
-    """Return the id of the log that has this name among the logs of its kind.
+    """Return the id of the log of this kind and name.
 
     Raises:
         InvalidValue: the kind or the name is malformed.
@@ -133,7 +133,7 @@ def make_log_id(kind: str, name: str) -> str:
 
 
 def is_log_id(text: object) -> bool:
-    """Tell whether something may be a log id: whether `make_log_id` could have made it."""
+    """Return whether a value may be a log id, as made by `make_log_id`."""
     if not isinstance(text, str):
         return False
     kind, slash, name = text.partition("/")
@@ -143,13 +143,13 @@ def is_log_id(text: object) -> bool:
 
 
 def kind_of(log_id: str) -> str:
-    """Return the kind of the log that has this id."""
+    """Return the kind of the log with this id."""
     kind, slash, _ = log_id.partition("/")
     return kind if slash else RUN
 
 
 def describe_log(log_id: str) -> str:
-    """Return what a message calls a log: `run 'report-7'`, `delivery 'report-7'`."""
+    """Return a log's name for messages: `run 'report-7'`, `delivery 'report-7'`."""
     kind, name = RUN, log_id
     if is_log_id(log_id):
         kind, name = kind_of(log_id), log_id.rpartition("/")[2]
@@ -162,12 +162,12 @@ def frame_record(head: bytes, seq: int, record: bytes) -> bytes:
 
 
 def split_sized_frames(frames: bytes) -> list[tuple[int, bytes]]:
-    """Return what `split_frames` returns, each with the size of its frame in bytes."""
+    """Return what `split_frames` returns, each with its frame's size in bytes."""
     parts = frames.split(b"\n\n")[:-1]
     return [(len(part) + 2, part[part.index(b"\n") + 7 :]) for part in parts]
 
 
 def split_frames(frames: bytes) -> list[bytes]:
-    """Return the canonical JSON of each event in a run of joined frames, oldest first."""
+    """Return the canonical JSON of each event in joined frames, oldest first."""
     # A record holds no line feed (JSON escapes it), so the blank line is an exact separator.
     return [frame[frame.index(b"\n") + 7 :] for frame in frames.split(b"\n\n")[:-1]]

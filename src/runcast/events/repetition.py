@@ -1,14 +1,14 @@
-"""What was said before: bounded memory for messages that may come again.
+"""A bounded memory of messages, to recognise repetitions.
 
-A message repeats one before it if both are about the same and say the same of it, however much
-time lies between them. These can be repeated:
+A message repeats an earlier one if both have the same subject and the same content, however much
+time lies between them. These messages can be repeated:
 
-| message | is about | and says |
+| message | subject | content |
 |---|---|---|
 | `reasoning` | its node, agent and text | |
 | `interrupt_request` | its `interrupt_id`; its node and agent without one | action, message, args |
 
-Pieces of a streamed text are not messages: a token may well come twice.
+Pieces of a streamed text are not messages: a token may come twice.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from runcast.events.vocabulary import pick
 __all__ = ("MAX_SEEN", "Seen")
 
 MAX_SEEN: Final = 1024
-"""Repetitions are looked for among this many of the latest distinct messages."""
+"""A repetition is recognised among this many of the latest distinct messages."""
 
 _QUESTION_ENDS: Final = frozenset({"interrupt_response", "interrupt_resolved"})
 
@@ -33,16 +33,16 @@ class Seen:
     __slots__ = ("_said",)
 
     def __init__(self) -> None:
-        self._said: dict[bytes, bytes] = {}  # what was said last, by what it was about
+        self._said: dict[bytes, bytes] = {}  # the last content, by subject
 
     def copy(self) -> "Seen":
-        """Return a memory that can be changed without changing this one."""
+        """Return an independent copy."""
         copied = Seen()
         copied._said = dict(self._said)
         return copied
 
     def is_repetition(self, event: Event) -> bool:
-        """Tell whether a message repeats one before it, and remember it."""
+        """Return whether a message repeats an earlier one, and remember it."""
         told = _told(event)
         if told is None:
             return False
@@ -54,19 +54,19 @@ class Seen:
         return is_repeated
 
     def forget(self, event: Event) -> None:
-        """Let a message be said again, as if it had not been."""
+        """Forget a message, so that the same message is no repetition."""
         told = _told(event)
         if told is not None:
             self._said.pop(told[0], None)
 
     def close_question(self, event: Event) -> None:
-        """Let a question be asked again in the same words, if this event answers or ends it."""
+        """Forget a question that this event answers or ends, so that it may be asked again."""
         if event.type in _QUESTION_ENDS and isinstance(event.data, dict):
             self._said.pop(_question(event, event.data), None)
 
 
 def _told(event: Event) -> tuple[bytes, bytes] | None:
-    """Return what a message is about and what it says; None if nothing can repeat it."""
+    """Return a message's subject and content, or None if it can never be a repetition."""
     data = event.data if isinstance(event.data, dict) else {}
     if event.type == "reasoning" and not {"message_id", "index"} & data.keys():
         text = pick(data, "text", "content") if data else event.data

@@ -1,7 +1,7 @@
-"""What events and the state of a run look like, as JSON Schema: for documents and for clients.
+"""JSON Schemas of events and of a run's state, for documents and for clients.
 
-A schema describes; nothing is checked against it. A function may emit a known type with other data,
-which is carried as it is: so only what runcast writes itself has required fields.
+A schema only describes; nothing is checked against it. A function may emit a known type with other
+data, which is stored unchanged. So only the fields that runcast itself writes are required.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "started": {"function": _TEXT, "labels": {"type": "object"}},
     "done": {
         "result": _told(_ANY, "what the function returned"),
-        "summary": _told(_ANY, "what the run comes to, in short"),
+        "summary": _told(_ANY, "the result in short"),
     },
     "failed": {
         "message": _MESSAGE,
@@ -77,10 +77,10 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "log": {
         "level": _told(_TEXT, "debug, info, warning, error or critical"),
         "message": _MESSAGE,
-        "logger": _told(_TEXT, "where it comes from"),
+        "logger": _told(_TEXT, "the logger's name"),
     },
     "content": {
-        "text": _told(_TEXT, "what follows the text before"),
+        "text": _told(_TEXT, "the text that follows the earlier pieces"),
         "message_id": _MESSAGE_ID,
         "index": _INDEX,
         "attempt": _ATTEMPT,
@@ -121,7 +121,7 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "interrupt_id": _INTERRUPT_ID,
         "approved": {"type": "boolean"},
         "answer": _ANY,
-        "by": _told(_TEXT, "who answered, as they said"),
+        "by": _told(_TEXT, "who answered, as given by the answerer"),
     },
     "interrupt_resolved": {
         "interrupt_id": _INTERRUPT_ID,
@@ -129,19 +129,19 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "message": _MESSAGE,
     },
     "error": {"message": _MESSAGE, "code": _TEXT},
-    "result": {"value": _told(_ANY, "what is known so far")},
+    "result": {"value": _told(_ANY, "the result so far")},
     "files": {"files": {"type": "array"}},
 }
 """The fields of `data`, by known type."""
 
 _REQUIRED: Final = {"failed": ["message", "code", "retryable"], "cancelled": ["reason"]}
-"""What only runcast writes, and always."""
+"""Required fields: only runcast writes these types, and it always writes these fields."""
 
 _BASE: Final[_Schema] = {
     "type": "object",
     "required": ["seq", "time", "type", "data"],
     "properties": {
-        "seq": {"type": "integer", "minimum": 1, "description": "its place in the log"},
+        "seq": {"type": "integer", "minimum": 1, "description": "the event's place in the log"},
         "time": {"type": "number", "description": "Unix seconds"},
         "type": {"type": "string", "pattern": EVENT_TYPE},
         "data": {},
@@ -157,7 +157,7 @@ def event_schemas(prefix: str) -> dict[str, _Schema]:
     """Return the schemas of an event: `Event`, and `Event.<type>` for each known type.
 
     Args:
-        prefix: what stands before a name in references, like `#/components/schemas/`.
+        prefix: prefix of a name in references, like `#/components/schemas/`.
     """
     found = {"Event": _BASE}
     for name in KNOWN:
@@ -170,7 +170,7 @@ def event_schemas(prefix: str) -> dict[str, _Schema]:
 
 
 def snapshot_schemas(template: str) -> dict[str, _Schema]:
-    """Return the schemas of a run's present state: `Snapshot`, and what it consists of.
+    """Return the schemas of a run's present state: `Snapshot` and its parts.
 
     Args:
         template: a reference, with `{name}` where the name of the schema goes.

@@ -1,14 +1,15 @@
-"""The present state of a run: what a late watcher needs to know instead of the whole log.
+"""The present state of a run: what a late watcher needs instead of the whole log.
 
-A snapshot is bounded: every list has a named cap, every text a length. What does not fit is dropped
-and counted, in the entry it was cut from (`dropped`, `…_dropped`) or in `Snapshot.dropped`. At
-worst it holds about 2.5 million characters; a usual one is a few KiB.
+A snapshot is bounded. Every list has a named cap and every text a longest length. What does not
+fit is dropped and counted, either in the entry that was cut (`dropped`, `…_dropped`) or in
+`Snapshot.dropped`. The largest snapshot holds about 2.5 million characters; a usual one is a few
+KiB.
 
-Values (arguments, results, files) are kept whole while their JSON is short. A longer one, or one
-nested over 100 deep, is kept as the beginning of its JSON text; of a long string the beginning is
-kept. The field beside it, `…_dropped`, counts the characters cut.
+Values (arguments, results, files) are kept whole while their JSON is short. A value whose JSON is
+longer, or nested over 100 deep, is kept as the beginning of its JSON text. A long string is cut to
+its beginning. The field beside the value, `…_dropped`, counts the characters cut.
 
-In JSON a snapshot has all its fields; its entries leave out those that are empty.
+In JSON a snapshot has all its fields; its entries leave out their empty fields.
 """
 
 from typing import Any, Final
@@ -48,28 +49,29 @@ __all__ = (
 )
 
 MAX_TEXTS: Final = 64
-"""Most texts; the one not continued for longest goes first."""
+"""Most texts; the text not continued for longest is dropped first."""
 
 MAX_TEXT_CHARS: Final = 65_536
 """Most characters of one text, its tail: a report of some 10,000 words is kept whole."""
 
 MAX_ALL_TEXT_CHARS: Final = 262_144
-"""Most characters of all texts together whenever a new one begins."""
+"""Most characters of all texts together, checked when a new text begins."""
 
 MAX_STEPS: Final = 64
-"""Most open steps; the one not told of for longest goes first."""
+"""Most open steps; the step without an event for longest is dropped first."""
 
 MAX_TOOLS: Final = 50
-"""Most tool calls; the oldest finished one goes first."""
+"""Most tool calls; the oldest finished call is dropped first."""
 
 MAX_VALUE_CHARS: Final = 8_192
 """Most characters of a tool call's arguments or result, as JSON."""
 
 MAX_INTERRUPTS: Final = MAX_QUESTIONS
-"""Most open interrupts; the oldest goes first."""
+"""Most open interrupts; the oldest is dropped first."""
 
 MAX_QUESTION_CHARS: Final = 32_768
-"""Most characters of an interrupt's arguments, as JSON: who approves them should see them all."""
+"""Most characters of an interrupt's arguments, as JSON: a person who approves them should see all
+of them."""
 
 MAX_ERRORS: Final = 20
 """Most recoverable errors; the latest are kept."""
@@ -81,7 +83,7 @@ MAX_FILES: Final = 200
 """Most files; the first are kept."""
 
 MAX_FILE_CHARS: Final = 1_024
-"""Most characters of what is said of one file, as JSON."""
+"""Most characters of one file's description, as JSON."""
 
 MAX_RESULT_CHARS: Final = 65_536
 """Most characters of the run's result, and of its summary, as JSON."""
@@ -100,7 +102,7 @@ MAX_TYPES: Final = 64
 
 
 class Text(msgspec.Struct, omit_defaults=True):
-    """A text told in pieces: what one agent of one node wrote under one message id.
+    """A text streamed in pieces, by one agent of one node under one message id.
 
     `kind` is the type of its events. `text` is the tail, before which `dropped` characters are
     gone. A text without message id ends with a `content_complete`; the next piece begins another.
@@ -124,7 +126,7 @@ class Step(msgspec.Struct, omit_defaults=True):
 
     There is one for each node, agent and `step_id`.
 
-    `message` says what the step does, `note` how it goes, as the last `step_progress` told.
+    `message` is what the step does. `note` is how it goes, from the last `step_progress`.
     """
 
     since: float
@@ -137,7 +139,8 @@ class Step(msgspec.Struct, omit_defaults=True):
 
 
 class Progress(msgspec.Struct, omit_defaults=True):
-    """How far the run is; `percent` is 0 to 100, computed from the others where it was not told."""
+    """How far the run is; `percent` is 0 to 100, computed from the other fields if the event has no
+    percentage."""
 
     current: int | float | None = None
     total: int | float | None = None
@@ -169,7 +172,8 @@ class Tool(msgspec.Struct, omit_defaults=True):
 
 
 class Interrupt(msgspec.Struct, omit_defaults=True):
-    """A question the run waits on; `is_answered` once an answer is stored but not yet acted on."""
+    """A question that the run waits for; `is_answered` is True once an answer is stored but not yet
+    acted on."""
 
     seq: int
     asked_at: float
@@ -187,7 +191,7 @@ class Interrupt(msgspec.Struct, omit_defaults=True):
 
 
 class ErrorNote(msgspec.Struct, omit_defaults=True):
-    """An error the run told of and went on."""
+    """An error that the run reported without ending."""
 
     seq: int
     time: float
@@ -218,10 +222,11 @@ class Failure(msgspec.Struct, omit_defaults=True):
 
 
 class Dropped(msgspec.Struct):
-    """How much a snapshot left out, by kind; all zero where it holds everything.
+    """How much a snapshot left out, by kind; all zero if it holds everything.
 
     `chars` counts characters cut from messages, names and values and lost from texts; `types`
-    counts events whose type is not counted by name; `interrupts` were still open.
+    counts events whose type is not counted by name; `interrupts` counts questions that were still
+    open.
     """
 
     chars: int = 0
@@ -241,8 +246,8 @@ class Snapshot(msgspec.Struct):
 
     `missed` counts events before `seq` that were never seen, because the log was trimmed or the
     events were filtered. `interrupts_lapsed` counts those still open when the run ended. Times
-    are Unix seconds. Lists are in order of appearance, but `steps`: the current one, of which was
-    told last, comes last.
+    are Unix seconds. Lists are in order of appearance, except `steps`: the current step, which had
+    the latest event, comes last.
     """
 
     seq: int = 0

@@ -1,20 +1,21 @@
-"""What a watcher wants to see of a log: a specification, and the pure function it stands for.
+"""Views of a log: a specification of what a watcher sees, and its pure function.
 
-A view takes events in the order of the log and gives the events a watcher sees, in the same order:
+A view takes the events of a log in order, and returns the events that a watcher sees, in the same
+order:
 
-- filters by message type, node and agent; an empty `include` lets everything in, `exclude` wins;
-- nodes switched off stream nothing: their text is gathered and arrives as one `node_complete`;
-- batches: with streaming disabled, runs of deltas arrive joined, `batch_size` at a time;
-- repetitions: the same reasoning again in one node, the same question again while it is open, are
-  left out;
-- verbosity: less of what is said about how, not about what.
+- Filters by message type, node and agent. An empty `include` lets everything in; `exclude` wins.
+- Nodes that are switched off stream nothing. Their text is gathered into one `node_complete`.
+- Batches: with streaming disabled, deltas arrive joined, `batch_size` at a time.
+- Repetitions are left out: the same reasoning again in one node, or the same question again
+  while that question is open.
+- Verbosity: fewer details of how the work goes, never less of its content.
 
-Terminal events always pass. Before one, everything gathered is flushed. A derived event carries the
-`seq` and `time` of the event that triggered it, and in its data `of: [first, last]`, the events it
-stands for.
+Terminal events always pass. Before a terminal event, all gathered text is flushed. A derived event
+has the `seq` and `time` of the event that triggered it. Its data has `of: [first, last]`, the
+events that it stands for.
 
-What a view remembers is a `ViewState`: it depends on the log and the view alone. A watcher who
-resumes gets the state at its cursor, and so exactly what an uninterrupted watcher would have got.
+A `ViewState` is the memory of a view. It depends only on the log and the view. A watcher that
+resumes gets the state at its cursor, and so the same events as an uninterrupted watcher.
 
 Source: ours, for the configuration documented with the `flat` format.
 """
@@ -46,20 +47,20 @@ __all__ = (
 
 ALIASES: Final[Mapping[str, frozenset[str]]] = {
     "content_streaming": frozenset({"content"}),
-    "final_result": frozenset({"done", "result"}),  # it may also be told while the run goes on
+    "final_result": frozenset({"done", "result"}),  # `result` may also come while the run goes on
     "processing": frozenset({"step_start", "step_progress", "step_complete", "node_complete"}),
     "interrupt": frozenset({"interrupt_request", "interrupt_waiting"}),
 }
-"""Names that other formats have for types of ours; a specification may use either."""
+"""Other formats' names for our types; a specification may use either."""
 
 MAX_BATCH: Final = 10_000
-"""Largest batch, and most pieces that may wait for one."""
+"""Largest batch, and most pieces that may wait for a batch."""
 
 MAX_GATHERED_CHARS: Final = 256 * 1024
 """Most characters gathered for one node and agent before they are sent in parts."""
 
 MAX_GATHERED: Final = 256
-"""Most nodes and agents gathered for at once; beyond it, the oldest is flushed."""
+"""Most nodes and agents gathered for at once; beyond this number, the oldest is flushed."""
 
 Level = Literal["minimal", "normal", "detailed", "full"]
 
@@ -71,17 +72,17 @@ _HIDDEN: Final[Mapping[Level, frozenset[str]]] = {
     "detailed": frozenset(),
     "full": frozenset(),
 }
-"""Types that a level leaves out."""
+"""Types that each level leaves out."""
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names let in and kept out. Empty `include` lets all in; `exclude` wins."""
+    """Names let in and kept out. An empty `include` lets all names in; `exclude` wins."""
 
     include: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
 
     def passes(self, name: str) -> bool:
-        """Tell whether a name is let in."""
+        """Return whether a name is let in."""
         return name not in self.exclude and (not self.include or name in self.include)
 
 
@@ -92,11 +93,11 @@ class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)] = 10
     max_buffer: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)] = 100
     nodes: dict[str, bool] = {}
-    """Nodes switched on or off; those not named are on."""
+    """Nodes switched on or off; nodes not named are on."""
 
 
 class Verbosity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much is said about how things are done."""
+    """How much detail of the work is shown."""
 
     level: Level = "detailed"
     show_metadata: bool = True
@@ -105,13 +106,13 @@ class Verbosity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ViewSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A view as it is configured; the default shows everything as it is."""
+    """A view's configuration; the default shows every event unchanged."""
 
     messages: Filter = Filter()
     nodes: Filter = Filter()
-    """Of events without an agent: those of the main graph."""
+    """For events without an agent: events of the main graph."""
     subgraph_nodes: Filter = Filter()
-    """Of events with one."""
+    """For events with an agent."""
     agents: Filter = Filter()
     streaming: Streaming = Streaming()
     verbosity: Verbosity = Verbosity()
@@ -119,21 +120,21 @@ class ViewSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> str:
-        """What tells this view from others: equal specifications have equal keys."""
+        """The view's key: equal specifications have equal keys."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
 
     @property
     def is_plain(self) -> bool:
-        """Whether it shows everything as it is."""
+        """Whether the view shows every event unchanged."""
         return self == ViewSpec()
 
 
 _Said: TypeAlias = "tuple[_Said, str] | None"
-"""Pieces of text, each behind those before it: copies share them, however many there are."""
+"""Pieces of text as a linked list, the last piece first: copies share the pieces."""
 
 
 class _Gathered(msgspec.Struct):
-    """Text of one node and agent, on its way to one message. `event` is the first of it."""
+    """Gathered text of one node and agent. `event` is its first event."""
 
     event: Event
     last: int
@@ -156,10 +157,10 @@ class _Gathered(msgspec.Struct):
 
 
 class ViewState:
-    """What a view remembers after an event. Bounded; copied before it is changed.
+    """The memory of a view after an event. Bounded; copied before it is changed.
 
     Args:
-        since: the `seq` behind which it began to look; more than 0 if what came before is gone.
+        since: the `seq` after which the view began; above 0 if earlier events are gone.
     """
 
     __slots__ = ("gathered", "seen", "since")
@@ -170,7 +171,7 @@ class ViewState:
         self.seen = Seen()
 
     def copy(self) -> "ViewState":
-        """Return a state that can be changed without changing this one."""
+        """Return an independent copy."""
         copied = ViewState(self.since)
         copied.gathered = {key: copy.copy(group) for key, group in self.gathered.items()}
         copied.seen = self.seen.copy()
@@ -183,7 +184,7 @@ class ViewState:
 
 
 class View:
-    """A specification at work. Immutable: everything that changes is in the `ViewState`."""
+    """The function of a specification. Immutable: all that changes is in the `ViewState`."""
 
     def __init__(self, spec: ViewSpec) -> None:
         self.spec = spec
@@ -192,9 +193,9 @@ class View:
         self._hidden = _HIDDEN[spec.verbosity.level] - self._messages.include
 
     def step(self, state: ViewState, event: Event) -> list[Event]:
-        """Return what a watcher sees because of an event, in order; changes the state.
+        """Return what a watcher sees because of an event, in order. Changes the state.
 
-        All but the last event returned are derived; every one of them carries the event's `seq`.
+        All returned events except the last are derived. Each has the `seq` of `event`.
         """
         if event.type in TERMINAL:
             return [*self._flush(state, event, None), self._told(event)]
@@ -202,7 +203,7 @@ class View:
         if not self._is_of_wanted_place(event):
             return []
         if not self._is_of_wanted_type(event):
-            # Left out, it still says where a node begins or ends.
+            # An event that is left out still marks where a node begins or ends.
             return self._flush(state, event, event.node) if event.type in _BOUNDS else []
         if self.spec.dedupe and state.seen.is_repetition(event):
             return []
@@ -210,7 +211,7 @@ class View:
             return self._gather(state, event)
         if not self.spec.streaming.enabled and event.type in DELTA_TYPES:
             return self._batch(state, event)
-        # What was said before in this node must not arrive after it.
+        # Earlier text of this node must not arrive after this event.
         before = [key for key in state.gathered if key[0] == "batch" and key[1] == event.node]
         return [*self._release_all(state, before, event), self._told(event)]
 
@@ -229,7 +230,7 @@ class View:
 
     def _gather(self, state: ViewState, event: Event) -> list[Event]:
         if "node_complete" in self._messages.exclude:
-            return []  # nor is the one message wanted that would arrive
+            return []  # its `node_complete` is not wanted either
         if event.type in _NODE_ENDS:
             return self._flush(state, event, event.node) or [self._summary(event, event, "", 0)]
         flushed: list[Event] = []
@@ -250,7 +251,7 @@ class View:
         return flushed
 
     def _summary(self, first: Event, trigger: Event, text: str, last: int) -> Event:
-        """Return the one message of a node."""
+        """Return a node's `node_complete`."""
         data: dict[str, object] = {
             "message": text or _message(trigger),
             "aggregated": True,
@@ -259,7 +260,7 @@ class View:
         duration = max(0.0, trigger.time - first.time)
         is_of_one = (trigger.node, trigger.agent) == (first.node, first.agent)
         if trigger.type in _NODE_ENDS and is_of_one and trigger.duration is not None:
-            duration = trigger.duration  # as it was measured where it passed
+            duration = trigger.duration  # measured by the producer
         return self._told(
             Event(
                 seq=trigger.seq,
@@ -303,16 +304,16 @@ class View:
             return self._told(first)
         data = {**first.data} if isinstance(first.data, dict) else {}
         if "text" not in data:
-            data.pop("content", None)  # its other name, by which it was read
+            data.pop("content", None)  # the text's other name
         data.update(text=group.text, of=[first.seq, group.last])
         return self._told(
             msgspec.structs.replace(first, seq=trigger.seq, time=trigger.time, data=data)
         )
 
-    # Letting go.
+    # Flushing.
 
     def _flush(self, state: ViewState, trigger: Event, node: str | None) -> list[Event]:
-        """Let go of what is gathered for a node, or for all."""
+        """Flush what is gathered for a node, or for all nodes."""
         keys = [key for key in state.gathered if node is None or key[1] == node]
         return self._release_all(state, keys, trigger)
 
@@ -327,10 +328,10 @@ class View:
             return [self._joined(group, trigger)]
         ends = trigger.type in _NODE_ENDS and trigger.node == group.event.node
         if not group.pieces and not ends:
-            return []  # nothing was said, and the node is not over
+            return []  # no text, and the node has not ended
         return [self._summary(group.event, trigger, group.text, group.last)]
 
-    # What is shown of an event.
+    # What a watcher sees of one event.
 
     def _told(self, event: Event) -> Event:
         verbosity = self.spec.verbosity
@@ -353,8 +354,8 @@ _QUESTIONS: Final = frozenset(
     {"interrupt_request", "interrupt_waiting", "interrupt_response", "interrupt_resolved"}
 )
 _NEVER_HELD: Final = _LIFE | _QUESTIONS | {"error", "result"}
-"""Shown at once even in a node that is switched off: somebody has to act on them, and what a run
-found is no piece of a node's text."""
+"""Shown at once even in a node that is switched off. Somebody has to act on them, and a run's
+result is not part of a node's text."""
 
 _NODE_ENDS: Final = frozenset({"step_complete", "node_complete"})
 _BOUNDS: Final = _NODE_ENDS | {"step_start"}

@@ -73,9 +73,9 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
 _TYPE: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 
-@lru_cache(maxsize=1024)  # asked for every event, of few types
+@lru_cache(maxsize=1024)  # called for every event; there are few types
 def is_event_type(text: str) -> bool:
-    """Tell whether a string may be an event's type: `[a-z][a-z0-9_.-]{0,63}`."""
+    """Return whether a string may be an event's type: `[a-z][a-z0-9_.-]{0,63}`."""
     return _TYPE.fullmatch(text) is not None
 
 
