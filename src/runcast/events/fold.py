@@ -6,7 +6,7 @@ No event can make the fold fail. Data of an unexpected shape changes only the co
 of an unknown type is only counted. Events that the snapshot has already seen, and events without
 a `seq`, are ignored. `_LAW`, at the end of this module, maps each type to its function.
 
-This module is long because it holds the function of every event type.
+Long because it holds the function of every event type.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,38 +1,38 @@
 """The store contract: a set of append-only logs of opaque records.
 
 A **log** has an id, a kind, an epoch, records with dense `seq` 1..n, a closed flag, labels, a time
-to live, and an owner with a fence. Everything rests on one atomic primitive, `commit`: a group of
-appends, each of which either happens wholly (records, close, labels, keys, number) or not at all.
+to live, and an owner with a fence. Everything rests on one atomic primitive, `commit`. It takes a
+group of appends. Each append happens wholly (records, close, labels, keys, number) or not at all.
 
 What every store guarantees, whatever it is made of (`runcast.testing.contract` checks it):
 
-1.  `seq` is given at commit: dense, rising by one, whoever else appends. A refused append uses
-    none.
-2.  An append is visible to readers only once it is durable as the store promises.
+1.  `seq` is given at commit. It is dense and rises by one, even if several processes append. A
+    refused append uses no `seq`.
+2.  An append is visible to readers only once it is as durable as the store promises.
 3.  Appends of one commit to one log keep their order; so do commits awaited one after another.
 4.  Close is part of the append that carries it. A closed log refuses every append for ever.
 5.  `once`: a repeated key returns the first result and appends nothing; the same key with another
     digest is refused with `Conflict`. Keys live as long as their epoch.
 6.  A stale fence or another epoch is refused with `Stale`, even inside a group.
-7.  Creating over an existing log is refused, or, when asked to, begins a later epoch at `seq` 1.
-8.  `read` returns exactly what follows a position, or raises `Gone` and says why.
-9.  Any id that `is_run_id` accepts names a log of its own within its kind: ids never fold, escape
+7.  Creating an existing log is refused. With `replace` it begins a later epoch at `seq` 1.
+8.  `read` returns exactly the events after a position, or raises `Gone` with the reason.
+9.  Any id that `is_run_id` accepts names its own log within its kind: ids never fold, escape
     or collide.
-10. Cancelling a call leaves the store as if it had not been made or as if it had been completed.
-11. A log's status is that which its events lead to (`events.lifecycle`), at every `seq` and
-    whatever becomes of the events: it is part of what an append changes, and nobody sets it.
-12. `producer`: an append that is sent again returns the first result and appends nothing, before
-    anything else about it is checked: whether the log was closed, claimed or trimmed since. An
-    append that is not the next of its producer is refused with `OutOfSequence`, and so is one that
-    may have been made before by a producer that the log has forgotten.
+10. Cancelling a call has no effect, or its full effect.
+11. A log's status follows from its events (`events.lifecycle`), at every `seq`, even after events
+    were trimmed. An append changes the status together with the records; nobody sets it.
+12. `producer`: an append that is sent again returns the first result and appends nothing. This is
+    checked before everything else, even if the log was closed, claimed or trimmed since. An append
+    that is not the next of its producer is refused with `OutOfSequence`. So is an append that may
+    have been made before by a producer that the log has forgotten.
 
-Methods take a log's id, which holds its kind (see `events.position`); only `create` takes the two
-apart. What is true of runs is true of every kind, except that lists are of runs unless they are
-asked for another kind.
+Methods take a log's id, which contains its kind (see `events.position`); only `create` takes name
+and kind separately. All guarantees hold for every kind. Lists hold runs unless another kind is
+asked for.
 
-A *record* is bytes without line feed and carriage return; `events.position` tells how records
-become frames. A record is opaque to the store otherwise, except that those of a few types change
-the log's status.
+A *record* is bytes without line feed and carriage return; `events.position` describes how a record
+becomes a frame. A store does not look into records, except that records of a few types change the
+log's status.
 """
 
 from abc import ABC, abstractmethod
@@ -84,15 +84,15 @@ __all__ = (
 
 
 class Logs(ABC):
-    """The core: logs, appended to and read. `async with` it."""
+    """The core: append to logs and read them. Use `async with`."""
 
     @abstractmethod
     async def open(self) -> Self:
-        """Make ready. Raises `StoreUnusable` or `StoreUnavailable`. Idempotent."""
+        """Open the store. Raises `StoreUnusable` or `StoreUnavailable`. Idempotent."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what was begun and release everything. Idempotent."""
+        """Finish all work in progress and release all resources. Idempotent."""
 
     @abstractmethod
     async def create(
@@ -105,13 +105,13 @@ class Logs(ABC):
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> LogInfo:
-        """Begin a log, or with `replace` a new epoch of it, whatever state the old one is in.
+        """Begin a log, or with `replace` a new epoch of it, whatever its state.
 
         The new epoch sorts after the old one and its fence is higher.
 
         Args:
-            log_id: unique among the logs of its kind, which it does not hold yet; what `is_run_id`
-                accepts.
+                log_id: the log's name, unique within its kind and without the kind; what
+                    `is_run_id` accepts.
 
         Raises:
             Conflict: the log exists and `replace` is False.
@@ -120,20 +120,20 @@ class Logs(ABC):
 
     @abstractmethod
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
-        """Append a group in one durable step; one outcome per append, in their order.
+        """Append a group in one durable step; one outcome per append, in the same order.
 
         An append that is refused (`NotFound`, `RunClosed`, `Stale`, `Conflict`, `InvalidValue`,
-        `OutOfSequence`) leaves the others as they are.
+        `OutOfSequence`) does not affect the others.
 
         Raises:
             StoreReadOnly: nothing of the group was appended.
-            StoreUnavailable: the store did not say whether the group was appended, as a whole. Only
+            StoreUnavailable: it is unknown whether the group, as a whole, was appended. Only
                 appends with a `producer` or `once` can be sent again.
         """
 
     @abstractmethod
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
-        """Return the events that follow a position, oldest first, as many as fit.
+        """Return the events after a position, oldest first, as many as fit.
 
         Raises:
             NotFound: there is no such log.
@@ -142,21 +142,21 @@ class Logs(ABC):
 
     @abstractmethod
     async def info(self, log_id: str) -> LogInfo:
-        """Return a copy of what is known of a log. Raises `NotFound`."""
+        """Return a copy of a log's description. Raises `NotFound`."""
 
     @abstractmethod
     async def delete(self, log_id: str) -> None:
-        """Remove a log and all that belongs to it. Raises `NotFound`."""
+        """Remove a log with all its data. Raises `NotFound`."""
 
     async def delete_epoch(self, log_id: str, epoch: str) -> None:
-        """Remove a log as `delete` does, but only while it is in this epoch.
+        """Remove a log like `delete`, but only while the log is in this epoch.
 
-        This default looks and then deletes: between the two another process may begin the log
-        again. A store that can do both in one step overrides it.
+        This default reads the epoch and then deletes. Between these two steps another process may
+        begin the log again. A store that can do both in one step overrides this method.
 
         Raises:
             NotFound: there is no such log.
-            Stale: the log is in another epoch, which stays as it is.
+            Stale: the log is in another epoch; nothing is deleted.
         """
         info = await self.info(log_id)
         if info.epoch != epoch:
@@ -186,22 +186,22 @@ class Listing(ABC):
         """Return logs, newest first by (created_at, log_id).
 
         Args:
-            kind: only logs of this kind; None for all kinds.
-            status: only logs that have this status; None for any.
-            labels: only logs that bear all of these.
-            before: the key of the last log of the page before.
+            kind: only logs of this kind; None for every kind.
+            status: only logs with this status; None for every status.
+            labels: only logs with all of these labels.
+            before: the key of the last log of the previous page.
             limit: 1 to MAX_LIST.
         """
 
 
 class Retention(ABC):
-    """How logs grow old."""
+    """Trimming logs, and finding logs whose time to live is over."""
 
     @abstractmethod
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
-        """Forget the events before `first` and keep a snapshot of the state they led to.
+        """Drop the events before `first` and keep a snapshot of the state after them.
 
-        The last event is always kept: `first` is lowered to `head`. A trim that goes back is
+        The last event is always kept: `first` is lowered to `head`. A trim to an earlier `first` is
         ignored. Raises `NotFound`.
         """
 
@@ -215,28 +215,28 @@ class Retention(ABC):
 
 
 class Leases(ABC):
-    """Who owns logs, and what becomes of them when their owner dies."""
+    """The owners of logs, and the logs whose owner died."""
 
     @abstractmethod
     async def renew(self, owner: Owner, ttl_s: float) -> None:
-        """Hold or renew an owner's lease for `ttl_s` seconds from now; 0 gives it up."""
+        """Hold or renew an owner's lease for `ttl_s` seconds from now; 0 ends the lease."""
 
     @abstractmethod
     async def claim(self, log_id: str, owner_id: str) -> LogInfo:
-        """Take over an open log that nobody living owns; the fence rises by one.
+        """Take over an open log without a living owner; the fence rises by one.
 
         Raises:
-            Conflict: its owner's lease still runs and the owner is not known to be dead.
-            RunClosed, NotFound: there is nothing to own.
+            Conflict: the owner's lease has not ended, and the owner is not known to be dead.
+            RunClosed, NotFound: there is no open log to own.
         """
 
     @abstractmethod
     async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
-        """Return open logs, of every kind, whose owner is dead or has no lease any more."""
+        """Return open logs, of every kind, whose owner is dead or has no valid lease."""
 
 
 class Store(Logs, Listing, Retention, Leases):
-    """Keeps logs. All methods are called from one event loop; see the module for the guarantees."""
+    """A store of logs. Call all methods from one event loop. See the module for the guarantees."""
 
     @property
     def is_lasting(self) -> bool:
@@ -245,13 +245,13 @@ class Store(Logs, Listing, Retention, Leases):
 
     @property
     def path(self) -> str | None:
-        """The file that holds the logs, if one does. What belongs to them can be kept beside it."""
+        """The file that holds the logs, or None. Related files can be kept beside it."""
         return None
 
     async def trim_epoch(self, log_id: str, epoch: str, first: int, snapshot: bytes) -> LogInfo:
-        """Trim a log as `trim` does, but only while it is in this epoch: its state is no other's.
+        """Trim a log like `trim`, but only in this epoch, because the snapshot is of this epoch.
 
-        This default looks and then trims; see `delete_epoch`, which raises the same.
+        This default reads the epoch and then trims; see `delete_epoch` for the errors.
         """
         info = await self.info(log_id)
         if info.epoch != epoch:
@@ -260,7 +260,7 @@ class Store(Logs, Listing, Retention, Leases):
 
 
 def epoch_is_over(info: LogInfo, epoch: str) -> Stale:
-    """Return the refusal of a request that is about another epoch than the log is in."""
+    """Return the error for a request that names another epoch than the log's."""
     return Stale(
         f"the {describe_log(info.log_id)} began again (epoch {info.epoch}); epoch {epoch} is over"
     )
@@ -268,20 +268,20 @@ def epoch_is_over(info: LogInfo, epoch: str) -> Stale:
 
 @runtime_checkable
 class SharedStore(Protocol):
-    """A store that other processes append to as well."""
+    """A store that other processes also append to."""
 
     def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
         """Call `callback(log_id)` on the loop after another process changed a log.
 
-        None means that any log may have changed. Returns what ends it.
+        None means that any log may have changed. Returns a function that ends the listening.
         """
         ...
 
 
 def listen_to(store: Store, callback: Callable[[str | None], None]) -> Callable[[], None]:
-    """Listen to a store, as `SharedStore.listen` does, if it is one that other processes append to.
+    """Listen to a store like `SharedStore.listen`, if other processes append to the store.
 
-    Returns what ends it.
+    Returns a function that ends the listening.
     """
     if isinstance(store, SharedStore):
         return store.listen(callback)

@@ -1,9 +1,9 @@
-"""The law of the store contract, as a state machine without I/O.
+"""The rules of the store contract, as a state machine without I/O.
 
-A request is *planned* against the present state, which changes nothing and yields **commands**;
-commands are *applied* once they are durable. A store that several processes share makes its
-commands durable by compare-and-append: when somebody else was first, the plan is thrown away, the
-others' commands are applied, and the request is planned anew. So every process that applies the
+A request is *planned* against the present state. A plan changes nothing and returns **commands**.
+Commands are *applied* once they are durable. A store that several processes share makes its
+commands durable by compare-and-append: if another process was first, the plan is thrown away, that
+process's commands are applied, and the request is planned again. So every process that applies the
 same commands in the same order holds the same state, and no lock is held across a plan.
 """
 
@@ -55,7 +55,7 @@ _STATUS_OF_VERSION_1: Final = "status"
 
 @dataclass(slots=True)
 class Log:
-    """A log as the ledger holds it. `pages` are those not yet moved to the store's tables."""
+    """A log as the ledger holds it. `pages` holds the pages not yet moved to the store's tables."""
 
     key: int
     info: LogInfo
@@ -63,19 +63,18 @@ class Log:
     once: dict[str, OnceUse] = field(default_factory=dict)
     snapshot: tuple[int, bytes] | None = None
     segment: tuple[int, int] = (0, 0)
-    """First `seq` and bytes of the last segment in the store's tables; (0, 0) when there is
-    none."""
+    """First `seq` and bytes of the last segment in the store's tables; (0, 0) without a segment."""
     producers: dict[str, Use] = field(default_factory=dict)
-    """What those did last that are remembered."""
+    """The last appends of the remembered producers."""
     has_forgotten: bool = False
-    """Whether there were more producers than are remembered."""
+    """Whether a producer was forgotten."""
 
 
 class Ledger:
     """The present state of all logs touched since it was made.
 
     Args:
-        load: fetches a log that the ledger does not hold; None when there is none.
+        load: fetches a log that the ledger does not hold; returns None for an unknown log.
         load_once: fetches the use of an idempotency key that the ledger does not hold.
     """
 
@@ -86,9 +85,9 @@ class Ledger:
     ) -> None:
         self.logs: dict[str, Log] = {}
         self.dead_keys: list[int] = []
-        """Keys of epochs that were replaced or deleted: what belongs to them can go."""
+        """Keys of epochs that were replaced or deleted: their data can be deleted."""
         self.deleted: set[str] = set()
-        """Logs that were deleted, though the store's tables may still have them."""
+        """Deleted logs; the store's tables may still have them."""
         self.next_key = 1
         self._load = load
         self._load_once = load_once
@@ -109,7 +108,7 @@ class Ledger:
             raise NotFound(f"there is no {describe_log(log_id)}")
         return log
 
-    # Plans: raise or return commands, change nothing.
+    # Plans: they raise or return commands, and change nothing.
 
     def plan_create(
         self,
@@ -177,8 +176,11 @@ class Ledger:
     def _plan_numbered(
         self, log: Log, draft: Draft, append: Append, now: float
     ) -> tuple[AppendCommand | None, Appended]:
-        """Plan an append that may be a repeat, which is told before anything else: an append that
-        was made stays made, whatever became of the log since."""
+        """Plan an append that may be a repeat.
+
+        A repeat is recognised first: an append that was made stays made, whatever happened to
+        the log since.
+        """
         producer = append.producer
         assert producer is not None
         producer_id, number = producer.producer_id, producer.number
@@ -195,8 +197,8 @@ class Ledger:
                 result = (draft.epoch, made.first, made.last, (), draft.closed)
                 return None, Appended(*result, repeated=True, is_resent=True)
             refusal = refuse(append.log_id, producer, expected)
-        # What comes behind an append that is refused, or was made by another producer, is in its
-        # place all the same: both were sent before anything was known of either.
+        # An append behind one that was refused, or that another producer made, is still in
+        # sequence: both were sent before either outcome was known.
         elif turns is None:
             draft.producer = producer
         elif turn is None:
@@ -223,7 +225,7 @@ class Ledger:
         now: float,
         refusal: RuncastError | None = None,
     ) -> tuple[AppendCommand | None, Appended]:
-        """Plan an append, or raise why it is refused; the refusal given comes last."""
+        """Plan an append or raise why it is refused. The `refusal` passed in is checked last."""
         if append.epoch and append.epoch != draft.epoch:
             raise epoch_is_over(log.info, append.epoch)
         if append.once is not None and (use := self._once_use(log, draft, append.once)):
@@ -234,7 +236,7 @@ class Ledger:
         first = draft.head + 1
         pages = frame_pages(draft.epoch, first, append.records, append.close)
         standing, records = draft.standing, append.records
-        # One record, as of most runs in most commits, needs no loop.
+        # Most commits have one record per run; one record needs no loop.
         if standing.status == "queued" or (
             is_decisive(records[0]) if len(records) == 1 else any(map(is_decisive, records))
         ):
@@ -242,7 +244,7 @@ class Ledger:
                 standing = standing_after(standing, record)
         if refusal is not None:
             raise refusal
-        # Only now, with nothing left to refuse, may the draft change.
+        # All checks passed: only now may the draft change.
         draft.head += len(append.records)
         command = AppendCommand(
             append.log_id,
@@ -262,7 +264,7 @@ class Ledger:
     def plan_trim(
         self, log_id: str, first: int, snapshot: bytes, epoch: str = ""
     ) -> TrimCommand | None:
-        """Plan a trim; "" means whichever epoch the log is in. Raises `NotFound`, `Stale`."""
+        """Plan a trim; "" means any epoch. Raises `NotFound`, `Stale`."""
         info = self.get(log_id).info
         if epoch and info.epoch != epoch:
             raise epoch_is_over(info, epoch)
@@ -270,7 +272,7 @@ class Ledger:
         return TrimCommand(log_id, kept, snapshot) if kept > info.first else None
 
     def plan_delete(self, log_id: str, epoch: str = "") -> DeleteCommand:
-        """Plan to remove a log; "" means whichever epoch it is in. Raises `NotFound`, `Stale`."""
+        """Plan to remove a log; "" means any epoch. Raises `NotFound`, `Stale`."""
         info = self.get(log_id).info
         if epoch and info.epoch != epoch:
             raise epoch_is_over(info, epoch)
@@ -289,15 +291,15 @@ class Ledger:
             raise Conflict(f"the key {once.key!r} was used before with other content")
         return use
 
-    # Applying: never fails, since it loads nothing; changes state.
+    # Applying: changes the state. It never fails, because it loads nothing.
 
     def fetch(self, commands: Sequence[Command]) -> None:
-        """Load the logs that commands planned elsewhere are about, before they are applied."""
+        """Load the logs that another process's commands change, before these are applied."""
         for log_id in {command.log_id for command in commands}:
             self.find(log_id)
 
     def apply(self, command: Command) -> None:
-        """Make a durable command part of the state. Its plan, or `fetch`, has found its log."""
+        """Apply a durable command to the state. Its plan, or `fetch`, has loaded its log."""
         match command:
             case AppendCommand():
                 self._apply_append(command)
@@ -313,7 +315,7 @@ class Ledger:
                 self.deleted.add(command.log_id)
 
     def forget(self) -> None:
-        """Drop all state: the store's tables hold it."""
+        """Drop all state, because the store's tables hold it."""
         self.logs.clear()
         self.dead_keys.clear()
         self.deleted.clear()
@@ -368,5 +370,5 @@ class Ledger:
 
 
 def copy_info(info: LogInfo) -> LogInfo:
-    """Return a copy that shares nothing mutable."""
+    """Return a deep copy."""
     return replace(info, labels=dict(info.labels))

@@ -1,4 +1,4 @@
-"""Logs in this process's memory: for tests, and for runs that need not outlive the process."""
+"""Logs in this process's memory: for tests, and for runs that may end with the process."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ __all__ = ("MemoryStore",)
 
 
 class MemoryStore(Store):
-    """Keeps everything until it is closed, trimmed or deleted; durable as long as the process."""
+    """Keeps logs in memory until they are trimmed or deleted; they are lost with the process."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -40,7 +40,7 @@ class MemoryStore(Store):
         return self
 
     async def close(self) -> None:
-        """Keep everything: a memory store may be opened again."""
+        """Keep all logs: a memory store may be opened again."""
 
     async def create(
         self,
@@ -145,7 +145,7 @@ class MemoryStore(Store):
 
     def _apply(self, command: Command) -> None:
         self._ledger.apply(command)
-        # No tables have anything of what is gone.
+        # A memory store has no tables to clean up.
         self._ledger.dead_keys.clear()
         self._ledger.deleted.clear()
 

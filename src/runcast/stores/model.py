@@ -33,7 +33,7 @@ __all__ = (
 )
 
 PAGE_BYTES: Final = 256 * 1024
-"""Target size of one page, bytes: large enough that replay is few reads, small enough to send at
+"""Target size of one page, bytes: large, so that a replay needs few reads; small enough to send at
 once. A page holds at least one record, so it can be longer by one record."""
 
 MAX_LIST: Final = 500
@@ -46,28 +46,28 @@ MAX_LABEL_CHARS: Final = 256
 
 
 MAX_PRODUCERS: Final = 32
-"""Most producers that a log remembers. More than a few append to a log only over years, or if each
-answers one question."""
+"""Most producers that a log remembers. More than a few append to one log only over years, or if
+each answers one question."""
 
 MAX_APPENDS_TOGETHER: Final = 64
-"""Most appends of one producer to one log in one commit, if all are to be sent again safely."""
+"""Most appends of one producer to one log in one commit, so that all can be sent again safely."""
 
 
 class Once(NamedTuple):
-    """An idempotency key. `digest` is the caller's fingerprint of what it means by it."""
+    """An idempotency key. `digest` is the caller's fingerprint of the request."""
 
     key: str
     digest: str = ""
 
 
 class Producer(msgspec.Struct, frozen=True, gc=False):
-    """Who appends, and the number of the append among all that this producer makes to this log.
+    """The producer of an append, and the append's number among all its appends to this log.
 
     Args:
-        producer_id: of this producer alone, on all machines and for ever; at most 128 characters.
-        number: 1, 2, 3, …; the next is only sent once the outcome of this one is known, or in the
-            same commit. A refused append uses none.
-        retried: whether it was sent before and may have happened.
+        producer_id: unique to this producer, on all machines and for ever; at most 128 characters.
+        number: 1, 2, 3, …. The next number is sent only in the same commit or after this outcome
+            is known. A refused append uses no number.
+        retried: True if the append was sent before, so that it may already have happened.
     """
 
     producer_id: str
@@ -79,9 +79,9 @@ class Producer(msgspec.Struct, frozen=True, gc=False):
 class Owner:
     """A process that runs functions, as the store knows it.
 
-    `machine` names one boot of one machine in one process namespace; within it `pid` and
-    `started` identify a living process exactly, so that its death is seen at once. Elsewhere only
-    the lease tells.
+    `machine` names one boot of one machine in one process namespace. There `pid` and `started`
+    identify a living process exactly, so its death is seen at once. On other machines only the
+    lease counts.
     """
 
     owner_id: str
@@ -90,8 +90,8 @@ class Owner:
     started: str = ""
 
 
-# Structs, which are cheap to make: these are made for each run and commit. Of pages many are kept;
-# without `gc` the collector does not walk through them all again and again, holding up everything.
+# Structs, because these objects are made for each run and commit. Many pages are kept; without
+# `gc` the collector does not walk through them all, which would hold up everything.
 
 
 class Append(msgspec.Struct):
@@ -99,12 +99,12 @@ class Append(msgspec.Struct):
 
     Args:
         log_id: an existing log.
-        records: oldest first; may be empty when only `close` or `labels` matter.
-        epoch: refuse with `Stale` unless the log is in this epoch; `""` takes any.
-        close: nothing follows these records.
-        fence: refuse with `Stale` unless it is the log's present fence; None skips the check.
+        records: oldest first; may be empty if only `close` or `labels` matter.
+        epoch: refuse with `Stale` unless the log is in this epoch; `""` accepts every epoch.
+        close: close the log after these records.
+        fence: refuse with `Stale` unless this is the log's present fence; None skips the check.
         once: see guarantee 5.
-        labels: merged into the log's labels; `""` removes one.
+        labels: merged into the log's labels; the value `""` removes a label.
         producer: see guarantee 12; None if the append is never sent again.
     """
 
@@ -121,9 +121,9 @@ class Append(msgspec.Struct):
 class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Consecutive events of one epoch, framed.
 
-    `frames` holds the events `first`..`last`, each as `events.position.frame_record` made it; it is
-    empty, and `last` is `first - 1`, when there are none. `closed` is True when `last` is the last
-    event there can ever be.
+    `frames` holds the events `first`..`last`, each as `events.position.frame_record` made it. In an
+    empty page `last` is `first - 1`. `closed` is True if `last` is the last event there can ever
+    be.
     """
 
     epoch: str
@@ -138,18 +138,18 @@ class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Position(self.epoch, self.last)
 
     def after(self, seq: int) -> "Page":
-        """Return the part of this page that follows `seq`; `first <= seq < last`."""
+        """Return the part of this page after `seq`; `first <= seq < last`."""
         # A record holds no line feed, so this line can only be the frame's own beginning.
         start = self.frames.index(b"\nid: %b-%d\n" % (self.epoch.encode(), seq + 1)) + 1
         return msgspec.structs.replace(self, first=seq + 1, frames=self.frames[start:])
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
-    """What became of an append: its pages in order, and the log's epoch, head and closed flag.
+    """The result of an append: its pages in order, and the log's epoch, head and closed flag.
 
-    `repeated` is True when nothing was appended, since `once` or `producer` says that this was done
-    before: then `first`..`last` are those of the first time. `is_resent` is True when `producer`
-    says so: then it was this very append that was made.
+    `repeated` is True if nothing was appended because `once` or `producer` was seen before; then
+    `first`..`last` are those of the first time. `is_resent` is True if `producer` shows that this
+    very append was made before.
     """
 
     epoch: str
@@ -163,16 +163,16 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True, kw_only=True)
 class LogInfo:
-    """What a store knows of a log besides its records. Times are Unix seconds.
+    """A store's description of a log, without its records. Times are Unix seconds.
 
-    `log_id` is unique among all logs of the store: what its methods take.
+    `log_id` is unique among all logs of the store; the store's methods take it.
     """
 
     log_id: str
     epoch: str
     created_at: float
     first: int = 1
-    """The first `seq` still kept; `head + 1` when none is."""
+    """The first `seq` still kept; `head + 1` if no event is kept."""
     head: int = 0
     closed: bool = False
     closed_at: float | None = None
@@ -184,21 +184,21 @@ class LogInfo:
     owner_id: str = ""
     fence: int = 0
     standing: Standing = BEGINNING
-    """Status and open questions, as the events up to `head` tell."""
+    """Status and open questions after the events up to `head`."""
 
     @property
     def status(self) -> Status:
-        """The status that the events up to `head` tell."""
+        """The status after the events up to `head`."""
         return self.standing.status
 
     @property
     def kind(self) -> str:
-        """What kind of log it is: `run`, `delivery`, `stream` or another short name."""
+        """The log's kind: `run`, `delivery`, `stream` or another short name."""
         return kind_of(self.log_id)
 
     @property
     def name(self) -> str:
-        """Its id among the logs of its kind; of a run, the run id."""
+        """The log's id within its kind; for a run, the run id."""
         return self.log_id.rpartition("/")[2]
 
     @property

@@ -1,4 +1,4 @@
-"""Making, cutting and joining pages, and the rules of reading that every store shares."""
+"""Make, cut and join pages, and check positions: the same for every store."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,13 +25,13 @@ _LINE_FEED: Final = 0x0A
 _CARRIAGE_RETURN: Final = 0x0D
 
 _LEAST_BYTES: Final = 32
-"""No frame, and so no page, is shorter: its epoch and field names alone take more."""
+"""The least bytes of a frame: its epoch and field names alone take more."""
 
 
 def check_position(info: LogInfo, after: Position) -> None:
-    """Raise `Gone` unless what follows `after` can be read from a log in this state."""
+    """Raise `Gone` unless the events after `after` can be read from a log in this state."""
     if after.epoch != info.epoch:
-        raise _gone(info, f"began anew in epoch {info.epoch}", "replaced")
+        raise _gone(info, f"began again in epoch {info.epoch}", "replaced")
     if after.seq > info.head:
         raise _gone(info, f"ends at {info.position}, before {after}", "rewound")
     if after.seq + 1 < info.first:
@@ -43,9 +43,9 @@ def _gone(info: LogInfo, why: str, reason: str) -> Gone:
 
 
 def frame_pages(epoch: str, first: int, records: Sequence[bytes], close: bool) -> tuple[Page, ...]:
-    """Return the pages that hold these records, none longer than it must be."""
+    """Return the pages that hold these records, each as short as possible."""
     head = b"id: %b-" % epoch.encode()
-    if len(records) == 1:  # as of most runs in most commits: no lists
+    if len(records) == 1:  # as in most commits of most runs: no lists
         record = records[0]
         if _LINE_FEED in record or _CARRIAGE_RETURN in record:
             raise _breaks_a_line()
@@ -75,7 +75,7 @@ def _breaks_a_line() -> InvalidValue:
 
 
 def cut_pages(pages: Sequence[Page], after_seq: int, max_bytes: int) -> list[Page]:
-    """Return what follows `after_seq` of consecutive pages, at least as much as fits."""
+    """Return the part of consecutive pages after `after_seq`, at least as much as fits."""
     start = bisect_right(pages, after_seq, key=lambda page: page.last)
     found = list(pages[start : start + max(0, max_bytes) // _LEAST_BYTES + 1])
     if found and found[0].first <= after_seq:
@@ -84,7 +84,7 @@ def cut_pages(pages: Sequence[Page], after_seq: int, max_bytes: int) -> list[Pag
 
 
 def _cut_end(page: Page, max_bytes: int) -> Page:
-    """Return the events at the beginning of a page that fit, but at least one."""
+    """Return the first events of a page, as many as fit and at least one."""
     if len(page.frames) <= max_bytes:
         return page
     end = page.frames.rfind(b"\n\n", 0, max(0, max_bytes))
@@ -97,7 +97,7 @@ def _cut_end(page: Page, max_bytes: int) -> Page:
 
 
 def join_pages(info: LogInfo, after: Position, pages: Iterable[Page], max_bytes: int) -> Page:
-    """Join consecutive pages up to `max_bytes`, at least one event, into the answer of a read."""
+    """Join consecutive pages up to `max_bytes`, at least one event, into the result of a read."""
     chosen: list[bytes] = []
     last, size = after.seq, 0
     for page in pages:
@@ -114,12 +114,12 @@ def join_pages(info: LogInfo, after: Position, pages: Iterable[Page], max_bytes:
 
 
 def age_of(info: LogInfo) -> tuple[float, str]:
-    """Return the key by which lists are in order."""
+    """Return a log's sort key in lists."""
     return (info.created_at, info.log_id)
 
 
 class Filter(NamedTuple):
-    """Which logs a list is of; see `Store.list`."""
+    """The conditions of a list; see `Store.list`."""
 
     kind: str | None
     status: Status | None
@@ -127,7 +127,7 @@ class Filter(NamedTuple):
     before: tuple[float, str] | None
 
     def matches(self, info: LogInfo) -> bool:
-        """Tell whether a log belongs to the list."""
+        """Return whether a log belongs to the list."""
         return (
             (self.kind is None or info.kind == self.kind)
             and (self.status is None or info.status == self.status)

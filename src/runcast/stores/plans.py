@@ -30,7 +30,7 @@ __all__ = (
 )
 
 VERSION: Final = 2
-"""Of these commands."""
+"""The version of these commands."""
 
 
 class OnceUse(msgspec.Struct, array_like=True, frozen=True):
@@ -51,7 +51,7 @@ class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     owner_id: str
     fence: int
     version: int = 1
-    """Of the journal: in version 1 a status was a label, which every writer had to set."""
+    """The journal's version: in version 1 the status was a label that every writer had to set."""
 
 
 class AppendCommand(msgspec.Struct, array_like=True, tag="a", gc=False):
@@ -61,11 +61,11 @@ class AppendCommand(msgspec.Struct, array_like=True, tag="a", gc=False):
     labels: dict[str, str] | None = None
     once: tuple[str, str, int, int] | None = None
     standing: Standing | Literal["unsaid"] | None = "unsaid"
-    """The log's standing after the records; None if they leave it as it is. Version 1 of the
-    journal does not say."""
+    """The log's standing after the records; None if they do not change it. Version 1 of the journal
+    does not have it."""
     producer_id: str = ""
     use: Use | None = None
-    """What is to be known of this producer."""
+    """What the log remembers of this producer."""
 
 
 class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):
@@ -85,7 +85,7 @@ class DeleteCommand(msgspec.Struct, array_like=True, frozen=True, tag="d"):
 
 
 class CheckpointCommand(msgspec.Struct, array_like=True, frozen=True, tag="k"):
-    """All commands before this one are in the store's tables; none of them need be kept."""
+    """All commands before this one are in the store's tables; they need not be kept."""
 
 
 Command = CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand

@@ -1,12 +1,11 @@
 """What a log remembers of its producers, so that an append that is sent again happens once.
 
-A producer numbers its appends to a log from 1. The log keeps the number of the last one, and the
-results of those that were committed together with it: whoever does not learn the outcome of a
-commit sends the same again, and nothing else before that.
+A producer numbers its appends to a log from 1. The log keeps the number of the last append, and
+the results of all appends in the same commit. A producer that does not learn the outcome of a
+commit sends the same appends again before any other.
 
-A log forgets the producer that appended longest ago when there are more than MAX_PRODUCERS. After
-that an append of an unknown producer, which may have been made before, is refused instead of
-guessed at.
+A log remembers MAX_PRODUCERS producers and forgets the one that appended longest ago. After that,
+an append of an unknown producer may have been made before, so it is refused.
 """
 
 from collections.abc import MutableMapping
@@ -24,9 +23,9 @@ _MAX_ID_CHARS: Final = 128
 
 
 class Use(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The last append of a producer: its number, and the first and last `seq` that it got.
+    """The last append of a producer: its number, and its first and last `seq`.
 
-    `before` holds the same of those that were made in the same commit before it.
+    `before` holds the earlier appends of the same commit.
     """
 
     number: int
@@ -35,13 +34,13 @@ class Use(msgspec.Struct, array_like=True, frozen=True, gc=False):
     before: "tuple[Use, ...]" = ()
 
     def find(self, number: int) -> "Use | None":
-        """Return the append of this number, if its result is known."""
+        """Return the append with this number, or None if its result is not kept."""
         if number == self.number:
             return self
         return next((each for each in self.before if each.number == number), None)
 
     def after(self, before: "Use | None") -> "Use":
-        """Return this append as the one that follows another in the same commit."""
+        """Return this append as the successor of another in the same commit."""
         if before is None:
             return self
         alone = Use(before.number, before.first, before.last)
@@ -50,14 +49,14 @@ class Use(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Turn(msgspec.Struct):
-    """What a producer has done to a log so far within a plan: the number of the last append that
-    was in its place, planned or refused, and the last one that was planned."""
+    """A producer's appends to a log so far within a plan: the number of the last append that was in
+    sequence, planned or refused, and the last append that was planned."""
 
     number: int
     use: Use | None = None
 
     def find(self, number: int) -> Use | None:
-        """Return the append of this number, if its result is known."""
+        """Return the append with this number, or None if its result is not kept."""
         return None if self.use is None else self.use.find(number)
 
 
@@ -73,11 +72,11 @@ def check_producer(producer: Producer) -> None:
 
 
 def keep(known: MutableMapping[str, Use], producer_id: str, use: Use) -> bool:
-    """Remember what a producer did last; tell whether another one had to be forgotten for it."""
+    """Remember a producer's last append; return whether another producer was forgotten."""
     known[producer_id] = use
     if len(known) <= MAX_PRODUCERS:
         return False
-    # By what each appended last, so that every process forgets the same one.
+    # Compare the last appends, so that every process forgets the same producer.
     oldest = min(known, key=lambda name: (known[name].last, name))
     del known[oldest]
     return True
@@ -86,7 +85,7 @@ def keep(known: MutableMapping[str, Use], producer_id: str, use: Use) -> bool:
 def refuse(
     log_id: str, producer: Producer, expected: int, *, is_doubtful: bool = False
 ) -> OutOfSequence:
-    """Return the refusal of an append that is not the next, or may have been made before."""
+    """Return the error for an append that is not the next, or may have been made before."""
     who = f"the producer {producer.producer_id!r} of the {describe_log(log_id)}"
     number = producer.number
     if is_doubtful:

@@ -1,4 +1,4 @@
-"""The database file: how it is opened and upgraded, and what its errors mean."""
+"""The database file: opening, upgrading, and the meaning of its errors."""
 
 import logging
 import os
@@ -19,9 +19,9 @@ _APPLICATION_ID: Final = 0x52_43_53_54  # "RCST"
 _BUSY_TIMEOUT_S: Final = 10.0
 _WRITER_CACHE_KIB: Final = 16 * 1024
 _READER_CACHE_KIB: Final = 1024
-"""Small, since nothing of a replay is read twice: filling a large one costs more than reading."""
+"""Small, because a replay reads nothing twice: filling a large cache costs more than reading."""
 
-# WAL needs memory shared by all its users, which no network file system gives: SQLite's own advice.
+# WAL needs shared memory, which no network file system gives. This is SQLite's own advice.
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     [
         "9p",
@@ -42,12 +42,13 @@ _NETWORK_FILE_SYSTEMS: Final = frozenset(
 
 
 def open_file(path: str, *, full_sync: bool, first_journal_row: bytes) -> sqlite3.Connection:
-    """Open the file for writing, and make it when it is not there.
+    """Open the file for writing, and create it if it is missing.
 
     Raises:
-        StoreReadOnly: it can only be read.
-        StoreUnusable: it is no database of ours, of a newer version, or on a network file system.
-        StoreUnavailable: it cannot be opened now.
+        StoreReadOnly: the file can only be read.
+        StoreUnusable: the file is another program's, of a newer version, or on a network file
+            system.
+        StoreUnavailable: the file cannot be opened now.
     """
     kind = _file_system(path)
     if kind in _NETWORK_FILE_SYSTEMS:
@@ -73,7 +74,7 @@ def open_file(path: str, *, full_sync: bool, first_journal_row: bytes) -> sqlite
 
 
 def open_reader(path: str) -> sqlite3.Connection:
-    """Open the file for reading only. Raises as `open_file` does."""
+    """Open the file for reading only. Raises what `open_file` raises."""
     uri = f"{Path(path).absolute().as_uri()}?mode=ro"
     try:
         try:
@@ -82,8 +83,8 @@ def open_reader(path: str) -> sqlite3.Connection:
             wal = Path(f"{path}-wal")
             if wal.exists() and wal.stat().st_size:
                 raise
-            # A write-ahead log cannot be shared where nothing can be written: SQLite wants to be
-            # told that the file stands still. It does, and there is no log it could miss.
+            # A write-ahead log cannot be shared where nothing can be written. `immutable` declares
+            # that the file does not change. It does not, and there is no log to miss.
             return _connect_reader(f"{uri}&immutable=1", path)
     except sqlite3.Error as error:
         raise explain(error, path) from error
@@ -93,9 +94,9 @@ def open_copier(path: str, *, wait_s: float) -> sqlite3.Connection:
     """Open the file for copying its write-ahead log.
 
     Args:
-        wait_s: how long it waits for others.
+        wait_s: longest wait for other connections.
 
-    Raises as `open_file` does.
+    Raises what `open_file` raises.
     """
     try:
         connection = _connect_reader(f"{Path(path).absolute().as_uri()}?mode=rw", path)
@@ -123,11 +124,11 @@ def _connect(uri: str, cache_kib: int) -> sqlite3.Connection:
         uri,
         uri=True,
         timeout=_BUSY_TIMEOUT_S,
-        isolation_level=None,  # transactions are written out: nothing is begun behind our back
-        check_same_thread=False,  # opened on one thread, used on another, never on two at once
+        isolation_level=None,  # no implicit transactions: we begin each one
+        check_same_thread=False,  # used on another thread, but never on two at once
     )
     try:
-        connection.execute(f"PRAGMA cache_size = -{cache_kib}")  # the first look at the file
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")  # the first access to the file
     except BaseException:
         connection.close()
         raise
@@ -138,16 +139,16 @@ def _prepare(
     connection: sqlite3.Connection, path: str, *, full_sync: bool, first_journal_row: bytes
 ) -> None:
     if _is_empty(connection):
-        # Must be set before the first table is made; stays with the file.
+        # Must be set before the first table is created; the file keeps the setting.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     else:
-        _check_version(connection, path)  # before anything is changed in what may not be ours
+        _check_version(connection, path)  # before changing a file that may not be ours
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         raise about(StoreUnusable, path, f"cannot use a write-ahead log (journal mode {mode!r})")
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # done by a thread of its own
-    # Some builds fill all that is freed with zeros, and write that to the log and to the disk.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # another thread does it
+    # Some builds overwrite freed space with zeros, and write the zeros to the log and the disk.
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -157,7 +158,7 @@ def _prepare(
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         _check_version(connection, path)
         if _version(connection) < SCHEMA_VERSION:
-            _log.info("%s is of an earlier version and is upgraded", path)
+            _log.info("%s is of an earlier version and will be upgraded", path)
             upgrade(connection)
     except BaseException:
         connection.execute("ROLLBACK")
@@ -188,7 +189,7 @@ def _check_version(connection: sqlite3.Connection, path: str) -> None:
 
 
 def identify(path: str) -> tuple[int, int]:
-    """Return what tells one file from another that takes its name; (0, 0) when there is none."""
+    """Return the identity of the file at a path (device and inode); (0, 0) without a file."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -197,15 +198,15 @@ def identify(path: str) -> tuple[int, int]:
 
 
 def about(kind: type[E], path: str, what: str) -> E:
-    """Return an error that names the store's file, and says "the store" to clients."""
+    """Return an error that names the store's file; clients read "the store" instead."""
     return kind(f"{path} {what}", f"the store {what}")
 
 
 def explain(error: sqlite3.Error, path: str) -> BackendError:
-    """Return our error for one of SQLite's."""
+    """Return our error for an SQLite error."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    # What cannot be opened because nothing can be made beside it (a disk mounted read-only) can
-    # still be read.
+    # A file that cannot be opened because nothing can be created beside it (a disk mounted
+    # read-only) can still be read.
     if name.startswith("SQLITE_READONLY") or (name == "SQLITE_CANTOPEN" and _is_fixed(path)):
         return about(StoreReadOnly, path, f"can be read but not written ({error})")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
@@ -222,7 +223,7 @@ def explain(error: sqlite3.Error, path: str) -> BackendError:
 
 
 def _is_fixed(path: str) -> bool:
-    """Tell whether a file is there beside which nothing can be made."""
+    """Return whether a file exists in a folder that cannot be written."""
     effective = os.access in os.supports_effective_ids
     return os.path.isfile(path) and not os.access(
         os.path.dirname(os.path.abspath(path)), os.W_OK, effective_ids=effective
@@ -230,7 +231,7 @@ def _is_fixed(path: str) -> bool:
 
 
 def _file_system(path: str) -> str:
-    """Return the type of the file system a path lies on, "" where it cannot be known."""
+    """Return the type of the file system a path lies on, "" if it is unknown."""
     try:
         mounts = Path("/proc/self/mounts").read_text().splitlines()
     except OSError:

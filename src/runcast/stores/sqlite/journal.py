@@ -1,15 +1,14 @@
-"""The writing half of the SQLite store: the journal, the ledger it leads to, and checkpoints.
+"""The writing half of the SQLite store: the journal, its ledger, and checkpoints.
 
-A commit, of however many logs, is one statement: a row of commands appended to the journal, and
-only if the journal's last row is the one this process saw last. Should another process have been
-first, its rows are read, and the commit is planned anew (see `ledger`). Checkpoints move the
-journal into tables, behind the commits. Opening the file after a crash reads the journal that is
-left.
+A commit, of any number of logs, is one statement. It appends a row of commands to the journal, but
+only if the journal's last row is the last row that this process saw. If another process was first,
+its rows are read and the commit is planned again (see `ledger`). Checkpoints move the journal into
+tables in the background. Opening the file after a crash reads the rest of the journal.
 
-Everything here runs on the store's one writer thread, except what says otherwise.
+Everything here runs on the store's one writer thread, unless its docstring says otherwise.
 
-Long because requests, the rows of other processes and checkpoints change one state by one
-connection, each only where the others have left off.
+Long because requests, other processes' rows and checkpoints change one state
+through one connection, and each must begin where the others stopped.
 """
 
 import heapq
@@ -46,21 +45,21 @@ __all__ = (
 T = TypeVar("T")
 
 CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
-"""A checkpoint is made when the journal holds this much: it is the most that opening the file
-after a crash has to read, and the most that is held in memory besides."""
+"""A checkpoint is due when the journal holds this much. It is the most that opening the file after
+a crash has to read, and the most that the ledger holds in memory."""
 
 _PUT_OFF: Final = 4
-"""How many times as much it may hold while the write-ahead log must not grow: what a checkpoint
-moves is written twice."""
+"""Factor by which a journal may exceed CHECKPOINT_BYTES while the write-ahead log must not grow: a
+checkpoint writes everything twice."""
 
 _PAGE_BYTES: Final = 4096
-"""SQLite's own pages."""
+"""Size of SQLite's pages."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[Command | CheckpointCommand]).decode
 
 FIRST_ROW: Final = _encode([CheckpointCommand()])
-"""The journal's first row: there is always a last one to compare with."""
+"""The journal's first row: so there is always a last row to compare with."""
 
 _APPEND: Final = (
     "INSERT INTO journal (id, commands) SELECT ?, ? WHERE (SELECT max(id) FROM journal) = ?"
@@ -72,7 +71,7 @@ class Journal:
 
     Args:
         changed: called with the ids of logs that other processes changed; None for all logs.
-        wal_bytes: bound of the write-ahead log, into which a checkpoint should fit several times.
+        wal_bytes: bound of the write-ahead log; several checkpoints should fit into it.
     """
 
     def __init__(
@@ -96,22 +95,23 @@ class Journal:
         self._version = -1
         self.read_only = read_only
         self.written_bytes = 0
-        """Bytes that this process has written into the file so far, about."""
+        """About how many bytes this process has written into the file so far."""
         self._catch_up()
 
-    # What readers ask, from their threads.
+    # For readers, from their threads.
 
     @property
     def last(self) -> int:
-        """The journal row that the state stands at."""
+        """The last journal row that the state contains."""
         return self._last
 
     def peek(
         self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES
     ) -> Log | None:
-        """Return a copy of a log, if it changed since the last checkpoint. From any thread.
+        """Return a copy of a log that changed since the last checkpoint, or None. From any thread.
 
-        Its pages are those that follow `after_seq`, as many as `max_bytes` may hold; or none.
+        Its pages hold the events after `after_seq`, up to `max_bytes`; no pages without
+        `after_seq`.
         """
         with self._lock:
             log = self._ledger.logs.get(log_id)
@@ -122,23 +122,22 @@ class Journal:
             return _copy(log, cut_pages(log.pages, after_seq, max_bytes))
 
     def is_deleted(self, log_id: str) -> bool:
-        """Tell whether a log was deleted since the last checkpoint. From any thread."""
+        """Return whether a log was deleted since the last checkpoint. From any thread."""
         with self._lock:
             return log_id in self._ledger.deleted
 
     def changed_logs(
         self, belongs: Callable[[LogInfo], bool], newest: int | None = None
     ) -> tuple[list[LogInfo], set[str]]:
-        """Return what is known of logs that changed since the last checkpoint and belong to a list,
-        and the ids of all that changed or were deleted. From any thread.
+        """Return the logs of a list that changed since the last checkpoint, and the ids of all
+        logs that changed or were deleted. From any thread.
 
         Args:
-            newest: how many logs matter, of those that were created last; None for all.
+            newest: only this many logs, the newest; None for all.
         """
         with self._lock:
             ledger = self._ledger
-            # `list`: a plan under way may be loading a log into the ledger, for which it has no
-            # lock.
+            # `list`: a plan may be loading a log into the ledger at this moment, without a lock.
             infos = [log.info for log in list(ledger.logs.values())]
             hidden = {info.log_id for info in infos} | ledger.deleted
             found = [info for info in infos if belongs(info)]
@@ -151,12 +150,12 @@ class Journal:
     def transact(
         self, plan: Callable[[Ledger], tuple[Sequence[Command], T]], *, exclusive: bool = False
     ) -> T:
-        """Plan, make durable, apply; return the plan's result or raise its error.
+        """Plan, make durable and apply. Return the plan's result or raise its error.
 
         Args:
             plan: may run several times; must change nothing.
-            exclusive: hold the file's write lock from before the plan, since it reads tables that
-                are changed without the journal (leases).
+            exclusive: hold the file's write lock before the plan begins, because the plan reads
+                tables that change without the journal (leases).
         """
         while True:
             refusal: RuncastError | None = None
@@ -169,7 +168,7 @@ class Journal:
                     commands, result = plan(self._ledger)
                 except RuncastError as error:
                     refusal = error
-                # A refusal counts only if it rests on the newest state.
+                # A refusal counts only if it was decided on the newest state.
                 durable = self._append(commands)
             finally:
                 if exclusive:
@@ -193,7 +192,7 @@ class Journal:
             raise
 
     def _append(self, commands: Sequence[Command | CheckpointCommand]) -> bool:
-        """Append a row, or with no commands only check that there is nothing new to know."""
+        """Append a row; without commands, only check that no other process appended."""
         if not commands:
             row = self._execute("SELECT max(id) FROM journal").fetchone()
             return bool(row[0] == self._last)
@@ -209,32 +208,32 @@ class Journal:
     def check_file(self) -> None:
         """Raise `StoreUnavailable` if the file was removed or replaced. From any thread.
 
-        SQLite would go on writing to what has no name any more, and nobody could ever read it.
+        SQLite would go on writing to a file without a name, and the data could never be read.
         """
         if identify(self._path) != self._file:
             told = "was removed or replaced while it was in use; put it back or restart"
             raise about(StoreUnavailable, self._path, told)
 
     def info(self, log_id: str) -> LogInfo:
-        """Return a copy of what is known of a log. Raises `NotFound`."""
+        """Return a copy of a log's description. Raises `NotFound`."""
         return copy_info(self._ledger.get(log_id).info)
 
     def load_lease(self, owner_id: str) -> Lease | None:
-        """Return the lease of an owner; None if it has none."""
+        """Return an owner's lease, or None."""
         try:
             return load_lease(self._connection, owner_id)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 
     def save_lease(self, lease: Lease) -> None:
-        """Write the lease of an owner in the place of the one that it had."""
+        """Write an owner's lease; it replaces the old one."""
         try:
             save_lease(self._connection, lease)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 
     def delete_lease(self, owner_id: str) -> None:
-        """Remove the lease of an owner, if it has one."""
+        """Remove an owner's lease, if any."""
         try:
             delete_lease(self._connection, owner_id)
         except sqlite3.Error as error:
@@ -243,42 +242,42 @@ class Journal:
     # Other processes.
 
     def refresh(self) -> None:
-        """Read what other processes appended."""
+        """Read the rows that other processes appended."""
         if self._execute("SELECT max(id) FROM journal").fetchone()[0] != self._last:
             self._catch_up()
 
     def poll(self) -> None:
-        """Read what other processes appended, if any did; costs microseconds if not."""
+        """Read rows that other processes appended; without new rows this costs microseconds."""
         version = self._execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
             self.refresh()
-            self._version = version  # only now: a failure must be tried again
+            self._version = version  # only now: after a failure the read is tried again
 
     def _catch_up(self) -> None:
-        # One snapshot for the journal and the tables that its commands are applied on.
+        # Read the journal and the tables from one snapshot.
         self._execute("BEGIN")
         try:
             changed = self._read_rows()
         finally:
-            self._connection.rollback()  # it only read; and a commit could be refused
+            self._connection.rollback()  # it only read, and a commit could fail
         if changed:
             self._changed(changed)
 
     def _read_rows(self) -> list[str | None]:
-        """Read and apply what others appended; part of the caller's transaction."""
+        """Read and apply other processes' rows, within the caller's transaction."""
         rows = self._execute(
             "SELECT id, commands FROM journal WHERE id > ? ORDER BY id", (self._last,)
         ).fetchall()
         return self._apply_rows(rows) if rows else []
 
     def _apply_rows(self, rows: Sequence[tuple[int, bytes]]) -> list[str | None]:
-        """Apply what others appended; what can fail comes first, or it would be applied again."""
+        """Apply other processes' rows. Do what can fail first, so that no row is applied twice."""
         commands: list[Command] = []
         missed, size = rows[0][0] != self._last + 1, self._bytes
         for _, data in rows:
             row = self._decode_row(data)
             if row is None:
-                # The tables hold all before, which may be more than the rows we know.
+                # The tables hold everything before, maybe more than the rows that we know.
                 commands, missed, size = [], True, 0
             else:
                 commands += row
@@ -296,7 +295,7 @@ class Journal:
         return [None] if missed else list(dict.fromkeys(each.log_id for each in commands))
 
     def _decode_row(self, data: bytes) -> list[Command] | None:
-        """Return a row's commands; None for a checkpoint's."""
+        """Return a row's commands; None for a checkpoint."""
         try:
             row = _decode(data)
         except msgspec.MsgspecError as error:
@@ -313,18 +312,18 @@ class Journal:
 
     @property
     def is_overfull(self) -> bool:
-        """Whether a checkpoint is due that was put off."""
+        """Whether a postponed checkpoint must be made now."""
         return self.is_full and self._bytes >= _PUT_OFF * self._checkpoint_bytes
 
     def checkpoint(self) -> None:
-        """Move the journal into the tables. Does nothing when there is nothing to move."""
+        """Move the journal into the tables. Does nothing if the journal is empty."""
         if not self._bytes or self.read_only:
             return
-        self._due_bytes = self._bytes + self._checkpoint_bytes  # when this one fails
+        self._due_bytes = self._bytes + self._checkpoint_bytes  # if this one fails
         self._execute("BEGIN IMMEDIATE")
         try:
-            # What others appended comes first. Nobody can append now: however much they do, the
-            # journal is moved before it grows.
+            # First read other processes' rows. From now on nobody can append, so the journal is
+            # moved before it grows.
             changed = self._read_rows()
         except BaseException:
             self._connection.rollback()
@@ -333,13 +332,13 @@ class Journal:
             self._changed(changed)
         last = self._last
         try:
-            if not self._bytes:  # another process has just moved it
+            if not self._bytes:  # another process has just moved the journal
                 self._execute("ROLLBACK")
                 return
             self._append([CheckpointCommand()])
             segments = {id(log): log.segment for log in self._ledger.logs.values()}
             try:
-                # First what goes: what comes takes its place in the file.
+                # Delete first, so that the new rows reuse the space in the file.
                 self._execute("DELETE FROM journal WHERE id < ?", (self._last,))
                 write_tables(self._connection, self._ledger)
                 self._execute("COMMIT")
@@ -359,12 +358,12 @@ class Journal:
             self._keep_active()
 
     def _undo_checkpoint(self, last: int) -> None:
-        # SQLite may have rolled back by itself; and the row may or may not have been appended.
+        # SQLite may have rolled back by itself, and the row may or may not have been appended.
         self._connection.rollback()
         self._last = last
 
     def _keep_active(self) -> None:
-        """Forget what the tables hold now, but for the logs that are still being written."""
+        """Drop what the tables now hold, except the logs that are still being written."""
         active = {
             log_id: log
             for log_id, log in self._ledger.logs.items()
@@ -377,10 +376,10 @@ class Journal:
         self._ledger.logs.update(active)
 
     def sweep(self, *, gives_back: bool = True) -> bool:
-        """Delete some of what is left of deleted logs; tell whether there may be more.
+        """Delete some data of deleted logs; return whether there may be more.
 
         Args:
-            gives_back: whether free pages, if nothing else is left, go back to the disk.
+            gives_back: whether to give free pages back to the disk once all data is deleted.
         """
         try:
             touched = sweep_dead(self._connection, gives_back=gives_back)
@@ -390,7 +389,7 @@ class Journal:
         return touched > 0
 
     def close(self) -> None:
-        """Make a last checkpoint, so that the next opening has nothing to read."""
+        """Make a last checkpoint, so that the next open has no journal to read."""
         try:
             self.checkpoint()
         finally:
@@ -422,5 +421,5 @@ class Journal:
 
 
 def _copy(log: Log, pages: Sequence[Page] = ()) -> Log:
-    """Return what readers may look at: a copy, with these of its pages and without its keys."""
+    """Return a copy for readers, with these pages and without the log's keys."""
     return Log(log.key, copy_info(log.info), list(pages), {}, log.snapshot, log.segment)

@@ -1,7 +1,7 @@
-"""Leases as a file on one machine knows them, and which owners are dead for sure.
+"""Leases in the file on one machine, and which owners are surely dead.
 
-A lease ends by the clock that all processes of one boot share, which nobody can set and which
-stands still while the machine sleeps. The wall clock counts only where the boot is not known.
+A lease ends by the monotonic clock that all processes of one boot share. Nobody can set this clock,
+and it stops while the machine sleeps. The wall clock counts only if the boot is unknown.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,11 @@ __all__ = ("Lease", "is_owning")
 
 
 class Lease(NamedTuple):
-    """An owner, and when its lease ends.
+    """An owner and the end of its lease.
 
     Args:
         expires_at: by the wall clock, Unix seconds.
-        boot: of the process that took it, as `this_boot` gives it; "" where that is not known.
+        boot: the owner's boot, from `this_boot`; "" if unknown.
         ends: by the monotonic clock of that boot, seconds.
     """
 
@@ -29,11 +29,11 @@ class Lease(NamedTuple):
 
 
 def is_owning(lease: Lease | None, clock: Clock) -> bool:
-    """Tell whether the owner that took a lease still owns its runs."""
+    """Return whether the owner of a lease still owns its runs."""
     if lease is None:
         return False
-    # A database file is never on two machines at once (network file systems are refused): an owner
-    # that is not of this boot is of one that is over.
+    # A database file is never on two machines at once (network file systems are refused), so an
+    # owner of another boot belongs to a boot that is over.
     alive = False if is_elsewhere(lease.owner) else is_alive(lease.owner)
     if alive is not None:
         return alive

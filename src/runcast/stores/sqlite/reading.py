@@ -1,8 +1,8 @@
 """The reading half of the SQLite store: queries on a few threads, each with its own connection.
 
-What was committed lies in two places, the tables and, since the last checkpoint, the journal. So
-each query asks the journal first and the tables second: what a checkpoint moves between the two
-looks is found in both, and what was never moved is found in one.
+Committed data is in two places: in the tables and, since the last checkpoint, in the journal. Each
+query looks in the journal first and in the tables second. If a checkpoint moves data between the
+two looks, the data is found in both; it is never missed.
 """
 
 import asyncio
@@ -30,23 +30,23 @@ __all__ = ("Reading",)
 T = TypeVar("T")
 
 _THREADS: Final = 2
-"""Replay is a memory copy for the most part; more threads would only take turns."""
+"""A replay mostly copies memory; more threads would only take turns."""
 
 
 _MOST_LOOKS: Final = 100
-"""Looks that find what should follow a position missing, until it is taken for lost: one in
-thousands meets a change that another process makes."""
+"""Looks that may miss the events after a position before they count as lost: one look in thousands
+meets a change by another process."""
 
 
 class _ChangedMeanwhile(Exception):
-    """Two looks at the store do not fit together: look again, at what holds now."""
+    """The two looks of a query contradict each other: repeat the query."""
 
 
 class Reading:
-    """Answers queries with everything that any process had committed before they were made.
+    """Answers queries. A result contains all that any process committed before the query.
 
     Args:
-        refresh: has the journal read what other processes appended.
+        refresh: makes the journal read what other processes appended.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Reading:
         self._connections: list[sqlite3.Connection] = []
 
     def close(self) -> None:
-        """Finish what was asked and close the connections. Blocks."""
+        """Finish the queries in progress and close the connections. Blocks."""
         self._threads.shutdown()
         for connection in self._connections:
             connection.close()
 
-    # Queries; each raises as the method of `Store` does that it stands for.
+    # Queries; each raises what the `Store` method of the same purpose raises.
 
     async def page(self, log_id: str, after: Position, max_bytes: int) -> Page:
         return await self._ask(lambda: self._page(log_id, after, max_bytes))
@@ -82,7 +82,7 @@ class Reading:
         labels = wanted.labels
         can_be_borne = all(is_text(name) and is_text(value) for name, value in labels.items())
         if not can_be_borne or len(labels) > MAX_LABELS:
-            return []  # no log bears what none may be given
+            return []  # no log can have such a label
         conditions = ["1"]
         parameters: list[object] = []
         for column, value in (("kind", wanted.kind), ("status", wanted.status)):
@@ -134,11 +134,11 @@ class Reading:
         if after.seq < log.info.head and (not pages or after.seq + 1 < pages[0].first):
             pages = read_segments(self._connection, log.key, after.epoch, after.seq, max_bytes)
             if not pages or after.seq + 1 < pages[0].first:
-                raise _ChangedMeanwhile  # it was trimmed, replaced or deleted
+                raise _ChangedMeanwhile  # the log was trimmed, replaced or deleted
         return join_pages(log.info, after, pages, max_bytes)
 
     def _get(self, log_id: str, after_seq: int | None = None, max_bytes: int = PAGE_BYTES) -> Log:
-        """Return a copy of a log, with what `Journal.peek` adds. Raises `NotFound`."""
+        """Return a copy of a log, with the pages that `Journal.peek` adds. Raises `NotFound`."""
         log = self._journal.peek(log_id, after_seq, max_bytes)
         if log is None and not self._journal.is_deleted(log_id) and is_log_id(log_id):
             log = load_log(self._connection, log_id)
@@ -173,12 +173,12 @@ class Reading:
         belongs: Callable[[LogInfo], bool],
         newest: int | None = None,
     ) -> Sequence[LogInfo]:
-        """Return logs from the tables, except that those changed since are as the journal has
-        them; -1 sets no limit.
+        """Return logs from the tables; a log that changed since is taken from the journal. -1 sets
+        no limit.
 
         Args:
-            belongs: what the condition says, of a log; it is asked while commits wait.
-            newest: as `Journal.changed_logs` takes it.
+            belongs: the condition, as a function of a log; called while commits wait.
+            newest: see `Journal.changed_logs`.
         """
         changed, hidden = self._journal.changed_logs(belongs, newest)
         stored = select_logs(self._connection, where, parameters, order, limit, hidden)
@@ -218,7 +218,7 @@ class Reading:
                 looks_left -= 1
             if is_current:
                 return cast("T", result)
-            await self._refresh()  # somebody has committed since we last looked
+            await self._refresh()  # another process has committed since the last look
         told = "is damaged: events that it should have are not there"
         raise about(StoreUnusable, self._path, told)
 

@@ -1,6 +1,6 @@
-"""The tables of the file, and how files of earlier versions come to have them.
+"""The tables of the file, and the upgrade of files of earlier versions.
 
-    journal    one row per commit, of all logs: the commands not yet in the tables below
+    journal    one row per commit, of all logs: commands that are not yet in the tables below
     logs       one row per log, as the last checkpoint left it
     segments   frames, 64 KiB and more in a row, in the wire form of the default dialect
     once_uses  idempotency keys, as long as their epoch
@@ -8,8 +8,8 @@
     leases     when these leases end by the clock of their boot, which nobody can set
     dead       epochs whose segments are still to be deleted, a few at a time
 
-Version 1 had no kinds, and a log's status was a label that every writer had to set. Where the label
-cannot be trusted, since the log is open or the label names no ending, the events tell.
+Version 1 had no kinds, and a log's status was a label that every writer had to set. The label of
+an open log, or a label that names no ending, cannot be trusted; then the events give the status.
 """
 
 import json
@@ -64,12 +64,12 @@ CREATE {table} leases (
     owner_id TEXT PRIMARY KEY, boot TEXT NOT NULL, ends REAL NOT NULL
 ) WITHOUT ROWID
 """
-"""A table that later files of version 1 have, too."""
+"""A table that later files of version 1 also have."""
 
 _STANDINGS: Final = """
 CREATE TEMP TABLE standings (key INTEGER PRIMARY KEY, status TEXT NOT NULL, questions TEXT NOT NULL)
 """
-"""What the events of logs tell whose label cannot be trusted."""
+"""The standings, from the events, of logs whose label cannot be trusted."""
 
 _FROM_VERSION_1: Final = """
 SELECT log_id, old.key AS key, 'run' AS kind, epoch, created_at,
@@ -86,25 +86,25 @@ class _Asked(msgspec.Struct):
 
 
 class _Kept(msgspec.Struct):
-    """What matters here of the state that a trimmed log begins with."""
+    """The needed fields of the snapshot that a trimmed log begins with."""
 
     status: Status = "queued"
     interrupts: list[_Asked] = []
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new file; part of the caller's transaction."""
+    """Make the tables of a new file; within the caller's transaction."""
     _run(connection, _LOGS + _OTHERS)
     connection.execute(_LEASES.format(table="TABLE"))
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def upgrade(connection: sqlite3.Connection) -> None:
-    """Give a file of version 1 the present tables; part of the caller's transaction."""
+    """Upgrade a file of version 1 to the present tables, within the caller's transaction."""
     for index in ("logs_by_age", "logs_open", "logs_expiring"):
         connection.execute(f"DROP INDEX {index}")
     connection.execute("ALTER TABLE logs RENAME TO logs_of_version_1")
-    # Another table, not more columns: those behind a snapshot are slow to read.
+    # A new table instead of more columns: columns after the snapshot are slow to read.
     _run(connection, _LOGS)
     _tell_standings(connection, "logs_of_version_1")
     select = _FROM_VERSION_1.format(old="logs_of_version_1")
@@ -116,7 +116,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
 
 
 def read_as_present(connection: sqlite3.Connection) -> None:
-    """Let this connection read a file of version 1, which cannot be written, like a present one."""
+    """Let this connection read a file of version 1 that cannot be upgraded."""
     _tell_standings(connection, "main.logs")
     connection.execute(f"CREATE TEMP VIEW logs AS {_FROM_VERSION_1.format(old='main.logs')}")
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'leases'").fetchall():
@@ -145,11 +145,11 @@ def _standing_in(snapshot: bytes) -> Standing:
     try:
         kept = msgspec.json.decode(snapshot, type=_Kept)
     except msgspec.DecodeError:
-        return BEGINNING  # another program's, of which nothing is known
+        return BEGINNING  # another program's snapshot
     return Standing(kept.status, tuple(each.interrupt_id for each in kept.interrupts))
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:
-    # Not `executescript`, which would commit the transaction.
+    # `executescript` would commit the transaction.
     for statement in script.strip().split(";\n"):
         connection.execute(statement)

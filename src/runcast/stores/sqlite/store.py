@@ -1,7 +1,7 @@
 """Logs in one SQLite file: the embedded store.
 
-One thread writes: what it does is in `sqlite_journal`. A few read: see `sqlite_reading`. Several
-processes may use one file on one machine.
+One thread writes (see `journal`), and a few threads read (see `reading`). Several processes may
+use one file on one machine.
 """
 
 import asyncio
@@ -42,13 +42,13 @@ T = TypeVar("T")
 _log: Final = get_logger("runcast.stores.sqlite")
 
 _WAL_WAIT_S: Final = 0.01
-"""Between two looks whether the write-ahead log has room again."""
+"""Pause between two checks whether the write-ahead log has room again."""
 
 _Plan = Callable[[Ledger], tuple[list[Command], None]]
 
 
 class _Open(NamedTuple):
-    """What an open store consists of."""
+    """The parts of an open store."""
 
     writer: Worker
     journal: Journal
@@ -60,16 +60,15 @@ class _Open(NamedTuple):
 class SQLiteStore(Store):
     """Keeps logs in an SQLite file, for one machine.
 
-    A commit survives the death of the process at once; with `full_sync` it survives the loss of
-    power too, and otherwise the last moments before a power loss may be gone.
+    A commit survives the death of the process at once. With `full_sync` it also survives a loss
+    of power; without it, a loss of power may lose the last moments.
 
     Args:
-        path: the file; it is made when it is not there. A file that can only be read serves
-            readers.
+        path: the file; it is created if missing. A file that can only be read serves readers.
         full_sync: wait for the disk at each commit.
-        wal_bytes: length of the write-ahead log beyond which commits wait until it is copied into
-            the file; with what is written meanwhile it stays below twice that.
-        poll_s: how often other processes' commits are looked for, seconds.
+        wal_bytes: length of the write-ahead log beyond which commits wait until the log is copied
+            into the file. With what is written meanwhile, the log stays below twice this length.
+        poll_s: pause between two looks for other processes' commits, seconds.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class SQLiteStore(Store):
         wal_bytes: int = WAL_BYTES,
         poll_s: float = 0.02,
     ) -> None:
-        self._path = os.path.abspath(path)  # a function may go to another folder
+        self._path = os.path.abspath(path)  # a function may change the working directory
         self._clock = clock or SystemClock()
         self._full_sync = full_sync
         self._wal_bytes = wal_bytes
@@ -141,7 +140,7 @@ class SQLiteStore(Store):
             return
 
         def finish() -> None:
-            # Readers first: they may still ask the writer for what other processes appended.
+            # Close readers first: they may still ask the writer to read other processes' rows.
             parts.reading.close()
             parts.writer.stop()
             parts.wal.close()
@@ -164,7 +163,7 @@ class SQLiteStore(Store):
         wal = self._opened.wal
         while wal.must_wait:
             await asyncio.sleep(_WAL_WAIT_S)
-            await self._write(lambda journal: None)  # it looks at the log after each job
+            await self._write(lambda journal: None)  # looks at the log after each job
         now = self._clock.time()
         return await self._write(
             lambda journal: journal.transact(lambda ledger: ledger.plan_appends(group, now))
@@ -247,7 +246,7 @@ class SQLiteStore(Store):
         await self._write(renew)
 
     async def _write(self, job: Callable[[Journal], T]) -> T:
-        """Do a job on the writer thread."""
+        """Run a job on the writer thread."""
         parts = self._opened
         return await parts.writer.run(lambda: job(parts.journal))
 
@@ -297,14 +296,14 @@ class SQLiteStore(Store):
                 try:
                     loop.call_soon_threadsafe(self._call, key, log_id)
                 except RuntimeError:
-                    self._listeners.pop(key, None)  # its loop is closed
+                    self._listeners.pop(key, None)  # the listener's loop is closed
 
     def _call(self, key: object, log_id: str | None) -> None:
-        found = self._listeners.get(key)  # it may have left since this call was put into its loop
+        found = self._listeners.get(key)  # it may have ended since
         if found is not None:
             found[0](log_id)
 
-    # What the writer thread does besides.
+    # Maintenance on the writer thread.
 
     def _when_idle(self) -> None:
         if self._parts is not None:
@@ -316,8 +315,8 @@ class SQLiteStore(Store):
 
 
 async def _finish(call: Callable[[], None]) -> None:
-    """Do what blocks at the end, in a thread that nobody else has a use for: functions may keep all
-    those of the loop's executor busy for ever."""
+    """Run a blocking call at the end, in its own thread: functions may keep all threads of the
+    loop's executor busy for ever."""
     closer = Worker("runcast-close")
     try:
         await closer.run(call)

@@ -1,8 +1,8 @@
 """The rows of the database: reading logs and segments, and writing a checkpoint.
 
-Every statement here handles many rows at once. Python's `sqlite3` gives the interpreter lock up and
-takes it back around each step of a statement; beside a busy thread each of those costs up to a
-switch interval, so that a statement per row would stop commits for seconds.
+Every statement here handles many rows. Python's `sqlite3` releases and takes the interpreter lock
+around each step of a statement. Beside a busy thread each step costs up to a switch interval, so
+one statement per row would stop commits for seconds.
 """
 
 import json
@@ -33,8 +33,8 @@ __all__ = (
 )
 
 SEGMENT_BYTES: Final = 64 * 1024
-"""A segment grows until it holds this much; then the next begins. Large, so that replay is few
-rows; small, so that the checkpoint that makes it grow rewrites little."""
+"""A segment grows until it holds this much; then the next one begins. Large, so that a replay reads
+few rows; small, so that a checkpoint that extends a segment rewrites little."""
 
 _FRAMES_CODEC: Final = 1
 """Frames as `events.position.frame_record` makes them: the wire form of the default dialect."""
@@ -47,10 +47,10 @@ _SWEEP_ROWS: Final = 256
 _SWEEP_BYTES: Final = 1024 * 1024
 _SWEEP_PAGES: Final = 256
 """Epochs and segments deleted, or pages given back, at once: a megabyte and a few milliseconds, so
-that commits do not wait for a big deletion."""
+that commits do not wait for a large deletion."""
 
 _FEW_HIDDEN: Final = 50
-"""Rows read at first for the sake of logs that are hidden and may be among those asked for."""
+"""Extra rows read at first, because some of the selected logs may be hidden."""
 
 _LOG_COLUMNS: Final = (
     "log_id, key, kind, epoch, created_at, status, questions, first, head, closed_at, bytes, "
@@ -58,14 +58,14 @@ _LOG_COLUMNS: Final = (
 )
 
 _MORE_COLUMNS: Final = "producers, snapshot_seq, snapshot"
-"""Those that lists do not need."""
+"""Columns that lists do not need."""
 
 _encode_producers: Final = msgspec.msgpack.Encoder().encode
 _decode_producers: Final = msgspec.msgpack.Decoder(tuple[bool, dict[str, Use]]).decode
 
 
 def load_log(connection: sqlite3.Connection, log_id: str) -> Log | None:
-    """Return a log as the last checkpoint left it."""
+    """Return a log as of the last checkpoint."""
     row = connection.execute(
         f"SELECT {_LOG_COLUMNS}, {_MORE_COLUMNS} FROM logs WHERE log_id = ?", (log_id,)
     ).fetchone()
@@ -100,7 +100,7 @@ def _log(row: Sequence[Any]) -> Log:
 
 
 def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | None:
-    """Return the first use of an idempotency key, as the last checkpoint left it."""
+    """Return the first use of an idempotency key, as of the last checkpoint."""
     row = connection.execute(
         "SELECT digest, first, last FROM once_uses WHERE key = ? AND once = ?", (log.key, once)
     ).fetchone()
@@ -108,7 +108,7 @@ def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | 
 
 
 def load_lease(connection: sqlite3.Connection, owner_id: str) -> Lease | None:
-    """Return the lease of an owner; None if it has none."""
+    """Return an owner's lease, or None."""
     row = connection.execute(
         "SELECT machine, pid, started, expires_at, coalesce(boot, ''), coalesce(ends, 0) "
         "FROM owners LEFT JOIN leases USING (owner_id) WHERE owner_id = ?",
@@ -123,7 +123,7 @@ def load_lease(connection: sqlite3.Connection, owner_id: str) -> Lease | None:
 def save_lease(connection: sqlite3.Connection, lease: Lease) -> None:
     """Write a lease.
 
-    In two steps: whoever looks between them finds the owner with the lease that it had before.
+    In two steps: between them, a reader finds the owner with its old lease.
     """
     owner = lease.owner
     connection.execute(
@@ -140,7 +140,7 @@ def save_lease(connection: sqlite3.Connection, lease: Lease) -> None:
 
 
 def delete_lease(connection: sqlite3.Connection, owner_id: str) -> None:
-    """Remove an owner's lease, if there is one."""
+    """Remove an owner's lease, if any."""
     for table in ("owners", "leases"):
         connection.execute(f"DELETE FROM {table} WHERE owner_id = ?", (owner_id,))
 
@@ -153,10 +153,10 @@ def select_logs(
     limit: int,
     hidden: Collection[str],
 ) -> list[LogInfo]:
-    """Return the logs that a condition selects, without the hidden ones, as the last checkpoint
-    left them; -1 sets no limit."""
+    """Return the logs that a condition selects, without the hidden ones, as of the last
+    checkpoint; -1 sets no limit."""
     query = f"SELECT {_LOG_COLUMNS} FROM logs WHERE {where} ORDER BY {order} LIMIT ?"
-    # Nearly all hidden logs are elsewhere: rows are few if not as many more are asked for.
+    # Few hidden logs are among the selected ones, so a few extra rows are usually enough.
     enough = limit + min(len(hidden), _FEW_HIDDEN) if limit > 0 else -1
     rows = connection.execute(query, (*parameters, enough)).fetchall()
     found = [row for row in rows if row[0] not in hidden]
@@ -169,13 +169,13 @@ def select_logs(
 def read_segments(
     connection: sqlite3.Connection, key: int, epoch: str, after_seq: int, max_bytes: int
 ) -> list[Page]:
-    """Return what follows `after_seq` in the segments, as pages: as many whole ones as fit into
-    `max_bytes`, at least one.
+    """Return the events after `after_seq` in the segments, as pages: as many whole segments as fit
+    into `max_bytes`, and at least one.
 
-    There are none if nothing follows, or if what follows was changed meanwhile.
+    The list is empty if no event follows, or if the events were changed meanwhile.
     """
-    # Their sizes are looked at first: a segment that does not fit would be read for nothing, and
-    # again for the next page.
+    # Look at the sizes first: reading a segment that does not fit would be wasted, and the
+    # next page would read it again.
     sizes = connection.execute(
         "SELECT first, last, length(frames) FROM segments WHERE key = ? AND first >= coalesce("
         "(SELECT max(first) FROM segments WHERE key = ? AND first <= ?), 0) ORDER BY first",
@@ -187,7 +187,7 @@ def read_segments(
     for first, last, size in sizes:
         if last <= after_seq:
             continue
-        if first <= after_seq:  # how much of it follows, only its events tell
+        if first <= after_seq:  # only the events show how much of the segment follows
             pages = [page.after(after_seq) for page in _pages(connection, key, epoch, first, first)]
             room -= sum(len(page.frames) for page in pages)
             continue
@@ -207,7 +207,7 @@ def read_segments(
 def _pages(
     connection: sqlite3.Connection, key: int, epoch: str, first: int, last: int
 ) -> list[Page]:
-    """Return the segments that begin from `first` to `last`."""
+    """Return the segments whose first event is in `first`..`last`."""
     rows = connection.execute(
         "SELECT first, last, frames FROM segments WHERE key = ? AND first BETWEEN ? AND ? "
         "ORDER BY first",
@@ -217,14 +217,14 @@ def _pages(
 
 
 def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
-    """Write all that the ledger holds into the tables; part of the caller's transaction."""
+    """Write the whole ledger into the tables, within the caller's transaction."""
     _delete_logs(connection, ledger)
     segments = [row for log in ledger.logs.values() for row in _segment_rows(log)]
     _upsert(
         connection,
         "INSERT INTO segments (key, first, last, codec, frames) VALUES",
         segments,
-        # `||` makes text of blobs; the cast gives the same bytes their type back.
+        # `||` turns blobs into text; the cast turns the same bytes back into a blob.
         "ON CONFLICT (key, first) DO UPDATE SET last = excluded.last, "
         "frames = CAST(frames || excluded.frames AS BLOB)",
     )
@@ -262,7 +262,7 @@ def _delete_logs(connection: sqlite3.Connection, ledger: Ledger) -> None:
 
 
 def _segment_rows(log: Log) -> list[tuple[int, int, int, int, bytes]]:
-    """Return the rows that a log's pages become, and note which segment is the last now."""
+    """Return the segment rows for a log's pages, and note the new last segment."""
     rows: list[tuple[int, int, int, int, bytes]] = []
     first, size = log.segment
     parts: list[bytes] = []
@@ -323,12 +323,12 @@ def _upsert(
 
 
 def sweep_dead(connection: sqlite3.Connection, *, gives_back: bool = True) -> int:
-    """Delete some of what deleted logs left behind or, if nothing is left, give free pages back.
+    """Delete some data of deleted logs or, if none is left, give free pages back.
 
-    Returns about how many pages that changed; 0 when there was nothing to do.
+    Returns about how many pages changed; 0 if there was nothing to do.
 
     Args:
-        gives_back: False leaves free pages in the file, for what is written next.
+        gives_back: False keeps free pages in the file, for later rows.
     """
     keys = [row[0] for row in connection.execute("SELECT key FROM dead LIMIT ?", (_SWEEP_ROWS,))]
     if keys:
@@ -336,7 +336,7 @@ def sweep_dead(connection: sqlite3.Connection, *, gives_back: bool = True) -> in
     free = _free_pages(connection) if gives_back else 0
     if not free:
         return 0
-    # As a script, since `execute` would take one step, which frees one page.
+    # A script, because `execute` would take only one step and free one page.
     connection.executescript(f"PRAGMA incremental_vacuum({_SWEEP_PAGES})")
     return free - _free_pages(connection)
 

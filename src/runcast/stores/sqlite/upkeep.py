@@ -15,17 +15,17 @@ __all__ = ("Upkeep",)
 _log: Final = get_logger("runcast.stores.sqlite")
 
 _QUIET_S: Final = 1.0
-"""A quiet second is used to move the journal into the tables, so that it need not be done later."""
+"""After a quiet second the journal is moved into the tables, so that a busy time need not do it."""
 
 _LONGEST_S: Final = 30.0
-"""A store that is never quiet moves it this often nevertheless: only then can what was deleted go.
-It is also how long a sweep that failed is left alone."""
+"""A store that is never quiet moves the journal this often, because only then can deleted data go.
+After a failed sweep, the next one also waits this long."""
 
 _SWEEP_S: Final = 0.1
-"""Between two sweeps: commits wait for each some milliseconds, and 10 MB can go each second."""
+"""Pause between two sweeps: each holds up commits for milliseconds; 10 MB can go per second."""
 
 _SWEEP_BYTES: Final = 512 * 1024
-"""What is written between two sweeps, if that is earlier: half as much as one takes away."""
+"""Or a sweep after so many written bytes, if that is earlier: half of what a sweep frees."""
 
 _BURST_BYTES: Final = 8 * 1024 * 1024
 """What is written at least before free memory is given back in the next quiet second: less leaves
@@ -33,10 +33,10 @@ little behind, and what is given back has to be fetched again."""
 
 
 class Upkeep:
-    """Decides when to do what; its methods are called on the writer thread.
+    """Schedules the maintenance. Its methods are called on the writer thread.
 
     Args:
-        poll_s: how long no job came before `when_idle` is called, seconds.
+        poll_s: idle time before `when_idle` is called, seconds.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Upkeep:
         self._wal = wal
         self._clock = clock
         self._poll_s = poll_s
-        self._quiet_s = 0.0  # since something was written
+        self._quiet_s = 0.0  # since the last write
         self._written_bytes = 0
         self._checkpoint_at = clock.monotonic() + _LONGEST_S
         self._sweep_at = clock.monotonic()
@@ -57,7 +57,7 @@ class Upkeep:
         self._told = ""
 
     def when_idle(self) -> None:
-        """Look what other processes did, and use the silence."""
+        """Read other processes' rows, and do maintenance while idle."""
         self._quiet_s += self._poll_s
         try:
             self._journal.poll()
@@ -66,8 +66,8 @@ class Upkeep:
             self._tell(error)
 
     def after_job(self) -> None:
-        """Do what must not wait for a silence."""
-        if self._journal.written_bytes != self._written_bytes:  # a lease is no reason to wait
+        """Do maintenance that must not wait for an idle time."""
+        if self._journal.written_bytes != self._written_bytes:  # a lease leaves it quiet
             self._written_bytes, self._quiet_s = self._journal.written_bytes, 0.0
         try:
             self._work(is_quiet=False)
@@ -78,7 +78,7 @@ class Upkeep:
         journal, now = self._journal, self._clock.monotonic()
         if journal.read_only:
             return
-        # The next time is set first: what fails is tried again then, not at once.
+        # Set the next time first, so that a failure is not retried at once.
         is_due = is_quiet or journal.is_full or now >= self._checkpoint_at
         if is_quiet:
             self._quiet_s = 0.0
@@ -100,13 +100,13 @@ class Upkeep:
             self._may_sweep = journal.sweep()
             self._sweep_at = now + _SWEEP_S
         elif journal.written_bytes - self._swept_at_bytes >= _SWEEP_BYTES:
-            # What is deleted goes as fast as other things come, however fast that is.
+            # Deletion keeps pace with writing, however fast the writing is.
             self._swept_at_bytes = journal.written_bytes
             journal.sweep(gives_back=False)
             self._swept_at_bytes = journal.written_bytes
 
     def _tell(self, error: BackendError) -> None:
-        """Tell once of what may fail fifty times a second, until something succeeds."""
+        """Log a failure once, until something succeeds; it may repeat fifty times a second."""
         if error.message != self._told:
             _log.warning("the upkeep of %s failed and will be tried again: %s", self._path, error)
         self._told = error.message

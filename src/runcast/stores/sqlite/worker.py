@@ -1,4 +1,4 @@
-"""A thread that does jobs one after another for an event loop."""
+"""A thread that runs jobs for an event loop, one after another."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ T = TypeVar("T")
 _log: Final = get_logger("runcast.stores")
 
 _ENDING_S: Final = 0.001
-"""Between two looks whether a thread has ended that has nothing left to do."""
+"""Pause between two checks whether an idle thread has ended."""
 
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
@@ -25,13 +25,13 @@ _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"
 class Worker:
     """One daemon thread and its queue.
 
-    The queue has no bound of its own: whoever puts into it awaits the outcome, so it holds at most
-    one job per awaiting task.
+    The queue has no bound of its own. Every task that adds a job awaits its outcome, so the queue
+    holds at most one job per waiting task.
 
     Args:
         name: the thread's name.
-        idle: called on the thread whenever no job came for `idle_s` seconds.
-        after: called on the thread after each job, once its outcome has been handed over.
+        idle: called on the thread if no job came for `idle_s` seconds.
+        after: called on the thread after each job, once the outcome was delivered.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Worker:
         after: Callable[[], None] | None = None,
     ) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # so that nothing is put behind the end
+        self._lock = threading.Lock()  # so that no job is added after the end
         self._has_stopped = False
         self._idle, self._idle_s = idle, idle_s
         self._after = after
@@ -51,12 +51,12 @@ class Worker:
         self._thread.start()
 
     async def run(self, job: Callable[[], T]) -> T:
-        """Do a job on the thread and return what it returns or raise what it raises.
+        """Run a job on the thread; return its result or raise its error.
 
-        Cancelling the wait does not undo the job: it is done wholly or, if not begun, not at all.
+        Cancelling the wait does not undo the job. A job that has not begun is not run.
 
         Raises:
-            StoreUnavailable: the thread has been told to end.
+            StoreUnavailable: the thread was stopped.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -67,12 +67,12 @@ class Worker:
         return await future
 
     def stop(self) -> None:
-        """Finish the jobs already given and end the thread. Blocks; idempotent."""
+        """Finish the queued jobs and end the thread. Blocks; idempotent."""
         self._take_no_more()
         self._thread.join()
 
     async def stopped(self) -> None:
-        """Do what `stop` does, without blocking the loop."""
+        """Like `stop`, without blocking the loop."""
         self._take_no_more()
         while self._thread.is_alive():  # noqa: ASYNC110 - the end of a thread sets no event
             await asyncio.sleep(_ENDING_S)
@@ -98,9 +98,9 @@ class Worker:
             result, error = None, None
             try:
                 result = job()
-            except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits it
+            except BaseException as raised:  # noqa: BLE001 - passed to the waiting task
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits the outcome
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no task waits
                 loop.call_soon_threadsafe(_settle, future, result, error)
             # Drop the references: an idle thread must not keep a batch of events alive.
             del item, job, loop, future, result, error
@@ -111,8 +111,8 @@ class Worker:
             return
         try:
             maintenance()
-        except Exception:  # noqa: BLE001 - or whoever awaits a job would wait for ever
-            _log.exception("the maintenance of a store failed as it should not")
+        except Exception:  # noqa: BLE001 - otherwise the waiting tasks would wait for ever
+            _log.exception("the maintenance of a store failed unexpectedly")
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:
