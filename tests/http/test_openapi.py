@@ -319,7 +319,7 @@ def test_where_a_page_of_runs_goes_on_is_what_the_schema_says(created_at: float)
 
 @pytest.mark.parametrize("created", [" 1", "+1", "-1", "1.", ".5", "nan", "1e999", "", "١"])
 def test_what_the_schema_does_not_have_is_no_place_to_go_on(created: str) -> None:
-    with pytest.raises(errors.InvalidValue, match="what a page of runs said"):
+    with pytest.raises(errors.InvalidValue, match="from the previous page of runs"):
         parse_before(f"{created}_run")
 
 

@@ -311,7 +311,7 @@ async def delete(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(trim, "is kept from 150 on only"), (begin_anew, "began anew"), (delete, "there is no run")],
+    [(trim, "is kept from 150 on only"), (begin_anew, "began again"), (delete, "there is no run")],
 )
 @pytest.mark.parametrize("is_active", [False, True])
 async def test_what_another_process_removes_while_it_is_read_is_never_skipped(

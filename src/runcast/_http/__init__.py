@@ -1,2 +1,1 @@
-"""Runs over HTTP: an ASGI application that mounts anywhere, and a server that makes the most of
-it."""
+"""Runs over HTTP: an ASGI application that mounts anywhere, and a fast server for it."""

@@ -1,8 +1,8 @@
-"""The ASGI application: its routes, its life, and what guards it.
+"""The ASGI application: its routes, its lifespan and its guard.
 
-It may be served by itself or mounted in another Starlette or FastAPI application. A mounted
-application is not told when its host starts; then the first request opens the hub, and the host's
-lifespan should be wrapped with `lifespan` so that it is closed.
+It may be served alone or mounted in another Starlette or FastAPI application. A mounted application
+is not notified when its host starts. Then the first request opens the hub. The host's lifespan
+should be wrapped with `lifespan`, which closes the hub.
 """
 
 import asyncio
@@ -52,15 +52,16 @@ class HttpApp:
     """Runs over HTTP.
 
     Args:
-        runs: a hub and its functions; opened and closed with the application.
-        token: the access token; "" lets everybody in who can reach the server.
+        runs: a hub and its functions; both are opened and closed with the application.
+        token: the access token; "" lets in every client that can reach the server.
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests.
-        views: views that watchers may ask for by name; `default` is what they get without asking.
-        authorize: says what each request may do; without it every request may do everything.
+        views: views that watchers may ask for by name; `default` is used if a watcher names no
+            view.
+        authorize: decides what each request may do; None allows everything.
 
     Raises:
-        InvalidValue: a token, host or origin could never be what a request has.
+        InvalidValue: no request can have this token, host or origin.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class HttpApp:
         self._build()
 
     def _build(self) -> None:
-        """Make what belongs to one event loop."""
+        """Make the parts that belong to one event loop."""
         settings = self.settings
         self.streams = Streams(settings, self._runs.hub.clock)
         self.gate = Gate(self._runs.hub, self._authorize)
@@ -105,7 +106,7 @@ class HttpApp:
                 Exception: _failed,
             },
         )
-        # A redirect would name the host as the client knows it, which proxies change.
+        # A redirect needs the host that the client knows, and proxies change it.
         self._app.router.redirect_slashes = False
 
     @property
@@ -115,12 +116,12 @@ class HttpApp:
 
     @property
     def settings(self) -> Settings:
-        """The settings of its hub."""
+        """The hub's settings."""
         return self._runs.hub.settings
 
     @property
     def is_protected(self) -> bool:
-        """Whether an access token is asked for."""
+        """Whether the application has an access token."""
         return bool(self._guard.token)
 
     def serve_at(self, host: str) -> None:
@@ -129,14 +130,14 @@ class HttpApp:
         self._guard.advice = SERVE_ADVICE
 
     def end_streams(self) -> None:
-        """Say goodbye on all streams and end them; new ones end at once. Idempotent."""
+        """Send a goodbye on all streams and end them; new streams end at once. Idempotent."""
         self.streams.close()
 
     async def open(self) -> None:
-        """Open the hub; once, however many requests ask for it.
+        """Open the hub; once, however many requests arrive.
 
         Raises:
-            StoreUnavailable: it was opened on another event loop, and belongs to that one.
+            StoreUnavailable: the application was opened on another event loop.
         """
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
@@ -160,7 +161,7 @@ class HttpApp:
     async def _open_again(self) -> None:
         if self._closing is not None:
             await self._closing
-            await self._runs.open()  # which makes a new hub for the routes to be built on
+            await self._runs.open()  # this makes a new hub for the routes
             self._build()
         await self.open()
 
@@ -178,9 +179,9 @@ class HttpApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
-        """Open on entering, close on leaving: for the application that this is mounted in.
+        """Open on entering, close on leaving: for the lifespan of a host application.
 
-        It can be entered again, on another event loop too, as test suites do.
+        It can be entered again, also on another event loop, as test suites do.
         """
         await self._open_again()
         try:
@@ -192,7 +193,7 @@ class HttpApp:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            if CONNECTION_KEY not in scope.get("state", {}):  # our own server has seen to it
+            if CONNECTION_KEY not in scope.get("state", {}):  # our own server did this
                 transport = transport_behind(receive)
                 if transport is not None:
                     self._vanished.add(transport)
@@ -200,7 +201,7 @@ class HttpApp:
                 send = without_chunks(receive, send)
             await self._answer(scope, receive, send)
         else:
-            # WebSocket: refused before it is accepted, which servers answer with 403.
+            # WebSocket: closed before it is accepted; servers then answer 403.
             await send({"type": "websocket.close", "code": 1000})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -210,7 +211,7 @@ class HttpApp:
             send = _adding(cors_headers(origin), send)
         try:
             _check_size(scope, self.settings.max_head_bytes)
-            if len(headers.getlist("host")) > 1:  # RFC 9112 §3.2: which would be the one to check?
+            if len(headers.getlist("host")) > 1:  # RFC 9112 §3.2: it is unclear which one to check
                 raise InvalidValue("expected one Host, got several")
             self._guard.check_source(headers, (scope.get("client") or ("",))[0])
             if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
@@ -224,7 +225,7 @@ class HttpApp:
         except RuncastError as error:
             await _problem(error)(scope, receive, send)
             return
-        except HTTPException as error:  # the application's own answer
+        except HTTPException as error:  # the application's own response
             answer = problem_document(
                 error.status_code, "refused", str(error.detail), headers=error.headers or {}
             )
@@ -253,7 +254,7 @@ def _check_size(scope: Scope, most: int) -> None:
 
 
 def _path_of(scope: Scope) -> str:
-    """Return the path below where the application is mounted, as the router sees it."""
+    """Return the path below the mount, as the router sees it."""
     root, path = scope.get("root_path", ""), str(scope["path"])
     return path[len(root) :] or "/" if f"{path}/".startswith(f"{root}/") else path
 
@@ -276,29 +277,29 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 def _problem(error: RuncastError) -> Response:
-    """Return an error as a problem; what clients must not read of it goes to the log."""
+    """Return an error as a problem; details that clients must not read go to the log."""
     if error.public != error.message:
         _log.warning("a request was not answered: %s", error.message)
     return problem(error)
 
 
 async def _left(_: Request, error: Exception) -> Response:
-    """Answer nobody: the client left before it had sent its request."""
+    """Send nothing: the client left before the end of its request."""
     return Response(status_code=400, headers=SAFE_HEADERS)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    """Answer for a fault of ours; what it was is for the log, where Starlette has it written."""
+    """Answer for our own fault; Starlette writes the error to the log."""
     return problem(RuncastError("the server failed to answer; its log says why"))
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
-    """Answer for Starlette: no such path, or not with that method."""
+    """Answer in place of Starlette: no such path, or not this method."""
     assert isinstance(error, HTTPException)
     path, headers = request.url.path, error.headers or {}
     docs = f"{request.scope.get('root_path', '')}/docs"
     code, detail = {
-        404: ("not_found", f"there is no path {path}; {docs} tells which there are"),
+        404: ("not_found", f"there is no path {path}; see {docs} for all paths"),
         405: ("method_not_allowed", f"{path} takes {headers.get('Allow')}, not {request.method}"),
     }.get(error.status_code, ("bad_request", error.detail))
     return problem_document(error.status_code, code, detail, headers=headers)

@@ -27,7 +27,7 @@ __all__ = ("Embedded", "StreamResponse")
 
 
 class Embedded:
-    """The streams of one hub that an application's own routes answer with."""
+    """The streams of one hub, as responses of an application's own routes."""
 
     def __init__(self, runs: Runs, views: Mapping[str, ViewSpec] = MappingProxyType({})) -> None:
         hub = runs.hub

@@ -1,8 +1,8 @@
-"""Hearing that the process is to end, before the server waits for its open streams.
+"""Notice the signal that stops the process, before the server waits for its open streams.
 
-A server that got SIGTERM waits until every response is finished, and only then ends the
-application's lifespan. A stream is never finished by itself, so both would wait for each other.
-The handler that is installed (uvicorn's, asyncio's or uvloop's) is called after ours.
+A server that gets SIGTERM waits until every response is finished. Only then does it end the
+application's lifespan. A stream does not finish by itself, so both would wait for each other. The
+handler that was installed before (uvicorn's, asyncio's or uvloop's) is called after ours.
 """
 
 import asyncio
@@ -16,25 +16,25 @@ from typing import Any, Final
 __all__ = ("StopSignals",)
 
 _NAMES: Final = ("SIGINT", "SIGTERM", "SIGQUIT")
-"""Signals by which uvicorn, hypercorn, granian and gunicorn are told to end."""
+"""Signals that stop uvicorn, hypercorn, granian and gunicorn."""
 
 _Handler = Callable[[int, FrameType | None], Any]
 
 
 class StopSignals:
-    """Calls `stop` on the loop when a signal tells the process to end.
+    """Calls `stop` on the loop when a signal stops the process.
 
-    Only the main thread may handle signals. If the loop runs in another thread, nothing is heard,
-    and streams end when the application's lifespan does.
+    Only the main thread may handle signals. If the loop runs in another thread, no signal is
+    noticed, and streams end together with the application's lifespan.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
         self._chained: dict[int, tuple[_Handler, _Handler]] = {}
-        """For each signal the handler that was there, and ours."""
+        """For each signal the earlier handler and ours."""
 
     def listen(self) -> None:
-        """Chain handlers before those that are installed; default ones stay. Idempotent."""
+        """Chain our handlers before the installed ones; default handlers stay. Idempotent."""
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
@@ -59,7 +59,7 @@ class StopSignals:
         return handle
 
     def forget(self) -> None:
-        """Put the handlers back that were there, where nobody has replaced ours. Idempotent."""
+        """Restore the earlier handlers, unless ours were replaced. Idempotent."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, (before, ours) in self._chained.items():

@@ -1,15 +1,15 @@
-"""Clients that vanish without a word: a lid closed, a train in a tunnel, a pulled cable.
+"""Clients that vanish without closing: a lid closed, a train in a tunnel, a pulled cable.
 
-No FIN ever comes from such a client. What is sent to it goes into the kernel's buffer, which keeps
-trying for a quarter of an hour, and a connection to which nothing is sent is never looked at. Both
-are ended once nothing was heard of the client for `stall_s`:
+Such a client never sends a FIN. Data for it goes into the kernel's buffer, and the kernel retries
+for a quarter of an hour. An idle connection is never checked at all. In both cases we end the
+connection after `stall_s` without a packet from the client:
 
 - While nothing is sent, the kernel's keepalive probes ask the client's kernel.
-- While something is sent and not acknowledged there are no probes. On Linux a timer looks at what
-  the kernel knows (TCP_INFO); macOS does it by itself (TCP_RXT_CONNDROPTIME).
+- While sent data is not acknowledged there are no probes. On Linux a timer reads the kernel's data
+  (TCP_INFO); macOS ends such connections by itself (TCP_RXT_CONNDROPTIME).
 
-The server then learns of it as of any other lost connection. TCP_USER_TIMEOUT (RFC 5482) is not
-used: Linux counts it against a client that lives, and reads slowly through a small window.
+The server then sees an ordinary lost connection. TCP_USER_TIMEOUT (RFC 5482) is not used: Linux
+also applies it to a live client that reads slowly through a small window.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from typing import Final
 __all__ = ("VanishedClients",)
 
 _LEAST_S: Final = 1.0
-"""Shortest silence that means something, seconds: a slow network must not look like none."""
+"""Shortest silence that counts, seconds: a slow network must not look like a lost one."""
 
 _MOST_S: Final = 32767
-"""Longest idle time that Linux takes, seconds; longer than anybody waits."""
+"""Longest idle time that Linux takes, seconds; longer than any useful setting."""
 
 _MOST_PROBES: Final = 3
-"""Probes of an idle connection: one alone may be lost on the way."""
+"""Probes of an idle connection: a single one may be lost on the way."""
 
 _TCP_RXT_CONNDROPTIME: Final = 0x80
-"""Of macOS, in seconds (<netinet/tcp.h>); the module `socket` has no name for it."""
+"""An option of macOS, in seconds (<netinet/tcp.h>); the module `socket` does not name it."""
 
 _SLICES: Final = 8
-"""Parts of all connections that are looked at one after the other, so that no look takes long."""
+"""All connections are checked in this many parts, so that no check takes long."""
 
 _LOOKS: Final = 4
-"""How often a connection is looked at in `stall_s`."""
+"""How often a connection is checked within `stall_s`."""
 
 
 class VanishedClients:
-    """Ends the connections of clients that have vanished. All calls are made on one loop."""
+    """Ends the connections of vanished clients. Make all calls on one loop."""
 
     def __init__(self, stall_s: float) -> None:
         self._stall_s = min(max(stall_s, _LEAST_S), _MOST_S)
@@ -51,7 +51,7 @@ class VanishedClients:
         self._slice = 0
 
     def add(self, transport: asyncio.Transport) -> None:
-        """Watch over a connection from now to its end; one that is not TCP is left alone."""
+        """Watch a connection until its end; a connection that is not TCP is ignored."""
         its = transport.get_extra_info("socket")
         if (
             transport in self._silent_since
@@ -60,14 +60,14 @@ class VanishedClients:
         ):
             return
         for level, option, value in _options(self._stall_s):
-            with suppress(OSError):  # an old kernel; the other options still serve
+            with suppress(OSError):  # an old kernel; the other options still work
                 its.setsockopt(level, option, value)
         if sys.platform == "linux":
             self._silent_since[transport] = None
             self._start_timer()
 
     def discard(self, transport: asyncio.Transport) -> None:
-        """Forget a connection that has ended; otherwise that is seen at the next look."""
+        """Forget a connection that has ended; otherwise the next check forgets it."""
         self._silent_since.pop(transport, None)
 
     def _start_timer(self) -> None:
@@ -76,7 +76,7 @@ class VanishedClients:
             self._timer = asyncio.get_running_loop().call_later(every_s, self._look)
 
     def _look(self) -> None:
-        """Look at a slice of all connections."""
+        """Check a slice of all connections."""
         self._timer = None
         self._slice = (self._slice + 1) % _SLICES
         now = asyncio.get_running_loop().time()
@@ -89,12 +89,12 @@ class VanishedClients:
         try:
             unheard_s = _unheard_s(transport.get_extra_info("socket"))
         except (OSError, ValueError):
-            self.discard(transport)  # it is closed
+            self.discard(transport)  # the connection is closed
             return
         if unheard_s is None:
             self._silent_since[transport] = None
             return
-        # What was just sent to a client that was idle for hours is no silence of hours.
+        # Data just sent to a client that was idle for hours does not make hours of silence.
         since = max(self._silent_since[transport] or now, now - unheard_s)
         self._silent_since[transport] = since
         if now - since >= self._stall_s:
@@ -102,10 +102,10 @@ class VanishedClients:
 
 
 def _unheard_s(its: socket.socket) -> float | None:
-    """Return for how long the client has sent no packet, seconds; None if it owes none.
+    """Return for how long the client has sent no packet, seconds; None if no packet is due.
 
-    It owes an acknowledgement of what it was sent, and an answer to a probe of its closed window.
-    A client that lives gives both, however slowly it reads.
+    A packet is due after sent data (an acknowledgement) and after a probe of the client's closed
+    window (an answer). A live client sends both, however slowly it reads.
     """
     found = its.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _Info.size)
     probes, unacknowledged, unheard_ms = _Info.unpack(found)
@@ -113,11 +113,12 @@ def _unheard_s(its: socket.socket) -> float | None:
 
 
 _Info: Final = struct.Struct("=3xB20xI28xI")
-"""Of `struct tcp_info` in <linux/tcp.h>: tcpi_probes, tcpi_unacked and tcpi_last_ack_recv (ms)."""
+"""The fields of `struct tcp_info` in <linux/tcp.h> that we read: tcpi_probes, tcpi_unacked and
+tcpi_last_ack_recv (ms)."""
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Cut a connection, and have the kernel forget what it still has to send."""
+    """Cut a connection, and make the kernel discard its unsent data."""
     with suppress(OSError):
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -125,14 +126,14 @@ def _reset(transport: asyncio.Transport) -> None:
 
 
 def _options(stall_s: float) -> Iterator[tuple[int, int, int]]:
-    """Yield (level, option, value) for what this platform has."""
+    """Yield (level, option, value) for the options of this platform."""
     idle = max(1, int(stall_s / 2))
     every = max(1, int(stall_s / 2 / _MOST_PROBES))
     probes = min(max(1, round((stall_s - idle) / every)), _MOST_PROBES)
     yield socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
     for name, value in {
         "TCP_KEEPIDLE": idle,
-        "TCP_KEEPALIVE": idle,  # as macOS calls it
+        "TCP_KEEPALIVE": idle,  # the name on macOS
         "TCP_KEEPINTVL": every,
         "TCP_KEEPCNT": probes,
     }.items():

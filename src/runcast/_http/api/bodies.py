@@ -25,8 +25,9 @@ from runcast.events.vocabulary import is_deeper, mend
 __all__ = ("MAX_BODY_DEPTH", "FormFile", "boundary_of", "check_json", "filename_of", "parse_json")
 
 MAX_BODY_DEPTH: Final = 500
-"""Most levels of lists and objects in a body. Python's stack is 1,000 deep: what can be read must
-not run out of it later, where the stack is fuller by the application around us."""
+"""Most levels of lists and objects in a body. Python's stack is 1,000 deep. A body that can be
+parsed here must not exhaust the stack later, where the application around us has filled more of
+it."""
 
 _ESCAPE: Final = b"\\u"
 
@@ -45,14 +46,14 @@ def check_json(request: Request) -> None:
 def parse_json(body: bytes, example: str) -> Any:
     """Return the value of a JSON body.
 
-    A byte order mark before the value is ignored (RFC 8259 §8.1). Half a surrogate pair, which
-    JavaScript writes of a text that was cut inside an emoji, becomes U+FFFD, as in events.
+    A byte order mark before the value is ignored (RFC 8259 §8.1). Half a surrogate pair becomes
+    U+FFFD, as in events; JavaScript writes one if a string was cut inside an emoji.
 
     Args:
-        example: a body that would be right, for the message.
+        example: a correct body, for the message.
 
     Raises:
-        InvalidValue: it is not JSON, or nested more than `MAX_BODY_DEPTH` deep.
+        InvalidValue: the body is not JSON, or is nested more than `MAX_BODY_DEPTH` deep.
     """
     value = _decode(body.removeprefix(codecs.BOM_UTF8), example)
     if body.count(b"[") + body.count(b"{") > MAX_BODY_DEPTH and is_deeper(value, MAX_BODY_DEPTH):

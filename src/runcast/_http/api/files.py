@@ -1,4 +1,4 @@
-"""Files over HTTP: taken for runs that are to come, and given out of runs that have ended."""
+"""Files over HTTP: uploads for later runs, and downloads of files that runs made."""
 
 import asyncio
 import os
@@ -25,29 +25,29 @@ from runcast.errors import FileTooLarge, InvalidValue, Overloaded, RangeNotSatis
 __all__ = ("FileTransfers",)
 
 _PIECE_BYTES: Final = 64 * 1024
-"""Read and sent at once. Under other servers than ours only the end of a send tells that a client
-takes something: a larger piece could take a slow one longer than `stall_s`."""
+"""Read and sent at once. Under a server other than ours only the end of a send shows that the
+client takes data: a larger piece could take a slow client longer than `stall_s`."""
 
 _FORM_BYTES: Final = 128 * 1024
-"""What a form may hold besides its file."""
+"""Most bytes of a form besides its file."""
 
 _NOT_A_TYPE: Final = ("", "application/x-www-form-urlencoded")
-"""What programs say who were not told what they send."""
+"""Content types that clients send without knowing the file's type."""
 
 _RANGE: Final = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*")
 
 _FILE_HEADERS: Final = {
     **SAFE_HEADERS,
-    # A copy may be kept by the browser, which asks each time whether it may still be used.
+    # The browser may keep a copy, but must ask each time whether the copy is still valid.
     "cache-control": "private, no-cache",
-    # Whatever it holds, it is not to act as a page of ours.
+    # Whatever the file holds, it must not act as one of our pages.
     "content-security-policy": "sandbox; default-src 'none'",
     "accept-ranges": "bytes",
 }
 
 
 class FileTransfers:
-    """Takes and gives files, a bounded number at once."""
+    """Uploads and downloads, a bounded number at once."""
 
     def __init__(self, runs: Runs, closing: asyncio.Event, gate: Gate) -> None:
         self._files = runs.files
@@ -58,7 +58,7 @@ class FileTransfers:
         self._count = 0
 
     async def upload(self, request: Request) -> Response:
-        """Take a file, as the whole body or as the one file of a form."""
+        """Take a file: the whole body, or the only file of a form."""
         self._gate.check_action(request.scope, "upload")
         owner = self._gate.access(request.scope).subject
         with self._transfer():
@@ -82,7 +82,7 @@ class FileTransfers:
         return json_response(msgspec.structs.replace(upload, owner=""), 201)
 
     async def list_files(self, request: Request) -> Response:
-        """The files that a run made."""
+        """Answer with the list of files that a run made."""
         await self._gate.check(request, request.path_params["run_id"])
         found = await self._files.of(request.path_params["run_id"])
         body = {
@@ -93,11 +93,11 @@ class FileTransfers:
         return json_response(body)
 
     async def download(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One of the files that a run made, or a part of it."""
+        """Send one of the files that a run made, or a part."""
         request = Request(scope, receive)
         run_id, path = request.path_params["run_id"], request.path_params["path"]
         if not scope["path"].endswith(f"/{path}"):
-            path += "\n"  # a line's end that the router takes for the end
+            path += "\n"  # a line feed that the router took for the end
         await self._gate.check(request, run_id, "download")
         with self._transfer():
             found = await self._files.download(run_id, path)
@@ -117,7 +117,7 @@ class FileTransfers:
         if _names(request.headers.get("if-none-match", ""), etag):
             await Response(status_code=304, headers=headers)(request.scope, request.receive, send)
             return
-        # A range is part of what GET means, and of nothing else. Source: RFC 9110 §14.2.
+        # Only GET has ranges. Source: RFC 9110 §14.2.
         asked = request.headers.get("range", "") if request.method == "GET" else ""
         if request.headers.get("if-range", etag) != etag:
             asked = ""
@@ -144,16 +144,16 @@ class FileTransfers:
         async def send_piece(message: Message) -> None:
             nonlocal is_whole
             await send(message)
-            # Noted here: at once when the answer is complete uvicorn says that the client has left,
-            # and the pump may not get to say that all was sent.
+            # Noted here, because uvicorn reports a disconnect as soon as the answer is complete,
+            # and then the pump may not return that all was sent.
             is_whole = not message.get("more_body", False)
 
         with suppress(ClientDisconnect, TimeoutError, OSError):
             pumping = self._pump(found.descriptor, begin, end, send_piece, transport)
             await wait_with(request, pumping, self._closing)
         if not is_whole and connection is not None:
-            # It has begun: that there is no more can only be told by hanging up. The answer is left
-            # unfinished on purpose, which is no fault that the log should tell of.
+            # The response has begun, so only hanging up can show that the rest is missing. It is
+            # left unfinished on purpose; that is not an error to log.
             connection.park()
             connection.transport.abort()
 
@@ -165,7 +165,7 @@ class FileTransfers:
         send: Send,
         transport: asyncio.Transport | None,
     ) -> None:
-        """Send a part of a file, or of that as much as is there."""
+        """Send a part of a file, as much as exists."""
 
         def unsent() -> int:
             return 0 if transport is None else unsent_bytes(transport)
@@ -195,15 +195,16 @@ class FileTransfers:
 
 
 def _disposition(name: str) -> str:
-    """Return a `Content-Disposition` that has a file saved under a name. Source: RFC 6266."""
+    """Return a `Content-Disposition` that makes browsers save a file under a name. Source: RFC
+    6266."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """Return the part of a file that a `Range` asks for, as (begin, end); None for all of it.
+    """Return the part of a file that a `Range` asks for, as (begin, end); None for the whole file.
 
-    What is no single range of bytes is left out of account, as it may be. Source: RFC 9110 §14.2.
+    Anything but a single range of bytes is ignored, as the RFC allows. Source: RFC 9110 §14.2.
 
     Raises:
         RangeNotSatisfiable: the file has no such part.
@@ -224,13 +225,13 @@ def _parse_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def _names(header: str, etag: str) -> bool:
-    """Tell whether an `If-None-Match` names a file's tag."""
+    """Return whether an `If-None-Match` contains a file's tag."""
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return etag in tags or "*" in tags
 
 
 def _name_of(request: Request) -> str:
-    """Return the name of a file that is the whole body."""
+    """Return the name of a file that was sent as the whole body."""
     name = request.query_params.get("name")
     if name is None:
         name = filename_of(request.headers.get("content-disposition", ""))

@@ -1,11 +1,13 @@
-"""`Idempotency-Key`: what makes a request that is sent again the same one.
+"""`Idempotency-Key`: how a request that is sent again is recognised.
 
-The key and the function's name make the run's id, so the store, which takes an id once, decides who
-was first: across restarts and servers, for as long as the run is kept. The run's log bears a digest
-of what was asked, by which a key that comes with something else is told.
+The run's id is made of the key and the function's name. The store takes an id only once, so the
+store decides which request was first: across restarts and servers, for as long as the run is kept.
+The run's log has a digest of the request. A key that comes with another request is recognised by
+this digest.
 
-Source: draft-ietf-httpapi-idempotency-key-header. Two departures: a key may come without quotes, as
-most clients send it; and who repeats a request that is being processed gets its stream, not 409.
+Source: draft-ietf-httpapi-idempotency-key-header, with two departures. A key may come without
+quotes, as most clients send it. A repeated request whose first one is still being processed gets
+the run's stream, not 409.
 """
 
 import hashlib
@@ -25,20 +27,20 @@ from runcast.events.position import Position
 __all__ = ("MAX_KEY_CHARS", "RepeatedRun", "digest_of", "find_run", "parse_key", "run_id_of")
 
 MAX_KEY_CHARS: Final = 255
-"""Longest key: as others take it; a UUID has 36."""
+"""Longest key, as in other servers; a UUID has 36 characters."""
 
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 """A string of RFC 8941 §3.3.3."""
 
 _BARE: Final = re.compile(r"[!#-+\--:<-\[\]-~]+")
-"""Visible ASCII without quotes, backslash, and what separates several values."""
+"""Visible ASCII without quotes, backslash, and the separators of lists."""
 
 
 def parse_key(given: Sequence[str]) -> str:
-    """Return the key that the headers of a request give; "" if there is none.
+    """Return the key in the headers of a request, or "".
 
     Raises:
-        InvalidValue: there are several, or it is not 1 to 255 characters of ASCII.
+        InvalidValue: there are several keys, or the key is not 1 to 255 characters of ASCII.
     """
     if not given:
         return ""
@@ -55,19 +57,19 @@ def parse_key(given: Sequence[str]) -> str:
 
 
 def run_id_of(function: str, key: str, subject: str = "") -> str:
-    """Return the id of the run that a key stands for.
+    """Return the id of a key's run.
 
-    Keys of two functions never meet, nor do those of two subjects.
+    Keys of two functions never collide. Neither do keys of two subjects.
     """
     meant = f"{function}\0{key}\0{subject}" if subject else f"{function}\0{key}"
     return "once-" + hashlib.sha256(meant.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def digest_of(key: str, body: bytes) -> str:
-    """Return what tells one invocation from another under the same key.
+    """Return a digest that distinguishes two invocations with the same key.
 
-    Spaces and the order of fields do not count, secrets neither. The key goes into it, so that what
-    the body says cannot be guessed from the store.
+    Spaces, the order of fields and secrets do not count. The key is part of the digest, so that the
+    body cannot be guessed from the store.
     """
     asked = parse_json(body, "{}") if body.strip() else {}
     asked.pop("_secrets", None)
@@ -76,7 +78,7 @@ def digest_of(key: str, body: bytes) -> str:
 
 
 class RepeatedRun:
-    """A run that a request before this one began, perhaps in another process."""
+    """A run that an earlier request began, perhaps in another process."""
 
     def __init__(self, hub: Hub, run_id: str, position: Position) -> None:
         self._hub = hub
@@ -94,10 +96,10 @@ class RepeatedRun:
         return self._position.epoch
 
     async def wait(self) -> bool:
-        """Return True once its log is closed, or begun anew; how it ended is in the log.
+        """Return True once the log is closed or begun again; the log has the outcome.
 
         Raises:
-            Overloaded: as many connections watch as may.
+            Overloaded: the limit of watching connections is reached.
         """
         with (
             self._hub.admissions.admit([self._run_id]),
@@ -109,15 +111,15 @@ class RepeatedRun:
         return True
 
     async def streams(self) -> bool:
-        """Return False once it has ended: how it was answered at first is not known any more."""
+        """Return False once the run has ended: the first answer's form is no longer known."""
         return not await self.wait()
 
 
 async def find_run(hub: Hub, run_id: str, digest: str) -> RepeatedRun | None:
-    """Return the run that a key stands for; None if it has not begun, or is not kept any more.
+    """Return a key's run; None if the run has not begun or is no longer kept.
 
     Raises:
-        KeyReused: it began with something else.
+        KeyReused: the run began with another request.
     """
     try:
         info = await hub.info(run_id)

@@ -1,4 +1,4 @@
-"""Invoking a function: beginning its run, and what is answered to who began it."""
+"""Invoke a function: begin its run, and answer the client."""
 
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -39,11 +39,11 @@ from runcast.events.position import Position, split_frames
 __all__ = ("Invoking",)
 
 _REST_S: Final = 0.5
-"""How long the answer to an invocation may take at shutdown, once its run was cancelled."""
+"""At shutdown, longest time for the answer to an invocation after its run was cancelled."""
 
 
 class Invoking:
-    """Answers whoever invokes a function."""
+    """Answers invocations."""
 
     def __init__(self, runs: Runs, streams: Streams, watching: Watching, gate: Gate) -> None:
         self._runs = runs
@@ -53,7 +53,7 @@ class Invoking:
         self._watching = watching
 
     async def invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Begin a run; answer with its stream, its result, or where to find it."""
+        """Begin a run; answer with its stream, its result, or its address."""
         request = Request(scope, receive)
         name = request.path_params["name"]
         function = self._runs.functions.get(name)
@@ -88,7 +88,7 @@ class Invoking:
         body = await read_body(request, self._settings, self._closing)
         invocation = parse_invocation(body)
         run, is_repeated = await self._begin(name, invocation, key, body, request)
-        # Who repeats a request does not end the run that the first one began.
+        # A repeated request does not cancel the first one's run when it leaves.
         is_bound = (is_bound or invocation.on_disconnect == "cancel") and not is_repeated
         location = f"{quote(scope.get('root_path', ''))}/runs/{run.run_id}"
         headers = {"location": location, "runcast-run-id": run.run_id}
@@ -98,7 +98,7 @@ class Invoking:
             await _begun(headers)(scope, receive, send)
             return
         try:
-            # Where nobody said which it is to be, what the function returns says so.
+            # If the client did not choose, the function's return value decides.
             may_stream = (
                 not (function.is_certain or is_repeated or asks_for_events(query))
                 and as_stream.media_type != as_result.media_type
@@ -117,37 +117,39 @@ class Invoking:
         except ClientDisconnect:
             has_left = True
         except Overloaded:
-            # There is no room to watch it, but it has begun: "try again" would begin another.
+            # The run has begun, but cannot be watched. "Try again" would begin another run.
             if is_bound:
                 await self._runs.cancel(run.run_id, "there was no room to watch it")
                 raise
             await _begun(headers)(scope, receive, send)
             return
         if is_bound and has_left:
-            with suppress(NotFound):  # it was deleted
+            with suppress(NotFound):  # the run was deleted
                 await self._runs.cancel(run.run_id, "the client left")
 
     async def _begin(
         self, name: str, invocation: Invocation, key: str, body: bytes, request: Request
     ) -> tuple[StartedRun, bool]:
-        """Begin a run, or return the one that this request began before, and True.
+        """Begin a run, or return the run that this request began before, and True.
 
-        Raises as `Runs.start` does, and:
+        Raises what `Runs.start` raises, and:
             KeyReused: the idempotency key came with another body before.
-            Conflict: there are a key and a `run_id`.
+            Conflict: the request has a key and a `run_id`.
         """
         run_id, digest = invocation.run_id, ""
         access = self._gate.access(request.scope)
         labels = self._gate.stamped(request.scope, invocation.labels)
         files = files_of(invocation)
         await self._check_uploads(files, access.subject)
-        # An id that the request may not see is refused as any other that is taken.
+        # An id that the request may not see is refused like any other used id.
         replaces = invocation.replace and not key
         if run_id and replaces and not access.is_unlimited:
             replaces = await self._gate.may_replace(request, run_id)
         if key:
             if run_id:
-                raise Conflict("expected either a run_id or an Idempotency-Key, which makes one")
+                raise Conflict(
+                    "expected either a run_id or an Idempotency-Key, which makes a run_id"
+                )
             run_id, digest = run_id_of(name, key, access.subject), digest_of(key, body)
             known = await find_run(self._runs.hub, run_id, digest)
             if known is not None:
@@ -165,7 +167,7 @@ class Invoking:
                 workspace=invocation.workspace or "",
             )
         except Conflict:
-            # With a key: the same request came at the same time, and was first.
+            # With a key, the same request may have come at the same time and been first.
             known = await find_run(self._runs.hub, run_id, digest) if key else None
             if known is None:
                 raise
@@ -175,7 +177,7 @@ class Invoking:
     async def _check_uploads(
         self, files: Mapping[str, Sequence[FileReference]], subject: str
     ) -> None:
-        """Raise `NotFound` if an upload is somebody else's, as if there were no such upload."""
+        """Raise `NotFound` if an upload belongs to another subject, as if it did not exist."""
         for reference in chain.from_iterable(files.values()):
             upload_id = reference.upload_id
             if subject and upload_id and await self._runs.files.owner_of(upload_id) != subject:
@@ -187,7 +189,7 @@ class Invoking:
         """Wait for a run's end, or for the client to leave, and answer with the result.
 
         Args:
-            may_stream: the function may yield what it does; then the answer is None, at once.
+            may_stream: the function may yield events; then return None at once.
         """
         grace_s = self._settings.shutdown_grace_s + _REST_S
         awaited: Coroutine[Any, Any, object] = run.streams() if may_stream else run.wait()
@@ -204,22 +206,22 @@ class Invoking:
         return json_response(body, 200, headers)
 
     async def _ending(self, run: StartedRun) -> tuple[Outcome, Mapping[str, Any]]:
-        """Return the ending as it is in the log, which is what watchers see, and what was said of
-        files right before it.
+        """Return the ending as the log has it, which is what watchers see, and the data of the
+        `files` event right before it.
 
         Raises:
-            NotFound, Gone: the run was deleted or begun anew since.
-            StoreUnavailable: its end could not be stored.
+            NotFound, Gone: the run was deleted or begun again since.
+            StoreUnavailable: the run's end could not be stored.
         """
         hub = self._runs.hub
         info = await hub.info(run.run_id)
         if info.epoch != run.epoch:
-            raise Gone(f"the run {run.run_id!r} was begun anew", "replaced")
+            raise Gone(f"the run {run.run_id!r} was begun again", "replaced")
         if not info.closed:
             raise StoreUnavailable(f"the end of the run {run.run_id!r} could not be stored")
         told: Mapping[str, Any] = {}
         after = Position(run.epoch, max(info.first, info.head - 1) - 1)
-        while True:  # the two may come in two pages
+        while True:  # the two events may come in two pages
             page = await hub.read_page(run.run_id, after)
             for event in map(decode_event, split_frames(page.frames)):
                 if event.type == "files" and isinstance(event.data, dict):
@@ -230,6 +232,6 @@ class Invoking:
 
 
 def _begun(headers: dict[str, str]) -> Response:
-    """Answer that the run has begun, and where it can be watched."""
+    """Answer that the run has begun, with its address."""
     begun = {"run_id": headers["runcast-run-id"], "events": f"{headers['location']}/events"}
     return json_response(begun, 202, headers)

@@ -1,7 +1,7 @@
-"""The description of the API: OpenAPI 3.1, made from the routes, the functions and the errors.
+"""The description of the API: OpenAPI 3.1, generated from the routes, the functions and the errors.
 
-Pure. What a function takes becomes a schema of its own, and each function a path beside the general
-`/invoke/{name}`. OpenAPI 3.1 cannot say what the items of a stream are; `x-items` does.
+Pure. A function's parameters become their own schema. Each function becomes a path beside the
+general `/invoke/{name}`. OpenAPI 3.1 cannot describe the items of a stream; `x-items` does.
 
 Source: https://spec.openapis.org/oas/v3.1.1
 """
@@ -36,7 +36,7 @@ _PROBLEM: Final[_Schema] = {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "code": {"type": "string", "description": "by which clients decide"},
+        "code": {"type": "string", "description": "for programs to decide by"},
         "detail": {"type": "string", "description": "for people"},
         "retryable": {
             "type": "boolean",
@@ -45,10 +45,10 @@ _PROBLEM: Final[_Schema] = {
         "problems": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "all that is wrong with the inputs",
+            "description": "every problem with the inputs",
         },
         "run_id": {"type": "string", "description": "the run that failed"},
-        "decision": {"type": "object", "description": "what a question was answered with before"},
+        "decision": {"type": "object", "description": "the earlier answer to the question"},
     },
 }
 
@@ -57,29 +57,29 @@ _HEADERS: Final[Mapping[str, str]] = {
     "Runcast-Run-Id": "the run's id",
     "Runcast-Repeated": "`true` if an earlier request with this key began the run",
     "Runcast-Epoch": "the epoch of the position that the stream starts from",
-    "ETag": "which contents the file has",
+    "ETag": "identifies the file's contents",
     "Content-Disposition": "the file's name",
-    "Content-Range": "which part of the file it is",
+    "Content-Range": "the part of the file",
     "Retry-After": "seconds after which the same request may succeed",
-    "Set-Cookie": "a session, out of reach of scripts",
+    "Set-Cookie": "a session that scripts cannot read",
 }
 
 _TAGS: Final[Mapping[str, str]] = {
-    "functions": "What can be invoked.",
-    "runs": "What was invoked, and what became of it.",
-    "watching": "Events, live and later. A stream goes on from any position.",
-    "files": "What runs are given, and what they made.",
+    "functions": "Functions that can be invoked.",
+    "runs": "Runs of functions: their state, answers and ends.",
+    "watching": "Events, live and stored. A stream can begin at any position.",
+    "files": "The files that runs take and make.",
     "server": "The server itself.",
     "pages": "For people.",
 }
 
 _ABOUT: Final = """\
-Functions that take long are runs. A run's life is a log of events: stored, watched by anybody,
-and resumed from any position. The rules are in the protocol (docs/protocol.md).
+Functions that take long are runs. A run's life is a log of events: stored, watched by any number
+of clients, and resumed from any position. The rules are in the protocol (docs/protocol.md).
 """
 
 _ABOUT_COOKIE: Final = (
-    "A session. POST /session sets it under a name of this server's own, which begins with "
+    "A session. POST /session sets it under this server's own name, which begins with "
     "runcast_session_; both names are read."
 )
 
@@ -96,11 +96,12 @@ def build(
     """Return the document.
 
     Args:
-        routes: path and method (lower case) of each route; what is not described is left out.
-        functions: what can be invoked.
+        routes: path and method (lower case) of each route; routes without a description are left
+            out.
+        functions: the functions that can be invoked.
         prefix: the path below which the application is mounted.
-        views: the names of the views that watchers may ask for.
-        is_protected: whether an access token is asked for.
+        views: names of the views that watchers may use.
+        is_protected: whether the server has an access token.
     """
     schemas: dict[str, _Schema] = {
         **SCHEMAS,
@@ -249,7 +250,7 @@ def _own_events(
 
 
 def _component(name: str, schemas: Mapping[str, _Schema]) -> str:
-    """Return what a function is called among the components, which allow fewer characters."""
+    """Return a function's name for components, which allow fewer characters."""
     found = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     while f"{found}.inputs" in schemas:
         found += "_"
@@ -257,7 +258,7 @@ def _component(name: str, schemas: Mapping[str, _Schema]) -> str:
 
 
 def _complete(name: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, _Schema]]:
-    """Yield a schema that is complete in itself as several that refer to each other."""
+    """Split a self-contained schema into several that refer to each other."""
     for part, definition in schema.get("$defs", {}).items():
         yield f"{name}.{_safe(part)}", _moved(definition, name)
     yield name, _moved({k: v for k, v in schema.items() if k != "$defs"}, name)
@@ -272,7 +273,7 @@ _DATA: Final = frozenset({"default", "const", "enum", "examples", "example"})
 
 
 def _moved(schema: Any, name: str) -> Any:
-    """Return a schema whose references to `#/$defs` lead to the components of that name."""
+    """Return a schema whose references to `#/$defs` point to components with that prefix."""
     if isinstance(schema, list):
         return [_moved(each, name) for each in schema]
     if not isinstance(schema, Mapping):
@@ -298,7 +299,7 @@ def codes_by_status() -> dict[int, list[str]]:
     found: dict[int, set[str]] = {405: {"method_not_allowed"}}
     for error in _all_errors(RuncastError):
         found.setdefault(error.status, set()).add(str(error.code))
-    # How a run ended, where its code is not one of ours.
+    # Codes of endings that are not codes of our errors.
     found[RunFailed.status] |= {"function_error", "cancelled", "timed_out", "interrupted"}
     return {status: sorted(codes) for status, codes in sorted(found.items())}
 
@@ -318,7 +319,7 @@ def _problem(status: int) -> _Schema:
     codes = codes_by_status()[status]
     code: _Schema = {"type": "string", "enum": codes}
     if status == RunFailed.status:
-        code = {"type": "string", "examples": codes}  # a function gives its own
+        code = {"type": "string", "examples": codes}  # a function may set its own
     found: _Schema = {
         "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{each}`' for each in codes)}",
         "content": {

@@ -1,6 +1,6 @@
-"""What each route takes and answers: the part of `/openapi.json` that does not depend on functions.
+"""The operations of `/openapi.json` that do not depend on functions: what each takes and answers.
 
-One entry a path and method. A test compares the entries with the routes, both ways.
+One entry per path and method. A test compares the entries with the routes, in both directions.
 
 Long because it is one table, with an entry for each route.
 """
@@ -31,9 +31,9 @@ _NDJSON: Final = "application/x-ndjson"
 
 
 class Response(NamedTuple):
-    """A response: what it means, its body by media type, the names of its headers.
+    """A response: its meaning, its body by media type, and its headers' names.
 
-    `leads_to` are the names of operations that take the `run_id` which its headers tell.
+    `leads_to` are the names of operations that take the `run_id` in its headers.
     """
 
     about: str
@@ -43,10 +43,10 @@ class Response(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A path and method: what it does, takes and answers.
+    """One path and method: its purpose, parameters and responses.
 
-    `problems` are the statuses it has of its own besides those of `openapi.COMMON`. `body` is by
-    media type. `is_open` operations need no access token.
+    `problems` are its own statuses besides those of `openapi.COMMON`. `body` is by media type.
+    `is_open` operations need no access token.
     """
 
     name: str
@@ -93,7 +93,7 @@ _ONE_OF_MANY: Final = f"{RUN_ID[1:-1]}={POSITION[1:-1]}"
 
 _RUN: Final = _path("run_id", RUN_ID, "the run")
 
-# An empty header is none.
+# An empty header counts as no header.
 _POSITION_OR_NONE: Final[_Schema] = {
     "type": "string",
     "pattern": f"^(|{POSITION[1:-1]})$",
@@ -101,7 +101,7 @@ _POSITION_OR_NONE: Final[_Schema] = {
 }
 
 _AFTER: Final = _in(
-    "query", "after", _POSITION_OR_NONE, "the last position seen; what follows it is sent"
+    "query", "after", _POSITION_OR_NONE, "the last position seen; the events after it are sent"
 )
 _LAST_EVENT_ID: Final = _in(
     "header",
@@ -139,7 +139,7 @@ _KEY: Final = _in(
             rf"|[!#-+\--:<-\[\]-~]{{1,{MAX_KEY_CHARS}}})$"
         ),
     },
-    "makes a repeated request the same one: it is answered by the run that the first one began",
+    "identifies a request: a repeated request is answered from the run of the first one",
 )
 
 _STREAMS: Final[Mapping[str, _Schema]] = {
@@ -147,10 +147,10 @@ _STREAMS: Final[Mapping[str, _Schema]] = {
     _NDJSON: {"x-items": ref("Event")},
 }
 _WATCHING: Final = Response(
-    "the events: as a stream, or a page of them",
+    "the events: as a stream or as a page",
     {**_STREAMS, _JSON: ref("Page")},
 )
-_ALL_SEEN: Final = Response("nothing follows the position: the run has ended")
+_ALL_SEEN: Final = Response("the run has ended and no event follows the position")
 _RUN_HEADERS: Final = ("Location", "Runcast-Run-Id", "Runcast-Repeated")
 _OF_RUN: Final = ("get_run", "watch", "cancel_run", "list_files", "delete_run")
 
@@ -162,15 +162,15 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         status=_STATUS,
         labels=_LABELS,
         created_at=_SECONDS,
-        ended_at={"type": ["number", "null"], "description": "Unix seconds; null until it has"},
-        events={**_COUNT, "description": "how many there are"},
-        position={**_POSITION, "description": "of the last event; watching goes on from here"},
+        ended_at={"type": ["number", "null"], "description": "Unix seconds; null before the end"},
+        events={**_COUNT, "description": "number of events"},
+        position={**_POSITION, "description": "position of the last event; watch from here"},
     ),
     "RunState": {
         "allOf": [ref("Run")],
         **_object(
             ("queue_position", "state"),
-            queue_position={**_COUNT, "description": "from 1; 0 if it does not wait here"},
+            queue_position={**_COUNT, "description": "from 1; 0 if the run is not queued here"},
             state=ref("Snapshot"),
             traceback={
                 **_TEXT,
@@ -182,37 +182,40 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
     "Page": _object(
         ("events", "position", "closed"),
         events={"type": "array", "items": ref("Event")},
-        position={**_POSITION, "description": "where to go on"},
-        closed={"type": "boolean", "description": "whether nothing will ever follow"},
+        position={**_POSITION, "description": "where to continue"},
+        closed={"type": "boolean", "description": "whether no event will ever follow"},
         gap=ref("Gap"),
     ),
     "Gap": _object(
         ("reason", "before", "after"),
         reason={"type": "string", "enum": ["trimmed", "replaced", "rewound"]},
-        before={**_POSITION, "description": "what was asked for"},
-        after={**_POSITION, "description": "what the next events follow"},
+        before={**_POSITION, "description": "the requested position"},
+        after={**_POSITION, "description": "the position before the next events"},
     ),
     "Function": _object(
         ("name", "description", "streaming", "inputs", "events"),
         name=_TEXT,
         description=_TEXT,
-        streaming={"type": "boolean", "description": "whether it yields what it does as it goes"},
+        streaming={"type": "boolean", "description": "whether it yields events while it works"},
         inputs={"type": "object", "description": "a JSON Schema"},
         events={
             "type": "object",
-            "description": "JSON Schemas of the data of its own types of events, by type",
+            "description": "JSON Schemas of the data of its own event types, by type",
         },
         files={
             "type": "array",
             "items": {"type": "object"},
-            "description": "the groups of files that it takes and makes",
+            "description": "the groups of files that the function takes and makes",
         },
         secrets={
             "type": "array",
             "items": {"type": "object"},
-            "description": "the secrets that it needs: their names, never their values",
+            "description": "the names of the secrets that the function needs, never their values",
         },
-        dialect={**_TEXT, "description": "what its stream looks like where none is asked for"},
+        dialect={
+            **_TEXT,
+            "description": "the dialect of its stream if the request names no dialect",
+        },
     ),
     "EventOfRun": _object(("run", "event"), run=_TEXT, event=ref("Event")),
     "Positions": {
@@ -222,7 +225,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
     },
     "File": {
         "anyOf": [
-            {"type": "string", "description": "a URL if it has `://` in it, else a path"},
+            {"type": "string", "description": "a URL if it contains `://`, else a path"},
             *(
                 {
                     **_object((given,), **{given: _TEXT}, name=_TEXT),
@@ -266,15 +269,15 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
             by=_TEXT,
             approved={"type": "boolean"},
         ),
-        repeated={"type": "boolean", "description": "whether it had been taken before"},
+        repeated={"type": "boolean", "description": "whether the answer had been accepted before"},
     ),
     "Invocation": _object(
         (),
-        inputs={"type": "object", "description": "as the function's schema says"},
+        inputs={"type": "object", "description": "by the function's schema"},
         run_id={
             "type": "string",
             "pattern": f"^$|{RUN_ID}",
-            "description": "made up if it is not given",
+            "description": "generated if missing",
         },
         labels={
             "type": "object",
@@ -289,17 +292,17 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
                 "maxLength": MAX_LABEL_CHARS,
             },
         },
-        replace={"type": "boolean", "description": "begin anew a run of this id"},
+        replace={"type": "boolean", "description": "begin a run of this id again"},
         on_disconnect={"type": "string", "enum": ["continue", "cancel"]},
         files={
             "type": "object",
             "propertyNames": {"pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"},
             "additionalProperties": {"type": "array", "items": ref("File")},
-            "description": "what the run is given, by group",
+            "description": "the run's files, by group",
         },
         workspace={
             "type": ["string", "null"],
-            "description": "the folder of the server in which `path` of a file is",
+            "description": "the folder of the server that contains each file's `path`",
         },
         _secrets={
             "type": "object",
@@ -322,7 +325,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/docs", "get"): Operation(
         "docs",
-        "This description, to read",
+        "This description as a page",
         "pages",
         {200: Response("the page", {"text/html": _TEXT})},
         is_open=True,
@@ -335,18 +338,30 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/session", "post"): Operation(
         "sign_in",
-        "Trade the access token for a session, in a cookie",
+        "Exchange the access token for a session, in a cookie",
         "server",
-        {204: Response("the cookie is set, if a token is asked for", headers=("Set-Cookie",))},
+        {
+            204: Response(
+                "the cookie is set if the server has an access token", headers=("Set-Cookie",)
+            )
+        },
         body={"text/plain": {"type": "string", "description": "the access token"}},
         problems=(401, 408, 413),
         is_open=True,
     ),
     ("/healthz", "get"): Operation(
-        "health", "The process answers", "server", {200: Response("it lives", _DONE)}, is_open=True
+        "health",
+        "Whether the process is alive",
+        "server",
+        {200: Response("it is alive", _DONE)},
+        is_open=True,
     ),
     ("/readyz", "get"): Operation(
-        "ready", "The store answers too", "server", {200: Response("it does", _DONE)}, is_open=True
+        "ready",
+        "Whether the store is ready",
+        "server",
+        {200: Response("it is ready", _DONE)},
+        is_open=True,
     ),
     ("/functions", "get"): Operation(
         "list_functions",
@@ -354,7 +369,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "functions",
         {
             200: Response(
-                "all of them",
+                "all functions",
                 {
                     _JSON: _object(
                         ("functions",), functions={"type": "array", "items": ref("Function")}
@@ -369,7 +384,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "functions",
         {
             200: Response(
-                "the run's events, or its result once it has ended, as `Accept` says",
+                "the run's events, or its result once it has ended, depending on `Accept`",
                 {**_STREAMS, _JSON: ref("Result")},
                 _RUN_HEADERS,
                 _OF_RUN,
@@ -381,7 +396,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             _path("name", RUN_ID, "the function"),
             _DIALECT,
             *_SHOWN,
-            _in("query", "cancel_on_disconnect", _FLAG, "end the run when the client leaves"),
+            _in("query", "cancel_on_disconnect", _FLAG, "cancel the run when the client leaves"),
             _PREFER,
             _KEY,
             _LAST_EVENT_ID,
@@ -395,12 +410,15 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "runs",
         {
             200: Response(
-                "a page of them",
+                "a page of runs",
                 {
                     _JSON: _object(
                         ("runs", "before"),
                         runs={"type": "array", "items": ref("Run")},
-                        before={"type": ["string", "null"], "description": "gives the next page"},
+                        before={
+                            "type": ["string", "null"],
+                            "description": "the value of `before` for the next page",
+                        },
                     )
                 },
             )
@@ -412,7 +430,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "query",
                 "label",
                 {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
-                "name=value; several may be given",
+                "name=value; may be repeated",
             ),
             _in(
                 "query",
@@ -428,7 +446,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "query",
                 "before",
                 {"type": "string", "pattern": BEFORE},
-                "where a page before said to go on",
+                "the `before` value of the previous page",
             ),
         ),
     ),
@@ -436,15 +454,15 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "get_run",
         "A run's present state",
         "runs",
-        {200: Response("what all its events come to", {_JSON: ref("RunState")})},
+        {200: Response("the state after all its events", {_JSON: ref("RunState")})},
         (_RUN,),
         problems=(404,),
     ),
     ("/runs/{run_id}", "delete"): Operation(
         "delete_run",
-        "Forget a run; one that is at work is cancelled first",
+        "Delete a run; a running one is cancelled first",
         "runs",
-        {204: Response("it is gone")},
+        {204: Response("it is deleted")},
         (_RUN,),
         problems=(404, 409),
     ),
@@ -453,8 +471,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Cancel a run",
         "runs",
         {
-            200: Response("it has ended", {_JSON: ref("Run")}),
-            202: Response("the process that runs it was told", {_JSON: ref("Run")}),
+            200: Response("the run has ended", {_JSON: ref("Run")}),
+            202: Response("the process that runs it was notified", {_JSON: ref("Run")}),
         },
         (_RUN, _in("query", "reason", {"type": "string", "maxLength": MAX_REASON_CHARS})),
         problems=(404, 409),
@@ -471,7 +489,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/runs/{run_id}/events", "get"): Operation(
         "watch",
-        "Watch a run, from any position on",
+        "Watch a run from any position",
         "watching",
         {200: _WATCHING._replace(headers=("Runcast-Epoch",)), 204: _ALL_SEEN},
         (
@@ -482,7 +500,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "query",
                 "live",
                 {"type": "string", "enum": ["true", "false", "long-poll"]},
-                "`false`: only what there is; `long-poll`: a page, once there is any",
+                "`false`: only the events so far; `long-poll`: a page once an event follows",
             ),
             _DIALECT,
             *_SHOWN,
@@ -491,11 +509,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/runs/{run_id}/files", "get"): Operation(
         "list_files",
-        "The files that a run made: none before its end",
+        "The files that a run made; the list is empty until its end",
         "files",
         {
             200: Response(
-                "what is kept, and what is not",
+                "the files that are kept and those that are not",
                 {
                     _JSON: _object(
                         ("files", "skipped", "skipped_count"),
@@ -511,16 +529,16 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/runs/{run_id}/files/{path}", "get"): Operation(
         "download",
-        "One of the files that a run made, or a part of it",
+        "One of the files that a run made, or a part",
         "files",
         {
             200: Response("the file", {"*/*": {}}, ("ETag", "Content-Disposition")),
-            206: Response("a part of it", {"*/*": {}}, ("ETag", "Content-Range")),
-            304: Response("it is what the client has", headers=("ETag",)),
+            206: Response("a part of the file", {"*/*": {}}, ("ETag", "Content-Range")),
+            304: Response("the client's copy is current", headers=("ETag",)),
         },
         (
             _RUN,
-            _path("path", "^.+$", "as the list of files says; it may have slashes"),
+            _path("path", "^.+$", "from the list of files; it may contain slashes"),
             _in("header", "Range", _TEXT, "`bytes=0-1023`"),
             _in("header", "If-None-Match", _TEXT),
             _in("header", "If-Range", _TEXT),
@@ -529,10 +547,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/uploads", "post"): Operation(
         "upload",
-        "Upload a file for a run to come",
+        "Upload a file for a later run",
         "files",
-        {201: Response("it was taken", {_JSON: ref("Upload")})},
-        (_in("query", "name", _TEXT, "the file's name, unless a form says it"),),
+        {201: Response("the file was accepted", {_JSON: ref("Upload")})},
+        (_in("query", "name", _TEXT, "the file's name, unless a form gives it"),),
         {
             "application/octet-stream": {"type": "string", "format": "binary"},
             "multipart/form-data": _object(("file",), file={"type": "string", "format": "binary"}),
@@ -546,10 +564,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "watching",
         {
             200: Response(
-                "`data:` is a run and its event, `id:` a vector of positions",
+                "`data:` has a run and its event, `id:` a vector of positions",
                 {_EVENT_STREAM: {"x-items": ref("EventOfRun")}},
             ),
-            204: Response("nothing follows the positions: all runs have ended"),
+            204: Response("all runs have ended and no event follows the positions"),
         },
         (
             _in(
@@ -571,4 +589,4 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         problems=(404, 410),
     ),
 }
-"""By path and method."""
+"""The operations, by path and method."""

@@ -1,5 +1,4 @@
-"""What requests say: pure functions from strings to values, each refusing what it does not
-understand."""
+"""Parse requests: pure functions from strings to values, each refusing what it does not know."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -44,15 +43,16 @@ __all__ = (
 )
 
 MAX_RUNS_PER_STREAM: Final = 32
-"""Most runs on one connection: a page's worth, whose vector of positions still fits a header."""
+"""Most runs on one connection: enough for a page, and their vector of positions still fits a
+header."""
 
 DEFAULT_LIMIT: Final = 50
-"""Runs of a page whose client does not say how many."""
+"""Runs of a page if the client sets no limit."""
 MAX_REASON_CHARS: Final = 500
-"""Longest reason to cancel a run: every watcher is told it."""
+"""Longest reason to cancel a run: every watcher gets it."""
 
 BEFORE: Final = rf"^[0-9]{{1,16}}(\.[0-9]{{1,20}})?(e[+-]?[0-9]{{1,2}})?_{RUN_ID[1:]}"
-"""How `before_token` says where to go on: any number that a clock gives, and a run."""
+"""The form of a `before_token`: any number that a clock returns, and a run id."""
 
 Live = Literal["stream", "long-poll", "none"]
 
@@ -61,7 +61,7 @@ _TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/json"
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """How a watcher wants a log: from where, in what form, and whether to wait for more."""
+    """A watcher's request for a log: where to begin, in what form, and whether to wait for more."""
 
     after: Position | None
     dialect: Dialect
@@ -71,7 +71,7 @@ class WatchOptions:
 
 
 class Invocation(msgspec.Struct, forbid_unknown_fields=False):
-    """The body of an invocation. Fields a platform adds are accepted and ignored.
+    """The body of an invocation. Fields added by a platform are accepted and ignored.
 
     `secrets` arrive as `_secrets`.
     """
@@ -91,7 +91,7 @@ _EXAMPLE: Final = '{"inputs": {…}}'
 
 
 def parse_query(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return a query's parameters: the parts of a list joined, the last of anything else."""
+    """Return a query's parameters: list parameters joined, otherwise the last value."""
     query: dict[str, str] = {}
     for name, value in pairs:
         query[name] = f"{query[name]},{value}" if name in _LISTS and name in query else value
@@ -106,16 +106,16 @@ def parse_watch(
     default: str = "text/event-stream",
     dialect: str = "runcast",
 ) -> WatchOptions:
-    """Return what a request for events asks for.
+    """Return the options of a request for events.
 
-    The media type is `default` if it says nothing, and so is the `dialect` of an event stream.
+    Without an explicit media type or `dialect` of an event stream, `default` is used.
 
-    `Last-Event-ID` is stronger than `after` in the query: a browser that reconnects sends the same
-    URL again, with the header to say how far it has come since. Polyfills of EventSource that
+    `Last-Event-ID` counts before `after` in the query: a browser that reconnects sends the same
+    URL again, and adds the header with the last position that it got. Polyfills of EventSource that
     cannot send the header put `lastEventId` into the query instead, in one of several spellings.
 
     Raises:
-        InvalidValue: naming the parameter.
+        InvalidValue: names the parameter.
     """
     said = [_parse_position(token, where) for where, token in _cursors(query, headers)]
     live = query.get("live", "true")
@@ -139,12 +139,12 @@ def parse_watch(
 
 
 def asks_for_events(query: Mapping[str, str]) -> bool:
-    """Tell whether a query says which events are to be shown, or how."""
+    """Return whether a query chooses which events to show, or how."""
     return not {"dialect", "view", *_LISTS}.isdisjoint(query)
 
 
 def _cursors(query: Mapping[str, str], headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return where a request says how far it has come, and what it says: first what counts."""
+    """Return a request's cursors as (source, value); the first one counts."""
     spelt = {name: text for name, text in query.items() if text and _is_last_event_id(name)}
     if len(set(spelt.values())) > 1:
         raise InvalidValue(
@@ -168,7 +168,7 @@ _LONGEST_SPELLING: Final = len("last-event-id")
 
 
 def is_resuming(query: Mapping[str, str], headers: Mapping[str, str]) -> bool:
-    """Return whether a client that had a stream before comes back, by what it sends by itself."""
+    """Return whether a client resumes an earlier stream, judged by what it sends automatically."""
     return bool(headers.get("last-event-id")) or any(map(_is_last_event_id, query))
 
 
@@ -180,10 +180,10 @@ def _parse_position(token: str, where: str) -> Position:
 
 
 def _parse_view(query: Mapping[str, str], views: Mapping[str, ViewSpec]) -> View | None:
-    """Return the view asked for, or the server's own; None shows everything as it is.
+    """Return the requested view, or the server's own; None shows every event unchanged.
 
-    `types`, `nodes` and `agents` are lists joined by commas; they replace what a named view
-    includes.
+    `types`, `nodes` and `agents` are lists joined by commas. They replace the filters of a named
+    view.
     """
     name = query.get("view", "default")
     if name not in views and name not in ("default", "none"):
@@ -214,11 +214,11 @@ _MAX_NAMES: Final = 100
 def parse_many(
     runs: Iterable[str], query: Mapping[str, str], headers: Mapping[str, str]
 ) -> dict[str, Position | None]:
-    """Return the runs one connection watches, each with its cursor.
+    """Return the runs that one connection watches, each with its cursor.
 
     Raises:
-        InvalidValue: none, too many, a malformed id or vector, or something that only watchers of
-            one run may ask for.
+        InvalidValue: no run, too many runs, a malformed id or vector, or an option that only
+            watchers of one run may use.
     """
     for name, usual in _ONLY_FOR_ONE.items():
         if query.get(name, usual) != usual:
@@ -253,12 +253,12 @@ _ONLY_FOR_ONE: Final = {
 
 
 def parse_invocation(body: bytes) -> Invocation:
-    """Return an invocation; an empty body is one without inputs.
+    """Return an invocation; an empty body means no inputs.
 
     Raises:
-        InvalidValue: it is not a JSON object of that form.
-        InvalidInputs: it has fields that are not known, and no `inputs`: those of another server's
-            format would be ignored, and the function would run with its defaults.
+        InvalidValue: the body is not a JSON object of this form.
+        InvalidInputs: the body has unknown fields and no `inputs`. Another server's format would be
+            ignored, and the function would run with its defaults.
     """
     if not body.strip():
         return Invocation()
@@ -277,7 +277,7 @@ def parse_invocation(body: bytes) -> Invocation:
 
 
 def files_of(invocation: Invocation) -> dict[str, list[FileReference]]:
-    """Return the files that an invocation gives; a text is a URL, or else a path."""
+    """Return the files of an invocation; a string is a URL or a path."""
     return {
         key: [_reference(file) if isinstance(file, str) else file for file in files]
         for key, files in invocation.files.items()
@@ -289,7 +289,7 @@ def _reference(text: str) -> FileReference:
 
 
 def parse_flag(query: Mapping[str, str], name: str) -> bool:
-    """Return a yes-or-no parameter. Raises `InvalidValue`."""
+    """Return a boolean parameter. Raises `InvalidValue`."""
     value = query.get(name, "false").lower()
     if value not in ("true", "false", "1", "0"):
         raise InvalidValue(f"expected {name} to be true or false, got {value!r:.80}")
@@ -297,7 +297,7 @@ def parse_flag(query: Mapping[str, str], name: str) -> bool:
 
 
 def parse_limit(query: Mapping[str, str]) -> int:
-    """Return how many items a page of a list should have. Raises `InvalidValue`."""
+    """Return the number of items on a page of a list. Raises `InvalidValue`."""
     text = query.get("limit", str(DEFAULT_LIMIT))
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LIST):
         raise InvalidValue(f"expected limit to be 1 to {MAX_LIST}, got {text[:20]!r}")
@@ -305,17 +305,19 @@ def parse_limit(query: Mapping[str, str]) -> int:
 
 
 def before_token(created_at: float, run_id: str) -> str:
-    """Return what leads to the runs that are older than this one: it matches `BEFORE`.
+    """Return a token for the page of runs older than this one. It matches `BEFORE`.
 
-    It says all by itself: the run that it names may be deleted meanwhile.
+    The token is complete in itself, because its run may be deleted meanwhile.
     """
     return f"{created_at!r}_{run_id}"
 
 
 def parse_before(token: str) -> tuple[float, str]:
-    """Return where a page of runs begins, as the page before it said. Raises `InvalidValue`."""
+    """Return where a page of runs begins, from the previous page's token. Raises `InvalidValue`."""
     if not re.match(BEFORE, token) or token[-1] == "\n":
-        raise InvalidValue(f"expected before to be what a page of runs said, got {token[:80]!r}")
+        raise InvalidValue(
+            f"expected before to be from the previous page of runs, got {token[:80]!r}"
+        )
     created, _, run_id = token.partition("_")
     return float(created), run_id
 
@@ -328,8 +330,9 @@ def parse_preferences(header: str) -> frozenset[str]:
 def preferred_type(accept: str, offered: Iterable[str], default: str) -> str:
     """Return the offered media type that an `Accept` header names first with the highest weight.
 
-    What it does not name falls back to the default: a client that accepts anything, or that we do
-    not understand, gets what most want. Source: RFC 9110 §12.5.1, without specificity.
+    A header without an offered type gives the default, which suits most clients: those that
+    accept anything, and those with a header that we do not understand. Source: RFC 9110 §12.5.1,
+    without specificity.
     """
     best, weight = default, 0.0
     known = set(offered)

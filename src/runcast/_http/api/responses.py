@@ -1,4 +1,4 @@
-"""Responses that are not streams: JSON, problems, and what a run looks like in them."""
+"""Responses that are not streams: JSON, problems, and the JSON of runs and functions."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -38,7 +38,7 @@ _encode: Final = msgspec.json.encode
 _RETRY_AFTER_S: Final = 1
 
 MAX_DETAIL_CHARS: Final = 8_000
-"""Most characters of a problem's `detail`: room for the problems that an invocation may have."""
+"""Most characters of a problem's `detail`: room for all problems of an invocation."""
 
 SAFE_HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
@@ -46,7 +46,7 @@ SAFE_HEADERS: Final[Mapping[str, str]] = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
-"""On every response: nothing here is for caches, sniffers or other sites."""
+"""On every response: caches, content sniffing and other sites are shut out."""
 
 
 def json_response(
@@ -70,7 +70,7 @@ def problem_document(
     retryable: bool = False,
     **more: Any,
 ) -> Response:
-    """Return a problem document. Source: RFC 9457, which has `about:blank` titled as HTTP does."""
+    """Return a problem document. Source: RFC 9457, where `about:blank` takes HTTP's title."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -109,7 +109,7 @@ def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Re
 def failure(
     run_id: str, kind: str, data: Mapping[str, Any], headers: Mapping[str, str]
 ) -> Response:
-    """Return the ending of a run that has no result, `failed` or `cancelled`, as a problem."""
+    """Return the end of a run without a result (`failed` or `cancelled`) as a problem."""
     if kind == "cancelled":
         data = {"message": f"the run was cancelled: {data.get('reason', '')}", "code": "cancelled"}
     return problem_document(
@@ -123,7 +123,7 @@ def failure(
 
 
 def run_summary(info: LogInfo) -> dict[str, Any]:
-    """Return a run as lists show it: what its log alone tells."""
+    """Return a run as lists show it, from its log's description alone."""
     labels = {name: value for name, value in info.labels.items() if not _is_ours(name)}
     return {
         "run_id": info.log_id,
@@ -138,7 +138,7 @@ def run_summary(info: LogInfo) -> dict[str, Any]:
 
 
 def run_view(info: LogInfo, snapshot: Snapshot, queue_position: int) -> dict[str, Any]:
-    """Return a run with its present state; `position` is where its state stands."""
+    """Return a run with its present state; `position` is the position of that state."""
     return {
         **run_summary(info),
         "queue_position": queue_position,

@@ -1,4 +1,4 @@
-"""What each route does. Paths and fields are described in docs/protocol.md."""
+"""The routes' handlers. Paths and fields are described in docs/protocol.md."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -92,15 +92,15 @@ class Routes:
     # Plain answers.
 
     async def page(self, _: Request) -> Response:
-        """The start page."""
+        """Answer with the start page."""
         return _page_response(START)
 
     async def docs(self, _: Request) -> Response:
-        """The page that shows the description of the API."""
+        """Answer with the page that shows the description of the API."""
         return _page_response(DOCS)
 
     async def openapi(self, request: Request) -> Response:
-        """The description of the API."""
+        """Answer with the description of the API."""
         functions = {function.name: function for function in self._known(request)}
         document = build(
             [
@@ -118,7 +118,7 @@ class Routes:
         return json_response(document)
 
     async def sign_in(self, request: Request) -> Response:
-        """Trade the access token for a session, in a cookie."""
+        """Exchange the access token for a session, in a cookie."""
         given = (await self._body(request)).decode("utf-8", "replace").strip()
         response = Response(status_code=204, headers=SAFE_HEADERS)
         if not self._guard.token:
@@ -135,16 +135,16 @@ class Routes:
         return response
 
     async def health(self, _: Request) -> Response:
-        """The process answers."""
+        """Answer that the process is alive."""
         return json_response({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """The store answers and takes events, too."""
+        """Answer whether the store can be read and written."""
         await self._hub.check()
         return json_response({"status": "ready"})
 
     async def functions(self, request: Request) -> Response:
-        """The functions that can be invoked."""
+        """Answer with the functions that can be invoked."""
         found = self._known(request)
         return json_response({"functions": [function_view(function) for function in found]})
 
@@ -154,7 +154,7 @@ class Routes:
         return [functions[name] for name in names]
 
     async def list_runs(self, request: Request) -> Response:
-        """A page of runs, newest first."""
+        """Answer with a page of runs, newest first."""
         query = request.query_params
         labels = {"function": query["function"]} if "function" in query else {}
         for pair in query.getlist("label"):
@@ -162,7 +162,7 @@ class Routes:
             if not equals or not name:
                 raise InvalidValue(f"expected label=name=value, got {pair[:100]!r}")
             labels[name] = value
-        # It was a label once, and may still be asked for as one.
+        # The status was once a label; a query may still ask for it as a label.
         status = query.get("status", labels.pop("status", None))
         if status is not None and status not in STATUSES:
             raise InvalidValue(
@@ -182,7 +182,7 @@ class Routes:
         return json_response({"runs": [run_summary(info) for info in found], "before": more})
 
     async def one_run(self, request: Request) -> Response:
-        """A run's present state; or forget it, having cancelled it if it was at work."""
+        """Answer with a run's present state, or delete the run after cancelling it."""
         run_id = request.path_params["run_id"]
         if request.method == "DELETE":
             await self._gate.check(request, run_id, "delete")
@@ -204,12 +204,12 @@ class Routes:
                     f"the run {run_id!r} is being cancelled by the process that runs it; delete "
                     "it once it has ended"
                 )
-        with suppress(Stale):  # the id is in use again: the run that was meant is gone
+        with suppress(Stale):  # the id is in use again: the run itself is gone
             await self._hub.delete(run_id, info.epoch)
         return Response(status_code=204, headers=SAFE_HEADERS)
 
     async def cancel_run(self, request: Request) -> Response:
-        """Cancel a run; the answer shows what became of it."""
+        """Cancel a run; the answer shows the run afterwards."""
         run_id = request.path_params["run_id"]
         reason = request.query_params.get("reason", "cancelled")
         if len(reason) > MAX_REASON_CHARS:
@@ -220,7 +220,7 @@ class Routes:
         return json_response(run_summary(info), 200 if info.closed else 202)
 
     async def answer_question(self, request: Request) -> Response:
-        """Answer a question a run asks; the answer shows the decision that counts."""
+        """Answer a run's question; the response has the decision that counts."""
         check_json(request)
         body = await self._body(request)
         given = parse_json(body, '{"type": "accept"}')
@@ -235,13 +235,13 @@ class Routes:
 
 
 _PARAMETER: Final = re.compile(r"\{(\w+):\w+\}")
-"""A parameter of a path that says what it takes."""
+"""A path parameter with a converter."""
 
 
 def _version() -> str:
     try:
         return version("runcast")
-    except PackageNotFoundError:  # run from a source tree that was never installed
+    except PackageNotFoundError:  # a source tree that was never installed
         return "0"
 
 

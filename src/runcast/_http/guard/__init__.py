@@ -1,1 +1,1 @@
-"""Who may ask: hosts, origins, tokens, sessions."""
+"""Guards of requests: hosts, origins, tokens, sessions, access."""

@@ -1,4 +1,4 @@
-"""Who may do what: one answer of the application for each request, given before anything is read.
+"""What a request may do: the application answers once per request, before anything is read.
 
 async def authorize(request):
     user = request.session.get("user")
@@ -22,7 +22,7 @@ __all__ = ("ACTIONS", "Access", "Action", "Authorize", "everyone")
 Action = Literal["invoke", "see", "answer", "message", "cancel", "delete", "download", "upload"]
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
-"""Everything that a request can do. `see` is needed for all that concerns a run which exists."""
+"""All actions of requests. Every action on an existing run also needs `see`."""
 
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_LIMITS: Final[Mapping[Action, Mapping[str, str]]] = MappingProxyType({})
@@ -33,17 +33,17 @@ class Access:
     """What one request may do. `Access()` may do everything.
 
     Args:
-        subject: who asks, for `hub.revoke(subject)`; idempotency keys and uploads of two subjects
+        subject: the user, for `hub.revoke(subject)`; idempotency keys and uploads of two subjects
             never meet.
-        labels: the runs that bear all of these are the ones that the request may see. A run that
-            it starts gets them, too.
+        labels: the request may see the runs with all of these labels. A run that the request
+            starts also gets them.
         functions: names of the functions that may be invoked; None allows all.
-        actions: what may be done with these runs.
-        limits: further labels that a run must bear for one action, as in
+        actions: the allowed actions on these runs.
+        limits: further labels that a run must have for one action, as in
             `{"delete": {"owner": "ada"}}`.
 
     Raises:
-        InvalidValue: a label or an action is not one.
+        InvalidValue: a label or an action is malformed.
     """
 
     subject: str = ""
@@ -72,7 +72,7 @@ class Access:
 
     @property
     def visible(self) -> Mapping[str, str]:
-        """The labels that a run must bear to be seen."""
+        """The labels that a run must have to be seen."""
         return {**self.labels, **self.limits.get("see", _NO_LABELS)}
 
     def may(self, action: Action, labels: Mapping[str, str] | None = None) -> bool:
@@ -90,9 +90,9 @@ class Access:
 
 
 Authorize: TypeAlias = Callable[[Request], Awaitable[Access | None]]
-"""Asked once for each request, before anything is read. None refuses it with 401; an exception of
-Starlette's (`HTTPException`) is answered as it is. The request has the headers, the cookies, and
-the user that the application's middleware found."""
+"""Called once for each request, before anything is read. None refuses the request with 401. An
+exception of Starlette's (`HTTPException`) is answered unchanged. The request has the headers, the
+cookies, and the user that the application's middleware found."""
 
 
 async def everyone(request: Request) -> Access:

@@ -1,7 +1,7 @@
-"""The gate that every request to a run passes: nobody learns that a run exists which is not theirs.
+"""The gate that every request to a run passes. Nobody learns that another's run exists.
 
-A run that a request may not see is answered as one that does not exist: with the same words, after
-the same time.
+A run that a request may not see is answered like a run that does not exist: with the same words,
+after the same time.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from runcast.stores.base import LogInfo
 __all__ = ("Gate", "Held")
 
 _KEY: Final = "runcast.access"
-"""Where the access of a request is kept in its scope."""
+"""The key of a request's access in its scope."""
 
 _FULL: Final = Access()
 
 _LEAST_S: Final = 0.01
-"""How long a request for a run that is not shown takes at least: longer than a look into the store
-does, so that the time does not say whether the run exists."""
+"""Least time for the answer about a run that is not shown: longer than a read of the store, so that
+the time does not reveal whether the run exists."""
 
 _log: Final = get_logger("runcast.http")
 
@@ -41,7 +41,7 @@ _T = TypeVar("_T", bound=_Opened)
 
 
 class Held:
-    """A response that goes on: what it shows, and how it is ended."""
+    """An open response: the runs that it shows, and how to end it."""
 
     def __init__(
         self,
@@ -56,16 +56,16 @@ class Held:
         self._forget = forget
 
     def forget(self) -> None:
-        """Let it go: the response has ended. Idempotent."""
+        """Forget the response, because it has ended. Idempotent."""
         self._forget(self)
 
 
 class Gate:
-    """Asks the application what a request may do, and holds requests to it.
+    """Asks the application what a request may do, and enforces the answer.
 
     Args:
         authorize: None lets every request do everything.
-        pause: waits for some seconds.
+        pause: an async function that waits for a number of seconds.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Gate:
 
     @property
     def is_asking(self) -> bool:
-        """Whether an application decides."""
+        """Whether an application decides about requests."""
         return self._authorize is not None
 
     async def admit(self, request: Request) -> None:
-        """Ask the application, once for a request.
+        """Ask the application, once per request.
 
         Raises:
-            Unauthorized: it lets this request do nothing.
+            Unauthorized: the application refuses this request.
         """
         if self._authorize is not None:
             request.scope[_KEY] = await self._ask(self._authorize, request)
@@ -96,7 +96,7 @@ class Gate:
     async def _ask(self, authorize: Authorize, request: Request) -> Access:
         access: object = await authorize(request)
         if access is None:
-            raise Unauthorized("expected a request of somebody whom this application knows")
+            raise Unauthorized("expected a request of a user that this application knows")
         if not isinstance(access, Access):
             raise TypeError(f"expected authorize to return an Access or None, got {access!r:.80}")
         return access
@@ -106,11 +106,11 @@ class Gate:
         return cast("Access", scope.get(_KEY, _FULL))
 
     async def check(self, request: Request, run_id: str, action: Action = "see") -> LogInfo | None:
-        """Let a request for a run pass; return what was known of the run, None if all may pass.
+        """Let a request for a run pass; return the run's description, or None if all may pass.
 
         Raises:
-            NotFound: there is no such run, or the request may not see it.
-            Forbidden: it may see the run, but not do this.
+            NotFound: the run does not exist, or the request may not see it.
+            Forbidden: the request may see the run, but not do this.
         """
         access = self.access(request.scope)
         if access.is_unlimited and access.may(action, {}):
@@ -126,22 +126,22 @@ class Gate:
         return info
 
     async def opened(self, request: Request, run_id: str, make: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what `make` gives for a run that the request may see, in the epoch it may see.
+        """Return the result of `make` for a run and an epoch that the request may see.
 
-        Raises as `check` and `make` do.
+        Raises what `check` and `make` raise.
         """
         while True:
             info = await self.check(request, run_id)
             made = await make()
             if info is None or made.keep_to(info.epoch):
                 return made
-            made.close()  # the run was begun anew between the two
+            made.close()  # the run was begun again between the two
 
     async def may_replace(self, request: Request, run_id: str) -> bool:
-        """Return whether a request may begin a run of this id anew: it sees and may delete it.
+        """Return whether a request may replace a run: it must see the run and may delete it.
 
-        False also where there is no such run: there is nothing to replace then, and a run that
-        somebody else begins meanwhile must stay.
+        False also if there is no such run: there is nothing to replace, and a run that another
+        client begins meanwhile must stay.
         """
         info = await self._find(run_id)
         access = self.access(request.scope)
@@ -158,15 +158,15 @@ class Gate:
         return self.access(scope).may_invoke(name)
 
     def check_action(self, scope: Scope, action: Action) -> None:
-        """Raise `Forbidden` if a request may not do something at all."""
+        """Raise `Forbidden` if a request may do this on no run."""
         if not self.access(scope).may(action):
             raise Forbidden(f"you may not {action} here")
 
     def stamped(self, scope: Scope, given: Mapping[str, str]) -> dict[str, str]:
-        """Return the labels of a run that a request starts.
+        """Return the labels for a run that a request starts.
 
         Raises:
-            InvalidValue: a given label says something else than the application does.
+            InvalidValue: a given label differs from the application's.
         """
         ours = self.access(scope).visible
         for name, value in ours.items():
@@ -176,10 +176,10 @@ class Gate:
                 )
         return {**given, **ours}
 
-    # Responses that go on.
+    # Open responses.
 
     def add(self, request: Request, run_ids: Iterable[str], end: Callable[[], None]) -> Held | None:
-        """Have a response ended once its request may no longer see a run, until `Held.forget`."""
+        """End a response once its request may no longer see a run, until `Held.forget`."""
         if self._authorize is None:
             return None
         held = Held(request, run_ids, end, self._discard)
@@ -194,9 +194,9 @@ class Gate:
             self._held.pop(subject, None)
 
     async def look_again(self, subject: str | None) -> None:
-        """Ask again about the responses of a subject that go on, and end those refused now.
+        """Ask again about a subject's open responses, and end those that are refused now.
 
-        None asks about all.
+        None asks about all subjects.
         """
         subjects = list(self._held) if subject is None else [subject]
         for held in [held for one in subjects for held in self._held.get(one, ())]:
@@ -210,7 +210,7 @@ class Gate:
             access = await self._ask(self._authorize, held.request)
         except RuncastError:
             return False
-        except Exception:  # noqa: BLE001 - the application's own; what it cannot say is no
+        except Exception:  # noqa: BLE001 - the application's; no answer means no
             _log.exception("authorize failed; an open stream is ended")
             return False
         for run_id in held.run_ids:

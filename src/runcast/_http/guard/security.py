@@ -1,13 +1,13 @@
-"""Who may ask: checks made before anything else looks at a request.
+"""Checks that run before anything else looks at a request.
 
-A server on the loopback address is reached by every web page its user visits: a page can post forms
-to it, and by rebinding its own name read the answers. So:
+Every web page that its user visits can reach a server on the loopback address. A page can post
+forms to the server, and can read the answers by rebinding its own name. So:
 
-- `Host` must be a name we were told or a loopback one: a rebound name is neither.
-- A request with an `Origin` must come from an origin we were told, or from ourselves.
-- With an access token, every request but the health checks needs it: as `Authorization: Bearer`, or
-  as the session that `POST /session` puts into a cookie, since browsers cannot add headers to an
-  EventSource.
+- `Host` must be a configured name or a loopback name. A rebound name is neither.
+- A request with an `Origin` must come from a configured origin, or from ourselves.
+- With an access token, every request except the health checks needs the token: as
+  `Authorization: Bearer`, or as the session that `POST /session` puts into a cookie, because
+  browsers cannot add headers to an EventSource.
 """
 
 import re
@@ -41,12 +41,12 @@ __all__ = (
 )
 
 COOKIE: Final = "runcast_session"
-"""The cookie that holds a session: HttpOnly, SameSite=Strict. A browser gets it under a longer name
-that begins so, see `Guard.cookie_name`."""
+"""The cookie that holds a session: HttpOnly, SameSite=Strict. The cookie that a browser gets has a
+longer name with this beginning, see `Guard.cookie_name`."""
 
 _MAX_SESSIONS: Final = 16
-"""Most cookies of one request that are looked at: each costs a signature, and 64 KiB of them come
-with every request that somebody likes to send."""
+"""Most cookies of one request that are checked. Each costs a signature, and any client may send 64
+KiB of cookies with every request."""
 
 PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
     "access-control-allow-methods": "GET, POST, DELETE",
@@ -56,15 +56,15 @@ PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
     ),
     "access-control-max-age": "600",
 }
-"""What pages of an origin that we were told may send. Source: WHATWG Fetch, CORS protocol."""
+"""What pages of a configured origin may send. Source: WHATWG Fetch, CORS protocol."""
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
-"""Answered without a token: nothing of any run is in them."""
+"""Answered without a token, because they show nothing of any run."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s/?#@:\[\]]+))(?::[0-9]*)?")
-"""RFC 9110 §7.2, without what only confuses: user names, paths, spaces."""
+"""RFC 9110 §7.2, without user names, paths and spaces."""
 
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([!-~]+?)/?")
 _PORT: Final = re.compile(r":[0-9]+$")
@@ -72,7 +72,7 @@ _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def cors_headers(origin: str) -> dict[str, str]:
-    """Return what lets pages of an origin read an answer."""
+    """Return the headers that let an origin's pages read a response."""
     return {
         "access-control-allow-origin": origin,
         "access-control-allow-credentials": "true",
@@ -120,11 +120,11 @@ SERVE_ADVICE: Final = Advice(
 )
 
 _TEST_CLIENT: Final = ("testclient", "testserver")
-"""Client and host of a request that Starlette's TestClient makes; it crosses no network."""
+"""Client and host of a request from Starlette's TestClient; it crosses no network."""
 
 
 class Guard:
-    """Decides about requests. Pure but for what it was told at the start.
+    """Decides about requests. Pure: it depends only on its arguments.
 
     Args:
         token: the access token; "" lets everybody in.
@@ -153,14 +153,14 @@ class Guard:
         self._session_s = session_s
 
     def check_source(self, headers: Mapping[str, str], client: str = "") -> None:
-        """Let a request pass that was not made by somebody else's page.
+        """Let a request pass unless another site's page made it.
 
         Args:
             client: the address of the client. Starlette's test client has one that no client on a
                 network can have, and may use its own `Host`.
 
         Raises:
-            Forbidden: its `Host` or `Origin` is not ours.
+            Forbidden: the request's `Host` or `Origin` is not allowed.
         """
         host = headers.get("host", "")
         if not self._is_known_host(host) and (client, host) != _TEST_CLIENT:
@@ -174,14 +174,14 @@ class Guard:
                     f"pages of {origin[:100]!r} may not use this server; {self.advice.origin}"
                 )
         elif headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not (
-            # A link that is followed: whoever has put it somewhere cannot read what it leads to.
+            # A followed link: the site with the link cannot read the response.
             headers.get("sec-fetch-mode") == "navigate"
             and headers.get("sec-fetch-dest") == "document"
         ):
             raise Forbidden("other sites may not use this server")
 
     def check_token(self, path: str, headers: Mapping[str, str], mount: str = "") -> None:
-        """Let a request pass that bears the access token, or needs none.
+        """Let a request pass that has the access token, or needs no token.
 
         Args:
             path: below the path where the application is mounted.
@@ -201,7 +201,7 @@ class Guard:
         return origin.lower() in self.origins
 
     def begin_session(self, given: str) -> str:
-        """Return a session for who knows the access token.
+        """Return a session in exchange for the access token.
 
         Raises:
             Unauthorized: this is not the access token.
@@ -211,11 +211,11 @@ class Guard:
         return make_session(self.token, self._clock.time() + self._session_s)
 
     def cookie_name(self, host: str, mount: str) -> str:
-        """Return the name of the cookie that holds a browser's session.
+        """Return the name of the cookie for a browser's session.
 
-        A browser keeps one cookie of a name for a host and a path, whichever port or server has
-        set it. So the name is made of the port that the browser asked, the path where the
-        application is mounted, and the token, which differs where a proxy hides the other two.
+        A browser keeps one cookie per name, host and path, whichever port or server set it. So the
+        name is made from the port in the browser's request, the path where the application is
+        mounted, and the token, which differs if a proxy hides the other two.
 
         Args:
             host: the request's `Host`.
@@ -236,7 +236,7 @@ class Guard:
             return is_token(given.strip(), self.token)
         now = self._clock.time()
         own = self.cookie_name(headers.get("host", ""), mount)
-        # A proxy may have left them in several fields. Source: RFC 9113 §8.2.3.
+        # A proxy may send cookies in several fields. Source: RFC 9113 §8.2.3.
         fields = headers.getlist("cookie") if isinstance(headers, Headers) else []
         cookies = "; ".join(fields) or headers.get("cookie", "")
         sessions = _sessions_in(cookies, own)
@@ -244,14 +244,14 @@ class Guard:
 
 
 def _sessions_in(header: str, own: str) -> list[str]:
-    """Return what may be sessions in a `Cookie`, the likeliest first.
+    """Return the values of a `Cookie` that may be sessions, the likeliest first.
 
-    Several cookies may have one name: the browser sends those of longer paths first, which tells
-    nothing of which one is ours. Source: RFC 6265 §5.4. Cookies of our other names hold sessions of
-    servers with another token, or of this one as it was reached before.
+    Several cookies may have one name. The browser sends those of longer paths first, but any of
+    them may be ours. Source: RFC 6265 §5.4. Cookies with our other names hold sessions of servers
+    with another token, or of this server reached in another way.
     """
-    # Not http.cookies, which drops all cookies behind one it does not like: on localhost they are
-    # those of every program.
+    # Not http.cookies, which drops all cookies after one that it cannot parse. On localhost every
+    # program's cookies arrive.
     pairs = [pair.partition("=")[::2] for pair in header.split(";")]
     found = [(name.strip(), value.strip().strip('"')) for name, value in pairs]
     ours = [value for name, value in found if name == own]
@@ -264,7 +264,7 @@ def _sessions_in(header: str, own: str) -> list[str]:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Tell whether an origin is the one that the request was sent to."""
+    """Return whether a request was sent to the origin that it comes from."""
     try:
         found = urlsplit(origin.lower())
     except ValueError:
@@ -273,13 +273,13 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def _several(given: Iterable[str], what: str) -> list[str]:
-    if isinstance(given, str):  # whose letters would be taken one by one
+    if isinstance(given, str):  # its letters would count one by one
         raise InvalidValue(f"expected {what} to be a list, got {given[:100]!r}")
     return list(given)
 
 
 def _checked_host(host: str) -> str:
-    """Return a host as requests name it; an IPv6 address without its brackets."""
+    """Return a host in the form of requests; an IPv6 address without its brackets."""
     name = host.lower()
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
@@ -297,7 +297,7 @@ def _checked_host(host: str) -> str:
 
 
 def _checked_origin(origin: str) -> str:
-    """Return an origin as browsers send it: without the port that its scheme has anyway."""
+    """Return an origin as browsers send it: without its scheme's default port."""
     found = _ORIGIN.fullmatch(origin.lower())
     if found is not None and found[2][-1] != ":" and _HOST.fullmatch(found[2]):
         return f"{found[1]}://{found[2].removesuffix(_USUAL_PORTS.get(found[1], ':'))}"

@@ -1,19 +1,19 @@
-"""What a connection of our own server adds to uvicorn's protocol, whichever parser that has.
+"""What a connection of our own server adds to uvicorn's protocol, with either parser.
 
-A stream may write to the connection itself. This rests on `asyncio.Protocol`'s own methods and on
-the `app_state` that uvicorn copies into each request's scope; where either is missing, streams use
+A stream may write to the connection directly. This needs only `asyncio.Protocol`'s own methods and
+the `app_state` that uvicorn copies into each request's scope. If either is missing, streams use
 plain ASGI.
 
-The head of a request is bounded in time and, until it is complete, in size: uvicorn would wait for
-the rest of one for ever, and with httptools keep all of it. How large a complete one may be is for
-the application to say.
+The head of a request is bounded in time and, until it is complete, in size. uvicorn would wait for
+the rest of a head for ever, and with httptools keep all of it. The application limits the size of a
+complete head.
 
-A client that vanishes is missed (`vanished`).
+A client that vanishes is noticed (`vanished`).
 
-An answer must be taken: uvicorn would keep one for ever that a client asks for and does not read,
-and with httptools any number of requests behind it.
+A client must read its answers. For a client that does not read, uvicorn would keep the answer for
+ever, and with httptools any number of requests behind it.
 
-An offer of another protocol (`Upgrade`) is ignored without a word.
+An offer of another protocol (`Upgrade`) is ignored silently.
 """
 
 import asyncio
@@ -36,18 +36,18 @@ __all__ = ("DirectProtocol",)
 _SAFE: Final = "".join(f"{name}: {value}\r\n" for name, value in SAFE_HEADERS.items())
 
 _LAST_S: Final = 0.5
-"""How long a client may take what it was last sent once the server ends."""
+"""How long a client may take to read the last data when the server ends."""
 
 
 class _Unheard:
-    """An event that nobody waits for: the one of a request whose task has ended."""
+    """An event without waiters, for a request whose task has ended."""
 
     def set(self) -> None:
         """Do nothing."""
 
 
 class DirectProtocol(asyncio.Protocol):
-    """Mixed into a protocol of uvicorn: the `Connection` of its streams."""
+    """A mixin for uvicorn's protocols: the `Connection` of their streams."""
 
     settings: Settings
     vanished: VanishedClients
@@ -69,12 +69,12 @@ class DirectProtocol(asyncio.Protocol):
 
     def park(self) -> Send:
         cycle = self._answered
-        # uvicorn minds an answer that its task leaves unfinished unless nobody is there to get it.
+        # uvicorn complains about a response that its task leaves unfinished, unless disconnected.
         cycle.disconnected = True
         cycle.message_event = _Unheard()
         if self.scope is cycle.scope:
-            self.scope = self.headers = None  # or else they are the next request's
-        cycle.scope = {"method": cycle.scope["method"]}  # all that its `send` still looks at
+            self.scope = self.headers = None  # otherwise the next request would share them
+        cycle.scope = {"method": cycle.scope["method"]}  # its `send` reads only this
         return self._send_rest
 
     async def _send_rest(self, message: MutableMapping[str, Any]) -> None:
@@ -85,7 +85,7 @@ class DirectProtocol(asyncio.Protocol):
 
     @property
     def _answered(self) -> Any:
-        """The request that is being answered."""
+        """The request that is being answered now."""
         return self.cycle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,12 +134,12 @@ class DirectProtocol(asyncio.Protocol):
         self.refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Log nothing: Java's HttpClient offers HTTP/2 with each connection, and may."""
+        """Log nothing: Java's HttpClient offers HTTP/2 on each connection, which is allowed."""
 
     def refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer what cannot be read, and hang up."""
+        """Answer a request that cannot be parsed, and close the connection."""
         if self._is_at_work:
-            self.transport.abort()  # an answer has begun: no other fits in
+            self.transport.abort()  # an answer has begun, so no other can be sent
             return
         head = f"HTTP/1.1 {status} {status.phrase}\r\n{_SAFE}content-type: text/plain\r\n"
         rest = f"content-length: {len(text)}\r\nconnection: close\r\n\r\n{text}"
@@ -165,7 +165,7 @@ class DirectProtocol(asyncio.Protocol):
             self.transport.abort()
 
     def _expect_reader(self) -> None:
-        """Look again in a while whether what was answered is being read."""
+        """Check later whether the client reads its answers."""
         if self.transport.get_write_buffer_size() and self._unsent_timer is None:
             wait_s, unsent = self.settings.stall_s, unsent_bytes(self.transport)
             self._unsent_timer = self.loop.call_later(wait_s, self._look_for_reader, unsent)
@@ -173,7 +173,7 @@ class DirectProtocol(asyncio.Protocol):
     def _look_for_reader(self, before: int) -> None:
         self._unsent_timer = None
         if self._stream is not None:
-            return  # which has a timer of its own
+            return  # a stream has its own timer
         if unsent_bytes(self.transport) >= before:
             self.transport.abort()
         else:

@@ -1,8 +1,8 @@
-"""What is behind a request's `receive` under uvicorn, whoever started that.
+"""Access to uvicorn's objects behind a request's `receive`.
 
-ASGI gives an application neither its socket nor the framing of its answer. uvicorn's `receive` is a
-method of what has both: its `RequestResponseCycle`. Under another server, and behind middleware
-that wraps `receive`, there is nothing to be found.
+ASGI gives an application neither its socket nor the framing of its response. uvicorn's `receive` is
+a method of its `RequestResponseCycle`, which has both. Under another server, and behind middleware
+that wraps `receive`, nothing is found.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ __all__ = ("transport_behind", "without_chunks")
 
 
 def transport_behind(receive: Receive) -> asyncio.Transport | None:
-    """Return the transport of a request; None where it cannot be seen."""
+    """Return the transport of a request; None if it cannot be found."""
     found: asyncio.Transport | None = getattr(_cycle_behind(receive), "transport", None)
     return found if callable(getattr(found, "get_extra_info", None)) else None
 
 
 def without_chunks(receive: Receive, send: Send) -> Send:
-    """Return a `send` for a client of HTTP/1.0, which knows no chunks.
+    """Return a `send` for an HTTP/1.0 client, which does not understand chunks.
 
-    With httptools uvicorn sends chunks to any client. An answer of unknown length ends with its
-    connection instead. Source: RFC 9112 §6.1 and §6.3.
+    With httptools uvicorn sends chunks to every client. Here a response of unknown length ends
+    with its connection instead. Source: RFC 9112 §6.1 and §6.3.
     """
     cycle = _cycle_behind(receive)
     if not hasattr(cycle, "chunked_encoding"):
@@ -39,7 +39,7 @@ def without_chunks(receive: Receive, send: Send) -> Send:
             is_unframed = b"content-length" not in named
             if is_unframed:
                 cycle.chunked_encoding = cycle.keep_alive = False
-        elif is_unframed:  # each piece is as long as uvicorn is to expect
+        elif is_unframed:  # tell uvicorn to expect exactly this piece
             cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 

@@ -1,10 +1,11 @@
 """uvicorn's protocol for httptools, whose parser needs more care than h11.
 
-It knows no bounds: what it holds back of a head, and how many requests wait, is counted here.
+httptools has no bounds: the bytes that it holds back of a head, and the number of waiting requests,
+are counted here.
 
-It takes the head of a request that offers another protocol (`Upgrade: h2c`, as curl --http2 and
-Java's HttpClient send with each first request) for all of that request. uvicorn then drops what
-follows, and takes what comes later for another request. Here such a request is parsed again without
+httptools takes the head of a request that offers another protocol for the whole request (`Upgrade:
+h2c`, which curl --http2 and Java's HttpClient send with each first request). uvicorn then drops the
+body, and takes what comes later for another request. Here such a request is parsed again without
 its offer, which a server may ignore. Source: RFC 9110 §7.8.
 """
 
@@ -21,14 +22,14 @@ __all__ = ("DirectHttpTools",)
 
 
 class DirectHttpTools(DirectProtocol, HttpToolsProtocol):
-    """httptools: C, where it is installed."""
+    """httptools, a parser in C, if it is installed."""
 
     _unread = 0
-    """Bytes since a head or a piece of a body was complete: what the parser holds back."""
+    """Bytes that the parser holds back: those since the last complete head or piece of a body."""
     _answering: Any = None
-    """The request that is being answered; `cycle` is the last one that came."""
+    """The request that is being answered; `cycle` is the latest request."""
     head_without_offer = b""
-    """The head of a request that offers another protocol, until it has been parsed again."""
+    """The head of a request that offers another protocol, until it is parsed again."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -49,11 +50,11 @@ class DirectHttpTools(DirectProtocol, HttpToolsProtocol):
             self.head_without_offer = self._head_without_offer(version)
             return
         if version != "1.1":
-            self.expect_100_continue = False  # RFC 9110 §10.1.1: an older client knows no 100
+            self.expect_100_continue = False  # RFC 9110 §10.1.1: an older client does not know 100
         if len(self.pipeline) < self.settings.max_pipelined:
             super().on_headers_complete()
         else:
-            # uvicorn reads on after each answer, however many requests wait already.
+            # uvicorn reads more after each answer, however many requests already wait.
             self.transport.abort()
 
     def _head_without_offer(self, version: str) -> bytes:
@@ -81,13 +82,13 @@ class DirectHttpTools(DirectProtocol, HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self._answering is not None and not self._answering.response_complete:
-            # uvicorn tells only the last request, and others may wait behind this one.
+            # uvicorn notifies only the last request, and others may wait behind this one.
             self._answering.disconnected = True
             self._answering.message_event.set()
 
 
 class _Parser:
-    """httptools' parser, which reads on behind a head that offers another protocol."""
+    """httptools' parser, which continues after a head that offers another protocol."""
 
     def __init__(self, protocol: DirectHttpTools) -> None:
         self._protocol = protocol
@@ -95,7 +96,7 @@ class _Parser:
 
     def _begin(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self._protocol)
-        with suppress(AttributeError):  # httptools before 0.6.3; as uvicorn does, and why
+        with suppress(AttributeError):  # httptools before 0.6.3; the same as in uvicorn
             parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.get_method = parser.get_method
         self.get_http_version = parser.get_http_version
@@ -104,7 +105,7 @@ class _Parser:
         return parser
 
     def feed_data(self, data: bytes) -> None:
-        """Parse data. Raises as httptools' own does."""
+        """Parse data. Raises what httptools' own parser raises."""
         rest = memoryview(data)
         while not self._protocol.transport.is_closing():
             try:
@@ -113,8 +114,8 @@ class _Parser:
             except httptools.HttpParserUpgrade as offer:
                 head, self._protocol.head_without_offer = self._protocol.head_without_offer, b""
                 if not head:
-                    raise  # CONNECT: what follows belongs to a tunnel that we do not open
+                    raise  # CONNECT: the rest belongs to a tunnel that we do not open
                 rest = rest[offer.args[0] :]
-                # A parser that has seen the end of a connection's last request reads no other.
+                # A parser that saw the end of a connection's last request parses no other request.
                 self._parser = self._begin()
                 self._parser.feed_data(head)

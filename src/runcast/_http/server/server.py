@@ -52,22 +52,22 @@ def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
 _log: Final = get_logger("runcast.http")
 
 _SWITCH_INTERVAL_S: Final = 0.0005
-"""How long a busy thread may keep the interpreter from the others. Python's default of 5 ms makes
-every step of a commit wait that long beside one function that computes."""
+"""How long a busy thread may keep the interpreter from other threads. Python's default of 5 ms
+makes every step of a commit wait that long beside one function that computes."""
 
 _GC_THRESHOLD: Final = 10_000
-"""New objects before the garbage collector looks at them. Python's default of 700 has it look at
-the events of each commit while they are on their way."""
+"""New objects before the garbage collector runs. With Python's default of 700, it would run on the
+events of each commit while they are being delivered."""
 
 _KEEP_ALIVE_S: Final = 15
 """How long a connection may be idle, seconds: longer than a page takes between two requests."""
 
 _DRAIN_S: Final = 1
-"""What a request other than a stream may still take at shutdown, seconds, besides what running
-functions get."""
+"""How long a request other than a stream may still take at shutdown, seconds, in addition to the
+time of running functions."""
 
 _BACKLOG: Final = 4096
-"""Connections that may wait to be taken: all watchers come back at once after a restart."""
+"""Connections that may wait to be accepted: all watchers reconnect at once after a restart."""
 
 
 class _Server(uvicorn.Server):
@@ -85,15 +85,15 @@ class _Server(uvicorn.Server):
         self._on_end = on_end
         self._on_hurry = on_hurry
         self._handlers: dict[signal.Signals, Any] = {}
-        """What handles signals: none where the loop is not in the main thread."""
+        """Our signal handlers; empty if the loop is not in the main thread."""
 
     async def on_tick(self, counter: int) -> bool:
         self._keep_signals()
         return await super().on_tick(counter)
 
     def _keep_signals(self) -> None:
-        """Handle signals as the server needs it, whatever a function on the loop, or the module of
-        one, has made of them."""
+        """Restore the server's signal handlers if a function on the loop, or its module, changed
+        them."""
         for number, handler in self._handlers.items():
             if signal.getsignal(number) != handler:
                 signal.signal(number, handler)
@@ -105,16 +105,16 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # Before uvicorn does, as the application's lifespan: it would keep the error to itself.
+        # Open before uvicorn runs the lifespan, because uvicorn would hide the error.
         await self._app.open()
         await super().startup(sockets)
         if threading.current_thread() is threading.main_thread():
             ending = (signal.SIGINT, signal.SIGTERM)
             self._handlers = {number: signal.getsignal(number) for number in ending}
-            # A client that leaves while it is written to would end the process.
+            # Otherwise a client that leaves during a write would end the process.
             self._handlers[signal.SIGPIPE] = signal.SIG_IGN
-        # What is in memory by now stays there: the garbage collector need not walk over it, again
-        # and again, while everything waits for it.
+        # Objects in memory by now stay. The garbage collector need not walk through them again
+        # and again while everything waits.
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)
@@ -122,14 +122,14 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn waits for open responses and only then tells the application: streams would keep
-        # it waiting for ever, and those who wait for a result as long as the function likes.
+        # uvicorn waits for open responses, and only then ends the lifespan. Streams would keep it
+        # waiting for ever, and requests for a result as long as the function works.
         self._app.end_streams()
         closing = asyncio.ensure_future(self._app.close())
         await super().shutdown(sockets)
         await closing
-        # The loop waits without end for the threads of its executor, which functions may have left
-        # at work: it gets another one, which has none.
+        # At its end, the loop waits for the threads of its executor, and functions may still occupy
+        # them. So it gets a new executor without threads.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         self._on_end()
 
@@ -150,18 +150,18 @@ def serve(
     Args:
         port: 0 takes a free one.
         on_ready: called with the base URL once requests are answered.
-        on_end: called on the loop when everything is closed and only the loop is left to end.
-        on_hurry: called when another signal comes after the first that ends the server.
+        on_end: called on the loop after everything is closed, just before the loop ends.
+        on_hurry: called if another signal comes after the one that ends the server.
         insecure: let other machines in without an access token.
 
     Raises:
         InvalidValue: the address cannot be bound.
-        Forbidden: it can be reached from other machines, and there is no access token.
+        Forbidden: other machines can reach the address, and there is no access token.
         BackendError: the store cannot be opened.
     """
     if not insecure and not app.is_protected and not is_loopback(host):
         raise Forbidden(
-            f"{host} can be reached from other machines, where anybody could invoke your "
+            f"{host} can be reached from other machines, and any client there could invoke your "
             "functions: give a --token (or RUNCAST_TOKEN), or say --insecure"
         )
     bound = _bind(host, port)
@@ -178,7 +178,7 @@ def serve(
         h11_max_incomplete_event_size=app.settings.max_head_bytes,
         ws="none",
         lifespan="on",
-        log_config=None,  # its loggers have the handlers that all others have
+        log_config=None,  # its loggers use the same handlers as all others
         log_level=log_level,
         access_log=False,
         server_header=False,
@@ -193,7 +193,7 @@ def serve(
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

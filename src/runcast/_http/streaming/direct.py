@@ -1,8 +1,8 @@
-"""Streams under our own server: written to the connection's transport by whatever wakes them.
+"""Streams under our own server, which write to the connection's transport directly.
 
-After a commit, fan-out is one loop that calls `write` once per watcher, without waking a task for
-each. The task of the request waits for the end only if somebody wants to know of the end. Otherwise
-the task ends, and most of what a silent watcher would cost ends with it.
+After a commit, the fan-out is one loop that calls `write` once per watcher, without waking a task
+per watcher. A request's task waits for the end of its stream only if the caller needs the result.
+Otherwise the task ends, which removes most of the cost of a silent watcher.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from runcast._hub.admission import Admission
 __all__ = ("CONNECTION_KEY", "Connection", "DirectStream", "unsent_bytes")
 
 CONNECTION_KEY: Final = "runcast.connection"
-"""Where our own server's protocol puts the `Connection` in a request's `state`."""
+"""The key of the `Connection` in a request's `state`, set by our own server."""
 
 
 class Connection(Protocol):
-    """A client's connection, as our own server gives it to a stream."""
+    """A client's connection, as our own server passes it to a stream."""
 
     transport: asyncio.Transport
     is_paused: bool
@@ -35,30 +35,31 @@ class Connection(Protocol):
     """Whether the client is gone."""
 
     def follow(self, stream: "DirectStream | None") -> None:
-        """Tell this stream when the connection can be written to again, or is lost."""
+        """Notify this stream when the connection can be written to again, or is lost."""
         ...
 
     def park(self) -> Send:
-        """Let the request's task end before its response does; return what sends the rest."""
+        """Let the request's task end before its response does; return a `send` for the rest."""
         ...
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Return how many bytes the client has yet to take: those in our buffer and in the kernel's.
+    """Return how many bytes the client has yet to take, from our buffer and the kernel's.
 
-    The kernel's may be megabytes, and it wants more only once a third of them is gone: who takes
-    little would seem to take nothing for minutes. What it holds is told by Linux.
+    The kernel's buffer may hold megabytes, and asks for more only once a third of it is sent. So a
+    slow client would seem to take nothing for minutes. Linux reports what the kernel's buffer
+    holds.
     """
     held = bytearray(4)
-    with suppress(OSError, ValueError, TypeError):  # it is closed, or this is not Linux
+    with suppress(OSError, ValueError, TypeError):  # the socket is closed, or this is not Linux
         fcntl.ioctl(transport.get_extra_info("socket"), termios.TIOCOUTQ, held)
     return transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
 
 class DirectStream(Stream):
-    """A stream that owns its connection's transport as long as it runs.
+    """A stream that owns its connection's transport while it runs.
 
-    It has room until the transport says that it has none.
+    It can write until the transport is full.
     """
 
     __slots__ = ("_connection", "_over", "_unsent")
@@ -81,7 +82,7 @@ class DirectStream(Stream):
         await self._over
 
     def park(self, opening: bytes, then: Callable[[], None]) -> None:
-        """Send without a task, and call `then` once there is nothing more to send, or nobody."""
+        """Send without a task, and call `then` once the data ends or the client leaves."""
         self._begin(opening)
         self.send = self._connection.park()
         self._over.add_done_callback(lambda _: then())
@@ -104,7 +105,7 @@ class DirectStream(Stream):
         self.last = self.shared.now
         transport = self._connection.transport
         if transport.is_closing():
-            transport.abort()  # there was an end we did not make: what is unsent helps nobody
+            transport.abort()  # an unexpected end: the unsent data is useless
             return
         transport.write(self.shared.chunked(item))
         if self._connection.is_paused and not self.is_full:
@@ -117,7 +118,7 @@ class DirectStream(Stream):
         return self._unsent < before
 
     def resume(self) -> None:
-        """The transport takes more."""
+        """The transport can take data again."""
         self.paused_at = None
         self.is_full = False
         self.wake()
@@ -133,4 +134,4 @@ class DirectStream(Stream):
             self._over.set_result(None)
 
     def abort(self) -> None:
-        self._connection.transport.abort()  # which tells us that the connection is lost
+        self._connection.transport.abort()  # this calls `connection_lost`

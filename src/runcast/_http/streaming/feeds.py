@@ -1,4 +1,4 @@
-"""What a stream sends besides the events of one run, and what it sends of several.
+"""What a stream sends besides the events of one run, and the stream of several runs.
 
 The events of one run come from a lens of the hub (`FrameLens`).
 """
@@ -20,11 +20,11 @@ _encode: Final = msgspec.json.encode
 
 
 class Form(NamedTuple):
-    """What a stream of events has besides its events.
+    """The form of a stream of events, without the events.
 
-    `opening` is sent at once, so that proxies pass the headers on; `farewell` before a stream is
-    ended that could go on elsewhere. Both are given the time to wait before coming back, in
-    milliseconds. `heartbeat` is sent after a silence, and means nothing.
+    `opening` is sent at once, so that proxies pass the headers on. `farewell` is sent before ending
+    a stream that could continue elsewhere. Both get the time to wait before reconnecting, in
+    milliseconds. `heartbeat` is sent after a silence, and clients ignore it.
     """
 
     content_type: str
@@ -45,7 +45,8 @@ NDJSON: Final = Form("application/x-ndjson", b"\n", lambda _: b"", lambda _: b""
 class ManyFeed:
     """Several runs on one connection: `data:` is `{"run": id, "event": {…}}`.
 
-    `id:` is a vector of positions, `run=position` joined by commas. It ends when all runs have.
+    `id:` is a vector of positions, `run=position` joined by commas. The stream ends when all runs
+    have ended.
     """
 
     def __init__(self, cursors: Sequence[Cursor]) -> None:
@@ -54,12 +55,12 @@ class ManyFeed:
 
     @property
     def is_current(self) -> bool:
-        """Whether there is nothing to poll before the next wake-up, and more will come."""
+        """Whether there is nothing to poll until the next wake-up, but more will come."""
         return all(cursor.is_current for cursor in self.cursors)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing follows what was taken, of any run."""
+        """Whether no event of any run is left to take."""
         return all(cursor.ended for cursor in self.cursors)
 
     @property
@@ -68,7 +69,8 @@ class ManyFeed:
         return any(cursor.behind for cursor in self.cursors)
 
     def poll(self) -> bytes | None:
-        """Return a page of each run, or of as many as fill one page; the others come first next."""
+        """Return a page of each run, or of as many as fill one page; the others come first next
+        time."""
         parts: list[bytes] = []
         size = 0
         for cursor in self._by_turn():
@@ -81,14 +83,14 @@ class ManyFeed:
         return b"".join(parts) if parts else None
 
     def _by_turn(self) -> Iterator[Cursor]:
-        """Yield all, beginning with the one behind the last that was looked at."""
+        """Yield all cursors, beginning after the last one that was polled."""
         for _ in self.cursors:
             cursor = self.cursors[self._turn]
             self._turn = (self._turn + 1) % len(self.cursors)
             yield cursor
 
     async def read(self) -> bytes | None:
-        """Return what the store has next of a run that is behind."""
+        """Return the next page of a run that is behind, from the store."""
         for cursor in self._by_turn():
             if cursor.behind:
                 chunk = await cursor.read()
@@ -103,7 +105,7 @@ class ManyFeed:
         page = chunk.page
         if page is None or not page.frames:
             return b""
-        # Every frame moves its run's cursor: a connection may be lost behind any of them.
+        # Every frame moves its run's cursor, because a connection may be lost after any frame.
         place = self.cursors.index(cursor)
         before = "".join(f"{each.run_id}={each.position}," for each in self.cursors[:place])
         after = "".join(f",{each.run_id}={each.position}" for each in self.cursors[place + 1 :])
@@ -117,7 +119,7 @@ class ManyFeed:
         )
 
     def close(self) -> None:
-        """Let the cursors go. Idempotent."""
+        """Close the cursors. Idempotent."""
         for cursor in self.cursors:
             cursor.close()
 
@@ -127,5 +129,5 @@ def _poll(cursor: Cursor) -> Chunk | None:
         return cursor.poll()
     except NotFound:
         if cursor.ended:
-            return None  # it was seen to its end: that it is deleted ends nobody else's stream
+            return None  # it was sent to its end, so its deletion does not end the stream
         raise

@@ -1,4 +1,4 @@
-"""Waiting for clients, and with them: never for ever, and not once they or the server leave."""
+"""Bounded waits for and with clients; a wait ends when the client or the server leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,18 +16,18 @@ __all__ = ("read_body", "read_pieces", "send_on", "wait_with")
 T = TypeVar("T")
 
 _LEAST_BYTES_PER_S: Final = 1024
-"""A body that is not bounded in time must arrive at least this fast, on the whole."""
+"""Least average speed of a body that is not bounded in time."""
 
 
 async def read_body(request: Request, settings: Settings, closing: asyncio.Event) -> bytes:
     """Return a request's body.
 
     Raises:
-        InvalidValue: it is compressed.
-        BodyTooLarge: it is larger than `max_body_bytes`, or says that it will be.
-        RequestTooSlow: it did not arrive within `request_wait_s`.
-        Overloaded: the server ends.
-        InvalidValue: the server lost it (`_check_whole`).
+        InvalidValue: the body is compressed.
+        BodyTooLarge: the body is larger than `max_body_bytes`, or announces that it will be.
+        RequestTooSlow: the body did not arrive within `request_wait_s`.
+        Overloaded: the server is shutting down.
+        InvalidValue: the server dropped the body (`_check_whole`).
         ClientDisconnect: the client left.
     """
     _check_encoding(request)
@@ -55,8 +55,8 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
 def _check_whole(request: Request, size: int) -> None:
     """Refuse a body that the server in front of us has dropped.
 
-    uvicorn with httptools takes the head of a request that offers another protocol for all of it.
-    `runcast serve` does not.
+    uvicorn with httptools takes the head of a request that offers another protocol for the whole
+    request. `runcast serve` does not.
     """
     fields = request.headers
     if "upgrade" not in fields:
@@ -72,7 +72,7 @@ def _check_whole(request: Request, size: int) -> None:
 
 
 def _check_encoding(request: Request) -> None:
-    """Raise `InvalidValue` if a body is compressed: stored as it is, it would be another one."""
+    """Raise `InvalidValue` if a body is compressed: stored unchanged, it would be another body."""
     given = request.headers.get("content-encoding", "identity").strip().lower()
     if given not in ("", "identity"):
         raise InvalidValue(
@@ -81,7 +81,7 @@ def _check_encoding(request: Request) -> None:
 
 
 def _ending(closing: asyncio.Event, settings: Settings) -> RuncastError:
-    """Return why a body is not waited for any longer."""
+    """Return the error for a body that did not arrive in time."""
     if closing.is_set():
         return Overloaded("the server is shutting down; try another or again later")
     return RequestTooSlow(
@@ -92,13 +92,13 @@ def _ending(closing: asyncio.Event, settings: Settings) -> RuncastError:
 async def read_pieces(
     request: Request, settings: Settings, clock: Clock, closing: asyncio.Event
 ) -> AsyncIterator[bytes]:
-    """Yield a request's body as it arrives, which may take as long as it is large.
+    """Yield a request's body as it arrives; a large body may take long.
 
     Raises:
-        InvalidValue: it is compressed.
-        RequestTooSlow: nothing of it came for `request_wait_s`, or hardly anything for longer.
-        Overloaded: the server ends.
-        InvalidValue: the server lost it (`_check_whole`).
+        InvalidValue: the body is compressed.
+        RequestTooSlow: nothing arrived for `request_wait_s`, or very little for longer.
+        Overloaded: the server is shutting down.
+        InvalidValue: the server dropped the body (`_check_whole`).
         ClientDisconnect: the client left.
     """
     _check_encoding(request)
@@ -123,13 +123,13 @@ async def read_pieces(
 
 
 async def send_on(send: Send, message: Message, stall_s: float, unsent: Callable[[], int]) -> None:
-    """Send a message, however long it takes, as long as the client takes something.
+    """Send a message. It may take any time as long as the client takes some data.
 
     Args:
-        unsent: how many bytes the client has yet to take; always the same where nobody knows.
+        unsent: returns how many bytes the client has yet to take; constant if unknown.
 
     Raises:
-        TimeoutError: it took nothing for `stall_s`.
+        TimeoutError: the client took nothing for `stall_s`.
     """
     sending = asyncio.ensure_future(send(message))
     try:
@@ -151,13 +151,13 @@ async def wait_with(
     *,
     grace_s: float = 0.0,
 ) -> T | None:
-    """Wait for something as long as the client stays, and the server.
+    """Wait for a result while the client and the server stay.
 
     Args:
-        grace_s: how long to wait on once the server ends.
+        grace_s: how much longer to wait when the server ends.
 
     Returns:
-        What was awaited; None if the server ended before.
+        The result, or None if the server ended before.
 
     Raises:
         ClientDisconnect: the client left before. The request's body must have been read.
@@ -188,7 +188,7 @@ async def _unless(
     timeout_s: float | None,
     grace_s: float = 0.0,
 ) -> T | None:
-    """Return what was awaited; None if it took too long, or the server ended."""
+    """Return the result; None if it took too long, or the server ended."""
     waiting = asyncio.ensure_future(awaited)
     ending = asyncio.ensure_future(closing.wait())
     try:

@@ -1,8 +1,8 @@
-"""Streams under any ASGI server: a task for each, which awaits the server's `send`.
+"""Streams under any ASGI server: one task per stream, which awaits the server's `send`.
 
-What the server does not report cannot be seen. A stall is noticed by the piece of 64 KiB, and ended
-by leaving the response incomplete. If a client sends another request and then leaves, uvicorn's own
-protocol for httptools does not report it: that stream goes on until its run ends.
+We see only what the server reports. A stall is noticed once per piece of 64 KiB, and ended by
+leaving the response incomplete. If a client sends another request and then leaves, uvicorn's own
+protocol for httptools does not report it, and the stream continues until its run ends.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from runcast._hub.admission import Admission
 __all__ = ("PlainStream",)
 
 _PIECE_BYTES: Final = 64 * 1024
-"""Most bytes of one send, about what servers buffer before they make us wait: only the end of a
-send shows that the socket takes something."""
+"""Most bytes of one send, about what servers buffer before a send waits. Only the end of a send
+shows that the socket takes data."""
 
 
 class PlainStream(Stream):
-    """A stream that knows of its connection only what `send` and `receive` report.
+    """A stream that knows its connection only by the reports of `send` and `receive`.
 
-    It has room for what it sends next.
+    The next data to send is collected here.
     """
 
     __slots__ = ("_next", "_ready", "_receive", "_task")
@@ -47,9 +47,9 @@ class PlainStream(Stream):
         await self._do(super().finish(last))
 
     async def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something unless the client leaves or stalls."""
+        """Do some work unless the client leaves or stalls."""
         self._task = asyncio.ensure_future(work)
-        # Servers differ in when a send fails after the client has left: only receive() is sure to.
+        # After the client has left, servers differ in when a send fails. Only receive() is sure.
         leaving = asyncio.ensure_future(self._watch())
         try:
             await asyncio.wait({self._task, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -58,7 +58,7 @@ class PlainStream(Stream):
             elif not self._task.cancelled():
                 self._task.result()
         except OSError:
-            self.lost = True  # and some say it by an error
+            self.lost = True  # some servers report it by an error
         finally:
             for task in (self._task, leaving):
                 task.cancel()
@@ -91,7 +91,7 @@ class PlainStream(Stream):
         self.paused_at = None
 
     def take(self, item: bytes) -> None:
-        self._next += item  # a heartbeat may be there, from while it was being read
+        self._next += item  # a heartbeat may be waiting already
         self.is_full = True
         self._ready.set()
 

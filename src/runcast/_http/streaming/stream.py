@@ -1,5 +1,5 @@
-"""One open stream, as the timer of all streams sees it: how its bytes reach the socket is for
-`direct` and `plain`."""
+"""One open stream, as the timer of all streams sees it. `direct` and `plain` bring its bytes to the
+socket."""
 
 import asyncio
 from abc import abstractmethod
@@ -26,20 +26,21 @@ class Shared:
 
     def __init__(self, now: float) -> None:
         self.closing = asyncio.Event()
-        """Set when the server ends; whatever keeps a request waiting should watch it."""
+        """Set when the server ends; every waiting request should watch it."""
         self.now = now
-        """The time of the last beat, seconds: close enough to notice silence, and free."""
+        """The time of the last beat, seconds: precise enough to notice silence, and free to
+        read."""
         self._chunked: tuple[bytes, bytes] = (b"", b"")
 
     def chunked(self, data: bytes) -> bytes:
-        """Return data as an HTTP/1.1 chunk, made once for all who get the same bytes object."""
+        """Return data as an HTTP/1.1 chunk, made once for all streams of the same bytes object."""
         if self._chunked[0] is not data:
             self._chunked = (data, b"%x\r\n%b\r\n" % (len(data), data))
         return self._chunked[1]
 
 
 class Stream(Watcher[bytes]):
-    """The response that sends what a watcher takes. `is_full` until its head has been sent.
+    """A response that sends a watcher's data. `is_full` until its head has been sent.
 
     Args:
         admission: released when the stream is closed.
@@ -57,39 +58,39 @@ class Stream(Watcher[bytes]):
         self.form = form
         self.admission = admission
         self.held: Held | None = None
-        """By which it is ended once its client may no longer see it."""
+        """Ends the stream once its client may no longer see the run."""
         self.last = shared.now
-        """When it was last written to."""
+        """When the stream was last written to."""
         self.paused_at: float | None = None
-        """Since when its socket takes nothing."""
+        """Since when the socket has taken nothing."""
         self.lost = False
         """Whether the client is gone, or was cut off."""
         self.dismissed = False
-        """Whether it was ended although it could go on elsewhere."""
+        """Whether the stream was ended although it could continue elsewhere."""
 
     @abstractmethod
     async def run(self, opening: bytes) -> None:
-        """Send until there is nothing more to send, or nobody to send it to."""
+        """Send until the data ends or the client leaves."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Cut the connection, whatever it still holds. Idempotent."""
+        """Cut the connection, even with unsent data. Idempotent."""
 
     async def finish(self, last: bytes) -> None:
         """Send the last bytes and end the response."""
         await self.send({"type": "http.response.body", "body": last, "more_body": False})
 
     def beat(self) -> None:
-        """Send a heartbeat, unless there is something to send already."""
+        """Send a heartbeat, unless data is waiting already."""
         if not (self.is_full or self.is_over):
             self.take(self.form.heartbeat)
 
     def takes_some(self) -> bool:
-        """Return whether the socket, though full, took something since this was asked before."""
+        """Return whether the socket, though full, took something since the last call."""
         return False
 
     def dismiss(self) -> None:
-        """End it, though it could go on elsewhere."""
+        """End the stream, though it could continue elsewhere."""
         if self.paused_at is not None and self.shared.closing.is_set():
             self.abort()  # the server will not wait for it
         self.dismissed = True
@@ -100,7 +101,7 @@ class Stream(Watcher[bytes]):
             self.leave(error)
 
     def leave(self, error: Exception) -> None:
-        """End it because of an error: the watcher comes back and resumes."""
+        """End the stream because of an error; the watcher reconnects and resumes."""
         if isinstance(error, RuncastError):
             _log.info("a stream was ended: %s", error)
         else:

@@ -1,7 +1,7 @@
-"""All open streams: kept alive, ended when they stall, and when the server ends.
+"""All open streams: kept alive, and ended when they stall or the server ends.
 
-Two ways lead to a socket. Under `runcast serve` a stream writes to the connection's transport
-(`direct`); under any other ASGI server a task per stream awaits `send` (`plain`).
+There are two ways to a socket. Under `runcast serve` a stream writes to the connection's transport
+(`direct`). Under any other ASGI server one task per stream awaits `send` (`plain`).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from runcast._wire.sse import MAX_RETRY_MS
 __all__ = ("Streams",)
 
 _BEAT_S: Final = 1.0
-"""How often silence and stalls are looked for; or four times a heartbeat, if that is shorter."""
+"""Pause between two checks for silence and stalls; or a quarter of a heartbeat, if shorter."""
 
 
 class Streams(Shared):
@@ -37,7 +37,7 @@ class Streams(Shared):
         self._retry_ms = int(min(settings.retry_s * 1000, MAX_RETRY_MS))
         self._timer: asyncio.TimerHandle | None = None
         self.stalled = 0
-        """Streams ended since the start because their socket took nothing."""
+        """Streams that were ended because their socket took nothing, since the start."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -45,7 +45,7 @@ class Streams(Shared):
     def make(
         self, form: Form, admission: Admission, scope: Scope, receive: Receive, send: Send
     ) -> Stream:
-        """Return the stream that answers a request, for `run`; it releases the admission."""
+        """Return the stream for a request, to be passed to `run`. It releases the admission."""
         connection = scope.get("state", {}).get(CONNECTION_KEY)
         if connection is not None and scope["http_version"] == "1.1":
             return DirectStream(self, connection, send, form, admission)
@@ -58,15 +58,17 @@ class Streams(Shared):
         *,
         is_awaited: bool = False,
     ) -> bool:
-        """Send what a source has until it ends, the client leaves, or it stalls.
+        """Send a source's data until the source ends, or the client leaves or stalls.
 
         Args:
-            begin: gives the stream its source and sends the response's head; returns False if
-                there is nothing to stream after it.
-            is_awaited: return when the stream has ended. It may go on by itself otherwise.
+            begin: gives the stream its source and sends the response's head; returns False if there
+                is nothing to stream.
+            is_awaited: return when the stream has ended. Otherwise the stream may continue without
+                the caller.
 
         Returns:
-            True if it is known that the client ended it: it left, or took nothing for too long.
+            True if the client is known to have ended the stream: it left, or took nothing for too
+            long.
         """
         try:
             if not await begin(stream):
@@ -88,22 +90,22 @@ class Streams(Shared):
         return stream.lost and not self.closing.is_set()
 
     async def _finish(self, stream: Stream) -> None:
-        """Send what is last, if there is somebody to get it."""
+        """Send the last bytes if the client is still there."""
         try:
             if not stream.lost:
                 goes_on = stream.dismissed or self.closing.is_set()
-                # Still under the eyes of the timer: the last bytes may stall like any others.
+                # The timer still watches the stream: the last bytes may stall like any others.
                 await stream.finish(stream.form.farewell(self._retry_ms) if goes_on else b"")
         finally:
             self._forget(stream)
 
     def _part(self, stream: Stream) -> None:
-        """Finish a stream that nobody waits for."""
+        """Finish a stream without a waiting task."""
 
         async def finish() -> None:
             try:
                 await self._finish(stream)
-            except Exception as error:  # noqa: BLE001 - there is no task of a server's to end by it
+            except Exception as error:  # noqa: BLE001 - no server task could report it
                 stream.leave(error)
                 stream.abort()
 
@@ -118,7 +120,7 @@ class Streams(Shared):
         self._open.discard(stream)
 
     def close(self) -> None:
-        """End all streams with a farewell; new ones end at once. Idempotent."""
+        """End all streams with a farewell; new streams end at once. Idempotent."""
         self.closing.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -132,13 +134,13 @@ class Streams(Shared):
             self._timer = asyncio.get_running_loop().call_later(every_s, self._beat)
 
     def _beat(self) -> None:
-        """Look at all streams: those that are silent get a heartbeat, those that stall an end."""
+        """Check all streams: send heartbeats to silent ones, and end stalled ones."""
         self._timer = None
         self.now = self._clock.monotonic()
         for stream in list(self._open):
             try:
                 self._look_at(stream)
-            except Exception as error:  # noqa: BLE001 - one stream's fault must not stop the timer
+            except Exception as error:  # noqa: BLE001 - an error in one stream must not stop the timer
                 stream.leave(error)
         if self._open:
             self._start_timer()

@@ -1,4 +1,4 @@
-"""Watching runs: as a stream, page by page, or several on one connection."""
+"""Watch runs: as a stream, page by page, or several on one connection."""
 
 import asyncio
 import contextlib
@@ -32,12 +32,12 @@ __all__ = ("Watching",)
 _STREAM_HEADERS: Final = {
     **SAFE_HEADERS,
     "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",  # nginx would collect events before it passes them on
+    "x-accel-buffering": "no",  # nginx would buffer events
 }
 
 
 class Watching:
-    """Answers whoever wants to watch."""
+    """Answers requests to watch runs."""
 
     def __init__(
         self, hub: Hub, streams: Streams, views: Mapping[str, ViewSpec], gate: Gate
@@ -73,7 +73,7 @@ class Watching:
         """Stream a run's events.
 
         Returns:
-            With `is_awaited`, at the end of the stream: whether the client left before it.
+            With `is_awaited`, after the stream: whether the client left before its end.
 
         Raises, before anything is sent: `NotFound`, and `Overloaded` if there is no room.
         """
@@ -130,7 +130,7 @@ class Watching:
         await self._hub.info(run_id)
 
     async def page(self, run_id: str, options: WatchOptions, request: Request) -> Response:
-        """Answer with a page of events as JSON; with long-poll, wait for the first of them."""
+        """Answer with a page of events as JSON; with long-poll, wait for the first event."""
         may_wait = options.live == "long-poll" and request.method != "HEAD"
         with self._hub.admissions.admit([run_id]), Watch[Chunk]() as watch:
             watch.source = lens = await self._gate.opened(
@@ -150,19 +150,19 @@ class Watching:
 
 
 async def _have_it_all(scope: Scope, receive: Receive, send: Send) -> bool:
-    """Answer 204: it is how a browser is told not to come back. Nothing follows: False."""
+    """Answer 204, which stops a browser from reconnecting, and return False."""
     await Response(status_code=204, headers=SAFE_HEADERS)(scope, receive, send)
     return False
 
 
 async def _send_head(scope: Scope, send: Send, form: Form, headers: Mapping[str, str]) -> bool:
-    """Send a stream's head; True if its body is wanted."""
+    """Send a stream's head; return True if its body is wanted."""
     fields = {**_STREAM_HEADERS, "content-type": form.content_type, **headers}
     if form is NDJSON and CONNECTION_KEY not in scope.get("state", {}):
-        # For middleware of the application that we are mounted in: Starlette's GZipMiddleware
-        # would collect lines of NDJSON until they are worth compressing.
+        # For the host application's middleware: Starlette's GZipMiddleware would collect lines of
+        # NDJSON until compressing is worth it.
         fields["content-encoding"] = "identity"
-    wanted: bool = scope["method"] != "HEAD"  # a HEAD that streamed would never end
+    wanted: bool = scope["method"] != "HEAD"  # a streaming HEAD would never end
     await send(
         {
             "type": "http.response.start",
