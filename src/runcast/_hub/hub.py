@@ -311,7 +311,7 @@ class Hub:
 
         Raises:
             NotFound: there is no such log.
-            Stale: the log is in another epoch, which stays as it is.
+            Stale: the log is in another epoch; nothing is deleted.
         """
         if epoch:
             await self.store.trim_epoch(run_id, epoch, first, snapshot)

@@ -40,7 +40,7 @@ class RenderState(NamedTuple):
     encoder: Encoder | None
 
     def copy(self) -> "RenderState":
-        """Return a state that can be changed without changing this one."""
+        """Return an independent copy."""
         view, encoder = self.view, self.encoder
         return RenderState(
             self.since,

@@ -103,14 +103,14 @@ _NAMES_OF_OTHER_TEXT: Final = ("message", "content", "text")
 
 
 class Outcome(NamedTuple):
-    """What a run came to, from the data of its `done`."""
+    """The result and the summary of a run, from the data of its `done`."""
 
     result: object
     summary: object
 
 
 def pick(data: object, *names: str) -> object:
-    """Return the first of these fields that is there and not null, None if there is none."""
+    """Return the first of these fields that is present and not null, or None."""
     if isinstance(data, dict):
         for name in names:
             value: object = data.get(name)
@@ -120,7 +120,7 @@ def pick(data: object, *names: str) -> object:
 
 
 def as_text(value: object) -> str:
-    """Return a value as text UTF-8 can hold: strings as they are, null as "", others as JSON."""
+    """Return a value as text that UTF-8 can hold: strings as they are, null as "", others as JSON."""
     if isinstance(value, str):
         return mend(value)
     if value is None:
@@ -145,7 +145,8 @@ def as_number(value: object) -> int | float | None:
 
 
 def percent_of(data: object) -> int | float | None:
-    """Return how much is done, 0 to 100, from a percentage or from `current` of `total`."""
+    """Return the percentage done, 0 to 100, from a percentage field or from `current` and
+    `total`."""
     for name in _NAMES_OF_PERCENT:
         percent = as_number(pick(data, name))
         if percent is not None:
@@ -158,14 +159,17 @@ def percent_of(data: object) -> int | float | None:
 
 
 def outcome_of(data: object) -> Outcome:
-    """Return the result and the summary of a `done`; data of its own shape is the result."""
+    """Return the result and the summary of a `done` event.
+
+    Data that has neither field is the result itself.
+    """
     if isinstance(data, dict) and data.keys() <= _NAMES_OF_OUTCOME:
         return Outcome(data.get("result"), data.get("summary"))
     return Outcome(data, None)
 
 
 def text_of(type: str, data: object) -> tuple[str, dict[str, object]]:  # noqa: A002 - the field
-    """Return what an event says to people, "" if nothing, and its other fields."""
+    """Return an event's text for people ("" if it has no text), and its other fields."""
     if not isinstance(data, dict):
         return as_text(data), {}
     rest: dict[str, object] = {str(name): value for name, value in data.items()}
@@ -190,8 +194,8 @@ _CONTAINERS: Final = (dict, list)
 
 
 def is_deeper(value: object, levels: int) -> bool:
-    """Tell whether decoded JSON is nested more than `levels` deep."""
-    # Level by level: a walk that calls itself would need the stack that is being spared.
+    """Return whether decoded JSON is nested more than `levels` deep."""
+    # Level by level: a walk that calls itself would use up the stack.
     level: list[Any] = [value]
     for _ in range(levels + 1):
         level = [each for each in level if isinstance(each, _CONTAINERS)]

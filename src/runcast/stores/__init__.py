@@ -57,12 +57,12 @@ __all__ = (
 
 
 def open_url(url: str, settings: Settings, clock: Clock) -> Store:
-    """Return the store that a URL names, not yet opened.
+    """Return the store that a URL names, not yet open.
 
     `sqlite:///runs.db` is relative to the working directory, `sqlite:////var/lib/runs.db` absolute.
 
     Raises:
-        InvalidValue: the URL names no store that we or an installed package knows.
+        InvalidValue: neither we nor an installed package know the URL's store.
     """
     parts = urlsplit(url)
     if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):

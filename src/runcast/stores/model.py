@@ -208,7 +208,7 @@ class LogInfo:
 
 
 def merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """Return labels as an append leaves them. Raises `InvalidValue` if they are malformed."""
+    """Return the labels after an append. Raises `InvalidValue` if they are malformed."""
     for name, value in new.items():
         if not (isinstance(name, str) and isinstance(value, str)) or not name:
             raise InvalidValue(f"expected labels to be strings, got {name!r:.80}: {value!r:.80}")
@@ -223,7 +223,7 @@ def merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, st
 
 
 def is_text(text: str) -> bool:
-    """Tell whether every store can keep a text: no NUL, no surrogate without its pair."""
+    """Return whether every store can keep a text: no NUL and no lone surrogate."""
     if text.isascii():
         return "\0" not in text
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -92,7 +92,7 @@ Command = CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCom
 
 
 class Draft(msgspec.Struct, gc=False):
-    """A log's state inside a plan, as the appends planned so far leave it."""
+    """A log's state within a plan, after the appends planned so far."""
 
     epoch: str
     head: int
@@ -102,13 +102,13 @@ class Draft(msgspec.Struct, gc=False):
     standing: Standing
     once: dict[str, OnceUse]
     producer: Producer | None = None
-    """That of the first append, if it was in its place, and what became of it in `use`."""
+    """The first append's producer, if the append was in sequence. `use` has its result."""
     use: Use | None = None
     turns: dict[str, Turn] | None = None
-    """Those of all producers; made for the second append, since most plans have none."""
+    """The turns of all producers; made at the second append, because most plans have only one."""
 
     def begin_turns(self) -> None:
-        """Have turns, if not yet."""
+        """Make `turns` if they are missing."""
         if self.turns is None:
             self.turns = {}
             if self.producer is not None:
@@ -116,7 +116,7 @@ class Draft(msgspec.Struct, gc=False):
 
 
 def not_open(draft: Draft, append: Append) -> RuncastError:
-    """Return why a log takes no append, or not this one."""
+    """Return the error for an append to a log that is closed or not in this state."""
     if append.fence is not None and append.fence != draft.fence:
         return Stale(
             f"the {describe_log(append.log_id)} has another owner (fence {draft.fence}, not "

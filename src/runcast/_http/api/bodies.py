@@ -96,11 +96,11 @@ _MAX_HEADERS: Final = 16
 """Most headers of a part; browsers write two."""
 
 _MAX_OTHER_BYTES: Final = 64 * 1024
-"""Most bytes besides the file: other fields, headers, and what stands around the parts. It bounds
-how many parts there are, too."""
+"""Most bytes besides the file: other fields, headers, and the text around the parts. This also
+bounds the number of parts."""
 
 _NOWHERE: Final = logging.Logger("nowhere", logging.CRITICAL)
-"""What is wrong with a body is told to who sent it; a log of ours could be filled with it."""
+"""Errors in a body go to its sender; in our log, clients could fill the disk with them."""
 
 _PARAMETER: Final = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))')
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
@@ -115,7 +115,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def filename_of(disposition: str) -> str | None:
-    """Return the file's name that a `Content-Disposition` has; None if it has none."""
+    """Return the file's name in a `Content-Disposition`, or None."""
     parameters = _parameters(disposition)
     charset, _, encoded = parameters.get("filename*", "").partition("'")
     if charset.lower() in ("utf-8", "iso-8859-1"):
@@ -127,21 +127,21 @@ def filename_of(disposition: str) -> str | None:
 def _parameters(value: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, quoted, plain in _PARAMETER.findall(value):
-        # A backslash before anything else is one: some browsers sent whole paths of Windows.
+        # Any other backslash is literal: some browsers sent whole Windows paths.
         found.setdefault(name.lower(), re.sub(r'\\(["\\])', r"\1", quoted) or plain)
     return found
 
 
 class FormFile:
-    """Finds the file in a form that is fed to it, whatever pieces it comes in.
+    """Finds the file in a form that is fed in pieces of any size.
 
-    Other fields are left out. Every method raises `InvalidValue` where the body is malformed or
+    Other fields are ignored. Every method raises `InvalidValue` if the body is malformed or
     holds another file.
     """
 
     def __init__(self, boundary: bytes) -> None:
         self.name: str | None = None
-        """The file's name; None until its headers have come."""
+        """The file's name; None before its headers."""
         self.media_type = ""
         self._content: list[bytes] = []
         self._other_bytes = 0
@@ -167,7 +167,7 @@ class FormFile:
         self._parser.logger = _NOWHERE
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return what of the file has come with this piece of the body."""
+        """Return the file's bytes in this piece of the body."""
         try:
             self._parser.write(data)
         except MultipartParseError as error:

@@ -1,4 +1,4 @@
-"""The pages for people, and the policy by which browsers run their own scripts and no others."""
+"""The pages for people, and the policy that lets browsers run only the pages' own scripts."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ __all__ = ("DOCS", "START", "Page")
 class Page(NamedTuple):
     """HTML, one file with its style and script, and its `Content-Security-Policy`.
 
-    Should what the server tells ever be taken for markup by the page, it could still run nothing.
+    If the page ever took the server's data for markup, no script in the data would run.
     Source: CSP Level 3.
     """
 
@@ -37,4 +37,4 @@ START: Final = _load("page.html")
 """The start page."""
 
 DOCS: Final = _load("docs.html")
-"""The description of the API, to read."""
+"""The page with the description of the API."""

@@ -33,11 +33,11 @@ __all__ = (
 
 
 class _DirectH11(DirectProtocol, H11Protocol):
-    """h11, which is always there. Its parser bounds what it keeps (`h11_max_incomplete…`)."""
+    """h11, which is always installed. Its parser has bounded buffers (`h11_max_incomplete…`)."""
 
 
 def protocol_class(settings: Settings) -> type[asyncio.Protocol]:
-    """Return the fastest protocol installed, which keeps to these settings."""
+    """Return the fastest installed protocol, bounded by these settings."""
     protocol: type[DirectProtocol] = _DirectH11
     try:
         from runcast._http.server.httptools_protocol import DirectHttpTools
