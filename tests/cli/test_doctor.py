@@ -84,7 +84,7 @@ def test_all_is_well(findings: Find, tmp_path: Path) -> None:
     assert told(found, "function count", "ok") == "streams; takes n"
     assert "the last is done" in told(found, "run of count", "ok")
     assert "no description" in told(found, "function silent", "warn")
-    assert "anything is taken for thing" in told(found, "function silent", "warn")
+    assert "any value is accepted for thing" in told(found, "function silent", "warn")
     assert all(each["todo"] for each in found if each["level"] != "ok")
     assert {each.name for each in tmp_path.iterdir()} == {"work.py"}
 
@@ -370,7 +370,7 @@ def test_two_functions_of_one_name_are_a_finding(findings: Find, tmp_path: Path)
 
 def test_the_store_tells_its_schema(findings: Find, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/runs.db"
-    assert "will be made, with schema 2" in told(findings("--store", store)[1], "store", "ok")
+    assert "will be created, with schema 2" in told(findings("--store", store)[1], "store", "ok")
     with serve("--store", store, cwd=tmp_path):
         pass
     assert "; schema 2, " in told(findings("--store", store)[1], "store", "ok")

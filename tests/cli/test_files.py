@@ -100,7 +100,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(served: Served, tmp_path:
     assert invoke("first").returncode == 0  # what is there is the same
     refused = invoke("second")
     assert refused.returncode == 2
-    assert "is there already and differs" in refused.stderr
+    assert "exists already and differs" in refused.stderr
     assert tree(tmp_path / "out")["deep/er/ünïcode %41.txt"] == "first"
     assert invoke("second", "--force").returncode == 0
     assert tree(tmp_path / "out")["deep/er/ünïcode %41.txt"] == "second"

@@ -169,7 +169,7 @@ def test_a_file_of_functions_is_served(work: Path, tmp_path: Path) -> None:
 
     assert [function["name"] for function in functions] == ["add", "tell"]
     assert "invoke/tell" in served.head[2]  # it streams, so it shows more
-    assert served.head[4] == "  keeps    runs in memory, as long as this process lives"
+    assert served.head[4] == "  keeps    runs in memory, until this process ends"
     assert added.json["result"] == 3
     assert wrong.status == 422
     assert len(wrong.json["problems"]) == 2

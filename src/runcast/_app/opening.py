@@ -66,7 +66,7 @@ async def sse_response(hub: OpenHub, run_id: str, request: "Request") -> "Respon
     with the hub or the server in the same way. Who may see the run is for the route to check.
 
     Raises:
-        NotFound: there is no such run.
+        NotFound: the run does not exist.
         InvalidValue: the request asks for something that does not exist.
     """
     return await hub._embed().response(run_id, request)

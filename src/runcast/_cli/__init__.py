@@ -1,4 +1,4 @@
-"""The command `runcast`: parses the command line and hands over to a module per command."""
+"""The command `runcast`: parses the command line and calls the module of the command."""
 
 import argparse
 import errno
@@ -31,11 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; `sys.argv` by default.
     """
     _open_closed_standard_files()
-    if sys.stdout is None:  # it was closed: `>&-`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
+    if sys.stdout is None:  # closed by the shell: `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - kept open until the process ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # not every terminal has every character
+            stream.reconfigure(errors="replace")  # not every terminal can print every character
     parser = make_parser()
     given = invoke.with_lone_json(sys.argv[1:] if argv is None else argv)
     if not given:
@@ -67,10 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_standard_files() -> None:
-    """Put the null device where standard input, output or error is closed.
+    """Open the null device for every closed standard file (input, output, error).
 
-    The next file opened would get that number: whoever prints would write into it, and uvloop
-    aborts the process when it closes one of its own files there.
+    Otherwise the next opened file gets that number: prints would go into that file, and uvloop
+    aborts the process when it closes its own file there.
     """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
         pass
@@ -78,7 +78,7 @@ def _open_closed_standard_files() -> None:
 
 
 def _give_up_output() -> None:
-    """Have what is left to be written go nowhere: Python would try again at its end."""
+    """Discard the unwritten output, because Python would try to write it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     codes = (f"  {code:<4}{said}" for code, said in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="runcast",
-        description="Streams what long-running functions do, to whoever watches.",
+        description="Streams what long-running functions do, to all who watch.",
         epilog="exit codes:\n" + "\n".join(codes),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""`runcast answer`: answers what a run asks, by options or by asking back in the terminal."""
+"""`runcast answer`: answers a run's question, from options or from prompts in the terminal."""
 
 import argparse
 import getpass
@@ -24,15 +24,15 @@ _PROMPTS: Final = {
 }
 _KEYS: Final = {"y": "accept", "n": "reject", "e": "edit", "r": "response"}
 _FLAGS: Final = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
-"""What a question's config says of each kind of answer; a no is always allowed."""
+"""The field of a question's config that allows each kind of answer; "reject" is always allowed."""
 
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
     parser = commands.add_parser(
         "answer",
-        help="answer a question a run asks",
-        description="Shows what a run asks and sends the answer. Without an option for the answer "
+        help="answer a question of a run",
+        description="Shows a run's question and sends the answer. Without an option for the answer "
         "it is asked for in the terminal. To edit the proposed arguments it opens $VISUAL or "
         "$EDITOR, or asks for each field.",
     )
@@ -42,12 +42,12 @@ def add_to(commands: Any) -> None:
         metavar="INTERRUPT_ID",
         type=sendable,
         nargs="?",
-        help="which question; not needed while only one is open",
+        help="the question's id; not needed while only one question is open",
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--accept", action="store_true", help="yes")
     kind.add_argument("--reject", action="store_true", help="no")
-    kind.add_argument("--edit", metavar="JSON", type=sendable, help="yes, but with these args")
+    kind.add_argument("--edit", metavar="JSON", type=sendable, help="yes, but with these arguments")
     kind.add_argument("--respond", metavar="TEXT", type=sendable, help="yes, with this feedback")
     parser.add_argument(
         "--by", type=sendable, help="who answers (the user's name)", default=_user()
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Answer a question.
 
     Raises:
-        NotFound: there is no such run, or it asks nothing.
-        InvalidValue: the answer is not allowed, was given otherwise before, or cannot be read.
+        NotFound: the run does not exist, or has no open question.
+        InvalidValue: the answer is not allowed or malformed, or the question has another answer.
         PeerError: the server cannot be reached.
     """
     remote = Remote(arguments.url)
@@ -96,7 +96,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _pick(shown: dict[str, Any], interrupt_id: str | None) -> dict[str, Any]:
-    """Return the open question that is meant."""
+    """Return the open question with this id, or the only one."""
     questions: list[dict[str, Any]] = [
         one
         for one in shown["state"]["interrupts"]
@@ -117,9 +117,11 @@ def _pick(shown: dict[str, Any], interrupt_id: str | None) -> dict[str, Any]:
 def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
     """Show a question and read the answer from the terminal."""
     if not sys.stdin.isatty():
-        raise InvalidValue("expected --accept, --reject, --edit or --respond: this is no terminal")
+        raise InvalidValue(
+            "expected --accept, --reject, --edit or --respond: this is not a terminal"
+        )
     for line in str(question.get("message") or question["interrupt_id"]).split("\n"):
-        print(f"> {plain(line)}")  # marked, so that no line of it can pass for one of ours
+        print(f"> {plain(line)}")  # marked, so that no line of the run can look like one of ours
     if question.get("action"):
         print(f"  action  {plain(question['action'])}")
     if question.get("args") is not None:
@@ -156,7 +158,7 @@ def _shown_time(seconds: float) -> str:
     try:
         at = datetime.fromtimestamp(seconds, UTC).astimezone()
     except (OverflowError, ValueError, OSError):
-        return "a day that no calendar has"
+        return "a date outside the calendar"
     return f"{at:%Y-%m-%d %H:%M:%S %z}"
 
 
@@ -173,7 +175,7 @@ def _ask_until_given(kinds: list[str], question: dict[str, Any]) -> dict[str, An
         elif kind == "response":
             return {"type": kind, "args": input("response: ")}
         elif question.get("args_dropped"):
-            print("the args are too long to be edited here; send them with --edit JSON")
+            print("the args are too long to edit here; send them with --edit JSON")
         else:
             try:
                 return {"type": "edit", "args": edited_args(question.get("args"))}
@@ -182,7 +184,7 @@ def _ask_until_given(kinds: list[str], question: dict[str, Any]) -> dict[str, An
 
 
 def _user() -> str:
-    """Return the user's name, or nothing where the machine does not know it."""
+    """Return the user's name, or "" if the machine does not know it."""
     try:
         name = os.environ.get("USER") or getpass.getuser()
     except (KeyError, OSError, ImportError):  # a user without a name, as in some containers

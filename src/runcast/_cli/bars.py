@@ -1,4 +1,4 @@
-"""Progress as a line of text: how much is done, how fast, and how long it will still take."""
+"""Progress as a line of text: how much is done, how fast, and the remaining time."""
 
 from collections import deque
 from typing import Final
@@ -11,7 +11,7 @@ __all__ = ("BLOCKS", "SIGNS", "Bar")
 
 BLOCKS: Final = "█·"
 SIGNS: Final = "#."
-"""What bars are drawn with: done and to do; the second where the first cannot be written."""
+"""Characters of bars: done and to do; the second pair for terminals without the first."""
 
 _BAR_COLUMNS: Final = 24
 _LEAST_BAR_COLUMNS: Final = 4
@@ -19,29 +19,31 @@ _LEAST_MESSAGE_COLUMNS: Final = 6
 
 _WINDOW_S: Final = 30.0
 _MOST_POINTS: Final = 64
-"""The rate is that of the last half minute: functions begin slowly, and change their pace."""
+"""The rate covers the last half minute: functions begin slowly, and change their pace."""
 
 _LEAST_S: Final = 0.2
-"""A rate over less time than this says nothing."""
+"""A rate over less time is meaningless."""
 
 
 class Bar:
-    """The progress of one place in a run. Its times are those of the events, not of their arrival,
-    so that a run that is replayed shows what was."""
+    """The progress of one place in a run.
+
+    Times are those of the events, not of their arrival, so a replayed run shows its real speed.
+    """
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, float]] = deque(maxlen=_MOST_POINTS)
-        """(time, amount): the amount is `current`, or the percentage where there is none."""
+        """(time, amount): the amount is `current`, or else the percentage."""
         self._label = ""
         self._message = ""
         self._percent: float | None = None
         self._current: float | None = None
         self._total: float | None = None
         self._rate: float | None = None
-        """Amount in a second."""
+        """Amount per second."""
 
     def take(self, event: Event) -> None:
-        """Take a progress event into account."""
+        """Add a progress event."""
         percent = percent_of(event.data)
         current, total = (as_number(pick(event.data, name)) for name in ("current", "total"))
         self._label = plain(" ".join(filter(None, (event.node, event.agent))))
@@ -54,7 +56,7 @@ class Bar:
             return
         points = self._points
         if points and (amount < points[-1][1] or event.time < points[-1][0]):
-            points.clear()  # it has begun something else
+            points.clear()  # the run has begun something else
         if not points or event.time - points[-1][0] >= _WINDOW_S / _MOST_POINTS:
             points.append((event.time, amount))
         while points[0][0] < event.time - _WINDOW_S and len(points) > 2:
@@ -63,11 +65,11 @@ class Bar:
 
     @property
     def is_full(self) -> bool:
-        """Whether all is done."""
+        """Whether the progress is complete."""
         return self._percent is not None and self._percent >= 100
 
     def line(self, columns: int, style: str = BLOCKS) -> str:
-        """Return the bar as a line of at most so many columns."""
+        """Return the bar as a line of at most `columns` columns."""
         amount = f"{self._percent:5.1f} %" if self._percent is not None else ""
         facts = " ".join(filter(None, (amount, self._pace())))
         head = f"{cut(self._label, columns // 4)} " if self._label else ""
@@ -88,7 +90,7 @@ class Bar:
     def _drawn(self, columns: int, style: str) -> str:
         done, todo = style[0], style[1]
         share = (self._percent or 0.0) / 100
-        filled = int(columns * share)  # full only when it is
+        filled = int(columns * share)  # full only at 100 %
         return done * filled + todo * (columns - filled)
 
     def _pace(self) -> str:

@@ -1,4 +1,4 @@
-"""What `runcast serve` needs of a machine: packages, settings, a store, a folder, a port."""
+"""Checks of what `runcast serve` needs: packages, settings, a store, a folder, a port."""
 
 import asyncio
 import json
@@ -42,21 +42,21 @@ __all__ = (
 )
 
 _WAIT_S: Final = 2.0
-"""How long another server may take to say what it is."""
+"""How long another server may take to identify itself."""
 
 NEEDED: Final = ("msgspec", "python-multipart", "pyyaml", "shtab", "starlette", "uvicorn")
-"""What every installation needs, as pyproject.toml says."""
+"""The packages that every installation needs, as in pyproject.toml."""
 FAST: Final = ("httptools", "uvloop")
-"""What makes it faster: the extra of that name."""
+"""The packages that make it faster: the extra of that name."""
 
 _SPARE_FILES: Final = 100
-"""Files that a server has open besides its connections."""
+"""Files that a server keeps open besides its connections."""
 
 _LITTLE_BYTES: Final = 1024**3
 
 
 class Finding(NamedTuple):
-    """What one check found. `fail` keeps something from working, `warn` may; `todo` mends it."""
+    """The result of one check. `fail`: something cannot work; `warn`: maybe. `todo` repairs it."""
 
     level: Literal["ok", "warn", "fail"]
     check: str
@@ -65,22 +65,22 @@ class Finding(NamedTuple):
 
 
 def ok(check: str, told: str) -> Finding:
-    """Return that something is as it should be."""
+    """Return a finding that all is well."""
     return Finding("ok", check, told)
 
 
 def warn(check: str, told: str, todo: str) -> Finding:
-    """Return that something may be wrong, and what to do."""
+    """Return a finding that something may be wrong, and what to do."""
     return Finding("warn", check, told, todo)
 
 
 def fail(check: str, told: str, todo: str) -> Finding:
-    """Return that something is wrong, and what to do."""
+    """Return a finding that something is wrong, and what to do."""
     return Finding("fail", check, told, todo)
 
 
 def check_installation() -> Iterator[Finding]:
-    """Look at Python and the packages."""
+    """Check Python and the packages."""
     yield ok("python", f"Python {platform.python_version()} on {platform.system()}")
     found, missing = _versions(("runcast", *NEEDED))
     if missing:
@@ -105,7 +105,7 @@ def _versions(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 
 def check_open_files(settings: Settings) -> Finding:
-    """Look how many connections this process may have."""
+    """Check how many connections this process may have."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY or most >= settings.max_watchers + _SPARE_FILES:
         return ok("open files", f"at most {most}, enough for {settings.max_watchers} watchers")
@@ -118,13 +118,13 @@ def check_open_files(settings: Settings) -> Finding:
 
 
 def check_store(url: str, settings: Settings) -> Finding:
-    """Open the store and write to it; nothing is left of that."""
+    """Open the store and write to it, leaving nothing behind."""
     path = Path(path_of(url)) if path_of(url) else None
     try:
         if path is None or path.exists():
             asyncio.run(_try_store(url, settings))
         else:
-            # Nothing is to be left where there was nothing: what is tried is the folder.
+            # Create no store where there is none: only try the folder.
             with tempfile.TemporaryDirectory(
                 prefix=".runcast-doctor-", dir=_existing(path)
             ) as made:
@@ -142,7 +142,7 @@ def check_store(url: str, settings: Settings) -> Finding:
         return warn("store", told, "keep them with --store sqlite:///PATH")
     told = f"{url} opens and can be written"
     if not path.exists():
-        return ok("store", f"{told}; it will be made, with schema {SCHEMA_VERSION}")
+        return ok("store", f"{told}; it will be created, with schema {SCHEMA_VERSION}")
     size = readable_bytes(path.stat().st_size)
     return ok("store", f"{told}; schema {_schema_of(path)}, {size}")
 
@@ -169,7 +169,7 @@ def _schema_of(path: Path) -> int:
 
 
 def check_data_dir(url: str, settings: Settings) -> Finding:
-    """Look whether files of runs can be kept."""
+    """Check whether files of runs can be kept."""
     store = path_of(url)
     path = Path(settings.data_dir or (f"{store}.data" if store else tempfile.gettempdir()))
     todo = "set data_dir to a folder that this user can write to"
@@ -191,7 +191,7 @@ def check_data_dir(url: str, settings: Settings) -> Finding:
 
 
 def _existing(path: Path) -> Path:
-    """Return the nearest folder above a path that is there."""
+    """Return the nearest existing folder above a path."""
     return next(each for each in path.absolute().parents if each.exists())
 
 
@@ -199,7 +199,7 @@ def _existing(path: Path) -> Path:
 
 
 def check_port(host: str, port: int) -> Finding:
-    """Look whether the address can be listened on."""
+    """Check whether the server can listen on the address."""
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

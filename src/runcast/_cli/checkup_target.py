@@ -1,4 +1,4 @@
-"""What a target's functions say of themselves, compared with what they are."""
+"""Checks of a target: what its functions declare, compared with their code."""
 
 import asyncio
 import subprocess
@@ -27,7 +27,7 @@ from runcast.testing.event_checks import EventsBroken, check_events
 __all__ = ("check_functions", "dry_run", "load")
 
 _PROBE_S: Final = 60.0
-"""How long a module may take to be imported."""
+"""How long the import of a module may take."""
 
 _READ_BYTES: Final = 256 * 1024
 
@@ -35,7 +35,7 @@ _AnyFunction = Function[..., Any]
 
 
 def load(target: str, findings: list[Finding]) -> list[_AnyFunction]:
-    """Return the functions of a target; what is wrong with it is added to the findings."""
+    """Return the functions of a target; add its errors to the findings."""
     try:
         functions = load_target(target)
         OpenHub("memory://", functions=functions, settings=Settings())
@@ -45,7 +45,7 @@ def load(target: str, findings: list[Finding]) -> list[_AnyFunction]:
         findings.extend(fail("target", problem, todo) for problem in problems)
         return []
     except RuncastError as error:
-        findings.append(fail("target", error.message, "see what `runcast serve` takes: --help"))
+        findings.append(fail("target", error.message, "see `runcast serve --help` for the targets"))
         return []
     count = "1 function" if len(functions) == 1 else f"{len(functions)} functions"
     findings.append(ok("target", f"{target}: {count}"))
@@ -53,7 +53,7 @@ def load(target: str, findings: list[Finding]) -> list[_AnyFunction]:
 
 
 def check_functions(functions: Sequence[_AnyFunction], settings: Settings) -> Iterator[Finding]:
-    """Look at what functions declare, and whether their processes can import them."""
+    """Check what functions declare, and whether their processes can import them."""
     probed = _probe(functions)
     for source, found in probed.items():
         if found.error:
@@ -67,11 +67,11 @@ def check_functions(functions: Sequence[_AnyFunction], settings: Settings) -> It
         kind = "streams" if function.is_streaming else "gives a result"
         yield ok(check, f"{kind}; takes {takes}")
         if not function.description:
-            told = "has no description, which is what others are shown of it"
+            told = "has no description to show to others"
             yield warn(check, told, "give it a docstring, or a description in the manifest")
         loose = [each.name for each in function.parameters if not _says_something(each.schema)]
         if loose:
-            told = f"anything is taken for {', '.join(loose)}"
+            told = f"any value is accepted for {', '.join(loose)}"
             yield warn(check, told, "annotate them with types that JSON has")
         if function.source is not None:
             yield from _compare(function, probed[function.source], check)
@@ -135,7 +135,7 @@ def _ask(request: Request) -> Probed:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Probed(error=f"it takes longer than {_PROBE_S:g} s")
+            return Probed(error=f"the import takes longer than {_PROBE_S:g} s")
     try:
         return msgspec.json.decode(ended.stdout, type=Probed)
     except msgspec.DecodeError:
@@ -146,12 +146,12 @@ def _ask(request: Request) -> Probed:
 def _compare(function: _AnyFunction, probed: Probed, check: str) -> Iterator[Finding]:
     known = probed.functions.get(function.attribute)
     if known is None:
-        return  # its module fails
+        return  # its module fails to import
     if known.problem:
         yield fail(check, known.problem, "define it, or take it out of the manifest")
         return
     if not function.takes_plain_inputs:
-        return  # what is decorated is described by itself
+        return  # a decorated function describes itself
     declared = {parameter.name for parameter in function.parameters}
     unknown = declared - set(known.takes)
     if unknown and not known.takes_more:
@@ -163,7 +163,7 @@ def _compare(function: _AnyFunction, probed: Probed, check: str) -> Iterator[Fin
     if known.is_streaming and not function.is_streaming:
         yield fail(check, "yields, but streaming is not declared", 'say "streaming": true')
     if function.is_streaming and not known.is_streaming:
-        told = "declares streaming, but does not yield itself; it has to return a generator"
+        told = "declares streaming, but does not yield itself; it must return a generator"
         yield warn(check, told, "try it with --run, or yield in it")
 
 

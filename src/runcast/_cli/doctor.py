@@ -1,4 +1,4 @@
-"""`runcast doctor`: says what would keep a server or its functions from working."""
+"""`runcast doctor`: reports what would keep a server or its functions from working."""
 
 import argparse
 import os
@@ -38,15 +38,15 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="check the installation, the store and the functions",
-        description="Checks what `runcast serve` needs, and what a target's functions say of "
-        "themselves. Each line says ok, warn or fail, and the last two what to do. The exit code "
+        description="Checks what `runcast serve` needs, and what a target's functions declare. "
+        "Each line says ok, warn or fail; after warn and fail it says what to do. The exit code "
         "is 1 if something fails, else 0.",
     )
     parser.add_argument(
         "target",
         metavar="TARGET",
         nargs="?",
-        help="what is to be served, as `runcast serve` has it",
+        help="the target, as for `runcast serve`",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", default=8000, type=int, help="port to listen on (%(default)s)")
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = parse_inputs(arguments.input, arguments.inputs)
     files = parse_files(arguments.file)
     if (inputs or files or arguments.dry_run) and arguments.target is None:
-        raise InvalidValue("expected a TARGET, whose function is to be run")
+        raise InvalidValue("expected a TARGET with the function to run")
     has_failed = False
     for finding in _findings(arguments, inputs, files):
         has_failed |= finding.level == "fail"
@@ -102,7 +102,7 @@ def _findings(
         yield ok("settings", arguments.settings or "defaults and the environment")
     except RuncastError as error:
         settings = Settings()
-        yield fail("settings", error.message, "correct it; the checks below take the defaults")
+        yield fail("settings", error.message, "correct it; the checks below use the defaults")
     yield check_open_files(settings)
     yield check_store(arguments.store, settings)
     yield check_data_dir(arguments.store, settings)

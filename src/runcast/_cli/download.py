@@ -1,7 +1,7 @@
-"""Saving the files that a run made: below one folder, as they were announced, over nothing.
+"""Save the files that a run made: below one folder, under their announced paths.
 
-Their names come from others, so nothing is opened by its whole path: each folder on the way is
-opened from the one above, and a symbolic link on the way is refused.
+Existing files are not overwritten. The paths come from others, so no file is opened by its whole
+path. Each folder is opened from the one above it, and a symbolic link on the way is refused.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Folder:
-    """A folder that files are saved in; it is made if it is not there.
+    """A folder for saved files; it is created if missing.
 
     Args:
-        force: replace files that are there and differ.
+        force: replace existing files that differ.
 
     Raises:
-        InvalidValue: it cannot be made or written to.
+        InvalidValue: the folder cannot be created or written to.
     """
 
     def __init__(self, path: str, *, force: bool = False) -> None:
@@ -51,14 +51,14 @@ class Folder:
             raise InvalidValue(f"the folder {str(self.path)!r} may not be written to")
 
     def save(self, remote: Remote, run_id: str, announced: Iterable[Any]) -> list[Path]:
-        """Save a run's files under their own paths; return where they are.
+        """Save a run's files under their own paths; return their local paths.
 
         Args:
-            announced: as the run's `files` event tells them.
+            announced: the files in the run's `files` event.
 
         Raises:
-            InvalidValue: other files are there already, or the folder cannot be written to.
-            PeerError: a path leads elsewhere, or what arrives is not what was announced.
+            InvalidValue: other files exist there, or the folder cannot be written to.
+            PeerError: a path leads elsewhere, or the content differs from the announced file.
         """
         files = [_checked(each) for each in announced]
         try:
@@ -70,13 +70,14 @@ class Folder:
         return [self.path / file.path for file in files]
 
     def _has(self, file: StoredFile) -> bool:
-        """Tell whether a file is there already. Raises `InvalidValue` if another one is."""
+        """Return whether a file exists already. Raises `InvalidValue` if another file is in its
+        place."""
         with suppress(FileNotFoundError), self._parent(file.path, make=False) as parent:
             if _is_same(file, parent):
                 return True
             if not self._force:
                 raise InvalidValue(
-                    f"{str(self.path / file.path)!r} is there already and differs; take another "
+                    f"{str(self.path / file.path)!r} exists already and differs; take another "
                     "--out, or replace it with --force"
                 )
         return False
@@ -92,7 +93,7 @@ class Folder:
                 ):
                     _receive(remote, base + quote(file.path), file, out, passed)
                 if not self._force:
-                    # It reserves the name: who has made a file of it meanwhile keeps that.
+                    # Reserve the name. A file that was created meanwhile is not overwritten.
                     os.close(os.open(name, flags, 0o666, dir_fd=parent))
                 os.replace(part, name, src_dir_fd=parent, dst_dir_fd=parent)
             finally:
@@ -101,7 +102,7 @@ class Folder:
 
     @contextmanager
     def _parent(self, path: str, *, make: bool) -> Iterator[int]:
-        """Yield the folder a file is in. Raises `OSError`, also where the way is a link."""
+        """Yield the folder of a file. Raises `OSError`, also for a symbolic link on the way."""
         descriptor = os.open(self.path, _FOLDER)
         try:
             for name in path.split("/")[:-1]:
@@ -121,7 +122,7 @@ class Folder:
 
 
 def _is_same(file: StoredFile, parent: int) -> bool:
-    """Tell whether what is there is that file. Raises `FileNotFoundError` if nothing is."""
+    """Return whether the existing file is this file. Raises `FileNotFoundError` if none exists."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         with open(os.open(_name(file.path), flags, dir_fd=parent), "rb") as found:
@@ -130,7 +131,7 @@ def _is_same(file: StoredFile, parent: int) -> bool:
     except FileNotFoundError:
         raise
     except OSError:
-        return False  # a folder, a link, or not ours to read
+        return False  # a folder, a link, or not readable
 
 
 def _name(path: str) -> str:
@@ -150,7 +151,7 @@ def _checked(announced: Any) -> StoredFile:
 def _receive(
     remote: Remote, path: str, file: StoredFile, out: IO[bytes], passed: Callable[[int], None]
 ) -> None:
-    """Write a file's content, going on where the connection was lost."""
+    """Write a file's content; after a lost connection, continue where it stopped."""
     digest, done, failures = hashlib.sha256(), 0, 0
     while done < file.size:
         before = done
@@ -159,7 +160,7 @@ def _receive(
             for piece in _pieces(remote, path, done, file.sha256):
                 done += len(piece)
                 if done > file.size:
-                    break  # it may never end
+                    break  # the file may never end
                 digest.update(piece)
                 out.write(piece)
                 passed(len(piece))
@@ -176,7 +177,7 @@ def _receive(
 
 
 def _pieces(remote: Remote, path: str, begin: int, sha256: str) -> Iterator[bytes]:
-    """Yield a file from some byte on. Raises `PeerError` where the connection is lost."""
+    """Yield a file from a byte on. Raises `PeerError` if the connection is lost."""
     headers = {"range": f"bytes={begin}-", "if-range": f'"{sha256}"'} if begin else {}
     with remote.open("GET", path, headers) as response:
         if begin and response.status != 206:

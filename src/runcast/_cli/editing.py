@@ -1,4 +1,4 @@
-"""Editing the arguments that a question proposes: in an editor, or field by field."""
+"""Edit the arguments that a question proposes: in an editor, or field by field."""
 
 import json
 import os
@@ -15,14 +15,14 @@ __all__ = ("edited_args", "parse_json")
 
 
 def edited_args(args: Any) -> Any:
-    """Return the proposed arguments as the person at the terminal changes them.
+    """Return the proposed arguments after the person at the terminal has changed them.
 
-    With VISUAL or EDITOR set, the editor opens them as JSON. Without, each field is asked for, and
-    an empty line keeps what is proposed.
+    If VISUAL or EDITOR is set, the editor opens the arguments as JSON. Otherwise each field is
+    asked for, and an empty line keeps the proposed value.
 
     Raises:
-        InvalidValue: the editor changed nothing, or the result is not JSON; nothing was sent. What
-            is not JSON is kept in the editor's file.
+        InvalidValue: the editor changed nothing, or the result is not JSON. Nothing was sent. A
+            result that is not JSON is kept in the editor's file.
         EOFError, KeyboardInterrupt: the person left.
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
@@ -42,7 +42,7 @@ def parse_json(text: str) -> Any:
 
 
 def _field(name: str, value: Any) -> Any:
-    """Ask for one value. Where a text is proposed the line is the text; else it is JSON."""
+    """Ask for one value. If the proposed value is a string, the line is a string; else JSON."""
     proposed = json.dumps(value, ensure_ascii=False)
     while True:
         line = input(f"  {plain(name)} [{plain(proposed)}]: ")
@@ -76,7 +76,7 @@ def _in_editor(editor: str, args: Any) -> Any:
         raise InvalidValue(f"{error}; nothing was sent, what you wrote is in {name}") from None
     path.unlink()
     if changed == args:
-        # Leaving an editor is no approval: who means the proposed arguments says yes.
+        # Leaving an editor is not an approval. To approve unchanged arguments, answer yes.
         raise InvalidValue(
             "nothing was changed, so nothing was sent; say yes to accept as proposed"
         )

@@ -1,4 +1,4 @@
-"""Inputs that a function takes, made up from its schema: for a line that people can paste."""
+"""Example inputs for a function, made from its schema, for a command that people can paste."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -18,14 +18,14 @@ _STRINGS: Final[Mapping[str, str]] = {
     "time": "10:00:00Z",
     "uuid": "018f3c5e-7b2a-7c3d-9e4f-5a6b7c8d9e0f",
 }
-"""Strings of the formats that JSON Schema knows."""
+"""Example strings for JSON Schema's formats."""
 
 
 def pick_example(
     functions: Iterable[Function[..., Any]],
 ) -> tuple[Function[..., Any], dict[str, Any]] | None:
-    """Return a function to try and inputs it takes: if there is one, one that needs no files, and
-    that streams."""
+    """Return a function to try, and inputs for it. Prefer a function that needs no files and
+    streams."""
     for function in sorted(functions, key=lambda f: (bool(needed_files(f)), not f.is_streaming)):
         inputs = example_inputs(function)
         if inputs is not None:
@@ -34,7 +34,7 @@ def pick_example(
 
 
 def example_inputs(function: Function[..., Any]) -> dict[str, Any] | None:
-    """Return inputs that the function accepts; None if its schema says too little to make them."""
+    """Return inputs that the function accepts; None if its schema is too vague."""
     schema = function.schema
     defs = schema.get("$defs", {})
     inputs: dict[str, Any] = {}
@@ -50,19 +50,19 @@ def example_inputs(function: Function[..., Any]) -> dict[str, Any] | None:
 
 
 def needed_files(function: Function[..., Any]) -> list[str]:
-    """Return an option for each file that a function must be given, with a file that is there."""
+    """Return an option for each file that a function needs, with an existing file."""
     source = _source_of(function) or "PATH"
     needed = [group for group in function.files.values() if group.kind == "input"]
     return [f"--file={group.key}={source}" for group in needed for _ in range(group.fewest)]
 
 
 def _source_of(function: Function[..., Any]) -> str | None:
-    """Return the file that a function is written in: one that is certainly there."""
+    """Return the file with a function's source, because that file surely exists."""
     if function.source is not None:
         return function.source.file
     try:
         return inspect.getsourcefile(inspect.unwrap(function.call))
-    except TypeError:  # an object that can be called
+    except TypeError:  # a callable object
         return None
 
 

@@ -1,4 +1,4 @@
-"""What the exit code of a command says."""
+"""The meaning of a command's exit code."""
 
 from typing import Final
 
@@ -22,19 +22,19 @@ NO_SERVER: Final = 4
 LEFT: Final = 128 + 2
 """The code of a program that SIGINT ended."""
 NO_READER: Final = 128 + 13
-"""As of a program that SIGPIPE ended."""
+"""The code of a program that SIGPIPE ended."""
 
 ENDINGS: Final = {"done": DONE, "failed": FAILED, "cancelled": CANCELLED}
-"""What `invoke` and `watch` return for each ending of a run."""
+"""The exit code of `invoke` and `watch` for each ending of a run."""
 
 EXIT_CODES: Final = {
-    DONE: "it did what it was asked; the run is `done`; `serve` ended because it was told to; "
-    "`doctor` found nothing that must be mended",
-    FAILED: "the run `failed`; `doctor` found something that must be mended",
-    WRONG_USE: "something that its caller can put right: one line on standard error says what",
+    DONE: "the command succeeded; the run is `done`; `serve` was stopped; "
+    "`doctor` found nothing that must be repaired",
+    FAILED: "the run `failed`; `doctor` found something that must be repaired",
+    WRONG_USE: "an error that the caller can correct: one line on standard error says how",
     CANCELLED: "the run was `cancelled`",
-    NO_SERVER: "the server cannot be reached, or cannot do it now; the run may go on",
-    LEFT: "Ctrl-C: a run that was watched goes on; `serve` has ended in order",
-    NO_READER: "who read the output has gone (`| head`)",
+    NO_SERVER: "the server cannot be reached, or cannot do this now; the run may go on",
+    LEFT: "Ctrl-C: a run that was watched goes on; `serve` shut down cleanly",
+    NO_READER: "the reader of the output has closed it (`| head`)",
 }
-"""Each exit code and what it says, for the documents."""
+"""Each exit code and its meaning, for the documents."""

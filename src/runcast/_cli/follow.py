@@ -1,4 +1,4 @@
-"""Following a run: its events, resumed when the connection is lost."""
+"""Follow a run: yield its events, and resume after a lost connection."""
 
 import http.client
 import time
@@ -19,17 +19,17 @@ __all__ = ("ATTEMPTS", "Received", "follow", "pause_after")
 _READ_BYTES: Final = 64 * 1024
 
 ATTEMPTS: Final = 20
-"""Connections tried in vain, one after another, before the server is given up."""
+"""Failed connections in a row before the command gives up."""
 
 _STEADY_S: Final = 10.0
-"""A connection that lasted so long was none in vain, even if nothing happened in the run."""
+"""A connection that lasted so long does not count as failed, even without an event."""
 
 _PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
 
 
 class Received(NamedTuple):
-    """An event as it arrived: the position behind it, its canonical JSON, what that says."""
+    """An event as it arrived: the position after it, its canonical JSON, the decoded event."""
 
     position: str
     text: str
@@ -42,20 +42,20 @@ def follow(
     after: str = "",
     on_lost: Callable[[PeerError], None] = lambda error: None,
 ) -> Iterator[list[Received]]:
-    """Yield a run's events until the terminal one, each once, however often the connection breaks.
+    """Yield a run's events until the terminal one, each once, even if connections break.
 
-    They come as they arrive, several at once where there are several. Nothing comes where the run
-    had ended at `after` already.
+    Events come as they arrive, several at once if several are there. Nothing comes if the run had
+    already ended at `after`.
 
     Args:
-        path: of the run, like `/runs/…`.
-        after: the position to begin behind; "" begins with the first event.
-        on_lost: called with the reason when a connection that had been made is lost, once until
-            there is one again.
+        path: the run's path, like `/runs/…`.
+        after: begin after this position; "" begins with the first event.
+        on_lost: called with the reason when an established connection is lost; called once until
+            a connection is established again.
 
     Raises:
-        NotFound, Unauthorized, InvalidValue: as the server says.
-        PeerError: the server cannot be reached, or could not be reached again.
+        NotFound, Unauthorized, InvalidValue: as the server answers.
+        PeerError: the server cannot be reached, or not any more.
     """
     clock = SystemClock()
     cursor, failures, was_connected = after, 0, False
@@ -70,7 +70,7 @@ def follow(
                     yield batch
                     if batch[-1].event.type in TERMINAL:
                         return
-            # The server has ended the stream: the run is over, or it makes room, or shuts down.
+            # The server ended the stream: the run has ended, or the server is full or shuts down.
             run = remote.ask("GET", path)
             if field_of(run, "ended_at") is not None and field_of(run, "position") == cursor:
                 return
@@ -90,12 +90,12 @@ def follow(
 
 
 def pause_after(failures: int) -> float:
-    """Return how many seconds to wait after so many attempts in vain."""
+    """Return how many seconds to wait after this many failed attempts."""
     return float(min(_PAUSE_S * 2 ** min(failures - 1, 8), _LONGEST_PAUSE_S))
 
 
 def _connected(remote: Remote, path: str, cursor: str) -> Iterator[list[Received]]:
-    """Yield what arrives, first nothing, as long as one connection lasts."""
+    """Yield events of one connection as they arrive; the first list is empty."""
     decoder = Decoder()
     headers = {"accept": "text/event-stream"}
     if cursor:

@@ -1,4 +1,4 @@
-"""`runcast functions`: what a server can run."""
+"""`runcast functions`: lists what a server can run."""
 
 import argparse
 import json
@@ -22,14 +22,16 @@ def add_to(commands: Any) -> None:
         epilog="examples:\n  runcast functions\n  runcast functions count_words",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="FUNCTION", nargs="?", type=sendable, help="only this one")
+    parser.add_argument(
+        "name", metavar="FUNCTION", nargs="?", type=sendable, help="show only this function"
+    )
     parser.add_argument("--json", action="store_true", help="print one function a line, as JSON")
     add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the functions of a server. Raises as `Remote.ask` does, and `NotFound`."""
+    """Print the functions of a server. Raises what `Remote.ask` raises, and `NotFound`."""
     functions = field_of(Remote(arguments.url).ask("GET", "/functions"), "functions")
     if arguments.name is not None:
         functions = [one for one in functions if one.get("name") == arguments.name]
@@ -72,7 +74,7 @@ def _described(function: dict[str, Any]) -> str:
             kind = plain(" | ".join(choices))
         if "default" in about:
             kind += f" = {plain(json.dumps(about['default'], ensure_ascii=False))}"
-        needed = "" if name in required or "default" in about else ", may be left out"
+        needed = "" if name in required or "default" in about else ", optional"
         lines.append(f"  --input {plain(name)}=…  {kind}{needed}")
     for group in function.get("files") or ():
         lines.append(f"  --file {plain(str(group.get('key', '')))}=PATH")

@@ -1,4 +1,4 @@
-"""`runcast show`: the present state of one run."""
+"""`runcast show`: shows the present state of one run."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a run's state. Raises as `Remote.ask` does."""
+    """Print a run's state. Raises what `Remote.ask` raises."""
     path = f"/runs/{quote(arguments.run_id, safe='')}"
     shown = Remote(arguments.url).ask("GET", path)
     if arguments.json:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def moment(seconds: object) -> str:
-    """Return a time (Unix seconds) in the local zone, "" if there is none."""
+    """Return a time (Unix seconds) in the local zone, or ""."""
     number = as_number(seconds)
     if number is None:
         return ""

@@ -20,7 +20,7 @@ __all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run", "with_lo
 
 
 class JsonOption(argparse.Action):
-    """`--json`: alone it is about the output, with an object about the inputs."""
+    """`--json`: alone it sets the output's format; with an object it gives inputs."""
 
     def __call__(
         self,
@@ -44,9 +44,9 @@ _TAKING_INPUTS: Final = ("invoke", "doctor")
 
 
 def with_lone_json(argv: Sequence[str]) -> list[str]:
-    """Return arguments in which `--json` takes the next one only if that looks like JSON.
+    """Return arguments where `--json` takes the next argument only if that looks like JSON.
 
-    So `runcast invoke --json count` invokes `count`, and prints JSON.
+    So `runcast invoke --json count` invokes `count` and prints JSON.
     """
     arguments = list(argv)
     if arguments[:1] and arguments[0] in _TAKING_INPUTS:
@@ -69,7 +69,7 @@ def add_to(commands: Any) -> None:
         "function",
         metavar="FUNCTION",
         type=sendable,
-        help="its name; `runcast functions` lists them",
+        help="the function's name; `runcast functions` lists them",
     )
     add_inputs(parser)
     parser.add_argument(
@@ -87,14 +87,14 @@ def add_to(commands: Any) -> None:
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add what says a function's inputs, and whether the output is JSON."""
+    """Add the options for a function's inputs and for JSON output."""
     parser.add_argument(
         "--input",
         metavar="NAME=VALUE",
         action="append",
         type=sendable,
         default=[],
-        help="an input; a value that is JSON is taken as that, any other as text; repeatable",
+        help="an input; a value is parsed as JSON if possible, else taken as text; repeatable",
     )
     parser.add_argument(
         "--json",
@@ -103,8 +103,8 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         type=sendable,
         action=JsonOption,
         default=False,
-        help="alone: print JSON, one value a line; with an object: inputs, besides --input; both "
-        "may be said",
+        help="alone: print JSON, one value per line; with an object: inputs, in addition to "
+        "--input; both uses may be combined",
     )
     parser.set_defaults(inputs="{}")
 
@@ -113,8 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Begin a run and show it.
 
     Raises:
-        InvalidValue: the inputs or files are wrong; the message names everything that is.
-        NotFound: there is no such function.
+        InvalidValue: the inputs or files are wrong; the message names every error.
+        NotFound: the function does not exist.
         PeerError: the server cannot be reached.
     """
     remote = Remote(arguments.url)
@@ -135,7 +135,10 @@ def run(arguments: argparse.Namespace) -> int:
             body["files"] = upload(remote, files)
         told = remote.ask("POST", path, body, {"prefer": "respond-async"})
     except KeyboardInterrupt:
-        print("left before a run was known to have begun; look at: runcast runs", file=sys.stderr)
+        print(
+            "interrupted before the server confirmed a run; check with: runcast runs",
+            file=sys.stderr,
+        )
         return LEFT
     run_id = str(field_of(told, "run_id"))
     if arguments.detach:
@@ -148,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def parse_inputs(pairs: Sequence[str], whole: str) -> dict[str, Any]:
-    """Return the inputs that the options give. Raises `InvalidValue`."""
+    """Return the inputs from the options. Raises `InvalidValue`."""
     try:
         inputs = _parse(whole)
     except (ValueError, RecursionError) as error:
@@ -167,12 +170,12 @@ def parse_inputs(pairs: Sequence[str], whole: str) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """Return the value of JSON, and nothing that JSON cannot hold. Raises `ValueError`."""
+    """Return the value of strict JSON. Raises `ValueError`."""
 
     def finite(number: str) -> float:
         value = float(number)
         if not isfinite(value):
-            raise ValueError(f"{number[:40]} is no number that JSON can hold")
+            raise ValueError(f"{number[:40]} is not a number that JSON can hold")
         return value
 
     return json.loads(text, parse_float=finite, parse_constant=finite)

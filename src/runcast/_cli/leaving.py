@@ -1,8 +1,8 @@
-"""How the server's process ends, whatever functions have left at work in it.
+"""The end of the server's process, even if functions left work behind.
 
-Python waits without end for the threads of pools, for processes of `multiprocessing`, for tasks
-that do not let themselves be cancelled, and for what is registered with `atexit`. Here each of
-these has its time. What is still at work then is named in the log and abandoned.
+Python waits for ever for the threads of pools, for processes of `multiprocessing`, for tasks that
+refuse to be cancelled, and for functions registered with `atexit`. Here each of these gets a
+limited time. Work that is still running then is named in the log and abandoned.
 """
 
 import atexit
@@ -25,12 +25,12 @@ _log: Final = get_logger("runcast.cli")
 
 
 class Leaving:
-    """The end of this process, which comes after the block.
+    """A context manager whose exit ends this process.
 
     Args:
-        grace_s: how long threads may go on, and how long the loop may take to end.
-        terminate_s: how long processes may take to end by SIGTERM.
-        exit_wait_s: how long what is registered with `atexit` may take.
+        grace_s: time for threads to finish, and for the loop to end.
+        terminate_s: time for processes to end after SIGTERM.
+        exit_wait_s: time for functions registered with `atexit`.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class Leaving:
         self._is_watched = False
 
     def hurry(self) -> None:
-        """Wait for nothing that is at work: a second signal came. From a handler of signals."""
+        """Stop waiting for work, because a second signal came. Call it from a signal handler."""
         self._grace_s = 0.0
 
     def begin(self) -> None:
-        """Give the loop its time to end: nothing else is left to do. Called on it."""
+        """Start the loop's time to end; nothing else is left to do. Called on the loop."""
         self._allow(self._grace_s + 1.0, "the event loop does not end")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Return once this process can end, or end it here. In the main thread.
+        """Return once this process can end, or end it here. Called in the main thread.
 
-        Does nothing if the loop never came to its end: the server could not start.
+        Does nothing if the loop never ended, because the server could not start.
         """
         if not self._is_watched:
             return
@@ -67,9 +67,9 @@ class Leaving:
             self._wait_for_threads()
         except (KeyboardInterrupt, SystemExit):
             self._abandon()  # a second signal
-        self._allow(self._terminate_s + 1.0, "processes that were left do not end")
+        self._allow(self._terminate_s + 1.0, "processes left by functions do not end")
         end_left_children(self._terminate_s)
-        self._allow(self._exit_wait_s, "what is registered with atexit does not end (exit_wait_s)")
+        self._allow(self._exit_wait_s, "functions registered with atexit do not end (exit_wait_s)")
         if self._left.at_work():
             with contextlib.suppress(Exception):
                 atexit._run_exitfuncs()
@@ -83,7 +83,7 @@ class Leaving:
             waited += _POLL_S
 
     def _allow(self, wait_s: float, phase: str) -> None:
-        """End this process in a while, unless this is called again before."""
+        """End this process after `wait_s`, unless this method is called again before."""
         self._wait_s, self._phase = wait_s, phase
         self._moved_on.set()
         if not self._is_watched:
@@ -99,10 +99,11 @@ class Leaving:
         self._abandon()
 
     def _abandon(self) -> NoReturn:
-        """Name what is at work, and end the process."""
+        """Log the work that is still running, and end the process."""
         for thread in self._left.at_work():
-            _log.warning("%s is at work and is abandoned: the process ends", thread)
+            _log.warning("%s is still running and is abandoned: the process ends", thread)
         for flush in (sys.stdout.flush, sys.stderr.flush, logging.shutdown):
-            with contextlib.suppress(Exception):  # a function may have closed or replaced it
+            # a function may have closed or replaced the stream
+            with contextlib.suppress(Exception):
                 flush()
         os._exit(0)

@@ -1,4 +1,4 @@
-"""What an event says, as a line for people."""
+"""Events as lines for people."""
 
 import json
 import shlex
@@ -18,10 +18,10 @@ QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting", "t
 
 
 def line_of(event: Event, run: str) -> str:
-    """Return an event as one line, or several of files, harmless and of any length.
+    """Return an event as one line (several for files), free of control characters, of any length.
 
     Args:
-        run: what a command is given to mean the run.
+        run: the run's id, for the commands in hints.
     """
     place = _place_of(event)
     head = f"{place}: " if place else ""
@@ -64,13 +64,13 @@ def line_of(event: Event, run: str) -> str:
 
 
 class TextHeads:
-    """Tells pieces of text apart that come from several sources, by a head where one begins."""
+    """Labels pieces of text from several sources: a head where each source begins."""
 
     def __init__(self) -> None:
         self._source: object = None
 
     def take(self, event: Event) -> tuple[str, bool]:
-        """Return a piece of text as it is shown, and whether it begins on a line of its own."""
+        """Return a piece of text to show, and whether it begins on a new line."""
         text, rest = text_of(event.type, event.data)
         attempt = as_number(rest.get("attempt")) or 1
         text_id = str(rest.get("message_id", ""))

@@ -1,7 +1,8 @@
-"""Run as `python -m runcast._cli.probe`, in a process of its own: imports a module of functions and
-tells what they are. Importing may do anything, so it is not done where somebody waits.
+"""Run as `python -m runcast._cli.probe` in its own process: import a module and describe its
+functions.
 
-It reads a request as JSON from standard input, and writes what it found as JSON to standard output.
+An import may do anything, so it does not run in the caller's process. The request comes as JSON on
+standard input; the result goes as JSON to standard output.
 """
 
 import os
@@ -19,14 +20,14 @@ __all__ = ("Known", "Probed", "Request", "main")
 
 
 class Request(msgspec.Struct):
-    """Where a module is, and the names of its functions."""
+    """A module's location, and the names of its functions."""
 
     source: Source
     names: list[str]
 
 
 class Known(msgspec.Struct):
-    """What a function really is. `problem` is why nothing else is known, "" if that is no case."""
+    """The facts about one function. `problem` says why the rest is unknown; usually ""."""
 
     problem: str = ""
     is_streaming: bool = False
@@ -36,7 +37,7 @@ class Known(msgspec.Struct):
 
 
 class Probed(msgspec.Struct):
-    """What came of it: the traceback of the import that failed, or what is known by name."""
+    """The result: the traceback of a failed import, or the facts by function name."""
 
     error: str = ""
     functions: dict[str, Known] = {}
@@ -46,18 +47,18 @@ def main() -> None:
     """Answer the request on standard input."""
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the module prints is no answer
+    os.dup2(2, 1)  # keep the module's output out of the answer
     sys.path[:0] = [path for path in request.source.paths if path not in sys.path]
     probed = Probed()
     try:
         module = import_source(request.source)
-    except BaseException:  # noqa: BLE001 - SystemExit, too: it is told
+    except BaseException:  # noqa: BLE001 - SystemExit too; reported in the answer
         probed.error = traceback.format_exc(limit=-3)
     else:
         probed.functions = {name: _known(module, name) for name in request.names}
     answer.write(msgspec.json.encode(probed))
     answer.close()
-    os._exit(0)  # threads that the module has begun do not matter
+    os._exit(0)  # do not wait for threads that the module began
 
 
 def _known(module: Any, name: str) -> Known:

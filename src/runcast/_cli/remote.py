@@ -1,4 +1,4 @@
-"""Asking a running server: what the commands besides `serve` speak."""
+"""The HTTP client of the commands that ask a running server."""
 
 import argparse
 import http.client
@@ -27,7 +27,7 @@ __all__ = (
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 _TIMEOUT_S: Final = 30.0
-"""Longest silence: a stream has a heartbeat every 15 s."""
+"""Longest silence, seconds; a stream has a heartbeat every 15 s."""
 
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _SEND_BYTES: Final = 256 * 1024
@@ -41,7 +41,7 @@ _CONNECTIONS: Final = {
 
 
 class Body(Protocol):
-    """What a request brings along, read piece by piece; its length is told beforehand."""
+    """A request's body, read piece by piece. Its length is known beforehand."""
 
     @property
     def length(self) -> int: ...
@@ -50,7 +50,7 @@ class Body(Protocol):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says which server is meant."""
+    """Add the options that choose the server."""
     parser.add_argument(
         "--url",
         type=sendable,
@@ -61,26 +61,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def sendable(text: str) -> str:
-    """Return an argument that is to be sent; argparse refuses what is no UTF-8."""
+    """Return an argument that can be sent; argparse refuses any other."""
     if text.isascii() or text.encode("utf-8", "replace").decode() == text:
         return text
     raise argparse.ArgumentTypeError(f"expected UTF-8, got {os.fsencode(text)!r:.100}")
 
 
 def field_of(told: object, name: str) -> Any:
-    """Return a field of what a server answered. Raises `PeerError` if it is not there."""
+    """Return a field of a server's answer. Raises `PeerError` if it is missing."""
     if not isinstance(told, dict) or name not in told:
-        raise PeerError(f"the server does not answer as runcast does: it says no {name!r}")
+        raise PeerError(f"the server does not answer as runcast does: {name!r} is missing")
     return told[name]
 
 
 class Remote:
-    """A server, reached over HTTP; the access token comes from RUNCAST_TOKEN.
+    """A server, reached over HTTP, with the access token from RUNCAST_TOKEN.
 
-    Neither redirects nor proxies are followed: the token is for this server.
+    It follows no redirects and uses no proxies, because the token is only for this server.
 
     Raises:
-        InvalidValue: the address is no HTTP URL, or the token none that can be sent.
+        InvalidValue: the address is not an HTTP URL, or the token cannot be sent in a header.
     """
 
     def __init__(self, url: str) -> None:
@@ -90,7 +90,7 @@ class Remote:
 
     @property
     def option(self) -> str:
-        """What must be added to a command for it to reach the same server; "" for nothing."""
+        """The option that makes a command reach the same server; "" for the default server."""
         usual = (os.environ.get("RUNCAST_URL") or DEFAULT_URL).rstrip("/")
         return "" if self._url == usual else f" --url {shlex.quote(self._url)}"
 
@@ -101,12 +101,12 @@ class Remote:
         body: object = None,
         headers: Mapping[str, str] = _NONE,
     ) -> Any:
-        """Return the JSON a request is answered with; None if there is none.
+        """Return the JSON of the response; None if it has no body.
 
         Raises:
-            NotFound, Unauthorized, InvalidValue: the server says so.
-            PeerError: the server cannot be reached or cannot do it now, or its answer cannot be
-                understood.
+            NotFound, Unauthorized, InvalidValue: the server answered so.
+            PeerError: the server cannot be reached, cannot answer now, or does not answer as
+                runcast does.
         """
         wanted = {"accept": "application/json", **headers}
         sent = None if body is None else json.dumps(body).encode()
@@ -116,9 +116,9 @@ class Remote:
             return self._read(response)
 
     def send(self, path: str, body: Body) -> Any:
-        """Return the JSON that a POST with a body of any length is answered with.
+        """POST a body of any length, and return the JSON of the response.
 
-        Raises as `ask` does, and whatever reading the body raises.
+        Raises what `ask` raises, and any error from reading the body.
         """
         headers = {"content-type": "application/octet-stream", "content-length": str(body.length)}
         with self.open("POST", path, headers, body) as response:
@@ -132,9 +132,9 @@ class Remote:
         headers: Mapping[str, str] = _NONE,
         body: bytes | Body | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
-        """Yield the response to a request, which is read by the caller.
+        """Yield the response to a request; the caller reads it.
 
-        Raises as `ask` does. Reading it raises `OSError` or `HTTPException`.
+        Raises what `ask` raises. Reading raises `OSError` or `HTTPException`.
         """
         connection = _CONNECTIONS[self._parts.scheme](
             self._parts.hostname or "",
@@ -148,7 +148,7 @@ class Remote:
         target = quote(self._parts.path, safe="/%") + path
         try:
             try:
-                # Who refuses a large body may do so, and hang up, before it has all of it.
+                # A server may refuse a large body and hang up before it has read everything.
                 with suppress(ConnectionResetError, BrokenPipeError):
                     connection.request(method, target, body, fields)
                 response = connection.getresponse()
@@ -165,11 +165,11 @@ class Remote:
             answer = response.read(_MAX_ANSWER_BYTES)
             return json.loads(answer) if answer else None
         except (ValueError, RecursionError, OSError, http.client.HTTPException) as error:
-            raise PeerError(f"{self._url} answers as no runcast server: {error}") from error
+            raise PeerError(f"{self._url} does not answer as a runcast server: {error}") from error
 
     def _unreachable(self, error: Exception) -> PeerError:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
-            return PeerError(f"{self._url} answers as no web server does ({plain(str(error))})")
+            return PeerError(f"{self._url} does not answer as a web server ({plain(str(error))})")
         if isinstance(error, TimeoutError):
             return PeerError(f"the server at {self._url} does not answer ({_TIMEOUT_S:g} s)")
         reason = plain(str(getattr(error, "strerror", None) or error))
@@ -190,7 +190,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _refusal(response: http.client.HTTPResponse) -> RuncastError:
-    """Return the error that a problem document tells."""
+    """Return the error in a problem document."""
     status = response.status
     try:
         problem = json.loads(response.read(_MAX_ANSWER_BYTES))
@@ -198,7 +198,7 @@ def _refusal(response: http.client.HTTPResponse) -> RuncastError:
     except (ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException):
         to = response.headers.get("location")
         elsewhere = (
-            f", and points to {plain(to)}; name that with --url if it is yours" if to else ""
+            f", and points to {plain(to)}; use that with --url if you trust it" if to else ""
         )
         return PeerError(f"the server answered {status} {plain(response.reason)}{elsewhere}")
     if status == 401:

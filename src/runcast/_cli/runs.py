@@ -34,13 +34,13 @@ def add_to(commands: Any) -> None:
         "--function", metavar="NAME", type=sendable, help="only runs of this function"
     )
     listing.add_argument("--limit", type=int, default=20, help="most runs (%(default)s)")
-    listing.add_argument("--json", action="store_true", help="print one run a line, as JSON")
+    listing.add_argument("--json", action="store_true", help="print one run per line, as JSON")
     add_options(listing)
     listing.set_defaults(run=list_runs)
     ending = commands.add_parser(
         "cancel",
         help="cancel a run",
-        description="Cancels a run and waits for its end, if the server itself runs it.",
+        description="Cancels a run. Waits for its end if the server itself runs it.",
         epilog='example:\n  runcast cancel RUN_ID --reason "wrong file"',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,8 +54,7 @@ def add_to(commands: Any) -> None:
     removing = commands.add_parser(
         "rm",
         help="delete runs",
-        description="Deletes runs with their events and files. A run that is at work is cancelled "
-        "first.",
+        description="Deletes runs with their events and files. A running one is cancelled first.",
         epilog="examples:\n  runcast rm RUN_ID\n"
         "  runcast runs --status failed --json | jq -r .run_id | xargs runcast rm",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,7 +65,7 @@ def add_to(commands: Any) -> None:
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
-    """Print runs, one a line. Raises as `Remote.ask` does."""
+    """Print runs, one per line. Raises what `Remote.ask` raises."""
     given = {"status": arguments.status, "function": arguments.function}
     query = {name: value for name, value in given.items() if value}
     query["limit"] = str(arguments.limit)
@@ -94,7 +93,7 @@ def _row(run: dict[str, Any]) -> tuple[str, ...]:
 
 
 def cancel(arguments: argparse.Namespace) -> int:
-    """Cancel a run. Raises as `Remote.ask` does."""
+    """Cancel a run. Raises what `Remote.ask` raises."""
     query = urlencode({"reason": arguments.reason})
     path = f"/runs/{quote(arguments.run_id, safe='')}/cancel?{query}"
     told = Remote(arguments.url).ask("POST", path)
@@ -106,7 +105,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Delete runs. One that cannot be deleted is reported, and the others are deleted all the same.
+    """Delete runs. A run that cannot be deleted is reported; the others are still deleted.
 
     Raises:
         PeerError: the server cannot be reached.

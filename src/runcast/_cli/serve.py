@@ -33,7 +33,7 @@ from runcast.views import load_view
 __all__ = ("DEFAULT_STORE", "add_to", "announcement", "load_settings", "path_of", "run")
 
 DEFAULT_STORE: Final = "sqlite:///.runcast/runs.db"
-"""On disk, since a run is to be there after a restart; in a folder that is easy to ignore."""
+"""On disk, so that runs survive a restart; in a folder that is easy to ignore."""
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
         help="serve functions over HTTP",
-        description="Serves functions over HTTP, and everything that their runs tell.",
+        description="Serves functions over HTTP, with the events of their runs.",
     )
     parser.add_argument(
         "target",
@@ -71,20 +71,20 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--token",
         default=os.environ.get("RUNCAST_TOKEN", ""),
-        help="the access token that requests must bear; better given as RUNCAST_TOKEN in the "
+        help="the access token that requests must send; better set as RUNCAST_TOKEN in the "
         "environment, where other users of the machine cannot see it",
     )
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="listen where other machines can reach it although there is no token",
+        help="listen where other machines can reach the server, even without a token",
     )
     parser.add_argument(
         "--allow-host",
         metavar="NAME",
         action="append",
         default=[],
-        help="a host name that this server is reached by, besides localhost and --host; repeatable",
+        help="another host name of this server, besides localhost and --host; repeatable",
     )
     parser.add_argument(
         "--allow-origin",
@@ -98,7 +98,7 @@ def add_to(commands: Any) -> None:
         metavar="[NAME=]FILE",
         action="append",
         default=[],
-        help="a YAML file with a view; without a name it is what watchers get who ask for none; "
+        help="a YAML file with a view; without a name it is for watchers that ask for no view; "
         "repeatable",
     )
     parser.add_argument(
@@ -113,8 +113,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--reload",
         action="store_true",
-        help="for development: start again when the code of the target changes; runs that are at "
-        "work are cancelled; needs the extra `reload`: pip install 'runcast[reload]'",
+        help="for development: start again when the code of the target changes; running "
+        "runs are cancelled; needs the extra `reload`: pip install 'runcast[reload]'",
     )
     parser.set_defaults(run=run)
 
@@ -124,10 +124,10 @@ def _without_reload(argv: Sequence[str]) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until SIGTERM; Ctrl-C ends the server in the same way, and raises KeyboardInterrupt.
+    """Serve until SIGTERM. Ctrl-C also ends the server, and raises KeyboardInterrupt.
 
     Raises:
-        InvalidValue, Forbidden, BackendError: what was asked for cannot be served; see the message.
+        InvalidValue, Forbidden, BackendError: the server cannot start; the message says why.
     """
     stay_behind_as_init()
     if arguments.reload:
@@ -139,14 +139,14 @@ def run(arguments: argparse.Namespace) -> None:
         format="%(levelname)s %(name)s: %(message)s",
         stream=_own_stderr(),
     )
-    # It reports what tasks raise that functions have left behind.
+    # asyncio reports the errors of tasks that functions left behind.
     bound(logging.getLogger("asyncio"))
     settings = load_settings(arguments.settings)
     functions = _load_functions(arguments.target)
     views = _load_views(arguments.view)
     hub = OpenHub(arguments.store, functions=functions, settings=settings)
 
-    # Only now: whoever wants --help or has mistyped a name need not wait for them.
+    # Imported only now, so that --help and a mistyped name answer fast.
     from runcast._http.app import HttpApp
     from runcast._http.server.server import is_loopback, serve
 
@@ -166,7 +166,7 @@ def run(arguments: argparse.Namespace) -> None:
         hub.runner.tracebacks.keep()
         app.tracebacks.show(hub.runner.tracebacks.of)
     _make_folder(arguments.store)
-    # Once uvicorn has ended gracefully on SIGTERM it raises it again, which would end us by force.
+    # After a graceful end on SIGTERM, uvicorn raises the signal again, which would kill us.
     signal.signal(signal.SIGTERM, _end)
     leaving = Leaving(
         hub.runner.left_threads,
@@ -191,12 +191,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _own_stderr() -> TextIO | None:
-    """Return standard error for the log alone, as functions may close or replace `sys.stderr`."""
+    """Return standard error for the log only, because functions may replace `sys.stderr`."""
     try:
         descriptor = os.dup(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+    except (AttributeError, OSError, ValueError):  # missing, or not a file
         return sys.stderr
-    # Not closed before the process ends, which it need not be reminded of.
+    # Kept open until the process ends.
     return open(
         descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
     )
@@ -219,9 +219,9 @@ def _load_views(given: Sequence[str]) -> dict[str, ViewSpec]:
 def announcement(
     url: str, functions: Sequence[Function[..., Any]], store: str, *, has_token: bool
 ) -> str:
-    """Return what is printed once requests are answered; its first line is for programs too."""
+    """Return the text printed once the server answers; programs read its first line."""
     kept = path_of(store)
-    where = f"in {kept}" if kept else "in memory, as long as this process lives"
+    where = f"in {kept}" if kept else "in memory, until this process ends"
     return "\n".join(
         (
             f"runcast is listening on {url}",

@@ -1,5 +1,5 @@
-"""Events as commands print them: JSON for programs, plain lines for files, and for a terminal what
-`terminal` draws."""
+"""Events as commands print them: JSON for programs and plain lines for files; `terminal` draws on
+terminals."""
 
 import json
 import os
@@ -20,37 +20,37 @@ _UNSAFE: Final = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\
 
 
 def is_terminal(out: TextIO) -> bool:
-    """Tell whether a terminal can be drawn on."""
+    """Return whether output goes to a terminal that can be drawn on."""
     return out.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def print_json(value: object) -> None:
-    """Print a value as a line of JSON; in a terminal without anything that it might obey."""
+    """Print a value as a line of JSON; for a terminal, without control characters."""
     print(json.dumps(value, ensure_ascii=sys.stdout.isatty()))
 
 
 class Screen(ABC):
-    """Where events are shown."""
+    """A place to show events."""
 
     @abstractmethod
     def show(self, received: Received) -> None:
-        """Take one event. It need not be seen before `flush`."""
+        """Add one event. It may stay invisible until `flush`."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Have all seen that was taken."""
+        """Make all added events visible."""
 
     def notice(self, text: str) -> None:
-        """Say something that is no event."""
+        """Show a text that is not an event."""
         print(text, file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the cursor on a line of its own. Idempotent."""
+        """Leave the cursor on a new line. Idempotent."""
         self.flush()
 
 
 class JsonLines(Screen):
-    """One canonical event a line, as it was stored."""
+    """One canonical event per line, as stored."""
 
     def __init__(self, out: TextIO) -> None:
         self._bytes = out.buffer
@@ -59,7 +59,7 @@ class JsonLines(Screen):
     def show(self, received: Received) -> None:
         text = received.text
         if self._is_terminal:
-            # The same JSON: what a terminal might obey is only found inside of strings.
+            # The JSON's value is unchanged: control characters occur only inside strings.
             text = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
         self._bytes.write(text.encode("utf-8", "replace") + b"\n")
 
@@ -68,7 +68,7 @@ class JsonLines(Screen):
 
 
 class PlainLines(Screen):
-    """A line for each event; text as it comes."""
+    """A line for each event; streamed text as it comes."""
 
     def __init__(self, out: TextIO, run: str) -> None:
         self._out = out

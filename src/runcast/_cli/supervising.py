@@ -33,27 +33,27 @@ _NOT_PASSED_ON: Final = frozenset(
         *(signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGBUS),
     )
 )
-"""Signals that cannot be handled, or that mean this process itself."""
+"""Signals that cannot be handled, or that concern this process itself."""
 
 
 def stay_behind_as_init(first: int = _FIRST) -> None:
-    """Return in a child process, if this is process 1, and else at once.
+    """Return in a child process, if this is process 1. Otherwise return at once.
 
-    Process 1 itself passes signals on, waits for every process that comes to it, and ends with the
-    child's exit code.
+    Process 1 itself passes signals on, waits for all its child processes, and ends with the
+    server's exit code.
 
     Args:
-        first: the id that process 1 has, for tests.
+        first: the id of process 1, for tests.
     """
     if os.getpid() != first:
         return
     passed_on = signal.valid_signals() - _NOT_PASSED_ON
-    # No signal may come before somebody can pass it on.
+    # Block signals until there is a child to pass them to.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
     child = os.fork()
     if child:
         _look_after(child, passed_on, before)
-    # What the terminal sends is then sent to the child alone, and not passed on once more.
+    # The terminal then sends signals only to the child, so they are not passed on twice.
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
         if os.isatty(0):
@@ -69,7 +69,7 @@ def _look_after(child: int, passed_on: Iterable[int], mask: Iterable[int]) -> No
             os.kill(child, number)
 
     for number in passed_on:
-        with contextlib.suppress(OSError, ValueError):  # it cannot be handled
+        with contextlib.suppress(OSError, ValueError):  # the signal cannot be handled
             signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     while True:
@@ -84,7 +84,7 @@ _RELOADED: Final = "_RUNCAST_RELOADED"
 
 
 def leave_the_terminals_group() -> None:
-    """Have Ctrl-C reach a server that `--reload` started once: from the process that started it."""
+    """Make Ctrl-C reach the reloaded server only once: from the process that started it."""
     if os.environ.pop(_RELOADED, ""):
         os.setpgid(0, 0)
 
@@ -101,7 +101,7 @@ def serve_again_and_again(target: str | None, argv: Sequence[str]) -> None:
     """Run `runcast` with these arguments, and again after each change, until Ctrl-C or SIGTERM.
 
     Each start is a process of its own. Changes of `.py` and `.json` files below the target's folder
-    count. The old server gets SIGINT, and as long to end as it needs for its shutdown.
+    count. The old server gets SIGINT, and gets as long as it needs to shut down.
 
     Raises:
         InvalidValue: the package that watches files is not installed.
@@ -127,7 +127,7 @@ def serve_again_and_again(target: str | None, argv: Sequence[str]) -> None:
 
 
 class _CodeFilter:
-    """Lets changes of code pass: Python files and manifests, not in folders of tools."""
+    """Accepts changes of code: Python files and manifests outside tools' folders."""
 
     def __init__(self, usual: object) -> None:
         self._usual = usual

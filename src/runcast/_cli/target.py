@@ -1,4 +1,4 @@
-"""Finding the functions that a target names: a Python file, a manifest, or `module:attribute`."""
+"""Find the functions of a target: a Python file, a manifest, or `module:attribute`."""
 
 import importlib
 import importlib.util
@@ -23,20 +23,20 @@ _AnyFunction = Function[..., Any]
 
 
 class TargetFailed(InvalidValue):
-    """A target raised while it was imported; the message holds the traceback of its own code."""
+    """The import of a target raised; the message has the traceback of its own code."""
 
 
 def load_target(target: str) -> list[_AnyFunction]:
-    """Import a target and return its functions, each once, in the order they are defined.
+    """Import a target and return its functions, each once, in order of definition.
 
     Args:
-        target: the path of a Python file, whose decorated functions count; a manifest, or the
-            folder it is in; or `module:attribute`, where the attribute is a function, a list or
+        target: the path of a Python file, whose decorated functions count; the path of a manifest
+            or its folder; or `module:attribute`, where the attribute is a function, a list or
             dict of functions, or a module.
 
     Raises:
         InvalidValue: there is no such file, module or attribute, or no function in it.
-        InvalidManifest: naming everything that is wrong with the manifest.
+        InvalidManifest: names every error in the manifest.
         TargetFailed: importing it failed.
     """
     if target.endswith(".json") or Path(target).is_dir():
@@ -46,7 +46,7 @@ def load_target(target: str) -> list[_AnyFunction]:
         found = _decorated(_import_file(Path(target)))
         where = target
     elif colon and module and attribute:
-        # The command lies elsewhere, so that Python would not look here by itself.
+        # The command is in another folder, so Python would not search here by itself.
         sys.path.insert(0, os.getcwd())
         found = _functions_of(_attribute_of(_import(module), attribute), target)
         where = target
@@ -66,11 +66,11 @@ def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise InvalidValue(f"there is no file {str(path)!r}")
     path = path.resolve()
-    # As `python work.py` has it: what lies beside the file can be imported.
+    # As with `python work.py`: modules beside the file can be imported.
     sys.path.insert(0, str(path.parent))
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names:
-        name = f"runcast_target_{name}"  # a file called json.py must not become everybody's json
+        name = f"runcast_target_{name}"  # a file json.py must not replace the module json
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InvalidValue(f"expected a Python file, got {str(path)!r}")
@@ -85,7 +85,7 @@ def _import(name: str) -> ModuleType:
     try:
         found = importlib.util.find_spec(name)
     except ModuleNotFoundError:
-        found = None  # a package above it is missing
+        found = None  # a parent package is missing
     except Exception as error:
         raise TargetFailed(_told(error, name)) from error
     if found is None:
@@ -98,7 +98,7 @@ def _guarded(load: Callable[[], _T], what: str) -> _T:
         return load()
     except SystemExit:
         raise InvalidValue(
-            f"{what} ended the program while it was imported; put what it does when it is run "
+            f"{what} ended the program while it was imported; put the code for running it "
             'under `if __name__ == "__main__":`'
         ) from None
     except Exception as error:
@@ -106,7 +106,7 @@ def _guarded(load: Callable[[], _T], what: str) -> _T:
 
 
 def _told(error: Exception, what: str) -> str:
-    """Return a traceback that begins in the user's code: how we got there is no help."""
+    """Return a traceback that begins in the user's code, without our own frames."""
     frame = error.__traceback__
     while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next

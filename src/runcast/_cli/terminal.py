@@ -1,8 +1,8 @@
-"""Events in a terminal: text and lines that stay, and below them bars that move.
+"""Events in a terminal: lasting text and lines, and below them moving bars.
 
-What moves is an area at the bottom: the unfinished line of text, then the bars. `flush` takes it
-away, writes what stays, and draws it again, all in one write. `meter` is one such line for a file
-that is sent or fetched.
+The moving part is an area at the bottom: the unfinished line of text, then the bars. `flush` erases
+the area, writes the lasting lines, and draws the area again, all in one write. `meter` is
+a single such line for a file transfer.
 """
 
 import os
@@ -28,13 +28,13 @@ __all__ = (
 
 _MOST_BARS: Final = 4
 _MOST_ROWS: Final = 3
-"""Rows of unfinished text that are taken back to make room for a bar."""
+"""Most rows of unfinished text that are redrawn to make room for a bar."""
 
 _MOST_CHARS: Final = 2000
-"""Longest line shown; a result may be a book."""
+"""Longest line shown; a result may be long."""
 
 _SPARE_COLUMNS: Final = 3
-"""Left free at the right: for the ^C that a terminal shows, which must not make a second row."""
+"""Columns left free at the right, so that a terminal's ^C does not wrap the row."""
 
 _COLORS: Final = {"failed": 31, "error": 31, "cancelled": 33, "gap": 33, "done": 32, "files": 36}
 _COLORS_OF_LEVELS: Final = {"warning": 33, "error": 31, "critical": 31, "debug": 2}
@@ -44,7 +44,7 @@ _ENDS_OF_PLACES: Final = frozenset({"step_complete", "node_complete"})
 
 
 class Terminal(Screen):
-    """Draws on a terminal; in color unless NO_COLOR is set."""
+    """Draws on a terminal; in colour unless NO_COLOR is set."""
 
     def __init__(self, out: TextIO, run: str) -> None:
         self._out = out
@@ -52,17 +52,17 @@ class Terminal(Screen):
         self._has_color = not os.environ.get("NO_COLOR")
         self._style = BLOCKS if _can_write(out, BLOCKS) else SIGNS
         self._staying: list[str] = []
-        """Lines to be written, that stay."""
+        """Lasting lines that are not yet written."""
         self._text = ""
         """The unfinished line of text."""
         self._heads = TextHeads()
         self._bars: dict[tuple[str, str, str], Bar] = {}
         """By place, and step or task; the one that moved last is last."""
         self._drawn: list[str] = []
-        """The rows of the area, as they are on the screen."""
+        """The rows of the area, as on the screen."""
         self._drawn_columns = 0
         self._is_open = False
-        """Whether the area is nothing but the whole unfinished line, which can be gone on with."""
+        """Whether the area is only the whole unfinished line, which can be continued."""
 
     def show(self, received: Received) -> None:
         event = received.event
@@ -98,13 +98,13 @@ class Terminal(Screen):
         kept = "".join(f"{line}\n" for line in self._staying)
         self._staying.clear()
         if self._is_open:
-            # What stands there is the beginning of what is to be written: it was unfinished text.
+            # The screen shows the beginning of this text already: the unfinished line.
             more = (kept + self._text)[len(self._drawn[0]) :]
             if not bars:
                 self._draw(more, [self._text] if self._text else [], columns, is_drawn=True)
                 return
             if rows(self._drawn[0], columns) > _MOST_ROWS:
-                # Too much to be taken back: it stays where it is, and its line ends here.
+                # Too long to be redrawn: it stays, and its line ends here.
                 kept = more + ("\n" if self._text else "")
                 self._text, self._drawn = "", []
         room = columns - _SPARE_COLUMNS
@@ -140,7 +140,7 @@ class Terminal(Screen):
             self._staying.append(self._colored(line, color))
 
     def _keep_bars(self) -> None:
-        """Let the bars stay as they are: they move no more."""
+        """Turn the bars into lasting lines."""
         self._end_text()
         room = size_of(self._out)[0] - _SPARE_COLUMNS
         self._staying += [bar.line(room, self._style) for bar in self._bars.values()][-_MOST_BARS:]
@@ -155,10 +155,10 @@ class Terminal(Screen):
         return f"\x1b[{color}m{line}\x1b[0m" if color and self._has_color else line
 
     def _erased(self, columns: int) -> str:
-        """Return what takes the area away.
+        """Return the codes that erase the area.
 
-        If the window has been made narrower or wider since, some terminals have wrapped its rows
-        anew and others have not. Then rather a piece of a bar stays than that text goes with it.
+        If the window's width has changed since, some terminals have wrapped the area's rows and
+        others have not. Then rather leave a piece of a bar than erase text.
         """
         if not self._drawn:
             return ""
@@ -168,7 +168,7 @@ class Terminal(Screen):
 
 
 def size_of(out: TextIO) -> tuple[int, int]:
-    """Return a terminal's columns and lines, as they are now; 80 and 24 where it does not say."""
+    """Return a terminal's columns and lines, as they are now; 80 and 24 if unknown."""
     try:
         columns, lines = os.get_terminal_size(out.fileno())
     except OSError:
@@ -189,7 +189,7 @@ _REDRAW_S: Final = 0.1
 
 @contextmanager
 def meter(verb: str, name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield what is to be told of each piece of a file, in bytes; shows how much has passed."""
+    """Yield a function to call with each piece's bytes; it shows the amount transferred."""
     out, clock = sys.stderr, SystemClock()
     began = drawn = clock.monotonic()
     done, is_drawn = 0, False

@@ -1,4 +1,4 @@
-"""Text as a terminal can be given it: nothing that it would obey, as wide as it will be."""
+"""Text for terminals: without control characters, and measured in columns."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ __all__ = (
 )
 
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Kinds of characters that command a terminal, turn text around, or break a line."""
+"""Kinds of characters that control a terminal, reverse text, or break a line."""
 
 _JOINERS: Final = frozenset("\u200c\u200d")
 """Invisible, but part of writing: Persian words and joined emoji need them."""
@@ -31,24 +31,24 @@ _LINE_END: Final = re.compile(r"\r\n?|\n")
 
 
 def plain(text: str) -> str:
-    """Return text on one line, without what a terminal would obey: it may be anybody's words."""
+    """Return text on one line, without control characters, because anybody may have written it."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_harmless, text))
 
 
 def plain_lines(text: str) -> str:
-    """Return text of several lines, each as `plain` gives it."""
+    """Return text of several lines, each made plain."""
     return "\n".join(plain(line) for line in _LINE_END.split(text))
 
 
 def cells(text: str) -> int:
-    """Return how many columns a terminal gives a line of harmless text."""
+    """Return how many columns a line of plain text takes in a terminal."""
     return len(text) if text.isascii() else sum(map(_width, text))
 
 
 def rows(text: str, columns: int) -> int:
-    """Return how many rows a line of harmless text takes where a terminal has so many columns."""
+    """Return how many rows a line of plain text takes in a terminal of this width."""
     if text.isascii():
         return max(1, -(-len(text) // columns))
     count, used = 1, 0
@@ -60,7 +60,7 @@ def rows(text: str, columns: int) -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """Return the beginning of a line that fits into so many columns, with … where it was longer."""
+    """Return a line cut to this many columns, with … at the end if it was longer."""
     if cells(text) <= columns:
         return text
     kept, used = [], 1
@@ -73,7 +73,7 @@ def cut(text: str, columns: int) -> str:
 
 
 def tail(text: str, columns: int) -> str:
-    """Return the end of a line that fits into so many columns, with … where it was longer."""
+    """Return the end of a line that fits into this many columns, after … if it was longer."""
     if cells(text) <= columns:
         return text
     start, used = len(text), 1
@@ -120,14 +120,14 @@ def _width(char: str) -> int:
 
 _BETWEEN: Final = "  "
 _MIN_LAST_CELLS: Final = 12
-"""Least width of the last column, cells: in a narrower terminal lines wrap instead."""
+"""Least width of the last column, cells; in a narrower terminal the lines wrap."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> str:
     """Return rows below a header.
 
-    Every cell but those of the last column is shown whole. The last column is cut at the edge of a
-    terminal; in a file or a pipe nothing is cut.
+    All columns except the last are shown whole. In a terminal the last column is cut at the edge;
+    in a file or a pipe nothing is cut.
     """
     widths = [max(cells(row[at]) for row in (header, *rows)) for at in range(len(header) - 1)]
     room = None

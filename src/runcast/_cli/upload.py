@@ -1,4 +1,4 @@
-"""Sending the files that a run is given."""
+"""Upload the files for a run."""
 
 import hashlib
 import os
@@ -16,10 +16,10 @@ __all__ = ("parse_files", "upload")
 
 
 def parse_files(pairs: Iterable[str]) -> list[tuple[str, Path]]:
-    """Return the group and the path of each file that options name.
+    """Return the group and the path of each file in the options.
 
     Raises:
-        InvalidValue: one is malformed, or there is no such file.
+        InvalidValue: an option is malformed, or its file does not exist.
     """
     found = []
     for pair in pairs:
@@ -36,10 +36,10 @@ def parse_files(pairs: Iterable[str]) -> list[tuple[str, Path]]:
 
 
 def upload(remote: Remote, files: Iterable[tuple[str, Path]]) -> dict[str, list[dict[str, str]]]:
-    """Send files; return what an invocation names them by.
+    """Upload files; return the references for an invocation.
 
     Raises:
-        InvalidValue: the server does not take one, or it cannot be read.
+        InvalidValue: the server refuses a file, or a file cannot be read.
         PeerError: the server cannot be reached, or got another file than was sent.
     """
     groups: dict[str, list[dict[str, str]]] = {}
@@ -64,7 +64,7 @@ def _upload(remote: Remote, path: Path) -> str:
 
 
 class _Reader:
-    """A file on its way: as many bytes as it had at first, and what they add up to."""
+    """A file during its upload: its first `length` bytes, and their SHA-256."""
 
     def __init__(self, file: IO[bytes], length: int, passed: Callable[[int], None]) -> None:
         self._file = file

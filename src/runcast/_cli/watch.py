@@ -1,4 +1,4 @@
-"""`runcast watch`, and how every command follows a run to its end."""
+"""`runcast watch`, and the function by which every command follows a run to its end."""
 
 import argparse
 import shlex
@@ -39,34 +39,37 @@ def add_to(commands: Any) -> None:
         "run_id", metavar="RUN_ID", type=sendable, help="the run; `runcast runs` lists them"
     )
     parser.add_argument(
-        "--after", metavar="POSITION", default="", help="begin behind this position, not at first"
+        "--after",
+        metavar="POSITION",
+        default="",
+        help="begin after this position instead of at the first event",
     )
-    parser.add_argument("--json", action="store_true", help="print one event a line, as JSON")
+    parser.add_argument("--json", action="store_true", help="print one event per line, as JSON")
     add_output(parser)
     add_options(parser)
     parser.set_defaults(run=run)
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add what says where a run's files are saved."""
+    """Add the options for saving a run's files."""
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="save the files that the run makes there, under their paths, once it has ended; each "
+        help="once the run has ended, save the files that it made there, under their paths; each "
         "is compared with its sha256",
     )
     parser.add_argument(
-        "--force", action="store_true", help="with --out: replace files that are there and differ"
+        "--force", action="store_true", help="with --out: replace existing files that differ"
     )
 
 
 def make_folder(arguments: argparse.Namespace) -> Folder | None:
-    """Return where files are to be saved, if anywhere. Raises as `Folder` does."""
+    """Return the folder for saved files, or None. Raises what `Folder` raises."""
     return None if arguments.out is None else Folder(arguments.out, force=arguments.force)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Watch a run. Raises as `watch` does."""
+    """Watch a run. Raises what `watch` raises."""
     if not arguments.run_id:
         raise InvalidValue("expected a run id")
     if arguments.after:
@@ -92,10 +95,10 @@ def watch(
 ) -> int:
     """Show a run until it ends, and save its files; return the exit code of its ending.
 
-    Ctrl-C leaves, says how to come back, and returns 130.
+    Ctrl-C leaves, prints how to come back, and returns 130.
 
     Raises:
-        NotFound: there is no such run.
+        NotFound: the run does not exist.
         PeerError: the server cannot be reached, or not any more.
         InvalidValue: the files cannot be saved.
     """
@@ -140,7 +143,7 @@ def watch(
             else f"the run goes on; come back with: {again}\n"
             f"or end it with: runcast cancel {shown}{remote.option}"
         )
-        over = "\r" if sys.stderr.isatty() else ""  # over the ^C that the terminal shows
+        over = "\r" if sys.stderr.isatty() else ""  # overwrite the ^C that the terminal shows
         print(f"{over}{told}", file=sys.stderr)
         return LEFT
     except PeerError as error:
@@ -153,7 +156,7 @@ def watch(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Have Ctrl-C wait until what is on the screen and what is known of it agree again."""
+    """Delay Ctrl-C until the screen and our knowledge of it agree again."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -162,7 +165,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _screen(*, as_json: bool, run: str) -> Screen:
-    """Return where events are shown; `run` is what commands are given to mean this run."""
+    """Return the screen for events; `run` is the run's id for the commands in hints."""
     if as_json:
         return JsonLines(sys.stdout)
     return (Terminal if is_terminal(sys.stdout) else PlainLines)(sys.stdout, run)

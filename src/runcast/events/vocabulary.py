@@ -1,8 +1,8 @@
-"""The event types that runcast gives a meaning to, and what their `data` says. Other types are
-carried through unchanged.
+"""The event types that runcast gives a meaning, and readers for the fields of their `data`.
 
-A producer may write `{"percent": 40}`, another `{"percentage": 40}` or `{"progress": 40}`. The
-readers below give the one meaning. They never raise: data of another shape says nothing.
+Any other type is passed on unchanged. One producer writes `{"percent": 40}`, another
+`{"percentage": 40}` or `{"progress": 40}`. The readers return one meaning for all of them. They
+never raise: from data of another shape they return nothing.
 """
 
 import re
@@ -120,7 +120,7 @@ def pick(data: object, *names: str) -> object:
 
 
 def as_text(value: object) -> str:
-    """Return a value as text that UTF-8 can hold: strings as they are, null as "", others as JSON."""
+    """Return a value as text that UTF-8 can hold: strings unchanged, null as "", others as JSON."""
     if isinstance(value, str):
         return mend(value)
     if value is None:
