@@ -1,4 +1,4 @@
-"""Real proxies in front of a real server, with the configurations of docs/operations.md."""
+"""Real proxies in front of a real server, with the configurations of docs/proxy.md."""
 
 import http.client
 import json
@@ -101,7 +101,7 @@ def free_port() -> int:
 
 def configure(kind: str, served: Served, port: int) -> str:
     """Return the document's configuration, for our ports and without TLS."""
-    (text,) = (b.text for b in blocks_of(ROOT / "docs" / "operations.md") if b.language == kind)
+    (text,) = (b.text for b in blocks_of(ROOT / "docs" / "proxy.md") if b.language == kind)
     text = text.replace("127.0.0.1:8000", f"127.0.0.1:{served.port}")
     if kind == "caddy":
         assert text.startswith(NAME)
