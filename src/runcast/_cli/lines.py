@@ -14,7 +14,7 @@ PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
 
 QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting", "tool_call_delta"})
-"""Types that say nothing to people that they do not see anyway."""
+"""Types that tell people nothing new."""
 
 
 def line_of(event: Event, run: str) -> str:

@@ -19,7 +19,7 @@ def report_traceback(remote: Remote, path: str, run_id: str, failed: Event) -> N
     Nothing is printed for a failure that the function said itself.
 
     Args:
-        path: of the run, like `/runs/…`.
+        path: the run's path, like `/runs/…`.
         failed: the terminal event.
     """
     data = failed.data if isinstance(failed.data, dict) else {}

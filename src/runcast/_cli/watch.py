@@ -129,7 +129,7 @@ def watch(
                 screen.close()
         if last is not None and ending == "failed" and not as_json:
             report_traceback(remote, path, run_id, last)
-        if not ending:  # it had ended at the position that was given
+        if not ending:  # it had already ended at the given position
             ending = str(field_of(remote.ask("GET", path), "status"))
         if folder is not None:
             if files is None:

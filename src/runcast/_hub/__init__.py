@@ -1,1 +1,1 @@
-"""Appending and fanning out, in one process: everything between a producer and its watchers."""
+"""Appending and fanning out, in one process: all that is between a producer and its watchers."""

@@ -1,8 +1,8 @@
 """Bounds on the connections that watch: `max_watchers` in all, `max_watchers_per_run` of one run.
 
-What counts is a client's connection, however many runs it follows. Readers inside the process (a
-run that waits for its answer, a function that follows another run) ask for no admission: a bound
-on watchers never holds up a run.
+A client's connection counts once, however many runs it follows. Readers inside the process (a run
+that waits for its answer, a function that follows another run) need no admission. So a bound on
+watchers never holds up a run.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ __all__ = ("Admission", "Admissions")
 
 
 class Admissions:
-    """The connections that watch now, counted."""
+    """Counts the connections that watch now."""
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_watchers
@@ -25,7 +25,7 @@ class Admissions:
         self._by_run: Counter[str] = Counter()
 
     def admit(self, run_ids: Iterable[str]) -> "Admission":
-        """Return the admission of one connection that watches these runs; close it at the end.
+        """Admit one connection that watches these runs. Close the returned admission at the end.
 
         Raises:
             Overloaded: a bound is reached.
@@ -44,7 +44,7 @@ class Admissions:
         return Admission(self, watched)
 
     def release(self, run_ids: tuple[str, ...]) -> None:
-        """Count a connection out."""
+        """Count a connection that has ended."""
         self._count -= 1
         for run_id in run_ids:
             self._by_run[run_id] -= 1
@@ -53,7 +53,7 @@ class Admissions:
 
 
 class Admission:
-    """The place of one connection among those that watch."""
+    """The admission of one watching connection."""
 
     __slots__ = ("_admissions", "_run_ids")
 

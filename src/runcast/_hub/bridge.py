@@ -1,4 +1,4 @@
-"""The one doorway from threads into an event loop: a loop in a thread of its own."""
+"""The bridge from threads into an event loop: a loop in its own thread."""
 
 import asyncio
 import concurrent.futures
@@ -15,16 +15,16 @@ __all__ = ("Bridge", "await_on", "wait_on")
 T = TypeVar("T")
 
 _FINISH_S: Final = 2.0
-"""How long tasks that were cancelled may go on when the bridge closes. Some never end."""
+"""How long cancelled tasks may continue when the bridge closes; some never end."""
 
 _LOOK_S: Final = 1.0
-"""How often a thread that waits for a loop looks whether the loop still runs, seconds."""
+"""Pause between a waiting thread's checks whether the loop still runs, seconds."""
 
 _log: Final = get_logger("runcast.hub")
 
 
 class Bridge:
-    """An event loop in a daemon thread, and calls into it."""
+    """An event loop in a daemon thread, and a way to call into it."""
 
     def __init__(self) -> None:
         self._lock = make_lock()
@@ -34,7 +34,7 @@ class Bridge:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are taken; False in a process that was forked since it was opened."""
+        """Whether calls are accepted; False in a process that was forked since `open`."""
         return self._loop is not None and self._home.is_here
 
     def open(self) -> None:
@@ -48,14 +48,14 @@ class Bridge:
             self._thread.start()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for what it returns.
+        """Run a coroutine on the loop and return its result.
 
-        An interrupt (Ctrl-C) while waiting cancels the coroutine. A caller with a loop of its own,
-        like a notebook's cell, holds that loop up.
+        An interrupt (Ctrl-C) while waiting cancels the coroutine. If the caller has its own loop,
+        like a notebook's cell, that loop is blocked meanwhile.
 
         Raises:
-            InvalidValue: called on this very loop, which would wait for itself, or while the bridge
-                is closed, or in a process that was forked since it was opened.
+            InvalidValue: the call comes from this same loop, which would wait for itself; or the
+                bridge is closed; or the process was forked since it was opened.
         """
         try:
             self._home.check("a call of a hub")
@@ -74,7 +74,7 @@ class Bridge:
             raise
 
     def do(self, act: Callable[[], T]) -> T:
-        """Call something on the loop and return what it returns. Raises as `call`."""
+        """Call a function on the loop and return its result. Raises what `call` raises."""
 
         async def acting() -> T:
             return act()
@@ -89,19 +89,19 @@ class Bridge:
             )
 
     def close(self) -> None:
-        """End what still runs on the loop, and the thread. Idempotent.
+        """End the tasks on the loop, and the thread. Idempotent.
 
-        In a forked process it does nothing: the thread and the loop's files are its parent's.
+        In a forked process it does nothing: the thread and the loop's files belong to the parent.
 
         Raises:
-            InvalidValue: called on this very loop.
+            InvalidValue: called on this same loop.
         """
         if not self._home.is_here:
             return
         self._check_outside()
         with self._lock:
-            # What is called from now on is refused; what was called before is a task by the time
-            # that `_finish` looks. So nobody waits for what the loop will not do.
+            # From now on calls are refused. An earlier call is a task by the time that `_finish`
+            # looks. So nobody waits for a call that the loop will not run.
             loop, self._loop = self._loop, None
         if loop is None or self._thread is None:
             return
@@ -112,14 +112,14 @@ class Bridge:
 
 
 def wait_on(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Wait in a thread for a coroutine on a hub's loop, which the coroutine's hub may have left.
+    """Wait in a thread for a coroutine on a hub's loop, which may have ended.
 
     Raises:
         StoreUnavailable: there is no loop yet, or the loop has ended.
     """
     if loop is None:
         coroutine.close()
-        raise StoreUnavailable("the hub is not open, so that nothing is committed")
+        raise StoreUnavailable("the hub is not open, so nothing is committed")
     try:
         future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     except RuntimeError:
@@ -127,7 +127,7 @@ def wait_on(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, An
         raise StoreUnavailable("the hub's event loop is closed") from None
     try:
         while not concurrent.futures.wait([future], timeout=_LOOK_S).done:
-            if not loop.is_running():  # it was stopped before it came to this
+            if not loop.is_running():  # the loop stopped before it ran this
                 raise StoreUnavailable("the hub's event loop has stopped")
         return future.result()
     except BaseException:
@@ -136,7 +136,7 @@ def wait_on(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, An
 
 
 async def await_on(loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine on a hub's loop, whichever loop asks. Raises as `wait_on`."""
+    """Await a coroutine on a hub's loop, from any loop. Raises what `wait_on` raises."""
     if loop is None or loop is asyncio.get_running_loop():
         return await coroutine
     try:
@@ -154,5 +154,5 @@ async def _finish() -> None:
     if tasks:
         _, stuck = await asyncio.wait(tasks, timeout=_FINISH_S)
         if stuck:
-            _log.warning("%d tasks do not end and are left behind", len(stuck))
+            _log.warning("%d tasks do not end and are abandoned", len(stuck))
     await asyncio.get_running_loop().shutdown_asyncgens()

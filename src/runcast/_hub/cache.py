@@ -1,4 +1,4 @@
-"""What was used last, as much as fits; and pages of history, each of which is read once."""
+"""A cache of bounded size, and a cache of history pages that reads each page once."""
 
 import asyncio
 from collections import OrderedDict
@@ -18,11 +18,12 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """Values with their sizes, bounded in number and in bytes; the least recently used goes first.
+    """Values with their sizes, bounded in number and in bytes; the least recently used value is
+    dropped first.
 
     Args:
-        most: entries.
-        limit_bytes: of all entries together, as they are given.
+        most: largest number of entries.
+        limit_bytes: bound of all sizes together.
     """
 
     def __init__(self, most: int, limit_bytes: int) -> None:
@@ -36,7 +37,7 @@ class Cache(Generic[K, V]):
         return key in self._kept
 
     def get(self, key: K) -> V | None:
-        """Return what is kept under a key; it counts as used now."""
+        """Return a key's value, or None. It counts as used now."""
         found = self._kept.get(key)
         if found is None:
             return None
@@ -44,7 +45,7 @@ class Cache(Generic[K, V]):
         return found[0]
 
     def keep(self, key: K, value: V, size: int) -> None:
-        """Keep a value, if it fits, and drop others that do not fit any more."""
+        """Keep a value if it fits, and drop others until everything fits."""
         self._drop(key)
         self._kept[key] = value, size
         self.size += size
@@ -52,11 +53,11 @@ class Cache(Generic[K, V]):
             self._drop(next(iter(self._kept)))
 
     def items(self) -> Iterator[tuple[K, V]]:
-        """Yield what is kept, which must not change meanwhile; none of it counts as used."""
+        """Yield all entries, which must not change meanwhile. They do not count as used."""
         return ((key, value) for key, (value, _) in self._kept.items())
 
     def forget(self, is_forgotten: Callable[[K], bool]) -> None:
-        """Drop the entries whose keys are meant."""
+        """Drop the entries whose keys satisfy a condition."""
         for key in list(filter(is_forgotten, self._kept)):
             self._drop(key)
 
@@ -66,26 +67,26 @@ class Cache(Generic[K, V]):
 
 
 _Key = tuple[str, str, int]
-"""Run id, epoch, and the `seq` that a page follows."""
+"""Run id, epoch, and the `seq` before a page."""
 
 _ENTRIES: Final = 4096
-"""Most entries of a cache, besides its bound in bytes: entries can be small."""
+"""Most entries of a cache, in addition to its bound in bytes, because entries can be small."""
 
 _MOST_BESIDES: Final = 16
-"""Reads under way from which on none is begun ahead: those that are waited for come first."""
+"""Running reads from which on no read-ahead begins: reads with waiters come first."""
 
 
 class PageCache:
-    """Reads pages through, so that watchers who resume together cost one read.
+    """Reads and caches pages, so that watchers that resume together cost one read.
 
-    Bounded in bytes; the least recently used page goes first. Call from the loop's thread.
+    Bounded in bytes; the least recently used page is dropped first. Call from the loop's thread.
     """
 
     def __init__(self, read: Callable[[str, Position], Awaitable[Page]], limit_bytes: int) -> None:
         self._read = read
         self._pages: Cache[_Key, Page] = Cache(_ENTRIES, limit_bytes)
         self._reading: dict[_Key, asyncio.Task[Page]] = {}
-        self._under_way: set[asyncio.Task[Page]] = set()  # with those of what was forgotten
+        self._under_way: set[asyncio.Task[Page]] = set()  # also the reads of forgotten runs
 
     @property
     def size(self) -> int:
@@ -93,14 +94,14 @@ class PageCache:
         return self._pages.size
 
     async def get(self, run_id: str, after: Position) -> Page:
-        """Return a page that follows a position. Raises as `Store.read` does."""
+        """Return the page after a position. Raises what `Store.read` raises."""
         key = (run_id, after.epoch, after.seq)
         page = self._pages.get(key)
         if page is not None:
             self._read_ahead(run_id, page)
             await asyncio.sleep(0)  # a long replay from memory must not hold the loop
             return page
-        # A watcher that leaves must not take the page away from the others.
+        # A watcher that leaves must not cancel the read for the others.
         page = await asyncio.shield(self._reading.get(key) or self._begin(key))
         if key in self._pages:
             self._read_ahead(run_id, page)
@@ -115,7 +116,7 @@ class PageCache:
     def _has_read(self, reading: asyncio.Task[Page]) -> None:
         self._under_way.discard(reading)
         if not reading.cancelled():
-            reading.exception()  # if all who waited for it have left, nobody else looks at it
+            reading.exception()  # mark it as seen, in case all waiting tasks have left
 
     async def _fetch(self, key: _Key) -> Page:
         run_id, epoch, seq = key
@@ -125,14 +126,14 @@ class PageCache:
             is_wanted = self._reading.get(key) is asyncio.current_task()
             if is_wanted:
                 del self._reading[key]
-        # A page cut short by the head of a run that goes on is not kept: whoever comes later is to
-        # get a whole one.
+        # A page cut short by the head of a running run is not kept, so that later watchers get a
+        # whole page.
         if is_wanted and (page.closed or len(page.frames) >= PAGE_BYTES // 2):
             self._pages.keep(key, page, len(page.frames))
         return page
 
     def _read_ahead(self, run_id: str, page: Page) -> None:
-        """Have the store read what follows a page while that page is being sent."""
+        """Begin to read the next page while this page is being sent."""
         key = (run_id, page.epoch, page.last)
         if page.closed or key in self._pages or key in self._reading:
             return
@@ -140,13 +141,13 @@ class PageCache:
             self._begin(key)
 
     def forget(self, run_id: str) -> None:
-        """Drop what is kept of a run: it was deleted, trimmed or begun anew."""
+        """Drop a run's pages, because it was deleted, trimmed or begun again."""
         self._pages.forget(lambda key: key[0] == run_id)
-        # What is being read may be of before; whoever waits for it gets it, nobody else.
+        # A running read may return the old log: its waiters get it, but it is not cached.
         for key in [key for key in self._reading if key[0] == run_id]:
             del self._reading[key]
 
     async def settle(self) -> None:
-        """Return once nothing is being read: the store ends that when it is closed."""
+        """Return once no read is running; closing the store ends reads."""
         while self._under_way:
             await asyncio.wait(self._under_way)

@@ -1,13 +1,13 @@
-"""The place of a watcher in one log: history first, then live, without a seam.
+"""A watcher's place in one log: history first, then live, without a gap.
 
     poll() ── a chunk ──► use it, poll again
        │
        ├── behind ──► await read(): a page of history, or the notice of a gap
        │
-       └── None ────► everything known is taken: poll again after the wake-up
+       └── None ────► all known events are taken: poll again after the wake-up
 
-`poll` never waits and touches memory only, so that fan-out to a thousand watchers is a plain loop.
-What drives a cursor is the watcher (`watcher`).
+`poll` never waits and reads only memory, so the fan-out to a thousand watchers is a plain loop. The
+watcher drives the cursor (`watcher`).
 """
 
 import copy
@@ -24,23 +24,24 @@ __all__ = ("Chunk", "Cursor", "Gap", "History")
 
 
 class History(Protocol):
-    """What a cursor needs besides its window: the log as the store has it."""
+    """What a cursor needs besides its window: access to the stored log."""
 
     async def read_page(self, run_id: str, after: Position) -> Page:
-        """Return a page that follows a position. Raises as `Store.read`."""
+        """Return the page after a position. Raises what `Store.read` raises."""
         ...
 
     async def info(self, run_id: str) -> LogInfo:
-        """Return what is known of a log. Raises `NotFound`."""
+        """Return a log's description. Raises `NotFound`."""
         ...
 
 
 class Gap(NamedTuple):
-    """A loss: what followed `before` cannot be read; the next events follow `after`.
+    """A loss: the events after `before` cannot be read; the next events follow `after`.
 
-    `reason` is `trimmed` (retention removed them), `replaced` (the run was restarted) or `rewound`
-    (the log ends before `before`, since a power loss cut it: nobody knows where, so it is sent
-    again from its first event, and what was seen after `after` is void).
+    `reason` is `trimmed` (retention removed the events), `replaced` (the run was restarted) or
+    `rewound` (a loss of power cut the log, which now ends before `before`). After `rewound` the log
+    is sent again from its first event, because nobody knows where it was cut; discard what was seen
+    after `after`.
     """
 
     reason: str
@@ -55,9 +56,9 @@ class Gap(NamedTuple):
 class Chunk(NamedTuple):
     """What a watcher gets next: a page of events, or the notice of a gap.
 
-    `position` is the cursor afterwards. `ended` is True when nothing can ever follow: the page's
-    last event is the terminal one, or nothing is left to send. `shown` is what a view shows of the
-    page, in a list for each event that shows anything; None without a view.
+    `position` is the cursor afterwards. `ended` is True if nothing can ever follow: the page ends
+    with the terminal event, or nothing is left to send. `shown` is what a view shows of the page: a
+    list for each event that shows anything. It is None without a view.
     """
 
     page: Page | None
@@ -67,7 +68,7 @@ class Chunk(NamedTuple):
     shown: list[list[Event]] | None = None
 
     def events(self) -> list[Event]:
-        """Return the page's events, oldest first, or what a view shows of them."""
+        """Return the page's events, oldest first, or the events that a view shows."""
         if self.page is None:
             return []
         if self.shown is not None:
@@ -76,10 +77,10 @@ class Chunk(NamedTuple):
 
 
 class Cursor:
-    """A place in a log. Drive it with `poll` and `read`; close it when done.
+    """A place in a log. Call `poll` and `read`; close it at the end.
 
     Args:
-        wake: called on the loop, at most once per commit, when there may be more to poll. It must
+        wake: called on the loop, at most once per commit, if there may be more to poll. It must
             not raise, and may poll.
     """
 
@@ -105,24 +106,24 @@ class Cursor:
         self._only_epoch = ""
         self._is_closed = self._has_taken_end = False
         self.behind = False
-        """Whether only `read()` has the next chunk."""
+        """Whether only `read()` can return the next chunk."""
         tail.watchers[self] = wake
 
     def begin(self, after: Position | None) -> None:
-        """Set the cursor, now that the window knows where the log stands."""
+        """Set the cursor, now that the window knows the log's head."""
         if after is None:
             self._epoch, self._seq = self._tail.epoch, 0
         elif after.epoch == self._tail.epoch and after.seq > self._tail.head:
-            self.behind = True  # beyond the end: the store says what is wrong
+            self.behind = True  # beyond the end: the store reports the error
 
     def stop_at_head(self) -> None:
-        """End behind the last event that is known to be in the log now."""
+        """End after the last event that is known now."""
         self._stop_at = self._tail.head
 
     def keep_to(self, epoch: str) -> bool:
-        """End behind the gap of any other epoch, which may be somebody else's.
+        """End before the gap to any other epoch, because another user may own that epoch.
 
-        Returns False, and changes nothing, if the log is in another epoch already.
+        Returns False, and changes nothing, if the log is already in another epoch.
         """
         if self._tail.epoch != epoch:
             return False
@@ -136,23 +137,23 @@ class Cursor:
 
     @property
     def position(self) -> Position:
-        """Everything up to here has been taken."""
+        """The position after all events taken so far."""
         return Position(self._epoch, self._seq)
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the cursor stands at the end of a closed log."""
+        """Whether the cursor is at the end of a closed log."""
         tail = self._tail
         return tail.closed and tail.epoch == self._epoch and tail.head == self._seq
 
     @property
     def is_at_start(self) -> bool:
-        """Whether the cursor stands before the first event of the log as it is now."""
+        """Whether the cursor is before the first event of the present log."""
         return self._seq == 0 and self._tail.epoch == self._epoch
 
     @property
     def is_current(self) -> bool:
-        """Whether there is nothing to poll before the next wake-up, and more will come."""
+        """Whether there is nothing to poll until the next wake-up, but more will come."""
         tail = self._tail
         return (
             self._seq == tail.head
@@ -164,17 +165,18 @@ class Cursor:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing follows the chunks that were taken."""
-        # A cursor beyond the head is behind, too: its watcher must get a gap first.
+        """Whether nothing follows the taken chunks."""
+        # A cursor beyond the head also counts as behind: its watcher must get a gap first.
         has_stopped = self._stop_at is not None and self._seq >= self._stop_at and not self.behind
         return self._has_taken_end or has_stopped
 
     def poll(self) -> Chunk | None:
-        """Take what memory has; None with `behind` set if the store has it, else None.
+        """Take the next chunk from memory. None if there is none; `behind` is set if the store has
+        it.
 
         Raises:
             NotFound: the run was deleted.
-            StoreUnavailable: the store failed; what was taken so far was committed.
+            StoreUnavailable: the store failed; all chunks taken so far were committed.
         """
         page = self.take()
         if page is not None:
@@ -194,7 +196,8 @@ class Cursor:
         return None
 
     def take(self) -> Page | None:
-        """Take the next page if memory has it and nothing else comes first; else call `poll`."""
+        """Take the next page if memory has it and nothing comes before it; otherwise call
+        `poll`."""
         tail = self._tail
         if (
             self._seq >= tail.head
@@ -210,9 +213,9 @@ class Cursor:
         return page
 
     async def read(self) -> Chunk | None:
-        """Take a page of history from the store. Raises as `poll` does.
+        """Take a page of history from the store. Raises what `poll` raises.
 
-        Cancelling leaves the cursor where it is.
+        Cancelling leaves the cursor unchanged.
         """
         try:
             page = await self._history.read_page(self.run_id, self.position)
@@ -228,13 +231,13 @@ class Cursor:
         return Chunk(page, None, self.position, page.closed)
 
     async def _continuation(self) -> Position:
-        """Return where the log goes on after a gap."""
+        """Return where the log continues after a gap."""
         info = await self._history.info(self.run_id)
         self._tail.learn(info)
         if info.epoch != self._epoch:
             return Position(info.epoch, 0)
-        # Also in a log that was cut: what stands at the head may have been written after the cut,
-        # its ending for one, and a cursor put there would never see it.
+        # Also in a log that was cut by a loss of power: events at the head, for example the ending,
+        # may be written after the cut, and a cursor placed at the head would miss them.
         return Position(info.epoch, info.first - 1)
 
     def _jump(self, reason: str, to: Position) -> Chunk:
@@ -242,11 +245,11 @@ class Cursor:
         self._epoch, self._seq = to
         self._has_taken_end = self._only_epoch not in ("", to.epoch)
         if self._stop_at is not None:
-            self.stop_at_head()  # it was counted in what is gone
+            self.stop_at_head()  # the stop was counted by events that are gone
         return Chunk(None, Gap(reason, before, to), to, self._has_taken_end)
 
     def close(self) -> None:
-        """Let the cursor go. Idempotent."""
+        """Close the cursor. Idempotent."""
         if not self._is_closed:
             self._is_closed = True
             self._tail.leave(self)

@@ -1,9 +1,9 @@
-"""Processes forked off one that has a hub: what is inherited there, and must not be used.
+"""Processes forked from a process with a hub: what they inherit there must not be used.
 
-`fork` copies the memory, and of the threads only the one that forks. In the child the hub's loop
-and the store's threads are gone: a call that waits for them never returns, what is handed to them
-is lost, and a lock that another thread held at the fork is never released. So calls that lead to
-the hub raise `InvalidValue` there, and locks begin unlocked.
+`fork` copies the memory, but only the thread that forks. In the child the hub's loop and the
+store's threads are gone. A call that waits for them never returns, data passed to them is lost, and
+a lock that another thread held at the fork is never released. So calls that lead to the hub raise
+`InvalidValue` in a forked process, and locks begin unlocked.
 """
 
 import os
@@ -30,10 +30,10 @@ __all__ = (
 
 
 class Forked(Protocol):
-    """Something that a forked process inherits."""
+    """An object that a forked process inherits."""
 
     def handle_fork(self) -> None:
-        """Make it safe to call in the forked process; called there, in its only thread."""
+        """Make the object safe to call. Called in the forked process, in its only thread."""
         ...
 
 
@@ -42,54 +42,55 @@ _locks: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
 
 def when_forked(thing: Forked) -> None:
-    """Have `handle_fork` called in each process that is forked while this thing lives."""
+    """Call `handle_fork` in each process that is forked while this object exists."""
     _inherited.add(thing)
 
 
 def make_lock() -> threading.Lock:
-    """Return a lock that is unlocked in a forked process, whoever held it at the fork."""
+    """Return a lock that is unlocked in a forked process, even if it was held at the fork."""
     lock = threading.Lock()
     _locks.add(lock)
     return lock
 
 
 def make_rlock() -> "threading.RLock":
-    """Return the same, for one that its thread may take again."""
+    """Return a reentrant lock with the same property."""
     lock = threading.RLock()
     _locks.add(lock)
     return lock
 
 
 class Home:
-    """The process that something was made in, and belongs to."""
+    """The process that an object was made in."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
 
     @property
     def is_here(self) -> bool:
-        """Whether this is that process, and not one forked from it."""
+        """Whether this is that process, not a fork of it."""
         return os.getpid() == self._pid
 
     def check(self, call: str) -> None:
-        """Raise `InvalidValue` in a forked process; `call` names what was expected elsewhere."""
+        """Raise `InvalidValue` in a forked process; `call` names the refused call."""
         if not self.is_here:
             raise elsewhere(call)
 
 
 def elsewhere(call: str = "this call") -> InvalidValue:
-    """Return what is raised by a call in a forked process that leads to the hub of its parent."""
+    """Return the error for a call in a forked process that needs its parent's hub."""
     return InvalidValue(
         f"expected {call} in the process that opened the hub or runs the function, not in one "
-        "forked from it: hand what is to be reported back to that process, or open another hub here"
+        "forked from it: pass the data back to that process, or open another hub here"
     )
 
 
 @contextmanager
 def ending_forks(run_id: str) -> Iterator[None]:
-    """End a process that is forked inside the block and leaves it.
+    """End a process that is forked inside the block when it leaves the block.
 
-    Only the function's own code may run there: the server's threads, loop and locks stayed behind.
+    Only the function's own code may run there, because the server's threads, loop and locks stayed
+    in the parent.
     """
     home, error = Home(), None
     try:
@@ -103,13 +104,13 @@ def ending_forks(run_id: str) -> Iterator[None]:
 
 
 def leave_fork(error: BaseException | None, run_id: str) -> NoReturn:
-    """End a forked process, as a script ends that raised the error."""
+    """End a forked process like a script that raised the error."""
     code = 0 if error is None else 1
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
         code = error.code or 0
     elif error is not None:
         told = f"a process that run {run_id} has forked raised\n{format_error(error)}"
-        # Not logged: a child process of a function's own has no handler of logs.
+        # Not logged: the logging handlers belong to the parent.
         with suppress(Exception):
             sys.stderr.write(told)
             sys.stderr.flush()
@@ -118,8 +119,8 @@ def leave_fork(error: BaseException | None, run_id: str) -> NoReturn:
 
 def _handle_fork() -> None:
     for lock in list(_locks):
-        # As the locks of `logging` and `concurrent.futures` are. One that this very thread holds,
-        # for a handler of a signal that forks, is released by it.
+        # As the locks of `logging` and `concurrent.futures` are. A lock held by this very thread,
+        # because a signal handler forks, is released by this thread itself.
         if not (hasattr(lock, "_is_owned") and lock._is_owned()):
             lock._at_fork_reinit()
     for thing in list(_inherited):

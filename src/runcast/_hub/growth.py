@@ -1,6 +1,8 @@
-"""Which logs have become so long that their old events are to be cut, and who waits for that.
+"""Which logs have become so long that their old events must be cut, and which producers wait for
+it.
 
-A log is measured by what is appended in this process, about; whoever cuts knows better and says so.
+A log's length here is an estimate: only appends of this process count. The trimmer knows better,
+and corrects it.
 """
 
 import asyncio
@@ -10,31 +12,31 @@ from typing import Final, Protocol
 __all__ = ("Growing", "Growth")
 
 _LEAST_SLACK: Final = 4 * 1024 * 1024
-"""What a log may grow by, at least, before it is cut: each cut writes the state that the events
-before it led to, which may be large."""
+"""How far a log may grow before it is cut, at least: each cut writes the snapshot of the cut
+events, which may be large."""
 
 
 class Growing(Protocol):
-    """What records are appended to a log through."""
+    """The part of an inlet that this module needs."""
 
     run_id: str
     kept: int
-    """Bytes of the log, about, that are not cut."""
+    """About how many bytes of the log are not cut."""
 
     def hold(self) -> None:
-        """Let producers in threads, and those that drain, wait."""
+        """Make producers in threads, and those that drain, wait."""
         ...
 
     def release(self) -> None:
-        """Let them go on. Idempotent."""
+        """Let the producers continue. Idempotent."""
         ...
 
 
 class Growth:
-    """Notes what grows, for one that cuts. All methods are called on the loop.
+    """Notes logs that have grown, for the trimmer. Call all methods on the loop.
 
     Args:
-        keep_bytes: how much is kept of a log; 0: all.
+        keep_bytes: how much of each log to keep; 0 keeps everything.
     """
 
     def __init__(self, keep_bytes: int) -> None:
@@ -43,38 +45,38 @@ class Growth:
         self._grown: dict[Growing, None] = {}
         self._has_grown = asyncio.Event()
         self.limit = sys.maxsize
-        """Length of a log from which on `note` is to be called."""
+        """Length of a log from which on `note` must be called."""
 
     def follow(self) -> None:
-        """Begin to note: from now on somebody cuts."""
+        """Begin to note logs, because a trimmer runs now."""
         if self._keep:
             self._has_grown = asyncio.Event()
             self.limit = self._keep + self._slack
 
     def leave(self) -> None:
-        """Stop to note, and let everybody go on: nobody cuts any more. Idempotent."""
+        """Stop noting logs, and let all producers continue: the trimmer has ended. Idempotent."""
         self.limit = sys.maxsize
         for log in self._grown:
             log.release()
         self._grown.clear()
 
     def note(self, log: Growing) -> None:
-        """Have a log cut, and its producers wait if that is overdue."""
+        """Note a log to be cut; make its producers wait if the cut is overdue."""
         self._grown[log] = None
         self._has_grown.set()
         if log.kept > self.limit + self._slack:
             log.hold()
 
     async def grown(self) -> list[Growing]:
-        """Return what is to be cut, once there is something; until `was_cut` it is returned again.
+        """Return the logs to be cut, longest first, once there are any.
 
-        The longest comes first.
+        A log is returned again until `was_cut`.
         """
         await self._has_grown.wait()
         return sorted(self._grown, key=lambda log: -log.kept)
 
     def was_cut(self, log: Growing, kept_before: int) -> None:
-        """Note that nothing more can be cut from a log that had `kept_before` bytes then."""
+        """Note that a log was cut as far as possible; before, `kept_before` bytes were kept."""
         log.kept += self._keep - kept_before
         self._grown.pop(log, None)
         log.release()

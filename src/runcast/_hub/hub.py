@@ -1,6 +1,6 @@
-"""The hub: logs of one store, appended to and watched in this process.
+"""The hub: the logs of one store, appended to and watched in this process.
 
-All methods are called on the loop that opened the hub, except where an `Inlet` says otherwise.
+Call all methods on the loop that opened the hub, unless an `Inlet` says otherwise.
 """
 
 import uuid
@@ -35,7 +35,7 @@ L = TypeVar("L", bound=Lens[Any])
 
 
 class HubStatistics(NamedTuple):
-    """Watchers and bytes held now, and what the pipeline did."""
+    """Watchers and bytes held now, and the pipeline's counters."""
 
     watchers: int
     watched_runs: int
@@ -45,13 +45,13 @@ class HubStatistics(NamedTuple):
 
 
 class Hub:
-    """Appends and fans out. `async with` it.
+    """Appends events and fans them out. Use `async with`.
 
     Args:
-        identify: returns this process, as the owner of the logs that it begins.
+        identify: returns this process as the owner of the logs that it begins.
 
-    Guarantees: an event is published to watchers only after the store has committed it, in the
-    order of the log, once to each; a watcher that is slow or gone costs a number.
+    Guarantees: an event is published to watchers only after the store committed it, in the order
+    of the log, and once to each watcher. A slow or absent watcher costs a number.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Hub:
         self._is_open = self._was_open = False
 
     async def open(self) -> Self:
-        """Open the store and begin to commit. Idempotent; it may follow `close`.
+        """Open the store and begin to commit. Idempotent. May be called again after `close`.
 
-        Who opens more than a hub closes it when the rest fails, and may try again.
+        If a later step of opening fails, call `close()`; `open()` may be tried again.
         """
         if not self._is_open:
             await self.store.open()
@@ -90,7 +90,7 @@ class Hub:
         return self
 
     async def close(self) -> None:
-        """Commit what is pending, wake the watchers, close the store. Idempotent."""
+        """Commit pending events, end the watchers, close the store. Idempotent."""
         if not self._is_open:
             return
         self._is_open = False
@@ -115,7 +115,7 @@ class Hub:
 
     @property
     def is_open(self) -> bool:
-        """Whether it commits and lets watchers in."""
+        """Whether the hub commits and accepts watchers."""
         return self._is_open
 
     def check_open(self) -> None:
@@ -124,17 +124,17 @@ class Hub:
             raise self._not_open()
 
     async def check(self) -> None:
-        """Return if the store answers and takes what is to be committed.
+        """Return if the store answers and commits succeed.
 
         Raises:
-            StoreUnavailable: it does not, or the hub is closed.
+            StoreUnavailable: the store fails, or the hub is closed.
         """
         self.check_open()
         self._pipeline.check()
         await self.store.list(limit=1)
 
     def statistics(self) -> HubStatistics:
-        """Return what is held now and was done so far."""
+        """Return what the hub holds now and has done so far."""
         return HubStatistics(
             self._windows.cursors,
             len(self._windows),
@@ -154,12 +154,12 @@ class Hub:
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> OwnedLog:
-        """Begin a log that this process owns: it writes the log, keeps it open and ends it.
+        """Begin a log that this process owns, keeps open and ends.
 
-        A caller that is cancelled meanwhile owns nothing: a log that was begun is ended.
+        If the caller is cancelled meanwhile, a log that was begun is ended.
 
-        Raises as `Store.create` does, and `StoreUnavailable` if the hub is not open or the store
-        does not know yet that this process lives.
+        Raises what `Store.create` raises, and `StoreUnavailable` if the hub is not open or its
+        lease is not stored yet.
         """
         if not self._is_open:
             raise self._not_open()
@@ -168,7 +168,7 @@ class Hub:
         )
 
     def take(self, claimed: LogInfo) -> OwnedLog:
-        """Return a log that was claimed for this process, or is this process's own."""
+        """Return an owned log for a log that was claimed for this process."""
         return self.owned.add(self.inlet(claimed.log_id, claimed.epoch, claimed.fence))
 
     async def create(
@@ -181,9 +181,9 @@ class Hub:
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> Inlet:
-        """Begin a log and return where its records go in; `Inlet.run_id` is what others call it.
+        """Begin a log and return its inlet. `Inlet.run_id` is the log's id.
 
-        Raises as `Store.create` does, and `StoreUnavailable` if the hub is not open.
+        Raises what `Store.create` raises, and `StoreUnavailable` if the hub is not open.
         """
         if not self._is_open:
             raise self._not_open()
@@ -196,12 +196,12 @@ class Hub:
         return self._pipeline.inlet(info.log_id, info.epoch, info.fence)
 
     def inlet(self, run_id: str, epoch: str = "", fence: int | None = None) -> Inlet:
-        """Return where records of an existing log go in; the default takes any epoch and owner."""
+        """Return an inlet of an existing log; by default for any epoch and owner."""
         return self._pipeline.inlet(run_id, epoch, fence)
 
     @property
     def growth(self) -> Growth:
-        """Which logs have become so long that they are to be cut, for the one that cuts them."""
+        """The logs that have become so long that they must be cut, for the trimmer."""
         return self._pipeline.growth
 
     # Watchers.
@@ -213,12 +213,12 @@ class Hub:
         *,
         wake: Callable[[], None] = lambda: None,
     ) -> Cursor:
-        """Return a cursor behind `after`, or before the first event.
+        """Return a cursor after `after`, or before the first event.
 
-        A client's connection needs an admission besides (`admissions`), which bounds their number.
+        A client's connection also needs an admission (`admissions`), which bounds their number.
 
         Raises:
-            NotFound: there is no such run.
+            NotFound: the run does not exist.
             StoreUnavailable: the store could not be reached, or the hub is closed.
         """
         if not self._is_open:
@@ -234,9 +234,9 @@ class Hub:
         view: View | None = None,
         wake: Callable[[], None] = lambda: None,
     ) -> FrameLens:
-        """Return a source of a log's bytes in a dialect, as a view shows it.
+        """Return a source of a log's bytes in a dialect, through a view.
 
-        Raises as `cursor` does.
+        Raises what `cursor` raises.
         """
         cursor = await self.cursor(run_id, after, wake=wake)
         rendering = self.rendered.rendering(view, dialect)
@@ -250,9 +250,9 @@ class Hub:
         view: View | None = None,
         wake: Callable[[], None] = lambda: None,
     ) -> EventLens:
-        """Return a source of a log's events in chunks, as a view shows it.
+        """Return a source of a log's events in chunks, through a view.
 
-        Raises as `cursor` does.
+        Raises what `cursor` raises.
         """
         cursor = await self.cursor(run_id, after, wake=wake)
         return await _begun(EventLens(self.rendered, cursor, Rendering(view)))
@@ -260,35 +260,35 @@ class Hub:
     async def watch(
         self, run_id: str, after: Position | None = None, *, view: View | None = None
     ) -> Watch[Chunk]:
-        """Return what iterates over a log behind `after`, or from its first event.
+        """Return an iterator over a log after `after`, or from its first event.
 
-        Raises as `cursor` does.
+        Raises what `cursor` raises.
         """
         watch = Watch[Chunk]()
         watch.source = await self.events(run_id, after, view=view, wake=watch.wake)
         return watch
 
     async def read_page(self, run_id: str, after: Position) -> Page:
-        """Return a page of history, shared with whoever reads the same. Raises as `Store.read`."""
+        """Return a page of history; equal reads share it. Raises what `Store.read` raises."""
         return await self._pages.get(run_id, after)
 
     async def info(self, run_id: str) -> LogInfo:
-        """Return what is known of a run's log. Raises `NotFound`."""
+        """Return the description of a run's log. Raises `NotFound`."""
         return await self.store.info(run_id)
 
     async def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
-        """Return a run's log and its present state, folded from it. Raises `NotFound`."""
+        """Return a run's log and its present state, folded from the log. Raises `NotFound`."""
         return await self._present.get(run_id)
 
     async def delete(self, run_id: str, epoch: str = "") -> None:
-        """Remove a run's log; its watchers' streams end.
+        """Remove a run's log and end its watchers' streams.
 
         Args:
-            epoch: the epoch to remove; "" is the one that the log is in when this is called.
+            epoch: the epoch to remove; "" is the log's epoch at the call.
 
         Raises:
-            NotFound: there is no such run.
-            Stale: the run began again since, and the later epoch stays.
+            NotFound: the run does not exist.
+            Stale: the run began again since; the later epoch is kept.
         """
         epoch = epoch or (await self.store.info(run_id)).epoch
         await self.store.delete_epoch(run_id, epoch)
@@ -299,32 +299,32 @@ class Hub:
     def when_deleted(self, remove: Callable[[str, str], Awaitable[None]]) -> None:
         """Call `remove` with the run id and the epoch of each log that `delete` removes.
 
-        `remove` must not raise. It is not called for a log that another process deletes.
+        `remove` must not raise. It is not called for logs that other processes delete.
         """
         self._when_deleted.append(remove)
 
     async def trim(self, run_id: str, first: int, snapshot: bytes, epoch: str = "") -> None:
-        """Forget events before `first`, for which a snapshot stands.
+        """Drop the events before `first`, which a snapshot replaces.
 
         Args:
-            epoch: the epoch that the snapshot is of; "" is the one that the log is in.
+            epoch: the snapshot's epoch; "" is the log's epoch.
 
         Raises:
-            NotFound: there is no such log.
+            NotFound: the log does not exist.
             Stale: the log is in another epoch; nothing is deleted.
         """
         if epoch:
             await self.store.trim_epoch(run_id, epoch, first, snapshot)
         else:
             await self.store.trim(run_id, first, snapshot)
-        # What the log has come to stays as it is.
+        # The log's present state does not change.
         self._pages.forget(run_id)
         self.rendered.forget(run_id)
 
-    # What happens.
+    # Events from the store.
 
     def _others_changed(self, run_id: str | None) -> None:
-        """Another process appended: look at the logs that are watched or owned here."""
+        """Another process appended: check the logs that are watched or owned here."""
         self.owned.look(run_id)
         self._windows.follow(run_id)
 
@@ -339,7 +339,7 @@ class Hub:
 
 
 async def _begun(lens: L) -> L:
-    """Return a lens that has begun; a lens that cannot begin is closed."""
+    """Begin a lens and return it; if it cannot begin, close it."""
     try:
         await lens.begin()
     except BaseException:

@@ -1,9 +1,10 @@
-"""Where producers' records wait for their commit: the half of the pipeline that threads touch.
+"""Inlets: where producers' records wait for their commit. Threads use only this half of the
+pipeline.
 
 A put costs a lock, a list append, and at most one wake-up of the loop however many records wait.
-The bytes that may wait are bounded, per run and in all.
+The waiting bytes are bounded, per run and in all.
 
-Long because inlets and what waits of all of them share one lock and one set of bounds.
+Long because inlets and their waiting records share one lock and one set of bounds.
 """
 
 import asyncio
@@ -34,25 +35,25 @@ __all__ = ("Inlet", "Part", "Pending", "has_ended")
 T = TypeVar("T")
 
 _ASK: Final = -1
-"""The limit of what takes no record unasked."""
+"""A limit that no record fits, so that every put calls `admit`."""
 
 _FRAME_BYTES: Final = 44
-"""What a record is longer by in its log, about: its position, and the names of fields."""
+"""About how much longer a record is in its log: its position and the names of fields."""
 
 _COMMIT_BYTES: Final = 4 * 1024 * 1024
-"""Size of a commit from which on the rest waits for the next: a store makes copies of a commit, and
-those behind it should not wait for all of what others flood it with."""
+"""Size of a commit from which on the rest waits for the next one. A store copies a commit, and
+later records should not wait for a whole flood."""
 
 
 class Part(Append, kw_only=True):
-    """Records of one inlet that become one append; who waits for it holds the future."""
+    """Records of one inlet that become one append; waiting tasks hold the future."""
 
     inlet: "Inlet"
     future: asyncio.Future[Appended] | None = None
 
     @property
     def is_flush(self) -> bool:
-        """Whether it carries nothing: somebody only waits for what was put before."""
+        """Whether the part is empty: somebody only waits for earlier records."""
         return self.future is not None and not (self.records or self.close or self.labels)
 
     @property
@@ -61,7 +62,7 @@ class Part(Append, kw_only=True):
         return sum(map(len, self.records))
 
     def resolve(self, outcome: Appended | RuncastError) -> None:
-        """Tell who waits for it, if somebody still does. Call from the loop's thread."""
+        """Set the outcome for the waiting tasks, if any. Call from the loop's thread."""
         if self.future is None or self.future.done():
             return
         if isinstance(outcome, RuncastError):
@@ -71,29 +72,29 @@ class Part(Append, kw_only=True):
 
 
 class Pending:
-    """What waits, of all inlets together. `lock` guards everything but what says otherwise."""
+    """The waiting records of all inlets. `lock` guards everything unless stated otherwise."""
 
     def __init__(self, settings: Settings) -> None:
         self.run_bound = settings.pending_bytes_per_run
         self.bound = settings.pending_bytes
-        # A handler of a signal may emit: it runs in the middle of whatever its thread was doing.
+        # Reentrant, because a signal handler may emit in the middle of any call in its thread.
         self.lock = make_rlock()
         self.batch: list[Part] = []
-        """What is to be committed next, in order."""
+        """The parts to be committed next, in order."""
         self.size = 0
-        """Bytes that wait."""
+        """Waiting bytes."""
         self.limit = self.bound
-        """Up to which size a put need not ask `admit`: below 0 while none may do without."""
+        """Largest put that needs no call to `admit`; below 0 if every put needs it."""
         self.waiting = 0
         """Threads that wait for room."""
         self.is_woken = False
-        """Whether the committer has been called and has not looked yet."""
+        """Whether the committer was called and has not looked yet."""
         self.is_closed = False
         self.failure: BackendError | None = None
-        """Why the last commit failed; None while commits succeed. Set on the loop."""
+        """The error of the last commit; None while commits succeed. Set on the loop."""
         self.wake = asyncio.Event()
         self.has_limits = bool(settings.max_events_per_run or settings.max_bytes_per_run)
-        """Whether a run may emit only so much; what it emits is counted only then."""
+        """Whether runs have limits; only then are their events counted."""
         self.most_events = settings.max_events_per_run or sys.maxsize
         self.most_bytes = settings.max_bytes_per_run or sys.maxsize
         self.growth = Growth(settings.keep_bytes_per_run)
@@ -104,11 +105,12 @@ class Pending:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
         self.is_forked = False
-        """Whether this process was forked off the one that opened the hub: nobody commits here."""
+        """Whether this is a fork of the process that opened the hub: nothing is committed here."""
         when_forked(self)
 
     def handle_fork(self) -> None:
-        """Refuse every put and append in a forked process; a hub that is not open may be opened."""
+        """Refuse every put and append in a forked process; a hub that is not open may still be
+        opened."""
         if self.loop is not None:
             self.is_forked, self.limit = True, _ASK
 
@@ -118,19 +120,20 @@ class Pending:
         self.is_forked = False
         self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self.wake.set()  # for what was put before
+        self.wake.set()  # for records put before
 
     def refuse_more(self) -> None:
-        """Refuse every put and append from now on; those that wait for room, too. Idempotent."""
+        """Refuse every put and append from now on, including those that wait for room.
+        Idempotent."""
         with self.lock:
             self.is_closed, self.limit = True, _ASK
             self._room.notify_all()
 
     def take(self) -> list[Part]:
-        """Return what waits, in order, to be committed. It counts until `free`.
+        """Return the waiting parts to be committed, in order. They count as waiting until `free`.
 
-        That is everything, unless it is too much for one commit: then the committer is called
-        again for the rest.
+        If they are too much for one commit, return only a part, and call the committer again for
+        the rest.
         """
         with self.lock:
             taken, self.batch = self.batch, []
@@ -145,11 +148,11 @@ class Pending:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more waits than goes into one commit."""
+        """Whether more waits than fits into one commit."""
         return self.size > _COMMIT_BYTES
 
     def fail(self, error: BackendError, taken: Sequence[Part]) -> None:
-        """Refuse while commits fail; who waits for nothing but a commit is told of it."""
+        """Refuse records while commits fail; tasks that only wait for a commit get the error."""
         with self.lock:
             self.failure, self.limit = error, _ASK
             waiting = list(self.batch)
@@ -158,14 +161,14 @@ class Pending:
                 part.resolve(error)
 
     def recover(self) -> None:
-        """Take records again, now that commits succeed."""
+        """Accept records again, now that commits succeed."""
         with self.lock:
             self.failure = None
             if not self.is_closed:
                 self.limit = self.bound
 
     def free(self, taken: Sequence[Part]) -> None:
-        """Make room: these do not wait any more. Call from the loop's thread."""
+        """Make room: these parts no longer wait. Call from the loop's thread."""
         with self.lock:
             for part in taken:
                 inlet, size = part.inlet, part.size
@@ -179,7 +182,8 @@ class Pending:
         self._call_drainers()
 
     def let_go(self) -> None:
-        """Let everybody look again for room. Call from the loop's thread, with the lock held."""
+        """Let all waiting producers check again for room. Call from the loop's thread, lock
+        held."""
         self._room.notify_all()
         self._call_drainers()
 
@@ -190,12 +194,12 @@ class Pending:
                 drainer.set_result(None)
 
     def add(self, part: Part) -> None:
-        """Take a part that somebody waits for. Raises as `Inlet.append` does."""
+        """Add a part with a waiting task. Raises what `Inlet.append` raises."""
         inlet = part.inlet
         if self.loop is None:
-            raise StoreUnavailable("the hub is not open, so that nothing is committed")
+            raise StoreUnavailable("the hub is not open, so nothing is committed")
         with self.lock:
-            # What carries something is worth waiting for; a flush is told of a failing store.
+            # A part with records may wait; a flush gets the error of a failing store.
             if (
                 self.is_closed
                 or (inlet.error is not None and not part.close)
@@ -204,7 +208,7 @@ class Pending:
                 self.refuse(inlet)
             self.put(part)
             if part.close:
-                # What came behind it could not be committed, when nobody can be told any more.
+                # Nothing may follow the close: it could not be committed, nor reported.
                 inlet.end(inlet.error or has_ended(inlet.run_id))
             size = part.size
             inlet.size += size
@@ -218,14 +222,14 @@ class Pending:
         self.batch.append(part)
 
     def admit(self, inlet: "Inlet", size: int) -> None:
-        """Let a record in, or raise as `Inlet.put` does. Call with the lock held."""
+        """Admit a record, or raise what `Inlet.put` raises. Call with the lock held."""
         self.refuse(inlet)
         self.wait_for_room(inlet, size)
         if self.has_limits:
             self.count(inlet, size)
 
     def refuse(self, inlet: "Inlet") -> None:
-        """Raise why nothing can be put, if nothing can."""
+        """Raise the error if nothing can be put now."""
         if self.is_forked:
             raise elsewhere("emit()")
         if inlet.error is not None:
@@ -238,7 +242,7 @@ class Pending:
             raise StoreUnavailable(failing, f"the store fails at present: {self.failure.public}")
 
     def count(self, inlet: "Inlet", size: int) -> None:
-        """Count a record. Raises `RunTooLarge` if the run has emitted as much as it may."""
+        """Count a record. Raises `RunTooLarge` if the run has reached its limit."""
         if inlet.events >= self.most_events:
             told = f"{inlet.events} events, of at most {self.most_events} (max_events_per_run)"
         elif inlet.bytes + size > self.most_bytes:
@@ -253,17 +257,17 @@ class Pending:
         )
 
     def fits(self, inlet: "Inlet", size: int) -> bool:
-        """Tell whether there is room; a record larger than a bound fits when nothing else waits."""
+        """Return whether there is room; a record larger than a bound fits if nothing else waits."""
         if inlet.is_held and threading.get_ident() != self._thread_id:
-            return False  # the loop's own thread cannot wait: it is asked to drain
+            return False  # the loop's own thread cannot wait; it must drain
         return (not inlet.size or inlet.size + size <= self.run_bound) and (
             not self.size or self.size + size <= self.bound
         )
 
     def wait_for_room(self, inlet: "Inlet", size: int) -> None:
-        """Return once a record fits; wait for that, unless this is the loop's own thread.
+        """Wait until a record fits; raise at once in the loop's own thread.
 
-        Called with the lock held, which is let go while it waits. Raises as `Inlet.put` does.
+        Called with the lock held, which is released while waiting. Raises what `Inlet.put` raises.
         """
         has_room = self.fits(inlet, size)
         if not has_room and threading.get_ident() != self._thread_id:
@@ -288,7 +292,7 @@ class Pending:
             )
 
     def loop_here(self) -> asyncio.AbstractEventLoop | None:
-        """Return the hub's loop, if there is one. Raises `InvalidValue` in a forked process."""
+        """Return the hub's loop, or None. Raises `InvalidValue` in a forked process."""
         if self.is_forked:
             raise elsewhere()
         return self.loop
@@ -303,22 +307,22 @@ class Pending:
     def call_committer(self) -> None:
         """Wake the committer. Raises `StoreUnavailable` if its loop is closed."""
         if self.loop is None:
-            return  # not open yet: open() looks
+            return  # not open yet: open() looks later
         if threading.get_ident() == self._thread_id:
             self.wake.set()
             return
         try:
             self.loop.call_soon_threadsafe(self.wake.set)
         except RuntimeError:
-            self.refuse_more()  # or the next put would think that the committer comes
+            self.refuse_more()  # otherwise the next put would wait for the committer
             raise StoreUnavailable("the hub's event loop is closed") from None
 
 
 class Inlet:
-    """Where one run's records go in. Made by the hub; ends with the epoch it was made for.
+    """The entry for one run's records. Made by the hub; ends with its epoch.
 
-    `put` is called from any thread, `append` and `drain` from any event loop: a function that runs
-    in a thread may run a loop of its own there.
+    Call `put` from any thread, `append` and `drain` from any event loop: a function in a thread may
+    run its own loop there.
     """
 
     __slots__ = (
@@ -342,52 +346,51 @@ class Inlet:
     def __init__(self, pending: Pending, run_id: str, epoch: str, fence: int | None) -> None:
         self._pending = pending
         self.open: list[bytes] | None = None
-        """The records of the last part, which takes more while its batch gathers."""
+        """The records of the last part, which grows while its batch gathers."""
         self.limit = 0
-        """As that of `Pending`, for what waits of this run."""
+        """Like `Pending.limit`, for this run."""
         self.run_id = run_id
         self.epoch = epoch
         self.fence = fence
         self.size = 0
-        """Bytes put and not yet committed."""
+        """Bytes that were put and are not yet committed."""
         self.events = 0
-        """Records put, ever, where runs have limits."""
+        """Records put so far, counted only if runs have limits."""
         self.bytes = 0
         """The same in bytes."""
         self.kept = 0
-        """Bytes of the log that are not cut, about; see `Growth`."""
+        """About how many bytes of the log are not cut; see `Growth`."""
         self.is_held = False
-        """Whether producers wait for the log to be cut."""
+        """Whether producers must wait for the log to be cut."""
         self.error: RuncastError | None = None
-        """Why nothing can be put any more; None while it can."""
+        """The error that ended the inlet; None while records can be put."""
         self.producer_id = ""
-        """As whom the store knows it; "" until it appends. See `Numbering`, as for the next two."""
+        """The inlet's producer id in the store; "" before its first append. See `Numbering`."""
         self.number = 0
-        """The number of its last append."""
+        """The number of its last append. See `Numbering`."""
         self.sent = 0
-        """The number of the last append that was sent to the store."""
+        """The number of the last append that was sent to the store. See `Numbering`."""
         self.limit = self._own_limit()
 
     def put(self, record: bytes) -> None:
-        """Give a record to be committed, after all that this thread put before.
+        """Pass a record on to be committed, after all earlier records of this thread.
 
-        Where the bound on pending bytes is reached, a thread waits for room; the loop's own thread
-        must not.
+        At the bound on pending bytes, a thread waits for room. The loop's own thread must not wait.
 
         Raises:
-            RunClosed, Stale, NotFound: the run has ended, belongs to somebody else now, or is gone.
-            StoreUnavailable: the store fails at present, or the hub is closed; the record was not
-                taken.
-            Overloaded: there is no room, and waiting is not possible or did not help.
-            InvalidValue: in a process that was forked off the hub's.
-            RunTooLarge: `max_events_per_run` or `max_bytes_per_run` were put here; what is appended
-                is not counted, so that a run can always end.
+            RunClosed, Stale, NotFound: the run has ended, has another owner, or was deleted.
+            StoreUnavailable: the store fails at present, or the hub is closed. The record was not
+                accepted.
+            Overloaded: there is no room, and waiting is impossible or did not help.
+            InvalidValue: called in a fork of the hub's process.
+            RunTooLarge: `max_events_per_run` or `max_bytes_per_run` was reached. Appends do not
+                count, so that a run can always end.
         """
         # The hot path of `emit()`.
         pending = self._pending
         size = len(record)
-        # `acquire` and `release` would take half as long, but what a signal's handler raises behind
-        # `acquire`, as Ctrl-C does, would leave the lock held for ever.
+        # `acquire` and `release` would take half as long. But if a signal handler raises right
+        # after `acquire`, as Ctrl-C does, the lock would stay held for ever.
         with pending.lock:
             run_size, all_size = self.size + size, pending.size + size
             if run_size > self.limit or all_size > pending.limit:
@@ -408,11 +411,11 @@ class Inlet:
         self.error, self.limit = error, _ASK
 
     def hold(self) -> None:
-        """Have producers wait until `release`. Call from the loop's thread."""
+        """Make producers wait until `release`. Call from the loop's thread."""
         self.is_held, self.limit = True, _ASK
 
     def release(self) -> None:
-        """Let producers go on. Call from the loop's thread; idempotent."""
+        """Let producers continue. Call from the loop's thread; idempotent."""
         with self._pending.lock:
             self.is_held, self.limit = False, self._own_limit()
             self._pending.let_go()
@@ -430,10 +433,11 @@ class Inlet:
         once: Once | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Appended:
-        """Append after all that was put before, and return once it is committed.
+        """Append after all earlier records, and return once the append is committed.
 
-        Without arguments it only waits for that. A caller that is cancelled leaves the append to be
-        committed. What closes the log is tried even where nothing else can be put any more.
+        Without arguments it only waits for the earlier records. If the caller is cancelled, the
+        append is still committed. An append that closes the log is tried even if nothing else can
+        be put.
 
         Raises what `put` raises, and `Conflict` (see `Append.once`).
         """
@@ -448,11 +452,11 @@ class Inlet:
         return await part.future
 
     async def drain(self) -> None:
-        """Return once there is room for any one event, or nothing else waits."""
+        """Return once there is room for an event of any size, or nothing else waits."""
         await await_on(self._pending.loop_here(), self._pending.drain(self))
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait in a thread without a loop for a coroutine that runs on the hub's.
+        """Wait in a thread without a loop for a coroutine on the hub's loop.
 
         Raises what the coroutine raises, and `StoreUnavailable` if the loop has ended.
         """
@@ -479,5 +483,5 @@ def _split(parts: list[Part]) -> tuple[list[Part], list[Part]]:
 
 
 def has_ended(run_id: str) -> RunClosed:
-    """Return what is raised by whoever writes to a run that has ended."""
+    """Return the error for writing to a run that has ended."""
     return RunClosed(f"the {describe_log(run_id)} has ended; nothing can be added to it")

@@ -1,4 +1,5 @@
-"""The lease by which a process tells others that it lives, so that they leave its logs alone."""
+"""The lease that shows other processes that this one is alive, so that they leave its logs
+alone."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,18 +12,18 @@ from runcast.stores.base import Owner, Store
 __all__ = ("Lease",)
 
 _RENEWALS_PER_LEASE: Final = 3
-"""Chances to renew a lease before it is over."""
+"""Renewals within one lease time."""
 
 _log: Final = get_logger("runcast.hub")
 
 
 class Lease:
-    """Held from the first `hold` to `close`, and renewed meanwhile.
+    """A lease, held and renewed from `hold` to `close`.
 
     Args:
-        identify: returns this process; called by `hold`, since a server may make its hub, then fork
-            workers, each of which opens it.
-        lease_s: how long the store takes the process for alive after each renewal.
+        identify: returns this process. `hold` calls it, because a server may make its hub and then
+            fork workers, each of which opens the hub.
+        lease_s: how long the process counts as alive after each renewal.
     """
 
     def __init__(self, store: Store, identify: Callable[[], Owner], lease_s: float) -> None:
@@ -31,22 +32,22 @@ class Lease:
         self._lease_s = lease_s
         self._owner: Owner | None = None
         self._is_held = self._is_lacking = False
-        # Apart from all else, since nothing that is done to logs may hold up the renewal.
+        # In its own task, because no work on logs may hold up the renewal.
         self._rounds = Rounds(self._renew, lease_s / _RENEWALS_PER_LEASE, "renewing the lease")
 
     @property
     def owner_id(self) -> str:
-        """This process, as the store knows it. Raises `StoreUnavailable` before `hold`."""
+        """The id of this process in the store. Raises `StoreUnavailable` before `hold`."""
         if self._owner is None:
             raise StoreUnavailable("the hub is not open; use `async with`")
         return self._owner.owner_id
 
     async def hold(self) -> None:
-        """Return once the store knows that this process lives.
+        """Return once the lease is stored.
 
         Raises:
-            StoreReadOnly: nothing can be owned in this store.
-            StoreUnavailable: the lease could not be taken yet; that is tried again and again.
+            StoreReadOnly: no log can be owned in this store.
+            StoreUnavailable: the lease could not be stored yet; it will be tried again.
         """
         if self._is_held:
             return
@@ -63,10 +64,10 @@ class Lease:
         self._rounds.open()
 
     def check(self) -> None:
-        """Return unless logs cannot be owned now: without a lease others would take them for lost.
+        """Return if logs can be owned now. Without a lease, other processes would end them as lost.
 
         Raises:
-            StoreUnavailable: `hold` could not take the lease, and no later try has.
+            StoreUnavailable: the lease has not been stored yet.
         """
         if self._is_lacking:
             raise StoreUnavailable(
@@ -74,7 +75,7 @@ class Lease:
             )
 
     async def close(self) -> None:
-        """Give the lease up. Idempotent; `hold` may follow, for another owner."""
+        """End the lease. Idempotent. `hold` may be called again, for another owner."""
         await self._rounds.close()
         owner, self._owner = self._owner, None
         was_held, self._is_held, self._is_lacking = self._is_held, False, False

@@ -1,8 +1,8 @@
-"""What one watcher sees of a log: a cursor, and what is shown of what it takes.
+"""One watcher's lens on a log: a cursor, and what the watcher sees of each page.
 
 A lens is a source (`watcher`): a view and a dialect over a cursor. `EventLens` gives chunks with
-the events that a view shows, for whoever is in the process; `FrameLens` gives the bytes that a
-stream sends. `find_dialect` finds dialects by name, also those of installed packages.
+the events that a view shows, for readers inside the process. `FrameLens` gives the bytes that a
+stream sends. `find_dialect` finds dialects by name, including those of installed packages.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ __all__ = (
 T = TypeVar("T")
 
 _HIDDEN_EVENTS: Final = 100
-"""Events a stream may leave out before it moves the watcher's cursor past them."""
+"""Hidden events after which a stream moves the watcher's cursor past them."""
 
 
 class Lens(ABC, Generic[T]):
@@ -44,62 +44,62 @@ class Lens(ABC, Generic[T]):
         self._state = self._rendering.start(self._log, since)
 
     async def begin(self) -> None:
-        """Get the state behind the cursor. Raises as `Cursor.read` does."""
+        """Get the state at the cursor. Raises what `Cursor.read` raises."""
         position = self.cursor.position
         if self._rendering.has_state and position.seq:
             self._state = await self._pages.state_at(self._log.run_id, self._rendering, position)
 
     @property
     def is_current(self) -> bool:
-        """Whether there is nothing to poll before the next wake-up, and more will come."""
+        """Whether there is nothing to poll until the next wake-up, but more will come."""
         return self.cursor.is_current
 
     @property
     def ended(self) -> bool:
-        """Whether nothing follows what was taken."""
+        """Whether nothing follows the taken items."""
         return self.cursor.ended
 
     @property
     def behind(self) -> bool:
-        """Whether only `read()` has what comes next."""
+        """Whether only `read()` can return the next item."""
         return self.cursor.behind
 
     def poll(self) -> T | None:
-        """Return what memory has; None if it has nothing."""
+        """Return the next item from memory, or None."""
         return self._show(self.cursor.poll())
 
     async def read(self) -> T | None:
-        """Return what the store has next."""
+        """Return the next item from the store."""
         return self._show(await self.cursor.read())
 
     def _show(self, chunk: Chunk | None) -> T | None:
         if chunk is None:
             return None
         if chunk.gap is not None:
-            self._restart(chunk.position.seq)  # what was remembered before a gap is lost with it
+            self._restart(chunk.position.seq)  # a gap loses the memory of the events before it
         return self.show(chunk)
 
     @abstractmethod
     def show(self, chunk: Chunk) -> T:
-        """Return what is shown of a chunk."""
+        """Return what a watcher sees of a chunk."""
 
     def render(self, page: Page) -> Rendered:
-        """Return what is shown of a page with events, and step behind it."""
+        """Return what a watcher sees of a page with events, and advance past the page."""
         rendered = self._pages.get(self._log, self._rendering, self._state, page)
         self._state = rendered.state
         return rendered
 
     def keep_to(self, epoch: str) -> bool:
-        """End behind the gap of any other epoch; see `Cursor.keep_to`."""
+        """End before any other epoch; see `Cursor.keep_to`."""
         return self.cursor.keep_to(epoch)
 
     def close(self) -> None:
-        """Let the cursor go. Idempotent."""
+        """Close the cursor. Idempotent."""
         self.cursor.close()
 
 
 class EventLens(Lens[Chunk]):
-    """Chunks with what a view shows; without a view, as they are."""
+    """Chunks with the events that a view shows; without a view, unchanged."""
 
     __slots__ = ()
 
@@ -110,7 +110,7 @@ class EventLens(Lens[Chunk]):
 
 
 class FrameLens(Lens[bytes]):
-    """Bytes in a rendering's dialect, of all events or of those that its view shows."""
+    """Bytes in a rendering's dialect, of all events or of the events that its view shows."""
 
     __slots__ = ("_dialect", "_hidden", "_is_stored_form", "_prelude")
 
@@ -130,19 +130,19 @@ class FrameLens(Lens[bytes]):
         if self._prelude:
             prelude, self._prelude = self._prelude, b""
             return prelude
-        # What nearly every wake-up finds, without a `Chunk` in between.
+        # The usual wake-up, without making a `Chunk`.
         page = self.cursor.take()
         return self._frames(page) if page is not None else super().poll()
 
     def show(self, chunk: Chunk) -> bytes:
-        """Return a chunk in the dialect; empty if it shows nothing."""
+        """Return a chunk in the dialect; empty if nothing is shown."""
         if chunk.gap is not None:
             self._hidden = 0
             return self._dialect.gap(self._log, chunk.gap.data()) + self._prelude_here()
         return self._frames(chunk.page) if chunk.page is not None and chunk.page.frames else b""
 
     def _frames(self, page: Page) -> bytes:
-        """Return the frames of a page with events, and step behind it."""
+        """Return the frames of a page with events, and advance past the page."""
         if self._is_stored_form:
             return page.frames
         rendered = self.render(page)
@@ -155,13 +155,13 @@ class FrameLens(Lens[bytes]):
 
 
 def find_dialect(name: str) -> Dialect:
-    """Return the dialect of that name, ours or one of an installed package.
+    """Return the dialect with this name, ours or an installed package's.
 
     Packages offer dialects through entry points of the group `runcast.dialects`.
 
     Raises:
-        InvalidValue: there is none, and the message names those there are; or the package cannot
-            be imported.
+        InvalidValue: there is no such dialect (the message lists the known ones), or its package
+            cannot be imported.
     """
     dialect = DIALECTS.get(name)
     if dialect is not None:

@@ -1,9 +1,9 @@
-"""Numbers of appends: by them a store knows what is sent to it again.
+"""Numbers of appends, by which a store recognises an append that is sent again.
 
-When a commit fails, nobody knows whether the store has made it. So each append says who makes it
-and its number among those (`Producer`); it is sent again under the same number, and the store
-applies it once. An inlet is a producer. Its numbers go on from the last one that was used, and
-where that is not known it becomes another producer.
+When a commit fails, nobody knows whether the store made it. So each append has its producer and its
+number (`Producer`). It is sent again under the same number, and the store applies it once. An inlet
+is a producer. Its numbers continue from the last used one. If that is unknown, the inlet becomes
+another producer.
 """
 
 import secrets
@@ -25,24 +25,24 @@ _TOKEN_BYTES: Final = 8
 
 
 class Numbering:
-    """Gives numbers to the appends of one hub. Call from the loop's thread."""
+    """Numbers the appends of one hub. Call from the loop's thread."""
 
     def __init__(self) -> None:
         self._token = ""
         self._count = 0
 
     def open(self) -> None:
-        """Begin, or begin again in a process that was forked since."""
+        """Begin, or begin again in a forked process."""
         self._token, self._count = secrets.token_hex(_TOKEN_BYTES), 0
 
     def number(self, parts: "Sequence[Part]") -> int:
-        """Give numbers to parts that are sent for the first time.
+        """Number the parts that are sent for the first time.
 
         Returns how many of them may go into one commit.
         """
         for index, part in enumerate(parts):
             if not (part.records or part.close or part.labels):
-                continue  # it changes nothing, or has a key
+                continue  # the part changes nothing, or has a key
             inlet = part.inlet
             number = inlet.sent + 1
             if number - inlet.number > MAX_APPENDS_TOGETHER:
@@ -57,7 +57,8 @@ class Numbering:
         return inlet.producer_id
 
     def send_again(self, parts: "Sequence[Part]") -> None:
-        """Note that parts are sent again, under the same numbers, and may have been appended."""
+        """Note that parts are sent again under the same numbers; they may have been appended
+        before."""
         for part in parts:
             if part.producer is not None:
                 part.producer = replace(part.producer, retried=True)
@@ -65,12 +66,12 @@ class Numbering:
     def renumber(
         self, parts: "Sequence[Part]", outcomes: Sequence[Appended | RuncastError]
     ) -> list[int]:
-        """Give other numbers to parts that were not appended for their numbers alone.
+        """Give new numbers to parts that were refused only for their numbers.
 
-        That happens when a log has forgotten an inlet, or began again while the inlet appends to
-        whatever epoch there is.
+        That happens if a log has forgotten an inlet, or began again while the inlet appends to any
+        epoch.
 
-        Returns their places among the parts.
+        Returns the places of these parts.
         """
         renumbered: list[int] = []
         begun: set[Inlet] = set()
@@ -89,7 +90,7 @@ class Numbering:
         return renumbered
 
     def settle(self, part: "Part", outcome: Appended | RuncastError) -> None:
-        """Note that a part was not appended now: whether its number was used, if that is known."""
+        """Note that a part was not appended now, and whether its number was used, if known."""
         if part.producer is None:
             return
         inlet = part.inlet
@@ -97,5 +98,5 @@ class Numbering:
             if outcome.is_resent:
                 inlet.number = part.producer.number
         elif isinstance(outcome, BackendError | OutOfSequence):
-            inlet.producer_id, inlet.number = "", 0  # nobody knows: it is another producer now
+            inlet.producer_id, inlet.number = "", 0  # unknown: the inlet becomes another producer
         inlet.sent = inlet.number

@@ -1,6 +1,6 @@
 """Logs that this process owns: begun or claimed here, kept by its lease, ended once.
 
-`Hub.begin` is the door to them for all that writes a log from its first event to its last:
+`Hub.begin` makes them. Everything that writes a log from its first event to its last uses it:
 functions, blocks of code, streams of other programs.
 """
 
@@ -25,33 +25,33 @@ CANCEL_LABEL: Final = "runcast.cancel"
 """Set on a log by a process that does not own the log: the reason to cancel it."""
 
 REPLACED: Final = "replaced by a new run of the same id"
-"""Why a log is cancelled whose id begins another epoch."""
+"""The reason for cancelling a log that is begun again."""
 
 TERMINAL_KEY: Final = "terminal"
-"""The idempotency key of a log's terminal event: the first to use it ends the log."""
+"""The idempotency key of a log's terminal event: its first use ends the log."""
 
 _log: Final = get_logger("runcast.hub")
 
 
 class OwnedLog:
-    """A log of which this process has the last word. Made by `Hub.begin` and `Hub.take`.
+    """A log that only this process may end. Made by `Hub.begin` and `Hub.take`.
 
-    The owner's lease keeps it open; when the process dies without `end`, others end it as lost.
+    The owner's lease keeps the log open. If the process dies, other processes end it as lost.
     """
 
     def __init__(self, inlet: Inlet, clock: Clock, max_event_bytes: int, logs: "OwnedLogs") -> None:
         self.inlet = inlet
-        """Where its records go in."""
+        """The inlet for the log's records."""
         self.on_cancel: Callable[[str], None] | None = None
-        """Called on the loop, with the reason, when somebody cancels, deletes or replaces the log;
-        what it leads to has to `end` the log. Without it the log is ended at once."""
+        """Called on the loop with the reason if the log is cancelled, deleted or replaced. It must
+        lead to a call of `end`. If it is None, the log is ended at once."""
         self.end_of_question: Callable[[str], float | None] = lambda interrupt_id: None
-        """Returns when a question that its writer asks expires, by the monotonic clock; None where
-        nothing is known of that."""
+        """Returns when a question of the log's writer expires, by the monotonic clock; None if
+        unknown."""
         self.is_ending = False
-        """Whether its end is on its way into the store."""
+        """Whether the log's end is being stored."""
         self.left = asyncio.Event()
-        """Set once the log is not owned any more: it has ended, was released, or is another's."""
+        """Set once the log is no longer owned: it has ended, was released, or has another owner."""
         self._clock = clock
         self._max_event_bytes = max_event_bytes
         self._logs = logs
@@ -63,7 +63,7 @@ class OwnedLog:
 
     @property
     def epoch(self) -> str:
-        """The epoch in which it is owned."""
+        """The owned epoch."""
         return self.inlet.epoch
 
     async def end(
@@ -71,18 +71,19 @@ class OwnedLog:
     ) -> Outcome:
         """Append the terminal event and close the log, in one step, unless it is closed already.
 
-        Returns the outcome as it was written: another one if a result cannot be stored.
+        Returns the outcome that was written. It differs from `outcome` if a result cannot be
+        stored.
 
         Args:
-            outcome: a `done`, which holds a result, may be as long as `max_event_bytes`; others may
-                be as long as any event of ours.
-            agent: whose word it was.
-            files: the data of a `files` event, which comes right before the terminal one.
+            outcome: a `done`, which holds a result, may be as long as `max_event_bytes`; any other
+                may be as long as any event of ours.
+            agent: the agent that gave the outcome.
+            files: the data of a `files` event, written right before the terminal event.
 
         Raises:
-            RunClosed: it has an ending.
-            Stale, NotFound: it belongs to somebody else now, or is gone.
-            BackendError: the hub closes while it cannot be committed.
+            RunClosed: the log has already ended.
+            Stale, NotFound: the log has another owner now, or was deleted.
+            BackendError: the hub closes before the end could be committed.
         """
         outcome, records = self._last_records(outcome, agent, files)
         self.is_ending = True
@@ -105,7 +106,7 @@ class OwnedLog:
         try:
             record = encode_record(outcome.type, outcome.data, now, place, limit)
         except RuncastError as error:
-            # What was returned cannot be stored; that it ended must be.
+            # The result cannot be stored, but the end must be.
             outcome = failed(f"the result cannot be stored: {error.public}", error.code)
             record = encode_record(outcome.type, outcome.data, now, None, longest)
         if files is None:
@@ -113,20 +114,20 @@ class OwnedLog:
         return outcome, [encode_record("files", files, now, None, longest), record]
 
     def release(self) -> None:
-        """Leave the log open, for another owner to go on with."""
+        """Leave the log open for another owner."""
         self._logs.discard(self)
 
     async def cancel(self, reason: str) -> None:
-        """Have the log end as cancelled: by what `on_cancel` leads to, or else now."""
+        """End the log as cancelled: through `on_cancel`, or at once if it is None."""
         if self.on_cancel is not None:
             self.on_cancel(reason)
             return
-        with suppress(RunClosed, Stale, NotFound):  # it has ended, or is another's by now
+        with suppress(RunClosed, Stale, NotFound):  # the log has ended, or has another owner by now
             await self.end(cancelled(reason))
 
 
 class _MakesLogs(Protocol):
-    """What is needed of the hub."""
+    """The needed methods of the hub."""
 
     async def create(
         self,
@@ -143,10 +144,10 @@ class _MakesLogs(Protocol):
 
 
 class OwnedLogs:
-    """The owned logs of one hub, and what others command of them.
+    """The owned logs of one hub, and other processes' commands to them.
 
-    A command is something that another process does to the log: it sets `CANCEL_LABEL`, deletes the
-    log, or begins another epoch.
+    A command is a change of the log by another process: it sets `CANCEL_LABEL`, deletes the log,
+    or begins another epoch.
 
     Args:
         makes_logs: the hub.
@@ -190,7 +191,7 @@ class OwnedLogs:
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
-            # What the store has begun to make cannot be taken back. It gets its ending.
+            # The store may still begin the log. If so, the log gets its ending.
             beginning.add_done_callback(self._end_begun)
             raise
 
@@ -199,11 +200,11 @@ class OwnedLogs:
             self.do(beginning.result().cancel("its beginning was cancelled"))
 
     def get(self, log_id: str) -> OwnedLog | None:
-        """Return a log that is owned now."""
+        """Return a log if this hub owns it now."""
         return self._logs.get(log_id)
 
     def add(self, inlet: Inlet) -> OwnedLog:
-        """Own a log that was begun or claimed; an owned epoch before it is cancelled."""
+        """Own a log that was begun or claimed; an earlier owned epoch is cancelled."""
         replaced = self._logs.get(inlet.run_id)
         owned = OwnedLog(inlet, self._clock, self._max_event_bytes, self)
         self._logs[inlet.run_id] = owned
@@ -213,18 +214,18 @@ class OwnedLogs:
         return owned
 
     def discard(self, owned: OwnedLog) -> None:
-        """Own a log no more. Idempotent."""
+        """Stop owning a log. Idempotent."""
         owned.left.set()
         if self._logs.get(owned.log_id) is owned:
             del self._logs[owned.log_id]
 
     def take_written(self) -> list[str]:
-        """Return the runs that were owned here since this was asked last."""
+        """Return the runs that were owned here since the last call."""
         written, self._written = self._written, set(self._logs)
         return [log_id for log_id in written if kind_of(log_id) == RUN]
 
     def look(self, log_id: str | None) -> None:
-        """Look soon what was commanded of a log; None: of any."""
+        """Look for commands to a log soon; None means all logs."""
         for changed in [log_id] if log_id is not None else list(self._logs):
             owned = self._logs.get(changed)
             if owned is not None:
@@ -244,7 +245,7 @@ class OwnedLogs:
                 await owned.cancel(info.labels[CANCEL_LABEL])
 
     def do(self, work: Awaitable[None]) -> None:
-        """Have something done to a log in a task that nothing waits for."""
+        """Do something to a log in a task that nothing waits for."""
         task = asyncio.ensure_future(self._logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -256,7 +257,7 @@ class OwnedLogs:
             _log.warning("a log could not be ended: %s", error)
 
     async def end_all(self, reason: str, grace_s: float) -> None:
-        """Cancel the logs that something here writes; end those that it does not end in time."""
+        """Cancel the logs that are written here; end those that do not end in time."""
         asked = [log for log in self._logs.values() if log.on_cancel is not None]
         asked = [log for log in asked if not log.is_ending]
         for log in asked:
@@ -265,11 +266,11 @@ class OwnedLogs:
         late = [log for log in asked if not (log.left.is_set() or log.is_ending)]
         for log in late:
             log.on_cancel = None
-        # Bounded: a store that fails takes no end, and others end the log as lost.
+        # Bounded, because a failing store stores no end; other processes end the logs as lost.
         await _wait_for([self._logged(log.cancel(reason)) for log in late], grace_s)
 
     async def close(self) -> None:
-        """End what is done to logs here, which stay open for other owners."""
+        """Stop all work on logs here; the logs stay open for other owners."""
         if self._beginning:
             await asyncio.wait(self._beginning)
         for task in list(self._tasks):
@@ -280,7 +281,7 @@ class OwnedLogs:
 
 
 async def _wait_for(waits: Sequence[Coroutine[Any, Any, object]], timeout_s: float) -> None:
-    """Wait for all, at most so long."""
+    """Wait for all, at most `timeout_s`."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     if tasks:
         _, late = await asyncio.wait(tasks, timeout=timeout_s)

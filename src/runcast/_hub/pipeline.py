@@ -1,8 +1,8 @@
 """From producers to the store: sequencing and group commit.
 
-All inlets with something pending are taken together and committed as one group; while a group
-commits, the next gathers. So the cost of a commit is shared by whatever is happening, and an event
-waits for at most the commit before its own.
+All inlets with pending records are taken together and committed as one group. While a group
+commits, the next one gathers. So all producers share the cost of a commit, and an event waits at
+most for the commit before its own.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ __all__ = ("Pipeline", "PipelineStatistics")
 _log: Final = get_logger("runcast.hub")
 
 _GATHER_FROM: Final = 16
-"""Events in a commit from which on the next one gathers for a while."""
+"""From this many events in a commit on, the next commit gathers for `_GATHER_S`."""
 
 _GATHER_S: Final = 0.008
-"""How long, seconds: it makes commits of 200 events where 500 runs emit 25,000 a second, and is
-below what an eye notices. A commit costs two changes of thread and a write, about 0.2 ms, whatever
-is in it; without a pause it would be made for each few events that came meanwhile. Half as long
-costs a sixth more CPU there."""
+"""How long, seconds. With 500 runs that emit 25,000 events a second this makes commits of 200
+events, and nobody sees the delay. A commit costs two changes of thread and a write, about 0.2 ms,
+whatever it holds. Without the pause there would be a commit for every few events. Half the pause
+would cost a sixth more CPU."""
 
 
 _MOST_RENUMBERINGS: Final = 3
-"""Times that appends are sent under other numbers before they are refused: each time somebody must
-have begun their log again meanwhile."""
+"""How often appends are sent again under new numbers before they are refused. Each time their log
+must have begun again meanwhile."""
 
 
 class PipelineStatistics(NamedTuple):
-    """`pending_bytes` wait for their commit in `pending_appends`; from `commits` on they count
-    since the start."""
+    """`pending_bytes` wait for their commit in `pending_appends`. `commits` and the fields after it
+    count from the start."""
 
     pending_bytes: int
     pending_appends: int
@@ -53,12 +53,12 @@ class PipelineStatistics(NamedTuple):
 
 
 class Pipeline:
-    """Commits what inlets hold, group by group.
+    """Commits the inlets' records, group by group.
 
     Args:
-        publish: called on the loop with (run_id, outcome) for each append committed, before anybody
-            who waits for that append goes on.
-        failed: called on the loop when a commit failed, before it is tried again.
+        publish: called on the loop with (run_id, outcome) for each committed append, before the
+            tasks that wait for that append continue.
+        failed: called on the loop when a commit fails, before it is tried again.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Pipeline:
         self._commits = self._appended = self._refused = self._failed_commits = 0
 
     def statistics(self) -> PipelineStatistics:
-        """Return what waits now and what was done so far."""
+        """Return what waits now and the counters so far."""
         return PipelineStatistics(
             self._pending.size,
             len(self._pending.batch),
@@ -92,27 +92,27 @@ class Pipeline:
 
     @property
     def growth(self) -> Growth:
-        """Which logs have become so long that they are to be cut."""
+        """The logs that have become so long that they must be cut."""
         return self._pending.growth
 
     def check(self) -> None:
-        """Raise why commits fail at present, if they do."""
+        """Raise the error of the last commit if commits fail at present."""
         if self._pending.failure is not None:
             raise copy.copy(self._pending.failure)
 
     def inlet(self, run_id: str, epoch: str, fence: int | None) -> Inlet:
-        """Return where records of a log go in."""
+        """Return an inlet of a log."""
         return Inlet(self._pending, run_id, epoch, fence)
 
     async def open(self) -> None:
-        """Begin to commit, on the running loop; anew, if it was closed."""
+        """Begin to commit on the running loop; may be called again after `close`."""
         self._stopping.clear()
         self._pending.open()
         self._numbering.open()
         self._task = asyncio.create_task(self._run(), name="runcast-pipeline")
 
     async def close(self) -> None:
-        """Commit what is pending, once more if the store fails, and stop. Idempotent."""
+        """Commit pending records (one more try if the store fails), and stop. Idempotent."""
         if self._task is None:
             return
         self._pending.refuse_more()
@@ -135,11 +135,11 @@ class Pipeline:
                     and not pending.is_behind
                     and not pending.is_closed
                 ):
-                    pending.is_woken = True  # by the clock: producers need not wake us
+                    pending.is_woken = True  # the clock wakes us; producers need not
                     await asyncio.sleep(_GATHER_S)
                     pending.wake.set()
         finally:
-            # Cancelled with its loop, perhaps: nobody may wait for what will not come.
+            # Maybe cancelled with its loop: nobody may wait for a commit that will not come.
             pending.refuse_more()
             while pending.batch:
                 left = pending.take()
@@ -152,7 +152,7 @@ class Pipeline:
                 group, taken = taken[:count], taken[count:]
                 await self._commit_together(group)
         finally:
-            if taken:  # cancelled with its loop
+            if taken:  # cancelled together with the loop
                 self._settle(taken, [StoreUnavailable("the hub has stopped")] * len(taken))
 
     async def _commit_together(self, taken: Sequence[Part]) -> None:
@@ -172,19 +172,19 @@ class Pipeline:
             self._settle(taken, outcomes)
 
     async def _persist(self, taken: Sequence[Part]) -> list[Appended | RuncastError]:
-        """Commit a group, or say of each part why it was not."""
+        """Commit a group; return an outcome or an error per part."""
         try:
             return list(await self._try(taken))
         except BackendError as error:
             return [error] * len(taken)
-        except Exception as error:  # noqa: BLE001 - a fault of a store's must not end all commits
-            _log.exception("a commit failed as none should; %d appends are refused", len(taken))
+        except Exception as error:  # noqa: BLE001 - a store's error must not end all commits
+            _log.exception("a commit failed unexpectedly; %d appends are refused", len(taken))
             return [BackendError(f"the store failed: {type(error).__name__}")] * len(taken)
 
     async def _try(self, taken: Sequence[Part]) -> Sequence[Appended | RuncastError]:
-        """Commit a group, again and again while the store cannot be reached.
+        """Commit a group, repeatedly while the store cannot be reached.
 
-        Raises the store's error where trying again does not help, or the hub closes: then nobody
+        Raises the store's error if trying again does not help, or if the hub closes; then nobody
         knows whether the group was appended.
         """
         while True:
@@ -210,7 +210,7 @@ class Pipeline:
                 return outcomes
 
     async def _pause(self) -> None:
-        """Wait before a commit is tried again, but not when the hub closes."""
+        """Wait before the next try, unless the hub closes."""
         try:
             async with asyncio.timeout(self._retry_s):
                 await self._stopping.wait()
@@ -218,7 +218,7 @@ class Pipeline:
             pass
 
     def _settle(self, taken: Sequence[Part], outcomes: Sequence[Appended | RuncastError]) -> None:
-        """Publish what was committed, then let go on whoever waits for it."""
+        """Publish what was committed, then resume the waiting tasks."""
         published: list[tuple[str, Appended]] = []
         for part, outcome in zip(taken, outcomes, strict=True):
             if isinstance(outcome, RuncastError) or outcome.repeated:
@@ -242,7 +242,7 @@ class Pipeline:
         self._pending.free(taken)
 
     def _refuse(self, part: Part, error: RuncastError) -> None:
-        """Tell of records that nobody awaits: in the log, and to whoever emits or flushes next."""
+        """Report lost records that nobody awaits: in the log, and at the next emit or flush."""
         count, inlet = len(part.records), part.inlet
         fate = "may be lost" if isinstance(error, BackendError) else "were not taken"
         _log.warning("%d events of run %s %s: %s", count, part.log_id, fate, error)
@@ -251,7 +251,7 @@ class Pipeline:
 
 
 def _as_first_made(outcome: Appended | RuncastError) -> Appended | RuncastError:
-    """Return an outcome as if the store had given it when the append was sent first."""
+    """Return a repeated append's outcome as if this were its first time."""
     if isinstance(outcome, Appended) and outcome.is_resent:
         return msgspec.structs.replace(outcome, repeated=False, is_resent=False)
     return outcome

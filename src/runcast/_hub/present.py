@@ -1,4 +1,4 @@
-"""The present state of runs, folded from their logs and kept up to date by what was added since."""
+"""The present state of runs: folded from their logs, then updated with later events."""
 
 import asyncio
 from collections import OrderedDict
@@ -16,11 +16,11 @@ from runcast.stores.base import LogInfo, Store
 __all__ = ("Present",)
 
 _KEPT: Final = 128
-"""Snapshots kept: a page of a console's list, with room for others. A usual one is a few KiB."""
+"""Snapshots kept: enough for a page of the console's list. A usual one is a few KiB."""
 
 
 class _Kept:
-    """One run's state, brought up to date by one at a time; `size` is of its JSON, in bytes, when
+    """One run's snapshot; only one task at a time updates it. `size` is the bytes of its JSON when
     the log was `measured_at` bytes long."""
 
     __slots__ = ("epoch", "lock", "measured_at", "size", "snapshot")
@@ -34,7 +34,7 @@ class _Kept:
 
 
 class Present:
-    """Folds logs. What is kept is bounded in bytes. Call from the loop's thread."""
+    """Folds logs, and caches the snapshots in bounded memory. Call from the loop's thread."""
 
     def __init__(self, store: Store, limit_bytes: int) -> None:
         self._store = store
@@ -43,7 +43,8 @@ class Present:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def get(self, run_id: str) -> tuple[LogInfo, Snapshot]:
-        """Return a run's log and its state at the log's head, only valid until the next await."""
+        """Return a run's log and its snapshot at the log's head; valid only until the next
+        await."""
         kept = self._kept.setdefault(run_id, _Kept())
         self._kept.move_to_end(run_id)
         async with kept.lock:
@@ -58,15 +59,15 @@ class Present:
                 try:
                     await self._catch_up(info, kept.snapshot)
                 except Gone:
-                    continue  # begun anew, or trimmed, while it was read
+                    continue  # restarted or trimmed while it was read
                 self._weigh(run_id, kept, info)
                 return info, kept.snapshot
 
     def _weigh(self, run_id: str, kept: _Kept, info: LogInfo) -> None:
-        """Keep a state that grew, and others, as long as there is room for all of them."""
+        """Measure a snapshot again, and keep as many snapshots as fit."""
         if self._kept.get(run_id) is not kept:
-            return  # forgotten meanwhile
-        if info.bytes >= 2 * kept.measured_at:  # seldom enough to cost little
+            return  # dropped meanwhile
+        if info.bytes >= 2 * kept.measured_at:  # rare enough to cost little
             size = len(msgspec.json.encode(kept.snapshot))
             self.size += size - kept.size
             kept.size, kept.measured_at = size, info.bytes
@@ -81,23 +82,23 @@ class Present:
             page = await self._store.read(info.log_id, Position(info.epoch, after))
             for canonical in split_frames(page.frames):
                 event = decode_event(canonical)
-                if event.seq <= info.head:  # what was added meanwhile is not part of it
+                if event.seq <= info.head:  # leave out events added meanwhile
                     apply(snapshot, event)
             after = page.last
-            await asyncio.sleep(0)  # a store in memory does not let others go on
+            await asyncio.sleep(0)  # the memory store never yields to other tasks
 
     async def _start_trimmed(self, info: LogInfo, snapshot: Snapshot) -> None:
-        """Begin with the snapshot that stands for the events that are gone."""
+        """Begin with the snapshot that replaced the trimmed events."""
         found = await self._store.snapshot(info.log_id)
         try:
             kept = msgspec.json.decode(found[1] if found else b"", type=Snapshot)
         except msgspec.DecodeError:
-            return  # there is none, or it is not ours: what is gone is counted as missed
+            return  # no snapshot of ours: the trimmed events count as missed
         for name in Snapshot.__struct_fields__:
             setattr(snapshot, name, getattr(kept, name))
 
     def forget(self, run_id: str) -> None:
-        """Drop what is kept of a run."""
+        """Drop a run's snapshot."""
         kept = self._kept.pop(run_id, None)
         if kept is not None:
             self.size -= kept.size

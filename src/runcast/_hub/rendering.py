@@ -1,9 +1,9 @@
-"""Pages as a view shows them and a dialect writes them, computed once for all who watch that way.
+"""Pages as a view shows them and a dialect writes them, computed once for all equal watchers.
 
-What a view or an encoder remembers at a position depends on the log, and on where it began: at the
-first event, or behind events that were gone by then. So the state behind each page is kept with the
-page's result. Watchers who follow live share both; a watcher that resumes starts from the nearest
-state that is kept, or from the beginning of what is left of the log.
+The memory of a view or encoder at a position depends on the log and on the position where it
+began: the first event, or the first event that was kept. So the state after each page is cached
+with the page's result. Live watchers share both. A watcher that resumes starts from the nearest
+cached state, or from the beginning of the kept log.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,17 +23,17 @@ from runcast.stores.base import LogInfo, Page
 __all__ = ("RenderState", "Rendered", "RenderedPages", "Rendering")
 
 _STATES: Final = 512
-"""States kept: a page's worth apart for a few long logs, or the heads of many runs."""
+"""States kept: one per page of a few long logs, or one per run of many."""
 
 _PAGES: Final = 4096
-"""Results kept: they can be small."""
+"""Results kept: a bound on their number, because they can be small."""
 
 _LEAST_BYTES: Final = 1024
-"""What a state or a result takes besides its text."""
+"""Memory of a state or a result besides its text."""
 
 
 class RenderState(NamedTuple):
-    """What a view and an encoder remember behind an event; `since` is where both began."""
+    """The memory of a view and an encoder after an event; both began at `since`."""
 
     since: int
     view: ViewState | None
@@ -59,11 +59,11 @@ _NOTHING: Final = RenderState(0, None, None)
 
 
 class Rendered(NamedTuple):
-    """What is shown of a page: `groups` without a dialect, `frames` in one.
+    """What a watcher sees of a page: `groups` without a dialect, `frames` in a dialect.
 
-    A group is what is shown because of one event of the log, of each that shows anything. `end` is
-    what the dialect says behind a terminal event, which is the page's last. `hidden` counts the
-    events at the page's end that show nothing. `state` is the state behind the page.
+    A group holds what is shown because of one event of the log; events that show nothing have no
+    group. `end` is what the dialect writes after a terminal event, the page's last. `hidden`
+    counts the events at the page's end that show nothing. `state` is the state after the page.
     """
 
     groups: list[list[Event]]
@@ -82,14 +82,14 @@ class Rendering:
         self.view = view
         self.dialect = dialect
         self.key = f"{view.key if view else ''}/{dialect.name if dialect else ''}"
-        """What tells this rendering from others."""
+        """The rendering's key."""
         self.has_state = view is not None or (dialect is not None and dialect.has_state)
         """Whether what is shown of an event depends on the events before."""
         self.is_stored_form = view is None and dialect is not None and dialect.name == "runcast"
-        """Whether pages are shown as they are stored: there is nothing to render."""
+        """Whether pages are shown as stored, so that there is nothing to render."""
 
     def start(self, log: LogRef, since: int = 0) -> RenderState:
-        """Return the state before the event `since` + 1, if what came before is not known."""
+        """Return the state before the event `since` + 1, if earlier events are unknown."""
         if self.is_stored_form:
             return _NOTHING
         since = since if self.has_state else 0
@@ -98,7 +98,7 @@ class Rendering:
         return RenderState(since, view, encoder)
 
     def render(self, before: RenderState, page: Page) -> Rendered:
-        """Return what is shown of a page with events; `before` stays as it is."""
+        """Return what is shown of a page with events; `before` is not changed."""
         if self.view is None and self.dialect is not None and not self.dialect.has_state:
             rewritten = self.dialect.rewrite(page.frames)
             if rewritten is not None:
@@ -131,16 +131,16 @@ class Rendering:
 
 
 _StateKey: TypeAlias = tuple[str, LogRef, int, int]
-"""Rendering, log, where the state began, and where it stands."""
+"""Rendering, log, the `seq` where the state began, and its present `seq`."""
 
 _ResultKey: TypeAlias = tuple[str, LogRef, int, int, int]
-"""Rendering, log, where the state began, and the page's first and last event."""
+"""Rendering, log, the `seq` where the state began, and the page's first and last `seq`."""
 
 
 class RenderedPages:
-    """Renders pages, and keeps what came of it. Call from the loop's thread.
+    """Renders pages, and caches the results. Call from the loop's thread.
 
-    What is kept is bounded in bytes: results and states each by themselves.
+    Results and states are each bounded in bytes.
     """
 
     def __init__(
@@ -158,14 +158,14 @@ class RenderedPages:
         """Events that were rendered since the start."""
 
     def rendering(self, view: View | None, dialect: Dialect) -> Rendering:
-        """Return a rendering, the same one for all who see everything in a dialect."""
+        """Return a rendering; the same object for all watchers of a dialect without a view."""
         if view is not None:
             return Rendering(view, dialect)
         return self._whole.setdefault(dialect.name, Rendering(None, dialect))
 
     @property
     def size(self) -> int:
-        """Bytes kept, about."""
+        """About how many bytes are cached."""
         return self._states.size + self._results.size
 
     def get(self, log: LogRef, rendering: Rendering, before: RenderState, page: Page) -> Rendered:
@@ -184,11 +184,11 @@ class RenderedPages:
         return rendered
 
     async def state_at(self, run_id: str, rendering: Rendering, position: Position) -> RenderState:
-        """Return the state behind a position; the first one if the log has another epoch by now.
+        """Return the state after a position; the first state if the log has another epoch by now.
 
-        Events that are gone are as if they had never been: watchers get a gap before what follows.
+        Events that are gone count as missing: watchers get a gap before the next events.
 
-        Raises as `Store.read` does, except for `Gone`.
+        Raises what `Store.read` raises, except `Gone`.
         """
         log = LogRef(run_id, position.epoch)
         while (info := await self._info(run_id)).epoch == position.epoch:
@@ -196,7 +196,7 @@ class RenderedPages:
                 since = min(info.first - 1, position.seq)
                 return await self._fold(log, rendering, since, position.seq)
             except Gone:
-                continue  # trimmed or restarted since that look: look again
+                continue  # trimmed or restarted meanwhile: read again
         return rendering.start(log)
 
     async def _fold(self, log: LogRef, rendering: Rendering, since: int, to: int) -> RenderState:
@@ -216,7 +216,7 @@ class RenderedPages:
         return state
 
     def forget(self, run_id: str) -> None:
-        """Drop what is kept of a run."""
+        """Drop a run's cached states and results."""
         self._states.forget(lambda key: key[1].run_id == run_id)
         self._results.forget(lambda key: key[1].run_id == run_id)
 

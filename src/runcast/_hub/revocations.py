@@ -1,4 +1,4 @@
-"""Revoked access, told to every process that shares a store: a log of its own kind."""
+"""Revoked access, published to every process of a store through a log of its own kind."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ _LOG: Final = make_log_id(_KIND, "revoked")
 
 _MAX_SUBJECT_CHARS: Final = 1024
 _KEPT: Final = 1000
-"""Revocations kept: a process that stood still for more of them looks at all its streams."""
+"""Revocations kept: a process that missed more of them checks all its streams."""
 
 _AGAIN_S: Final = 1.0
 """Pause before the log is followed again after the store failed, seconds."""
@@ -47,11 +47,11 @@ class _Hub(Protocol):
 
 
 async def revoke(hub: _Hub, subject: str) -> None:
-    """Have every process that shares the store ask again what a subject may see.
+    """Make every process that shares the store ask again what a subject may see.
 
     Raises:
         InvalidValue: the subject is not a text of 1 to 1024 characters.
-        StoreUnavailable: it could not be stored; no process knows of it.
+        StoreUnavailable: the revocation could not be stored; no process was notified.
     """
     if not isinstance(subject, str) or not 1 <= len(subject) <= _MAX_SUBJECT_CHARS:
         raise InvalidValue(
@@ -65,7 +65,7 @@ async def revoke(hub: _Hub, subject: str) -> None:
 
 
 async def _make_log(hub: _Hub) -> Position:
-    """Return where the log of revocations stands; make it where there is none."""
+    """Return the head of the log of revocations; create the log if it is missing."""
     with suppress(Conflict):
         await hub.store.create("revoked", kind=_KIND)
     return (await hub.info(_LOG)).position
@@ -74,9 +74,9 @@ async def _make_log(hub: _Hub) -> Position:
 async def follow_revocations(
     hub: _Hub, look_again: Callable[[str | None], Awaitable[None]]
 ) -> None:
-    """Call `look_again(subject)` for each revocation from now on; None where some were missed.
+    """Call `look_again(subject)` for each revocation from now on; with None if some were missed.
 
-    It goes on until it is cancelled.
+    It runs until it is cancelled.
     """
     after: Position | None = None
     while True:

@@ -1,4 +1,4 @@
-"""What a process does again and again beside its runs."""
+"""Periodic tasks of a process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,12 +14,13 @@ _log: Final = get_logger("runcast.runs")
 
 
 class Rounds:
-    """Calls something after each pause, in a task of its own, until it is closed.
+    """Calls a step after each pause, in its own task, until it is closed.
 
-    What fails is logged and tried again: a fault in one round costs no other.
+    An error is logged, and the next round tries again.
 
     Args:
-        pause_s: between two rounds.
+        pause_s: pause between two rounds.
+        what: the task's name in warnings.
         what: the task, as warnings name it.
     """
 
@@ -35,7 +36,7 @@ class Rounds:
             self._task = asyncio.create_task(self._repeat(), name=f"runcast {self._what}")
 
     async def close(self) -> None:
-        """End; a round that is under way is cancelled. Idempotent."""
+        """End; a running round is cancelled. Idempotent."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -50,4 +51,4 @@ class Rounds:
             except RuncastError as error:
                 _log.warning("%s failed and will be tried again: %s", self._what, error)
             except Exception:  # noqa: BLE001 - see above
-                _log.exception("%s failed as it should not", self._what)
+                _log.exception("%s failed unexpectedly", self._what)

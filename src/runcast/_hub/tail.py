@@ -1,10 +1,9 @@
-"""The newest part of one watched log: a window of committed pages, and who is to be told of more.
+"""The newest part of one watched log: a window of committed pages, and the log's watchers.
 
-A watcher is a cursor: a number. It takes what follows its cursor from the window; watchers that
-stand at the same place take the same bytes, joined once. A cursor behind the window reads history
-from the store, page by page, and meets the window without a seam: pages carry their `seq`, and
-everything here happens on the loop's thread, so that nothing is published between a look and the
-wait that follows it.
+A watcher is a cursor: a number. It takes the events after its cursor from the window. Watchers at
+the same place take the same bytes, joined once. A cursor behind the window reads history from the
+store, page by page, and reaches the window without a gap: pages have their `seq`, and everything
+here happens on the loop's thread, so nothing is published between a look and the wait after it.
 """
 
 from collections import deque
@@ -24,22 +23,22 @@ __all__ = ("Holder", "Tail")
 _log: Final = get_logger("runcast.hub")
 
 _JOINS: Final = 16
-"""Distinct cursors whose join is remembered between two commits."""
+"""Most cursors whose joined pages are cached between two commits."""
 
 
 class Holder(Protocol):
-    """What holds the windows of all logs."""
+    """The owner of the windows of all logs."""
 
     size: int
     """Bytes in all windows together: each window adds its own."""
 
     def left(self, tail: "Tail") -> None:
-        """Take note that a watcher has left a window."""
+        """Note that a watcher has left a window."""
         ...
 
 
 class Tail:
-    """The window of one log, and the watchers that follow it. Lives as long as it has watchers."""
+    """The window of one log, and the watchers that follow it. Exists while it has watchers."""
 
     __slots__ = (
         "_holder",
@@ -65,16 +64,16 @@ class Tail:
         self.head = 0
         self.closed = False
         self.error: RuncastError | None = None
-        """Why watchers must leave; None while all is well."""
+        """The error that ends the watchers' streams, or None."""
         self.following = self.follow_again = False
         self.known = False
-        """Whether epoch and head are known: a commit or a look at the store came by."""
+        """Whether epoch and head are known, from a commit or from the store."""
         self.pages: deque[Page] = deque()
         self.newest: Page | None = None
-        """The last of them."""
+        """The last page."""
         self.size = 0
         self.watchers: dict[object, Callable[[], None]] = {}
-        """Who watches, and what wakes it."""
+        """The watchers, each with the function that wakes it."""
         self._joined: dict[int, Page] = {}
 
     @property
@@ -83,9 +82,9 @@ class Tail:
         return Position(self.epoch, self.head)
 
     def learn(self, info: LogInfo) -> None:
-        """Take over what the store knows, without its events: watchers read those themselves."""
+        """Take over the store's description of the log; watchers read the events themselves."""
         if self.known and info.epoch < self.epoch:
-            return  # read before an epoch that began since
+            return  # read before the present epoch began
         if info.epoch != self.epoch:
             self.begin(info.epoch)
         if info.head > self.head:
@@ -96,7 +95,7 @@ class Tail:
             self.closed = True
 
     def leave(self, watcher: object) -> None:
-        """Let a watcher go."""
+        """Remove a watcher."""
         del self.watchers[watcher]
         self._holder.left(self)
 
@@ -105,11 +104,11 @@ class Tail:
         for wake in tuple(self.watchers.values()):
             try:
                 wake()
-            except Exception:  # noqa: BLE001 - a watcher's fault must not end all others' commits
+            except Exception:  # noqa: BLE001 - an error in one watcher must not end all commits
                 _log.exception("a watcher of run %s failed", self.run_id)
 
     def begin(self, epoch: str) -> None:
-        """Begin a new epoch; what the window held is over."""
+        """Begin a new epoch; empty the window."""
         self.epoch, self.head, self.closed = epoch, 0, False
         self.clear()
 
@@ -118,7 +117,7 @@ class Tail:
         self.shrink(0)
 
     def publish(self, appended: Appended) -> None:
-        """Take over committed pages."""
+        """Add committed pages."""
         if appended.epoch != self.epoch:
             if self.known and appended.epoch < self.epoch:
                 return
@@ -126,11 +125,11 @@ class Tail:
         for page in appended.pages:
             if page.first != self.head + 1:
                 if page.last <= self.head:
-                    continue  # seen already, through the store
+                    continue  # already seen in the store
                 if page.first <= self.head:
                     page = page.after(self.head)
                 elif self.newest is not None:
-                    self.clear()  # another process appended in between: a new window begins
+                    self.clear()  # another process appended in between: begin a new window
             self.pages.append(page)
             self.newest = page
             self._grow(len(page.frames))
@@ -156,12 +155,12 @@ class Tail:
         self._holder.size += size
 
     def take(self, seq: int) -> Page | None:
-        """Return what the window has after `seq`, up to a page; None if the store must be asked."""
+        """Return the events after `seq`, up to a page; None if the window does not hold them."""
         page = self.newest
         if page is None:
             return None
         if page.first == seq + 1 and page.closed == self.closed:
-            return page  # nearly always: all that is missing is what came last
+            return page  # nearly always: only the last page is missing
         page = self._joined.get(seq)
         if page is not None:
             return page
@@ -173,7 +172,7 @@ class Tail:
         return page
 
     def _join(self, seq: int) -> Page:
-        # From the newest backwards: nearly every cursor is near the end.
+        # From the newest page backwards, because nearly every cursor is near the end.
         behind: list[Page] = []
         for page in reversed(self.pages):
             if page.last <= seq:

@@ -1,14 +1,14 @@
-"""What drives every watcher: poll, fall behind, read, be live again.
+"""The state machine of every watcher: poll, fall behind, read, be live again.
 
               wake() ──► poll ──── nothing, and more will come ──► live: until the next wake()
                          ▲  │ │
                an item   │  │ └─── behind ──► read (a task) ──► poll
           is taken, room ┘  └───── ended, or an error ──► over
 
-A watcher takes items from a source (a cursor, a lens over one, several together) as long as it has
-room, and queues none: the cursor of a full watcher stands still. A subclass says what becomes of an
-item. Under our own server an item is written to a socket at once, so that a live watcher costs no
-task; a `Watch` hands items to a coroutine that asks for them.
+A watcher takes items from a source (a cursor, a lens over a cursor, several together) while it has
+room. It queues no items: the cursor of a full watcher stands still. A subclass uses the items.
+Under our own server an item is written to a socket at once, so that a live watcher needs no task. A
+`Watch` passes items to a coroutine that asks for them.
 """
 
 import asyncio
@@ -22,38 +22,38 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Source(Protocol[T_co]):
-    """What a watcher takes from. Whatever makes one has it call `Watcher.wake`."""
+    """The source of a watcher's items. It must be made to call `Watcher.wake`."""
 
     @property
     def is_current(self) -> bool:
-        """Whether there is nothing to poll before the next wake-up, and more will come."""
+        """Whether there is nothing to poll until the next wake-up, but more will come."""
         ...
 
     @property
     def behind(self) -> bool:
-        """Whether only `read` has what comes next."""
+        """Whether only `read` can return the next item."""
         ...
 
     @property
     def ended(self) -> bool:
-        """Whether nothing follows what was taken."""
+        """Whether nothing follows the taken items."""
         ...
 
     def poll(self) -> T_co | None:
-        """Take what memory has; None if it has nothing. Never waits."""
+        """Take the next item from memory, or return None. Never waits."""
         ...
 
     async def read(self) -> T_co | None:
-        """Take what the store has; cancelling takes nothing."""
+        """Take the next item from the store. Cancelling takes nothing."""
         ...
 
     def close(self) -> None:
-        """Let it go. Idempotent."""
+        """Close the source. Idempotent."""
         ...
 
 
 class Watcher(ABC, Generic[T]):
-    """Takes what a source has, as long as there is room for it. Call from the loop's thread."""
+    """Takes a source's items while there is room. Call from the loop's thread."""
 
     __slots__ = ("_reading", "is_full", "is_over", "source")
 
@@ -62,28 +62,29 @@ class Watcher(ABC, Generic[T]):
         """Closed with the watcher."""
         self._reading: asyncio.Task[None] | None = None
         self.is_full = True
-        """Whether there is no room for an item, as before the first: set it to False when there
-        is, and call `wake`."""
+        """Whether there is no room for an item, as at the start. When there is room, set it to
+        False and call `wake`."""
         self.is_over = False
-        """Whether nothing is taken any more."""
+        """Whether the watcher has stopped."""
 
     @abstractmethod
     def take(self, item: T) -> None:
         """Use an item, and set `is_full` if there is no room for the next one.
 
-        It may come although there is no room any more, if it was being read until now.
+        An item may come without room, if its read began before.
         """
 
     @abstractmethod
     def on_stop(self, error: Exception | None) -> None:
-        """Do what is to be done once nothing is taken any more. Called once; must not raise.
+        """Called once when the watcher stops; must not raise.
 
         Args:
-            error: what the source raised, or `take`; None if it has ended, or `stop` was called.
+            error: the error of the source or of `take`; None if the source ended, or `stop` was
+                called.
         """
 
     def wake(self) -> None:
-        """Take what there is. Never waits, never raises."""
+        """Take all available items. Never waits, never raises."""
         source = self.source
         if source is None or self._reading is not None or self.is_over:
             return
@@ -93,7 +94,7 @@ class Watcher(ABC, Generic[T]):
                 if item:
                     self.take(item)
                 if source.is_current:
-                    return  # at once, in most wake-ups: a look that finds nothing costs as well
+                    return  # most wake-ups end here, without another look
                 if source.ended:
                     self.stop()
                     return
@@ -101,11 +102,11 @@ class Watcher(ABC, Generic[T]):
                     if source.behind:
                         self._reading = asyncio.ensure_future(self._read(source))
                     return
-        except Exception as error:  # noqa: BLE001 - it must not reach who woke us: others go on
+        except Exception as error:  # noqa: BLE001 - it must not reach the caller, who wakes others too
             self.stop(error)
 
     async def _read(self, source: Source[T]) -> None:
-        """Take what the store has next."""
+        """Take the next item from the store."""
         try:
             item = await source.read()
             if item and not self.is_over:
@@ -119,13 +120,13 @@ class Watcher(ABC, Generic[T]):
         self.wake()
 
     def stop(self, error: Exception | None = None) -> None:
-        """Take nothing more. Idempotent."""
+        """Stop taking items. Idempotent."""
         if not self.is_over:
             self.is_over = True
             self.on_stop(error)
 
     def close(self) -> None:
-        """Stop, and let the source go. Idempotent."""
+        """Stop, and close the source. Idempotent."""
         self.stop()
         if self._reading is not None:
             self._reading.cancel()
@@ -134,7 +135,7 @@ class Watcher(ABC, Generic[T]):
 
 
 class Watch(Watcher[T]):
-    """A watcher whose items are asked for: iterate it, or call `next`; close it when done."""
+    """A watcher to iterate over, or to call `next` on. Close it at the end."""
 
     __slots__ = ("_error", "_item", "_waiter")
 
@@ -145,9 +146,9 @@ class Watch(Watcher[T]):
         self._waiter: asyncio.Future[None] | None = None
 
     async def next(self) -> T | None:
-        """Return what comes next, and wait for it if need be; None once nothing can follow.
+        """Return the next item, and wait for it if needed; None once nothing can follow.
 
-        Raises what the source raises. Cancelling loses nothing.
+        Raises what the source raises. Cancelling loses no item.
         """
         if self._item is None and not self.is_over:
             waiter = self._waiter = asyncio.get_running_loop().create_future()

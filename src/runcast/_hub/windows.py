@@ -1,7 +1,7 @@
-"""The windows of all logs that are watched in this process, and who follows them.
+"""The windows of all logs that are watched in this process.
 
-A window lives as long as somebody watches its log. What is committed here comes in by `publish`;
-what other processes append is looked up when the store says that something has changed.
+A window exists while its log is watched. `publish` adds what is committed here. Events of other
+processes are read when the store reports a change.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ class Windows:
     """Windows by the id of their log. Call from the loop's thread.
 
     Args:
-        history: reads what the windows do not hold.
-        on_deleted: called with the id of a log that another process has deleted; it calls `drop`.
+        history: reads events that the windows do not hold.
+        on_deleted: called with the id of a log that another process deleted; must call `drop`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Windows:
         self._following: set[asyncio.Task[None]] = set()
         self._closed: RuncastError | None = None
         self.cursors = 0
-        """Cursors that are open."""
+        """Number of open cursors."""
         self.size = 0
         """Bytes held in all windows."""
 
@@ -48,11 +48,11 @@ class Windows:
         return len(self._tails)
 
     def open(self) -> None:
-        """Let watchers in."""
+        """Accept watchers."""
         self._closed = None
 
     async def close(self, error: RuncastError) -> None:
-        """Raise an error to all watchers, and to those that come."""
+        """Raise an error to all watchers, present and future."""
         self._closed = error
         self.fail(error)
         for task in list(self._following):
@@ -60,17 +60,17 @@ class Windows:
         await asyncio.gather(*self._following, return_exceptions=True)
 
     async def cursor(self, run_id: str, after: Position | None, wake: Callable[[], None]) -> Cursor:
-        """Return a cursor behind `after`, or before the first event.
+        """Return a cursor after `after`, or before the first event.
 
         Raises:
-            NotFound: there is no such run.
+            NotFound: the run does not exist.
             StoreUnavailable: the store could not be reached, or the windows were closed.
         """
         tail = self._tails.get(run_id)
         if tail is None:
             tail = self._tails[run_id] = Tail(run_id, self)
-        # Registered before the store is asked: what is committed from now on reaches the window,
-        # and what was committed before is known to the store. Nothing falls between the two.
+        # Register before asking the store. Later commits reach the window, and earlier commits are
+        # known to the store, so nothing is missed between the two.
         cursor = Cursor(self._history, tail, after or Position("", 0), wake)
         self.cursors += 1
         try:
@@ -89,14 +89,14 @@ class Windows:
         return cursor
 
     def left(self, tail: Tail) -> None:
-        """Count a cursor out; a window without watchers is dropped."""
+        """Count a closed cursor; drop a window without watchers."""
         self.cursors -= 1
         if not tail.watchers and self._tails.get(tail.run_id) is tail:
             del self._tails[tail.run_id]
             tail.clear()
 
     def learn(self, info: LogInfo) -> None:
-        """Take over what the store knows of a log, if it is watched."""
+        """Take over the store's description of a log, if the log is watched."""
         tail = self._tails.get(info.log_id)
         if tail is not None:
             tail.learn(info)
@@ -109,7 +109,7 @@ class Windows:
         for run_id, appended in committed:
             tail = self._tails.get(run_id)
             if tail is not None and appended.repeated:
-                self.follow(run_id)  # made before, when nobody here heard of it perhaps
+                self.follow(run_id)  # maybe created before anyone here could notice
             elif tail is not None:
                 tail.publish(appended)
                 touched[run_id] = tail
@@ -122,18 +122,18 @@ class Windows:
             self._relieve()
 
     def _relieve(self) -> None:
-        """Halve all windows: watchers who are behind read the store instead."""
+        """Halve all windows: watchers that are behind read the store instead."""
         for tail in self._tails.values():
             tail.shrink(tail.size // 2)
 
     def fail(self, error: RuncastError) -> None:
-        """End live streams, without a terminal event: their watchers come back and resume."""
+        """End live streams, without a terminal event; their watchers reconnect and resume."""
         for tail in list(self._tails.values()):
             tail.error = error
             tail.wake()
 
     def follow(self, run_id: str | None) -> None:
-        """Look at a log, or at all, since another process may have changed it."""
+        """Read a log, or all logs, because another process may have changed it."""
         for watched in [run_id] if run_id is not None else list(self._tails):
             tail = self._tails.get(watched)
             if tail is None:
@@ -146,7 +146,7 @@ class Windows:
                 task.add_done_callback(self._following.discard)
 
     async def _follow(self, tail: Tail) -> None:
-        """Bring a window up to what another process did, once more if it did more meanwhile."""
+        """Bring a window up to date with other processes, again if they did more meanwhile."""
         try:
             while tail.follow_again:
                 tail.follow_again = False
@@ -165,7 +165,7 @@ class Windows:
     def drop(self, run_id: str) -> None:
         """End the streams of a log that was deleted.
 
-        Who watches a log of the same id afterwards watches another one.
+        Later watchers of this id watch another log.
         """
         tail = self._tails.pop(run_id, None)
         if tail is not None:

@@ -1,1 +1,1 @@
-"""What code inside a run uses: the writer, the context, questions, the outcome."""
+"""The API of code inside a run: the writer, the context, questions, yields."""

@@ -1,4 +1,4 @@
-"""What may be asked, what an answer may be, and what asks."""
+"""The rules for questions and answers."""
 
 import hashlib
 from collections.abc import Coroutine, Mapping
@@ -19,11 +19,11 @@ AnswerType = Literal["accept", "reject", "edit", "response", "expired"]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was answered.
+    """The answer to a question.
 
-    `accept` and `reject` say yes and no; `edit` says yes with other `args`; `response` gives
-    feedback in `args` and counts as a yes; `expired` says that nobody answered in time. `by` names
-    who did.
+    `accept` means yes, `reject` means no. `edit` means yes with other `args`. `response` gives
+    feedback in `args` and counts as a yes. `expired` means that nobody answered in time. `by` names
+    the person who answered.
     """
 
     type: AnswerType
@@ -32,16 +32,16 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def approved(self) -> bool:
-        """Whether what was asked for may be done."""
+        """Whether the action may be done."""
         return self.type in ("accept", "edit", "response")
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the answer as a JSON object."""
         return {**msgspec.structs.asdict(self), "approved": self.approved}
 
     @property
     def digest(self) -> str:
-        """What two answers that say the same have in common; who said it is not part of it."""
+        """A digest that is equal for equal answers, whoever gave them."""
         try:
             said = msgspec.json.encode((self.type, self.args), order="deterministic")
         except RecursionError:
@@ -50,10 +50,10 @@ class Answer(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, given: object) -> "Answer":
-        """Read an answer: `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
+        """Parse an answer: `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
 
         Raises:
-            InvalidValue: it is neither.
+            InvalidValue: the value has neither form.
         """
         if isinstance(given, Mapping):
             given = _from_approved(given) if "type" not in given else _checked(given)
@@ -66,13 +66,13 @@ class Answer(msgspec.Struct, frozen=True):
             ) from None
         if answer.type == "expired":
             raise InvalidValue("expected a type of accept, reject, edit or response")
-        # Not left to the stack: how deep it goes is another number in each version of Python.
+        # Check explicitly, because the stack's depth differs between versions of Python.
         if is_deeper(answer.args, MAX_DEPTH):
             raise InvalidValue(f"expected args nested at most {MAX_DEPTH} deep")
         return answer
 
 
-# A name of one shape in the other would be overlooked, and what was said with it.
+# A field of one form in the other would be silently ignored, so it is refused.
 
 
 def _checked(given: Mapping[Any, Any]) -> Mapping[Any, Any]:
@@ -102,7 +102,7 @@ def _from_approved(given: Mapping[Any, Any]) -> Mapping[Any, Any]:
 def check_allowed(config: object, answer: Answer) -> None:
     """Raise `InvalidValue` if a question's `config` does not allow an answer.
 
-    The names in it are those LangGraph's users know.
+    The names in it are those of LangGraph.
     """
     if not isinstance(config, dict):
         return
@@ -115,7 +115,7 @@ def check_allowed(config: object, answer: Answer) -> None:
 def check_question(
     message: object, action: object, config: object, timeout_s: object, interrupt_id: object
 ) -> None:
-    """Raise `InvalidValue` if something of a question is not what `Writer.ask` takes."""
+    """Raise `InvalidValue` if an argument of `Writer.ask` is invalid."""
     for name, text in (("message", message), ("action", action), ("interrupt_id", interrupt_id)):
         if not isinstance(text, str):
             raise InvalidValue(f"expected {name} to be a text, got {type(text).__qualname__}")
@@ -131,7 +131,7 @@ def check_question(
 
 def check_interrupt_id(interrupt_id: str) -> None:
     """Raise `InvalidValue` if a question cannot have this id."""
-    # It is a segment of a URL's path: browsers resolve dots, and proxies decode slashes.
+    # The id is a segment of a URL's path: browsers resolve dots, and proxies decode slashes.
     if (
         not 1 <= len(interrupt_id) <= _MAX_ID_CHARS
         or not interrupt_id.isprintable()
@@ -145,7 +145,7 @@ def check_interrupt_id(interrupt_id: str) -> None:
 
 
 class Asks(Protocol):
-    """Who asks a run's questions: see `Questions`."""
+    """Asks a run's questions: see `Questions`."""
 
     @property
     def is_waiting(self) -> bool: ...

@@ -1,6 +1,7 @@
-"""Calls in a run: the keywords of `emit`, and what a coroutine awaits and a thread waits in.
+"""Calls inside a run that work in both coroutines and threads: awaited in one, blocking in the
+other.
 
-What a thread gets can be awaited all the same, so that `asyncio.run(runcast.flush())` works there.
+A thread's result can also be awaited, so that `asyncio.run(runcast.flush())` works there.
 """
 
 import asyncio
@@ -16,14 +17,14 @@ __all__ = ("NOTHING", "Flushed", "PlaceFields", "Waited", "in_turn", "not_a_plac
 
 
 class PlaceFields(TypedDict, total=False):
-    """The keywords of `emit`: where and by whom something happened, and how long it took."""
+    """The keywords of `emit`: the place of an event and its duration."""
 
     node: str
-    """Where it happened."""
+    """The node where it happened."""
     agent: str
-    """Who did it."""
+    """The agent that did it."""
     path: Sequence[str]
-    """The agents above, the outermost first."""
+    """The agents above `agent`, outermost first."""
     duration: float | None
     """Seconds."""
 
@@ -38,20 +39,20 @@ def place_of(
     path: Sequence[str] = (),
     duration: float | None = None,
 ) -> Place | None:
-    """Return the place that the keywords of `emit` name; None if they name none."""
+    """Return the place in the keywords of `emit`; None without any."""
     if node or agent or path or duration is not None:
         return node, agent, cast("tuple[str, ...]", path), duration
     return None
 
 
 def not_a_place(kind: object, given: Mapping[str, object]) -> InvalidValue:
-    """Return what `emit` raises for keywords that `place_of` does not take."""
+    """Return the error of `emit` for unknown keywords."""
     unknown = {name: value for name, value in given.items() if name not in _PLACE_FIELDS}
     held = ", ".join(f'"{name}": {value!r:.40}' for name, value in unknown.items())
     close = get_close_matches(next(iter(unknown)), _PLACE_FIELDS, 1)
     meant = f" ({close[0]}= is a keyword)" if close else ""
     return InvalidValue(
-        f"expected what an event holds as one value, got {', '.join(unknown)}= as keywords: call "
+        f"expected an event's data as one value, got {', '.join(unknown)}= as keywords: call "
         f'emit("{kind}", {{{held}}}){meant}'
     )
 
@@ -61,9 +62,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Waited(Coroutine[Any, Any, T_co]):
-    """What a call gives that a coroutine awaits and a thread waits in.
+    """The result of a call that a coroutine awaits and a thread waits in.
 
-    In a thread it holds the outcome already.
+    In a thread it already holds the result.
     """
 
     __slots__ = ()
@@ -82,11 +83,11 @@ class Waited(Coroutine[Any, Any, T_co]):
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self._outcome()
-        yield  # which makes it a generator, as `await` wants one
+        yield  # makes this a generator, as `await` needs
 
 
 class Flushed(Position, Waited[T_co]):
-    """What `flush` returns: in a thread the position, in a coroutine what to await for it."""
+    """What `flush` returns: in a thread the position, in a coroutine an awaitable for it."""
 
     __slots__ = ()
 
@@ -102,13 +103,13 @@ class _Nothing(Waited[None]):
 
 
 NOTHING: Final = _Nothing()
-"""What a thread gets that has waited for no value, and any code outside a run."""
+"""The result of a call without a value in a thread, and of any call outside a run."""
 
 
 def in_turn(
     work: Coroutine[Any, Any, T], wait: Callable[[Coroutine[Any, Any, T]], T]
 ) -> Coroutine[Any, Any, T] | T:
-    """Return what a coroutine is to await; a thread without a loop waits here, by `wait`."""
+    """Return an awaitable in a coroutine; in a thread without a loop, wait here with `wait`."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

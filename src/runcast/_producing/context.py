@@ -1,8 +1,8 @@
-"""Writing from anywhere inside a run, without being handed a writer.
+"""Write to the current run from anywhere, without passing a writer around.
 
-The current writer is held by a context variable: coroutines, tasks and `asyncio.to_thread` inherit
-it. Raw threads and executors do not; wrap what they call with `bind`. Outside a run all of these do
-nothing, so that code which reports can be used, and tested, on its own.
+A context variable holds the current writer. Coroutines, tasks and `asyncio.to_thread` inherit it.
+Raw threads and executors do not; use `bind` for functions that they call. Outside a run all
+functions here do nothing, so that code which reports can be used and tested on its own.
 """
 
 import functools
@@ -50,23 +50,23 @@ T = TypeVar("T")
 _writer: Final[ContextVar[Writer | None]] = ContextVar("runcast_writer", default=None)
 
 _TRACK_EVERY_S: Final = 0.1
-"""`track` reports at most this often, in seconds: faster than anybody reads."""
+"""Least time between two reports of `track`, seconds: faster than anybody reads."""
 
 
 def current_writer() -> Writer | None:
-    """Return the writer of the run this code runs in; None outside."""
+    """Return the writer of the current run; None outside a run."""
     return _writer.get()
 
 
 def run_id_in(context: Context) -> str:
-    """Return the id of the run that a context is of; "" if it is of none."""
+    """Return the id of a context's run, or ""."""
     writer = context.get(_writer)
     return writer.run_id if writer is not None else ""
 
 
 @contextmanager
 def using(writer: Writer | None) -> Iterator[None]:
-    """Make a writer the current one inside the block; None writes nothing."""
+    """Make a writer the current one inside the block; with None nothing is written."""
     token = _writer.set(writer)
     try:
         yield
@@ -75,31 +75,30 @@ def using(writer: Writer | None) -> Iterator[None]:
 
 
 def enter(writer: Writer) -> Token[Writer | None]:
-    """Make a writer the current one until `leave` is called with what this returns."""
+    """Make a writer the current one until `leave` is called with the returned token."""
     return _writer.set(writer)
 
 
 def leave(token: Token[Writer | None] | None) -> None:
-    """Make the writer before `enter` the current one again."""
+    """Restore the writer that was current before `enter`."""
     if token is not None:
-        with suppress(ValueError):  # left in another context, where nothing was entered
+        with suppress(ValueError):  # left in another context than entered
             _writer.reset(token)
 
 
 def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, T]:
-    """Return a function that writes to this run (or `writer`) in whatever thread it is called.
+    """Return a function that writes to this run (or `writer`) in any thread that calls it.
 
-    Bound outside a run it writes to nobody, wherever it is called. Coroutine functions can be
-    bound, too.
+    If it is bound outside a run, it writes nowhere. Coroutine functions can also be bound.
 
     Raises:
-        InvalidValue: it is a generator function, which does nothing yet when it is called: bind
-            what iterates over it. Or it cannot be called at all.
+        InvalidValue: `function` is a generator function, whose body does not run at the call (bind
+            the function that iterates over it), or it is not callable.
     """
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidValue("expected no generator function; bind what iterates over it")
     if not callable(function):
-        raise InvalidValue(f"expected something to call, got {function!r:.80}")
+        raise InvalidValue(f"expected a callable, got {function!r:.80}")
     bound = writer if writer is not None else _writer.get()
 
     if inspect.iscoroutinefunction(function):
@@ -113,7 +112,7 @@ def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, 
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        # What `using` does, without its generator: this may be called for every event.
+        # Like `using`, but without its generator, because this may be called for every event.
         token = _writer.set(bound)
         try:
             return function(*args, **kwargs)
@@ -137,7 +136,7 @@ def emit(
             raise not_a_place(type, place) from None
     writer = _writer.get()
     if writer is not None:
-        writer.emit_at(where, type, data)  # with keywords it would take longer, for every event
+        writer.emit_at(where, type, data)  # faster than passing keywords on
 
 
 def progress(
@@ -189,10 +188,10 @@ def ask(
     node: str = "",
     agent: str = "",
 ) -> Any:
-    """Ask whoever watches and wait for the answer; see `Writer.ask`.
+    """Ask the run's watchers and wait for the answer; see `Writer.ask`.
 
     Raises:
-        InvalidValue: outside a run there is nobody to ask.
+        InvalidValue: outside a run nobody can answer.
     """
     writer = _writer.get()
     if writer is None:
@@ -212,17 +211,17 @@ def ask(
 def workspace() -> Path:
     """Return the working directory of the current run; see `Writer.workspace`.
 
-    Outside a run it is the process's own, so that a function finds its files there.
+    Outside a run it is the process's working directory, so that a function finds its files.
     """
     writer = _writer.get()
     return writer.workspace() if writer is not None else Path.cwd()
 
 
 def flush() -> Flushed[Position | None]:
-    """Wait until what was emitted is committed, and return its position.
+    """Wait until everything emitted so far is committed, and return its position.
 
-    `await` it in a coroutine; a thread waits in it. Outside a run there is nothing to wait for: to
-    await it gives None.
+    `await` it in a coroutine; a thread waits in it. Outside a run it does nothing, and awaiting it
+    gives None.
     """
     writer = _writer.get()
     return cast("Flushed[Position | None]", writer.flush() if writer is not None else NOTHING)
@@ -246,10 +245,10 @@ def track(items: Iterable[T], total: float | None = None, message: str = "") -> 
 def track(
     items: Iterable[T] | AsyncIterable[T], total: float | None = None, message: str = ""
 ) -> Iterator[T] | AsyncIterator[T]:
-    """Iterate over something and report how far it is: at most ten times a second, and at the end.
+    """Iterate over items and report the progress: at most ten times a second, and at the end.
 
     Args:
-        total: how many items there are; taken from `len(items)` where it has one.
+        total: number of items; by default `len(items)`, if it has a length.
         message: shown beside the bar.
     """
     if total is None:
@@ -264,7 +263,7 @@ def track(
 
 
 class _Meter:
-    """Counts, and reports now and then."""
+    """Counts items, and reports the progress."""
 
     def __init__(self, total: float | None, message: str) -> None:
         self._total = total

@@ -1,7 +1,7 @@
-"""Deciding questions: by an answer, or because their time is over. Whoever is first has decided.
+"""Decide questions: by an answer, or by the deadline. The first decision counts.
 
-An answer and an expiry are appended under the same idempotency key of the question, on whatever
-node or in whatever process: the same again changes nothing, another one is refused.
+An answer and an expiry are appended under the same idempotency key, on any node and in any process.
+The same decision again changes nothing; another decision is refused.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ __all__ = (
 async def answer_question(
     hub: Hub, run_id: str, interrupt_id: str, answer: Answer, ends: float | None = None
 ) -> tuple[Answer, bool]:
-    """Answer an open question; return the decision and whether it was taken before.
+    """Answer an open question; return the decision and whether it was made before.
 
     Args:
-        ends: when it expires, by the monotonic clock, where its run is at work here; otherwise
-            the wall clock says whether it has.
+        ends: when the question expires, by the monotonic clock, if its run runs here; otherwise
+            the wall clock decides.
 
     Raises:
-        NotFound: there is no such run, or it never asked that.
+        NotFound: the run does not exist, or never asked this question.
         InvalidValue: the question does not allow this kind of answer.
         EventTooLarge: the answer is longer than `max_event_bytes`.
-        Conflict: it was answered otherwise, or expired; the message holds the first decision.
+        Conflict: the question has another answer, or expired; the message has the first decision.
         RunClosed: the run has ended without an answer.
     """
     check_interrupt_id(interrupt_id)
@@ -53,7 +53,7 @@ async def answer_question(
     question = asked[0]
     inlet = hub.inlet(run_id, info.epoch)
     over = is_expired(question, hub.clock) if ends is None else ends <= hub.clock.monotonic()
-    if over:  # its run has not noticed, or has no process at present
+    if over:  # the run has not noticed, or has no process at present
         with contextlib.suppress(Conflict):
             await expire_question(hub, inlet, interrupt_id, hub.clock)
         return await _decided_before(hub, info, interrupt_id, answer)
@@ -83,13 +83,13 @@ async def answer_question(
 
 
 def is_expired(question: Interrupt, clock: Clock) -> bool:
-    """Tell whether an open question's time is over."""
+    """Return whether an open question has expired."""
     expires_at = question.expires_at
     return isinstance(expires_at, int | float) and expires_at <= clock.time()
 
 
 async def expire_question(hub: Hub, inlet: Inlet, interrupt_id: str, clock: Clock) -> None:
-    """Close a question that nobody answered in time. Raises `Conflict` if somebody did."""
+    """Close a question without an answer in time. Raises `Conflict` if it was answered."""
     info = await hub.info(inlet.run_id)
     record = encode_record(
         "interrupt_resolved", {"interrupt_id": interrupt_id, "outcome": "expired"}, clock.time()
@@ -101,7 +101,7 @@ async def expire_question(hub: Hub, inlet: Inlet, interrupt_id: str, clock: Cloc
 async def _decided_before(
     hub: Hub, info: LogInfo, interrupt_id: str, answer: Answer
 ) -> tuple[Answer, bool]:
-    """Return the first decision if it is the same; find it in the log, which is seldom needed."""
+    """Return the first decision if it equals this answer. Reads the log; rarely needed."""
     first = await find_decision(hub, info.log_id, interrupt_id)
     if first is None and info.closed:
         raise RunClosed(f"the run {info.log_id!r} has ended; its questions are closed")
@@ -118,10 +118,10 @@ async def _decided_before(
 async def find_decision(
     hub: Hub, run_id: str, interrupt_id: str, before: int | None = None
 ) -> Answer | None:
-    """Return what was decided about a question, or None. Raises `NotFound`.
+    """Return the decision on a question, or None. Raises `NotFound`.
 
     Args:
-        before: the `seq` up to which the log is looked at; all of it if None.
+        before: look only at events up to this `seq`; None looks at the whole log.
     """
     while True:
         try:
@@ -129,7 +129,7 @@ async def find_decision(
             end = info.head + 1 if before is None else before
             return await _find_decision(hub, info, interrupt_id, end)
         except Gone:
-            continue  # begun anew, or trimmed, while it was read
+            continue  # restarted or trimmed while it was read
 
 
 async def _find_decision(hub: Hub, info: LogInfo, interrupt_id: str, end: int) -> Answer | None:
@@ -148,12 +148,12 @@ async def _find_decision(hub: Hub, info: LogInfo, interrupt_id: str, end: int) -
 
 
 def answer_in(event: Event, interrupt_id: str) -> Answer | None:
-    """Return the decision on a question that an event tells, if it tells one."""
+    """Return the decision on a question in an event, or None."""
     data = event.data
     if not isinstance(data, dict) or data.get("interrupt_id") != interrupt_id:
         return None
     if event.type == "interrupt_response" and isinstance(data.get("answer"), dict):
-        # A function may write such events, too, and of any shape.
+        # A function may also write such events, in any form.
         with contextlib.suppress(msgspec.ValidationError):
             return msgspec.convert({**data["answer"], "by": data.get("by", "")}, Answer)
     if event.type == "interrupt_resolved" and data.get("outcome") == "expired":

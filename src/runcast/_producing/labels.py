@@ -1,4 +1,4 @@
-"""The labels of runs: those by which processes tell each other, and those that users give."""
+"""The labels of runs: those that processes set for each other, and those that users give."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -17,17 +17,17 @@ __all__ = (
 )
 
 RESUMABLE_LABEL: Final = "runcast.resumable"
-"""On runs of functions with a resume handler: they outlive their owner while they wait."""
+"""On runs of functions with a resume handler: while such a run waits, it survives its owner."""
 
 ANSWERED_LABEL: Final = "runcast.answered"
-"""The question that was answered and whose answer the run has not yet taken."""
+"""The answered question whose answer the run has not yet taken."""
 
 DIGEST_LABEL: Final = "runcast.digest"
-"""Set on a log whose run was begun under an idempotency key: what tells that from other requests
-under the same key."""
+"""Set on the log of a run that was begun under an idempotency key: the digest of the request, to
+recognise other requests under the same key."""
 
 MAX_GIVEN_LABELS: Final = MAX_LABELS - 6
-"""Most labels that a run is given: those that a log can have, without those that are ours."""
+"""Most labels that a user may give a run: a log's limit without our own labels."""
 
 _OURS: Final = (
     *("function", "status"),
@@ -36,7 +36,7 @@ _OURS: Final = (
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Raise `InvalidValue` if a run cannot be given these labels; stores refuse the rest."""
+    """Raise `InvalidValue` if a user may not give a run these labels; stores check the rest."""
     given: object = labels
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise InvalidValue(f"expected labels to be strings by their names, got {given!r:.80}")

@@ -1,10 +1,9 @@
-"""Questions a run asks, and the answers it waits for.
+"""Questions that a run asks, and the answers that it waits for.
 
-A question is an event, `interrupt_request`; so are its answer, `interrupt_response`, and its end,
-`interrupt_resolved`. The deadline and those who answer race for the decision (see `decisions`).
+The question is an event, `interrupt_request`. Its answer is an `interrupt_response`, its end an
+`interrupt_resolved`. The first answer, or the deadline, decides a question (see `decisions`).
 
-The run that asks is a watcher of its own log: it reads on from its question until the answer is
-there.
+The run that asks watches its own log: it reads on from its question until the answer comes.
 """
 
 import asyncio
@@ -41,17 +40,17 @@ _log: Final = get_logger("runcast.runs")
 
 @dataclass(slots=True, eq=False)
 class _Question:
-    """One that somebody here waits for."""
+    """A question that a task here waits for."""
 
     interrupt_id: str
     is_asked_again: bool
-    """Whether it is known here when it expires: it was asked here before, and is open."""
+    """Whether the question was asked here before and is still open, so its expiry is known."""
     is_told: bool = False
-    """Whether it is in the log, or on its way there."""
+    """Whether the question is in the log, or on its way there."""
 
 
 class Questions:
-    """The questions of one run at work here. Call from the loop's thread."""
+    """The questions of one run that runs here. Call from the loop's thread."""
 
     def __init__(self, hub: Hub, inlet: Inlet, clock: Clock) -> None:
         self._hub = hub
@@ -60,9 +59,10 @@ class Questions:
         self._asking: set[asyncio.Task[Answer]] = set()
         self._unanswered: set[_Question] = set()
         self._deadlines: dict[asyncio.Task[None], None] = {}
-        """Of questions that nobody here waits for any more, the oldest first."""
+        """The deadlines of questions that no task waits for any more, oldest first."""
         self._ends: dict[str, float] = {}
-        """When open questions expire, by the monotonic clock: the other one may be set."""
+        """When open questions expire, by the monotonic clock, because the wall clock may be
+        changed."""
         self._is_cancelled = self._has_ended = False
 
     async def ask(
@@ -76,14 +76,15 @@ class Questions:
         interrupt_id: str,
         place: Place | None,
     ) -> Answer:
-        """Store a question, then wait for its answer.
+        """Store a question and wait for its answer.
 
         Raises:
             Overloaded: too many questions of this run are open.
-            InvalidValue, Conflict: the id is malformed, or was used before; the timeout is no time.
-            EventTooLarge: what is asked is longer than `max_event_bytes`.
-            Gone: it was answered before, so long ago that the answer is not kept any more.
-            CancelledError: the run was asked to end.
+            InvalidValue, Conflict: the id is malformed or was used before, or the timeout is
+            invalid.
+            EventTooLarge: the question is longer than `max_event_bytes`.
+            Gone: the question was answered so long ago that the answer is no longer kept.
+            CancelledError: the run was cancelled.
         """
         check_question(message, action, config, timeout_s, interrupt_id)
         is_named = bool(interrupt_id)
@@ -120,7 +121,7 @@ class Questions:
                 self._ends.pop(interrupt_id, None)
 
     async def _in_task(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
-        """Ask where `cancel` can end it, whoever awaits."""
+        """Ask in a task that `cancel` can end, whichever task awaits the answer."""
         task = asyncio.create_task(asking)
         self._asking.add(task)
         if self._is_cancelled:
@@ -136,39 +137,40 @@ class Questions:
         self._ends[interrupt_id] = min(end, self._ends.get(interrupt_id, end))
 
     def end_of(self, interrupt_id: str) -> float | None:
-        """Return when a question expires, by the monotonic clock; None if it does not expire, or
-        nobody here asks it."""
+        """Return when a question expires, by the monotonic clock; None if it does not expire or was
+        not asked here."""
         return self._ends.get(interrupt_id)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether an answer is waited for that is not there yet."""
+        """Whether the run waits for an answer."""
         return bool(self._unanswered)
 
     def cancel(self) -> None:
-        """Stop waiting for answers, for good: whoever asks gets `CancelledError`."""
+        """Stop waiting for answers, permanently: every call gets `CancelledError`."""
         self._is_cancelled = True
         for task in self._asking:
             task.cancel()
         self.end()
 
     def end(self) -> None:
-        """Drop the deadlines: the run ends, and who still asks is told so by its log."""
+        """Drop the deadlines, because the run ends. Remaining calls see the end in the log."""
         self._has_ended = True
         for task in self._deadlines:
             task.cancel()
 
     def _leave(self, question: _Question) -> bool:
-        """Let the deadline count on of what nobody waits for: it stays open, to be asked again.
+        """Let the deadline of an abandoned question run on. The question stays open, to be asked
+        again.
 
-        Returns whether there is one.
+        Returns whether the question has a deadline.
         """
         interrupt_id = question.interrupt_id
         end = self._ends.get(interrupt_id)
         if self._has_ended or not question.is_told or end is None:
             return False
         if len(self._deadlines) >= MAX_INTERRUPTS:
-            # What is answered too late is refused all the same.
+            # A late answer is refused even without this deadline.
             oldest = next(iter(self._deadlines))
             del self._deadlines[oldest]
             oldest.cancel()
@@ -193,7 +195,7 @@ class Questions:
         *,
         was_told: bool,
     ) -> Answer:
-        """Ask; `was_told` if the function may have told the question itself, as an event."""
+        """Ask; `was_told` if the function may have emitted the question itself."""
         question.is_told = True
         appended = await self._inlet.append([record], once=Once(f"ask:{interrupt_id}"))
         answer, resolved = None, []
@@ -211,7 +213,7 @@ class Questions:
     async def _find_earlier(
         self, interrupt_id: str, asked: Appended | None = None
     ) -> Answer | None:
-        """Return what was decided; given `asked`, before that, but after the question was told."""
+        """Return the decision, or None; given `asked`, only one before that append."""
         before = asked.first if asked is not None else None
         while True:
             try:
@@ -222,10 +224,10 @@ class Questions:
     async def _tell_waiting(
         self, waiting: _Question, asked: Appended, timeout_s: float | None
     ) -> float | None:
-        """Tell that the run waits for what was asked before, perhaps in another attempt: or it
-        would pass for one that works, and be lost with its process.
+        """Write that the run waits for an earlier question, perhaps of another attempt. Otherwise
+        the run would count as working, and be lost with its process.
 
-        Returns how long an answer is waited for: as was told, or less if less is asked for now.
+        Returns how long to wait for an answer: the first timeout, or a shorter one asked for now.
 
         Raises `Gone` if the answer was cut from the log: nobody will give it again.
         """
@@ -251,10 +253,10 @@ class Questions:
         return timeout_s
 
     def _left_of(self, question: _Question, expires_at: object) -> float | None:
-        """Return the time that is left of an open question, seconds; None if it never expires.
+        """Return the time left for an open question, seconds; None if it never expires.
 
         Args:
-            expires_at: as the log has it, by the wall clock: it counts for what was asked by an
+            expires_at: the time in the log, by the wall clock. It counts for questions of an
                 earlier attempt, perhaps in another process.
         """
         if isinstance(expires_at, int | float) and not question.is_asked_again:
@@ -278,8 +280,8 @@ class Questions:
         raise RunClosed(f"the run {self._inlet.run_id!r} ended before its question was answered")
 
     async def _events(self, after: Position) -> AsyncIterator[Event]:
-        """Yield what follows a position. Failures of the store, which others' commits may have
-        met, are waited out: they are no reason to give a question up."""
+        """Yield the events after a position. Errors of the store, perhaps met by other commits, are
+        waited out: they are no reason to drop the question."""
         while True:
             try:
                 with await self._hub.watch(self._inlet.run_id, after) as watch:
@@ -292,7 +294,7 @@ class Questions:
                 await self._wait_out(error)
 
     async def _wait_out(self, error: RuncastError) -> None:
-        """Return when it may go better; raises the error if it will not."""
+        """Return once another try makes sense; raise the error if none does."""
         if not error.retryable or not self._hub.is_open:
             raise error
         await asyncio.sleep(self._hub.settings.store_retry_s)
@@ -304,7 +306,7 @@ class Questions:
                 await expire_question(self._hub, self._inlet, interrupt_id, self._clock)
                 return
             except (Conflict, RunClosed, Stale, NotFound):
-                return  # answered at the last moment, or there is no run any more that asks
+                return  # answered at the last moment, or the run has ended
             except RuncastError as error:
                 _log.warning("question %s could not be closed yet: %s", interrupt_id, error)
             await asyncio.sleep(self._hub.settings.store_retry_s)

@@ -5,10 +5,10 @@
     writer.tool_call("web_search", {"query": "…"})
     writer.step_complete("15 sources found")
 
-The methods write typed events; a watcher of the `flat` dialect sees them as the messages whose
-names the methods bear. Durations are measured from `step_start`, or from when the writer was made;
-those that the caller gives win. Further fields never replace one of a message's own: a name that is
-taken gets an underscore appended.
+The methods write typed events. A watcher of the `flat` dialect sees them as messages with the
+methods' names. Durations are measured from `step_start`, or from the writer's creation; a duration
+given by the caller wins. Further fields never replace a message's own fields: if the name is taken,
+an underscore is appended.
 
 Source: the messages are the `flat` format's; see `runcast._wire.dialects.flat`.
 """
@@ -28,7 +28,7 @@ __all__ = ("EventSink", "StreamWriter")
 
 
 class EventSink(Protocol):
-    """Where a `StreamWriter` writes: a `Writer`, or something that stands before one."""
+    """The target of a `StreamWriter`: a `Writer`, or an object in front of one."""
 
     def emit(
         self,
@@ -47,20 +47,20 @@ class EventSink(Protocol):
         ...
 
     def before_end(self, hook: Callable[[Outcome], Outcome]) -> None:
-        """Have a hook called before the run ends; see `Writer.before_end`."""
+        """Call a hook before the run ends; see `Writer.before_end`."""
         ...
 
 
 class StreamWriter:
-    """Writes the messages of one node, and perhaps agent, of a graph. For one step at a time.
+    """Writes the messages of one node (and maybe agent) of a graph. For one step at a time.
 
     Every method raises what `Writer.emit` raises, and does nothing outside a run.
 
     Args:
-        node: where what is written happens.
-        agent: who writes it.
-        writer: the run written to; the current one, looked up at each call, if None.
-        clock: what measures durations.
+        node: the node of the messages.
+        agent: the agent of the messages.
+        writer: the run's writer; None looks up the current one at each call.
+        clock: the clock for durations.
     """
 
     def __init__(
@@ -78,27 +78,27 @@ class StreamWriter:
         self._finished: Writer | EventSink | None = None
 
     def sink(self) -> Writer | EventSink | None:
-        """Return what the next event is written to; None outside a run."""
+        """Return the target of the next event; None outside a run."""
         return self._writer or current_writer()
 
     # Steps.
 
     def step_start(self, description: str, **extra: object) -> None:
-        """Say that a step begins, and measure from now on."""
+        """Begin a step, and measure its duration from now on."""
         self._began = self._now()
         self._emit("step_start", {"message": description}, extra, measured=True)
 
     def step_progress(self, status: str, progress: float, **extra: object) -> None:
-        """Say how far the step is: `progress` is 0 to 100."""
+        """Report the step's progress: `progress` is 0 to 100."""
         core = {"percent": progress, "message": status}
         self._emit("step_progress", core, extra, measured=True)
 
     def step_complete(self, summary: str, **extra: object) -> None:
-        """Say that the step is over, and how long it took; `duration=` (seconds) wins."""
+        """End the step, with its duration; `duration=` (seconds) overrides the measured one."""
         self._emit("step_complete", {"message": summary}, extra, measured=True)
 
     def node_complete(self, summary: str, **extra: object) -> None:
-        """Give all a node said as one message."""
+        """Write the whole text of a node as one message."""
         core = {"message": summary, "aggregated": True}
         self._emit("node_complete", core, extra, measured=True)
 
@@ -112,7 +112,7 @@ class StreamWriter:
         call_id: str = "",
         **extra: object,
     ) -> None:
-        """Say that a tool is called; `content` is what people read, the tool's name if None."""
+        """Report a tool call; `content` is the text for people, by default the tool's name."""
         core: dict[str, object] = {"call_id": call_id} if call_id else {}
         core |= {"tool": tool_name, "args": args}
         if content is not None:
@@ -127,10 +127,10 @@ class StreamWriter:
         call_id: str = "",
         **extra: object,
     ) -> None:
-        """Give what a tool returned, and how long it is in characters.
+        """Report a tool's result, with its length in characters.
 
         Args:
-            content: what is sent in place of a long result, whose length is told all the same.
+            content: a text sent in place of a long result; the length is still that of the result.
         """
         shown = result if content is None else content
         core: dict[str, object] = {"call_id": call_id} if call_id else {}
@@ -140,21 +140,21 @@ class StreamWriter:
     # Thought and text.
 
     def thinking(self, thought: str, **extra: object) -> None:
-        """Give a thought."""
+        """Write a thought."""
         self._emit("thinking", {"text": thought}, extra)
 
     def reasoning(self, text: str, **extra: object) -> None:
-        """Give a reason."""
+        """Write a reasoning text."""
         self._emit("reasoning", {"text": text}, extra, measured=True)
 
     def content_streaming(self, chunk: str, message_id: str = "") -> None:
-        """Give a piece of text, white space too; the pieces of a message are counted from 0."""
+        """Write a piece of text, also white space; a message's pieces are counted from 0."""
         sink = self.sink()
         if sink is not None and chunk:
             sink.content(chunk, message_id=message_id, node=self.node, agent=self.agent)
 
     def content_complete(self, summary: str, **extra: object) -> None:
-        """Say that a text is complete."""
+        """Complete a text."""
         self._emit("content_complete", {"message": summary}, extra, measured=True)
 
     # Questions.
@@ -168,7 +168,7 @@ class StreamWriter:
         config: Mapping[str, Any] | None = None,
         **extra: object,
     ) -> None:
-        """Ask for an approval; `Writer.ask` asks and waits for the answer, too."""
+        """Ask for an approval; `Writer.ask` also waits for the answer."""
         core: dict[str, object] = {"interrupt_id": interrupt_id, "action": action, "args": args}
         core["message"] = description
         if allowed := _as_dict("config", config):
@@ -176,19 +176,19 @@ class StreamWriter:
         self._emit("interrupt_request", core, extra)
 
     def interrupt_waiting(self, description: str, interrupt_id: str = "", **extra: object) -> None:
-        """Say that an answer is waited for."""
+        """Report that the run waits for an answer."""
         core: dict[str, object] = {"interrupt_id": interrupt_id, "message": description}
         self._emit("interrupt_waiting", core, extra)
 
     def interrupt_response(
         self, response: object, approved: bool, interrupt_id: str = "", **extra: object
     ) -> None:
-        """Tell what was answered."""
+        """Report the answer."""
         core = {"interrupt_id": interrupt_id, "approved": approved, "answer": response}
         self._emit("interrupt_response", core, extra)
 
     def interrupt_resolved(self, result: str, interrupt_id: str = "", **extra: object) -> None:
-        """Say what came of it; the question is closed."""
+        """Close the question with its result."""
         core: dict[str, object] = {"interrupt_id": interrupt_id, "message": result}
         self._emit("interrupt_resolved", core, extra)
 
@@ -200,9 +200,9 @@ class StreamWriter:
         execution_summary: Mapping[str, Any] | None = None,
         **extra: object,
     ) -> None:
-        """Give the outcome, at once. The run goes on until its function returns.
+        """Write the outcome at once. The run continues until its function returns.
 
-        A run whose function returns nothing then ends with a `done` that adds nothing to it.
+        If its function returns None, the run then ends with a `done` that adds nothing.
         """
         summary = _as_dict("execution_summary", execution_summary)
         core = {"value": result, "execution_summary": summary}
@@ -213,7 +213,7 @@ class StreamWriter:
             sink.before_end(_add_nothing)
 
     def error(self, message: str, error_type: str = "GeneralError", **extra: object) -> None:
-        """Tell of an error that the run survives."""
+        """Report an error that the run survives."""
         self._emit("error", {"message": message, "code": error_type}, extra)
 
     def _emit(
@@ -244,7 +244,7 @@ _READ_INSTEAD: Final[Mapping[str, tuple[str, ...]]] = {
     "result": ("message", "content"),
     "error": ("error", "error_code", "error_type"),
 }
-"""Names by which readers also look for a message's own fields; no further field may have them."""
+"""Other names of a message's own fields; a further field may not use them."""
 
 
 def _as_dict(name: str, given: object) -> dict[str, object]:

@@ -31,7 +31,7 @@ class TypedEvents(ABC):
     """
 
     def __init__(self) -> None:
-        self._lock = make_rlock()  # a handler of a signal may emit
+        self._lock = make_rlock()  # a signal handler may emit
         self._pieces = Pieces()
 
     @abstractmethod
@@ -51,9 +51,9 @@ class TypedEvents(ABC):
         agent: str = "",
         **more: object,
     ) -> None:
-        """Append a `progress` event; `percent` (0-100) is computed where it can be.
+        """Append a `progress` event; `percent` (0-100) is computed if possible.
 
-        Raises as `emit` does; `InvalidValue`, too, if one of them is no number.
+        Raises what `emit` raises, and `InvalidValue` if an argument is not a number.
         """
         current, total = checked_number("current", current), checked_number("total", total)
         percent = checked_number("percent", percent)

@@ -1,4 +1,4 @@
-"""What a producer holds to append events to its run."""
+"""The writer: appends events to a run."""
 
 import asyncio
 import concurrent.futures
@@ -33,17 +33,17 @@ __all__ = ("RESERVED", "TakesRecords", "Writer")
 _log: Final = get_logger("runcast.runs")
 
 RESERVED: Final = TERMINAL | {"started", "gap"}
-"""Types that only runcast writes: a forged ending or loss would mislead every watcher."""
+"""Types that only runcast writes, because a forged ending or gap would mislead every watcher."""
 
 _FREE: Final = frozenset(KNOWN) - RESERVED
-"""Types that need no further look."""
+"""Types that need no further check."""
 
 
 T = TypeVar("T")
 
 
 class TakesRecords(Protocol):
-    """Where a writer's records go: the `Inlet` of a hub, or the socket of a child process."""
+    """The target of a writer's records: a hub's `Inlet`, or the socket of a child process."""
 
     @property
     def run_id(self) -> str: ...
@@ -60,10 +60,10 @@ class TakesRecords(Protocol):
 class Writer(TypedEvents):
     """Appends events to one run. Its methods may be called from any thread and any coroutine.
 
-    Made on the loop that its questions are to be waited for on.
+    Make a writer on the loop on which its questions will wait.
 
-    Guarantees: an event is in the log after all that the same thread or task emitted before; `emit`
-    returns in microseconds, except in a thread while the bound on pending events is reached.
+    Guarantees: an event comes after all earlier events of the same thread or task. `emit` returns
+    in microseconds, except in a thread while the bound on pending events is reached.
 
     Every method raises what `emit` raises.
     """
@@ -83,18 +83,18 @@ class Writer(TypedEvents):
         self._workspace = workspace
         self._loop = asyncio.get_running_loop() if questions is not None else None
         self.clock = clock
-        """What tells the time of the run."""
+        """The run's clock."""
         self._time = clock.time
         self.max_event_bytes = max_event_bytes
-        """Largest event it takes, as JSON."""
+        """Largest event, as JSON."""
         self._cancel: str | None = None
         self._free = _FREE
-        """Types that are emitted without a further look: none, once the run is cancelled."""
-        # Of each thread: whether it was told. Not by ids, which the system gives out again.
+        """Types that are emitted without a further check; empty once the run is cancelled."""
+        # Per thread: whether it was notified. Thread ids are no key, because they are reused.
         self._told = threading.local()
-        self._told.is_told = True  # tasks on the loop are told by asyncio
+        self._told.is_told = True  # asyncio cancels tasks on the loop
         self.home = Home()
-        """The process that it writes in."""
+        """The process that the writer belongs to."""
         self._last_words: list[Callable[[Outcome], Outcome]] = []
 
     @property
@@ -112,21 +112,22 @@ class Writer(TypedEvents):
 
         Args:
             type: one of `events.vocabulary.KNOWN`, or your own: `[a-z][a-z0-9_.-]*`.
-            data: whatever JSON can hold; dataclasses, datetimes, Paths and pydantic models too.
+            data: any value that JSON can hold; dataclasses, datetimes, Paths and pydantic models
+                too.
             place: `node`, `agent`, `path` and `duration`: see `PlaceFields`.
 
         Raises:
-            InvalidValue: the type is malformed or reserved, `data` cannot be encoded, there is
-                another keyword (what an event holds goes into `data`), or this is a process that
-                was forked from the run's.
-            EventTooLarge: beyond `max_event_bytes`.
+            InvalidValue: the type is malformed or reserved; or `data` cannot be encoded; or there
+                is another keyword (an event's own fields go into `data`); or this process was
+                forked from the run's.
+            EventTooLarge: the event is longer than `max_event_bytes`.
             RunClosed: the run has ended.
-            Overloaded: too much waits for its commit; `await drain()` and try again.
-            RunTooLarge: the run has emitted `max_events_per_run` or `max_bytes_per_run`.
+            Overloaded: too many bytes wait for their commit; `await drain()` and try again.
+            RunTooLarge: the run has reached `max_events_per_run` or `max_bytes_per_run`.
             StoreUnavailable: the store fails at present.
-            Cancelled: the run was cancelled; raised once in each thread of it.
+            Cancelled: the run was cancelled; raised once in each of its threads.
         """
-        # Not named one by one: so unknown ones are seen at no cost to a call that has none of them.
+        # Keywords as one dict, so that unknown ones are noticed without slowing the usual call.
         where = None
         if place:
             try:
@@ -136,24 +137,24 @@ class Writer(TypedEvents):
         self.emit_at(where, type, data)
 
     def emit_at(self, place: Place | None, kind: str, data: object) -> None:
-        """Append an event that happened at a place; `emit`, without its keywords."""
+        """Append an event with a place: `emit` without keywords."""
         if type(kind) is not str or kind not in self._free:
             kind = self._admitted(kind)
         self._put(encode_known(kind, data, self._time(), place, self.max_event_bytes))
 
     def _admitted(self, kind: object) -> str:
-        """Return an event's type, if it may be emitted now."""
+        """Return an event's type if it may be emitted now. Raises what `emit` raises."""
         plain = checked_type(kind)
         if plain in RESERVED:
             raise InvalidValue(
                 f"{plain!r} is written by runcast itself; return from the function to end its run, "
-                "raise to fail, and use 'error' for what it survives"
+                "raise to fail, and use 'error' for errors that it survives"
             )
         self.check_cancelled()
         return plain
 
     def emit_event(self, event: Event) -> None:
-        """Append an `Event`; its `seq` and `time` are given anew."""
+        """Append an `Event`; it gets a new `seq` and `time`."""
         self.emit(
             event.type,
             event.data,
@@ -178,22 +179,22 @@ class Writer(TypedEvents):
         """Ask a question and wait for its answer: `await` it in a coroutine; a thread waits in it.
 
         Args:
-            message: what a person reads.
-            action: what will be done if the answer is yes.
-            args: what it will be done with.
-            config: what answers are allowed: `allow_accept`, `allow_edit`, `allow_respond` (all
-                true unless said otherwise), `response_schema`.
-            timeout_s: after that the answer is of the type `expired`; None waits for ever.
-            interrupt_id: made up if not given. Asking again under an id gives its answer at once,
-                or waits on for it, no longer than was said first.
+            message: the question's text.
+            action: the action that a yes approves.
+            args: the action's arguments.
+            config: the allowed answers: `allow_accept`, `allow_edit`, `allow_respond` (all true by
+                default), and `response_schema`.
+            timeout_s: after this time the answer has the type `expired`; None waits for ever.
+            interrupt_id: generated if missing. Asking again under an id returns its answer at once,
+                or waits for it, at most until the first deadline.
 
         Returns:
-            An `Answer`; in a coroutine something to await that gives one.
+            An `Answer`; in a coroutine an awaitable for it.
 
         Raises:
-            InvalidValue: this writer does not run the function, so it cannot wait; or what is
-                asked is malformed.
-            Gone: what was asked again was answered so long ago that the answer is not kept any more
+            InvalidValue: this writer does not run the function, so it cannot wait; or the question
+                is malformed.
+            Gone: the question was answered so long ago that the answer is no longer kept
                 (`keep_bytes_per_run`).
             Cancelled: the run was cancelled while it waited (in threads).
         """
@@ -226,14 +227,14 @@ class Writer(TypedEvents):
             raise Cancelled("the run ended while it waited for an answer") from None
 
     def workspace(self) -> Path:
-        """Return the run's working directory, made by the first call.
+        """Return the run's working directory; the first call creates it.
 
-        What was given to the run is in `data/inputs` there; what it leaves in `data/outputs` is
-        kept and announced when it ends.
+        Input files are in its `data/inputs`. Files in its `data/outputs` are kept and announced
+        when the run ends.
 
         Raises:
-            InvalidValue: this writer does not run the function, so it has none.
-            BackendError: it cannot be made.
+            InvalidValue: this writer does not run the function, so it has no workspace.
+            BackendError: the directory cannot be created.
         """
         if self._workspace is None:
             raise InvalidValue("only the run itself has a workspace: ask for it in its function")
@@ -243,10 +244,11 @@ class Writer(TypedEvents):
         """Wait until everything emitted before is committed; `await` it in a coroutine.
 
         Returns:
-            The position of the last event; in a coroutine something to await that gives it.
+            The position of the last event; in a coroutine an awaitable for it.
 
         Raises:
-            StoreUnavailable: the store fails at present; nothing is lost, it will be tried again.
+            StoreUnavailable: the store fails at present; nothing is lost, and it will be tried
+                again.
         """
         self.home.check("flush()")
         return cast("Flushed[Position]", in_turn(self._flush(), self._inlet.wait_for))
@@ -256,26 +258,27 @@ class Writer(TypedEvents):
         return Flushed(appended.epoch, appended.last)
 
     def before_end(self, hook: Callable[[Outcome], Outcome]) -> None:
-        """Have a hook called once the function is over and before the terminal event is written.
+        """Call a hook after the function has returned, before the terminal event is written.
 
-        It is called with how the run ends and returns that, or another ending; it may emit, and
-        must not wait. Hooks are called on the loop, the last one first.
+        The hook gets the run's outcome, and returns it or another one. It may emit, and must not
+        wait. Hooks are called on the loop, the latest first.
         """
         self._last_words.append(hook)
 
     def conclude(self, ending: Outcome, put: Callable[[bytes], None] | None = None) -> Outcome:
-        """Call the hooks; called by the run itself. A hook that fails is logged and left out.
+        """Call the hooks, on behalf of the run itself. A hook that raises is logged and skipped.
 
         Args:
-            put: takes the records of what is emitted meanwhile, for whom no room is needed.
+            put: takes the records that hooks emit; they need no room.
         """
-        self._cancel, self._free = None, _FREE  # it has been obeyed, and no hook is to meet it
+        # the cancellation was obeyed; hooks must not meet it
+        self._cancel, self._free = None, _FREE
         self._put = put or self._put
         while self._last_words:
             hook = self._last_words.pop()
             try:
                 ending = _checked_ending(hook(ending))
-            except BaseException:  # noqa: BLE001 - a user's code; the run must end all the same
+            except BaseException:  # noqa: BLE001 - a user's code; the run must still end
                 _log.exception("run %s: %r failed before the end", self.run_id, hook)
         self._put = self._inlet.put
         if self._questions is not None:
@@ -284,7 +287,7 @@ class Writer(TypedEvents):
 
     def drain(self) -> Waited[None]:
         """Wait until there is room for more events; `await` it in a coroutine. Threads wait here,
-        and in `emit` as well."""
+        and also in `emit`."""
         self.home.check("drain()")
         return cast("Waited[None]", in_turn(self._inlet.drain(), self._inlet.wait_for) or NOTHING)
 
@@ -294,7 +297,7 @@ class Writer(TypedEvents):
         return self._questions is not None and self._questions.is_waiting
 
     def end_of_question(self, interrupt_id: str) -> float | None:
-        """Return when a question expires, by the monotonic clock; None if that is not known."""
+        """Return when a question expires, by the monotonic clock; None if unknown."""
         return self._questions.end_of(interrupt_id) if self._questions is not None else None
 
     def request_cancel(self, reason: str) -> None:
@@ -304,7 +307,7 @@ class Writer(TypedEvents):
             self._questions.cancel()
 
     def check_cancelled(self) -> None:
-        """Raise `Cancelled` if the run was asked to end and this thread was not told yet."""
+        """Raise `Cancelled` if the run was cancelled and this thread was not yet notified."""
         reason = self._cancel
         if reason is not None and not getattr(self._told, "is_told", False):
             self._told.is_told = True

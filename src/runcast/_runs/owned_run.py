@@ -73,7 +73,7 @@ class OwnedRun(Writer):
 
         Raises:
             InvalidValue: JSON cannot hold it.
-            EventTooLarge: beyond `max_event_bytes`.
+            EventTooLarge: the event is longer than `max_event_bytes`.
         """
         data = {"result": value}
         self._result = as_stored("done", data, max_bytes=self.max_event_bytes).data["result"]

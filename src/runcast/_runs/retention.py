@@ -116,7 +116,7 @@ class Retention:
                     break
                 apply(state, decode_event(canonical))
                 state.cut_bytes += size
-            await asyncio.sleep(0)  # a store in memory does not let others go on
+            await asyncio.sleep(0)  # the memory store never yields to other tasks
         if state.cut_bytes > before:
             cut = msgspec.json.encode(state)
             await self._hub.trim(info.log_id, state.seq + 1, cut, info.epoch)

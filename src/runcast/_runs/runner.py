@@ -215,7 +215,7 @@ class Runner:
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
-            # What the store has begun to make cannot be taken back. It gets its ending.
+            # The store may still begin the log. If so, the log gets its ending.
             beginning.add_done_callback(_cancel_begun)
             raise
 
@@ -339,7 +339,7 @@ class Runner:
         A run that has ended stays as it is; so does a reason given before.
 
         Raises:
-            NotFound: there is no such run.
+            NotFound: the run does not exist.
             InvalidValue: the reason is no text.
         """
         reason = checked_reason(reason)

@@ -36,7 +36,7 @@ _INDEX: Final = _told({"type": "integer"}, "which piece of its text, from 0")
 _ATTEMPT: Final = _told(
     {"type": "integer", "minimum": 1}, "which try it is part of; 1 if absent. A higher one replaces"
 )
-_CALL_ID: Final = _told(_TEXT, "what a call and its result have in common")
+_CALL_ID: Final = _told(_TEXT, "the id that a call and its result share")
 _INTERRUPT_ID: Final = _told(_TEXT, "the question")
 _ANY: Final[_Schema] = {}
 
@@ -105,7 +105,7 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "tool": _TEXT,
         "result": _ANY,
         "ok": {"type": "boolean"},
-        "length": _told({"type": "integer"}, "of the result, in characters"),
+        "length": _told({"type": "integer"}, "length of the result, in characters"),
         "attempt": _ATTEMPT,
     },
     "interrupt_request": {

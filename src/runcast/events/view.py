@@ -278,7 +278,7 @@ class View:
 
     def _batch(self, state: ViewState, event: Event) -> list[Event]:
         place, text = (event.node, event.agent), (event.type, *_text_key(event.data))
-        # Not those of nodes that are switched off: they are to arrive as one message.
+        # Text of nodes that are switched off is left alone: it arrives as one message.
         batches = [key for key in state.gathered if key[0] == "batch"]
         # What is of another type was said between two pieces, and must not arrive behind both. What
         # an earlier attempt wrote must not arrive behind what replaces it.

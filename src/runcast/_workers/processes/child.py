@@ -254,7 +254,7 @@ def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Ou
 
 
 def _trace(error: BaseException) -> str:
-    """Return a traceback that begins in the user's code: how we got there is no help."""
+    """Return a traceback that begins in the user's code, without our own frames."""
     return format_error(error, trace_of_function(error))
 
 

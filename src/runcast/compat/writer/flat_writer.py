@@ -83,7 +83,7 @@ class StreamWriter(stream_writer.StreamWriter):
         return made
 
     def sink(self) -> ViewedWriter | None:
-        """Return what the next event is written to; None outside a run."""
+        """Return the target of the next event; None outside a run."""
         run = self._writer or current_writer()
         if run is None:
             return None
@@ -138,13 +138,13 @@ class StreamWriter(stream_writer.StreamWriter):
         interrupt_id: str | None = None,
         **extra: object,
     ) -> None:
-        """Tell what was answered."""
+        """Report the answer."""
         super().interrupt_response(response, approved, interrupt_id or "", **extra)
 
     def interrupt_resolved(
         self, result: str, interrupt_id: str | None = None, **extra: object
     ) -> None:
-        """Say what came of it; the question is closed."""
+        """Close the question with its result."""
         super().interrupt_resolved(result, interrupt_id or "", **extra)
 
     def final_result(

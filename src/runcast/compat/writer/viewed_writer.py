@@ -73,7 +73,7 @@ class ViewedWriter:
         self.emit("content", data, node=node, agent=agent)
 
     def before_end(self, hook: Callable[[Outcome], Outcome]) -> None:
-        """Have a hook called before the run ends; see `Writer.before_end`."""
+        """Call a hook before the run ends; see `Writer.before_end`."""
         self.writer.before_end(hook)
 
     def flush(self) -> None:

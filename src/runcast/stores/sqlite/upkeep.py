@@ -53,7 +53,7 @@ class Upkeep:
         self._sweep_at = clock.monotonic()
         self._swept_at_bytes = 0  # what had been written at the last sweep
         self._trimmed_at_bytes = 0  # what had been written when memory was given back
-        self._may_sweep = True  # who had the file before may have left something
+        self._may_sweep = True  # an earlier process may have left data to delete
         self._told = ""
 
     def when_idle(self) -> None:
