@@ -45,7 +45,8 @@ class Settings:
     )
     pending_bytes_per_run: int = _setting(
         4 * _MIB,
-        "Events of one run that may wait for their commit; then its producers wait.",
+        "Events of one run that may wait for their commit; then its producers wait. An eighth of"
+        " keep_bytes_per_run, or 1 MiB, if that is less.",
         least=1,
     )
     pending_bytes: int = _setting(
@@ -122,7 +123,7 @@ class Settings:
     keep_bytes_per_run: int = _setting(
         1024 * _MIB,
         "Newest events kept of one run; older ones are folded into a snapshot; 0: all. A run that"
-        " exceeds it by half is slowed until it is cut, so that a store stays below twice that.",
+        " exceeds it by half is slowed until it is cut: a store stays below three times that.",
     )
     retention_every_s: float = _setting(
         5.0,

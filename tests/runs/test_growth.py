@@ -15,7 +15,7 @@ from tests.runs.test_retention import what_is_kept
 
 RECORD = b'"time":1.0,"type":"x","data":1}'
 MIB = 1024 * 1024
-SLACK = 4 * MIB
+SLACK = MIB
 
 
 class Watched(FaultyStore):
@@ -51,15 +51,16 @@ async def test_a_thread_that_floods_waits_until_its_old_events_are_cut(store: St
         retention.open()
         inlet = await hub.create("r")
         async with asyncio.timeout(4 * WAIT_S):
-            await asyncio.to_thread(flood, inlet, 10_000)
+            await asyncio.to_thread(flood, inlet, 4_000)
             await inlet.append()
             await eventually(lambda: inlet.kept < MIB + SLACK)
         info, state = await hub.present("r")
         await retention.close()
 
-        assert (info.head, state.seq, state.counts) == (10_000, 10_000, {"x": 10_000})
-        # What may wait for its commit comes on top.
-        assert watched.longest <= MIB + 2 * SLACK + 2 * options.pending_bytes_per_run
+        assert (info.head, state.seq, state.counts) == (4_000, 4_000, {"x": 4_000})
+        # What may wait for its commit comes on top, which is less than usual where little is kept.
+        assert options.pending_bytes_per_run > SLACK
+        assert watched.longest <= MIB + 4 * SLACK
 
 
 async def test_who_drains_and_who_awaits_appends_waits_as_well(store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 __all__ = ("Growing", "Growth")
 
-_LEAST_SLACK: Final = 4 * 1024 * 1024
+_LEAST_SLACK: Final = 1024 * 1024
 """How far a log may grow before it is cut, at least: each cut writes the snapshot of the cut
 events, which may be large."""
 
@@ -42,6 +42,9 @@ class Growth:
     def __init__(self, keep_bytes: int) -> None:
         self._keep = keep_bytes
         self._slack = max(keep_bytes // 4, _LEAST_SLACK)
+        self.most_pending = max(self._slack // 2, _LEAST_SLACK) if keep_bytes else sys.maxsize
+        """Most bytes of one log that may wait for their commit: they come on top of what a log has
+        when its producers are held."""
         self._grown: dict[Growing, None] = {}
         self._has_grown = asyncio.Event()
         self.limit = sys.maxsize

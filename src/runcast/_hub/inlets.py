@@ -75,7 +75,8 @@ class Pending:
     """The waiting records of all inlets. `lock` guards everything unless stated otherwise."""
 
     def __init__(self, settings: Settings) -> None:
-        self.run_bound = settings.pending_bytes_per_run
+        self.growth = Growth(settings.keep_bytes_per_run)
+        self.run_bound = min(settings.pending_bytes_per_run, self.growth.most_pending)
         self.bound = settings.pending_bytes
         # Reentrant, because a signal handler may emit in the middle of any call in its thread.
         self.lock = make_rlock()
@@ -97,7 +98,6 @@ class Pending:
         """Whether runs have limits; only then are their events counted."""
         self.most_events = settings.max_events_per_run or sys.maxsize
         self.most_bytes = settings.max_bytes_per_run or sys.maxsize
-        self.growth = Growth(settings.keep_bytes_per_run)
         self._wait_s = settings.emit_wait_s
         self._largest = settings.max_event_bytes
         self._room = threading.Condition(self.lock)

@@ -48,6 +48,11 @@ CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
 """A checkpoint is due when the journal holds this much. It is the most that opening the file after
 a crash has to read, and the most that the ledger holds in memory."""
 
+_LEAST_CHECKPOINT_BYTES: Final = 1024 * 1024
+_CHECKPOINT_PART: Final = 8
+"""In a small file it is made earlier, when the journal has an eighth of what the tables have: so
+the file stays in proportion to what it keeps, even while checkpoints are put off."""
+
 _PUT_OFF: Final = 4
 """Factor by which a journal may exceed CHECKPOINT_BYTES while the write-ahead log must not grow: a
 checkpoint writes everything twice."""
@@ -91,11 +96,12 @@ class Journal:
         self._ledger = Ledger(self._load, self._load_once)
         self._last = 0
         self._bytes = 0
-        self._checkpoint_bytes = self._due_bytes = min(CHECKPOINT_BYTES, wal_bytes // 8)
+        self._wal_bytes = wal_bytes
         self._version = -1
         self.read_only = read_only
         self.written_bytes = 0
         """About how many bytes this process has written into the file so far."""
+        self._checkpoint_bytes = self._due_bytes = self._next_checkpoint()
         self._catch_up()
 
     # For readers, from their threads.
@@ -353,9 +359,19 @@ class Journal:
             self._undo_checkpoint(last)
             raise
         self.written_bytes += self._bytes
-        self._bytes, self._due_bytes = 0, self._checkpoint_bytes
+        self._bytes = 0
+        self._checkpoint_bytes = self._due_bytes = self._next_checkpoint()
         with self._lock:
             self._keep_active()
+
+    def _next_checkpoint(self) -> int:
+        """Return how much the journal may hold before the next checkpoint."""
+        pages, free = (
+            int(self._execute(f"PRAGMA {count}").fetchone()[0])
+            for count in ("page_count", "freelist_count")
+        )
+        part = (pages - free) * _PAGE_BYTES // _CHECKPOINT_PART
+        return min(CHECKPOINT_BYTES, self._wal_bytes // 8, max(part, _LEAST_CHECKPOINT_BYTES))
 
     def _undo_checkpoint(self, last: int) -> None:
         # SQLite may have rolled back by itself, and the row may or may not have been appended.
