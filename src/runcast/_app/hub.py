@@ -1,9 +1,10 @@
 """The hub with its store and its runs, on one event loop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from runcast._clock import Clock, SystemClock
@@ -15,6 +16,7 @@ from runcast._functions.function import Function
 from runcast._hub.cursor import Gap
 from runcast._hub.forks import Home
 from runcast._hub.hub import Hub
+from runcast._hub.interrupts import was_interrupted
 from runcast._hub.revocations import revoke
 from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
@@ -60,6 +62,7 @@ class OpenHub:
         self.functions: dict[str, Function[..., Any]] = {}
         self._embedded: Embedded | None = None
         self._was_closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._home = Home()
         self._build()
         for function in functions:
@@ -113,6 +116,9 @@ class OpenHub:
     async def close(self) -> None:
         """End the runs, then the hub, then the store. Idempotent.
 
+        If the task that closes it is cancelled, runs get no more time to end by themselves, and
+        the hub is closed before the cancellation goes on.
+
         In a process that was forked since it was opened this does nothing: the runs are its
         parent's.
         """
@@ -122,7 +128,14 @@ class OpenHub:
         if self._embedded is not None:
             self._embedded.close()
             self._embedded = None
-        await self._close()
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.ensure_future(self._close())
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            self.runner.interrupt()
+            await self._closing
+            raise
 
     async def _close(self) -> None:
         async with AsyncExitStack() as closing:  # each is closed though another fails to be
@@ -132,12 +145,19 @@ class OpenHub:
             closing.push_async_callback(self.runner.close)
 
     async def _end_blocks(self) -> None:
-        await self.hub.owned.end_all("the server shut down", self.settings.cancel_grace_s)
+        await self.hub.owned.end_all(self.runner.end_reason, self.settings.cancel_grace_s)
 
     async def __aenter__(self) -> Self:
         return await self.open()
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if was_interrupted(error):
+            self.runner.interrupt()
         await self.close()
 
     async def start(

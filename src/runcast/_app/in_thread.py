@@ -6,7 +6,7 @@ methods here with those of `OpenHub` and `Run`.
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from runcast._app.hub import AnyFunction, OpenHub
@@ -14,6 +14,7 @@ from runcast._clock import Clock
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._hub.bridge import Bridge
+from runcast._hub.interrupts import was_interrupted
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import BlockInThread, OwnedRun
 from runcast._runs.run import Run
@@ -140,14 +141,25 @@ class OpenHubInThread:
         if not self._bridge.is_open:
             return
         try:
-            self._bridge.call(self._hub.close())
+            try:
+                self._bridge.call(self._hub.close())
+            except KeyboardInterrupt:  # which has ended the wait: runs are cancelled now
+                self._bridge.call(self._hub.close())
+                raise
         finally:
             self._bridge.close()
 
     def __enter__(self) -> Self:
         return self.open()
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if was_interrupted(error) and self._bridge.is_open:
+            self._bridge.do(self._hub.runner.interrupt)
         self.close()
 
     def start(

@@ -1,7 +1,7 @@
 """How a program opens a hub: as a context manager with a loop or without, or as an application."""
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
 from runcast._app.hub import AnyFunction, OpenHub
@@ -91,18 +91,28 @@ class HubOpener:
         self._async = self._make()
         return await self._async.open()
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._async is not None:
-            await self._async.close()
+            await self._async.__aexit__(kind, error, traceback)
 
     def __enter__(self) -> OpenHubInThread:
         self._check_unused()
         self._sync = OpenHubInThread(self._make())
         return self._sync.open()
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._sync is not None:
-            self._sync.close()
+            self._sync.__exit__(kind, error, traceback)
 
 
 def open_hub(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from runcast._hub.bridge import Bridge
 from runcast._hub.hub import Hub
+from runcast._hub.interrupts import INTERRUPTED, was_interrupted
 from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.context import enter, leave
@@ -152,8 +153,8 @@ class OwnedRun(Writer):
         if error is None:
             is_over = self._reason is None or self._result is not None
             return done(self._result) if is_over else cancelled(self._reason or "")
-        if isinstance(error, KeyboardInterrupt):
-            return cancelled("interrupted")
+        if was_interrupted(error):
+            return cancelled(self._reason or INTERRUPTED)
         if isinstance(error, GeneratorExit):
             return cancelled("the generator around the run was closed")
         if isinstance(error, asyncio.CancelledError):

@@ -12,6 +12,7 @@ from runcast._files.files import Files, RunFiles
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._hub.hub import Hub
+from runcast._hub.interrupts import INTERRUPTED
 from runcast._hub.owned import REPLACED, OwnedLog
 from runcast._producing.answers import Answer
 from runcast._producing.decisions import answer_question, find_decision
@@ -81,6 +82,7 @@ class Runner:
         self._retention = Retention(hub)
         self._beginning: set[asyncio.Task[FunctionRun]] = set()
         self._closing = False
+        self._interrupted = asyncio.Event()
 
     async def open(self) -> Self:
         """Take a lease, take over what dead owners left, and begin; it may follow `close`."""
@@ -99,6 +101,8 @@ class Runner:
     async def close(self) -> None:
         """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent.
 
+        After `interrupt` they are cancelled without that time.
+
         Runs that wait for an answer and can be resumed stay open, without an owner; they need no
         time, since their answer starts the next attempt. So do those whose answer did, but that
         wait for room.
@@ -109,13 +113,34 @@ class Runner:
         if self._beginning:
             await asyncio.wait(self._beginning)
         self._release_waiting()
-        await self._settle(self._settings.shutdown_grace_s)
+        await self._leave_time()
         self._files.hurry()
         self._release_waiting()  # those that have asked meanwhile
         for run in self._living:
-            run.cancel("the server shut down")
+            run.cancel(self.end_reason)
         await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
         await self._workers.close()
+
+    def interrupt(self) -> None:
+        """Have `close` cancel the runs at once: a person waits for the end. Idempotent."""
+        self._interrupted.set()
+
+    @property
+    def end_reason(self) -> str:
+        """Why `close` cancels runs."""
+        return INTERRUPTED if self._interrupted.is_set() else "the server shut down"
+
+    async def _leave_time(self) -> None:
+        """Let runs end by themselves for `shutdown_grace_s`, unless they are interrupted."""
+        waits = [
+            asyncio.ensure_future(self._settle(self._settings.shutdown_grace_s)),
+            asyncio.ensure_future(self._interrupted.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _release_waiting(self) -> None:
         for run in self._living:

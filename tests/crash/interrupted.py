@@ -1,0 +1,128 @@
+"""Scripts with a hub or a run of their own, to be interrupted: `interrupted.py HOW STORE`."""
+# ruff: noqa: T201 - what it prints is what is tested
+
+import asyncio
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+
+import runcast
+
+
+def say(word: str) -> None:
+    print(word, flush=True)
+
+
+async def waits_on_the_loop() -> None:
+    say("begun")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        runcast.log("cleaned up")
+        say("cleaned up")
+
+
+def waits_in_a_thread() -> None:
+    say("begun")
+    try:
+        while True:
+            runcast.emit("tick")
+            threading.Event().wait(0.01)
+    finally:
+        runcast.log("cleaned up")
+        say("cleaned up")
+
+
+@runcast.function(isolation="process")
+def waits_in_a_process() -> None:
+    runcast.emit("begun")
+    try:
+        while True:
+            runcast.emit("tick")
+            threading.Event().wait(0.01)
+    finally:
+        runcast.log("cleaned up")
+
+
+async def a_coroutine(store: str) -> None:
+    async with runcast.open_hub(store) as hub:
+        await (await hub.start(waits_on_the_loop, run_id="r")).result()
+
+
+async def a_coroutine_with_a_thread(store: str) -> None:
+    async with runcast.open_hub(store) as hub:
+        await (await hub.start(waits_in_a_thread, run_id="r")).result()
+
+
+async def a_coroutine_that_is_leaving(store: str) -> None:
+    async with runcast.open_hub(store) as hub:
+        await hub.start(waits_on_the_loop, run_id="r")
+        await asyncio.sleep(0)
+
+
+async def a_task_that_is_cancelled(store: str) -> None:
+    async def work() -> None:
+        async with runcast.open_hub(store) as hub:
+            await hub.start(waits_on_the_loop, run_id="r")
+            async for _ in hub.watch("r"):
+                begun.set()
+
+    begun = asyncio.Event()
+    working = asyncio.create_task(work())
+    await begun.wait()
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+def a_thread(store: str) -> None:
+    with runcast.open_hub(store) as hub:
+        hub.start(waits_in_a_thread, run_id="r").result()
+
+
+def a_thread_with_a_coroutine(store: str) -> None:
+    with runcast.open_hub(store) as hub:
+        hub.start(waits_on_the_loop, run_id="r").result()
+
+
+def a_thread_that_is_leaving(store: str) -> None:
+    with runcast.open_hub(store) as hub:
+        hub.start(waits_in_a_thread, run_id="r")
+
+
+def a_thread_with_a_process(store: str) -> None:
+    with runcast.open_hub(store) as hub:
+        run = hub.start(waits_in_a_process, run_id="r")
+        for event in hub.watch("r"):
+            if event.type == "begun":
+                say("begun")
+        run.result()
+
+
+def a_block(store: str) -> None:
+    with runcast.run("import", run_id="r", store=store):
+        try:  # before it is said that it has begun: Ctrl-C comes anywhere in the main thread
+            say("begun")
+            threading.Event().wait()
+        finally:
+            runcast.log("cleaned up")
+            say("cleaned up")
+
+
+async def an_async_block(store: str) -> None:
+    async with runcast.run("import", run_id="r", store=store):
+        await waits_on_the_loop()
+
+
+async def an_async_block_in_a_hub(store: str) -> None:
+    async with runcast.open_hub(store) as hub, hub.run("import", run_id="r"):
+        await waits_on_the_loop()
+
+
+if __name__ == "__main__":
+    how: Callable[[str], object] = globals()[sys.argv[1]]
+    if asyncio.iscoroutinefunction(how):
+        asyncio.run(how(sys.argv[2]))
+    else:
+        how(sys.argv[2])
