@@ -1,10 +1,11 @@
-"""Whether Ctrl-C is why a block of code is left."""
+"""Waits that end early, and whether Ctrl-C is why a block of code is left."""
 
 import asyncio
 import signal
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
-__all__ = ("INTERRUPTED", "was_interrupted")
+__all__ = ("INTERRUPTED", "wait_for_first", "was_interrupted")
 
 INTERRUPTED: Final = "interrupted"
 """Why runs are cancelled that Ctrl-C ended."""
@@ -22,3 +23,13 @@ def was_interrupted(error: BaseException | None) -> bool:
         return isinstance(error, KeyboardInterrupt)
     handler = getattr(signal.getsignal(signal.SIGINT), "func", None)
     return bool(getattr(getattr(handler, "__self__", None), "_interrupt_count", 0))
+
+
+async def wait_for_first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return once one of these is done; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

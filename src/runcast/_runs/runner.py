@@ -12,7 +12,7 @@ from runcast._files.files import Files, RunFiles
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._hub.hub import Hub
-from runcast._hub.interrupts import INTERRUPTED
+from runcast._hub.interrupts import INTERRUPTED, wait_for_first
 from runcast._hub.owned import REPLACED, OwnedLog
 from runcast._producing.answers import Answer
 from runcast._producing.decisions import answer_question, find_decision
@@ -113,7 +113,9 @@ class Runner:
         if self._beginning:
             await asyncio.wait(self._beginning)
         self._release_waiting()
-        await self._leave_time()
+        await wait_for_first(
+            self._settle(self._settings.shutdown_grace_s), self._interrupted.wait()
+        )
         self._files.hurry()
         self._release_waiting()  # those that have asked meanwhile
         for run in self._living:
@@ -129,18 +131,6 @@ class Runner:
     def end_reason(self) -> str:
         """Why `close` cancels runs."""
         return INTERRUPTED if self._interrupted.is_set() else "the server shut down"
-
-    async def _leave_time(self) -> None:
-        """Let runs end by themselves for `shutdown_grace_s`, unless they are interrupted."""
-        waits = [
-            asyncio.ensure_future(self._settle(self._settings.shutdown_grace_s)),
-            asyncio.ensure_future(self._interrupted.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def _release_waiting(self) -> None:
         for run in self._living:
@@ -349,7 +339,8 @@ class Runner:
     ) -> None:
         try:
             await run.prepare()
-            await _wait_for_room(run, place)
+            if not place.ready.is_set():  # it may begin, or was cancelled before
+                await wait_for_first(place.ready.wait(), run.cancel_asked.wait())
             await run.live(self.hub, self._workers, context)
         finally:
             place.leave()
@@ -403,15 +394,3 @@ def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str)
 def _cancel_begun(beginning: asyncio.Task[FunctionRun]) -> None:
     if not beginning.cancelled() and beginning.exception() is None:
         beginning.result().cancel("who started it did not wait until it began")
-
-
-async def _wait_for_room(run: FunctionRun, place: Place) -> None:
-    """Return once the run may begin, or was cancelled before."""
-    if place.ready.is_set():
-        return
-    waits = [asyncio.ensure_future(e.wait()) for e in (place.ready, run.cancel_asked)]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
