@@ -10,7 +10,17 @@ from msgspec.structs import replace
 from runcast.errors import NotFound, RuncastError, RunClosed
 from runcast.events.lifecycle import Standing, next_status
 from runcast.events.position import Position, make_epoch
-from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page
+from runcast.stores.base import (
+    MAX_LIST,
+    PAGE_BYTES,
+    Append,
+    Appended,
+    Change,
+    ChangePage,
+    LogInfo,
+    Owner,
+    Page,
+)
 from tests.stores.naive import NaiveLog, NaiveStore
 
 
@@ -719,24 +729,116 @@ class KeepsItsOwnView(NaiveStore):
 class TellsNobody(NaiveStore):
     """`SharedStore.listen`: listeners hear nothing."""
 
-    def tell(self, log_id: str) -> None:
+    def tell(self, change: Change) -> None:
         pass
 
 
 class TellsOnce(NaiveStore):
     """`SharedStore.listen`: listeners hear the first change only."""
 
-    def tell(self, log_id: str) -> None:
-        super().tell(log_id)
+    def tell(self, change: Change) -> None:
+        super().tell(change)
         self.data.listeners.clear()
+
+
+class HandsOverTooLittle(NaiveStore):
+    """`SharedStore.listen`: what was appended is handed over without its first page's event."""
+
+    def tell(self, change: Change) -> None:
+        pages = tuple(page.after(page.first) for page in change.pages if page.last > page.first)
+        super().tell(Change(change.info, change.is_deleted, pages))
+
+
+class HandsOverOldInfos(NaiveStore):
+    """`SharedStore.listen`: what is told of a log is as it was before."""
+
+    def tell(self, change: Change) -> None:
+        before = [each for each in self.data.changed if each.log_id == change.log_id]
+        info = before[-1].info if before else change.info
+        super().tell(Change(info, change.is_deleted, change.pages))
 
 
 class TellsForEver(NaiveStore):
     """`SharedStore.listen`: listeners that left are still called."""
 
-    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[Change | None], None]) -> Callable[[], None]:
         super().listen(callback)
         return lambda: None
+
+
+class ForgetsCreations(NaiveStore):
+    """Guarantee 13: logs that were created are left out."""
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        page = await super().changes(after, limit=limit)
+        return page._replace(changes=[each for each in page.changes if each.info.head])
+
+
+class ForgetsDeletions(NaiveStore):
+    """Guarantee 13: logs that were deleted are left out."""
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        page = await super().changes(after, limit=limit)
+        return page._replace(changes=[each for each in page.changes if not each.is_deleted])
+
+
+class ForgetsEndings(NaiveStore):
+    """Guarantee 13: logs that were closed are left out."""
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        page = await super().changes(after, limit=limit)
+        left = [each for each in page.changes if each.is_deleted or not each.info.closed]
+        return page._replace(changes=left)
+
+
+class ForgetsLabels(NaiveStore):
+    """Guarantee 13: changes of labels are not noted."""
+
+    def append(self, append: Append) -> Appended:
+        count = len(self.data.changed)
+        done = super().append(append)
+        if not append.records and not append.close:
+            del self.data.changed[count:]
+        return done
+
+
+class SkipsChangesBeyondAPage(NaiveStore):
+    """Guarantee 13: the point of a page is behind changes that it does not have."""
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        page = await super().changes(after, limit=limit)
+        return ChangePage(page.changes, f"n{len(self.data.changed)}")
+
+
+class TellsOldChanges(NaiveStore):
+    """`Changes.changes`: the present point is before changes that were made."""
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        page = await super().changes(after, limit=limit)
+        return page if after else ChangePage([], "n0")
+
+
+class KnowsItsOwnChangesOnly(NaiveStore):
+    """Guarantee 13: changes of other processes are left out."""
+
+    own: frozenset[str] = frozenset()
+
+    def tell(self, change: Change) -> None:
+        super().tell(change)
+        self.own |= {change.log_id}
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        page = await super().changes(after, limit=limit)
+
+        return page._replace(changes=[each for each in page.changes if each.log_id in self.own])
+
+
+class TakesAnythingForAPoint(NaiveStore):
+    """`Changes.changes`: what is not a point is taken for the first one."""
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        is_point = not after or after[1:].isdigit()
+        return await super().changes(after if is_point else "n0", limit=limit)
 
 
 BROKEN_STORES: tuple[type[NaiveStore], ...] = tuple(

@@ -30,10 +30,13 @@ from runcast.events.snapshot import Snapshot
 from runcast.stores.base import (
     MAX_APPENDS_TOGETHER,
     MAX_LABELS,
+    MAX_LIST,
     MAX_PRODUCERS,
     PAGE_BYTES,
     Append,
     Appended,
+    Change,
+    ChangePage,
     LogInfo,
     Owner,
     Page,
@@ -64,7 +67,9 @@ class NaiveData:
 
     logs: dict[str, NaiveLog] = field(default_factory=dict)
     leases: dict[str, float] = field(default_factory=dict)
-    listeners: dict[object, Callable[[str | None], None]] = field(default_factory=dict)
+    listeners: dict[object, Callable[[Change | None], None]] = field(default_factory=dict)
+    changed: list[Change] = field(default_factory=list)
+    """Every change that there ever was."""
 
 
 class NaiveStore(Store):
@@ -90,14 +95,32 @@ class NaiveStore(Store):
     async def close(self) -> None:
         pass
 
-    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[Change | None], None]) -> Callable[[], None]:
         key = object()
         self.data.listeners[key] = callback
         return lambda: self.data.listeners.pop(key, None) and None
 
-    def tell(self, log_id: str) -> None:
+    def tell(self, change: Change) -> None:
+        self.data.changed.append(change)
         for callback in self.data.listeners.values():
-            callback(log_id)
+            callback(change)
+
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        if not 1 <= limit <= MAX_LIST:
+            raise InvalidValue(str(limit))
+        if not after:
+            return ChangePage([], f"n{len(self.data.changed)}")
+        if not after[1:].isdigit():
+            raise InvalidValue(after)
+        newest: dict[str, tuple[int, Change]] = {}
+        for number, change in enumerate(self.data.changed[int(after[1:]) :], int(after[1:]) + 1):
+            newest.pop(change.log_id, None)
+            newest[change.log_id] = number, change
+        found = list(newest.values())[:limit]
+        return ChangePage(
+            [Change(change.info, change.is_deleted) for _, change in found],
+            f"n{found[-1][0]}" if found else after,
+        )
 
     def find(self, log_id: str) -> NaiveLog:
         if log_id not in self.logs:
@@ -134,7 +157,7 @@ class NaiveStore(Store):
             fence=old.info.fence + 1 if old else 1,
         )
         self.logs[log_id] = NaiveLog(info)
-        self.tell(log_id)
+        self.tell(Change(deepcopy(info)))
         return await self.info(log_id)
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
@@ -190,7 +213,7 @@ class NaiveStore(Store):
         pages: list[Page] = []
         while (last := pages[-1].last if pages else first - 1) < info.head:
             pages.append(self.page(log, last, PAGE_BYTES))
-        self.tell(append.log_id)
+        self.tell(Change(deepcopy(info), pages=tuple(pages)))
         return Appended(info.epoch, first, info.head, tuple(pages), info.closed)
 
     def find_repeat(self, log: NaiveLog, append: Append) -> tuple[int, int, int] | None:
@@ -291,8 +314,9 @@ class NaiveStore(Store):
         return self.find(log_id).snapshot
 
     async def delete(self, log_id: str) -> None:
-        self.find(log_id)
+        info = self.find(log_id).info
         del self.logs[log_id]
+        self.tell(Change(info, is_deleted=True))
 
     async def expired(self, limit: int = 100) -> Sequence[str]:
         ends = [

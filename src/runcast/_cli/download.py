@@ -17,11 +17,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from runcast._cli.follow import ATTEMPTS, pause_after
+from runcast._cli.follow import react
 from runcast._cli.remote import Remote
 from runcast._cli.terminal import meter
 from runcast._files.making import is_plain_path
 from runcast._files.model import StoredFile
+from runcast.client.reconnect import Connect, Cut, Received, State
 from runcast.errors import InvalidValue, PeerError
 
 __all__ = ("Folder",)
@@ -152,7 +153,7 @@ def _receive(
     remote: Remote, path: str, file: StoredFile, out: IO[bytes], passed: Callable[[int], None]
 ) -> None:
     """Write a file's content; after a lost connection, continue where it stopped."""
-    digest, done, failures = hashlib.sha256(), 0, 0
+    digest, done, state = hashlib.sha256(), 0, State()
     while done < file.size:
         before = done
         lost = PeerError(f"{file.path!r} ends too soon")
@@ -168,10 +169,12 @@ def _receive(
             lost = error
         if done >= file.size:
             break
-        failures = 1 if done > before else failures + 1
-        if failures >= ATTEMPTS:
+        if done > before:
+            state, _ = react(state, Received("", "files"))
+        state, action = react(state, Cut())
+        if not isinstance(action, Connect):
             raise lost
-        time.sleep(pause_after(failures))
+        time.sleep(action.wait_s)
     if done != file.size or digest.hexdigest() != file.sha256:
         raise PeerError(f"{file.path!r} is not what the run announced; it is not saved")
 

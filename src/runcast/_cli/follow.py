@@ -1,31 +1,31 @@
-"""Follow a run: yield its events, and resume after a lost connection."""
+"""Follow a run: yield its events, and resume after a lost connection.
+
+`client.reconnect` decides when to connect again, as for every client.
+"""
 
 import http.client
 import time
 from collections.abc import Callable, Iterator
+from random import random
 from typing import Final, NamedTuple
 
 import msgspec
 
-from runcast._cli.remote import Remote, field_of
+from runcast._cli.remote import NotNow, Remote
 from runcast._clock import SystemClock
 from runcast._wire.sse import Decoder
-from runcast.errors import PeerError
+from runcast.client import reconnect
+from runcast.client.reconnect import Action, Answer, Cut, Happened, State, Stop
+from runcast.errors import InvalidValue, PeerError
 from runcast.events.model import Event, decode_event
 from runcast.events.vocabulary import TERMINAL
 
-__all__ = ("ATTEMPTS", "Received", "follow", "pause_after")
+__all__ = ("Received", "follow", "react")
 
 _READ_BYTES: Final = 64 * 1024
 
-ATTEMPTS: Final = 20
-"""Failed connections in a row before the command gives up."""
-
-_STEADY_S: Final = 10.0
-"""A connection that lasted so long does not count as failed, even without an event."""
-
-_PAUSE_S: Final = 0.25
-_LONGEST_PAUSE_S: Final = 5.0
+_PATIENCE: Final = reconnect.Options(first_s=0.25, longest_s=5.0, attempts=20)
+"""Shorter waits than a page has, since a person looks at the terminal; and a last attempt."""
 
 
 class Received(NamedTuple):
@@ -34,6 +34,11 @@ class Received(NamedTuple):
     position: str
     text: str
     event: Event
+
+
+def react(state: State, happened: Happened) -> tuple[State, Action]:
+    """Return what a command does next, as `reconnect.react` decides it."""
+    return reconnect.react(state, happened, random(), _PATIENCE)
 
 
 def follow(
@@ -58,60 +63,77 @@ def follow(
         PeerError: the server cannot be reached, or not any more.
     """
     clock = SystemClock()
-    cursor, failures, was_connected = after, 0, False
+    state, was_connected = State(after), False
     while True:
-        began = clock.monotonic()
+        began, lost = clock.monotonic(), PeerError("the server has ended the stream")
+        happened: Happened
         try:
-            for batch in _connected(remote, f"{path}/events", cursor):
-                was_connected = True
-                if batch:
-                    failures = 0
-                    cursor = batch[-1].position
-                    yield batch
-                    if batch[-1].event.type in TERMINAL:
+            with remote.open("GET", f"{path}/events", _headers(state)) as response:
+                content_type = response.headers.get_content_type()
+                is_stream = content_type == "text/event-stream"
+                state, action = react(state, Answer(response.status, is_stream))
+                if isinstance(action, Stop):
+                    if action.reason == "complete":
                         return
-            # The server ended the stream: the run has ended, or the server is full or shuts down.
-            run = remote.ask("GET", path)
-            if field_of(run, "ended_at") is not None and field_of(run, "position") == cursor:
-                return
-            lost = PeerError("the server has ended the stream")
+                    raise InvalidValue(
+                        f"expected a stream of events from {path}/events, got {content_type}"
+                    )
+                was_connected = True
+                for led, batch in _batches(state, response):
+                    state = led
+                    if batch:
+                        yield batch
+                        if batch[-1].event.type in TERMINAL:
+                            return
+            happened = Cut(clock.monotonic() - began)
+        except NotNow as error:
+            lost, happened = error, Answer(error.answer_status, retry_after_s=error.retry_after_s)
         except PeerError as error:
-            lost = error
+            lost, happened = error, Cut()
         except (OSError, http.client.HTTPException):
             lost = PeerError("the connection to the server is lost")
+            happened = Cut(clock.monotonic() - began)
         if not was_connected:
             raise lost
-        failures = 1 if clock.monotonic() - began > _STEADY_S else failures + 1
-        if failures >= ATTEMPTS:
+        state, action = react(state, happened)
+        if isinstance(action, Stop):
             raise PeerError(f"the server cannot be reached any more: {lost.message}") from lost
-        if failures == 1:
+        if state.failures == 1:
             on_lost(lost)
-        time.sleep(pause_after(failures))
+        if isinstance(action, reconnect.Connect):
+            time.sleep(action.wait_s)
 
 
-def pause_after(failures: int) -> float:
-    """Return how many seconds to wait after this many failed attempts."""
-    return float(min(_PAUSE_S * 2 ** min(failures - 1, 8), _LONGEST_PAUSE_S))
-
-
-def _connected(remote: Remote, path: str, cursor: str) -> Iterator[list[Received]]:
-    """Yield events of one connection as they arrive; the first list is empty."""
-    decoder = Decoder()
+def _headers(state: State) -> dict[str, str]:
     headers = {"accept": "text/event-stream"}
-    if cursor:
-        headers["last-event-id"] = cursor
-    with remote.open("GET", path, headers) as response:
-        yield []
-        while chunk := response.read1(_READ_BYTES):
-            batch = []
-            for frame in decoder.feed(chunk):
-                cursor = frame.id or cursor
-                event = decode_event(frame.data)
-                batch.append(Received(cursor, _on_one_line(frame.data, event), event))
-                if event.type in TERMINAL:
-                    break
-            if batch:
-                yield batch
+    return {**headers, "last-event-id": state.position} if state.position else headers
+
+
+def _batches(
+    state: State, response: http.client.HTTPResponse
+) -> Iterator[tuple[State, list[Received]]]:
+    """Yield what arrives as long as one connection lasts, and how far it has led."""
+    decoder = Decoder(last_event_id=state.position)
+    retry_ms: int | None = None
+    while chunk := response.read1(_READ_BYTES):
+        batch = []
+        for frame in decoder.feed(chunk):
+            event = decode_event(frame.data)
+            state, action = react(state, _happened(frame.id, event))
+            batch.append(Received(state.position, _on_one_line(frame.data, event), event))
+            if isinstance(action, Stop):
+                break
+        if decoder.retry_ms is not None and decoder.retry_ms != retry_ms:
+            retry_ms = decoder.retry_ms
+            state, _ = react(state, reconnect.Retry(retry_ms))
+        yield state, batch
+
+
+def _happened(position: str, event: Event) -> Happened:
+    if event.type == "gap" and not event.seq:
+        after = event.data.get("after") if isinstance(event.data, dict) else None
+        return reconnect.Gap(after if isinstance(after, str) else "")
+    return reconnect.Received(position, event.type)
 
 
 def _on_one_line(text: str, event: Event) -> str:

@@ -18,6 +18,7 @@ from runcast.errors import InvalidValue, NotFound, PeerError, RuncastError, Unau
 __all__ = (
     "DEFAULT_URL",
     "Body",
+    "NotNow",
     "Remote",
     "add_options",
     "field_of",
@@ -72,6 +73,15 @@ def field_of(told: object, name: str) -> Any:
     if not isinstance(told, dict) or name not in told:
         raise PeerError(f"the server does not answer as runcast does: {name!r} is missing")
     return told[name]
+
+
+class NotNow(PeerError):
+    """The server answered that it cannot do it at present."""
+
+    def __init__(self, message: str, answer_status: int, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.answer_status = answer_status
+        self.retry_after_s = retry_after_s
 
 
 class Remote:
@@ -203,6 +213,11 @@ def _refusal(response: http.client.HTTPResponse) -> RuncastError:
         return PeerError(f"the server answered {status} {plain(response.reason)}{elsewhere}")
     if status == 401:
         return Unauthorized("expected the server's access token in RUNCAST_TOKEN")
-    if status >= 500 or status in (408, 429):
-        return PeerError(message)
+    if status >= 500 or status in (408, 425, 429):
+        return NotNow(message, status, _retry_after_s(response))
     return (NotFound if status == 404 else InvalidValue)(message)
+
+
+def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
+    told = response.headers.get("retry-after", "")
+    return float(told) if told.isascii() and told.isdigit() else None

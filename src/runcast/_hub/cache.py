@@ -46,11 +46,11 @@ class Cache(Generic[K, V]):
 
     def keep(self, key: K, value: V, size: int) -> None:
         """Keep a value if it fits, and drop others until everything fits."""
-        self._drop(key)
+        self.drop(key)
         self._kept[key] = value, size
         self.size += size
         while self.size > self._limit or len(self._kept) > self._most:
-            self._drop(next(iter(self._kept)))
+            self.drop(next(iter(self._kept)))
 
     def items(self) -> Iterator[tuple[K, V]]:
         """Yield all entries, which must not change meanwhile. They do not count as used."""
@@ -59,9 +59,10 @@ class Cache(Generic[K, V]):
     def forget(self, is_forgotten: Callable[[K], bool]) -> None:
         """Drop the entries whose keys satisfy a condition."""
         for key in list(filter(is_forgotten, self._kept)):
-            self._drop(key)
+            self.drop(key)
 
-    def _drop(self, key: K) -> None:
+    def drop(self, key: K) -> None:
+        """Drop an entry, if it is there."""
         _, size = self._kept.pop(key, (None, 0))
         self.size -= size
 

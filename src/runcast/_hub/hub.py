@@ -27,7 +27,7 @@ from runcast.errors import StoreUnavailable
 from runcast.events.position import RUN, Position
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import View
-from runcast.stores.base import LogInfo, Owner, Page, Store, listen_to
+from runcast.stores.base import Change, LogInfo, Owner, Page, Store, listen_to
 
 __all__ = ("Hub", "HubStatistics")
 
@@ -323,10 +323,14 @@ class Hub:
 
     # Events from the store.
 
-    def _others_changed(self, run_id: str | None) -> None:
-        """Another process appended: check the logs that are watched or owned here."""
-        self.owned.look(run_id)
-        self._windows.follow(run_id)
+    def _others_changed(self, change: Change | None) -> None:
+        """Another process changed a log, or any log: inform those that watch or own it here."""
+        if change is None:
+            self.owned.look(None)
+            self._windows.follow_all()
+        else:
+            self.owned.heed(change)
+            self._windows.take_over(change)
 
     def _was_deleted(self, run_id: str) -> None:
         self._forget(run_id)

@@ -17,7 +17,7 @@ from runcast.errors import BackendError, NotFound, RuncastError, RunClosed, Stal
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.events.outcome import Outcome, cancelled, failed
 from runcast.events.position import RUN, describe_log, kind_of
-from runcast.stores.base import LogInfo, Once
+from runcast.stores.base import Change, LogInfo, Once
 
 __all__ = ("CANCEL_LABEL", "REPLACED", "TERMINAL_KEY", "OwnedLog", "OwnedLogs")
 
@@ -224,6 +224,16 @@ class OwnedLogs:
         written, self._written = self._written, set(self._logs)
         return [log_id for log_id in written if kind_of(log_id) == RUN]
 
+    def heed(self, change: Change) -> None:
+        """Do what another process commanded of a log."""
+        owned = self._logs.get(change.log_id)
+        if owned is None:
+            return
+        if change.is_deleted:
+            self.look(change.log_id)  # it may have been made again since
+        elif (reason := _commanded(owned, change.info)) is not None:
+            self.do(owned.cancel(reason))
+
     def look(self, log_id: str | None) -> None:
         """Look for commands to a log soon; None means all logs."""
         for changed in [log_id] if log_id is not None else list(self._logs):
@@ -233,16 +243,13 @@ class OwnedLogs:
 
     async def _obey(self, owned: OwnedLog) -> None:
         try:
-            info = await self._hub.info(owned.log_id)
+            reason = _commanded(owned, await self._hub.info(owned.log_id))
         except NotFound:
-            await owned.cancel("deleted")
+            reason = "deleted"
         except BackendError:
             return
-        else:
-            if info.epoch != owned.epoch:
-                await owned.cancel(REPLACED)
-            elif CANCEL_LABEL in info.labels:
-                await owned.cancel(info.labels[CANCEL_LABEL])
+        if reason is not None:
+            await owned.cancel(reason)
 
     def do(self, work: Awaitable[None]) -> None:
         """Do something to a log in a task that nothing waits for."""
@@ -278,6 +285,13 @@ class OwnedLogs:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._logs.clear()
+
+
+def _commanded(owned: OwnedLog, info: LogInfo) -> str | None:
+    """Return why a log is to be cancelled; None if it goes on."""
+    if info.epoch != owned.epoch:
+        return REPLACED if info.epoch > owned.epoch else None
+    return info.labels.get(CANCEL_LABEL)
 
 
 async def _wait_for(waits: Sequence[Coroutine[Any, Any, object]], timeout_s: float) -> None:

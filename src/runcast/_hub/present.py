@@ -1,11 +1,11 @@
 """The present state of runs: folded from their logs, then updated with later events."""
 
 import asyncio
-from collections import OrderedDict
 from typing import Final
 
 import msgspec
 
+from runcast._hub.cache import Cache
 from runcast.errors import Gone, NotFound
 from runcast.events.fold import apply
 from runcast.events.model import decode_event
@@ -38,15 +38,20 @@ class Present:
 
     def __init__(self, store: Store, limit_bytes: int) -> None:
         self._store = store
-        self._limit = limit_bytes
-        self.size = 0
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: Cache[str, _Kept] = Cache(_KEPT, limit_bytes)
+
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return self._kept.size
 
     async def get(self, run_id: str) -> tuple[LogInfo, Snapshot]:
         """Return a run's log and its snapshot at the log's head; valid only until the next
         await."""
-        kept = self._kept.setdefault(run_id, _Kept())
-        self._kept.move_to_end(run_id)
+        kept = self._kept.get(run_id)
+        if kept is None:
+            kept = _Kept()
+            self._kept.keep(run_id, kept, 0)
         async with kept.lock:
             while True:
                 try:
@@ -68,11 +73,8 @@ class Present:
         if self._kept.get(run_id) is not kept:
             return  # dropped meanwhile
         if info.bytes >= 2 * kept.measured_at:  # rare enough to cost little
-            size = len(msgspec.json.encode(kept.snapshot))
-            self.size += size - kept.size
-            kept.size, kept.measured_at = size, info.bytes
-        while self._kept and (self.size > self._limit or len(self._kept) > _KEPT):
-            self.forget(next(iter(self._kept)))
+            kept.size, kept.measured_at = len(msgspec.json.encode(kept.snapshot)), info.bytes
+            self._kept.keep(run_id, kept, kept.size)
 
     async def _catch_up(self, info: LogInfo, snapshot: Snapshot) -> None:
         if snapshot.seq + 1 < info.first:
@@ -99,6 +101,4 @@ class Present:
 
     def forget(self, run_id: str) -> None:
         """Drop a run's snapshot."""
-        kept = self._kept.pop(run_id, None)
-        if kept is not None:
-            self.size -= kept.size
+        self._kept.drop(run_id)

@@ -1,12 +1,12 @@
 """The windows of all logs that are watched in this process.
 
-A window exists while its log is watched. `publish` adds what is committed here. Events of other
-processes are read when the store reports a change.
+A window exists while its log is watched. `publish` adds what is committed here, `take_over` what
+other processes append. If the store does not say what has changed, the windows read the store.
 """
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from runcast._hub.cursor import Cursor, History
@@ -15,7 +15,7 @@ from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast.errors import BackendError, NotFound, RuncastError
 from runcast.events.position import Position, describe_log
-from runcast.stores.base import Appended, LogInfo
+from runcast.stores.base import Appended, Change, LogInfo
 
 __all__ = ("Windows",)
 
@@ -105,7 +105,6 @@ class Windows:
     def publish(self, committed: list[tuple[str, Appended]]) -> None:
         """Hand committed pages to the windows, then wake each window's watchers once."""
         touched: dict[str, Tail] = {}
-        limit = self._settings.tail_bytes_per_run
         for run_id, appended in committed:
             tail = self._tails.get(run_id)
             if tail is not None and appended.repeated:
@@ -113,18 +112,33 @@ class Windows:
             elif tail is not None:
                 tail.publish(appended)
                 touched[run_id] = tail
-        for tail in touched.values():
+        self._wake(touched.values())
+
+    def take_over(self, change: Change) -> None:
+        """Hand a window what another process appended to its log, then wake its watchers."""
+        tail = self._tails.get(change.log_id)
+        if tail is None:
+            return
+        if change.is_deleted:
+            self.follow(change.log_id)  # it may have been made again since
+            return
+        info, pages = change.info, change.pages
+        if pages:
+            tail.publish(Appended(info.epoch, pages[0].first, pages[-1].last, pages))
+        tail.learn(info)
+        self._wake([tail])
+
+    def _wake(self, touched: Iterable[Tail]) -> None:
+        """Wake the watchers of windows that grew, and keep what the windows hold bounded."""
+        limit = self._settings.tail_bytes_per_run
+        for tail in touched:
             tail.error = None
             tail.wake()
             if tail.size > limit:
                 tail.shrink(limit)
         if self.size > self._settings.tail_bytes:
-            self._relieve()
-
-    def _relieve(self) -> None:
-        """Halve all windows: watchers that are behind read the store instead."""
-        for tail in self._tails.values():
-            tail.shrink(tail.size // 2)
+            for tail in self._tails.values():
+                tail.shrink(tail.size // 2)  # watchers that are behind read the store instead
 
     def fail(self, error: RuncastError) -> None:
         """End live streams, without a terminal event; their watchers reconnect and resume."""
@@ -132,18 +146,22 @@ class Windows:
             tail.error = error
             tail.wake()
 
-    def follow(self, run_id: str | None) -> None:
-        """Read a log, or all logs, because another process may have changed it."""
-        for watched in [run_id] if run_id is not None else list(self._tails):
-            tail = self._tails.get(watched)
-            if tail is None:
-                continue
-            tail.follow_again = True
-            if not tail.following:
-                tail.following = True
-                task = asyncio.create_task(self._follow(tail))
-                self._following.add(task)
-                task.add_done_callback(self._following.discard)
+    def follow_all(self) -> None:
+        """Read all watched logs, because another process may have changed any of them."""
+        for run_id in list(self._tails):
+            self.follow(run_id)
+
+    def follow(self, run_id: str) -> None:
+        """Read a log, because another process may have changed it."""
+        tail = self._tails.get(run_id)
+        if tail is None:
+            return
+        tail.follow_again = True
+        if not tail.following:
+            tail.following = True
+            task = asyncio.create_task(self._follow(tail))
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
 
     async def _follow(self, tail: Tail) -> None:
         """Bring a window up to date with other processes, again if they did more meanwhile."""

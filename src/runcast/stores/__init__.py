@@ -8,6 +8,7 @@ from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.stores.base import (
     MAX_APPENDS_TOGETHER,
+    MAX_CHANGES,
     MAX_LABEL_CHARS,
     MAX_LABELS,
     MAX_LIST,
@@ -15,6 +16,9 @@ from runcast.stores.base import (
     PAGE_BYTES,
     Append,
     Appended,
+    Change,
+    ChangePage,
+    Changes,
     Leases,
     Listing,
     LogInfo,
@@ -32,6 +36,7 @@ from runcast.stores.sqlite.store import SQLiteStore
 
 __all__ = (
     "MAX_APPENDS_TOGETHER",
+    "MAX_CHANGES",
     "MAX_LABELS",
     "MAX_LABEL_CHARS",
     "MAX_LIST",
@@ -39,6 +44,9 @@ __all__ = (
     "PAGE_BYTES",
     "Append",
     "Appended",
+    "Change",
+    "ChangePage",
+    "Changes",
     "Leases",
     "Listing",
     "LogInfo",

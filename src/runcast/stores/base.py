@@ -25,6 +25,8 @@ What every store guarantees, whatever it is made of (`runcast.testing.contract` 
     checked before everything else, even if the log was closed, claimed or trimmed since. An append
     that is not the next of its producer is refused with `OutOfSequence`. So is an append that may
     have been made before by a producer that the log has forgotten.
+13. `changes` returns every log that was created, deleted or closed after a point, or whose status
+    or labels changed after it, in this process or another one. Otherwise it raises `Gone`.
 
 Methods take a log's id, which contains its kind (see `events.position`); only `create` takes name
 and kind separately. All guarantees hold for every kind. Lists hold runs unless another kind is
@@ -44,6 +46,7 @@ from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log
 from runcast.stores.model import (
     MAX_APPENDS_TOGETHER,
+    MAX_CHANGES,
     MAX_LABEL_CHARS,
     MAX_LABELS,
     MAX_LIST,
@@ -51,6 +54,8 @@ from runcast.stores.model import (
     PAGE_BYTES,
     Append,
     Appended,
+    Change,
+    ChangePage,
     LogInfo,
     Once,
     Owner,
@@ -60,6 +65,7 @@ from runcast.stores.model import (
 
 __all__ = (
     "MAX_APPENDS_TOGETHER",
+    "MAX_CHANGES",
     "MAX_LABELS",
     "MAX_LABEL_CHARS",
     "MAX_LIST",
@@ -67,6 +73,9 @@ __all__ = (
     "PAGE_BYTES",
     "Append",
     "Appended",
+    "Change",
+    "ChangePage",
+    "Changes",
     "Leases",
     "Listing",
     "LogInfo",
@@ -235,7 +244,31 @@ class Leases(ABC):
         """Return open logs, of every kind, whose owner is dead or has no valid lease."""
 
 
-class Store(Logs, Listing, Retention, Leases):
+class Changes(ABC):
+    """Which logs changed since a point. A live list of runs is built on it."""
+
+    @abstractmethod
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        """Return the logs that changed after a point, each once, in the order of last changes.
+
+        A log has changed if it was created, deleted or closed, or if its status or labels changed
+        (guarantee 13). Logs that changed in other ways may be included. To follow a list, take the
+        present point first, then list, then ask for the changes after the point.
+
+        Args:
+            after: `ChangePage.after` of an earlier call, in any process that has the same logs
+                open. "" returns the present point and no changes.
+            limit: 1 to MAX_LIST.
+
+        Raises:
+            Gone: the store does not remember all changes since the point (it remembers at most
+                `MAX_CHANGES` logs): list the logs again. `reason` is `trimmed`; it is `replaced`
+                if the point is of other logs, and `rewound` if the point lies ahead of the store.
+            InvalidValue: the point or the limit is malformed.
+        """
+
+
+class Store(Logs, Listing, Changes, Retention, Leases):
     """A store of logs. Call all methods from one event loop. See the module for the guarantees."""
 
     @property
@@ -270,15 +303,16 @@ def epoch_is_over(info: LogInfo, epoch: str) -> Stale:
 class SharedStore(Protocol):
     """A store that other processes also append to."""
 
-    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call `callback(log_id)` on the loop after another process changed a log.
+    def listen(self, callback: Callable[[Change | None], None]) -> Callable[[], None]:
+        """Call `callback` on the loop with each change that another process made to a log.
 
-        None means that any log may have changed. Returns a function that ends the listening.
+        Changes of one log come in their order; several may come as one. None means that any log
+        may have changed. Returns a function that ends the listening.
         """
         ...
 
 
-def listen_to(store: Store, callback: Callable[[str | None], None]) -> Callable[[], None]:
+def listen_to(store: Store, callback: Callable[[Change | None], None]) -> Callable[[], None]:
     """Listen to a store like `SharedStore.listen`, if other processes append to the store.
 
     Returns a function that ends the listening.

@@ -7,7 +7,7 @@ process's commands are applied, and the request is planned again. So every proce
 same commands in the same order holds the same state, and no lock is held across a plan.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -26,6 +26,7 @@ from runcast.stores.base import (
     Page,
     epoch_is_over,
 )
+from runcast.stores.changes import Point, RecentChanges
 from runcast.stores.model import check_text, merge_labels
 from runcast.stores.paging import frame_pages
 from runcast.stores.plans import (
@@ -89,6 +90,8 @@ class Ledger:
         self.deleted: set[str] = set()
         """Deleted logs; the store's tables may still have them."""
         self.next_key = 1
+        self.recent = RecentChanges()
+        """Which logs changed last."""
         self._load = load
         self._load_once = load_once
 
@@ -107,6 +110,13 @@ class Ledger:
         if log is None:
             raise NotFound(f"there is no {describe_log(log_id)}")
         return log
+
+    def peek(self, log_id: str) -> LogInfo | None:
+        """Return what is known of a log, without keeping the log."""
+        log = self.logs.get(log_id)
+        if log is None and log_id not in self.deleted:
+            log = self._load(log_id)
+        return None if log is None else log.info
 
     # Plans: they raise or return commands, and change nothing.
 
@@ -298,21 +308,35 @@ class Ledger:
         for log_id in {command.log_id for command in commands}:
             self.find(log_id)
 
-    def apply(self, command: Command) -> None:
-        """Apply a durable command to the state. Its plan, or `fetch`, has loaded its log."""
+    def apply(self, row: int, commands: Iterable[Command]) -> None:
+        """Apply durable commands to the state. Their plans, or `fetch`, have loaded their logs.
+
+        Args:
+            row: the place of these commands among all durable commands.
+        """
+        for index, command in enumerate(commands):
+            self._apply(command, Point(row, index))
+
+    def _apply(self, command: Command, point: Point) -> None:
         match command:
             case AppendCommand():
                 self._apply_append(command)
+                is_plain = command.standing is None and command.labels is None
+                if not is_plain or command.closed_at is not None:
+                    self.recent.note(command.log_id, point)
             case CreateCommand():
                 self._apply_create(command)
+                self.recent.note(command.log_id, point)
             case ClaimCommand():
                 info = self.logs[command.log_id].info
                 info.owner_id, info.fence = command.owner_id, command.fence
             case TrimCommand():
                 self._apply_trim(self.logs[command.log_id], command)
             case DeleteCommand():
-                self.dead_keys.append(self.logs.pop(command.log_id).key)
+                log = self.logs.pop(command.log_id)
+                self.dead_keys.append(log.key)
                 self.deleted.add(command.log_id)
+                self.recent.note(command.log_id, point, deleted=log.info)
 
     def forget(self) -> None:
         """Drop all state, because the store's tables hold it."""

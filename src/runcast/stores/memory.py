@@ -9,14 +9,17 @@ from runcast.errors import Conflict, RuncastError, RunClosed
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log, make_log_id
 from runcast.stores.base import (
+    MAX_LIST,
     PAGE_BYTES,
     Append,
     Appended,
+    ChangePage,
     LogInfo,
     Owner,
     Page,
     Store,
 )
+from runcast.stores.changes import Data
 from runcast.stores.ledger import Ledger, copy_info
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, cut_pages, join_pages
 from runcast.stores.plans import ClaimCommand, Command
@@ -30,6 +33,8 @@ class MemoryStore(Store):
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._ledger = Ledger()
+        self._row = 0
+        self._data_id = secrets.token_hex(4)
         self._leases: dict[str, float] = {}
 
     @property
@@ -67,8 +72,7 @@ class MemoryStore(Store):
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
         commands, outcomes = self._ledger.plan_appends(group, self._clock.time())
-        for command in commands:
-            self._ledger.apply(command)
+        self._apply(*commands)
         return outcomes
 
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
@@ -94,13 +98,18 @@ class MemoryStore(Store):
         found.sort(key=age_of, reverse=True)
         return [copy_info(info) for info in found[:limit]]
 
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        check_limit(limit)
+        data = Data(self._data_id, self._row)
+        return self._ledger.recent.page(after, limit, data, self._ledger.peek)
+
     async def trim(self, log_id: str, first: int, snapshot: bytes) -> LogInfo:
         return await self.trim_epoch(log_id, "", first, snapshot)
 
     async def trim_epoch(self, log_id: str, epoch: str, first: int, snapshot: bytes) -> LogInfo:
         command = self._ledger.plan_trim(log_id, first, snapshot, epoch)
         if command is not None:
-            self._ledger.apply(command)
+            self._apply(command)
         return await self.info(log_id)
 
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
@@ -133,7 +142,7 @@ class MemoryStore(Store):
             raise RunClosed(f"the {describe_log(log_id)} has ended; it needs no owner")
         if info.owner_id and info.owner_id != owner_id and self._is_alive(info.owner_id):
             raise Conflict(f"the {describe_log(log_id)} is owned by a process that lives")
-        self._ledger.apply(ClaimCommand(log_id, owner_id, info.fence + 1))
+        self._apply(ClaimCommand(log_id, owner_id, info.fence + 1))
         return await self.info(log_id)
 
     async def orphans(self, limit: int = 100) -> Sequence[LogInfo]:
@@ -143,8 +152,9 @@ class MemoryStore(Store):
             if not log.info.closed and log.info.owner_id and not self._is_alive(log.info.owner_id)
         ][:limit]
 
-    def _apply(self, command: Command) -> None:
-        self._ledger.apply(command)
+    def _apply(self, *commands: Command) -> None:
+        self._row += 1
+        self._ledger.apply(self._row, commands)
         # A memory store has no tables to clean up.
         self._ledger.dead_keys.clear()
         self._ledger.deleted.clear()

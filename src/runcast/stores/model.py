@@ -15,6 +15,7 @@ from runcast.events.position import Position, kind_of
 
 __all__ = (
     "MAX_APPENDS_TOGETHER",
+    "MAX_CHANGES",
     "MAX_LABELS",
     "MAX_LABEL_CHARS",
     "MAX_LIST",
@@ -22,6 +23,8 @@ __all__ = (
     "PAGE_BYTES",
     "Append",
     "Appended",
+    "Change",
+    "ChangePage",
     "LogInfo",
     "Once",
     "Owner",
@@ -38,6 +41,9 @@ once. A page holds at least one record, so it can be longer by one record."""
 
 MAX_LIST: Final = 500
 """Most logs one `list` returns."""
+
+MAX_CHANGES: Final = 10_000
+"""Logs whose last change is remembered for `changes`; with a log a KiB, at most 10 MB."""
 
 MAX_LABELS: Final = 32
 """Most labels of one log; they are an index, not a document."""
@@ -205,6 +211,33 @@ class LogInfo:
     def position(self) -> Position:
         """The position of the last event."""
         return Position(self.epoch, self.head)
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """What became of one log.
+
+    Args:
+        info: the log afterwards; as it was last, if it was deleted.
+        is_deleted: whether the log was deleted.
+        pages: what was appended, oldest first, for those who listen (`SharedStore`). It is empty if
+            nothing was appended, or if the store knows only how far the log goes now.
+    """
+
+    info: LogInfo
+    is_deleted: bool = False
+    pages: tuple[Page, ...] = ()
+
+    @property
+    def log_id(self) -> str:
+        """The log that changed."""
+        return self.info.log_id
+
+
+class ChangePage(NamedTuple):
+    """Logs that changed, each as it is now, and the point to go on from (`Changes.changes`)."""
+
+    changes: list[Change]
+    after: str
 
 
 def merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

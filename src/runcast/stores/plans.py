@@ -13,6 +13,7 @@ from runcast.errors import RuncastError, RunClosed, Stale
 from runcast.events.lifecycle import Standing
 from runcast.events.position import describe_log
 from runcast.stores.base import Append, Page, Producer
+from runcast.stores.changes import Noted, Point
 from runcast.stores.producers import Turn, Use
 
 __all__ = (
@@ -85,7 +86,14 @@ class DeleteCommand(msgspec.Struct, array_like=True, frozen=True, tag="d"):
 
 
 class CheckpointCommand(msgspec.Struct, array_like=True, frozen=True, tag="k"):
-    """All commands before this one are in the store's tables; they need not be kept."""
+    """All commands before this one are in the store's tables; they need not be kept.
+
+    It names the logs that changed last, for processes that missed rows or open the store later.
+    """
+
+    noted: tuple[Noted, ...] = ()
+    since: Point | None = None
+    """`noted` has all changes after this point; None in rows of versions without `noted`."""
 
 
 Command = CreateCommand | AppendCommand | ClaimCommand | TrimCommand | DeleteCommand

@@ -9,7 +9,19 @@ from typing import Final, Literal, Self
 from runcast.errors import RuncastError
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position
-from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store, listen_to
+from runcast.stores.base import (
+    MAX_LIST,
+    PAGE_BYTES,
+    Append,
+    Appended,
+    Change,
+    ChangePage,
+    LogInfo,
+    Owner,
+    Page,
+    Store,
+    listen_to,
+)
 from runcast.testing.contract.harness import WAIT_S
 
 __all__ = ("FaultyStore", "StoreCalls")
@@ -201,5 +213,8 @@ class FaultyStore(Store):
             kind=kind, status=status, labels=labels, before=before, limit=limit
         )
 
-    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        return await self.inner.changes(after, limit=limit)
+
+    def listen(self, callback: Callable[[Change | None], None]) -> Callable[[], None]:
         return listen_to(self.inner, callback)

@@ -14,20 +14,28 @@ through one connection, and each must begin where the others stopped.
 import heapq
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
 from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
-from runcast.stores.base import PAGE_BYTES, LogInfo, Page
+from runcast.stores.base import PAGE_BYTES, Change, ChangePage, LogInfo, Page
+from runcast.stores.changes import Data, Point
 from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.paging import age_of, cut_pages
-from runcast.stores.plans import CheckpointCommand, Command, OnceUse
+from runcast.stores.plans import (
+    AppendCommand,
+    CheckpointCommand,
+    Command,
+    CreateCommand,
+    OnceUse,
+)
 from runcast.stores.sqlite.file import about, explain, identify
 from runcast.stores.sqlite.leases import Lease
 from runcast.stores.sqlite.tables import (
     delete_lease,
+    load_data_id,
     load_lease,
     load_log,
     load_once,
@@ -57,6 +65,9 @@ _PUT_OFF: Final = 4
 """Factor by which a journal may exceed CHECKPOINT_BYTES while the write-ahead log must not grow: a
 checkpoint writes everything twice."""
 
+_NOTED: Final = 256
+"""Logs that changed last, as each checkpoint has them for processes that missed rows: 20 KB."""
+
 _PAGE_BYTES: Final = 4096
 """Size of SQLite's pages."""
 
@@ -75,7 +86,7 @@ class Journal:
     """Plans requests, makes their commands durable, and applies them.
 
     Args:
-        changed: called with the ids of logs that other processes changed; None for all logs.
+        changed: called with what other processes changed; None for all logs.
         wal_bytes: bound of the write-ahead log; several checkpoints should fit into it.
     """
 
@@ -83,7 +94,7 @@ class Journal:
         self,
         connection: sqlite3.Connection,
         path: str,
-        changed: Callable[[Sequence[str | None]], None],
+        changed: Callable[[Sequence[Change | None]], None],
         *,
         read_only: bool = False,
         wal_bytes: int,
@@ -99,6 +110,7 @@ class Journal:
         self._wal_bytes = wal_bytes
         self._version = -1
         self.read_only = read_only
+        self._data_id = self._load_data_id()
         self.written_bytes = 0
         """About how many bytes this process has written into the file so far."""
         self._checkpoint_bytes = self._due_bytes = self._next_checkpoint()
@@ -185,8 +197,7 @@ class Journal:
             if refusal is not None:
                 raise refusal
             with self._lock:
-                for command in commands:
-                    self._ledger.apply(command)
+                self._ledger.apply(self._last, commands)
             return result
 
     def _end_transaction(self, last: int) -> None:
@@ -269,45 +280,81 @@ class Journal:
         if changed:
             self._changed(changed)
 
-    def _read_rows(self) -> list[str | None]:
+    def _read_rows(self) -> list[Change | None]:
         """Read and apply other processes' rows, within the caller's transaction."""
         rows = self._execute(
             "SELECT id, commands FROM journal WHERE id > ? ORDER BY id", (self._last,)
         ).fetchall()
         return self._apply_rows(rows) if rows else []
 
-    def _apply_rows(self, rows: Sequence[tuple[int, bytes]]) -> list[str | None]:
+    def _apply_rows(self, rows: Sequence[tuple[int, bytes]]) -> list[Change | None]:
         """Apply other processes' rows. Do what can fail first, so that no row is applied twice."""
-        commands: list[Command] = []
+        known: dict[int, list[Command]] = {}
+        mark = CheckpointCommand()
         missed, size = rows[0][0] != self._last + 1, self._bytes
-        for _, data in rows:
+        for number, data in rows:
             row = self._decode_row(data)
-            if row is None:
+            if isinstance(row, CheckpointCommand):
                 # The tables hold everything before, maybe more than the rows that we know.
-                commands, missed, size = [], True, 0
+                known, missed, size, mark = {}, True, 0, row
             else:
-                commands += row
+                known[number] = row
                 size += len(data)
+        commands = [command for row in known.values() for command in row]
         next_key = self._stored_next_key()
         if missed:
             with self._lock:
                 self._ledger.forget()
         self._ledger.fetch(commands)
+        before = {each.log_id: self._ledger.logs.get(each.log_id) for each in commands}
+        if rows[0][0] != self._last + 1:
+            since = mark.since or Point(rows[0][0], 0)
+            self._ledger.recent.bridge(self._last, since, mark.noted)
         with self._lock:
-            for command in commands:
-                self._ledger.apply(command)
+            for number, row in known.items():
+                self._ledger.apply(number, row)
             self._ledger.next_key = max(self._ledger.next_key, next_key)
         self._bytes, self._last = size, rows[-1][0]
-        return [None] if missed else list(dict.fromkeys(each.log_id for each in commands))
+        return [None] if missed else self._changes(commands, before)
 
-    def _decode_row(self, data: bytes) -> list[Command] | None:
-        """Return a row's commands; None for a checkpoint."""
+    def _changes(
+        self, commands: Sequence[Command], before: Mapping[str, Log | None]
+    ) -> list[Change | None]:
+        """Return what the commands changed, by log. The ledger keeps the same pages until the next
+        checkpoint, so that handing them over needs no memory."""
+        pages: dict[str, list[Page]] = {log_id: [] for log_id in before}
+        for command in commands:
+            if isinstance(command, AppendCommand):
+                pages[command.log_id] += command.pages
+            elif isinstance(command, CreateCommand):
+                pages[command.log_id].clear()
+        changes: list[Change | None] = []
+        for log_id, appended in pages.items():
+            now = self._ledger.logs.get(log_id)
+            log = now or before[log_id]
+            if log is not None:  # else created and deleted in these rows: nobody saw it
+                changes.append(Change(copy_info(log.info), now is None, tuple(appended)))
+        return changes
+
+    def changes(self, after: str, limit: int) -> ChangePage:
+        """Return which logs changed after a point, in any process; see `Changes.changes`."""
+        self.refresh()
+        data = Data(self._data_id, self._last)
+        return self._ledger.recent.page(after, limit, data, self._ledger.peek)
+
+    def _decode_row(self, data: bytes) -> list[Command] | CheckpointCommand:
+        """Return a row's commands, or the checkpoint that the row is."""
         try:
             row = _decode(data)
         except msgspec.MsgspecError as error:
             told = f"holds a journal that is damaged ({error})"
             raise about(StoreUnusable, self._path, told) from error
-        return [each for each in row if not isinstance(each, CheckpointCommand)] or None
+        marks = [each for each in row if isinstance(each, CheckpointCommand)]
+        return (
+            marks[-1]
+            if marks
+            else [each for each in row if not isinstance(each, CheckpointCommand)]
+        )
 
     # Checkpoints.
 
@@ -341,7 +388,8 @@ class Journal:
             if not self._bytes:  # another process has just moved the journal
                 self._execute("ROLLBACK")
                 return
-            self._append([CheckpointCommand()])
+            since, noted = self._ledger.recent.last(_NOTED)
+            self._append([CheckpointCommand(noted, since)])
             segments = {id(log): log.segment for log in self._ledger.logs.values()}
             try:
                 # Delete first, so that the new rows reuse the space in the file.
@@ -416,6 +464,12 @@ class Journal:
     def _load(self, log_id: str) -> Log | None:
         try:
             return load_log(self._connection, log_id)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+    def _load_data_id(self) -> str:
+        try:
+            return load_data_id(self._connection, may_write=not self.read_only)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 

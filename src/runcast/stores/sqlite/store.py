@@ -22,10 +22,21 @@ from runcast.errors import (
 )
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log, make_log_id
-from runcast.stores.base import PAGE_BYTES, Append, Appended, LogInfo, Owner, Page, Store
+from runcast.stores.base import (
+    MAX_LIST,
+    PAGE_BYTES,
+    Append,
+    Appended,
+    Change,
+    ChangePage,
+    LogInfo,
+    Owner,
+    Page,
+    Store,
+)
 from runcast.stores.ledger import Ledger
 from runcast.stores.machine import this_boot
-from runcast.stores.paging import Filter
+from runcast.stores.paging import Filter, check_limit
 from runcast.stores.plans import ClaimCommand, Command
 from runcast.stores.sqlite.file import about, open_file, open_reader
 from runcast.stores.sqlite.journal import FIRST_ROW, Journal
@@ -86,7 +97,7 @@ class SQLiteStore(Store):
         self._wal_bytes = wal_bytes
         self._poll_s = poll_s
         self._listeners: dict[
-            object, tuple[Callable[[str | None], None], asyncio.AbstractEventLoop]
+            object, tuple[Callable[[Change | None], None], asyncio.AbstractEventLoop]
         ] = {}
         self._parts: _Open | None = None
 
@@ -273,6 +284,10 @@ class SQLiteStore(Store):
         wanted = Filter(kind, status, labels or {}, before)
         return await self._opened.reading.list(wanted, limit)
 
+    async def changes(self, after: str = "", *, limit: int = MAX_LIST) -> ChangePage:
+        check_limit(limit)
+        return await self._write(lambda journal: journal.changes(after, limit))
+
     async def expired(self, limit: int = 100) -> Sequence[str]:
         return await self._opened.reading.expired(limit)
 
@@ -281,7 +296,7 @@ class SQLiteStore(Store):
 
     # Other processes.
 
-    def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[Change | None], None]) -> Callable[[], None]:
         key = object()
         self._listeners[key] = (callback, asyncio.get_running_loop())
 
@@ -290,18 +305,17 @@ class SQLiteStore(Store):
 
         return stop
 
-    def _tell(self, changed: Sequence[str | None]) -> None:
+    def _tell(self, changed: Sequence[Change | None]) -> None:
         for key, (_, loop) in list(self._listeners.items()):
-            for log_id in changed:
-                try:
-                    loop.call_soon_threadsafe(self._call, key, log_id)
-                except RuntimeError:
-                    self._listeners.pop(key, None)  # the listener's loop is closed
+            try:
+                loop.call_soon_threadsafe(self._call, key, changed)
+            except RuntimeError:
+                self._listeners.pop(key, None)  # the listener's loop is closed
 
-    def _call(self, key: object, log_id: str | None) -> None:
-        found = self._listeners.get(key)  # it may have ended since
-        if found is not None:
-            found[0](log_id)
+    def _call(self, key: object, changed: Sequence[Change | None]) -> None:
+        for change in changed:
+            if (found := self._listeners.get(key)) is not None:  # it may have ended since
+                found[0](change)
 
     # Maintenance on the writer thread.
 

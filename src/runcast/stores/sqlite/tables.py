@@ -6,6 +6,7 @@ one statement per row would stop commits for seconds.
 """
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
@@ -22,6 +23,7 @@ from runcast.stores.sqlite.leases import Lease
 __all__ = (
     "SEGMENT_BYTES",
     "delete_lease",
+    "load_data_id",
     "load_lease",
     "load_log",
     "load_once",
@@ -105,6 +107,18 @@ def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | 
         "SELECT digest, first, last FROM once_uses WHERE key = ? AND once = ?", (log.key, once)
     ).fetchone()
     return OnceUse(*row) if row else None
+
+
+def load_data_id(connection: sqlite3.Connection, *, may_write: bool) -> str:
+    """Return what names the data of this file, which gets a name when it is first opened."""
+    sql = "SELECT value FROM counters WHERE name = 'data_id'"
+    row = connection.execute(sql).fetchone()
+    if row is None and may_write:
+        connection.execute(
+            "INSERT OR IGNORE INTO counters VALUES ('data_id', ?)", (secrets.randbits(48),)
+        )
+        row = connection.execute(sql).fetchone()  # another process may have been first
+    return f"{row[0] if row else 0:x}"
 
 
 def load_lease(connection: sqlite3.Connection, owner_id: str) -> Lease | None:

@@ -21,6 +21,7 @@ asks which store it has, sleeps, or knows anything that `runcast.stores.base` do
 
 from runcast.testing.contract import (
     appending,
+    changes,
     durable,
     hostile,
     listing,
@@ -58,6 +59,7 @@ _SUBJECTS = (
     logs,
     listing,
     statuses,
+    changes,
     retention,
     owning,
     hostile,

@@ -4,7 +4,7 @@ import asyncio
 
 from runcast.errors import Conflict, Gone, NotFound, RuncastError, RunClosed, Stale
 from runcast.events.position import Position
-from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, SharedStore, Store
+from runcast.stores.base import Append, Appended, Change, LogInfo, Once, Owner, SharedStore, Store
 from runcast.testing.contract.harness import (
     WAIT_S,
     ContractBroken,
@@ -194,10 +194,10 @@ async def a_listener_is_told_of_others_changes(store: Store, harness: StoreHarne
         raise ContractBroken("a store that several may open on the same data can be listened to")
     changed = asyncio.Event()
     names: set[str | None] = set()
-    calls: list[str | None] = []
+    calls: list[Change | None] = []
 
-    def hear(log_id: str | None) -> None:
-        names.add(log_id)
+    def hear(change: Change | None) -> None:
+        names.add(None if change is None else change.log_id)
         changed.set()
 
     async def wait_for(log_id: str, what: str) -> None:
@@ -230,3 +230,50 @@ async def a_listener_is_told_of_others_changes(store: Store, harness: StoreHarne
             await wait_for("new", "of an append after another listener left")
         expect_equal(len(calls), heard, "calls to a listener that left")
         stop()
+
+
+@store_check("SharedStore.listen", 2, shared=True)
+async def a_listener_is_handed_what_others_append(store: Store, harness: StoreHarness) -> None:
+    if not isinstance(store, SharedStore):
+        raise ContractBroken("a store that several may open on the same data can be listened to")
+    heard: list[Change | None] = []
+    came = asyncio.Event()
+
+    def hear(change: Change | None) -> None:
+        heard.append(change)
+        came.set()
+
+    async with harness.make_store() as other:
+        stop = store.listen(hear)
+        await other.create("a", labels={"k": "v"})
+        for turn in range(20):
+            await append(other, "a", *[padded(turn, 500)] * 3, close=turn == 19)
+        last = await other.info("a")
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while not heard or (heard[-1] is not None and heard[-1].info.head < last.head):
+                    came.clear()
+                    await came.wait()
+        except TimeoutError:
+            raise ContractBroken(f"a listener is told how far a log goes in {WAIT_S} s") from None
+        stop()
+    told: Change | None = None
+    for change in heard:
+        if change is None:
+            told = None
+            continue
+        expect_equal(change.is_deleted, False, "whether a log is told to be deleted")
+        expect_equal((change.info.epoch, change.info.labels), (last.epoch, {"k": "v"}), "the log")
+        if change.pages:
+            before = change.pages[0].first - 1 if told is None else told.info.head
+            for page in change.pages:
+                expect_equal(page.first, before + 1, "the seq after what was handed over before")
+                before = page.last
+            expect_equal(before, change.info.head, "how far the pages go")
+        told = change
+        for page in change.pages:
+            read = await read_all(store, "a", Position(last.epoch, page.first - 1))
+            found = b"".join(read[: page.last - page.first + 1])
+            expect_equal(page.frames, found, f"the frames {page.first} to {page.last} handed over")
+    if told is not None:
+        expect_equal(told.info, last, "the log as it was told last")
