@@ -295,8 +295,8 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
 
 def test_settings_that_are_named_exist() -> None:
     names = set(Settings.__dataclass_fields__)
-    # Of the demo's functions, and of `ask`.
-    fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s"}
+    # Of the demo's functions, of `ask`, and of the decorator.
+    fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s", "max_tokens", "max_cost"}
     found = {
         name
         for document in DOCUMENTS

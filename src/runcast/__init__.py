@@ -45,6 +45,7 @@ from runcast._producing.typed import (
     tool_call,
     tool_call_delta,
     tool_result,
+    usage,
 )
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import OwnedRun
@@ -217,6 +218,7 @@ __all__ = (
     "tool_call_delta",
     "tool_result",
     "track",
+    "usage",
     "using",
     "workspace",
 )

@@ -164,6 +164,12 @@ class Settings:
         " neither given with the invocation nor in the environment.",
         least=None,
     )
+    prices_file: str = _setting(
+        "",
+        "A TOML file with what tokens of models cost, for the cost of `usage` events and max_cost;"
+        " without it only costs that are given with the events are known.",
+        least=None,
+    )
     # Files
     data_dir: str = _setting(
         "",
@@ -275,6 +281,7 @@ class Settings:
             self,
             data_dir=self.data_dir and os.path.abspath(self.data_dir),
             secrets_file=self.secrets_file and os.path.abspath(self.secrets_file),
+            prices_file=self.prices_file and os.path.abspath(self.prices_file),
             workspace_roots=tuple(map(os.path.abspath, self.workspace_roots)),
         )
 

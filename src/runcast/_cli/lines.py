@@ -13,7 +13,9 @@ __all__ = ("PROGRESS", "QUIET", "TextHeads", "line_of")
 PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
 
-QUIET: Final = frozenset({"started", "content_complete", "interrupt_waiting", "tool_call_delta"})
+QUIET: Final = frozenset(
+    {"started", "content_complete", "interrupt_waiting", "tool_call_delta", "usage"}
+)
 """Types that tell people nothing new."""
 
 

@@ -11,8 +11,9 @@ from typing import Final, TextIO
 from runcast._cli.bars import Bar
 from runcast._cli.follow import Received
 from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
+from runcast._cli.usage import UsageTotals
 from runcast.events.model import Event
-from runcast.events.vocabulary import DELTA_TYPES
+from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 
 __all__ = ("JsonLines", "PlainLines", "Screen", "is_terminal", "print_json")
 
@@ -75,11 +76,17 @@ class PlainLines(Screen):
         self._run = run
         self._heads = TextHeads()
         self._in_text = False
+        self._used = UsageTotals()
 
     def show(self, received: Received) -> None:
         event = received.event
+        if event.type == "usage":
+            self._used.take(event)
         if event.type in QUIET:
             return
+        if event.type in TERMINAL:
+            for line in self._used.lines():
+                self._line(line)
         if event.type in DELTA_TYPES:
             self._show_text(event)
         elif event.type in PROGRESS:

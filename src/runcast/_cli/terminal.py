@@ -16,6 +16,7 @@ from runcast._cli.follow import Received
 from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
 from runcast._cli.show import Screen, is_terminal
 from runcast._cli.texts import cut, plain, readable_bytes, rows, tail
+from runcast._cli.usage import UsageTotals
 from runcast._clock import SystemClock
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL, as_text, pick
@@ -56,6 +57,7 @@ class Terminal(Screen):
         self._text = ""
         """The unfinished line of text."""
         self._heads = TextHeads()
+        self._used = UsageTotals()
         self._bars: dict[tuple[str, str, str], Bar] = {}
         """By place, and step or task; the one that moved last is last."""
         self._drawn: list[str] = []
@@ -67,6 +69,8 @@ class Terminal(Screen):
     def show(self, received: Received) -> None:
         event = received.event
         place = (event.node, event.agent, as_text(pick(event.data, "step_id", "task")))
+        if event.type == "usage":
+            self._used.take(event)
         if event.type in QUIET:
             return
         if event.type in DELTA_TYPES:
@@ -77,6 +81,7 @@ class Terminal(Screen):
             self._bars[place] = bar
         elif event.type in TERMINAL:
             self._keep_bars()
+            self._staying += (self._colored(line, _DIM) for line in self._used.lines())
             self._line(event)
         else:
             if event.type in _ENDS_OF_PLACES:

@@ -23,6 +23,8 @@ def function(
     description: str | None = None,
     resume: Callable[..., object] | None = None,
     max_runs: int = 0,
+    max_tokens: int = 0,
+    max_cost: float = 0.0,
     events: Mapping[str, Any] = ...,
     isolation: Isolation = ...,
     files: Mapping[str, object] = ...,
@@ -34,6 +36,8 @@ def function(
     description: str | None = None,
     resume: Callable[..., object] | None = None,
     max_runs: int = 0,
+    max_tokens: int = 0,
+    max_cost: float = 0.0,
     events: Mapping[str, Any] = MappingProxyType({}),
     isolation: Isolation = "thread",
     files: Mapping[str, object] = MappingProxyType({}),
@@ -50,6 +54,9 @@ def function(
             `interrupt_id` and `answer` in the same run. Without it such a run is lost.
         max_runs: runs of it at once, more wait in the queue; 0 leaves it to the setting
             `max_runs_per_function`.
+        max_tokens: tokens that a run may use, input and output together, as its `usage` events say;
+            a run that uses more is stopped and fails with `budget_exceeded`. 0 is no limit.
+        max_cost: the same for the cost, in the currency of the prices (the setting `prices_file`).
         events: the types of its own that it emits, each with the Python type of its `data`: for
             those who read `GET /functions` and `/openapi.json`; nothing is checked.
         isolation: "process" gives each run a process of its own, which shares nothing with others
@@ -68,6 +75,8 @@ def function(
         description=description,
         resume=resume,
         max_runs=max_runs,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
         events=events,
         isolation=isolation,
         files=files,
@@ -101,6 +110,8 @@ def as_function(call: Callable[..., Any]) -> Function[..., Any]:
         description=inner.description,
         resume=inner.resume,
         max_runs=inner.max_runs,
+        max_tokens=inner.budget.max_tokens,
+        max_cost=inner.budget.max_cost,
         events=inner.declared_events,
         files=inner.declared_files,
     )

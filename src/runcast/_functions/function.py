@@ -31,6 +31,7 @@ from runcast._functions.stand_ins import adapted, is_json
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.plain import decode_json, encode_json, shown
 from runcast.events.position import is_run_id
+from runcast.events.prices import checked_budget
 from runcast.events.vocabulary import is_event_type
 
 __all__ = (
@@ -85,6 +86,8 @@ class Function(Generic[P, R]):
         description: str | None = None,
         resume: Callable[..., object] | None = None,
         max_runs: int = 0,
+        max_tokens: int = 0,
+        max_cost: float = 0.0,
         events: Mapping[str, Any] = MappingProxyType({}),
         isolation: Isolation = "thread",
         files: Mapping[str, object] = MappingProxyType({}),
@@ -117,6 +120,10 @@ class Function(Generic[P, R]):
             raise InvalidValue(
                 f"expected max_runs of {self.name!r} to be 0 or more: {max_runs!r:.80}"
             )
+        self.budget = checked_budget(self.name, max_tokens, max_cost)
+        """What a run may use, all of its attempts together."""
+        if self.resume is not None:
+            self.resume.budget = self.budget
         self.declared_events = events
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of what `data` holds, by the types of its own that it emits."""

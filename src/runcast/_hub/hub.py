@@ -25,6 +25,7 @@ from runcast._settings import Settings
 from runcast._wire.dialects import Dialect
 from runcast.errors import StoreUnavailable
 from runcast.events.position import RUN, Position
+from runcast.events.prices import NO_PRICES
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import View
 from runcast.stores.base import Change, LogInfo, Owner, Page, Store, listen_to
@@ -66,6 +67,8 @@ class Hub:
         self.clock = clock or SystemClock()
         self.lease = Lease(store, identify, self.settings.lease_s)
         self.owned = OwnedLogs(self, self.lease, self.clock, self.settings.max_event_bytes)
+        self.prices = NO_PRICES
+        """What tokens of models cost."""
         self.admissions = Admissions(self.settings)
         self.rendered = RenderedPages(self.read_page, self.info, self.settings.page_cache_bytes)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)

@@ -16,6 +16,7 @@ __all__ = (
     "tool_call",
     "tool_call_delta",
     "tool_result",
+    "usage",
 )
 
 
@@ -65,6 +66,32 @@ def tool_result(
     writer = current_writer()
     if writer is not None:
         writer.tool_result(tool, result, call_id=call_id, ok=ok, attempt=attempt, **place)
+
+
+def usage(
+    model: str,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    *,
+    cached_tokens: int | None = None,
+    reasoning_tokens: int | None = None,
+    cost: float | None = None,
+    currency: str = "",
+    **place: Unpack[PlaceFields],
+) -> None:
+    """Report to the current run what a call of a model used; see `Writer.usage`."""
+    writer = current_writer()
+    if writer is not None:
+        writer.usage(
+            model,
+            input_tokens,
+            output_tokens,
+            cached_tokens=cached_tokens,
+            reasoning_tokens=reasoning_tokens,
+            cost=cost,
+            currency=currency,
+            **place,
+        )
 
 
 def step_start(message: str = "", *, step_id: str = "", **place: Unpack[PlaceFields]) -> None:

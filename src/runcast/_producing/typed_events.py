@@ -6,6 +6,7 @@ out those that are empty. Further fields of your own: use `emit`.
 Source: docs/protocol.md R-1.8.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from typing import Any, Final, Unpack, cast
@@ -208,6 +209,50 @@ class TypedEvents(ABC):
         data |= _filled(ok=ok, length=len(as_text(result)), attempt=_extra_attempt(attempt))
         self.emit_at(_place("tool_result", place), "tool_result", data)
 
+    # What models used.
+
+    def usage(
+        self,
+        model: str,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        *,
+        cached_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        cost: float | None = None,
+        currency: str = "",
+        **place: Unpack[PlaceFields],
+    ) -> None:
+        """Append a `usage` event: what one call of a model used.
+
+        Args:
+            input_tokens: all of the prompt, with what was read from a cache.
+            output_tokens: all that was written, with reasoning.
+            cached_tokens: how many of the input tokens were read from a cache.
+            reasoning_tokens: how many of the output tokens were reasoning.
+            cost: of this call; computed from the setting `prices_file` if None and known there.
+            currency: of the cost, like "USD".
+
+        Raises:
+            Cancelled: in a thread, if the run has now used more than its function allows
+                (`max_tokens`, `max_cost`). A coroutine is cancelled at its next `await`.
+        """
+        _check_texts(model, currency)
+        counts = {
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "cached_tokens": cached_tokens,
+            "reasoning_tokens": reasoning_tokens,
+        }
+        for name, count in counts.items():
+            if count is not None:
+                _check_count(name, count)
+        cost = checked_number("cost", cost)
+        if cost is not None and not 0 <= cost < math.inf:
+            raise InvalidValue(f"expected cost to be a number from 0, got {cost!r:.80}")
+        data = {"model": model, **_filled(**counts, cost=cost, currency=currency)}
+        self.emit_at(_place("usage", place), "usage", data)
+
     # Steps.
 
     def step_start(
@@ -263,6 +308,11 @@ def _check_texts(*given: object) -> None:
     for text in given:
         if not isinstance(text, str):
             raise InvalidValue(f"expected a text, got {text!r:.80}")
+
+
+def _check_count(name: str, count: object) -> None:
+    if type(count) is not int or not 0 <= count <= 2**53:
+        raise InvalidValue(f"expected {name} to be a whole number from 0, got {count!r:.80}")
 
 
 def _checked_attempt(attempt: object) -> int:

@@ -11,6 +11,7 @@ from runcast._clock import Clock
 from runcast._hub.forks import Home
 from runcast._logs import get_logger
 from runcast._producing.answers import Asks, check_question
+from runcast._producing.budgets import Meter
 from runcast._producing.calls import (
     NOTHING,
     Flushed,
@@ -35,7 +36,7 @@ _log: Final = get_logger("runcast.runs")
 RESERVED: Final = TERMINAL | {"started", "gap"}
 """Types that only runcast writes, because a forged ending or gap would mislead every watcher."""
 
-_FREE: Final = frozenset(KNOWN) - RESERVED
+_FREE: Final = frozenset(KNOWN) - RESERVED - {"usage"}
 """Types that need no further check."""
 
 
@@ -75,12 +76,17 @@ class Writer(TypedEvents):
         max_event_bytes: int,
         questions: Asks | None = None,
         workspace: Callable[[], Path] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         super().__init__()
         self._inlet = inlet
         self._put: Callable[[bytes], None] = inlet.put
         self._questions = questions
         self._workspace = workspace
+        self.meter = meter or Meter()
+        """Counts what the run uses of models."""
+        self.on_over_budget: Callable[[], None] = lambda: None
+        """Called once the run has used more than it may; in any thread."""
         self._loop = asyncio.get_running_loop() if questions is not None else None
         self.clock = clock
         """The run's clock."""
@@ -140,7 +146,20 @@ class Writer(TypedEvents):
         """Append an event with a place: `emit` without keywords."""
         if type(kind) is not str or kind not in self._free:
             kind = self._admitted(kind)
+            if kind == "usage":
+                data = self.meter.price(data)
         self._put(encode_known(kind, data, self._time(), place, self.max_event_bytes))
+        if kind == "usage":
+            self.count_usage(data)
+
+    def count_usage(self, data: object) -> None:
+        """Count what a `usage` event tells. Raises `Cancelled` in a thread if that is too much."""
+        if self.meter.count(data, self.run_id) and self._cancel is None:
+            assert self.meter.over is not None
+            # What else must stop, the loop does: it is told by `on_over_budget`.
+            self._cancel, self._free = str(self.meter.over.data["message"]), frozenset()
+            self.on_over_budget()
+            self.check_cancelled()
 
     def _admitted(self, kind: object) -> str:
         """Return an event's type if it may be emitted now. Raises what `emit` raises."""

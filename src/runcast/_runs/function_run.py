@@ -66,6 +66,13 @@ class FunctionRun(Run):
         log.on_cancel = self.cancel
         log.end_of_question = writer.end_of_question
         self.writer = writer
+        loop, self._is_over_budget = asyncio.get_running_loop(), asyncio.Event()
+
+        def stop() -> None:
+            with suppress(RuntimeError):  # the loop is closed, and the run with it
+                loop.call_soon_threadsafe(self._is_over_budget.set)
+
+        writer.on_over_budget = stop
         self.on_raised: Callable[[BaseException], None] = lambda error: None
         """Called with what the function raised, before watchers see that it failed."""
         self.is_released = False
@@ -91,6 +98,9 @@ class FunctionRun(Run):
         """Run the function and end the log."""
         try:
             outcome = await self._run(hub.clock, hub.settings, workers, context)
+            if over := self.writer.meter.over:
+                # However it ended: it may have passed over what told it to stop.
+                outcome = outcome if self.cancel_asked.is_set() else over
         except RuncastError as error:  # it began anew, say, before it could start
             outcome = failed_with(error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see below
@@ -127,8 +137,9 @@ class FunctionRun(Run):
         await self._files.prepare()
         work = workers.begin(self._duty, context)
         asked = asyncio.ensure_future(self.cancel_asked.wait())
+        over = asyncio.ensure_future(self._is_over_budget.wait())
         try:
-            waiting: set[asyncio.Future[Any]] = {work.ending, asked}
+            waiting: set[asyncio.Future[Any]] = {work.ending, asked, over}
             done, _ = await asyncio.wait(
                 waiting,
                 return_when=asyncio.FIRST_COMPLETED,
@@ -138,21 +149,24 @@ class FunctionRun(Run):
                 return self._note_ending(work)
             if asked in done:
                 ending = cancelled(self._cancel_reason)
+            elif over in done and self.writer.meter.over is not None:
+                ending = self.writer.meter.over
             else:
                 ending = timed_out(settings.run_time_s)
             return await self._stop(work, ending)
         finally:
             asked.cancel()
+            over.cancel()
             if not work.ending.done():
                 # Given up, or cancelled with its loop: nobody else learns how it ends.
-                work.ask_to_stop(self._cancel_reason or "timed_out")
+                work.ask_to_stop(self._why_to_stop())
                 work.ending.add_done_callback(_swallow)
 
     async def _stop(self, work: Work, ending: Outcome) -> Outcome:
         """Ask the function to stop; give it up when it does not."""
         if work.withdraw():
             return ending
-        work.ask_to_stop(self._cancel_reason or "timed_out")
+        work.ask_to_stop(self._why_to_stop())
         await asyncio.wait({work.ending}, timeout=work.grace_s)
         if not work.ending.done():
             _log.warning("run %s does not stop and is given up", self.run_id)
@@ -161,6 +175,10 @@ class FunctionRun(Run):
         outcome = self._note_ending(work, "stopped")
         # A function that finished in spite of being asked has finished.
         return outcome if outcome.type == "done" and outcome.data else ending
+
+    def _why_to_stop(self) -> str:
+        over = self.writer.meter.over
+        return self._cancel_reason or (over.data["message"] if over is not None else "timed_out")
 
     def _note_ending(self, work: Work, reason: str = "") -> Outcome:
         """Return how the work ended, and keep what it raised."""

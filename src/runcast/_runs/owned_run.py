@@ -13,6 +13,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.interrupts import INTERRUPTED, was_interrupted
 from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
+from runcast._producing.budgets import Meter
 from runcast._producing.context import enter, leave
 from runcast._producing.labels import check_labels
 from runcast._producing.questions import Questions
@@ -50,7 +51,8 @@ class OwnedRun(Writer):
     def __init__(self, hub: Hub, log: OwnedLog, name: str) -> None:
         questions = Questions(hub, log.inlet, hub.clock)
         # The block works where its process works: it is the process's own code.
-        super().__init__(log.inlet, hub.clock, hub.settings.max_event_bytes, questions, Path.cwd)
+        most = hub.settings.max_event_bytes
+        super().__init__(log.inlet, hub.clock, most, questions, Path.cwd, Meter(hub.prices))
         self.name = name
         """What the run is called; lists show it as the run's function."""
         self._hub = hub

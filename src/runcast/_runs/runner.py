@@ -1,7 +1,11 @@
-"""The runs of this process: started, queued, cancelled, waited for."""
+"""The runs of this process: started, queued, cancelled, waited for.
+
+Long because every way into a run, and out of it, goes through the runner.
+"""
 
 import asyncio
 import contextvars
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -15,6 +19,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.interrupts import INTERRUPTED, wait_for_first
 from runcast._hub.owned import REPLACED, OwnedLog
 from runcast._producing.answers import Answer
+from runcast._producing.budgets import Meter, load_prices
 from runcast._producing.decisions import answer_question, find_decision
 from runcast._producing.labels import (
     ANSWERED_LABEL,
@@ -87,6 +92,8 @@ class Runner:
     async def open(self) -> Self:
         """Take a lease, take over what dead owners left, and begin; it may follow `close`."""
         self._closing = False
+        if self._settings.prices_file:
+            self.hub.prices = await asyncio.to_thread(load_prices, self._settings.prices_file)
         self._workers.open()
         await self._recovery.open()
         self._retention.open()
@@ -286,7 +293,8 @@ class Runner:
     ) -> FunctionRun:
         questions = Questions(self.hub, log.inlet, self.hub.clock)
         most = self._settings.max_event_bytes
-        writer = Writer(log.inlet, self.hub.clock, most, questions, files.workspace)
+        meter = Meter(self.hub.prices, function.budget)
+        writer = Writer(log.inlet, self.hub.clock, most, questions, files.workspace, meter)
         run = FunctionRun(function, arguments, log, writer, files, secrets)
         run.on_raised = lambda error: self.tracebacks.add(log.log_id, log.epoch, error)
         return run
@@ -324,12 +332,16 @@ class Runner:
             return None
         attempt, files = function.resume, function.files
         arguments = {"interrupt_id": interrupt_id, "answer": answer}
+        _, snapshot = await self.hub.present(info.log_id)
+        used = copy.deepcopy(snapshot.usage)
 
         def begin(claimed: LogInfo) -> None:
             log = self.hub.take(claimed)
             place = self._enter(function, is_owed=True)
             of_run = self._files.for_run(log.log_id, log.epoch, files, is_resumed=True)
-            self._launch(self._run(attempt, arguments, log, of_run), place)
+            run = self._run(attempt, arguments, log, of_run)
+            run.writer.meter.resume(used)
+            self._launch(run, place)
             self.hub.owned.look(log.log_id)  # it may have been cancelled while it was claimed
 
         return begin

@@ -30,6 +30,7 @@ from runcast.events.snapshot import (
     Step,
     Text,
     Tool,
+    Usage,
 )
 from runcast.events.vocabulary import (
     TERMINAL,
@@ -107,6 +108,11 @@ class _Told:
         """Return which try the event is part of, from 1."""
         attempt = as_number(pick(self.data, "attempt"))
         return attempt if isinstance(attempt, int) and attempt >= 1 else 1
+
+    def count(self, name: str) -> int:
+        """Return a field as a whole number from 0; 0 if it is something else."""
+        number = as_number(pick(self.data, name))
+        return number if isinstance(number, int) and number > 0 else 0
 
     def message(self, *names: str) -> str:
         """Return the event's text for people: its data if that is a string, else a field."""
@@ -344,6 +350,34 @@ def _new_call(snapshot: Snapshot, told: _Told, call_id: str) -> Tool:
     return tools[-1]
 
 
+def _usage(snapshot: Snapshot, told: _Told) -> None:
+    model, currency = told.name("model"), told.name("currency")
+    used = _usage_of(snapshot, (model, told.agent, currency))
+    if used is None:
+        return
+    used.calls += 1
+    used.input_tokens += told.count("input_tokens")
+    used.output_tokens += told.count("output_tokens")
+    used.cached_tokens += told.count("cached_tokens")
+    used.reasoning_tokens += told.count("reasoning_tokens")
+    cost = as_number(pick(told.data, "cost"))
+    if cost is None or cost < 0:
+        used.unpriced += 1
+    else:
+        used.cost = min(used.cost + cost, caps.MAX_COST)
+
+
+def _usage_of(snapshot: Snapshot, key: tuple[str, str, str]) -> Usage | None:
+    for used in snapshot.usage:
+        if (used.model, used.agent, used.currency) == key:
+            return used
+    if len(snapshot.usage) >= caps.MAX_USAGE:
+        snapshot.dropped.usage += 1
+        return None
+    snapshot.usage.append(Usage(*key))
+    return snapshot.usage[-1]
+
+
 _ALLOWS: Final = ("allow_accept", "allow_edit", "allow_respond")
 
 
@@ -455,6 +489,7 @@ _LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
         "tool_call": _tool_call,
         "tool_call_delta": _tool_call_delta,
         "tool_result": _tool_result,
+        "usage": _usage,
         "interrupt_request": _interrupt_request,
         "interrupt_response": _interrupt_response,
         "interrupt_resolved": _interrupt_resolved,

@@ -40,6 +40,7 @@ _CALL_ID: Final = _told(_TEXT, "the id that a call and its result share")
 _INTERRUPT_ID: Final = _told(_TEXT, "the question")
 _ANY: Final[_Schema] = {}
 
+_COUNT: Final[_Schema] = {"type": "integer", "minimum": 0}
 _THOUGHT: Final[dict[str, _Schema]] = {
     "text": _TEXT,
     "message_id": _MESSAGE_ID,
@@ -107,6 +108,15 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "ok": {"type": "boolean"},
         "length": _told({"type": "integer"}, "length of the result, in characters"),
         "attempt": _ATTEMPT,
+    },
+    "usage": {
+        "model": _TEXT,
+        "input_tokens": _told(_COUNT, "with those that were read from a cache"),
+        "output_tokens": _told(_COUNT, "with those of reasoning"),
+        "cached_tokens": _told(_COUNT, "of the input"),
+        "reasoning_tokens": _told(_COUNT, "of the output"),
+        "cost": _told({"type": "number", "minimum": 0}, "of this call"),
+        "currency": _told(_TEXT, "of the cost"),
     },
     "interrupt_request": {
         "interrupt_id": _INTERRUPT_ID,

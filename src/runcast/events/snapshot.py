@@ -20,6 +20,7 @@ from runcast.events.lifecycle import MAX_QUESTIONS, Status
 
 __all__ = (
     "MAX_ALL_TEXT_CHARS",
+    "MAX_COST",
     "MAX_ERRORS",
     "MAX_FILES",
     "MAX_FILE_CHARS",
@@ -35,6 +36,7 @@ __all__ = (
     "MAX_TEXT_CHARS",
     "MAX_TOOLS",
     "MAX_TYPES",
+    "MAX_USAGE",
     "MAX_VALUE_CHARS",
     "Dropped",
     "ErrorNote",
@@ -46,6 +48,7 @@ __all__ = (
     "Step",
     "Text",
     "Tool",
+    "Usage",
 )
 
 MAX_TEXTS: Final = 64
@@ -99,6 +102,13 @@ MAX_LABELS: Final = 32
 
 MAX_TYPES: Final = 64
 """Most event types counted by name; the first are kept."""
+
+
+MAX_COST: Final = 1e300
+"""Largest cost that is added up: the sum stays a number."""
+
+MAX_USAGE: Final = 64
+"""Most models and agents whose usage is added up; the first are kept."""
 
 
 class Text(msgspec.Struct, omit_defaults=True):
@@ -190,6 +200,25 @@ class Interrupt(msgspec.Struct, omit_defaults=True):
     is_answered: bool = False
 
 
+class Usage(msgspec.Struct, omit_defaults=True):
+    """What the calls of a model used, added up for each model, agent and currency.
+
+    `input_tokens` has those that were read from a cache (`cached_tokens`), `output_tokens` those of
+    reasoning. `cost` is of the calls that had one; `unpriced` counts the others.
+    """
+
+    model: str = ""
+    agent: str = ""
+    currency: str = ""
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+
+
 class ErrorNote(msgspec.Struct, omit_defaults=True):
     """An error that the run reported without ending."""
 
@@ -239,6 +268,7 @@ class Dropped(msgspec.Struct):
     files: int = 0
     labels: int = 0
     types: int = 0
+    usage: int = 0
 
 
 class Snapshot(msgspec.Struct):
@@ -262,6 +292,7 @@ class Snapshot(msgspec.Struct):
     progress: Progress | None = None
     texts: list[Text] = []
     tools: list[Tool] = []
+    usage: list[Usage] = []
     interrupts: list[Interrupt] = []
     interrupts_resolved: int = 0
     interrupts_lapsed: int = 0

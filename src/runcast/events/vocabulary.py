@@ -58,6 +58,16 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
     "tool_call": ("call_id", "tool", "args", "attempt"),
     "tool_call_delta": ("call_id", "tool", "text", "index", "attempt"),
     "tool_result": ("call_id", "tool", "result", "ok", "length", "attempt"),
+    # what models used
+    "usage": (
+        "model",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "reasoning_tokens",
+        "cost",
+        "currency",
+    ),
     # questions
     "interrupt_request": ("interrupt_id", "action", "args", "message", "config", "expires_at"),
     "interrupt_waiting": ("interrupt_id", "message"),

@@ -127,7 +127,7 @@ class ProcessCall:
         while data := await self._receive():
             for kind, body in frames.feed(data):
                 if kind == control.EVENT:
-                    await self._put(self._record(body))
+                    await self._take_event(body)
                 elif kind == control.END:
                     if self._returned is None:
                         raise PeerError("expected no end of a child process before its function's")
@@ -196,8 +196,15 @@ class ProcessCall:
             reply = control.Reply(number, code=error.code, message=error.public)
         await self._child.send(reply)
 
-    def _record(self, body: bytes) -> bytes:
-        """Return an event's record, encoded anew: the function could have written anything."""
+    async def _take_event(self, body: bytes) -> None:
+        """Write what the function emitted, and count what models used."""
+        event = self._event(body)
+        await self._put(self._record(event))
+        if event.type == "usage":
+            self._writer.count_usage(event.data)
+
+    def _event(self, body: bytes) -> Event:
+        """Return an event that the function emitted, without secrets."""
         event = decode_event(b"{" + body)
         if event.type in RESERVED:
             raise PeerError(
@@ -205,6 +212,12 @@ class ProcessCall:
             )
         if self._redactor.is_in(body):
             event = self._hide(event)
+        if event.type == "usage":
+            event = msgspec.structs.replace(event, data=self._writer.meter.price(event.data))
+        return event
+
+    def _record(self, event: Event) -> bytes:
+        """Return an event's record, encoded anew: the function could have written anything."""
         place = None
         if event.node or event.agent or event.path or event.duration is not None:
             place = (event.node, event.agent, event.path, event.duration)
