@@ -102,6 +102,7 @@ class Hub:
         await self._pipeline.close()
         await self.lease.close()
         await self._windows.close(self._not_open())
+        await self._present.settle()
         await self.store.close()
         await self._pages.settle()
 

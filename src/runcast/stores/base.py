@@ -291,6 +291,24 @@ class Store(Logs, Listing, Changes, Retention, Leases):
             raise epoch_is_over(info, epoch)
         return await self.trim(log_id, first, snapshot)
 
+    async def save_state(self, log_id: str, epoch: str, seq: int, state: bytes) -> None:
+        """Keep the state that the events up to `seq` led to, in place of the one kept before.
+
+        It saves folding a long log again, and nothing else rests on it: a store may lose it at any
+        time. This default keeps none.
+
+        Raises:
+            NotFound, Stale: the log is gone, or is in another epoch.
+            StoreReadOnly: nothing can be kept.
+        """
+
+    async def saved_state(self, log_id: str, epoch: str) -> tuple[int, bytes] | None:
+        """Return (seq, state) as `save_state` kept them last; None if there is none of this epoch.
+
+        Raises `NotFound`.
+        """
+        return None
+
 
 def epoch_is_over(info: LogInfo, epoch: str) -> Stale:
     """Return the error for a request that names another epoch than the log's."""

@@ -69,6 +69,8 @@ class Log:
     """The last appends of the remembered producers."""
     has_forgotten: bool = False
     """Whether a producer was forgotten."""
+    listed: dict[str, str] | None = None
+    """The labels, the very object, by which the store's tables list it."""
 
 
 class Ledger:

@@ -18,11 +18,12 @@ from runcast.stores.base import (
     Owner,
     Page,
     Store,
+    epoch_is_over,
 )
 from runcast.stores.changes import Data
 from runcast.stores.ledger import Ledger, copy_info
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, cut_pages, join_pages
-from runcast.stores.plans import ClaimCommand, Command
+from runcast.stores.plans import ClaimCommand, Command, DeleteCommand
 
 __all__ = ("MemoryStore",)
 
@@ -36,6 +37,7 @@ class MemoryStore(Store):
         self._row = 0
         self._data_id = secrets.token_hex(4)
         self._leases: dict[str, float] = {}
+        self._states: dict[str, tuple[str, int, bytes]] = {}
 
     @property
     def is_lasting(self) -> bool:
@@ -115,6 +117,17 @@ class MemoryStore(Store):
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return self._ledger.get(log_id).snapshot
 
+    async def save_state(self, log_id: str, epoch: str, seq: int, state: bytes) -> None:
+        info = self._ledger.get(log_id).info
+        if info.epoch != epoch:
+            raise epoch_is_over(info, epoch)
+        self._states[log_id] = (epoch, seq, state)
+
+    async def saved_state(self, log_id: str, epoch: str) -> tuple[int, bytes] | None:
+        self._ledger.get(log_id)
+        of_epoch, seq, state = self._states.get(log_id, ("", 0, b""))
+        return (seq, state) if of_epoch == epoch else None
+
     async def delete(self, log_id: str) -> None:
         self._apply(self._ledger.plan_delete(log_id))
 
@@ -155,6 +168,9 @@ class MemoryStore(Store):
     def _apply(self, *commands: Command) -> None:
         self._row += 1
         self._ledger.apply(self._row, commands)
+        for command in commands:
+            if isinstance(command, DeleteCommand):
+                self._states.pop(command.log_id, None)
         # A memory store has no tables to clean up.
         self._ledger.dead_keys.clear()
         self._ledger.deleted.clear()

@@ -182,6 +182,12 @@ class FaultyStore(Store):
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return await self.inner.snapshot(log_id)
 
+    async def save_state(self, log_id: str, epoch: str, seq: int, state: bytes) -> None:
+        await self.inner.save_state(log_id, epoch, seq, state)
+
+    async def saved_state(self, log_id: str, epoch: str) -> tuple[int, bytes] | None:
+        return await self.inner.saved_state(log_id, epoch)
+
     async def delete(self, log_id: str) -> None:
         await self.inner.delete(log_id)
 

@@ -111,8 +111,9 @@ def _connect_reader(uri: str, path: str) -> sqlite3.Connection:
     connection = _connect(uri, _READER_CACHE_KIB)
     try:
         _check_version(connection, path)
-        if _version(connection) < SCHEMA_VERSION:
-            read_as_present(connection)
+        version = _version(connection)
+        if version < SCHEMA_VERSION:
+            read_as_present(connection, version)
     except BaseException:
         connection.close()
         raise
@@ -157,9 +158,10 @@ def _prepare(
             connection.execute("INSERT INTO journal VALUES (1, ?)", (first_journal_row,))
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         _check_version(connection, path)
-        if _version(connection) < SCHEMA_VERSION:
+        version = _version(connection)
+        if version < SCHEMA_VERSION:
             _log.info("%s is of an earlier version and will be upgraded", path)
-            upgrade(connection)
+            upgrade(connection, version)
     except BaseException:
         connection.execute("ROLLBACK")
         raise

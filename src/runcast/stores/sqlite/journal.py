@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from runcast.errors import BackendError, RuncastError, StoreUnavailable, StoreUnusable
-from runcast.stores.base import PAGE_BYTES, Change, ChangePage, LogInfo, Page
+from runcast.stores.base import PAGE_BYTES, Change, ChangePage, LogInfo, Page, epoch_is_over
 from runcast.stores.changes import Data, Point
 from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.paging import age_of, cut_pages
@@ -32,6 +32,7 @@ from runcast.stores.plans import (
     OnceUse,
 )
 from runcast.stores.sqlite.file import about, explain, identify
+from runcast.stores.sqlite.indexes import save_state
 from runcast.stores.sqlite.leases import Lease
 from runcast.stores.sqlite.tables import (
     delete_lease,
@@ -256,6 +257,18 @@ class Journal:
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 
+    def save_state(self, log_id: str, epoch: str, seq: int, state: bytes) -> None:
+        """Keep the state that a log's events up to `seq` led to. Raises `NotFound`, `Stale`."""
+        log = self._ledger.get(log_id)
+        if log.info.epoch != epoch:
+            raise epoch_is_over(log.info, epoch)
+        self.check_file()
+        try:
+            save_state(self._connection, log.key, seq, state)
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+        self.written_bytes += len(state)
+
     # Other processes.
 
     def refresh(self) -> None:
@@ -436,6 +449,7 @@ class Journal:
         for log in active.values():
             log.pages.clear()
             log.once.clear()
+            log.listed = log.info.labels
         self._ledger.forget()
         self._ledger.logs.update(active)
 

@@ -21,6 +21,7 @@ from runcast.stores.ledger import Log
 from runcast.stores.model import is_text
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, join_pages
 from runcast.stores.sqlite.file import about, explain, open_reader
+from runcast.stores.sqlite.indexes import BY_LABEL, choose_label, load_state
 from runcast.stores.sqlite.journal import Journal
 from runcast.stores.sqlite.leases import is_owning
 from runcast.stores.sqlite.tables import load_lease, load_log, read_segments, select_logs
@@ -77,34 +78,49 @@ class Reading:
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return await self._ask(lambda: self._get(log_id).snapshot)
 
+    async def saved_state(self, log_id: str, epoch: str) -> tuple[int, bytes] | None:
+        def load() -> tuple[int, bytes] | None:
+            log = self._get(log_id)
+            return load_state(self._connection, log.key) if log.info.epoch == epoch else None
+
+        return await self._ask(load)
+
     async def list(self, wanted: Filter, limit: int) -> list[LogInfo]:
         check_limit(limit)
         labels = wanted.labels
         can_be_borne = all(is_text(name) and is_text(value) for name, value in labels.items())
         if not can_be_borne or len(labels) > MAX_LABELS:
             return []  # no log can have such a label
+        listed = choose_label(labels) if wanted.kind is not None else None
+        source, created_at, log_id = "logs", "created_at", "log_id"
         conditions = ["1"]
         parameters: list[object] = []
+        if listed is not None:
+            source, created_at, log_id = BY_LABEL, "since", "of_log"
+            conditions.append("of_kind = ? AND name = ? AND value = ?")
+            parameters.extend((wanted.kind, listed, labels[listed]))
         for column, value in (("kind", wanted.kind), ("status", wanted.status)):
             if value is not None:
                 conditions.append(f"{column} = ?")
                 parameters.append(value)
         if wanted.before is not None:
-            conditions.append("(created_at, log_id) < (?, ?)")
+            conditions.append(f"({created_at}, {log_id}) < (?, ?)")
             parameters.extend(wanted.before)
         for name, value in labels.items():
-            conditions.append(
-                "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
-            )
-            parameters.extend((name, value))
+            if name != listed:
+                conditions.append(
+                    "EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)"
+                )
+                parameters.extend((name, value))
         found = await self._ask(
             lambda: self._select(
                 " AND ".join(conditions),
                 parameters,
-                "created_at DESC, log_id DESC",
+                f"{created_at} DESC, {log_id} DESC",
                 limit,
                 wanted.matches,
                 newest=limit,
+                source=source,
             )
         )
         return sorted(found, key=age_of, reverse=True)[:limit]
@@ -172,6 +188,7 @@ class Reading:
         limit: int,
         belongs: Callable[[LogInfo], bool],
         newest: int | None = None,
+        source: str = "logs",
     ) -> Sequence[LogInfo]:
         """Return logs from the tables; a log that changed since is taken from the journal. -1 sets
         no limit.
@@ -179,9 +196,10 @@ class Reading:
         Args:
             belongs: the condition, as a function of a log; called while commits wait.
             newest: see `Journal.changed_logs`.
+            source: see `select_logs`.
         """
         changed, hidden = self._journal.changed_logs(belongs, newest)
-        stored = select_logs(self._connection, where, parameters, order, limit, hidden)
+        stored = select_logs(self._connection, where, parameters, order, limit, hidden, source)
         return [*stored, *changed]
 
     @property

@@ -7,6 +7,10 @@
     owners     processes that own runs, and when their leases end by the wall clock
     leases     when these leases end by the clock of their boot, which nobody can set
     dead       epochs whose segments are still to be deleted, a few at a time
+    labelled   the labels of logs, for lists: those that users give, and `function`
+    states     what the events up to a `seq` led to, kept only to save work
+
+Version 2 had no `labelled` and no `states`.
 
 Version 1 had no kinds, and a log's status was a label that every writer had to set. The label of
 an open log, or a label that names no ending, cannot be trusted; then the events give the status.
@@ -20,9 +24,9 @@ import msgspec
 
 from runcast.events.lifecycle import BEGINNING, Standing, Status, standing_after_frames
 
-__all__ = ("SCHEMA_VERSION", "make_tables", "read_as_present", "upgrade")
+__all__ = ("LABELS_OF_LOGS", "SCHEMA_VERSION", "make_tables", "read_as_present", "upgrade")
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _LOGS: Final = """
 CREATE TABLE logs (
@@ -66,6 +70,22 @@ CREATE {table} leases (
 """
 """A table that later files of version 1 also have."""
 
+_LISTS: Final = """
+CREATE TABLE labelled (
+    of_kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, since REAL NOT NULL,
+    of_log TEXT NOT NULL, PRIMARY KEY (of_kind, name, value, since, of_log)
+) WITHOUT ROWID;
+CREATE TABLE states (key INTEGER PRIMARY KEY, seq INTEGER NOT NULL, state BLOB NOT NULL);
+"""
+"""What version 3 has besides. The columns of `labelled` have names that `logs` does not have."""
+
+LABELS_OF_LOGS: Final = (
+    "SELECT logs.kind AS of_kind, label.key AS name, label.value AS value, "
+    "logs.created_at AS since, logs.log_id AS of_log FROM logs, json_each(logs.labels) AS label "
+    "WHERE label.key NOT GLOB 'runcast.*'"
+)
+"""What `labelled` holds of all logs."""
+
 _STANDINGS: Final = """
 CREATE TEMP TABLE standings (key INTEGER PRIMARY KEY, status TEXT NOT NULL, questions TEXT NOT NULL)
 """
@@ -94,13 +114,21 @@ class _Kept(msgspec.Struct):
 
 def make_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of a new file; within the caller's transaction."""
-    _run(connection, _LOGS + _OTHERS)
+    _run(connection, _LOGS + _OTHERS + _LISTS)
     connection.execute(_LEASES.format(table="TABLE"))
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
-    """Upgrade a file of version 1 to the present tables, within the caller's transaction."""
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Upgrade a file of an earlier version, within the caller's transaction."""
+    if version == 1:
+        _upgrade_logs(connection)
+    _run(connection, _LISTS)
+    connection.execute(f"INSERT INTO labelled {LABELS_OF_LOGS}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _upgrade_logs(connection: sqlite3.Connection) -> None:
     for index in ("logs_by_age", "logs_open", "logs_expiring"):
         connection.execute(f"DROP INDEX {index}")
     connection.execute("ALTER TABLE logs RENAME TO logs_of_version_1")
@@ -112,11 +140,17 @@ def upgrade(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE logs_of_version_1")
     connection.execute("DROP TABLE temp.standings")
     connection.execute(_LEASES.format(table="TABLE IF NOT EXISTS"))
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def read_as_present(connection: sqlite3.Connection) -> None:
-    """Let this connection read a file of version 1 that cannot be upgraded."""
+def read_as_present(connection: sqlite3.Connection, version: int) -> None:
+    """Let this connection read a file of an earlier version that cannot be upgraded."""
+    if version == 1:
+        _read_logs_as_present(connection)
+    connection.execute(f"CREATE TEMP VIEW labelled AS {LABELS_OF_LOGS}")
+    connection.execute("CREATE TEMP TABLE states (key INTEGER PRIMARY KEY, seq, state)")
+
+
+def _read_logs_as_present(connection: sqlite3.Connection) -> None:
     _tell_standings(connection, "main.logs")
     connection.execute(f"CREATE TEMP VIEW logs AS {_FROM_VERSION_1.format(old='main.logs')}")
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'leases'").fetchall():

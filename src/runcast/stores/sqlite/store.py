@@ -217,6 +217,9 @@ class SQLiteStore(Store):
 
         return await self._write(lambda journal: _then_info(journal, log_id, plan))
 
+    async def save_state(self, log_id: str, epoch: str, seq: int, state: bytes) -> None:
+        await self._write(lambda journal: journal.save_state(log_id, epoch, seq, state))
+
     async def delete(self, log_id: str) -> None:
         await self._delete(log_id, "")
 
@@ -271,6 +274,9 @@ class SQLiteStore(Store):
 
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return await self._opened.reading.snapshot(log_id)
+
+    async def saved_state(self, log_id: str, epoch: str) -> tuple[int, bytes] | None:
+        return await self._opened.reading.saved_state(log_id, epoch)
 
     async def list(
         self,

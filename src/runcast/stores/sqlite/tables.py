@@ -18,6 +18,7 @@ from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.ledger import Ledger, Log
 from runcast.stores.plans import OnceUse
 from runcast.stores.producers import Use
+from runcast.stores.sqlite.indexes import add_to_lists, changed_in_lists, take_from_lists
 from runcast.stores.sqlite.leases import Lease
 
 __all__ = (
@@ -98,7 +99,7 @@ def _log(row: Sequence[Any]) -> Log:
         owner_id=row[13],
         fence=row[14],
     )
-    return Log(row[1], info, segment=(row[15], row[16]))
+    return Log(row[1], info, segment=(row[15], row[16]), listed=info.labels)
 
 
 def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | None:
@@ -166,10 +167,15 @@ def select_logs(
     order: str,
     limit: int,
     hidden: Collection[str],
+    source: str = "logs",
 ) -> list[LogInfo]:
     """Return the logs that a condition selects, without the hidden ones, as of the last
-    checkpoint; -1 sets no limit."""
-    query = f"SELECT {_LOG_COLUMNS} FROM logs WHERE {where} ORDER BY {order} LIMIT ?"
+    checkpoint; -1 sets no limit.
+
+    Args:
+        source: the tables to select from.
+    """
+    query = f"SELECT {_LOG_COLUMNS} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?"
     # Few hidden logs are among the selected ones, so a few extra rows are usually enough.
     enough = limit + min(len(hidden), _FEW_HIDDEN) if limit > 0 else -1
     rows = connection.execute(query, (*parameters, enough)).fetchall()
@@ -232,6 +238,8 @@ def _pages(
 
 def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
     """Write the whole ledger into the tables, within the caller's transaction."""
+    changed = changed_in_lists(ledger)
+    take_from_lists(connection, changed)
     _delete_logs(connection, ledger)
     segments = [row for log in ledger.logs.values() for row in _segment_rows(log)]
     _upsert(
@@ -252,6 +260,7 @@ def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
             for name in f"{_LOG_COLUMNS}, {_MORE_COLUMNS}".split(", ")[1:]
         ),
     )
+    add_to_lists(connection, changed)
     _upsert(
         connection,
         "INSERT OR IGNORE INTO once_uses (key, once, digest, first, last) VALUES",
@@ -375,7 +384,8 @@ def _delete_epochs(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
         )
     if len(going) < len(found) or len(found) == _SWEEP_ROWS:
         return len(going)  # there may be more
-    connection.execute(f"DELETE FROM once_uses WHERE {those}", (dead,))
+    for table in ("once_uses", "states"):
+        connection.execute(f"DELETE FROM {table} WHERE {those}", (dead,))
     return len(going) + connection.execute(f"DELETE FROM dead WHERE {those}", (dead,)).rowcount
 
 
