@@ -255,7 +255,7 @@ def test_a_redirection_does_not_lead_elsewhere(url: str, asked: list[str], targe
 
     assert len(asked) == 1
     assert refused.value.message == (
-        f"{url}/in/to/{target} redirects to where no files may be fetched from (url_allow)"
+        f"{url}/in/to/{target} redirects to a URL that is not allowed (url_allow)"
     )
 
 

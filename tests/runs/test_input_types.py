@@ -220,7 +220,7 @@ def test_an_input_arrives_as_the_type_of_its_annotation(
         (Checked, {"age": -1}, r"value: .*greater than or equal to 0 - at `\$.age`"),
         (Positive, 0, "value: Input should be greater than 0"),
         (Annotated[int, annotated_types.Ge(3)], 2, "value: Expected `int` >= 3"),
-        (Circle | Square, 5, r"value: Expected `Circle \| Square`, and it fits none"),
+        (Circle | Square, 5, r"value: Expected `Circle \| Square`, but the value fits no member"),
         (Circle | Line, {}, r"Circle: .*missing.*`radius`; Line: .*missing.*`length`"),
         (Drawing, {"shapes": [{"side": "x"}], "owner": {}}, r"at `\$.shapes\[0\]`"),
         (Drawing, {"shapes": [], "owner": {}}, r"value: Field required - at `\$.owner.name`"),

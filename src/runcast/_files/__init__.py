@@ -1,1 +1,1 @@
-"""The files of runs: what they are given, what they leave, and where both are kept."""
+"""The files of runs: their inputs, their outputs, and where both are kept."""

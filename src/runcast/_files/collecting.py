@@ -1,7 +1,7 @@
-"""Looking through a folder whose content nobody vouches for: what is in it, without leaving it.
+"""Look through a folder with untrusted content, without leaving it.
 
-Symbolic links are never followed, of special files nothing is read, and there are bounds on how
-many files and bytes are taken. What is not taken is named, with the reason.
+Symbolic links are never followed, and special files are never read. The number of files and bytes
+is bounded. Anything that is not taken is named, with the reason.
 """
 
 import hashlib
@@ -24,21 +24,21 @@ from runcast._settings import Settings
 __all__ = ("Collected", "collecting", "content_type", "open_beneath")
 
 _MAX_SKIPPED: Final = 100
-"""Most files that were not taken which are named; all are counted."""
+"""Most skipped files that are named; all are counted."""
 
 _MAX_ENTRIES_PER_FILE: Final = 10
-"""Folders and others that are looked at for each file that may be taken."""
+"""Most folders and other entries examined, per file of the limit."""
 
 _READ_BYTES: Final = 1024 * 1024
 
 _STEP_BYTES: Final = 4 * 1024 * 1024
-"""Hashed in one step: 10 ms on a slow processor, against which opening the file is nothing."""
+"""Bytes hashed in one step: 10 ms on a slow processor, so opening the file costs little."""
 _STEP_ENTRIES: Final = 256
-"""Entries of a folder that are looked at in one step."""
+"""Entries of a folder examined in one step."""
 
 
 class Collected(msgspec.Struct):
-    """What was found: files by their paths; what was not taken; what breaks the declaration."""
+    """The result: files by path, skipped entries, and errors against the declared groups."""
 
     files: list[StoredFile] = []
     skipped: list[Skipped] = []
@@ -46,7 +46,7 @@ class Collected(msgspec.Struct):
     problems: list[str] = []
 
     def skip(self, path: str, reason: str) -> None:
-        """Note that something was not taken."""
+        """Note a skipped entry."""
         self.skipped_count += 1
         if len(self.skipped) < _MAX_SKIPPED:
             shown = path.encode("utf-8", "replace").decode()
@@ -56,7 +56,7 @@ class Collected(msgspec.Struct):
 def collecting(root: Path, groups: Mapping[str, FileGroup], settings: Settings) -> Steps[Collected]:
     """Return the files under a folder, with their sizes, hashes and types.
 
-    A folder that is not there, or is not one, has no files. No descriptor is open between two
+    A folder that is missing, or is not a folder, has no files. No descriptor is open between two
     steps.
     """
     found = Collected()
@@ -92,20 +92,21 @@ def collecting(root: Path, groups: Mapping[str, FileGroup], settings: Settings) 
 
 
 def content_type(name: str) -> str:
-    """Return the media type that a file's name suggests."""
+    """Return the media type guessed from a file's name."""
     guessed, encoding = mimetypes.guess_type(name, strict=False)
     return guessed if guessed and not encoding else "application/octet-stream"
 
 
 def open_beneath(root: Path, path: str, *, flags: int = 0) -> int:
-    """Return a descriptor of a file below a folder, for reading; no link is followed on the way.
+    """Return a descriptor of a file below a folder, for reading; without following links on the
+    way.
 
     Args:
         path: relative; "" is the folder itself.
         flags: `os.O_DIRECTORY` for folders.
 
     Raises:
-        OSError: there is no such file, there is a link on the way, or it is a special file.
+        OSError: the file does not exist, a link is on the way, or it is a special file.
     """
     at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     if not path:
@@ -128,13 +129,13 @@ def open_beneath(root: Path, path: str, *, flags: int = 0) -> int:
 def _open_in(folder: int, name: str, flags: int) -> int:
     if name in ("", ".", ".."):
         raise FileNotFoundError(f"{name!r} names nothing below a folder")
-    # Without O_NONBLOCK a pipe would keep us until somebody writes to it.
+    # Without O_NONBLOCK, opening a pipe would wait for a writer.
     flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     return os.open(name, flags, dir_fd=folder)
 
 
 class _Entry(NamedTuple):
-    """A regular file, as it was found: `node` tells it from another one under its name."""
+    """A regular file as found: `node` distinguishes it from a later file with its name."""
 
     path: str
     size: int
@@ -142,7 +143,7 @@ class _Entry(NamedTuple):
 
 
 def _walking(root: Path, found: Collected, settings: Settings) -> Steps[list[_Entry]]:
-    """Return the regular files below a folder; tell of all else."""
+    """Return the regular files below a folder; note all other entries as skipped."""
     entries: list[_Entry] = []
     left = settings.max_files * _MAX_ENTRIES_PER_FILE + 1000
     waiting = [""]
@@ -177,7 +178,7 @@ def _list(root: Path, path: str, most: int) -> list[str]:
 def _sort_out(
     root: Path, prefix: str, names: list[str], found: Collected
 ) -> tuple[list[str], list[_Entry]]:
-    """Return which names in a folder are folders, by their paths, and which are files."""
+    """Return the folders (by path) and the files among a folder's names."""
     folders: list[str] = []
     files: list[_Entry] = []
     folder = open_beneath(root, prefix, flags=os.O_DIRECTORY)
@@ -198,7 +199,7 @@ def _sort_out(
 
 
 def _look(folder: int, name: str, path: str, found: Collected) -> os.stat_result | None:
-    """Return what is known of a regular file or a folder; None for anything else, told of."""
+    """Return the status of a regular file or folder; note anything else as skipped, return None."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
@@ -214,7 +215,7 @@ def _look(folder: int, name: str, path: str, found: Collected) -> os.stat_result
 
 
 def _hashing(root: Path, entry: _Entry, *, fsync: bool) -> Steps[str]:
-    """Return the SHA-256 of a file; "" if it is another one, or of another size, by now."""
+    """Return the SHA-256 of a file; "" if the file was replaced or changed its size."""
     hashed = hashlib.sha256()
     done = 0
     while True:

@@ -1,7 +1,7 @@
-"""Where files are kept: a folder beside the store, or one that goes with the process.
+"""The folder for files: beside the store, or a temporary one that is removed with the process.
 
-A temporary folder is locked as long as its process lives. The next process that needs one removes
-those which nobody holds any more: their processes were killed.
+A temporary folder is locked while its process lives. The next process that needs a temporary folder
+removes unlocked ones, whose processes were killed.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _STORE: Final = "store"
 
 
 class _OfAnotherStore(InvalidValue):
-    """The folder is of another store: what the operator gave is wrong, not what a client asks."""
+    """The folder belongs to another store: the operator's error, not the client's."""
 
     code = BackendError.code
     status = BackendError.status
@@ -35,16 +35,16 @@ class _OfAnotherStore(InvalidValue):
 
 
 class DataDir:
-    """A folder that is made when it is first needed. Its methods may be called from any thread.
+    """A folder that is created when it is first needed. Call its methods from any thread.
 
     Args:
-        path: the folder; None for a temporary one, in `parent` or where the system has its own.
-        store: what the folder belongs to. Another store's files would look like leftovers here,
-            so a folder that says it belongs to another one is refused; "" does not look.
+        path: the folder; None for a temporary one, in `parent` or in the system's temporary folder.
+        store: the store that the folder belongs to. Another store's files would look like
+            leftovers, so a folder marked with another store is refused; "" skips this check.
     """
 
     def __init__(self, path: Path | None = None, *, parent: str = "", store: str = "") -> None:
-        # Absolute, since a function may go to another folder.
+        # Absolute, because a function may change the working directory.
         self._path = path.absolute() if path is not None else None
         self._parent = Path(parent or tempfile.gettempdir()).absolute()
         self._store = store
@@ -55,17 +55,17 @@ class DataDir:
 
     @property
     def existing(self) -> Path | None:
-        """The folder, if it is there; None where nothing was ever kept."""
+        """The folder if it exists; None if nothing was ever kept."""
         if self._ready is None and self._path is not None and self._path.is_dir():
             return self.ready()
         return self._ready
 
     def ready(self) -> Path:
-        """Return the folder, made if need be; blocks.
+        """Return the folder, and create it if needed; blocks.
 
         Raises:
-            InvalidValue: it belongs to another store.
-            BackendError: it cannot be made, or was closed.
+            InvalidValue: the folder belongs to another store.
+            BackendError: the folder cannot be created, or was closed.
         """
         with self._lock:
             if self._is_closed:
@@ -82,12 +82,12 @@ class DataDir:
             return self._ready
 
     def open(self) -> None:
-        """Let it be used, again if it was closed."""
+        """Allow its use, also after `close`."""
         with self._lock:
             self._is_closed = False
 
     def close(self) -> None:
-        """Make nothing any more, and remove the folder if it is temporary; blocks. Idempotent."""
+        """Refuse further use, and remove a temporary folder; blocks. Idempotent."""
         with self._lock:
             self._is_closed = True
             if self._path is None and self._ready is not None:
@@ -116,11 +116,11 @@ class DataDir:
             _remove_if_left(left)
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
         path.chmod(0o700)
-        # Not inherited by child processes, which would hold it after our death.
+        # Child processes must not inherit the lock: they would hold it after our death.
         held = os.open(path / "making", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         os.fchmod(held, 0o600)
         fcntl.flock(held, fcntl.LOCK_EX)
-        os.rename(path / "making", path / _LOCK)  # nobody sees it before it is locked
+        os.rename(path / "making", path / _LOCK)  # the lock is visible only once it is locked
         self._held = held
         return path
 
@@ -132,11 +132,11 @@ def _remove_if_left(lock: Path) -> None:
             return
         held = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return  # somebody else's, or gone meanwhile
+        return  # another user's, or gone meanwhile
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove_folder(lock.parent)
     except OSError:
-        pass  # its process lives
+        pass  # its process is alive
     finally:
         os.close(held)

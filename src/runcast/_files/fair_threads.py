@@ -1,8 +1,8 @@
 """A few threads that take turns at long jobs, so that a short job never waits for a long one.
 
-A job is a generator. Each step does a little and yields how much that was; then the job that has
-had the least so far goes on. So a job that comes waits for one step of another at most, whatever
-the others still have to do, and long jobs share what is left.
+A job is a generator. Each step does a little work and yields its amount. Then the job with the
+least work so far continues. So a new job waits at most for one step of another, and long jobs share
+the rest of the time.
 
     def hashing(path: Path) -> Steps[str]:
         with path.open("rb") as file:
@@ -10,7 +10,7 @@ the others still have to do, and long jobs share what is left.
             yield len(piece)
         return hashed.hexdigest()
 
-A job that is suspended should hold no descriptor: there is no bound on how many are.
+A suspended job should hold no descriptor, because the number of jobs is not bounded.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ __all__ = ("FairThreads", "InThread", "Steps", "Stopped", "finish")
 T = TypeVar("T")
 
 Steps: TypeAlias = Generator[int, None, T]
-"""A job. What it yields is the work of a step, in bytes or what takes as long."""
+"""A job. It yields the work of each step, in bytes (or their equivalent in time)."""
 
 _log: Final = get_logger("runcast.runs")
 
@@ -37,16 +37,16 @@ _IDLE_S: Final = 10.0
 """How long a thread waits for a job before it ends, seconds."""
 
 _CLOSE_S: Final = 1.0
-"""How long `close` waits for the steps that are being done, seconds. One that hangs, as in a file
-system that does not answer, is abandoned; its thread ends with the process."""
+"""How long `close` waits for running steps, seconds. A step that hangs, as in a file system that
+does not answer, is abandoned; its thread ends with the process."""
 
 
 class Stopped(Exception):
-    """A job was stopped before its end, since the threads close."""
+    """A job was stopped before its end, because the threads close."""
 
 
 class InThread(Protocol):
-    """Something like `asyncio.to_thread`."""
+    """A callable like `asyncio.to_thread`."""
 
     async def __call__(self, call: Callable[..., T], /, *args: Any) -> T: ...
 
@@ -61,7 +61,7 @@ def finish(steps: Steps[T]) -> T:
 
 
 class _Job:
-    """A job under way; `done` is the work so far."""
+    """A running job; `done` is the work so far."""
 
     __slots__ = ("done", "future", "is_short", "is_stopped", "late", "loop", "steps")
 
@@ -81,8 +81,8 @@ class FairThreads:
     """Daemon threads for jobs. `run` belongs to one loop.
 
     Args:
-        limit: most threads. They are started as jobs come.
-        name: of the threads, with a number behind it.
+        limit: most threads; they are started on demand.
+        name: the threads' name, followed by a number.
     """
 
     def __init__(self, limit: int, name: str) -> None:
@@ -97,23 +97,23 @@ class FairThreads:
         self._is_closed = False
 
     def open(self) -> None:
-        """Take jobs. Idempotent; it may follow `close`."""
+        """Accept jobs. Idempotent. May be called again after `close`."""
         with self._ready:
             self._is_closed = False
             self._most = None
 
     @property
     def under_way(self) -> int:
-        """How many jobs there are, with those that nobody awaits any more."""
+        """Number of jobs, including those without a waiting caller."""
         return len(self._jobs)
 
     def hurry(self, most: int) -> None:
-        """Stop each job once it has had this much work, before and after; jobs to come, too."""
+        """Stop every job, present or future, once its total work exceeds `most`."""
         with self._ready:
             self._most = most
 
     async def close(self) -> None:
-        """Stop all jobs at their next step, and take none but short calls. Idempotent."""
+        """Stop all jobs at their next step, and accept only short calls. Idempotent."""
         with self._ready:
             self._is_closed = True
             for job in self._jobs:
@@ -127,16 +127,17 @@ class FairThreads:
                     future.set_exception(Stopped())
 
     async def call(self, call: Callable[..., T], /, *args: Any) -> T:
-        """Do a short call in a thread and return what it returns, also after `close`."""
+        """Run a short call in a thread and return its result; works also after `close`."""
         return cast("T", await self._run(_Job(_one_step(call, *args), None, is_short=True)))
 
     async def run(self, steps: Steps[T], late: Callable[[T], object] | None = None) -> T:
-        """Do a job and return its result.
+        """Run a job and return its result.
 
-        If the caller is cancelled the job is stopped at its next step, by `close` of its generator.
+        If the caller is cancelled, the job's generator is closed at its next step.
 
         Args:
-            late: gets the result, on the loop, of a job that ended after its caller was cancelled.
+            late: called on the loop with the result of a job that ended after its caller was
+                cancelled.
 
         Raises:
             Stopped: the threads are closed, or in a hurry.
@@ -161,21 +162,21 @@ class FairThreads:
         except asyncio.CancelledError:
             job.is_stopped = True
             if job.future.done() and not job.future.cancelled() and not job.future.exception():
-                _hand_over(job, job.future.result())  # both came in the same turn of the loop
+                _hand_over(job, job.future.result())  # both came in the same iteration of the loop
             raise
 
     def _push(self, job: _Job) -> None:
         heapq.heappush(self._waiting, (job.done, next(self._numbers), job))
 
     def _find_thread(self) -> bool:
-        """See to it that a thread takes what waits; False if there is none and none starts."""
+        """Make sure that a thread takes the waiting jobs; False if no thread can be started."""
         if self._idle >= len(self._waiting):
             self._ready.notify()
         elif self._threads < self._limit:
             name = f"{self._name}-{self._threads + 1}"
             try:
                 threading.Thread(target=self._live, name=name, daemon=True).start()
-            except RuntimeError as error:  # there are as many as the system allows
+            except RuntimeError as error:  # the system's limit of threads is reached
                 _log.warning("no thread can be started: %s", error)
                 return self._threads > 0
             self._threads += 1
@@ -191,7 +192,7 @@ class FairThreads:
                 job.done += next(job.steps)
             except StopIteration as end:
                 result = end.value
-            except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits the job
+            except BaseException as raised:  # noqa: BLE001 - passed to the waiting caller
                 error = raised
             else:
                 with self._ready:
@@ -199,13 +200,13 @@ class FairThreads:
                 continue
             with self._ready:
                 self._jobs.discard(job)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits the job
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
                 job.loop.call_soon_threadsafe(_settle, job, result, error)
-            # What a job holds must not be kept alive by the thread that waits for the next one.
+            # A thread that waits for the next job must not keep the last job's objects alive.
             del job, result, error
 
     def _take(self) -> _Job | None:
-        """Wait for a job; None if this thread is to end."""
+        """Wait for a job; None if this thread must end."""
         with self._ready:
             self._idle += 1
             while not self._waiting and not self._is_closed and self._ready.wait(_IDLE_S):
@@ -219,7 +220,7 @@ class FairThreads:
 
 def _one_step(call: Callable[..., T], *args: Any) -> Steps[T]:
     return call(*args)
-    yield 0  # a generator, though it never gets here
+    yield 0  # makes this a generator; never reached
 
 
 def _settle(job: _Job, result: object, error: BaseException | None) -> None:

@@ -1,8 +1,8 @@
-"""Fetching files from URLs, only from where the operator allows.
+"""Fetch files from URLs, but only from where the operator allows.
 
-What is checked of a URL is checked again of each redirection. The address that a name stands for
-is looked up once, checked, and connected to: a name server that says something else the second
-time is not asked a second time. Proxies of the environment are not used.
+Every redirection is checked like the first URL. A host's address is looked up once, checked, and
+then used for the connection, so a name server cannot give a second, different answer. Proxies from
+the environment are not used.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _MAX_REDIRECTIONS: Final = 3
 _MAX_URL_CHARS: Final = 8192
 _READ_BYTES: Final = 256 * 1024
 _STALL_S: Final = 15.0
-"""How long a server may send nothing."""
+"""How long a server may stay silent."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 _ODD: Final = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\]")
@@ -53,12 +53,11 @@ class _Beginning:
 class Fetcher:
     """Fetches files; blocks, and may be called from any thread.
 
-    Args:
-        allowed: beginnings of URLs; and networks, whose addresses may be reached though they are
-            private. A beginning with an address instead of a name allows that address.
+    allowed: beginnings of URLs, and networks whose private addresses may be reached. A
+        beginning with an address instead of a name allows that address.
 
     Raises:
-        InvalidValue: an entry is neither.
+        InvalidValue: an entry has neither form.
     """
 
     def __init__(self, allowed: Sequence[str], clock: Clock) -> None:
@@ -73,11 +72,11 @@ class Fetcher:
                 self._beginnings.append(_parse_beginning(entry))
 
     def check(self, url: str) -> SplitResult:
-        """Return the parts of a URL that may be fetched.
+        """Check that a URL may be fetched, and return its parts.
 
         Raises:
-            InvalidValue: it is no URL of a file.
-            Forbidden: it is not allowed.
+            InvalidValue: the text is not a URL of a file.
+            Forbidden: the URL is not allowed.
         """
         parts = _split(url)
         if not self._beginnings:
@@ -89,19 +88,19 @@ class Fetcher:
     def fetch(
         self, url: str, file: BinaryIO, most: int, deadline: float, stop: Stop | None = None
     ) -> int:
-        """Write what a URL holds to a file and return how many bytes that is.
+        """Write a URL's content to a file, and return the number of bytes.
 
         Args:
-            most: bytes.
-            deadline: when to give up, as the clock's `monotonic` counts. Every wait ends then: for
-                the name, for the connection, and for what the server sends.
-            stop: breaks the fetching off.
+            most: largest content, bytes.
+            deadline: when to give up, by the clock's `monotonic`. Every wait ends then: for the
+                name, for the connection, and for the server's data.
+            stop: stops the fetch.
 
         Raises:
-            InvalidValue, Forbidden: as `check`. What is said of redirections repeats nothing that
+            InvalidValue, Forbidden: as in `check`. Messages about redirections repeat nothing that
                 the server has written.
-            FileTooLarge: it holds more than `most` bytes.
-            PeerError: it cannot be fetched.
+            FileTooLarge: the content is longer than `most` bytes.
+            PeerError: the URL cannot be fetched.
         """
         stop = stop or Stop()
         parts = self.check(url)
@@ -125,9 +124,7 @@ class Fetcher:
         try:
             return self.check(urljoin(parts.geturl(), location))
         except (ValueError, Forbidden):
-            raise Forbidden(
-                f"{shown} redirects to where no files may be fetched from (url_allow)"
-            ) from None
+            raise Forbidden(f"{shown} redirects to a URL that is not allowed (url_allow)") from None
 
     def _copy(
         self,
@@ -167,8 +164,7 @@ class Fetcher:
             left_s = min(_STALL_S, self._left(shown, deadline))
             connection.sock = socket.create_connection((str(address), port), left_s)
             stop.enter(connection)
-            # A server that sends a byte now and then never stalls, and would not end before the
-            # deadline.
+            # A server that sends one byte now and then never stalls, so only the deadline ends it.
             ending = threading.Timer(
                 deadline - self._clock.monotonic(), shut_down, args=(connection,)
             )
@@ -190,16 +186,16 @@ class Fetcher:
             connection.close()
 
     def _left(self, shown: str, deadline: float) -> float:
-        """Return the seconds until the deadline. Raises `PeerError` if it has passed."""
+        """Return the seconds until the deadline. Raises `PeerError` after the deadline."""
         left_s = deadline - self._clock.monotonic()
         if left_s <= 0:
             raise PeerError(f"{shown} took too long (fetch_wait_s)")
         return left_s
 
     def _address_of(self, host: str, port: int, wait_s: float, stop: Stop) -> Address:
-        """Return the address of a host. Raises `Forbidden` if it is not a public one."""
+        """Return the address of a host. Raises `Forbidden` if the address is not public."""
         for address in self._lookups.find(host, port, wait_s, stop):
-            # An address itself may have been allowed, as it stands in a beginning.
+            # The address itself may be allowed by a beginning.
             if host == str(address) or is_public(address, self._networks):
                 return address
         raise Forbidden(
@@ -208,7 +204,7 @@ class Fetcher:
 
 
 def _split(url: str) -> SplitResult:
-    """Return the parts of a URL that means to everybody what it means to us."""
+    """Return the parts of a URL that every parser understands in the same way."""
     expected = f"expected a URL like https://files.example.org/in/a.pdf, got {url[:200]!r}"
     if len(url) > _MAX_URL_CHARS or _ODD.search(url):
         raise InvalidValue(expected)
@@ -240,12 +236,12 @@ def _port(parts: SplitResult) -> int:
 
 
 def _shown(parts: SplitResult) -> str:
-    """Return a URL without its query, which may hold what nobody else should read."""
+    """Return a URL without its query, which may be confidential."""
     return f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong, without what a server has written into it."""
+    """Return the reason of an error, without text from a server."""
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, ssl.SSLError):

@@ -1,4 +1,4 @@
-"""The files of runs: what they are given, where they work, what they leave, and when it goes."""
+"""The files of runs: inputs, workspaces, outputs, and their removal."""
 
 import asyncio
 import contextlib
@@ -33,13 +33,14 @@ _log: Final = get_logger("runcast.runs")
 
 _MOST_LISTED: Final = 1000
 _LISTED_BYTES: Final = 8 * 1024 * 1024
-"""Runs whose lists of files are kept in memory, and what the lists may take."""
+"""Most runs whose lists of files are cached, and most bytes of the lists."""
 _ENTRY_BYTES: Final = 600
-"""What a file takes in a list besides its path, about."""
+"""About how many bytes a file takes in a list, besides its path."""
 
 
 class Files:
-    """The files of one hub's runs. `open` it after the hub; all coroutines belong to its loop."""
+    """The files of one hub's runs. Open it after the hub; all coroutines belong to the hub's
+    loop."""
 
     def __init__(self, hub: Hub, root: DataDir) -> None:
         self._hub = hub
@@ -58,18 +59,18 @@ class Files:
         hub.when_deleted(self._remove)
 
     async def open(self) -> None:
-        """Begin to look after files. Idempotent; it may follow `close`."""
+        """Begin to manage files. Idempotent. May be called again after `close`."""
         if self._sweeping is None:
             self._root.open()
             self._threads.open()
             self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
 
     def hurry(self) -> None:
-        """Let no run that ends from now on take long over its files: the hub is about to close."""
+        """From now on do only little file work for each ending run, because the hub will close."""
         self._threads.hurry()
 
     async def close(self) -> None:
-        """Break off what is under way, and stop; temporary files go. Idempotent."""
+        """Stop all running work, and remove temporary files. Idempotent."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -101,7 +102,7 @@ class Files:
             raise Overloaded("the server is shutting down; try another or again later") from None
 
     def _drop(self, staged: Workspace | None) -> None:
-        """Remove what was gathered for a caller that has left."""
+        """Remove the files gathered for a caller that has left."""
         self._threads.in_background(self.discard(staged))
 
     def for_run(
@@ -113,11 +114,11 @@ class Files:
         *,
         is_resumed: bool = False,
     ) -> RunFiles:
-        """Return what a run needs to work with files.
+        """Return the object for a run's files.
 
         Args:
-            staged: what was gathered for it.
-            is_resumed: an attempt before may have files already.
+            staged: the workspace gathered for the run.
+            is_resumed: an earlier attempt may already have files.
         """
         return RunFiles(
             self.workspaces,
@@ -131,27 +132,27 @@ class Files:
         )
 
     async def discard(self, staged: Workspace | None) -> None:
-        """Remove what was gathered for a run that was not begun."""
+        """Remove the files gathered for a run that was not begun."""
         if staged is not None:
-            with contextlib.suppress(Stopped, Overloaded):  # it is swept another time
+            with contextlib.suppress(Stopped, Overloaded):  # a later sweep removes it
                 await self._threads.remove(partial(removing, staged.folder))
 
     async def receive(
         self, name: str, media_type: str, pieces: AsyncIterable[bytes], owner: str = ""
     ) -> Upload:
-        """Take a file for a later run; see `Uploads.receive`."""
+        """Receive a file for a later run; see `Uploads.receive`."""
         return await self.uploads.receive(name, media_type, pieces, owner)
 
     async def owner_of(self, upload_id: str) -> str:
-        """Return whose an uploaded file is, "" if nobody was named. Raises `NotFound`."""
+        """Return the owner of an uploaded file, or "". Raises `NotFound`."""
         upload, _ = await asyncio.to_thread(self.uploads.find, upload_id)
         return upload.owner
 
     async def of(self, run_id: str) -> FilesOfRun:
-        """Return the files that a run made: none before its end. Raises `NotFound`."""
+        """Return the files that a run made; the list is empty before its end. Raises `NotFound`."""
         info = await self._hub.info(run_id)
         found = Collected()
-        if info.closed:  # only a run's ending says which files it has
+        if info.closed:  # only a run's ending lists its files
             found = await self._threads.call(self._collected, run_id, info.epoch)
         return FilesOfRun(
             [addressed(file, run_id) for file in found.files], found.skipped, found.skipped_count
@@ -161,12 +162,12 @@ class Files:
         """Open one of the files that a run made; the caller closes the descriptor.
 
         Raises:
-            NotFound: there is no such run, or it made no such file.
-            BackendError: it cannot be opened at present.
+            NotFound: the run does not exist, or has no such file.
+            BackendError: the file cannot be opened at present.
         """
         info = await self._hub.info(run_id)
         unknown = NotFound(f"the run {run_id!r} has no file {path[:200]!r}")
-        # Only what was collected is opened, by exactly the path that it was collected under.
+        # Only collected files are opened, by exactly their collected paths.
         files = await self._by_path(run_id, info.epoch) if info.closed else {}
         if path not in files:
             raise unknown
@@ -180,7 +181,7 @@ class Files:
         return Download(addressed(files[path], run_id), descriptor)
 
     async def _by_path(self, run_id: str, epoch: str) -> Mapping[str, StoredFile]:
-        """Return the files of a run that is over: read once, however many of them are fetched."""
+        """Return the files of an ended run; the list is read once and cached."""
         known = self._listed.get((run_id, epoch))
         if known is None:
             found = await self._threads.call(self._collected, run_id, epoch)
@@ -205,10 +206,11 @@ class Files:
         return await self._threads.call(os.pread, descriptor, size, offset)
 
     async def sweep(self) -> int:
-        """Remove what nobody needs any more and return how many files and folders that were.
+        """Remove files that nobody needs any more, and return the number of removed files and
+        folders.
 
-        What another sweep of this hub was removing is gone, too, when this returns. Nothing is
-        removed when the clock was set forward just now.
+        When this returns, the work of another running sweep of this hub is also done. Nothing is
+        removed if the clock was just set forward.
         """
         async with self._one_sweep:
             if not self._steps.may_delete():
@@ -218,7 +220,7 @@ class Files:
             return await self._threads.end(self._sweep(lives))
 
     def _sweep(self, lives: Mapping[tuple[str, str], Life]) -> Steps[int]:
-        # What came after the question is of a run that lives.
+        # A workspace that is newer than the list of lives belongs to a live run.
         swept = yield from self.workspaces.sweeping(lambda *run: lives.get(run, "live"))
         return swept + self.uploads.sweep()
 
@@ -228,7 +230,7 @@ class Files:
         except NotFound:
             return "gone"
         except RuncastError:
-            return "live"  # as far as anybody can tell
+            return "live"  # as far as known
         if info.epoch != epoch:
             return "gone"
         return "ended" if info.closed else "live"
@@ -240,18 +242,18 @@ class Files:
             except Stopped:
                 return
             except (OSError, RuncastError) as error:
-                _log.warning("old files could not be swept, which will be tried again: %s", error)
+                _log.warning("old files could not be removed and will be tried again: %s", error)
             await asyncio.sleep(self._settings.sweep_every_s)
 
     def forget(self, run_id: str, epoch: str) -> None:
-        """Remove the files of an epoch that was replaced, which nobody waits for."""
+        """Remove the files of a replaced epoch, in the background."""
         self._threads.in_background(self._remove(run_id, epoch))
 
     async def _remove(self, run_id: str, epoch: str) -> None:
-        """Remove the files of an epoch that is gone. What began under its run id since stays."""
+        """Remove the files of a deleted epoch. A later epoch of the run keeps its files."""
         if kind_of(run_id) != RUN:
             return  # other logs have no files
-        with contextlib.suppress(Stopped, Overloaded):  # it is swept another time
+        with contextlib.suppress(Stopped, Overloaded):  # a later sweep removes it
             hidden = await self._threads.call(self.workspaces.hide, run_id, epoch)
             if hidden is not None:
                 await self._threads.remove(partial(removing, hidden))

@@ -1,8 +1,8 @@
-"""Giving files to a run: from uploads, from the invocation's workspace, from URLs.
+"""Give files to a run: from uploads, from the invocation's workspace, from URLs.
 
-All of a run's files are copied before the run is begun: what is wrong with them is told to whoever
-invokes, and a run in the store has all that it was given. Copied, not linked: a function may change
-its files without changing anybody else's.
+All files are copied before the run begins. So the client gets every error, and a stored run has all
+of its files. The files are copied, not linked: a function may change its files without changing the
+originals.
 """
 
 import os
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
 __all__ = ("GivenFiles", "Inputs")
 
 GivenFiles = Mapping[str, Sequence[FileReference]]
-"""The files that a run is given, by their groups."""
+"""The files for a run, by group."""
 
 _COPY_BYTES: Final = 1024 * 1024
 
 _STEP_BYTES: Final = 8 * 1024 * 1024
-"""Copied in one step, for some milliseconds."""
+"""Bytes copied in one step, some milliseconds."""
 
 _INPUTS: Final = "data/inputs"
 
 
 class Inputs:
-    """Gathers the files that runs are given. Any thread may do the steps of `staging`."""
+    """Gathers the files for runs. Any thread may run the steps of `staging`."""
 
     def __init__(
         self, workspaces: Workspaces, uploads: Uploads, clock: Clock, settings: Settings
@@ -69,23 +69,23 @@ class Inputs:
         workspace: str,
         stop: Stop | None = None,
     ) -> Steps[Workspace | None]:
-        """Return a workspace with the files in it; None where there are none.
+        """Return a workspace with the files; None without files.
 
-        Files of URLs are fetched in one step, which may take `fetch_wait_s`.
+        Files from URLs are fetched in one step, which may take `fetch_wait_s`.
 
         Args:
-            groups: what the function declares.
-            workspace: the folder that paths are meant in. Without other files, what is in its
-                `data/inputs` is given; where `workspace_roots` is empty it is ignored then.
-            stop: breaks the fetching off.
+            groups: the function's groups of files.
+            workspace: the folder for `path` references. Without any reference, the files in its
+                `data/inputs` are given; if `workspace_roots` is empty, it is then ignored.
+            stop: stops the fetch.
 
         Raises:
-            InvalidInputs: the files are not those that are declared, or not there.
+            InvalidInputs: the files do not match the declared groups, or do not exist.
             InvalidValue: a reference is malformed.
             Forbidden: a folder or a URL is not allowed.
-            FileTooLarge: too many or too much.
+            FileTooLarge: too many files or bytes.
             PeerError: a URL cannot be fetched.
-            BackendError: they cannot be copied.
+            BackendError: the files cannot be copied.
         """
         base: _Base | None = None
         if workspace and (self._settings.workspace_roots or _has_paths(given)):
@@ -111,7 +111,7 @@ class Inputs:
         return staged
 
     def _check(self, reference: FileReference, base: "_Base | None") -> None:
-        """Refuse what can be refused before anything is copied."""
+        """Refuse a bad reference before anything is copied."""
         named = [name for name in ("upload_id", "path", "url") if getattr(reference, name)]
         if len(named) != 1:
             raise InvalidValue(
@@ -174,13 +174,13 @@ class Inputs:
     def _source(
         self, reference: FileReference, base: "_Base | None"
     ) -> tuple[Callable[[], int], str]:
-        """Return what opens a file, as often as it is called, and what the file is called."""
+        """Return a function that opens the file (callable repeatedly), and the file's name."""
         if reference.path:
             assert base is not None
             return partial(base.open, reference.path), reference.path
 
         def open_upload() -> int:
-            # Found again each time, which puts off its end.
+            # Looked up each time, which extends its life.
             _, path = self._uploads.find(reference.upload_id)
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
@@ -188,7 +188,7 @@ class Inputs:
 
 
 class _Base:
-    """The folder that an invocation calls its workspace, if it may."""
+    """The folder that an invocation names as its workspace, if allowed."""
 
     def __init__(self, workspace: str, roots: Sequence[str]) -> None:
         if not roots:
@@ -203,14 +203,14 @@ class _Base:
             allowed = [Path(root).resolve(strict=True) for root in roots if os.path.isdir(root)]
         except (OSError, RuntimeError, UnicodeError):
             raise refused from None
-        # Opened from the root on: what is put into its place after this is not followed.
+        # Opened from the root on, so that a folder replaced after this check is not followed.
         self._root = next((root for root in allowed if found.is_relative_to(root)), None)
         if self._root is None or not found.is_dir():
             raise refused
         self._below = "" if found == self._root else found.relative_to(self._root).as_posix()
 
     def open(self, path: str) -> int:
-        """Return a descriptor of a file. Raises `FileNotFoundError`, for links as well."""
+        """Return a descriptor of a file. Raises `FileNotFoundError`, also for links."""
         assert self._root is not None
         try:
             return open_beneath(self._root, f"{self._below}/{path}".lstrip("/"))
@@ -220,7 +220,7 @@ class _Base:
             raise FileNotFoundError(path) from None
 
     def inputs(self, most: int) -> dict[str, list[FileReference]]:
-        """Return what lies in `data/inputs`: folders are groups, single files are of `input`."""
+        """Return the files in `data/inputs`: folders are groups, single files belong to `input`."""
         found: dict[str, list[FileReference]] = {}
         for name, is_folder in self._list(_INPUTS, most):
             if is_folder:
@@ -258,7 +258,7 @@ class _Base:
 
 
 def _make_fetcher(settings: Settings, clock: Clock) -> "Fetcher":
-    # To import it takes a tenth of the time to start, and most have no use for it.
+    # Imported late: the import takes a tenth of the start, and most servers do not need it.
     from runcast._files.fetching import Fetcher
 
     return Fetcher(settings.url_allow, clock)
@@ -273,7 +273,7 @@ def _copying(open_source: Callable[[], int], target: Path, most: int) -> Steps[i
         try:
             status = os.fstat(source)
             if node not in (None, (status.st_dev, status.st_ino)):
-                raise InvalidValue("expected a file that stays as it is while it is copied")
+                raise InvalidValue("expected a file that does not change while it is copied")
             node = (status.st_dev, status.st_ino)
             with target.open("ab") if size else new_file(target) as file:
                 until = size + _STEP_BYTES
@@ -305,9 +305,9 @@ def _missing(reference: FileReference, error: Exception) -> str:
 
 
 def _no_entries(error: OSError) -> list[tuple[str, bool]]:
-    """Return the entries of a folder that is not there.
+    """Return the entries of a missing folder: none.
 
-    Raises `BackendError` if it may be there: a run would begin without what it is given.
+    Raises `BackendError` if it may exist, because the run would begin without its files.
     """
     if is_shortage(error):
         raise BackendError(f"the workspace cannot be read: {_reason(error)}") from None

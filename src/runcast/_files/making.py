@@ -1,8 +1,9 @@
-"""Names of files that are safe, and files and folders with the modes that they are to have.
+"""Safe names of files, and files and folders with exact modes.
 
-A name that comes from others is made safe for a disk and a URL. Modes are set, not left to the
-umask: the umask belongs to the whole process, and a function may have changed it, so that nobody
-could read what was made, not even its maker.
+A name from others is made safe for a disk and a URL. Modes are set explicitly, not left to the
+umask: the umask belongs to the whole process, and a function may have changed it so that nobody can
+    read
+new files, not even their owner.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ __all__ = (
 )
 
 MAX_NAME_BYTES: Final = 200
-"""Longest name of a file; file systems take 255, and a number may be added."""
+"""Longest name of a file; file systems allow 255, and a number may be added."""
 
 _MAX_PATH_BYTES: Final = 1024
 _MAX_DEPTH: Final = 32
@@ -33,13 +34,14 @@ _MAX_DEPTH: Final = 32
 _UNWANTED: Final = re.compile(
     r'[\x00-\x1f\x7f-\x9f<>:"|?*\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]'
 )
-"""Control characters, what some file systems refuse, and what makes a name look like another."""
+"""Control characters, characters that some file systems refuse, and deceptive ones."""
 
 
 def safe_name(given: str) -> str:
-    """Return a file's name without folders, control characters and what file systems refuse.
+    """Return a file's name without folders, control characters and characters that file systems
+    refuse.
 
-    Never empty, hidden, `.` or `..`, and at most `MAX_NAME_BYTES` of UTF-8; its ending is kept.
+    Never empty, hidden, `.` or `..`, and at most `MAX_NAME_BYTES` of UTF-8; the extension is kept.
     """
     name = given.encode("utf-8", "replace").decode()
     name = _UNWANTED.sub("_", name.replace("\\", "/").rpartition("/")[2])
@@ -52,7 +54,7 @@ def safe_name(given: str) -> str:
 
 
 class UnusedNames:
-    """Gives out safe names that are used once, whatever the case.
+    """Gives out safe names, each once, ignoring case.
 
     Args:
         taken: names that are in use already.
@@ -61,10 +63,10 @@ class UnusedNames:
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = {name.casefold() for name in taken}
         self._numbers: dict[str, int] = {}
-        """The last number that each name was given: a thousand files may have the same name."""
+        """The last number used for each name, because a thousand files may have the same name."""
 
     def take(self, given: str) -> str:
-        """Return a name for what others call `given`, with a number if that is in use."""
+        """Return a safe name for `given`, with a number if the name is in use."""
         name = first = safe_name(given)
         stem, dot, ending = first.rpartition(".")
         if not stem:
@@ -78,7 +80,7 @@ class UnusedNames:
 
 
 def is_plain_path(path: str) -> bool:
-    """Tell whether a relative path means what it says: no `..`, no backslash, nothing odd."""
+    """Return whether a relative path is plain: no `..`, no backslash, nothing unusual."""
     parts = path.split("/")
     return (
         0 < len(path.encode("utf-8", "surrogatepass")) <= _MAX_PATH_BYTES
@@ -92,20 +94,20 @@ def is_plain_path(path: str) -> bool:
 _SHORTAGES: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EIO, errno.EAGAIN}
 )
-"""What says nothing of the file that was asked for."""
+"""Errors that say nothing about the requested file."""
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def make_folder(path: Path, mode: int = 0o700) -> None:
-    """Make a folder and those that it is in; one that is there stays as it is.
+    """Create a folder and its parents; an existing folder is not changed.
 
     Raises `OSError`.
     """
     if path.is_dir():
         return
     make_folder(path.parent, mode)
-    with contextlib.suppress(FileExistsError):  # another thread was first; or it is no folder
+    with contextlib.suppress(FileExistsError):  # another thread was first, or it is not a folder
         path.mkdir()
         path.chmod(mode)
     if not path.is_dir():
@@ -113,19 +115,19 @@ def make_folder(path: Path, mode: int = 0o700) -> None:
 
 
 def is_shortage(error: OSError) -> bool:
-    """Tell whether the machine lacks something at present: no sign that a file is not there."""
+    """Return whether an error means a shortage on the machine, not a missing file."""
     return error.errno in _SHORTAGES
 
 
 def new_file(path: Path, mode: int = 0o644) -> BinaryIO:
-    """Open a file that is not there yet, for writing. Raises `OSError`."""
+    """Create a new file and open it for writing. Raises `OSError`."""
     descriptor = os.open(path, _NEW | os.O_EXCL, 0o600)
     os.fchmod(descriptor, mode)
     return open(descriptor, "wb")
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file, over what is there. Raises `OSError`."""
+    """Write a file, replacing an existing one. Raises `OSError`."""
     descriptor = os.open(path, _NEW | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)

@@ -16,8 +16,8 @@ __all__ = (
 
 
 class FileReference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A file that a run is to be given: one of `upload_id`, `path` (in the invocation's workspace)
-    and `url`. `name` is what it is to be called, if not as it is called there."""
+    """A file for a run: one of `upload_id`, `path` (in the invocation's workspace) and `url`.
+    `name` is the name that the file gets; by default it keeps its own."""
 
     upload_id: str = ""
     path: str = ""
@@ -26,10 +26,10 @@ class FileReference(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class Upload(msgspec.Struct, omit_defaults=True):
-    """A file that was uploaded. `expires_at` (Unix seconds) is put off by each use.
+    """An uploaded file. Each use extends `expires_at` (Unix seconds).
 
-    `owner` is the subject who uploaded it, where an application tells subjects apart; others cannot
-    use it.
+    `owner` is the subject that uploaded the file, if the application distinguishes subjects; others
+    cannot use it.
     """
 
     upload_id: str
@@ -54,14 +54,14 @@ class StoredFile(msgspec.Struct, omit_defaults=True):
 
 
 class Skipped(msgspec.Struct):
-    """Something that a run left among its outputs and that was not kept, and why."""
+    """An output of a run that was not kept, and the reason."""
 
     path: str
     reason: str
 
 
 class FilesOfRun(NamedTuple):
-    """What is kept of a run's files, and what is not; `skipped` names the first of those."""
+    """A run's kept files, and those not kept; `skipped` names only the first of these."""
 
     files: Sequence[StoredFile]
     skipped: Sequence[Skipped]
@@ -69,7 +69,7 @@ class FilesOfRun(NamedTuple):
 
 
 class Download(NamedTuple):
-    """A run's file, opened for reading; whoever gets it closes the descriptor."""
+    """A run's file, opened for reading; the caller must close the descriptor."""
 
     file: StoredFile
     descriptor: int

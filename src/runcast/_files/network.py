@@ -1,8 +1,8 @@
-"""Waiting for the network in a thread: breaking off, and looking names up with a deadline.
+"""Waiting for the network in a thread: with a way to stop, and name lookups with a deadline.
 
-The system's own resolver has no deadline: `getaddrinfo` cannot be broken off, and takes as long as
-its configuration and the name servers let it, half a minute or for ever. So it is called in a
-thread that nobody has to wait for.
+The system's resolver has no deadline. `getaddrinfo` cannot be interrupted, and takes as long as its
+configuration and the name servers need: half a minute, or for ever. So it is called in a thread
+that nobody has to wait for.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Stop:
-    """What others hold of a thread that fetches, to have it give up. Any thread may call it."""
+    """Tells a fetching thread to give up. Call it from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,11 +35,11 @@ class Stop:
 
     @property
     def is_set(self) -> bool:
-        """Whether the thread is to give up."""
+        """Whether the thread must give up."""
         return self._stopped.done()
 
     def set(self) -> None:
-        """Have the thread give up: it gets `ConnectionAbortedError`, or another `OSError`."""
+        """Make the thread give up: it gets `ConnectionAbortedError`, or another `OSError`."""
         with self._lock:
             if not self._stopped.done():
                 self._stopped.set_result(None)
@@ -47,14 +47,14 @@ class Stop:
                 shut_down(connection)
 
     def enter(self, connection: http.client.HTTPConnection) -> None:
-        """Let `set` shut a connection down. Raises `ConnectionAbortedError`."""
+        """Register a connection that `set` shuts down. Raises `ConnectionAbortedError`."""
         with self._lock:
             if self._stopped.done():
                 raise ConnectionAbortedError
             self._connections.add(connection)
 
     def leave(self, connection: http.client.HTTPConnection) -> None:
-        """Take a connection out. Idempotent."""
+        """Remove a connection. Idempotent."""
         with self._lock:
             self._connections.discard(connection)
 
@@ -62,10 +62,10 @@ class Stop:
         """Return the result of a future, or raise its error.
 
         Raises:
-            TimeoutError: it has none after `wait_s`.
+            TimeoutError: the future has no result after `wait_s`.
             ConnectionAbortedError: `set` was called.
         """
-        # Whatever comes first. Their callbacks are no more than those of waits under way.
+        # Wait for the first of the two. Callbacks exist only for running waits.
         either: list[futures.Future[Any]] = [awaited, self._stopped]
         futures.wait(either, max(0.0, wait_s), futures.FIRST_COMPLETED)
         if self._stopped.done():
@@ -76,17 +76,17 @@ class Stop:
 
 
 def shut_down(connection: http.client.HTTPConnection) -> None:
-    """Have whatever waits for a connection fail."""
-    with contextlib.suppress(OSError, TypeError):  # it was closed meanwhile
-        # Not the method of TLS sockets, which changes what another thread reads from.
+    """Make everything that waits for a connection fail."""
+    with contextlib.suppress(OSError, TypeError):  # the connection was closed meanwhile
+        # TLS sockets' own method would change the object that another thread reads from.
         socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 class Lookups:
-    """Looks names up, each by one thread at a time.
+    """Looks up names, each in one thread at a time.
 
-    All who ask for a name while it is looked up share the answer. So there are no more threads than
-    names, even if none of them ends, and of names no more than `url_allow` has.
+    All callers that ask for the same name share one lookup. So there are at most as many threads as
+    names, even if no lookup ends, and at most as many names as in `url_allow`.
     """
 
     def __init__(self) -> None:
@@ -97,8 +97,8 @@ class Lookups:
         """Return the addresses of a host; blocks.
 
         Raises:
-            TimeoutError: they are not known after `wait_s`.
-            OSError: the name is not known, or `stop` is set.
+            TimeoutError: the addresses are not known after `wait_s`.
+            OSError: the name is unknown, or `stop` is set.
         """
         try:
             return [ip_address(host)]
@@ -118,7 +118,7 @@ class Lookups:
                 )
                 try:
                     thread.start()
-                except RuntimeError as error:  # there are as many as the system allows
+                except RuntimeError as error:  # the system's limit of threads is reached
                     raise OSError(str(error)) from None
                 self._under_way[host, port] = found
             return found
@@ -126,10 +126,10 @@ class Lookups:
     def _look_up(self, host: str, port: int, found: "Future[list[Address]]") -> None:
         try:
             entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            # An address of a link has the name of an interface behind it.
+            # A link-local address is followed by the name of an interface.
             names = [str(entry[4][0]).partition("%")[0] for entry in entries]
             addresses, error = [ip_address(name) for name in names], None
-        except Exception as raised:  # noqa: BLE001 - handed to those who wait
+        except Exception as raised:  # noqa: BLE001 - passed to the waiting callers
             addresses, error = [], raised
         with self._lock:
             del self._under_way[host, port]

@@ -1,4 +1,4 @@
-"""Removing folders whose content nobody vouches for, as runs leave them."""
+"""Remove folders with untrusted content, as runs leave them."""
 
 import contextlib
 import os
@@ -11,33 +11,33 @@ from runcast._files.fair_threads import Steps, finish
 __all__ = ("ENTRY_WORK", "MOST_OPEN", "begin", "remove_folder", "removing")
 
 ENTRY_WORK: Final = 64 * 1024
-"""What looking at a file or removing it costs, in bytes that are hashed in that time."""
+"""The cost of examining or removing a file, in bytes that can be hashed in the same time."""
 
 _ENTRIES_PER_STEP: Final = 256
 
 _MAX_DEPTH: Final = 32
-"""Folders inside each other that are gone down into. Others are taken out, which takes longer."""
+"""Depth to which folders are entered. Deeper ones are moved out first, which is slower."""
 
 MOST_OPEN: Final = _MAX_DEPTH + 2
-"""Descriptors that one removal holds at most."""
+"""Most descriptors of one removal."""
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder as `removing` does, in this thread; blocks."""
+    """Remove a folder like `removing`, in this thread; blocks."""
     finish(removing(folder))
 
 
 def removing(folder: Path) -> Steps[None]:
-    """Remove a folder with all that is in it, as far as that can be done.
+    """Remove a folder with everything in it, as far as possible.
 
-    No link is followed; one in place of the folder is removed itself. Folders may be inside each
-    other however deep, and nobody may be allowed to change them: what is too deep is taken out to
-    the top, so that neither the stack nor paths nor the number of open files grow.
+    No link is followed; a link in place of the folder is removed itself. Folders may be nested
+    very deep, and may be read-only for everybody. Folders that are too deep are first moved to the
+    top, so that the stack, paths and the number of open files stay bounded.
 
-    Between two steps up to `MOST_OPEN` descriptors are open, but none of a folder with less than
-    a step's work.
+    Between two steps up to `MOST_OPEN` descriptors are open, but none if the folder needs less
+    than one step.
     """
     with contextlib.suppress(OSError):
         if folder.is_symlink():
@@ -52,7 +52,7 @@ def removing(folder: Path) -> Steps[None]:
 
 
 def begin(steps: Steps[None]) -> Steps[bool]:
-    """Do the first step of a removal; tell whether that was all. Nothing is open afterwards."""
+    """Do the first step of a removal; return whether that was all. Nothing stays open then."""
     try:
         work = next(steps)
     except StopIteration:
@@ -64,19 +64,19 @@ def begin(steps: Steps[None]) -> Steps[bool]:
 
 
 class _Count:
-    """What was removed since the last step."""
+    """The number of entries since the last step."""
 
     def __init__(self) -> None:
         self._entries = 0
 
     def is_full(self) -> bool:
-        """Count an entry; tell whether it is time for a step."""
+        """Count an entry; return whether a step is due."""
         self._entries = (self._entries + 1) % _ENTRIES_PER_STEP
         return not self._entries
 
 
 def _empty(top: int, count: _Count) -> Steps[None]:
-    """Remove what is in an open folder."""
+    """Remove the content of an open folder."""
     waiting = yield from _clear(top, top, _MAX_DEPTH, count)
     while waiting:
         name = waiting.pop()
@@ -85,7 +85,7 @@ def _empty(top: int, count: _Count) -> Steps[None]:
 
 
 def _remove(name: str, folder: int, top: int, depth: int, count: _Count) -> Steps[list[str]]:
-    """Remove a folder that is in an open one; return what was taken out of it to the top."""
+    """Remove a folder in an open one; return the names that were moved out to the top."""
     opened = _open(name, folder)
     try:
         taken_out = yield from _clear(opened, top, depth, count)
@@ -101,7 +101,7 @@ def _clear(folder: int, top: int, depth: int, count: _Count) -> Steps[list[str]]
     for name, is_folder in _list(folder):
         if count.is_full():
             yield _ENTRIES_PER_STEP * ENTRY_WORK
-        with contextlib.suppress(OSError):  # what cannot be removed is left, and all else goes
+        with contextlib.suppress(OSError):  # leave entries that cannot be removed
             if not is_folder:
                 os.unlink(name, dir_fd=folder)
             elif depth:
@@ -114,7 +114,7 @@ def _clear(folder: int, top: int, depth: int, count: _Count) -> Steps[list[str]]
 
 
 def _open(name: str, folder: int | None) -> int:
-    """Return a descriptor of a folder that we may look into and change."""
+    """Return a descriptor of a folder that we may read and change."""
     try:
         opened = os.open(name, _FLAGS, dir_fd=folder)
     except PermissionError:
@@ -129,7 +129,7 @@ def _move(name: str, folder: int, aside: str, top: int) -> None:
     try:
         os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=top)
     except PermissionError:
-        os.chmod(name, 0o700, dir_fd=folder)  # moving a folder changes it, too: its `..`
+        os.chmod(name, 0o700, dir_fd=folder)  # moving a folder changes its `..`, too
         os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=top)
 
 

@@ -1,4 +1,4 @@
-"""The files of one run at work: its workspace, and what becomes of that when the run ends."""
+"""The files of one running run: its workspace, and collecting its files at the end."""
 
 import asyncio
 import contextlib
@@ -25,14 +25,14 @@ __all__ = ("RunFiles", "addressed")
 _log: Final = get_logger("runcast.runs")
 
 _ENVELOPE_BYTES: Final = 200
-"""What an event is besides its data."""
+"""Bytes of an event besides its data."""
 
 _MAX_TOLD: Final = 20
-"""Most problems with outputs that an ending names."""
+"""Most problems with outputs in an ending."""
 
 
 class RunFiles:
-    """The files of one run at work here. It costs nothing until somebody asks for a workspace."""
+    """The files of one run that runs here. It costs nothing until a workspace is needed."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class RunFiles:
         self._is_over = False
 
     def workspace(self) -> Path:
-        """Return the run's working directory, made if need be; blocks, for a few file operations.
+        """Return the run's working directory; the first call creates it. Blocks briefly.
 
         Raises:
-            RunClosed: the run is over.
-            BackendError: it cannot be made.
-            InvalidValue: it is not made yet, and this is a forked process: the end of the run would
-                not find what is made here.
+            RunClosed: the run has ended.
+            BackendError: the directory cannot be created.
+            InvalidValue: the directory does not exist yet, and this is a forked process: the end of
+                the run would not find a directory that was created here.
         """
         if not self._home.is_here:
             if self._workspace is None:
@@ -82,23 +82,23 @@ class RunFiles:
             return self._workspace.path
 
     async def open(self) -> Path:
-        """Return the run's working directory, made if need be. Raises as `workspace`."""
+        """Return the run's working directory; the first call creates it. Raises as `workspace`."""
         return await self._threads.call(self.workspace)
 
     async def prepare(self) -> None:
-        """Put what the run was given into its workspace, if it was given anything.
+        """Put the run's input files into its workspace, if it has any.
 
-        Raises as `workspace`.
+        Raises what `workspace` raises.
         """
         if self._staged is not None:
             await self.open()
 
     async def collect(self, ending: Outcome) -> tuple[Outcome, dict[str, Any] | None]:
-        """Take what the run made, now that its code is over.
+        """Collect the files that the run made, after its code has ended.
 
         Returns:
-            How the run ends: `ending`, or `failed` if it would have been done without the outputs
-            that are declared. And the data of its `files` event; None if there is nothing to tell.
+            The run's outcome: `ending`, or `failed` if it would be done without its declared
+            outputs. And the data of its `files` event; None if there is nothing to report.
         """
         try:
             found = await self._collect()
@@ -123,17 +123,18 @@ class RunFiles:
         if self._workspace is None:
             return Collected(problems=check_outputs(self._groups, ()))
         found = await self._threads.end(self._workspace.collecting(self._groups))
-        with contextlib.suppress(Stopped, OSError):  # the run has its files; the rest is swept
+        # the files are collected; the rest is swept later
+        with contextlib.suppress(Stopped, OSError):
             await self._threads.remove(self._workspace.tidying, is_awaited=False)
         return found
 
     async def _end(self) -> None:
-        """See to it that no workspace is made from now on; one that is being made is waited for."""
+        """Prevent new workspaces from now on; wait for one that is being created."""
         if self._lock.acquire(blocking=False):
             self._is_over = True
             self._lock.release()
         else:
-            # To its end, whatever becomes of the task that waits for it.
+            # Shielded, so that it ends even if the waiting task is cancelled.
             await asyncio.shield(self._threads.call(self._end_in_thread))
 
     def _end_in_thread(self) -> None:
@@ -141,7 +142,7 @@ class RunFiles:
             self._is_over = True
 
     def _event(self, found: Collected) -> dict[str, Any] | None:
-        """Return the data of the event that tells of the files, as many as fit into one."""
+        """Return the data of the `files` event, with as many files as fit."""
         if not found.files and not found.skipped:
             return None
         told = [addressed(file, self._run_id) for file in found.files]
@@ -160,6 +161,6 @@ class RunFiles:
 
 
 def addressed(file: StoredFile, run_id: str) -> StoredFile:
-    """Return a file with the path of its URL below where runcast is served."""
+    """Return a file with the path of its URL below the path of runcast."""
     url = f"/runs/{quote(run_id)}/files/{quote(file.path)}"
     return msgspec.structs.replace(file, url=url)

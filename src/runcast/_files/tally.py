@@ -1,8 +1,9 @@
-"""How much waits in a folder that several processes use, without a look through the folder.
+"""The number and size of files in a folder that several processes share, without reading the
+folder.
 
-A small file holds the count; each change to it is made under a lock, which is released by the
-system if its process dies. A process that is killed between the file that it adds or removes and
-the count leaves a count that is too high, never one that is too low; `correct` mends that.
+A small file holds the count. Each change is made under a lock, which the system releases if the
+process dies. A process that is killed between the change and the count leaves a count that is too
+high, never too low; `correct` repairs that.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ _FORM: Final = struct.Struct("<qqq")
 
 
 class Totals(NamedTuple):
-    """Files, the bytes in them, and how often that has changed."""
+    """The number of files, their bytes, and the number of changes."""
 
     files: int
     bytes: int
@@ -27,12 +28,12 @@ class Totals(NamedTuple):
 
 
 class Tally:
-    """The count of a folder. Its methods block, for a few system calls, and any thread may call
-    them; they raise `OSError`.
+    """The count of a folder. Its methods block briefly, raise `OSError`, and may be called from any
+    thread.
 
     Args:
-        path: of the file that holds the count; in another folder than the one that is counted.
-        look: looks through the folder; asked once, where there is no count yet.
+        path: the file with the count; in another folder than the counted one.
+        look: counts the folder's files; called once, if there is no count yet.
     """
 
     def __init__(self, path: Path, look: Callable[[], Totals]) -> None:
@@ -46,9 +47,9 @@ class Tally:
 
     @contextmanager
     def changing(self, files: int, size: int) -> Iterator[Totals]:
-        """Count files in before the block adds them; or out (negative) after it removed them.
+        """Add files to the count before the block adds them, or (negative) after it removed them.
 
-        Yields the count as it was before. Whatever the block raises, the count stays as it was.
+        Yields the earlier count. If the block raises, the count does not change.
         """
         with self._locked() as descriptor:
             before = self._load(descriptor)
@@ -63,14 +64,14 @@ class Tally:
             _save(descriptor, after)
 
     def correct(self, found: Totals) -> bool:
-        """Replace the count by what a look through the folder has found.
+        """Replace the count by the result of counting the folder.
 
         Args:
-            found: with the `changes` that were read before the look, and those made since by the
-                process that looked.
+            found: with the `changes` read before the counting, plus the changes made since by the
+                counting process.
 
         Returns:
-            False if the folder has changed since, so that the look is out of date.
+            False if the folder has changed since, so that the result is out of date.
         """
         with self._locked() as descriptor:
             if self._load(descriptor).changes != found.changes:
@@ -93,7 +94,7 @@ class Tally:
         stored = os.pread(descriptor, _FORM.size, 0)
         if len(stored) == _FORM.size:
             return Totals(*_FORM.unpack(stored))
-        found = self._look()  # the folder is of a version that kept no count, or this is the first
+        found = self._look()  # no count yet: an older version's folder, or the first use
         _save(descriptor, found)
         return found
 

@@ -1,6 +1,6 @@
-"""The threads in which all is done that blocks over files, each kind apart from the others.
+"""Threads for blocking work on files, with separate threads for each kind of work.
 
-None of it waits in the loop's own executor, which the code of runs may fill with calls of
+No file work waits in the loop's own executor, because runs may fill that with calls of
 `asyncio.to_thread`.
 """
 
@@ -20,21 +20,21 @@ __all__ = ("FileThreads",)
 T = TypeVar("T")
 
 _SHORT_THREADS: Final = 8
-"""Threads for calls of some microseconds: enough for a disk that answers slowly now and then."""
+"""Threads for calls of some microseconds: enough for a disk that is slow now and then."""
 
 _MOST_REMOVALS: Final = 8
-"""Folders that are being removed at once: each may hold `MOST_OPEN` descriptors, of which a process
-has 1024 by default."""
+"""Most folders that are removed at once: each removal may hold `MOST_OPEN` descriptors, and a
+process has 1024 by default."""
 
 _LAST_WORK: Final = 16 * 1024 * 1024
-"""How much is copied, hashed or removed for a run while the server shuts down, in bytes or what
-takes as long: so little that many runs can end in the time that they get."""
+"""Most bytes copied, hashed or removed for a run while the server shuts down (or work that takes as
+long): so little that many runs can end in the time."""
 
 
 class FileThreads:
-    """Threads for short calls, for copies, for fetches and for what is done after runs.
+    """Threads for short calls, for copies, for fetches and for work after runs.
 
-    All of it belongs to one loop.
+    An object belongs to one loop.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,17 +49,17 @@ class FileThreads:
         self._background: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        """Take work. Idempotent; it may follow `close`."""
+        """Accept work. Idempotent. May be called again after `close`."""
         for threads in self._all:
             threads.open()
 
     def hurry(self) -> None:
-        """Let only little be copied, hashed and removed for each run from now on."""
+        """From now on copy, hash and remove only little for each run."""
         for threads in (self._copies, self._ends):
             threads.hurry(_LAST_WORK)
 
     async def close(self) -> None:
-        """Break off what is under way; only `call` can be used afterwards. Idempotent."""
+        """Stop all running work; afterwards only `call` can be used. Idempotent."""
         for stop in self._stops:
             stop.set()
         await asyncio.gather(*(threads.close() for threads in self._all))
@@ -67,22 +67,22 @@ class FileThreads:
             await asyncio.wait(self._background)
 
     async def call(self, call: Callable[..., T], /, *args: Any) -> T:
-        """Return what a call returns that blocks for a few file operations."""
+        """Run a call that blocks for a few file operations, and return its result."""
         return await self._short.call(call, *args)
 
     async def copy(self, steps: Steps[T], late: Callable[[T], object]) -> T:
-        """Do a job that copies; see `FairThreads.run`. Raises `Stopped`."""
+        """Run a job that copies; see `FairThreads.run`. Raises `Stopped`."""
         return await self._copies.run(steps, late)
 
     async def end(self, steps: Steps[T]) -> T:
-        """Do a job for runs that are over. Raises `Stopped`."""
+        """Run a job for runs that have ended. Raises `Stopped`."""
         return await self._ends.run(steps)
 
     async def fetch(self, work: Callable[[Stop], Steps[T]], late: Callable[[T], object]) -> T:
-        """Do a job that waits for other servers, in a thread of its own.
+        """Run a job that waits for other servers, in its own thread.
 
         Raises:
-            Overloaded: there are `max_fetches` already, with those whose callers have left.
+            Overloaded: `max_fetches` jobs are running, including those whose callers have left.
             Stopped: the threads close.
         """
         under_way = self._fetches.under_way
@@ -95,20 +95,20 @@ class FileThreads:
         try:
             return await self._fetches.run(work(stop), late)
         finally:
-            stop.set()  # its caller may have left
+            stop.set()  # the caller may have left
             self._stops.discard(stop)
 
     async def remove(self, removing: Callable[[], Steps[None]], *, is_awaited: bool = True) -> None:
         """Remove a folder.
 
         Args:
-            removing: returns the job, which can be begun again.
-            is_awaited: whether the caller waits for a large folder, too.
+            removing: returns the job; may be called again.
+            is_awaited: whether the caller also waits for a large folder.
 
         Raises:
             Stopped: the threads close.
         """
-        # Most are removed by this, which holds nothing open between two steps.
+        # This first step removes most folders, and leaves nothing open.
         if await self._ends.run(begin(removing())):
             return
         rest = self._remove_rest(removing)
@@ -122,7 +122,7 @@ class FileThreads:
             await self._ends.run(removing())
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what nobody waits for. If it fails it is done by a sweep, another time."""
+        """Do work that nobody waits for. If it fails, a later sweep does it."""
 
         async def do() -> None:
             with contextlib.suppress(Stopped, RuncastError):

@@ -1,14 +1,14 @@
-"""Files that callers send ahead of the runs that they are for.
+"""Files that callers upload before the runs that use them.
 
     <data_dir>/uploads/
-        <upload_id>.part     arrives
-        <upload_id>.json     what is known of it
-        <upload_id>          the file; it is there only once it is whole
+        <upload_id>.part     an upload in progress
+        <upload_id>.json     its description
+        <upload_id>          the file; it exists only once it is complete
     <data_dir>/uploads.total
-                             how many files there are, and how large they are together
+                             the number of files and their total size
 
-A file lies there until no run was given it for `keep_uploads_s`. Its id is as hard to guess as a
-key: whoever has it may use the file.
+A file is kept until no run has used it for `keep_uploads_s`. Its id is as hard to guess as a key:
+any client with the id may use the file.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,80}/[\w!#$&^.+-]{1,80}", re.ASCII)
 
 _WRITE_BYTES: Final = 1024 * 1024
-"""So much of a file is gathered before it is handed to a thread that hashes and writes it."""
+"""Bytes gathered before they are passed to a thread that hashes and writes them."""
 
 
 class Uploads:
@@ -64,24 +64,25 @@ class Uploads:
     async def receive(
         self, name: str, media_type: str, pieces: AsyncIterable[bytes], owner: str = ""
     ) -> Upload:
-        """Write a file to the disk as it arrives, and return what it is called here.
+        """Write a file to the disk as it arrives, and return its description.
 
-        It is there wholly or not at all, whatever `pieces` raises.
+        The file is stored completely or not at all, whatever `pieces` raises.
 
         Args:
-            name: what its owner calls it; made safe.
-            media_type: what its owner says it is; "" where nobody said.
-            owner: kept with it, for whoever asks whose it is.
+            name: the client's name for the file; it is made safe.
+            media_type: the client's media type; "" if unknown.
+            owner: stored with the file, see `owner_of`.
 
         Raises:
-            FileTooLarge: it is larger than `max_upload_bytes`.
-            Overloaded: so many or so large files wait that there is no room.
-            BackendError: it cannot be written.
+            FileTooLarge: the file is larger than `max_upload_bytes`.
+            Overloaded: too many or too large files are waiting.
+            BackendError: the file cannot be written.
         """
         upload_id = secrets.token_hex(16)
         self._arriving.add(upload_id)
         arrival: _Arrival | None = None
-        # Read before the count is: what ends meanwhile may count twice, but never not at all.
+        # Read before the count, so that an upload that ends meanwhile counts twice rather than
+        # never.
         finished_bytes = self._finished_bytes
         try:
             kept = await self._in_thread(self._kept)
@@ -109,7 +110,7 @@ class Uploads:
 
     def _finish(self, arrival: "_Arrival", name: str, media_type: str, owner: str) -> Upload:
         if not _MEDIA_TYPE.fullmatch(media_type):
-            media_type = content_type(name)  # in a thread: it may read the system's own table
+            media_type = content_type(name)  # in a thread, because it may read the system's table
         now = self._clock.time()
         upload = Upload(
             upload_id=arrival.upload_id,
@@ -123,18 +124,18 @@ class Uploads:
         with _explained():
             arrival.describe(upload, now)
             with self._tally.changing(1, upload.size) as kept:
-                # Again, since other processes take uploads as well.
+                # Check again, because other processes also take uploads.
                 self._check_count(kept.files + 1)
                 self._check_room(kept.bytes + upload.size)
                 arrival.finish()
         return upload
 
     def find(self, upload_id: str) -> tuple[Upload, Path]:
-        """Return an uploaded file and where it is, and put off its end.
+        """Return an uploaded file and its path, and extend its life.
 
         Raises:
-            NotFound: there is no such file, or it has expired.
-            BackendError: it cannot be looked at at present.
+            NotFound: the file does not exist, or has expired.
+            BackendError: the file cannot be read at present.
         """
         unknown = NotFound(f"there is no upload {upload_id[:80]!r}; it may have expired")
         root = self._root.existing
@@ -156,7 +157,7 @@ class Uploads:
         return known, path
 
     def sweep(self) -> int:
-        """Remove the files that have expired and what killed processes left; return how many."""
+        """Remove expired files and leftovers of killed processes; return their number."""
         root = self._root.existing
         if root is None or not (root / "uploads").is_dir():
             return 0
@@ -167,9 +168,9 @@ class Uploads:
         for path in self._paths():
             if path.stem in self._arriving:
                 continue
-            with contextlib.suppress(OSError):  # another process sweeps, too
+            with contextlib.suppress(OSError):  # another process also sweeps
                 status = path.stat()
-                # What is known of a file goes once the file has gone.
+                # A description is removed only after its file.
                 is_known = path.suffix == ".json" and path.with_suffix("").exists()
                 if not is_known and status.st_mtime < oldest:
                     if path.suffix:
@@ -208,7 +209,7 @@ class Uploads:
         return Tally(self._root.ready() / "uploads.total", self._look)
 
     def _kept(self) -> Totals:
-        """Return how many files wait here, and how large they are together."""
+        """Return the number of waiting files and their total size."""
         if self._root.existing is None:
             return Totals(0, 0)
         with _explained():
@@ -236,7 +237,7 @@ class Uploads:
 
 
 class _Arrival:
-    """A file that arrives. What blocks is done in threads, one at a time."""
+    """An upload in progress. Blocking work runs in threads, one call at a time."""
 
     def __init__(self, folder: Path, upload_id: str, in_thread: InThread) -> None:
         self.upload_id = upload_id
@@ -251,7 +252,7 @@ class _Arrival:
 
     @property
     def sha256(self) -> str:
-        """The hash of what was written."""
+        """The hash of the written bytes."""
         return self._hash.hexdigest()
 
     def add(self, piece: bytes) -> None:
@@ -260,12 +261,12 @@ class _Arrival:
         self.waiting += len(piece)
 
     async def write(self) -> None:
-        """Write what was added since."""
+        """Write the pieces added since the last call."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         self.waiting = 0
         self.size += len(data)
-        # A thread cannot be stopped: not even when its task is cancelled may two be at the file.
+        # A thread cannot be stopped. Even if its task is cancelled, only one may use the file.
         writing = asyncio.ensure_future(self._in_thread(self._write, data))
         try:
             await asyncio.shield(writing)
@@ -285,18 +286,18 @@ class _Arrival:
                 rest = rest[os.write(self._descriptor, rest) :]
 
     def describe(self, upload: Upload, now: float) -> None:
-        """Write down what is known of the file."""
+        """Write the file's description."""
         about = self._path.with_suffix(".json")
         write_file(about, msgspec.json.encode(upload))
         for path in (about, self._part):
             os.utime(path, (now, now))
 
     def finish(self) -> None:
-        """Make the file known under its id."""
+        """Publish the file under its id."""
         os.rename(self._part, self._path)
 
     def close(self) -> None:
-        """Remove what did not become a file. Idempotent."""
+        """Remove an unfinished upload. Idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

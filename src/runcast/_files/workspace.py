@@ -1,15 +1,15 @@
-"""The folders that runs work in: made, filled, collected from, swept.
+"""The working directories of runs: creating, filling, collecting, sweeping.
 
     <data_dir>/workspaces/<run>-<epoch>/
-        run.json         whose it is
+        run.json         the owner: run id and epoch
         work/            the run's working directory: `Workspace.path`
-            data/inputs/<key>/…    what was given to it
-            data/outputs/…         what it makes
-        outputs/         `data/outputs`, once the run is over and out of its reach
-        files.json       what is in there
+            data/inputs/<key>/…    its input files
+            data/outputs/…         its output files
+        outputs/         `data/outputs`, once the run has ended, out of its reach
+        files.json       the list of these files
 
-Everything here blocks, and may be called from any thread. A folder appears whole or not at all:
-it is filled under another name first. What a killed process leaves behind is swept.
+Everything here blocks, and may be called from any thread. A folder appears complete or not at all,
+because it is filled under another name first. Leftovers of a killed process are swept.
 """
 
 import contextlib
@@ -47,10 +47,10 @@ _STAGED: Final = ".staged-"
 _GOING: Final = ".going-"
 
 _LEFT_S: Final = 3600.0
-"""Age from which a folder that was never finished is taken for a killed process's."""
+"""Age at which an unfinished folder counts as left by a killed process."""
 
 Life = Literal["live", "ended", "gone"]
-"""Of a run: it goes on (or its log cannot be read), it is over, it was deleted or begun anew."""
+"""A run's life: running (or its log is unreadable), ended, or deleted or begun again."""
 
 
 class _Whose(msgspec.Struct):
@@ -59,7 +59,7 @@ class _Whose(msgspec.Struct):
 
 
 class Workspace:
-    """One run's folder. Its `path` is what the run's code has as its working directory."""
+    """One run's folder. Its `path` is the working directory of the run's code."""
 
     def __init__(self, folder: Path, clock: Clock, settings: Settings) -> None:
         self.folder = folder
@@ -71,21 +71,21 @@ class Workspace:
 
     @property
     def inputs(self) -> Path:
-        """Where files are that were given to the run."""
+        """The folder of the run's input files."""
         return self.path / "data" / "inputs"
 
     @property
     def outputs(self) -> Path:
-        """Where the run leaves files that are to be kept."""
+        """The folder where the run leaves files to keep."""
         return self.path / "data" / "outputs"
 
     def place(self, key: str, name: str) -> Path:
-        """Return where to write an input file: under `data/inputs/<key>/`, by a safe name.
+        """Return the path for an input file: in `data/inputs/<key>/`, with a safe name.
 
         Args:
-            key: the group it belongs to.
-            name: what its owner calls it; folders in it and what file systems dislike are left
-                out, and a name that is taken gets a number.
+            key: the file's group.
+            name: the owner's name for the file. Folders and unsafe characters are removed, and a
+                name that is taken gets a number.
 
         Raises:
             InvalidValue: the group's name is malformed.
@@ -98,19 +98,19 @@ class Workspace:
         return folder / names.take(name)
 
     def settle(self) -> None:
-        """Show the files of the group `input` in `data/inputs/` itself, if it is the only one."""
+        """If `input` is the only group, show its files in `data/inputs/` itself, too."""
         groups = list(self.inputs.iterdir())
         if [group.name for group in groups] != ["input"]:
             return
         for file in groups[0].iterdir():
-            if file.name.casefold() != "input":  # its own folder bears that name
+            if file.name.casefold() != "input":  # the group's own folder has that name
                 os.link(file, self.inputs / file.name)
 
     def collecting(self, groups: Mapping[str, FileGroup]) -> Steps[Collected]:
-        """Take what the run made out of its reach and look through it.
+        """Move the run's outputs out of its reach, and collect them.
 
-        To be called once the run's code is over. Returns what it returned before if it is called
-        again, be it in another process. What the run does not need any more is in `path` still.
+        Call it after the run's code has ended. A second call, even in another process, returns the
+        first result. Files that the run no longer needs remain in `path`.
         """
         known = self.collected()
         if known is not None:
@@ -129,16 +129,16 @@ class Workspace:
         return found
 
     def tidying(self) -> Steps[None]:
-        """Remove what only the run's code had a use for. The age of the folder stays."""
+        """Remove everything that only the run's code needed. The folder's age does not change."""
         changed_at = self.folder.stat().st_mtime
         try:
             yield from removing(self.path)
         finally:
-            with contextlib.suppress(OSError):  # it was deleted meanwhile
+            with contextlib.suppress(OSError):  # the folder was deleted meanwhile
                 os.utime(self.folder, (changed_at, changed_at))
 
     def collected(self) -> Collected | None:
-        """Return what `collect` found; None if the run's files were not collected yet."""
+        """Return the result of `collecting`; None if the files were not collected yet."""
         try:
             return msgspec.json.decode((self.folder / _LIST).read_bytes(), type=Collected)
         except FileNotFoundError:
@@ -148,23 +148,23 @@ class Workspace:
             raise BackendError(f"{unreadable}: {error}", unreadable) from None
 
     def open(self, path: str) -> int:
-        """Return a descriptor of a collected file, which must be closed.
+        """Return a descriptor of a collected file; the caller must close it.
 
         Raises:
-            OSError: there is no such file any more, or something else was put into its place.
+            OSError: the file no longer exists, or was replaced.
         """
         return open_beneath(self.folder / _OUTPUTS, path)
 
     def touch(self) -> None:
-        """Let its age count from now."""
+        """Restart the folder's age."""
         now = self._clock.time()
         os.utime(self.folder, (now, now))
 
     def _take_outputs(self) -> str:
-        """Move `data/outputs` to where the run's code does not look; return what was wrong."""
+        """Move `data/outputs` out of reach of the run's code; return the error, or ""."""
         target = self.folder / _OUTPUTS
         if target.exists():
-            return ""  # a process was killed after it had done this
+            return ""  # a killed process had already done this
         try:
             data = open_beneath(self.folder, f"{_WORK}/data", flags=os.O_DIRECTORY)
         except OSError as error:
@@ -174,7 +174,7 @@ class Workspace:
         try:
             os.rename(_OUTPUTS, target, src_dir_fd=data)
         except FileNotFoundError:
-            return ""  # the run removed it: it made nothing
+            return ""  # the run removed the folder: no outputs
         except OSError as error:
             return f"data/outputs: cannot be collected: {os.strerror(error.errno or errno.EIO)}"
         finally:
@@ -186,7 +186,7 @@ class Workspaces:
     """The workspaces of one store's runs.
 
     Args:
-        root: where they are kept. Nothing is made there before it is needed.
+        root: the folder for them. Nothing is created before it is needed.
     """
 
     def __init__(self, root: DataDir, clock: Clock, settings: Settings) -> None:
@@ -195,15 +195,15 @@ class Workspaces:
         self._settings = settings
 
     def make(self, run_id: str, epoch: str) -> Workspace:
-        """Return a run's workspace, made if it is not there yet. Idempotent.
+        """Return a run's workspace, and create it if needed. Idempotent.
 
         Raises:
-            BackendError: it cannot be made.
+            BackendError: the workspace cannot be created.
         """
         return self.find(run_id, epoch) or self.adopt(self.stage(), run_id, epoch)
 
     def stage(self) -> Workspace:
-        """Make a workspace for a run that does not exist yet: `adopt` it, or `discard` it."""
+        """Create a workspace for a run that does not exist yet; later `adopt` or `discard` it."""
         folder = self._folder() / f"{_STAGED}{secrets.token_hex(8)}"
         with _explained("a workspace cannot be made"):
             make_folder(folder / _WORK / "data" / "inputs", 0o755)
@@ -228,7 +228,7 @@ class Workspaces:
         return made
 
     def discard(self, staged: Workspace) -> None:
-        """Remove a workspace; blocks for as long as that takes."""
+        """Remove a workspace; blocks until that is done."""
         finish(self._removing(staged.folder))
 
     def find(self, run_id: str, epoch: str) -> Workspace | None:
@@ -240,13 +240,13 @@ class Workspaces:
         return Workspace(folder, self._clock, self._settings) if folder.is_dir() else None
 
     def hide(self, run_id: str, epoch: str) -> Path | None:
-        """Take away the workspace of one epoch of a run; return what is left to be removed."""
-        # Found by its name: to look through the others takes longer the more runs are kept.
+        """Rename the workspace of one epoch of a run; return the folder to be removed."""
+        # Found by name: searching all workspaces would take longer the more there are.
         workspace = self.find(run_id, epoch)
         return None if workspace is None else self._hide(workspace.folder)
 
     def known(self) -> Steps[set[tuple[str, str]]]:
-        """Return the run ids and epochs that workspaces are kept of."""
+        """Return the run ids and epochs of all kept workspaces."""
         found = set()
         for folder in self._all():
             if not folder.name.startswith(".") and (whose := _whose(folder)) is not None:
@@ -255,18 +255,18 @@ class Workspaces:
         return found
 
     def sweeping(self, life_of: Callable[[str, str], Life]) -> Steps[int]:
-        """Remove what nobody needs any more; return how many folders that were.
+        """Remove everything that is no longer needed; return the number of folders.
 
-        That is: workspaces of runs that are gone; of those that ended, what was not collected, and
-        after `keep_files_s` all; and what killed processes left unfinished.
+        That is: workspaces of deleted runs; of ended runs, everything that was not collected, and
+        after `keep_files_s` the rest; and unfinished folders of killed processes.
 
         Args:
-            life_of: tells of a run id and epoch how it is with that run now.
+            life_of: returns the present life of a run id and epoch.
         """
         removed = 0
         for folder in self._all():
             yield ENTRY_WORK
-            with contextlib.suppress(OSError):  # another process sweeps, too
+            with contextlib.suppress(OSError):  # another process also sweeps
                 age_s = self._clock.time() - folder.stat().st_mtime
                 if folder.name.startswith("."):
                     if folder.name.startswith(_GOING) or age_s > _LEFT_S:
@@ -279,7 +279,7 @@ class Workspaces:
                     yield from self._removing(folder)
                     removed += 1
                 elif life == "ended" and (folder / _WORK).exists():
-                    # The process was killed between the list of the files and this.
+                    # The process was killed after it wrote the list of files.
                     yield from Workspace(folder, self._clock, self._settings).tidying()
         return removed
 
@@ -290,7 +290,7 @@ class Workspaces:
         )
 
     def _removing(self, folder: Path) -> Steps[None]:
-        """Remove a folder: first from sight, then from the disk."""
+        """Remove a folder: rename it first, then delete it."""
         hidden = self._hide(folder)
         yield from removing(hidden)
         if hidden.exists():
@@ -318,9 +318,9 @@ class Workspaces:
 
 
 def _whose(folder: Path) -> _Whose | None:
-    """Return what run a workspace is of; None for a folder that is no workspace.
+    """Return the run of a workspace; None if the folder is not a workspace.
 
-    Raises `OSError` if that cannot be read at present: nobody may take it for a folder of no run.
+    Raises `OSError` if the owner cannot be read at present, so that the folder is not removed.
     """
     try:
         return msgspec.json.decode((folder / _WHOSE).read_bytes(), type=_Whose)
@@ -333,8 +333,8 @@ def _whose(folder: Path) -> _Whose | None:
 
 
 def _name(run_id: str, epoch: str) -> str:
-    """Return the name of a run's folder: ids may differ by case only, which some file systems
-    do not tell apart, and be longer than a name may be."""
+    """Return the name of a run's folder. Ids may differ only by case, which some file systems
+    ignore, and may be longer than a name."""
     assert is_run_id(run_id)
     return f"{hashlib.sha256(run_id.encode()).hexdigest()[:40]}-{epoch}"
 

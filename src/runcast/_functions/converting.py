@@ -1,4 +1,4 @@
-"""Making values from JSON: msgspec does it, and stand-ins where msgspec does not know a type."""
+"""Making values from JSON: by msgspec, and by stand-ins for types that msgspec does not know."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -11,13 +11,13 @@ from runcast._functions.models import Invalid, is_model, validate
 __all__ = ("Misfit", "Problem", "StandIn", "convert", "from_json")
 
 _MOST_PROBLEMS: Final = 5
-"""Problems of one value that a message names."""
+"""Most problems of one value in a message."""
 
 _PLACE: Final = " - at `$"
 
 
 class Problem(NamedTuple):
-    """What is wrong, and the place inside the value, like `.rooms[2].beds`."""
+    """A problem and its place inside the value, like `.rooms[2].beds`."""
 
     message: str
     place: str = ""
@@ -35,16 +35,17 @@ class Misfit(ValueError):
 
 
 class _AnyInstance(type):
-    """The kind of classes that call every object their instance: msgspec looks what it gets."""
+    """The metaclass of classes that accept every object as an instance, because msgspec checks
+    that."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return True
 
 
 class StandIn(metaclass=_AnyInstance):
-    """A type that msgspec does not know and asks us about, in place of one that it cannot convert.
+    """A type in place of one that msgspec cannot convert; msgspec calls our hook for it.
 
-    Stand-ins are classes, which are never instantiated; `kind` is the type that one stands for.
+    Stand-ins are never instantiated. `kind` is the replaced type.
     """
 
     kind: Any
@@ -66,10 +67,10 @@ class StandIn(metaclass=_AnyInstance):
 
 
 def convert(value: Any, kind: Any) -> Any:
-    """Return a JSON value as the type it is meant for.
+    """Convert a JSON value to a type.
 
     Raises:
-        Misfit: naming the problems and their places. Other errors are those of the type itself.
+        Misfit: names the problems and their places. Other errors come from the type itself.
     """
     try:
         return _convert(value, kind)
@@ -98,12 +99,12 @@ def from_json(kind: Any, value: Any) -> Any:
 
 
 def _convert(value: Any, kind: Any) -> Any:
-    # The names in JSON objects are texts, whatever the keys of a dict are.
+    # Names in JSON objects are strings, whatever the type of a dict's keys.
     return msgspec.convert(value, kind, dec_hook=from_json, str_keys=True)
 
 
 def _problems_of(error: msgspec.ValidationError) -> Iterator[Problem]:
-    """Yield what is wrong, each with its whole place."""
+    """Yield the problems, each with its full place."""
     message, _, outer = str(error).rpartition(_PLACE)
     inner = error.__cause__
     if isinstance(inner, Misfit):

@@ -1,4 +1,4 @@
-"""How a callable becomes a function: by the decorator, or when it is started as it is."""
+"""How a callable becomes a function: by the decorator, or when it is started directly."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, MethodType
@@ -44,15 +44,15 @@ def function(
 ) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
     """Make a function invocable by name: `@runcast.function`, with or without arguments.
 
-    Sync and async generators, coroutine functions and plain functions may be decorated. What
-    remains is callable as before.
+    Sync and async generators, coroutine functions and plain functions may be decorated. The result
+    can still be called directly.
 
     Args:
-        name: what it is invoked by; its own name if not given.
-        description: its docstring if not given.
-        resume: goes on with a run whose process ended while it waited for an answer; called with
+        name: the name for invocations; by default the function's own.
+        description: by default the docstring.
+        resume: continues a run whose process ended while the run waited for an answer; called with
             `interrupt_id` and `answer` in the same run. Without it such a run is lost.
-        max_runs: runs of it at once, more wait in the queue; 0 leaves it to the setting
+        max_runs: most runs of this function at once; more wait in the queue. 0 uses the setting
             `max_runs_per_function`.
         max_tokens: tokens that a run may use, input and output together, as its `usage` events say;
             a run that uses more is stopped and fails with `budget_exceeded`. 0 is no limit.
@@ -63,9 +63,9 @@ def function(
             and can be killed; the function must then be defined at the top of a module, which that
             process imports. "thread" runs it here: in a thread, or on the loop if it is async.
         files: the groups of files that it takes and makes, written as in a manifest; see
-            `file_groups`. What it is given and what it leaves is checked against them.
+            `file_groups`. Its input and output files are checked against them.
 
-    Raises as `Function` does.
+    Raises what `Function` raises.
     """
     if call is not None:
         return Function(call)
@@ -84,11 +84,11 @@ def function(
 
 
 def as_function(call: Callable[..., Any]) -> Function[..., Any]:
-    """Return what is called as a function: itself if it is one, or with the options of the one that
-    it leads to.
+    """Return a callable as a function: itself if it is one, or with the options of the function
+    that it leads to.
 
-    Raises as `Function` does, and:
-        InvalidValue: it is a `partial` of a function that has a process of its own.
+    Raises what `Function` raises, and:
+        InvalidValue: the callable is a `partial` of a function with its own process.
     """
     if isinstance(call, Function):
         return call
@@ -101,7 +101,7 @@ def as_function(call: Callable[..., Any]) -> Function[..., Any]:
         return Function(call)
     if inner.isolation == "process":
         raise InvalidValue(
-            f"expected {inner.name!r} itself, not a partial of it, which its process does not "
+            f"expected {inner.name!r} itself, not a partial of it, which the process does not "
             "have; give the inputs to its run"
         )
     return Function(

@@ -1,4 +1,4 @@
-"""Putting the parts of schemas together: where definitions lie, and the order of choices."""
+"""Combine parts of schemas: the place of definitions, and the order of choices."""
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ _DATA: Final = frozenset({"default", "const", "enum", "examples", "example"})
 
 
 def hoist(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Move the definitions inside a schema to `definitions`, under names of their own."""
+    """Move the definitions inside a schema to `definitions`, under unique names."""
     for part in _parts(schema):
         hoist(part, definitions)
     inner = schema.pop("$defs", None)
@@ -86,7 +86,7 @@ def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _free(name: str, part: Any, definitions: dict[str, Any]) -> str:
-    """Return a name for a definition: its own, unless another has that."""
+    """Return a name for a definition: its own, or a new one if that is taken."""
     free, number = name, 2
     while free in definitions and definitions[free] != part:
         free, number = f"{name}_{number}", number + 1
@@ -100,7 +100,7 @@ def _rename(schema: dict[str, Any], names: dict[str, str]) -> None:
     if isinstance(reference, str) and reference.startswith(_PREFIX):
         name = reference.removeprefix(_PREFIX)
         schema["$ref"] = _PREFIX + names.get(name, name)
-    mapping = schema.get("mapping")  # of a discriminator
+    mapping = schema.get("mapping")  # a discriminator's mapping
     if isinstance(mapping, dict):
         for key, value in mapping.items():
             name = str(value).removeprefix(_PREFIX)

@@ -1,13 +1,13 @@
-"""What files a function takes and makes, as its manifest declares them.
+"""The files that a function takes and makes, as declared in its manifest.
 
     "files": {
       "video":  {"type": "array", "items": {"type": "InputFile"}, "minItems": 1, "maxItems": 1},
       "output": {"type": "array", "items": {"type": "OutputFile"}, "required": true}
     }
 
-Files of an input group are found under `data/inputs/<key>/`; those of the group `input`, where it
-is the only one, also in `data/inputs/` itself. Files of an output group are those under
-`data/outputs/<key>/`; where there is only one such group, all under `data/outputs/`.
+Files of an input group are in `data/inputs/<key>/`. If `input` is the only group, its files are
+also in `data/inputs/` itself. Files of an output group are in `data/outputs/<key>/`; a single
+output group has all files in `data/outputs/`.
 """
 
 import re
@@ -35,7 +35,7 @@ _KNOWN: Final = frozenset({"type", "items", "description", "required", "minItems
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileGroup:
-    """One group of files. `most` is None where any number may be in it."""
+    """One group of files. `most` is None if the number is unlimited."""
 
     key: str
     kind: _Kind
@@ -46,11 +46,11 @@ class FileGroup:
 
     @property
     def fewest(self) -> int:
-        """How many files must be in it."""
+        """Least number of files."""
         return max(self.least, 1) if self.required else 0
 
     def problem(self, count: int) -> str:
-        """Return what is wrong with that many files, "" if nothing is."""
+        """Return the error for this number of files, or ""."""
         least = self.least if count and not self.required else self.fewest
         if count < least:
             return f"{self.key}: expected {least} or more files, got {count}"
@@ -60,12 +60,12 @@ class FileGroup:
 
 
 def parse_file_groups(declared: object) -> dict[str, FileGroup]:
-    """Return the groups that the `files` of a manifest's function declares.
+    """Return the groups declared in the `files` of a manifest's function.
 
-    `required` is true unless it says otherwise, as it is of parameters.
+    `required` is true by default, as for parameters.
 
     Raises:
-        InvalidValue: naming everything that is wrong.
+        InvalidValue: names every error.
     """
     if not isinstance(declared, Mapping):
         raise InvalidValue(f"expected files to be an object, got {type(declared).__name__}")
@@ -117,10 +117,10 @@ def check_key(key: object) -> str:
 
 
 def check_inputs(groups: Mapping[str, FileGroup], counts: Mapping[str, int]) -> None:
-    """Check the files that are given against what is declared; undeclared functions take any.
+    """Check the given files against the declared groups; without groups, any files are allowed.
 
     Raises:
-        InvalidInputs: naming everything that is wrong.
+        InvalidInputs: names every error.
     """
     inputs = {key: group for key, group in groups.items() if group.kind == "input"}
     if not groups:
@@ -133,7 +133,7 @@ def check_inputs(groups: Mapping[str, FileGroup], counts: Mapping[str, int]) -> 
 
 
 def group_of(groups: Mapping[str, FileGroup], path: str) -> str:
-    """Return the key of the output group that a path under `data/outputs` is in; "" for none."""
+    """Return the key of the output group of a path under `data/outputs`, or ""."""
     outputs = [group.key for group in groups.values() if group.kind == "output"]
     first, slash, _ = path.partition("/")
     if slash and first in outputs:
@@ -142,7 +142,7 @@ def group_of(groups: Mapping[str, FileGroup], path: str) -> str:
 
 
 def check_outputs(groups: Mapping[str, FileGroup], keys: Iterable[str]) -> list[str]:
-    """Return what is wrong with the outputs of a run, given the key of each."""
+    """Return the errors of a run's outputs, given the key of each file."""
     found = list(keys)
     outputs = (group for group in groups.values() if group.kind == "output")
     return [problem for group in outputs if (problem := group.problem(found.count(group.key)))]

@@ -1,5 +1,4 @@
-"""Functions that can be invoked by name: what they are called, where their code is, their kind, and
-their inputs."""
+"""Functions that can be invoked by name: their names, kinds, inputs and the place of their code."""
 
 import functools
 import inspect
@@ -43,7 +42,8 @@ __all__ = (
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a function is: a module, and its file. `paths` are searched before the usual ones."""
+    """The location of a function's code: a module and its file. `paths` are searched before the
+    usual ones."""
 
     module: str
     file: str
@@ -71,7 +71,7 @@ _RESUMED_WITH: Final = frozenset({"interrupt_id", "answer"})
 class Function(Generic[P, R]):
     """A callable with a name and a schema. Calling it calls the function itself.
 
-    As an attribute of a class it is a method, as the function itself would be.
+    As an attribute of a class it is a method, like a plain function.
 
     Raises:
         InvalidValue: the name is malformed, not all of its inputs have names, or `resume` cannot be
@@ -106,15 +106,15 @@ class Function(Generic[P, R]):
                 f"expected a function name like 'count_words', got {self.name!r:.80}"
             )
         self.resume = None if resume is None else _next_attempt(resume, self.name)
-        """What goes on with a run of it that was answered without a process; itself resumable."""
+        """Continues a run whose question was answered while it had no process; itself resumable."""
         documented = inspect.getdoc(target) or ""
         self.__doc__ = documented or None
         self.description = documented if description is None else description
         self.kind = _kind(target)
         self._hides_generator = self.kind == "plain" and _wraps_generator(target)
         self.is_certain = self.kind in ("generator", "async_generator")
-        """Whether it is known before it is called if it streams: whatever is called may return a
-        generator, which streams then."""
+        """Whether it is known before the call that the function streams. Any function may return a
+        generator, and then it streams."""
         self.max_runs = max_runs
         if isinstance(max_runs, bool) or not isinstance(max_runs, int) or max_runs < 0:
             raise InvalidValue(
@@ -126,26 +126,26 @@ class Function(Generic[P, R]):
             self.resume.budget = self.budget
         self.declared_events = events
         self.events = _schemas_of_events(events, self.name)
-        """The JSON Schema of what `data` holds, by the types of its own that it emits."""
+        """The JSON Schema of `data`, for each of its own event types."""
         self.parameters, self.takes_more, self._definitions = signature_of(call, self.name)
         self.isolation = isolation
         self.source: Source | None = None
-        """Where a process of its own finds it; None if it has none."""
+        """Where its own process finds it; None without an own process."""
         self.attribute = getattr(target, "__qualname__", "")
         self.secrets: tuple[Secret, ...] = ()
-        """What it needs in its environment."""
+        """The secrets that it needs in its environment."""
         self.declared_files = files
         self.files: Mapping[str, FileGroup] = parse_file_groups(files)
         """The files that it takes and makes, by group."""
         self.takes_plain_inputs = False
-        """Whether its process hands it the inputs as they came, instead of converting them."""
+        """Whether its process passes the inputs on without converting them."""
         self.dialect = "runcast"
-        """What its events look like to who invokes it and asks for no other dialect."""
+        """The dialect of its events for invocations that name no dialect."""
         if isolation == "process":
             self.source = _source(target, self.name)
             if resume is not None:
                 raise InvalidValue(
-                    f"expected no resume= for {self.name!r}, which has a process of its own"
+                    f"expected no resume= for {self.name!r}, which has its own process"
                 )
         elif isolation != "thread":
             raise InvalidValue(
@@ -174,7 +174,7 @@ class Function(Generic[P, R]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Find what others have put on the function, as `functools.wraps` copies it."""
+            """Find attributes of the function, as `functools.wraps` would copy them."""
             call = vars(self).get("call")
             if call is None:
                 raise AttributeError(name)
@@ -184,7 +184,7 @@ class Function(Generic[P, R]):
                 raise AttributeError(f"{self!r} has no attribute {name!r}") from None
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Pickle it by its name, as functions are: it is the function that is found there."""
+        """Pickle it by name, like a plain function."""
         if isinstance(self.call, MethodType):
             return getattr, (self.call.__self__, vars(self)["__name__"])
         return str(vars(self).get("__qualname__", self.name))
@@ -202,7 +202,7 @@ class Function(Generic[P, R]):
 
     @property
     def is_streaming(self) -> bool:
-        """Whether it yields what it does as it goes; see `is_certain`."""
+        """Whether it yields events while it works; see `is_certain`."""
         return self.kind in ("generator", "async_generator") or self._hides_generator
 
     @property
@@ -222,11 +222,12 @@ class Function(Generic[P, R]):
         return f"expected one of {', '.join(map(repr, choices))}" if choices else ""
 
     def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return JSON inputs as they are, for another process to convert.
+        """Return JSON inputs unchanged, for another process to convert.
 
         Raises:
-            InvalidInputs: as `convert` does, or JSON cannot hold them.
-            InvalidValue: it is the method of an object, which another process does not have.
+            InvalidInputs: as in `convert`, or JSON cannot hold the inputs.
+            InvalidValue: the function is a method of an object, which another process does not
+                have.
         """
         if isinstance(self.call, MethodType) and not inspect.isclass(self.call.__self__):
             raise InvalidValue(
@@ -246,17 +247,18 @@ class Function(Generic[P, R]):
             plain = {name: decode_json(_encode_input(value)) for name, value in inputs.items()}
             if self.convert(plain) == arguments:
                 return plain
-            reason = "what JSON keeps of them makes other values"  # passwords are masked, say
+            # for example, passwords are masked
+            reason = "what JSON keeps of them makes other values"
         except Exception as error:  # noqa: BLE001 - whatever a user's object raises
             reason = f"{error!s:.300}"
         problem = f"the inputs of {self.name!r} are not JSON: {reason}"
         raise InvalidInputs(problem, (problem,))
 
     def adopt(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return inputs as they were sent, and objects where annotations name other classes.
+        """Return inputs as sent, but converted to objects for annotations with classes.
 
         Raises:
-            InvalidInputs: as `convert` does, of inputs with such annotations.
+            InvalidInputs: as in `convert`, for inputs with such annotations.
         """
         objects = {it.name for it in self.parameters if not is_json(it.type)}
         problems: list[str] = []
@@ -281,7 +283,7 @@ class Function(Generic[P, R]):
         """Return keyword arguments made from JSON inputs.
 
         Raises:
-            InvalidInputs: naming what is wrong: not only the first problem, but 20 at most.
+            InvalidInputs: names the problems, at most 20.
         """
         given: object = inputs
         if not isinstance(given, Mapping):
@@ -301,7 +303,7 @@ class Function(Generic[P, R]):
             if self.takes_more:
                 arguments[name] = inputs[name]
             else:
-                problems.append(f"{name}: there is no such input")
+                problems.append(f"{name}: unknown input")
         if problems:
             takes = [parameter.name for parameter in self.parameters]
             raise InvalidInputs.naming(problems, f"the inputs of {self.name!r}", takes)
@@ -316,7 +318,7 @@ _encode_input: Final = msgspec.json.Encoder(enc_hook=_encode_hook).encode
 
 
 def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:
-    """Return a resume handler as the function that is run, under the name of the first attempt."""
+    """Return a resume handler as a function with the name of the first attempt."""
     try:
         attempt = Function(resume.call if isinstance(resume, Function) else resume, name=name)
     except InvalidValue as error:
@@ -338,7 +340,7 @@ def _source(target: Any, name: str) -> Source:
     found = sys.modules.get(module or "")
     file = getattr(found, "__file__", None)
     if module in ("__main__", "__mp_main__"):
-        # Of `python -m package.module`, and what that has spawned: it can be imported by its name.
+        # With `python -m package.module`, also in spawned processes, the name can be imported.
         module = getattr(getattr(found, "__spec__", None), "name", module)
     if not module or not file or "<" in dotted:
         raise InvalidValue(
@@ -349,9 +351,9 @@ def _source(target: Any, name: str) -> Source:
 
 
 def _look_like(function: object, target: Any) -> None:
-    """Give what `inspect` takes a function by, so that it sees a coroutine function or generator.
+    """Add the marks by which `inspect` recognises coroutine functions and generators.
 
-    Frameworks ask `inspect.iscoroutinefunction` whether to await what they call.
+    Frameworks ask `inspect.iscoroutinefunction` whether to await a call.
     """
     if not (inspect.isroutine(target) or inspect.isclass(target)):
         target = behind(type(target).__call__)
@@ -361,8 +363,8 @@ def _look_like(function: object, target: Any) -> None:
 
 
 def _wraps_generator(target: Any) -> bool:
-    """Tell whether `functools.wraps` was used on a generator function, whose iterator is returned,
-    most probably, by what wraps it."""
+    """Return whether `functools.wraps` was used on a generator function. Then the wrapper most
+    probably returns its iterator."""
     try:
         inner = inspect.unwrap(target)
     except ValueError:  # it wraps itself
@@ -383,7 +385,7 @@ def _kind(target: Any) -> Kind:
 
 
 def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
-    """Return a schema for each type of event, complete in itself."""
+    """Return a schema for each type of event, self-contained."""
     schemas = {}
     for kind, data in events.items():
         if not is_event_type(kind):

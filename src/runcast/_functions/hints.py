@@ -1,4 +1,4 @@
-"""The types that a signature's annotations stand for, each on its own."""
+"""The types of a signature's annotations, each resolved separately."""
 
 import functools
 import inspect
@@ -13,14 +13,14 @@ _MAX_ERROR_CHARS: Final = 200
 
 
 class Hint(NamedTuple):
-    """What an annotation stands for: Any where that cannot be found out, and `problem` says why."""
+    """The type of an annotation. If it cannot be resolved it is Any, and `problem` says why."""
 
     type: Any
     problem: str = ""
 
 
 class Origin(NamedTuple):
-    """Where a function is defined: its file and line, and the names of its module."""
+    """The place of a function's definition: file, line, and the names in its module."""
 
     file: str
     line: int
@@ -35,9 +35,9 @@ def behind(call: Any) -> Any:
 
 
 def parameters_in(call: Callable[..., object]) -> list[inspect.Parameter]:
-    """Return the parameters of a signature. Raises `ValueError` if it has none to be read."""
+    """Return the parameters of a signature. Raises `ValueError` without a readable signature."""
     if sys.version_info >= (3, 14):
-        # Annotations are evaluated now: one that cannot be must not hide the others.
+        # Annotations are evaluated now; a failing one must not hide the others.
         import annotationlib
 
         forward = annotationlib.Format.FORWARDREF
@@ -46,7 +46,7 @@ def parameters_in(call: Callable[..., object]) -> list[inspect.Parameter]:
 
 
 def resolve(call: Callable[..., object], parameters: Sequence[inspect.Parameter]) -> list[Hint]:
-    """Return what the annotations of parameters stand for."""
+    """Return the types of parameters' annotations."""
     function = _function_of(call)
     names = origin_of(call).names
     type_params = getattr(function, "__type_params__", ())
@@ -54,7 +54,8 @@ def resolve(call: Callable[..., object], parameters: Sequence[inspect.Parameter]
 
 
 def origin_of(call: Callable[..., object]) -> Origin:
-    """Return where a function is defined; of one that is not written in Python as far as known."""
+    """Return where a function is defined; for one that is not written in Python, as far as
+    known."""
     function = _function_of(call)
     if isinstance(function, FunctionType):
         code = function.__code__
@@ -66,7 +67,7 @@ def origin_of(call: Callable[..., object]) -> Origin:
 
 
 def _function_of(call: Any) -> Any:
-    """Return the Python function whose annotations a call has, or the nearest to it."""
+    """Return the Python function behind a callable, or the nearest object."""
     target = behind(call)
     if inspect.isclass(target):
         target = target.__init__ if isinstance(target.__init__, FunctionType) else target

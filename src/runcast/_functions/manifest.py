@@ -1,4 +1,4 @@
-"""Reading `prefab-manifest.json`: functions that are declared beside their code.
+"""Read `prefab-manifest.json`: functions that are declared beside their code.
 
     {
       "entry_point": "src/main.py",
@@ -13,11 +13,11 @@
       ]
     }
 
-Only `functions` and their names are required. Comments (`//`, `/* */`) are allowed. Fields that are
-not known are left alone, unless they look like one that is: then somebody has mistyped it.
+Only `functions` and their names are required. Comments (`//`, `/* */`) are allowed. Unknown fields
+are ignored, unless they look like a mistyped known field.
 
-Every function runs in a process of its own and is invoked with the inputs as they are given. Its
-events have the dialect `prefab`.
+Every function runs in its own process and is invoked with the inputs unchanged. Its events have the
+dialect `prefab`.
 """
 
 import json
@@ -43,7 +43,7 @@ from runcast.events.vocabulary import is_deeper
 __all__ = ("MANIFEST", "InvalidManifest", "ManifestFunction", "load_manifest", "parse_manifest")
 
 MANIFEST: Final = "prefab-manifest.json"
-"""What the file is called."""
+"""The file's name."""
 
 _TYPES: Final[dict[str, Any]] = {
     "string": str,
@@ -62,7 +62,7 @@ _VERSION: Final = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?")
 
 
 class InvalidManifest(InvalidValue):
-    """A manifest has problems; `problems` holds every one of them, each with its JSON path."""
+    """A manifest has problems; `problems` holds all of them, each with its JSON path."""
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, problems)
@@ -109,7 +109,7 @@ class _Secret(msgspec.Struct):
 
 
 class ManifestFunction(Function[..., Any]):
-    """A function as a manifest declares it. It is imported only in the processes that run it."""
+    """A function declared in a manifest. Only the processes that run it import it."""
 
     def __init__(
         self,
@@ -123,11 +123,11 @@ class ManifestFunction(Function[..., Any]):
         files: Mapping[str, FileGroup] | None = None,
     ) -> None:
         def call() -> NoReturn:
-            raise InvalidValue(f"{name!r} runs in a process of its own: start a run of it")
+            raise InvalidValue(f"{name!r} runs in its own process: start a run of it")
 
         super().__init__(call, name=name, description=description)
         self.kind = "generator" if is_streaming else "plain"
-        self.is_certain = True  # it is declared, and compared with the code
+        self.is_certain = True  # declared, and compared with the code
         self.parameters = tuple(parameters)
         self.isolation = "process"
         self.source = source
@@ -151,8 +151,8 @@ def load_manifest(path: str | Path) -> list[ManifestFunction]:
     """Return the functions of a manifest; `path` is the file, or its folder.
 
     Raises:
-        InvalidManifest: naming everything that is wrong with it, or where its code differs.
-        InvalidValue: there is no such file.
+        InvalidManifest: names every error, and every difference from the code.
+        InvalidValue: the file does not exist.
     """
     path = Path(path)
     file = path / MANIFEST if path.is_dir() else path
@@ -166,7 +166,7 @@ def load_manifest(path: str | Path) -> list[ManifestFunction]:
 
 
 def parse_manifest(text: str, file: Path) -> list[ManifestFunction]:
-    """Return the functions of a manifest with that text, checked against the code beside it.
+    """Return the functions in a manifest's text, checked against the code beside it.
 
     Raises:
         InvalidManifest: see `load_manifest`.
@@ -204,8 +204,8 @@ def _decode(text: str, file: Path, problems: list[str]) -> object:
 
     try:
         read = json.loads(_without_comments(text), object_pairs_hook=unique, parse_constant=refuse)
-        msgspec.json.encode(read)  # what nobody could be told of: halves of characters
-        if is_deeper(read, MAX_DEPTH):  # it is encoded again for clients, from a fuller stack
+        msgspec.json.encode(read)  # raises for lone surrogates, which could not be reported
+        if is_deeper(read, MAX_DEPTH):  # it is encoded again for clients, deeper in the stack
             raise RecursionError
         return read
     except json.JSONDecodeError as error:
@@ -222,7 +222,7 @@ _STRING_OR_COMMENT: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/'
 
 
 def _without_comments(text: str) -> str:
-    """Blank out comments; what follows keeps its line and column."""
+    """Replace comments by blanks, so that the rest keeps its line and column."""
 
     def blank(found: re.Match[str]) -> str:
         token = found.group()
@@ -232,7 +232,7 @@ def _without_comments(text: str) -> str:
 
 
 def _read(kind: type[msgspec.Struct], given: object, where: str, problems: list[str]) -> Any:
-    """Return an object of the manifest; None if something is wrong with it, having said all."""
+    """Return an object of the manifest; on errors add them to `problems` and return None."""
     if not isinstance(given, dict):
         problems.append(f"{where or 'the manifest'}: expected an object")
         return None
@@ -285,7 +285,7 @@ def _entry_point(manifest: _Manifest, folder: Path, problems: list[str]) -> Path
     try:
         code = code.resolve()
         is_file = code.is_file()
-    except (OSError, ValueError):  # too long; a NUL
+    except (OSError, ValueError):  # too long, or contains a NUL
         is_file = False
     if code.suffix != ".py" or not code.is_relative_to(folder):
         problems.append(

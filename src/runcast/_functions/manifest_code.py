@@ -1,8 +1,8 @@
-"""Comparing what a manifest declares with the code it stands for, without running that.
+"""Compare a manifest with its code, without running the code.
 
-The code is parsed, not imported: importing may do anything, and is the affair of the processes that
-run it. So what is put together while a module is imported (a function from elsewhere, or one that a
-decorator replaces) is taken to be as declared.
+The code is parsed, not imported: an import may do anything, so only the processes that run the code
+import it. Names that are bound in other ways at import (a function from another module, or one that
+a decorator replaces) are assumed to be as declared.
 """
 
 import ast
@@ -28,16 +28,16 @@ _TYPES_OF: Final = {
     "list": ("array",),
     "List": ("array",),
 }
-"""What a parameter may be declared as that the code annotates with a plain name."""
+"""The declared types that fit a plain annotation in the code."""
 
 
 def find_problems(
     functions: Iterable[Function[..., object]], code: Path, shown: str
 ) -> Iterator[str]:
-    """Yield what differs between the functions of a manifest and their code, with the JSON path.
+    """Yield the differences between a manifest's functions and their code, with JSON paths.
 
     Args:
-        shown: what the manifest calls the code.
+        shown: the code's name in the manifest.
     """
     try:
         tree = ast.parse(code.read_bytes())
@@ -47,7 +47,7 @@ def find_problems(
     except (OSError, ValueError) as error:
         yield f"entry_point: {shown} cannot be read: {error}"
         return
-    except (RecursionError, MemoryError):  # the latter is what the parser says, too
+    except (RecursionError, MemoryError):  # the parser also raises MemoryError
         yield f"entry_point: {shown} is nested too deeply"
         return
     bound = _bindings(tree.body)
@@ -64,7 +64,7 @@ def find_problems(
 
 
 def _bindings(body: Iterable[ast.stmt]) -> dict[str, _Definition | None]:
-    """Return the names a module binds; None where it is not known to what."""
+    """Return the names that a module binds; None if the value is unknown."""
     bound: dict[str, _Definition | None] = {}
     for statement in body:
         match statement:
@@ -84,7 +84,7 @@ def _bindings(body: Iterable[ast.stmt]) -> dict[str, _Definition | None]:
                 for handler in inner:
                     if isinstance(handler, ast.ExceptHandler | ast.match_case):
                         bodies += handler.body
-                # Which of several branches counts is not known.
+                # It is unknown which branch counts.
                 bound.update(dict.fromkeys(_bindings(bodies)))
     return bound
 
@@ -139,7 +139,7 @@ def _compare_kind(
     has_yield = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in nodes)
     if has_yield and not function.is_streaming:
         yield f"{where}.streaming: false, but the function yields ({place})"
-    # A function may return a generator that another one makes.
+    # A function may return a generator made by another function.
     returns = any(isinstance(n, ast.Return) and isinstance(n.value, ast.Call) for n in nodes)
     if function.is_streaming and not has_yield and not returns:
         yield f"{where}.streaming: true, but the function does not yield ({place})"

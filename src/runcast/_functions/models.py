@@ -36,7 +36,7 @@ class Invalid(ValueError):
 
 
 def is_model(kind: Any) -> bool:
-    """Return whether pydantic makes the values of a class; pydantic is not imported for that."""
+    """Return whether pydantic makes the values of a class; without importing pydantic."""
     if not isinstance(kind, type):
         return False
     if hasattr(kind, "__pydantic_validator__"):
@@ -46,7 +46,7 @@ def is_model(kind: Any) -> bool:
 
 
 def is_constraint(metadata: Any) -> bool:
-    """Return whether an argument of `Annotated` is one that pydantic alone understands."""
+    """Return whether an argument of `Annotated` is understood only by pydantic."""
     package = str(getattr(type(metadata), "__module__", "")).partition(".")[0]
     return package in ("pydantic", "pydantic_core") or (
         not isinstance(metadata, type) and hasattr(metadata, "__get_pydantic_core_schema__")
@@ -54,21 +54,21 @@ def is_constraint(metadata: Any) -> bool:
 
 
 def is_field(value: Any) -> bool:
-    """Return whether this is what `pydantic.Field` makes."""
+    """Return whether this is a result of `pydantic.Field`."""
     kind = type(value)
     return kind.__name__ == "FieldInfo" and kind.__module__.partition(".")[0] == "pydantic"
 
 
 def require_pydantic(kind: Any) -> None:
-    """Refuse a type that pydantic would check and cannot.
+    """Refuse a type that pydantic would have to check, but cannot.
 
     Raises:
-        InvalidValue: pydantic is missing, or the type is of pydantic 1.
+        InvalidValue: pydantic is missing, or the type belongs to pydantic 1.
     """
     name = getattr(kind, "__name__", repr(kind))
     if importlib.util.find_spec("pydantic") is None:
         raise InvalidValue(
-            f"expected pydantic to be installed, since it checks {name:.200}; "
+            f"expected pydantic to be installed, because it checks {name:.200}; "
             "run `pip install pydantic`, or annotate the input otherwise"
         )
     is_old = hasattr(kind, "__get_validators__") and not hasattr(kind, "__pydantic_validator__")
@@ -80,16 +80,16 @@ def require_pydantic(kind: Any) -> None:
 
 
 def validate(kind: Any, value: Any) -> Any:
-    """Return a value as pydantic makes it, from JSON or, in scripts, from the value itself.
+    """Return a value made by pydantic, from JSON or, in scripts, from the value itself.
 
     Raises:
-        Invalid: naming every problem with its place.
+        Invalid: names every problem with its place.
     """
     from pydantic import ValidationError
 
     adapter = _adapter(kind)
     try:
-        # What strict models refuse in Python, such as a date as text, is right in JSON.
+        # Strict models refuse some Python values, such as a date as text, that are right in JSON.
         if _is_plain(value):
             return adapter.validate_json(msgspec.json.encode(value))
         return adapter.validate_python(value)
@@ -99,12 +99,12 @@ def validate(kind: Any, value: Any) -> Any:
 
 
 def as_json(model: Any) -> Any:
-    """Return a model as the JSON that makes an equal one: under the names that it is given by."""
+    """Return a model as the JSON that makes an equal one: with the names of its inputs."""
     return _adapter(type(model)).dump_python(model, mode="json", by_alias=True)
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a type, with its own `$defs`; {} if pydantic cannot say it."""
+    """Return the JSON Schema of a type, with its own `$defs`; {} if pydantic cannot make one."""
     from pydantic.errors import PydanticInvalidForJsonSchema
 
     adapter = _adapter(kind)
@@ -115,7 +115,8 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 
 def fields_of(kind: Any) -> frozenset[str] | None:
-    """Return the names of a model's fields in JSON; None if it takes any, or has no fields."""
+    """Return the names of a model's fields in JSON; None if it accepts any name, or has no
+    fields."""
     fields = getattr(kind, "__pydantic_fields__", None)
     if not fields or getattr(kind, "__pydantic_root_model__", False):
         return None
@@ -143,7 +144,7 @@ _cached_adapter: Final = functools.lru_cache(maxsize=256)(_new_adapter)
 
 
 def _is_known(kind: type) -> bool:
-    """Return whether msgspec converts a class too: pydantic is not needed for that one."""
+    """Return whether msgspec converts a class, so that it does not need pydantic."""
     try:
         return not isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
     except Exception:  # noqa: BLE001 - whatever a user's class raises
@@ -151,7 +152,7 @@ def _is_known(kind: type) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a value could come from JSON as it is."""
+    """Return whether a value could come directly from JSON."""
     if isinstance(value, dict):
         return all(type(name) is str and _is_plain(each) for name, each in value.items())
     if isinstance(value, list):

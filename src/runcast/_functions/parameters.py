@@ -1,4 +1,4 @@
-"""The inputs that a function takes: their names, types and schemas, read off its signature."""
+"""The inputs of a function: their names, types and schemas, from its signature."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ __all__ = ("Parameter", "Signature", "signature_of")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One input: its name, what converts a JSON value to it, and its schema."""
+    """One input: its name, its type, and its schema."""
 
     name: str
     type: Any
@@ -28,7 +28,7 @@ class Parameter:
 
 
 class Signature(NamedTuple):
-    """The parameters, whether others are taken too, and the schemas that several share."""
+    """The parameters, whether further inputs are accepted, and the shared schemas."""
 
     parameters: tuple[Parameter, ...]
     takes_more: bool
@@ -36,10 +36,10 @@ class Signature(NamedTuple):
 
 
 def signature_of(call: Callable[..., object], name: str) -> Signature:
-    """Return what a function takes. Warns of each input that is not checked: `UncheckedInput`.
+    """Return a function's inputs. Warns with `UncheckedInput` for each input that is not checked.
 
     Args:
-        name: what the function is called.
+        name: the function's name.
 
     Raises:
         InvalidValue: not all of its inputs have names.
@@ -47,7 +47,7 @@ def signature_of(call: Callable[..., object], name: str) -> Signature:
     try:
         signature = parameters_in(call)
     except ValueError:
-        raise InvalidValue(f"expected {name!r} to say what it takes; wrap it in a def") from None
+        raise InvalidValue(f"expected {name!r} to have a signature; wrap it in a def") from None
     named = [parameter for parameter in signature if parameter.kind is not parameter.VAR_KEYWORD]
     for parameter in named:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
@@ -75,10 +75,10 @@ def signature_of(call: Callable[..., object], name: str) -> Signature:
 
 
 def _checked(hint: Hint, parameter: Given, name: str) -> Hint:
-    """Return a hint of a type that JSON can be converted to, or of Any.
+    """Return a hint whose type JSON can be converted to; else a hint of Any.
 
     Raises:
-        InvalidValue: pydantic would have to check the input, and cannot.
+        InvalidValue: pydantic would have to check the input, but cannot.
     """
     if is_field(parameter.default):
         raise InvalidValue(
@@ -96,11 +96,11 @@ def _checked(hint: Hint, parameter: Given, name: str) -> Hint:
 
 
 def _warn(call: Callable[..., object], name: str, problems: Mapping[str, str]) -> None:
-    """Warn where the function is defined, once for each place as `warnings.warn` does."""
+    """Warn at the function's definition, once for each place like `warnings.warn`."""
     origin = origin_of(call)
     for parameter, problem in problems.items():
         warnings.warn_explicit(
-            f"the input {parameter!r} of {name!r} is taken as it comes, unchecked: {problem}",
+            f"the input {parameter!r} of {name!r} is passed on unchecked: {problem}",
             UncheckedInput,
             origin.file,
             origin.line,

@@ -1,4 +1,4 @@
-"""The JSON Schemas of types, such that what a schema allows can be converted to its type."""
+"""JSON Schemas of types. Every value that a schema allows can be converted to its type."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -16,7 +16,7 @@ __all__ = ("Schemas", "schemas_of", "why_unchecked")
 _INTEGER: Final = "^(0|-?[1-9][0-9]*)$"
 
 _NUMBER: Final = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?$"
-"""What names stand for a float: no exponents, which could be out of range."""
+"""Names that stand for a float: no exponents, which could be out of range."""
 
 _FORMATS: Final[dict[type, str]] = {
     types.DateType: "date",
@@ -34,14 +34,14 @@ _OBJECTS: Final = (
 
 
 class Schemas(NamedTuple):
-    """A schema for each type, and those that several share, by name."""
+    """A schema for each type, and the shared schemas by name."""
 
     schemas: Sequence[dict[str, Any]]
     definitions: dict[str, dict[str, Any]]
 
 
 def schemas_of(kinds: Sequence[Any]) -> Schemas:
-    """Return the schemas of types. Raises whatever says that a type is not convertible."""
+    """Return the schemas of types. Raises if a type is not convertible."""
     infos = types.multi_type_info(kinds)
     objects: dict[Any, Any] = {}
     for info in infos:
@@ -83,7 +83,7 @@ def _schema_hook(kind: Any) -> dict[str, Any]:
 
 # --- the names that a dict may have ---------------------------------------------------------------
 #
-# In JSON they are texts. msgspec leaves it to them what they say, and so allows what is refused.
+# In JSON they are strings. msgspec's schemas allow any name, also names that it then refuses.
 
 
 def _collect(kind: Any, objects: dict[Any, Any]) -> None:
@@ -98,7 +98,7 @@ def _collect(kind: Any, objects: dict[Any, Any]) -> None:
 
 
 def _inner(kind: Any) -> Iterator[Any]:
-    """Yield the types that a container or a union consists of."""
+    """Yield the element types of a container or a union."""
     if isinstance(kind, types.CollectionType):
         yield kind.item_type
     elif isinstance(kind, types.DictType | types.FrozenDictType):
@@ -110,10 +110,10 @@ def _inner(kind: Any) -> Iterator[Any]:
 
 
 def _complete(kind: Any, schema: dict[str, Any]) -> None:
-    """Say in a schema what the names in its dicts can be.
+    """Add the allowed names of dicts to a schema.
 
     Raises:
-        TypeError: no name can be what it should be, or the type is not for what was decoded.
+        TypeError: no name can have the key's type, or the type holds undecoded JSON.
     """
     kind = _bare(kind)
     if isinstance(kind, types.RawType):
@@ -139,7 +139,7 @@ def _complete(kind: Any, schema: dict[str, Any]) -> None:
 
 
 def _comes_last(kind: Any) -> bool:
-    """Tell whether a type's schema stands behind those of the others in a union."""
+    """Return whether a type's schema comes after the others in a union."""
     is_struct = isinstance(kind, types.StructType) and not kind.array_like
     return is_struct or isinstance(kind, types.NoneType)
 
@@ -147,7 +147,7 @@ def _comes_last(kind: Any) -> bool:
 def _fields(kind: Any, definition: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield the type and the schema of each field of a class."""
     items = definition.get("prefixItems")
-    if items is not None:  # of a tagged one the tag comes first
+    if items is not None:  # in a tagged class the tag comes first
         yield from zip(
             [field.type for field in kind.fields], items[-len(kind.fields) :], strict=False
         )
@@ -157,7 +157,7 @@ def _fields(kind: Any, definition: dict[str, Any]) -> Iterator[tuple[Any, dict[s
 
 
 def _names(key: Any) -> dict[str, Any]:
-    """Return the schema of the names that stand for keys of a type; {} where any name does."""
+    """Return the schema of the names that stand for keys of a type; {} if every name is allowed."""
     key = _bare(key)
     if isinstance(key, _ANY_NAME):
         return {}
@@ -174,7 +174,7 @@ def _names(key: Any) -> dict[str, Any]:
     if isinstance(key, types.UnionType):
         members = [_names(member) for member in key.types]
         return {"anyOf": members} if all(members) else {}
-    raise TypeError(f"a dict in JSON has texts for keys, none of which is a {_said(key)}")
+    raise TypeError(f"the keys of a dict in JSON are texts, which can never be a {_said(key)}")
 
 
 def _bare(kind: Any) -> Any:

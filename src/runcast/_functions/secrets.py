@@ -1,8 +1,8 @@
 """Secrets that functions declare: where they come from, and where they must not appear.
 
-A secret is in the environment of the one call that it is for, and nowhere else. As a safety net
-whatever a run tells is searched for the values it was given; a net, since code that wants to tell a
-secret can always spell it otherwise.
+A secret is only in the environment of the one call that it is for. As a safety net, everything that
+a run emits is searched for the values of its secrets. It is only a net: code that wants to reveal a
+secret can always spell it differently.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from runcast.errors import InvalidValue, MissingSecret
 __all__ = ("HIDDEN", "Redactor", "Secret", "find_secrets", "texts_in")
 
 HIDDEN: Final = "***"
-"""What is shown for a secret."""
+"""The text shown in place of a secret."""
 
 _LEAST_CHARS: Final = 6
-"""Shorter values are not searched for: they are in every other word."""
+"""Shorter values are not searched for, because they occur by chance."""
 
 _MOST_TEXTS: Final = 1000
-"""Most texts of inputs that are searched for."""
+"""Most texts of inputs that are treated like secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,19 @@ async def find_secrets(
     environment: Mapping[str, str] = os.environ,
     in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
 ) -> dict[str, str]:
-    """Return the values of declared secrets: as given, or else from the environment or the file.
+    """Return the values of declared secrets: as given, or from the environment or the file.
 
     Args:
-        given: with the invocation; names that are not declared are left out.
-        file: TOML with `NAME = "value"`; "" for none. Read anew each time, so that secrets can be
-            changed while the server runs.
-        environment: of the server, as it was when the hub opened.
-        in_thread: does a call in a thread that functions cannot keep busy.
+        given: values from the invocation; undeclared names are ignored.
+        file: TOML with `NAME = "value"`; "" for no file. It is read each time, so that secrets can
+            be changed while the server runs.
+        environment: the server's environment when the hub opened.
+        in_thread: runs a call in a thread that functions cannot occupy.
 
     Raises:
-        MissingSecret: naming every required one that is nowhere; an empty value counts as none.
-        InvalidValue: the file cannot be read, or no environment could hold a value.
+        MissingSecret: names every required secret that is missing; an empty value counts as
+            missing.
+        InvalidValue: the file cannot be read, or a value cannot be in an environment.
     """
     found = {secret.name: _look(secret.name, given, environment) for secret in declared}
     if file and not all(found.values()):
@@ -76,7 +77,7 @@ async def find_secrets(
 
 
 def _is_utf8(value: str) -> bool:
-    try:  # what else the environment holds becomes halves of characters
+    try:  # other bytes of the environment become lone surrogates
         value.encode()
     except UnicodeEncodeError:
         return False
@@ -92,7 +93,7 @@ def _read(file: str) -> dict[str, str]:
         kept = tomllib.loads(Path(file).read_text("utf-8"))
     except OSError as error:
         raise InvalidValue(f"the secrets file cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):  # what is wrong with it might show a part of it
+    except (ValueError, RecursionError):  # the parser's message might show a secret
         raise InvalidValue("expected the secrets file to be TOML") from None
     if not all(isinstance(value, str) for value in kept.values()):
         raise InvalidValue('expected the secrets file to consist of lines like NAME = "value"')
@@ -100,24 +101,24 @@ def _read(file: str) -> dict[str, str]:
 
 
 class Redactor:
-    """Hides the values of secrets in what a run tells."""
+    """Hides the values of secrets in a run's output."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        # Lines of its own, too: what is printed arrives line by line.
+        # Single lines of a secret, too, because printed text arrives line by line.
         lines = {line for value in values for line in (value, *value.splitlines())}
         found = {line.strip() for line in lines if len(line.strip()) >= _LEAST_CHARS}
         self._values = sorted(found, key=len, reverse=True)
         self._plain = [value.encode() for value in self._values]
         self._encoded = [msgspec.json.encode(value)[1:-1] for value in self._values]
         self.longest = max(map(len, self._plain), default=0)
-        """Of a secret, in bytes."""
+        """Length of the longest secret, bytes."""
 
     def is_in(self, encoded: bytes) -> bool:
-        """Tell whether JSON holds a secret."""
+        """Return whether JSON contains a secret."""
         return bool(self._encoded) and any(value in encoded for value in self._encoded)
 
     def cut(self, line: bytes, most: int) -> int:
-        """Return where to cut a text, at `most` bytes or before, to leave no part of a secret."""
+        """Return where to cut a text, at most `most` bytes in, without leaving part of a secret."""
         end, before = most, -1
         while end != before:
             before = end
@@ -142,7 +143,7 @@ class Redactor:
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """Yield the texts in a JSON value; of very many only the first."""
+    """Yield the texts in a JSON value; at most the first `_MOST_TEXTS`."""
     return islice(_texts_in(value), _MOST_TEXTS)
 
 

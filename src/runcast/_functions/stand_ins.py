@@ -1,8 +1,8 @@
-"""Types that msgspec cannot convert alone, and what converts them in its place.
+"""Types that msgspec cannot convert alone, and their stand-ins.
 
-`adapted` rebuilds a type with a stand-in for each part that msgspec refuses: what pydantic checks,
-a union of several classes or of several kinds of text, an `Enum` of other values than texts or
-whole numbers, and a class with such a part in one of its fields.
+`adapted` rebuilds a type with a stand-in for each part that msgspec refuses: a type that pydantic
+checks; a union of several classes or of several kinds of text; an `Enum` whose values are not texts
+or whole numbers; a class with such a part in one of its fields.
 """
 
 import dataclasses
@@ -41,20 +41,20 @@ _QUALIFIERS: Final = tuple(
     for name in ("Required", "NotRequired", "ReadOnly")
     if hasattr(typing, name)
 )
-"""What a `TypedDict` puts around the type of a field."""
+"""Qualifiers around the type of a `TypedDict`'s field."""
 
 _BOUNDS: Final = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length")
-"""The constraints of `annotated_types`, which `msgspec.Meta` calls the same."""
+"""The constraints of `annotated_types`, which have the same names in `msgspec.Meta`."""
 
 _described: Final = ContextVar[frozenset[type]]("_described", default=frozenset())
-"""Classes whose schema is being made: inside, they are referred to by name."""
+"""Classes whose schema is being made: inside, they are referenced by name."""
 
 
 def adapted(kind: Any) -> Any:
-    """Return a type that msgspec converts JSON to: `kind`, or one that stands for it.
+    """Return a type that msgspec converts JSON to: `kind`, or a stand-in for it.
 
     Raises:
-        InvalidValue: pydantic would have to check it, and is missing or too old.
+        InvalidValue: pydantic would have to check the type, but is missing or too old.
     """
     return _adapt(kind, {}) if _is_beyond(kind, set()) else kind
 
@@ -160,8 +160,8 @@ def _unaliased(kind: Any) -> Any:
 
 
 def _is_alias(kind: Any) -> bool:
-    """Return whether a `type` statement made this, or it is a generic one of such."""
-    # By its name: typing has it from Python 3.12 on, and typing_extensions has one of its own.
+    """Return whether a `type` statement made this, or a generic form of one."""
+    # Compare names: typing has it from Python 3.12 on, and typing_extensions has its own.
     return "TypeAliasType" in (type(kind).__name__, type(get_origin(kind)).__name__)
 
 
@@ -192,7 +192,8 @@ def _has_fields(kind: Any) -> bool:
 
 
 def _hints(kind: Any) -> dict[str, Any]:
-    """Return the types of a class's fields; {} if they cannot be resolved: msgspec says so."""
+    """Return the types of a class's fields; {} if they cannot be resolved (msgspec reports
+    that)."""
     try:
         hints = get_type_hints(kind, include_extras=True)
     except Exception:  # noqa: BLE001 - whatever evaluating a user's annotation raises
@@ -203,7 +204,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _is_odd_enum(kind: Any) -> bool:
-    """Return whether this is an `Enum` with other values than msgspec takes."""
+    """Return whether this is an `Enum` with values that msgspec does not take."""
     if not (isinstance(kind, type) and issubclass(kind, enum.Enum)) or issubclass(kind, enum.Flag):
         return False
     return len(kind) > 0 and {type(each.value) for each in kind} not in ({str}, {int})
@@ -231,7 +232,7 @@ def _stand_in(base: type[StandIn], kind: Any, **more: Any) -> Any:
 
 
 class _Validated(StandIn):
-    """What pydantic checks."""
+    """A type that pydantic checks."""
 
     @classmethod
     def make(cls, value: Any) -> Any:
@@ -250,7 +251,7 @@ class _Validated(StandIn):
 
 
 class _Member(StandIn):
-    """A member of an `Enum` whose values are neither all texts nor all whole numbers."""
+    """A member of an `Enum` whose values are not all texts and not all whole numbers."""
 
     @classmethod
     def make(cls, value: Any) -> Any:
@@ -291,7 +292,9 @@ class _Choice(StandIn):
         if found:
             return min(found, key=lambda each: each[0])[1]
         names = " | ".join(map(_name_of, cls.members))
-        raise Misfit(Problem(f"Expected `{names}`, and it fits none ({'; '.join(problems)})"))
+        raise Misfit(
+            Problem(f"Expected `{names}`, but the value fits no member ({'; '.join(problems)})")
+        )
 
     @classmethod
     def schema(cls) -> dict[str, Any]:
@@ -300,7 +303,7 @@ class _Choice(StandIn):
 
 
 class _Fields(StandIn):
-    """A class with fields, some of which msgspec cannot convert alone."""
+    """A class with fields, at least one of which msgspec cannot convert alone."""
 
     shape: type[msgspec.Struct]
 
@@ -328,7 +331,7 @@ class _Fields(StandIn):
         finally:
             _described.reset(token)
         documented = cls.kind.__doc__ or ""
-        if documented and not documented.startswith(f"{name}("):  # what dataclasses write
+        if documented and not documented.startswith(f"{name}("):  # a dataclass's default docstring
             definitions[name]["description"] = documented.strip()
         return {**reference, "$defs": definitions}
 
@@ -354,7 +357,7 @@ def _shape_of(kind: Any, made: dict[Any, type[StandIn]]) -> type[msgspec.Struct]
 
 def _required(kind: Any) -> frozenset[str]:
     if typing.is_typeddict(kind):
-        # Where annotations are texts, the class itself does not see NotRequired.
+        # If annotations are strings, the class itself does not see NotRequired.
         origins = {name: get_origin(hint) for name, hint in _hints(kind).items()}
         required = {name for name, origin in origins.items() if origin is typing.Required}
         optional = {name for name, origin in origins.items() if origin is typing.NotRequired}
@@ -370,7 +373,7 @@ def _required(kind: Any) -> frozenset[str]:
 
 
 def _count_unknown(value: Any, kind: Any) -> int:
-    """Return how many fields of an object a type does not know: those would be lost."""
+    """Return how many fields of an object a type does not know: such fields would be lost."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if isinstance(value, list) and _is_container(kind):

@@ -1,16 +1,16 @@
-"""Driving a function of each kind to its end, writing what it yields, and how it ended.
+"""Drive a function of any kind to its end: write its yielded items, and return its outcome.
 
 | yielded | becomes |
 |---|---|
 | an `Event` | that event |
 | a dict with a string `type` | an event of that type with its `data`, or else its other fields |
 | a string | `content{text}` |
-| None | nothing: a generator may yield only to let cancelling in |
+| None | nothing: such a yield only allows cancelling |
 | anything else | `result{value}` |
 
-A yielded `done` is held until the generator returns, since only then has the run ended; its data
-becomes the `summary`. A yielded `error` is held until it is known whether the generator goes on: if
-it does, the error was one that it survived; if it returns, the run has failed.
+A yielded `done` is held back until the generator returns, because only then the run has ended; its
+data becomes the `summary`. A yielded `error` is held back until the generator continues or returns:
+if it continues, it survived the error; if it returns, the run has failed.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ __all__ = (
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """Return the outcome of a run whose function raised something; it may have been cancelled."""
+    """Return the outcome of a run whose function raised; the run may have been cancelled."""
     if is_clean_exit(error):
         return done()
     if isinstance(error, Cancelled):
@@ -48,7 +48,7 @@ def outcome_of(error: BaseException) -> Outcome:
 _END: Final = object()
 
 _OVER: Final = (RunClosed, Stale)
-"""Nothing can be yielded any more: the generator is closed, and not asked what it makes of it."""
+"""The run has ended: close the generator without throwing the error into it."""
 
 
 def drive_in_thread(
@@ -57,16 +57,16 @@ def drive_in_thread(
     writer: Writer,
     on_stream: Callable[[], None],
 ) -> Outcome:
-    """Run a sync function or generator to its end, in the thread that calls this.
+    """Run a sync function or generator to its end, in the calling thread.
 
     Args:
-        on_stream: called if what the function returned yields what it does.
+        on_stream: called if the function returned an iterator of events.
 
-    Raises whatever the function raises; `Cancelled` when it was cancelled.
+    Raises what the function raises, or `Cancelled` if it was cancelled.
     """
     returned = call(**arguments)
     if inspect.isawaitable(returned) or inspect.isasyncgen(returned):
-        # A wrapper hid that the function is async: it gets a loop of its own, in this thread.
+        # A wrapper hid that the function is async: run it on its own loop, in this thread.
         return asyncio.run(_drive(returned, writer, on_stream))
     if not inspect.isgenerator(returned):
         return done(returned)
@@ -81,7 +81,7 @@ def drive_in_thread(
             except _OVER:
                 raise
             except (RuncastError, Cancelled) as error:
-                # Raised where the item was yielded: the function may handle it and go on.
+                # Raise the error at the yield: the function may handle it and continue.
                 item = returned.throw(error)
             else:
                 item = next(returned)
@@ -105,7 +105,7 @@ async def drive_async(
     """Run a coroutine function or async generator to its end, in the current task.
 
     Args:
-        on_stream: as that of `drive_in_thread`.
+        on_stream: as for `drive_in_thread`.
     """
     return await _drive(call(**arguments), writer, on_stream)
 
@@ -121,7 +121,7 @@ async def _drive(returned: Any, writer: Writer, on_stream: Callable[[], None]) -
         async with aclosing(returned):
             item = await anext(returned, _END)
             while item is not _END:
-                # Others run, too, when a generator never waits; and there is room for the item.
+                # Let other tasks run even if the generator never waits, and wait for room.
                 await asyncio.sleep(0)
                 await writer.drain()
                 try:
@@ -149,11 +149,11 @@ async def _throw(generator: AsyncGenerator[Any, Any], error: Exception) -> objec
 _PLACE: Final = ("node", "agent", "path", "duration")
 
 _NOT_DATA: Final = frozenset({"type", "error_code", "metadata", *_PLACE})
-"""Fields of a yielded dict that its `data` does not consist of, where it has no field `data`."""
+"""Fields of a yielded dict without `data` that do not become part of its data."""
 
 
 class Yields:
-    """Writes what one generator yields, and tells in the end how it ended."""
+    """Writes one generator's items, and returns its outcome at the end."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -161,12 +161,12 @@ class Yields:
         self._error: dict[str, Any] | None = None
 
     def take(self, item: object) -> None:
-        """Write one item. Raises as `Writer.emit` does."""
+        """Write one item. Raises what `Writer.emit` raises."""
         if item is None:
             return
         event = as_event(item)
         self._tell_error()
-        # What cannot be stored at the end is refused here.
+        # Refuse now what could not be stored at the end.
         most = self._writer.max_event_bytes
         if event.type == "done":
             data = as_stored("done", {"summary": event.data}, max_bytes=most).data
@@ -179,31 +179,31 @@ class Yields:
             self._writer.emit_event(event)
 
     def outcome(self, result: object = None) -> Outcome:
-        """Return how the run ended, now that the generator has returned `result`."""
+        """Return the run's outcome after the generator has returned `result`."""
         if self._error is None:
             return done(result, self._summary)
         return _failure(self._error)
 
     def flush(self) -> None:
-        """Write what is held, now that the generator has ended in another way."""
+        """Write held items after the generator has ended in another way."""
         with suppress(RuncastError, Cancelled):
             self._tell_error()
 
     def _tell_error(self) -> None:
         if self._error is not None:
-            self._writer.emit("error", self._error)  # held on if it is refused
+            self._writer.emit("error", self._error)  # kept if it is refused
             self._error = None
 
 
 def _failure(error: dict[str, Any]) -> Outcome:
-    """Return the ending of a run whose last word was an error."""
+    """Return the outcome of a run whose last item was an error."""
     code = as_text(error.get("code", "error"))
     ending = failed(error["message"], code, retryable=error.get("retryable") is True)
     return ending._replace(data={**error, **ending.data})
 
 
 def as_event(item: object) -> Event:
-    """Return the event that a yielded item stands for."""
+    """Return the event for a yielded item."""
     if isinstance(item, Event):
         return item
     if isinstance(item, str):

@@ -1,7 +1,7 @@
-"""What functions leave at work: threads, whose they are and where they stand; and processes.
+"""Work that functions leave behind: threads (with their runs and places), and processes.
 
-Python waits for most threads before a process ends, and for the processes of `multiprocessing`. A
-thread that a function began, or that works for it in a pool, may never end.
+Before a process ends, Python waits for most threads and for the processes of `multiprocessing`. A
+thread that a function started, or that works for it in a pool, may never end.
 """
 
 import concurrent.futures.thread
@@ -31,22 +31,22 @@ _POOL: Final = concurrent.futures.thread.__file__
 _MACHINERY: Final = (_POOL, threading.__file__)
 
 _MOST_RUNS: Final = 3
-"""Most runs that are named where it is not known which of them began a thread."""
+"""Most runs that are named if it is unknown which of them started a thread."""
 
 
 class LeftThread(NamedTuple):
-    """A thread at work that Python would wait for.
+    """A running thread that Python would wait for.
 
-    `run_ids` has the run it works for; or all that were at work when it began, where that is all
-    that is known; or none.
+    `run_ids` has the run that it works for. If only that is known, it has all runs that were
+    running when the thread began. It may be empty.
     """
 
     name: str
     run_ids: tuple[str, ...]
     place: str
     is_pooled: bool
-    """Whether it is of a `ThreadPoolExecutor`, whose threads are waited for though they are
-    daemons, as all are that a daemon begins."""
+    """Whether it belongs to a `ThreadPoolExecutor`. Python waits for these threads although they
+    may be daemons."""
 
     def __str__(self) -> str:
         whose = ""
@@ -58,7 +58,7 @@ class LeftThread(NamedTuple):
 
 
 class LeftThreads:
-    """Notes which runs are at work when a thread begins. Its methods may be called anywhere."""
+    """Notes which runs are running when a thread begins. Call its methods from any thread."""
 
     def __init__(self) -> None:
         self._lock = make_lock()
@@ -70,7 +70,7 @@ class LeftThreads:
 
     @contextmanager
     def during(self, run_id: str) -> Iterator[None]:
-        """Take threads that begin inside the block for this run's, or of a run beside it."""
+        """Assign threads that begin inside the block to this run, or to a run beside it."""
         with self._lock:
             self._look()
             self._at_work[run_id] = self._at_work.get(run_id, 0) + 1
@@ -84,7 +84,7 @@ class LeftThreads:
                     del self._at_work[run_id]
 
     def _look(self) -> None:
-        # Most runs begin no thread: to count them costs less than a microsecond.
+        # Most runs start no thread; counting threads costs less than a microsecond.
         if threading.active_count() == self._count:
             return
         threads = threading.enumerate()
@@ -94,8 +94,7 @@ class LeftThreads:
                 self._begun[thread] = tuple(self._at_work)
 
     def at_work(self) -> list[LeftThread]:
-        """Return the threads at work now that Python would wait for; not those of pools that wait
-        for something to do."""
+        """Return the running threads that Python would wait for, without idle threads of pools."""
         with self._lock:
             self._look()
             begun = dict(self._begun)
@@ -111,12 +110,12 @@ class LeftThreads:
 
 
 def place_of(frame: FrameType) -> str:
-    """Return where a frame stands: file, line and function."""
+    """Return a frame's place: file, line and function."""
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
 
 
 def _is_idle(thread: threading.Thread, frame: FrameType) -> bool:
-    # The thread that looks after a pool of processes knows what these still have to do.
+    # The managing thread of a process pool knows the pool's pending work.
     if getattr(thread, "pending_work_items", None) == {}:
         return True
     return frame.f_code.co_filename == _POOL and frame.f_code.co_name == "_worker"
@@ -132,7 +131,7 @@ def _look_at(thread: threading.Thread, frame: FrameType, begun: tuple[str, ...])
         elif code.co_filename == _POOL and code.co_name == "run":
             is_pooled = True
             call, context = _task_of(at.f_locals.get("self"))
-            # A pool's thread works for others than those for whom it began.
+            # A pool's thread works for other runs than those that started it.
             if context is not None and (run_id := run_id_in(context)):
                 run_ids = (run_id,)
             place = place or _name(call)
@@ -143,8 +142,8 @@ def _look_at(thread: threading.Thread, frame: FrameType, begun: tuple[str, ...])
 
 
 def _task_of(item: Any) -> tuple[Callable[..., Any] | None, Context | None]:
-    """Return what an executor calls, and in which context if it is known: `asyncio.to_thread` has
-    it run one."""
+    """Return what an executor calls, and in which context if known (`asyncio.to_thread` runs the
+    call in one)."""
     call = getattr(item, "fn", None) or next(iter(getattr(item, "task", ())), None)
     if isinstance(call, functools.partial):
         context = getattr(call.func, "__self__", None)
@@ -164,10 +163,10 @@ _POLL_S: Final = 0.01
 
 
 def end_left_children(grace_s: float = 0.0) -> None:
-    """End the processes that this one would wait for.
+    """End the child processes that this process would wait for.
 
     Args:
-        grace_s: how long they may take to end by SIGTERM; with 0 they are killed at once.
+        grace_s: time to end after SIGTERM; with 0 they are killed at once.
     """
     if "multiprocessing" not in sys.modules:
         return

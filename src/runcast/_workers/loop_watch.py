@@ -1,8 +1,8 @@
-"""A watchdog for the event loop: it names what blocks it.
+"""A watchdog for the event loop: it names the code that blocks the loop.
 
-A coroutine that blocks stops everything that is on the loop: streams, requests, leases, other runs.
-Only another thread can see that. It asks the loop for an answer again and again, and when none
-comes in time looks where the loop's thread stands.
+A coroutine that blocks stops everything on the loop: streams, requests, leases, other runs. Only
+another thread can notice that. The watchdog keeps asking the loop for an answer. If no answer comes
+in time, it looks where the loop's thread is.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ __all__ = ("FunctionAt", "LoopWatch")
 _log: Final = get_logger("runcast.loop")
 
 _LOOKS: Final = 2
-"""How often it looks in the time that the loop may be blocked."""
+"""Checks within the time that the loop may be blocked."""
 
 _LOOP_FILES: Final = ("base_events.py", "events.py", "runners.py")
 _ASYNCIO: Final = str(Path(asyncio.__file__).parent)
@@ -43,8 +43,8 @@ class LoopWatch:
     """Watches the loop that `open` is called on.
 
     Args:
-        blocked_s: how long something may take before it is named, seconds; 0 watches nothing.
-        find: returns the function that a frame of ours drives; None for all other frames.
+        blocked_s: how long a call may block before it is named, seconds; 0 turns the watch off.
+        find: returns the function that one of our frames drives; None for other frames.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class LoopWatch:
         self._stop: threading.Event | None = None
 
     def open(self) -> None:
-        """Begin. Idempotent; it may follow `close`."""
+        """Begin. Idempotent. May be called again after `close`."""
         if not self._blocked_s or self._stop is not None:
             return
         self._stop = threading.Event()
@@ -90,7 +90,7 @@ class LoopWatch:
                     return
             elif not is_named and now - asked_at >= self._blocked_s:
                 frames = list(_frames(sys._current_frames().get(thread_id)))
-                # The whole process may have been stopped, or the machine asleep: then the loop has
+                # The whole process may have been stopped, or the machine asleep; then the loop gets
                 # its time again. Or C code held the interpreter, which ends in a function's frame.
                 was_stopped = now - before > self._every_s + self._blocked_s
                 if was_stopped and not any(map(self._find, frames)):
@@ -114,7 +114,7 @@ class LoopWatch:
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames of what the loop runs now, the innermost first."""
+    """Yield the frames of the code that the loop runs now, innermost first."""
     while frame is not None:
         folder, _, file = frame.f_code.co_filename.rpartition("/")
         if folder == _ASYNCIO and file in _LOOP_FILES:
@@ -124,7 +124,7 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _place(frames: list[FrameType], find: Callable[[FrameType], FunctionAt | None]) -> str:
-    """Return where the function stands, or code of no package, and in what it called."""
+    """Return the place in the function (or in code outside packages), and in the code it called."""
     for index, frame in enumerate(frames):
         if find(frame) is not None:
             frames = frames[:index]
@@ -133,7 +133,7 @@ def _place(frames: list[FrameType], find: Callable[[FrameType], FunctionAt | Non
     called = [frame for kind, frame in kinds if kind in ("own", "package")] or frames
     own = [frame for kind, frame in kinds if kind == "own"] or called
     if not called:
-        return "it does not any more"
+        return "it no longer blocks"
     inner, outer = place_of(called[0]), place_of(own[-1])
     return f"at {outer}" if inner == outer else f"at {outer}, in {inner}"
 
@@ -148,7 +148,7 @@ def _kind(frame: FrameType) -> str:
 
 
 def _run_of_task(loop: asyncio.AbstractEventLoop) -> str:
-    """Return the run that a task is of which a function began; "" where that is not known."""
+    """Return the run of a task that a function started; "" if unknown."""
     task = asyncio.current_task(loop)
-    get_context = getattr(task, "get_context", None)  # from Python 3.12 on
+    get_context = getattr(task, "get_context", None)  # Python 3.12 and later
     return run_id_in(get_context()) if get_context is not None else ""

@@ -1,4 +1,4 @@
-"""Threads that functions run in: one function, one thread, for the whole of its life."""
+"""Threads that functions run in: one thread per function, until the function ends."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ _log: Final = get_logger("runcast.runs")
 
 
 class ThreadStatistics(NamedTuple):
-    """Threads that work, threads given up as stuck, and jobs that wait for one."""
+    """Working threads, stuck threads that were given up, and waiting jobs."""
 
     busy: int
     stuck: int
@@ -34,14 +34,14 @@ class _Job(NamedTuple):
 
 
 class Threads:
-    """A bounded pool of daemon threads, which a stuck function can neither exhaust nor keep alive.
+    """A bounded pool of daemon threads, which stuck functions can neither exhaust nor keep alive.
 
-    Not `concurrent.futures`: its threads are joined at exit, so that one function stuck in C code
-    would keep the process from ending, and each one stuck would take a place for good.
+    `concurrent.futures` joins its threads at exit. So one function stuck in C code would keep the
+    process from ending, and each stuck function would occupy a place for ever.
 
     Args:
-        limit: most threads that work at once. Up to as many again may be stuck; beyond that, places
-            are lost to them.
+        limit: most threads that work at once. Up to as many more may be stuck; beyond that, each
+            stuck thread costs a place.
     """
 
     def __init__(self, limit: int) -> None:
@@ -55,18 +55,18 @@ class Threads:
         self._closed = False
 
     def statistics(self) -> ThreadStatistics:
-        """Return what the threads do now."""
+        """Return the present numbers."""
         with self._lock:
             busy, stuck = len(self._working) - len(self._stuck), len(self._stuck)
             return ThreadStatistics(busy, stuck, len(self._waiting))
 
     def submit(self, call: Callable[[], T], context: Context) -> "asyncio.Future[T]":
-        """Run a call in a thread of its own, in a context; call from the loop.
+        """Run a call in its own thread, in a context; call this from the loop.
 
-        The future's outcome is the call's. Cancelling it only stops anybody from learning that.
+        The future gets the call's outcome. Cancelling the future does not stop the call.
 
         Raises:
-            Overloaded: no thread can be started, and there is none to wait for.
+            Overloaded: no thread can be started, and no thread exists to wait for.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -79,7 +79,7 @@ class Threads:
         return future
 
     def withdraw(self, future: "asyncio.Future[Any]") -> bool:
-        """Take a call back that has not begun; False if it has."""
+        """Withdraw a call that has not begun; False if it has begun."""
         with self._lock:
             for index, job in enumerate(self._waiting):
                 if job.future is future:
@@ -88,7 +88,7 @@ class Threads:
             return False
 
     def give_up(self, future: "asyncio.Future[Any]") -> None:
-        """Count a call's thread as stuck until it is done: another takes its place."""
+        """Count a call's thread as stuck until the call ends; another thread takes its place."""
         with self._lock:
             if future in self._working:
                 self._stuck.add(future)
@@ -96,12 +96,12 @@ class Threads:
                     self._refuse_waiting()
 
     def open(self) -> None:
-        """Let idle threads wait for work. Idempotent; it may follow `close`."""
+        """Let idle threads wait for work. Idempotent. May be called again after `close`."""
         with self._lock:
             self._closed = False
 
     def close(self) -> None:
-        """Let idle threads end; what runs goes on, and ends with the process at the latest."""
+        """Let idle threads end. Running calls continue, at most until the process ends."""
         with self._lock:
             self._closed = True
             self._work.notify_all()
@@ -111,7 +111,7 @@ class Threads:
         return self._limit + min(len(self._stuck), self._limit)
 
     def _find_thread(self) -> bool:
-        """See to it that somebody takes what waits; False if nobody ever would."""
+        """Make sure that a thread takes the waiting jobs; False if no thread ever will."""
         if self._idle >= len(self._waiting):
             self._work.notify()
         elif self._threads < self._most:
@@ -120,7 +120,7 @@ class Threads:
             )
             try:
                 thread.start()
-            except RuntimeError as error:  # there are as many as the system allows
+            except RuntimeError as error:  # the system's limit of threads is reached
                 _log.warning("no thread can be started: %s", error)
                 return self._threads > len(self._stuck)
             self._threads += 1
@@ -139,12 +139,12 @@ class Threads:
                 self._working.discard(job.future)
                 if job.future in self._stuck:
                     self._stuck.discard(job.future)
-                    self._work.notify_all()  # there may be a thread too many now
-            # A finished run must not be kept alive by the thread that waits for the next one.
+                    self._work.notify_all()  # there may be one thread too many now
+            # A thread that waits for the next job must not keep a finished run alive.
             del job
 
     def _next_job(self) -> _Job | None:
-        """Wait for a job; None if this thread is to end."""
+        """Wait for a job; None if this thread must end."""
         with self._lock:
             self._idle += 1
             while not (self._waiting or self._closed or self._threads > self._most):
@@ -166,16 +166,16 @@ def _do(job: _Job) -> None:
     result, error = None, None
     try:
         result = job.context.run(job.call)
-    except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits the outcome
+    except BaseException as raised:  # noqa: BLE001 - passed to the waiting task
         error = raised
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody awaits the outcome
+    with contextlib.suppress(RuntimeError):  # the loop is closed: no task waits
         job.loop.call_soon_threadsafe(_settle, job.future, result, error)
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:
     if future.done():
         return
-    if isinstance(error, StopIteration):  # a future refuses it
+    if isinstance(error, StopIteration):  # a future refuses StopIteration
         error = RuntimeError(f"the function raised {error!r}")
     if error is not None:
         future.set_exception(error)

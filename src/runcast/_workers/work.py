@@ -1,7 +1,7 @@
-"""A function at work: in a task of the loop, in a thread, or in a process of its own.
+"""A function at work: in a task of the loop, in a thread, or in its own process.
 
 Each kind of work ends in its own way: a task is cancelled, a thread can only be asked, a process
-can be killed. What they have in common is what a run needs to know.
+can be killed. `Work` is their common interface for a run.
 """
 
 import asyncio
@@ -41,12 +41,12 @@ _log: Final = get_logger("runcast.runs")
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What is to be done: a function, its arguments, and where its events go.
+    """The task of a worker: a function, its arguments, and the target of its events.
 
-    `arguments` are converted, save those of a function that has a process of its own, which
-    converts them. `open_folder` gives its working directory, `secrets` are for its environment.
+    `arguments` are converted, except for a function with its own process, which converts them
+    itself. `open_folder` returns the working directory. `secrets` are for the environment.
     `on_stream` is called on the loop once the function has returned an iterator, unless it is known
-    before that it does.
+    in advance that it does.
     """
 
     function: Function[..., Any]
@@ -63,67 +63,67 @@ class Work(Protocol):
 
     @property
     def ending(self) -> "asyncio.Future[Outcome]":
-        """How it ends, or what it raises."""
+        """Its outcome, or the error that it raises."""
         ...
 
     @property
     def raised(self) -> BaseException | None:
-        """What the function raised where `ending` cannot: in another process."""
+        """The function's exception if `ending` cannot have it: from another process."""
         ...
 
     @property
     def grace_s(self) -> float:
-        """How long it may go on once it was asked to stop, before it is given up."""
+        """How long it may continue after it was asked to stop, before it is given up."""
         ...
 
     def withdraw(self) -> bool:
-        """Take it back if it has not begun; False if it has."""
+        """Withdraw it if it has not begun; False if it has begun."""
         ...
 
     def ask_to_stop(self, reason: str) -> None:
-        """Ask it to end; what follows is its own affair."""
+        """Ask it to end; it may react as it likes."""
         ...
 
     def give_up(self) -> None:
-        """Let it be: it does not end."""
+        """Abandon it, because it does not end."""
         ...
 
 
 class Workers:
-    """Threads and processes of a hub, and its loop: where functions are put to work."""
+    """A hub's threads and processes, and its loop: where functions run."""
 
     def __init__(self, threads: Threads, processes: Processes) -> None:
         self.threads = threads
         self.processes = processes
         self.left_threads = LeftThreads()
-        """The threads that functions leave at work."""
+        """The threads that functions leave running."""
         settings = processes.settings
         self._watch = LoopWatch(processes.clock, settings.blocked_loop_s, _duty_in)
 
     def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
-        """Have what functions need ready before they are called."""
+        """Prepare what functions need before they are called."""
         separate = [function for function in functions if function.isolation == "process"]
         self.processes.hide(secret.name for function in separate for secret in function.secrets)
         for function in separate:
             self.processes.prepare(_ready_for(function))
 
     def open(self) -> None:
-        """Let threads and processes be kept for functions. Idempotent; it may follow `close`."""
+        """Keep threads and processes ready. Idempotent. May be called again after `close`."""
         self.threads.open()
         self.processes.open()
         self._watch.open()
 
     async def close(self) -> None:
-        """Let go of threads and processes once nothing is at work any more. Idempotent."""
+        """Release threads and processes once no work runs any more. Idempotent."""
         self._watch.close()
         self.threads.close()
         await self.processes.close()
         for thread in self.left_threads.at_work():
             if thread.run_ids:
-                _log.warning("%s is at work: Python waits for it before the process ends", thread)
+                _log.warning("%s still runs: Python waits for it before the process ends", thread)
 
     def begin(self, duty: Duty, context: Context) -> Work:
-        """Put a function to work where it belongs."""
+        """Start a function in the place for its kind."""
         if duty.function.isolation == "process":
             self.processes.hide(secret.name for secret in duty.function.secrets)
             return _InProcess(self.processes, duty)
@@ -149,9 +149,9 @@ class _InTask:
         when_forked(self)
 
     def handle_fork(self) -> None:
-        """Have the process end that the function forked, should it go back to the server's loop.
+        """End a process that the function forked, if it returns to the server's loop.
 
-        It has a copy of the loop, but shares its files: it would read what is sent to the server.
+        It has a copy of the loop but shares its files, so it would read data sent to the server.
         """
         is_ours = current_writer() is self._writer and threading.get_ident() == self._thread_id
         if is_ours and not self._loop.is_closed():
@@ -175,16 +175,16 @@ async def _drive(duty: Duty, left: LeftThreads) -> Outcome:
             call, arguments = duty.function.call, duty.arguments
             return await drive_async(call, arguments, duty.writer, duty.on_stream)
     except (SystemExit, KeyboardInterrupt) as error:
-        # A task that raises these ends the loop, and everybody else's runs with it.
+        # A task that raises these would end the loop, and with it all other runs.
         raise _LeftLoop from error
 
 
 class _LeftLoop(Exception):
-    """Stands for an exception, its cause, that a task must not raise."""
+    """Wraps an exception (its cause) that a task must not raise."""
 
 
 def _duty_in(frame: FrameType) -> FunctionAt | None:
-    """Return what function a frame drives; None if it is not the frame of a function's task."""
+    """Return the function that a frame drives; None if it is not a function's task."""
     if frame.f_code is not _drive.__code__:
         return None
     duty: Duty = frame.f_locals["duty"]
@@ -213,7 +213,7 @@ class _InThread:
 
         def on_stream() -> None:
             if not is_certain:
-                with suppress(RuntimeError):  # the loop is closed: nobody waits to know
+                with suppress(RuntimeError):  # the loop is closed: nobody needs to know
                     loop.call_soon_threadsafe(duty.on_stream)
 
         def drive() -> Outcome:
@@ -234,7 +234,7 @@ class _InThread:
 
 
 class _InProcess:
-    """Any function, in a process of its own."""
+    """Any function, in its own process."""
 
     def __init__(self, processes: Processes, duty: Duty) -> None:
         self._processes = processes
@@ -303,23 +303,23 @@ class _InProcess:
 
 
 def _ready_for(function: Function[..., Any]) -> Source | None:
-    """Return what a child has imported ahead of a call: nothing if the module may read secrets."""
+    """Return the source that a child may import before the call; None if it may read secrets."""
     return None if function.secrets else function.source
 
 
 class Ended(NamedTuple):
-    """How work ended, and what its function raised: None if it raised nothing, or was cancelled."""
+    """The outcome of work, and its function's exception, or None."""
 
     outcome: Outcome
     raised: BaseException | None = None
 
 
 def how_it_ended(work: Work, run_id: str, reason: str = "") -> Ended:
-    """Return how work ended that is over.
+    """Return the outcome of finished work.
 
     Args:
-        run_id: whose work it was: what the function raised goes into the server's log.
-        reason: of a cancellation; where there is none the function cancelled itself.
+        run_id: the run, for the server's log, which gets the function's exception.
+        reason: the cancellation's reason; "" if the function cancelled itself.
     """
     if work.ending.cancelled():
         return Ended(cancelled(reason or "the function cancelled itself"))

@@ -1,1 +1,1 @@
-"""Functions in processes of their own: starting them, talking with them, ending them."""
+"""Functions in child processes: start them, exchange messages, end them."""

@@ -1,10 +1,10 @@
-"""What runs in a child process: one function, once.
+"""The code of a child process: runs one function, once.
 
-The main thread imports the function's module and runs it, as in a script: signals, event loops and
-libraries that insist on the main thread work. Another thread hears what the parent says.
+The main thread imports the function's module and runs it, as in a script. So signals, event loops
+and libraries that need the main thread work. Another thread reads the parent's messages.
 
-What the function has printed, and what was registered with `atexit`, comes before its ending. With
-the ending the process is over: threads that are left do not keep it.
+The function's output and its `atexit` functions come before its ending. The ending ends the
+process: remaining threads do not keep it alive.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from runcast.events.position import is_run_id
 __all__ = ("find_function", "import_source", "main")
 
 _SCRIPT: Final = "__mp_main__"
-"""What `multiprocessing` calls the script in processes that it has spawned."""
+"""The script's module name in processes spawned by `multiprocessing`."""
 
 _F_SETSIG: Final = 10
 """Linux: chooses the signal that an open file sends."""
@@ -53,12 +53,12 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(control_fd: int, lifeline_fd: int) -> None:
-    """Wait for a call, make it, tell how it ended, and end the process."""
+    """Wait for a call, make it, send its outcome, and end the process."""
     _die_with_parent(lifeline_fd)
-    warnings.simplefilter("ignore", UncheckedInput)  # it was said where the server started
+    warnings.simplefilter("ignore", UncheckedInput)  # the server warned at its start
     os.set_inheritable(control_fd, False)
     for stream in (sys.stdout, sys.stderr):
-        # Text is written by the line, not by the argument of `print`.
+        # Write text by the line, not by the argument of `print`.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     parent = Parent(socket.socket(fileno=control_fd))
     loading: _Loading | None = None
@@ -74,19 +74,19 @@ def main(control_fd: int, lifeline_fd: int) -> None:
 
 
 def _die_with_parent(lifeline_fd: int) -> None:
-    """Have the kernel kill this process, and what it starts, when the parent dies.
+    """Make the kernel kill this process, and what it starts, when the parent dies.
 
-    The other end of the lifeline, a pipe, is held by the parent alone. When it closes, our end
-    sends a signal to our process group: no thread of ours has to wait for that, and no C code that
-    holds the interpreter can keep it from coming. Should the function close files that are not its
-    own, the signal at the parent's death remains; elsewhere than on Linux `Hearing`.
+    Only the parent holds the other end of the lifeline, a pipe. When it closes, our end sends a
+    signal to our process group. This needs no waiting thread, and C code that holds the interpreter
+    cannot prevent it. If the function closes files that are not its own, the signal at the parent's
+    death remains; on other systems than Linux, `Hearing` remains.
     """
     if sys.platform != "linux":
         os.close(lifeline_fd)
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError):
-        # Opened anew: what was inherited is shared with all other children, and so is its owner.
+        # Opened again, because the inherited file and its owner are shared with all other children.
         lifeline = os.open(f"/proc/self/fd/{lifeline_fd}", os.O_RDONLY | os.O_NONBLOCK)
         os.close(lifeline_fd)
         fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
@@ -95,12 +95,12 @@ def _die_with_parent(lifeline_fd: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
         poll = select.poll()
         poll.register(lifeline, 0)
-        if poll.poll(0):  # it died before we were ready to hear of it
+        if poll.poll(0):  # the parent died before we were ready
             os._exit(0)
 
 
 class _Loading:
-    """The import of a function's module, or why there is none."""
+    """The import of a function's module, or its error."""
 
     def __init__(self, source: Source) -> None:
         self.module: ModuleType | None = None
@@ -108,7 +108,7 @@ class _Loading:
         sys.path[:0] = [path for path in source.paths if path not in sys.path]
         try:
             self.module = import_source(source)
-        except BaseException as error:  # noqa: BLE001 - SystemExit, too: it is told to the parent
+        except BaseException as error:  # noqa: BLE001 - SystemExit, too; reported to the parent
             self.report = control.Loaded(type(error).__name__, _trace(error))
 
 
@@ -125,17 +125,18 @@ def import_source(source: Source) -> ModuleType:
 
 
 def _import_script(file: str) -> ModuleType:
-    """Import a file as the script of this process, which must not do what scripts do when run.
+    """Import a file as this process's script, but not as `__main__`.
 
-    It is made what `multiprocessing` makes of the script in processes that it spawns: those that a
-    function spawns find the script, and in it what is called in them.
+    It becomes what `multiprocessing` makes of the script in processes that it spawns. So processes
+    spawned by a function find the script and its functions.
     Source: `multiprocessing.spawn._fixup_main_from_path`.
     """
     spec = importlib.util.spec_from_file_location(_SCRIPT, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"expected a Python file, got {file!r}")
     module = importlib.util.module_from_spec(spec)
-    module.__spec__ = None  # what is spawned would look for a module of that name, not for the file
+    # spawned processes must look for the file, not for a module of that name
+    module.__spec__ = None
     sys.modules["__main__"] = sys.modules[_SCRIPT] = module
     spec.loader.exec_module(module)
     return module
@@ -159,7 +160,7 @@ def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Outco
         if function.kind in ("coroutine", "async_generator"):
             return asyncio.run(_run_async(parent, hearing, function, arguments, call))
         return _run(parent, hearing, function, arguments, call)
-    except BaseException as error:  # noqa: BLE001 - what is left of it is the ending
+    except BaseException as error:  # noqa: BLE001 - it becomes the ending
         return _failed_with(parent, error, call)
 
 
@@ -206,8 +207,8 @@ async def _run_async(
         except BaseException as error:  # noqa: BLE001 - see above
             ending = _failed_with(parent, error, call)
         ending = writer.conclude(ending)
-    # The loop may not end: a task may refuse to be cancelled. Nor are threads to keep it, so it
-    # gets another executor, which has none.
+    # The loop may not end, because a task may refuse to be cancelled. Threads must not keep it
+    # either, so it gets a new executor without threads.
     _tell_ending(parent, ending, call)
     loop.set_default_executor(ThreadPoolExecutor(1))
     return ending
@@ -219,7 +220,7 @@ def _note_stream(parent: Parent, function: Function[..., Any]) -> None:
 
 
 def find_function(module: ModuleType, dotted: str) -> Function[..., Any]:
-    """Return a function of a module. Raises `InvalidValue` if there is none of that name."""
+    """Return a function of a module. Raises `InvalidValue` if there is no such function."""
     value: Any = module
     for name in dotted.split("."):
         value = getattr(value, name, None)
@@ -227,7 +228,7 @@ def find_function(module: ModuleType, dotted: str) -> Function[..., Any]:
         return value
     if not callable(value):
         raise InvalidValue(f"there is no function {dotted!r} in {module.__name__}")
-    # Named, since not everything that can be called has a name of its own that will do.
+    # Pass a name, because not every callable has a usable name.
     return Function(value, name=dotted if is_run_id(dotted) else "function")
 
 
@@ -240,7 +241,7 @@ def _limit_memory(limit: int | None) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End what does not end by itself: raised wherever the main thread is."""
+    """End a function that does not end by itself: raises in the main thread."""
     raise Cancelled("terminated")
 
 
@@ -259,15 +260,15 @@ def _trace(error: BaseException) -> str:
 
 
 def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:
-    """Say how the function ended, do what is left to do at exit, and end the process.
+    """Send the function's outcome, run the exit functions, and end the process.
 
-    The parent waits for that as long as `exit_wait_s`.
+    The parent waits for this at most `exit_wait_s`.
     """
-    if not parent.is_ours:  # the function forked, and both have returned from it
+    if not parent.is_ours:  # the function forked, and both processes returned from it
         os._exit(0)
     _try(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
     _tell_ending(parent, ending, call)
-    # It would wait for all processes that the function has left: these are killed first.
+    # It would wait for all processes that the function left, so these are killed first.
     finish = getattr(sys.modules.get("multiprocessing.util"), "_exit_function", None)
     if finish is not None:
         atexit.unregister(finish)
@@ -295,6 +296,6 @@ def _tell_ending(parent: Parent, ending: Outcome, call: control.Call) -> None:
 
 
 def _try(call: Callable[[], object]) -> None:
-    """Call something of which nothing depends on whether it fails."""
+    """Call a function whose failure does not matter."""
     with contextlib.suppress(BaseException):
         call()

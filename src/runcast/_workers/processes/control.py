@@ -1,19 +1,19 @@
-"""What a run's process and its child process say to each other: frames on a socket.
+"""The messages between a hub's process and its child process: frames on a socket.
 
 A frame is four bytes of length (big-endian, of what follows), one byte for its kind, and JSON.
 
 | from the child | |
 |---|---|
-| `LOADED` | the module was imported, or the traceback of why not |
+| `LOADED` | the module was imported, or the traceback of the error |
 | `EVENT` | an event: canonical JSON as `encode_record` makes it |
-| `ASK` | a question to whoever watches; answered by `Reply` |
-| `FLUSH` | wants to know when what it sent is committed; answered by `Reply` |
-| `STREAM` | what the function returned yields what it does, which was not known before |
-| `TRACE` | the traceback of what the function raised, for the server's log |
-| `RETURNED` | how the function ended, in the form of an event: the first one counts |
-| `END` | nothing follows: what was registered with `atexit` is done |
+| `ASK` | a question to the watchers; answered by `Reply` |
+| `FLUSH` | a request to report the commit of all earlier events; answered by `Reply` |
+| `STREAM` | the function returned an iterator of events, which was not known before |
+| `TRACE` | the traceback of the function's exception, for the server's log |
+| `RETURNED` | the function's outcome, as an event; the first one counts |
+| `END` | nothing follows; the functions registered with `atexit` are done |
 
-The other way go commands: `Load`, `Call`, `Cancel`, `Reply`.
+Commands go the other way: `Load`, `Call`, `Cancel`, `Reply`.
 """
 
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
-    """Run a function. `inputs` are as they came, JSON; the child converts them, unless `is_plain`.
+    """Run a function. `inputs` are the original JSON; the child converts them, unless `is_plain`.
 
     `attribute` may be dotted; `environment` is added to the child's own.
     """
@@ -92,13 +92,13 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """End the function as soon as it lets itself be ended."""
+    """End the function as soon as it allows."""
 
     reason: str
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """What became of an `ASK` or `FLUSH`: a value, or the code and message of an error."""
+    """The result of an `ASK` or `FLUSH`: a value, or the code and message of an error."""
 
     number: int
     value: Any = None
@@ -110,7 +110,7 @@ Command = Load | Call | Cancel | Reply
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Whether the module was imported; `error` names the class of what it raised."""
+    """Whether the module was imported; `error` names the class of the exception."""
 
     error: str = ""
     trace: str = ""
@@ -131,13 +131,13 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Flush(msgspec.Struct, frozen=True):
-    """Asks to be told of the commit."""
+    """Asks for a report of the commit."""
 
     number: int
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """Says that the function yields what it does."""
+    """Reports that the function streams."""
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ Report = Loaded | Ask | Flush | Stream | Trace
 
 
 class Frames:
-    """Splits what a socket gives into frames.
+    """Splits a socket's data into frames.
 
     Args:
         max_bytes: longest frame; a longer one is refused.
@@ -161,10 +161,10 @@ class Frames:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield the kind and the JSON of each frame that is complete now.
+        """Yield the kind and the JSON of each frame that is now complete.
 
         Raises:
-            PeerError: a length is none.
+            PeerError: a length is invalid.
         """
         buffer = self._buffer
         buffer += data
@@ -195,7 +195,7 @@ def encode(message: Command | Report) -> bytes:
 
 
 def decode(body: bytes, kind: type[_T]) -> _T:
-    """Read a message that the child sent. Raises `PeerError`."""
+    """Decode a message from the child. Raises `PeerError`."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -203,7 +203,7 @@ def decode(body: bytes, kind: type[_T]) -> _T:
 
 
 def decode_command(body: bytes) -> Command:
-    """Read a command, which our own process sent."""
+    """Decode a command, which our own process sent."""
     command: Command = _decode_command(body)
     return command
 

@@ -1,4 +1,4 @@
-"""What a child process prints, as lines: bounded in length and in number."""
+"""A child process's output as lines, bounded in length and number."""
 
 from typing import Final
 
@@ -9,13 +9,13 @@ from runcast._settings import Settings
 __all__ = ("Output",)
 
 _LINE_ENDS: Final = bytes.maketrans(b"\r", b"\n")
-"""A bar that redraws itself ends its line with a carriage return."""
+"""A progress bar ends its line with a carriage return."""
 
 
 class Output:
-    """Splits what is printed into lines; counts what it leaves out, and says so.
+    """Splits printed text into lines; counts dropped lines, and reports them.
 
-    Secrets are for others to hide in the lines; none is cut, which could not be found then.
+    The caller hides secrets in the lines. No secret is cut, because a part could not be found.
     """
 
     def __init__(self, clock: Clock, settings: Settings, redactor: Redactor) -> None:
@@ -31,11 +31,11 @@ class Output:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether lines are being left out."""
+        """Whether lines are being dropped."""
         return self._left_out > 0
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the lines that are complete now, without their ends; empty ones are left out."""
+        """Return the lines that are now complete, without line ends and without empty lines."""
         *ended, rest = data.translate(_LINE_ENDS).split(b"\n")
         shown: list[str] = []
         now = self._clock.monotonic()
@@ -48,7 +48,7 @@ class Output:
         return shown
 
     def end(self) -> list[str]:
-        """Return what is left once nothing follows."""
+        """Return the rest at the end of the output."""
         self._room = max(self._room, 1.0)
         shown: list[str] = []
         self._end_line(shown)

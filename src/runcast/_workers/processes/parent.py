@@ -1,4 +1,4 @@
-"""The process that runs the hub, as a child process of it sees it: who takes what a run tells."""
+"""The parent from its child's side: the process that runs the hub and takes the run's events."""
 
 import asyncio
 import concurrent.futures
@@ -31,24 +31,24 @@ __all__ = ("Hearing", "Parent", "make_writer")
 T = TypeVar("T")
 
 _MAX_FRAME_BYTES: Final = 1 << 30
-"""Of a command: larger than any request's body that the server takes."""
+"""Longest command: larger than any request's body that the server accepts."""
 
 _SEND_BYTES: Final = 4 << 20
-"""Of a frame, such that it is sent whole or not at all, whatever a signal's handler raises."""
+"""Buffer of frames, so that a frame is sent whole even if a signal handler raises."""
 
 
 class Parent:
-    """The other end of the socket. Sending may be done from any thread."""
+    """The other end of the socket. Send from any thread."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self._home = Home()
-        # A handler of a signal may send: it runs in the middle of whatever its thread was sending.
+        # Reentrant, because a signal handler may send in the middle of its thread's sending.
         self._lock = make_rlock()
         self._unsent: deque[bytes] = deque()
         self._is_sending = False
-        # It knows how far it came when a signal's handler raises, and goes on from there. `sendall`
-        # would leave half a frame, and the parent take the next one for the rest of it.
+        # If a signal handler raises, the writer knows how far it came and continues from there.
+        # `sendall` would leave half a frame, and the parent would take the next frame for the rest.
         self._sending = open(connection.fileno(), "wb", _SEND_BYTES, closefd=False)  # noqa: SIM115
         self._frames = control.Frames(_MAX_FRAME_BYTES)
         self._commands: list[control.Command] = []
@@ -57,7 +57,7 @@ class Parent:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process is its child itself, and not one that the function forked."""
+        """Whether this process is the child itself, not a process that the function forked."""
         return self._home.is_here
 
     def receive(self) -> control.Command | None:
@@ -68,13 +68,14 @@ class Parent:
         return self._commands.pop(0)
 
     def available(self) -> list[control.Command] | None:
-        """Return what came, once the socket is readable; None once the parent is gone."""
+        """Return the received commands once the socket is readable; None once the parent is
+        gone."""
         is_there = self._read()
         commands, self._commands = self._commands, []
         return commands or ([] if is_there else None)
 
     def left(self) -> list[control.Command]:
-        """Return what came together with the command that was received last."""
+        """Return the commands that came together with the last received one."""
         commands, self._commands = self._commands, []
         return commands
 
@@ -87,22 +88,22 @@ class Parent:
         return bool(data)
 
     def send(self, message: control.Report) -> None:
-        """Send a message; raises as `send_frame` does."""
+        """Send a message; raises what `send_frame` raises."""
         self.send_frame(control.encode(message))
 
     def send_frame(self, frame: bytes) -> None:
-        """Send a frame; waits as long as the parent has no room for it.
+        """Send a frame; waits while the parent has no room.
 
         Raises:
-            InvalidValue: in a process that the function forked, whose frames would end up in the
-                middle of ours.
+            InvalidValue: called in a process that the function forked, whose frames would mix with
+                ours.
             RunClosed: the parent is gone.
         """
         self._home.check("emit()")
         try:
             with self._lock:
                 self._unsent.append(frame)
-                if not self._is_sending:  # or it is sent by whom this handler has interrupted
+                if not self._is_sending:  # otherwise the interrupted call sends it
                     self._send_all()
         except OSError:
             raise RunClosed("the server is gone") from None
@@ -119,7 +120,7 @@ class Parent:
     def request(
         self, make: Callable[[int], control.Ask | control.Flush]
     ) -> concurrent.futures.Future[Any]:
-        """Send a message that a `Reply` answers, and return what will hold the answer."""
+        """Send a message that a `Reply` answers, and return a future for the answer."""
         number = next(self._numbers)
         future = self._waiting[number] = concurrent.futures.Future[Any]()
         try:
@@ -130,7 +131,7 @@ class Parent:
         return future
 
     def settle(self, reply: control.Reply) -> None:
-        """Hand an answer to who waits for it, if somebody still does."""
+        """Pass an answer to its waiting caller, if any."""
         future = self._waiting.pop(reply.number, None)
         if future is None or not future.set_running_or_notify_cancel():
             return
@@ -143,13 +144,13 @@ class Parent:
 def _error(code: str, message: str) -> RuncastError:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, RuncastError) and kind.code == code:
-            with contextlib.suppress(TypeError):  # one that takes more than a message
+            with contextlib.suppress(TypeError):  # an error class that needs more than a message
                 return kind(message)
     return RuncastError(message)
 
 
 class Hearing:
-    """A thread that hears what the parent says. When the parent is gone it ends everything."""
+    """A thread that reads the parent's messages. When the parent is gone, it ends everything."""
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
@@ -162,7 +163,7 @@ class Hearing:
         threading.Thread(target=self._loop.run_forever, name="runcast-parent", daemon=True).start()
 
     def make_writer(self, call: control.Call) -> Writer:
-        """Return a writer whose questions are waited for in this thread."""
+        """Return a writer whose questions wait in this thread."""
 
         async def make() -> Writer:
             return make_writer(self._parent, call)
@@ -170,7 +171,7 @@ class Hearing:
         return asyncio.run_coroutine_threadsafe(make(), self._loop).result()
 
     def on_cancel(self, callback: Callable[[str], None]) -> None:
-        """Have a function called, in this thread, when the run is cancelled; at once if it was."""
+        """Call a function, in this thread, when the run is cancelled; at once if it already was."""
         with self._lock:
             self._on_cancel, reason = callback, self._reason
         if reason is not None:
@@ -179,7 +180,7 @@ class Hearing:
     def _read(self) -> None:
         commands = self._parent.available()
         if commands is None:
-            # Not only this process: what the function has started must not stay behind, either.
+            # Kill the whole group: processes that the function started must not stay behind.
             os.killpg(0, signal.SIGKILL)
         else:
             self._hear(commands)
@@ -196,7 +197,7 @@ class Hearing:
 
 
 def make_writer(parent: Parent, call: control.Call) -> Writer:
-    """Return a writer; its questions are waited for on the running loop."""
+    """Return a writer; its questions wait on the running loop."""
     inlet = _Inlet(parent, call)
     folder = Path(call.folder)
     return Writer(
@@ -205,7 +206,7 @@ def make_writer(parent: Parent, call: control.Call) -> Writer:
 
 
 class _Inlet:
-    """Where a writer's records go: to the parent, who commits them."""
+    """The target of a writer's records: the parent, which commits them."""
 
     def __init__(self, parent: Parent, call: control.Call) -> None:
         self._parent = parent
@@ -215,10 +216,11 @@ class _Inlet:
         self._bytes_left = call.max_bytes or sys.maxsize
 
     def put(self, record: bytes) -> None:
-        """Send a record. It waits for room in a coroutine, too: nobody else shares its loop.
+        """Send a record. It waits for room even in a coroutine, because nothing else shares its
+        loop.
 
         Raises:
-            RunTooLarge: the run has emitted as much as it may.
+            RunTooLarge: the run has reached its limit.
         """
         if self._events_left < 1 or self._bytes_left < len(record):
             raise RunTooLarge(
@@ -230,7 +232,7 @@ class _Inlet:
         self._parent.send_frame(control.encode_frame(control.EVENT, record))
 
     async def append(self) -> Appended:
-        """Return once all that was put is committed."""
+        """Return once all earlier records are committed."""
         epoch, seq = await asyncio.wrap_future(self._parent.request(control.Flush))
         return Appended(str(epoch), int(seq), int(seq))
 
@@ -243,7 +245,7 @@ class _Inlet:
 
 
 class _Questions:
-    """The questions that the run asks: the parent stores them and hears their answers."""
+    """The questions that the run asks: the parent stores them and receives their answers."""
 
     def __init__(self, parent: Parent, call: control.Call) -> None:
         self._parent = parent
@@ -252,7 +254,7 @@ class _Questions:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether an answer is waited for."""
+        """Whether the run waits for an answer."""
         return bool(self._open)
 
     def end_of(self, interrupt_id: str) -> float | None:
@@ -278,13 +280,13 @@ class _Questions:
         interrupt_id: str,
         place: Place | None,
     ) -> Answer:
-        """Have the parent ask, and wait for the answer. Raises as `Questions.ask` does."""
+        """Ask through the parent, and wait for the answer. Raises what `Questions.ask` raises."""
         node, agent = place[:2] if place else ("", "")
         asked = {
             **{"message": message, "action": action, "args": args, "config": config},
             **{"timeout_s": timeout_s, "interrupt_id": interrupt_id, "node": node, "agent": agent},
         }
-        # By way of an event's encoding: what none could hold is refused here, not over there.
+        # Encode it as an event, so that invalid values are refused here and not in the parent.
         record = encode_record("interrupt_request", asked, 0.0, None, self._max_event_bytes)
         plain = decode_event(b"{" + record).data
         if plain["timeout_s"] != timeout_s:

@@ -1,4 +1,4 @@
-"""The child processes of a hub: some kept ready, each used for one call and then gone."""
+"""The child processes of a hub: some are kept ready, and each is used for one call."""
 
 import asyncio
 import contextlib
@@ -25,11 +25,10 @@ _log: Final = get_logger("runcast.runs")
 
 
 class Processes:
-    """Starts child processes, ahead of the calls they are for where it can.
+    """Starts child processes, if possible before their calls.
 
-    A child that is ready has imported runcast and, of a function without secrets, the function's
-    module. A module may read its secrets while it is imported, so one that has secrets is imported
-    by its call.
+    A ready child has imported runcast and, for a function without secrets, the function's module.
+    A module may read its secrets at import, so a module with secrets is imported by its call.
     """
 
     def __init__(self, clock: Clock, settings: Settings) -> None:
@@ -39,8 +38,8 @@ class Processes:
         self._ready: defaultdict[Source | None, deque[ChildProcess]] = defaultdict(deque)
         self._starting: set[asyncio.Task[None]] = set()
         self._hidden: set[str] = set()
-        # One thread starts all children and outlives them: the kernel takes the death of the
-        # thread that started a process for the death of its parent.
+        # One thread starts all children and outlives them, because the kernel takes the death of
+        # the starting thread for the death of the parent.
         self._starter: ThreadPoolExecutor | None = None
         self._lifeline: tuple[int, int] | None = None
         self._is_closed = False
@@ -48,7 +47,7 @@ class Processes:
 
     @property
     def surroundings(self) -> Surroundings:
-        """What children are started with: as it was when this was opened."""
+        """The surroundings of children, as noted at opening."""
         if self._noted is None:
             self._noted = Surroundings.note()
         return self._noted
@@ -56,7 +55,8 @@ class Processes:
     async def find_secrets(
         self, declared: Iterable[Secret], given: Mapping[str, str]
     ) -> dict[str, str]:
-        """Return the values of the secrets that a function declares. Raises as `find_secrets`."""
+        """Return the values of the secrets that a function declares. Raises what `find_secrets`
+        raises."""
         if not declared:
             return {}
         file, environment = self.settings.secrets_file, self.surroundings.environment
@@ -64,16 +64,16 @@ class Processes:
 
     @property
     def ready(self) -> int:
-        """How many are kept ready now."""
+        """Number of ready children."""
         return sum(map(len, self._ready.values()))
 
     def hide(self, names: Iterable[str]) -> None:
-        """Keep these names out of the environment of children, but for calls they are given to."""
+        """Keep these names out of children's environments, except for calls that get them."""
         known = len(self._hidden)
         self._hidden.update(names)
         if len(self._hidden) == known:
             return
-        for source, ready in list(self._ready.items()):  # those may have them
+        for source, ready in list(self._ready.items()):  # these children may have them
             for child in ready:
                 child.signal(signal.SIGKILL)
                 self._track(asyncio.create_task(_end(child), name="runcast-end"))
@@ -82,14 +82,14 @@ class Processes:
                 self.prepare(source)
 
     def prepare(self, source: Source | None) -> None:
-        """Have as many children ready as the settings say. Returns at once."""
+        """Start to keep as many children ready as the settings say. Returns at once."""
         starting = sum(task.get_name() == _name(source) for task in self._starting)
         missing = self.settings.warm_processes - len(self._ready[source]) - starting
         for _ in range(0 if self._is_closed else missing):
             self._track(asyncio.create_task(self._make_ready(source), name=_name(source)))
 
     async def take(self, source: Source | None) -> ChildProcess:
-        """Return a child for one call. It is the caller's, who ends it.
+        """Return a child for one call. The caller must end it.
 
         Raises:
             OSError: no process can be started.
@@ -106,12 +106,12 @@ class Processes:
         return child
 
     def open(self) -> None:
-        """Let children be kept ready. Idempotent; it may follow `close`."""
+        """Keep children ready. Idempotent. May be called again after `close`."""
         self._noted = self.surroundings
         self._is_closed = False
 
     async def close(self) -> None:
-        """End the children that are ready; those at work belong to their calls. Idempotent."""
+        """End the ready children; working children belong to their calls. Idempotent."""
         self._is_closed = True
         self._noted = None
         while self._starting:
@@ -139,7 +139,7 @@ class Processes:
         self._ready[source].append(child)
 
     async def _abandon(self, starting: "asyncio.Future[ChildProcess]") -> None:
-        """End a child whose caller has gone before it was started."""
+        """End a child whose caller left before it was started."""
         with contextlib.suppress(OSError):
             child = await starting
             child.watch()
@@ -161,7 +161,7 @@ class Processes:
             child.watch()
             if len(self._hidden) == known:
                 break
-            child.signal(signal.SIGKILL)  # it may have what is to be hidden since
+            child.signal(signal.SIGKILL)  # it may have a name that must be hidden since
             self._track(asyncio.create_task(_end(child), name="runcast-end"))
         if source is not None:
             await child.send(control.Load(source))

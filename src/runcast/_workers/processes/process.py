@@ -1,7 +1,7 @@
-"""A child process as its parent sees it: started, heard, signalled, reaped; and its surroundings.
+"""A child process from its parent's side: start, messages, signals, reaping; and its surroundings.
 
 Surroundings belong to the whole process, and a function in a thread or on the loop may change any
-of them. So what a child gets is noted when the hub opens.
+of them. So the surroundings for children are noted when the hub opens.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ __all__ = ("REAP_S", "ChildProcess", "Surroundings")
 
 
 class Surroundings(NamedTuple):
-    """The environment, where modules are searched for, the folder for temporary files, the umask.
+    """The environment, the search path of modules, the folder for temporary files, the umask.
 
     Paths are absolute.
     """
@@ -37,23 +37,23 @@ class Surroundings(NamedTuple):
 
     @classmethod
     def note(cls) -> Self:
-        """Return what this process has now."""
-        # The only way to learn it is to set it. Meanwhile others make files for their owner alone.
+        """Return this process's present surroundings."""
+        # The umask can be read only by setting it. Meanwhile new files are private.
         umask = os.umask(0o077)
         os.umask(umask)
         folder = os.path.abspath(tempfile.gettempdir())
         return cls(dict(os.environ), tuple(_absolute(sys.path)), folder, umask)
 
     def current_search_path(self) -> list[str]:
-        """Return where modules are searched for: first as noted, then what was added since, for
-        functions of modules that were imported since."""
+        """Return the search path: first as noted, then the entries added since, for functions of
+        modules that were imported since."""
         added = (entry for entry in sys.path if os.path.isabs(entry))
         return list(dict.fromkeys((*self.search_path, *added)))
 
 
 def _absolute(entries: Iterable[str]) -> Iterator[str]:
     for entry in entries:
-        with contextlib.suppress(OSError):  # the working directory is gone
+        with contextlib.suppress(OSError):  # the working directory was deleted
             yield os.path.abspath(entry)
 
 
@@ -63,27 +63,27 @@ _START: Final = (
     "import json, sys; sys.path[:], *fds = json.loads(sys.argv.pop()); "
     "from runcast._workers.processes.child import main; main(*fds)"
 )
-"""Nothing of the working directory is on the path: what lies there is data."""
+"""The working directory is not on the path, because its files are data."""
 
 _READ_BYTES: Final = 32 * 1024
-"""So much of what one child tells is taken before others have their turn: about a millisecond."""
+"""Bytes read from one child before others have their turn: about a millisecond."""
 
 _READS_AFTER_EXIT: Final = 32
-"""More than a pipe holds. A process that got away may write for ever."""
+"""More than a pipe holds. An escaped process may write for ever."""
 
 _REAP_EVERY_S: Final = 0.02
 _MOST_REAPS: Final = 500
-"""Looks for what is still dying of a child's process group: ten seconds of them, as below."""
+"""Checks for dying processes of a child's group: ten seconds in all, as below."""
 
 REAP_S: Final = 10.0
-"""How long a process may take to die of SIGKILL. One that waits for a disk may never."""
+"""How long a process may take to die after SIGKILL. One that waits for a disk may never die."""
 
 
 class ChildProcess:
     """A child, the leader of its own session and process group.
 
-    `start` blocks and may be called in any thread that outlives the child; all else belongs to one
-    event loop. When the child has ended, so has its process group.
+    `start` blocks and may be called in any thread that outlives the child; everything else belongs
+    to one event loop. When the child has ended, its process group has ended, too.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
@@ -93,7 +93,7 @@ class ChildProcess:
         self._reads_left = _READS_AFTER_EXIT
         self._is_closed = False
         self.exited: asyncio.Future[int]
-        """Done when it has ended: its exit code, or the negative number of the signal."""
+        """Done when the child has ended: its exit code, or the negative signal number."""
 
     @property
     def pid(self) -> int:
@@ -105,19 +105,19 @@ class ChildProcess:
         """Start a child that waits for commands.
 
         Args:
-            lifeline: the reading end of a pipe whose other end is ours alone.
+            lifeline: the reading end of a pipe; only this process has the other end.
 
         Raises:
             OSError: no process can be started.
         """
         ours, theirs = socket.socketpair()
-        theirs.setblocking(True)  # or `socket.setdefaulttimeout` would have it be the other way
+        theirs.setblocking(True)  # `socket.setdefaulttimeout` might have changed it
         passed: list[int] = []
         try:
             passed += map(_above_standard_files, (theirs.fileno(), lifeline))
             start = [surroundings.current_search_path(), *passed]
             process = subprocess.Popen(
-                # Unbuffered: what is printed is seen when it is printed, in the order it was.
+                # Unbuffered, so that output is seen at once and in order.
                 [sys.executable, "-u", "-c", _START, json.dumps(start)],
                 bufsize=0,
                 cwd=surroundings.folder,
@@ -143,12 +143,12 @@ class ChildProcess:
         return cls(process, ours)
 
     def watch(self) -> None:
-        """Begin to notice its end, on the running loop."""
+        """Begin to watch for its end, on the running loop."""
         loop = asyncio.get_running_loop()
         self.exited = loop.create_future()
         try:
             handle = os.pidfd_open(self.pid)
-        except (AttributeError, OSError):  # not on Linux, or on an old one
+        except (AttributeError, OSError):  # not Linux, or an old kernel
             threading.Thread(target=self._wait, args=(loop,), daemon=True).start()
         else:
             loop.add_reader(handle, self._handle_exit, loop, handle)
@@ -164,22 +164,23 @@ class ChildProcess:
         self._has_exited()
 
     def _has_exited(self) -> None:
-        # Before it is reaped: until then its id, and so its group's, is nobody else's.
+        # Before it is reaped: until then its id, and so its group's id, is not reused.
         self.signal(signal.SIGKILL)
         code = self._process.wait()
         self._reap_group(_MOST_REAPS)
         with contextlib.suppress(OSError):
-            # What it sent can still be read; whoever else has its end of the socket is not heard.
+            # What it sent can still be read; other holders of its end of the socket are ignored.
             self._socket.shutdown(socket.SHUT_RD)
         if not self.exited.done():
             self.exited.set_result(code)
 
     def _reap_group(self, times: int) -> None:
-        """Wait for processes of its group that come to this process, if this is process 1.
+        """Wait for processes of its group that became children of this process, if this is process
+        1.
 
-        Only those: another process that is waited for could be one that a function has started.
+        Only for these: any other process could be one that a function has started.
         """
-        with contextlib.suppress(ChildProcessError):  # there is none left
+        with contextlib.suppress(ChildProcessError):  # no process is left
             while os.waitpid(-self.pid, os.WNOHANG)[0]:
                 pass
             if times:  # some are still dying
@@ -193,21 +194,21 @@ class ChildProcess:
                 os.killpg(self.pid, number)
 
     async def send(self, command: control.Command) -> None:
-        """Send a command; a child that is gone does not get it."""
+        """Send a command; a child that has ended does not get it."""
         async with self._sending:
             with contextlib.suppress(OSError):
                 loop = asyncio.get_running_loop()
                 await loop.sock_sendall(self._socket, control.encode(command))
 
     async def receive(self) -> bytes:
-        """Return what it sent; b"" once it has ended and everything was read."""
+        """Return data that it sent; b"" once it has ended and everything was read."""
         try:
             return await asyncio.get_running_loop().sock_recv(self._socket, _READ_BYTES)
         except OSError:
             return b""
 
     async def read(self, name: Literal["stdout", "stderr"]) -> bytes:
-        """Return what it printed; b"" once it has ended and everything was read."""
+        """Return data that it printed; b"" once it has ended and everything was read."""
         stream = self._process.stdout if name == "stdout" else self._process.stderr
         assert stream is not None
         while not self.exited.done() or self._reads_left:
@@ -230,14 +231,14 @@ class ChildProcess:
             loop.remove_reader(descriptor)
 
     async def end(self) -> None:
-        """Kill it if it lives, and wait until it is reaped. Idempotent."""
+        """Kill it if it is alive, and wait until it is reaped. Idempotent."""
         self.signal(signal.SIGKILL)
         await asyncio.wait({self.exited}, timeout=REAP_S)
         if not self.exited.done():
             _log.error("the child process %s does not die", self.pid)
 
     def close(self) -> None:
-        """Let go of its files; call once it has ended and was read. Idempotent."""
+        """Close its files; call after it has ended and everything was read. Idempotent."""
         self._socket.close()
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
@@ -245,8 +246,8 @@ class ChildProcess:
 
 
 def _above_standard_files(descriptor: int) -> int:
-    """Return a copy of a descriptor above those of standard input, output and error, which are
-    replaced in a child: ours is one of them if a function closed them."""
+    """Return a copy of a descriptor above the standard files' numbers, which are replaced in a
+    child. A descriptor of ours has such a number if a function closed a standard file."""
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 

@@ -1,4 +1,4 @@
-"""One call in a child process: what the child tells goes into the run's log, until it has ended."""
+"""One call in a child process: the child's messages go into the run's log, until it has ended."""
 
 import asyncio
 import signal
@@ -34,20 +34,20 @@ __all__ = ("ProcessCall",)
 _log: Final = get_logger("runcast.runs")
 
 _PAUSE_S: Final = 0.05
-"""How often a flood of output is looked at: meanwhile its pipe is full, and the child waits."""
+"""Pause between two reads of a flood of output; meanwhile the pipe is full and the child waits."""
 
 _EXIT_S: Final = 1.0
-"""How long a child that has closed its end of the socket may take to end by itself."""
+"""How long a child may take to end after it closed its end of the socket."""
 
 
 class ProcessCall:
-    """A call, and the child that it has for itself. What the child tells waits for its commit:
-    while the store is slow the socket fills, and `emit` in the child waits.
+    """A call and its child process. The child's messages wait for their commit: while the store is
+    slow the socket fills, and `emit` in the child waits.
 
     Args:
-        redactor: for all that is told.
-        log_redactor: for tracebacks, whose messages may repeat inputs, too.
-        on_stream: called once the function is known to yield what it does.
+        redactor: for everything in the run's log.
+        log_redactor: for tracebacks, whose messages may also repeat inputs.
+        on_stream: called once the function is known to stream.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class ProcessCall:
         self._log_redactor = log_redactor
         self._on_stream = on_stream
         self.raised: ProcessTraceback | None = None
-        """What the function, or the import of its module, raised; None if it raised nothing."""
+        """The traceback of the function, or of its module's import; None without an error."""
         self._is_loaded = False
         self._returned: Outcome | None = None
         self._until: float | None = None
-        """When the child must have ended, by the loop's time: once its function has returned."""
+        """After its function has returned: when the child must have ended, by the loop's time."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, call: control.Call) -> Outcome:
-        """Make the call and return how it ended. Nothing of the child is left then."""
+        """Make the call and return its outcome. Nothing of the child is left then."""
         child = self._child
         captures = [
             asyncio.create_task(self._capture("stdout", "info")),
@@ -88,7 +88,7 @@ class ProcessCall:
             self._begin(child.send(call))
             ending = await self._hear()
             if ending is None:
-                # Gone without a word; or it has closed files that are not its own.
+                # The child is gone without a message, or has closed files that are not its own.
                 await asyncio.wait({child.exited}, timeout=_EXIT_S)
             await child.end()
             await asyncio.gather(*captures)
@@ -99,13 +99,13 @@ class ProcessCall:
             for task in (*self._tasks, *captures):
                 task.cancel()
             await child.end()
-            # Until nobody reads from its files any more.
+            # Wait until nothing reads from its files any more.
             await asyncio.gather(*self._tasks, *captures, return_exceptions=True)
             child.close()
         return ending or self._death()
 
     async def stop(self, reason: str) -> None:
-        """End the child: by asking, then by SIGTERM, then by SIGKILL."""
+        """End the child: ask, then send SIGTERM, then SIGKILL."""
         child = self._child
         self._begin(child.send(control.Cancel(reason)))
         for grace_s, number in (
@@ -121,8 +121,8 @@ class ProcessCall:
         task.add_done_callback(self._tasks.discard)
 
     async def _hear(self) -> Outcome | None:
-        """Write what the child says until it has ended; return how its function did, None if it
-        never returned."""
+        """Write the child's messages until it has ended; return the function's outcome, or None if
+        the function never returned."""
         frames = control.Frames(self._settings.max_event_bytes + 2 * OWN_EVENT_BYTES)
         while data := await self._receive():
             for kind, body in frames.feed(data):
@@ -134,11 +134,12 @@ class ProcessCall:
                     return self._returned
                 else:
                     await self._obey(kind, body)
-            await asyncio.sleep(0)  # others run, too, when there is always more to hear
+            await asyncio.sleep(0)  # let other tasks run, even if messages never end
         return self._returned
 
     async def _receive(self) -> bytes:
-        """Return what the child sent; b"" once it has ended, or its time after its function."""
+        """Return data from the child; b"" once it has ended, or its time after its function is
+        over."""
         try:
             async with asyncio.timeout_at(self._until):
                 return await self._child.receive()
@@ -152,14 +153,14 @@ class ProcessCall:
             return b""
 
     async def _put(self, record: bytes) -> None:
-        """Hand a record over to be committed; returns once there is room for it."""
+        """Pass a record on to be committed; returns once there is room."""
         if self._inlet.is_held:
             await self._inlet.drain()
         try:
             self._inlet.put(record)
         except (Overloaded, StoreUnavailable, RunTooLarge):
-            # Waits for its commit. The child has been told that its event is taken, and how much
-            # it may tell is counted there.
+            # Wait for the commit. The child was notified that its event is accepted, and the child
+            # counts how much it may emit.
             await self._inlet.append([record])
 
     async def _obey(self, kind: int, body: bytes) -> None:
@@ -182,7 +183,7 @@ class ProcessCall:
             self._begin(self._child.send(control.Reply(number, [appended.epoch, appended.last])))
         elif kind == control.ASK:
             self._begin(self._ask(control.decode(body, control.Ask)))
-            await asyncio.sleep(0)  # so that it has begun before the next is looked at
+            await asyncio.sleep(0)  # so that it has begun before the next message
         else:
             raise PeerError(f"expected a frame of a known kind, got {kind}")
 
@@ -228,7 +229,7 @@ class ProcessCall:
             raise PeerError(error.message) from None
 
     def _hide(self, event: Event) -> Event:
-        """Return an event without secrets, wherever they are in it."""
+        """Return an event with all secrets hidden."""
         shown = self._redactor.hide(
             {"data": event.data, "node": event.node, "agent": event.agent, "path": [*event.path]}
         )
@@ -243,7 +244,7 @@ class ProcessCall:
         return Outcome(event.type, self._redactor.hide(event.data))
 
     def _death(self) -> Outcome:
-        """Return the ending for a child that has told none."""
+        """Return the outcome for a child that reported none."""
         code = self._child.exited.result() if self._child.exited.done() else 0
         if code < 0:
             how = f"was killed by {_name(-code)}"
@@ -254,7 +255,7 @@ class ProcessCall:
         return failed(f"its process {how}", "killed" if code < 0 else "crashed")
 
     async def _capture(self, name: Literal["stdout", "stderr"], level: str) -> None:
-        """Write what the child prints as `log` events."""
+        """Write the child's output as `log` events."""
         output = Output(self._clock, self._settings, self._redactor)
         while data := await self._child.read(name):
             for text in output.feed(data):
@@ -282,7 +283,7 @@ class ProcessCall:
 
 
 def _name(number: int) -> str:
-    """Return what a signal is called."""
+    """Return a signal's name."""
     try:
         return signal.Signals(number).name
     except ValueError:
