@@ -1,4 +1,4 @@
-"""runcast: streaming the life of long-running Python work to whoever watches it."""
+"""runcast: stream the life of long-running Python work to all who watch it."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -92,7 +92,7 @@ from runcast.events.snapshot import Snapshot
 from runcast.events.view import ViewSpec
 from runcast.stores.base import LogInfo, Store
 
-# A library logs nothing by itself: what it says goes where the application's own logging sends it.
+# A library configures no logging: its records go where the application's logging sends them.
 logging.getLogger("runcast").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ if TYPE_CHECKING:
 else:
 
     def __dir__():
-        """Return the public names, those too that are found only when somebody asks for them."""
+        """Return the public names, including those that are loaded on demand."""
         return sorted(__all__)
 
     def __getattr__(name):
-        """Find out what takes long to find out when somebody asks for it."""
+        """Load expensive attributes on demand."""
         # Scripts that only emit and watch need no web framework.
         if name == "HttpApp":
             from runcast._http.app import HttpApp
@@ -128,7 +128,7 @@ else:
 
         try:
             return version("runcast")
-        except PackageNotFoundError:  # run from a source tree that was never installed
+        except PackageNotFoundError:  # a source tree that was never installed
             return "0"
 
 

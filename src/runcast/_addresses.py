@@ -1,20 +1,20 @@
-"""Which addresses are public: reached over the internet, and not inside somebody's own network.
+"""Public addresses: reachable over the internet, not inside a private network.
 
-The one definition of it in this house. Sources: the IANA IPv4 and IPv6 Special-Purpose Address
+The only definition in this project. Sources: the IANA IPv4 and IPv6 Special-Purpose Address
 Registries (as of 2025-10-09) and the IANA IPv6 Address Space registry, which assigns unicast
 addresses in 2000::/3 only. Not `ipaddress.is_global`, whose answer changes with the version of
 Python.
 
-An IPv6 address may embed the IPv4 address that a packet ends at: through a translator (NAT64), a
-tunnel (6to4, ISATAP) or the machine itself (IPv4-mapped). It is public if that one is, too.
+An IPv6 address may embed the IPv4 address where a packet ends: through a translator (NAT64), a
+tunnel (6to4, ISATAP) or the machine itself (IPv4-mapped). It is public only if that one is, too.
 
-Where this says otherwise than the registries:
+Differences from the registries:
 
 1. Blocks that are globally reachable but name a service next to the caller are not public:
    192.0.0.9, 192.0.0.10, 2001:1::1 and 2001:1::2 are the caller's own router. So all of
-   192.0.0.0/24 and 2001::/23 is refused, with Teredo in it, which embeds two addresses.
+   192.0.0.0/24 and 2001::/23 is refused, including Teredo, which embeds two addresses.
 2. 64:ff9b::/96 and 2002::/16 are judged by the IPv4 address that they embed.
-3. An operator's own NAT64 prefix looks like any other: what is behind that is not known here.
+3. An operator's own NAT64 prefix looks like any other: the address behind it is unknown here.
 """
 
 import ipaddress
@@ -50,7 +50,7 @@ _SPECIAL_IPV4: Final = tuple(
 )
 
 _UNICAST_IPV6: Final = ipaddress.IPv6Network("2000::/3")
-"""All else is reserved, or means something near by: loopback, discard, SRv6, unique local, link
+"""All else is reserved, or local: loopback, discard, SRv6, unique local, link
 local, site local, multicast, IPv4-compatible, NAT64 for local use (64:ff9b:1::/48)."""
 
 _SPECIAL_IPV6: Final = tuple(
@@ -67,19 +67,19 @@ _SPECIAL_IPV6: Final = tuple(
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 """RFC 4291 §2.5.5.2: the machine itself sends to the IPv4 address."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""RFC 6052 §2.1: what DNS64 answers in a network that has IPv6 only."""
+"""RFC 6052 §2.1: the answer of DNS64 in an IPv6-only network."""
 _6TO4: Final = ipaddress.IPv6Network("2002::/16")
-"""RFC 3056 §2: the 32 bits behind the prefix."""
+"""RFC 3056 §2: the 32 bits after the prefix."""
 _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
-"""RFC 5214 §6.1: an interface identifier that begins so ends with an IPv4 address."""
+"""RFC 5214 §6.1: an interface identifier with this beginning ends with an IPv4 address."""
 
 
 def is_public(address: Address, besides: Iterable[Network] = ()) -> bool:
-    """Tell whether an address is public.
+    """Return whether an address is public.
 
     Args:
-        besides: networks that count as public, too; also where one holds the IPv4 address that an
-            IPv6 address embeds.
+        besides: networks that also count as public, also for an IPv4 address embedded in an IPv6
+            address.
     """
     allowed = tuple(besides)
     if any(address in network for network in allowed):
@@ -93,7 +93,7 @@ def is_public(address: Address, besides: Iterable[Network] = ()) -> bool:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """Yield the IPv4 addresses that a packet to an address may end at."""
+    """Yield the IPv4 addresses where a packet to an address may end."""
     number = int(address)
     if address in _6TO4:
         yield ipaddress.IPv4Address(number >> 80 & 0xFFFFFFFF)

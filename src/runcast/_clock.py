@@ -1,4 +1,4 @@
-"""The only reader of time."""
+"""The only module that reads the time."""
 
 from time import monotonic, time
 from typing import Final, Protocol
@@ -8,17 +8,17 @@ from runcast._logs import get_logger
 __all__ = ("Clock", "ClockSteps", "SystemClock")
 
 _STEP_S: Final = 60.0
-"""Smaller steps forward make nothing old that was young."""
+"""Smaller steps forward are ignored."""
 
 _HOLD_S: Final = 3600.0
-"""How long the time after a step is not trusted: long enough to set the clock back, or for the
-daemon that sets it to do so."""
+"""How long the time after a step is not trusted: long enough for a person or a daemon to set the
+clock back."""
 
 _log: Final = get_logger("runcast.clock")
 
 
 class Clock(Protocol):
-    """What tells the time; tests hand in one they move by hand (`runcast.testing.FakeClock`)."""
+    """A clock. Tests pass in a clock that they move by hand (`runcast.testing.FakeClock`)."""
 
     def time(self) -> float:
         """Wall clock: Unix seconds. May jump when the machine's clock is set."""
@@ -33,16 +33,16 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    # Bound once: `emit()` reads the time for every event. `time` comes last, as it hides the
-    # module.
+    # Bound once, because `emit()` reads the time for every event. `time` comes last because it
+    # hides the module.
     monotonic = staticmethod(monotonic)
     time = staticmethod(time)
 
 
 class ClockSteps:
-    """Notices that the wall clock was set forward, by which everything is old at once.
+    """Notices when the wall clock was set forward, which makes everything look old.
 
-    What deletes by age asks it first: a clock that was set wrongly would delete all there is.
+    Code that deletes by age asks it first: a wrongly set clock would delete everything.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -1,5 +1,5 @@
-"""Loggers of our own. They cut what others write, for a message may be of any length; and logging
-never raises, for a run or a commit would end by it."""
+"""Our own loggers. They cut their records, because a message may have any length. Logging never
+raises, because an error would end a run or a commit."""
 
 import contextlib
 import logging
@@ -12,36 +12,37 @@ from runcast.events.plain import cut
 __all__ = ("MAX_MESSAGE_CHARS", "MAX_TRACE_CHARS", "bound", "format_error", "get_logger")
 
 MAX_TRACE_CHARS: Final = 20_000
-"""Most characters of a traceback; its end is kept, which says what was raised."""
+"""Most characters of a traceback; its end is kept, which has the exception."""
 
 MAX_MESSAGE_CHARS: Final = 24_000
-"""Most characters of any other line, which may hold a traceback that another process wrote."""
+"""Most characters of any other line, which may hold another process's traceback."""
 
 _MAX_PART_CHARS: Final = 2_000
-"""Most characters of one part of a traceback, which is a frame or what an exception says."""
+"""Most characters of one part of a traceback, which is a frame or an exception's message."""
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return the logger of a name; its records are bounded, whoever handles them.
+    """Return the logger of a name; its records are bounded, for every handler.
 
     It raises nothing, whatever handlers and filters do.
     """
     log = logging.getLogger(name)
-    log.__class__ = _Logger  # not made as one: the application may have asked for it before
+    # changed afterwards, because the application may have created it before
+    log.__class__ = _Logger
     bound(log)
     return log
 
 
 class _Logger(logging.Logger):
     def handle(self, record: logging.LogRecord) -> None:
-        # A handler raises when it reports a failure of its own to a `sys.stderr` that somebody has
-        # closed; and handlers of others may raise whenever they like.
+        # A handler raises if it reports its own failure to a closed `sys.stderr`; and other
+        # handlers may raise at any time.
         with contextlib.suppress(Exception):
             super().handle(record)
 
 
 def bound(log: logging.Logger) -> None:
-    """Cut what a logger is given from now on. Idempotent."""
+    """Cut a logger's records from now on. Idempotent."""
     log.addFilter(_cut_record)
 
 
@@ -49,7 +50,7 @@ def format_error(error: BaseException, trace: TracebackType | None = None) -> st
     """Return the traceback of an error, bounded.
 
     Args:
-        trace: where it begins, if not where the error's own does.
+        trace: where to begin, by default the error's own traceback.
     """
     return _joined(_parts(error, trace))
 
@@ -74,11 +75,11 @@ def _cut_record(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_info[1] is not None:
         parts = _parts(record.exc_info[1], record.exc_info[2])
         if max(map(len, parts)) > _MAX_PART_CHARS or sum(map(len, parts)) > MAX_TRACE_CHARS:
-            # Formatters take it as it is. `exc_info` stays for handlers that want the error itself.
+            # Formatters use it unchanged. `exc_info` stays for handlers that need the error itself.
             record.exc_text = _joined(parts).rstrip("\n")
     try:
         message = record.getMessage()
-    except Exception:  # noqa: BLE001 - the handler reports it, with where it was logged
+    except Exception:  # noqa: BLE001 - the handler reports it, with the place of the call
         return True
     if len(message) > MAX_MESSAGE_CHARS:
         record.msg, record.args = cut(message, MAX_MESSAGE_CHARS), ()

@@ -6,11 +6,11 @@
 | group | name | object |
 |---|---|---|
 | `runcast.stores` | the scheme of a URL | `open(url: str, settings, clock) -> Store` |
-| `runcast.dialects` | the dialect's name | a `Dialect`, or what makes one |
+| `runcast.dialects` | the dialect's name | a `Dialect`, or a function that makes one |
 | `runcast.sources` | the source's name | the source's module |
-| `runcast.channels` | the scheme of a target | what makes the channel |
+| `runcast.channels` | the scheme of a target | a function that makes the channel |
 
-A package is imported when something asks for it by name, and never before.
+A package is imported only when its name is used.
 """
 
 from functools import cache
@@ -28,12 +28,12 @@ CHANNELS: Final = "runcast.channels"
 
 
 def names(group: str) -> list[str]:
-    """Return what other packages offer in a group, sorted."""
+    """Return the names that other packages offer in a group, sorted."""
     return sorted(_offered(group))
 
 
 def find(group: str, name: str) -> Any:
-    """Return what a package offers under a name; None if no package does.
+    """Return the object that a package offers under a name, or None.
 
     Raises:
         InvalidValue: two packages offer it, or the package cannot be imported.

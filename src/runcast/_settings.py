@@ -1,8 +1,8 @@
-"""Every setting: its unit, its default, and the reason for it. The one table of them.
+"""Every setting with its unit, its default and the reason for it. The only table of settings.
 
-A setting comes from, the later the stronger: its default, a TOML file, the environment
-(`RUNCAST_` and its name in capitals), the command line or the constructor. Lists are joined by
-commas outside TOML.
+A setting comes from these places; later ones override earlier ones: its default, a TOML file, the
+environment (`RUNCAST_` and its name in capitals), the command line or the constructor. Outside
+TOML, lists are joined by commas.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class Settings:
 
     # Events and producers
     max_event_bytes: int = _setting(
-        _MIB, "Largest event, as JSON. Larger output belongs into a file.", least=256
+        _MIB, "Largest event, as JSON. Write larger output to a file.", least=256
     )
     pending_bytes_per_run: int = _setting(
         4 * _MIB,
@@ -56,17 +56,17 @@ class Settings:
         30.0, "How long emit() in a thread waits for room before it raises Overloaded."
     )
     store_retry_s: float = _setting(
-        0.25, "Pause before a commit that the store could not take is tried again.", least=0.001
+        0.25, "Pause before a failed commit is tried again.", least=0.001
     )
     # Watchers
     tail_bytes_per_run: int = _setting(
-        _MIB, "Newest events of a watched run kept in memory, so that watchers need no reading."
+        _MIB, "Newest events of a watched run kept in memory, for watchers that are up to date."
     )
-    tail_bytes: int = _setting(64 * _MIB, "The same, of all runs together.")
+    tail_bytes: int = _setting(64 * _MIB, "The same, for all runs together.")
     page_cache_bytes: int = _setting(
         32 * _MIB,
-        "Pages of history kept for watchers that read the same part of a log; and, each to the same"
-        " bound, what dialects and views make of them, and present states of runs.",
+        "Pages of history kept for watchers that read the same part of a log. The same bound"
+        " also applies to the output of dialects and views, and to snapshots of runs.",
     )
     heartbeat_s: float = _setting(
         15.0,
@@ -76,32 +76,30 @@ class Settings:
     )
     stall_s: float = _setting(
         30.0,
-        "How long a watcher's socket may take nothing before the stream is ended; it can resume."
-        " And how long a client may give no sign of life before its connection is ended.",
+        "How long a watcher's socket may take nothing before the stream is ended; the watcher can"
+        " resume. Also how long a client may be silent before its connection is ended.",
         least=0.01,
     )
     max_watchers: int = _setting(
         10_000, "Connections that watch at once; one may follow several runs.", least=1
     )
-    max_watchers_per_run: int = _setting(5_000, "The same, of one run.", least=1)
+    max_watchers_per_run: int = _setting(5_000, "The same, for one run.", least=1)
     long_poll_s: float = _setting(25.0, "Longest wait of a long-poll request.", least=0.01)
-    retry_s: float = _setting(2.0, "What streams tell browsers to wait before they reconnect.")
+    retry_s: float = _setting(2.0, "How long browsers should wait before they reconnect.")
     # Runs
-    threads: int = _setting(
-        64, "Sync functions that run at once, each in a thread of its own.", least=1
-    )
-    max_runs: int = _setting(1000, "Runs at once; more wait in the queue.", least=1)
-    max_queue: int = _setting(1000, "Runs that wait for room; more are refused.")
+    threads: int = _setting(64, "Sync functions that run at once, each in its own thread.", least=1)
+    max_runs: int = _setting(1000, "Runs at once; further runs wait in the queue.", least=1)
+    max_queue: int = _setting(1000, "Runs that wait for room; further runs are refused.")
     max_runs_per_function: int = _setting(
-        0, "Runs of one function at once where it does not say itself (`max_runs=`); 0: no limit."
+        0, "Runs of one function at once, unless it has its own `max_runs=`; 0: no limit."
     )
     run_time_s: float = _setting(
         0.0, "Longest time a run may take, from its start to its end; 0: no limit."
     )
     max_events_per_run: int = _setting(
-        0, "Events that one run may emit; more are refused. 0: no limit, as old ones are folded."
+        0, "Events that one run may emit; more are refused. 0: no limit; old events are folded."
     )
-    max_bytes_per_run: int = _setting(0, "The same, of all its events together. 0: no limit.")
+    max_bytes_per_run: int = _setting(0, "The same in bytes. 0: no limit.")
     cancel_grace_s: float = _setting(
         5.0, "How long a cancelled thread may go on before it is given up as stuck."
     )
@@ -110,11 +108,10 @@ class Settings:
     )
     blocked_loop_s: float = _setting(
         1.0,
-        "How long something may keep the event loop from everything else before a warning names"
-        " it; 0: no warning.",
+        "How long a call may block the event loop before a warning names it; 0: no warning.",
     )
     lease_s: float = _setting(
-        15.0, "After this long without a sign of life a run's owner is taken for lost.", least=0.05
+        15.0, "After this time without a sign of life a run's owner counts as lost.", least=0.05
     )
     # Retention
     keep_runs_s: float = _setting(
@@ -127,41 +124,41 @@ class Settings:
     )
     retention_every_s: float = _setting(
         5.0,
-        "Pause before runs and events that are kept no longer are looked for again.",
+        "Pause between two searches for runs and events that are no longer kept.",
         least=0.01,
     )
     # Child processes
     processes: int = _setting(
-        16, "Functions that run at once in processes of their own; more wait.", least=1
+        16, "Functions that run at once in their own processes; more wait.", least=1
     )
     warm_processes: int = _setting(
         1,
-        "Child processes kept ready, of each module that functions come from, so that a run need"
-        " not wait for Python and the module to start.",
+        "Child processes kept ready for each module with functions, so that a run need not wait for"
+        " the start of Python and the module.",
     )
     terminate_grace_s: float = _setting(
-        2.0, "How long a child process may go on after SIGTERM, before SIGKILL."
+        2.0, "How long a child process may run after SIGTERM, before SIGKILL."
     )
     exit_wait_s: float = _setting(
         30.0,
-        "How long what is registered with `atexit` may take when a process ends: the one of a"
-        " function, once that has returned, or the server's.",
+        "How long functions registered with `atexit` may take when a process ends: a function's own"
+        " process after its result, or the server's.",
     )
     child_memory_bytes: int = _setting(
         0, "Address space that a child process may take (RLIMIT_AS); 0 sets no limit."
     )
     output_lines_per_s: int = _setting(
         200,
-        "Printed lines of a child process that become log events; more are left out and counted.",
+        "Printed lines of a child process that become log events; more are dropped and counted.",
         least=1,
     )
     output_line_bytes: int = _setting(
-        4096, "Longest printed line that is kept; the rest of a longer one is left out.", least=1
+        4096, "Longest printed line that is kept; the rest of a longer line is dropped.", least=1
     )
     secrets_file: str = _setting(
         "",
-        'A TOML file with lines NAME = "value", for secrets that functions declare and that are'
-        " neither given with the invocation nor in the environment.",
+        'A TOML file with lines NAME = "value", for declared secrets that are neither given with'
+        " the invocation nor set in the environment.",
         least=None,
     )
     prices_file: str = _setting(
@@ -178,41 +175,36 @@ class Settings:
         least=None,
     )
     max_files: int = _setting(
-        1000, "Files that one run may be given, and files that are kept of it.", least=1
+        1000, "Input files of one run, and also files kept of one run.", least=1
     )
-    max_input_bytes: int = _setting(
-        4096 * _MIB, "Files that one run may be given, all together.", least=1
-    )
-    max_output_bytes: int = _setting(
-        4096 * _MIB, "Files that are kept of one run, all together.", least=1
-    )
+    max_input_bytes: int = _setting(4096 * _MIB, "All input files of one run together.", least=1)
+    max_output_bytes: int = _setting(4096 * _MIB, "All files kept of one run together.", least=1)
     keep_files_s: float = _setting(
         0.0, "How long files of ended runs are kept; 0: as long as the runs themselves."
     )
-    max_upload_bytes: int = _setting(1024 * _MIB, "Largest file that is uploaded.", least=1)
+    max_upload_bytes: int = _setting(1024 * _MIB, "Largest uploaded file.", least=1)
     upload_bytes: int = _setting(
-        8192 * _MIB, "Uploaded files that wait for their runs, all together.", least=1
+        8192 * _MIB, "All uploaded files together that wait for their runs.", least=1
     )
     max_uploads: int = _setting(
         10_000, "Uploaded files that wait for their runs, or arrive.", least=1
     )
     keep_uploads_s: float = _setting(
-        3600.0, "How long an uploaded file is kept that no run is given.", least=1
+        3600.0, "How long an uploaded file is kept that no run uses.", least=1
     )
     max_transfers: int = _setting(
-        100, "Files that arrive or are downloaded at once; more are refused.", least=1
+        100, "Files uploaded or downloaded at once; more are refused.", least=1
     )
     workspace_roots: tuple[str, ...] = _setting(
         (),
-        "Folders below which the `workspace` of an invocation may be, whose files it may name; none"
-        " by default.",
+        "Folders below which the `workspace` of an invocation may be; the invocation may name files"
+        " in it. Empty by default.",
         least=None,
     )
     url_allow: tuple[str, ...] = _setting(
         (),
-        "Beginnings of URLs from which runs may be given files, like https://files.example.org/in/;"
-        " and networks with private addresses that may be reached, like 10.1.0.0/16. None by"
-        " default.",
+        "Beginnings of URLs from which runs may get files, like https://files.example.org/in/; and"
+        " networks with private addresses that may be reached, like 10.1.0.0/16. Empty by default.",
         least=None,
     )
     fetch_wait_s: float = _setting(
@@ -223,12 +215,12 @@ class Settings:
     )
     file_threads: int = _setting(
         2,
-        "Threads that copy what runs are given, and as many that hash and remove what they leave."
+        "Threads that copy the input files of runs, and as many that hash and remove their files."
         " They take turns, so that small files do not wait for large ones.",
         least=1,
     )
     sweep_every_s: float = _setting(
-        300.0, "How often files that nobody needs any more are looked for.", least=0.01
+        300.0, "Pause between two searches for files that nobody needs any more.", least=0.01
     )
     # HTTP
     max_head_bytes: int = _setting(
@@ -239,7 +231,7 @@ class Settings:
     )
     max_pipelined: int = _setting(
         100,
-        "Requests of a connection that may wait for the answer to the one before them; one that"
+        "Requests of a connection that may wait for an earlier one's answer; a connection that"
         " sends more is cut.",
         least=1,
     )
@@ -249,17 +241,17 @@ class Settings:
     )
     session_s: float = _setting(
         12 * 3600.0,
-        "How long a browser that signed in with the access token need not do so again.",
+        "How long a browser stays signed in after it sent the access token.",
         least=1,
     )
     sqlite_wal_bytes: int = _setting(
         64 * _MIB,
-        "SQLite's write-ahead log, beyond which commits wait until it has been copied into the"
-        " file. It stays below twice that, unless something reads from it for over a minute.",
+        "Length of SQLite's write-ahead log beyond which commits wait until it has been copied into"
+        " the file. It stays below twice that, unless something reads from it for over a minute.",
         least=32 * _MIB,
     )
     sqlite_full_sync: bool = _setting(
-        False, "Wait for the disk at each commit, so that a power loss takes nothing.", least=None
+        False, "Wait for the disk at each commit, so that a power loss loses nothing.", least=None
     )
 
     def __post_init__(self) -> None:
@@ -274,8 +266,8 @@ class Settings:
     def with_absolute_paths(self) -> Self:
         """Return the same settings without relative paths.
 
-        A relative path would be looked up anew each time that it is used, and a function may have
-        changed the working directory since.
+        A relative path would be resolved at each use, and a function may have changed the working
+        directory since.
         """
         return dataclasses.replace(
             self,
@@ -293,12 +285,12 @@ class Settings:
         environ: Mapping[str, str] | None = None,
         **given: object,
     ) -> Self:
-        """Return settings from a TOML file, the environment and what is given (None: not given).
+        """Return settings from a TOML file, the environment and the arguments (None: not given).
 
         Raises:
-            InvalidValue: there is no such setting, or it cannot have that value. Variables that
-                begin with `RUNCAST_` may be others' (Kubernetes sets `RUNCAST_PORT`): only those
-                that look like a setting are refused.
+            InvalidValue: a setting is unknown, or cannot have its value. Variables that begin with
+                `RUNCAST_` may belong to others (Kubernetes sets `RUNCAST_PORT`), so unknown ones
+                are refused only if they look like a setting.
         """
         types = get_type_hints(cls)
         found: dict[str, Any] = {}

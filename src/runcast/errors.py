@@ -1,37 +1,37 @@
-"""Every error runcast raises, in one tree split by who has to act.
+"""Every error that runcast raises, in one tree that shows who has to act.
 
     RuncastError
     ├── CallerError            the caller asked for something that cannot be done
     │   ├── InvalidValue           a value is not what was expected
     │   │   ├── InvalidInputs          a function's inputs break its schema
-    │   │   └── MissingSecret          a secret that a function needs is nowhere to be found
+    │   │   └── MissingSecret          a secret that a function needs is missing
     │   ├── KeyReused              an idempotency key came with another invocation before
-    │   ├── EventTooLarge          an event is bigger than a log may hold
-    │   ├── RunTooLarge            a run has emitted as much as a run may
+    │   ├── EventTooLarge          an event is larger than a log may hold
+    │   ├── RunTooLarge            a run has reached its limit of events
     │   ├── RunClosed              the run has ended; nothing follows its ending
-    │   ├── Stale                  the fence is old: another owner holds the log now
+    │   ├── Stale                  the fence is old: the log has another owner now
     │   ├── OutOfSequence          an append is not the next one of its producer
     │   ├── Conflict               something with that name is already there
     │   │   └── AlreadyAnswered        a question has another answer
     │   ├── NotFound               there is no such run, function or file
-    │   ├── Unauthorized           the request does not say who makes it
+    │   ├── Unauthorized           the request has no valid credentials
     │   ├── Forbidden              the request may not do that
-    │   ├── HeadTooLarge           a request's path and headers are more than the server takes
-    │   ├── BodyTooLarge           a request's body is bigger than the server takes
-    │   ├── FileTooLarge           a file, or files together, are bigger than the server takes
-    │   ├── RangeNotSatisfiable    a part of a file is asked for that it does not have
+    │   ├── HeadTooLarge           a request's path and headers are larger than the server allows
+    │   ├── BodyTooLarge           a request's body is larger than the server allows
+    │   ├── FileTooLarge           a file, or files together, are larger than the server allows
+    │   ├── RangeNotSatisfiable    the requested part of a file does not exist
     │   ├── RequestTooSlow         a request's body did not arrive in time
-    │   └── Gone                   a position names events that cannot be read any more
+    │   └── Gone                   a position names events that can no longer be read
     ├── RunFailed              a run ended without a result; functions raise it to say why
     ├── Overloaded             a bound is reached; waiting helps
-    ├── PeerError              the other end of a wire sent something illegal
-    └── BackendError           something runcast rests on failed
+    ├── PeerError              the other end of a connection sent something invalid
+    └── BackendError           something that runcast depends on failed
         ├── StoreUnavailable       the store could not be reached; retrying helps
         ├── StoreReadOnly          the store may be read, not written
         └── StoreUnusable          the store's files are not what this version can open
 
-`Cancelled` stands beside the tree: it is a signal, not an error; so do `UncheckedInput`, a warning,
-and `ProcessTraceback`, which is only ever the cause of a `RunFailed`.
+`Cancelled` is outside the tree, because it is a signal and not an error. So are `UncheckedInput`, a
+warning, and `ProcessTraceback`, which is only the cause of a `RunFailed`.
 
 Each class has a stable `code` (on the wire, in problem documents and `failed` events), the HTTP
 `status` it maps to, and `retryable`: whether the same call can succeed later.
@@ -77,10 +77,10 @@ __all__ = (
 
 
 _MAX_PROBLEMS: Final = 20
-"""Most problems with inputs that an error names."""
+"""Most problems with inputs in one error."""
 
 _MAX_PROBLEM_CHARS: Final = 300
-"""Most characters of one of them."""
+"""Most characters of one problem."""
 
 
 class RuncastError(Exception):
@@ -92,16 +92,16 @@ class RuncastError(Exception):
 
     @property
     def message(self) -> str:
-        """What was expected, what came, and what to do."""
+        """The text: what was expected, what came, and what to do."""
         return str(self.args[0]) if self.args else self.code
 
     @property
     def public(self) -> str:
-        """`message` as clients and watchers may read it: it names no file of this machine."""
+        """`message` for clients and watchers: it names no file of this machine."""
         return self.message
 
     def __str__(self) -> str:
-        return self.message  # not the other arguments, which only make it one to copy or pickle
+        return self.message  # not the other arguments, which exist only for copying and pickling
 
 
 class CallerError(RuncastError):
@@ -119,7 +119,7 @@ class InvalidValue(CallerError, ValueError):
 
 
 class InvalidInputs(InvalidValue):
-    """A function's inputs break its schema; `problems` names what is wrong with them."""
+    """A function's inputs break its schema; `problems` lists what is wrong."""
 
     code = "invalid_inputs"
     status = 422
@@ -130,13 +130,13 @@ class InvalidInputs(InvalidValue):
 
     @classmethod
     def naming(cls, problems: Iterable[str], what: str, takes: Iterable[str]) -> Self:
-        """Return the error that names problems: _MAX_PROBLEMS of them at most.
+        """Return an error that lists at most _MAX_PROBLEMS problems.
 
-        The sender of inputs chooses how many problems there are, and what they repeat.
+        Bounded, because the sender of the inputs chooses the number of problems and their text.
 
         Args:
-            what: is wrong.
-            takes: what could have been given.
+            what: the thing that is wrong.
+            takes: the names that are accepted.
         """
         found = sorted(problems)
         shown = [
@@ -150,7 +150,7 @@ class InvalidInputs(InvalidValue):
 
 
 class MissingSecret(InvalidValue):
-    """A secret that a function needs was not given and is nowhere to be found."""
+    """A secret that a function needs is missing."""
 
     code = "missing_secret"
 
@@ -163,14 +163,14 @@ class KeyReused(CallerError):
 
 
 class EventTooLarge(CallerError):
-    """An event is bigger than a log may hold."""
+    """An event is larger than a log may hold."""
 
     code = "event_too_large"
     status = 413
 
 
 class RunTooLarge(CallerError):
-    """A run has emitted as much as a run may; it can still end."""
+    """A run has reached its limit of events; it can still end."""
 
     code = "run_too_large"
     status = 413
@@ -193,8 +193,8 @@ class Stale(CallerError):
 class OutOfSequence(CallerError):
     """An append is not the next one of its producer.
 
-    `expected` is the number that is next: one below it was made before, one above it was not made.
-    It is None if the log has forgotten the producer and nobody knows what it has done.
+    `expected` is the next number. A lower number was used before; a higher one leaves a gap. None
+    means that the log has forgotten the producer.
     """
 
     code = "out_of_sequence"
@@ -213,7 +213,7 @@ class Conflict(CallerError):
 
 
 class AlreadyAnswered(Conflict):
-    """A question has another answer; `decision` is that: its type, args, by and approved."""
+    """A question has another answer: `decision`, with its type, args, by and approved."""
 
     def __init__(self, message: str, decision: Mapping[str, Any] | None = None) -> None:
         super().__init__(message, decision)
@@ -221,49 +221,49 @@ class AlreadyAnswered(Conflict):
 
 
 class NotFound(CallerError):
-    """There is no such run, function or file."""
+    """The run, function or file does not exist."""
 
     code = "not_found"
     status = 404
 
 
 class Unauthorized(CallerError):
-    """The request does not carry what proves that it may be made."""
+    """The request has no valid credentials."""
 
     code = "unauthorized"
     status = 401
 
 
 class HeadTooLarge(CallerError):
-    """A request's path and headers are more than the server takes."""
+    """A request's path and headers are larger than the server allows."""
 
     code = "head_too_large"
     status = 431
 
 
 class BodyTooLarge(CallerError):
-    """A request's body is bigger than the server takes."""
+    """A request's body is larger than the server allows."""
 
     code = "body_too_large"
     status = 413
 
 
 class FileTooLarge(CallerError):
-    """A file, or the files of one run together, are bigger than the server takes."""
+    """A file, or the files of one run together, are larger than the server allows."""
 
     code = "file_too_large"
     status = 413
 
 
 class RangeNotSatisfiable(CallerError):
-    """A part of a file is asked for that it does not have."""
+    """The requested part of a file does not exist."""
 
     code = "range_not_satisfiable"
     status = 416
 
 
 class RequestTooSlow(CallerError):
-    """A request's body did not arrive in the time the server gives it."""
+    """A request's body did not arrive in time."""
 
     code = "request_too_slow"
     status = 408
@@ -278,7 +278,7 @@ class Forbidden(CallerError):
 
 
 class Gone(CallerError):
-    """A position names events that cannot be read any more.
+    """A position names events that can no longer be read.
 
     `reason` is one of `trimmed` (retention removed them), `replaced` (the log began a new epoch)
     and `rewound` (the position lies beyond the head: the log was cut by a power loss).
@@ -295,9 +295,9 @@ class Gone(CallerError):
 class RunFailed(RuncastError):
     """A run ended without a result.
 
-    Raised by whoever waits for the result of a run that failed or was cancelled. Raise it inside a
-    function to end its run with a message and a code that watchers may read: of other exceptions
-    they learn only the class.
+    Raised when waiting for the result of a run that failed or was cancelled. Raise it inside a
+    function to end its run with a message and a code that watchers may read. For any other
+    exception, watchers see only the class.
     """
 
     status = 500
@@ -308,7 +308,7 @@ class RunFailed(RuncastError):
 
 
 class Overloaded(RuncastError):
-    """A named bound is reached; the same call can succeed once others are done."""
+    """A named bound is reached; the same call can succeed later."""
 
     code = "overloaded"
     status = 503
@@ -316,18 +316,18 @@ class Overloaded(RuncastError):
 
 
 class PeerError(RuncastError):
-    """The other end of a wire sent something illegal."""
+    """The other end of a connection sent something invalid."""
 
     code = "peer_error"
     status = 502
 
 
 class BackendError(RuncastError):
-    """Something runcast rests on failed.
+    """Something that runcast depends on failed.
 
     Args:
         message: for the operator; may name files and folders.
-        public: the same for clients; `message` if that names none.
+        public: the same for clients; by default `message`.
     """
 
     code = "backend_error"
@@ -338,7 +338,7 @@ class BackendError(RuncastError):
 
     @property
     def public(self) -> str:
-        """What clients and watchers may read."""
+        """The text that clients and watchers may read."""
         return str(self.args[1]) if len(self.args) > 1 else self.message
 
 
@@ -362,15 +362,15 @@ class StoreUnusable(BackendError):
 
 
 class Cancelled(BaseException):
-    """Raised once inside a function that runs in a thread, at its next emit, when it is cancelled.
+    """Raised once in a cancelled function that runs in a thread, at its next emit.
 
-    A signal, not an error: like `asyncio.CancelledError` it passes `except Exception`. Clean up and
-    let it go; what is emitted while cleaning up is still taken.
+    It is a signal, not an error: like `asyncio.CancelledError` it passes `except Exception`. Clean
+    up and let it pass; events emitted during the clean-up are still accepted.
     """
 
 
 class ProcessTraceback(Exception):
-    """What a function raised in a process of its own: the `__cause__` of its `RunFailed`.
+    """The exception of a function in its own process: the `__cause__` of its `RunFailed`.
 
     The exception itself stays in that process; `trace` is its traceback as text. Values of secrets
     and inputs are hidden in it.
@@ -385,8 +385,8 @@ class ProcessTraceback(Exception):
 
 
 class UncheckedInput(UserWarning):
-    """An input of a function is taken as it comes: nothing is known of its type.
+    """An input of a function is passed on unchecked, because its type is unknown.
 
-    Warned of where the function is decorated. Either the annotation cannot be resolved, or no JSON
-    can be converted to it.
+    The warning points to the function's decorator. Either the annotation cannot be resolved, or no
+    JSON can be converted to it.
     """

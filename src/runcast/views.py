@@ -1,4 +1,4 @@
-"""Views: which events a watcher sees, and which are joined; and views as files.
+"""Views (which events a watcher sees, and which are joined), and view files.
 
 `load_view` reads YAML, gives a `ViewSpec`, and reports every mistake with its line:
 
@@ -14,7 +14,7 @@
       nodes: {content_creation: false}          # gathered, and sent as one message
     verbosity: {level: detailed, show_metadata: true, show_timing: true, show_agent_hierarchy: true}
 
-All of it is optional. A list that is empty, or a key without a value, lets everything in.
+Everything is optional. An empty list, or a key without a value, lets everything in.
 
 Source: the configuration documented with the `flat` format.
 """
@@ -33,16 +33,16 @@ from runcast.events.vocabulary import is_event_type
 __all__ = ("Streaming", "View", "ViewSpec", "ViewState", "load_view", "parse_view")
 
 _MAX_BYTES: Final = 1024 * 1024
-"""Largest view file: one that is bigger is something else."""
+"""Largest view file; a larger one is not a view."""
 
 T = TypeVar("T", Streaming, Verbosity)
 
 
 def load_view(path: str | Path) -> ViewSpec:
-    """Return the view a file describes.
+    """Return the view in a file.
 
     Raises:
-        InvalidValue: it cannot be read or understood; the message has the file and the line.
+        InvalidValue: the file cannot be read or is invalid; the message has the file and the line.
     """
     try:
         with Path(path).open("rb") as file:
@@ -58,7 +58,7 @@ def load_view(path: str | Path) -> ViewSpec:
 
 
 def parse_view(text: str, source: str = "view") -> ViewSpec:
-    """Return the view that YAML text describes. Raises `InvalidValue` as `load_view` does."""
+    """Return the view in a YAML text. Raises `InvalidValue` like `load_view`."""
     loader: yaml.SafeLoader | None = None
     try:
         loader = yaml.SafeLoader(text)
@@ -79,7 +79,7 @@ def parse_view(text: str, source: str = "view") -> ViewSpec:
 
 
 class _Reader:
-    """Turns nodes, which know their lines, into values."""
+    """Turns YAML nodes, which know their lines, into values."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -139,7 +139,7 @@ class _Reader:
         return msgspec.convert(values, kind)
 
     def _value(self, name: str, node: yaml.Node) -> Any:
-        """Return a scalar, or a mapping of scalars: no setting is nested deeper."""
+        """Return a scalar, or a mapping of scalars: settings are not nested deeper."""
         if not isinstance(node, yaml.MappingNode):
             return self._scalar(name, node)
         parts = self._mapping(node, ())
@@ -153,7 +153,7 @@ class _Reader:
             return node.value
         try:
             return yaml.safe_load(node.value)
-        except (ValueError, yaml.YAMLError):  # a day that no month has, say
+        except (ValueError, yaml.YAMLError):  # for example, an impossible date
             return node.value
 
     def _text(self, node: yaml.Node) -> str:
@@ -185,7 +185,7 @@ class _Reader:
 
 
 def _expected(hint: Any) -> str:
-    """Return in words what a setting of this type may be."""
+    """Describe the allowed values of a setting of this type."""
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
     if hint is int:

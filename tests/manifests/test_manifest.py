@@ -265,7 +265,7 @@ def test_all_problems_of_inputs_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_function_of_a_manifest_is_not_called_here(tmp_path: Path) -> None:
-    with pytest.raises(InvalidValue, match="process of its own"):
+    with pytest.raises(InvalidValue, match="runs in its own process"):
         load_one(tmp_path)()
 
 

@@ -62,7 +62,7 @@ async def test_what_a_coroutine_does_in_a_thread_is_its_own_whoever_began_the_th
         await hub.start(second, run_id="b")
         await eventually(lambda: bool(left(hub)))
         assert [thread.run_ids for thread in left(hub)] == [("b",)]
-    assert any(" of run b (" in each and "is at work" in each for each in caplog.messages)
+    assert any(" of run b (" in each and "still runs" in each for each in caplog.messages)
 
 
 async def test_a_thread_that_began_beside_two_runs_is_said_to_be_of_one_of_them(

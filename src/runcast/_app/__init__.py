@@ -5,7 +5,7 @@
         async for event in hub.watch(run.run_id):
             print(event.type, event.data)
 
-Where there is no event loop: the same with `with` for `async with`, and without `await`.
+Without an event loop: use `with` instead of `async with`, and no `await`.
 """
 
 from runcast._app.hub import AnyFunction, OpenHub, gap_event

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 __all__ = ("AnyFunction", "OpenHub", "gap_event")
 
 AnyFunction = Function[..., Any] | Callable[..., Any]
-"""What a hub can start: a `Function`, or any other callable."""
+"""A callable that a hub can start: a `Function`, or any other callable."""
 
 
 class OpenHub:
-    """A hub with its store and its runs. `async with` it, on one event loop."""
+    """A hub with its store and its runs. Use `async with`, on one event loop."""
 
     def __init__(
         self,
@@ -69,13 +69,13 @@ class OpenHub:
             self.add(function)
 
     def _build(self) -> None:
-        """Make what belongs to one event loop: after `close` the next `open` may be on another."""
+        """Make the parts of one event loop; after `close`, `open` may be called on another loop."""
         self.hub = Hub(self._store, self.settings, self.clock, this_process)
         self.files = Files(self.hub, _data_dir(self._store, self.settings))
         self.runner = Runner(self.hub, self.files, self.functions.get)
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
-        """Make a function known by its name. Raises `InvalidValue` if the name is taken."""
+        """Add a function under its name. Raises `InvalidValue` if the name is taken."""
         known = as_function(function)
         if self.functions.setdefault(known.name, known).call != known.call:
             raise InvalidValue(f"two functions are called {known.name!r}; give one another name")
@@ -92,10 +92,10 @@ class OpenHub:
             raise NotFound(f"there is no function {name!r:.80}; there are: {known}") from None
 
     async def open(self) -> Self:
-        """Open the store and begin. Idempotent; it may follow `close`, on another event loop too.
+        """Open the store and begin. Idempotent. May be called again after `close`, on any loop.
 
         Raises:
-            InvalidValue: it was opened before this process was forked; make another one.
+            InvalidValue: the hub was opened before this process was forked; make another one.
         """
         if self._was_closed:
             self._build()
@@ -138,7 +138,7 @@ class OpenHub:
             raise
 
     async def _close(self) -> None:
-        async with AsyncExitStack() as closing:  # each is closed though another fails to be
+        async with AsyncExitStack() as closing:  # close each, even if another one fails
             closing.push_async_callback(self.hub.close)
             closing.push_async_callback(self.files.close)
             closing.push_async_callback(self._end_blocks)
@@ -173,16 +173,17 @@ class OpenHub:
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
     ) -> Run:
-        """Begin a run of a function, given itself or by name; it is in the store by the end.
+        """Begin a run of a function, given directly or by name. The run is stored on return.
 
         Raises `NotFound`, `InvalidInputs`, `Conflict` if the run exists, `Overloaded`.
 
         Args:
-            run_id: generated (UUIDv7) when not given.
-            replace: begin a run that exists again; if it is at work it is cancelled first.
-            secrets: values of secrets that the function declares, before those found elsewhere.
-            digest: kept with the run, to tell a repeated request from another one of the same id.
-            files: what it finds in its workspace, by group.
+            run_id: by default a new UUIDv7.
+            replace: begin an existing run again; a run in progress is cancelled first.
+            secrets: values of the function's secrets; they take precedence over values found
+                elsewhere.
+            digest: stored with the run, to recognise a repeated request for the same id.
+            files: the files for its workspace, by group.
             workspace: the folder that paths among the files are relative to.
         """
         self._home.check("start()")
@@ -222,10 +223,10 @@ class OpenHub:
     ) -> AsyncIterator[Event]:
         """Yield a run's events from the first, or those after a position, until the run ends.
 
-        A loss is an event of type `gap` with `seq` 0. Raises `NotFound`.
+        A loss is reported as an event of type `gap` with `seq` 0. Raises `NotFound`.
 
         Args:
-            view: which events are shown, and which are joined; None shows everything as it is.
+            view: which events are shown, and which are joined; None shows every event unchanged.
         """
         self._home.check("watch()")
         if after is not None and not isinstance(after, Position):
@@ -241,13 +242,13 @@ class OpenHub:
     async def answer(
         self, run_id: str, interrupt_id: str, answer: object
     ) -> tuple[dict[str, Any], bool]:
-        """Answer a question a run asks; return the decision and whether it was taken before.
+        """Answer a run's question; return the decision and whether it was made before.
 
         Args:
             answer: an `Answer`, `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
 
-        Raises `InvalidValue`, `NotFound`, `RunClosed`; `AlreadyAnswered`, which holds the first
-        decision, if that is another one.
+        Raises `InvalidValue`, `NotFound`, `RunClosed`, and `AlreadyAnswered` with the first
+        decision if that is a different one.
         """
         self._home.check("answer()")
         given = answer if isinstance(answer, Answer) else Answer.parse(answer)
@@ -267,7 +268,7 @@ class OpenHub:
         """Wait until everything emitted in a run so far is committed; return its last position."""
         self._home.check("flush()")
         try:
-            # Whichever writers there are: what they wrote before is committed no later than this.
+            # This append is committed after everything that any writer wrote before.
             appended = await self.hub.inlet(run_id).append()
         except RunClosed:
             return (await self.hub.info(run_id)).position
@@ -279,7 +280,7 @@ class OpenHub:
         return await self.hub.present(run_id)
 
     async def info(self, run_id: str) -> LogInfo:
-        """Return what a list shows of a run: status, labels, times. Raises `NotFound`."""
+        """Return a run's description as in lists: status, labels, times. Raises `NotFound`."""
         self._home.check("info()")
         return await self.hub.info(run_id)
 
@@ -294,9 +295,9 @@ class OpenHub:
         """Return runs, newest first.
 
         Args:
-            status: only runs that have it now.
-            labels: only runs that bear all of these; `function` is one.
-            before: the last run of the page before.
+            status: only runs with this present status.
+            labels: only runs with all of these labels; `function` is a label.
+            before: the last run of the previous page.
             limit: 1 to 500.
 
         Raises `InvalidValue`.
@@ -306,30 +307,30 @@ class OpenHub:
         return await self.hub.store.list(status=status, labels=labels, before=key, limit=limit)
 
     async def revoke(self, subject: str) -> None:
-        """Have `authorize` asked again about a subject's open streams, in every process.
+        """Call `authorize` again for a subject's open streams, in every process.
 
-        Streams that are not allowed any more end. Raises `InvalidValue`, `StoreUnavailable`.
+        Streams that are no longer allowed end. Raises `InvalidValue`, `StoreUnavailable`.
         """
         self._home.check("revoke()")
         await revoke(self.hub, subject)
 
     def _embed(self) -> "Embedded":
-        """Return what answers for an application's own routes; see `runcast.sse_response`."""
+        """Return the responder for an application's own routes; see `runcast.sse_response`."""
         if self._embedded is None:
-            # Scripts that only emit and watch should not wait for a web framework to be imported.
+            # Imported late: scripts that only emit and watch need no web framework.
             from runcast._http.embedding import Embedded
 
             self._embedded = Embedded(self)
         return self._embedded
 
     def attach(self, run_id: str) -> Writer:
-        """Return a writer to a run that somebody else owns and ends."""
+        """Return a writer to a run that has another owner, who ends it."""
         self._home.check("attach()")
         return Writer(self.hub.inlet(run_id), self.clock, self.settings.max_event_bytes)
 
 
 def _data_dir(store: Store, settings: Settings) -> DataDir:
-    """Return where a store's files are kept: as long as the store itself."""
+    """Return the folder for a store's files, which lasts as long as the store."""
     given = settings.data_dir
     if not store.is_lasting:
         return DataDir(parent=given)

@@ -1,7 +1,7 @@
 """The hub for code without an event loop: the methods of `OpenHub`, called from any thread.
 
-Each call runs on a loop in a thread of its own and waits for the outcome. A test compares the
-methods here with those of `OpenHub` and `Run`.
+Each call runs on a loop in its own thread and waits for the result. A test compares the methods
+here with those of `OpenHub` and `Run`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class RunInThread:
-    """A run, as code without an event loop holds it: a `Run` without `await`."""
+    """A run for code without an event loop: a `Run` without `await`."""
 
     def __init__(self, bridge: Bridge, run: Run) -> None:
         self._bridge = bridge
@@ -70,7 +70,7 @@ class RunInThread:
 
     @property
     def raised(self) -> BaseException | None:
-        """What the function raised; see `Run.raised`."""
+        """The function's exception; see `Run.raised`."""
         return self._run.raised
 
     def cancel(self, reason: str = "cancelled") -> None:
@@ -78,25 +78,25 @@ class RunInThread:
         self._bridge.do(lambda: self._run.cancel(reason))
 
     def wait(self) -> Outcome:
-        """Wait for the end and return how the run ended."""
+        """Wait for the end and return the run's outcome."""
         return self._bridge.call(self._run.wait())
 
     def streams(self) -> bool:
-        """Wait until it is known whether the function yields what it does. See `Run.streams`."""
+        """Wait until it is known whether the function streams. See `Run.streams`."""
         return self._bridge.call(self._run.streams())
 
     def result(self) -> Any:
-        """Wait for the end and return what the function returned. See `Run.result`."""
+        """Wait for the end and return the function's result. See `Run.result`."""
         return self._bridge.call(self._run.result())
 
 
 class OpenHubInThread:
-    """An `OpenHub` with a loop in a thread of its own: for code that has none. `with` it.
+    """An `OpenHub` with its own loop in a thread, for code without a loop. Use `with`.
 
-    Its methods are those of `OpenHub`, without `await`, and may be called from any thread. A call
-    in a coroutine holds up the coroutine's loop until it returns; on the hub's own loop, where its
-    coroutine functions run, a call would wait for itself and raises `InvalidValue`. A process
-    that was forked since the hub was opened gets `InvalidValue`, too.
+    Its methods are those of `OpenHub`, without `await`. Call them from any thread. A call in a
+    coroutine blocks the coroutine's loop until it returns. On the hub's own loop, where its
+    coroutine functions run, a call would wait for itself and raises `InvalidValue`. So does a call
+    in a process that was forked since the hub was opened.
     """
 
     def __init__(self, hub: OpenHub) -> None:
@@ -110,7 +110,7 @@ class OpenHubInThread:
 
     @property
     def clock(self) -> Clock:
-        """What tells the hub the time."""
+        """The hub's clock."""
         return self._hub.clock
 
     @property
@@ -119,7 +119,7 @@ class OpenHubInThread:
         return self._hub.functions
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
-        """Make a function known by its name; see `OpenHub.add`."""
+        """Add a function under its name; see `OpenHub.add`."""
         return self._bridge.do(lambda: self._hub.add(function))
 
     def function(self, name: str) -> Function[..., Any]:
@@ -224,7 +224,7 @@ class OpenHubInThread:
             while (event := self._bridge.call(take())) is not None:
                 yield event
         finally:
-            with suppress(InvalidValue):  # the hub is closed, which ended it
+            with suppress(InvalidValue):  # the hub is closed, which ended the watch
                 self._bridge.call(leave())
 
     def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
@@ -236,7 +236,7 @@ class OpenHubInThread:
         self._bridge.call(self._hub.cancel(run_id, reason))
 
     def info(self, run_id: str) -> LogInfo:
-        """Return what a list shows of a run; see `OpenHub.info`."""
+        """Return a run's description as in lists; see `OpenHub.info`."""
         return self._bridge.call(self._hub.info(run_id))
 
     def runs(
@@ -252,7 +252,7 @@ class OpenHubInThread:
         return self._bridge.call(listing)
 
     def revoke(self, subject: str) -> None:
-        """Have `authorize` asked again about a subject's open streams; see `OpenHub.revoke`."""
+        """Call `authorize` again for a subject's open streams; see `OpenHub.revoke`."""
         self._bridge.call(self._hub.revoke(subject))
 
     def queue_position(self, run_id: str) -> int:
@@ -268,5 +268,5 @@ class OpenHubInThread:
         return self._bridge.call(self._hub.present(run_id))
 
     def attach(self, run_id: str) -> Writer:
-        """Return a writer to a run that somebody else owns and ends."""
+        """Return a writer to a run that has another owner, who ends it."""
         return self._bridge.do(lambda: self._hub.attach(run_id))

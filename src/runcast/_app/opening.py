@@ -1,4 +1,4 @@
-"""How a program opens a hub: as a context manager with a loop or without, or as an application."""
+"""How a program opens a hub: as a context manager, with or without a loop, or as an application."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
@@ -34,17 +34,18 @@ def asgi(
     """Return a hub as an ASGI application; its `lifespan` opens and closes the hub.
 
     Args:
-        authorize: says what each request may do: an async callable that gets the request and
+        authorize: decides what each request may do: an async callable that gets the request and
             returns an `Access`, or None to refuse it.
-        token: an access token that every request has to bear; with it `authorize` may be left out,
-            and the token opens everything.
+        token: an access token that every request must send. With a token `authorize` may be left
+            out; then the token allows everything.
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests.
-        views: what watchers may ask for by name; `default` is what they get without asking.
+        views: views that watchers may ask for by name; `default` is used if a watcher names no
+            view.
 
     Raises:
-        InvalidValue: neither `authorize` nor `token` is given, or a token, host or origin could
-            never be what a request has.
+        InvalidValue: neither `authorize` nor `token` is given, or no request can have this token,
+            host or origin.
     """
     if authorize is None and not token:
         raise InvalidValue(
@@ -52,18 +53,18 @@ def asgi(
             "application sees all runs and may do everything; if that is meant, say "
             "authorize=runcast.everyone"
         )
-    # Scripts that only emit and watch should not wait for a web framework to be imported.
+    # Imported late: scripts that only emit and watch need no web framework.
     from runcast._http.app import HttpApp
 
     return HttpApp(hub, token=token, hosts=hosts, origins=origins, views=views, authorize=authorize)
 
 
 async def sse_response(hub: OpenHub, run_id: str, request: "Request") -> "Response":
-    """Return a run's events as the response of a route of your own.
+    """Return a run's events as the response of your own route.
 
-    The request says what `GET /runs/{run_id}/events` understands: `Last-Event-ID`, `after`,
-    `dialect`, `view`, `types`, `Accept`. The stream resumes, has heartbeats, tells of gaps and ends
-    with the hub or the server in the same way. Who may see the run is for the route to check.
+    The request may use everything that `GET /runs/{run_id}/events` understands: `Last-Event-ID`,
+    `after`, `dialect`, `view`, `types`, `Accept`. The stream resumes, sends heartbeats, reports
+    gaps, and ends with the hub or the server, as there. The route must check who may see the run.
 
     Raises:
         NotFound: the run does not exist.
@@ -73,8 +74,8 @@ async def sse_response(hub: OpenHub, run_id: str, request: "Request") -> "Respon
 
 
 class HubOpener:
-    """What `open_hub` returns: `async with` opens it on the running loop, `with` in a thread; one
-    of them, once."""
+    """The result of `open_hub`. `async with` opens the hub on the running loop, `with` opens it in
+    a thread. Use one of them, once."""
 
     def __init__(self, make: Callable[[], OpenHub]) -> None:
         self._make = make
@@ -82,7 +83,7 @@ class HubOpener:
         self._sync: OpenHubInThread | None = None
 
     def _check_unused(self) -> None:
-        # Or the hub that was opened first would never be closed.
+        # Otherwise the first opened hub would never be closed.
         if self._async is not None or self._sync is not None:
             raise InvalidValue("expected open_hub(…) to be entered once; call it for each hub")
 
@@ -122,13 +123,13 @@ def open_hub(
     settings: Settings | None = None,
     clock: Clock | None = None,
 ) -> HubOpener:
-    """Open a hub on a store, by `async with` or, in code without a loop, by `with`.
+    """Open a hub on a store, with `async with` or, in code without a loop, with `with`.
 
-    `with` works in a notebook's cell, too, though a loop runs there. In a coroutine it holds up the
+    `with` also works in a notebook's cell, although a loop runs there. In a coroutine it blocks the
     coroutine's loop at each call: use `async with` there.
 
     Args:
         store: `memory://`, `sqlite:///path`, or a store of your own.
-        functions: what can be started by name.
+        functions: the functions that can be started by name.
     """
     return HubOpener(lambda: OpenHub(store, functions=functions, settings=settings, clock=clock))

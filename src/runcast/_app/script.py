@@ -1,4 +1,4 @@
-"""A run around any block of code, in a program that has no hub."""
+"""A run around any block of code, in a program without a hub."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -21,11 +21,11 @@ from runcast.stores.machine import this_process
 __all__ = ("STORE_VARIABLE", "RunOpener", "run")
 
 STORE_VARIABLE: Final = "RUNCAST_STORE"
-"""Names the store of runs that are given none."""
+"""The variable with the store for runs that name no store."""
 
 
 class _ScriptHub:
-    """A hub for the runs of one program: it recovers, deletes and sweeps nothing of others."""
+    """A hub for one program's runs. It does not recover, delete or sweep other programs' runs."""
 
     def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
         self.hub = Hub(store, settings, clock, this_process)
@@ -34,18 +34,18 @@ class _ScriptHub:
 
     async def open(self) -> None:
         await self.hub.open()
-        self._retention.open(deletes=False)  # of its own runs it keeps what the settings say
+        self._retention.open(deletes=False)  # its own runs are cut as the settings say
 
     async def close(self) -> None:
         if not self._home.is_here:
-            return  # a process that the block has forked leaves it: the run is its parent's
+            return  # a process forked in the block leaves it; the run belongs to the parent
         await self._retention.close()
         await self.hub.close()
 
 
 class RunOpener:
-    """What `runcast.run` returns: `async with` begins the run on the running loop, `with` in a
-    thread; one of them, once."""
+    """The result of `runcast.run`. `async with` begins the run on the running loop, `with` begins
+    it in a thread. Use one of them, once."""
 
     def __init__(
         self, make: Callable[[], _ScriptHub], name: str, options: Mapping[str, Any]
@@ -57,7 +57,7 @@ class RunOpener:
         self._open_async: AsyncExitStack | None = None
 
     def _check_unused(self) -> None:
-        # Or the run that was entered first would never end.
+        # Otherwise the first entered run would never end.
         if self._open is not None or self._open_async is not None:
             raise InvalidValue("expected run(…) to be entered once; call it for each run")
 
@@ -113,22 +113,22 @@ def run(
     settings: Settings | None = None,
     clock: Clock | None = None,
 ) -> RunOpener:
-    """Make a run of a block of code: `with runcast.run("import") as run`, or `async with`.
+    """Turn a block of code into a run: `with runcast.run("import") as run`, or `async with`.
 
     Inside the block `runcast.emit`, `progress`, `ask` and the others write to the run. Leaving the
-    block ends it: `done`; `failed` if an exception leaves, whose class watchers see, not its text;
-    `cancelled` by `KeyboardInterrupt` and `CancelledError`. If the process dies the run is `lost`
-    to the next server that looks at the store.
+    block ends the run: `done`; `failed` after an exception, of which watchers see only the class;
+    `cancelled` after `KeyboardInterrupt` and `CancelledError`. If the process dies, the next server
+    that opens the store ends the run as `lost`.
 
-    When somebody cancels the run, the next emit in each thread of a `with` raises `Cancelled`, and
-    the task of an `async with` is cancelled.
+    If the run is cancelled, the next emit in each thread of a `with` raises `Cancelled`, and the
+    task of an `async with` is cancelled.
 
     Args:
-        name: what the run is called; lists show it as the run's function.
-        run_id: generated (UUIDv7) when not given.
-        store: `sqlite:///path`, or a store of your own; where none is given the address in the
-            environment variable `RUNCAST_STORE`, or else memory, which nobody else can watch.
-        replace: begin a run that exists again.
+        name: the run's name; lists show it as the run's function.
+        run_id: by default a new UUIDv7.
+        store: `sqlite:///path`, or your own store. By default the address in the environment
+            variable `RUNCAST_STORE`, else memory, which no other process can watch.
+        replace: begin an existing run again.
 
     Raises, when the block is entered:
         Conflict: the run exists, and `replace` is False.

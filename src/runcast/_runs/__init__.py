@@ -1,1 +1,1 @@
-"""Running functions: what they are, where they run, what they may do, and how they end."""
+"""Running functions: runs, their room and their recovery."""

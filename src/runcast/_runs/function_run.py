@@ -37,10 +37,10 @@ _log: Final = get_logger("runcast.runs")
 
 
 class FunctionRun(Run):
-    """A function at work. Made by the runner.
+    """A run of a function. Made by the runner.
 
-    Guarantees: exactly one terminal event ends its log, whatever the function does; the function's
-    own clean-up runs in the thread or task that it ran in.
+    Guarantees: exactly one terminal event ends the log, whatever the function does. The function's
+    clean-up runs in the same thread or task as the function.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class FunctionRun(Run):
         super().__init__(log.log_id, log.epoch, function.name)
         self.function = function
         self.has_begun = False
-        """Whether its log says that it has started, or is about to."""
+        """Whether its log has its `started` event, or is about to."""
         self._duty = Duty(
             function, arguments, log.inlet, writer, secrets, files.open, self._note_stream
         )
@@ -74,15 +74,15 @@ class FunctionRun(Run):
 
         writer.on_over_budget = stop
         self.on_raised: Callable[[BaseException], None] = lambda error: None
-        """Called with what the function raised, before watchers see that it failed."""
+        """Called with the function's exception, before watchers see the failure."""
         self.is_released = False
-        """Whether it was let go: its log stays open, for whoever goes on with it."""
+        """Whether it was released: its log stays open for the next owner."""
         self.task: asyncio.Task[None] | None = None
 
     def release(self) -> None:
-        """Stop the function but leave the log open: the run goes on elsewhere, once answered.
+        """Stop the function but leave the log open: the run continues elsewhere, once answered.
 
-        A run that was cancelled before ends all the same, and so does one that has finished.
+        A run that was already cancelled, or has finished, still ends.
         """
         if not self.cancel_asked.is_set():
             self.is_released = True
@@ -90,8 +90,8 @@ class FunctionRun(Run):
             self.cancel("the process ended while the run waited")
 
     async def prepare(self) -> None:
-        """Make its own what it was given, which is not to wait for room as long as the run does."""
-        with suppress(RuncastError):  # tried again when it begins, and told then
+        """Move its input files into its workspace now, before the run waits for room."""
+        with suppress(RuncastError):  # tried again, and reported, when the run begins
             await self._files.prepare()
 
     async def live(self, hub: Hub, workers: Workers, context: Context) -> None:
@@ -104,18 +104,19 @@ class FunctionRun(Run):
         except RuncastError as error:  # it began anew, say, before it could start
             outcome = failed_with(error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see below
-            # A fault of ours, or cancelled with its loop: the log gets its ending all the same.
+            # Our own error, or cancelled with the loop: the log still gets its ending.
             _log.error("run %s was interrupted", self.run_id, exc_info=error)
             outcome = failed("the run was interrupted", "interrupted", retryable=True)
         if self._goes_on_elsewhere(outcome):
             told = None
         else:
             outcome, told = await self._files.collect(outcome)
-        # Not put: on the loop nobody can wait for room, and there is no other time to write it.
+        # Kept in a list, because a put on the loop cannot wait for room, and this is the last
+        # chance.
         last_words: list[bytes] = []
         outcome = self.writer.conclude(outcome, last_words.append)
         if last_words:
-            with suppress(RuncastError):  # it has another ending already, which `_end` finds
+            with suppress(RuncastError):  # it already has another ending, which `_end` finds
                 await self._owned.inlet.append(last_words)
         await self._end(hub, outcome, told)
 
@@ -128,7 +129,7 @@ class FunctionRun(Run):
         started = {"function": self.function.name}
         await self._owned.inlet.append(
             [encode_record("started", started, clock.time(), None, OWN_EVENT_BYTES)],
-            # What it goes on with is in its hands now.
+            # The run has taken over its answer now.
             labels={ANSWERED_LABEL: ""},
         )
         self.status = "running"
@@ -163,7 +164,7 @@ class FunctionRun(Run):
                 work.ending.add_done_callback(_swallow)
 
     async def _stop(self, work: Work, ending: Outcome) -> Outcome:
-        """Ask the function to stop; give it up when it does not."""
+        """Ask the function to stop; give it up if it does not."""
         if work.withdraw():
             return ending
         work.ask_to_stop(self._why_to_stop())
@@ -173,7 +174,7 @@ class FunctionRun(Run):
             work.give_up()
             return ending
         outcome = self._note_ending(work, "stopped")
-        # A function that finished in spite of being asked has finished.
+        # A function that finished after all counts as finished.
         return outcome if outcome.type == "done" and outcome.data else ending
 
     def _why_to_stop(self) -> str:
@@ -181,7 +182,7 @@ class FunctionRun(Run):
         return self._cancel_reason or (over.data["message"] if over is not None else "timed_out")
 
     def _note_ending(self, work: Work, reason: str = "") -> Outcome:
-        """Return how the work ended, and keep what it raised."""
+        """Return the outcome of the work, and keep its exception."""
         outcome, self.raised = how_it_ended(work, self.run_id, reason)
         if self.raised is not None:
             self.on_raised(self.raised)
@@ -192,7 +193,7 @@ class FunctionRun(Run):
 
     async def _end(self, hub: Hub, outcome: Outcome, files: Mapping[str, Any] | None) -> None:
         goes_on = self._goes_on_elsewhere(outcome)
-        # Nobody is told of an ending that no log has: until it is known, this is all that is.
+        # Report no ending that the log does not have: until the ending is stored, the run is lost.
         known = outcome if goes_on else LOST
         try:
             if not goes_on:
@@ -207,17 +208,17 @@ class FunctionRun(Run):
     async def _end_log(
         self, hub: Hub, outcome: Outcome, files: Mapping[str, Any] | None
     ) -> Outcome:
-        """End the log and return the ending that it has."""
+        """End the log and return its actual ending."""
         try:
             return await self._owned.end(outcome, files=files)
         except (RunClosed, Stale) as error:
-            # Taken over, begun anew, or ended by somebody else, who has the last word.
+            # Taken over, begun again, or ended by another process, which decides.
             _log.warning("run %s has another ending than %s: %s", self.run_id, outcome.type, error)
             return await _find_outcome(hub, self.run_id, self.epoch) or TAKEN_OVER
 
 
 async def _find_outcome(hub: Hub, run_id: str, epoch: str) -> Outcome | None:
-    """Return how a log ended; None if it is open or in another epoch by now.
+    """Return a log's outcome; None if the log is open or in another epoch by now.
 
     Raises `NotFound`, `BackendError`.
     """

@@ -42,9 +42,9 @@ _log: Final = get_logger("runcast.runs")
 
 
 class OwnedRun(Writer):
-    """A run that a block of code owns: its writer, which is the current one inside the block.
+    """A run owned by a block of code: the run's writer, which is the current writer in the block.
 
-    `runcast.run` and `hub.run` give it. Leaving the block ends the run: `done`; `failed` by an
+    `runcast.run` and `hub.run` return it. Leaving the block ends the run: `done`; `failed` by an
     exception; `cancelled` by `KeyboardInterrupt`, `Cancelled` and the cancelling of a task.
     """
 
@@ -54,7 +54,7 @@ class OwnedRun(Writer):
         most = hub.settings.max_event_bytes
         super().__init__(log.inlet, hub.clock, most, questions, Path.cwd, Meter(hub.prices))
         self.name = name
-        """What the run is called; lists show it as the run's function."""
+        """The run's name; lists show it as the run's function."""
         self._hub = hub
         self._owned = log
         self._result: object = None
@@ -70,12 +70,12 @@ class OwnedRun(Writer):
         return self._owned.epoch
 
     def set_result(self, value: object) -> None:
-        """Say what the run comes to: the `result` of its `done` event, once the block is left.
+        """Set the run's result: the `result` of its `done` event, written when the block is left.
 
-        The value is kept as it is at the call; the last call counts.
+        The value is copied at the call; the last call counts.
 
         Raises:
-            InvalidValue: JSON cannot hold it.
+            InvalidValue: JSON cannot hold the value.
             EventTooLarge: the event is longer than `max_event_bytes`.
         """
         data = {"result": value}
@@ -85,7 +85,7 @@ class OwnedRun(Writer):
     async def _begin(
         cls, hub: Hub, name: str, run_id: str, labels: Mapping[str, str] | None, *, replace: bool
     ) -> Self:
-        """Begin a run and return it; it is in the store, and has started, when this returns.
+        """Begin a run and return it; the run is stored, and has started, when this returns.
 
         Raises `InvalidValue`, `Conflict`, `BackendError`.
         """
@@ -113,22 +113,22 @@ class OwnedRun(Writer):
         return run
 
     def _cancel_with(self, task: "asyncio.Task[Any] | None") -> None:
-        """Have a task cancelled, too, when the run is."""
+        """Cancel a task when the run is cancelled."""
         self._task = task
 
     def _obey(self, reason: str) -> None:
         if self._reason is not None:
-            return  # asked before; its clean-up is under way
+            return  # asked before; its clean-up is running
         self._reason = checked_reason(reason)
         self.request_cancel(self._reason)
         if self._task is not None:
             self._task.cancel()
 
     async def _finish(self, error: BaseException | None) -> None:
-        """End the run as its block was left.
+        """End the run according to how its block was left.
 
         Raises:
-            StoreUnavailable: the end cannot be stored; only where the block raised nothing.
+            StoreUnavailable: the end cannot be stored; raised only if the block raised nothing.
         """
         self._task = None
         outcome = self._outcome_of(error)
@@ -138,7 +138,7 @@ class OwnedRun(Writer):
         try:
             async with asyncio.timeout(wait_s):
                 if last_words:
-                    with suppress(RunClosed, Stale, NotFound):  # `end` meets it again
+                    with suppress(RunClosed, Stale, NotFound):  # `end` raises it again
                         await self._owned.inlet.append(last_words)
                 await self._owned.end(outcome)
         except (RunClosed, Stale, NotFound) as ended:
@@ -226,10 +226,10 @@ class BlockInThread:
         if self._run is None or not self._run.home.is_here:
             return
         leave(self._token)
-        if self._bridge.is_open:  # or the hub was closed meanwhile, which ended the run
+        if self._bridge.is_open:  # otherwise the hub was closed meanwhile, which ended the run
             self._bridge.call(self._run._finish(error))
 
 
 def _entered_before() -> InvalidValue:
-    """Return what is raised by a second use of one block."""
+    """Return the error for a second use of a block."""
     return InvalidValue("expected run(…) to be entered once; call it for each run")

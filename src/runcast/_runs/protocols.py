@@ -1,4 +1,4 @@
-"""What the edges (HTTP, channels) need of runs, without knowing how they are run."""
+"""What the edges (HTTP, channels) need of runs, independent of how they run."""
 
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,15 +15,15 @@ class Files(Protocol):
     async def receive(
         self, name: str, media_type: str, pieces: AsyncIterable[bytes], owner: str = ""
     ) -> Upload:
-        """Take a file for a later run; see `Uploads.receive`."""
+        """Receive a file for a later run; see `Uploads.receive`."""
         ...
 
     async def owner_of(self, upload_id: str) -> str:
-        """Return whose an uploaded file is, "" if nobody was named. Raises `NotFound`."""
+        """Return the owner of an uploaded file, or "". Raises `NotFound`."""
         ...
 
     async def of(self, run_id: str) -> FilesOfRun:
-        """Return the files that a run made: none before its end. Raises `NotFound`."""
+        """Return the files that a run made; the list is empty before its end. Raises `NotFound`."""
         ...
 
     async def download(self, run_id: str, path: str) -> Download:
@@ -45,16 +45,16 @@ class StartedRun(Protocol):
     def epoch(self) -> str: ...
 
     async def wait(self) -> object:
-        """Wait for the end. Returns something that is true."""
+        """Wait for the end. Returns a true value."""
         ...
 
     async def streams(self) -> bool:
-        """Wait until it is known whether the function yields what it does; see `Run.streams`."""
+        """Wait until it is known whether the function streams; see `Run.streams`."""
         ...
 
 
 class DescribedFunction(Protocol):
-    """A function, as far as callers need to know it."""
+    """A function, as callers see it."""
 
     @property
     def name(self) -> str: ...
@@ -67,7 +67,7 @@ class DescribedFunction(Protocol):
 
     @property
     def is_certain(self) -> bool:
-        """Whether `is_streaming` holds whatever the function returns."""
+        """Whether `is_streaming` is certain before the function returns."""
         ...
 
     @property
@@ -87,7 +87,7 @@ class DescribedFunction(Protocol):
 
 
 class Runs(Protocol):
-    """A hub and what runs on it. `app.OpenHub` is one."""
+    """A hub and its runs, for example `OpenHub`."""
 
     @property
     def hub(self) -> Hub: ...
@@ -115,13 +115,13 @@ class Runs(Protocol):
         files: Mapping[str, Sequence[FileReference]] = ...,
         workspace: str = "",
     ) -> StartedRun:
-        """Begin a run of a function known by name; see `Runner.start`."""
+        """Begin a run of a function by name; see `Runner.start`."""
         ...
 
     async def answer(
         self, run_id: str, interrupt_id: str, answer: object
     ) -> tuple[Mapping[str, Any], bool]:
-        """Answer a question; return the decision and whether it was taken before."""
+        """Answer a question; return the decision and whether it was made before."""
         ...
 
     def queue_position(self, run_id: str) -> int:

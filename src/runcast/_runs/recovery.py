@@ -1,8 +1,8 @@
-"""What becomes of the logs of processes that died.
+"""Recovery: what happens to the logs of processes that died.
 
-A run without a living owner is lost. The exception: one that waits for an answer, of a function
-with a resume handler, stays as it is until it is answered, and then goes on where that function is
-known. Either can be cancelled.
+A run without a living owner is lost, with one exception. If the run waits for an answer and its
+function has a resume handler, it stays open until it is answered. Then a process that knows the
+function continues it. Either kind can be cancelled.
 """
 
 import asyncio
@@ -29,27 +29,27 @@ from runcast.stores.base import LogInfo
 __all__ = ("Begin", "Recovery")
 
 Begin = Callable[[LogInfo], None]
-"""Goes on with a log, which has been claimed: with a run's next attempt, say."""
+"""Continues a claimed log, for example with a run's next attempt."""
 
 _LOST_WITH_THEIR_OWNER: Final = frozenset({RUN, "stream"})
-"""Kinds of logs that end when their owner dies. Others stay open until something goes on with
-them: see `Recovery.hand_over`."""
+"""Kinds of logs that end when their owner dies. Other logs stay open until they are continued; see
+`Recovery.hand_over`."""
 
 _LOOKS_PER_LEASE: Final = 3
-"""How often lost runs are looked for in the time that a lease lasts."""
+"""How often to look for lost runs within one lease time."""
 
 _MOST_ORPHANS: Final = 10_000
-"""Lost runs looked at in one go. Those that wait for an answer stay among them."""
+"""Most lost runs examined at once, including those that wait for an answer."""
 
 _log: Final = get_logger("runcast.runs")
 
 
 class Recovery:
-    """Takes over the logs of owners that are dead.
+    """Takes over the logs of dead owners.
 
     Args:
-        next_attempt: returns what goes on with a run that was answered while nobody owned it; None
-            if that is not known here.
+        next_attempt: returns the function that continues a run that was answered while it had no
+            owner; None if this process cannot continue it.
     """
 
     def __init__(
@@ -67,30 +67,32 @@ class Recovery:
         self._reaping = Rounds(self.reap, every_s, "looking for lost runs")
 
     async def open(self) -> None:
-        """Take the lease, take over what dead owners left, and go on doing so.
+        """Take the lease, take over the logs of dead owners, and continue to do so.
 
-        Idempotent; it may follow `close`.
+        Idempotent. May be called again after `close`.
         """
         self._has_ceased = False
         try:
             await self._hub.lease.hold()
         except StoreReadOnly:
-            return  # it serves watchers, and needs no owner
+            return  # a reader's store: it serves watchers, and needs no owner
         except BackendError as error:
-            _log.warning("no lease could be taken, which will be tried again: %s", error)
+            _log.warning("no lease could be taken yet; it will be tried again: %s", error)
         try:
             await self.reap()
         except BackendError as error:
-            _log.warning("lost runs could not be looked for, which is tried again: %s", error)
+            _log.warning(
+                "lost runs could not be searched for yet; it will be tried again: %s", error
+            )
         self._reaping.open()
 
     def hand_over(self, kind: str, begin: Begin) -> None:
-        """Have something go on with the logs of a kind whose owners are dead, instead of ending
-        them. Call before `open`."""
+        """Continue the logs of a kind whose owners are dead, instead of ending them. Call it before
+        `open`."""
         self._successors[kind] = begin
 
     async def close(self) -> None:
-        """Take over nothing any more. Idempotent."""
+        """Stop taking over logs. Idempotent."""
         self._has_ceased = True
         for task in self._taking:
             task.cancel()
@@ -99,19 +101,19 @@ class Recovery:
         await self._reaping.close()
 
     async def reap(self) -> None:
-        """Take over the runs of all owners that are dead. Raises `BackendError`."""
+        """Take over the runs of all dead owners. Raises `BackendError`."""
         for info in await self._hub.store.orphans(_MOST_ORPHANS):
             await self._take(info.log_id)
 
     async def take_over(self, run_id: str) -> None:
-        """Take over one run if its owner is dead. What fails is logged and will be tried again."""
+        """Take over one run if its owner is dead. A failure is logged, and will be tried again."""
         try:
             await self._take(run_id)
         except BackendError as error:
             _log.warning("run %s could not be taken over yet: %s", run_id, error)
 
     async def _take(self, run_id: str) -> None:
-        """Take over a run in a task of its own: who waits for that may be cancelled midway."""
+        """Take over a run in its own task, because the waiting caller may be cancelled midway."""
         if self._has_ceased:
             return
         task = asyncio.create_task(self._take_alone(run_id))
@@ -122,22 +124,22 @@ class Recovery:
             task.result()
 
     async def _take_alone(self, run_id: str) -> None:
-        # The store lets an owner claim its own run again. So whose it is is asked where nobody else
-        # here claims, and what begins on a claimed run has begun before anybody asks again.
+        # The store lets an owner claim its own run again. So the owner is checked here, where
+        # nothing else claims, and a claimed run begins before the next check.
         async with self._one_at_a_time:
             try:
                 info = await self._hub.info(run_id)
                 if not info.closed and info.owner_id not in ("", self._hub.lease.owner_id):
                     await self._settle(info)
             except (Conflict, RunClosed, Stale, NotFound):
-                pass  # another process was first, or the owner lives after all
+                pass  # another process was first, or the owner is alive after all
             except BackendError:
                 raise
-            except Exception:  # noqa: BLE001 - a fault in one run must not cost the others
+            except Exception:  # noqa: BLE001 - an error in one run must not affect the others
                 _log.exception("run %s cannot be taken over", run_id)
 
     async def _settle(self, info: LogInfo) -> None:
-        """Begin, end or leave a run that is another's, as far as its log says."""
+        """Begin, end or leave another owner's run, depending on its log."""
         begin = self._successors.get(info.kind)
         if begin is None and info.kind not in _LOST_WITH_THEIR_OWNER:
             return
@@ -149,7 +151,7 @@ class Recovery:
             if ANSWERED_LABEL in info.labels:
                 begin = await self._next_attempt(info)
                 if begin is None:
-                    return  # it goes on where its function is known
+                    return  # a process that knows its function continues it
         await self._hub.lease.hold()
         claimed = await self._hub.store.claim(info.log_id, self._hub.lease.owner_id)
         if CANCEL_LABEL in claimed.labels:
@@ -161,7 +163,7 @@ class Recovery:
             _log.warning("%s was lost with its owner", describe_log(info.log_id))
 
     async def _expire_questions(self, info: LogInfo) -> LogInfo:
-        """Close the questions of a run that nobody answered in time; return the log then."""
+        """Close a run's expired questions; return the log's description afterwards."""
         _, snapshot = await self._hub.present(info.log_id)
         inlet = self._hub.inlet(info.log_id, info.epoch)
         expired = [each for each in snapshot.interrupts if is_expired(each, self._hub.clock)]

@@ -1,5 +1,5 @@
-"""Where logs grow old: ended runs past their time are deleted, long logs are cut to their newest
-part behind a snapshot."""
+"""Retention: ended runs are deleted after their time, and long logs are cut to their newest part
+behind a snapshot."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,16 +22,16 @@ __all__ = ("Retention",)
 
 
 _RELIEVE_S: Final = 0.1
-"""Pause before logs that grow fast are cut again: a log that grows by 100 MB in a second grows by
-10 MB meanwhile."""
+"""Pause before fast-growing logs are cut again. In this time a log that grows by 100 MB a second
+grows by 10 MB."""
 
 
 class Retention:
-    """Looks after old logs, in tasks of its own, which nothing else waits for.
+    """Deletes and cuts old logs, in its own tasks, which nothing else waits for.
 
     Args:
-        written: returns the ids of the runs to be cut; by default those that this process owned
-            since it was asked last.
+        written: returns the ids of the runs to cut; by default the runs that this process owned
+            since the last call.
     """
 
     def __init__(self, hub: Hub, written: Callable[[], list[str]] | None = None) -> None:
@@ -42,13 +42,13 @@ class Retention:
         self._expiring = Rounds(self.expire, pause_s, "deleting ended runs")
         self._shortening = Rounds(self.shorten, pause_s, "cutting long logs")
         self._relieving = Rounds(self.relieve, _RELIEVE_S, "cutting logs that grow fast")
-        self._cutting = asyncio.Lock()  # no log is read by both
+        self._cutting = asyncio.Lock()  # no log is cut by two tasks at once
 
     def open(self, *, deletes: bool = True) -> None:
         """Begin. Idempotent.
 
         Args:
-            deletes: False only cuts the logs that this process writes.
+            deletes: False only cuts the logs of this process.
         """
         self._shortening.open()
         self._hub.growth.follow()
@@ -57,14 +57,14 @@ class Retention:
             self._expiring.open()
 
     async def close(self) -> None:
-        """End; what is under way is left for another time. Idempotent."""
+        """End; unfinished work is left for another time. Idempotent."""
         await self._expiring.close()
         await self._shortening.close()
         await self._relieving.close()
         self._hub.growth.leave()
 
     async def expire(self) -> None:
-        """Delete ended runs whose time is over, unless the clock was set forward just now."""
+        """Delete ended runs after their time, unless the clock was just set forward."""
         if not self._steps.may_delete():
             return
         while expired := await self._hub.store.expired():
@@ -82,12 +82,12 @@ class Retention:
     async def shorten(self) -> None:
         """Cut the logs of this process's runs to their newest part."""
         keep_bytes = self._hub.settings.keep_bytes_per_run
-        written = self._written()  # also when all is kept, or the list would grow for ever
+        written = self._written()  # also if everything is kept, or the list would grow for ever
         for run_id in written if keep_bytes else ():
             await self._cut(run_id, keep_bytes)
 
     async def relieve(self) -> None:
-        """Cut the logs that have grown by much, once there is one; their producers may wait."""
+        """Wait for logs that have grown a lot, and cut them; their producers may be waiting."""
         for log in await self._hub.growth.grown():
             kept = log.kept
             await self._cut(log.run_id, self._hub.settings.keep_bytes_per_run)
@@ -101,11 +101,11 @@ class Retention:
                     await self._shorten(info, keep_bytes)
 
     async def _shorten(self, info: LogInfo, keep_bytes: int) -> None:
-        """Cut a log so that what is left is the shortest end of it that has `keep_bytes`."""
+        """Cut a log to the shortest end that has at least `keep_bytes`."""
         state = await self._cut_so_far(info)
         excess = info.bytes - state.cut_bytes - keep_bytes
         if excess <= PAGE_BYTES:
-            return  # seldom and much rather than often and little
+            return  # rarely and much, rather than often and little
         before = state.cut_bytes
         is_enough = False
         while not is_enough:
@@ -122,22 +122,22 @@ class Retention:
             await self._hub.trim(info.log_id, state.seq + 1, cut, info.epoch)
 
     async def _cut_so_far(self, info: LogInfo) -> "_CutState":
-        """Return the state that stands for the events that were cut."""
+        """Return the snapshot that replaced the cut events."""
         found = await self._hub.store.snapshot(info.log_id)
         if found is None:
             return _CutState()
         state = msgspec.json.decode(found[1], type=_CutState)
-        if not state.cut_bytes:  # as older versions wrote it
+        if not state.cut_bytes:  # written by an older version
             state.cut_bytes = info.bytes - await self._measure(info, state.seq)
         return state
 
     async def _measure(self, info: LogInfo, after_seq: int) -> int:
-        """Return how many bytes of a log follow a `seq`."""
+        """Return the bytes of a log after a `seq`."""
         size, position = 0, Position(info.epoch, after_seq)
         while position.seq < info.head:
             page = await self._hub.store.read(info.log_id, position)
             size, position = size + len(page.frames), page.position
-            if page.last > info.head:  # what came meanwhile is not part of it
+            if page.last > info.head:  # leave out events added meanwhile
                 since = page.after(info.head)
                 size -= len(since.frames)
             await asyncio.sleep(0)
@@ -145,6 +145,6 @@ class Retention:
 
 
 class _CutState(Snapshot):
-    """The state that a cut log begins with, and how long the part is that it stands for."""
+    """The snapshot that a cut log begins with, and the bytes of the cut part."""
 
     cut_bytes: int = 0

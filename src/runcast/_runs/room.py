@@ -1,7 +1,7 @@
-"""Room for runs: how many are at work at once, in all and of each function; the others queue.
+"""Room for runs: how many run at once, in all and of each function; the others queue.
 
-Runs begin in the order in which they came, save that one whose function has no room holds back only
-those of the same function.
+Runs begin in order of arrival. But if a function's own limit is reached, only runs of that function
+wait.
 """
 
 import asyncio
@@ -20,31 +20,31 @@ class Place:
     def __init__(self, room: "Room", function: str, max_runs: int, *, is_owed: bool) -> None:
         self._room = room
         self.is_owed = is_owed
-        """Whether the run was promised before, so that it may not be refused."""
+        """Whether the run was promised before, so that it must not be refused."""
         self.function = function
         self.max_runs = max_runs
         """Runs of the function at once; 0: no limit of its own."""
         self.is_arriving = False
-        """Whether the run's files are still gathered."""
+        """Whether the run's files are still being gathered."""
         self.ready = asyncio.Event()
         """Set once the run may begin."""
 
     @property
     def number(self) -> int:
-        """The place in the queue, counted from 1; 0 if it does not wait."""
+        """The place in the queue, counted from 1; 0 if the run does not wait."""
         return self._room.number_of(self)
 
     def arrive(self) -> None:
-        """Let a run begin as soon as there is room, now that its files are there. Idempotent."""
+        """Let the run begin once there is room, because its files are ready. Idempotent."""
         self._room.arrive(self)
 
     def leave(self) -> None:
-        """Make room for the next. Idempotent."""
+        """Make room for the next run. Idempotent."""
         self._room.leave(self)
 
 
 class Room:
-    """Gives out places. All of it belongs to one event loop.
+    """Gives out places. An object belongs to one event loop.
 
     Args:
         max_runs: places in the room.
@@ -61,7 +61,7 @@ class Room:
 
     @property
     def waiting(self) -> int:
-        """How many places wait."""
+        """Number of waiting places."""
         return len(self._waiting)
 
     def enter(
@@ -76,17 +76,17 @@ class Room:
 
         Args:
             max_runs: runs of this function at once; 0 sets no limit of its own.
-            is_owed: give one even if the queue is full: the run was promised before.
-            is_arriving: its files are still to be gathered, which others do not wait for: it holds
-                neither room nor a place in the queue before `arrive`. Of those that arrive at once
-                only as many are taken as there is room and queue for.
+            is_owed: give a place even if the queue is full, because the run was promised before.
+            is_arriving: the run's files are not gathered yet. Other runs do not wait for it: before
+                `arrive` it takes neither room nor a place in the queue. Of runs that arrive at
+                once, only as many are accepted as fit into room and queue.
 
         Raises:
             Overloaded: there is no room, and the queue is full.
         """
         place = Place(self, function, max_runs, is_owed=is_owed)
         if is_arriving:
-            # As if all that arrive had their files already.
+            # Count as if all arriving runs had their files already.
             if not self._fits(place, self._arriving) and self._is_full(self._excess(place)):
                 raise self._full(place)
             self._arriving[place.function] += 1
@@ -145,7 +145,7 @@ class Room:
         place.ready.set()
 
     def _fits(self, place: Place, besides: Mapping[str, int] = MappingProxyType({})) -> bool:
-        """Tell whether there is room, besides some more runs by their functions."""
+        """Return whether there is room, in addition to some runs counted by function."""
         taken = len(self._taken) + sum(besides.values())
         return taken < self._max_runs and not self._is_full_for(place, besides)
 
@@ -154,8 +154,7 @@ class Room:
         return 0 < place.max_runs <= taken
 
     def _excess(self, place: Place) -> int:
-        """Return how many of those that arrive will have to wait, as far as this place is held up
-        by them."""
+        """Return how many arriving runs will have to wait, as far as they hold up this place."""
         excess = len(self._taken) + self._arriving.total() - self._max_runs
         if place.max_runs:
             function = place.function
@@ -164,7 +163,7 @@ class Room:
         return max(0, excess)
 
     def _is_full(self, besides: int = 0) -> bool:
-        """Tell whether the queue is full, besides some more runs."""
+        """Return whether the queue is full, in addition to some runs."""
         return len(self._waiting) + besides >= self._max_queue
 
     def _full(self, place: Place) -> Overloaded:
@@ -173,6 +172,6 @@ class Room:
         else:
             most = f"at most {self._max_runs} (max_runs)"
         return Overloaded(
-            f"runs are at work, {most} at once, and {len(self._waiting)} wait, of at most "
+            f"no room: runs at once are {most}, and {len(self._waiting)} wait, of at most "
             f"{self._max_queue} (max_queue); try again later, or raise the limit"
         )

@@ -1,4 +1,4 @@
-"""A run of this process, as the code that started it holds it; and ids of runs."""
+"""A run of this process, as its starter sees it; and ids of runs."""
 
 import asyncio
 import uuid
@@ -33,8 +33,8 @@ class Run:
         self.status: Status = "queued"
         """The run's present status."""
         self.raised: BaseException | None = None
-        """What the function raised; None until the end, and if it raised nothing. Of a function
-        with a process of its own a `ProcessTraceback`."""
+        """The function's exception; None before the end, and if the function raised nothing. For a
+        function with its own process it is a `ProcessTraceback`."""
         self._outcome: Outcome | None = None
         self._ended = asyncio.Event()
         self._streams = False
@@ -55,7 +55,7 @@ class Run:
         """Ask the run to end; `wait()` returns once it has. Later reasons are ignored.
 
         Raises:
-            InvalidValue: the reason is no text.
+            InvalidValue: the reason is not a string.
         """
         kept = checked_reason(reason)
         if not self.cancel_asked.is_set():
@@ -63,10 +63,10 @@ class Run:
             self.cancel_asked.set()
 
     async def wait(self) -> Outcome:
-        """Wait for the end and return how the run ended.
+        """Wait for the end and return the run's outcome.
 
         Raises:
-            InvalidValue: in a process that was forked from the one that runs it.
+            InvalidValue: called in a fork of the process that runs it.
         """
         self._home.check("the wait for a run")
         await self._ended.wait()
@@ -74,27 +74,27 @@ class Run:
         return self._outcome
 
     async def streams(self) -> bool:
-        """Wait until it is known whether the function yields what it does as it goes.
+        """Wait until it is known whether the function yields events while it works.
 
         Returns:
-            True as soon as it does, at the latest when its iterator is there; False once the run
-            has ended without.
+            True as soon as the function has returned its iterator; False if the run has ended
+            without one.
         """
         self._home.check("the wait for a run")
         await self._is_known.wait()
         return self._streams
 
     def _note_stream(self) -> None:
-        """Take note that the function yields what it does. Call from the loop's thread."""
+        """Note that the function streams. Call from the loop's thread."""
         self._streams = True
         self._is_known.set()
 
     async def result(self) -> Any:
-        """Wait for the end and return what the function returned.
+        """Wait for the end and return the function's result.
 
         Raises:
-            RunFailed: it failed or was cancelled. Its `__cause__` is the exception that the
-                function raised; for a function in a process of its own, a `ProcessTraceback`.
+            RunFailed: the run failed or was cancelled. Its `__cause__` is the function's exception;
+                for a function with its own process, a `ProcessTraceback`.
         """
         outcome = await self.wait()
         if outcome.type == "done":
@@ -106,7 +106,7 @@ class Run:
         raise RunFailed(outcome.data["message"], outcome.data["code"]) from self.raised
 
     def _settle(self, outcome: Outcome) -> None:
-        """Keep how the run ended, and wake those that wait."""
+        """Store the run's outcome, and wake the waiting tasks."""
         self._outcome = outcome
         self.status = outcome.type  # type: ignore[assignment]
         self._ended.set()

@@ -52,7 +52,7 @@ __all__ = ("Runner", "RunnerStatistics")
 
 
 class RunnerStatistics(NamedTuple):
-    """Runs at work and waiting for room, and what the threads do."""
+    """Running and waiting runs, and the threads' numbers."""
 
     running: int
     queued: int
@@ -60,7 +60,7 @@ class RunnerStatistics(NamedTuple):
 
 
 class Runner:
-    """Starts functions and sees each to its end. `async with` it, inside the hub."""
+    """Starts functions and sees each to its end. Use `async with`, inside the hub."""
 
     def __init__(
         self,
@@ -72,15 +72,15 @@ class Runner:
         self._files = files
         self.hub = hub
         self.runs: dict[str, FunctionRun] = {}
-        """The runs at work here, by id."""
+        """The runs of this process, by id."""
         self._settings = hub.settings
         self.processes = Processes(hub.clock, hub.settings)
-        """The processes of functions that have one of their own."""
+        """The child processes of functions with their own process."""
         self._workers = Workers(Threads(hub.settings.threads), self.processes)
         self.tracebacks = Tracebacks()
-        """What functions raised, if it was told to keep that."""
+        """The functions' tracebacks, if they are kept."""
         self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
-        # Those that others replaced, too, until they have ended.
+        # Includes replaced runs, until they have ended.
         self._living: set[FunctionRun] = set()
         self._places: dict[FunctionRun, Place] = {}
         self._recovery = Recovery(hub, self._next_attempt)
@@ -90,7 +90,8 @@ class Runner:
         self._interrupted = asyncio.Event()
 
     async def open(self) -> Self:
-        """Take a lease, take over what dead owners left, and begin; it may follow `close`."""
+        """Take a lease, take over logs of dead owners, and begin. May be called again after
+        `close`."""
         self._closing = False
         if self._settings.prices_file:
             self.hub.prices = await asyncio.to_thread(load_prices, self._settings.prices_file)
@@ -110,8 +111,8 @@ class Runner:
 
         After `interrupt` they are cancelled without that time.
 
-        Runs that wait for an answer and can be resumed stay open, without an owner; they need no
-        time, since their answer starts the next attempt. So do those whose answer did, but that
+        Runs that wait for an answer and can be resumed stay open, without an owner. They need no
+        time, because their answer starts the next attempt. So do runs that were answered but still
         wait for room.
         """
         self._closing = True
@@ -124,7 +125,7 @@ class Runner:
             self._settle(self._settings.shutdown_grace_s), self._interrupted.wait()
         )
         self._files.hurry()
-        self._release_waiting()  # those that have asked meanwhile
+        self._release_waiting()  # runs that have asked meanwhile
         for run in self._living:
             run.cancel(self.end_reason)
         await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
@@ -152,11 +153,11 @@ class Runner:
 
     @property
     def left_threads(self) -> LeftThreads:
-        """The threads that functions leave at work."""
+        """The threads that functions leave running."""
         return self._workers.left_threads
 
     def statistics(self) -> RunnerStatistics:
-        """Return what is at work now."""
+        """Return the present numbers."""
         queued = self._room.waiting
         return RunnerStatistics(
             max(0, len(self._living) - queued), queued, self._workers.threads.statistics()
@@ -168,7 +169,7 @@ class Runner:
         return self._places[run].number if run is not None else 0
 
     def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
-        """Have ready what functions need before they are called."""
+        """Prepare what functions need before they are called."""
         self._workers.prepare(functions)
 
     async def start(
@@ -184,24 +185,25 @@ class Runner:
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
     ) -> FunctionRun:
-        """Begin a run and return it; it is in the store when this returns.
+        """Begin a run and return it; the run is stored when this returns.
 
         Args:
-            run_id: generated (UUIDv7) when not given.
-            replace: begin anew a run that exists; one that is at work here is cancelled first.
-            digest: kept with the run, to tell a repeated request from another one of the same id.
-            secrets: values of secrets that the function declares, before those found elsewhere.
-            files: what it finds in its workspace, by group.
-            workspace: the folder that the paths among the files are meant in.
+            run_id: by default a new UUIDv7.
+            replace: begin an existing run again; a run in progress here is cancelled first.
+            digest: stored with the run, to recognise a repeated request for the same id.
+            secrets: values of the function's secrets; they take precedence over values found
+                elsewhere.
+            files: the files for its workspace, by group.
+            workspace: the folder of the files that are given as paths.
 
         Raises:
-            InvalidInputs: the inputs break the function's schema, or the files what it declares.
-            MissingSecret: a secret that the function needs is nowhere to be found.
+            InvalidInputs: the inputs break the function's schema, or the files its declared groups.
+            MissingSecret: a secret that the function needs is missing.
             Conflict: the run exists, and `replace` is False.
             Overloaded: `max_queue` runs wait already, or the process is shutting down.
             Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
 
-        Who is cancelled while it waits begins no run, or one that is cancelled at once.
+        If the caller is cancelled meanwhile, no run begins, or the run is cancelled at once.
         """
         self._check_not_closing()
         self.hub.check_open()
@@ -210,7 +212,8 @@ class Runner:
         arguments = convert(inputs or {})
         check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
-        # Taken before the first await: of many that come at once only as many as fit get in.
+        # Taken before the first await, so that of many simultaneous calls only as many as fit
+        # enter.
         place = self._enter(function, is_arriving=bool(files or workspace or function.files))
         staged: Workspace | None = None
         try:
@@ -249,7 +252,7 @@ class Runner:
         place: Place,
         staged: "Workspace | None",
     ) -> OwnedLog:
-        """Begin a run's log; if that fails nothing is left of what was ready for it."""
+        """Begin a run's log; on failure discard everything that was prepared for the run."""
         try:
             self._check_not_closing()
             replaced = await self._ended_epoch(run_id) if replace else ""
@@ -268,12 +271,13 @@ class Runner:
         return log
 
     async def _ended_epoch(self, run_id: str) -> str:
-        """Return the epoch of a run that is over; "" if there is none, or it is at work."""
+        """Return the epoch of an ended run; "" if the run does not exist or is open."""
         try:
             info = await self.hub.info(run_id)
         except NotFound:
             return ""
-        return info.epoch if info.closed else ""  # its owner still writes; it is swept later
+        # an open run's owner still writes; its files are swept later
+        return info.epoch if info.closed else ""
 
     def _check_not_closing(self) -> None:
         if self._closing:
@@ -300,12 +304,12 @@ class Runner:
         return run
 
     def _launch(self, run: FunctionRun, place: Place) -> FunctionRun:
-        if run.run_id in self.runs:  # two replaced it at once: the later one is the run
+        if run.run_id in self.runs:  # two calls replaced the run at once: the later one counts
             self.runs[run.run_id].cancel(REPLACED)
         self.runs[run.run_id] = run
         self._living.add(run)
         self._places[run] = place
-        # A copy of the starter's context: what the run sets reaches nobody else.
+        # A copy of the caller's context, so that the run's changes stay in the run.
         context = contextvars.copy_context()
         run.task = asyncio.create_task(
             self._see_through(run, place, context), name=f"run-{run.run_id}"
@@ -313,7 +317,7 @@ class Runner:
         return run
 
     async def answer(self, run_id: str, interrupt_id: str, answer: Answer) -> tuple[Answer, bool]:
-        """Answer a question; see `answer_question`. A run that waits without an owner goes on."""
+        """Answer a question; see `answer_question`. A run that waits without an owner continues."""
         log = self.hub.owned.get(run_id)
         ends = log.end_of_question(interrupt_id) if log is not None else None
         decision = await answer_question(self.hub, run_id, interrupt_id, answer, ends)
@@ -322,7 +326,7 @@ class Runner:
         return decision
 
     async def _next_attempt(self, info: LogInfo) -> Begin | None:
-        """Return what goes on with an answered run; None if that is not for this process to do."""
+        """Return the function that continues an answered run; None if this process cannot."""
         function = self._find(info.labels.get("function", ""))
         if function is None or function.resume is None:
             return None
@@ -362,13 +366,13 @@ class Runner:
                 del self.runs[run.run_id]
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
-        """Cancel a run. Its end has come when this returns, unless another process runs it.
+        """Cancel a run. The run has ended when this returns, unless another process runs it.
 
-        A run that has ended stays as it is; so does a reason given before.
+        A run that has ended is not changed, nor is an earlier reason.
 
         Raises:
             NotFound: the run does not exist.
-            InvalidValue: the reason is no text.
+            InvalidValue: the reason is not a string.
         """
         reason = checked_reason(reason)
         run = self.runs.get(run_id)
@@ -384,12 +388,13 @@ class Runner:
             await owned.cancel(reason)
             return
         inlet = self.hub.inlet(run_id, info.epoch)
-        with suppress(RunClosed, Stale):  # it ended meanwhile
-            if info.owner_id == self.hub.lease.owner_id:  # it was let go, or is being begun
+        with suppress(RunClosed, Stale):  # the run ended meanwhile
+            # the run was released, or is just beginning
+            if info.owner_id == self.hub.lease.owner_id:
                 await self.hub.take(info).cancel(reason)
                 return
-            # Its owner hears of the label, as of everything that happens to the log; if there is
-            # none any more, whoever takes it over finds it.
+            # The owner notices the label, like every change of the log. Without an owner, the next
+            # process that takes over the run finds it.
             await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
         await self._recovery.take_over(run_id)
 
@@ -405,4 +410,4 @@ def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str)
 
 def _cancel_begun(beginning: asyncio.Task[FunctionRun]) -> None:
     if not beginning.cancelled() and beginning.exception() is None:
-        beginning.result().cancel("who started it did not wait until it began")
+        beginning.result().cancel("its caller did not wait for its beginning")

@@ -1,4 +1,4 @@
-"""Tracebacks of the functions of this process, kept in memory for who develops them."""
+"""Tracebacks of the functions of this process, kept in memory for their developers."""
 
 from collections import OrderedDict
 from typing import Final
@@ -9,13 +9,13 @@ from runcast.errors import ProcessTraceback
 __all__ = ("MAX_TRACEBACKS", "Tracebacks")
 
 MAX_TRACEBACKS: Final = 100
-"""Most tracebacks kept, of the runs that failed last; each is as long as `_logs` lets it be."""
+"""Most tracebacks kept, of the latest failed runs; `_logs` limits the length of each."""
 
 
 class Tracebacks:
     """The latest tracebacks, by run and epoch. Keeps nothing until `keep` is called.
 
-    They are in no log, no store and no event: only the server's own debug mode shows them.
+    They are never logged, stored or emitted. Only the server's debug mode shows them.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class Tracebacks:
         self._texts: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def keep(self) -> None:
-        """Keep the tracebacks of what fails from now on."""
+        """Keep tracebacks of runs that fail from now on."""
         self._is_keeping = True
 
     def add(self, run_id: str, epoch: str, error: BaseException) -> None:
-        """Keep what a run's function raised."""
+        """Keep the exception of a run's function."""
         if not self._is_keeping:
             return
         shown = error.trace if isinstance(error, ProcessTraceback) else format_error(error)
@@ -36,5 +36,5 @@ class Tracebacks:
             self._texts.popitem(last=False)
 
     def of(self, run_id: str, epoch: str) -> str:
-        """Return what a run's function raised, with its traceback; "" if nothing is kept."""
+        """Return the exception of a run's function with its traceback, or ""."""
         return self._texts.get((run_id, epoch), "")

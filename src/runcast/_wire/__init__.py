@@ -1,1 +1,1 @@
-"""How events look as bytes: Server-Sent Events and dialects, without any I/O."""
+"""Events as bytes: Server-Sent Events and dialects, without any I/O."""

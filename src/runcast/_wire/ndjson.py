@@ -1,12 +1,12 @@
-"""NDJSON: one canonical event a line, for watchers that do not speak Server-Sent Events.
+"""NDJSON: one canonical event per line, for watchers that do not use Server-Sent Events.
 
     {"seq":7,"time":1.5,"type":"log","data":{"level":"info","message":"…"}}
 
-A line has no id: a client builds its position from the `seq`. So of the events that are shown
-because of one event of the log only the last has a `seq`. A loss is a line without `seq`,
+A line has no id: a client builds its position from the `seq`. So if one event of the log leads to
+several lines, only the last has a `seq`. A loss is a line without `seq`,
 `{"type":"gap","data":{…}}`.
 
-It is not among the dialects that a watcher can ask for by name. Source: ours.
+A watcher cannot select it as a dialect by name. Source: ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,11 +42,11 @@ class _Ndjson(Dialect):
         return encode_json({"type": "gap", "data": dict(gap)}) + b"\n"
 
     def skip(self, position: str) -> bytes:
-        return b""  # a client's position moves with what it sees
+        return b""  # a client's position moves with the lines that it sees
 
     def rewrite(self, frames: bytes) -> bytes:
         return b"\n".join([*split_frames(frames), b""])
 
 
 NDJSON: Final = _Ndjson()
-"""The one there is."""
+"""The only instance."""

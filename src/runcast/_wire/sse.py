@@ -7,7 +7,7 @@ hold both halves to them.
 
 Knowing departures, cited where they are made:
 
-D1. Lines and events have a size bound; beyond it the stream is refused.  The standard has none,
+D1. Lines and events have a size bound; beyond it the stream is refused.  The standard has no bound,
     and a peer that never ends a line would take all memory.
 D2. `reset` keeps the last event id for the next stream, where the standard starts from "".  A
     reconnected watcher that is first sent an event without an id would lose its place.
@@ -43,7 +43,7 @@ MAX_LINE_BYTES: Final = MAX_EVENT_BYTES + 1024
 
 MAX_RETRY_MS: Final = 2**31 - 1
 """Longest reconnection time, about 24.8 days: JavaScript's `setTimeout` fires at once above it,
-so that a server asking for patience would get a storm."""
+so a server that asks clients to wait would get a storm."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -52,15 +52,15 @@ _CR: Final = 0x0D
 _NUL: Final = 0x00
 
 # One rule for `id` and `event`.  A line end would begin a field of the sender's choice (CWE-93).
-# NUL: a decoder must ignore an `id` that holds one, so the cursor would silently stand still.  In
-# an event name it is legal, but nobody needs it and C-string consumers see only what precedes it.
+# NUL: a decoder must ignore an `id` with a NUL, so the cursor would silently stand still.  In an
+# event name NUL is legal, but useless, and C-string consumers see only the part before it.
 _UNFIT_FOR_A_FIELD: Final = re.compile(r"[\r\n\0]").search
 
 
 class SSEvent(msgspec.Struct, frozen=True, gc=False):
     """One event as a watcher sees it.
 
-    `event` is its name, "message" where the stream gave none; `data` is its data, lines joined by
+    `event` is its name, "message" by default; `data` is its data, lines joined by
     LF; `id` is the last event id at its end, "" before the first.
     Source: WHATWG HTML 9.2.6.
     """
@@ -98,7 +98,7 @@ def encode(
         if not event:
             raise InvalidValue(
                 "expected an event name, got ''; pass None to send an unnamed event, "
-                "since a decoder takes an empty name as 'message'"
+                "because a decoder takes an empty name as 'message'"
             )
         head += b"event: %b\n" % _field("event", event)
     return head + b"data: " + _continued(data, b"\ndata: ") + b"\n\n"
@@ -107,7 +107,7 @@ def encode(
 def comment(text: str) -> bytes:
     """Return `text` as comment lines, which every decoder ignores: a heartbeat.
 
-    There is no empty line after it.  A comment needs none, and an empty line makes some clients
+    No empty line follows.  A comment needs none, and an empty line makes some clients
     that remember the last id hand out an event without data.
 
     Send it between frames.  Several lines become several comments.
@@ -121,7 +121,7 @@ def comment(text: str) -> bytes:
 
 
 def id_only(id: str) -> bytes:  # noqa: A002 - the name of the field
-    """Return a frame that moves the peer's cursor to `id` and is no event.
+    """Return a frame that moves the peer's cursor to `id` without being an event.
 
     Raises:
         InvalidValue: `id` holds CR, LF, NUL or a lone surrogate.
@@ -132,7 +132,7 @@ def id_only(id: str) -> bytes:  # noqa: A002 - the name of the field
 
 
 def retry_only(retry_ms: int) -> bytes:
-    """Return a `retry` line, which sets the peer's reconnection time and is no event.
+    """Return a `retry` line, which sets the peer's reconnection time without being an event.
 
     It takes effect without an empty line, and has none for the reason `comment` has none.
 
@@ -156,7 +156,7 @@ def _field(name: str, value: str) -> bytes:
 
 
 def _continued(text: bytes | str, next_line: bytes) -> bytes:
-    # Never str.splitlines: U+2028, U+0085, VT and FF do not end a line here, they are data.
+    # Never str.splitlines: U+2028, U+0085, VT and FF do not end a line in SSE; they are data.
     lines = _utf8(text) if isinstance(text, str) else text
     if _CR in lines:
         lines = lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -186,14 +186,14 @@ class Decoder:
     """
 
     _is_closed: bool
-    _refusal: str | None  # why nothing more can be read
+    _refusal: str | None  # the error that ended the stream
     _has_told: bool  # whether the refusal was raised
     _at_start: bool  # before the first line, where a byte order mark may stand
     _swallow_lf: bool  # the last byte was a CR
     _tail: bytearray  # the line that has not ended
     _data: bytes | bytearray | None  # of the block that has not ended, as are the next two
     _event: str
-    _id: str  # what `last_event_id` becomes at the next empty line
+    _id: str  # the value of `last_event_id` after the next empty line
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class Decoder:
 
     @property
     def last_event_id(self) -> str:
-        """The id at the last empty line: what to send as `Last-Event-ID`; "" when there is none.
+        """The id at the last empty line, for `Last-Event-ID`; "" without an id.
 
         An id in a block that never ended does not count: its event was not seen.
         """
@@ -264,7 +264,7 @@ class Decoder:
             call returns False.
 
         Raises:
-            PeerError: the stream was refused and no `feed` has said so yet; once only.
+            PeerError: the stream was refused and no `feed` has raised that yet; once only.
 
         `last_event_id` and `retry_ms` stay.  Source: WHATWG HTML 9.2.6, end of the stream.
         """
@@ -297,8 +297,8 @@ class Decoder:
             self._swallow_lf = False
             chunk = chunk.removeprefix(b"\n")
         if _CR in chunk:
-            # A CR ends its line at once, or an event would wait for the next one to begin; should
-            # an LF open the next chunk, it is the rest of this line end.
+            # A CR ends its line at once, or an event would wait for the next one to begin. If an LF
+            # opens the next chunk, it is the rest of this line end.
             self._swallow_lf = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = chunk.split(b"\n")

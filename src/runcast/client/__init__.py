@@ -1,1 +1,1 @@
-"""Clients: what watches the runs of another process or another machine."""
+"""Clients: they watch the runs of another process or machine."""

@@ -1,4 +1,4 @@
-"""What a client does after each thing that can happen to its stream: a table, without any I/O.
+"""What a client does after each event of its connection: a table, without any I/O.
 
     state, action = react(state, Answer(503, retry_after_s=5), chance=0.5)
     state, action = react(state, Received("01hq3v5k2m-7", "log"))       Read()
@@ -7,21 +7,23 @@
 | what happened | what to do |
 |---|---|
 | 200 with a stream | read it |
-| an event; a `retry`; a gap | read on, from there on |
+| an event; a `retry`; a gap | read on from there |
 | a terminal event, 204 | stop: `complete` |
-| the stream ended before, the connection broke, or none could be made | connect again, in a while |
+| the stream ended early, the connection broke, or could not be made | connect again later |
 | 408, 425, 429, 5xx | connect again, in a while |
 | 401, 403, 404 | stop: `unauthorized`, `forbidden`, `not_found` |
-| another answer, or 200 with something else than a stream | stop: `refused` |
+| another answer, or 200 without a stream | stop: `refused` |
 
-A problem document that says `retryable` decides instead of its status, but not of 401, 403 and 404.
+A problem document with a `retryable` field decides instead of its status, except for 401, 403 and
+404.
 
-The first wait is what `retry` said, and each further one twice as long, up to `longest_s`, until an
-event comes or a connection has lasted for `steady_s`. Up to half of it is added by chance: clients
-that lost one server do not come to the next one together. `Retry-After` counts where it is longer,
-up to `longest_retry_after_s`. `attempts` connections in vain are the end: `unreachable`.
+The first wait is the value of `retry`. Each further wait is twice as long, up to `longest_s`, until
+an event comes or a connection has lasted for `steady_s`. A random part of up to half of the wait is
+added, so that clients that lost one server do not reach the next one together. `Retry-After` counts
+if it is longer, up to `longest_retry_after_s`. After `attempts` failed connections the client
+stops: `unreachable`.
 
-The vectors in `conformance/reconnect.json` hold clients of every language to this.
+The vectors in `conformance/reconnect.json` test clients of every language against this table.
 Source: ours; 204 and `retry` are those of WHATWG HTML 9.2, `Retry-After` of RFC 9110 10.2.3.
 """
 
@@ -56,10 +58,10 @@ _REASONS: Final[dict[int, "Reason"]] = {
     404: "not_found",
 }
 _PASSING: Final = frozenset({408, 425, 429})
-"""Statuses below 500 that say no more than: not now."""
+"""Statuses below 500 that mean "try again later"."""
 
 _JITTER: Final = 0.5
-"""Most of a wait that chance adds to it."""
+"""Largest random part of a wait."""
 
 Reason: TypeAlias = Literal[
     "complete", "unauthorized", "forbidden", "not_found", "refused", "unreachable"
@@ -67,37 +69,37 @@ Reason: TypeAlias = Literal[
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient a client is. Times are seconds."""
+    """The waits of a client. Times are seconds."""
 
     first_s: float = 2.0
-    """The first wait, until the server says another one with `retry`."""
+    """The first wait, until the server sends another one with `retry`."""
     longest_s: float = 30.0
-    """No wait grows beyond it, unless `retry` itself is longer."""
+    """The longest wait, unless `retry` itself is longer."""
     longest_retry_after_s: float = 300.0
-    """A server that asks for more is asked again after this."""
+    """The longest `Retry-After` that is obeyed; longer ones are cut to it."""
     steady_s: float = 10.0
-    """A connection that lasted so long was not in vain, even if nothing happened in the run."""
+    """A connection that lasted so long does not count as failed, even without an event."""
     attempts: int | None = None
-    """Connections in vain, one after another, after which to stop; None never does."""
+    """Failed connections in a row after which to stop; None never stops."""
 
 
 class State(msgspec.Struct, frozen=True):
-    """How far a client has come."""
+    """A client's progress."""
 
     position: str = ""
     """What to send as `Last-Event-ID`; "" sends none."""
     void_id: str = ""
-    """The id that frames without an id still carry behind a gap: it moves nothing."""
+    """The id that frames without an id still have after a gap; it does not move the position."""
     retry_s: float | None = None
-    """What the server last said with `retry`."""
+    """The server's last `retry`, seconds."""
     failures: int = 0
-    """Connections in vain, one after another."""
+    """Failed connections in a row."""
     has_moved: bool = False
     """Whether an event has come on this connection."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag_field="on", tag="answer"):
-    """The head of an answer. Read `retryable` from a problem document, if there is one."""
+    """The head of an answer. `retryable` comes from its problem document, if any."""
 
     status: int
     is_stream: bool = True
@@ -106,7 +108,7 @@ class Answer(msgspec.Struct, frozen=True, tag_field="on", tag="answer"):
 
 
 class Received(msgspec.Struct, frozen=True, tag_field="on", tag="event"):
-    """An event, with the last id of the stream at its end: its own, or one before it."""
+    """An event, with the last id of the stream at its end: its own, or an earlier one."""
 
     id: str
     type: str
@@ -134,7 +136,7 @@ Happened: TypeAlias = Answer | Received | Gap | Retry | Cut
 
 
 class Read(msgspec.Struct, frozen=True, tag_field="do", tag="read"):
-    """Go on reading."""
+    """Continue reading."""
 
 
 class Connect(msgspec.Struct, frozen=True, tag_field="do", tag="connect"):
@@ -144,7 +146,7 @@ class Connect(msgspec.Struct, frozen=True, tag_field="do", tag="connect"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag_field="do", tag="stop"):
-    """Do not come back. `complete` means that everything has been seen."""
+    """Do not reconnect. `complete` means that everything has been seen."""
 
     reason: Reason
 
@@ -157,10 +159,10 @@ _USUAL: Final = Options()
 def react(
     state: State, happened: Happened, chance: float = 0.0, options: Options = _USUAL
 ) -> tuple[State, Action]:
-    """Return what a client does next, and how far it has come then.
+    """Return a client's next state and action.
 
     Args:
-        chance: a random number from 0 up to 1, another one for each call.
+        chance: a random number from 0 up to 1, new for each call.
     """
     match happened:
         case Answer():
@@ -204,6 +206,6 @@ def _come_back(
     if options.attempts is not None and state.failures >= options.attempts:
         return state, Stop("unreachable")
     first_s = options.first_s if state.retry_s is None else state.retry_s
-    doubled_s = first_s * 2.0 ** min(failures, 32)  # more would not be a number some day
+    doubled_s = first_s * 2.0 ** min(failures, 32)  # more would overflow
     wait_s = min(doubled_s, max(first_s, options.longest_s)) * (1 + _JITTER * chance)
     return state, Connect(max(wait_s, least_s))

@@ -1,4 +1,4 @@
-"""Functions to try runcast with; `runcast serve` serves them when it is given no others."""
+"""Functions to try runcast with; `runcast serve` without a target serves them."""
 
 from typing import Any, Final
 
@@ -11,4 +11,4 @@ from runcast.demo.words import count_words
 __all__ = ("FUNCTIONS", "chat", "count_primes", "count_words", "emit_events")
 
 FUNCTIONS: Final[tuple[Function[..., Any], ...]] = (chat, count_words, count_primes, emit_events)
-"""All of them."""
+"""All demo functions."""

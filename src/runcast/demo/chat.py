@@ -1,4 +1,4 @@
-"""A conversation in small: thoughts, a tool that is called, and an answer word by word."""
+"""A small conversation: thoughts, a tool call, and an answer word by word."""
 
 import asyncio
 import re
@@ -13,10 +13,9 @@ __all__ = ("chat", "measure_text")
 
 @runcast.function
 async def chat(prompt: str, pause_s: float = 0.05) -> AsyncIterator[dict[str, Any]]:
-    """Answer a prompt with what can be said about its words, as an assistant would stream it.
+    """Answer a prompt with facts about its words, streamed like an assistant's answer.
 
-    No language model is asked: the tool that it calls counts. `pause_s` is the time from word to
-    word.
+    No language model is used; the tool only counts. `pause_s` is the pause between words, seconds.
     """
     pause_s = min(max(pause_s, 0.0), 5.0)
     for thought in ("I should look at the prompt first.", " Counting its words will tell."):
@@ -36,7 +35,7 @@ async def chat(prompt: str, pause_s: float = 0.05) -> AsyncIterator[dict[str, An
 
 
 def measure_text(text: str) -> dict[str, Any]:
-    """Return how long a text is, and which words it has."""
+    """Return the length of a text, and its words."""
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", text)]
     return {
         "characters": len(text),

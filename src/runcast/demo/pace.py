@@ -1,4 +1,4 @@
-"""How often a function should tell how far it is."""
+"""How often a function should report its progress."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _EVERY_S: Final = 0.2
 
 
 class Reports:
-    """Says when the next report is due: now, and then at most five times a second."""
+    """Decides when a report is due: at once, and then at most five times a second."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._now = (clock or SystemClock()).monotonic
@@ -20,11 +20,11 @@ class Reports:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the start; never 0, so that one may divide by it."""
+        """Seconds since the start; never 0, so that it can be a divisor."""
         return max(self._now() - self._began, 1e-6)
 
     def is_due(self) -> bool:
-        """Tell whether it is time for a report; if so, the next is due later."""
+        """Return whether a report is due; if so, schedule the next one."""
         now = self._now()
         if now < self._due:
             return False

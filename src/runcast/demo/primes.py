@@ -1,4 +1,4 @@
-"""Counting primes: a plain function that computes in its thread and reports from inside."""
+"""Count primes: a plain function that computes in its thread and reports its progress."""
 
 from math import isqrt
 from typing import Final
@@ -9,7 +9,7 @@ from runcast.demo.pace import Reports
 __all__ = ("count_primes",)
 
 _MOST: Final = 10**12
-"""Larger limits take more than a day, and a table of small primes that is no longer small."""
+"""Larger limits take more than a day, and need a large table of small primes."""
 
 _SEGMENT: Final = 1 << 18
 """Odd numbers sieved at a time: their flags fit the processor's cache."""
@@ -19,7 +19,7 @@ _SEGMENT: Final = 1 << 18
 def count_primes(limit: int) -> dict[str, int]:
     """Count the primes up to a limit, at most 10^12; it can be cancelled at any time.
 
-    A thousand million take some seconds.
+    A limit of 10^9 takes some seconds.
     """
     if not 0 <= limit <= _MOST:
         raise runcast.RunFailed(f"expected a limit of 0 to 10^12, got {limit}", "invalid_inputs")
@@ -60,7 +60,7 @@ def _sieve(low: int, size: int, small: list[int]) -> bytearray:
         square = prime * prime
         if square > high:
             break
-        # The first odd multiple that no smaller prime has struck out.
+        # The first odd multiple that no smaller prime has marked.
         first = max(square, (low + prime - 1) // prime * prime)
         first += prime if first % 2 == 0 else 0
         start = (first - low) // 2

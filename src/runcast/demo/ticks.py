@@ -1,4 +1,4 @@
-"""Events at a steady rate: to see what a watcher, a proxy or a network makes of them."""
+"""Events at a steady rate: to test a watcher, a proxy or a network."""
 
 import asyncio
 from typing import Final
@@ -9,15 +9,15 @@ __all__ = ("emit_events",)
 
 _MOST_SIZE: Final = 100_000
 _BURST_BYTES: Final = 256 * 1024
-"""Emitted at most before others on the loop get their turn."""
+"""Most bytes emitted before other tasks on the loop get their turn."""
 
 
 @runcast.function
 async def emit_events(n: int, rate: float = 10.0, size: int = 100) -> dict[str, float]:
     """Emit n events of the type `tick`, `rate` a second, each with about `size` bytes of data.
 
-    Events that are late are emitted at once, so that the rate holds in the mean; a rate of 0 emits
-    as fast as they are taken. `size` is at most 100,000.
+    Late events are emitted at once, so that the rate holds on average; a rate of 0 emits as fast as
+    possible. `size` is at most 100,000.
     """
     if n < 0 or rate < 0 or not 0 <= size <= _MOST_SIZE:
         raise runcast.RunFailed(
@@ -35,7 +35,7 @@ async def emit_events(n: int, rate: float = 10.0, size: int = 100) -> dict[str, 
         while sent < due:
             sent += 1
             runcast.emit("tick", {"n": sent, "of": n, "text": padding})
-        # Committed before more is emitted: however large they are, they never pile up.
+        # Wait for the commit, so that events never pile up, however large they are.
         await runcast.flush()
         if sent < n and rate:
             await asyncio.sleep(max(0.0, began + sent / rate - now()))

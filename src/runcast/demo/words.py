@@ -1,8 +1,8 @@
-"""Counting the words of a file: a generator that yields how far it is and what it has so far.
+"""Count the words of a file: a generator that yields its progress and its results so far.
 
-A word is a run of letters, in any script and case, with apostrophes left out ("don't" is "dont").
-A run that also holds digits is none, and neither is one of more than 64 letters: identifiers and
-encoded data would drown the words.
+A word is a run of letters, in any script and case, without apostrophes ("don't" is "dont"). A run
+with digits is not a word, nor is a run of more than 64 letters: identifiers and encoded data would
+outnumber the words.
 """
 
 import codecs
@@ -26,23 +26,23 @@ __all__ = (
 )
 
 MOST_LETTERS: Final = 64
-"""Letters of the longest word."""
+"""Most letters of a word."""
 
 MOST_WORDS: Final = 200_000
-"""Distinct words held, some 20 MB: ten times what one finds in a long novel."""
+"""Distinct words held, some 20 MB: ten times the words of a long novel."""
 
 _SPACED: Final = bytes(
     byte | 0x20 if chr(byte).isalpha() else byte if chr(byte).isdigit() else 0x20
     for byte in range(128)
 ) + bytes(128)
-"""ASCII in lower case, with spaces for all that is neither a letter nor a digit."""
+"""ASCII in lower case, with spaces for all other characters than letters and digits."""
 
 _RUNS: Final = re.compile(r"[^\W_]+")
 _APOSTROPHES: Final = str.maketrans("", "", "'’")
 
 
 class WordCount(NamedTuple):
-    """A word and how often it came."""
+    """A word and its count."""
 
     word: str
     times: int
@@ -51,8 +51,8 @@ class WordCount(NamedTuple):
 class Tally:
     """Counts words and lines. The result is the same wherever the text is cut.
 
-    Memory is bounded: beyond MOST_WORDS distinct words the rarer half is forgotten, and `forgotten`
-    says how many occurrences that were. Malformed UTF-8 separates words.
+    Memory is bounded: beyond MOST_WORDS distinct words the rarer half is dropped; `forgotten`
+    counts these occurrences. Malformed UTF-8 separates words.
     """
 
     def __init__(self, most_words: int = MOST_WORDS) -> None:
@@ -61,11 +61,11 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._tail = ""
-        """The run at the end of the last piece: it may go on in the next."""
+        """The run at the end of the last piece: it may continue in the next."""
 
     @property
     def distinct(self) -> int:
-        """How many different words are held."""
+        """Number of distinct words held."""
         return len(self._counts)
 
     def feed(self, piece: bytes) -> None:
@@ -78,12 +78,13 @@ class Tally:
             runs = text.split()
         else:
             text = self._tail + self._decoder.decode(piece).translate(_APOSTROPHES)
-            # In lower case only at the end: that of a sigma depends on what follows it.
+            # Convert to lower case only at the end, because a sigma's form depends on the next
+            # letter.
             runs = _RUNS.findall(text)
         if not runs or not text.endswith(runs[-1]):
             self._tail = ""
         else:
-            # One letter more than a word has: too long already, whatever follows.
+            # One letter more than a word may have: too long, whatever follows.
             self._tail = runs.pop()[: MOST_LETTERS + 1]
         self._count(runs, is_lower)
 
@@ -94,7 +95,7 @@ class Tally:
         self._count(_RUNS.findall(rest), False)
 
     def top(self, count: int) -> list[WordCount]:
-        """Return the most frequent words, those that came first before others as frequent."""
+        """Return the most frequent words, and among equals the one that came first."""
         return [WordCount(word, times) for word, times in self._counts.most_common(count)]
 
     def _count(self, runs: list[str], is_lower: bool) -> None:
@@ -123,29 +124,30 @@ class Tally:
 
 
 _PIECE_BYTES: Final = 256 * 1024
-"""Counted in about 5 ms: other threads want the interpreter too."""
+"""Counted in about 5 ms: other threads also need the interpreter."""
 
 _MOST_TOP: Final = 1000
 
 
 @runcast.function
 def count_words(path: str, top: int = 10) -> Generator[dict[str, Any], None, dict[str, Any]]:
-    """Count the words of a text or log file, and tell the most frequent so far as it goes.
+    """Count the words of a text or log file, and report the most frequent ones while counting.
 
-    `path` is a file on the machine of the server; `top` says how many words to tell, 1 to 1000.
+    `path` is a file on the machine of the server; `top` is the number of words to report, 1 to
+    1000.
     """
     if not 1 <= top <= _MOST_TOP:
         raise runcast.RunFailed(f"expected top to be 1 to {_MOST_TOP}, got {top}", "invalid_inputs")
     tally, reports, done = Tally(), Reports(), 0
     with _open(path) as file:
-        # What the file holds now: a log that grows faster than it is read would never end.
+        # The file's present size: a log that grows faster than it is read would never end.
         total = os.fstat(file.fileno()).st_size
         while piece := file.read(min(_PIECE_BYTES, total - done)):
             tally.feed(piece)
             done += len(piece)
             if reports.is_due():
                 yield _progress(tally, reports, done, total)
-                # An object without a type is a result: here, what is known so far.
+                # An object without a type is a result: here, the result so far.
                 yield _result(tally, top)
         tally.finish()
     yield _progress(tally, reports, done, total)
@@ -154,7 +156,7 @@ def count_words(path: str, top: int = 10) -> Generator[dict[str, Any], None, dic
 
 def _open(path: str) -> BinaryIO:
     try:
-        # Before it is opened: opening a pipe would wait for its writer.
+        # Check before opening, because opening a pipe would wait for its writer.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise runcast.RunFailed(f"expected a file, and {path!r} is none", "not_a_file")
         return open(path, "rb")

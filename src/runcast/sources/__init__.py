@@ -1,4 +1,4 @@
-"""Sources: what turns a framework's own events into the events of a run.
+"""Sources: they turn a framework's own events into events of a run.
 
     with runcast.run("import"), runcast.sources.stream():
         main()
@@ -9,8 +9,8 @@
 | `runcast.sources.tqdm` | bars of tqdm | `runcast[tqdm]` |
 | `runcast.sources.rich` | progress of rich | `runcast[rich]` |
 
-Each is a module with a `stream()` of its own. Sources never change what a program computes. What
-they cannot write is counted and reported, and raises nothing.
+Each is a module with its own `stream()`. Sources never change what a program computes. Events that
+they cannot write are counted and reported; no error is raised.
 """
 
 import importlib
@@ -39,7 +39,7 @@ else:
 __all__ = ("load", "stream")
 
 _PACKAGES: Final = {"logging": "logging", "tqdm": "tqdm", "rich": "rich.progress"}
-"""The sources that need no more than one line, and the module that each is for."""
+"""The sources that `stream()` can turn on, with the module that each reports."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def stream(*names: str) -> Iterator[None]:
             imported them before.
 
     Raises:
-        InvalidValue: there is no such source.
+        InvalidValue: a source is unknown.
         ImportError: the package of a named source is missing or too old; the message has the line
             that installs it.
     """
@@ -71,7 +71,7 @@ def load(name: str) -> ModuleType:
     """Return a source that an installed package offers (entry points, group `runcast.sources`).
 
     Raises:
-        NotFound: no installed package offers it; the message names those there are.
+        NotFound: no installed package offers it; the message lists the offered ones.
         InvalidValue: its package cannot be imported.
     """
     source: ModuleType | None = _plugins.find(_plugins.SOURCES, name)

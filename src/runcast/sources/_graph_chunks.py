@@ -1,4 +1,4 @@
-"""What a graph's stream yields, read as plain data: no graph library is imported.
+"""Read the items of a graph's stream as plain data, without importing a graph library.
 
 | chunk | read as |
 |---|---|
@@ -69,7 +69,7 @@ class Asked(NamedTuple):
 
 
 def read_chunk(chunk: object) -> GraphChunk | None:
-    """Return what a chunk is; None if it is none of those known."""
+    """Return a parsed chunk; None if its form is unknown."""
     if isinstance(chunk, Mapping):
         if isinstance(chunk.get("type"), str) and "data" in chunk and "ns" in chunk:
             return GraphChunk(_names(chunk["ns"]), chunk["type"], chunk["data"])
@@ -102,7 +102,7 @@ _PART_OF_CLASS: Final = "Chunk"
 
 
 def read_message(message: object) -> Message | None:
-    """Return what a message says; None if it is no message."""
+    """Return a parsed message; None if it is not a message."""
     kind = _get(message, "type") or _get(message, "role") or type(message).__name__
     content = _get(message, "content")
     if not isinstance(kind, str) or (content is None and not _get(message, "tool_calls")):
@@ -192,7 +192,7 @@ _SAID: Final = frozenset(
 
 
 def _id_of(value: object) -> str:
-    """Return an id for a question that has none: the same for the same question."""
+    """Return an id for a question without an id; equal questions get equal ids."""
     said = encode_json(as_text(value))
     return f"i-{hashlib.blake2b(said, digest_size=8).hexdigest()}"
 

@@ -1,8 +1,8 @@
 """A graph's stream as events: pure data in, events out. No graph library is imported.
 
-With subgraphs the same thing comes several times: an interrupt from the subgraph and from the root,
-a model's message as tokens, then whole, then whole again from each graph above. The reader yields
-each of them once.
+With subgraphs the same item comes several times: an interrupt from the subgraph and from the root;
+a model's message as tokens, then whole, then again from each graph above. The reader yields each
+item once.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from runcast.sources._graph_chunks import (
 __all__ = ("GraphReader", "SeenKeys", "digest_of")
 
 _MAX_SEEN: Final = 4096
-"""Messages, calls and questions remembered, so that each is yielded once."""
+"""Most messages, calls and questions that are remembered, so that each is yielded once."""
 
 
 class SeenKeys:
@@ -34,17 +34,17 @@ class SeenKeys:
         self._keys: OrderedDict[object, int] = OrderedDict()
 
     def is_new(self, *key: object) -> bool:
-        """Return whether a key was never seen before, and remember it."""
+        """Return whether a key is new, and remember it."""
         known = key in self._keys
         self.remember(key, 0)
         return not known
 
     def depth(self, key: object) -> int | None:
-        """Return the depth of the graph in which a key was seen last; None if it never was."""
+        """Return the depth of the graph in which a key was seen last; None if it was never seen."""
         return self._keys.get(key)
 
     def remember(self, key: object, depth: int) -> None:
-        """Remember a key, and forget the one that was seen longest ago."""
+        """Remember a key, and forget the oldest one."""
         self._keys.pop(key, None)
         self._keys[key] = depth
         if len(self._keys) > _MAX_SEEN:
@@ -103,10 +103,10 @@ class GraphReader:
         agent = names[-1] if names else self._agent
         return Event(type=type, data=data, node=node or self._node, agent=agent, path=names[:-1])
 
-    # What a graph's own code may add.
+    # Hooks for a graph's own code.
 
     def custom(self, chunk: GraphChunk) -> Iterator[Event]:
-        """Yield the events of what a node wrote itself."""
+        """Yield the events that a node wrote itself."""
         yield self.event(chunk, "", "custom", chunk.data)
 
     def state(self, chunk: GraphChunk, node: str, state: Mapping[str, Any]) -> Iterator[Event]:
@@ -161,7 +161,7 @@ class GraphReader:
             return False
         return bool(message.message_id) or digest.digest() == digest_of(text)
 
-    # What the nodes returned.
+    # Results of nodes.
 
     def _updates(self, chunk: GraphChunk) -> Iterator[Event]:
         if not isinstance(chunk.data, Mapping):
@@ -201,7 +201,7 @@ class GraphReader:
             return not self._seen.is_new("result", message.call_id)
         if message.message_id:
             return not self._seen.is_new("message", message.message_id)
-        # Without an id the same words may be said twice, but not lower and then higher up.
+        # Without an id, equal texts may come twice in one graph, but not in a graph and one above.
         key = ("words", message.kind, digest_of(message.text), str(message.calls))
         depth, here = self._seen.depth(key), len(chunk.names)
         if depth is not None and here < depth:

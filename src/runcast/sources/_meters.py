@@ -1,8 +1,8 @@
 """Bars as `progress` events: at most ten a second for each bar, and always its last value.
 
 Each bar has a meter, which belongs to the run in which the bar was made, whatever thread moves the
-bar. A bar that moves and then rests is looked at again by the thread `runcast-meters`, which lives
-as long as there is an open bar.
+bar. The thread `runcast-meters` reports the last value of a bar that moves and then rests. The
+thread lives while a bar is open.
 """
 
 import os
@@ -30,7 +30,7 @@ _MAX_MESSAGE_CHARS: Final = 500
 
 
 class Reading(NamedTuple):
-    """What a bar shows."""
+    """The values of a bar."""
 
     current: object
     total: object
@@ -41,8 +41,8 @@ class Meter:
     """Reports one bar to the run in which it was made.
 
     Args:
-        name: what the bar is called; made different from those of the run's other open bars.
-        read: returns what the bar shows now; called from any thread. None: the bar is gone.
+        name: the bar's name; made unique among the run's open bars.
+        read: returns the bar's present values, or None if the bar is gone; called from any thread.
     """
 
     def __init__(self, writer: Writer, name: str, read: Callable[[], Reading | None]) -> None:
@@ -52,15 +52,15 @@ class Meter:
         self._last: Reading | None = None
         self._is_open = True
         self.task = _OPEN.add(self, writer, cut(name.strip(" :\t\n"), _MAX_NAME_CHARS) or "bar")
-        """The bar's name in its events: the same from its first to its last."""
+        """The bar's name in all of its events."""
 
     def look(self) -> None:
-        """Report the bar if it is time. Raises nothing but `Cancelled`, in the run's own code."""
+        """Report the bar if a report is due. Raises only `Cancelled`, in the run's own code."""
         if self._is_open and self._writer.clock.monotonic() >= self._due:
             self._report()
 
     def close(self) -> None:
-        """Report the bar's last value, unless that was reported, and forget the bar."""
+        """Report the bar's last value, unless it was already reported, and forget the bar."""
         if self._is_open:
             self._report()
             self.drop()
@@ -102,13 +102,13 @@ def _number(value: object) -> float | None:
 
 
 class _OpenMeters:
-    """The meters of bars that are open, and the thread that looks at them."""
+    """The meters of open bars, and the thread that checks them."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all: in a forked process, where their runs are somebody else's."""
+        """Forget all meters: in a forked process their runs belong to the parent."""
         self._lock = threading.RLock()
         self._meters: set[Meter] = set()
         self._names: weakref.WeakKeyDictionary[Writer, dict[str, Meter]]
@@ -117,7 +117,7 @@ class _OpenMeters:
         self._changed = threading.Event()
 
     def add(self, meter: Meter, writer: Writer, name: str) -> str:
-        """Add a meter and return a name that no other of its run has."""
+        """Add a meter and return a name that is unique in its run."""
         with self._lock:
             names = self._names.setdefault(writer, {})
             number, free = 1, name

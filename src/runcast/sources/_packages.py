@@ -1,4 +1,4 @@
-"""What a source says when the package that it is for is missing or too old."""
+"""The error of a source whose package is missing or too old."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,8 +8,7 @@ __all__ = ("check_package",)
 def check_package(name: str, least: tuple[int, ...]) -> None:
     """Check that a package is installed and new enough.
 
-    Raises:
-        ImportError: it is not; the message has the line that installs it.
+    ImportError: the package is missing or too old; the message has the line that installs it.
     """
     wanted = ".".join(map(str, least))
     try:

@@ -1,4 +1,4 @@
-"""Where a source is on: in one run, or everywhere; and what it changes while it is on anywhere."""
+"""Where a source is on (in one run, or everywhere), and its patches while it is on."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ __all__ = ("Patch", "Scope")
 
 
 class Patch:
-    """Replaces an attribute of a class by one that `make` returns, given the one before it."""
+    """Replaces an attribute of a class by `make(original)`."""
 
     def __init__(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
         self._owner = owner
@@ -22,15 +22,15 @@ class Patch:
         self._ours: Any = None
 
     def apply(self) -> None:
-        """Put ours in place of the present one."""
+        """Put our attribute in place of the present one."""
         self._before = self._owner.__dict__[self._name]
         self._ours = self._make(self._before)
         setattr(self._owner, self._name, self._ours)
 
     def undo(self) -> bool:
-        """Put the one before ours back; return False if another was put on top of ours since.
+        """Restore the earlier attribute; return False if ours was replaced since.
 
-        Ours stays in place then: a source that is off only passes calls on.
+        Ours then stays in place: a source that is off only passes calls on.
         """
         if self._owner.__dict__.get(self._name) is not self._ours:
             return False
@@ -39,7 +39,7 @@ class Patch:
 
 
 class Scope:
-    """Says for which runs a source is on, and applies its patches while it is on for any."""
+    """Knows the runs for which a source is on, and applies its patches while there is one."""
 
     def __init__(self, *patches: Patch) -> None:
         self._patches = patches
@@ -52,7 +52,7 @@ class Scope:
         """Turn the source on for the current run; outside a run, for every run.
 
         Args:
-            level: the least one for which `writer` returns the run.
+            level: the least level for which `writer` returns the run.
         """
         run = current_writer()
         with self._lock:
@@ -76,7 +76,7 @@ class Scope:
             self._applied = [patch for patch in reversed(self._applied) if not patch.undo()]
 
     def writer(self, level: int = 0) -> Writer | None:
-        """Return the writer of the run this code belongs to; None if the source is off for it."""
+        """Return the writer of the current run; None if the source is off for it."""
         run = current_writer()
         if run is None or not self._levels:
             return None

@@ -1,8 +1,8 @@
-"""How sources write to a run without changing what the program around them does.
+"""Write to a run from a source without changing what the program does.
 
-A source that cannot write raises nothing: the program goes on as if there were no run. What could
-not be written is counted, and the next event that can be written says how much is missing.
-`Cancelled` alone is raised, and only in the code of the run itself.
+A source that cannot write raises nothing: the program continues as if there were no run. Events
+that could not be written are counted, and the next written event reports their number. Only
+`Cancelled` is raised, and only in the run's own code.
 """
 
 import threading
@@ -24,28 +24,28 @@ from runcast.errors import (
 __all__ = ("tell",)
 
 _LEFT_OUT: Final = (EventTooLarge, InvalidValue, Overloaded, StoreUnavailable)
-"""One event cannot be written; the next one may be."""
+"""Errors after which the next event may still be written."""
 
 _counts: Final[weakref.WeakKeyDictionary[Writer, int]] = weakref.WeakKeyDictionary()
-"""How many events of each run were left out since the last one that was written."""
+"""For each run, the number of events dropped since the last written one."""
 
 _lock: Final = threading.RLock()
 _busy: Final = threading.local()
 
 
 def tell(writer: Writer, write: Callable[[], None]) -> bool:
-    """Have something written to a run; return False if the run takes nothing more from here.
+    """Write something to a run; return False if the run accepts nothing more from here.
 
-    Nothing is written while this thread already writes for a source: writing may log.
+    Does nothing while this thread already writes for a source, because writing may log.
 
     Args:
         write: calls a method of the writer.
 
     Raises:
-        Cancelled: the run was cancelled, and this is code of the run.
+        Cancelled: the run was cancelled, and this is the run's own code.
     """
     if not writer.home.is_here:
-        return False  # a process that was forked from the run's
+        return False  # a fork of the run's process
     if getattr(_busy, "is_set", False):
         return True
     _busy.is_set = True

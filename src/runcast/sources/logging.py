@@ -14,7 +14,7 @@
 | `stack_info` | `stack` |
 | `extra=` | `extra` |
 
-The program's own loggers, handlers and levels stay as they are. Records of runcast itself are left
+The program's own loggers, handlers and levels are not changed. Records of runcast itself are left
 out. Tested with Python 3.11 to 3.14.
 """
 
@@ -37,10 +37,10 @@ from runcast.sources._telling import tell
 __all__ = ("Handler", "stream")
 
 _MAX_TEXT_CHARS: Final = 16_384
-"""Longest message, traceback and extra of a record: more than anybody reads of one line."""
+"""Longest message, traceback and extra of a record: more than anybody reads."""
 
 _SHORT_CHARS: Final = 256
-"""What they are cut to in an event that is too large all the same."""
+"""The length they are cut to if the event is still too large."""
 
 _LEVELS: Final = (
     (logging.CRITICAL, "critical"),
@@ -50,21 +50,22 @@ _LEVELS: Final = (
 )
 
 _MOST_REPORTED: Final = 1024
-"""Records that are remembered as reported: more than wait in a queue of `QueueHandler`."""
+"""Most reported records that are remembered: more than usually wait in a `QueueHandler`."""
 
 _OWN_FIELDS: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 """Attributes of a record that do not come from `extra=`."""
 
 
 class Handler(logging.Handler):
-    """A handler that writes records to the run of the code that logs; outside a run, to nobody.
+    """A handler that writes records to the run of the code that logs; outside a run it writes
+    nowhere.
 
-    For programs that choose their handlers themselves, by `addHandler` or `logging.config`. A
+    For programs that configure their handlers themselves, with `addHandler` or `logging.config`. A
     record that `stream()` has reported is not reported again.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record to the current run. Raises nothing but `Cancelled`."""
+        """Write a record to the current run. Raises only `Cancelled`."""
         writer = current_writer()
         if writer is not None and not _REPORTED.is_known(record):
             _report(writer, record)
@@ -72,14 +73,14 @@ class Handler(logging.Handler):
 
 @contextmanager
 def stream(level: int | str = logging.NOTSET) -> Iterator[None]:
-    """Report what is logged inside the block, in the current run; outside a run, in every run.
+    """Report records logged inside the block, in the current run; outside a run, in every run.
 
     Args:
-        level: the least level that is reported, a number or a name such as `"INFO"`. What a
-            logger's own level holds back is not reported in any case.
+        level: the least level to report, a number or a name such as `"INFO"`. Records below a
+            logger's own level are never reported.
 
     Raises:
-        InvalidValue: there is no such level.
+        InvalidValue: the level is unknown.
     """
     try:
         least = logging.Handler(level).level
@@ -94,7 +95,7 @@ def stream(level: int | str = logging.NOTSET) -> Iterator[None]:
 class _Reported:
     """The records that were reported last, so that each is reported once.
 
-    By their values: a `QueueHandler` hands on copies, to handlers in another thread.
+    Compared by value, because a `QueueHandler` passes copies to handlers in another thread.
     """
 
     def __init__(self) -> None:
@@ -137,8 +138,8 @@ def _handling(before: Callable[..., Any]) -> Callable[..., Any]:
 _REPORTED: Final = _Reported()
 
 _SCOPE: Final = Scope(
-    # Not a handler at the root: `basicConfig` would do nothing then, the last resort would not
-    # print, and loggers that do not propagate would be left out.
+    # A handler at the root would turn off `basicConfig` and the last resort, and would miss
+    # loggers that do not propagate.
     Patch(logging.Logger, "callHandlers", _calling_handlers),
     Patch(logging.Handler, "handle", _handling),
 )
@@ -149,7 +150,7 @@ def _report(writer: Writer, record: logging.LogRecord) -> None:
         return
 
     _REPORTED.add(record)
-    data = _data_of(record, _MAX_TEXT_CHARS)  # runs code of the program, which may log
+    data = _data_of(record, _MAX_TEXT_CHARS)  # this runs code of the program, which may log
 
     def write() -> None:
         try:
@@ -190,7 +191,7 @@ def _message_of(record: logging.LogRecord) -> str:
 
 
 def _plain(value: object, most: int) -> object:
-    """Return an extra as JSON has it; as text where JSON cannot hold it, or where it is long."""
+    """Return an extra as JSON; as text if JSON cannot hold it, or if it is long."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):

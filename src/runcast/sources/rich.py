@@ -24,7 +24,7 @@ from runcast.sources._scope import Patch, Scope
 
 check_package("rich", (13,))
 
-import rich.progress  # noqa: E402 - once it is known to be there
+import rich.progress  # noqa: E402 - after the check that it is installed
 from rich.progress import Progress, TaskID  # noqa: E402
 from rich.text import Text  # noqa: E402
 
@@ -92,7 +92,7 @@ def _read(progress: Progress | None, task_id: TaskID) -> Reading | None:
 def _plain(description: str) -> str:
     try:
         return Text.from_markup(description).plain
-    except Exception:  # noqa: BLE001 - no markup after all
+    except Exception:  # noqa: BLE001 - not markup
         return str(description)
 
 
@@ -129,7 +129,7 @@ def _tracking(before: Callable[..., Iterable[T]]) -> Callable[..., Iterable[T]]:
     def track(self: Progress, *args: Any, **kwargs: Any) -> Iterable[T]:
         writer = _SCOPE.writer()
         for item in before(self, *args, **kwargs):
-            # The bar is moved by a thread of rich's own, which is not cancelled.
+            # rich's own thread moves the bar, and is not cancelled.
             if writer is not None and writer is current_writer():
                 writer.check_cancelled()
             yield item
@@ -139,7 +139,7 @@ def _tracking(before: Callable[..., Iterable[T]]) -> Callable[..., Iterable[T]]:
 
 def _starting(before: Callable[..., None]) -> Callable[..., None]:
     def start(self: Progress) -> None:
-        for task in self.task_ids:  # of a display that was stopped for a while
+        for task in self.task_ids:  # after the display was stopped for a while
             if task not in _METERS.of(self) and not self._tasks[task].finished:
                 _METERS.add(self, task)
         before(self)

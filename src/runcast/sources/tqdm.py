@@ -25,7 +25,7 @@ from runcast.sources._scope import Patch, Scope
 
 check_package("tqdm", (4, 60))
 
-from tqdm import std  # noqa: E402 - once it is known to be there
+from tqdm import std  # noqa: E402 - after the check that it is installed
 
 __all__ = ("stream", "tqdm", "trange")
 
@@ -128,7 +128,7 @@ def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _SCOPE: Final = Scope(
-    # Every way to move a bar leads to `refresh`, also in the subclasses that draw otherwise.
+    # Every way to move a bar calls `refresh`, also in subclasses that draw differently.
     Patch(std.tqdm, "refresh", _refreshing),
     Patch(std.tqdm, "close", _closing),
     Patch(std.tqdm, "clear", _quietly),

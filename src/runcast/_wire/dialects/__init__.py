@@ -22,10 +22,10 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
 
 
 def get(name: str) -> Dialect:
-    """Return the dialect of that name.
+    """Return the dialect with this name.
 
     Raises:
-        InvalidValue: there is none; the message names those there are.
+        InvalidValue: the name is unknown; the message lists the known ones.
     """
     dialect = DIALECTS.get(name)
     if dialect is None:

@@ -1,13 +1,13 @@
-"""What a dialect is: how the events of a log look to watchers who expect another format.
+"""Dialects: the events of a log in the format that a watcher expects.
 
-    encoder = dialect.start(log)                    a new one, or a copy kept from before
+    encoder = dialect.start(log)                    a new encoder, or a kept copy
     encoder.group([event])  ->  b"data: …"          frames; only the last one has an id
 
-Most dialects write each event by itself: they are `Stateless`. Others remember what came before, to
-number their frames or to close what they have opened. What an encoder remembers depends on the
-events that it was fed, and on nothing else: no clock, no watcher, no cut between pages. So one
-encoder serves every watcher of a log, and a copy of it is a checkpoint, from which a watcher that
-comes back gets exactly the frames that an uninterrupted watcher gets.
+Most dialects write each event independently: they are `Stateless`. Others remember earlier events,
+to number their frames or to close what they have opened. The memory of an encoder depends only on
+the events fed to it: not on a clock, a watcher, or the cuts between pages. So one encoder serves
+every watcher of a log. A copy is a checkpoint, from which a watcher that reconnects gets exactly
+the frames of an uninterrupted watcher.
 """
 
 import copy
@@ -24,20 +24,20 @@ __all__ = ("Dialect", "Encoder", "LogRef", "Stateless", "encode_json", "flatten"
 
 
 class LogRef(NamedTuple):
-    """The log that is being encoded."""
+    """The encoded log."""
 
     run_id: str
     epoch: str
 
 
 class Encoder(ABC):
-    """A dialect at work on one log: events in, frames out.
+    """A dialect's encoder for one log: events in, frames out.
 
-    A subclass keeps in its attributes what it remembers: values that are replaced, never changed in
-    place, or else it copies them in `copy`. It must stay bounded, whatever is in the log.
+    A subclass keeps its memory in attributes. Their values are replaced, never changed in place,
+    or copied in `copy`. The memory must stay bounded, whatever the log holds.
 
     Args:
-        since: the `seq` behind which it begins: more than 0 if what came before is lost.
+        since: the `seq` after which it begins; above 0 if earlier events are lost.
     """
 
     __slots__ = ("log", "since")
@@ -48,29 +48,29 @@ class Encoder(ABC):
 
     @abstractmethod
     def feed(self, event: Event) -> Sequence[bytes]:
-        """Return an event's frames, in order, without ids; none if the dialect does not show it.
+        """Return an event's frames, in order, without ids; empty if the dialect does not show it.
 
         Does not raise for an event read from a log.
         """
 
     def end(self, event: Event) -> bytes:
-        """Return what follows the frames of the terminal event; no id. The last call."""
+        """Return the bytes after the frames of the terminal event, without id. The last call."""
         return b""
 
     def copy(self) -> Self:
-        """Return an encoder that can be fed without changing this one."""
+        """Return an independent copy."""
         return copy.copy(self)
 
     @property
     def size(self) -> int:
-        """Characters remembered, about: what a copy costs."""
+        """About how many characters are remembered: the cost of a copy."""
         return 0
 
     def group(self, events: Sequence[Event]) -> bytes:
-        """Return the frames of what is shown because of one event of the log.
+        """Return the frames of the events shown because of one event of the log.
 
-        Only the last frame moves the watcher's cursor. If the connection is lost between two of
-        them, the watcher gets all of them again.
+        Only the last frame moves the watcher's cursor. If the connection is lost between the
+        frames, the watcher gets all of them again.
 
         Args:
             events: at least one, all with the `seq` of that event.
@@ -86,45 +86,45 @@ class Encoder(ABC):
 class Dialect(ABC):
     """One way to write a log's events as Server-Sent Events.
 
-    Guarantees: whatever an event's data holds, it cannot end a frame, name an event or replace a
-    field that the dialect itself sets.
+    Guarantees: whatever an event's data holds, it cannot end a frame, name an event, or replace a
+    field set by the dialect itself.
     """
 
     name: ClassVar[str]
 
     has_state: ClassVar[bool] = True
-    """Whether what it writes of an event depends on the events before."""
+    """Whether an event's frames depend on earlier events."""
 
     @abstractmethod
     def start(self, log: LogRef, since: int = 0) -> Encoder:
-        """Return an encoder as it is behind the prelude, before the event `since` + 1."""
+        """Return an encoder in the state after the prelude, before the event `since` + 1."""
 
     def prelude(self, log: LogRef) -> bytes:
-        """Return what precedes the first event of a log, for those who begin there; no id."""
+        """Return the bytes before a log's first event, for watchers that begin there; no id."""
         return b""
 
     @abstractmethod
     def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
         """Return the notice that events were lost, for example `{"reason": "trimmed"}`; no id.
 
-        What follows comes from an encoder that has begun behind the gap, after another prelude if
-        that is the beginning of the log.
+        A new encoder, begun after the gap, writes the following events; first another prelude if
+        the gap leads to the beginning of the log.
         """
 
     def skip(self, position: str) -> bytes:
-        """Return what moves a watcher's cursor past events that are not shown."""
+        """Return a frame that moves a watcher's cursor past hidden events."""
         return sse.id_only(position)
 
     def rewrite(self, frames: bytes) -> bytes | None:
-        """Return stored frames in this dialect, if that needs no look at the events; else None.
+        """Return stored frames in this dialect, if the events need not be decoded; else None.
 
-        For a dialect without state, and without anything to say at the end.
+        For a dialect without state and without a frame at the end.
         """
         return None
 
 
 class Stateless(Dialect):
-    """A dialect that writes each event by itself."""
+    """A dialect that writes each event independently."""
 
     has_state: ClassVar[bool] = False
 
@@ -133,7 +133,7 @@ class Stateless(Dialect):
         """Return the event's frame, without id; `b""` if the dialect does not show it."""
 
     def end(self, log: LogRef, event: Event) -> bytes:
-        """Return what follows the frame of the terminal event; no id."""
+        """Return the bytes after the frame of the terminal event; no id."""
         return b""
 
     def start(self, log: LogRef, since: int = 0) -> Encoder:
@@ -141,7 +141,7 @@ class Stateless(Dialect):
 
 
 class _Each(Encoder):
-    """Writes each event by itself, and remembers nothing."""
+    """Writes each event independently, without memory."""
 
     __slots__ = ("_dialect",)
 
@@ -170,11 +170,11 @@ def flatten(
 ) -> None:
     """Add extra fields to an object without letting them replace one of its own.
 
-    A field whose name is taken, or reserved, gets underscores appended until its name is free: it
-    is neither lost nor mistaken for the dialect's own. One that says the same is left out.
+    A field whose name is taken or reserved gets underscores appended until the name is free. So the
+    field is not lost, and not mistaken for the dialect's own. An equal value is left out.
 
     Args:
-        core: gets the fields.
+        core: the object that gets the fields.
     """
     for name, value in extras.items():
         if name in core and core[name] == value:

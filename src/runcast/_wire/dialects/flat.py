@@ -6,7 +6,7 @@
 
 Every message has `message_type`, `content` (a string), `node` and `timestamp` (Unix seconds); also
 `duration` (seconds, 2 decimals), `agent` and `agent_hierarchy` (outermost first, down to the
-agent) where the event knows them.
+agent) if the event has them.
 
 | event | `message_type` | `content` | further fields |
 |---|---|---|---|
@@ -34,14 +34,14 @@ true |
 | `tool_call_delta` | not shown: its `tool_call` has all of the arguments | | |
 | any other | its type | its `message`, `content` or `text` | |
 
-Content that is no string is JSON text; an outcome that is an object is the `execution_summary`.
+Content that is not a string is JSON text. An outcome that is an object is the `execution_summary`.
 Lengths count characters (code points): of the text sent, or of the result before it was shortened
-where the event tells its `length`. `chunk_index` is the event's `index`, left out where it has
-none. All other fields of the data follow as they are. None of them replaces a field above: a name
-that is taken gets underscores appended. A loss is told as a message of the type `gap`.
+if the event has its `length`. `chunk_index` is the event's `index`, and is left out without one.
+All other fields of the data follow unchanged. None of them replaces a field above: a name that is
+taken gets underscores appended. A loss is sent as a message of the type `gap`.
 
-Read from right to left the table says which event a message of this format becomes; its further
-fields are further fields of the data.
+Read from right to left, the table gives the event for a message of this format; the message's
+further fields are further fields of the data.
 
 Source: the format's published messages; `failed`, `cancelled`, `gap` and the treatment of other
 types and of taken names are ours.
@@ -67,7 +67,7 @@ _Message: TypeAlias = dict[str, object]
 _BASE: Final = frozenset(
     {"message_type", "content", "node", "timestamp", "duration", "agent", "agent_hierarchy"}
 )
-"""Names that no further field may have, whether or not the message has them."""
+"""Names that no further field may have, even if the message does not use them."""
 
 
 class Flat(Stateless):
@@ -82,7 +82,7 @@ class Flat(Stateless):
         return frame(self.message(event))
 
     def message(self, event: Event) -> dict[str, object]:
-        """Return the message that an event becomes."""
+        """Return the message for an event."""
         content, rest = text_of(event.type, event.data)
         message: _Message = {
             "message_type": event.type,
@@ -178,7 +178,7 @@ def _interrupt_request(message: _Message, rest: _Message, data: object) -> None:
 def _interrupt_response(message: _Message, rest: _Message, data: object) -> None:
     answer = pick(data, "answer")
     if isinstance(answer, dict):
-        # What was said is for people, the whole answer for programs.
+        # The text is for people, the whole answer for programs.
         message["content"] = as_text(pick(answer, "args", "type"))
         rest["answer"] = answer
 
@@ -256,4 +256,4 @@ _FURTHER: Final[Mapping[str, Callable[[_Message, _Message, object], None]]] = Ma
         "cancelled": _cancelled,
     }
 )
-"""What completes a message of each type: it takes fields from `rest` and sets the message's own."""
+"""Completes a message of each type: takes fields from `rest` and sets the message's fields."""

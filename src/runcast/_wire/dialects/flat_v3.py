@@ -12,8 +12,8 @@
 | `interrupt_request` `interrupt_waiting` | `interrupt` |
 | any other | the same |
 
-Where the type changes, `original_type` tells what it was: four types cannot tell the beginning of a
-step from its end. Everything else is as in `flat`, whose table holds here too.
+If the type changes, `original_type` has the old type, because four types cannot distinguish the
+beginning of a step from its end. Everything else is as in `flat`, whose table also applies here.
 
 Source: the vocabulary is the newer clients'; `original_type` is ours.
 """
@@ -40,7 +40,7 @@ NEWER_TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "interrupt_waiting": "interrupt",
     }
 )
-"""The newer name of each `message_type` that has one."""
+"""The newer names of `message_type`s."""
 
 
 def to_newer(message: Mapping[str, object]) -> dict[str, object]:
@@ -51,7 +51,7 @@ def to_newer(message: Mapping[str, object]) -> dict[str, object]:
         return dict(message)
     renamed = {**message, "message_type": new}
     name = "original_type"
-    while name in renamed:  # a field of the user's keeps its name
+    while name in renamed:  # a user's field keeps its name
         name += "_"
     renamed[name] = old
     return renamed
@@ -63,5 +63,5 @@ class Flat3(Flat):
     name: ClassVar[str] = "flat3"
 
     def message(self, event: Event) -> dict[str, object]:
-        """Return the message that an event becomes."""
+        """Return the message for an event."""
         return to_newer(super().message(event))

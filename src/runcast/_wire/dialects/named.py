@@ -16,14 +16,14 @@
 | `cancelled{reason}` | `error` | `{"error": reason, "code": "cancelled"}` |
 | any other | its type | its data |
 
-Read from right to left it says which event a payload of this format becomes. A field is renamed
-only where the new name is free, so data that already has this format passes unchanged, as does
-data that is no object: a string is sent as a JSON string. `node`, `agent`, `path`, `time` and
-`duration` are not sent; this format has no place for them.
+Read from right to left, the table gives the event for a payload of this format. A field is renamed
+only if the new name is free. So data that already has this format passes unchanged. So does data
+that is not an object: a string is sent as a JSON string. `node`, `agent`, `path`, `time` and
+`duration` are not sent, because this format has no place for them.
 
-For users of EventSource: `onmessage` sees none of these frames, except those of the type `message`;
-a listener for `error` (or `open`) is also called for EventSource's own event of that name, which
-has no `data`; a loss is told as `gap`.
+For users of EventSource: `onmessage` gets only frames of the type `message`. A listener for `error`
+(or `open`) is also called for EventSource's own event of that name, which has no `data`. A loss is
+sent as `gap`.
 
 Source: the format's conventions; `failed`, `cancelled` and `gap` are ours.
 """
@@ -56,7 +56,7 @@ class Named(Stateless):
     def encode(self, log: LogRef, event: Event) -> bytes:
         """Return the event's one frame, without id."""
         name = "error" if event.type in ("failed", "cancelled") else event.type
-        # No writer makes another type; should a log hold one, its event goes without a name.
+        # No writer makes another type. If a log holds one, its event is sent without a name.
         named = name if is_event_type(name) else None
         return frame(_payload(event), named)
 

@@ -1,4 +1,4 @@
-"""The `prefab` dialect: `{"type": …, "data": …}`, as functions written as generators yield it.
+"""The `prefab` dialect: `{"type": …, "data": …}`, as yielded by functions that are generators.
 
     id: 01hq3v5k2m-7
     data: {"type":"progress","data":{"percentage":40,"current":2,"total":5}}
@@ -16,12 +16,12 @@ the text |
 | `cancelled{reason}` | the same, of the type `error`, with `"error_code":"CANCELLED"` |
 | any other | its type, its data |
 
-Fields that find no place in `data` follow in `metadata`, an object left out when empty, except for
-a `retryable` that is false. Data that already has this format passes unchanged. `node`, `agent`,
-`path`, `time` and `duration` are not sent; this format has no place for them. A loss is told as
-`{"type":"gap","data":{…}}`.
+Fields without a place in `data` follow in `metadata`, an object that is left out when empty; a
+`retryable` that is false is also left out. Data that already has this format passes unchanged.
+`node`, `agent`, `path`, `time` and `duration` are not sent, because this format has no place for
+them. A loss is sent as `{"type":"gap","data":{…}}`.
 
-Other way round: what a generator yields keeps its type and data, `error_code` is the `code` of an
+The other way round: a yielded item keeps its type and data; `error_code` is the `code` of an
 `error{message,code}`.
 
 Source: the format's published events; `failed`, `cancelled`, `gap` and `metadata` of ours are ours.
@@ -84,7 +84,7 @@ def _error(event: Event) -> dict[str, object]:
         payload = {"type": "error", "data": text or "cancelled", "error_code": "CANCELLED"}
         return _with_metadata(payload, rest)
     if rest.get("retryable") is False:
-        del rest["retryable"]  # what readers take it for who know nothing of it
+        del rest["retryable"]  # the default for readers without this field
     for name in ("code", "error_code"):
         code = rest.pop(name, None)
         if code is not None:

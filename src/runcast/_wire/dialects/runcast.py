@@ -1,11 +1,11 @@
-"""The `runcast` dialect: canonical JSON, unnamed, as it is stored.
+"""The `runcast` dialect: canonical JSON, unnamed, as stored.
 
     id: 01hq3v5k2m-7
     data: {"seq":7,"time":1.5,"type":"log","data":{"level":"info","message":"…"}}
 
-Frames have no name, so that `onmessage` sees every event, and one of the type `error` does not
-meet EventSource's own. A loss is sent as `{"type":"gap","data":{"reason":"trimmed",…}}`, which no
-event can look like: it has no `seq`.
+Frames have no name, so `onmessage` sees every event, and an event of the type `error` does not
+collide with EventSource's own. A loss is sent as `{"type":"gap","data":{"reason":"trimmed",…}}`. It
+cannot be mistaken for an event, because it has no `seq`.
 
 Source: ours.
 """
@@ -33,5 +33,5 @@ class Runcast(Stateless):
         return frame({"type": "gap", "data": dict(gap)})
 
     def rewrite(self, frames: bytes) -> bytes:
-        """Return the stored frames: nothing is encoded."""
+        """Return the stored frames unchanged."""
         return frames

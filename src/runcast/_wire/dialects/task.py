@@ -24,20 +24,21 @@
 | `tool_call_delta` | not shown: its `tool_call` has all of the arguments | |
 | any other | its type | its `message`, `content` or `text` |
 
-`sequence` is the event's `seq`, `agent_name` its agent, or its node where it has no agent,
-`timestamp` its time in UTC. Content that is no string is JSON text. The data's other fields follow
-as they are, and so do `node`, `path` and `duration` where the event has them. None of them replaces
-a field above, or is called `type`, which is how `connection_end` and `gap` are recognised: such a
-name gets underscores appended.
+`sequence` is the event's `seq`. `agent_name` is its agent, or its node if it has no agent.
+`timestamp` is its time in UTC. Content that is not a string is JSON text. The data's other fields
+follow unchanged, as do `node`, `path` and `duration` if the event has them. None of them replaces a
+field above, or is called `type`, which marks `connection_end` and `gap`: such a name gets
+underscores appended.
 
-Other way round: `thought` is `thinking{text}`, `output` is `content{text}`, `error` is
-`error{message}`, `end` is `done{result}`; `start`, `action` and what else there is keep their
-type, with `{"content": …}` as data; metadata are further fields of the data.
+The other way round: `thought` is `thinking{text}`, `output` is `content{text}`, `error` is
+`error{message}`, `end` is `done{result}`. `start`, `action` and all other types are kept, with
+`{"content": …}` as data. Metadata are further fields of the data.
 
 After the terminal event comes `{"type":"connection_end","task_id":…,"timestamp":…}`, with that
-event's time. A loss is told as `{"type":"gap","task_id":…,"data":{…}}`. Both have no id.
+event's time. A loss is sent as `{"type":"gap","task_id":…,"data":{…}}`. Neither has an id.
 
-Source: the format's published shape; how types map, `gap` and what becomes of taken names are
+Source: the format's published shape; the mapping of types, `gap` and the treatment of taken names
+    are
 ours.
 """
 
@@ -88,7 +89,7 @@ _TYPES: Final[Mapping[str, str]] = MappingProxyType(
 _STAND_IN: Final[Mapping[str, str]] = MappingProxyType(
     {"started": "function", "tool_call": "tool", "interrupt_request": "action"}
 )
-"""The field shown as content, and sent all the same, where an event has no message."""
+"""The field that becomes the content if an event has no message; it is also sent itself."""
 
 _RESERVED: Final = frozenset({"type"})
 
