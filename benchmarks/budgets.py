@@ -92,7 +92,7 @@ BUDGETS = (
 def make_budget_table(results: Mapping[str, Rows]) -> str:
     """Return the budgets and what was measured as a markdown table."""
     lines = [
-        "| work | figure | runcast | beside | of it | ratio | budget | |",
+        "| work | figure | runcast | peer | the peer's figure | ratio | budget | |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for budget in BUDGETS:

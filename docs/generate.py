@@ -18,10 +18,11 @@ DOCS = Path(__file__).parent
 HEAD = """\
 # Settings
 
-Every setting has a default that suits most. Names that end in `_s` are seconds, in `_bytes` bytes.
+Every setting has a default that suits most servers. Names that end in `_s` are seconds, and names that
+end in `_bytes` are bytes.
 
-A setting comes from, the later the stronger: its default, a TOML file, the environment. Lists are
-joined by commas in the environment.
+A setting comes from its default, from a TOML file, or from the environment. The environment wins over
+the file, and the file wins over the default. In the environment, separate the items of a list by commas.
 
 ```toml
 heartbeat_s = 10
@@ -35,17 +36,18 @@ RUNCAST_THREADS=16 runcast serve
 
 In Python: `runcast.open_hub(settings=runcast.Settings.load(threads=16))`.
 
-A name that does not exist, a value of the wrong type or below the least one is refused at the
-start. In the environment only names that look like a misspelt setting are: others may have set
-variables that begin with `RUNCAST_`, too.
+The server does not start with an unknown name, a value of the wrong type, or a value below the least
+value. In the environment, a name is refused only if it looks like a misspelt setting, because other
+programs may use variables that begin with `RUNCAST_`, too.
 
-| setting | default | least | |
+| setting | default | least | meaning |
 |---|---|---|---|
 """
 
 FOOT = """
-The access token is no setting, so that no file of settings holds it: `RUNCAST_TOKEN`, or `--token`.
-`RUNCAST_STORE` is the store of `runcast.run(…)` where none is given: `sqlite:///runs.db`, say.
+The access token is not a setting, so that no file of settings contains it. Use `RUNCAST_TOKEN` or
+`--token`. `RUNCAST_STORE` is the store of `runcast.run(…)` and `runcast serve` if you give no other one,
+for example `sqlite:///runs.db`.
 """
 
 
@@ -85,7 +87,7 @@ def _shown(name: str, value: object) -> str:
 COMMANDS_HEAD = """\
 # Commands
 
-| exit code | |
+| exit code | meaning |
 |---|---|
 """
 
