@@ -18,11 +18,12 @@ DOCS = Path(__file__).parent
 HEAD = """\
 # Settings
 
-Every setting has a default that suits most servers. Names that end in `_s` are seconds, and names that
-end in `_bytes` are bytes.
+Every setting has a default that suits most servers. Names that end in `_s` are seconds, and
+names that end in `_bytes` are bytes.
 
-A setting comes from its default, from a TOML file, or from the environment. The environment wins over
-the file, and the file wins over the default. In the environment, separate the items of a list by commas.
+A setting comes from its default, from a TOML file, or from the environment. The environment
+wins over the file, and the file wins over the default. In the environment, separate the items
+of a list by commas.
 
 ```toml
 heartbeat_s = 10
@@ -36,9 +37,9 @@ RUNCAST_THREADS=16 runcast serve
 
 In Python: `runcast.open_hub(settings=runcast.Settings.load(threads=16))`.
 
-The server does not start with an unknown name, a value of the wrong type, or a value below the least
-value. In the environment, a name is refused only if it looks like a misspelt setting, because other
-programs may use variables that begin with `RUNCAST_`, too.
+The server does not start with an unknown name, a value of the wrong type, or a value below the
+least one. In the environment, a name is refused only if it looks like a misspelt setting,
+because other programs may use variables that begin with `RUNCAST_`, too.
 
 | setting | default | least | meaning |
 |---|---|---|---|
@@ -46,8 +47,8 @@ programs may use variables that begin with `RUNCAST_`, too.
 
 FOOT = """
 The access token is not a setting, so that no file of settings contains it. Use `RUNCAST_TOKEN` or
-`--token`. `RUNCAST_STORE` is the store of `runcast.run(…)` and `runcast serve` if you give no other one,
-for example `sqlite:///runs.db`.
+`--token`. `RUNCAST_STORE` is the store of `runcast.run(…)` and `runcast serve` if you give no
+other one, for example `sqlite:///runs.db`.
 """
 
 
