@@ -393,6 +393,22 @@ def test_a_question_is_answered(server: Served, page: Page) -> None:
     page.until("document.querySelector('#interrupts').hidden")
 
 
+def test_what_was_answered_and_done_is_kept(server: Served, page: Page) -> None:
+    page.go(start(server, "ask_first", "a", path="/old"))
+    page.sees("May this be removed?", "#interrupts")
+    page.click("#interrupts button", "accept")  # while the page watches
+    answered = "remove · May this be removed? · accept"
+    page.sees(answered, "#answered")
+    page.sees("done", "#status")
+    server.start("open_gate", "gate", gate="report")
+    server.start("write_report", "b", title="Tides")
+
+    page.go(f"{server.url}/#/runs/b")
+    page.sees("review · checking facts · checked", "#completed")
+    page.go(f"{server.url}/#/runs/a")
+    page.sees(answered, "#answered")  # and after it was loaded again
+
+
 def test_a_question_shows_all_digits_of_its_numbers(server: Served, page: Page) -> None:
     path = [2**53 + 1, -(10**30), 1.5, "12345678901234567890", 7]
     page.go(start(server, "ask_first", "a", path=path))
@@ -644,7 +660,7 @@ def test_the_page_folds_steps_as_the_server_does(server: Served, page: Page) -> 
     told: list[str] = []
     wanted: list[str] = []
     snapshot = Snapshot()
-    page.get("window.folded = {steps: []}; 0")
+    page.get("window.folded = {steps: [], completed_steps: []}; 0")
     for start in range(0, len(events), 20):
         for event in events[start : start + 20]:
             apply(snapshot, event)
@@ -658,6 +674,11 @@ def test_the_page_folds_steps_as_the_server_does(server: Served, page: Page) -> 
         wanted.append("\n".join(map(_line, snapshot.steps)))
     assert told == wanted
     assert snapshot.dropped.steps > 0
+    completed = page.get("folded.completed_steps.map(s => [s.seq, s.message, s.note, s.duration])")
+    assert [[seq, *(each or "" for each in said), took] for seq, *said, took in completed] == [
+        [step.seq, step.message, step.note, step.duration] for step in snapshot.completed_steps
+    ]
+    assert snapshot.dropped.completed_steps > 0
 
 
 def test_the_page_folds_results_of_unnamed_calls_as_the_server_does(

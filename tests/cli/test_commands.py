@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.served import Served, run, serve
+from tests.cli.served import Served, frames, run, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
 
@@ -504,6 +504,23 @@ def test_a_run_is_shown_as_it_is_now(served: Served, tmp_path: Path) -> None:
     assert json.loads(document.stdout)["state"]["result"] == {"greeted": "Ada"}
     assert nobody.returncode == 2
     assert nobody.stderr.count("\n") == 1
+
+
+def test_completed_steps_and_answers_are_shown(served: Served, tmp_path: Path) -> None:
+    served.start("ask", "answered")
+    given = {"type": "edit", "args": {"n": 2}, "by": "ada\x1b[31m"}
+    with served.open("GET", "/runs/answered/events") as response:
+        asked = next(frame for frame in frames(response) if "interrupt_request" in frame["data"])
+        question = json.loads(asked["data"])["data"]["interrupt_id"]
+        path = f"/runs/answered/interrupts/{question}"
+        assert served.ask("POST", path, given).status == 200
+        assert list(frames(response))
+
+    shown = command(served, "show", "answered", tmp_path=tmp_path).stdout
+
+    answers = shown.partition("\nanswers\n")[2].splitlines()
+    assert answers[0].startswith(f"  {question}: ")
+    assert answers[0].endswith(': edit {"n": 2} by ada�[31m')
 
 
 def test_runs_are_deleted_and_one_that_is_not_there_stops_nothing(

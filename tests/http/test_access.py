@@ -226,6 +226,28 @@ def test_functions_that_may_not_be_invoked_do_not_exist(client: TestClient) -> N
     assert client.post("invoke/secret_work", json={}, **as_("root", **JSON)).status_code == 200
 
 
+def test_an_answer_is_signed_by_the_one_who_gave_it(client: TestClient) -> None:
+    begin(client, "ada", "signed")
+    state = client.get("runs/signed", **as_("ada")).json()
+    while state["status"] != "waiting":
+        after = {"live": "long-poll", "after": state["position"]}
+        client.get("runs/signed/events", params=after, **as_("ada"))
+        state = client.get("runs/signed", **as_("ada")).json()
+    path = "runs/signed/interrupts/q"
+    as_another = client.post(path, json={"type": "accept", "by": "bob"}, **as_("ada"))
+
+    answered = client.post(path, json={"type": "accept"}, **as_("ada"))
+
+    assert problem(as_another) == (
+        *(400, "invalid_value", "expected no `by`, which this application sets itself"),
+    )
+    assert answered.json()["decision"]["by"] == "ada"
+    repeated = client.post(path, json={"type": "accept", "by": "ada"}, **as_("ada")).json()
+    assert (repeated["decision"]["by"], repeated["repeated"]) == ("ada", True)
+    (kept,) = client.get("runs/signed", **as_("ada")).json()["state"]["answered"]
+    assert (kept["message"], kept["answer"], kept["by"]) == ("May I?", "accept", "ada")
+
+
 def test_a_reader_sees_what_its_team_made_and_changes_nothing(client: TestClient) -> None:
     begin(client, "root", "red", labels={"team": "red"})
     begin(client, "root", "blue", labels={"team": "blue"})

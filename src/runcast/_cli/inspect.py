@@ -82,7 +82,9 @@ def _parts(state: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         shown = ["" if percent is None else f"{percent:.1f} %", _get(progress, "message")]
         yield "progress", [plain(" ".join(filter(None, shown)))]
     yield "steps", [_named(step) for step in _list(state, "steps")]
+    yield "completed", [_completed(step) for step in _list(state, "completed_steps")]
     yield "questions", [_question(one) for one in _list(state, "interrupts")]
+    yield "answers", [_answered(one) for one in _list(state, "answered")]
     yield "tools", [_tool(one) for one in _list(state, "tools")]
     for text in _list(state, "texts"):
         where = " ".join(filter(None, (_get(text, "node"), _get(text, "agent"))))
@@ -127,6 +129,19 @@ def _tool(one: dict[str, Any]) -> str:
 def _question(one: dict[str, Any]) -> str:
     answered = " (answered)" if one.get("is_answered") else ""
     return plain(f"{_get(one, 'interrupt_id')}: {_get(one, 'message')}{answered}")
+
+
+def _completed(step: dict[str, Any]) -> str:
+    duration = as_number(step.get("duration"))
+    took = "" if duration is None else f" ({duration:g} s)"
+    return f"{_named(step) or 'a step'}{plain(took)}"
+
+
+def _answered(one: dict[str, Any]) -> str:
+    given = _get(one, "answer") or _get(one, "outcome") or "answered"
+    args = "" if one.get("args") is None else f" {json.dumps(one['args'], ensure_ascii=False)}"
+    by = f" by {_get(one, 'by')}" if one.get("by") else ""
+    return plain(f"{_get(one, 'interrupt_id')}: {_get(one, 'message')}: {given}{args}{by}")
 
 
 def _file(one: dict[str, Any]) -> str:

@@ -21,6 +21,8 @@ from runcast.events.lifecycle import DECISIVE, Standing, advance, question_of
 from runcast.events.model import Event
 from runcast.events.plain import MAX_DEPTH
 from runcast.events.snapshot import (
+    Answered,
+    CompletedStep,
     ErrorNote,
     Failure,
     Interrupt,
@@ -89,11 +91,12 @@ class _Told:
     """The fields of one event, cut to the caps. Each cut is counted once, when the field is
     read."""
 
-    __slots__ = ("agent", "data", "dropped", "node", "seq", "time", "type")
+    __slots__ = ("agent", "data", "dropped", "duration", "node", "seq", "time", "type")
 
     def __init__(self, snapshot: Snapshot, event: Event) -> None:
         self.dropped = snapshot.dropped
         self.data: object = event.data
+        self.duration: object = event.duration
         self.seq = event.seq
         self.time = float(as_number(event.time) or 0.0)
         self.type = self.cut(event.type)
@@ -196,7 +199,24 @@ def _tell_step(snapshot: Snapshot, step: Step) -> None:
 
 
 def _step_complete(snapshot: Snapshot, told: _Told) -> None:
-    _take_step(snapshot, told)
+    step = _take_step(snapshot, told)
+    since = None if step is None else step.since
+    duration = as_number(told.duration)
+    if duration is None and since is not None:
+        duration = round(max(0.0, told.time - since), 3)  # to the millisecond, in every language
+    complete = CompletedStep(
+        seq=told.seq,
+        ended_at=told.time,
+        node=told.node,
+        agent=told.agent,
+        message="" if step is None else step.message,
+        note=told.message() or ("" if step is None else step.note),
+        since=since,
+        duration=duration,
+        step_id=told.name("step_id"),
+    )
+    over = _push(snapshot.completed_steps, complete, caps.MAX_COMPLETED_STEPS)
+    snapshot.dropped.completed_steps += over
 
 
 def _take_step(snapshot: Snapshot, told: _Told) -> Step | None:
@@ -411,21 +431,55 @@ def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
 def _interrupt_response(snapshot: Snapshot, told: _Told) -> None:
     interrupt_id = told.name("interrupt_id")
     for interrupt in snapshot.interrupts:
-        if interrupt.interrupt_id == interrupt_id:
+        if interrupt.interrupt_id == interrupt_id and not interrupt.is_answered:
             interrupt.is_answered = True
+            _push_answered(snapshot, _answered(told, interrupt))
+
+
+def _answered(told: _Told, question: Interrupt) -> Answered:
+    """Return a question with what an event says of its answer."""
+    data, answer = told.data, pick(told.data, "answer")
+    kind, approved = pick(answer, "type"), pick(data, "approved")
+    given = pick(answer, "args", "content") if isinstance(answer, dict) else answer
+    args, args_dropped = told.kept(given, caps.MAX_VALUE_CHARS)
+    return Answered(
+        seq=question.seq,
+        asked_at=question.asked_at,
+        answered_at=told.time,
+        interrupt_id=question.interrupt_id,
+        node=question.node,
+        agent=question.agent,
+        action=question.action,
+        message=question.message,
+        answer=told.cut(kind),
+        approved=approved if isinstance(approved, bool) else None,
+        args=args,
+        args_dropped=args_dropped,
+        by=told.name("by"),
+    )
+
+
+def _push_answered(snapshot: Snapshot, answered: Answered) -> None:
+    snapshot.dropped.answered += _push(snapshot.answered, answered, caps.MAX_ANSWERED)
 
 
 def _interrupt_resolved(snapshot: Snapshot, told: _Told) -> None:
-    if _take_interrupt(snapshot, told.name("interrupt_id")):
-        snapshot.interrupts_resolved += 1
+    question = _take_interrupt(snapshot, told.name("interrupt_id"))
+    if question is None:
+        return
+    snapshot.interrupts_resolved += 1
+    if not question.is_answered:  # its time was over, or it was closed in another way
+        _push_answered(snapshot, _answered(told, question))
+    for answered in snapshot.answered:
+        if answered.seq == question.seq:
+            answered.outcome = told.name("outcome")
 
 
-def _take_interrupt(snapshot: Snapshot, interrupt_id: str) -> bool:
+def _take_interrupt(snapshot: Snapshot, interrupt_id: str) -> Interrupt | None:
     for index, interrupt in enumerate(snapshot.interrupts):
         if interrupt.interrupt_id == interrupt_id:
-            del snapshot.interrupts[index]
-            return True
-    return False
+            return snapshot.interrupts.pop(index)
+    return None
 
 
 def _error_told(snapshot: Snapshot, told: _Told) -> None:

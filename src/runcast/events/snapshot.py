@@ -2,7 +2,7 @@
 
 A snapshot is bounded. Every list has a named cap and every text a longest length. What does not
 fit is dropped and counted, either in the entry that was cut (`dropped`, `…_dropped`) or in
-`Snapshot.dropped`. The largest snapshot holds about 2.5 million characters; a usual one is a few
+`Snapshot.dropped`. The largest snapshot holds about 3 million characters; a usual one is a few
 KiB.
 
 Values (arguments, results, files) are kept whole while their JSON is short. A value whose JSON is
@@ -20,6 +20,8 @@ from runcast.events.lifecycle import MAX_QUESTIONS, Status
 
 __all__ = (
     "MAX_ALL_TEXT_CHARS",
+    "MAX_ANSWERED",
+    "MAX_COMPLETED_STEPS",
     "MAX_COST",
     "MAX_ERRORS",
     "MAX_FILES",
@@ -38,6 +40,8 @@ __all__ = (
     "MAX_TYPES",
     "MAX_USAGE",
     "MAX_VALUE_CHARS",
+    "Answered",
+    "CompletedStep",
     "Dropped",
     "ErrorNote",
     "Failure",
@@ -63,6 +67,9 @@ MAX_ALL_TEXT_CHARS: Final = 262_144
 MAX_STEPS: Final = 64
 """Most open steps; the step without an event for longest is dropped first."""
 
+MAX_COMPLETED_STEPS: Final = 64
+"""Most completed steps; the latest are kept."""
+
 MAX_TOOLS: Final = 50
 """Most tool calls; the oldest finished call is dropped first."""
 
@@ -71,6 +78,9 @@ MAX_VALUE_CHARS: Final = 8_192
 
 MAX_INTERRUPTS: Final = MAX_QUESTIONS
 """Most open interrupts; the oldest is dropped first."""
+
+MAX_ANSWERED: Final = 20
+"""Most answered questions; the latest are kept."""
 
 MAX_QUESTION_CHARS: Final = 32_768
 """Most characters of an interrupt's arguments, as JSON: a person who approves them should see all
@@ -148,6 +158,25 @@ class Step(msgspec.Struct, omit_defaults=True):
     step_id: str = ""
 
 
+class CompletedStep(msgspec.Struct, omit_defaults=True):
+    """A step that is complete. Times are Unix seconds, `duration` is seconds.
+
+    `seq` is that of the event which completed the step. `since` is None if nothing was said of the
+    step before. `duration` is what that event says, or else the time since the step began; None if
+    neither is known.
+    """
+
+    seq: int
+    ended_at: float
+    node: str = ""
+    agent: str = ""
+    message: str = ""
+    note: str = ""
+    since: float | None = None
+    duration: int | float | None = None
+    step_id: str = ""
+
+
 class Progress(msgspec.Struct, omit_defaults=True):
     """How far the run is; `percent` is 0 to 100, computed from the other fields if the event has no
     percentage."""
@@ -219,6 +248,30 @@ class Usage(msgspec.Struct, omit_defaults=True):
     unpriced: int = 0
 
 
+class Answered(msgspec.Struct, omit_defaults=True):
+    """A question that was decided, and how. `seq` is the question's. Times are Unix seconds.
+
+    `answer` is the kind of answer: `accept`, `reject`, `edit` or `response`; "" if nobody answered.
+    `args` are what it came with, `by` is who gave it. `outcome` says how the question was closed:
+    `answered` or `expired`; "" while the run has not acted on the answer.
+    """
+
+    seq: int
+    asked_at: float
+    answered_at: float
+    interrupt_id: str = ""
+    node: str = ""
+    agent: str = ""
+    action: str = ""
+    message: str = ""
+    answer: str = ""
+    approved: bool | None = None
+    args: Any = None
+    args_dropped: int = 0
+    by: str = ""
+    outcome: str = ""
+
+
 class ErrorNote(msgspec.Struct, omit_defaults=True):
     """An error that the run reported without ending."""
 
@@ -269,6 +322,8 @@ class Dropped(msgspec.Struct):
     labels: int = 0
     types: int = 0
     usage: int = 0
+    completed_steps: int = 0
+    answered: int = 0
 
 
 class Snapshot(msgspec.Struct):
@@ -306,4 +361,6 @@ class Snapshot(msgspec.Struct):
     failure: Failure | None = None
     cancel_reason: str = ""
     counts: dict[str, int] = {}
+    completed_steps: list[CompletedStep] = []
+    answered: list[Answered] = []
     dropped: Dropped = msgspec.field(default_factory=Dropped)

@@ -31,6 +31,7 @@ from runcast._http.guard.security import Guard
 from runcast._http.streaming.patience import read_body
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.watching import Watching
+from runcast._producing.answers import Answer
 from runcast._runs.protocols import DescribedFunction, Runs
 from runcast.errors import Conflict, InvalidValue, Stale
 from runcast.events.lifecycle import STATUSES
@@ -225,8 +226,9 @@ class Routes:
         body = await self._body(request)
         given = parse_json(body, '{"type": "accept"}')
         await self._gate.check(request, request.path_params["run_id"], "answer")
+        answer = self._gate.signed(request.scope, Answer.parse(given))
         decision, repeated = await self._runs.answer(
-            request.path_params["run_id"], request.path_params["interrupt_id"], given
+            request.path_params["run_id"], request.path_params["interrupt_id"], answer
         )
         return json_response({"decision": decision, "repeated": repeated})
 

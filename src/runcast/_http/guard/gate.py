@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, Protocol, TypeVar, cast
 
+import msgspec
 from starlette.requests import Request
 from starlette.types import Scope
 
 from runcast._http.guard.access import Access, Action, Authorize
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
+from runcast._producing.answers import Answer
 from runcast.errors import Forbidden, InvalidValue, NotFound, RuncastError, Unauthorized
 from runcast.stores.base import LogInfo
 
@@ -177,6 +179,19 @@ class Gate:
         return {**given, **ours}
 
     # Open responses.
+
+    def signed(self, scope: Scope, answer: Answer) -> Answer:
+        """Return an answer that names who gives it: the subject, if the application names one.
+
+        Raises:
+            InvalidValue: the answer names somebody else.
+        """
+        subject = self.access(scope).subject
+        if not subject or answer.by == subject:
+            return answer
+        if answer.by:
+            raise InvalidValue("expected no `by`, which this application sets itself")
+        return msgspec.structs.replace(answer, by=subject)
 
     def add(self, request: Request, run_ids: Iterable[str], end: Callable[[], None]) -> Held | None:
         """End a response once its request may no longer see a run, until `Held.forget`."""
