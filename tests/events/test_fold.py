@@ -201,10 +201,13 @@ def _flood(rounds: int, long: str) -> Iterator[Event]:
         turn = f"{seq}{long[:300]}"
         data = {
             **dict.fromkeys(_FIELDS, long),
-            **{"message_id": turn, "call_id": turn, "interrupt_id": turn},
+            **{"message_id": turn, "call_id": turn, "interrupt_id": turn, "model": turn},
+            "input_tokens": seq,
             "labels": {f"{index}{turn}": long for index in range(5)},
             "files": [{"name": f"{index}{seq}", "about": long[:900]} for index in range(5)],
         }
+        if kinds[seq % len(kinds)] == "interrupt_response":  # it answers the question right before
+            data["interrupt_id"] = f"{seq - 1}{long[:300]}"
         for step, type_ in enumerate((kinds[seq % len(kinds)], f"type{seq}")):
             yield Event(seq=2 * seq + step, type=type_, data=data, node=turn, agent=long)
 
@@ -228,8 +231,10 @@ def test_a_snapshot_is_bounded_whatever_the_log_holds() -> None:
     assert len(snapshot.logs) == caps.MAX_LOGS
     assert len(snapshot.files) == caps.MAX_FILES
     assert len(snapshot.labels) == caps.MAX_LABELS
+    assert len(snapshot.completed_steps) == caps.MAX_COMPLETED_STEPS
+    assert len(snapshot.answered) == caps.MAX_ANSWERED
     assert len(snapshot.counts) == caps.MAX_TYPES
-    assert len(msgspec.json.encode(snapshot).decode()) < 2_500_000
+    assert len(msgspec.json.encode(snapshot).decode()) < 3_000_000
     assert again(snapshot) == snapshot
 
 
@@ -250,6 +255,7 @@ def test_a_run_before_its_first_event_is_queued() -> None:
         "progress": None,
         "texts": [],
         "tools": [],
+        "usage": [],
         "interrupts": [],
         "interrupts_resolved": 0,
         "interrupts_lapsed": 0,
@@ -263,6 +269,8 @@ def test_a_run_before_its_first_event_is_queued() -> None:
         "failure": None,
         "cancel_reason": "",
         "counts": {},
+        "completed_steps": [],
+        "answered": [],
         "dropped": dict.fromkeys(Dropped.__struct_fields__, 0),
     }
 
