@@ -379,6 +379,38 @@ def test_json_written_beforehand_is_taken_as_it_is(text: str, place: Any) -> Non
     assert decode_event(b"{" + record).data == {"raw": {"a": [text]}}
 
 
+LINE_ENDS = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1dh\x1ei\rj\nk\r\nl “quoted” – \u2028"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LINE_ENDS,
+        {"text": LINE_ENDS, LINE_ENDS: 1},
+        [{"deep": [LINE_ENDS]}],
+        msgspec.Raw(json.dumps(LINE_ENDS, ensure_ascii=False).encode()),
+        {"long": LINE_ENDS * 1000},
+        {"many": "\u0085" * 1000},
+    ],
+    ids=lambda data: f"{data!s:.20}",
+)
+def test_an_event_is_one_line_to_every_reader(data: Any) -> None:
+    record = encode_record("x", data, TIME, (LINE_ENDS[:20], "", (LINE_ENDS[:20],), None))
+
+    assert len(record.decode().splitlines()) == 1
+    event = decode_event(b"{" + record)
+    assert event.data == (LINE_ENDS if isinstance(data, msgspec.Raw) else data)
+    assert event.node == LINE_ENDS[:20]
+
+
+def test_the_bound_of_an_event_counts_the_escapes() -> None:
+    data = {"text": "\u0085" * 100}
+    size = len(encode_record("x", data, TIME))
+    assert encode_record("x", data, TIME, max_bytes=size)
+    with pytest.raises(EventTooLarge):
+        encode_record("x", data, TIME, max_bytes=size - 1)
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
 def test_json_written_beforehand_ends_no_line(end: bytes) -> None:
     raw = msgspec.Raw(b'{"a":' + end + b"[1]}" + end)

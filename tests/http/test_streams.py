@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from runcast._app import OpenHub
+from runcast._functions.secrets import texts_in
 from runcast._http.app import HttpApp
 from runcast._settings import Settings
 from runcast._wire.sse import SSEvent
@@ -110,6 +111,25 @@ async def test_hostile_text_arrives_as_it_was_written(
 
     assert json.loads(event.data)["data"] == data
     assert event.id == f"{log.epoch}-1"
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
+@pytest.mark.parametrize("dialect", ["runcast", "named", "task", "prefab", "flat"])
+async def test_an_event_is_one_line_to_readers_that_cut_at_other_characters(
+    server: Server, name: Name, accept: str, dialect: str
+) -> None:
+    log = await server.log(name())
+    text = "a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\x1dh\x1ei"
+    await log.emit(1, type="content", data={"text": text, text: [text]})
+    await log.end(cancelled(text))
+    query = "" if "json" in accept else f"?dialect={dialect}"
+    answer = await server.fetch("GET", f"/runs/{log.run_id}/events{query}", {"Accept": accept})
+
+    lines = [line for line in answer.body.decode().splitlines() if "{" in line]
+    told = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert any(text == found for found in texts_in(told))
+    shown = await server.fetch("GET", f"/runs/{log.run_id}")
+    assert len(shown.body.decode().splitlines()) == 1
 
 
 async def test_an_event_of_a_megabyte_arrives_whole(server: Server, name: Name) -> None:

@@ -72,6 +72,19 @@ async def test_nothing_is_read_beyond_a_page_cut_short_by_the_head() -> None:
     assert cache.size == 0
 
 
+async def test_events_that_were_stored_with_other_line_ends_are_one_line_each() -> None:
+    shelf = Shelf(1)
+    old = 'id: e-1\ndata: {"seq":1,"time":1.0,"type":"log","data":"a\u2028b\u2029c\u0085d “e”"}\n\n'
+    shelf.frames = old.encode()
+
+    page = await PageCache(shelf.read, 100 * PAGE_BYTES).get("r", START)
+
+    assert page.frames.decode().splitlines()[1:] == [
+        'data: {"seq":1,"time":1.0,"type":"log","data":"a\\u2028b\\u2029c\\u0085d “e”"}',
+        "",
+    ]
+
+
 async def test_all_who_want_a_page_take_it_from_one_read_even_if_the_first_leaves() -> None:
     shelf = Shelf(1)
     shelf.is_open.clear()

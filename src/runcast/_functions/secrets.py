@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from runcast.errors import InvalidValue, MissingSecret
+from runcast.events.plain import encode_line
 
 __all__ = ("HIDDEN", "Redactor", "Secret", "find_secrets", "texts_in")
 
@@ -109,7 +110,7 @@ class Redactor:
         found = {line.strip() for line in lines if len(line.strip()) >= _LEAST_CHARS}
         self._values = sorted(found, key=len, reverse=True)
         self._plain = [value.encode() for value in self._values]
-        self._encoded = [msgspec.json.encode(value)[1:-1] for value in self._values]
+        self._encoded = [encode_line(value)[1:-1] for value in self._values]
         self.longest = max(map(len, self._plain), default=0)
         """Length of the longest secret, bytes."""
 

@@ -5,6 +5,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Generic, TypeVar
 
+import msgspec
+
+from runcast.events.plain import escape_line_ends
 from runcast.events.position import Position
 from runcast.stores.base import PAGE_BYTES, Page
 
@@ -122,7 +125,7 @@ class PageCache:
     async def _fetch(self, key: _Key) -> Page:
         run_id, epoch, seq = key
         try:
-            page = await self._read(run_id, Position(epoch, seq))
+            page = _one_line_each(await self._read(run_id, Position(epoch, seq)))
         finally:
             is_wanted = self._reading.get(key) is asyncio.current_task()
             if is_wanted:
@@ -152,3 +155,12 @@ class PageCache:
         """Return once no read is running; closing the store ends reads."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+
+
+def _one_line_each(page: Page) -> Page:
+    """Return a page whose events are one line each to every reader.
+
+    Logs that were written before records were encoded so hold U+2028 and the like as they are.
+    """
+    frames = escape_line_ends(page.frames)
+    return page if frames is page.frames else msgspec.structs.replace(page, frames=frames)

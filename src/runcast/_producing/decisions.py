@@ -16,6 +16,7 @@ from runcast._producing.answers import Answer, check_allowed, check_interrupt_id
 from runcast._producing.labels import ANSWERED_LABEL, RESUMABLE_LABEL
 from runcast.errors import AlreadyAnswered, Conflict, Gone, NotFound, RunClosed
 from runcast.events.model import Event, decode_event, encode_record
+from runcast.events.plain import encode_line
 from runcast.events.position import Position, split_frames
 from runcast.events.snapshot import Interrupt
 from runcast.stores.base import LogInfo, Once
@@ -133,7 +134,7 @@ async def find_decision(
 
 
 async def _find_decision(hub: Hub, info: LogInfo, interrupt_id: str, end: int) -> Answer | None:
-    position, wanted = Position(info.epoch, info.first - 1), msgspec.json.encode(interrupt_id)
+    position, wanted = Position(info.epoch, info.first - 1), encode_line(interrupt_id)
     while position.seq + 1 < end:
         page = await hub.read_page(info.log_id, position)
         if wanted in page.frames:

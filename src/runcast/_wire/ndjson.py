@@ -14,8 +14,9 @@ from typing import ClassVar, Final
 
 from msgspec.structs import replace
 
-from runcast._wire.dialects.base import Dialect, Encoder, LogRef, encode_json
+from runcast._wire.dialects.base import Dialect, Encoder, LogRef
 from runcast.events.model import Event, encode_event
+from runcast.events.plain import encode_line
 from runcast.events.position import split_frames
 
 __all__ = ("NDJSON",)
@@ -39,7 +40,7 @@ class _Ndjson(Dialect):
         return _Lines(log)
 
     def gap(self, log: LogRef, gap: Mapping[str, object]) -> bytes:
-        return encode_json({"type": "gap", "data": dict(gap)}) + b"\n"
+        return encode_line({"type": "gap", "data": dict(gap)}) + b"\n"
 
     def skip(self, position: str) -> bytes:
         return b""  # a client's position moves with the lines that it sees

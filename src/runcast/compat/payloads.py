@@ -8,9 +8,9 @@ import json
 from typing import Any, Final
 
 from runcast._wire import sse
-from runcast._wire.dialects.base import encode_json
 from runcast.errors import InvalidValue
 from runcast.events.model import as_stored
+from runcast.events.plain import encode_line
 from runcast.events.vocabulary import as_number, as_text, pick
 
 __all__ = (
@@ -82,7 +82,7 @@ def framed(event: str | None, msg: object) -> str:
     Raises:
         InvalidValue: JSON cannot hold the message, or a frame the name.
     """
-    return sse.encode(encode_json(as_stored("message", msg).data), event=event).decode()
+    return sse.encode(encode_line(as_stored("message", msg).data), event=event).decode()
 
 
 def parsed(text: str) -> Any:

@@ -17,6 +17,7 @@ from runcast.events.plain import (
     MAX_DEPTH,
     decode_json,
     encode_json,
+    escape_line_ends,
     make_plain,
     repeats_name,
     shown,
@@ -173,6 +174,8 @@ def encode_known(
                     break
             else:
                 written = encode_json(fields)
+                if not written.isascii() and (place is not None or _has_line_end(data)):
+                    written = escape_line_ends(written)
                 if len(written) <= _LONG_DIGITS <= max_bytes:
                     return written[1:]
                 if not any(map(_is_long, list(data.values()))):
@@ -183,9 +186,23 @@ def encode_known(
         written = encode_json(fields)
     except Exception:  # noqa: BLE001 - whatever a user's object raises while it is encoded
         written = b"\n"
-    record = _fitting(_made_whole(written, fields)[1:], kind, max_bytes)
+    record = _fitting(escape_line_ends(_made_whole(written, fields))[1:], kind, max_bytes)
     _check_depth(record, data)
     return record
+
+
+def _has_line_end(data: dict[str, Any]) -> bool:
+    """Return whether a dict of texts and numbers may need `escape_line_ends`.
+
+    Looking for a character in a text is several times as fast as looking for its bytes.
+    """
+    for name, value in data.items():
+        if not name.isascii():
+            return True
+        is_text = type(value) is str and not value.isascii()
+        if is_text and ("\u2028" in value or "\u2029" in value or "\x85" in value):
+            return True
+    return False
 
 
 def _fitting(record: bytes, kind: str, max_bytes: int) -> bytes:

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from runcast._wire.dialects.base import encode_json
+from runcast.events.plain import encode_line
 from runcast.events.vocabulary import as_text, pick
 
 __all__ = (
@@ -193,7 +193,7 @@ _SAID: Final = frozenset(
 
 def _id_of(value: object) -> str:
     """Return an id for a question without an id; equal questions get equal ids."""
-    said = encode_json(as_text(value))
+    said = encode_line(as_text(value))
     return f"i-{hashlib.blake2b(said, digest_size=8).hexdigest()}"
 
 

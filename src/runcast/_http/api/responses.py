@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-import msgspec
 from starlette.responses import Response
 
 from runcast._runs.protocols import DescribedFunction
@@ -17,7 +16,7 @@ from runcast.errors import (
     StoreUnavailable,
     Unauthorized,
 )
-from runcast.events.plain import cut
+from runcast.events.plain import cut, encode_line
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import LogInfo
 
@@ -33,7 +32,6 @@ __all__ = (
     "run_view",
 )
 
-_encode: Final = msgspec.json.encode
 
 _RETRY_AFTER_S: Final = 1
 
@@ -54,7 +52,7 @@ def json_response(
 ) -> Response:
     """Return a JSON response."""
     return Response(
-        _encode(value),
+        encode_line(value),
         status,
         {**SAFE_HEADERS, **(headers or {})},
         media_type="application/json",
@@ -81,7 +79,7 @@ def problem_document(
         **more,
     }
     fields = {**SAFE_HEADERS, **(headers or {})}
-    return Response(_encode(body), status, fields, media_type="application/problem+json")
+    return Response(encode_line(body), status, fields, media_type="application/problem+json")
 
 
 def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Response:

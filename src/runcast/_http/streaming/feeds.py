@@ -6,17 +6,14 @@ The events of one run come from a lens of the hub (`FrameLens`).
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._wire import sse
 from runcast.errors import NotFound
+from runcast.events.plain import encode_line
 from runcast.events.position import split_frames
 from runcast.stores.base import PAGE_BYTES
 
 __all__ = ("NDJSON", "SSE", "Form", "ManyFeed")
-
-_encode: Final = msgspec.json.encode
 
 
 class Form(NamedTuple):
@@ -98,9 +95,9 @@ class ManyFeed:
         return None
 
     def _encode(self, cursor: Cursor, chunk: Chunk) -> bytes:
-        run = _encode(cursor.run_id)
+        run = encode_line(cursor.run_id)
         if chunk.gap is not None:
-            gap = _encode({"type": "gap", "data": chunk.gap.data()})
+            gap = encode_line({"type": "gap", "data": chunk.gap.data()})
             return b'data: {"run":%b,"event":%b}\n\n' % (run, gap)
         page = chunk.page
         if page is None or not page.frames:

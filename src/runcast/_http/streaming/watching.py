@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -24,6 +23,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.watcher import Watch
 from runcast._wire import ndjson
 from runcast.events.model import encode_event
+from runcast.events.plain import encode_line
 from runcast.events.position import split_frames
 from runcast.events.view import ViewSpec
 
@@ -181,7 +181,7 @@ def _page_response(chunk: Chunk) -> Response:
         events = [encode_event(event) for event in chunk.events()]
     else:
         events = [] if chunk.page is None else split_frames(chunk.page.frames)
-    gap = b',"gap":%b' % msgspec.json.encode(chunk.gap.data()) if chunk.gap is not None else b""
+    gap = b',"gap":%b' % encode_line(chunk.gap.data()) if chunk.gap is not None else b""
     body = b'{"events":[%b],"position":"%b","closed":%b%b}' % (
         b",".join(events),
         str(chunk.position).encode(),

@@ -13,14 +13,13 @@ the frames of an uninterrupted watcher.
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping, Sequence
-from typing import ClassVar, Final, NamedTuple, Self
-
-import msgspec
+from typing import ClassVar, NamedTuple, Self
 
 from runcast._wire import sse
 from runcast.events.model import Event
+from runcast.events.plain import encode_line
 
-__all__ = ("Dialect", "Encoder", "LogRef", "Stateless", "encode_json", "flatten", "frame")
+__all__ = ("Dialect", "Encoder", "LogRef", "Stateless", "flatten", "frame")
 
 
 class LogRef(NamedTuple):
@@ -162,7 +161,7 @@ class _Each(Encoder):
 
 def frame(payload: object, name: str | None = None) -> bytes:
     """Return one frame with a JSON payload, without id."""
-    return sse.encode(encode_json(payload), event=name)
+    return sse.encode(encode_line(payload), event=name)
 
 
 def flatten(
@@ -182,6 +181,3 @@ def flatten(
         while name in core or name in reserved:
             name += "_"
         core[name] = value
-
-
-encode_json: Final = msgspec.json.Encoder().encode

@@ -27,6 +27,7 @@ from runcast.errors import (
 )
 from runcast.events.model import OWN_EVENT_BYTES, Event, decode_event, encode_record
 from runcast.events.outcome import Outcome, failed
+from runcast.events.plain import escape_line_ends
 from runcast.events.vocabulary import TERMINAL, mend
 
 __all__ = ("ProcessCall",)
@@ -206,6 +207,7 @@ class ProcessCall:
 
     def _event(self, body: bytes) -> Event:
         """Return an event that the function emitted, without secrets."""
+        body = escape_line_ends(body)  # as secrets are looked for
         event = decode_event(b"{" + body)
         if event.type in RESERVED:
             raise PeerError(

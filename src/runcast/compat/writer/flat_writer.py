@@ -9,9 +9,9 @@ from runcast import Event, Writer, current_writer
 from runcast._clock import Clock
 from runcast._hub.forks import make_lock
 from runcast._producing import stream_writer
-from runcast._wire.dialects.base import encode_json
 from runcast.compat.writer.flat_messages import Texts
 from runcast.compat.writer.viewed_writer import ViewedWriter
+from runcast.events.plain import encode_line
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import as_text
 from runcast.views import load_view, parse_view
@@ -33,7 +33,7 @@ def read_config(config: Config) -> ViewSpec:
     if isinstance(config, ViewSpec):
         return config
     if isinstance(config, Mapping):
-        return parse_view(encode_json(config).decode(), "the configuration")  # JSON is YAML
+        return parse_view(encode_line(config).decode(), "the configuration")  # JSON is YAML
     return load_view(config)
 
 
