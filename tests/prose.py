@@ -19,6 +19,8 @@ HALVES = ("docs", "source")
 _GENERATED = {"settings.md", "commands.md"}
 """Pages whose sentences stand in the source, where they are counted."""
 
+_BESIDE = ("benchmarks", "conformance", "examples", ".github")
+
 _VERB = r"(?:is|was|has|had|can|may|could|must|should|will|would|does|[a-z]+[^s\W]s|[a-z]+ed)"
 _LONE = (
     # A word behind which "who" has no noun that it could belong to.
@@ -122,7 +124,8 @@ def _words_of_python(text: str) -> str:
 def files_of(half: str) -> list[Path]:
     """Return the files of a half: the documents in English, or the source."""
     if half == "docs":
-        own = (path for path in DOCUMENTS if path.name not in _GENERATED)
+        beside = (path for folder in _BESIDE for path in (ROOT / folder).rglob("*.md"))
+        own = (path for path in (*DOCUMENTS, *beside) if path.name not in _GENERATED)
         return sorted(path for path in own if not path.stem.endswith(".zh"))
     found = (ROOT / "src").rglob("*")
     return sorted(path for path in found if path.suffix in {".py", ".html", ".js", ".ts"})
