@@ -6,12 +6,13 @@ about the whole house.
 """
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 # What `pip install runcast` brings.
 CORE = {"msgspec", "python_multipart", "shtab", "starlette", "uvicorn", "yaml"}
@@ -212,7 +213,7 @@ def check_source(source: Path) -> list[str]:
         if module.layer not in LAYERS:
             found.append(f"{module.place}: no layer is called {module.layer}")
             continue
-        for rule in (check_layer, check_purity, check_clock, check_state, check_size, check_seams):
+        for rule in RULES:
             found += [f"{module.place}:{line}: {text}" for line, text in rule(module)]
     return list(dict.fromkeys(found))  # one import of several names is one fault
 
@@ -330,6 +331,32 @@ def _top_of(module: Module) -> str:
     return "\n".join(lines[: body[0].lineno - 1] if body else lines)
 
 
+# What a store must not speak of: it is used without HTTP, too.
+_ROUTES = re.compile(
+    r"\b(?:GET|HEAD|POST|PUT|PATCH|DELETE) /|(?<!/)/(?:runs|events|functions)\b(?!\.)"
+    r"|\b(?:HTTP|Last-Event-ID|Idempotency-Key)\b"
+)
+
+
+def check_stores(module: Module) -> Iterator[tuple[int, str]]:
+    """Only stores ask which store they have, and no text of theirs speaks of HTTP."""
+    is_store = module.layer in ("stores", "testing")
+    prose = {id(node.value) for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(module.tree):
+        if is_store and isinstance(node, ast.Constant) and id(node) not in prose:
+            if found := _ROUTES.search(str(node.value)):
+                yield node.lineno, f"a store speaks of HTTP: {found[0]!r}"
+        elif not is_store and isinstance(node, ast.Call) and _last_name(node.func) == "isinstance":
+            for each in filter(_is_expression, ast.walk(node.args[-1])):
+                kind = _last_name(each)
+                if kind.endswith("Store") and ast.unparse(each) != "ast.Store":
+                    yield node.lineno, f"only stores ask isinstance(…, {kind})"
+
+
+def _is_expression(node: ast.AST) -> TypeGuard[ast.expr]:
+    return isinstance(node, ast.expr)
+
+
 def check_seams(module: Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Raise) and node.exc is not None:
@@ -339,3 +366,9 @@ def check_seams(module: Module) -> Iterator[tuple[int, str]]:
                     node.lineno,
                     "NotImplementedError: an ability that lacks is a Protocol not met",
                 )
+
+
+RULES = (
+    *(check_layer, check_purity, check_clock, check_state, check_size),
+    *(check_stores, check_seams),
+)

@@ -192,6 +192,19 @@ BROKEN = [
     # seams
     ("_hub/new.py", "def f():\n    raise NotImplementedError", "NotImplementedError"),
     ("_hub/new.py", "def f():\n    raise NotImplementedError('no')", "NotImplementedError"),
+    # stores
+    (
+        "_hub/new.py",
+        "def f(x):\n    return isinstance(x, SharedStore)",
+        "isinstance(…, SharedStore)",
+    ),
+    (
+        "_app/new.py",
+        "def f(x):\n    return isinstance(x, str | base.Store)",
+        "isinstance(…, Store)",
+    ),
+    ("stores/new.py", "def f():\n    raise Gone('see GET /runs')", "speaks of HTTP: 'GET /'"),
+    ("stores/new.py", "def f():\n    return Gone('over HTTP only')", "speaks of HTTP: 'HTTP'"),
 ]
 
 
