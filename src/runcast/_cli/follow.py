@@ -23,6 +23,7 @@ from runcast.events.vocabulary import TERMINAL
 __all__ = ("Received", "follow", "react")
 
 _READ_BYTES: Final = 64 * 1024
+_STREAM: Final = "text/event-stream"
 
 _PATIENCE: Final = reconnect.Options(first_s=0.25, longest_s=5.0, attempts=20)
 """Shorter waits than a page has, since a person looks at the terminal; and a last attempt."""
@@ -69,14 +70,14 @@ def follow(
         happened: Happened
         try:
             with remote.open("GET", f"{path}/events", _headers(state)) as response:
-                content_type = response.headers.get_content_type()
-                is_stream = content_type == "text/event-stream"
+                content_type = response.headers.get("content-type", _STREAM)
+                is_stream = content_type.partition(";")[0].strip().lower() == _STREAM
                 state, action = react(state, Answer(response.status, is_stream))
                 if isinstance(action, Stop):
                     if action.reason == "complete":
                         return
                     raise InvalidValue(
-                        f"expected a stream of events from {path}/events, got {content_type}"
+                        f"expected a stream of events from {path}/events, got {content_type:.80}"
                     )
                 was_connected = True
                 for led, batch in _batches(state, response):
@@ -105,7 +106,7 @@ def follow(
 
 
 def _headers(state: State) -> dict[str, str]:
-    headers = {"accept": "text/event-stream"}
+    headers = {"accept": _STREAM}
     return {**headers, "last-event-id": state.position} if state.position else headers
 
 
