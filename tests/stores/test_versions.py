@@ -23,7 +23,6 @@ from runcast._hub.hub import Hub
 from runcast.events.lifecycle import STATUSES, Standing, advance
 from runcast.events.model import encode_record
 from runcast.events.position import Position
-from runcast.events.snapshot import Snapshot
 from runcast.stores.base import Append, LogInfo, Once
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
@@ -62,6 +61,15 @@ def lasting(info: LogInfo | dict[str, Any]) -> dict[str, Any]:
     labels = {name: value for name, value in known["labels"].items() if name != "status"}
     rest = {name: known[name] for name in (*names, "ttl_s", "owner_id", "fence")}
     return {**rest, "labels": labels}
+
+
+def known_then(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """Return a state without what versions after `then` tell besides."""
+    return {
+        name: known_then(value, then[name]) if isinstance(then[name], dict) else value
+        for name, value in now.items()
+        if name in then
+    }
 
 
 async def check(store: SQLiteStore, expected: dict[str, dict[str, Any]]) -> None:
@@ -152,7 +160,7 @@ async def test_the_state_of_each_run_is_what_it_was(
     async with Hub(SQLiteStore(str(path), FakeClock())) as hub:
         for run_id, run in expected.items():
             _, state = await hub.present(run_id)
-            assert state == msgspec.convert(run["state"], Snapshot)
+            assert known_then(msgspec.to_builtins(state), run["state"]) == run["state"]
 
 
 async def test_keys_that_were_used_are_known(path: Path) -> None:
