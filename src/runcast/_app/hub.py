@@ -119,8 +119,8 @@ class OpenHub:
         If the task that closes it is cancelled, runs get no more time to end by themselves, and
         the hub is closed before the cancellation goes on.
 
-        In a process that was forked since it was opened this does nothing: the runs are its
-        parent's.
+        In a process that was forked since it was opened this does nothing, because the runs belong
+        to the parent.
         """
         if not self._home.is_here:
             return

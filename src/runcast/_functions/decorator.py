@@ -57,10 +57,10 @@ def function(
         max_tokens: tokens that a run may use, input and output together, as its `usage` events say;
             a run that uses more is stopped and fails with `budget_exceeded`. 0 is no limit.
         max_cost: the same for the cost, in the currency of the prices (the setting `prices_file`).
-        events: the types of its own that it emits, each with the Python type of its `data`: for
-            those who read `GET /functions` and `/openapi.json`; nothing is checked.
-        isolation: "process" gives each run a process of its own, which shares nothing with others
-            and can be killed; the function must then be defined at the top of a module, which that
+        events: its own event types, each with the Python type of its `data`. They appear in
+            `GET /functions` and `/openapi.json`; nothing is checked.
+        isolation: "process" gives each run its own process, which shares nothing with others and
+            can be killed; the function must then be defined at the top of a module, which that
             process imports. "thread" runs it here: in a thread, or on the loop if it is async.
         files: the groups of files that it takes and makes, written as in a manifest; see
             `file_groups`. Its input and output files are checked against them.

@@ -101,7 +101,7 @@ class FunctionRun(Run):
             if over := self.writer.meter.over:
                 # However it ended: it may have passed over what told it to stop.
                 outcome = outcome if self.cancel_asked.is_set() else over
-        except RuncastError as error:  # it began anew, say, before it could start
+        except RuncastError as error:  # for example, it was begun again before its start
             outcome = failed_with(error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - see below
             # Our own error, or cancelled with the loop: the log still gets its ending.
@@ -159,7 +159,7 @@ class FunctionRun(Run):
             asked.cancel()
             over.cancel()
             if not work.ending.done():
-                # Given up, or cancelled with its loop: nobody else learns how it ends.
+                # Given up, or cancelled with the loop: its outcome will not be used.
                 work.ask_to_stop(self._why_to_stop())
                 work.ending.add_done_callback(_swallow)
 

@@ -50,7 +50,7 @@ class OwnedRun(Writer):
 
     def __init__(self, hub: Hub, log: OwnedLog, name: str) -> None:
         questions = Questions(hub, log.inlet, hub.clock)
-        # The block works where its process works: it is the process's own code.
+        # The block's working directory is that of its process.
         most = hub.settings.max_event_bytes
         super().__init__(log.inlet, hub.clock, most, questions, Path.cwd, Meter(hub.prices))
         self.name = name

@@ -346,7 +346,7 @@ class Runner:
             run = self._run(attempt, arguments, log, of_run)
             run.writer.meter.resume(used)
             self._launch(run, place)
-            self.hub.owned.look(log.log_id)  # it may have been cancelled while it was claimed
+            self.hub.owned.look(log.log_id)  # the run may have been cancelled while it was claimed
 
         return begin
 

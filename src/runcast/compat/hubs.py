@@ -1,11 +1,11 @@
 """The hub that the modules of this package write to.
 
-The modules stood alone before: nobody handed them a hub. So there is one in use, which is
+These modules were once standalone, and their functions take no hub. So there is a hub in use:
 
-1. the hub that `use_hub` was given, for the whole process, or else
-2. one of the running event loop, in memory, opened when it is first needed.
+1. the hub that was passed to `use_hub`, for the whole process; otherwise
+2. a hub of the running event loop, in memory, opened when it is first needed.
 
-The second keeps ended runs for an hour. It goes with its loop, or with `close_hub`.
+The second kind keeps ended runs for an hour. It ends with its loop, or with `close_hub`.
 """
 
 import asyncio
@@ -19,16 +19,17 @@ from runcast import OpenHub, Settings
 __all__ = ("KEEP_RUNS_S", "close_hub", "opened", "settings_in_use", "use_hub", "using_hub")
 
 KEEP_RUNS_S: Final = 3600.0
-"""How long a hub made on demand keeps ended runs: as long as streams used to be kept."""
+"""How long a hub made on demand keeps ended runs: the time that the replaced modules kept
+streams."""
 
 _given: OpenHub | None = None
 _made: Final[dict[asyncio.AbstractEventLoop, asyncio.Task[OpenHub]]] = {}
 
 
 def use_hub(hub: OpenHub | None) -> None:
-    """Have everything in this package write to a hub, which stays the caller's to open and close.
+    """Make everything in this package write to a hub. The caller opens and closes the hub.
 
-    None goes back to hubs made on demand.
+    None returns to hubs made on demand.
     """
     global _given
     _given = hub
@@ -36,7 +37,7 @@ def use_hub(hub: OpenHub | None) -> None:
 
 @asynccontextmanager
 async def using_hub(hub: OpenHub) -> AsyncIterator[OpenHub]:
-    """Open a hub and have everything in this package write to it inside the block."""
+    """Open a hub, and make everything in this package write to it inside the block."""
     before = _given
     async with hub:
         use_hub(hub)
@@ -47,7 +48,7 @@ async def using_hub(hub: OpenHub) -> AsyncIterator[OpenHub]:
 
 
 def settings_in_use() -> Settings:
-    """Return the settings of the hub in use, or of the one that would be made."""
+    """Return the settings of the hub in use, or of the hub that would be made."""
     if _given is not None:
         return _given.settings
     return replace(Settings.load(), keep_runs_s=KEEP_RUNS_S)
@@ -64,12 +65,12 @@ async def opened() -> OpenHub:
     if opening is None:
         hub = OpenHub(settings=settings_in_use())
         opening = _made[loop] = loop.create_task(hub.open(), name="runcast-compat-hub")
-    # Whoever asked first may be cancelled; the others still want it.
+    # The first caller may be cancelled, while others still wait for the hub.
     return await asyncio.shield(opening)
 
 
 async def close_hub() -> None:
-    """Close the hub that was made for this loop, if one was. The next use makes another."""
+    """Close the hub that was made for this loop, if any. The next use makes a new one."""
     opening = _made.pop(asyncio.get_running_loop(), None)
     if opening is not None:
         await (await opening).close()

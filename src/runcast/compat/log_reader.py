@@ -1,4 +1,4 @@
-"""How a run's log is read on, chunk by chunk, by readers who may leave without a word."""
+"""Read a run's log chunk by chunk, for readers that may leave without closing."""
 
 import asyncio
 from typing import TYPE_CHECKING, Self
@@ -14,15 +14,15 @@ __all__ = ("LogReader",)
 
 
 class LogReader:
-    """A place in the log of a run.
+    """A reader's place in a run's log.
 
-    Nothing of the hub is held between two reads, so that nobody has to say that he is gone. In a
-    `with` block the cursor is kept from one to the next: for those who do say so.
+    Between two reads it holds nothing of the hub, so a reader need not close it. In a `with` block
+    the cursor is kept between reads, for readers that do close.
 
     Args:
-        after: where to read on; the beginning if None.
-        wait_s: longest that `next` waits; for ever if None.
-        follows: whether to go on in the log that takes the place of this one.
+        after: the position to continue from; None is the beginning.
+        wait_s: longest wait of `next`; None waits for ever.
+        follows: whether to continue in a log that replaces this one.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class LogReader:
         self._watch: Watch[Chunk] | None = None
         self._is_kept = False
         self.position = after
-        """Everything up to here was read; None before the first chunk."""
+        """The position after everything read so far; None before the first chunk."""
         self.has_ended = False
-        """Whether nothing can follow."""
+        """Whether nothing more can follow."""
 
     async def next(self) -> Chunk | None:
-        """Return what comes next; None if nothing can, as in a run that was deleted.
+        """Return the next chunk; None if nothing can follow, as in a deleted run.
 
         Raises:
             TimeoutError: nothing came for `wait_s`.

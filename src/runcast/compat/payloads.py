@@ -1,7 +1,7 @@
 """Payloads of named frames as event data: the `named` dialect's table, read from right to left.
 
-A payload that becomes `data` here is shown by that dialect as it was, and by all others as what it
-means. A field is renamed only where the dialect is sure to rename it back.
+The `named` dialect shows a payload that becomes `data` here unchanged; other dialects show its
+meaning. A field is renamed only if the dialect surely renames it back.
 """
 
 import json
@@ -25,13 +25,13 @@ __all__ = (
 )
 
 OUTCOMES: Final = frozenset({"done", "error", "failed"})
-"""Names of frames that end a stream, if nothing follows them."""
+"""Names of frames that end a stream if nothing follows."""
 
 _LEVELS: Final = {"info": "info", "warn": "warning", "error": "error", "debug": "debug"}
 
 
 def data_of(event: str, msg: object) -> object:
-    """Return the data of the event that a frame of this name and payload stands for."""
+    """Return the event data for a frame with this name and payload."""
     if not isinstance(msg, dict):
         return msg
     match event:
@@ -47,17 +47,17 @@ def data_of(event: str, msg: object) -> object:
 
 
 def done_data(msg: object) -> dict[str, Any]:
-    """Return how a run ended, from whatever was sent as the end of a stream."""
+    """Return the data of `done` for any payload sent as the end of a stream."""
     if isinstance(msg, dict) and all(isinstance(name, str) for name in msg):
         return msg
     return {"result": msg}
 
 
 def error_data(msg: object) -> dict[str, Any]:
-    """Return how a run failed, from whatever was sent as an error.
+    """Return the data of an error for any payload sent as an error.
 
-    `{"error": …}`, `{"message": …}` and a bare string mean the same. The fields sent are kept, and
-    a watcher of the `named` dialect finds the message under `error` in any case.
+    `{"error": …}`, `{"message": …}` and a bare string mean the same. The sent fields are kept, and
+    a watcher of the `named` dialect always finds the message in `error`.
     """
     fields = dict(msg) if isinstance(msg, dict) else {}
     found = pick(fields, "error", "message", "content")
@@ -70,23 +70,23 @@ def error_data(msg: object) -> dict[str, Any]:
 
 
 def checked_name(event: object) -> str:
-    """Return an event's name. Raises `InvalidValue` if it is no string."""
+    """Return an event's name. Raises `InvalidValue` if it is not a string."""
     if not isinstance(event, str):
         raise InvalidValue(f"expected the name of an event, got {type(event).__name__}")
     return event
 
 
 def framed(event: str | None, msg: object) -> str:
-    """Return a message as an SSE frame, for a stream that no run stands behind.
+    """Return a message as an SSE frame, for a stream without a run.
 
     Raises:
-        InvalidValue: JSON cannot hold the message, or a frame the name.
+        InvalidValue: the message or the name cannot be sent.
     """
     return sse.encode(encode_line(as_stored("message", msg).data), event=event).decode()
 
 
 def parsed(text: str) -> Any:
-    """Return what JSON text says; text that is no JSON is a string."""
+    """Parse JSON text; other text is returned as a string."""
     try:
         return json.loads(text)
     except ValueError:
@@ -99,7 +99,7 @@ def _is_percent(value: object) -> bool:
 
 
 def renamed(data: dict[Any, Any], old: str, new: str) -> dict[Any, Any]:
-    """Return data with one field renamed, in its place; as it is if the new name is taken."""
+    """Return data with one field renamed, in its place; unchanged if the new name is taken."""
     if new in data:
         return data
     return {new if name == old else name: value for name, value in data.items()}

@@ -1,4 +1,4 @@
-"""What tests of runcast need, shipped for whoever writes a store or a program on top of it."""
+"""Tools for tests of stores, functions and programs that use runcast."""
 
 from runcast.testing.clock import FakeClock
 from runcast.testing.contract import (

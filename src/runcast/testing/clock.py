@@ -1,14 +1,14 @@
-"""A clock that moves only when told to."""
+"""A clock that moves only by hand."""
 
 from typing import Final
 
 __all__ = ("FakeClock",)
 
-_START: Final = 1_763_715_600.0  # any day will do; this one has sub-second digits to spare
+_START: Final = 1_763_715_600.0  # an arbitrary day; its number leaves room for sub-second digits
 
 
 class FakeClock:
-    """Satisfies `runcast._clock.Clock`; time stands still between calls of `advance` and `jump`.
+    """A `Clock` for tests: time stands still between calls of `advance` and `jump`.
 
     Args:
         time: the wall clock's first reading, Unix seconds.
@@ -34,5 +34,5 @@ class FakeClock:
         self._monotonic += seconds
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward or back, as an administrator or NTP does; nothing passes."""
+        """Set the wall clock forward or back, as an administrator or NTP does; no time passes."""
         self._time += seconds

@@ -1,4 +1,4 @@
-"""Checking what a streaming function yields: for the tests of whoever writes one.
+"""Check the events that a streaming function yields, for the function's own tests.
 
 def test_it_streams() -> None:
     check_events(list(my_stream_function("test")))
@@ -21,11 +21,11 @@ from runcast.events.vocabulary import (
 __all__ = ("EventsBroken", "check_events")
 
 _LAST: Final = TERMINAL | {"error"}
-"""What may come last. An `error` that is followed by others is one that the function survived."""
+"""Types that may come last. An `error` followed by other events was survived."""
 
 
 class EventsBroken(AssertionError):
-    """Events are not as they should be; `problems` names everything that is wrong with them."""
+    """Events break the rules; `problems` lists every error."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
@@ -35,13 +35,13 @@ class EventsBroken(AssertionError):
 def check_events(events: Iterable[Mapping[str, Any] | Event]) -> None:
     """Check the events of one run, from first to last, as yielded, stored or read from a stream.
 
-    What must hold: each has a type and data that JSON can hold; a `start`, where there is one,
-    comes first; exactly one event ends it, and nothing follows that (`done`, or `error`, `failed`,
-    `cancelled`); pieces of text are texts, and an error has a message; percentages are 0 to 100 and
-    never fall, `current` is at most `total`, each for its node and agent.
+    These rules must hold. Each event has a type, and data that JSON can hold. A `start`, if any,
+    comes first. Exactly one event ends the run (`done`, or `error`, `failed`, `cancelled`), and
+    nothing follows it. Pieces of text are texts, and an error has a message. For each node and
+    agent, percentages are 0 to 100 and never fall, and `current` is at most `total`.
 
     Raises:
-        EventsBroken: naming every problem and the event it is in, counted from 0.
+        EventsBroken: lists every problem with the number of its event, from 0.
     """
     problems = tuple(_problems(list(events)))
     if problems:

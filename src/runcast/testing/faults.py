@@ -1,4 +1,4 @@
-"""A store that fails and stalls on command and counts what is asked of it."""
+"""A store that fails and stalls on command, and counts its calls."""
 
 import asyncio
 from collections import deque
@@ -29,7 +29,7 @@ __all__ = ("FaultyStore", "StoreCalls")
 
 @dataclass(slots=True)
 class StoreCalls:
-    """How often a store was asked for what. A call counts when it comes, also if it then fails."""
+    """Counts of a store's calls. A call counts when it is made, even if it then fails."""
 
     commits: int = 0
     appends: int = 0
@@ -44,10 +44,10 @@ class StoreCalls:
 
 
 class FaultyStore(Store):
-    """Passes every call on to another store, but makes commits and reads fail or wait when told to.
+    """Passes every call on to another store, but makes commits and reads fail or wait on command.
 
-    A commit that fails has reached the other store or has not, as it was told: who commits cannot
-    know. Use it on one loop.
+    A failing commit may or may not reach the other store (`is_applied`); its caller cannot know.
+    Use the store on one loop.
     """
 
     def __init__(self, inner: Store) -> None:
@@ -70,25 +70,25 @@ class FaultyStore(Store):
         call: Literal["commit", "read"] = "commit",
         is_applied: bool = False,
     ) -> None:
-        """Let the next `count` commits, or reads, raise `error`; adds to what was asked before.
+        """Let the next `count` commits, or reads, raise `error`; adds to earlier calls.
 
         Args:
-            is_applied: whether a commit is made all the same, before it raises.
+            is_applied: whether the commit is still made before it raises.
         """
         self._faults[call].extend([(error, is_applied)] * count)
 
     def hold(self) -> None:
-        """Stall every commit that comes from now on before it reaches the other store."""
+        """Stall every later commit before it reaches the other store."""
         self._is_holding = True
 
     def release(self, count: int | None = None) -> None:
-        """Let the `count` oldest held commits go on and keep holding; None ends the hold."""
+        """Let the `count` oldest held commits continue, and keep holding; None ends the hold."""
         if count is None:
             self._is_holding = False
             count = len(self._held)
         while count and self._held:
             future = self._held.popleft()
-            if not future.done():  # done: its commit was cancelled while it waited
+            if not future.done():  # if done, its commit was cancelled while it waited
                 future.set_result(None)
                 count -= 1
 
@@ -154,7 +154,7 @@ class FaultyStore(Store):
         self.calls.failed += 1
         return self._faults[call].popleft()
 
-    # Everything else is the other store's affair.
+    # Everything else is passed on.
 
     async def create(
         self,

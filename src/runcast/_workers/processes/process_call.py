@@ -220,7 +220,7 @@ class ProcessCall:
         return event
 
     def _record(self, event: Event) -> bytes:
-        """Return an event's record, encoded anew: the function could have written anything."""
+        """Return an event's record, encoded again: the function could have written anything."""
         place = None
         if event.node or event.agent or event.path or event.duration is not None:
             place = (event.node, event.agent, event.path, event.duration)

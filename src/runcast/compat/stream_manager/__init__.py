@@ -6,16 +6,16 @@
 
     return StreamingResponse(create_sse_generator(task_id), media_type="text/event-stream")
 
-The names and what they do are those of the module this one replaces. What is new: a stream is a run
+The names and their behaviour are those of the module that this one replaces. New: a stream is a run
 in a hub, so that
 
 - any number of readers see all of it, from the first event, also after it ended;
-- `sequence` is the event's place in the log: without holes or doubles, in the order of the wire;
+- `sequence` is the event's place in the log: without gaps or duplicates, in the order of the wire;
 - closing wakes readers at once; publishing to one stream never waits for another;
-- reading makes nothing. A reader who comes before the producer waits `reader_wait_s`, and sees all
-  of what is created or published meanwhile; then it gets `connection_end`.
+- reading creates nothing. A reader that comes before the producer waits `reader_wait_s`, and sees
+  all events of a stream that is created meanwhile; otherwise it gets `connection_end`.
 
-Everything but `put_nowait` is called on the event loop of the hub in use.
+Call everything except `put_nowait` on the event loop of the hub in use.
 """
 
 import asyncio
@@ -43,21 +43,21 @@ __all__ = (
 )
 
 IDLE_S: Final = 600.0
-"""Least time, in seconds, after which an open stream that nobody uses counts as abandoned."""
+"""Least time, in seconds, after which an unused open stream counts as abandoned."""
 
 _HEARTBEAT: Final = sse.comment("hb").decode()
 _dialect: Final = get("task")
 
 
 class StreamManager:
-    """All streams of this process. There is one; making another gives the same."""
+    """All streams of this process. A singleton: every call of the class returns the same object."""
 
     _instance: ClassVar["StreamManager | None"] = None
 
     streams: dict[str, TaskStreamQueue]
     clock: Clock
     reader_wait_s: float
-    """How long a reader of a task that does not exist yet waits for it."""
+    """How long a reader waits for a task that does not exist yet."""
     _expected: dict[str, set[asyncio.Future[None]]]
 
     def __new__(cls) -> "StreamManager":
@@ -74,7 +74,7 @@ class StreamManager:
         """Begin a task's stream and return it; an older one of the same task is closed.
 
         Raises:
-            StoreUnavailable: it could not be begun.
+            StoreUnavailable: the stream could not be begun.
         """
         older = self.streams.get(task_id)
         stream = TaskStreamQueue(task_id, clock=self.clock)
@@ -83,7 +83,7 @@ class StreamManager:
         try:
             if older is not None:
                 older.close()
-                await older.wait_closed()  # its own log must not begin after this one's
+                await older.wait_closed()  # the older stream's log must not begin after this one's
             await stream.begin()
         except BaseException:
             if self.streams.get(task_id) is stream:
@@ -95,7 +95,7 @@ class StreamManager:
         return stream
 
     async def get_stream(self, task_id: str) -> TaskStreamQueue | None:
-        """Return a task's stream; None if it was not created here."""
+        """Return a task's stream; None if the stream was not created here."""
         return self.streams.get(task_id)
 
     async def publish_event(
@@ -106,7 +106,7 @@ class StreamManager:
         content: str,
         metadata: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Publish an event; return whether it was taken. A task that nobody waits for is unknown.
+        """Publish an event; return whether it was accepted. False if nobody waits for the task.
 
         Raises:
             InvalidValue: the event cannot be stored.
@@ -126,10 +126,10 @@ class StreamManager:
             await stream.wait_closed()
 
     async def cleanup_old_streams(self, max_age_seconds: float = 3600) -> None:
-        """Forget streams closed that long ago, and end those that nobody used for that long.
+        """Forget streams that were closed before this age, and end streams unused for as long.
 
-        An open stream is used while somebody reads it, and for at least `IDLE_S` after the last
-        event. What the hub keeps is a matter of the hub's own settings.
+        An open stream counts as used while it is read, and for at least `IDLE_S` after the last
+        event. The hub's own settings decide how long the hub keeps runs.
         """
         now = self.clock.monotonic()
         for task_id, stream in list(self.streams.items()):
@@ -149,7 +149,7 @@ class StreamManager:
 
     @contextmanager
     def expecting(self, task_id: str) -> Iterator[asyncio.Future[None]]:
-        """Give a future that is done once the task's stream is there."""
+        """Yield a future that is done once the task's stream exists."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._expected.setdefault(task_id, set())
         waiting.add(future)
@@ -169,10 +169,10 @@ async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIt
     """Yield a task's events as SSE frames, then `connection_end`; comments in between if silent.
 
     Args:
-        last_event_id: the header `Last-Event-ID` of a browser that comes back: it gets what
-            follows; without it, everything from the first event.
+        last_event_id: the header `Last-Event-ID` of a browser that reconnects: it gets the events
+            after this id; without it, all events from the first.
 
-    A reader that leaves gets nothing more. A failing store raises, so that the browser comes back.
+    A reader that leaves gets nothing more. A failing store raises, so that browsers reconnect.
     """
     hub = await opened()
     async for beat in _wait_for(hub, task_id):
@@ -203,7 +203,7 @@ async def create_sse_generator(task_id: str, last_event_id: str = "") -> AsyncIt
 
 
 async def _wait_for(hub: OpenHub, task_id: str) -> AsyncIterator[str]:
-    """Return once a task's log is there, or it was waited for long enough; yield heartbeats."""
+    """Wait until a task's log exists, or the wait is over; yield heartbeats."""
     with stream_manager.expecting(task_id) as expected:
         stream = stream_manager.streams.get(task_id)
         if stream is not None:

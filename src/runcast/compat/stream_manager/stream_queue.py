@@ -1,4 +1,4 @@
-"""The stream of one task, as its producers and readers hold it."""
+"""The stream of one task, for its producers and readers."""
 
 import asyncio
 from collections import deque
@@ -34,7 +34,7 @@ PUT_WAIT_S: Final = 5.0
 """Longest that `put` waits for room."""
 
 _MAX_CHARS: Final = 1000
-"""Most characters of an error that its stream's ending repeats: the error has them all."""
+"""Most characters of an error repeated in its stream's ending; the error itself has all."""
 
 _log: Final = get_logger("runcast.compat")
 
@@ -43,19 +43,18 @@ class TaskStreamQueue:
     """Puts events into a task's log and reads them back. Put from any thread.
 
     `put` and `put_nowait` return True once the event is accepted: it will be stored, in order, and
-    every reader will see it. False means that it was not taken and never will be: the stream is
-    closed, or there is no room. What JSON cannot hold raises `InvalidValue`, what is larger than
-    the hub's `max_event_bytes` raises `EventTooLarge`.
-    Should somebody else end the run, by cancelling it, what is put in the same moment is logged as
-    not taken.
+    every reader will see it. False means that the event was refused: the stream is closed, or there
+    is no room. An event that JSON cannot hold raises `InvalidValue`; an event larger than the hub's
+    `max_event_bytes` raises `EventTooLarge`. If the run is cancelled, an event put in the same
+    moment is logged as refused.
 
-    Nothing is taken out by reading: each `stream_events` gives all events from the first. Only the
-    callers of `get` share theirs among them.
+    Reading removes nothing: each `stream_events` gives all events from the first. Only callers of
+    `get` share their events among them.
 
     Args:
-        max_size: most events that may wait for the log to be begun, besides the hub's bound on
-            their bytes; after that it has no meaning, since readers are cursors.
-        hub: where the log is; the hub in use if None.
+        max_size: most events that may wait until the log is begun, besides the hub's bound on
+            bytes. Afterwards it has no meaning, because readers are cursors.
+        hub: the log's hub; None is the hub in use.
     """
 
     def __init__(
@@ -73,14 +72,14 @@ class TaskStreamQueue:
         self._clock = clock or SystemClock()
         self._now = self._clock.monotonic
         self.used_at = self._now()
-        """When something was put, or it was closed, last; monotonic seconds."""
+        """When the last event was put, or the stream was closed; monotonic seconds."""
         self._lock = make_lock()
         self._home = Home()
         self._settings: Settings | None = None
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._error: tuple[str, str] | None = None
-        """What the last event said, and who, if it was an error."""
+        """The text and agent of the last event, if it was an error."""
         self._accepted = self._got = 0
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,19 +99,19 @@ class TaskStreamQueue:
         return self
 
     def qsize(self) -> int:
-        """Return how many events `get` has not given yet."""
+        """Return how many events `get` has not yet returned."""
         return self._accepted - self._got
 
     def empty(self) -> bool:
-        """Tell whether `get` has given every event."""
+        """Return whether `get` has returned every event."""
         return self.qsize() <= 0
 
     # The log.
 
     async def begin(self) -> OpenHub:
-        """Begin the log, in place of an older one of this task, and return its hub. Idempotent.
+        """Begin the log, in place of an older log of this task, and return its hub. Idempotent.
 
-        Raises as `Hub.create` does; the next call tries again.
+        Raises what `Hub.create` raises; the next call tries again.
         """
         self._home.check("the use of a stream")
         if self._beginning is None:
@@ -138,7 +137,7 @@ class TaskStreamQueue:
         return hub
 
     async def _append_early(self, hub: OpenHub, inlet: Inlet) -> None:
-        """Append what was put so far, and have put directly what is put from then on."""
+        """Append the events put so far; later events are then put directly."""
         while True:
             with self._lock:
                 early, self._early, self._early_bytes = self._early, [], 0
@@ -150,15 +149,16 @@ class TaskStreamQueue:
                         self._closing.set()
                     return
             try:
-                # Not put one by one: it was accepted, so that no bound may refuse it any more.
+                # Appended together, because these events were accepted and no bound may refuse them
+                # now.
                 await inlet.append(early)
-            except RuncastError as error:  # somebody else has ended it, or begun it anew
+            except RuncastError as error:  # the run was ended or begun again by somebody else
                 count = len(early)
                 _log.warning("%d events of task %s were not taken: %s", count, self.task_id, error)
                 self.close()
 
     async def _see_off(self, log: OwnedLog) -> None:
-        """End the log once the stream is closed."""
+        """Wait until the stream is closed, and end the log."""
         await self._closing.wait()
         try:
             await log.end(self._ending, agent=self._ending_agent)
@@ -170,12 +170,12 @@ class TaskStreamQueue:
     # Producers.
 
     async def put(self, event: StreamEvent) -> bool:
-        """Put an event; wait a while if there is no room."""
+        """Put an event; wait up to `PUT_WAIT_S` for room."""
         try:
             async with asyncio.timeout(PUT_WAIT_S):
                 await self.begin()
                 assert self._writer is not None
-                with suppress(RuncastError):  # told in a moment
+                with suppress(RuncastError):  # raised in a moment
                     await self._writer.drain()
         except TimeoutError:
             return False
@@ -203,7 +203,7 @@ class TaskStreamQueue:
             raise
         except RuncastError as error:
             _log.warning("an event of task %s was not taken: %s", self.task_id, error)
-            if isinstance(error, RunClosed | Stale | NotFound):  # cancelled, deleted or begun anew
+            if isinstance(error, RunClosed | Stale | NotFound):  # cancelled, deleted or begun again
                 self.close()
             return False
         with self._lock:
@@ -225,7 +225,7 @@ class TaskStreamQueue:
         return True
 
     def _limits(self) -> Settings:
-        """Return the settings of the log's hub, or of what is taken for it before it is begun."""
+        """Return the settings of the log's hub, or before the beginning of the hub to be used."""
         if self._settings is None:
             self._settings = self._hub.settings if self._hub else settings_in_use()
         return self._settings
@@ -240,7 +240,7 @@ class TaskStreamQueue:
     # The end.
 
     def close(self) -> None:
-        """End the stream; its readers get what was put, then the end, at once. Idempotent."""
+        """End the stream; readers get the remaining events and the end at once. Idempotent."""
         with self._lock:
             if self._error is None:
                 self._close(Outcome("done", {}))
@@ -250,14 +250,15 @@ class TaskStreamQueue:
                 self._close(Outcome("failed", told), agent)
 
     def abandon(self) -> None:
-        """End a stream that nobody ended. Idempotent."""
+        """End a stream that was not ended. Idempotent."""
         with self._lock:
             told = {"message": "the stream was abandoned", "code": "abandoned", "retryable": True}
             self._close(Outcome("failed", told))
 
     async def wait_closed(self) -> None:
         """Wait until the end is stored; only after `close`."""
-        if self._loop in (None, asyncio.get_running_loop()):  # of another, none is left to wait for
+        # on another loop there is nothing to wait for
+        if self._loop in (None, asyncio.get_running_loop()):
             await self.begin()
             await self._ended.wait()
 
@@ -269,13 +270,13 @@ class TaskStreamQueue:
         self.used_at = self._now()
         self._ending, self._ending_agent = ending, agent
         if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed: no task waits
                 self._loop.call_soon_threadsafe(self._closing.set)
 
     # Readers.
 
     async def get(self) -> StreamEvent | None:
-        """Return the next event that `get` has not given; None once the stream is at its end."""
+        """Return the next event for `get`; None at the end of the stream."""
         await self.begin()
         assert self._reader is not None
         async with self._getting:
@@ -288,7 +289,7 @@ class TaskStreamQueue:
             return self._taken.popleft()
 
     async def stream_events(self) -> AsyncIterator[StreamEvent]:
-        """Yield all events from the first, those to come too, until the stream is at its end."""
+        """Yield all events from the first, present and future, until the end of the stream."""
         hub = await self.begin()
         with self.being_read(), self._reading(hub) as reader:
             while (events := await self._read(reader)) is not None:
@@ -306,11 +307,11 @@ class TaskStreamQueue:
             self.used_at = self._now()
 
     def _reading(self, hub: OpenHub) -> LogReader:
-        # What takes the place of this stream is another one.
+        # A stream that replaces this one is not followed.
         return LogReader(hub, self.task_id, self._start, follows=False)
 
     async def _read(self, reader: LogReader) -> list[StreamEvent] | None:
-        """Return what comes next, perhaps nothing; None if nothing can."""
+        """Return the next events, maybe none; None if nothing can follow."""
         chunk = await reader.next()
         if chunk is None:
             return None

@@ -1,4 +1,4 @@
-"""One task's stream: the log of a run that has no function, written by whoever holds its id.
+"""One task's stream: the log of a run without a function, written by any code with its id.
 
 | `event_type` | event |
 |---|---|
@@ -8,8 +8,8 @@
 | `end` `done` | `done{result}`: it ends the stream, and nothing can be put after it |
 | any other, such as `start` or `action` | the same, `{message}` |
 
-The metadata are further fields of the data, under other names where theirs are taken. A watcher of
-the `task` dialect sees what `StreamEvent.to_dict` gives.
+The metadata become further fields of the data, with other names if theirs are taken. A watcher of
+the `task` dialect sees the output of `StreamEvent.to_dict`.
 """
 
 import json
@@ -32,10 +32,10 @@ from runcast.errors import InvalidValue
 __all__ = ("CLOSED_AFTER_ERROR", "Said", "StreamEvent", "is_silent_end", "read_event", "said_by")
 
 CLOSED_AFTER_ERROR: Final = "closed_after_error"
-"""Code of the ending of a stream whose last event was an error: it was shown already."""
+"""Code of the ending of a stream whose last event was an error, which was already shown."""
 
 _MAX_COUNTED: Final = 10_000
-"""Tasks whose events are counted at once; the one counted longest ago is forgotten."""
+"""Most tasks whose events are counted; the one counted longest ago is forgotten."""
 
 _CORE: Final = ("task_id", "sequence", "agent_name", "event_type", "content", "timestamp")
 
@@ -50,16 +50,16 @@ _CONTENT_NAMES: Final = {
     "tool_result": "result",
     "interrupt_response": "answer",
 }
-"""Where an event of a type keeps what it says, if not in `message`."""
+"""The field with an event's text, if it is not `message`."""
 
 _task: Final = Task()
 
 
 class StreamEvent:
-    """What happened in a task.
+    """An event of a task.
 
-    `sequence` counts the events made for a task in this process. What a watcher sees is the place
-    in the task's log, given when the event is stored: that one has no holes and no doubles.
+    `sequence` counts the events made for a task in this process. A watcher sees the place in the
+    task's log instead, given when the event is stored: it has no gaps and no duplicates.
     """
 
     _counted: ClassVar[OrderedDict[str, int]] = OrderedDict()
@@ -124,21 +124,21 @@ class Said(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, tuple[str, ...], None]:
-        """Where it happened, as a record has it."""
+        """The place for a record."""
         return "", self.agent, (), None
 
 
 def said_by(event: StreamEvent) -> Said:
-    """Return what is appended for an event.
+    """Return the event to append for a task's event.
 
     Raises:
-        InvalidValue: its type is one that only runcast writes.
+        InvalidValue: only runcast writes this type.
     """
     kind = _TYPES.get(event.event_type, event.event_type)
     if kind in RESERVED and kind != "done":
         raise InvalidValue(
             f"{kind!r} is written by runcast itself; put an 'end' to end the stream, and an "
-            "'error' for what it survives"
+            "'error' for errors that it survives"
         )
     content = "" if event.content is None else event.content
     data: dict[str, object] = {_CONTENT_NAMES.get(kind, "message"): content}
@@ -149,7 +149,7 @@ def said_by(event: StreamEvent) -> Said:
 
 
 def is_silent_end(event: Event) -> bool:
-    """Tell whether an event ends a stream without having been put into it."""
+    """Return whether an event ends a stream without having been put into it."""
     if event.type == "done":
         return not event.data
     return (
@@ -160,7 +160,7 @@ def is_silent_end(event: Event) -> bool:
 
 
 def read_event(stream: LogRef, event: Event) -> StreamEvent:
-    """Return an event of a log as its watchers see it."""
+    """Return a log's event as watchers see it."""
     frame = _task.encode(stream, event)
     payload: dict[str, Any] = json.loads(frame[frame.index(b"data: ") + 6 :])
     known = {name: payload.pop(name) for name in _CORE}

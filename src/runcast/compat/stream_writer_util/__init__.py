@@ -4,18 +4,18 @@
     while (frame := await queue.get()) is not None:
         yield frame                     # "id: …\\nevent: progress\\ndata: {…}\\n\\n"
 
-The names and what they do are those of the module this one replaces. What is new: the task is a run
-in a hub (`queue.run_id`), so that anybody can watch it, replay it or cancel it; and
+The names and their behaviour are those of the module that this one replaces. New: the task is a run
+in a hub (`queue.run_id`), so that anybody can watch, replay or cancel it; and
 
 - a stream ends with exactly one outcome. `send_queue(…, "done")` and `send_queue(…, "error")` are
-  held until it is known whether anything follows: what was sent last is how the run ends. A task
-  that sends neither ends with `done` and what it returned; one that raises, with `error`. An event
-  called anything else, `end` too, is an event among others.
-- what cannot be sent is refused at the call, with `InvalidValue`: a payload that JSON cannot hold,
-  a name that is not `[a-z][a-z0-9_.-]*`; with `EventTooLarge`, what the hub's settings do not
-  allow. NaN becomes null. Without a task nothing is sent.
-- the queue is a cursor over the run's log: it cannot fill up, it ends for every consumer, and one
-  that leaves changes nothing. Where leaving shall end the task, call `queue.cancel()`.
+  held back until the next message or the end: the last one sent decides how the run ends. A task
+  that sends neither ends with `done` and its return value; a task that raises ends with `error`.
+  Any other event, including `end`, is an ordinary event.
+- what cannot be sent is refused at the call: with `InvalidValue` if JSON cannot hold the payload or
+  the name is not `[a-z][a-z0-9_.-]*`, and with `EventTooLarge` if it exceeds the hub's settings.
+  NaN becomes null. Without a task nothing is sent.
+- the queue is a cursor over the run's log: it cannot fill up, it ends for every consumer, and a
+  consumer that leaves changes nothing. If leaving should end the task, call `queue.cancel()`.
 - coroutines, tasks and `asyncio.to_thread` inherit the task's context. Executors and raw threads do
   not: give them `bind(function)`.
 
@@ -59,7 +59,7 @@ _log: Final = get_logger("runcast.compat")
 
 
 class _NoTask(dict[str, Any]):
-    """The context outside any task: empty for ever, since all that is outside shares it."""
+    """The context outside any task: always empty, because all code outside shares it."""
 
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise InvalidValue("expected a task: outside one, set a dict of your own with set({…})")
@@ -69,16 +69,16 @@ class _NoTask(dict[str, Any]):
 
 task_context: Final[ContextVar[dict[str, Any]]] = ContextVar(
     "task_context",
-    default=_NoTask(),  # noqa: B039 - it cannot be changed
+    default=_NoTask(),  # noqa: B039 - it is immutable
 )
-"""What belongs to the task this code runs in: `stream_writer`, and whatever `context_data` was."""
+"""The current task's context: `stream_writer`, and the entries of `context_data`."""
 
 
 class MyStreamWriter:
     """Puts frames into a queue, from any thread.
 
-    `write` never waits and never raises because the stream is over: what comes too late is counted
-    in `dropped`, and logged.
+    `write` never waits, and never raises because the stream has ended: late frames are counted in
+    `dropped`, and logged.
     """
 
     def __init__(self, queue: "asyncio.Queue[Any]", loop: asyncio.AbstractEventLoop) -> None:
@@ -92,7 +92,7 @@ class MyStreamWriter:
     def write(self, msg: Any) -> None:
         """Put a frame."""
         self._home.check("a frame")
-        # Under the lock, so that nothing gets behind the end.
+        # Under the lock, so that nothing comes after the end.
         with self._lock:
             if not self._is_closed and self._put(msg):
                 return
@@ -131,13 +131,13 @@ class MyStreamWriter:
 
 
 class _RunWriter(MyStreamWriter):
-    """The writer of a run: what is written becomes its events, what ends it is held."""
+    """The writer of a run: messages become events, and outcomes are held back."""
 
     def __init__(self, writer: Writer) -> None:
-        self.queue = None  # its consumer's alone: held here, it could not be seen to be left
+        self.queue = None  # only the consumer holds the queue, so that its leaving is noticed
         self.loop = None
         self.dropped = 0
-        # Weakly: the run's writer holds this one, by its hook, for as long as there is a run.
+        # Weakly, because the run's writer holds this one by its hook while the run exists.
         self._writer = weakref.ref(writer)
         self._is_closed = False
         self._lock = make_lock()
@@ -145,7 +145,7 @@ class _RunWriter(MyStreamWriter):
         writer.before_end(self._conclude)
 
     def write(self, msg: Any) -> None:
-        """Send what a frame, or several, say; what is no frame is the payload of a `message`."""
+        """Send the content of one or more frames; other text is the payload of a `message`."""
         found: list[sse.SSEvent] = []
         if isinstance(msg, str):
             found = sse.Decoder().feed(msg.encode("utf-8", "replace"))
@@ -155,11 +155,11 @@ class _RunWriter(MyStreamWriter):
             self.send(msg, "message")
 
     def close(self) -> None:
-        """Refuse what follows; the stream ends with the run. Idempotent."""
+        """Refuse later messages; the stream ends with the run. Idempotent."""
         self._is_closed = True
 
     def send(self, msg: Any, event: str) -> None:
-        """Append a message to the run. Raises as `Writer.emit`, but not that the run is over."""
+        """Append a message to the run. Raises what `Writer.emit` raises, except `RunClosed`."""
         name = checked_name(event)
         writer = self._writer()
         if self._is_closed or writer is None:
@@ -176,8 +176,9 @@ class _RunWriter(MyStreamWriter):
             self._drop()
 
     def _tell_survived(self, writer: Writer, outcome: Outcome | None) -> None:
-        """Something follows: an error that was held was survived; an outcome takes its place."""
-        # Not held while emitting: a thread may wait there, and the loop must not wait for it.
+        """Handle a later message: a held error was survived; a new outcome replaces the held
+        one."""
+        # Release the lock before emitting: a thread may wait there, and the loop must not.
         with self._lock:
             held = self._held
             if outcome is not None or (held is not None and held.type == "failed"):
@@ -190,7 +191,7 @@ class _RunWriter(MyStreamWriter):
             _tell(writer, held)
         except RuncastError:
             with self._lock:
-                if self._held is outcome:  # what follows is refused, so that nothing does
+                if self._held is outcome:  # the later message was refused, so it does not count
                     self._held = held
             raise
 
@@ -207,20 +208,20 @@ class _RunWriter(MyStreamWriter):
 
 
 def _outcome(name: str, msg: Any, max_bytes: int) -> Outcome:
-    """Return what is sent as an outcome, which must fit as whatever it becomes in the end."""
+    """Return a message sent as an outcome; it must fit in every form that it may take."""
     if name == "done":
         return Outcome("done", as_stored("result", done_data(msg), max_bytes=max_bytes).data)
     return Outcome("failed", as_stored("failed", error_data(msg), max_bytes=max_bytes).data)
 
 
 def _tell(writer: Writer, held: Outcome) -> None:
-    """Write what was sent as an outcome and is none: the run went on, or ends in another way."""
+    """Write a held outcome as an ordinary event: the run continued, or ends differently."""
     if held.type == "failed":
         writer.emit("error", held.data)
         return
     try:
         writer.emit("result", {**held.data, "value": held.data.get("result")})
-    except EventTooLarge:  # twice the same is too much
+    except EventTooLarge:  # the text twice is too much
         writer.emit("result", renamed(held.data, "result", "value"))
 
 
@@ -229,7 +230,7 @@ _writers_lock: Final = make_lock()
 
 
 def _writer_of(run: Writer) -> _RunWriter:
-    """Return the one writer of a run: what is held is held once."""
+    """Return the only such writer of a run, so that an outcome is held once."""
     with _writers_lock:
         writer = _writers.get(run)
         if writer is None:
@@ -238,20 +239,20 @@ def _writer_of(run: Writer) -> _RunWriter:
 
 
 def send_queue(msg: Any, event: str) -> None:
-    """Send a message to whoever watches the task this code runs in; nothing happens without one.
+    """Send a message to the watchers of the current task; without a task nothing happens.
 
     Args:
-        msg: anything JSON can hold.
+        msg: any value that JSON can hold.
         event: the name of the frame: `content`, `progress`, `log`, `done`, `error`, or your own.
 
     Raises:
         InvalidValue: the message or the name cannot be sent.
         EventTooLarge: the message is longer than `max_event_bytes` of the hub.
-        Overloaded: more waits than may; `await runcast.drain()` now and then.
+        Overloaded: too much waits; call `await runcast.drain()` now and then.
     """
     writer = task_context.get().get("stream_writer")
     if writer is None and (run := current_writer()) is not None:
-        writer = _writer_of(run)  # a run that began in another way
+        writer = _writer_of(run)  # a run that was begun in another way
     if isinstance(writer, MyStreamWriter):
         writer.send(msg, event)
     elif writer is not None:
@@ -259,7 +260,7 @@ def send_queue(msg: Any, event: str) -> None:
 
 
 def bind(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that runs in the context of here and now, whatever thread calls it.
+    """Return a function that runs in the present context, in any thread.
 
     For `loop.run_in_executor` and raw threads, which inherit no context.
     """
@@ -285,10 +286,10 @@ def create_queue_task(
     Args:
         func: called with `args` and the other keyword arguments.
         context_data: further entries of the task's `task_context`.
-        hub: where the run is, open; the hub in use if None.
+        hub: the run's open hub; None is the hub in use.
 
     Raises:
-        InvalidValue: no event loop runs here.
+        InvalidValue: no event loop is running.
     """
     try:
         asyncio.get_running_loop()

@@ -21,14 +21,14 @@ from runcast.errors import InvalidValue
 __all__ = ("TaskQueue",)
 
 _starting: Final[set["asyncio.Task[Run]"]] = set()
-"""Runs on their way. The loop itself holds tasks weakly."""
+"""Starting runs, kept here because the loop holds tasks weakly."""
 
 
 class TaskQueue(asyncio.Queue[str | None]):
-    """A task's frames, each an SSE frame as a string; None follows the last, however often asked.
+    """A task's frames, each an SSE frame as a string. After the last one `get` always returns None.
 
-    Nothing waits in here but a page of the log, so whoever stops reading costs nothing. Several
-    consumers share the frames among them; who wants all of them watches the run.
+    Only one page of the log waits in here, so a consumer that stops reading costs nothing. Several
+    consumers share the frames; to see all frames, watch the run.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class TaskQueue(asyncio.Queue[str | None]):
         return await hub.start(function, run_id=self.run_id)
 
     async def begun(self) -> str:
-        """Return the run's id once anybody can watch it. Raises as `OpenHub.start` does."""
+        """Return the run's id once it can be watched. Raises what `OpenHub.start` raises."""
         await asyncio.shield(self._starting)
         return self.run_id
 
     async def get(self) -> str | None:
-        """Return the next frame; a comment if nothing comes for long; None after the last.
+        """Return the next frame; a comment after a long silence; None after the last.
 
         Raises:
             StoreUnavailable: the log cannot be read at present.
@@ -72,7 +72,7 @@ class TaskQueue(asyncio.Queue[str | None]):
             return super().get_nowait() if super().qsize() else None
 
     def get_nowait(self) -> str | None:
-        """Return the next frame if it is here. Raises `asyncio.QueueEmpty`."""
+        """Return the next frame if one is loaded. Raises `asyncio.QueueEmpty`."""
         if super().qsize():
             return super().get_nowait()
         if self._ended.is_set():
@@ -82,18 +82,18 @@ class TaskQueue(asyncio.Queue[str | None]):
         raise asyncio.QueueEmpty
 
     def qsize(self) -> int:
-        """Return how many frames are here; more may be in the log."""
+        """Return the number of loaded frames; more may be in the log."""
         return super().qsize() or self._ended.is_set()
 
     def empty(self) -> bool:
-        """Tell whether no frame is here."""
+        """Return whether no frame is loaded."""
         return not self.qsize()
 
     def task_done(self) -> None:
-        """Say that a frame is dealt with; of the None after the last it need not be said.
+        """Mark a frame as processed. The None after the last frame needs no call.
 
         Raises:
-            ValueError: that was said of every frame that came so far.
+            ValueError: every frame so far is already marked.
         """
         try:
             super().task_done()
@@ -102,19 +102,19 @@ class TaskQueue(asyncio.Queue[str | None]):
                 raise
 
     async def join(self) -> None:
-        """Wait until the task has ended and every frame of it was taken and said to be dealt with.
+        """Wait until the task has ended, and every frame was taken and marked as processed.
 
-        It reads nothing itself: somebody has to `get` the frames.
+        It reads nothing itself: a consumer must `get` the frames.
         """
         await self._ended.wait()
         await super().join()
 
     def put_nowait(self, item: object) -> NoReturn:
-        """Refuse: what is sent goes through `send_queue` or the task's writer."""
+        """Refuse: messages go through `send_queue` or the task's writer."""
         raise InvalidValue("expected send_queue(…), not a put: the queue reads the run's log")
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Ask the task to end. It does so soon; call this where nobody reads any more."""
+        """Ask the task to end soon. Call this when nobody reads any more."""
 
         def ask(starting: "asyncio.Task[Run]") -> None:
             if not starting.cancelled() and starting.exception() is None:
@@ -123,21 +123,21 @@ class TaskQueue(asyncio.Queue[str | None]):
         self._starting.add_done_callback(ask)
 
     async def _prefetch(self) -> None:
-        with suppress(RuncastError):  # the next get meets it again
+        with suppress(RuncastError):  # the next get raises it again
             async with self._reading:
                 await self._read_on()
 
     async def _read_on(self) -> None:
-        """Return once a frame is here, or none can come."""
+        """Wait until a frame is loaded, or none can come."""
         while not super().qsize() and not self._ended.is_set():
             for frame in await self._read():
                 super().put_nowait(frame)
 
     async def _read(self) -> list[str]:
-        """Return what comes next in the log, perhaps nothing."""
+        """Return the next frames of the log, maybe none."""
         try:
             await asyncio.shield(self._starting)
-        except RuncastError as error:  # there is no run to tell it
+        except RuncastError as error:  # there is no run to report it
             self._ended.set()
             return [framed("error", {"error": error.public, "code": error.code})]
         assert self._reader is not None

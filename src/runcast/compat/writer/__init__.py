@@ -1,4 +1,4 @@
-"""Flat messages of multi-agent graphs: the writer, what reads a graph's stream, and questions.
+"""Flat messages of multi-agent graphs: the writer, the reader of a graph's stream, and questions.
 
     writer = create_stream_writer("research", "research")
     writer.step_start("开始研究")
@@ -9,9 +9,9 @@
         processor.process_chunk(chunk)
     processor.get_summary()
 
-The names and what they do are those of the modules this one replaces. What is new: all of it is
-written to the run it is used in, so that any watcher sees it, as flat messages with
-`?dialect=flat`, or `flat3` for the newer vocabulary.
+The names and their behaviour are those of the modules that this one replaces. New: everything is
+written to the current run. Any watcher sees it, as flat messages with `?dialect=flat`, or `flat3`
+for the newer vocabulary.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def create_stream_writer(
     custom_templates: Mapping[str, str] | None = None,
     config: Config = None,
 ) -> StreamWriter:
-    """Return a writer of a node."""
+    """Return a node's writer."""
     return StreamWriter(node_name, agent_name, custom_templates, config)
 
 
@@ -55,14 +55,14 @@ def create_workflow_processor(
     custom_templates: Mapping[str, str] | None = None,
     config: Config = None,
 ) -> AgentWorkflowProcessor:
-    """Return what writes a graph's stream."""
+    """Return a processor that writes a graph's stream."""
     return AgentWorkflowProcessor(StreamWriter(node_name, agent_name, custom_templates, config))
 
 
 def create_flat_processor(
     custom_templates: Mapping[str, str] | None = None,
 ) -> FlatDataProcessor:
-    """Return what gives a graph's stream as flat messages, and writes nothing."""
+    """Return a processor that returns flat messages and writes nothing."""
     return FlatDataProcessor(custom_templates)
 
 
@@ -71,12 +71,12 @@ def create_agent_stream_collector(
     agent_name: str = "",
     custom_templates: Mapping[str, str] | None = None,
 ) -> AgentStreamCollector:
-    """Return what writes the stream of an agent and keeps its text."""
+    """Return a collector that writes an agent's stream and keeps its text."""
     return AgentStreamCollector(StreamWriter(node_name, agent_name, custom_templates))
 
 
 def create_interrupt_handler(
     node_name: str = "", agent_name: str = "", config: Config = None
 ) -> InterruptHandler:
-    """Return what keeps the questions of a node."""
+    """Return a handler that keeps a node's questions."""
     return InterruptHandler(StreamWriter(node_name, agent_name, None, config))

@@ -1,6 +1,6 @@
-"""Messages of the `flat` format as events, and the texts of messages that have none of their own.
+"""Messages of the `flat` format as events, and the default texts of messages.
 
-The tables are those of the dialect, read from right to left.
+The tables are the dialect's, read from right to left.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "result": {"content": "value"},
     "error": {"content": "message", "error_type": "code"},
 }
-"""For each type the names of a message's fields, and what its event calls them."""
+"""For each type, the names of a message's fields and their names in the event."""
 
 _IMPLIED: Final[Mapping[str, frozenset[str]]] = {
     "content": frozenset({"length"}),
@@ -43,23 +43,23 @@ _IMPLIED: Final[Mapping[str, frozenset[str]]] = {
     "interrupt_resolved": frozenset({"status"}),
     "result": frozenset({"is_final"}),
 }
-"""Fields that the dialect adds by itself."""
+"""Fields that the dialect adds itself."""
 
 _PLACE: Final = ("message_type", "node", "agent", "agent_hierarchy", "timestamp", "duration")
 
 
 def is_message(data: object) -> bool:
-    """Tell whether something is a message of the `flat` format."""
+    """Return whether a value is a message of the `flat` format."""
     return isinstance(data, Mapping) and isinstance(data.get("message_type"), str)
 
 
 def event_of(
     message: Mapping[str, Any], node: str = "", agent: str = "", above: tuple[str, ...] = ()
 ) -> Event:
-    """Return the event that a message stands for; all of its fields are kept.
+    """Return the event for a message; all fields are kept.
 
     Args:
-        node, agent, above: where it happened, if the message does not say.
+        node, agent, above: the place, if the message has none.
     """
     said = as_text(message["message_type"])
     kind = _NEWER.get(said, said)
@@ -91,7 +91,7 @@ def event_of(
 
 
 class Texts(NamedTuple):
-    """Each text by its name; what is in braces is filled in."""
+    """The texts by name; fields in braces are filled in."""
 
     tool_call: str = "调用了 {tool_name} 工具"
     section_complete: str = "完成章节: {title}"
@@ -106,7 +106,7 @@ class Texts(NamedTuple):
         """Return the texts with some of them replaced, by their names.
 
         Raises:
-            InvalidValue: there is no such text, or it cannot be filled in.
+            InvalidValue: a text is unknown, or cannot be filled in.
         """
         given = dict(templates or {})
         if not given.keys() <= set(cls._fields):

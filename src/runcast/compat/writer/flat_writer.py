@@ -1,4 +1,4 @@
-"""The writer of a node, with the names and texts that its users know."""
+"""The writer of a node, with the names and texts of the replaced module."""
 
 import copy
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from runcast.views import load_view, parse_view
 __all__ = ("Config", "StreamWriter", "read_config")
 
 Config = ViewSpec | Mapping[str, Any] | str | Path | None
-"""What is shown: a view, a mapping of the shape of its YAML, or the path of such a file."""
+"""A view, a mapping in the form of its YAML, or the path of such a file."""
 
 
 def read_config(config: Config) -> ViewSpec:
-    """Return the view that a configuration stands for; None shows everything.
+    """Return the view for a configuration; None shows everything.
 
     Raises:
-        InvalidValue: it cannot be read or understood; the message has the line.
+        InvalidValue: the configuration cannot be read or is invalid; the message has the line.
     """
     if config is None:
         return ViewSpec()
@@ -41,12 +41,12 @@ class StreamWriter(stream_writer.StreamWriter):
     """Writes the messages of one node to the run it is used in; outside a run it does nothing.
 
     Args:
-        node_name: where what is written happens.
-        agent_name: who writes it.
-        custom_templates: texts to use instead of the usual ones; see `Texts`.
-        config: what is shown. What is hidden is not stored either, so that no watcher can see it.
-            The same reasoning and the same question are told once.
-        writer: the run written to, if not the current one.
+        node_name: the node of the messages.
+        agent_name: the agent of the messages.
+        custom_templates: texts that replace the usual ones; see `Texts`.
+        config: what is shown. Hidden messages are not stored either, so no watcher can see them.
+            The same reasoning and the same question are written only once.
+        writer: the run's writer, if not the current one.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class StreamWriter(stream_writer.StreamWriter):
             sink.emit_event(event)
 
     def flush_buffer(self) -> None:
-        """Write what the configuration had gathered so far; it happens at the end by itself."""
+        """Write the text gathered so far; this happens automatically at the end."""
         sink = self.sink()
         if sink is not None:
             sink.flush()
@@ -119,7 +119,7 @@ class StreamWriter(stream_writer.StreamWriter):
         call_id: str = "",
         **extra: object,
     ) -> None:
-        """Say that a tool is called; `custom_content` replaces the usual text."""
+        """Report a tool call; `custom_content` replaces the usual text."""
         text = custom_content
         if text is None:
             text = self.texts.tool_call.format(tool_name=tool_name)
@@ -128,7 +128,7 @@ class StreamWriter(stream_writer.StreamWriter):
     def content_streaming(  # type: ignore[override]
         self, chunk: object, chunk_index: int = 0, message_id: str = ""
     ) -> None:
-        """Give a piece of text. The pieces are counted, whatever `chunk_index` says."""
+        """Write a piece of text. Pieces are counted; `chunk_index` is ignored."""
         super().content_streaming(as_text(chunk), message_id)
 
     def interrupt_response(
@@ -153,7 +153,7 @@ class StreamWriter(stream_writer.StreamWriter):
         execution_summary: Mapping[str, Any] | None = None,
         **extra: object,
     ) -> None:
-        """Give the outcome, after everything that was gathered."""
+        """Write the outcome, after all gathered text."""
         self.flush_buffer()
         super().final_result(result, execution_summary, **extra)
 

@@ -15,7 +15,7 @@ __all__ = ("FlatGraphReader", "read_chunk")
 
 
 def read_chunk(chunk: object) -> GraphChunk | None:
-    """Return what a chunk is, a flat message included; None if it is none of the known shapes."""
+    """Return a parsed chunk, also for a flat message; None if its form is unknown."""
     if isinstance(chunk, Mapping) and "message_type" in chunk:
         return GraphChunk((), "custom", chunk)
     return _graph_chunks.read_chunk(chunk)
@@ -31,7 +31,7 @@ class FlatGraphReader(GraphReader):
         """The last progress, percent."""
         self.sections = self.findings = 0
         self.report = ""
-        """The final report, once the graph has made one."""
+        """The final report, once the graph has written it."""
 
     def custom(self, chunk: GraphChunk) -> Iterator[Event]:
         """Yield the event of a flat message; other data as a `custom` event."""

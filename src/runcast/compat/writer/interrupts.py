@@ -1,7 +1,7 @@
-"""Questions that a graph asks, for code that keeps them in a handler.
+"""Questions of a graph, for code that keeps them in a handler.
 
-They are runcast's own: whoever watches the run sees them and may answer, over HTTP as well. The
-first answer in the log is the one that counts. Who can wait for it should ask by `runcast.ask`.
+They are runcast's own questions: watchers see them and may answer, also over HTTP. The first answer
+in the log counts. Code that can wait for the answer should use `runcast.ask`.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ __all__ = ("InterruptHandler", "resume_value")
 
 
 def resume_value(answer: Answer) -> dict[str, Any]:
-    """Return an answer as graphs are resumed with it: `{"type", "args"}`."""
+    """Return an answer in the form for resuming a graph: `{"type", "args"}`."""
     return {"type": answer.type, "args": answer.args}
 
 
@@ -27,10 +27,10 @@ class _Pending(NamedTuple):
 
 
 class InterruptHandler:
-    """Keeps the questions asked through it until they are answered, or their run ends.
+    """Keeps questions until they are answered, or their run ends.
 
     Args:
-        writer: tells the questions and answers.
+        writer: writes the questions and answers.
     """
 
     def __init__(self, writer: StreamWriter) -> None:
@@ -46,7 +46,7 @@ class InterruptHandler:
         description: str,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        """Ask; the question is pending from now on."""
+        """Ask a question; it is pending from now on."""
         run = current_writer()
         asked = {
             "interrupt_id": interrupt_id,
@@ -60,22 +60,22 @@ class InterruptHandler:
         if run is not None:
 
             def close(ending: Outcome) -> Outcome:
-                self.clear_interrupt(interrupt_id)  # nobody waits for its answer any more
+                self.clear_interrupt(interrupt_id)  # no answer is needed any more
                 return ending
 
             run.before_end(close)
         try:
             self.writer.interrupt_request(interrupt_id, action, args, description, config)
         except RuncastError:
-            self.clear_interrupt(interrupt_id)  # it was not asked
+            self.clear_interrupt(interrupt_id)  # the question was not asked
             raise
         self.writer.interrupt_waiting(self.writer.texts.interrupt_waiting, interrupt_id)
 
     def handle_user_response(self, interrupt_id: str, response: object, approved: bool) -> bool:
-        """Tell an answer, from wherever, and close the question; False if it is not pending here.
+        """Write an answer and close the question; return False if it is not pending here.
 
-        Of two that answer at once, one of them over HTTP, both may be told; the first in the log
-        counts.
+        Of two simultaneous answers, one of them over HTTP, both may be written; the first in the
+        log counts.
         """
         with self._lock:
             pending = self._pending.pop(interrupt_id, None)
@@ -86,7 +86,7 @@ class InterruptHandler:
         texts = self.writer.texts
         text = texts.interrupt_approved if approved else texts.interrupt_rejected
         try:
-            with using(pending.run):  # whoever answers is seldom inside the run
+            with using(pending.run):  # the answering code is rarely inside the run
                 self.writer.interrupt_response(value, approved, interrupt_id)
                 self.writer.interrupt_resolved(
                     text.format(action=pending.asked["action"]), interrupt_id
@@ -95,7 +95,8 @@ class InterruptHandler:
             return False
         except RuncastError:
             with self._lock:
-                self._pending.setdefault(interrupt_id, pending)  # it may be answered once more
+                # the question may be answered again
+                self._pending.setdefault(interrupt_id, pending)
             raise
         return True
 
@@ -105,7 +106,7 @@ class InterruptHandler:
             return {name: dict(pending.asked) for name, pending in self._pending.items()}
 
     def clear_interrupt(self, interrupt_id: str) -> None:
-        """Forget a question; nothing is told. Idempotent."""
+        """Forget a question without an event. Idempotent."""
         with self._lock:
             self._pending.pop(interrupt_id, None)
 

@@ -1,7 +1,7 @@
-"""A view on the producer's side: what it hides is not stored at all.
+"""A view on the producer's side: hidden events are not stored at all.
 
-What a view gathers or joins is let go when something else happens in the node, by `flush`, and at
-the latest before the run's terminal event. So the tail of a text is not lost.
+Text that a view gathers or joins is written when something else happens in the node, by `flush`, or
+at the latest before the run's terminal event. So no text is lost at the end.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _PIECE: Final = frozenset({"text", "message_id"})
 
 
 class ViewedWriter:
-    """Stands before a run's writer. Its methods may be called from any thread.
+    """A filter in front of a run's writer. Call its methods from any thread.
 
     Args:
         let_go: called with the writer before its run ends.
@@ -35,7 +35,7 @@ class ViewedWriter:
         self._state = ViewState()
         self._steps = 0
         self._owed: list[Event] = []
-        """What was let go and is not written yet: it was taken, and must not be lost."""
+        """Flushed events that are not yet written: they were accepted, and must not be lost."""
         self._lock = make_lock()
         writer.before_end(self._conclude)
 
@@ -51,7 +51,7 @@ class ViewedWriter:
     ) -> None:
         """Append an event, if the view shows it; see `Writer.emit`."""
         self.writer.home.check("emit()")
-        # What cannot be stored is refused before it is gathered.
+        # Refuse what cannot be stored before it is gathered.
         place = (node, agent, tuple(path), duration)
         most = self.writer.max_event_bytes
         self._step(as_stored(type, data, self.writer.clock.time(), place, most))
@@ -77,8 +77,8 @@ class ViewedWriter:
         self.writer.before_end(hook)
 
     def flush(self) -> None:
-        """Append what was gathered and joined so far."""
-        # A terminal event makes a view let go of everything. It is not written.
+        """Append the text gathered and joined so far."""
+        # A terminal event makes a view flush everything. The event itself is not written.
         self._step(Event(type="done", time=self.writer.clock.time()))
 
     def _step(self, event: Event) -> None:
@@ -95,20 +95,20 @@ class ViewedWriter:
                 self._write_data(own, own.data)
         except RuncastError as error:
             if own is None and error.retryable:
-                return  # it was taken, and is part of what is owed
+                return  # the event was accepted, and is among the unwritten ones
             with self._lock:
-                self._state.seen.forget(event)  # or it would be a repetition when it comes again
+                self._state.seen.forget(event)  # otherwise it would count as a repetition later
             raise
 
     def _write_owed(self) -> None:
-        """Write what was let go; what finds no room now is written the next time."""
-        # Not with the lock held: a thread may have to wait for room.
+        """Write flushed events; events without room now are written the next time."""
+        # Without the lock, because a thread may have to wait for room.
         while True:
             with self._lock:
                 if not self._owed:
                     return
                 event = self._owed.pop(0)
-            # The places in the log of what it stands for are not known yet.
+            # The `seq`s of the joined events are not yet known.
             data = {name: value for name, value in event.data.items() if name != "of"}
             try:
                 self._write_data(event, data)
@@ -141,7 +141,7 @@ class ViewedWriter:
 
 
 def _numbered(event: Event, seq: int) -> Event:
-    """Return an event with a number, by which a view tells it from those before it."""
+    """Return an event with a number, by which a view distinguishes it from earlier ones."""
     return Event(
         seq=seq,
         time=event.time,
@@ -155,7 +155,7 @@ def _numbered(event: Event, seq: int) -> Event:
 
 
 def _halves(event_type: str, data: Any) -> list[dict[str, Any]]:
-    """Return the data of a text that became too long by being joined as two; [] of all others."""
+    """Return the data of a joined text that is too long, split in two; [] for other data."""
     name = "message" if event_type == "node_complete" else "text"
     text = data.get(name) if isinstance(data, dict) else None
     if not isinstance(text, str) or len(text) < 2:

@@ -1,4 +1,4 @@
-"""What turns a graph's stream into the events of a run, or into flat messages."""
+"""Turn a graph's stream into the events of a run, or into flat messages."""
 
 from collections.abc import AsyncIterable, Mapping
 from typing import Any, Final
@@ -18,12 +18,12 @@ _flat: Final = Flat()
 
 
 class AgentWorkflowProcessor:
-    """Writes what a graph's stream yields: `for chunk in …: processor.process_chunk(chunk)`.
+    """Writes a graph's stream: `for chunk in …: processor.process_chunk(chunk)`.
 
     Args:
-        writer: gets the events; its node and agent stand in where a chunk has none.
-        custom_templates: texts to use instead of the writer's.
-        config: what is shown, instead of what the writer shows.
+        writer: gets the events; its node and agent are used if a chunk has none.
+        custom_templates: texts that replace the writer's.
+        config: what is shown; replaces the writer's configuration.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class AgentWorkflowProcessor:
 
     @property
     def sections_completed(self) -> int:
-        """Sections written so far; one that was written anew counts again."""
+        """Sections written so far; a section that is written again counts again."""
         return self._reader.sections
 
     @property
@@ -51,14 +51,14 @@ class AgentWorkflowProcessor:
         return self._reader.findings
 
     def process_chunk(self, chunk: object) -> dict[str, Any]:
-        """Write what a chunk says, and return what was done with it.
+        """Write a chunk's events, and return what was done.
 
         Returns:
-            `{"processed": mode, "messages": n}`; for questions `{"interrupt_processed": True,
+            `{"processed": mode, "messages": n}`. For questions `{"interrupt_processed": True,
             "interrupt_id", "action", "args", "interrupts": [each]}`, or `{"interrupt_skipped":
-            True, "interrupt_id"}` if all were told before; `{"filtered_node": name}` or
-            `{"filtered_agent": name}` if the configuration hides where it comes from; `{"ignored":
-            mode}` for a chunk of another kind.
+            True, "interrupt_id"}` if all of them were written before. `{"filtered_node": name}` or
+            `{"filtered_agent": name}` if the configuration hides its source. `{"ignored": mode}`
+            for a chunk of another kind.
         """
         self.chunk_count += 1
         read = read_chunk(chunk)
@@ -100,7 +100,7 @@ class AgentWorkflowProcessor:
         return {}
 
     def get_summary(self) -> dict[str, Any]:
-        """Return the counters, having written what was still gathered."""
+        """Write the remaining gathered text, and return the counters."""
         self.writer.flush_buffer()
         return {
             "chunk_count": self.chunk_count,
@@ -126,7 +126,7 @@ class AgentStreamCollector:
     async def process_agent_stream(
         self, agent_stream: AsyncIterable[object], agent_name: str
     ) -> str:
-        """Write what the stream yields, then that the agent is done; return its text."""
+        """Write the stream, then the agent's completion; return the text."""
         reader = FlatGraphReader(self.writer.node, agent_name, self._texts)
         pieces: list[str] = []
         async for chunk in agent_stream:
@@ -149,20 +149,20 @@ class AgentStreamCollector:
 
 
 class FlatDataProcessor:
-    """Gives what a graph's stream yields as flat messages; writes nothing."""
+    """Returns a graph's stream as flat messages; writes nothing."""
 
     def __init__(self, custom_templates: Mapping[str, str] | None = None) -> None:
         self._reader = FlatGraphReader(texts=Texts.of(custom_templates))
         self._pieces = Pieces()
 
     def flatten_chunk(self, chunk: object) -> dict[str, Any] | None:
-        """Return the first of the messages that a chunk stands for; None if it says nothing."""
+        """Return the first message of a chunk, or None."""
         return next(iter(self.flatten(chunk)), None)
 
     def flatten(self, chunk: object) -> list[dict[str, Any]]:
-        """Return all messages that a chunk stands for; questions too, each once.
+        """Return all messages of a chunk, including questions, each once.
 
-        A message that is flat already keeps all of its fields, whatever its type.
+        A message that is already flat keeps all its fields, whatever its type.
         """
         read = read_chunk(chunk)
         if read is None:

@@ -15,8 +15,8 @@ With pytest, for a store that keeps its data under a path:
     async def test_my_store_keeps_the_contract(check, tmp_path):
         await check(Harness(tmp_path))
 
-Each check takes a harness with no data in it yet, opens a store on it and closes it again. No check
-asks which store it has, sleeps, or knows anything that `runcast.stores.base` does not say.
+Each check takes a harness without data, opens a store on it, and closes it again. No check asks
+which store it has, sleeps, or relies on anything that `runcast.stores.base` does not state.
 """
 
 from runcast.testing.contract import (

@@ -277,7 +277,7 @@ async def a_cancelled_commit_happened_wholly_or_not_at_all(
     for number, turns in enumerate(_CANCEL_TURNS):
         batch = [record(number), padded(number, 500)]
         marker = b'"after":%d' % number
-        # A commit of somebody else under way, so that ours is cancelled waiting as well as working.
+        # Another commit runs, so that ours is cancelled both while waiting and while working.
         rival = asyncio.create_task(append(store, "rival", record(number)))
         task = asyncio.create_task(store.commit([Append("a", batch), Append("b", batch)]))
         for _ in range(turns):
@@ -285,7 +285,7 @@ async def a_cancelled_commit_happened_wholly_or_not_at_all(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await rival
-        # What is awaited after the cancelled call comes after it, or the call never was.
+        # A later call comes after the cancelled one, unless that never happened.
         outcomes = await store.commit([Append("a", [marker]), Append("b", [marker])])
         heads = [only(outcome).last for outcome in outcomes]
         expect_equal(heads[0], heads[1], "heads of two logs that were always appended to together")

@@ -1,4 +1,4 @@
-"""What outlives the store: everything."""
+"""Everything outlives a durable store."""
 
 from runcast.errors import Conflict, NotFound, RunClosed, Stale
 from runcast.events.position import Position

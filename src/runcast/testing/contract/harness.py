@@ -1,7 +1,7 @@
-"""What a check is, what it runs against, what most checks do, and how a check complains.
+"""The harness of the contract: checks, what they run against, and their messages.
 
-Plain exceptions and no test runner: `assert` would vanish under `python -O` and show nothing unless
-the runner rewrites it, so the checks say in words what was expected.
+Plain exceptions and no test runner: `assert` would vanish under `python -O`, and shows nothing
+unless the runner rewrites it. So the checks state in words what was expected.
 """
 
 import reprlib
@@ -37,18 +37,18 @@ __all__ = (
 )
 
 WAIT_S: Final = 5.0
-"""Longest a check waits for something that the contract says will come, seconds."""
+"""Longest wait of a check for something that the contract promises, seconds."""
 
 _SHOWN: Final = 400
-"""Characters of a value in a message: records can have a megabyte."""
+"""Most characters of a value in a message, because records can have a megabyte."""
 
 
 class ContractBroken(AssertionError):
-    """A store does not keep what `runcast.stores.base` promises."""
+    """A store breaks a promise of `runcast.stores.base`."""
 
 
 class StoreHarness(Protocol):
-    """One set of data, made anew for each check, and the ways to get at it."""
+    """One set of data, new for each check, and the ways to use it."""
 
     @property
     def clock(self) -> FakeClock:
@@ -57,7 +57,7 @@ class StoreHarness(Protocol):
 
     @property
     def durable(self) -> bool:
-        """Whether the data outlives the store: once closed, another can be made on it."""
+        """Whether the data outlives the store, so that another store can be opened on it."""
         ...
 
     @property
@@ -66,7 +66,7 @@ class StoreHarness(Protocol):
         ...
 
     def make_store(self) -> Store:
-        """Return a store on the data, not opened yet.
+        """Return a store on the data, not yet open.
 
         Called again only if the harness is `durable` (after the last one was closed) or `shared`
         (while others are open).
@@ -76,10 +76,10 @@ class StoreHarness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreCheck:
-    """One behaviour of the contract; call it with a fresh harness, it raises `ContractBroken`.
+    """One behaviour of the contract. Call it with a fresh harness; it may raise `ContractBroken`.
 
-    `cites` says who decided: numbers of the guarantees in `runcast.stores.base`, or names of the
-    methods of `Store` whose docstring promises it.
+    `cites` names the source: numbers of the guarantees in `runcast.stores.base`, or names of
+    methods of `Store` whose docstring promises the behaviour.
     """
 
     name: str
@@ -89,7 +89,7 @@ class StoreCheck:
     needs_shared: bool = False
 
     def applies_to(self, harness: StoreHarness) -> bool:
-        """Tell whether the harness has the abilities this check is about."""
+        """Return whether the harness has the abilities that this check needs."""
         return (harness.durable or not self.needs_durable) and (
             harness.shared or not self.needs_shared
         )
@@ -106,7 +106,7 @@ class StoreCheck:
 def store_check(
     *cites: int | str, durable: bool = False, shared: bool = False
 ) -> Callable[[Callable[[Store, StoreHarness], Awaitable[None]]], StoreCheck]:
-    """Return a decorator that makes a check of a coroutine function named as a behaviour."""
+    """Return a decorator that turns a coroutine function, named as a behaviour, into a check."""
 
     def make(body: Callable[[Store, StoreHarness], Awaitable[None]]) -> StoreCheck:
         return StoreCheck(body.__name__, cites, body, needs_durable=durable, needs_shared=shared)
@@ -128,7 +128,7 @@ def expect_equal(actual: object, expected: object, what: str) -> None:
 
 @contextmanager
 def expect_refusal(error: type[RuncastError], what: str) -> Iterator[list[RuncastError]]:
-    """Expect the block to raise `error`; the list handed out then holds it."""
+    """Expect the block to raise `error`; the yielded list then holds it."""
     caught: list[RuncastError] = []
     try:
         yield caught
@@ -148,7 +148,7 @@ def _show(value: object) -> str:
 
 
 def record(number: int) -> bytes:
-    """Return a small record that tells itself apart."""
+    """Return a small record with a number."""
     return b'"time":1.5,"type":"log","data":{"n":%d}' % number
 
 
@@ -159,7 +159,7 @@ def padded(number: int, size: int) -> bytes:
 
 
 def frames_of(epoch: str, records: Iterable[bytes], first: int = 1) -> list[bytes]:
-    """Return the frames that records must become."""
+    """Return the expected frames of records."""
     head = b"id: %b-" % epoch.encode()
     return [frame_record(head, seq, body) for seq, body in enumerate(records, first)]
 
@@ -179,7 +179,7 @@ def refused(outcome: Appended | RuncastError, error: type[RuncastError], what: s
 
 
 async def outcome_of(store: Store, append: Append) -> Appended | RuncastError:
-    """Commit one append alone; return what became of it."""
+    """Commit one append alone; return its outcome."""
     outcomes = await store.commit([append])
     expect_equal(len(outcomes), 1, "outcomes of a group of one")
     return outcomes[0]
@@ -207,8 +207,8 @@ async def read_all(
 ) -> list[bytes]:
     """Follow a log from a position to its head, page by page; return its frames.
 
-    Every page is checked: it follows the one before, counts right, keeps its size, and is closed
-    only if nothing follows it.
+    Every page is checked: it follows the previous one, its counts are right, it keeps to its size,
+    and it is closed only if nothing follows.
     """
     info = await store.info(log_id)
     frames: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Ids, records and texts chosen to break a store: each stays what it is, or is refused."""
+"""Ids, records and texts chosen to break a store: each is kept unchanged, or is refused."""
 
 import json
 
@@ -24,12 +24,12 @@ from runcast.testing.contract.harness import (
 __all__ = ()
 
 _IDS = (
-    # Stores that fold case, or files of some systems.
+    # For stores that fold case, and for special file names.
     *("abc", "ABC", "Abc", "a", "A", "con", "CON", "nul"),
     # Separators of keys, paths, ranges and patterns; and numbers.
     *("a.", "a..", "a.b", "a..b", "a:b", "a:", "a::b", "a-b", "a_b", "a-", "a_", "a__", "axb"),
     *("0", "00", "1", "01", "1e3", "1000", "0x10", "1.0", "1.", "10", "9", "null", "None", "true"),
-    # As long as may be, and the same but for the last character.
+    # As long as allowed, and equal except for the last character.
     *("x" * 128, "x" * 127 + "y", "X" * 128, "x" * 127, ":".join("ab" * 32), "a" + "." * 127),
 )
 
@@ -44,7 +44,8 @@ _ANY_BYTES = bytes(byte for byte in range(256) if byte not in b"\r\n")
 _RECORDS = (
     *(b"", b" ", b"}", b"{}", b"\x00", b"\xff\xfe", b'"', b"\\n", b"%d", b"%s%b"),
     *(b"id: 1", b"data: x", b"event: x", b": comment", b"id: 0000000000-1", b"retry: 1"),
-    # What other readers take for a line's end: U+2028, U+2029, U+0085, vertical tab, form feed.
+    # Characters that other readers take for the end of a line: U+2028, U+2029, U+0085, vertical
+    # tab, form feed.
     json.dumps({"data": "\u2028\u2029\u0085\x0b\x0c"}, ensure_ascii=False)[1:-1].encode(),
     *("\u2028\u2029\u0085".encode(), b"\x0b\x0c\x1c\x1d\x1e\x85"),
     *(_ANY_BYTES, _ANY_BYTES * 4321, b"x" * 1_000_000, b"\x00" * 70_000),
@@ -66,7 +67,7 @@ _TEXTS = (
     ),
 )
 _DOUBTFUL_TEXTS = ("\ud800", "b\udfff", "\x00", "b\x00c")
-"""Not UTF-8, or cut short by what is written in C: to be refused, or kept faithfully."""
+"""Not UTF-8, or cut short by code in C: to be refused, or kept unchanged."""
 
 _NOT_RECORDS = (b"\n", b"\r", b"a\nb", b"a\rb", b"a\r\nb", b"a\n", b"\na", b"\n\nid: 1", b"a\n\n")
 
@@ -129,7 +130,7 @@ async def a_record_with_a_line_break_is_refused(store: Store, harness: StoreHarn
         for records in ([body], [record(1), body], [body, record(1)]):
             asked = Append("a", records, close=True, labels={"k": "v"}, once=Once("key"))
             refused(await outcome_of(store, asked), InvalidValue, f"the record {body!r}")
-    # Line breaks of one record that make up for those another seems to lack.
+    # Line breaks in one record that make up for the missing ones of another.
     refused(await outcome_of(store, Append("a", [b"", b"\n"])), InvalidValue, "an empty record")
     info = await store.info("a")
     expect_equal((info.closed, info.labels), (False, {}), "closed and labels after refusals")

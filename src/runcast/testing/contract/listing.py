@@ -1,6 +1,7 @@
-"""Lists: order, pages, label filters, all while logs come and go; and kinds of logs.
+"""Lists: order, pages and label filters while logs are created and deleted; and kinds of logs.
 
-Logs of several kinds are apart under the same name, found by kind, and alike in everything else.
+Logs of several kinds are separate under the same name, are found by kind, and are alike in
+everything else.
 """
 
 from runcast.errors import Conflict, InvalidValue, NotFound
@@ -36,7 +37,7 @@ async def _list_all(store: Store, limit: int, labels: dict[str, str] | None = No
 async def logs_are_listed_newest_first(store: Store, harness: StoreHarness) -> None:
     expect_equal(await store.list(), [], "logs of an empty store")
     made: list[tuple[float, str]] = []
-    # Ids of one moment in no order, and a clock that goes back.
+    # Unordered ids of the same moment, and a clock that goes back.
     for seconds, log_ids in ((0.0, "bAcB"), (0.001, "a1"), (-100.0, "dD"), (1e6, "Z")):
         harness.clock.jump(seconds)
         made += [((await store.create(log_id)).created_at, log_id) for log_id in log_ids]
@@ -109,7 +110,7 @@ async def paging_misses_no_log_while_others_change(store: Store, harness: StoreH
         await store.delete(found[-2])
         only(await outcome_of(store, Append(found[-1], labels={"keep": "no"}, close=True)))
         only(await outcome_of(store, Append("log-00", [b'"n":1'])))
-    # Of what is still to come, one goes and one no longer matches.
+    # Of the remaining logs, one is deleted and one no longer matches.
     await store.delete("log-02")
     only(await outcome_of(store, Append("log-03", labels={"keep": "no"})))
     page = await store.list(labels={"keep": "yes"}, before=before, limit=4)

@@ -42,7 +42,7 @@ async def a_repeated_key_returns_the_first_result(store: Store, harness: StoreHa
     expect(not first.repeated, "the first use of a key is no repeat")
     _expect_repeat(await append(store, "a", record(2), once=Once("key", "digest")), first)
     await append(store, "a", record(4))
-    # The digest alone tells what the caller means: these records are never looked at.
+    # Only the digest identifies the request: these records are never read.
     _expect_repeat(await append(store, "a", record(9), once=Once("key", "digest")), first)
     _expect_repeat(await append(store, "a", once=Once("key", "digest")), first)
     await expect_log(store, "a", [record(1), record(2), record(3), record(4)])

@@ -20,7 +20,7 @@ from runcast.testing.contract.harness import (
 
 __all__ = ()
 
-# Owners that do not say where they live: of them only the lease tells whether they do.
+# Owners without a machine: only the lease shows whether they are alive.
 _FIRST = Owner(owner_id="first")
 _SECOND = Owner(owner_id="second")
 
@@ -76,7 +76,7 @@ async def a_renewed_lease_runs_from_now(store: Store, harness: StoreHarness) -> 
     await store.renew(_FIRST, 5)
     harness.clock.advance(6)
     expect_equal(await _orphan_ids(store), ["a"], "orphans after a shorter lease")
-    # Nobody took the log meanwhile: its owner was only slow.
+    # Nobody claimed the log meanwhile: its owner was only slow.
     await store.renew(_FIRST, 30)
     expect_equal(await _orphan_ids(store), [], "orphans after a late renewal")
     with expect_refusal(Conflict, "claiming after a late renewal"):
@@ -101,7 +101,7 @@ async def a_step_of_the_wall_clock_ends_no_lease_and_lengthens_none(
 
 @store_check("renew")
 async def a_lease_can_be_given_up(store: Store, harness: StoreHarness) -> None:
-    await store.renew(_FIRST, 0)  # one never held
+    await store.renew(_FIRST, 0)  # a lease that was never held
     await store.renew(_FIRST, 3600)
     await store.renew(_SECOND, 3600)
     await store.create("a", owner_id="first")

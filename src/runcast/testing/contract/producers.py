@@ -1,4 +1,4 @@
-"""Producers: an append that is sent again happens once, whatever became of the log meanwhile."""
+"""Producers: an append that is sent again happens once, whatever happened to the log meanwhile."""
 
 import asyncio
 from copy import copy
@@ -30,12 +30,12 @@ __all__ = ()
 
 
 def _append(number: int, *, log_id: str = "a", by: str = "p", retried: bool = False) -> Append:
-    """Return the append of that number, which holds a record of that number."""
+    """Return the append with this number, which has a record with this number."""
     return Append(log_id, [record(number)], producer=Producer(by, number, retried))
 
 
 def _again(asked: Append, *, retried: bool = True) -> Append:
-    """Return an append as it is sent again."""
+    """Return an append as a producer sends it again."""
     assert asked.producer is not None
     again = copy(asked)
     again.producer = Producer(asked.producer.producer_id, asked.producer.number, retried)
@@ -166,7 +166,7 @@ async def a_refused_append_uses_no_number_but_those_behind_it_stand(
         Append("a", [record(5)], producer=Producer("p", 5)),
         Append("a", [record(9)], producer=Producer("p", 9)),
     ]
-    for turn in range(2):  # the second time it is all that is known of a group that was lost
+    for turn in range(2):  # the second time repeats the group after its outcome was lost
         outcomes = await store.commit(group)
         refused(outcomes[0], Conflict, "another answer")
         refused(outcomes[1], Stale, "another fence")
@@ -207,7 +207,7 @@ async def a_producer_that_was_forgotten_is_not_guessed_at(
     for n, first in enumerate(firsts):
         again = _append(1, by=f"p{n}", retried=True)
         _expect_repeat(await outcome_of(store, again), first, f"a repeat of producer {n}")
-    only(await outcome_of(store, _append(2, by="p0")))  # now p1 is the one that is forgotten first
+    only(await outcome_of(store, _append(2, by="p0")))  # now p1 is forgotten first
     only(await outcome_of(store, _append(1, by="one more")))
     kept = [n for n in range(MAX_PRODUCERS) if n != 1]
     for n in kept[1:]:

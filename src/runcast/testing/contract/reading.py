@@ -1,4 +1,4 @@
-"""Reads: exactly what follows a position, or `Gone` and why."""
+"""Reads: exactly the events after a position, or `Gone` with the reason."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What is forgotten and when: trims, snapshots, times to live."""
+"""Retention: trims, snapshots, times to live."""
 
 from runcast.errors import NotFound, Stale
 from runcast.events.position import Position

@@ -1,4 +1,4 @@
-"""Several stores on the same data, as in several processes: each tells the same story at once."""
+"""Several stores on the same data, as in several processes: all of them agree at once."""
 
 import asyncio
 

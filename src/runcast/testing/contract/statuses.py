@@ -1,4 +1,4 @@
-"""Statuses: a log has the one that its events lead to, whoever wrote them, and is found by it."""
+"""Statuses: a log's status follows from its events, whoever wrote them, and lists find it."""
 
 from runcast.errors import InvalidValue
 from runcast.events.lifecycle import BEGINNING, STATUSES, Standing, Status, advance, question_of
@@ -46,7 +46,7 @@ def _record(told: _Told) -> bytes:
 
 
 def _standings(life: list[_Told]) -> list[Standing]:
-    """Return where a run stands before the first and after each of its events."""
+    """Return a run's standings before the first and after each of its events."""
     standings = [BEGINNING]
     for kind, data in life:
         standings.append(advance(standings[-1], kind, question_of(data)))
