@@ -1,4 +1,4 @@
-"""runcast: stream the life of long-running Python work to all who watch it."""
+"""runcast: stream the life of long-running Python work to its watchers."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -104,7 +104,7 @@ if TYPE_CHECKING:
 else:
 
     def __dir__():
-        """Return the public names, including those that are loaded on demand."""
+        """Return the public names, including names that are loaded on demand."""
         return sorted(__all__)
 
     def __getattr__(name):

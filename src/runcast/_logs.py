@@ -27,7 +27,7 @@ def get_logger(name: str) -> logging.Logger:
     It raises nothing, whatever handlers and filters do.
     """
     log = logging.getLogger(name)
-    # changed afterwards, because the application may have created it before
+    # Changed afterwards, because the application may have created it before
     log.__class__ = _Logger
     bound(log)
     return log

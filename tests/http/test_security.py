@@ -342,7 +342,7 @@ def test_a_text_is_no_list_of_hosts_or_origins() -> None:
     ],
 )
 def test_an_origin_is_known_as_browsers_send_it(given: str, sent: str) -> None:
-    assert Guard(origins=[given]).is_told(sent)
+    assert Guard(origins=[given]).is_allowed_origin(sent)
 
 
 @pytest.mark.parametrize("given", ["fd00::1", "[FD00::1]", "fd00:0:0::1"])

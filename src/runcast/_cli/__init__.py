@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     codes = (f"  {code:<4}{said}" for code, said in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="runcast",
-        description="Streams what long-running functions do, to all who watch.",
+        description="Streams what long-running functions do to any number of watchers.",
         epilog="exit codes:\n" + "\n".join(codes),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -50,7 +50,10 @@ def add_to(commands: Any) -> None:
     kind.add_argument("--edit", metavar="JSON", type=sendable, help="yes, but with these arguments")
     kind.add_argument("--respond", metavar="TEXT", type=sendable, help="yes, with this feedback")
     parser.add_argument(
-        "--by", type=sendable, help="who answers (the user's name)", default=_user()
+        "--by",
+        type=sendable,
+        help="name of the person who answers (default: the user's name)",
+        default=_user(),
     )
     add_options(parser)
     parser.set_defaults(run=run)
@@ -76,9 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
                 answer = _ask_back(question)
         if arguments.by:
             answer["by"] = arguments.by
-        told = remote.ask("POST", f"{path}/interrupts/{quote(interrupt_id, safe='')}", answer)
-        was = "was answered before" if told["repeated"] else "is answered"
-        print(plain(f"{interrupt_id} {was}: {told['decision']['type']}"))
+        reply = remote.ask("POST", f"{path}/interrupts/{quote(interrupt_id, safe='')}", answer)
+        was = "was answered before" if reply["repeated"] else "is answered"
+        print(plain(f"{interrupt_id} {was}: {reply['decision']['type']}"))
     except (KeyError, TypeError, AttributeError) as error:
         raise PeerError(f"{arguments.url} does not answer as runcast does: {error!r}") from error
 

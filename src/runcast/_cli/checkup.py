@@ -60,23 +60,23 @@ class Finding(NamedTuple):
 
     level: Literal["ok", "warn", "fail"]
     check: str
-    told: str
+    text: str
     todo: str = ""
 
 
-def ok(check: str, told: str) -> Finding:
+def ok(check: str, text: str) -> Finding:
     """Return a finding that all is well."""
-    return Finding("ok", check, told)
+    return Finding("ok", check, text)
 
 
-def warn(check: str, told: str, todo: str) -> Finding:
+def warn(check: str, text: str, todo: str) -> Finding:
     """Return a finding that something may be wrong, and what to do."""
-    return Finding("warn", check, told, todo)
+    return Finding("warn", check, text, todo)
 
 
-def fail(check: str, told: str, todo: str) -> Finding:
+def fail(check: str, text: str, todo: str) -> Finding:
     """Return a finding that something is wrong, and what to do."""
-    return Finding("fail", check, told, todo)
+    return Finding("fail", check, text, todo)
 
 
 def check_installation() -> Iterator[Finding]:
@@ -88,8 +88,8 @@ def check_installation() -> Iterator[Finding]:
     yield ok("packages", ", ".join(found))
     found, missing = _versions(FAST)
     if missing:
-        told = f"without {' and '.join(missing)} streams cost more"
-        yield warn("fast", told, "pip install 'runcast[fast]'")
+        text = f"without {' and '.join(missing)} streams cost more"
+        yield warn("fast", text, "pip install 'runcast[fast]'")
     else:
         yield ok("fast", ", ".join(found))
 
@@ -109,9 +109,9 @@ def check_open_files(settings: Settings) -> Finding:
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY or most >= settings.max_watchers + _SPARE_FILES:
         return ok("open files", f"at most {most}, enough for {settings.max_watchers} watchers")
-    told = f"at most {most}, so at most about {max(0, most - _SPARE_FILES)} watchers at once"
+    text = f"at most {most}, so at most about {max(0, most - _SPARE_FILES)} watchers at once"
     wanted = settings.max_watchers + _SPARE_FILES
-    return warn("open files", told, f"`ulimit -n {wanted}`, or a lower max_watchers")
+    return warn("open files", text, f"`ulimit -n {wanted}`, or a lower max_watchers")
 
 
 # --- the store and its folder ---------------------------------------------------------------------
@@ -124,27 +124,27 @@ def check_store(url: str, settings: Settings) -> Finding:
         if path is None or path.exists():
             asyncio.run(_try_store(url, settings))
         else:
-            # Create no store where there is none: only try the folder.
+            # Do not create a missing store: only try the folder.
             with tempfile.TemporaryDirectory(
                 prefix=".runcast-doctor-", dir=_existing(path)
             ) as made:
                 asyncio.run(_try_store(f"sqlite:///{quote(made)}/runs.db", settings))
     except StoreReadOnly as error:
-        told = f"{url}: {error.message}: runs can be watched, not begun"
-        return warn("store", told, "let this user write to the file and its folder")
+        text = f"{url}: {error.message}: runs can be watched, not begun"
+        return warn("store", text, "let this user write to the file and its folder")
     except RuncastError as error:
         return fail("store", f"{url}: {error.message}", "name another with --store")
     except OSError as error:
-        told = f"{url}: {error.strerror}: {error.filename}"
-        return fail("store", told, "name another with --store, or let this user write there")
+        text = f"{url}: {error.strerror}: {error.filename}"
+        return fail("store", text, "name another with --store, or let this user write there")
     if path is None:
-        told = f"{url} can be written; runs are gone when the server ends"
-        return warn("store", told, "keep them with --store sqlite:///PATH")
-    told = f"{url} opens and can be written"
+        text = f"{url} can be written; runs are gone when the server ends"
+        return warn("store", text, "keep them with --store sqlite:///PATH")
+    text = f"{url} opens and can be written"
     if not path.exists():
-        return ok("store", f"{told}; it will be created, with schema {SCHEMA_VERSION}")
+        return ok("store", f"{text}; it will be created, with schema {SCHEMA_VERSION}")
     size = readable_bytes(path.stat().st_size)
-    return ok("store", f"{told}; schema {_schema_of(path)}, {size}")
+    return ok("store", f"{text}; schema {_schema_of(path)}, {size}")
 
 
 async def _try_store(url: str, settings: Settings) -> None:
@@ -184,10 +184,10 @@ def check_data_dir(url: str, settings: Settings) -> Finding:
         return fail("data dir", error.message, todo)
     except OSError as error:
         return fail("data dir", f"{path}: {error.strerror}", todo)
-    told = f"files of runs are kept in {path}; {readable_bytes(free)} are free"
+    text = f"files of runs are kept in {path}; {readable_bytes(free)} are free"
     if free < _LITTLE_BYTES:
-        return warn("data dir", told, "free some, or set data_dir to a larger disk")
-    return ok("data dir", told)
+        return warn("data dir", text, "free some, or set data_dir to a larger disk")
+    return ok("data dir", text)
 
 
 def _existing(path: Path) -> Path:
@@ -210,8 +210,8 @@ def check_port(host: str, port: int) -> Finding:
             listening.bind(address)
     except (OSError, OverflowError, UnicodeError) as error:
         if _answers(where):
-            told = f"a server of runcast answers at {where} already"
-            return warn("port", told, "stop it before you start another, or choose another --port")
+            text = f"a server of runcast answers at {where} already"
+            return warn("port", text, "stop it before you start another, or choose another --port")
         reason = getattr(error, "strerror", None) or error
         return fail("port", f"{where}: {reason}", "choose another --port, or 0 for a free one")
     return ok("port", f"{where} is free" if port else f"{host}: a free port will be taken")

@@ -57,8 +57,8 @@ def check_functions(functions: Sequence[_AnyFunction], settings: Settings) -> It
     probed = _probe(functions)
     for source, found in probed.items():
         if found.error:
-            told = f"{source.file} fails:\n{found.error.rstrip()}"
-            yield fail("import", told, "install what is missing, or mend the module")
+            text = f"{source.file} fails:\n{found.error.rstrip()}"
+            yield fail("import", text, "install what is missing, or mend the module")
         else:
             yield ok("import", f"{source.file} can be imported by a process of its own")
     for function in functions:
@@ -67,12 +67,12 @@ def check_functions(functions: Sequence[_AnyFunction], settings: Settings) -> It
         kind = "streams" if function.is_streaming else "gives a result"
         yield ok(check, f"{kind}; takes {takes}")
         if not function.description:
-            told = "has no description to show to others"
-            yield warn(check, told, "give it a docstring, or a description in the manifest")
+            text = "has no description to show to others"
+            yield warn(check, text, "give it a docstring, or a description in the manifest")
         loose = [each.name for each in function.parameters if not _says_something(each.schema)]
         if loose:
-            told = f"any value is accepted for {', '.join(loose)}"
-            yield warn(check, told, "annotate them with types that JSON has")
+            text = f"any value is accepted for {', '.join(loose)}"
+            yield warn(check, text, "annotate them with types that JSON has")
         if function.source is not None:
             yield from _compare(function, probed[function.source], check)
         yield from _files(function.files.values(), check)
@@ -155,16 +155,16 @@ def _compare(function: _AnyFunction, probed: Probed, check: str) -> Iterator[Fin
     declared = {parameter.name for parameter in function.parameters}
     unknown = declared - set(known.takes)
     if unknown and not known.takes_more:
-        told = f"declares {', '.join(sorted(unknown))}, which the code does not take"
-        yield fail(check, told, "take it out of the manifest, or into the code")
+        text = f"declares {', '.join(sorted(unknown))}, which the code does not take"
+        yield fail(check, text, "take it out of the manifest, or into the code")
     if missing := set(known.needs) - declared:
-        told = f"the code requires {', '.join(sorted(missing))}, which is not declared"
-        yield fail(check, told, "declare it in the manifest, or give it a default in the code")
+        text = f"the code requires {', '.join(sorted(missing))}, which is not declared"
+        yield fail(check, text, "declare it in the manifest, or give it a default in the code")
     if known.is_streaming and not function.is_streaming:
         yield fail(check, "yields, but streaming is not declared", 'say "streaming": true')
     if function.is_streaming and not known.is_streaming:
-        told = "declares streaming, but does not yield itself; it must return a generator"
-        yield warn(check, told, "try it with --run, or yield in it")
+        text = "declares streaming, but does not yield itself; it must return a generator"
+        yield warn(check, text, "try it with --run, or yield in it")
 
 
 # --- trying them ----------------------------------------------------------------------------------
@@ -193,12 +193,12 @@ def dry_run(
     except RuncastError as error:
         yield fail(check, error.message, "name one of the target's functions, with its inputs")
     else:
-        last, told = events[-1], f"{len(events)} events in order; the last is {events[-1].type}"
+        last, text = events[-1], f"{len(events)} events in order; the last is {events[-1].type}"
         if last.type == "done":
-            yield ok(check, told)
+            yield ok(check, text)
         else:
             why = last.data.get("message", last.data.get("reason", ""))
-            yield fail(check, f"{told}: {why}", "see the log above, or the function's own code")
+            yield fail(check, f"{text}: {why}", "see the log above, or the function's own code")
 
 
 async def _events_of(

@@ -133,17 +133,17 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if files:
             body["files"] = upload(remote, files)
-        told = remote.ask("POST", path, body, {"prefer": "respond-async"})
+        reply = remote.ask("POST", path, body, {"prefer": "respond-async"})
     except KeyboardInterrupt:
         print(
             "interrupted before the server confirmed a run; check with: runcast runs",
             file=sys.stderr,
         )
         return LEFT
-    run_id = str(field_of(told, "run_id"))
+    run_id = str(field_of(reply, "run_id"))
     if arguments.detach:
         if arguments.json:
-            print_json(told)
+            print_json(reply)
         else:
             print(plain(run_id))
         return 0

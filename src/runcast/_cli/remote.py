@@ -68,11 +68,11 @@ def sendable(text: str) -> str:
     raise argparse.ArgumentTypeError(f"expected UTF-8, got {os.fsencode(text)!r:.100}")
 
 
-def field_of(told: object, name: str) -> Any:
+def field_of(value: object, name: str) -> Any:
     """Return a field of a server's answer. Raises `PeerError` if it is missing."""
-    if not isinstance(told, dict) or name not in told:
+    if not isinstance(value, dict) or name not in value:
         raise PeerError(f"the server does not answer as runcast does: {name!r} is missing")
-    return told[name]
+    return value[name]
 
 
 class NotNow(PeerError):
@@ -219,5 +219,5 @@ def _refusal(response: http.client.HTTPResponse) -> RuncastError:
 
 
 def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
-    told = response.headers.get("retry-after", "")
-    return float(told) if told.isascii() and told.isdigit() else None
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdigit() else None

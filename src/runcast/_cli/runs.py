@@ -69,8 +69,8 @@ def list_runs(arguments: argparse.Namespace) -> int:
     given = {"status": arguments.status, "function": arguments.function}
     query = {name: value for name, value in given.items() if value}
     query["limit"] = str(arguments.limit)
-    told = Remote(arguments.url).ask("GET", f"/runs?{urlencode(query)}")
-    runs = field_of(told, "runs")
+    reply = Remote(arguments.url).ask("GET", f"/runs?{urlencode(query)}")
+    runs = field_of(reply, "runs")
     if arguments.json:
         for run in runs:
             print_json(run)
@@ -96,11 +96,11 @@ def cancel(arguments: argparse.Namespace) -> int:
     """Cancel a run. Raises what `Remote.ask` raises."""
     query = urlencode({"reason": arguments.reason})
     path = f"/runs/{quote(arguments.run_id, safe='')}/cancel?{query}"
-    told = Remote(arguments.url).ask("POST", path)
+    reply = Remote(arguments.url).ask("POST", path)
     if arguments.json:
-        print_json(told)
+        print_json(reply)
     else:
-        print(f"{plain(str(field_of(told, 'run_id')))} {plain(str(field_of(told, 'status')))}")
+        print(f"{plain(str(field_of(reply, 'run_id')))} {plain(str(field_of(reply, 'status')))}")
     return 0
 
 

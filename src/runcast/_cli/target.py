@@ -87,7 +87,7 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError:
         found = None  # a parent package is missing
     except Exception as error:
-        raise TargetFailed(_told(error, name)) from error
+        raise TargetFailed(_traceback_of(error, name)) from error
     if found is None:
         raise InvalidValue(f"there is no module {name!r}, neither here nor installed")
     return _guarded(lambda: importlib.import_module(name), name)
@@ -102,10 +102,10 @@ def _guarded(load: Callable[[], _T], what: str) -> _T:
             'under `if __name__ == "__main__":`'
         ) from None
     except Exception as error:
-        raise TargetFailed(_told(error, what)) from error
+        raise TargetFailed(_traceback_of(error, what)) from error
 
 
-def _told(error: Exception, what: str) -> str:
+def _traceback_of(error: Exception, what: str) -> str:
     """Return a traceback that begins in the user's code, without our own frames."""
     frame = error.__traceback__
     while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):

@@ -55,12 +55,12 @@ def _upload(remote: Remote, path: Path) -> str:
             size = os.fstat(file.fileno()).st_size
             with meter("sending", name, size) as passed:
                 body = _Reader(file, size, passed)
-                told = remote.send(f"/uploads?name={quote(name, safe='')}", body)
+                reply = remote.send(f"/uploads?name={quote(name, safe='')}", body)
     except OSError as error:
         raise InvalidValue(f"the file {str(path)!r} cannot be read: {error.strerror}") from None
-    if body.sha256 != field_of(told, "sha256"):
+    if body.sha256 != field_of(reply, "sha256"):
         raise PeerError(f"{str(path)!r} did not arrive as it was sent; try again")
-    return str(field_of(told, "upload_id"))
+    return str(field_of(reply, "upload_id"))
 
 
 class _Reader:

@@ -114,7 +114,7 @@ def watch(
         if is_new and isinstance(screen, Terminal):
             screen.notice(f"run {run_id}")
         try:
-            for batch in follow(remote, path, after, lambda error: _tell_loss(screen, error)):
+            for batch in follow(remote, path, after, lambda error: _show_loss(screen, error)):
                 with _undisturbed():
                     for received in batch:
                         screen.show(received)
@@ -137,14 +137,14 @@ def watch(
             for saved in folder.save(remote, run_id, files):
                 print(f"saved {plain(str(saved))}", file=sys.stderr)
     except KeyboardInterrupt:
-        told = (
+        hint = (
             f"the run has ended; get its files with: {again}"
             if ending
             else f"the run goes on; come back with: {again}\n"
             f"or end it with: runcast cancel {shown}{remote.option}"
         )
         over = "\r" if sys.stderr.isatty() else ""  # overwrite the ^C that the terminal shows
-        print(f"{over}{told}", file=sys.stderr)
+        print(f"{over}{hint}", file=sys.stderr)
         return LEFT
     except PeerError as error:
         if cursor == after:
@@ -156,7 +156,7 @@ def watch(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Delay Ctrl-C until the screen and our knowledge of it agree again."""
+    """Delay Ctrl-C until the screen matches our record again."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -171,5 +171,5 @@ def _screen(*, as_json: bool, run: str) -> Screen:
     return (Terminal if is_terminal(sys.stdout) else PlainLines)(sys.stdout, run)
 
 
-def _tell_loss(screen: Screen, error: PeerError) -> None:
+def _show_loss(screen: Screen, error: PeerError) -> None:
     screen.notice(f"{plain(error.message)}; trying again")

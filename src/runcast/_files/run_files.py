@@ -123,7 +123,7 @@ class RunFiles:
         if self._workspace is None:
             return Collected(problems=check_outputs(self._groups, ()))
         found = await self._threads.end(self._workspace.collecting(self._groups))
-        # the files are collected; the rest is swept later
+        # The files are collected; the rest is swept later
         with contextlib.suppress(Stopped, OSError):
             await self._threads.remove(self._workspace.tidying, is_awaited=False)
         return found
@@ -145,15 +145,15 @@ class RunFiles:
         """Return the data of the `files` event, with as many files as fit."""
         if not found.files and not found.skipped:
             return None
-        told = [addressed(file, self._run_id) for file in found.files]
+        listed = [addressed(file, self._run_id) for file in found.files]
         skipped = list(found.skipped)
-        data: dict[str, Any] = {"files": told}
+        data: dict[str, Any] = {"files": listed}
         if skipped:
             data |= {"skipped": skipped, "skipped_count": found.skipped_count}
         room = self._max_bytes - _ENVELOPE_BYTES
-        while (told or skipped) and len(msgspec.json.encode(data)) > room:
-            if told:
-                del told[len(told) // 2 :]
+        while (listed or skipped) and len(msgspec.json.encode(data)) > room:
+            if listed:
+                del listed[len(listed) // 2 :]
                 data |= {"total": len(found.files), "all": f"/runs/{quote(self._run_id)}/files"}
             else:
                 del skipped[len(skipped) // 2 :]

@@ -101,7 +101,7 @@ def as_function(call: Callable[..., Any]) -> Function[..., Any]:
         return Function(call)
     if inner.isolation == "process":
         raise InvalidValue(
-            f"expected {inner.name!r} itself, not a partial of it, which the process does not "
+            f"expected {inner.name!r} itself, not its partial, which the process does not "
             "have; give the inputs to its run"
         )
     return Function(

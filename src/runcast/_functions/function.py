@@ -247,7 +247,7 @@ class Function(Generic[P, R]):
             plain = {name: decode_json(_encode_input(value)) for name, value in inputs.items()}
             if self.convert(plain) == arguments:
                 return plain
-            # for example, passwords are masked
+            # For example, passwords are masked
             reason = "what JSON keeps of them makes other values"
         except Exception as error:  # noqa: BLE001 - whatever a user's object raises
             reason = f"{error!s:.300}"

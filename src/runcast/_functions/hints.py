@@ -89,5 +89,5 @@ def _resolve(annotation: Any, names: dict[str, Any], type_params: Any) -> Hint:
         return Hint(get_type_hints(holder, names, include_extras=True)["it"])
     except Exception as error:  # noqa: BLE001 - whatever evaluating a user's annotation raises
         shown = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-        told = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARS]
-        return Hint(Any, f"the annotation {shown[:_MAX_ERROR_CHARS]} cannot be resolved ({told})")
+        reason = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARS]
+        return Hint(Any, f"the annotation {shown[:_MAX_ERROR_CHARS]} cannot be resolved ({reason})")

@@ -123,7 +123,7 @@ class ManifestFunction(Function[..., Any]):
         files: Mapping[str, FileGroup] | None = None,
     ) -> None:
         def call() -> NoReturn:
-            raise InvalidValue(f"{name!r} runs in its own process: start a run of it")
+            raise InvalidValue(f"{name!r} runs in its own process: start a run instead")
 
         super().__init__(call, name=name, description=description)
         self.kind = "generator" if is_streaming else "plain"
@@ -186,8 +186,8 @@ def parse_manifest(text: str, file: Path) -> list[ManifestFunction]:
             problems += find_problems(functions, code, manifest.entry_point)
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        told = "\n  ".join(problems)
-        raise InvalidManifest(f"{file.name} has {count}:\n  {told}", tuple(problems))
+        listed = "\n  ".join(problems)
+        raise InvalidManifest(f"{file.name} has {count}:\n  {listed}", tuple(problems))
     return functions
 
 

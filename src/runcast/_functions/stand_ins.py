@@ -69,7 +69,7 @@ def is_json(kind: Any) -> bool:
 
 
 def _is_beyond(kind: Any, seen: set[Any]) -> bool:
-    """Return whether a type or a part of it needs a stand-in, or metadata that msgspec reads."""
+    """Return whether a type, or a part, needs a stand-in or metadata that msgspec reads."""
     if _is_alias(kind):
         return True
     kind = _unaliased(kind)

@@ -207,14 +207,14 @@ class HttpApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
-        if self._guard.is_told(origin):
+        if self._guard.is_allowed_origin(origin):
             send = _adding(cors_headers(origin), send)
         try:
             _check_size(scope, self.settings.max_head_bytes)
             if len(headers.getlist("host")) > 1:  # RFC 9112 §3.2: it is unclear which one to check
                 raise InvalidValue("expected one Host, got several")
             self._guard.check_source(headers, (scope.get("client") or ("",))[0])
-            if scope["method"] == "OPTIONS" and self._guard.is_told(origin):
+            if scope["method"] == "OPTIONS" and self._guard.is_allowed_origin(origin):
                 allowed = Response(None, 204, {**SAFE_HEADERS, **PREFLIGHT_HEADERS})
                 await allowed(scope, receive, send)
                 return

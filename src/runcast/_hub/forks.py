@@ -68,7 +68,7 @@ class Home:
 
     @property
     def is_here(self) -> bool:
-        """Whether this is that process, not a fork of it."""
+        """Whether this is that process, not a fork."""
         return os.getpid() == self._pid
 
     def check(self, call: str) -> None:
@@ -109,10 +109,10 @@ def leave_fork(error: BaseException | None, run_id: str) -> NoReturn:
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
         code = error.code or 0
     elif error is not None:
-        told = f"a process that run {run_id} has forked raised\n{format_error(error)}"
+        text = f"a process that run {run_id} has forked raised\n{format_error(error)}"
         # Not logged: the logging handlers belong to the parent.
         with suppress(Exception):
-            sys.stderr.write(told)
+            sys.stderr.write(text)
             sys.stderr.flush()
     os._exit(code & 0xFF)
 

@@ -24,7 +24,7 @@ class Growing(Protocol):
     """About how many bytes of the log are not cut."""
 
     def hold(self) -> None:
-        """Make producers in threads, and those that drain, wait."""
+        """Make producers wait: in threads, and in `drain`."""
         ...
 
     def release(self) -> None:

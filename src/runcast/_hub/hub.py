@@ -328,7 +328,7 @@ class Hub:
     # Events from the store.
 
     def _others_changed(self, change: Change | None) -> None:
-        """Another process changed a log, or any log: inform those that watch or own it here."""
+        """Another process changed a log, or any log: notify its watchers and owner here."""
         if change is None:
             self.owned.look(None)
             self._windows.follow_all()

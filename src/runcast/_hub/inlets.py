@@ -123,7 +123,7 @@ class Pending:
         self.wake.set()  # for records put before
 
     def refuse_more(self) -> None:
-        """Refuse every put and append from now on, including those that wait for room.
+        """Refuse every put and append from now on, including calls that wait for room.
         Idempotent."""
         with self.lock:
             self.is_closed, self.limit = True, _ASK
@@ -244,16 +244,16 @@ class Pending:
     def count(self, inlet: "Inlet", size: int) -> None:
         """Count a record. Raises `RunTooLarge` if the run has reached its limit."""
         if inlet.events >= self.most_events:
-            told = f"{inlet.events} events, of at most {self.most_events} (max_events_per_run)"
+            amount = f"{inlet.events} events, of at most {self.most_events} (max_events_per_run)"
         elif inlet.bytes + size > self.most_bytes:
-            told = f"{inlet.bytes} bytes, of at most {self.most_bytes} (max_bytes_per_run)"
+            amount = f"{inlet.bytes} bytes, of at most {self.most_bytes} (max_bytes_per_run)"
         else:
             inlet.events += 1
             inlet.bytes += size
             return
         raise RunTooLarge(
-            f"the {describe_log(inlet.run_id)} has emitted {told}: emit less, write to a file, or "
-            "raise the setting"
+            f"the {describe_log(inlet.run_id)} has emitted {amount}: emit less, write to a file, "
+            "or raise the setting"
         )
 
     def fits(self, inlet: "Inlet", size: int) -> bool:

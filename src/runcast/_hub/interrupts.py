@@ -12,7 +12,7 @@ INTERRUPTED: Final = "interrupted"
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Tell whether code is left because of SIGINT.
+    """Return whether code is left because of SIGINT.
 
     On a loop SIGINT cancels the main task, so the code sees a `CancelledError` like any other.
     `asyncio.Runner`, which `asyncio.run` uses, counts the signals that it got. The count has no

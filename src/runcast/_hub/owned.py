@@ -264,7 +264,7 @@ class OwnedLogs:
             _log.warning("a log could not be ended: %s", error)
 
     async def end_all(self, reason: str, grace_s: float) -> None:
-        """Cancel the logs that are written here; end those that do not end in time."""
+        """Cancel the logs that are written here; end the rest if they do not end in time."""
         asked = [log for log in self._logs.values() if log.on_cancel is not None]
         asked = [log for log in asked if not log.is_ending]
         for log in asked:

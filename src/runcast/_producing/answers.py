@@ -41,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """A digest that is equal for equal answers, whoever gave them."""
+        """A digest that is equal for equal answers, whatever the person."""
         try:
             said = msgspec.json.encode((self.type, self.args), order="deterministic")
         except RecursionError:

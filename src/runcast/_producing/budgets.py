@@ -85,7 +85,7 @@ class Meter:
             return self.over is not None
 
     def _is_of_budget(self, currency: object) -> bool:
-        """Tell whether costs of a currency count; those that name another one cannot be added."""
+        """Return whether costs of a currency count; costs in another currency cannot be added."""
         return not currency or not self._prices.currency or currency == self._prices.currency
 
     def _judge(self) -> Outcome | None:

@@ -1,4 +1,4 @@
-"""The labels of runs: those that processes set for each other, and those that users give."""
+"""The labels of runs: labels that processes set for each other, and labels from users."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -45,7 +45,7 @@ class _Question:
     interrupt_id: str
     is_asked_again: bool
     """Whether the question was asked here before and is still open, so its expiry is known."""
-    is_told: bool = False
+    is_written: bool = False
     """Whether the question is in the log, or on its way there."""
 
 
@@ -110,7 +110,7 @@ class Questions:
             self._note_end(interrupt_id, timeout_s)
         is_left = False
         try:
-            asking = self._ask(question, interrupt_id, record, timeout_s, was_told=is_named)
+            asking = self._ask(question, interrupt_id, record, timeout_s, was_emitted=is_named)
             return await self._in_task(asking)
         except asyncio.CancelledError:
             is_left = self._leave(question)
@@ -167,7 +167,7 @@ class Questions:
         """
         interrupt_id = question.interrupt_id
         end = self._ends.get(interrupt_id)
-        if self._has_ended or not question.is_told or end is None:
+        if self._has_ended or not question.is_written or end is None:
             return False
         if len(self._deadlines) >= MAX_INTERRUPTS:
             # A late answer is refused even without this deadline.
@@ -193,15 +193,17 @@ class Questions:
         record: bytes,
         timeout_s: float | None,
         *,
-        was_told: bool,
+        was_emitted: bool,
     ) -> Answer:
-        """Ask; `was_told` if the function may have emitted the question itself."""
-        question.is_told = True
+        """Ask; `was_emitted` if the function may have emitted the question itself."""
+        question.is_written = True
         appended = await self._inlet.append([record], once=Once(f"ask:{interrupt_id}"))
         answer, resolved = None, []
         if appended.repeated:
-            timeout_s = await self._tell_waiting(question, appended, timeout_s)
-        elif was_told and (answer := await self._find_earlier(interrupt_id, appended)) is not None:
+            timeout_s = await self._write_waiting(question, appended, timeout_s)
+        elif (
+            was_emitted and (answer := await self._find_earlier(interrupt_id, appended)) is not None
+        ):
             closed = {"interrupt_id": interrupt_id, "outcome": "answered"}
             resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
         if answer is None:
@@ -221,7 +223,7 @@ class Questions:
             except RuncastError as error:
                 await self._wait_out(error)
 
-    async def _tell_waiting(
+    async def _write_waiting(
         self, waiting: _Question, asked: Appended, timeout_s: float | None
     ) -> float | None:
         """Write that the run waits for an earlier question, perhaps of another attempt. Otherwise

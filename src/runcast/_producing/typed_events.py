@@ -1,7 +1,7 @@
 """The typed events of a writer: one method for each type that functions and adapters write.
 
 Each method checks its arguments, builds the event's `data` with the documented fields, and leaves
-out those that are empty. Further fields of your own: use `emit`.
+out empty fields. Further fields of your own: use `emit`.
 
 Source: docs/protocol.md R-1.8.
 """

@@ -97,8 +97,8 @@ class Writer(TypedEvents):
         self._free = _FREE
         """Types that are emitted without a further check; empty once the run is cancelled."""
         # Per thread: whether it was notified. Thread ids are no key, because they are reused.
-        self._told = threading.local()
-        self._told.is_told = True  # asyncio cancels tasks on the loop
+        self._notified = threading.local()
+        self._notified.is_notified = True  # asyncio cancels tasks on the loop
         self.home = Home()
         """The process that the writer belongs to."""
         self._last_words: list[Callable[[Outcome], Outcome]] = []
@@ -156,7 +156,7 @@ class Writer(TypedEvents):
         """Count what a `usage` event tells. Raises `Cancelled` in a thread if that is too much."""
         if self.meter.count(data, self.run_id) and self._cancel is None:
             assert self.meter.over is not None
-            # What else must stop, the loop does: it is told by `on_over_budget`.
+            # The loop stops the rest: `on_over_budget` notifies it.
             self._cancel, self._free = str(self.meter.over.data["message"]), frozenset()
             self.on_over_budget()
             self.check_cancelled()
@@ -290,7 +290,7 @@ class Writer(TypedEvents):
         Args:
             put: takes the records that hooks emit; they need no room.
         """
-        # the cancellation was obeyed; hooks must not meet it
+        # The cancellation was obeyed; hooks must not meet it
         self._cancel, self._free = None, _FREE
         self._put = put or self._put
         while self._last_words:
@@ -328,8 +328,8 @@ class Writer(TypedEvents):
     def check_cancelled(self) -> None:
         """Raise `Cancelled` if the run was cancelled and this thread was not yet notified."""
         reason = self._cancel
-        if reason is not None and not getattr(self._told, "is_told", False):
-            self._told.is_told = True
+        if reason is not None and not getattr(self._notified, "is_notified", False):
+            self._notified.is_notified = True
             raise Cancelled(reason)
 
 

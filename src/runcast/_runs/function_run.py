@@ -99,7 +99,7 @@ class FunctionRun(Run):
         try:
             outcome = await self._run(hub.clock, hub.settings, workers, context)
             if over := self.writer.meter.over:
-                # However it ended: it may have passed over what told it to stop.
+                # However it ended: it may have passed over what files_data it to stop.
                 outcome = outcome if self.cancel_asked.is_set() else over
         except RuncastError as error:  # for example, it was begun again before its start
             outcome = failed_with(error)
@@ -108,9 +108,9 @@ class FunctionRun(Run):
             _log.error("run %s was interrupted", self.run_id, exc_info=error)
             outcome = failed("the run was interrupted", "interrupted", retryable=True)
         if self._goes_on_elsewhere(outcome):
-            told = None
+            files_data = None
         else:
-            outcome, told = await self._files.collect(outcome)
+            outcome, files_data = await self._files.collect(outcome)
         # Kept in a list, because a put on the loop cannot wait for room, and this is the last
         # chance.
         last_words: list[bytes] = []
@@ -118,7 +118,7 @@ class FunctionRun(Run):
         if last_words:
             with suppress(RuncastError):  # it already has another ending, which `_end` finds
                 await self._owned.inlet.append(last_words)
-        await self._end(hub, outcome, told)
+        await self._end(hub, outcome, files_data)
 
     async def _run(
         self, clock: Clock, settings: Settings, workers: Workers, context: Context

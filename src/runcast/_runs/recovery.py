@@ -39,7 +39,7 @@ _LOOKS_PER_LEASE: Final = 3
 """How often to look for lost runs within one lease time."""
 
 _MOST_ORPHANS: Final = 10_000
-"""Most lost runs examined at once, including those that wait for an answer."""
+"""Most lost runs examined at once, including runs that wait for an answer."""
 
 _log: Final = get_logger("runcast.runs")
 

@@ -1,6 +1,6 @@
 """The runs of this process: started, queued, cancelled, waited for.
 
-Long because every way into a run, and out of it, goes through the runner.
+Long because every way into and out of a run goes through the runner.
 """
 
 import asyncio
@@ -276,7 +276,7 @@ class Runner:
             info = await self.hub.info(run_id)
         except NotFound:
             return ""
-        # an open run's owner still writes; its files are swept later
+        # An open run's owner still writes; its files are swept later
         return info.epoch if info.closed else ""
 
     def _check_not_closing(self) -> None:
@@ -389,7 +389,7 @@ class Runner:
             return
         inlet = self.hub.inlet(run_id, info.epoch)
         with suppress(RunClosed, Stale):  # the run ended meanwhile
-            # the run was released, or is just beginning
+            # The run was released, or is just beginning
             if info.owner_id == self.hub.lease.owner_id:
                 await self.hub.take(info).cancel(reason)
                 return

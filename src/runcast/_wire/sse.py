@@ -187,7 +187,7 @@ class Decoder:
 
     _is_closed: bool
     _refusal: str | None  # the error that ended the stream
-    _has_told: bool  # whether the refusal was raised
+    _has_raised: bool  # whether the refusal was raised
     _at_start: bool  # before the first line, where a byte order mark may stand
     _swallow_lf: bool  # the last byte was a CR
     _tail: bytearray  # the line that has not ended
@@ -243,7 +243,7 @@ class Decoder:
         if self._is_closed:
             raise InvalidValue("expected an open decoder, got a closed one; call reset() first")
         if self._refusal is not None:
-            self._has_told = True
+            self._has_raised = True
             raise PeerError(self._refusal)
         events: list[SSEvent] = []
         try:
@@ -251,7 +251,7 @@ class Decoder:
         except PeerError as refusal:
             self._forget()
             self._refusal = refusal.message
-            self._has_told = not events
+            self._has_raised = not events
             if not events:
                 raise
         return events
@@ -269,8 +269,8 @@ class Decoder:
         `last_event_id` and `retry_ms` stay.  Source: WHATWG HTML 9.2.6, end of the stream.
         """
         self._is_closed = True
-        if self._refusal is not None and not self._has_told:
-            self._has_told = True
+        if self._refusal is not None and not self._has_raised:
+            self._has_raised = True
             raise PeerError(self._refusal)
         is_cut = bool(self._tail) or self._id != self._last_event_id
         is_cut = is_cut or self._data is not None or self._event != ""
@@ -281,7 +281,7 @@ class Decoder:
         """Begin another stream; unfinished input is forgotten, the id and retry are kept (D2)."""
         self._is_closed = False
         self._refusal = None
-        self._has_told = False
+        self._has_raised = False
         self._at_start = True
         self._swallow_lf = False
         self._forget()

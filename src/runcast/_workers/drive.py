@@ -165,7 +165,7 @@ class Yields:
         if item is None:
             return
         event = as_event(item)
-        self._tell_error()
+        self._write_error()
         # Refuse now what could not be stored at the end.
         most = self._writer.max_event_bytes
         if event.type == "done":
@@ -187,9 +187,9 @@ class Yields:
     def flush(self) -> None:
         """Write held items after the generator has ended in another way."""
         with suppress(RuncastError, Cancelled):
-            self._tell_error()
+            self._write_error()
 
-    def _tell_error(self) -> None:
+    def _write_error(self) -> None:
         if self._error is not None:
             self._writer.emit("error", self._error)  # kept if it is refused
             self._error = None

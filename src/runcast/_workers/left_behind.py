@@ -131,7 +131,7 @@ def _look_at(thread: threading.Thread, frame: FrameType, begun: tuple[str, ...])
         elif code.co_filename == _POOL and code.co_name == "run":
             is_pooled = True
             call, context = _task_of(at.f_locals.get("self"))
-            # A pool's thread works for other runs than those that started it.
+            # A pool's thread also works for other runs than the one that started it.
             if context is not None and (run_id := run_id_in(context)):
                 run_ids = (run_id,)
             place = place or _name(call)

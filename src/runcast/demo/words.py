@@ -158,7 +158,9 @@ def _open(path: str) -> BinaryIO:
     try:
         # Check before opening, because opening a pipe would wait for its writer.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise runcast.RunFailed(f"expected a file, and {path!r} is none", "not_a_file")
+            raise runcast.RunFailed(
+                f"expected a file, but {path!r} is something else", "not_a_file"
+            )
         return open(path, "rb")
     except FileNotFoundError:
         raise runcast.RunFailed(f"there is no file {path!r}", "file_not_found") from None

@@ -64,30 +64,30 @@ def apply(snapshot: Snapshot, event: Event) -> None:
     """Update a snapshot in place with one more event."""
     if event.seq <= snapshot.seq:
         return
-    told = _Told(snapshot, event)
-    snapshot.missed += told.seq - snapshot.seq - 1
-    snapshot.seq = told.seq
-    snapshot.updated_at = told.time
-    if told.type in snapshot.counts or len(snapshot.counts) < caps.MAX_TYPES:
-        snapshot.counts[told.type] = snapshot.counts.get(told.type, 0) + 1
+    fields = _Fields(snapshot, event)
+    snapshot.missed += fields.seq - snapshot.seq - 1
+    snapshot.seq = fields.seq
+    snapshot.updated_at = fields.time
+    if fields.type in snapshot.counts or len(snapshot.counts) < caps.MAX_TYPES:
+        snapshot.counts[fields.type] = snapshot.counts.get(fields.type, 0) + 1
     else:
         snapshot.dropped.types += 1
-    if snapshot.status in TERMINAL:  # nothing follows an ending, whoever wrote it
+    if snapshot.status in TERMINAL:  # nothing follows an ending
         return
-    if told.type in DECISIVE or snapshot.status == "queued":
+    if fields.type in DECISIVE or snapshot.status == "queued":
         questions = tuple(interrupt.interrupt_id for interrupt in snapshot.interrupts)
         standing = Standing(snapshot.status, questions)
-        snapshot.status = advance(standing, told.type, question_of(told.data)).status
-    law = _LAW.get(told.type)
+        snapshot.status = advance(standing, fields.type, question_of(fields.data)).status
+    law = _LAW.get(fields.type)
     if law is not None:
-        law(snapshot, told)
+        law(snapshot, fields)
     if snapshot.status in TERMINAL:
-        snapshot.ended_at = told.time
+        snapshot.ended_at = fields.time
         snapshot.interrupts_lapsed += len(snapshot.interrupts)
         snapshot.interrupts.clear()
 
 
-class _Told:
+class _Fields:
     """The fields of one event, cut to the caps. Each cut is counted once, when the field is
     read."""
 
@@ -120,8 +120,8 @@ class _Told:
     def message(self, *names: str) -> str:
         """Return the event's text for people: its data if that is a string, else a field."""
         data = self.data
-        told = data if isinstance(data, str) else pick(data, *names, "message", "content")
-        return self.cut(told, caps.MAX_MESSAGE_CHARS)
+        fields = data if isinstance(data, str) else pick(data, *names, "message", "content")
+        return self.cut(fields, caps.MAX_MESSAGE_CHARS)
 
     def cut(self, value: object, most_chars: int = caps.MAX_NAME_CHARS) -> str:
         text = as_text(value)
@@ -147,54 +147,56 @@ class _Told:
         return (text if is_deeper(copy, MAX_DEPTH) else copy), 0
 
 
-def _started(snapshot: Snapshot, told: _Told) -> None:
+def _started(snapshot: Snapshot, fields: _Fields) -> None:
     # A resumed run starts again: it keeps its first time and function.
     if snapshot.started_at is None:
-        snapshot.started_at = told.time
-    snapshot.function = snapshot.function or told.name("function")
-    labels = pick(told.data, "labels")
+        snapshot.started_at = fields.time
+    snapshot.function = snapshot.function or fields.name("function")
+    labels = pick(fields.data, "labels")
     if isinstance(labels, dict):
         snapshot.dropped.labels += max(0, len(labels) - caps.MAX_LABELS)
         for key, value in islice(labels.items(), caps.MAX_LABELS):
-            name = told.cut(key)
+            name = fields.cut(key)
             if name in snapshot.labels or len(snapshot.labels) < caps.MAX_LABELS:
-                snapshot.labels[name] = told.cut(value)
+                snapshot.labels[name] = fields.cut(value)
             else:
                 snapshot.dropped.labels += 1
 
 
-def _done(snapshot: Snapshot, told: _Told) -> None:
-    result, summary = outcome_of(told.data)
+def _done(snapshot: Snapshot, fields: _Fields) -> None:
+    result, summary = outcome_of(fields.data)
     if result is not None:
-        _set_result(snapshot, told, result)
-    snapshot.summary, snapshot.summary_dropped = told.kept(summary, caps.MAX_RESULT_CHARS)
+        _set_result(snapshot, fields, result)
+    snapshot.summary, snapshot.summary_dropped = fields.kept(summary, caps.MAX_RESULT_CHARS)
 
 
-def _failed(snapshot: Snapshot, told: _Told) -> None:
-    is_retryable = pick(told.data, "retryable") is True
-    snapshot.failure = Failure(*_error(told), is_retryable)
+def _failed(snapshot: Snapshot, fields: _Fields) -> None:
+    is_retryable = pick(fields.data, "retryable") is True
+    snapshot.failure = Failure(*_error(fields), is_retryable)
 
 
-def _cancelled(snapshot: Snapshot, told: _Told) -> None:
-    snapshot.cancel_reason = told.message("reason")
+def _cancelled(snapshot: Snapshot, fields: _Fields) -> None:
+    snapshot.cancel_reason = fields.message("reason")
 
 
-def _step_start(snapshot: Snapshot, told: _Told) -> None:
-    _take_step(snapshot, told)
-    step_id = told.name("step_id")
-    _tell_step(snapshot, Step(told.time, told.node, told.agent, told.message(), step_id=step_id))
+def _step_start(snapshot: Snapshot, fields: _Fields) -> None:
+    _take_step(snapshot, fields)
+    step_id = fields.name("step_id")
+    _add_step(
+        snapshot, Step(fields.time, fields.node, fields.agent, fields.message(), step_id=step_id)
+    )
 
 
-def _step_progress(snapshot: Snapshot, told: _Told) -> None:
-    step = _take_step(snapshot, told)
+def _step_progress(snapshot: Snapshot, fields: _Fields) -> None:
+    step = _take_step(snapshot, fields)
     if step is None:
-        step = Step(told.time, told.node, told.agent, step_id=told.name("step_id"))
-    step.note = told.message()
-    step.percent = percent_of(told.data)
-    _tell_step(snapshot, step)
+        step = Step(fields.time, fields.node, fields.agent, step_id=fields.name("step_id"))
+    step.note = fields.message()
+    step.percent = percent_of(fields.data)
+    _add_step(snapshot, step)
 
 
-def _tell_step(snapshot: Snapshot, step: Step) -> None:
+def _add_step(snapshot: Snapshot, step: Step) -> None:
     snapshot.dropped.steps += _push(snapshot.steps, step, caps.MAX_STEPS)
 
 
@@ -219,40 +221,40 @@ def _step_complete(snapshot: Snapshot, told: _Told) -> None:
     snapshot.dropped.completed_steps += over
 
 
-def _take_step(snapshot: Snapshot, told: _Told) -> Step | None:
+def _take_step(snapshot: Snapshot, fields: _Fields) -> Step | None:
     """Take out the open step of this place and id, if there is one."""
-    key = (told.node, told.agent, told.name("step_id"))
+    key = (fields.node, fields.agent, fields.name("step_id"))
     for index, step in enumerate(snapshot.steps):
         if (step.node, step.agent, step.step_id) == key:
             return snapshot.steps.pop(index)
     return None
 
 
-def _progress(snapshot: Snapshot, told: _Told) -> None:
+def _progress(snapshot: Snapshot, fields: _Fields) -> None:
     snapshot.progress = Progress(
-        as_number(pick(told.data, "current", "processed")),
-        as_number(pick(told.data, "total")),
-        percent_of(told.data),
-        told.message() or told.name("status"),
+        as_number(pick(fields.data, "current", "processed")),
+        as_number(pick(fields.data, "total")),
+        percent_of(fields.data),
+        fields.message() or fields.name("status"),
     )
 
 
-def _log(snapshot: Snapshot, told: _Told) -> None:
-    level, message, logger = told.name("level", "type"), told.message(), told.name("logger")
-    line = LogLine(told.seq, told.time, level, message, logger, told.node, told.agent)
+def _log(snapshot: Snapshot, fields: _Fields) -> None:
+    level, message, logger = fields.name("level", "type"), fields.message(), fields.name("logger")
+    line = LogLine(fields.seq, fields.time, level, message, logger, fields.node, fields.agent)
     snapshot.dropped.logs += _push(snapshot.logs, line, caps.MAX_LOGS)
 
 
-def _delta(snapshot: Snapshot, told: _Told) -> None:
-    piece = told.data if isinstance(told.data, str) else pick(told.data, "text", "content")
+def _delta(snapshot: Snapshot, fields: _Fields) -> None:
+    piece = fields.data if isinstance(fields.data, str) else pick(fields.data, "text", "content")
     if not isinstance(piece, str) or not piece:
         return
-    message_id = told.name("message_id")
-    attempt = told.attempt()
-    text = _open_text(snapshot, (told.type, told.node, told.agent, message_id))
+    message_id = fields.name("message_id")
+    attempt = fields.attempt()
+    text = _open_text(snapshot, (fields.type, fields.node, fields.agent, message_id))
     if text is None:
         _make_room(snapshot)
-        text = Text(told.type, told.seq, told.seq, told.node, told.agent, message_id)
+        text = Text(fields.type, fields.seq, fields.seq, fields.node, fields.agent, message_id)
         text.attempt = attempt
         snapshot.texts.append(text)
     elif attempt < text.attempt:
@@ -263,13 +265,13 @@ def _delta(snapshot: Snapshot, told: _Told) -> None:
     over = max(0, len(whole) - caps.MAX_TEXT_CHARS)
     text.text = whole[over:]
     text.dropped += over
-    text.last_seq = told.seq
+    text.last_seq = fields.seq
     snapshot.dropped.chars += over
 
 
-def _content_complete(snapshot: Snapshot, told: _Told) -> None:
-    text = _open_text(snapshot, ("content", told.node, told.agent, told.name("message_id")))
-    if text is not None and told.attempt() >= text.attempt:
+def _content_complete(snapshot: Snapshot, fields: _Fields) -> None:
+    text = _open_text(snapshot, ("content", fields.node, fields.agent, fields.name("message_id")))
+    if text is not None and fields.attempt() >= text.attempt:
         text.is_complete = True
 
 
@@ -296,23 +298,23 @@ def _make_room(snapshot: Snapshot) -> None:
         del texts[oldest]
 
 
-def _tool_call(snapshot: Snapshot, told: _Told) -> None:
-    call_id = told.name("call_id")
-    tool = _call_with(snapshot, call_id) or _new_call(snapshot, told, call_id)
-    if not _is_of_attempt(tool, told):
+def _tool_call(snapshot: Snapshot, fields: _Fields) -> None:
+    call_id = fields.name("call_id")
+    tool = _call_with(snapshot, call_id) or _new_call(snapshot, fields, call_id)
+    if not _is_of_attempt(tool, fields):
         return
-    tool.tool = tool.tool or told.name("tool", "tool_name")
-    tool.called_at = told.time
-    tool.args, tool.args_dropped = told.kept(pick(told.data, "args"), caps.MAX_VALUE_CHARS)
+    tool.tool = tool.tool or fields.name("tool", "tool_name")
+    tool.called_at = fields.time
+    tool.args, tool.args_dropped = fields.kept(pick(fields.data, "args"), caps.MAX_VALUE_CHARS)
     tool.args_text = ""
 
 
-def _tool_call_delta(snapshot: Snapshot, told: _Told) -> None:
-    call_id, piece = told.name("call_id"), pick(told.data, "text", "content")
+def _tool_call_delta(snapshot: Snapshot, fields: _Fields) -> None:
+    call_id, piece = fields.name("call_id"), pick(fields.data, "text", "content")
     if not call_id or not isinstance(piece, str):
         return
-    tool = _call_with(snapshot, call_id) or _new_call(snapshot, told, call_id)
-    if not _is_of_attempt(tool, told) or tool.called_at is not None or tool.ended_at is not None:
+    tool = _call_with(snapshot, call_id) or _new_call(snapshot, fields, call_id)
+    if not _is_of_attempt(tool, fields) or tool.called_at is not None or tool.ended_at is not None:
         return
     whole = tool.args_text + as_text(piece)
     over = max(0, len(whole) - caps.MAX_VALUE_CHARS)
@@ -321,9 +323,9 @@ def _tool_call_delta(snapshot: Snapshot, told: _Told) -> None:
     snapshot.dropped.chars += over
 
 
-def _is_of_attempt(tool: Tool, told: _Told) -> bool:
-    """Tell whether an event is of a call's last attempt; a higher one begins the call again."""
-    attempt = told.attempt()
+def _is_of_attempt(tool: Tool, fields: _Fields) -> bool:
+    """Return whether an event is of a call's last attempt; a higher one begins the call again."""
+    attempt = fields.attempt()
     if attempt > tool.attempt:
         tool.attempt = attempt
         tool.args = tool.result = tool.ok = tool.called_at = tool.ended_at = None
@@ -332,16 +334,16 @@ def _is_of_attempt(tool: Tool, told: _Told) -> bool:
     return attempt == tool.attempt
 
 
-def _tool_result(snapshot: Snapshot, told: _Told) -> None:
-    call_id = told.name("call_id")
-    known = _call_with(snapshot, call_id) if call_id else _running_call(snapshot, told)
-    tool = known or _new_call(snapshot, told, call_id)
-    if not _is_of_attempt(tool, told):
+def _tool_result(snapshot: Snapshot, fields: _Fields) -> None:
+    call_id = fields.name("call_id")
+    known = _call_with(snapshot, call_id) if call_id else _running_call(snapshot, fields)
+    tool = known or _new_call(snapshot, fields, call_id)
+    if not _is_of_attempt(tool, fields):
         return
-    ok, result = pick(told.data, "ok"), pick(told.data, "result", "content")
-    tool.ended_at = told.time
+    ok, result = pick(fields.data, "ok"), pick(fields.data, "result", "content")
+    tool.ended_at = fields.time
     tool.ok = ok if isinstance(ok, bool) else None
-    tool.result, tool.result_dropped = told.kept(result, caps.MAX_VALUE_CHARS)
+    tool.result, tool.result_dropped = fields.kept(result, caps.MAX_VALUE_CHARS)
 
 
 def _call_with(snapshot: Snapshot, call_id: str) -> Tool | None:
@@ -352,35 +354,37 @@ def _call_with(snapshot: Snapshot, call_id: str) -> Tool | None:
     return None
 
 
-def _running_call(snapshot: Snapshot, told: _Told) -> Tool | None:
+def _running_call(snapshot: Snapshot, fields: _Fields) -> Tool | None:
     """Return the last unfinished call without an id of this tool in this place, or None."""
-    key = ("", told.name("tool", "tool_name"), told.node, told.agent)
+    key = ("", fields.name("tool", "tool_name"), fields.node, fields.agent)
     for tool in reversed(snapshot.tools):
         if tool.ended_at is None and (tool.call_id, tool.tool, tool.node, tool.agent) == key:
             return tool
     return None
 
 
-def _new_call(snapshot: Snapshot, told: _Told, call_id: str) -> Tool:
+def _new_call(snapshot: Snapshot, fields: _Fields, call_id: str) -> Tool:
     tools = snapshot.tools
     if len(tools) >= caps.MAX_TOOLS:
         del tools[next((index for index, tool in enumerate(tools) if tool.ended_at is not None), 0)]
         snapshot.dropped.tools += 1
-    tools.append(Tool(told.seq, call_id, told.name("tool", "tool_name"), told.node, told.agent))
+    tools.append(
+        Tool(fields.seq, call_id, fields.name("tool", "tool_name"), fields.node, fields.agent)
+    )
     return tools[-1]
 
 
-def _usage(snapshot: Snapshot, told: _Told) -> None:
-    model, currency = told.name("model"), told.name("currency")
-    used = _usage_of(snapshot, (model, told.agent, currency))
+def _usage(snapshot: Snapshot, fields: _Fields) -> None:
+    model, currency = fields.name("model"), fields.name("currency")
+    used = _usage_of(snapshot, (model, fields.agent, currency))
     if used is None:
         return
     used.calls += 1
-    used.input_tokens += told.count("input_tokens")
-    used.output_tokens += told.count("output_tokens")
-    used.cached_tokens += told.count("cached_tokens")
-    used.reasoning_tokens += told.count("reasoning_tokens")
-    cost = as_number(pick(told.data, "cost"))
+    used.input_tokens += fields.count("input_tokens")
+    used.output_tokens += fields.count("output_tokens")
+    used.cached_tokens += fields.count("cached_tokens")
+    used.reasoning_tokens += fields.count("reasoning_tokens")
+    cost = as_number(pick(fields.data, "cost"))
     if cost is None or cost < 0:
         used.unpriced += 1
     else:
@@ -401,35 +405,35 @@ def _usage_of(snapshot: Snapshot, key: tuple[str, str, str]) -> Usage | None:
 _ALLOWS: Final = ("allow_accept", "allow_edit", "allow_respond")
 
 
-def _interrupt_request(snapshot: Snapshot, told: _Told) -> None:
-    data = told.data
-    args, args_dropped = told.kept(pick(data, "args"), caps.MAX_QUESTION_CHARS)
+def _interrupt_request(snapshot: Snapshot, fields: _Fields) -> None:
+    data = fields.data
+    args, args_dropped = fields.kept(pick(data, "args"), caps.MAX_QUESTION_CHARS)
     asked = pick(data, "config")
-    config, config_dropped = told.kept(asked, caps.MAX_VALUE_CHARS)
+    config, config_dropped = fields.kept(asked, caps.MAX_VALUE_CHARS)
     if config_dropped and isinstance(asked, dict):  # a long config must not lift a prohibition
         config = {name: asked[name] for name in _ALLOWS if isinstance(asked.get(name), bool)}
     expires_at = pick(data, "expires_at")
     interrupt = Interrupt(
-        seq=told.seq,
-        asked_at=told.time,
-        interrupt_id=told.name("interrupt_id"),
-        node=told.node,
-        agent=told.agent,
-        action=told.name("action"),
-        message=told.message(),
+        seq=fields.seq,
+        asked_at=fields.time,
+        interrupt_id=fields.name("interrupt_id"),
+        node=fields.node,
+        agent=fields.agent,
+        action=fields.name("action"),
+        message=fields.message(),
         args=args,
         args_dropped=args_dropped,
         config=config,
         config_dropped=config_dropped,
-        expires_at=told.cut(expires_at) if isinstance(expires_at, str) else as_number(expires_at),
+        expires_at=fields.cut(expires_at) if isinstance(expires_at, str) else as_number(expires_at),
     )
     _take_interrupt(snapshot, interrupt.interrupt_id)  # asked again: keep the new question
     dropped = _push(snapshot.interrupts, interrupt, caps.MAX_INTERRUPTS)
     snapshot.dropped.interrupts += dropped
 
 
-def _interrupt_response(snapshot: Snapshot, told: _Told) -> None:
-    interrupt_id = told.name("interrupt_id")
+def _interrupt_response(snapshot: Snapshot, fields: _Fields) -> None:
+    interrupt_id = fields.name("interrupt_id")
     for interrupt in snapshot.interrupts:
         if interrupt.interrupt_id == interrupt_id and not interrupt.is_answered:
             interrupt.is_answered = True
@@ -482,32 +486,32 @@ def _take_interrupt(snapshot: Snapshot, interrupt_id: str) -> Interrupt | None:
     return None
 
 
-def _error_told(snapshot: Snapshot, told: _Told) -> None:
-    note = ErrorNote(told.seq, told.time, *_error(told), told.node, told.agent)
+def _error_survived(snapshot: Snapshot, fields: _Fields) -> None:
+    note = ErrorNote(fields.seq, fields.time, *_error(fields), fields.node, fields.agent)
     snapshot.dropped.errors += _push(snapshot.errors, note, caps.MAX_ERRORS)
 
 
-def _error(told: _Told) -> tuple[str, str]:
-    return told.message("error"), told.name("code", "error_code", "error_type")
+def _error(fields: _Fields) -> tuple[str, str]:
+    return fields.message("error"), fields.name("code", "error_code", "error_type")
 
 
-def _result(snapshot: Snapshot, told: _Told) -> None:
-    data = told.data
+def _result(snapshot: Snapshot, fields: _Fields) -> None:
+    data = fields.data
     value = data["value"] if isinstance(data, dict) and "value" in data else data
-    _set_result(snapshot, told, value)
+    _set_result(snapshot, fields, value)
 
 
-def _set_result(snapshot: Snapshot, told: _Told, result: object) -> None:
-    snapshot.result, snapshot.result_dropped = told.kept(result, caps.MAX_RESULT_CHARS)
+def _set_result(snapshot: Snapshot, fields: _Fields, result: object) -> None:
+    snapshot.result, snapshot.result_dropped = fields.kept(result, caps.MAX_RESULT_CHARS)
 
 
-def _files(snapshot: Snapshot, told: _Told) -> None:
-    files = pick(told.data, "files")
+def _files(snapshot: Snapshot, fields: _Fields) -> None:
+    files = pick(fields.data, "files")
     if not isinstance(files, list):
         return
     snapshot.dropped.files += max(0, len(files) - caps.MAX_FILES)
     for item in files[: caps.MAX_FILES]:
-        file, _ = told.kept(item, caps.MAX_FILE_CHARS)
+        file, _ = fields.kept(item, caps.MAX_FILE_CHARS)
         if file in snapshot.files:
             continue
         if len(snapshot.files) < caps.MAX_FILES:
@@ -524,7 +528,7 @@ def _push(entries: list[Any], entry: object, most: int) -> int:
     return over
 
 
-_LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
+_LAW: Final[Mapping[str, Callable[[Snapshot, _Fields], None]]] = MappingProxyType(
     {
         "started": _started,
         "done": _done,
@@ -547,7 +551,7 @@ _LAW: Final[Mapping[str, Callable[[Snapshot, _Told], None]]] = MappingProxyType(
         "interrupt_request": _interrupt_request,
         "interrupt_response": _interrupt_response,
         "interrupt_resolved": _interrupt_resolved,
-        "error": _error_told,
+        "error": _error_survived,
         "result": _result,
         "files": _files,
     }

@@ -62,7 +62,7 @@ def failed_with(error: BaseException, what: str = "function") -> Outcome:
 
 
 def is_logged(message: str, code: str) -> bool:
-    """Tell whether a failure is one whose traceback is in the log of the server that ran it.
+    """Return whether the log of the server that ran the function has the traceback of a failure.
 
     It is what `failed_with` says of a function, or of one that cannot be imported. What a function
     says itself, by `RunFailed`, is not logged.
@@ -109,5 +109,5 @@ def cancelled(reason: str) -> Outcome:
 LOST = failed("the process that ran it ended", "lost", retryable=True)
 """The outcome of a run whose owner died."""
 
-TAKEN_OVER = failed("another process went on with it, or began it anew", "lost")
+TAKEN_OVER = failed("another process continued the run, or began it again", "lost")
 """The outcome of an attempt whose log another process writes now."""

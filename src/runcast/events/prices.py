@@ -70,8 +70,8 @@ class Prices:
         """Return what a call costs; None if the table has no price of the model.
 
         Args:
-            input_tokens: all of them, with those that were read from a cache.
-            cached_tokens: those that were.
+            input_tokens: all input tokens, including cached ones.
+            cached_tokens: the input tokens that were read from a cache.
         """
         price = self._exact.get(model)
         if price is None:

@@ -43,10 +43,10 @@ class Seen:
 
     def is_repetition(self, event: Event) -> bool:
         """Return whether a message repeats an earlier one, and remember it."""
-        told = _told(event)
-        if told is None:
+        found = _subject_and_content(event)
+        if found is None:
             return False
-        about, said = told
+        about, said = found
         is_repeated = self._said.pop(about, None) == said
         self._said[about] = said
         if len(self._said) > MAX_SEEN:
@@ -55,9 +55,9 @@ class Seen:
 
     def forget(self, event: Event) -> None:
         """Forget a message, so that the same message is no repetition."""
-        told = _told(event)
-        if told is not None:
-            self._said.pop(told[0], None)
+        found = _subject_and_content(event)
+        if found is not None:
+            self._said.pop(found[0], None)
 
     def close_question(self, event: Event) -> None:
         """Forget a question that this event answers or ends, so that it may be asked again."""
@@ -65,7 +65,7 @@ class Seen:
             self._said.pop(_question(event, event.data), None)
 
 
-def _told(event: Event) -> tuple[bytes, bytes] | None:
+def _subject_and_content(event: Event) -> tuple[bytes, bytes] | None:
     """Return a message's subject and content, or None if it can never be a repetition."""
     data = event.data if isinstance(event.data, dict) else {}
     if event.type == "reasoning" and not {"message_id", "index"} & data.keys():

@@ -24,20 +24,20 @@ _TEXT: Final[_Schema] = {"type": "string"}
 _NUMBER: Final[_Schema] = {"type": "number"}
 
 
-def _told(schema: _Schema, about: str) -> _Schema:
+def _described(schema: _Schema, about: str) -> _Schema:
     return {**schema, "description": about}
 
 
-_MESSAGE: Final = _told(_TEXT, "what a person reads")
-_MESSAGE_ID: Final = _told(_TEXT, "which text it belongs to")
+_MESSAGE: Final = _described(_TEXT, "what a person reads")
+_MESSAGE_ID: Final = _described(_TEXT, "which text it belongs to")
 _PERCENT: Final[_Schema] = {"type": "number", "minimum": 0, "maximum": 100}
-_STEP_ID: Final = _told(_TEXT, "which of the open steps of this node and agent")
-_INDEX: Final = _told({"type": "integer"}, "which piece of its text, from 0")
-_ATTEMPT: Final = _told(
+_STEP_ID: Final = _described(_TEXT, "which of the open steps of this node and agent")
+_INDEX: Final = _described({"type": "integer"}, "which piece of its text, from 0")
+_ATTEMPT: Final = _described(
     {"type": "integer", "minimum": 1}, "which try it is part of; 1 if absent. A higher one replaces"
 )
-_CALL_ID: Final = _told(_TEXT, "the id that a call and its result share")
-_INTERRUPT_ID: Final = _told(_TEXT, "the question")
+_CALL_ID: Final = _described(_TEXT, "the id that a call and its result share")
+_INTERRUPT_ID: Final = _described(_TEXT, "the question")
 _ANY: Final[_Schema] = {}
 
 _COUNT: Final[_Schema] = {"type": "integer", "minimum": 0}
@@ -51,13 +51,13 @@ _THOUGHT: Final[dict[str, _Schema]] = {
 DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "started": {"function": _TEXT, "labels": {"type": "object"}},
     "done": {
-        "result": _told(_ANY, "what the function returned"),
-        "summary": _told(_ANY, "the result in short"),
+        "result": _described(_ANY, "what the function returned"),
+        "summary": _described(_ANY, "the result in short"),
     },
     "failed": {
         "message": _MESSAGE,
-        "code": _told(_TEXT, "why, for programs"),
-        "retryable": _told({"type": "boolean"}, "whether the same run can succeed later"),
+        "code": _described(_TEXT, "why, for programs"),
+        "retryable": _described({"type": "boolean"}, "whether the same run can succeed later"),
     },
     "cancelled": {"reason": _TEXT},
     "step_start": {"message": _MESSAGE, "step_id": _STEP_ID},
@@ -65,7 +65,7 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "step_complete": {"message": _MESSAGE, "step_id": _STEP_ID},
     "node_complete": {
         "message": _MESSAGE,
-        "aggregated": _told(_ANY, "what the node made"),
+        "aggregated": _described(_ANY, "what the node made"),
         "step_id": _STEP_ID,
     },
     "progress": {
@@ -73,21 +73,21 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "total": _NUMBER,
         "percent": _PERCENT,
         "message": _MESSAGE,
-        "task": _told(_TEXT, "which of several bars moves"),
+        "task": _described(_TEXT, "which of several bars moves"),
     },
     "log": {
-        "level": _told(_TEXT, "debug, info, warning, error or critical"),
+        "level": _described(_TEXT, "debug, info, warning, error or critical"),
         "message": _MESSAGE,
-        "logger": _told(_TEXT, "the logger's name"),
+        "logger": _described(_TEXT, "the logger's name"),
     },
     "content": {
-        "text": _told(_TEXT, "the text that follows the earlier pieces"),
+        "text": _described(_TEXT, "the text that follows the earlier pieces"),
         "message_id": _MESSAGE_ID,
         "index": _INDEX,
         "attempt": _ATTEMPT,
     },
     "content_complete": {
-        "message": _told(_TEXT, "all of the text"),
+        "message": _described(_TEXT, "all of the text"),
         "message_id": _MESSAGE_ID,
         "attempt": _ATTEMPT,
     },
@@ -97,7 +97,7 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
     "tool_call_delta": {
         "call_id": _CALL_ID,
         "tool": _TEXT,
-        "text": _told(_TEXT, "what follows of the arguments, as JSON text"),
+        "text": _described(_TEXT, "what follows of the arguments, as JSON text"),
         "index": _INDEX,
         "attempt": _ATTEMPT,
     },
@@ -106,40 +106,40 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "tool": _TEXT,
         "result": _ANY,
         "ok": {"type": "boolean"},
-        "length": _told({"type": "integer"}, "length of the result, in characters"),
+        "length": _described({"type": "integer"}, "length of the result, in characters"),
         "attempt": _ATTEMPT,
     },
     "usage": {
         "model": _TEXT,
-        "input_tokens": _told(_COUNT, "with those that were read from a cache"),
-        "output_tokens": _told(_COUNT, "with those of reasoning"),
-        "cached_tokens": _told(_COUNT, "of the input"),
-        "reasoning_tokens": _told(_COUNT, "of the output"),
-        "cost": _told({"type": "number", "minimum": 0}, "of this call"),
-        "currency": _told(_TEXT, "of the cost"),
+        "input_tokens": _described(_COUNT, "including tokens read from a cache"),
+        "output_tokens": _described(_COUNT, "including tokens of reasoning"),
+        "cached_tokens": _described(_COUNT, "of the input"),
+        "reasoning_tokens": _described(_COUNT, "of the output"),
+        "cost": _described({"type": "number", "minimum": 0}, "of this call"),
+        "currency": _described(_TEXT, "of the cost"),
     },
     "interrupt_request": {
         "interrupt_id": _INTERRUPT_ID,
-        "action": _told(_TEXT, "what will be done if the answer is yes"),
+        "action": _described(_TEXT, "what will be done if the answer is yes"),
         "args": _ANY,
         "message": _MESSAGE,
-        "config": _told(_ANY, "which answers are allowed"),
-        "expires_at": _told(_NUMBER, "Unix seconds"),
+        "config": _described(_ANY, "which answers are allowed"),
+        "expires_at": _described(_NUMBER, "Unix seconds"),
     },
     "interrupt_waiting": {"interrupt_id": _INTERRUPT_ID, "message": _MESSAGE},
     "interrupt_response": {
         "interrupt_id": _INTERRUPT_ID,
         "approved": {"type": "boolean"},
         "answer": _ANY,
-        "by": _told(_TEXT, "who answered, as given by the answerer"),
+        "by": _described(_TEXT, "the person who answered, as given in the answer"),
     },
     "interrupt_resolved": {
         "interrupt_id": _INTERRUPT_ID,
-        "outcome": _told(_TEXT, "answered or expired"),
+        "outcome": _described(_TEXT, "answered or expired"),
         "message": _MESSAGE,
     },
     "error": {"message": _MESSAGE, "code": _TEXT},
-    "result": {"value": _told(_ANY, "the result so far")},
+    "result": {"value": _described(_ANY, "the result so far")},
     "files": {"files": {"type": "array"}},
 }
 """The fields of `data`, by known type."""

@@ -232,8 +232,8 @@ class Interrupt(msgspec.Struct, omit_defaults=True):
 class Usage(msgspec.Struct, omit_defaults=True):
     """What the calls of a model used, added up for each model, agent and currency.
 
-    `input_tokens` has those that were read from a cache (`cached_tokens`), `output_tokens` those of
-    reasoning. `cost` is of the calls that had one; `unpriced` counts the others.
+    `input_tokens` includes tokens read from a cache (`cached_tokens`); `output_tokens` includes
+    tokens of reasoning. `cost` sums the calls with a cost; `unpriced` counts the others.
     """
 
     model: str = ""

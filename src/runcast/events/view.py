@@ -198,7 +198,7 @@ class View:
         All returned events except the last are derived. Each has the `seq` of `event`.
         """
         if event.type in TERMINAL:
-            return [*self._flush(state, event, None), self._told(event)]
+            return [*self._flush(state, event, None), self._visible(event)]
         state.seen.close_question(event)
         if not self._is_of_wanted_place(event):
             return []
@@ -213,7 +213,7 @@ class View:
             return self._batch(state, event)
         # Earlier text of this node must not arrive after this event.
         before = [key for key in state.gathered if key[0] == "batch" and key[1] == event.node]
-        return [*self._release_all(state, before, event), self._told(event)]
+        return [*self._release_all(state, before, event), self._visible(event)]
 
     def _is_of_wanted_type(self, event: Event) -> bool:
         return self._messages.passes(event.type) and event.type not in self._hidden
@@ -261,7 +261,7 @@ class View:
         is_of_one = (trigger.node, trigger.agent) == (first.node, first.agent)
         if trigger.type in _NODE_ENDS and is_of_one and trigger.duration is not None:
             duration = trigger.duration  # measured by the producer
-        return self._told(
+        return self._visible(
             Event(
                 seq=trigger.seq,
                 time=trigger.time,
@@ -301,12 +301,12 @@ class View:
     def _joined(self, group: _Gathered, trigger: Event) -> Event:
         first = group.event
         if group.pieces == 1 and first.seq == trigger.seq:
-            return self._told(first)
+            return self._visible(first)
         data = {**first.data} if isinstance(first.data, dict) else {}
         if "text" not in data:
             data.pop("content", None)  # the text's other name
         data.update(text=group.text, of=[first.seq, group.last])
-        return self._told(
+        return self._visible(
             msgspec.structs.replace(first, seq=trigger.seq, time=trigger.time, data=data)
         )
 
@@ -333,7 +333,7 @@ class View:
 
     # What a watcher sees of one event.
 
-    def _told(self, event: Event) -> Event:
+    def _visible(self, event: Event) -> Event:
         verbosity = self.spec.verbosity
         changes: dict[str, object] = {}
         if not verbosity.show_agent_hierarchy and event.path:

@@ -114,7 +114,7 @@ class Logs(ABC):
         ttl_s: float | None = None,
         replace: bool = False,
     ) -> LogInfo:
-        """Begin a log, or with `replace` a new epoch of it, whatever its state.
+        """Begin a log, or with `replace` begin its next epoch, whatever its state.
 
         The new epoch sorts after the old one and its fence is higher.
 
@@ -303,7 +303,7 @@ class Store(Logs, Listing, Changes, Retention, Leases):
         """
 
     async def saved_state(self, log_id: str, epoch: str) -> tuple[int, bytes] | None:
-        """Return (seq, state) as `save_state` kept them last; None if there is none of this epoch.
+        """Return (seq, state) as last kept by `save_state`; None without a state of this epoch.
 
         Raises `NotFound`.
         """

@@ -219,7 +219,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     Args:
         info: the log afterwards; as it was last, if it was deleted.
         is_deleted: whether the log was deleted.
-        pages: what was appended, oldest first, for those who listen (`SharedStore`). It is empty if
+        pages: the appended events, oldest first, for listeners (`SharedStore`). It is empty if
             nothing was appended, or if the store knows only how far the log goes now.
     """
 

@@ -26,8 +26,7 @@ __all__ = ("MAX_BODY_DEPTH", "FormFile", "boundary_of", "check_json", "filename_
 
 MAX_BODY_DEPTH: Final = 500
 """Most levels of lists and objects in a body. Python's stack is 1,000 deep. A body that can be
-parsed here must not exhaust the stack later, where the application around us has filled more of
-it."""
+parsed here must not exhaust the stack later, where the application around us uses more stack."""
 
 _ESCAPE: Final = b"\\u"
 

@@ -219,15 +219,15 @@ class Invoking:
             raise Gone(f"the run {run.run_id!r} was begun again", "replaced")
         if not info.closed:
             raise StoreUnavailable(f"the end of the run {run.run_id!r} could not be stored")
-        told: Mapping[str, Any] = {}
+        files_data: Mapping[str, Any] = {}
         after = Position(run.epoch, max(info.first, info.head - 1) - 1)
         while True:  # the two events may come in two pages
             page = await hub.read_page(run.run_id, after)
             for event in map(decode_event, split_frames(page.frames)):
                 if event.type == "files" and isinstance(event.data, dict):
-                    told = event.data  # the function's own, where it has left no files
+                    files_data = event.data  # the function's own, where it has left no files
             if page.closed:
-                return Outcome(event.type, event.data), told
+                return Outcome(event.type, event.data), files_data
             after = page.position
 
 

@@ -330,8 +330,8 @@ def parse_preferences(header: str) -> frozenset[str]:
 def preferred_type(accept: str, offered: Iterable[str], default: str) -> str:
     """Return the offered media type that an `Accept` header names first with the highest weight.
 
-    A header without an offered type gives the default, which suits most clients: those that
-    accept anything, and those with a header that we do not understand. Source: RFC 9110 §12.5.1,
+    A header without an offered type gives the default, which suits most clients: clients that
+    accept anything, and clients with a header that we do not understand. Source: RFC 9110 §12.5.1,
     without specificity.
     """
     best, weight = default, 0.0

@@ -1,4 +1,4 @@
-"""What functions raised, for who develops them on this machine, and for nobody else."""
+"""What functions raised, for their developers on this machine, and for nobody else."""
 
 from collections.abc import Callable
 from typing import Final

@@ -209,7 +209,7 @@ class Gate:
             self._held.pop(subject, None)
 
     async def look_again(self, subject: str | None) -> None:
-        """Ask again about a subject's open responses, and end those that are refused now.
+        """Ask again about a subject's open responses, and end the ones refused now.
 
         None asks about all subjects.
         """

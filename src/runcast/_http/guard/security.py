@@ -169,7 +169,7 @@ class Guard:
             )
         origin = headers.get("origin")
         if origin is not None:
-            if not self.is_told(origin) and not _is_same(origin, host):
+            if not self.is_allowed_origin(origin) and not _is_same(origin, host):
                 raise Forbidden(
                     f"pages of {origin[:100]!r} may not use this server; {self.advice.origin}"
                 )
@@ -196,8 +196,8 @@ class Guard:
                 "start page"
             )
 
-    def is_told(self, origin: str) -> bool:
-        """Tell whether this is an origin we were told, whose pages may use this server."""
+    def is_allowed_origin(self, origin: str) -> bool:
+        """Return whether pages of this origin may use the server, by configuration."""
         return origin.lower() in self.origins
 
     def begin_session(self, given: str) -> str:

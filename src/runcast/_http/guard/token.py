@@ -49,5 +49,5 @@ def is_session(given: str, token: str, now: float) -> bool:
 
 def fingerprint(token: str, *parts: str) -> str:
     """Return 16 hexadecimal digits that identify a token and some texts without revealing them."""
-    told = "\0".join(("runcast fingerprint", *parts)).encode("utf-8", "surrogatepass")
-    return hmac.digest(token.encode(), told, "sha256").hex()[:16]
+    message = "\0".join(("runcast fingerprint", *parts)).encode("utf-8", "surrogatepass")
+    return hmac.digest(token.encode(), message, "sha256").hex()[:16]

@@ -40,8 +40,8 @@ class DirectHttpTools(DirectProtocol, HttpToolsProtocol):
         super().data_received(data)
         if self._unread > self.settings.max_head_bytes and not self.transport.is_closing():
             most = self.settings.max_head_bytes
-            told = f"expected a head of at most {most} bytes (max_head_bytes)"
-            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, told)
+            problem = f"expected a head of at most {most} bytes (max_head_bytes)"
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, problem)
 
     def on_headers_complete(self) -> None:
         self._unread = 0

@@ -46,7 +46,7 @@ class Connection(Protocol):
 def unsent_bytes(transport: asyncio.Transport) -> int:
     """Return how many bytes the client has yet to take, from our buffer and the kernel's.
 
-    The kernel's buffer may hold megabytes, and asks for more only once a third of it is sent. So a
+    The kernel's buffer may hold megabytes, and asks for more only once a third is sent. So a
     slow client would seem to take nothing for minutes. Linux reports what the kernel's buffer
     holds.
     """

@@ -135,7 +135,7 @@ def _import_script(file: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"expected a Python file, got {file!r}")
     module = importlib.util.module_from_spec(spec)
-    # spawned processes must look for the file, not for a module of that name
+    # Spawned processes must look for the file, not for a module of that name
     module.__spec__ = None
     sys.modules["__main__"] = sys.modules[_SCRIPT] = module
     spec.loader.exec_module(module)
@@ -209,7 +209,7 @@ async def _run_async(
         ending = writer.conclude(ending)
     # The loop may not end, because a task may refuse to be cancelled. Threads must not keep it
     # either, so it gets a new executor without threads.
-    _tell_ending(parent, ending, call)
+    _send_ending(parent, ending, call)
     loop.set_default_executor(ThreadPoolExecutor(1))
     return ending
 
@@ -248,8 +248,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Outcome:
     if not parent.is_ours:
         leave_fork(error, call.run_id)
-    is_told = isinstance(error, RuncastError | Cancelled | asyncio.CancelledError)
-    if not is_told and not is_clean_exit(error):
+    is_expected = isinstance(error, RuncastError | Cancelled | asyncio.CancelledError)
+    if not is_expected and not is_clean_exit(error):
         parent.send(control.Trace(_trace(error)))
     return outcome_of(error)
 
@@ -267,7 +267,7 @@ def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:
     if not parent.is_ours:  # the function forked, and both processes returned from it
         os._exit(0)
     _try(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
-    _tell_ending(parent, ending, call)
+    _send_ending(parent, ending, call)
     # It would wait for all processes that the function left, so these are killed first.
     finish = getattr(sys.modules.get("multiprocessing.util"), "_exit_function", None)
     if finish is not None:
@@ -282,7 +282,7 @@ def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:
     os._exit(0)
 
 
-def _tell_ending(parent: Parent, ending: Outcome, call: control.Call) -> None:
+def _send_ending(parent: Parent, ending: Outcome, call: control.Call) -> None:
     if call.memory_bytes:
         _try(lambda: _limit_memory(None))
     longest = max(call.max_event_bytes, OWN_EVENT_BYTES)

@@ -169,11 +169,11 @@ class ProcessCall:
             loaded = control.decode(body, control.Loaded)
             self._is_loaded = True
             if loaded.trace:
-                self._tell_log("cannot be imported", loaded.trace)
+                self._log_trace("cannot be imported", loaded.trace)
         elif kind == control.STREAM:
             self._on_stream()
         elif kind == control.TRACE:
-            self._tell_log("raised", control.decode(body, control.Trace).text)
+            self._log_trace("raised", control.decode(body, control.Trace).text)
         elif kind == control.RETURNED:
             if self._returned is None:
                 self._returned = self._ending(body)
@@ -278,7 +278,7 @@ class ProcessCall:
             except EventTooLarge:
                 shown = f"{shown[: len(shown) // 2]}…"
 
-    def _tell_log(self, what: str, trace: str) -> None:
+    def _log_trace(self, what: str, trace: str) -> None:
         shown = self._log_redactor.hide(self._redactor.hide(trace))
         self.raised = ProcessTraceback(shown.rstrip("\n"))
         _log.error("the function of run %s %s:\n%s", self._inlet.run_id, what, shown)

@@ -9,7 +9,7 @@
 The names and their behaviour are those of the module that this one replaces. New: a stream is a run
 in a hub, so that
 
-- any number of readers see all of it, from the first event, also after it ended;
+- any number of readers see all events, also after the end;
 - `sequence` is the event's place in the log: without gaps or duplicates, in the order of the wire;
 - closing wakes readers at once; publishing to one stream never waits for another;
 - reading creates nothing. A reader that comes before the producer waits `reader_wait_s`, and sees

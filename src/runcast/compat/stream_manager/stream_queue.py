@@ -246,18 +246,18 @@ class TaskStreamQueue:
                 self._close(Outcome("done", {}))
             else:
                 message, agent = self._error
-                told = {"message": message, "code": CLOSED_AFTER_ERROR, "retryable": False}
-                self._close(Outcome("failed", told), agent)
+                data = {"message": message, "code": CLOSED_AFTER_ERROR, "retryable": False}
+                self._close(Outcome("failed", data), agent)
 
     def abandon(self) -> None:
         """End a stream that was not ended. Idempotent."""
         with self._lock:
-            told = {"message": "the stream was abandoned", "code": "abandoned", "retryable": True}
-            self._close(Outcome("failed", told))
+            data = {"message": "the stream was abandoned", "code": "abandoned", "retryable": True}
+            self._close(Outcome("failed", data))
 
     async def wait_closed(self) -> None:
         """Wait until the end is stored; only after `close`."""
-        # on another loop there is nothing to wait for
+        # On another loop there is nothing to wait for
         if self._loop in (None, asyncio.get_running_loop()):
             await self.begin()
             await self._ended.wait()

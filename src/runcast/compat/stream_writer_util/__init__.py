@@ -168,14 +168,14 @@ class _RunWriter(MyStreamWriter):
         writer.home.check("send_queue()")
         try:
             if name in OUTCOMES:
-                self._tell_survived(writer, _outcome(name, msg, writer.max_event_bytes))
+                self._write_survived(writer, _outcome(name, msg, writer.max_event_bytes))
             else:
-                self._tell_survived(writer, None)
+                self._write_survived(writer, None)
                 writer.emit(name, data_of(name, msg))
         except RunClosed:
             self._drop()
 
-    def _tell_survived(self, writer: Writer, outcome: Outcome | None) -> None:
+    def _write_survived(self, writer: Writer, outcome: Outcome | None) -> None:
         """Handle a later message: a held error was survived; a new outcome replaces the held
         one."""
         # Release the lock before emitting: a thread may wait there, and the loop must not.
@@ -188,7 +188,7 @@ class _RunWriter(MyStreamWriter):
         if held is None:
             return
         try:
-            _tell(writer, held)
+            _write_held(writer, held)
         except RuncastError:
             with self._lock:
                 if self._held is outcome:  # the later message was refused, so it does not count
@@ -203,7 +203,7 @@ class _RunWriter(MyStreamWriter):
             return held or ending
         writer = self._writer()
         if writer is not None:
-            _tell(writer, held)
+            _write_held(writer, held)
         return ending
 
 
@@ -214,7 +214,7 @@ def _outcome(name: str, msg: Any, max_bytes: int) -> Outcome:
     return Outcome("failed", as_stored("failed", error_data(msg), max_bytes=max_bytes).data)
 
 
-def _tell(writer: Writer, held: Outcome) -> None:
+def _write_held(writer: Writer, held: Outcome) -> None:
     """Write a held outcome as an ordinary event: the run continued, or ends differently."""
     if held.type == "failed":
         writer.emit("error", held.data)

@@ -77,8 +77,12 @@ def event_of(
         data.setdefault("execution_summary", {})
     node = as_text(message.get("node")) or node
     agent = as_text(message.get("agent")) or agent
-    told = message.get("agent_hierarchy")
-    path = tuple(mend(as_text(name)) for name in told) if isinstance(told, list | tuple) else above
+    hierarchy = message.get("agent_hierarchy")
+    path = (
+        tuple(mend(as_text(name)) for name in hierarchy)
+        if isinstance(hierarchy, list | tuple)
+        else above
+    )
     duration = as_number(message.get("duration"))
     return Event(
         type=kind,

@@ -95,7 +95,7 @@ class InterruptHandler:
             return False
         except RuncastError:
             with self._lock:
-                # the question may be answered again
+                # The question may be answered again
                 self._pending.setdefault(interrupt_id, pending)
             raise
         return True

@@ -86,8 +86,8 @@ class ViewedWriter:
         with self._lock:
             self._steps += 1
             shown = self._view.step(self._state, _numbered(event, self._steps))
-            is_told = bool(shown) and pick(shown[-1].data, "of") == pick(event.data, "of")
-            own = shown.pop() if is_told else None
+            is_shown = bool(shown) and pick(shown[-1].data, "of") == pick(event.data, "of")
+            own = shown.pop() if is_shown else None
             self._owed += shown
         try:
             self._write_owed()

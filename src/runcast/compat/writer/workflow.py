@@ -87,8 +87,10 @@ class AgentWorkflowProcessor:
             self.writer.tell(self._reader.question(chunk, asked))
             waiting = {"interrupt_id": asked.interrupt_id, "message": self._texts.interrupt_waiting}
             self.writer.tell(self._reader.event(chunk, "", "interrupt_waiting", waiting))
-        told = [{"interrupt_id": a.interrupt_id, "action": a.action, "args": a.args} for a in new]
-        return {"interrupt_processed": True, **told[0], "interrupts": told}
+        questions = [
+            {"interrupt_id": a.interrupt_id, "action": a.action, "args": a.args} for a in new
+        ]
+        return {"interrupt_processed": True, **questions[0], "interrupts": questions}
 
     def _hidden(self, event: Event) -> dict[str, Any]:
         spec = self.writer.spec

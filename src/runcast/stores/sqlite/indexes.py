@@ -45,7 +45,7 @@ def take_from_lists(connection: sqlite3.Connection, log_ids: str) -> None:
 
 
 def add_to_lists(connection: sqlite3.Connection, log_ids: str) -> None:
-    """List logs as their rows are now; those that have no row are left out."""
+    """List logs by their present rows; logs without a row are left out."""
     connection.execute(f"INSERT INTO labelled {_OF_THESE}", (log_ids,))
 
 

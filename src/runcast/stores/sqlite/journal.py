@@ -229,8 +229,8 @@ class Journal:
         SQLite would go on writing to a file without a name, and the data could never be read.
         """
         if identify(self._path) != self._file:
-            told = "was removed or replaced while it was in use; put it back or restart"
-            raise about(StoreUnavailable, self._path, told)
+            problem = "was removed or replaced while it was in use; put it back or restart"
+            raise about(StoreUnavailable, self._path, problem)
 
     def info(self, log_id: str) -> LogInfo:
         """Return a copy of a log's description. Raises `NotFound`."""
@@ -360,8 +360,8 @@ class Journal:
         try:
             row = _decode(data)
         except msgspec.MsgspecError as error:
-            told = f"holds a journal that is damaged ({error})"
-            raise about(StoreUnusable, self._path, told) from error
+            problem = f"holds a journal that is damaged ({error})"
+            raise about(StoreUnusable, self._path, problem) from error
         marks = [each for each in row if isinstance(each, CheckpointCommand)]
         return (
             marks[-1]

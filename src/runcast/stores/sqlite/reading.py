@@ -237,8 +237,8 @@ class Reading:
             if is_current:
                 return cast("T", result)
             await self._refresh()  # another process has committed since the last look
-        told = "is damaged: events that it should have are not there"
-        raise about(StoreUnusable, self._path, told)
+        problem = "is damaged: events that it should have are not there"
+        raise about(StoreUnusable, self._path, problem)
 
 
 def _expiry(info: LogInfo) -> float:

@@ -7,7 +7,7 @@
     owners     processes that own runs, and when their leases end by the wall clock
     leases     when these leases end by the clock of their boot, which nobody can set
     dead       epochs whose segments are still to be deleted, a few at a time
-    labelled   the labels of logs, for lists: those that users give, and `function`
+    labelled   the labels of logs, for lists: labels from users, and `function`
     states     what the events up to a `seq` led to, kept only to save work
 
 Version 2 had no `labelled` and no `states`.
@@ -93,11 +93,11 @@ CREATE TEMP TABLE standings (key INTEGER PRIMARY KEY, status TEXT NOT NULL, ques
 
 _FROM_VERSION_1: Final = """
 SELECT log_id, old.key AS key, 'run' AS kind, epoch, created_at,
-    coalesce(told.status, json_extract(labels, '$.status')) AS status,
-    coalesce(told.questions, '[]') AS questions, first, head, closed_at, bytes,
+    coalesce(known.status, json_extract(labels, '$.status')) AS status,
+    coalesce(known.questions, '[]') AS questions, first, head, closed_at, bytes,
     json_remove(labels, '$.status') AS labels, ttl_s, owner_id, fence,
     segment_first, segment_bytes, NULL AS producers, snapshot_seq, snapshot
-FROM {old} AS old LEFT JOIN temp.standings AS told ON told.key = old.key
+FROM {old} AS old LEFT JOIN temp.standings AS known ON known.key = old.key
 """
 
 
@@ -134,7 +134,7 @@ def _upgrade_logs(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE logs RENAME TO logs_of_version_1")
     # A new table instead of more columns: columns after the snapshot are slow to read.
     _run(connection, _LOGS)
-    _tell_standings(connection, "logs_of_version_1")
+    _fill_standings(connection, "logs_of_version_1")
     select = _FROM_VERSION_1.format(old="logs_of_version_1")
     connection.execute(f"INSERT INTO main.logs {select}")
     connection.execute("DROP TABLE logs_of_version_1")
@@ -151,13 +151,13 @@ def read_as_present(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _read_logs_as_present(connection: sqlite3.Connection) -> None:
-    _tell_standings(connection, "main.logs")
+    _fill_standings(connection, "main.logs")
     connection.execute(f"CREATE TEMP VIEW logs AS {_FROM_VERSION_1.format(old='main.logs')}")
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'leases'").fetchall():
         connection.execute(_LEASES.format(table="TEMP TABLE"))
 
 
-def _tell_standings(connection: sqlite3.Connection, old: str) -> None:
+def _fill_standings(connection: sqlite3.Connection, old: str) -> None:
     connection.execute(_STANDINGS)
     doubtful = connection.execute(
         f"SELECT key, snapshot_seq, snapshot FROM {old} WHERE closed_at IS NULL "

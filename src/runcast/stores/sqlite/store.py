@@ -139,7 +139,7 @@ class SQLiteStore(Store):
             connection, read_only = open_reader(self._path), True
         try:
             return Journal(
-                connection, self._path, self._tell, wal_bytes=self._wal_bytes, read_only=read_only
+                connection, self._path, self._notify, wal_bytes=self._wal_bytes, read_only=read_only
             )
         except BaseException:
             connection.close()
@@ -311,7 +311,7 @@ class SQLiteStore(Store):
 
         return stop
 
-    def _tell(self, changed: Sequence[Change | None]) -> None:
+    def _notify(self, changed: Sequence[Change | None]) -> None:
         for key, (_, loop) in list(self._listeners.items()):
             try:
                 loop.call_soon_threadsafe(self._call, key, changed)

@@ -54,7 +54,7 @@ class Upkeep:
         self._swept_at_bytes = 0  # what had been written at the last sweep
         self._trimmed_at_bytes = 0  # what had been written when memory was given back
         self._may_sweep = True  # an earlier process may have left data to delete
-        self._told = ""
+        self._logged = ""
 
     def when_idle(self) -> None:
         """Read other processes' rows, and do maintenance while idle."""
@@ -63,7 +63,7 @@ class Upkeep:
             self._journal.poll()
             self._work(is_quiet=self._quiet_s >= _QUIET_S)
         except BackendError as error:
-            self._tell(error)
+            self._log_once(error)
 
     def after_job(self) -> None:
         """Do maintenance that must not wait for an idle time."""
@@ -72,7 +72,7 @@ class Upkeep:
         try:
             self._work(is_quiet=False)
         except BackendError as error:
-            self._tell(error)
+            self._log_once(error)
 
     def _work(self, is_quiet: bool) -> None:
         journal, now = self._journal, self._clock.monotonic()
@@ -85,7 +85,7 @@ class Upkeep:
         if (is_due and not self._wal.is_long) or journal.is_overfull:
             self._checkpoint_at = now + _LONGEST_S
             journal.checkpoint()
-            self._may_sweep, self._told = True, ""
+            self._may_sweep, self._logged = True, ""
         if self._may_sweep and not self._wal.is_long:
             self._sweep(now)
         self._wal.look(journal.written_bytes, is_quiet=is_quiet)
@@ -105,8 +105,8 @@ class Upkeep:
             journal.sweep(gives_back=False)
             self._swept_at_bytes = journal.written_bytes
 
-    def _tell(self, error: BackendError) -> None:
+    def _log_once(self, error: BackendError) -> None:
         """Log a failure once, until something succeeds; it may repeat fifty times a second."""
-        if error.message != self._told:
+        if error.message != self._logged:
             _log.warning("the upkeep of %s failed and will be tried again: %s", self._path, error)
-        self._told = error.message
+        self._logged = error.message

@@ -1,6 +1,6 @@
 """SQLite's write-ahead log: copied into the file in the background, and kept within its bound.
 
-Copying alone does not bound the log. SQLite restarts the log only at a moment when all of it has
+Copying alone does not bound the log. SQLite restarts the log only at a moment when everything has
 been copied and nobody reads from it. Under a flood of commits there is no such moment. So once the
 log is half as long as its bound, commits are held up for some milliseconds while it is emptied.
 

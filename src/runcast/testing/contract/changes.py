@@ -120,8 +120,8 @@ async def changes_of_other_stores_are_found(store: Store, harness: StoreHarness)
         for each in (store, other):
             for point in points:
                 found = await _since(each, point)
-                told = {log_id: change.is_deleted for log_id, change in found.items()}
-                expect_equal(told, {"a": False, "b": True, "c": False}, "what changed")
+                deleted = {log_id: change.is_deleted for log_id, change in found.items()}
+                expect_equal(deleted, {"a": False, "b": True, "c": False}, "what changed")
                 expect(found["a"].info.closed, "the end of a log at another store is found")
 
 
@@ -137,5 +137,5 @@ async def after_a_restart_changes_are_found_or_refused(store: Store, harness: St
             found = await _since(again, point)
         except Gone:
             return
-        told = {log_id: change.is_deleted for log_id, change in found.items()}
-        expect_equal(told, {"a": False, "b": True, "c": False}, "what changed")
+        deleted = {log_id: change.is_deleted for log_id, change in found.items()}
+        expect_equal(deleted, {"a": False, "b": True, "c": False}, "what changed")

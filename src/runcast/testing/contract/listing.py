@@ -174,7 +174,7 @@ async def a_list_is_of_one_kind_or_of_all(store: Store, harness: StoreHarness) -
     expect_equal(await ids(), ["a"], "logs of no kind asked for: runs")
     expect_equal(await ids(kind="run"), ["a"], "runs")
     expect_equal(await ids(kind="delivery"), ["delivery/a", "delivery/b"], "deliveries")
-    expect_equal(await ids(kind="deliver"), [], "logs of a kind that there is none of")
+    expect_equal(await ids(kind="deliver"), [], "logs of a kind without logs")
     expect_equal(await ids(kind=None), sorted([*_IDS.values(), "delivery/b"]), "logs of all kinds")
     expect_equal(await ids(kind=None, labels={"k": "v"}), ["delivery/b"], "all with a label")
     first = await store.list(kind="delivery", limit=1)

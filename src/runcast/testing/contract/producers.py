@@ -101,7 +101,7 @@ async def a_repeat_is_told_before_anything_else(store: Store, harness: StoreHarn
         again = _again(one, retried=True)
         outcome = await outcome_of(store, again)
         _expect_repeat(outcome, first, "a repeat in a log that was claimed, closed and trimmed")
-        expect(only(outcome).closed, "a repeat tells that the log is closed")
+        expect(only(outcome).closed, "a repeat reports that the log is closed")
     late = Append("a", [record(4)], producer=Producer("p", 2))
     refused(await outcome_of(store, late), RunClosed, "a new append to a closed log")
 
@@ -219,7 +219,7 @@ async def a_producer_that_was_forgotten_is_not_guessed_at(
     _expect_out(await outcome_of(store, _append(2, by="p1")), 1, "2 of an unknown producer")
     expect_equal((await store.info("a")).head, head, "the head after refusals")
     keyed = Append("a", [record(1)], once=Once("k"), producer=Producer("new", 1, True))
-    expect(not only(await outcome_of(store, keyed)).repeated, "a key tells that it is new")
+    expect(not only(await outcome_of(store, keyed)).repeated, "a new key is not a repeat")
     only(await outcome_of(store, _append(1, by="newer")))
 
 

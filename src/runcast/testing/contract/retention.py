@@ -133,7 +133,7 @@ async def a_closed_log_expires_when_its_time_is_over(store: Store, harness: Stor
     await store.delete("short")
     expect_equal(list(await store.expired()), ["long"], "expired logs, one deleted")
     await store.create("long", replace=True)
-    expect_equal(list(await store.expired()), [], "expired logs, the other begun anew")
+    expect_equal(list(await store.expired()), [], "expired logs, the other begun again")
     await store.info("kept")
 
 

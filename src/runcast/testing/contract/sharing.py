@@ -79,8 +79,8 @@ async def stores_that_write_at_once_stay_dense(store: Store, harness: StoreHarne
             await expect_log(each, "a", records)
             for number in range(len(stores)):
                 expect_equal((await each.info(f"own-{number}")).head, turns * size, "own head")
-        told = [await read_all(each, "b", Position(epochs[1], 0)) for each in stores]
-        expect_equal(told, told[:1] * len(stores), "what each store tells of one log")
+        seen = [await read_all(each, "b", Position(epochs[1], 0)) for each in stores]
+        expect_equal(seen, seen[:1] * len(stores), "what each store returns for one log")
 
 
 @store_check(4, 5, 6, 7, shared=True)
@@ -207,7 +207,7 @@ async def a_listener_is_told_of_others_changes(store: Store, harness: StoreHarne
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            raise ContractBroken(f"a listener is told {what} within {WAIT_S} s") from None
+            raise ContractBroken(f"a listener is seen {what} within {WAIT_S} s") from None
         names.clear()
 
     async with harness.make_store() as other:
@@ -221,7 +221,7 @@ async def a_listener_is_told_of_others_changes(store: Store, harness: StoreHarne
             await append(other, log_id, record(1), close=turn == 4)
             await wait_for(log_id, f"of append {turn}")
             expect_equal((await store.info(log_id)).head, 1, "the head a listener finds")
-        expect(len(calls) > 0, "every listener is told")
+        expect(len(calls) > 0, "every listener is seen")
         stop_second()
         stop_second()
         heard = len(calls)
@@ -255,25 +255,25 @@ async def a_listener_is_handed_what_others_append(store: Store, harness: StoreHa
                     came.clear()
                     await came.wait()
         except TimeoutError:
-            raise ContractBroken(f"a listener is told how far a log goes in {WAIT_S} s") from None
+            raise ContractBroken(f"a listener is seen how far a log goes in {WAIT_S} s") from None
         stop()
-    told: Change | None = None
+    seen: Change | None = None
     for change in heard:
         if change is None:
-            told = None
+            seen = None
             continue
-        expect_equal(change.is_deleted, False, "whether a log is told to be deleted")
+        expect_equal(change.is_deleted, False, "whether a log is seen to be deleted")
         expect_equal((change.info.epoch, change.info.labels), (last.epoch, {"k": "v"}), "the log")
         if change.pages:
-            before = change.pages[0].first - 1 if told is None else told.info.head
+            before = change.pages[0].first - 1 if seen is None else seen.info.head
             for page in change.pages:
                 expect_equal(page.first, before + 1, "the seq after what was handed over before")
                 before = page.last
             expect_equal(before, change.info.head, "how far the pages go")
-        told = change
+        seen = change
         for page in change.pages:
             read = await read_all(store, "a", Position(last.epoch, page.first - 1))
             found = b"".join(read[: page.last - page.first + 1])
             expect_equal(page.frames, found, f"the frames {page.first} to {page.last} handed over")
-    if told is not None:
-        expect_equal(told.info, last, "the log as it was told last")
+    if seen is not None:
+        expect_equal(seen.info, last, "the log as it was seen last")

@@ -1,4 +1,4 @@
-"""Statuses: a log's status follows from its events, whoever wrote them, and lists find it."""
+"""Statuses: a log's status follows from its events, whatever their writers, and lists find it."""
 
 from runcast.errors import InvalidValue
 from runcast.events.lifecycle import BEGINNING, STATUSES, Standing, Status, advance, question_of
@@ -18,9 +18,9 @@ from runcast.testing.contract.harness import (
 
 __all__ = ()
 
-_Told = tuple[str, object]
+_Event = tuple[str, object]
 
-_LIFE: list[_Told] = [
+_LIFE: list[_Event] = [
     ("message", {}),
     ("files", {}),
     ("started", {"function": "f"}),
@@ -41,11 +41,11 @@ _LIFE: list[_Told] = [
 ]
 
 
-def _record(told: _Told) -> bytes:
-    return encode_record(told[0], told[1], 1763715600.5)
+def _record(event: _Event) -> bytes:
+    return encode_record(event[0], event[1], 1763715600.5)
 
 
-def _standings(life: list[_Told]) -> list[Standing]:
+def _standings(life: list[_Event]) -> list[Standing]:
     """Return a run's standings before the first and after each of its events."""
     standings = [BEGINNING]
     for kind, data in life:
@@ -80,10 +80,10 @@ async def events_of_one_append_count_one_by_one(store: Store, harness: StoreHarn
         await store.create(log_id)
         for start in range(0, len(_LIFE), size):
             part = _LIFE[start : start + size]
-            only(await outcome_of(store, Append(log_id, [_record(told) for told in part])))
+            only(await outcome_of(store, Append(log_id, [_record(event) for event in part])))
             await _expect_standing(store, log_id, standings[start + len(part)], "after a part")
     await store.create("one-commit")
-    group = [Append("one-commit", [_record(told)]) for told in _LIFE]
+    group = [Append("one-commit", [_record(event)]) for event in _LIFE]
     for outcome in await store.commit(group):
         only(outcome)
     await _expect_standing(store, "one-commit", standings[-1], "after one commit")
@@ -179,8 +179,8 @@ async def statuses_last(store: Store, harness: StoreHarness) -> None:
             for number, standing in enumerate(standings):
                 await _expect_standing(again, f"log-{number}", standing, "in a later life")
     async with harness.make_store() as again:
-        for number, told in enumerate(_LIFE):
-            await append(again, f"log-{number}", _record(told))
+        for number, event in enumerate(_LIFE):
+            await append(again, f"log-{number}", _record(event))
             await _expect_standing(again, f"log-{number}", standings[number + 1], "one event later")
 
 
