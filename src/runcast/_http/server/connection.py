@@ -5,8 +5,8 @@ the `app_state` that uvicorn copies into each request's scope. If either is miss
 plain ASGI.
 
 The head of a request is bounded in time and, until it is complete, in size. uvicorn would wait for
-the rest of a head for ever, and with httptools buffer everything. The application limits the size of a
-complete head.
+the rest of a head for ever, and with httptools buffer everything. The application limits the size
+of a complete head.
 
 A client that vanishes is noticed (`vanished`).
 
