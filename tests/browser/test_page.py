@@ -527,7 +527,7 @@ def test_a_run_that_begins_anew_is_told(server: Served, page: Page) -> None:
     server.ask("POST", "/invoke/stay", body, {"Prefer": "respond-async"})
 
     page.sees("the second", "#texts")
-    page.sees("begun anew", "#notices")
+    page.sees("begun again", "#notices")
     page.sees("live", "#link")
     assert "the first" not in page.text("#texts")
 
