@@ -171,8 +171,7 @@ class Cursor:
         return self._has_taken_end or has_stopped
 
     def poll(self) -> Chunk | None:
-        """Take the next chunk from memory. None if there is none; `behind` is set if the store has
-        it.
+        """Take the next chunk from memory, or return None; `behind` is set if the store has it.
 
         Raises:
             NotFound: the run was deleted.

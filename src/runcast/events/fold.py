@@ -200,22 +200,22 @@ def _add_step(snapshot: Snapshot, step: Step) -> None:
     snapshot.dropped.steps += _push(snapshot.steps, step, caps.MAX_STEPS)
 
 
-def _step_complete(snapshot: Snapshot, told: _Told) -> None:
-    step = _take_step(snapshot, told)
+def _step_complete(snapshot: Snapshot, fields: _Fields) -> None:
+    step = _take_step(snapshot, fields)
     since = None if step is None else step.since
-    duration = as_number(told.duration)
+    duration = as_number(fields.duration)
     if duration is None and since is not None:
-        duration = round(max(0.0, told.time - since), 3)  # to the millisecond, in every language
+        duration = round(max(0.0, fields.time - since), 3)  # to the millisecond, in every language
     complete = CompletedStep(
-        seq=told.seq,
-        ended_at=told.time,
-        node=told.node,
-        agent=told.agent,
+        seq=fields.seq,
+        ended_at=fields.time,
+        node=fields.node,
+        agent=fields.agent,
         message="" if step is None else step.message,
-        note=told.message() or ("" if step is None else step.note),
+        note=fields.message() or ("" if step is None else step.note),
         since=since,
         duration=duration,
-        step_id=told.name("step_id"),
+        step_id=fields.name("step_id"),
     )
     over = _push(snapshot.completed_steps, complete, caps.MAX_COMPLETED_STEPS)
     snapshot.dropped.completed_steps += over
@@ -437,29 +437,29 @@ def _interrupt_response(snapshot: Snapshot, fields: _Fields) -> None:
     for interrupt in snapshot.interrupts:
         if interrupt.interrupt_id == interrupt_id and not interrupt.is_answered:
             interrupt.is_answered = True
-            _push_answered(snapshot, _answered(told, interrupt))
+            _push_answered(snapshot, _answered(fields, interrupt))
 
 
-def _answered(told: _Told, question: Interrupt) -> Answered:
+def _answered(fields: _Fields, question: Interrupt) -> Answered:
     """Return a question with what an event says of its answer."""
-    data, answer = told.data, pick(told.data, "answer")
+    data, answer = fields.data, pick(fields.data, "answer")
     kind, approved = pick(answer, "type"), pick(data, "approved")
     given = pick(answer, "args", "content") if isinstance(answer, dict) else answer
-    args, args_dropped = told.kept(given, caps.MAX_VALUE_CHARS)
+    args, args_dropped = fields.kept(given, caps.MAX_VALUE_CHARS)
     return Answered(
         seq=question.seq,
         asked_at=question.asked_at,
-        answered_at=told.time,
+        answered_at=fields.time,
         interrupt_id=question.interrupt_id,
         node=question.node,
         agent=question.agent,
         action=question.action,
         message=question.message,
-        answer=told.cut(kind),
+        answer=fields.cut(kind),
         approved=approved if isinstance(approved, bool) else None,
         args=args,
         args_dropped=args_dropped,
-        by=told.name("by"),
+        by=fields.name("by"),
     )
 
 
@@ -467,16 +467,16 @@ def _push_answered(snapshot: Snapshot, answered: Answered) -> None:
     snapshot.dropped.answered += _push(snapshot.answered, answered, caps.MAX_ANSWERED)
 
 
-def _interrupt_resolved(snapshot: Snapshot, told: _Told) -> None:
-    question = _take_interrupt(snapshot, told.name("interrupt_id"))
+def _interrupt_resolved(snapshot: Snapshot, fields: _Fields) -> None:
+    question = _take_interrupt(snapshot, fields.name("interrupt_id"))
     if question is None:
         return
     snapshot.interrupts_resolved += 1
     if not question.is_answered:  # its time was over, or it was closed in another way
-        _push_answered(snapshot, _answered(told, question))
+        _push_answered(snapshot, _answered(fields, question))
     for answered in snapshot.answered:
         if answered.seq == question.seq:
-            answered.outcome = told.name("outcome")
+            answered.outcome = fields.name("outcome")
 
 
 def _take_interrupt(snapshot: Snapshot, interrupt_id: str) -> Interrupt | None:

@@ -86,7 +86,7 @@ async def an_append_without_records_happens_once_too(store: Store, harness: Stor
 
 
 @store_check(12, 4, 5, 6)
-async def a_repeat_is_told_before_anything_else(store: Store, harness: StoreHarness) -> None:
+async def a_repeat_is_found_before_anything_else(store: Store, harness: StoreHarness) -> None:
     info = await store.create("a", owner_id="first")
     asked = [
         Append("a", [record(1)], info.epoch, producer=Producer("p", 1), fence=info.fence),

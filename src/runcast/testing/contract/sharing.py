@@ -189,7 +189,7 @@ async def of_answers_at_several_stores_one_wins(store: Store, harness: StoreHarn
 
 
 @store_check("SharedStore.listen", shared=True)
-async def a_listener_is_told_of_others_changes(store: Store, harness: StoreHarness) -> None:
+async def a_listener_hears_of_others_changes(store: Store, harness: StoreHarness) -> None:
     if not isinstance(store, SharedStore):
         raise ContractBroken("a store that several may open on the same data can be listened to")
     changed = asyncio.Event()
