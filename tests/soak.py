@@ -4,7 +4,8 @@ Eight clients start short and long runs, answer questions, cancel, upload and do
 streams in the middle, resume them, and delete what has ended. Every half minute a line of the table
 says what the server holds. It fails on any unexpected answer, on a run whose events are not dense,
 and on a leak: at the end, with all clients gone, more descriptors or threads than after the first
-tenth of the time (with some to spare), or a resident size that still grew in the last half.
+tenth of the time (with some to spare), a resident size that still grew in the last half, or one
+that stays above the plateau of that half once the clients are gone.
 """
 
 import argparse
@@ -29,10 +30,19 @@ EVERY_S: Final = 30.0
 QUIET_S: Final = 20.0
 """How long the server is left alone before the last look at it."""
 
+LATE_S: Final = 30.0
+"""Longest wait for an answer: the machine may have other work."""
+
+CACHE_BYTES: Final = 2 * 1024 * 1024
+"""`page_cache_bytes` of the server: full before the second quarter of the time, when the resident
+size is looked at first. With the default caches fill for longer than the soak lasts."""
+
 SPARE_DESCRIPTORS: Final = 16
 SPARE_THREADS: Final = 8
 GROWTH: Final = 1.15
 """How much larger than in its second quarter the median resident size may be in the last one."""
+LEVEL: Final = 1.0
+"""How large the resident size may be after the load, against its median in the second half."""
 
 TARGET: Final = """
 import asyncio
@@ -193,11 +203,19 @@ def faults_of(table: list[Held], clients: list[Client]) -> list[str]:
             found.append(f"{name} leak: {before} after a tenth of the time, {after} at the end")
     quarter = len(table) // 4
     if quarter:
-        early = statistics.median(line.rss_mb for line in table[quarter : 2 * quarter])
-        late = statistics.median(line.rss_mb for line in table[-quarter - 1 : -1])
+        sizes = [line.rss_mb for line in table]
+        early = statistics.median(sizes[quarter : 2 * quarter])
+        late = statistics.median(sizes[-quarter - 1 : -1])
+        plateau = statistics.median(sizes[len(table) // 2 : -1])
         if late > early * GROWTH:
             found.append(
-                f"the resident size grew: {early:.0f} MB in the second quarter, {late:.0f}"
+                f"the resident size grew: {early:.0f} MB in the second quarter, {late:.0f} MB in "
+                "the last one"
+            )
+        if last.rss_mb > plateau * LEVEL:
+            found.append(
+                f"the resident size stays: {plateau:.0f} MB in the second half, {last.rss_mb:.0f} "
+                "MB after the load"
             )
     return found
 
@@ -208,7 +226,9 @@ def soak(minutes: float, say: Callable[[str], None]) -> list[str]:
         folder = Path(name)
         (folder / "target.py").write_text(TARGET)
         store, stop = folder / "runs.db", threading.Event()
-        with serve("target.py", "--store", f"sqlite:///{store}", cwd=folder) as served:
+        with serve(
+            "target.py", "--store", f"sqlite:///{store}", cwd=folder, wait_s=LATE_S
+        ) as served:
             clients = [Client(served, number, stop) for number in range(CLIENTS)]
             began, table = time.monotonic(), []
             say(" ".join(f"{field:>11}" for field in Held._fields))

@@ -33,8 +33,11 @@ class Answer(NamedTuple):
 class Served:
     """A process that serves, from its first line on."""
 
-    def __init__(self, process: subprocess.Popen[str], head: list[str]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], head: list[str], wait_s: float = WAIT_S
+    ) -> None:
         self.process = process
+        self._wait_s = wait_s
         self.head = head
         """What it printed when it was ready."""
         found = re.fullmatch(r"runcast is listening on (http://(\S+):(\d+))", head[0])
@@ -62,7 +65,7 @@ class Served:
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request and leave it to the caller to read the response; then hang up."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self._wait_s)
         try:
             sent = None if body is None else json.dumps(body)
             given = {**({} if body is None else JSON), **(headers or {})}
@@ -85,7 +88,7 @@ class Served:
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
         """Send a signal; return the exit code and all else that it printed."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=WAIT_S)
+        out, err = self.process.communicate(timeout=self._wait_s)
         return self.process.returncode, out, err
 
 
@@ -109,9 +112,17 @@ def frames(response: http.client.HTTPResponse) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def serve(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, port: int = 0
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    port: int = 0,
+    wait_s: float = WAIT_S,
 ) -> Iterator[Served]:
-    """Start a server, wait until it answers, and see to its end."""
+    """Start a server, wait until it answers, and see to its end.
+
+    Args:
+        wait_s: bound of each wait for it.
+    """
     process = subprocess.Popen(
         [*(sys.executable, "-W", "error"), *_COMMAND, "--port", str(port), *arguments],
         cwd=cwd,
@@ -120,19 +131,19 @@ def serve(
         stderr=subprocess.PIPE,
         text=True,
     )
-    guard = threading.Timer(WAIT_S, process.kill)
+    guard = threading.Timer(wait_s, process.kill)
     guard.start()
     try:
         assert process.stdout is not None
         head = [process.stdout.readline().rstrip("\n") for _ in range(5)]
         guard.cancel()
         if process.poll() is not None or not head[0]:
-            raise AssertionError(f"it did not start: {process.communicate(timeout=WAIT_S)}")
-        yield Served(process, head)
+            raise AssertionError(f"it did not start: {process.communicate(timeout=wait_s)}")
+        yield Served(process, head, wait_s)
     finally:
         guard.cancel()
         process.kill()
-        process.communicate(timeout=WAIT_S)
+        process.communicate(timeout=wait_s)
 
 
 def run(
