@@ -1,12 +1,26 @@
 """Functions that a test serves, to see what the start page makes of them."""
 
 import asyncio
+import datetime
+import enum
 from collections import defaultdict
-from typing import Any, Final, Literal, TypedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 import runcast
 
 _GATES: Final[dict[str, asyncio.Event]] = defaultdict(asyncio.Event)
+
+
+class _Kind(enum.Enum):
+    WEEKLY = "weekly"
+    DAILY = "daily"
+
+
+@dataclass
+class _Owner:
+    name: str
 
 
 class _Place(TypedDict):
@@ -18,6 +32,17 @@ class _Place(TypedDict):
 async def open_gate(gate: str) -> None:
     """Let the run go on that waits at a gate."""
     _GATES[gate].set()
+
+
+@runcast.function
+async def plan(
+    owner: _Owner,
+    kind: _Kind = _Kind.WEEKLY,
+    due: Annotated[datetime.date | None, "the last day"] = None,
+    folder: Path | _Kind = Path("reports"),
+) -> list[Any]:
+    """Return what was given, and the classes that it arrived as."""
+    return [[type(each).__name__, each] for each in (owner, kind, due, folder)]
 
 
 @runcast.function

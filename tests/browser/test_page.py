@@ -114,6 +114,31 @@ def test_a_run_is_started_by_the_form_and_watched_to_its_end(server: Served, pag
     }
 
 
+def test_inputs_of_classes_are_in_the_form(server: Served, page: Page) -> None:
+    page.expected = "status of 422"
+    page.go(f"{server.url}/#/functions/plan")
+    page.sees("the last day", "form")
+    page.sees("date: 2025-01-31", "form")
+    page.fill(field("owner", "plan"), "{}")
+    choices = f"[...document.querySelector({json.dumps(field('kind', 'plan'))}).options]"
+    assert page.get(f"{choices}.map(it => it.textContent)") == ["weekly", "daily"]
+    page.click("main button", "Run")
+    page.sees("Object missing required field `name`", field("owner.problem", "plan"))
+
+    page.fill(field("owner", "plan"), '{"name": "Ada"}')
+    page.fill(field("due", "plan"), "2025-02-28")
+    page.click("main button", "Run")
+    page.sees("done", "#status")
+
+    (run,) = server.ask("GET", "/runs?function=plan").json["runs"]
+    assert server.ask("GET", f"/runs/{run['run_id']}").json["state"]["result"] == [
+        ["_Owner", {"name": "Ada"}],
+        ["_Kind", "weekly"],
+        ["date", "2025-02-28"],
+        ["PosixPath", "reports"],
+    ]
+
+
 def test_what_is_wrong_is_told_beside_the_input(server: Served, page: Page) -> None:
     page.expected = "status of 422"
     page.go(f"{server.url}/#/functions/write_report")

@@ -18,8 +18,32 @@ from tests.environment import environment
 from tests.waiting import WAIT_S
 
 TARGET = '''
+import dataclasses
+import enum
+import pathlib
 import threading
+from typing import Annotated, Literal
+
+import msgspec
 import runcast
+
+class Size(enum.Enum):
+    LARGE = "l"
+    SMALL = "s"
+
+@dataclasses.dataclass
+class Order:
+    number: int
+    note: str = ""
+
+@runcast.function
+def order(
+    orders: list[Order],
+    size: Size = Size.SMALL,
+    path: Annotated[pathlib.Path | None, "where it goes"] = None,
+    count: Annotated[int, msgspec.Meta(ge=1, lt=9)] = 1,
+):
+    return [type(each).__name__ for each in (orders[0], size, path, count)]
 
 @runcast.function
 def greet(name: str, times: int = 1):
@@ -487,6 +511,24 @@ def test_functions_are_listed_and_described(served: Served, tmp_path: Path) -> N
     )
     assert unknown.returncode == 2
     assert "`runcast functions`" in unknown.stderr
+
+
+def test_inputs_of_classes_are_described_and_given(served: Served, tmp_path: Path) -> None:
+    described = command(served, "functions", "order", tmp_path=tmp_path)
+    inputs = ("--input", 'orders=[{"number": 5}]', "--input", "size=l", "--input", "path=a")
+    invoked = command(served, "invoke", "order", *inputs, tmp_path=tmp_path)
+    refused = command(served, "invoke", "order", "--input", "orders=[{}]", tmp_path=tmp_path)
+
+    assert described.stdout.splitlines()[1:] == [
+        "  --input orders=…  array of Order {number, note?}",
+        '  --input size=…  "l" | "s" = "s"',
+        "  --input path=…  path | null = null",
+        "      where it goes",
+        "  --input count=…  integer (≥ 1, < 9) = 1",
+    ]
+    assert '["Order", "Size", "PosixPath", "int"]' in invoked.stdout.replace("'", '"')
+    assert refused.returncode == 2
+    assert "orders: Object missing required field `number` - at `$[0]`" in refused.stderr
 
 
 def test_a_run_is_shown_as_it_is_now(served: Served, tmp_path: Path) -> None:

@@ -429,3 +429,17 @@ def test_all_that_an_installation_needs_is_looked_at() -> None:
 
     assert set(checkup.NEEDED) == named
     assert set(checkup.FAST) == fast
+
+
+def test_the_advice_for_a_missing_package_is_to_install_that_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkup, "FAST", ("a-fast-loop", "a-fast-parser"))
+    monkeypatch.setattr(checkup, "NEEDED", ("a-needed-one", "starlette"))
+
+    todo = {each.check: each.todo for each in checkup.check_installation() if each.todo}
+
+    assert todo == {
+        "packages": "pip install a-needed-one",
+        "fast": "pip install a-fast-loop a-fast-parser",
+    }

@@ -224,7 +224,7 @@ def test_a_missing_package_is_named_with_what_installs_it() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert "ImportError: runcast.sources.tqdm needs tqdm 4.60 or newer" in ended.stderr
-    assert "pip install 'runcast[tqdm]'" in ended.stderr
+    assert "pip install 'tqdm>=" in ended.stderr
 
 
 def test_an_async_function_gets_its_values_from_an_async_bar() -> None:

@@ -84,12 +84,12 @@ def check_installation() -> Iterator[Finding]:
     yield ok("python", f"Python {platform.python_version()} on {platform.system()}")
     found, missing = _versions(("runcast", *NEEDED))
     if missing:
-        yield fail("packages", f"missing: {', '.join(missing)}", "pip install runcast")
+        yield fail("packages", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
     yield ok("packages", ", ".join(found))
     found, missing = _versions(FAST)
     if missing:
         text = f"without {' and '.join(missing)} streams cost more"
-        yield warn("fast", text, "pip install 'runcast[fast]'")
+        yield warn("fast", text, f"pip install {' '.join(missing)}")
     else:
         yield ok("fast", ", ".join(found))
 

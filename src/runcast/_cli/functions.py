@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, Final
 
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
@@ -11,6 +11,21 @@ from runcast._cli.texts import plain, plain_lines, table
 from runcast.errors import NotFound
 
 __all__ = ("add_to", "run")
+
+_MOST_DEPTH: Final = 4
+"""Most types inside types that are named in a line."""
+
+_MOST_WAYS: Final = 8
+"""Most alternatives that are named in a line."""
+
+_BOUNDS: Final = {
+    "minimum": "≥",
+    "exclusiveMinimum": ">",
+    "maximum": "≤",
+    "exclusiveMaximum": "<",
+    "minLength": "length ≥",
+    "maxLength": "length ≤",
+}
 
 
 def add_to(commands: Any) -> None:
@@ -66,19 +81,47 @@ def _described(function: dict[str, Any]) -> str:
     schema = function.get("inputs")
     properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
     required = schema.get("required", []) if isinstance(schema, dict) else []
+    definitions = (schema.get("$defs") if isinstance(schema, dict) else None) or {}
     for name, about in properties.items():
         about = about if isinstance(about, dict) else {}
-        kind = plain(str(about.get("type", "any")))
-        if "enum" in about:
-            choices = (json.dumps(value, ensure_ascii=False) for value in about["enum"])
-            kind = plain(" | ".join(choices))
+        kind = plain(_kind(about, definitions))
         if "default" in about:
             kind += f" = {plain(json.dumps(about['default'], ensure_ascii=False))}"
         needed = "" if name in required or "default" in about else ", optional"
         lines.append(f"  --input {plain(name)}=…  {kind}{needed}")
+        if about.get("description"):
+            lines += [f"      {line}" for line in plain_lines(about["description"]).split("\n")]
     for group in function.get("files") or ():
         lines.append(f"  --file {plain(str(group.get('key', '')))}=PATH")
     for secret in function.get("secrets") or ():
         name = secret.get("name", "") if isinstance(secret, dict) else secret
         lines.append(f"  needs the secret {plain(str(name))}")
     return "\n".join(lines)
+
+
+def _kind(schema: dict[str, Any], definitions: dict[str, Any], depth: int = 0) -> str:
+    """Return in a few words what a schema allows: `integer`, `"a" | "b"`, `Order {id, items?}`."""
+    if "$ref" in schema and depth < _MOST_DEPTH:
+        named = definitions.get(str(schema["$ref"]).rpartition("/")[2])
+        return _kind(named if isinstance(named, dict) else {}, definitions, depth + 1)
+    if "enum" in schema:
+        return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
+    if "const" in schema:
+        return json.dumps(schema["const"], ensure_ascii=False)
+    if ways := schema.get("anyOf") or schema.get("oneOf"):
+        found = [_kind(way, definitions, depth + 1) for way in ways[:_MOST_WAYS]]
+        return " | ".join(dict.fromkeys(found))
+    if schema.get("type") == "array":
+        items = schema.get("items")
+        inner = _kind(items, definitions, depth + 1) if isinstance(items, dict) and items else ""
+        return f"array of {inner}" if inner else "array"
+    if properties := schema.get("properties"):
+        required = schema.get("required", ())
+        fields = ", ".join(f"{name}{'' if name in required else '?'}" for name in properties)
+        return f"{schema.get('title', 'object')} {{{fields}}}"
+    return f"{schema.get('format') or schema.get('type', 'any')}{_bounds(schema)}"
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    shown = [f"{sign} {schema[name]}" for name, sign in _BOUNDS.items() if name in schema]
+    return f" ({', '.join(shown)})" if shown else ""

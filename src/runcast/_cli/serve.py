@@ -114,7 +114,7 @@ def add_to(commands: Any) -> None:
         "--reload",
         action="store_true",
         help="for development: start again when the code of the target changes; running "
-        "runs are cancelled; needs the extra `reload`: pip install 'runcast[reload]'",
+        "runs are cancelled; needs the package watchfiles: pip install watchfiles",
     )
     parser.set_defaults(run=run)
 

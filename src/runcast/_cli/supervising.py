@@ -110,7 +110,7 @@ def serve_again_and_again(target: str | None, argv: Sequence[str]) -> None:
         import watchfiles
     except ImportError:
         raise InvalidValue(
-            "--reload needs the package watchfiles: pip install 'runcast[reload]'"
+            "--reload needs the package watchfiles: pip install watchfiles"
         ) from None
     folder = watched_folder(target)
     command = shlex.join([sys.executable, "-m", "runcast", *argv])

@@ -27,6 +27,11 @@ _FORMATS: Final[dict[type, str]] = {
     types.DecimalType: "decimal",
 }
 
+_DICTS: Final[Any] = tuple(
+    getattr(types, name) for name in ("DictType", "FrozenDictType") if hasattr(types, name)
+)
+"""Types with names and values; older versions of msgspec know one of the two."""
+
 _ANY_NAME: Final = types.AnyType | types.StrType | types.CustomType
 _OBJECTS: Final = (
     types.StructType | types.DataclassType | types.TypedDictType | types.NamedTupleType
@@ -101,7 +106,7 @@ def _inner(kind: Any) -> Iterator[Any]:
     """Yield the element types of a container or a union."""
     if isinstance(kind, types.CollectionType):
         yield kind.item_type
-    elif isinstance(kind, types.DictType | types.FrozenDictType):
+    elif isinstance(kind, _DICTS):
         yield kind.value_type
     elif isinstance(kind, types.TupleType):
         yield from kind.item_types
@@ -122,7 +127,7 @@ def _complete(kind: Any, schema: dict[str, Any]) -> None:
         schema.setdefault("format", _FORMATS[type(kind)])
     inner: Sequence[Any] = [*_inner(kind)]
     schemas: Sequence[Any] = ()
-    if isinstance(kind, types.DictType | types.FrozenDictType):
+    if isinstance(kind, _DICTS):
         names = _names(kind.key_type)
         if names and "propertyNames" not in schema:
             schema["propertyNames"] = names

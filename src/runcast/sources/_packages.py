@@ -20,7 +20,7 @@ def check_package(name: str, least: tuple[int, ...]) -> None:
     got = f"{name} {found} is installed" if found else f"{name} is not installed"
     raise ImportError(
         f"runcast.sources.{name} needs {name} {wanted} or newer, and {got}: "
-        f"pip install 'runcast[{name}]'"
+        f"pip install '{name}>={wanted}'"
     )
 
 
