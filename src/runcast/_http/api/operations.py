@@ -513,7 +513,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "files",
         {
             200: Response(
-                "the the kept files, and the files that were not kept",
+                "the kept files, and the files that were not kept",
                 {
                     _JSON: _object(
                         ("files", "skipped", "skipped_count"),
