@@ -13,7 +13,7 @@
     │   ├── OutOfSequence          an append is not the next one of its producer
     │   ├── Conflict               something with that name is already there
     │   │   └── AlreadyAnswered        a question has another answer
-    │   ├── NotFound               there is no such run, function or file
+    │   ├── NotFound               the run, function or file does not exist
     │   ├── Unauthorized           the request has no valid credentials
     │   ├── Forbidden              the request may not do that
     │   ├── HeadTooLarge           a request's path and headers are larger than the server allows

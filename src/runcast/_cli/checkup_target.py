@@ -60,7 +60,7 @@ def check_functions(functions: Sequence[_AnyFunction], settings: Settings) -> It
             text = f"{source.file} fails:\n{found.error.rstrip()}"
             yield fail("import", text, "install what is missing, or mend the module")
         else:
-            yield ok("import", f"{source.file} can be imported by a process of its own")
+            yield ok("import", f"{source.file} can be imported by its own process")
     for function in functions:
         check = f"function {function.name}"
         takes = ", ".join(parameter.name for parameter in function.parameters) or "nothing"

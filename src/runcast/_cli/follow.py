@@ -26,7 +26,7 @@ _READ_BYTES: Final = 64 * 1024
 _STREAM: Final = "text/event-stream"
 
 _PATIENCE: Final = reconnect.Options(first_s=0.25, longest_s=5.0, attempts=20)
-"""Shorter waits than a page has, since a person looks at the terminal; and a last attempt."""
+"""Shorter waits than on a page, because a person watches the terminal; and a last attempt."""
 
 
 class Received(NamedTuple):
@@ -38,7 +38,7 @@ class Received(NamedTuple):
 
 
 def react(state: State, happened: Happened) -> tuple[State, Action]:
-    """Return what a command does next, as `reconnect.react` decides it."""
+    """Return the next state and action of a command; see `reconnect.react`."""
     return reconnect.react(state, happened, random(), _PATIENCE)
 
 
@@ -113,7 +113,7 @@ def _headers(state: State) -> dict[str, str]:
 def _batches(
     state: State, response: http.client.HTTPResponse
 ) -> Iterator[tuple[State, list[Received]]]:
-    """Yield what arrives as long as one connection lasts, and how far it has led."""
+    """Yield the state and the events of one connection as they arrive."""
     decoder = Decoder(last_event_id=state.position)
     retry_ms: int | None = None
     while chunk := response.read1(_READ_BYTES):

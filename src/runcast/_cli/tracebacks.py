@@ -1,4 +1,4 @@
-"""Where the traceback of a run that failed is: shown, if the server shows it, or else its log."""
+"""The traceback of a failed run: shown if the server shows it, else only in its log."""
 
 import sys
 from contextlib import suppress
@@ -14,9 +14,9 @@ __all__ = ("report_traceback",)
 
 
 def report_traceback(remote: Remote, path: str, run_id: str, failed: Event) -> None:
-    """Print what the function raised, or that the server's log has it, to standard error.
+    """Print the function's traceback, or a hint to the server's log, to standard error.
 
-    Nothing is printed for a failure that the function said itself.
+    Nothing is printed for a failure that the function reported by `RunFailed`.
 
     Args:
         path: the run's path, like `/runs/…`.
@@ -25,7 +25,7 @@ def report_traceback(remote: Remote, path: str, run_id: str, failed: Event) -> N
     data = failed.data if isinstance(failed.data, dict) else {}
     if not is_logged(str(data.get("message", "")), str(data.get("code", ""))):
         return
-    with suppress(PeerError, NotFound):  # the server or the run has gone; its end has been printed
+    with suppress(PeerError, NotFound):  # the server or the run is gone; its end was printed
         shown = pick(remote.ask("GET", path), "traceback")
         where = f"the log of the server has the traceback, under the run id {plain(run_id)}"
         print(plain_lines(shown) if isinstance(shown, str) else where, file=sys.stderr)

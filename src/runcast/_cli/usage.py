@@ -1,4 +1,4 @@
-"""What the models of a run used, added up for people."""
+"""The usage of models in a run, added up for people."""
 
 from typing import Final
 
@@ -10,11 +10,11 @@ from runcast.events.snapshot import Snapshot
 __all__ = ("UsageTotals",)
 
 _MOST: Final = 8
-"""Models and agents that are named; the rest is only counted."""
+"""Most models and agents that are named; the rest is only counted."""
 
 
 class UsageTotals:
-    """Adds up the `usage` events that pass."""
+    """Adds up `usage` events."""
 
     def __init__(self) -> None:
         self._snapshot = Snapshot()
@@ -24,7 +24,7 @@ class UsageTotals:
         apply(self._snapshot, event)
 
     def lines(self) -> list[str]:
-        """Return a line for each model and agent; none if nothing was used. Counts from 0 again."""
+        """Return a line for each model and agent with usage, and restart the counts."""
         used = self._snapshot.usage
         shown = []
         for each in used[:_MOST]:

@@ -150,7 +150,7 @@ def watch(
         if cursor == after:
             raise
         where = f" --after {cursor}" if not ending else ""
-        raise PeerError(f"{error.message}; go on with: {again}{where}") from error
+        raise PeerError(f"{error.message}; continue with: {again}{where}") from error
     return ENDINGS.get(ending, FAILED)
 
 

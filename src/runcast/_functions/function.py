@@ -121,7 +121,7 @@ class Function(Generic[P, R]):
                 f"expected max_runs of {self.name!r} to be 0 or more: {max_runs!r:.80}"
             )
         self.budget = checked_budget(self.name, max_tokens, max_cost)
-        """What a run may use, all of its attempts together."""
+        """The budget of a run, for all its attempts together."""
         if self.resume is not None:
             self.resume.budget = self.budget
         self.declared_events = events

@@ -81,7 +81,7 @@ class HttpApp:
         self._views = views
         self._signals = StopSignals(self.end_streams)
         self.tracebacks = ShownTracebacks()
-        """What shows the tracebacks of functions: nothing, until it gets something to show."""
+        """Shows the tracebacks of functions, once it is given a source."""
         self._build()
 
     def _build(self) -> None:

@@ -68,7 +68,7 @@ class Hub:
         self.lease = Lease(store, identify, self.settings.lease_s)
         self.owned = OwnedLogs(self, self.lease, self.clock, self.settings.max_event_bytes)
         self.prices = NO_PRICES
-        """What tokens of models cost."""
+        """The prices of models' tokens."""
         self.admissions = Admissions(self.settings)
         self.rendered = RenderedPages(self.read_page, self.info, self.settings.page_cache_bytes)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)

@@ -1,4 +1,4 @@
-"""Waits that end early, and whether Ctrl-C is why a block of code is left."""
+"""Waits that end early, and whether Ctrl-C ended a block of code."""
 
 import asyncio
 import signal
@@ -8,7 +8,7 @@ from typing import Any, Final
 __all__ = ("INTERRUPTED", "wait_for_first", "was_interrupted")
 
 INTERRUPTED: Final = "interrupted"
-"""Why runs are cancelled that Ctrl-C ended."""
+"""The reason for cancelling a run that Ctrl-C ended."""
 
 
 def was_interrupted(error: BaseException | None) -> bool:
@@ -16,7 +16,7 @@ def was_interrupted(error: BaseException | None) -> bool:
 
     On a loop SIGINT cancels the main task, so the code sees a `CancelledError` like any other.
     `asyncio.Runner`, which `asyncio.run` uses, counts the signals that it got. The count has no
-    public name; without it a cancelled task is taken for one that its program cancelled.
+    public name. Without it, the program itself seems to have cancelled the task.
     Source: `asyncio.Runner._on_sigint`.
     """
     if not isinstance(error, asyncio.CancelledError):

@@ -288,7 +288,7 @@ class OwnedLogs:
 
 
 def _commanded(owned: OwnedLog, info: LogInfo) -> str | None:
-    """Return why a log is to be cancelled; None if it goes on."""
+    """Return the reason for cancelling a log; None if it continues."""
     if info.epoch != owned.epoch:
         return REPLACED if info.epoch > owned.epoch else None
     return info.labels.get(CANCEL_LABEL)

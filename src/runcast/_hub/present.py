@@ -1,7 +1,7 @@
 """The present state of runs: folded from their logs, then updated with later events.
 
 One task at a time folds a run, and the others wait for it. The state of a long log is saved in the
-store: later requests and other processes fold only the events that follow it.
+store: later requests and other processes fold only the events after that state.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ _KEPT: Final = 128
 
 _UNSAVED_EVENTS: Final = 20_000
 _UNSAVED_BYTES: Final = 8 * 1024 * 1024
-"""A state is saved when so many events, or bytes of events, were folded since it was saved last: a
-tenth of a second's work, which is the most that has to be repeated."""
+"""A state is saved again after so many folded events, or bytes of events: a tenth of a second's
+work. No more than that must ever be repeated."""
 
 
 def _form() -> str:
@@ -41,7 +41,7 @@ def _form() -> str:
     return f"{ours}/{crc32(msgspec.json.encode(msgspec.json.schema(Snapshot))):08x}"
 
 
-_FORM: Final = _form()  # found now: it reads files
+_FORM: Final = _form()  # computed at import, because it reads files
 
 _log: Final = get_logger("runcast.hub")
 
@@ -126,7 +126,7 @@ class Present:
             except Gone:
                 continue  # restarted or trimmed while it was read
             finally:
-                # Also when the request is cancelled: the next one goes on from there.
+                # Even if the request is cancelled: the next one continues from there.
                 if kept.is_worth_saving:
                     self._save(run_id, kept)
             self._weigh(run_id, kept, info)
@@ -168,7 +168,7 @@ class Present:
             setattr(snapshot, name, getattr(kept, name))
 
     async def _load(self, info: LogInfo) -> Snapshot:
-        """Return the snapshot of a log that was saved last, or an empty one."""
+        """Return the last saved snapshot of a log, or an empty one."""
         found = await self._store.saved_state(info.log_id, info.epoch)
         if found is not None and found[0] <= info.head:
             with suppress(msgspec.DecodeError):
@@ -190,7 +190,9 @@ class Present:
         try:
             await self._store.save_state(run_id, epoch, seq, state)
         except RuncastError as error:
-            _log.info("the state of run %s was not saved, will be folded again: %s", run_id, error)
+            _log.info(
+                "the state of run %s was not saved and will be folded again: %s", run_id, error
+            )
 
     async def settle(self) -> None:
         """Return when no state is being saved."""

@@ -1,4 +1,4 @@
-"""What a run has used of models, and how much it may: prices are filled in, budgets are kept."""
+"""Usage of models: fill in prices, and enforce the budgets of runs."""
 
 import threading
 import tomllib
@@ -32,7 +32,7 @@ def load_prices(file: str) -> Prices:
 
 
 class Meter:
-    """Counts what one run uses. Call from any thread."""
+    """Counts the usage of one run. Call from any thread."""
 
     def __init__(self, prices: Prices = NO_PRICES, budget: Budget = NO_BUDGET) -> None:
         self._prices = prices
@@ -42,10 +42,10 @@ class Meter:
         self._cost = 0.0
         self._has_warned = False
         self.over: Outcome | None = None
-        """How the run ends, once it has used more than it may."""
+        """The outcome of the run, once it has exceeded its budget."""
 
     def resume(self, before: Iterable[Usage]) -> None:
-        """Count what earlier attempts of the run have used."""
+        """Count the usage of earlier attempts of the run."""
         for used in before:
             self._tokens += used.input_tokens + used.output_tokens
             if self._is_of_budget(used.currency):
@@ -66,7 +66,7 @@ class Meter:
         return priced
 
     def count(self, data: object, run_id: str) -> bool:
-        """Count a `usage` event; return whether the run has now used more than it may."""
+        """Count a `usage` event; return whether the run has now exceeded its budget."""
         budget, cost = self._budget, as_number(pick(data, "cost"))
         with self._lock:
             self._tokens += _count(data, "input_tokens") + _count(data, "output_tokens")

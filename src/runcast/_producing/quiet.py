@@ -1,7 +1,7 @@
-"""Text that is printed for people and reported to watchers in another form.
+"""Text that is printed for people, and also reported to watchers in another form.
 
 A progress bar and a line of `logging` become events of their own. The same text on standard error
-must not become a second event. What prints such text does so inside `with QUIET:`.
+must not become a second event. So code prints such text inside `with QUIET:`.
 """
 
 import threading
@@ -15,16 +15,16 @@ __all__ = ("QUIET", "Quiet")
 
 
 class Quiet:
-    """Says whether what a thread prints has been reported in another form: `with QUIET:`."""
+    """Marks text printed by a thread as already reported in another form: `with QUIET:`."""
 
     def __init__(self) -> None:
         self._here = threading.local()
         self.before: Callable[[], None] | None = None
-        """Called when a thread enters: writes out what was printed before."""
+        """Called when a thread enters; flushes the text printed before."""
 
     @property
     def is_set(self) -> bool:
-        """Whether this thread is inside."""
+        """Whether this thread is inside such a block."""
         return getattr(self._here, "depth", 0) > 0
 
     def __enter__(self) -> None:

@@ -1,6 +1,6 @@
 """The typed events of the current run, from anywhere inside it; see `TypedEvents`.
 
-Outside a run these functions do nothing, as those of `context`.
+Outside a run these functions do nothing, like the functions of `context`.
 """
 
 from typing import Unpack
@@ -79,7 +79,7 @@ def usage(
     currency: str = "",
     **place: Unpack[PlaceFields],
 ) -> None:
-    """Report to the current run what a call of a model used; see `Writer.usage`."""
+    """Report the usage of a model call to the current run; see `Writer.usage`."""
     writer = current_writer()
     if writer is not None:
         writer.usage(
@@ -95,7 +95,7 @@ def usage(
 
 
 def step_start(message: str = "", *, step_id: str = "", **place: Unpack[PlaceFields]) -> None:
-    """Report to the current run that a step begins; see `Writer.step_start`."""
+    """Report the beginning of a step to the current run; see `Writer.step_start`."""
     writer = current_writer()
     if writer is not None:
         writer.step_start(message, step_id=step_id, **place)
@@ -108,14 +108,14 @@ def step_progress(
     step_id: str = "",
     **place: Unpack[PlaceFields],
 ) -> None:
-    """Report to the current run how far a step is; see `Writer.step_progress`."""
+    """Report the progress of a step to the current run; see `Writer.step_progress`."""
     writer = current_writer()
     if writer is not None:
         writer.step_progress(percent, message, step_id=step_id, **place)
 
 
 def step_complete(message: str = "", *, step_id: str = "", **place: Unpack[PlaceFields]) -> None:
-    """Report to the current run that a step is over; see `Writer.step_complete`."""
+    """Report the end of a step to the current run; see `Writer.step_complete`."""
     writer = current_writer()
     if writer is not None:
         writer.step_complete(message, step_id=step_id, **place)

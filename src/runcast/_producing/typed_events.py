@@ -1,7 +1,7 @@
 """The typed events of a writer: one method for each type that functions and adapters write.
 
 Each method checks its arguments, builds the event's `data` with the documented fields, and leaves
-out empty fields. Further fields of your own: use `emit`.
+out empty fields. For further fields, use `emit`.
 
 Source: docs/protocol.md R-1.8.
 """
@@ -28,7 +28,7 @@ class TypedEvents(ABC):
     """Builds typed events and appends them by `emit_at`. Call from any thread.
 
     Every method raises what `Writer.emit` raises. The keywords `node`, `agent`, `path` and
-    `duration` say where an event happened; see `PlaceFields`.
+    `duration` give the place of an event; see `PlaceFields`.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class TypedEvents(ABC):
 
     @abstractmethod
     def emit_at(self, place: Place | None, kind: str, data: object) -> None:
-        """Append an event that happened at a place."""
+        """Append an event with its place."""
 
     # Progress and log.
 
@@ -91,9 +91,9 @@ class TypedEvents(ABC):
         """Append a piece of text; the pieces of a message are counted from 0.
 
         Args:
-            text: what follows the piece before.
-            message_id: which text it belongs to; texts of one place and id are one text.
-            attempt: which try of writing this text it belongs to, from 1. The first piece of a
+            text: the text after the previous piece.
+            message_id: the text's id; pieces with one place and id form one text.
+            attempt: the number of the attempt to write this text, from 1. The first piece of a
                 higher attempt begins the text again: watchers drop what earlier attempts wrote.
         """
         _check_texts(text, message_id, node, agent)
@@ -154,11 +154,11 @@ class TypedEvents(ABC):
         """Append a `tool_call` event.
 
         Args:
-            tool: its name.
-            args: what it is called with.
-            call_id: what the call and its result have in common; without it a result belongs to
+            tool: the tool's name.
+            args: the arguments of the call.
+            call_id: the id that the call and its result share; without it a result belongs to
                 the last open call of the same tool, node and agent.
-            message: what a person reads.
+            message: the text for people.
             attempt: see `content`; a higher attempt of a call drops the result of earlier ones.
         """
         _check_texts(tool, call_id, message)
@@ -181,7 +181,7 @@ class TypedEvents(ABC):
         """
         _check_texts(text, call_id, tool)
         if not call_id:
-            raise InvalidValue("expected a call_id: the pieces of a call are found by it")
+            raise InvalidValue("expected a call_id: it identifies the pieces of a call")
         data: dict[str, object] = {"call_id": call_id, **_filled(tool=tool)}
         data |= {"text": text, "index": 0, **_filled(attempt=_extra_attempt(attempt))}
         where = _place("tool_call_delta", place)
@@ -200,7 +200,7 @@ class TypedEvents(ABC):
         """Append a `tool_result` event, with the length of the result in characters.
 
         Args:
-            ok: whether the call succeeded; None if that is not known.
+            ok: whether the call succeeded; None if unknown.
         """
         _check_texts(tool, call_id)
         if ok is not None and not isinstance(ok, bool):
@@ -209,7 +209,7 @@ class TypedEvents(ABC):
         data |= _filled(ok=ok, length=len(as_text(result)), attempt=_extra_attempt(attempt))
         self.emit_at(_place("tool_result", place), "tool_result", data)
 
-    # What models used.
+    # Usage of models.
 
     def usage(
         self,
@@ -223,18 +223,18 @@ class TypedEvents(ABC):
         currency: str = "",
         **place: Unpack[PlaceFields],
     ) -> None:
-        """Append a `usage` event: what one call of a model used.
+        """Append a `usage` event: the usage of one model call.
 
         Args:
-            input_tokens: all of the prompt, with what was read from a cache.
-            output_tokens: all that was written, with reasoning.
+            input_tokens: all tokens of the prompt, including tokens read from a cache.
+            output_tokens: all written tokens, including reasoning.
             cached_tokens: how many of the input tokens were read from a cache.
             reasoning_tokens: how many of the output tokens were reasoning.
-            cost: of this call; computed from the setting `prices_file` if None and known there.
-            currency: of the cost, like "USD".
+            cost: the cost of this call; None computes it from the setting `prices_file` if possible.
+            currency: the currency of the cost, like "USD".
 
         Raises:
-            Cancelled: in a thread, if the run has now used more than its function allows
+            Cancelled: in a thread, if the run has now exceeded its function's budget
                 (`max_tokens`, `max_cost`). A coroutine is cancelled at its next `await`.
         """
         _check_texts(model, currency)
@@ -261,8 +261,8 @@ class TypedEvents(ABC):
         """Append a `step_start` event.
 
         Args:
-            message: what a person reads.
-            step_id: tells steps of one node and agent apart that are open at the same time.
+            message: the text for people.
+            step_id: distinguishes steps of one node and agent that are open at the same time.
         """
         _check_texts(message, step_id)
         data = {"message": message, **_filled(step_id=step_id)}
@@ -284,7 +284,7 @@ class TypedEvents(ABC):
     def step_complete(
         self, message: str = "", *, step_id: str = "", **place: Unpack[PlaceFields]
     ) -> None:
-        """Append a `step_complete` event: the step of this place and `step_id` is over."""
+        """Append a `step_complete` event: end the step with this place and `step_id`."""
         _check_texts(message, step_id)
         data = {"message": message, **_filled(step_id=step_id)}
         self.emit_at(_place("step_complete", place), "step_complete", data)
@@ -322,5 +322,5 @@ def _checked_attempt(attempt: object) -> int:
 
 
 def _extra_attempt(attempt: int) -> int | None:
-    """Return an attempt as it is written: the first one is left out."""
+    """Return the `attempt` field; None for the first attempt."""
     return None if _checked_attempt(attempt) == 1 else attempt

@@ -1,4 +1,4 @@
-"""A function at work: from its start to the one event that ends its run."""
+"""The run of a function: from its start to the one event that ends the run."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -99,7 +99,7 @@ class FunctionRun(Run):
         try:
             outcome = await self._run(hub.clock, hub.settings, workers, context)
             if over := self.writer.meter.over:
-                # However it ended: it may have passed over what files_data it to stop.
+                # Whatever its outcome: the function may have ignored the request to stop.
                 outcome = outcome if self.cancel_asked.is_set() else over
         except RuncastError as error:  # for example, it was begun again before its start
             outcome = failed_with(error)

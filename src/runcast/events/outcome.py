@@ -64,8 +64,8 @@ def failed_with(error: BaseException, what: str = "function") -> Outcome:
 def is_logged(message: str, code: str) -> bool:
     """Return whether the log of the server that ran the function has the traceback of a failure.
 
-    It is what `failed_with` says of a function, or of one that cannot be imported. What a function
-    says itself, by `RunFailed`, is not logged.
+    `message` and `code` are those of `failed_with`, or of a failed import. A failure that the
+    function reports itself, by `RunFailed`, is not logged.
     """
     said = {
         "function_error": "the function raised ",

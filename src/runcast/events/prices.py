@@ -1,17 +1,17 @@
-"""What tokens of models cost, and how much a run may use.
+"""Prices of models' tokens, and budgets of runs.
 
-The prices are a table that the user gives. runcast ships none.
+The user provides the table of prices. runcast ships no prices.
 
     currency = "USD"
     [models."my-model"]
     input = 2.5         # for a million tokens
     output = 10
-    cached = 1.25       # input tokens that were read from a cache; as `input` if left out
-    [models."other-*"]  # every model whose name begins so; the longest such name counts
+    cached = 1.25       # input tokens read from a cache; by default as `input`
+    [models."other-*"]  # every model whose name has this beginning; the longest match counts
     input = 1
     output = 2
 
-Source: ours. Prices change and depend on contracts, so no list of them is true for everybody.
+Source: ours. Prices change and depend on contracts, so no list is right for everybody.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _FORM: Final = '[models."name"] with the numbers input, output and perhaps cache
 
 
 class Price(NamedTuple):
-    """What a million tokens of a model cost."""
+    """The prices of a million tokens of a model."""
 
     input: float
     output: float
@@ -42,8 +42,8 @@ class Prices:
     """Prices by model. Immutable.
 
     Args:
-        models: by name; a name that ends in `*` stands for all that begin so.
-        currency: of all prices, as it is shown: `USD`.
+        models: prices by name; a name that ends in `*` matches every name with this beginning.
+        currency: the currency of all prices, as shown: `USD`.
     """
 
     def __init__(self, models: Mapping[str, Price], currency: str = "") -> None:
@@ -54,7 +54,7 @@ class Prices:
 
     @classmethod
     def parse(cls, table: Mapping[str, object]) -> "Prices":
-        """Return prices from a table as it is described above. Raises `InvalidValue`."""
+        """Return prices from a table in the form above. Raises `InvalidValue`."""
         currency, models = table.get("currency", ""), table.get("models", {})
         if unknown := sorted(set(table) - {"currency", "models"}):
             raise InvalidValue(f"expected prices to have currency and models, got {unknown[0]!r}")
@@ -67,7 +67,7 @@ class Prices:
     def cost_of(
         self, model: str, input_tokens: float, output_tokens: float, cached_tokens: float = 0
     ) -> float | None:
-        """Return what a call costs; None if the table has no price of the model.
+        """Return the cost of a call; None if the table has no price for the model.
 
         Args:
             input_tokens: all input tokens, including cached ones.
@@ -97,11 +97,11 @@ def _price(name: object, fields: object) -> Price:
 
 
 NO_PRICES: Final = Prices({})
-"""The table that is used if none is given: no model has a price."""
+"""The default table: no model has a price."""
 
 
 class Budget(NamedTuple):
-    """How many tokens a run may use, input and output together, and what it may cost; 0: any."""
+    """Most tokens of a run, input and output together, and its highest cost; 0: no limit."""
 
     max_tokens: int = 0
     max_cost: float = 0.0

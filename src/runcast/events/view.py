@@ -280,8 +280,8 @@ class View:
         place, text = (event.node, event.agent), (event.type, *_text_key(event.data))
         # Text of nodes that are switched off is left alone: it arrives as one message.
         batches = [key for key in state.gathered if key[0] == "batch"]
-        # What is of another type was said between two pieces, and must not arrive behind both. What
-        # an earlier attempt wrote must not arrive behind what replaces it.
+        # Text of another type came between two pieces, and must not arrive after both.
+        # Text of an earlier attempt must not arrive after the text that replaces it.
         others = [key for key in batches if key[1:3] == place and _comes_before(key[3:], text)]
         shown = self._release_all(state, others, event)
         key = ("batch", *place, *text)

@@ -4,7 +4,7 @@ A **log** has an id, a kind, an epoch, records with dense `seq` 1..n, a closed f
 to live, and an owner with a fence. Everything rests on one atomic primitive, `commit`. It takes a
 group of appends. Each append happens wholly (records, close, labels, keys, number) or not at all.
 
-What every store guarantees, whatever it is made of (`runcast.testing.contract` checks it):
+Every store guarantees the following (`runcast.testing.contract` checks it):
 
 1.  `seq` is given at commit. It is dense and rises by one, even if several processes append. A
     refused append uses no `seq`.
@@ -292,13 +292,13 @@ class Store(Logs, Listing, Changes, Retention, Leases):
         return await self.trim(log_id, first, snapshot)
 
     async def save_state(self, log_id: str, epoch: str, seq: int, state: bytes) -> None:
-        """Keep the state that the events up to `seq` led to, in place of the one kept before.
+        """Keep the state after the events up to `seq`, replacing an earlier one.
 
-        It saves folding a long log again, and nothing else rests on it: a store may lose it at any
-        time. This default keeps none.
+        The state only saves folding a long log again. A store may lose it at any time. This default
+        keeps nothing.
 
         Raises:
-            NotFound, Stale: the log is gone, or is in another epoch.
+            NotFound, Stale: the log does not exist, or is in another epoch.
             StoreReadOnly: nothing can be kept.
         """
 

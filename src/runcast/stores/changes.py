@@ -1,8 +1,8 @@
 """Which logs changed last, and when: a bounded memory, equal in every process of a store.
 
 A **point** is the place of a command among all commands of a store: its row, and its place in the
-row. Every process applies the same rows in the same order, so a point means the same in all of
-them. As a text it has the id of the store's data before it; callers pass it on unread.
+row. Every process applies the same rows in the same order, so a point means the same in every
+process. As a text it begins with the id of the store's data. Callers pass it on unchanged.
 """
 
 import re
@@ -20,7 +20,7 @@ from runcast.stores.base import MAX_CHANGES, Change, ChangePage, LogInfo
 __all__ = ("Data", "Noted", "Point", "RecentChanges")
 
 _END: Final = 1 << 30
-"""Behind all commands of a row."""
+"""A place after all commands of a row."""
 
 _POINT: Final = re.compile(r"([0-9a-f]{1,16})\.([0-9a-f]{1,16})\.([0-9a-f]{1,16})")
 
@@ -37,14 +37,14 @@ class Point(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The data that a store has now: an id that no other data have, and the last row applied."""
+    """The present data of a store: their unique id, and the last applied row."""
 
     data_id: str
     row: int
 
 
 class Noted(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The last change of a log, and the log as it was, if it was deleted."""
+    """The last change of a log; for a deleted log, also its last description."""
 
     log_id: str
     point: Point
@@ -52,10 +52,10 @@ class Noted(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class RecentChanges:
-    """The last change of each of the logs that changed last. Not for several threads at once."""
+    """The last change of each recently changed log. Not safe for several threads at once."""
 
     def __init__(self) -> None:
-        self._changed: OrderedDict[str, Noted] = OrderedDict()  # what changed last is last
+        self._changed: OrderedDict[str, Noted] = OrderedDict()  # the latest change is last
         self._floor = Point(0, _END)
 
     def note(self, log_id: str, point: Point, deleted: LogInfo | None = None) -> None:
@@ -67,18 +67,18 @@ class RecentChanges:
             self._floor = oldest.point
 
     def last(self, count: int) -> tuple[Point, tuple[Noted, ...]]:
-        """Return the last changes, oldest first, and the point after which these are all."""
+        """Return the last changes, oldest first, and the point after which they are complete."""
         if len(self._changed) <= count:
             return self._floor, tuple(self._changed.values())
         before, *noted = islice(self._changed.values(), len(self._changed) - count - 1, None)
         return before.point, tuple(noted)
 
     def bridge(self, row: int, since: Point, noted: Iterable[Noted]) -> None:
-        """Note changes that were not applied here; forget those before, if others are missing.
+        """Note changes that were not applied here; drop earlier ones if some are missing.
 
         Args:
             row: the last row that was applied here.
-            since, noted: as `last` gave them elsewhere.
+            since, noted: the results of `last` in another process.
         """
         if since > Point(row, _END):
             self._changed.clear()
@@ -90,10 +90,10 @@ class RecentChanges:
     def page(
         self, after: str, limit: int, data: Data, find: Callable[[str], LogInfo | None]
     ) -> ChangePage:
-        """Return what `Changes.changes` does.
+        """Return a page of `Changes.changes`.
 
         Args:
-            find: returns what is known of a log; None if there is no such log.
+            find: returns a log's description; None for an unknown log.
         """
         if not after:
             return ChangePage([], self._newest().text(data.data_id))
@@ -101,7 +101,7 @@ class RecentChanges:
         changes = []
         for each in found:
             info = each.deleted or find(each.log_id)
-            if info is not None:  # or its deletion is still to come
+            if info is not None:  # otherwise its deletion follows
                 is_deleted = each.deleted is not None
                 changes.append(Change(replace(info, labels=dict(info.labels)), is_deleted))
         return ChangePage(changes, found[-1].point.text(data.data_id) if found else after)
@@ -124,8 +124,8 @@ def _parse(text: str, data_id: str) -> Point:
     """Return the point that a text names.
 
     Raises:
-        InvalidValue: it is not a point.
-        Gone: it is a point of other data.
+        InvalidValue: the text is not a point.
+        Gone: the point belongs to other data.
     """
     given: object = text
     found = _POINT.fullmatch(given) if isinstance(given, str) else None

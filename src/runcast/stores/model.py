@@ -1,6 +1,6 @@
-"""What stores are given and what they give back; `stores.base` says what stores do with it.
+"""Arguments and results of stores; `stores.base` describes the methods.
 
-Text that every store can keep has no NUL and no surrogate without its pair.
+Text that every store can keep has no NUL and no lone surrogate.
 """
 
 from collections.abc import Mapping
@@ -214,13 +214,13 @@ class LogInfo:
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What became of one log.
+    """A change of one log.
 
     Args:
-        info: the log afterwards; as it was last, if it was deleted.
+        info: the log afterwards; for a deleted log, its last description.
         is_deleted: whether the log was deleted.
         pages: the appended events, oldest first, for listeners (`SharedStore`). It is empty if
-            nothing was appended, or if the store knows only how far the log goes now.
+            nothing was appended, or if the store knows only the log's new head.
     """
 
     info: LogInfo
@@ -234,7 +234,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChangePage(NamedTuple):
-    """Logs that changed, each as it is now, and the point to go on from (`Changes.changes`)."""
+    """Changed logs, each with its present description, and the next point (`Changes.changes`)."""
 
     changes: list[Change]
     after: str

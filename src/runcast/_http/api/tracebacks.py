@@ -1,4 +1,4 @@
-"""What functions raised, for their developers on this machine, and for nobody else."""
+"""Tracebacks of functions, shown only to their developers on this machine."""
 
 from collections.abc import Callable
 from typing import Final
@@ -16,13 +16,13 @@ _NOTHING: Final[FindTraceback] = lambda run_id, epoch: ""  # noqa: E731
 
 
 class ShownTracebacks:
-    """Gives tracebacks out. Shows none until `show` is called, which `serve --debug` does."""
+    """Shows tracebacks, but only after `show` is called, as `serve --debug` does."""
 
     def __init__(self) -> None:
         self._find = _NOTHING
 
     def show(self, find: FindTraceback) -> None:
-        """Show what this finds from now on."""
+        """Show the tracebacks that `find` returns, from now on."""
         self._find = find
 
     def find(self, request: Request, run_id: str, epoch: str) -> str:

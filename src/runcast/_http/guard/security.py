@@ -130,7 +130,7 @@ class Guard:
         token: the access token; "" lets everybody in.
         hosts: names besides the loopback ones that `Host` may have; `*` allows any.
         origins: origins whose pages may send requests, like `https://app.example`.
-        session_s: how long who signs in may go on; 0 is not at all.
+        session_s: how long a session lasts; 0 allows no sessions.
 
     Raises:
         InvalidValue: one of them could never be what a request has.

@@ -1,4 +1,4 @@
-"""What the file keeps only to save work: lists by label, and the states of long logs.
+"""Derived tables that save work: lists by label, and the states of long logs.
 
 Both follow from the other tables. Lists change with each checkpoint, in its transaction. States are
 written beside the journal: a state that is lost is folded again.
@@ -23,14 +23,14 @@ __all__ = (
 )
 
 _OF_THESE: Final = f"{LABELS_OF_LOGS} AND logs.log_id IN (SELECT value FROM json_each(?))"
-"""One statement for any number of logs: each other one would be compiled and kept."""
+"""One statement for any number of logs; each further statement would be compiled and cached."""
 
 BY_LABEL: Final = "labelled CROSS JOIN logs ON logs.log_id = labelled.of_log"
-"""Logs in the order of a label's list, of which each is looked up."""
+"""Joins the logs, in the order of a label's list."""
 
 
 def changed_in_lists(ledger: Ledger) -> str:
-    """Return which logs are to be listed otherwise than they are, as a JSON array of their ids."""
+    """Return the ids of logs whose lists must change, as a JSON array."""
     changed = [log_id for log_id, log in ledger.logs.items() if log.listed is not log.info.labels]
     return json.dumps([*changed, *ledger.deleted])
 
@@ -50,20 +50,20 @@ def add_to_lists(connection: sqlite3.Connection, log_ids: str) -> None:
 
 
 def choose_label(labels: Mapping[str, str]) -> str | None:
-    """Return the name of the label whose list is to be read; None if none of them has a list.
+    """Return the name of the label whose list to read; None without a listed label.
 
-    A function has many runs; of another label there are fewer, most likely.
+    Other labels are preferred to `function`, because they most likely have fewer runs.
     """
     listed = [name for name in labels if not name.startswith("runcast.")]
     return min(listed, key=lambda name: name == "function", default=None)
 
 
 def save_state(connection: sqlite3.Connection, key: int, seq: int, state: bytes) -> None:
-    """Keep the state that a log's events led to, in place of the one kept before."""
+    """Keep the state after a log's events, replacing an earlier one."""
     connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (key, seq, state))
 
 
 def load_state(connection: sqlite3.Connection, key: int) -> tuple[int, bytes] | None:
-    """Return what was kept last of a log: the `seq` that the state stands at, and the state."""
+    """Return the last kept state of a log, with its `seq`."""
     row = connection.execute("SELECT seq, state FROM states WHERE key = ?", (key,)).fetchone()
     return None if row is None else (row[0], row[1])

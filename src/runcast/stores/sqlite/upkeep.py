@@ -1,5 +1,4 @@
-"""What the SQLite store's writer thread does besides commits: checkpoints, and giving back disk and
-memory."""
+"""The writer thread's maintenance: checkpoints, and giving disk space and memory back."""
 
 from typing import Final
 
@@ -28,8 +27,8 @@ _SWEEP_BYTES: Final = 512 * 1024
 """Or a sweep after so many written bytes, if that is earlier: half of what a sweep frees."""
 
 _BURST_BYTES: Final = 8 * 1024 * 1024
-"""What is written at least before free memory is given back in the next quiet second: less leaves
-little behind, and what is given back has to be fetched again."""
+"""Least bytes written before free memory is given back in the next quiet second: fewer bytes leave
+little to give back, and memory that was given back must be fetched again."""
 
 
 class Upkeep:
@@ -51,8 +50,8 @@ class Upkeep:
         self._written_bytes = 0
         self._checkpoint_at = clock.monotonic() + _LONGEST_S
         self._sweep_at = clock.monotonic()
-        self._swept_at_bytes = 0  # what had been written at the last sweep
-        self._trimmed_at_bytes = 0  # what had been written when memory was given back
+        self._swept_at_bytes = 0  # bytes written at the last sweep
+        self._trimmed_at_bytes = 0  # bytes written when memory was last given back
         self._may_sweep = True  # an earlier process may have left data to delete
         self._logged = ""
 

@@ -207,27 +207,27 @@ async def a_listener_hears_of_others_changes(store: Store, harness: StoreHarness
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            raise ContractBroken(f"a listener is seen {what} within {WAIT_S} s") from None
+            raise ContractBroken(f"a listener gets {what} within {WAIT_S} s") from None
         names.clear()
 
     async with harness.make_store() as other:
         stop = store.listen(hear)
         stop_second = store.listen(calls.append)
         await other.create("new")
-        await wait_for("new", "of a new log")
+        await wait_for("new", "the change of a new log")
         for turn in range(5):
             log_id = f"log-{turn}"
             await store.create(log_id)
             await append(other, log_id, record(1), close=turn == 4)
-            await wait_for(log_id, f"of append {turn}")
+            await wait_for(log_id, f"the change of append {turn}")
             expect_equal((await store.info(log_id)).head, 1, "the head a listener finds")
-        expect(len(calls) > 0, "every listener is seen")
+        expect(len(calls) > 0, "every listener is called")
         stop_second()
         stop_second()
         heard = len(calls)
         for turn in range(3):
             await append(other, "new", record(turn))
-            await wait_for("new", "of an append after another listener left")
+            await wait_for("new", "an append after another listener left")
         expect_equal(len(calls), heard, "calls to a listener that left")
         stop()
 
@@ -255,14 +255,14 @@ async def a_listener_is_handed_what_others_append(store: Store, harness: StoreHa
                     came.clear()
                     await came.wait()
         except TimeoutError:
-            raise ContractBroken(f"a listener is seen how far a log goes in {WAIT_S} s") from None
+            raise ContractBroken(f"a listener learns how far a log goes in {WAIT_S} s") from None
         stop()
     seen: Change | None = None
     for change in heard:
         if change is None:
             seen = None
             continue
-        expect_equal(change.is_deleted, False, "whether a log is seen to be deleted")
+        expect_equal(change.is_deleted, False, "whether a log is reported as deleted")
         expect_equal((change.info.epoch, change.info.labels), (last.epoch, {"k": "v"}), "the log")
         if change.pages:
             before = change.pages[0].first - 1 if seen is None else seen.info.head
@@ -276,4 +276,4 @@ async def a_listener_is_handed_what_others_append(store: Store, harness: StoreHa
             found = b"".join(read[: page.last - page.first + 1])
             expect_equal(page.frames, found, f"the frames {page.first} to {page.last} handed over")
     if seen is not None:
-        expect_equal(seen.info, last, "the log as it was seen last")
+        expect_equal(seen.info, last, "the log as last reported")
