@@ -42,7 +42,7 @@ from runcast._files import fetching
 from runcast._http.api import bodies, requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
-from runcast._http.streaming import patience
+from runcast._http.streaming import waits
 from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
@@ -289,7 +289,7 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
         errors._MAX_PROBLEM_CHARS,
         fetching._MAX_REDIRECTIONS,
         server._KEEP_ALIVE_S,
-        1024 // patience._LEAST_BYTES_PER_S,
+        1024 // waits._LEAST_BYTES_PER_S,
     ]
 
 

@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.streaming.direct import unsent_bytes
-from runcast._http.streaming.patience import send_on
+from runcast._http.streaming.waits import send_on
 from runcast._hub.cursor import Cursor
 from runcast._settings import Settings
 from runcast.testing import FakeClock

@@ -20,7 +20,7 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
     Each call belongs to the run in which `submit` or `map` was called. One pool may serve several
     runs at once, and their events never mix. Outside a run the pool is the standard library's.
 
-    Only the run goes along: other context variables are what they are in the standard library's
+    Only the run is passed on: other context variables are as in the standard library's
     pool. An `initializer` belongs to no run.
     """
 

@@ -230,7 +230,7 @@ class TypedEvents(ABC):
             output_tokens: all written tokens, including reasoning.
             cached_tokens: how many of the input tokens were read from a cache.
             reasoning_tokens: how many of the output tokens were reasoning.
-            cost: the cost of this call; None computes it from the setting `prices_file` if possible.
+            cost: the cost of this call; None computes it from the `prices_file` if possible.
             currency: the currency of the cost, like "USD".
 
         Raises:

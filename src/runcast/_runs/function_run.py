@@ -17,7 +17,7 @@ from runcast._producing.labels import ANSWERED_LABEL
 from runcast._producing.writer import Writer
 from runcast._runs.run import Run
 from runcast._settings import Settings
-from runcast._workers.work import Duty, Work, Workers, how_it_ended
+from runcast._workers.work import Job, Work, Workers, how_it_ended
 from runcast.errors import NotFound, RuncastError, RunClosed, Stale
 from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
 from runcast.events.outcome import (
@@ -56,7 +56,7 @@ class FunctionRun(Run):
         self.function = function
         self.has_begun = False
         """Whether its log has its `started` event, or is about to."""
-        self._duty = Duty(
+        self._job = Job(
             function, arguments, log.inlet, writer, secrets, files.open, self._note_stream
         )
         if function.is_certain and function.is_streaming:
@@ -136,7 +136,7 @@ class FunctionRun(Run):
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
         await self._files.prepare()
-        work = workers.begin(self._duty, context)
+        work = workers.begin(self._job, context)
         asked = asyncio.ensure_future(self.cancel_asked.wait())
         over = asyncio.ensure_future(self._is_over_budget.wait())
         try:

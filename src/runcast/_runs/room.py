@@ -17,9 +17,9 @@ __all__ = ("Place", "Room")
 class Place:
     """One run's place in the room or in the queue. Made by `Room.enter`."""
 
-    def __init__(self, room: "Room", function: str, max_runs: int, *, is_owed: bool) -> None:
+    def __init__(self, room: "Room", function: str, max_runs: int, *, is_promised: bool) -> None:
         self._room = room
-        self.is_owed = is_owed
+        self.is_promised = is_promised
         """Whether the run was promised before, so that it must not be refused."""
         self.function = function
         self.max_runs = max_runs
@@ -69,14 +69,14 @@ class Room:
         function: str,
         max_runs: int = 0,
         *,
-        is_owed: bool = False,
+        is_promised: bool = False,
         is_arriving: bool = False,
     ) -> Place:
         """Return a place for a run of a function, which may have to wait.
 
         Args:
             max_runs: runs of this function at once; 0 sets no limit of its own.
-            is_owed: give a place even if the queue is full, because the run was promised before.
+            is_promised: give a place even if the queue is full: the run was promised before.
             is_arriving: the run's files are not gathered yet. Other runs do not wait for it: before
                 `arrive` it takes neither room nor a place in the queue. Of runs that arrive at
                 once, only as many are accepted as fit into room and queue.
@@ -84,7 +84,7 @@ class Room:
         Raises:
             Overloaded: there is no room, and the queue is full.
         """
-        place = Place(self, function, max_runs, is_owed=is_owed)
+        place = Place(self, function, max_runs, is_promised=is_promised)
         if is_arriving:
             # Count as if all arriving runs had their files already.
             if not self._fits(place, self._arriving) and self._is_full(self._excess(place)):
@@ -93,7 +93,7 @@ class Room:
             place.is_arriving = True
         elif self._fits(place):
             self._take(place)
-        elif is_owed or not self._is_full():
+        elif is_promised or not self._is_full():
             self._waiting.append(place)
         else:
             raise self._full(place)

@@ -142,7 +142,7 @@ class Runner:
 
     def _release_waiting(self) -> None:
         for run in self._living:
-            can_go_on = run.writer.is_waiting if run.has_begun else self._places[run].is_owed
+            can_go_on = run.writer.is_waiting if run.has_begun else self._places[run].is_promised
             if run.function.resume is not None and can_go_on:
                 run.release()
 
@@ -312,7 +312,7 @@ class Runner:
         # A copy of the caller's context, so that the run's changes stay in the run.
         context = contextvars.copy_context()
         run.task = asyncio.create_task(
-            self._see_through(run, place, context), name=f"run-{run.run_id}"
+            self._run_to_end(run, place, context), name=f"run-{run.run_id}"
         )
         return run
 
@@ -341,7 +341,7 @@ class Runner:
 
         def begin(claimed: LogInfo) -> None:
             log = self.hub.take(claimed)
-            place = self._enter(function, is_owed=True)
+            place = self._enter(function, is_promised=True)
             of_run = self._files.for_run(log.log_id, log.epoch, files, is_resumed=True)
             run = self._run(attempt, arguments, log, of_run)
             run.writer.meter.resume(used)
@@ -350,7 +350,7 @@ class Runner:
 
         return begin
 
-    async def _see_through(
+    async def _run_to_end(
         self, run: FunctionRun, place: Place, context: contextvars.Context
     ) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Tracebacks as the author of a function wants to read them: from the function's own frame on."""
+"""Tracebacks for the author of a function: from the function's own frame on."""
 
 import importlib
 from pathlib import Path
@@ -11,9 +11,9 @@ _OURS: Final = (str(Path(__file__).parent), importlib.__file__, "<frozen importl
 
 
 def trace_of_function(error: BaseException) -> TracebackType | None:
-    """Return an error's traceback without the frames of ours that it begins with.
+    """Return an error's traceback without our own frames at its beginning.
 
-    An error that was raised in those frames keeps its whole traceback.
+    An error raised in our own frames keeps its whole traceback.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):

@@ -34,13 +34,13 @@ from runcast._workers.traces import trace_of_function
 from runcast.errors import Cancelled, RuncastError
 from runcast.events.outcome import Outcome, cancelled, failed, is_clean_exit
 
-__all__ = ("Duty", "Ended", "Work", "Workers", "how_it_ended")
+__all__ = ("Ended", "Job", "Work", "Workers", "how_it_ended")
 
 _log: Final = get_logger("runcast.runs")
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class Job:
     """The task of a worker: a function, its arguments, and the target of its events.
 
     `arguments` are converted, except for a function with its own process, which converts them
@@ -98,7 +98,7 @@ class Workers:
         self.left_threads = LeftThreads()
         """The threads that functions leave running."""
         settings = processes.settings
-        self._watch = LoopWatch(processes.clock, settings.blocked_loop_s, _duty_in)
+        self._watch = LoopWatch(processes.clock, settings.blocked_loop_s, _job_in)
 
     def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
         """Prepare what functions need before they are called."""
@@ -122,15 +122,15 @@ class Workers:
             if thread.run_ids:
                 _log.warning("%s still runs: Python waits for it before the process ends", thread)
 
-    def begin(self, duty: Duty, context: Context) -> Work:
+    def begin(self, job: Job, context: Context) -> Work:
         """Start a function in the place for its kind."""
-        if duty.function.isolation == "process":
-            self.processes.hide(secret.name for secret in duty.function.secrets)
-            return _InProcess(self.processes, duty)
+        if job.function.isolation == "process":
+            self.processes.hide(secret.name for secret in job.function.secrets)
+            return _InProcess(self.processes, job)
         grace_s = self.processes.settings.cancel_grace_s
-        if duty.function.kind in ("coroutine", "async_generator"):
-            return _InTask(duty, context, grace_s, self.left_threads)
-        return _InThread(self.threads, duty, context, grace_s, self.left_threads)
+        if job.function.kind in ("coroutine", "async_generator"):
+            return _InTask(job, context, grace_s, self.left_threads)
+        return _InThread(self.threads, job, context, grace_s, self.left_threads)
 
 
 class _InTask:
@@ -138,13 +138,13 @@ class _InTask:
 
     raised = None
 
-    def __init__(self, duty: Duty, context: Context, grace_s: float, left: LeftThreads) -> None:
-        self._writer = duty.writer
+    def __init__(self, job: Job, context: Context, grace_s: float, left: LeftThreads) -> None:
+        self._writer = job.writer
         self._thread_id = threading.get_ident()
         self._loop = asyncio.get_running_loop()
         self.grace_s = grace_s
         self.ending = self._loop.create_task(
-            _drive(duty, left), name=f"runcast-{duty.inlet.run_id}", context=context
+            _drive(job, left), name=f"runcast-{job.inlet.run_id}", context=context
         )
         when_forked(self)
 
@@ -168,12 +168,12 @@ class _InTask:
         pass
 
 
-async def _drive(duty: Duty, left: LeftThreads) -> Outcome:
-    run_id = duty.inlet.run_id
+async def _drive(job: Job, left: LeftThreads) -> Outcome:
+    run_id = job.inlet.run_id
     try:
-        with ending_forks(run_id), using(duty.writer), left.during(run_id):
-            call, arguments = duty.function.call, duty.arguments
-            return await drive_async(call, arguments, duty.writer, duty.on_stream)
+        with ending_forks(run_id), using(job.writer), left.during(run_id):
+            call, arguments = job.function.call, job.arguments
+            return await drive_async(call, arguments, job.writer, job.on_stream)
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these would end the loop, and with it all other runs.
         raise _LeftLoop from error
@@ -183,12 +183,12 @@ class _LeftLoop(Exception):
     """Wraps an exception (its cause) that a task must not raise."""
 
 
-def _duty_in(frame: FrameType) -> FunctionAt | None:
+def _job_in(frame: FrameType) -> FunctionAt | None:
     """Return the function that a frame drives; None if it is not a function's task."""
     if frame.f_code is not _drive.__code__:
         return None
-    duty: Duty = frame.f_locals["duty"]
-    return FunctionAt(duty.function.name, duty.inlet.run_id)
+    job: Job = frame.f_locals["job"]
+    return FunctionAt(job.function.name, job.inlet.run_id)
 
 
 def _end_fork(run_id: str) -> NoReturn:
@@ -202,24 +202,24 @@ class _InThread:
     raised = None
 
     def __init__(
-        self, threads: Threads, duty: Duty, context: Context, grace_s: float, left: LeftThreads
+        self, threads: Threads, job: Job, context: Context, grace_s: float, left: LeftThreads
     ) -> None:
         self._threads = threads
         self.grace_s = grace_s
-        self._writer = duty.writer
-        run_id = duty.inlet.run_id
+        self._writer = job.writer
+        run_id = job.inlet.run_id
 
-        loop, is_certain = asyncio.get_running_loop(), duty.function.is_certain
+        loop, is_certain = asyncio.get_running_loop(), job.function.is_certain
 
         def on_stream() -> None:
             if not is_certain:
                 with suppress(RuntimeError):  # the loop is closed: nobody needs to know
-                    loop.call_soon_threadsafe(duty.on_stream)
+                    loop.call_soon_threadsafe(job.on_stream)
 
         def drive() -> Outcome:
-            with ending_forks(run_id), using(duty.writer), left.during(run_id):
-                call, arguments = duty.function.call, duty.arguments
-                return drive_in_thread(call, arguments, duty.writer, on_stream)
+            with ending_forks(run_id), using(job.writer), left.during(run_id):
+                call, arguments = job.function.call, job.arguments
+                return drive_in_thread(call, arguments, job.writer, on_stream)
 
         self.ending = threads.submit(drive, context)
 
@@ -236,30 +236,30 @@ class _InThread:
 class _InProcess:
     """Any function, in its own process."""
 
-    def __init__(self, processes: Processes, duty: Duty) -> None:
+    def __init__(self, processes: Processes, job: Job) -> None:
         self._processes = processes
-        self._writer = duty.writer
+        self._writer = job.writer
         settings = processes.settings
         self.grace_s = settings.cancel_grace_s + settings.terminate_grace_s + 2 * REAP_S
         self._call: ProcessCall | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.ending = asyncio.create_task(
-            self._run(duty), name=f"runcast-process-{duty.inlet.run_id}"
+            self._run(job), name=f"runcast-process-{job.inlet.run_id}"
         )
 
-    async def _run(self, duty: Duty) -> Outcome:
-        processes, function = self._processes, duty.function
+    async def _run(self, job: Job) -> Outcome:
+        processes, function = self._processes, job.function
         assert function.source is not None
         settings = processes.settings
         async with processes.room:
             call = control.Call(
                 source=function.source,
                 attribute=function.attribute,
-                inputs=duty.arguments,
+                inputs=job.arguments,
                 is_plain=function.takes_plain_inputs,
-                run_id=duty.inlet.run_id,
-                folder=str(await duty.open_folder()),
-                environment=dict(duty.secrets),
+                run_id=job.inlet.run_id,
+                folder=str(await job.open_folder()),
+                environment=dict(job.secrets),
                 max_event_bytes=settings.max_event_bytes,
                 max_events=settings.max_events_per_run,
                 max_bytes=settings.max_bytes_per_run,
@@ -272,13 +272,13 @@ class _InProcess:
                 return failed("no process could be started", "not_started", retryable=True)
             self._call = ProcessCall(
                 child,
-                duty.inlet,
-                duty.writer,
+                job.inlet,
+                job.writer,
                 processes.clock,
                 settings,
-                Redactor(duty.secrets.values()),
-                Redactor(texts_in(duty.arguments)),
-                duty.on_stream,
+                Redactor(job.secrets.values()),
+                Redactor(texts_in(job.arguments)),
+                job.on_stream,
             )
             try:
                 return await self._call.run(call)

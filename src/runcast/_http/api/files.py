@@ -18,7 +18,7 @@ from runcast._http.api.bodies import FormFile, boundary_of, filename_of
 from runcast._http.api.responses import SAFE_HEADERS, json_response, problem
 from runcast._http.guard.gate import Gate
 from runcast._http.streaming.direct import CONNECTION_KEY, Connection, unsent_bytes
-from runcast._http.streaming.patience import read_pieces, send_on, wait_with
+from runcast._http.streaming.waits import read_pieces, send_on, wait_with
 from runcast._runs.protocols import Runs
 from runcast.errors import FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
 

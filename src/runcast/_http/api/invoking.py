@@ -27,8 +27,8 @@ from runcast._http.api.requests import (
 )
 from runcast._http.api.responses import failure, json_response, problem
 from runcast._http.guard.gate import Gate
-from runcast._http.streaming.patience import read_body, wait_with
 from runcast._http.streaming.streams import Streams
+from runcast._http.streaming.waits import read_body, wait_with
 from runcast._http.streaming.watching import Watching
 from runcast._runs.protocols import Runs, StartedRun
 from runcast.errors import Conflict, Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable

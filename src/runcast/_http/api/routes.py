@@ -28,8 +28,8 @@ from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.console import DOCS, START, Page
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
-from runcast._http.streaming.patience import read_body
 from runcast._http.streaming.streams import Streams
+from runcast._http.streaming.waits import read_body
 from runcast._http.streaming.watching import Watching
 from runcast._producing.answers import Answer
 from runcast._runs.protocols import DescribedFunction, Runs

@@ -15,9 +15,9 @@ from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.guard.gate import Gate
 from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.feeds import NDJSON, SSE, Form, ManyFeed
-from runcast._http.streaming.patience import wait_with
 from runcast._http.streaming.stream import Stream
 from runcast._http.streaming.streams import Streams
+from runcast._http.streaming.waits import wait_with
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
 from runcast._hub.watcher import Watch
@@ -94,7 +94,7 @@ class Watching:
             if options.live == "none":
                 lens.cursor.stop_at_head()
             if options.after is not None and lens.cursor.is_at_end:
-                return await _have_it_all(scope, receive, send)
+                return await _send_no_content(scope, receive, send)
             stream.held = self._gate.add(request, [run_id], stream.dismiss)
             fields = {**headers, "runcast-epoch": lens.cursor.position.epoch}
             return await _send_head(scope, send, form, fields)
@@ -118,7 +118,7 @@ class Watching:
                 )
                 cursors.append(cursor)
             if any(positions.values()) and all(cursor.is_at_end for cursor in cursors):
-                return await _have_it_all(scope, receive, send)
+                return await _send_no_content(scope, receive, send)
             stream.held = self._gate.add(request, positions, stream.dismiss)
             return await _send_head(scope, send, SSE, {})
 
@@ -149,7 +149,7 @@ class Watching:
             return _page_response(chunk or nothing)
 
 
-async def _have_it_all(scope: Scope, receive: Receive, send: Send) -> bool:
+async def _send_no_content(scope: Scope, receive: Receive, send: Send) -> bool:
     """Answer 204, which stops a browser from reconnecting, and return False."""
     await Response(status_code=204, headers=SAFE_HEADERS)(scope, receive, send)
     return False

@@ -33,7 +33,7 @@ from runcast._producing.context import using
 from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
 from runcast._workers.left_behind import end_left_children
 from runcast._workers.processes import control
-from runcast._workers.processes.parent import Hearing, Parent, make_writer
+from runcast._workers.processes.parent import Parent, Receiver, make_writer
 from runcast._workers.traces import trace_of_function
 from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
@@ -79,7 +79,7 @@ def _die_with_parent(lifeline_fd: int) -> None:
     Only the parent holds the other end of the lifeline, a pipe. When it closes, our end sends a
     signal to our process group. This needs no waiting thread, and C code that holds the interpreter
     cannot prevent it. If the function closes files that are not its own, the signal at the parent's
-    death remains; on other systems than Linux, `Hearing` remains.
+    death remains; on other systems than Linux, `Receiver` remains.
     """
     if sys.platform != "linux":
         os.close(lifeline_fd)
@@ -156,23 +156,23 @@ def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Outco
         signal.signal(signal.SIGTERM, _interrupt)
         function = find_function(loading.module, call.attribute)
         arguments = (function.adopt if call.is_plain else function.convert)(call.inputs)
-        hearing = Hearing(parent)
+        receiver = Receiver(parent)
         if function.kind in ("coroutine", "async_generator"):
-            return asyncio.run(_run_async(parent, hearing, function, arguments, call))
-        return _run(parent, hearing, function, arguments, call)
+            return asyncio.run(_run_async(parent, receiver, function, arguments, call))
+        return _run(parent, receiver, function, arguments, call)
     except BaseException as error:  # noqa: BLE001 - it becomes the ending
         return _failed_with(parent, error, call)
 
 
 def _run(
     parent: Parent,
-    hearing: Hearing,
+    receiver: Receiver,
     function: Function[..., Any],
     arguments: dict[str, Any],
     call: control.Call,
 ) -> Outcome:
-    writer = hearing.make_writer(call)
-    hearing.on_cancel(writer.request_cancel)
+    writer = receiver.make_writer(call)
+    receiver.on_cancel(writer.request_cancel)
     with using(writer):
         try:
             ending = drive_in_thread(
@@ -185,7 +185,7 @@ def _run(
 
 async def _run_async(
     parent: Parent,
-    hearing: Hearing,
+    receiver: Receiver,
     function: Function[..., Any],
     arguments: dict[str, Any],
     call: control.Call,
@@ -201,7 +201,7 @@ async def _run_async(
             writer.request_cancel(reason)
             loop.call_soon_threadsafe(work.cancel)
 
-        hearing.on_cancel(cancel)
+        receiver.on_cancel(cancel)
         try:
             ending = await work
         except BaseException as error:  # noqa: BLE001 - see above

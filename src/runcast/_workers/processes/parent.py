@@ -26,7 +26,7 @@ from runcast.errors import InvalidValue, RuncastError, RunClosed, RunTooLarge
 from runcast.events.model import Place, decode_event, encode_record
 from runcast.stores.base import Appended
 
-__all__ = ("Hearing", "Parent", "make_writer")
+__all__ = ("Parent", "Receiver", "make_writer")
 
 T = TypeVar("T")
 
@@ -149,7 +149,7 @@ def _error(code: str, message: str) -> RuncastError:
     return RuncastError(message)
 
 
-class Hearing:
+class Receiver:
     """A thread that reads the parent's messages. When the parent is gone, it ends everything."""
 
     def __init__(self, parent: Parent) -> None:

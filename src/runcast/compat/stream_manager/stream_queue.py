@@ -87,7 +87,7 @@ class TaskStreamQueue:
         self._ending, self._ending_agent = Outcome("done", {}), ""
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
-        self._seeing_off: asyncio.Task[None] | None = None
+        self._end_task: asyncio.Task[None] | None = None
         self._start = Position("", 0)
         self._reader: LogReader | None = None
         self._taken: deque[StreamEvent] = deque()
@@ -132,7 +132,7 @@ class TaskStreamQueue:
             raise
         self._start = Position(log.epoch, 0)
         self._reader = self._reading(hub)
-        self._seeing_off = asyncio.create_task(self._see_off(log))
+        self._end_task = asyncio.create_task(self._end_when_closed(log))
         await self._append_early(hub, log.inlet)
         return hub
 
@@ -157,7 +157,7 @@ class TaskStreamQueue:
                 _log.warning("%d events of task %s were not taken: %s", count, self.task_id, error)
                 self.close()
 
-    async def _see_off(self, log: OwnedLog) -> None:
+    async def _end_when_closed(self, log: OwnedLog) -> None:
         """Wait until the stream is closed, and end the log."""
         await self._closing.wait()
         try:

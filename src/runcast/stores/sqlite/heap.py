@@ -1,7 +1,7 @@
-"""Memory that a burst of load took, given back to the system.
+"""Give the memory of a burst of load back to the system.
 
-glibc keeps what was freed for later, in one heap for each of up to eight threads a core. Without
-this call a process stays as large as it once was, though nothing in it uses the memory.
+glibc keeps freed memory for later, in one heap for each of up to eight threads per core. Without
+this call a process stays as large as it once was, although it no longer uses the memory.
 """
 
 import ctypes

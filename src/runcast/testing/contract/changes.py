@@ -1,4 +1,4 @@
-"""Changes: after any point, no log is left out that was made, changed, ended or deleted since."""
+"""Changes: every log that was created, changed, closed or deleted after a point is returned."""
 
 from runcast.errors import Gone, InvalidValue
 from runcast.stores.base import MAX_LIST, Append, Change, Store
