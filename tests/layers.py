@@ -66,6 +66,7 @@ LAYERS = {
     "_files": Layer((*_HUB, "_addresses", "_hub", "_functions.file_groups"), ("msgspec",)),
     "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
     "_runs": Layer(_INSIDE, ("msgspec",)),
+    "_scripts": Layer(("", *_HUB, "_hub", "_producing", "_workers", "sources"), ("msgspec",)),
     # Edges: what the world outside meets.
     "views": Layer(("errors", "events"), ("msgspec", "yaml")),
     "sources": Layer(("_producing", "events", "_wire", "errors", "_plugins"), EVERYTHING),

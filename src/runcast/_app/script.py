@@ -18,13 +18,13 @@ from runcast.stores import open_url
 from runcast.stores.base import Store
 from runcast.stores.machine import this_process
 
-__all__ = ("STORE_VARIABLE", "RunOpener", "run")
+__all__ = ("STORE_VARIABLE", "RunOpener", "ScriptHub", "run")
 
 STORE_VARIABLE: Final = "RUNCAST_STORE"
 """The variable with the store for runs that name no store."""
 
 
-class _ScriptHub:
+class ScriptHub:
     """A hub for one program's runs. It does not recover, delete or sweep other programs' runs."""
 
     def __init__(self, store: Store, settings: Settings, clock: Clock) -> None:
@@ -48,7 +48,7 @@ class RunOpener:
     it in a thread. Use one of them, once."""
 
     def __init__(
-        self, make: Callable[[], _ScriptHub], name: str, options: Mapping[str, Any]
+        self, make: Callable[[], ScriptHub], name: str, options: Mapping[str, Any]
     ) -> None:
         self._make = make
         self._name = name
@@ -136,10 +136,10 @@ def run(
         BackendError: the store cannot be opened or written.
     """
 
-    def make() -> _ScriptHub:
+    def make() -> ScriptHub:
         known, now = settings or Settings.load(), clock or SystemClock()
         where = store if store is not None else os.environ.get(STORE_VARIABLE) or "memory://"
-        return _ScriptHub(
+        return ScriptHub(
             open_url(where, known, now) if isinstance(where, str) else where, known, now
         )
 

@@ -30,7 +30,15 @@ from runcast.errors import InvalidValue
 from runcast.events.view import ViewSpec
 from runcast.views import load_view
 
-__all__ = ("DEFAULT_STORE", "add_to", "announcement", "load_settings", "path_of", "run")
+__all__ = (
+    "DEFAULT_STORE",
+    "add_to",
+    "announcement",
+    "load_settings",
+    "make_folder",
+    "path_of",
+    "run",
+)
 
 DEFAULT_STORE: Final = "sqlite:///.runcast/runs.db"
 """On disk, so that runs survive a restart; in a folder that is easy to ignore."""
@@ -165,7 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
             )
         hub.runner.tracebacks.keep()
         app.tracebacks.show(hub.runner.tracebacks.of)
-    _make_folder(arguments.store)
+    make_folder(arguments.store)
     # After a graceful end on SIGTERM, uvicorn raises the signal again, which would kill us.
     signal.signal(signal.SIGTERM, _end)
     leaving = Leaving(
@@ -274,7 +282,8 @@ def path_of(store: str) -> str:
     return unquote(parts.path[1:]) if parts.scheme == "sqlite" else ""
 
 
-def _make_folder(store: str) -> None:
+def make_folder(store: str) -> None:
+    """Make the folder of a store's file. Raises `InvalidValue`."""
     path = path_of(store)
     if not path:
         return

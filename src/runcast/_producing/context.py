@@ -42,12 +42,22 @@ __all__ = (
     "track",
     "using",
     "workspace",
+    "write_everywhere",
 )
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_writer: Final[ContextVar[Writer | None]] = ContextVar("runcast_writer", default=None)
+_writer: Final[ContextVar[Writer | None]] = ContextVar("runcast_writer")
+
+
+class _Everywhere:
+    """The writer where no other is the current one: in threads that were started by hand, too."""
+
+    writer: Writer | None = None
+
+
+_EVERYWHERE: Final = _Everywhere()
 
 _TRACK_EVERY_S: Final = 0.1
 """Least time between two reports of `track`, seconds: faster than anybody reads."""
@@ -55,13 +65,18 @@ _TRACK_EVERY_S: Final = 0.1
 
 def current_writer() -> Writer | None:
     """Return the writer of the current run; None outside a run."""
-    return _writer.get()
+    return _writer.get(_EVERYWHERE.writer)
 
 
 def run_id_in(context: Context) -> str:
     """Return the id of a context's run, or ""."""
     writer = context.get(_writer)
     return writer.run_id if writer is not None else ""
+
+
+def write_everywhere(writer: Writer | None) -> None:
+    """Make a writer the current one wherever no other is: for a process that is one run."""
+    _EVERYWHERE.writer = writer
 
 
 @contextmanager
@@ -99,7 +114,7 @@ def bind(function: Callable[P, T], writer: Writer | None = None) -> Callable[P, 
         raise InvalidValue("expected no generator function; bind what iterates over it")
     if not callable(function):
         raise InvalidValue(f"expected a callable, got {function!r:.80}")
-    bound = writer if writer is not None else _writer.get()
+    bound = writer if writer is not None else _writer.get(_EVERYWHERE.writer)
 
     if inspect.iscoroutinefunction(function):
 
@@ -134,7 +149,7 @@ def emit(
             where = place_of(**place)
         except TypeError:
             raise not_a_place(type, place) from None
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     if writer is not None:
         writer.emit_at(where, type, data)  # faster than passing keywords on
 
@@ -148,14 +163,14 @@ def progress(
     **more: object,
 ) -> None:
     """Report progress of the current run; see `Writer.progress`."""
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     if writer is not None:
         writer.progress(current, total, message, percent=percent, **more)  # type: ignore[arg-type]
 
 
 def log(message: object, level: str = "info", *, logger: str = "") -> None:
     """Append a log line to the current run; see `Writer.log`."""
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     if writer is not None:
         writer.log(message, level, logger=logger)
 
@@ -170,7 +185,7 @@ def content(
     path: Sequence[str] = (),
 ) -> None:
     """Append a piece of text to the current run; see `Writer.content`."""
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     if writer is not None:
         writer.content(
             text, message_id=message_id, attempt=attempt, node=node, agent=agent, path=path
@@ -193,7 +208,7 @@ def ask(
     Raises:
         InvalidValue: outside a run nobody can answer.
     """
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     if writer is None:
         raise InvalidValue("expected ask() inside a run: outside there is nobody to answer")
     return writer.ask(
@@ -213,7 +228,7 @@ def workspace() -> Path:
 
     Outside a run it is the process's working directory, so that a function finds its files.
     """
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     return writer.workspace() if writer is not None else Path.cwd()
 
 
@@ -223,7 +238,7 @@ def flush() -> Flushed[Position | None]:
     `await` it in a coroutine; a thread waits in it. Outside a run it does nothing, and awaiting it
     gives None.
     """
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     return cast("Flushed[Position | None]", writer.flush() if writer is not None else NOTHING)
 
 
@@ -232,7 +247,7 @@ def drain() -> Waited[None]:
 
     `await` it in a coroutine; a thread waits in it.
     """
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     return writer.drain() if writer is not None else NOTHING
 
 
@@ -272,7 +287,7 @@ class _Meter:
         self._due = 0.0
 
     def step(self) -> None:
-        writer = _writer.get()
+        writer = _writer.get(_EVERYWHERE.writer)
         if writer is not None and (now := writer.clock.monotonic()) >= self._due:
             self._due = now + _TRACK_EVERY_S
             self.report()

@@ -121,10 +121,14 @@ class Parent:
         self, make: Callable[[int], control.Ask | control.Flush]
     ) -> concurrent.futures.Future[Any]:
         """Send a message that a `Reply` answers, and return a future for the answer."""
+        return self.request_frame(lambda number: control.encode(make(number)))
+
+    def request_frame(self, make: Callable[[int], bytes]) -> concurrent.futures.Future[Any]:
+        """Send a frame that a `Reply` answers, and return a future for the answer."""
         number = next(self._numbers)
         future = self._waiting[number] = concurrent.futures.Future[Any]()
         try:
-            self.send(make(number))
+            self.send_frame(make(number))
         except BaseException:
             del self._waiting[number]
             raise

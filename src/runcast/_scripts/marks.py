@@ -1,0 +1,218 @@
+"""Which of several streams was written first: marks in the pipes of standard output and error.
+
+Two pipes have no common order. So before the script's Python writes to either of them, or sends an
+event, it writes a mark with the next number into *both*. What lies between mark n and mark n+1 in
+either pipe was written between them, whoever wrote it.
+
+    standard output:  ‹1›one\\n‹2›     ‹3›three\\n
+    standard error:   ‹1›     ‹2›two\\n‹3›
+
+Marks are written to descriptors of their own: a script that points standard output elsewhere never
+finds one in its file. A script that forks writes none in the fork. If marks of one pipe are missing
+the merger goes on without them after `PATIENCE_S`, in an order that may be wrong, losing nothing.
+"""
+
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple, TypeVar
+
+from runcast._hub.forks import Home, make_rlock
+
+__all__ = ("ERR", "OUT", "PATIENCE_S", "Marker", "Merger", "Piece")
+
+T = TypeVar("T")
+
+OUT: Final = 0
+ERR: Final = 1
+
+PATIENCE_S: Final = 1.0
+"""How long a mark waits for its other half, seconds: both are written in microseconds."""
+
+_SHOWN: Final = b"v"
+_QUIET: Final = b"q"
+_QUIET_END: Final = b"e"
+_EVENT: Final = b"n"
+_MAX_MARK_BYTES: Final = 64
+
+
+class Marker:
+    """Writes marks, in the script's process."""
+
+    def __init__(self, nonce: str, out: int, err: int) -> None:
+        self._nonce = nonce.encode()
+        self._files = (out, err)
+        self._number = 0
+        self._home = Home()
+        self._lock = make_rlock()
+        self._is_busy = False
+
+    def write(self, stream: int, write: Callable[[], T], *, is_quiet: bool) -> T:
+        """Mark and write; what is written quietly is shown to people and not reported again."""
+        if not self._home.is_here:
+            return write()
+        with self._lock:
+            if self._is_busy:  # a signal's handler, in the middle of a mark
+                return write()
+            self._is_busy = True
+            try:
+                quiet = _QUIET if is_quiet else _SHOWN
+                self._mark(*(quiet if each == stream else _SHOWN for each in (OUT, ERR)))
+                try:
+                    return write()
+                finally:
+                    if is_quiet:
+                        self._put(stream, _QUIET_END)
+            finally:
+                self._is_busy = False
+
+    def send(self, send: Callable[[int], None]) -> None:
+        """Send an event with the number of its mark; 0 if it has none."""
+        if not self._home.is_here:
+            send(0)  # which refuses it
+            return
+        with self._lock:
+            if self._is_busy:
+                send(0)
+                return
+            self._is_busy = True
+            try:
+                try:
+                    send(self._number + 1)
+                finally:  # Ctrl-C may come anywhere
+                    self._mark(_EVENT, _EVENT)
+            finally:
+                self._is_busy = False
+
+    def _mark(self, out: bytes, err: bytes) -> None:
+        self._number += 1
+        try:
+            self._put(OUT, out)
+        finally:
+            self._put(ERR, err)
+
+    def _put(self, stream: int, kind: bytes) -> None:
+        mark = b"\x1b]%b;%d%b\x07" % (self._nonce, self._number, kind)
+        with suppress(OSError):  # nobody reads any more, or the script has closed all files
+            os.write(self._files[stream], mark)
+
+
+class Piece(NamedTuple):
+    """Bytes of a stream, or the number of an event whose turn it is."""
+
+    stream: int
+    data: bytes = b""
+    is_quiet: bool = False
+    event: int = 0
+
+
+class _Mark(NamedTuple):
+    number: int
+    is_event: bool
+
+
+class _Stream:
+    """One pipe, as it is read: bytes and marks in order."""
+
+    def __init__(self, nonce: str) -> None:
+        self._mark = re.compile(rb"\x1b\]%b;(\d+)([vqen])\x07" % nonce.encode())
+        self._head = b"\x1b]%b;" % nonce.encode()
+        self._rest = b""
+        self._is_quiet = False
+        self.waiting: deque[_Mark | tuple[bytes, bool]] = deque()
+
+    def feed(self, data: bytes) -> None:
+        data = self._rest + data
+        start = 0
+        for found in self._mark.finditer(data):
+            self._take(data[start : found.start()])
+            start = found.end()
+            if found[2] != _QUIET_END:
+                self.waiting.append(_Mark(int(found[1]), found[2] == _EVENT))
+            self._is_quiet = found[2] == _QUIET
+        end = len(data) - self._beginning_of_mark(data[start:])
+        self._take(data[start:end])
+        self._rest = data[end:]
+
+    def end(self) -> None:
+        self._take(self._rest)
+        self._rest = b""
+
+    def _take(self, text: bytes) -> None:
+        if text:
+            self.waiting.append((text, self._is_quiet))
+
+    def _beginning_of_mark(self, text: bytes) -> int:
+        """Return how many bytes at the end may be the beginning of a mark."""
+        at = text.rfind(b"\x1b", max(0, len(text) - _MAX_MARK_BYTES))
+        if at < 0:
+            return 0
+        tail = text[at:]
+        may_be = tail.startswith(self._head) or self._head.startswith(tail)
+        return len(tail) if may_be else 0
+
+
+class Merger:
+    """Brings what both pipes give into the order in which it was written."""
+
+    def __init__(self, nonce: str) -> None:
+        self._streams = (_Stream(nonce), _Stream(nonce))
+        self._passed = 0
+        self._gone: int | None = None
+
+    def hang_up(self, stream: int) -> Iterator[Piece]:
+        """Stop waiting for a pipe from which nothing is read any more."""
+        self._gone = stream
+        yield from self._advance()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a mark waits for its other half."""
+        return any(stream.waiting for stream in self._streams)
+
+    def feed(self, stream: int, data: bytes) -> Iterator[Piece]:
+        """Take what was read from a pipe; yield what can be shown now."""
+        self._streams[stream].feed(data)
+        yield from self._advance()
+
+    def end(self) -> Iterator[Piece]:
+        """Yield what is left, now that nothing follows."""
+        for stream in self._streams:
+            stream.end()
+        yield from self.release()
+
+    def release(self) -> Iterator[Piece]:
+        """Yield what waits behind marks whose other half did not come in `PATIENCE_S`."""
+        yield from self._advance()
+        while marks := [stream.waiting[0] for stream in self._streams if stream.waiting]:
+            yield from self._pass(min(mark for mark in marks if isinstance(mark, _Mark)))
+            yield from self._advance()
+
+    def _advance(self) -> Iterator[Piece]:
+        while True:
+            for number, stream in enumerate(self._streams):
+                yield from self._texts(number, stream)
+            heads = [stream.waiting[0] if stream.waiting else None for stream in self._streams]
+            mark = heads[ERR if self._gone == OUT else OUT]
+            if not isinstance(mark, _Mark) or (self._gone is None and mark != heads[ERR]):
+                return
+            yield from self._pass(mark)
+
+    def _texts(self, number: int, stream: _Stream) -> Iterator[Piece]:
+        """Yield what stands before the next mark that has not been passed."""
+        while stream.waiting:
+            head = stream.waiting[0]
+            if isinstance(head, _Mark):
+                if head.number > self._passed:
+                    return
+                stream.waiting.popleft()
+            else:
+                stream.waiting.popleft()
+                yield Piece(number, *head)
+
+    def _pass(self, mark: _Mark) -> Iterator[Piece]:
+        self._passed = mark.number
+        if mark.is_event:
+            yield Piece(OUT, event=mark.number)
