@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -20,15 +19,13 @@ import msgspec
 
 import runcast
 from runcast._clock import Clock
-from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
-from runcast._scripts.control import LINE, NUMBER_BYTES, ReadLine, Start
+from runcast._scripts.asking import Asking
+from runcast._scripts.control import NUMBER_BYTES, Start
 from runcast._scripts.marks import ERR, OUT, PATIENCE_S, Merger, Piece
-from runcast._scripts.screen import Bar, Screen
+from runcast._scripts.recording import Recording
 from runcast._settings import Settings
 from runcast._workers.processes import control
-from runcast.errors import Cancelled, EventTooLarge, NotFound, RuncastError, RunClosed, RunTooLarge
-from runcast.events.model import decode_event
 
 __all__ = ("ScriptCall", "ScriptProcess")
 
@@ -53,16 +50,9 @@ _READ_BYTES: Final = 65536
 _READS_AFTER_EXIT: Final = 64
 """More than pipes hold. A process that the script has left may write for ever."""
 
-_BAR_EVERY_S: Final = 0.1
-_MAX_BAR_CHARS: Final = 200
-
 _FORWARDED: Final = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT", "SIGUSR1", "SIGUSR2")
 _FROM_TERMINALS: Final = ("SIGINT", "SIGQUIT", "SIGHUP")
 """A terminal sends these to the script as well, if we are in its foreground."""
-
-_LEVELS: Final = ("info", "warning")
-_NAMES: Final = ("stdout", "stderr")
-_INPUT: Final = {"allow_accept": False, "allow_edit": False}
 
 
 class ScriptCall(NamedTuple):
@@ -93,7 +83,6 @@ class ScriptProcess:
         self._call = call
         self._settings = settings
         self._clock = clock
-        self._answer = answer
         self._process: subprocess.Popen[bytes] | None = None
         self.signals: set[int] = set()
         """The numbers of the signals that were handed on to the script."""
@@ -104,19 +93,13 @@ class ScriptProcess:
         nonce = secrets.token_hex(8)
         self._nonce = nonce
         self._merger = Merger(nonce)
-        self._screens = [Screen(settings.output_line_bytes) for _ in _NAMES]
-        self._bars: list[_HeldBar] = [_HeldBar(), _HeldBar()]
+        self._recording = Recording(run, clock, settings.output_line_bytes, self._cancel)
+        self._asking = Asking(run, answer, partial(_write_all, OUT + 1), self._wake_up)
         self._frames = control.Frames(settings.max_event_bytes * 2 + 65536)
         self._events: dict[int, bytes] = {}
         self._waits_since: float | None = None
-        self._left_out = 0
-        self._is_full = False
-        self._questions = 0
-        self._open_input = ""
-        """The id of the question that a line from the terminal answers."""
-        self._typed: tuple[str, object] | None = None
         self._asked: deque[tuple[int, bytes]] = deque()
-        self._replies: deque[control.Reply] = deque()
+        """Frames that ask for something, until what was printed before them is shown."""
 
     def run_to_end(self) -> int:
         """Run the script; return its exit code, or the negative number of the signal.
@@ -221,25 +204,35 @@ class ScriptProcess:
         ready: set[int] = {key.fd for key, _ in self._selector.select(_LOOK_S)}
         if self._wake in ready:
             os.read(self._wake, _READ_BYTES)
-        while self._replies:
+        while self._asking.replies:
             with contextlib.suppress(OSError):
-                self._socket.sendall(control.encode(self._replies.popleft()))
+                self._socket.sendall(control.encode(self._asking.replies.popleft()))
         if self._terminal and 0 in ready:
-            self._read_terminal()
+            self._asking.read_terminal()
         if self._socket.fileno() in ready:
             self._read_control()
         while self._asked:
             self._read_pipes()  # what was printed before
-            self._obey(*self._asked.popleft())
+            self._asking.obey(*self._asked.popleft())
+        if self._terminal:
+            self._listen_to_terminal()
         for stream in (OUT, ERR):
             if self._reads[stream] in ready:
                 self._read_pipe(stream)
-        self._give_answer()
-        now = self._clock.monotonic()
-        self._look_at_marks(now)
-        for stream in (OUT, ERR):
-            self._show_bar(stream, now)
-        self._look_at_cancel(now)
+        self._asking.give_answer()
+        self._look_at_marks(self._clock.monotonic())
+        self._recording.look_at_bars()
+        if self.reason is None:
+            self._recording.look_at_cancel()
+        self._stop(self._clock.monotonic())
+
+    def _listen_to_terminal(self) -> None:
+        """Read the terminal while a line is wanted, and leave it to the script otherwise."""
+        is_read = 0 in self._selector.get_map()
+        if self._asking.wants_terminal and not is_read:
+            self._selector.register(0, selectors.EVENT_READ)
+        elif is_read and not self._asking.wants_terminal:
+            self._selector.unregister(0)
 
     def _look_at_marks(self, now: float) -> None:
         if not self._merger.is_waiting:
@@ -250,14 +243,13 @@ class ScriptProcess:
             self._show(self._merger.release())
             self._waits_since = None
 
-    def _look_at_cancel(self, now: float) -> None:
-        if self.reason is None:
-            try:
-                self._run.check_cancelled()
-            except Cancelled as cancelled:
-                self._cancel(str(cancelled))
+    def _stop(self, now: float) -> None:
         while self._stops and self._stops[0][0] <= now:
             self._signal(self._stops.pop(0)[1])
+
+    def _wake_up(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._waking, b".")
 
     def _cancel(self, reason: str) -> None:
         """End the script: as Ctrl-C does, then by SIGTERM, then by SIGKILL."""
@@ -303,7 +295,7 @@ class ScriptProcess:
                 if number:
                     self._events[number] = body[NUMBER_BYTES:]
                 else:
-                    self._write_event(body[NUMBER_BYTES:])
+                    self._recording.event(body[NUMBER_BYTES:])
             else:
                 self._asked.append((kind, body))
         return True
@@ -314,15 +306,9 @@ class ScriptProcess:
             pass
         self._read_pipes()
         self._show(self._merger.end())
-        for stream, screen in enumerate(self._screens):
-            for shown in screen.feed(b"", is_last=True):
-                self._write_line(stream, shown)
-            self._show_bar(stream, float("inf"))
         for number in sorted(self._events):
-            self._write_event(self._events[number])
-        if self._left_out:
-            with contextlib.suppress(RuncastError, Cancelled):
-                self._run.log(f"left out of the log: {self._left_out}", "warning", logger="runcast")
+            self._recording.event(self._events[number])
+        self._recording.end()
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -338,7 +324,7 @@ class ScriptProcess:
             pass  # it was sent before its mark
         record = self._events.pop(number, None)
         if record is not None:
-            self._write_event(record)
+            self._recording.event(record)
 
     def _show_text(self, piece: Piece) -> None:
         try:
@@ -348,8 +334,7 @@ class ScriptProcess:
         except OSError:
             pass  # the terminal is gone, say; the log has it
         if not piece.is_quiet:
-            for shown in self._screens[piece.stream].feed(piece.data):
-                self._write_line(piece.stream, shown)
+            self._recording.text(piece.stream, piece.data)
 
     def _hang_up(self, stream: int) -> None:
         """Have the script see that nobody reads what it prints, as it would without us."""
@@ -359,151 +344,6 @@ class ScriptProcess:
         os.dup2(nowhere, self._reads[stream], inheritable=False)
         os.close(nowhere)
         self._show(self._merger.hang_up(stream))
-
-    def _write_line(self, stream: int, shown: Any) -> None:
-        if isinstance(shown, Bar):
-            self._bars[stream].hold(shown)
-            self._show_bar(stream, self._clock.monotonic())
-            return
-        self._show_bar(stream, float("inf"))
-        text = shown.text
-        while not self._write(partial(self._log, stream, text)):
-            text = f"{text[: len(text) // 2]}…"
-
-    def _log(self, stream: int, text: str) -> None:
-        self._run.log(text, _LEVELS[stream], logger=_NAMES[stream])
-
-    def _show_bar(self, stream: int, now: float) -> None:
-        bar = self._bars[stream].take(now)
-        if bar is not None:
-            message = bar.text[:_MAX_BAR_CHARS]
-            self._write(
-                lambda: self._run.progress(
-                    percent=bar.percent, message=message, task=_NAMES[stream]
-                )
-            )
-
-    def _write_event(self, record: bytes) -> None:
-        event = decode_event(b"{" + record)
-        if not self._write(lambda: self._run.emit_event(event)):
-            self._left_out += 1
-
-    def _write(self, write: Callable[[], None]) -> bool:
-        """Write to the run; return False if what is written is too large."""
-        if self._is_full:
-            self._left_out += 1
-            return True
-        try:
-            try:
-                write()
-            except Cancelled as cancelled:
-                self._cancel(str(cancelled))
-                write()
-        except EventTooLarge:
-            return False
-        except (RunTooLarge, RunClosed):
-            self._is_full = True
-            self._left_out += 1
-        except RuncastError:
-            self._left_out += 1
-        return True
-
-    # --- questions --------------------------------------------------------------------------------
-
-    def _obey(self, kind: int, body: bytes) -> None:
-        if kind == LINE:
-            line = control.decode(body, ReadLine)
-            _write_all(OUT + 1, line.prompt.encode("utf-8", "replace"))
-            self._questions += 1
-            interrupt_id = f"input-{self._questions}"
-            if self._terminal:
-                self._open_input = interrupt_id
-                self._selector.register(0, selectors.EVENT_READ)
-            question = {
-                **{"message": line.prompt.strip() or "input", "action": "input"},
-                **{"config": _INPUT, "interrupt_id": interrupt_id},
-            }
-            self._begin(lambda: self._ask_line(line.number, question))
-        elif kind == control.ASK:
-            fields = msgspec.structs.asdict(control.decode(body, control.Ask))
-            number = fields.pop("number")
-            self._begin(lambda: msgspec.to_builtins(self._run.ask(**fields)), number)
-        elif kind == control.FLUSH:
-            number = control.decode(body, control.Flush).number
-            self._begin(lambda: _as_list(self._run.flush()), number)
-
-    def _ask_line(self, number: int, question: dict[str, Any]) -> None:
-        self._reply(number, lambda: _line_of(self._run.ask(**question)))
-
-    def _begin(self, act: Callable[[], Any], number: int | None = None) -> None:
-        """Wait for something in a thread of its own."""
-        target = act if number is None else (lambda: self._reply(number, act))
-        threading.Thread(target=target, name="runcast-script-reply", daemon=True).start()
-
-    def _reply(self, number: int, act: Callable[[], Any]) -> None:
-        try:
-            reply = control.Reply(number, act())
-        except RuncastError as error:
-            reply = control.Reply(number, code=error.code, message=error.public)
-        except Cancelled:
-            reply = control.Reply(number, code=RunClosed.code, message="the run was cancelled")
-        self._replies.append(reply)
-        with contextlib.suppress(OSError):
-            os.write(self._waking, b".")
-
-    def _read_terminal(self) -> None:
-        """Take the line that the person at the terminal wrote as the answer."""
-        line = os.read(0, _READ_BYTES)
-        self._selector.unregister(0)
-        interrupt_id, self._open_input = self._open_input, ""
-        text = line.decode("utf-8", "replace").removesuffix("\n")
-        answer: dict[str, Any] = {"type": "reject", "by": "terminal"}
-        if line:
-            answer = {"type": "response", "args": text, "by": "terminal"}
-        self._typed = (interrupt_id, answer)
-        self._give_answer()
-
-    def _give_answer(self) -> None:
-        """Answer with the line that was typed, once the question is stored."""
-        if self._typed is None:
-            return
-        try:
-            self._answer(*self._typed)
-        except NotFound:
-            return  # not yet: it is tried again
-        except RuncastError:
-            pass  # a watcher was faster
-        self._typed = None
-
-
-class _HeldBar:
-    """The last state of a bar that is printed, until it is time to report it."""
-
-    def __init__(self) -> None:
-        self._bar: Bar | None = None
-        self._due = 0.0
-
-    def hold(self, bar: Bar) -> None:
-        self._bar = bar
-
-    def take(self, now: float) -> Bar | None:
-        if self._bar is None or now < self._due:
-            return None
-        bar, self._bar = self._bar, None
-        if now != float("inf"):
-            self._due = now + _BAR_EVERY_S
-        return bar
-
-
-def _line_of(answer: Answer) -> str:
-    """Return the line that an answer gives. Raises `RunClosed` if it gives none."""
-    if not answer.approved:
-        raise RunClosed("nobody answers")
-    return answer.args if isinstance(answer.args, str) else ""
-
-
-def _as_list(flushed: Any) -> list[Any]:
-    return [flushed.epoch, flushed.seq]
 
 
 def _write_all(file: int, data: bytes) -> None:
