@@ -22,7 +22,7 @@ from runcast._settings import Settings
 from runcast.errors import Cancelled, InvalidValue, RunFailed
 from runcast.stores import open_url
 
-__all__ = ("add_to",)
+__all__ = ("add_to", "run")
 
 _MAX_NAME_CHARS: Final = 100
 

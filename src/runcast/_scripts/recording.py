@@ -12,7 +12,7 @@ from runcast.events.model import decode_event
 
 __all__ = ("Recording",)
 
-BAR_EVERY_S: Final = 0.1
+_BAR_EVERY_S: Final = 0.1
 """A bar that is printed is reported at most this often, in seconds."""
 
 _MAX_BAR_CHARS: Final = 200
@@ -132,5 +132,5 @@ class _HeldBar:
             return None
         bar, self._bar = self._bar, None
         if now != float("inf"):
-            self._due = now + BAR_EVERY_S
+            self._due = now + _BAR_EVERY_S
         return bar
