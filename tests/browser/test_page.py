@@ -99,6 +99,7 @@ def test_a_run_is_started_by_the_form_and_watched_to_its_end(server: Served, pag
     page.sees("100 %", "#percent")
     page.sees("ended", "#link")
     page.sees("sea, moon", "#result")
+    page.sees("Tides", "#inputs")
     page.until("document.querySelector('#result table').rows.length === 2")
     page.until("document.querySelector('#cancel').hidden")
     page.sees("done", "#listed li:nth-child(2)")

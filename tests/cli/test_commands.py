@@ -540,6 +540,7 @@ def test_a_run_is_shown_as_it_is_now(served: Served, tmp_path: Path) -> None:
 
     lines = [line.split(maxsplit=1) for line in shown.stdout.splitlines() if line]
     assert ["status", "done"] in lines
+    assert ["name", '= "Ada"'] in lines
     assert ["function", "greet"] in lines
     assert ["hello", "Ada"] in lines
     assert ['{"greeted":', '"Ada"}'] in lines

@@ -226,6 +226,18 @@ def test_functions_that_may_not_be_invoked_do_not_exist(client: TestClient) -> N
     assert client.post("invoke/secret_work", json={}, **as_("root", **JSON)).status_code == 200
 
 
+def test_inputs_are_shown_to_those_who_may_see_the_run(client: TestClient) -> None:
+    begin(client, "ada", "given", inputs={"subject": "Tides"})
+
+    shown = client.get("runs/given", **as_("ada")).json()
+    hidden = client.get("runs/given", **as_("bob"))
+    listed = client.get("runs", **as_("ada"))
+
+    assert shown["inputs"] == {"values": {"subject": "Tides"}}
+    assert hidden.status_code == 404
+    assert "Tides" not in hidden.text + listed.text
+
+
 def test_an_answer_is_signed_by_the_one_who_gave_it(client: TestClient) -> None:
     begin(client, "ada", "signed")
     state = client.get("runs/signed", **as_("ada")).json()

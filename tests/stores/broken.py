@@ -161,6 +161,17 @@ class InheritsKeys(NaiveStore):
         return info
 
 
+class InheritsAttachments(NaiveStore):
+    """The last guarantee: a new epoch has the attachment of the old."""
+
+    async def create(self, log_id: str, **options: Any) -> LogInfo:
+        old = self.logs.get(log_id)
+        info = await super().create(log_id, **options)
+        if old is not None and not self.logs[log_id].attachment:
+            self.logs[log_id].attachment = old.attachment
+        return info
+
+
 class IgnoresFences(NaiveStore):
     """Guarantee 6: any fence may append."""
 

@@ -29,6 +29,7 @@ from runcast.events.position import RUN, Position, frame_record, make_epoch, mak
 from runcast.events.snapshot import Snapshot
 from runcast.stores.base import (
     MAX_APPENDS_TOGETHER,
+    MAX_ATTACHMENT_BYTES,
     MAX_LABELS,
     MAX_LIST,
     MAX_PRODUCERS,
@@ -57,6 +58,7 @@ class NaiveLog:
     groups: dict[str, int] = field(default_factory=dict)
     """Of each producer, how many of its appends were made in its last commit."""
     has_forgotten: bool = False
+    attachment: bytes = b""
     state: Snapshot = field(default_factory=Snapshot)
     """The fold of all its events, whatever becomes of them."""
 
@@ -142,6 +144,7 @@ class NaiveStore(Store):
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
+        attachment: bytes = b"",
     ) -> LogInfo:
         log_id = make_log_id(kind, log_id)
         old = self.logs.get(log_id)
@@ -156,9 +159,16 @@ class NaiveStore(Store):
             owner_id=owner_id,
             fence=old.info.fence + 1 if old else 1,
         )
+        if len(attachment) > MAX_ATTACHMENT_BYTES:
+            raise InvalidValue("attachment")
         self.logs[log_id] = NaiveLog(info)
+        self.logs[log_id].attachment = attachment
         self.tell(Change(deepcopy(info)))
         return await self.info(log_id)
+
+    async def attachment(self, log_id: str) -> tuple[str, bytes]:
+        log = self.find(log_id)
+        return log.info.epoch, log.attachment
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
         outcomes: list[Appended | RuncastError] = []

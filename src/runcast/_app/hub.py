@@ -13,6 +13,7 @@ from runcast._files.files import Files
 from runcast._files.inputs import GivenFiles
 from runcast._functions.decorator import as_function
 from runcast._functions.function import Function
+from runcast._functions.kept_inputs import KeptInputs, read_inputs
 from runcast._hub.cursor import Gap
 from runcast._hub.forks import Home
 from runcast._hub.hub import Hub
@@ -278,6 +279,12 @@ class OpenHub:
         """Return a run's log and present state. Raises `NotFound`."""
         self._home.check("present()")
         return await self.hub.present(run_id)
+
+    async def inputs(self, run_id: str) -> KeptInputs | None:
+        """Return what is kept of a run's inputs; None if nothing is. Raises `NotFound`."""
+        self._home.check("inputs()")
+        _, stored = await self.hub.store.attachment(run_id)
+        return read_inputs(stored)
 
     async def info(self, run_id: str) -> LogInfo:
         """Return a run's description as in lists: status, labels, times. Raises `NotFound`."""

@@ -13,6 +13,7 @@ from runcast._app.hub import AnyFunction, OpenHub
 from runcast._clock import Clock
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
+from runcast._functions.kept_inputs import KeptInputs
 from runcast._hub.bridge import Bridge
 from runcast._hub.interrupts import was_interrupted
 from runcast._producing.writer import Writer
@@ -234,6 +235,10 @@ class OpenHubInThread:
     def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run; see `OpenHub.cancel`."""
         self._bridge.call(self._hub.cancel(run_id, reason))
+
+    def inputs(self, run_id: str) -> KeptInputs | None:
+        """Return what is kept of a run's inputs; see `OpenHub.inputs`."""
+        return self._bridge.call(self._hub.inputs(run_id))
 
     def info(self, run_id: str) -> LogInfo:
         """Return a run's description as in lists; see `OpenHub.info`."""

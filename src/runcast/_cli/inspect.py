@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     state = field_of(shown, "state")
     rows = [(name, value) for name, value in _summary(shown) if value]
     print(table(("RUN", plain(str(shown.get("run_id")))), rows, sys.stdout))
-    for title, lines in _parts(state if isinstance(state, dict) else {}):
+    parts = [("inputs", _inputs(shown.get("inputs")))]
+    for title, lines in [*parts, *_parts(state if isinstance(state, dict) else {})]:
         if lines:
             print(f"\n{title}")
             print("\n".join(f"  {line}" for line in lines))
@@ -103,6 +104,25 @@ def _parts(state: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for name in ("result", "summary"):
         if state.get(name) is not None:
             yield name, [plain(json.dumps(state[name], ensure_ascii=False))]
+
+
+def _inputs(kept: object) -> list[str]:
+    """Return a line for each input of a run, and for each that was not kept."""
+    if not isinstance(kept, dict):
+        return []
+    values, left_out, files = (kept.get(name) or {} for name in ("values", "left_out", "files"))
+    return [
+        *(
+            plain(f"{name} = {json.dumps(each, ensure_ascii=False)}")
+            for name, each in values.items()
+        ),
+        *(plain(f"{name}: not kept ({reason})") for name, reason in left_out.items()),
+        *(plain(f"{group}: {count} files") for group, count in files.items()),
+    ]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _list(state: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ def function(
     events: Mapping[str, Any] = ...,
     isolation: Isolation = ...,
     files: Mapping[str, object] = ...,
+    store_inputs: bool = ...,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 def function(
     call: Callable[P, R] | None = None,
@@ -41,6 +42,7 @@ def function(
     events: Mapping[str, Any] = MappingProxyType({}),
     isolation: Isolation = "thread",
     files: Mapping[str, object] = MappingProxyType({}),
+    store_inputs: bool = True,
 ) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
     """Make a function invocable by name: `@runcast.function`, with or without arguments.
 
@@ -80,6 +82,7 @@ def function(
         events=events,
         isolation=isolation,
         files=files,
+        store_inputs=store_inputs,
     )
 
 
@@ -114,4 +117,5 @@ def as_function(call: Callable[..., Any]) -> Function[..., Any]:
         max_cost=inner.budget.max_cost,
         events=inner.declared_events,
         files=inner.declared_files,
+        store_inputs=inner.store_inputs,
     )

@@ -22,6 +22,7 @@ import msgspec
 
 from runcast._functions.converting import convert
 from runcast._functions.file_groups import FileGroup, parse_file_groups
+from runcast._functions.hidden import hidden_inputs
 from runcast._functions.hints import behind
 from runcast._functions.models import as_json, is_model
 from runcast._functions.parameters import Parameter, signature_of
@@ -38,6 +39,7 @@ __all__ = (
     "Isolation",
     "Kind",
     "Source",
+    "encode_input",
 )
 
 
@@ -91,6 +93,7 @@ class Function(Generic[P, R]):
         events: Mapping[str, Any] = MappingProxyType({}),
         isolation: Isolation = "thread",
         files: Mapping[str, object] = MappingProxyType({}),
+        store_inputs: bool = True,
     ) -> None:
         functools.update_wrapper(self, call, updated=())  # for help() and inspect.signature()
         if isinstance(call, classmethod):
@@ -128,6 +131,12 @@ class Function(Generic[P, R]):
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of `data`, for each of its own event types."""
         self.parameters, self.takes_more, self._definitions = signature_of(call, self.name)
+        self.hidden_inputs = hidden_inputs(self.parameters, self._definitions)
+        """Why inputs are not kept, by name: they are declared as secrets or as bytes."""
+        if not isinstance(store_inputs, bool):
+            raise InvalidValue(f"expected store_inputs to be a bool, got {shown(store_inputs)}")
+        self.store_inputs = store_inputs
+        """Whether a run's inputs are stored beside its log."""
         self.isolation = isolation
         self.source: Source | None = None
         """Where its own process finds it; None without an own process."""
@@ -244,7 +253,7 @@ class Function(Generic[P, R]):
     def _as_json(self, inputs: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return inputs of a script, which are objects, as JSON that makes the same arguments."""
         try:
-            plain = {name: decode_json(_encode_input(value)) for name, value in inputs.items()}
+            plain = {name: decode_json(encode_input(value)) for name, value in inputs.items()}
             if self.convert(plain) == arguments:
                 return plain
             # For example, passwords are masked
@@ -314,7 +323,8 @@ def _encode_hook(value: Any) -> Any:
     return as_json(value) if is_model(type(value)) else decode_json(encode_json(value))
 
 
-_encode_input: Final = msgspec.json.Encoder(enc_hook=_encode_hook).encode
+encode_input: Final = msgspec.json.Encoder(enc_hook=_encode_hook).encode
+"""Returns an input of a script, which may be an object, as JSON. Raises whatever it raises."""
 
 
 def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:

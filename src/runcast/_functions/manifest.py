@@ -88,6 +88,7 @@ class _Declared(msgspec.Struct):
     files: dict[str, Any] = {}
     secrets: list[Any] = []
     streaming: bool = False
+    store_inputs: bool = True
 
 
 class _Input(msgspec.Struct):
@@ -121,11 +122,12 @@ class ManifestFunction(Function[..., Any]):
         is_streaming: bool = False,
         secrets: Sequence[Secret] = (),
         files: Mapping[str, FileGroup] | None = None,
+        store_inputs: bool = True,
     ) -> None:
         def call() -> NoReturn:
             raise InvalidValue(f"{name!r} runs in its own process: start a run instead")
 
-        super().__init__(call, name=name, description=description)
+        super().__init__(call, name=name, description=description, store_inputs=store_inputs)
         self.kind = "generator" if is_streaming else "plain"
         self.is_certain = True  # declared, and compared with the code
         self.parameters = tuple(parameters)
@@ -322,6 +324,7 @@ def _read_function(
         is_streaming=declared.streaming,
         secrets=secrets,
         files=files,
+        store_inputs=declared.store_inputs,
     )
 
 

@@ -157,6 +157,7 @@ class Hub:
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
+        attachment: bytes = b"",
     ) -> OwnedLog:
         """Begin a log that this process owns, keeps open and ends.
 
@@ -168,7 +169,7 @@ class Hub:
         if not self._is_open:
             raise self._not_open()
         return await self.owned.begin(
-            log_id, kind=kind, labels=labels, ttl_s=ttl_s, replace=replace
+            log_id, kind=kind, labels=labels, ttl_s=ttl_s, replace=replace, attachment=attachment
         )
 
     def take(self, claimed: LogInfo) -> OwnedLog:
@@ -184,6 +185,7 @@ class Hub:
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
+        attachment: bytes = b"",
     ) -> Inlet:
         """Begin a log and return its inlet. `Inlet.run_id` is the log's id.
 
@@ -192,7 +194,13 @@ class Hub:
         if not self._is_open:
             raise self._not_open()
         info = await self.store.create(
-            log_id, kind=kind, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
+            log_id,
+            kind=kind,
+            owner_id=owner_id,
+            labels=labels,
+            ttl_s=ttl_s,
+            replace=replace,
+            attachment=attachment,
         )
         if replace:
             self._forget(info.log_id)

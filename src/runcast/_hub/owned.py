@@ -138,6 +138,7 @@ class _MakesLogs(Protocol):
         labels: Mapping[str, str] | None,
         ttl_s: float | None,
         replace: bool,
+        attachment: bytes = b"",
     ) -> Inlet: ...
 
     async def info(self, log_id: str, /) -> LogInfo: ...
@@ -174,6 +175,7 @@ class OwnedLogs:
         labels: Mapping[str, str] | None,
         ttl_s: float | None,
         replace: bool,
+        attachment: bytes = b"",
     ) -> OwnedLog:
         """See `Hub.begin`."""
 
@@ -181,7 +183,13 @@ class OwnedLogs:
             await self._lease.hold()
             owner_id = self._lease.owner_id
             inlet = await self._hub.create(
-                log_id, kind=kind, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
+                log_id,
+                kind=kind,
+                owner_id=owner_id,
+                labels=labels,
+                ttl_s=ttl_s,
+                replace=replace,
+                attachment=attachment,
             )
             return self.add(inlet)
 

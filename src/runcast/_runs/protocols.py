@@ -124,6 +124,10 @@ class Runs(Protocol):
         """Answer a question; return the decision and whether it was made before."""
         ...
 
+    async def inputs(self, run_id: str) -> object:
+        """Return what is kept of a run's inputs, for JSON; None if nothing is."""
+        ...
+
     def queue_position(self, run_id: str) -> int:
         """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
         ...

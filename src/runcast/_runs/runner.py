@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from runcast._files.files import Files, RunFiles
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
+from runcast._functions.kept_inputs import keep_inputs
 from runcast._hub.hub import Hub
 from runcast._hub.interrupts import INTERRUPTED, wait_for_first
 from runcast._hub.owned import REPLACED, OwnedLog
@@ -227,9 +228,11 @@ class Runner:
             await self._files.discard(staged)
             raise
 
+        kept = keep_inputs(function, inputs or {}, found, _count(files))
+
         async def begin() -> FunctionRun:
             log = await self._begin(
-                run_id, _labels(function, labels or {}, digest), replace, place, staged
+                run_id, _labels(function, labels or {}, digest), replace, place, staged, kept
             )
             of_run = self._files.for_run(run_id, log.epoch, function.files, staged)
             return self._launch(self._run(function, arguments, log, of_run, found), place)
@@ -251,6 +254,7 @@ class Runner:
         replace: bool,
         place: Place,
         staged: "Workspace | None",
+        kept_inputs: bytes,
     ) -> OwnedLog:
         """Begin a run's log; on failure discard everything that was prepared for the run."""
         try:
@@ -261,6 +265,7 @@ class Runner:
                 labels=labels,
                 ttl_s=self._settings.keep_runs_s or None,
                 replace=replace,
+                attachment=kept_inputs,
             )
         except BaseException:
             place.leave()
@@ -397,6 +402,10 @@ class Runner:
             # process that takes over the run finds it.
             await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
         await self._recovery.take_over(run_id)
+
+
+def _count(files: GivenFiles) -> dict[str, int]:
+    return {group: len(given) for group, given in files.items()}
 
 
 def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str) -> dict[str, str]:

@@ -27,6 +27,8 @@ Every store guarantees the following (`runcast.testing.contract` checks it):
     have been made before by a producer that the log has forgotten.
 13. `changes` returns every log that was created, deleted or closed after a point, or whose status
     or labels changed after it, in this process or another one. Otherwise it raises `Gone`.
+14. An attachment belongs to one epoch: it is there when the log is, and gone when the log is
+    deleted or begun again. A trim leaves it.
 
 Methods take a log's id, which contains its kind (see `events.position`); only `create` takes name
 and kind separately. All guarantees hold for every kind. Lists hold runs unless another kind is
@@ -46,6 +48,7 @@ from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log
 from runcast.stores.model import (
     MAX_APPENDS_TOGETHER,
+    MAX_ATTACHMENT_BYTES,
     MAX_CHANGES,
     MAX_LABEL_CHARS,
     MAX_LABELS,
@@ -65,6 +68,7 @@ from runcast.stores.model import (
 
 __all__ = (
     "MAX_APPENDS_TOGETHER",
+    "MAX_ATTACHMENT_BYTES",
     "MAX_CHANGES",
     "MAX_LABELS",
     "MAX_LABEL_CHARS",
@@ -113,6 +117,7 @@ class Logs(ABC):
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
+        attachment: bytes = b"",
     ) -> LogInfo:
         """Begin a log, or with `replace` begin its next epoch, whatever its state.
 
@@ -122,10 +127,18 @@ class Logs(ABC):
                 log_id: the log's name, unique within its kind and without the kind; what
                     `is_run_id` accepts.
 
+            attachment: bytes to keep beside the records, as long as this epoch: what belongs to the
+                log and is not an event. At most `MAX_ATTACHMENT_BYTES`.
+
         Raises:
             Conflict: the log exists and `replace` is False.
-            InvalidValue: the name, the kind or the labels are malformed.
+            InvalidValue: the name, the kind or the labels are malformed, or the attachment is too
+                long.
         """
+
+    @abstractmethod
+    async def attachment(self, log_id: str) -> tuple[str, bytes]:
+        """Return a log's epoch and what `create` attached to it, or b"". Raises `NotFound`."""
 
     @abstractmethod
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:

@@ -13,11 +13,7 @@ from typing import Final
 
 from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError
 from runcast.events.lifecycle import is_decisive, standing_after, standing_after_frames
-from runcast.events.position import (
-    describe_log,
-    is_log_id,
-    make_epoch,
-)
+from runcast.events.position import describe_log, is_log_id, make_epoch
 from runcast.stores.base import (
     Append,
     Appended,
@@ -27,7 +23,7 @@ from runcast.stores.base import (
     epoch_is_over,
 )
 from runcast.stores.changes import Point, RecentChanges
-from runcast.stores.model import check_text, merge_labels
+from runcast.stores.model import check_attachment, check_text, merge_labels
 from runcast.stores.paging import frame_pages
 from runcast.stores.plans import (
     VERSION,
@@ -67,6 +63,8 @@ class Log:
     """First `seq` and bytes of the last segment in the store's tables; (0, 0) without a segment."""
     producers: dict[str, Use] = field(default_factory=dict)
     """The last appends of the remembered producers."""
+    attachment: bytes | None = None
+    """None once it is in the store's tables."""
     has_forgotten: bool = False
     """Whether a producer was forgotten."""
     listed: dict[str, str] | None = None
@@ -132,7 +130,9 @@ class Ledger:
         labels: Mapping[str, str] | None,
         ttl_s: float | None,
         replace: bool,
+        attachment: bytes = b"",
     ) -> CreateCommand:
+        check_attachment(attachment)
         old = self.find(log_id)
         if old is not None and not replace:
             raise Conflict(
@@ -148,6 +148,7 @@ class Ledger:
             owner_id=owner_id,
             fence=old.info.fence + 1 if old else 1,
             version=VERSION,
+            attachment=attachment,
         )
 
     def plan_appends(
@@ -384,7 +385,7 @@ class Ledger:
         )
         if command.version == 1:
             info.labels.pop(_STATUS_OF_VERSION_1, None)
-        self.logs[command.log_id] = Log(command.key, info)
+        self.logs[command.log_id] = Log(command.key, info, attachment=command.attachment)
         self.deleted.discard(command.log_id)
         self.next_key = max(self.next_key, command.key + 1)
 

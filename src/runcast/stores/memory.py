@@ -58,6 +58,7 @@ class MemoryStore(Store):
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
+        attachment: bytes = b"",
     ) -> LogInfo:
         log_id = make_log_id(kind, log_id)
         command = self._ledger.plan_create(
@@ -68,6 +69,7 @@ class MemoryStore(Store):
             labels=labels,
             ttl_s=ttl_s,
             replace=replace,
+            attachment=attachment,
         )
         self._apply(command)
         return await self.info(log_id)
@@ -84,6 +86,10 @@ class MemoryStore(Store):
 
     async def info(self, log_id: str) -> LogInfo:
         return copy_info(self._ledger.get(log_id).info)
+
+    async def attachment(self, log_id: str) -> tuple[str, bytes]:
+        log = self._ledger.get(log_id)
+        return log.info.epoch, log.attachment or b""
 
     async def list(
         self,

@@ -15,6 +15,7 @@ from runcast.events.position import Position, kind_of
 
 __all__ = (
     "MAX_APPENDS_TOGETHER",
+    "MAX_ATTACHMENT_BYTES",
     "MAX_CHANGES",
     "MAX_LABELS",
     "MAX_LABEL_CHARS",
@@ -30,6 +31,7 @@ __all__ = (
     "Owner",
     "Page",
     "Producer",
+    "check_attachment",
     "check_text",
     "is_text",
     "merge_labels",
@@ -44,6 +46,10 @@ MAX_LIST: Final = 500
 
 MAX_CHANGES: Final = 10_000
 """Logs whose last change is remembered for `changes`; with a log a KiB, at most 10 MB."""
+
+MAX_ATTACHMENT_BYTES: Final = 128 * 1024
+"""Longest attachment of a log. A store may hold the attachments of all open logs in memory until
+its next checkpoint."""
 
 MAX_LABELS: Final = 32
 """Most labels of one log; they are an index, not a document."""
@@ -253,6 +259,14 @@ def merge_labels(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, st
     if len(merged) > MAX_LABELS:
         raise InvalidValue(f"expected at most {MAX_LABELS} labels, got {len(merged)}")
     return merged
+
+
+def check_attachment(attachment: bytes) -> None:
+    """Raise `InvalidValue` if an attachment is too long."""
+    if len(attachment) > MAX_ATTACHMENT_BYTES:
+        raise InvalidValue(
+            f"expected an attachment of at most {MAX_ATTACHMENT_BYTES} bytes, got {len(attachment)}"
+        )
 
 
 def is_text(text: str) -> bool:

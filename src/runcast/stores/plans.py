@@ -53,6 +53,7 @@ class CreateCommand(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     fence: int
     version: int = 1
     """The journal's version: in version 1 the status was a label that every writer had to set."""
+    attachment: bytes = b""
 
 
 class AppendCommand(msgspec.Struct, array_like=True, tag="a", gc=False):

@@ -165,10 +165,20 @@ class FaultyStore(Store):
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
+        attachment: bytes = b"",
     ) -> LogInfo:
         return await self.inner.create(
-            log_id, kind=kind, owner_id=owner_id, labels=labels, ttl_s=ttl_s, replace=replace
+            log_id,
+            kind=kind,
+            owner_id=owner_id,
+            labels=labels,
+            ttl_s=ttl_s,
+            replace=replace,
+            attachment=attachment,
         )
+
+    async def attachment(self, log_id: str) -> tuple[str, bytes]:
+        return await self.inner.attachment(log_id)
 
     async def info(self, log_id: str) -> LogInfo:
         return await self.inner.info(log_id)

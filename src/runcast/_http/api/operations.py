@@ -172,6 +172,12 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
             ("queue_position", "state"),
             queue_position={**_COUNT, "description": "from 1; 0 if the run is not queued here"},
             state=ref("Snapshot"),
+            inputs={
+                "type": ["object", "null"],
+                "description": "what is kept of the inputs: `values` by name, `left_out` with the "
+                "reason for each other input, `files` with their number by group; null if the "
+                "function keeps nothing",
+            },
             traceback={
                 **_TEXT,
                 "description": "what the function raised; only `serve --debug` shows it, and only "

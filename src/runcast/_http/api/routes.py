@@ -191,6 +191,7 @@ class Routes:
         await self._gate.check(request, run_id)
         info, snapshot = await self._hub.present(run_id)
         shown = run_view(info, snapshot, self._runs.queue_position(run_id))
+        shown["inputs"] = await self._runs.inputs(run_id)
         if traceback := self._tracebacks.find(request, run_id, info.epoch):
             shown["traceback"] = traceback
         return json_response(shown)

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from runcast.errors import BackendError, StoreReadOnly, StoreUnavailable, StoreUnusable
-from runcast.stores.sqlite.schema import SCHEMA_VERSION, make_tables, read_as_present, upgrade
+from runcast.stores.sqlite.schema import (
+    SCHEMA_VERSION,
+    add_attachments,
+    make_tables,
+    read_as_present,
+    upgrade,
+)
 
 __all__ = ("about", "explain", "identify", "open_copier", "open_file", "open_reader")
 
@@ -114,6 +120,7 @@ def _connect_reader(uri: str, path: str) -> sqlite3.Connection:
         version = _version(connection)
         if version < SCHEMA_VERSION:
             read_as_present(connection, version)
+        add_attachments(connection, is_temporary=True)
     except BaseException:
         connection.close()
         raise
@@ -162,6 +169,7 @@ def _prepare(
         if version < SCHEMA_VERSION:
             _log.info("%s is of an earlier version and will be upgraded", path)
             upgrade(connection, version)
+        add_attachments(connection)
     except BaseException:
         connection.execute("ROLLBACK")
         raise

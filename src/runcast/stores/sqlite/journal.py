@@ -447,6 +447,7 @@ class Journal:
             if log.pages and not log.info.closed
         }
         for log in active.values():
+            log.attachment = None
             log.pages.clear()
             log.once.clear()
             log.listed = log.info.labels
@@ -506,4 +507,5 @@ class Journal:
 
 def _copy(log: Log, pages: Sequence[Page] = ()) -> Log:
     """Return a copy for readers, with these pages and without the log's keys."""
-    return Log(log.key, copy_info(log.info), list(pages), {}, log.snapshot, log.segment)
+    info, attachment = copy_info(log.info), log.attachment
+    return Log(log.key, info, list(pages), {}, log.snapshot, log.segment, attachment=attachment)

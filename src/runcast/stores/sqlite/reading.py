@@ -20,6 +20,7 @@ from runcast.stores.base import MAX_LABELS, PAGE_BYTES, LogInfo, Page
 from runcast.stores.ledger import Log
 from runcast.stores.model import is_text
 from runcast.stores.paging import Filter, age_of, check_limit, check_position, join_pages
+from runcast.stores.sqlite.attachments import load_attachment
 from runcast.stores.sqlite.file import about, explain, open_reader
 from runcast.stores.sqlite.indexes import BY_LABEL, choose_label, load_state
 from runcast.stores.sqlite.journal import Journal
@@ -74,6 +75,9 @@ class Reading:
 
     async def info(self, log_id: str) -> LogInfo:
         return await self._ask(lambda: self._get(log_id).info)
+
+    async def attachment(self, log_id: str) -> tuple[str, bytes]:
+        return await self._ask(lambda: self._attachment(log_id))
 
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return await self._ask(lambda: self._get(log_id).snapshot)
@@ -161,6 +165,12 @@ class Reading:
         if log is None:
             raise NotFound(f"there is no {describe_log(log_id)}")
         return log
+
+    def _attachment(self, log_id: str) -> tuple[str, bytes]:
+        log = self._get(log_id)
+        if log.attachment is not None:
+            return log.info.epoch, log.attachment
+        return log.info.epoch, load_attachment(self._connection, log.key)
 
     def _orphans(self) -> Sequence[LogInfo]:
         owning: dict[str, bool] = {}

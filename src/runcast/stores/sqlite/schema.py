@@ -3,6 +3,7 @@
     journal    one row per commit, of all logs: commands that are not yet in the tables below
     logs       one row per log, as the last checkpoint left it
     segments   frames, 64 KiB and more in a row, in the wire form of the default dialect
+    attachments  what logs were begun with, one row per epoch that has some
     once_uses  idempotency keys, as long as their epoch
     owners     processes that own runs, and when their leases end by the wall clock
     leases     when these leases end by the clock of their boot, which nobody can set
@@ -24,7 +25,14 @@ import msgspec
 
 from runcast.events.lifecycle import BEGINNING, Standing, Status, standing_after_frames
 
-__all__ = ("LABELS_OF_LOGS", "SCHEMA_VERSION", "make_tables", "read_as_present", "upgrade")
+__all__ = (
+    "LABELS_OF_LOGS",
+    "SCHEMA_VERSION",
+    "add_attachments",
+    "make_tables",
+    "read_as_present",
+    "upgrade",
+)
 
 SCHEMA_VERSION: Final = 3
 
@@ -86,6 +94,11 @@ LABELS_OF_LOGS: Final = (
 )
 """What `labelled` holds of all logs."""
 
+_ATTACHMENTS: Final = """
+CREATE {table} attachments (key INTEGER PRIMARY KEY, data BLOB NOT NULL)
+"""
+"""A table that the first files of version 3 do not have."""
+
 _STANDINGS: Final = """
 CREATE TEMP TABLE standings (key INTEGER PRIMARY KEY, status TEXT NOT NULL, questions TEXT NOT NULL)
 """
@@ -116,6 +129,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of a new file; within the caller's transaction."""
     _run(connection, _LOGS + _OTHERS + _LISTS)
     connection.execute(_LEASES.format(table="TABLE"))
+    add_attachments(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -140,6 +154,14 @@ def _upgrade_logs(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE logs_of_version_1")
     connection.execute("DROP TABLE temp.standings")
     connection.execute(_LEASES.format(table="TABLE IF NOT EXISTS"))
+
+
+def add_attachments(connection: sqlite3.Connection, *, is_temporary: bool = False) -> None:
+    """Give a file that has no table of attachments one, or only this connection."""
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'attachments'").fetchone()
+    if found is None:
+        kind = "TEMP TABLE IF NOT EXISTS" if is_temporary else "TABLE"
+        connection.execute(_ATTACHMENTS.format(table=kind))
 
 
 def read_as_present(connection: sqlite3.Connection, version: int) -> None:

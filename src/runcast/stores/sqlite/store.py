@@ -189,6 +189,7 @@ class SQLiteStore(Store):
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
         replace: bool = False,
+        attachment: bytes = b"",
     ) -> LogInfo:
         log_id = make_log_id(kind, log_id)
         now, entropy = self._clock.time(), secrets.randbits(9)
@@ -202,6 +203,7 @@ class SQLiteStore(Store):
                 labels=labels,
                 ttl_s=ttl_s,
                 replace=replace,
+                attachment=attachment,
             )
             return [command], None
 
@@ -271,6 +273,9 @@ class SQLiteStore(Store):
 
     async def info(self, log_id: str) -> LogInfo:
         return await self._opened.reading.info(log_id)
+
+    async def attachment(self, log_id: str) -> tuple[str, bytes]:
+        return await self._opened.reading.attachment(log_id)
 
     async def snapshot(self, log_id: str) -> tuple[int, bytes] | None:
         return await self._opened.reading.snapshot(log_id)

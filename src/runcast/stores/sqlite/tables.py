@@ -18,6 +18,7 @@ from runcast.stores.base import LogInfo, Owner, Page
 from runcast.stores.ledger import Ledger, Log
 from runcast.stores.plans import OnceUse
 from runcast.stores.producers import Use
+from runcast.stores.sqlite.attachments import save_attachments
 from runcast.stores.sqlite.indexes import add_to_lists, changed_in_lists, take_from_lists
 from runcast.stores.sqlite.leases import Lease
 
@@ -261,6 +262,7 @@ def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
         ),
     )
     add_to_lists(connection, changed)
+    save_attachments(connection, ledger)
     _upsert(
         connection,
         "INSERT OR IGNORE INTO once_uses (key, once, digest, first, last) VALUES",
@@ -384,7 +386,7 @@ def _delete_epochs(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
         )
     if len(going) < len(found) or len(found) == _SWEEP_ROWS:
         return len(going)  # there may be more
-    for table in ("once_uses", "states"):
+    for table in ("once_uses", "states", "attachments"):
         connection.execute(f"DELETE FROM {table} WHERE {those}", (dead,))
     return len(going) + connection.execute(f"DELETE FROM dead WHERE {those}", (dead,)).rowcount
 

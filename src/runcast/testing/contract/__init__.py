@@ -21,6 +21,7 @@ which store it has, sleeps, or relies on anything that `runcast.stores.base` doe
 
 from runcast.testing.contract import (
     appending,
+    attachments,
     changes,
     durable,
     hostile,
@@ -53,6 +54,7 @@ def contract_checks(*, durable: bool = True, shared: bool = True) -> list[StoreC
 
 _SUBJECTS = (
     appending,
+    attachments,
     once,
     producers,
     reading,

@@ -1,0 +1,64 @@
+"""What belongs to a log and is not an event: attachments."""
+
+from runcast.errors import InvalidValue, NotFound
+from runcast.stores.base import MAX_ATTACHMENT_BYTES, Store
+from runcast.testing.contract.harness import (
+    StoreHarness,
+    append,
+    expect_equal,
+    expect_refusal,
+    record,
+    store_check,
+)
+
+__all__ = ()
+
+
+@store_check("attachment")
+async def an_attachment_is_kept_beside_the_log(store: Store, harness: StoreHarness) -> None:
+    longest = bytes(range(256)) * (MAX_ATTACHMENT_BYTES // 256)
+    info = await store.create("a", attachment=longest)
+    await store.create("b")
+    await append(store, "a", record(1), close=True)
+    expect_equal(await store.attachment("a"), (info.epoch, longest), "the attachment")
+    expect_equal((await store.attachment("b"))[1], b"", "that of a log without")
+    with expect_refusal(NotFound, "the attachment of a log that is not there"):
+        await store.attachment("c")
+    with expect_refusal(InvalidValue, "a longer attachment"):
+        await store.create("c", attachment=longest + b"x")
+    with expect_refusal(NotFound, "a log that was refused"):
+        await store.info("c")
+
+
+@store_check("attachment", "trim")
+async def an_attachment_goes_with_its_epoch(store: Store, harness: StoreHarness) -> None:
+    await store.create("a", attachment=b"first")
+    await append(store, "a", record(1), record(2), record(3))
+    await store.trim("a", 3, b"state")
+    expect_equal((await store.attachment("a"))[1], b"first", "the attachment after a trim")
+    second = await store.create("a", replace=True)
+    expect_equal(await store.attachment("a"), (second.epoch, b""), "that of the next epoch")
+    await store.create("a", replace=True, attachment=b"third")
+    await store.delete("a")
+    with expect_refusal(NotFound, "the attachment of a deleted log"):
+        await store.attachment("a")
+    await store.create("a")
+    expect_equal((await store.attachment("a"))[1], b"", "that of a log begun after a deletion")
+
+
+@store_check("attachment", durable=True)
+async def attachments_outlive_the_store(store: Store, harness: StoreHarness) -> None:
+    await store.create("a", attachment=b"first")
+    await store.create("b", attachment=b"second")
+    await append(store, "a", record(1), close=True)
+    await store.close()
+    async with harness.make_store() as again:
+        expect_equal((await again.attachment("a"))[1], b"first", "that of a closed log")
+        expect_equal((await again.attachment("b"))[1], b"second", "that of an open log")
+        await append(again, "b", record(1), close=True)
+        await again.delete("a")
+        await again.create("a")
+        expect_equal((await again.attachment("a"))[1], b"", "that of a log begun after a deletion")
+    async with harness.make_store() as again:
+        expect_equal((await again.attachment("a"))[1], b"", "the same, later")
+        expect_equal((await again.attachment("b"))[1], b"second", "that of a log closed later")
