@@ -6,9 +6,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from runcast._functions.models import Invalid, is_model, validate
+from runcast._functions.models import Invalid, as_json, is_model, validate
+from runcast.events.plain import decode_json, encode_json
 
-__all__ = ("Misfit", "Problem", "StandIn", "convert", "from_json")
+__all__ = ("Misfit", "Problem", "StandIn", "convert", "encode_input", "from_json")
 
 _MOST_PROBLEMS: Final = 5
 """Most problems of one value in a message."""
@@ -126,3 +127,11 @@ def _with_whole_numbers(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _with_whole_numbers(each) for name, each in value.items()}
     return value
+
+
+def _encode_hook(value: Any) -> Any:
+    return as_json(value) if is_model(type(value)) else decode_json(encode_json(value))
+
+
+encode_input: Final = msgspec.json.Encoder(enc_hook=_encode_hook).encode
+"""Returns an input of a script, which may be an object, as JSON. Raises whatever it raises."""

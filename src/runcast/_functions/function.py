@@ -20,16 +20,15 @@ from typing import (
 
 import msgspec
 
-from runcast._functions.converting import convert
+from runcast._functions.converting import convert, encode_input
 from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._functions.hidden import hidden_inputs
 from runcast._functions.hints import behind
-from runcast._functions.models import as_json, is_model
 from runcast._functions.parameters import Parameter, signature_of
 from runcast._functions.schemas import schemas_of, why_unchecked
 from runcast._functions.stand_ins import adapted, is_json
 from runcast.errors import InvalidInputs, InvalidValue
-from runcast.events.plain import decode_json, encode_json, shown
+from runcast.events.plain import decode_json, shown
 from runcast.events.position import is_run_id
 from runcast.events.prices import checked_budget
 from runcast.events.vocabulary import is_event_type
@@ -39,7 +38,6 @@ __all__ = (
     "Isolation",
     "Kind",
     "Source",
-    "encode_input",
 )
 
 
@@ -317,14 +315,6 @@ class Function(Generic[P, R]):
             takes = [parameter.name for parameter in self.parameters]
             raise InvalidInputs.naming(problems, f"the inputs of {self.name!r}", takes)
         return arguments
-
-
-def _encode_hook(value: Any) -> Any:
-    return as_json(value) if is_model(type(value)) else decode_json(encode_json(value))
-
-
-encode_input: Final = msgspec.json.Encoder(enc_hook=_encode_hook).encode
-"""Returns an input of a script, which may be an object, as JSON. Raises whatever it raises."""
 
 
 def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from runcast._functions.function import Function, encode_input
+from runcast._functions.converting import encode_input
+from runcast._functions.function import Function
 from runcast._functions.secrets import Redactor
 from runcast.events.plain import MAX_DEPTH, decode_json
 from runcast.events.vocabulary import is_deeper

@@ -63,8 +63,7 @@ class Log:
     """First `seq` and bytes of the last segment in the store's tables; (0, 0) without a segment."""
     producers: dict[str, Use] = field(default_factory=dict)
     """The last appends of the remembered producers."""
-    attachment: bytes | None = None
-    """None once it is in the store's tables."""
+    attachment: bytes | None = None  # None once it is in the store's tables
     has_forgotten: bool = False
     """Whether a producer was forgotten."""
     listed: dict[str, str] | None = None
