@@ -163,7 +163,7 @@ def _report(writer: Writer, record: logging.LogRecord) -> None:
 
 def _data_of(record: logging.LogRecord, most: int) -> dict[str, object]:
     data: dict[str, object] = {
-        "level": next((name for least, name in _LEVELS if record.levelno >= least), "debug"),
+        "level": _level_of(record.levelno),
         "message": cut(_message_of(record), most),
         "logger": record.name,
     }
@@ -174,13 +174,18 @@ def _data_of(record: logging.LogRecord, most: int) -> dict[str, object]:
     if record.stack_info:
         data["stack"] = cut(record.stack_info, most)
     extra = {
-        name: _plain(value, most)
-        for name, value in record.__dict__.items()
-        if name not in _OWN_FIELDS
+        name: _plain(record.__dict__[name], most) for name in record.__dict__.keys() - _OWN_FIELDS
     }
     if extra:
         data["extra"] = extra
     return data
+
+
+def _level_of(number: int) -> str:
+    for least, name in _LEVELS:
+        if number >= least:
+            return name
+    return "debug"
 
 
 def _message_of(record: logging.LogRecord) -> str:
