@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.sources
 
 Prints one line for each: the call without the source, with the source outside of a run, and inside
-a run whose events go to memory. Medians of `ROUNDS` rounds, microseconds of CPU of the calling thread.
+a run whose events go to memory. Medians of `ROUNDS` rounds, in microseconds of CPU of the thread
+that calls.
 """
 
 import io
