@@ -335,11 +335,12 @@ def ask(app: Starlette, path: str, user: str) -> Any:
     return asking(app, method="GET", path=f"/runcast/{path}", headers=headers)
 
 
-async def until(sent: "asyncio.Queue[dict[str, Any]]", text: bytes) -> None:
+async def until(sent: "asyncio.Queue[dict[str, Any]]", text: bytes) -> bytes:
     seen = b""
     while text not in seen:
         message = await asyncio.wait_for(sent.get(), WAIT_S)
         seen += message.get("body", b"")
+    return seen
 
 
 async def end_of(sent: "asyncio.Queue[dict[str, Any]]") -> None:
@@ -372,6 +373,29 @@ async def test_revoked_access_ends_the_streams_of_a_subject_and_of_nobody_else(
             assert roots.empty()
             await hub.answer("r1", "q", {"type": "accept"})
             await end_of(roots)
+
+
+async def test_a_list_that_is_followed_has_ones_own_runs_and_ends_with_other_access(
+    app: Starlette, hub: runcast.OpenHub, people: People
+) -> None:
+    headers = {"accept": "text/event-stream", "cookie": "user=ada"}
+    async with app.router.lifespan_context(app):
+        await hub.start(report, run_id="hers-1", labels={"owner": "ada"})
+        await hub.start(report, run_id="his-1", labels={"owner": "bob"})
+        async with asking(app, headers=headers, method="GET", path="/runcast/runs") as sent:
+            seen = await until(sent, b"hers-1")
+            await hub.hub.delete("his-1")
+            await hub.start(report, run_id="his-2", labels={"owner": "bob"})
+            await hub.start(report, run_id="hers-2", labels={"owner": "ada"})
+            seen += await until(sent, b"hers-2")
+            await hub.revoke("ada")  # she may see the same as before: nothing happens
+            await hub.hub.delete("hers-1")
+            seen += await until(sent, b'"deleted":"hers-1"')
+            people.known.discard("ada")
+            await hub.revoke("ada")
+            await end_of(sent)
+
+    assert b"his-" not in seen
 
 
 async def test_every_process_of_a_store_hears_of_revoked_access(

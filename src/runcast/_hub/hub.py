@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
 from runcast._hub.cache import PageCache
+from runcast._hub.changes import ListChanges
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.growth import Growth
 from runcast._hub.inlets import Inlet
@@ -28,7 +29,7 @@ from runcast.events.position import RUN, Position
 from runcast.events.prices import NO_PRICES
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import View
-from runcast.stores.base import Change, LogInfo, Owner, Page, Store, listen_to
+from runcast.stores.base import Appended, Change, LogInfo, Owner, Page, Store, listen_to
 
 __all__ = ("Hub", "HubStatistics")
 
@@ -74,7 +75,8 @@ class Hub:
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)
         self._present = Present(store, self.settings.page_cache_bytes)
         self._windows = Windows(self, self.settings, self._was_deleted)
-        self._pipeline = Pipeline(store, self.settings, self._windows.publish, self._windows.fail)
+        self.list_changes = ListChanges(store)
+        self._pipeline = Pipeline(store, self.settings, self._was_committed, self._windows.fail)
         self._stop_listening: Callable[[], None] = lambda: None
         self._when_deleted: list[Callable[[str, str], Awaitable[None]]] = []
         self._is_open = self._was_open = False
@@ -98,6 +100,7 @@ class Hub:
             return
         self._is_open = False
         self._stop_listening()
+        self.list_changes.close()
         await self.owned.close()
         await self._pipeline.close()
         await self.lease.close()
@@ -205,6 +208,7 @@ class Hub:
         if replace:
             self._forget(info.log_id)
         self._windows.learn(info)
+        self.list_changes.note()
         return self._pipeline.inlet(info.log_id, info.epoch, info.fence)
 
     def inlet(self, run_id: str, epoch: str = "", fence: int | None = None) -> Inlet:
@@ -305,6 +309,7 @@ class Hub:
         epoch = epoch or (await self.store.info(run_id)).epoch
         await self.store.delete_epoch(run_id, epoch)
         self._was_deleted(run_id)
+        self.list_changes.note()
         for remove in self._when_deleted:
             await remove(run_id, epoch)
 
@@ -335,8 +340,13 @@ class Hub:
 
     # Events from the store.
 
+    def _was_committed(self, committed: list[tuple[str, Appended]]) -> None:
+        self._windows.publish(committed)
+        self.list_changes.note()
+
     def _others_changed(self, change: Change | None) -> None:
         """Another process changed a log, or any log: notify its watchers and owner here."""
+        self.list_changes.note()
         if change is None:
             self.owned.look(None)
             self._windows.follow_all()

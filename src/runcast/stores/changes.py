@@ -62,7 +62,7 @@ class RecentChanges:
         """Remember that a log changed."""
         self._changed[log_id] = Noted(log_id, point, deleted)
         self._changed.move_to_end(log_id)
-        if len(self._changed) > MAX_CHANGES:
+        while len(self._changed) > MAX_CHANGES:
             _, oldest = self._changed.popitem(last=False)
             self._floor = oldest.point
 

@@ -198,6 +198,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         before={**_POSITION, "description": "the requested position"},
         after={**_POSITION, "description": "the position before the next events"},
     ),
+    "ChangeOfRun": _object(run=ref("Run"), deleted=_TEXT, gap=_object(("reason",), reason=_TEXT)),
     "Function": _object(
         ("name", "description", "streaming", "inputs", "events"),
         name=_TEXT,
@@ -416,7 +417,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "runs",
         {
             200: Response(
-                "a page of runs",
+                "a page of runs, or a stream of them as they change",
                 {
                     _JSON: _object(
                         ("runs", "before"),
@@ -425,7 +426,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                             "type": ["string", "null"],
                             "description": "the value of `before` for the next page",
                         },
-                    )
+                    ),
+                    _EVENT_STREAM: {"x-items": ref("ChangeOfRun")},
                 },
             )
         },
@@ -454,6 +456,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 {"type": "string", "pattern": BEFORE},
                 "the `before` value of the previous page",
             ),
+            _in("query", "after", _TEXT, "the last `id` of a stream of runs"),
+            _in("header", "Last-Event-ID", _TEXT, "the same, as browsers send it"),
         ),
     ),
     ("/runs/{run_id}", "get"): Operation(

@@ -36,6 +36,7 @@ __all__ = (
     "parse_invocation",
     "parse_limit",
     "parse_many",
+    "parse_point",
     "parse_preferences",
     "parse_query",
     "parse_watch",
@@ -209,6 +210,12 @@ _LISTS: Final = {
     "agents": ("agents",),
 }
 _MAX_NAMES: Final = 100
+
+
+def parse_point(query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    """Return the point that the client of a list of runs has seen; "" if it has seen none."""
+    said = _cursors(query, headers)
+    return said[0][1] if said else ""
 
 
 def parse_many(

@@ -16,7 +16,13 @@ from runcast._http.api.bodies import check_json, parse_json
 from runcast._http.api.files import FileTransfers
 from runcast._http.api.invoking import Invoking
 from runcast._http.api.openapi import build
-from runcast._http.api.requests import MAX_REASON_CHARS, before_token, parse_before, parse_limit
+from runcast._http.api.requests import (
+    MAX_REASON_CHARS,
+    before_token,
+    parse_before,
+    parse_limit,
+    preferred_type,
+)
 from runcast._http.api.responses import (
     SAFE_HEADERS,
     function_view,
@@ -28,6 +34,8 @@ from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.console import DOCS, START, Page
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
+from runcast._http.streaming.feeds import SSE
+from runcast._http.streaming.runs_feed import Selection
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.waits import read_body
 from runcast._http.streaming.watching import Watching
@@ -73,7 +81,7 @@ class Routes:
             Route("/readyz", self.ready, methods=["GET"]),
             Route("/functions", self.functions, methods=["GET"]),
             Route("/invoke/{name}", _Raw(self._invoking.invoke), methods=["POST"]),
-            Route("/runs", self.list_runs, methods=["GET"]),
+            Route("/runs", _Raw(self.list_runs), methods=["GET"]),
             Route("/runs/{run_id}", self.one_run, methods=["GET", "DELETE"]),
             Route("/runs/{run_id}/cancel", self.cancel_run, methods=["POST"]),
             Route(
@@ -154,8 +162,32 @@ class Routes:
         names = (name for name in sorted(functions) if self._gate.may_invoke(request.scope, name))
         return [functions[name] for name in names]
 
-    async def list_runs(self, request: Request) -> Response:
-        """Answer with a page of runs, newest first."""
+    async def list_runs(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a page of runs, newest first; or with a stream of runs as they change."""
+        request = Request(scope, receive)
+        selection = self._selection(request)
+        accept = request.headers.get("accept", "")
+        if preferred_type(accept, (_JSON, SSE.content_type), _JSON) == SSE.content_type:
+            if "before" in request.query_params:
+                raise InvalidValue("expected no before with a stream of runs, which has no pages")
+            await self._watching.watch_list(selection, request, receive, send)
+        else:
+            response = await self._page_of_runs(selection, request)
+            await response(scope, receive, send)
+
+    async def _page_of_runs(self, selection: Selection, request: Request) -> Response:
+        query = request.query_params
+        before = parse_before(query["before"]) if "before" in query else None
+        if selection.is_empty:
+            return json_response({"runs": [], "before": None})
+        status, labels, limit, _ = selection
+        found = await self._hub.store.list(status=status, labels=labels, before=before, limit=limit)
+        last = found[-1] if len(found) == limit else None
+        more = None if last is None else before_token(last.created_at, last.log_id)
+        return json_response({"runs": [run_summary(info) for info in found], "before": more})
+
+    def _selection(self, request: Request) -> Selection:
+        """Return which runs a request asks for. Raises `InvalidValue`."""
         query = request.query_params
         labels = {"function": query["function"]} if "function" in query else {}
         for pair in query.getlist("label"):
@@ -169,18 +201,11 @@ class Routes:
             raise InvalidValue(
                 f"expected status to be one of {', '.join(STATUSES)}, got {status[:80]!r}"
             )
-        limit = parse_limit(query)
-        before = parse_before(query["before"]) if "before" in query else None
         access = self._gate.access(request.scope)
         ours = access.visible
         is_elsewhere = any(labels.get(name, value) != value for name, value in ours.items())
-        if is_elsewhere or not access.may("see"):
-            return json_response({"runs": [], "before": None})
-        labels |= ours
-        found = await self._hub.store.list(status=status, labels=labels, before=before, limit=limit)
-        last = found[-1] if len(found) == limit else None
-        more = None if last is None else before_token(last.created_at, last.log_id)
-        return json_response({"runs": [run_summary(info) for info in found], "before": more})
+        is_empty = is_elsewhere or not access.may("see")
+        return Selection(status, {**labels, **ours}, parse_limit(query), is_empty)
 
     async def one_run(self, request: Request) -> Response:
         """Answer with a run's present state, or delete the run after cancelling it."""
@@ -236,6 +261,8 @@ class Routes:
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._hub.settings, self._streams.closing)
 
+
+_JSON: Final = "application/json"
 
 _PARAMETER: Final = re.compile(r"\{(\w+):\w+\}")
 """A path parameter with a converter."""

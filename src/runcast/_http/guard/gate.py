@@ -51,8 +51,11 @@ class Held:
         run_ids: Iterable[str],
         end: Callable[[], None],
         forget: Callable[["Held"], None],
+        access: Access | None = None,
     ) -> None:
         self.request = request
+        self.access = access
+        """What the request might do when it began, if the response ends once that has changed."""
         self.run_ids = tuple(run_ids)
         self.end = end
         self._forget = forget
@@ -201,6 +204,15 @@ class Gate:
         self._held.setdefault(self.access(request.scope).subject, set()).add(held)
         return held
 
+    def add_list(self, request: Request, end: Callable[[], None]) -> Held | None:
+        """End a list of runs once its request may see other runs than now, until `Held.forget`."""
+        if self._authorize is None:
+            return None
+        access = self.access(request.scope)
+        held = Held(request, (), end, self._discard, access)
+        self._held.setdefault(access.subject, set()).add(held)
+        return held
+
     def _discard(self, held: Held) -> None:
         subject = self.access(held.request.scope).subject
         group = self._held.get(subject, set())
@@ -227,6 +239,8 @@ class Gate:
             return False
         except Exception:  # noqa: BLE001 - the application's; no answer means no
             _log.exception("authorize failed; an open stream is ended")
+            return False
+        if held.access is not None and access != held.access:
             return False
         for run_id in held.run_ids:
             info = await self._find(run_id)

@@ -10,11 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runcast._http.api.requests import WatchOptions, parse_many, parse_query, parse_watch
+from runcast._http.api.requests import (
+    WatchOptions,
+    parse_many,
+    parse_point,
+    parse_query,
+    parse_watch,
+)
 from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.guard.gate import Gate
 from runcast._http.streaming.direct import CONNECTION_KEY
 from runcast._http.streaming.feeds import NDJSON, SSE, Form, ManyFeed
+from runcast._http.streaming.runs_feed import RunsFeed, Selection
 from runcast._http.streaming.stream import Stream
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.waits import wait_with
@@ -22,6 +29,7 @@ from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
 from runcast._hub.watcher import Watch
 from runcast._wire import ndjson
+from runcast.errors import Gone
 from runcast.events.model import encode_event
 from runcast.events.plain import encode_line
 from runcast.events.position import split_frames
@@ -124,6 +132,28 @@ class Watching:
 
         stream = self._streams.make(SSE, admission, scope, receive, send)
         await self._streams.run(stream, begin)
+
+    async def watch_list(
+        self, selection: Selection, request: Request, receive: Receive, send: Send
+    ) -> None:
+        """Stream the runs of a list, and then each run that changes."""
+        after = parse_point(request.query_params, request.headers)
+        if after:
+            await self._check_point(after)
+        admission = self._hub.admissions.admit([])
+
+        async def begin(stream: Stream) -> bool:
+            stream.source = RunsFeed(self._hub, selection, after, stream.wake)
+            stream.held = self._gate.add_list(request, stream.dismiss)
+            return await _send_head(request.scope, send, SSE, {})
+
+        stream = self._streams.make(SSE, admission, request.scope, receive, send)
+        await self._streams.run(stream, begin)
+
+    async def _check_point(self, after: str) -> None:
+        """Raise `InvalidValue` if a client sent what is not a point of a feed."""
+        with contextlib.suppress(Gone):  # the feed reports it
+            await self._hub.store.changes(after, limit=1)
 
     async def check(self, run_id: str) -> None:
         """Raise `NotFound` if there is no such run."""
