@@ -43,11 +43,13 @@ from runcast._http.api import bodies, requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import waits
+from runcast._producing import messages
 from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
 from runcast.compat import stream_manager, stream_writer_util, writer
 from runcast.events import outcome
+from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
 from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST
@@ -282,6 +284,10 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
         MAX_KEY_CHARS,
         MAX_LIST,
         requests.MAX_REASON_CHARS,
+        MAX_INBOX,
+        MAX_INBOX_BYTES,
+        messages._MAX_ID_CHARS,
+        messages._MAX_SENDER_CHARS,
         outcome.MAX_MESSAGE_CHARS,
         outcome.MAX_CODE_CHARS,
         responses.MAX_DETAIL_CHARS,

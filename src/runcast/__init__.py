@@ -29,12 +29,15 @@ from runcast._producing.context import (
     drain,
     emit,
     flush,
+    inbox,
     log,
     progress,
     track,
     using,
     workspace,
 )
+from runcast._producing.inbox import Inbox
+from runcast._producing.messages import Message, Sent
 from runcast._producing.pools import ThreadPoolExecutor
 from runcast._producing.stream_writer import EventSink, StreamWriter
 from runcast._producing.typed import (
@@ -155,10 +158,12 @@ __all__ = (
     "HeadTooLarge",
     "HttpApp",
     "HubOpener",
+    "Inbox",
     "InvalidInputs",
     "InvalidValue",
     "KeyReused",
     "LogInfo",
+    "Message",
     "MissingSecret",
     "NotFound",
     "OpenHub",
@@ -180,6 +185,7 @@ __all__ = (
     "RunOpener",
     "RunTooLarge",
     "RuncastError",
+    "Sent",
     "Settings",
     "Snapshot",
     "Stale",
@@ -205,6 +211,7 @@ __all__ = (
     "everyone",
     "flush",
     "function",
+    "inbox",
     "log",
     "open_hub",
     "progress",

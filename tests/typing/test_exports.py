@@ -19,6 +19,7 @@ MADE_BY_RUNCAST = {
     for name in [
         "HttpApp",
         "HubOpener",
+        "Inbox",
         "LogInfo",
         "OwnedRun",
         "Run",

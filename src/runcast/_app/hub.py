@@ -20,6 +20,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.interrupts import was_interrupted
 from runcast._hub.revocations import revoke
 from runcast._producing.answers import Answer
+from runcast._producing.messages import Sent, send_message
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import Block, OwnedRun
 from runcast._runs.run import Run
@@ -255,6 +256,24 @@ class OpenHub:
         given = answer if isinstance(answer, Answer) else Answer.parse(answer)
         decision, repeated = await self.runner.answer(run_id, interrupt_id, given)
         return decision.document(), repeated
+
+    async def send(
+        self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
+    ) -> Sent:
+        """Send a message into a run, which reads it from `runcast.inbox()`.
+
+        It is stored when this returns. A run that has not begun, or waits, reads it later.
+
+        Args:
+            data: what JSON can hold, at most 16 KiB.
+            message_id: the same message under the same id is stored once; made up if not given.
+            sender: who sends it.
+
+        Raises `NotFound`, `InvalidValue`, `EventTooLarge`; `RunClosed` if the run has ended;
+        `Overloaded` if 64 messages are unread; `Conflict` if another message has the id.
+        """
+        self._home.check("send()")
+        return await send_message(self.hub, run_id, data, message_id=message_id, sender=sender)
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run and wait for its end, unless another process runs it. Raises `NotFound`."""

@@ -16,6 +16,7 @@ from runcast._functions.function import Function
 from runcast._functions.kept_inputs import KeptInputs
 from runcast._hub.bridge import Bridge
 from runcast._hub.interrupts import was_interrupted
+from runcast._producing.messages import Sent
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import BlockInThread, OwnedRun
 from runcast._runs.run import Run
@@ -231,6 +232,11 @@ class OpenHubInThread:
     def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
         """Answer a question that a run asks; see `OpenHub.answer`."""
         return self._bridge.call(self._hub.answer(run_id, interrupt_id, answer))
+
+    def send(self, run_id: str, data: object, *, message_id: str = "", sender: str = "") -> Sent:
+        """Send a message into a run; see `OpenHub.send`."""
+        sending = self._hub.send(run_id, data, message_id=message_id, sender=sender)
+        return self._bridge.call(sending)
 
     def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run; see `OpenHub.cancel`."""

@@ -11,7 +11,18 @@ from typing import Any, Final
 import shtab
 
 from runcast import __version__
-from runcast._cli import answer, doctor, functions, inspect, invoke, run, runs, serve, watch
+from runcast._cli import (
+    answer,
+    doctor,
+    functions,
+    inspect,
+    invoke,
+    run,
+    runs,
+    send,
+    serve,
+    watch,
+)
 from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
 from runcast.errors import PeerError, RuncastError
 
@@ -93,7 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, run, functions, invoke, watch, runs, inspect, answer, doctor):
+    for command in (serve, run, functions, invoke, watch, runs, inspect, answer, send, doctor):
         command.add_to(commands)
     _add_completion(commands)
     return parser

@@ -14,7 +14,7 @@ PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
 
 QUIET: Final = frozenset(
-    {"started", "content_complete", "interrupt_waiting", "tool_call_delta", "usage"}
+    {"started", "content_complete", "interrupt_waiting", "tool_call_delta", "usage", "message_read"}
 )
 """Types that tell people nothing new."""
 
@@ -50,6 +50,9 @@ def line_of(event: Event, run: str) -> str:
             return f"{head}answered: {plain(str(said))}{more}"
         case "interrupt_resolved":
             return f"{head}question closed: {plain(str(data.get('outcome', '')))}"
+        case "message":
+            sender = plain(str(data.get("from") or ""))
+            return f"{head}message{f' from {sender}' if sender else ''}: {message}"
         case "tool_call":
             args = data.get("args")
             return f"{head}{_tool(data)}({'' if args is None else _value(args)})"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
 from runcast._producing.calls import NOTHING, Flushed, PlaceFields, Waited, not_a_place, place_of
+from runcast._producing.inbox import Inbox
 from runcast._producing.writer import Writer
 from runcast.errors import InvalidValue
 from runcast.events.position import Position
@@ -35,6 +36,7 @@ __all__ = (
     "emit",
     "enter",
     "flush",
+    "inbox",
     "leave",
     "log",
     "progress",
@@ -221,6 +223,18 @@ def ask(
         node=node,
         agent=agent,
     )
+
+
+def inbox() -> Inbox:
+    """Return the messages that are sent into the current run; see `Inbox`.
+
+    Raises:
+        InvalidValue: outside a run nobody can send any.
+    """
+    writer = _writer.get()
+    if writer is None:
+        raise InvalidValue("expected inbox() inside a run: outside there is none to send to")
+    return writer.inbox()
 
 
 def workspace() -> Path:

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, Unpack, cast
 
@@ -21,8 +22,9 @@ from runcast._producing.calls import (
     not_a_place,
     place_of,
 )
+from runcast._producing.inbox import Inbox, Mailbox
 from runcast._producing.typed_events import TypedEvents
-from runcast.errors import Cancelled, InvalidValue
+from runcast.errors import Cancelled, InvalidValue, RuncastError
 from runcast.events.model import Event, Place, checked_type, encode_known
 from runcast.events.outcome import Outcome
 from runcast.events.position import Position
@@ -77,12 +79,16 @@ class Writer(TypedEvents):
         questions: Asks | None = None,
         workspace: Callable[[], Path] | None = None,
         meter: Meter | None = None,
+        mailbox: Mailbox | None = None,
     ) -> None:
         super().__init__()
         self._inlet = inlet
         self._put: Callable[[bytes], None] = inlet.put
         self._questions = questions
         self._workspace = workspace
+        self.mailbox = mailbox
+        """Where the run's messages come from; None if this writer does not run the function."""
+        self._inbox = Inbox(mailbox, self._on_loop) if mailbox is not None else None
         self.meter = meter or Meter()
         """Counts what the run uses of models."""
         self.on_over_budget: Callable[[], None] = lambda: None
@@ -230,20 +236,39 @@ class Writer(TypedEvents):
             interrupt_id=interrupt_id,
             place=(node, agent, (), None) if node or agent else None,
         )
+        return self._on_loop(asking, "an answer")
+
+    def inbox(self) -> Inbox:
+        """Return the messages that are sent into the run, one after the other; see `Inbox`.
+
+        Raises:
+            InvalidValue: this writer does not run the function.
+        """
+        if self._inbox is None:
+            raise InvalidValue("only the run itself reads its messages: call inbox() inside it")
+        self.home.check("inbox()")
+        return self._inbox
+
+    def _on_loop(self, waiting: Coroutine[Any, Any, Any], what: str) -> Any:
+        """Return what a coroutine awaits for a result that comes on the loop; a thread waits.
+
+        Raises `Cancelled` in a thread if the run ends before.
+        """
+        assert self._loop is not None
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
             here = None
         if here is self._loop:
-            return asking
-        future = asyncio.run_coroutine_threadsafe(asking, self._loop)
+            return waiting
+        future = asyncio.run_coroutine_threadsafe(waiting, self._loop)
         if here is not None:
             return asyncio.wrap_future(future)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
             self.check_cancelled()
-            raise Cancelled("the run ended while it waited for an answer") from None
+            raise Cancelled(f"the run ended while it waited for {what}") from None
 
     def workspace(self) -> Path:
         """Return the run's working directory; the first call creates it.
@@ -293,6 +318,10 @@ class Writer(TypedEvents):
         # The cancellation was obeyed; hooks must not meet it
         self._cancel, self._free = None, _FREE
         self._put = put or self._put
+        read = self._inbox.take_read() if self._inbox is not None else ()
+        if read and ending.type != "cancelled":
+            with suppress(RuncastError):  # the log is closed, which ends its inbox as well
+                self.emit("message_read", {"message_ids": [*read]})
         while self._last_words:
             hook = self._last_words.pop()
             try:
@@ -324,6 +353,8 @@ class Writer(TypedEvents):
         self._cancel, self._free = reason, frozenset()
         if self._questions is not None:
             self._questions.cancel()
+        if self.mailbox is not None:
+            self.mailbox.cancel()
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` if the run was cancelled and this thread was not yet notified."""

@@ -15,6 +15,7 @@ from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.budgets import Meter
 from runcast._producing.context import enter, leave
+from runcast._producing.inbox import HubMailbox
 from runcast._producing.labels import check_labels
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
@@ -52,7 +53,8 @@ class OwnedRun(Writer):
         questions = Questions(hub, log.inlet, hub.clock)
         # The block's working directory is that of its process.
         most = hub.settings.max_event_bytes
-        super().__init__(log.inlet, hub.clock, most, questions, Path.cwd, Meter(hub.prices))
+        meter, mailbox = Meter(hub.prices), HubMailbox(hub, log.inlet, hub.clock)
+        super().__init__(log.inlet, hub.clock, most, questions, Path.cwd, meter, mailbox)
         self.name = name
         """The run's name; lists show it as the run's function."""
         self._hub = hub

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from runcast._files.model import Download, FileReference, FilesOfRun, Upload
 from runcast._hub.hub import Hub
 
-__all__ = ("DescribedFunction", "Files", "Runs", "StartedRun")
+__all__ = ("DescribedFunction", "Files", "Runs", "SentMessage", "StartedRun")
 
 
 class Files(Protocol):
@@ -51,6 +51,19 @@ class StartedRun(Protocol):
     async def streams(self) -> bool:
         """Wait until it is known whether the function streams; see `Run.streams`."""
         ...
+
+
+class SentMessage(Protocol):
+    """A message that is stored."""
+
+    @property
+    def message_id(self) -> str: ...
+
+    @property
+    def position(self) -> object: ...
+
+    @property
+    def repeated(self) -> bool: ...
 
 
 class DescribedFunction(Protocol):
@@ -126,6 +139,12 @@ class Runs(Protocol):
 
     async def inputs(self, run_id: str) -> object:
         """Return what is kept of a run's inputs, for JSON; None if nothing is."""
+        ...
+
+    async def send(
+        self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
+    ) -> SentMessage:
+        """Send a message into a run; see `OpenHub.send`."""
         ...
 
     def queue_position(self, run_id: str) -> int:

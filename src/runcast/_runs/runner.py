@@ -22,6 +22,7 @@ from runcast._hub.owned import REPLACED, OwnedLog
 from runcast._producing.answers import Answer
 from runcast._producing.budgets import Meter, load_prices
 from runcast._producing.decisions import answer_question, find_decision
+from runcast._producing.inbox import HubMailbox
 from runcast._producing.labels import (
     ANSWERED_LABEL,
     CANCEL_LABEL,
@@ -303,7 +304,9 @@ class Runner:
         questions = Questions(self.hub, log.inlet, self.hub.clock)
         most = self._settings.max_event_bytes
         meter = Meter(self.hub.prices, function.budget)
-        writer = Writer(log.inlet, self.hub.clock, most, questions, files.workspace, meter)
+        mailbox = HubMailbox(self.hub, log.inlet, self.hub.clock)
+        folder = files.workspace
+        writer = Writer(log.inlet, self.hub.clock, most, questions, folder, meter, mailbox)
         run = FunctionRun(function, arguments, log, writer, files, secrets)
         run.on_raised = lambda error: self.tracebacks.add(log.log_id, log.epoch, error)
         return run

@@ -32,6 +32,7 @@ from runcast.events.snapshot import (
     Step,
     Text,
     Tool,
+    Unread,
     Usage,
 )
 from runcast.events.vocabulary import (
@@ -374,6 +375,27 @@ def _new_call(snapshot: Snapshot, fields: _Fields, call_id: str) -> Tool:
     return tools[-1]
 
 
+def _message(snapshot: Snapshot, fields: _Fields) -> None:
+    message_id = fields.name("message_id")
+    if not message_id or any(message_id == unread.message_id for unread in snapshot.messages):
+        return  # an event of the function's own
+    if len(snapshot.messages) >= caps.MAX_MESSAGES:
+        snapshot.dropped.messages += 1
+        return
+    data, data_dropped = fields.kept(pick(fields.data, "data"), caps.MAX_INBOX_BYTES)
+    sender = fields.name("from")
+    unread = Unread(fields.seq, fields.time, message_id, sender, data, data_dropped)
+    snapshot.messages.append(unread)
+
+
+def _message_read(snapshot: Snapshot, fields: _Fields) -> None:
+    read = pick(fields.data, "message_ids")
+    if isinstance(read, list):
+        left = [each for each in snapshot.messages if each.message_id not in read]
+        snapshot.messages_read += len(snapshot.messages) - len(left)
+        snapshot.messages = left
+
+
 def _usage(snapshot: Snapshot, fields: _Fields) -> None:
     model, currency = fields.name("model"), fields.name("currency")
     used = _usage_of(snapshot, (model, fields.agent, currency))
@@ -548,6 +570,8 @@ _LAW: Final[Mapping[str, Callable[[Snapshot, _Fields], None]]] = MappingProxyTyp
         "tool_call_delta": _tool_call_delta,
         "tool_result": _tool_result,
         "usage": _usage,
+        "message": _message,
+        "message_read": _message_read,
         "interrupt_request": _interrupt_request,
         "interrupt_response": _interrupt_response,
         "interrupt_resolved": _interrupt_resolved,

@@ -138,6 +138,12 @@ DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
         "outcome": _described(_TEXT, "answered or expired"),
         "message": _MESSAGE,
     },
+    "message": {
+        "message_id": _described(_TEXT, "the same if the message is sent again"),
+        "data": _described(_ANY, "what was sent"),
+        "from": _described(_TEXT, "who sent it, as they said"),
+    },
+    "message_read": {"message_ids": {"type": "array", "items": _TEXT}},
     "error": {"message": _MESSAGE, "code": _TEXT},
     "result": {"value": _described(_ANY, "the result so far")},
     "files": {"files": {"type": "array"}},

@@ -26,9 +26,12 @@ __all__ = (
     "MAX_ERRORS",
     "MAX_FILES",
     "MAX_FILE_CHARS",
+    "MAX_INBOX",
+    "MAX_INBOX_BYTES",
     "MAX_INTERRUPTS",
     "MAX_LABELS",
     "MAX_LOGS",
+    "MAX_MESSAGES",
     "MAX_MESSAGE_CHARS",
     "MAX_NAME_CHARS",
     "MAX_QUESTION_CHARS",
@@ -52,6 +55,7 @@ __all__ = (
     "Step",
     "Text",
     "Tool",
+    "Unread",
     "Usage",
 )
 
@@ -119,6 +123,16 @@ MAX_COST: Final = 1e300
 
 MAX_USAGE: Final = 64
 """Most models and agents whose usage is added up; the first are kept."""
+
+
+MAX_INBOX: Final = 64
+"""Most unread messages of a run; a further message is refused."""
+
+MAX_INBOX_BYTES: Final = 16_384
+"""Largest data of a message, as JSON: unread messages are kept whole in the state of the run."""
+
+MAX_MESSAGES: Final = 2 * MAX_INBOX
+"""Most unread messages that a state keeps: several senders at once may pass MAX_INBOX."""
 
 
 class Text(msgspec.Struct, omit_defaults=True):
@@ -272,6 +286,17 @@ class Answered(msgspec.Struct, omit_defaults=True):
     outcome: str = ""
 
 
+class Unread(msgspec.Struct, omit_defaults=True):
+    """A message sent into the run, which the run has not read yet. `sender` is `from` in JSON."""
+
+    seq: int
+    time: float
+    message_id: str = ""
+    sender: str = msgspec.field(default="", name="from")
+    data: Any = None
+    data_dropped: int = 0
+
+
 class ErrorNote(msgspec.Struct, omit_defaults=True):
     """An error that the run reported without ending."""
 
@@ -324,6 +349,7 @@ class Dropped(msgspec.Struct):
     usage: int = 0
     completed_steps: int = 0
     answered: int = 0
+    messages: int = 0
 
 
 class Snapshot(msgspec.Struct):
@@ -348,6 +374,8 @@ class Snapshot(msgspec.Struct):
     texts: list[Text] = []
     tools: list[Tool] = []
     usage: list[Usage] = []
+    messages: list[Unread] = []
+    messages_read: int = 0
     interrupts: list[Interrupt] = []
     interrupts_resolved: int = 0
     interrupts_lapsed: int = 0

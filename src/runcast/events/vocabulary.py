@@ -73,6 +73,9 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
     "interrupt_waiting": ("interrupt_id", "message"),
     "interrupt_response": ("interrupt_id", "approved", "answer", "by"),
     "interrupt_resolved": ("interrupt_id", "outcome", "message"),
+    # messages into the run
+    "message": ("message_id", "data", "from"),
+    "message_read": ("message_ids",),
     # other
     "error": ("message", "code"),
     "result": ("value",),
@@ -105,6 +108,7 @@ _NAMES_OF_TEXT: Final[dict[str, tuple[str, ...]]] = {
     "thinking": ("text", "content"),
     "reasoning": ("text", "content"),
     "tool_call_delta": ("text", "content"),
+    "message": ("message", "content", "text", "data"),
     "tool_result": ("result", "content"),
     "interrupt_response": ("answer", "message", "content"),
     "result": ("value", "message", "content"),

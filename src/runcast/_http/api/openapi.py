@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from runcast._files.model import Skipped, StoredFile, Upload
+from runcast._http.api.messages import MESSAGE_SCHEMAS
 from runcast._http.api.operations import OPERATIONS, SCHEMAS, Operation, Response, ref
 from runcast._http.guard.security import COOKIE
 from runcast._runs.protocols import DescribedFunction
@@ -105,6 +106,7 @@ def build(
     """
     schemas: dict[str, _Schema] = {
         **SCHEMAS,
+        **MESSAGE_SCHEMAS,
         **event_schemas(_PREFIX),
         **snapshot_schemas(_PREFIX + "{name}"),
         **_schemas_of_files(),

@@ -9,12 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from runcast._http.api.idempotency import MAX_KEY_CHARS
-from runcast._http.api.requests import (
-    BEFORE,
-    DEFAULT_LIMIT,
-    MAX_REASON_CHARS,
-    MAX_RUNS_PER_STREAM,
-)
+from runcast._http.api.requests import BEFORE, DEFAULT_LIMIT, MAX_REASON_CHARS, MAX_RUNS_PER_STREAM
 from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._wire.dialects import DIALECTS
 from runcast.events.lifecycle import STATUSES
@@ -83,10 +78,7 @@ _TEXT: Final[_Schema] = {"type": "string"}
 _COUNT: Final[_Schema] = {"type": "integer", "minimum": 0}
 _SECONDS: Final[_Schema] = {"type": "number", "description": "Unix seconds"}
 _POSITION: Final[_Schema] = {"type": "string", "pattern": POSITION}
-_STATUS: Final[_Schema] = {
-    "type": "string",
-    "enum": list(STATUSES),
-}
+_STATUS: Final[_Schema] = {"type": "string", "enum": list(STATUSES)}
 _LABELS: Final[_Schema] = {"type": "object", "additionalProperties": _TEXT}
 
 _ONE_OF_MANY: Final = f"{RUN_ID[1:-1]}={POSITION[1:-1]}"
@@ -147,8 +139,7 @@ _STREAMS: Final[Mapping[str, _Schema]] = {
     _NDJSON: {"x-items": ref("Event")},
 }
 _WATCHING: Final = Response(
-    "the events: as a stream or as a page",
-    {**_STREAMS, _JSON: ref("Page")},
+    "the events: as a stream or as a page", {**_STREAMS, _JSON: ref("Page")}
 )
 _ALL_SEEN: Final = Response("the run has ended and no event follows the position")
 _RUN_HEADERS: Final = ("Location", "Runcast-Run-Id", "Runcast-Repeated")
@@ -234,10 +225,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         "anyOf": [
             {"type": "string", "description": "a URL if it contains `://`, else a path"},
             *(
-                {
-                    **_object((given,), **{given: _TEXT}, name=_TEXT),
-                    "additionalProperties": False,
-                }
+                {**_object((given,), **{given: _TEXT}, name=_TEXT), "additionalProperties": False}
                 for given in ("upload_id", "path", "url")
             ),
         ]
@@ -281,11 +269,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
     "Invocation": _object(
         (),
         inputs={"type": "object", "description": "by the function's schema"},
-        run_id={
-            "type": "string",
-            "pattern": f"^$|{RUN_ID}",
-            "description": "generated if missing",
-        },
+        run_id={"type": "string", "pattern": f"^$|{RUN_ID}", "description": "generated if missing"},
         labels={
             "type": "object",
             "maxProperties": MAX_GIVEN_LABELS,
@@ -443,12 +427,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             _in(
                 "query",
                 "limit",
-                {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": MAX_LIST,
-                    "default": DEFAULT_LIMIT,
-                },
+                {"type": "integer", "minimum": 1, "maximum": MAX_LIST, "default": DEFAULT_LIMIT},
             ),
             _in(
                 "query",
@@ -495,6 +474,16 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         (_RUN, _path("interrupt_id", "^[!-.0-~]{1,128}$", "the question")),
         {_JSON: ref("Answer")},
         (404, 408, 409, 413),
+        is_body_required=True,
+    ),
+    ("/runs/{run_id}/messages", "post"): Operation(
+        "send",
+        "Send a message into a run, which reads it when it asks for the next one",
+        "runs",
+        dict.fromkeys((200, 201), Response("the message is stored", {_JSON: ref("Sent")})),
+        (_RUN,),
+        {_JSON: ref("Message")},
+        (404, 408, 409, 413, 503),
         is_body_required=True,
     ),
     ("/runs/{run_id}/events", "get"): Operation(

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from runcast._http.api.bodies import check_json, parse_json
 from runcast._http.api.files import FileTransfers
 from runcast._http.api.invoking import Invoking
+from runcast._http.api.messages import parse_message
 from runcast._http.api.openapi import build
 from runcast._http.api.requests import (
     MAX_REASON_CHARS,
@@ -87,6 +88,7 @@ class Routes:
             Route(
                 "/runs/{run_id}/interrupts/{interrupt_id}", self.answer_question, methods=["POST"]
             ),
+            Route("/runs/{run_id}/messages", self.send_message, methods=["POST"]),
             Route("/runs/{run_id}/events", _Raw(self._watching.watch), methods=["GET"]),
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
             Route(
@@ -257,6 +259,23 @@ class Routes:
             request.path_params["run_id"], request.path_params["interrupt_id"], answer
         )
         return json_response({"decision": decision, "repeated": repeated})
+
+    async def send_message(self, request: Request) -> Response:
+        """Send a message into a run; the response has its id, and its place in the log."""
+        check_json(request)
+        body = await self._body(request)
+        given = parse_message(body)
+        run_id = request.path_params["run_id"]
+        await self._gate.check(request, run_id, "message")
+        sent = await self._runs.send(
+            run_id, given.data, message_id=given.message_id, sender=given.sender
+        )
+        told = {
+            "message_id": sent.message_id,
+            "position": str(sent.position),
+            "repeated": sent.repeated,
+        }
+        return json_response(told, 200 if sent.repeated else 201)
 
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._hub.settings, self._streams.closing)

@@ -30,6 +30,7 @@ __all__ = (
     "EVENT",
     "FLUSH",
     "LOADED",
+    "RECEIVE",
     "RETURNED",
     "STREAM",
     "TRACE",
@@ -41,6 +42,7 @@ __all__ = (
     "Frames",
     "Load",
     "Loaded",
+    "Receive",
     "Reply",
     "Report",
     "Stream",
@@ -57,6 +59,7 @@ ASK: Final = ord("A")
 FLUSH: Final = ord("F")
 STREAM: Final = ord("S")
 TRACE: Final = ord("T")
+RECEIVE: Final = ord("M")
 RETURNED: Final = ord("R")
 END: Final = ord("X")
 
@@ -130,6 +133,15 @@ class Ask(msgspec.Struct, frozen=True):
     agent: str = ""
 
 
+class Receive(msgspec.Struct, frozen=True):
+    """The arguments of `Mailbox.next`."""
+
+    number: int
+    after: int = 0
+    read: list[str] = []
+    wait: bool = False
+
+
 class Flush(msgspec.Struct, frozen=True):
     """Asks for a report of the commit."""
 
@@ -146,7 +158,7 @@ class Trace(msgspec.Struct, frozen=True):
     text: str
 
 
-Report = Loaded | Ask | Flush | Stream | Trace
+Report = Loaded | Ask | Receive | Flush | Stream | Trace
 
 
 class Frames:
@@ -211,6 +223,7 @@ def decode_command(body: bytes) -> Command:
 _KINDS: Final[dict[type, int]] = {
     Loaded: LOADED,
     Ask: ASK,
+    Receive: RECEIVE,
     Flush: FLUSH,
     Stream: STREAM,
     Trace: TRACE,

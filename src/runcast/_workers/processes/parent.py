@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from runcast import errors
 from runcast._clock import SystemClock
 from runcast._hub.forks import Home, make_rlock
 from runcast._producing.answers import Answer
+from runcast._producing.messages import Message
 from runcast._producing.writer import Writer
 from runcast._workers.processes import control
 from runcast.errors import InvalidValue, RuncastError, RunClosed, RunTooLarge
@@ -118,7 +119,7 @@ class Parent:
             self._is_sending = False
 
     def request(
-        self, make: Callable[[int], control.Ask | control.Flush]
+        self, make: Callable[[int], control.Ask | control.Flush | control.Receive]
     ) -> concurrent.futures.Future[Any]:
         """Send a message that a `Reply` answers, and return a future for the answer."""
         return self.request_frame(lambda number: control.encode(make(number)))
@@ -204,9 +205,9 @@ def make_writer(parent: Parent, call: control.Call) -> Writer:
     """Return a writer; its questions wait on the running loop."""
     inlet = _Inlet(parent, call)
     folder = Path(call.folder)
-    return Writer(
-        inlet, SystemClock(), call.max_event_bytes, _Questions(parent, call), lambda: folder
-    )
+    questions, mailbox = _Questions(parent, call), _Mailbox(parent)
+    most = call.max_event_bytes
+    return Writer(inlet, SystemClock(), most, questions, lambda: folder, mailbox=mailbox)
 
 
 class _Inlet:
@@ -305,3 +306,26 @@ class _Questions:
             return msgspec.convert(await asyncio.wrap_future(future), Answer)
         finally:
             self._open.discard(future)
+
+
+class _Mailbox:
+    """The messages sent into the run: the parent reads them from its log."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._waiting: set[concurrent.futures.Future[Any]] = set()
+
+    async def next(self, after: int, read: Sequence[str], *, wait: bool) -> Message | None:
+        """Have the parent acknowledge messages, and return the next one; see `Mailbox`."""
+        future = self._parent.request(lambda number: control.Receive(number, after, [*read], wait))
+        self._waiting.add(future)
+        try:
+            message = await asyncio.wrap_future(future)
+            return None if message is None else msgspec.convert(message, Message)
+        finally:
+            self._waiting.discard(future)
+
+    def cancel(self) -> None:
+        """Stop waiting for messages."""
+        for future in list(self._waiting):
+            future.cancel()

@@ -185,6 +185,8 @@ class ProcessCall:
         elif kind == control.ASK:
             self._begin(self._ask(control.decode(body, control.Ask)))
             await asyncio.sleep(0)  # so that it has begun before the next message
+        elif kind == control.RECEIVE:
+            self._begin(self._receive_message(control.decode(body, control.Receive)))
         else:
             raise PeerError(f"expected a frame of a known kind, got {kind}")
 
@@ -194,6 +196,16 @@ class ProcessCall:
         try:
             answer = await self._writer.ask(**self._redactor.hide(fields))
             reply = control.Reply(number, msgspec.to_builtins(answer))
+        except RuncastError as error:
+            reply = control.Reply(number, code=error.code, message=error.public)
+        await self._child.send(reply)
+
+    async def _receive_message(self, receive: control.Receive) -> None:
+        mailbox, number = self._writer.mailbox, receive.number
+        assert mailbox is not None
+        try:
+            message = await mailbox.next(receive.after, receive.read, wait=receive.wait)
+            reply = control.Reply(number, msgspec.to_builtins(message))
         except RuncastError as error:
             reply = control.Reply(number, code=error.code, message=error.public)
         await self._child.send(reply)
