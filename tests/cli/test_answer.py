@@ -370,7 +370,7 @@ def test_in_a_terminal_it_shows_the_question_and_asks_back(
     ("timeout_s", "until"),
     [
         (3600.0, r"  until   20\d\d-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"),
-        (1e300, r"  until   a day .*"),
+        (1e300, r"  until   a date .*"),
     ],
 )
 def test_in_a_terminal_it_offers_what_is_allowed_and_says_until_when(
