@@ -134,6 +134,13 @@ async def log_much(lines: int) -> None:
 
 
 @runcast.function
+def log_in_color() -> None:
+    """Log what programs write for a terminal."""
+    runcast.log("\x1b[31mred\x1b[0m and plain \x1b]0;owned\x07\x1b]52;c;b3duZWQ=\x1b\\")
+    runcast.log("\x1b[2K\x1b[1A50%")
+
+
+@runcast.function
 async def ask_first(path: Any) -> Any:
     """Ask before something is done."""
     return await runcast.ask("May this be removed?", action="remove", args={"path": path})

@@ -44,7 +44,7 @@ def serving(tmp_path: Path) -> Iterator[Serve]:
         def start(*arguments: str, port: int = 0) -> Served:
             store = f"sqlite:///{tmp_path}/runs.db"
             command = (TARGET, "--store", store, *arguments)
-            return stack.enter_context(serve(*command, cwd=tmp_path, port=port))
+            return stack.enter_context(serve(*command, cwd=tmp_path, port=port, wait_s=RESTART_S))
 
         yield start
 
@@ -456,6 +456,58 @@ def test_what_a_question_asks_to_do_can_be_changed(server: Served, page: Page) -
 
     page.sees("done", "#status")
     assert '{"type":"edit","args":{"path": 12345678901234567890}}' in page.bodies
+
+
+def test_nothing_that_was_typed_is_dropped(server: Served, page: Page) -> None:
+    page.go(start(server, "ask_first", "a", path="/old"))
+    page.sees("May this be removed?", "#interrupts")
+    page.fill("#interrupts textarea", '{"path": "/new"}')
+    page.click("#interrupts button", "accept")
+    page.sees("You changed the arguments, which “accept” does not send.", "#notices")
+    page.click("#interrupts button", "reject")
+    page.sees("You changed the arguments, which “reject” does not send.", "#notices")
+    page.fill("#interrupts input", "not today")
+    page.click("#interrupts button", "edit")
+    page.sees("You typed a response, which “edit” does not send.", "#notices")
+    assert server.ask("GET", "/runs/a").json["status"] == "waiting"
+    typed = "document.querySelector('#interrupts textarea').value"
+    assert page.get(typed) == '{"path": "/new"}'
+
+    page.fill("#interrupts input", "")
+    page.click("#interrupts button", "edit")
+
+    page.sees("done", "#status")
+    assert '{"type":"edit","args":{"path": "/new"}}' in page.bodies
+
+
+def test_what_a_reload_leaves_out_is_said(server: Served, page: Page) -> None:
+    page.go(start(server, "log_much", "a", lines=300))
+    page.until("Object.values([...runs.values()][0]?.state?.counts ?? {}).length > 0")
+    server.start("open_gate", "gate", gate="much")
+    page.sees("done", "#status")
+
+    page.go(f"{server.url}/")
+    page.go(f"{server.url}/#/runs/a")
+    page.sees("250 earlier log lines are not shown here.", "#log")
+    page.sees("line 299", "#log")
+    page.click("#raw summary")
+    page.sees("events are not shown here.", "#raw")
+    shown = page.get("[...document.querySelectorAll('#raw .entry')].length")
+    first = page.get("Number(document.querySelector('#raw-left').textContent.match(/[0-9]+/)[0])")
+    assert first + shown == server.ask("GET", "/runs/a").json["events"]
+    link = page.get("document.querySelector('#log-left a').href")
+    path = link.removeprefix(server.url)
+    assert b'"line 0"' in server.ask("GET", path).body
+
+
+def test_colors_of_log_lines_are_no_text(server: Served, page: Page) -> None:
+    page.go(start(server, "log_in_color", "a"))
+    page.sees("red and plain", "#log")
+    page.sees("50%", "#log")
+    assert "[31m" not in page.text("#log")
+    assert "owned" not in page.text("#log")
+    state = server.ask("GET", "/runs/a").json["state"]
+    assert "\x1b[31mred" in state["logs"][0]["message"]  # it is kept as it came
 
 
 def test_a_question_shows_the_answers_that_it_allows(server: Served, page: Page) -> None:

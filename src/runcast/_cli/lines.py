@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import Any, Final
 
-from runcast._cli.texts import plain, plain_lines, readable_bytes
+from runcast._cli.texts import colored, plain, plain_lines, readable_bytes, without_codes
 from runcast.events.model import Event
 from runcast.events.vocabulary import as_number, pick, text_of
 
@@ -19,17 +19,21 @@ QUIET: Final = frozenset(
 """Types that tell people nothing new."""
 
 
-def line_of(event: Event, run: str) -> str:
+def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
     """Return an event as one line (several for files), free of control characters, of any length.
 
     Args:
         run: the run's id, for the commands in hints.
+        has_color: whether the colors that a log line brings along stay in it.
     """
     place = _place_of(event)
     head = f"{place}: " if place else ""
     data: dict[str, Any] = event.data if isinstance(event.data, dict) else {}
     message, rest = text_of(event.type, event.data)
-    message = plain(message)
+    if event.type != "log":
+        message = plain(message)
+    else:
+        message = colored(message) if has_color else plain(without_codes(message))
     match event.type:
         case "log":
             return f"{head}{plain(str(data.get('level', 'info')))}: {message}"

@@ -138,7 +138,10 @@ class Terminal(Screen):
         color = _COLORS.get(event.type)
         if event.type == "log" and isinstance(event.data, dict):
             color = _COLORS_OF_LEVELS.get(str(event.data.get("level")))
-        for line in line_of(event, self._run).split("\n"):
+        shown = line_of(event, self._run, has_color=self._has_color)
+        if len(shown) > _MOST_CHARS:  # a cut must not leave half of a code
+            shown = line_of(event, self._run)
+        for line in shown.split("\n"):
             more = len(line) - _MOST_CHARS
             if more > 0:
                 line = f"{line[:_MOST_CHARS]}… and {more} more characters, see --json"

@@ -9,6 +9,7 @@ from typing import Final, TextIO
 
 __all__ = (
     "cells",
+    "colored",
     "cut",
     "plain",
     "plain_lines",
@@ -17,6 +18,7 @@ __all__ = (
     "rows",
     "table",
     "tail",
+    "without_codes",
 )
 
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -27,6 +29,17 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 
 _ELLIPSIS: Final = "…"
 
+_CODE: Final = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]{0,256}[ -/]{0,16}[@-~]"  # colors, moves, erasing
+    r"|\x1b[\]PX^_][^\x07\x1b\x9c]{0,4096}(?:\x07|\x1b\\|\x9c)"  # titles, links, the clipboard
+    r"|\x1b[ -/]{0,16}[0-OQ-WYZ\\`-~]"
+)
+"""A whole control code of a terminal. Source: ECMA-48 §5.4, §5.6; xterm ends `]` with BEL."""
+
+_STYLE: Final = re.compile(r"\x1b\[([0-9;]{0,64})m")
+_HIDING: Final = "8"
+"""The style that makes text invisible."""
+
 _LINE_END: Final = re.compile(r"\r\n?|\n")
 
 
@@ -35,6 +48,36 @@ def plain(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_harmless, text))
+
+
+def without_codes(text: str) -> str:
+    """Return text without the codes that programs write for a terminal: colors, moves, titles.
+
+    What is not a whole code stays, for `plain` to make harmless.
+    """
+    return _CODE.sub("", text) if "\x1b" in text or "\x9b" in text else text
+
+
+def colored(text: str) -> str:
+    """Return text on one line with its colors and styles, and without anything else that a
+    terminal would obey; the styles end with the line."""
+    if "\x1b[" not in text:
+        return plain(without_codes(text))
+    shown, end, has_style = [], 0, False
+    for found in _CODE.finditer(text):
+        shown.append(plain(text[end : found.start()]))
+        end = found.end()
+        if (style := _style_of(found.group())) is not None:
+            shown.append(style)
+            has_style = True
+    shown.append(plain(text[end:]))
+    return "".join(shown) + ("\x1b[0m" if has_style else "")
+
+
+def _style_of(code: str) -> str | None:
+    """Return a code if it does nothing but style text that stays readable."""
+    found = _STYLE.fullmatch(code)
+    return None if found is None or _HIDING in found[1].split(";") else code
 
 
 def plain_lines(text: str) -> str:
