@@ -231,7 +231,7 @@ def inbox() -> Inbox:
     Raises:
         InvalidValue: outside a run nobody can send any.
     """
-    writer = _writer.get()
+    writer = _writer.get(_EVERYWHERE.writer)
     if writer is None:
         raise InvalidValue("expected inbox() inside a run: outside there is none to send to")
     return writer.inbox()
