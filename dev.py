@@ -2,8 +2,8 @@
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
 Everything it makes lies beside it, in .tools, .venv, .venv-3.12 and the like, .venv-bench,
-.venv-docs, .venv-types, .site and .runcast: remove those and it starts again. It needs neither root
-nor the venv module, and leaves the system's Python alone.
+.venv-docs, .venv-lowest, .venv-newest, .venv-types, .site and .runcast: remove those and it starts
+again. It needs neither root nor the venv module, and leaves the system's Python alone.
 """
 
 import hashlib
@@ -177,6 +177,8 @@ def test(arguments: list[str]) -> NoReturn:
         must(pytest, *_ON_ALL_CORES, *options)
         say("testing HTTP with the other parser, h11")
         must("env", "TEST_PARSER=h11", pytest, *_ON_ALL_CORES, "tests/http", *options)
+        test_versions("lowest", options)
+        test_versions("newest", options)
         test_elsewhere(options)
         say("testing what is heavy")
         become(pytest, "-m", "heavy", *options)
@@ -186,6 +188,39 @@ def test(arguments: list[str]) -> NoReturn:
 
 _ON_ALL_CORES = ("-n", str(min(os.cpu_count() or 1, 8)))
 """Heavy tests are run one after another instead: each wants all cores for itself."""
+
+
+OLDEST_FASTAPI = "0.115.10"
+"""The oldest FastAPI that takes the lowest Starlette of pyproject.toml; see docs/support.md."""
+
+_WITH_VERSIONS = ("tests/http", "tests/runs/test_inputs.py", "tests/runs/test_input_types.py")
+"""The tests that the versions of dependencies can change."""
+
+_OLD_WARNINGS = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning")
+"""Old packages use what newer ones have deprecated since."""
+
+
+def test_versions(which: str, options: list[str]) -> None:
+    """Run the tests of HTTP and inputs with the lowest or the newest versions of dependencies."""
+    venv = ROOT / f".venv-{which}"
+    python, wanted = venv / "bin" / "python", direct_dependencies(which)
+    set_up(venv)
+    say(f"testing with {', '.join(wanted)}")
+    how = ["--upgrade"] if which == "newest" else []
+    uv("pip", "install", "--python", python, *how, *wanted)
+    quiet = _OLD_WARNINGS if which == "lowest" else ()
+    quick = ("-m", "not heavy and not tree")
+    must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *quiet, *_WITH_VERSIONS, *options)
+
+
+def direct_dependencies(which: str) -> list[str]:
+    """Return the dependencies of the package, and FastAPI: each in its lowest version, or free."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        named = tomllib.load(file)["project"]["dependencies"]
+    if which == "newest":
+        return [*named, "fastapi"]
+    lowest = [re.sub(r">=([0-9.]+).*", r"==\1", each) for each in named]
+    return [*lowest, f"fastapi=={OLDEST_FASTAPI}", "httpx"]  # which its test client needs
 
 
 def test_elsewhere(options: list[str]) -> None:

@@ -1,7 +1,9 @@
 """On which interpreters the quick tests are run: those that the package names and a machine has."""
 
 import importlib.util
+import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -74,3 +76,15 @@ def test_what_is_another_python_than_it_is_called_is_not_taken(
     python(machine / f"pyenv/versions/{version}.1/bin/python{version}", "cpython 2.7")
 
     assert dev.other_interpreters()[version] is None
+
+
+# --- the versions of dependencies -----------------------------------------------------------------
+
+
+def test_each_dependency_is_tested_in_its_lowest_version(dev: ModuleType) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    *lowest, fastapi, _ = dev.direct_dependencies("lowest")
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", each) for each in (*lowest, fastapi)), lowest
+    named = [re.split("[<>=]", each)[0] for each in project["dependencies"]]
+    assert [each.partition("==")[0] for each in lowest] == named
+    assert fastapi.removeprefix("fastapi==") in (ROOT / "docs" / "support.md").read_text("utf-8")
