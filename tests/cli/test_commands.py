@@ -531,6 +531,30 @@ def test_inputs_of_classes_are_described_and_given(served: Served, tmp_path: Pat
     assert "orders: Object missing required field `number` - at `$[0]`" in refused.stderr
 
 
+def test_a_run_that_is_there_is_replaced_if_that_is_wanted(served: Served, tmp_path: Path) -> None:
+    again = ("invoke", "greet", "--input", "name=Ada", "--run-id", "r1")
+    codes = [command(served, *again, tmp_path=tmp_path).returncode]
+    refused = command(served, *again, tmp_path=tmp_path)
+    codes.append(command(served, *again, "--replace", tmp_path=tmp_path).returncode)
+    assert (codes, refused.returncode) == ([0, 0], 2)
+    assert "`--replace` starts it again" in refused.stderr
+
+
+def test_a_text_that_looks_like_a_number_is_explained(served: Served, tmp_path: Path) -> None:
+    refused = command(served, "invoke", "greet", "--input", "name=5", tmp_path=tmp_path)
+    assert refused.returncode == 2
+    assert """give a text as --input 'name="5"'""" in refused.stderr
+
+
+def test_runs_are_selected_by_label(served: Served, tmp_path: Path) -> None:
+    for owner in ("ada", "bob"):
+        body = {"inputs": {"name": owner}, "labels": {"owner": owner}, "run_id": f"of-{owner}"}
+        with served.open("POST", "/invoke/greet", body) as response:
+            response.read()
+    listed = command(served, "runs", "--label", "owner=ada", "--json", tmp_path=tmp_path)
+    assert [json.loads(line)["run_id"] for line in listed.stdout.splitlines()] == ["of-ada"]
+
+
 def test_a_run_is_shown_as_it_is_now(served: Served, tmp_path: Path) -> None:
     command(served, "invoke", "greet", "--input", "name=Ada", "--run-id", "s1", tmp_path=tmp_path)
 

@@ -14,7 +14,7 @@ from runcast._cli.show import print_json
 from runcast._cli.texts import plain
 from runcast._cli.upload import parse_files, upload
 from runcast._cli.watch import add_output, make_folder, watch
-from runcast.errors import InvalidValue
+from runcast.errors import Conflict, InvalidValue
 
 __all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run", "with_lone_json")
 
@@ -81,6 +81,11 @@ def add_to(commands: Any) -> None:
     )
     add_output(parser)
     parser.add_argument("--run-id", metavar="ID", type=sendable, default="", help="the run's id")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="with --run-id: start the run again if it exists; if it is at work, cancel it first",
+    )
     parser.add_argument("--detach", action="store_true", help="print the run's id and leave")
     add_options(parser)
     parser.set_defaults(run=run)
@@ -130,6 +135,8 @@ def run(arguments: argparse.Namespace) -> int:
     body: dict[str, Any] = {"inputs": inputs}
     if arguments.run_id:
         body["run_id"] = arguments.run_id
+    if arguments.replace:
+        body["replace"] = True
     try:
         if files:
             body["files"] = upload(remote, files)
@@ -140,6 +147,12 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return LEFT
+    except Conflict as error:
+        raise Conflict(
+            f"{error.message}; `--replace` starts it again, without --run-id a new run begins"
+        ) from None
+    except InvalidValue as error:
+        raise InvalidValue(error.message + _advice(arguments.input, error.message)) from None
     run_id = str(field_of(reply, "run_id"))
     if arguments.detach:
         if arguments.json:
@@ -148,6 +161,16 @@ def run(arguments: argparse.Namespace) -> int:
             print(plain(run_id))
         return 0
     return watch(remote, run_id, as_json=arguments.json, folder=folder, is_new=True)
+
+
+def _advice(pairs: Sequence[str], message: str) -> str:
+    """Return how to give a text that looks like a number, if the server wants a text."""
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        refusals = (f"{name}: Expected `str`", f"{name}: Input should be a valid string")
+        if any(each in message and " - at " not in message for each in refusals):
+            return f"; give a text as --input '{name}={json.dumps(text)}'"
+    return ""
 
 
 def parse_inputs(pairs: Sequence[str], whole: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from runcast._cli.texts import plain
 from runcast._http.guard.token import check_token
-from runcast.errors import InvalidValue, NotFound, PeerError, RuncastError, Unauthorized
+from runcast.errors import Conflict, InvalidValue, NotFound, PeerError, RuncastError, Unauthorized
 
 __all__ = (
     "DEFAULT_URL",
@@ -215,6 +215,8 @@ def _refusal(response: http.client.HTTPResponse) -> RuncastError:
         return Unauthorized("expected the server's access token in RUNCAST_TOKEN")
     if status >= 500 or status in (408, 425, 429):
         return NotNow(message, status, _retry_after_s(response))
+    if status == 409:
+        return Conflict(message)
     return (NotFound if status == 404 else InvalidValue)(message)
 
 

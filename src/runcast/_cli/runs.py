@@ -33,6 +33,14 @@ def add_to(commands: Any) -> None:
     listing.add_argument(
         "--function", metavar="NAME", type=sendable, help="only runs of this function"
     )
+    listing.add_argument(
+        "--label",
+        metavar="NAME=VALUE",
+        action="append",
+        type=sendable,
+        default=[],
+        help="only runs with this label; repeatable",
+    )
     listing.add_argument("--limit", type=int, default=20, help="most runs (%(default)s)")
     listing.add_argument("--json", action="store_true", help="print one run per line, as JSON")
     add_options(listing)
@@ -54,7 +62,9 @@ def add_to(commands: Any) -> None:
     removing = commands.add_parser(
         "rm",
         help="delete runs",
-        description="Deletes runs with their events and files. A running one is cancelled first.",
+        description="Deletes runs with their events and files. A running one is cancelled first. "
+        "A block of code that runs in another process (`runcast.run`) cannot be cancelled from the "
+        "server at once: then the exit code is 2, and the command can be repeated.",
         epilog="examples:\n  runcast rm RUN_ID\n"
         "  runcast runs --status failed --json | jq -r .run_id | xargs runcast rm",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -69,7 +79,8 @@ def list_runs(arguments: argparse.Namespace) -> int:
     given = {"status": arguments.status, "function": arguments.function}
     query = {name: value for name, value in given.items() if value}
     query["limit"] = str(arguments.limit)
-    reply = Remote(arguments.url).ask("GET", f"/runs?{urlencode(query)}")
+    labels = [("label", label) for label in arguments.label]
+    reply = Remote(arguments.url).ask("GET", f"/runs?{urlencode([*query.items(), *labels])}")
     runs = field_of(reply, "runs")
     if arguments.json:
         for run in runs:
