@@ -370,7 +370,7 @@ def test_two_functions_of_one_name_are_a_finding(findings: Find, tmp_path: Path)
 
 def test_the_store_tells_its_schema(findings: Find, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/runs.db"
-    assert "will be created, with schema 2" in told(findings("--store", store)[1], "store", "ok")
+    assert "will be created, with schema 3" in told(findings("--store", store)[1], "store", "ok")
     with serve("--store", store, cwd=tmp_path):
         pass
     assert "; schema 2, " in told(findings("--store", store)[1], "store", "ok")

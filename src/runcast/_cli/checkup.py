@@ -60,7 +60,7 @@ class Finding(NamedTuple):
 
     level: Literal["ok", "warn", "fail"]
     check: str
-    text: str
+    told: str
     todo: str = ""
 
 

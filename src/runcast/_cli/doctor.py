@@ -128,6 +128,6 @@ def _shown(finding: Finding) -> str:
     level = f"{finding.level:<4}"
     if is_terminal(sys.stdout) and not os.environ.get("NO_COLOR"):
         level = f"\x1b[{_COLORS[finding.level]}m{level}\x1b[0m"
-    text = plain_lines(finding.text).replace("\n", "\n" + " " * _INDENT)
+    text = plain_lines(finding.told).replace("\n", "\n" + " " * _INDENT)
     todo = f"\n{' ' * _INDENT}→ {plain(finding.todo)}" if finding.todo else ""
     return f"{level}  {plain(finding.check):<12}  {text}{todo}"
