@@ -373,7 +373,7 @@ def test_the_store_tells_its_schema(findings: Find, tmp_path: Path) -> None:
     assert "will be created, with schema 3" in told(findings("--store", store)[1], "store", "ok")
     with serve("--store", store, cwd=tmp_path):
         pass
-    assert "; schema 2, " in told(findings("--store", store)[1], "store", "ok")
+    assert "; schema 3, " in told(findings("--store", store)[1], "store", "ok")
     with closing(sqlite3.connect(tmp_path / "runs.db")) as database:
         database.execute("PRAGMA user_version = 99")
     code, found = findings("--store", store)
