@@ -700,7 +700,7 @@ def test_the_page_is_one_small_file(server: Served, page: Page) -> None:
     page.go(server.url + "/")
     page.sees("write_report", "nav")
 
-    assert len(server.ask("GET", "/").body) < 44_000
+    assert len(server.ask("GET", "/").body) < 46_000
     assert {url.split("?")[0] for url in page.requested} <= {
         f"{server.url}/{path}" for path in ("", "healthz", "runs", "functions")
     } | {"about:blank"}
