@@ -3,6 +3,8 @@
 `adapted` rebuilds a type with a stand-in for each part that msgspec refuses: a type that pydantic
 checks; a union of several classes or of several kinds of text; an `Enum` whose values are not texts
 or whole numbers; a class with such a part in one of its fields.
+
+Long because the walk over types and the stand-ins refer to each other.
 """
 
 import dataclasses
@@ -73,7 +75,7 @@ def _is_beyond(kind: Any, seen: set[Any]) -> bool:
     if _is_alias(kind):
         return True
     kind = _unaliased(kind)
-    if is_model(kind) or _is_odd_enum(kind):
+    if is_model(kind) or _is_odd_enum(kind) or _is_odd_literal(kind):
         return True
     if get_origin(kind) is Annotated:
         inner, *metadata = get_args(kind)
@@ -97,6 +99,8 @@ def _adapt(kind: Any, made: dict[Any, type[StandIn]]) -> Any:
         return _stand_in(_Validated, kind)
     if _is_odd_enum(kind):
         return _stand_in(_Member, kind)
+    if _is_odd_literal(kind):
+        return _stand_in(_OneOf, kind)
     if get_origin(kind) is Annotated:
         return _adapt_annotated(kind, made)
     if _is_union(kind):
@@ -210,6 +214,17 @@ def _is_odd_enum(kind: Any) -> bool:
     return len(kind) > 0 and {type(each.value) for each in kind} not in ({str}, {int})
 
 
+def _is_odd_literal(kind: Any) -> bool:
+    """Return whether a `Literal` has several types, which msgspec before 0.22 cannot sort."""
+    if get_origin(kind) is not typing.Literal:
+        return False
+    try:
+        msgspec.json.schema_components([kind])
+    except TypeError:
+        return True
+    return False
+
+
 def _translated(metadata: Any) -> Any:
     """Return an argument of `Annotated` as msgspec's: a text is a description."""
     if isinstance(metadata, str):
@@ -264,6 +279,21 @@ class _Member(StandIn):
     def schema(cls) -> dict[str, Any]:
         values = [decode_json(encode_json(member.value)) for member in cls.kind]
         return {"title": cls.__name__, "enum": values}
+
+
+class _OneOf(StandIn):
+    """One of the values of a `Literal`."""
+
+    @classmethod
+    def make(cls, value: Any) -> Any:
+        for each in get_args(cls.kind):
+            if _same(value, each):
+                return each
+        raise Misfit(Problem(f"Expected one of {', '.join(map(repr, get_args(cls.kind)))}"))
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        return {"enum": [*get_args(cls.kind)]}
 
 
 def _same(one: Any, other: Any) -> bool:
