@@ -116,7 +116,7 @@ def test_commands_print_what_the_document_says(document: Path, tmp_path: Path) -
     with contextlib.ExitStack() as stack:
         served = None
         for block in (block for block in BLOCKS if block.document == document):
-            if named := re.search(r"`([\w.-]+)`:$", block.gap):
+            if named := re.search(r"`([\w.-]+)`[:：]$", block.gap):
                 (tmp_path / named[1]).write_text(block.text, "utf-8")
             if arguments := started_by(block, tmp_path):
                 stack.close()  # which kills the one before
