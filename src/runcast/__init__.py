@@ -19,6 +19,7 @@ from runcast._clock import Clock
 from runcast._files.model import FileReference
 from runcast._functions.decorator import function
 from runcast._functions.function import Function
+from runcast._functions.kept_inputs import KeptInputs
 from runcast._producing.answers import Answer
 from runcast._producing.calls import Flushed, PlaceFields, Waited
 from runcast._producing.context import (
@@ -161,6 +162,7 @@ __all__ = (
     "Inbox",
     "InvalidInputs",
     "InvalidValue",
+    "KeptInputs",
     "KeyReused",
     "LogInfo",
     "Message",
