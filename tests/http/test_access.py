@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 import runcast
 from runcast._http.guard import gate
 from runcast.errors import InvalidValue
+from runcast.testing import FakeClock
 from tests.http.asking import asking
 from tests.waiting import WAIT_S
 
@@ -307,24 +308,31 @@ def test_an_upload_is_there_for_its_owner_alone(client: TestClient) -> None:
 
 
 async def test_a_run_that_is_not_shown_takes_as_long_as_one_that_is_not_there(
-    hub: runcast.OpenHub,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    waits: list[float] = []
+    clock, waits = FakeClock(), list[float]()
+    reading_s = {"hers": 0.004, "nobody": 0.001}
 
     async def note(seconds: float) -> None:
         waits.append(seconds)
 
     access = runcast.Access(subject="bob", labels={"owner": "bob"})
     request = Request({"type": "http", "runcast.access": access})
-    async with hub:
+    async with runcast.OpenHub("memory://", functions=[count], clock=clock) as hub:
         await hub.start(count, run_id="hers", labels={"owner": "ada"})
+        read = hub.hub.info
+
+        async def read_slowly(run_id: str) -> runcast.LogInfo:
+            clock.advance(reading_s[run_id])
+            return await read(run_id)
+
+        monkeypatch.setattr(hub.hub, "info", read_slowly)
         guard = gate.Gate(hub.hub, None, note)
-        for run_id in ("hers", "nobody"):
+        for run_id in reading_s:
             with pytest.raises(runcast.NotFound):
                 await guard.check(request, run_id)
 
-    assert len(waits) == 2
-    assert all(0 < wait <= 0.01 for wait in waits)
+    assert waits == pytest.approx([0.01 - spent_s for spent_s in reading_s.values()])
 
 
 # --- streams that are open ------------------------------------------------------------------------
