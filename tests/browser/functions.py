@@ -141,6 +141,13 @@ def log_in_color() -> None:
 
 
 @runcast.function
+async def read_message() -> Any:
+    """Return the first message that is sent into the run."""
+    runcast.progress(1, 2, "waiting for a message")
+    return (await anext(runcast.inbox())).data
+
+
+@runcast.function
 async def ask_first(path: Any) -> Any:
     """Ask before something is done."""
     return await runcast.ask("May this be removed?", action="remove", args={"path": path})

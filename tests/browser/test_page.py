@@ -78,7 +78,7 @@ def test_a_run_is_started_by_the_form_and_watched_to_its_end(server: Served, pag
     page.click("main button", "Run")
 
     page.sees("running", "#status")
-    page.sees("first half", "#told")
+    page.sees("first half", "#message")
     page.sees("50 %", "#percent")
     page.sees("draft › writer · looking around", "#steps")
     page.sees("review · checking facts · two of three · 66 %", "#steps")
@@ -228,7 +228,7 @@ HOSTILE = [
     "javascript:alert(1)",
     "\u202eltr\u0000 \U0001f600",
     "__proto__",
-    "hidden card told",
+    "hidden card message",
 ]
 
 
@@ -237,7 +237,7 @@ def test_hostile_text_is_only_text(server: Served, page: Page, text: str) -> Non
     page.go(start(server, "echo", "a", text=text))
 
     page.sees("done", "#status")
-    for part in ("texts", "log", "result", "files", "told"):
+    for part in ("texts", "log", "result", "files", "message"):
         page.until(f"document.querySelector('#{part}').textContent.includes({json.dumps(text)})")
     page.click("summary", "Raw")
     page.sees("made_up", "#raw")
@@ -419,6 +419,19 @@ def test_a_question_is_answered(server: Served, page: Page) -> None:
     page.until("document.querySelector('#interrupts').hidden")
 
 
+def test_a_message_is_sent_into_a_run(server: Served, page: Page) -> None:
+    page.go(start(server, "read_message", "a"))
+    page.sees("waiting for a message", "#work")
+    ids = page.get("[...document.querySelectorAll('[id]')].map(node => node.id)")
+    assert sorted(ids) == sorted(set(ids))
+
+    page.fill("#inbox input", "shorter, please")
+    page.click("#inbox button", "Send")
+
+    page.sees("done", "#status")
+    page.sees("shorter, please", "#result")
+
+
 def test_what_was_answered_and_done_is_kept(server: Served, page: Page) -> None:
     page.go(start(server, "ask_first", "a", path="/old"))
     page.sees("May this be removed?", "#interrupts")
@@ -532,7 +545,8 @@ def test_a_failure_says_where_its_traceback_is(server: Served, page: Page) -> No
     page.sees("the function raised KeyError · function_error", "#notices")
     page.sees("The server's log has the traceback, under the run id a.", "#notices")
     assert page.get("document.querySelector('#trace').hidden") is True
-    assert "the key" not in page.text("#main")
+    page.sees("<b>the key</b>", "#inputs")
+    assert page.text("#main").count("the key") == 1  # among the inputs alone
 
 
 def test_in_debug_mode_the_page_shows_the_traceback(serving: Serve, page: Page) -> None:
