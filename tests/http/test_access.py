@@ -139,6 +139,7 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
         "/runs/{run_id}": [("GET", f"runs/{run_id}"), ("DELETE", f"runs/{run_id}")],
         "/runs/{run_id}/cancel": [("POST", f"runs/{run_id}/cancel")],
         "/runs/{run_id}/interrupts/{interrupt_id}": [("POST", f"runs/{run_id}/interrupts/q")],
+        "/runs/{run_id}/messages": [("POST", f"runs/{run_id}/messages")],
         "/runs/{run_id}/events": [
             ("GET", f"runs/{run_id}/events"),
             ("GET", f"runs/{run_id}/events?live=false"),
@@ -167,7 +168,8 @@ def test_of_another_users_run_every_route_says_what_it_says_of_no_run(
 
     about_run = [(m, p) for m, p in every_route("hers") if "hers" in p]
     for method, path in about_run:
-        body: dict[str, Any] = {"json": {"type": "accept"}} if method == "POST" else {}
+        sent = {"data": "hello"} if path.endswith("messages") else {"type": "accept"}
+        body: dict[str, Any] = {"json": sent} if method == "POST" else {}
         denied = client.request(method, path, **as_("bob", **JSON), **body)
         unknown = client.request(method, path.replace("hers", "none"), **as_("bob", **JSON), **body)
         assert denied.status_code == unknown.status_code == 404, (method, path)
