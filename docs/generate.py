@@ -15,6 +15,8 @@ from runcast._settings import Settings
 
 DOCS = Path(__file__).parent
 
+_BYTES = ("_bytes", "_bytes_per_run")
+
 HEAD = """\
 # Settings
 
@@ -58,12 +60,17 @@ def settings_page() -> str:
     rows = []
     for item in dataclasses.fields(Settings):
         least = item.metadata["least"]
-        bound = "" if least is None or types[item.name] is bool else f"{least:g}"
+        bound = "" if least is None or types[item.name] is bool else _least(item.name, least)
         rows.append(
             f"| `{item.name}` | {_shown(item.name, item.default)} | {bound} "
             f"| {item.metadata['about']} |\n"
         )
     return HEAD + "".join(rows) + FOOT
+
+
+def _least(name: str, value: float) -> str:
+    is_large = name.endswith(_BYTES) and value >= 1024
+    return f"{value:.0f}{_in_units(int(value))}" if is_large else f"{value:g}"
 
 
 def _in_units(value: int) -> str:
@@ -76,10 +83,12 @@ def _in_units(value: int) -> str:
 def _shown(name: str, value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if name.endswith(("_bytes", "_bytes_per_run")) and isinstance(value, int):
+    if name.endswith(_BYTES) and isinstance(value, int):
         return f"`{value}`{_in_units(value)}"
-    if name.endswith("_s") and isinstance(value, float) and value >= 86400:
-        return f"`{value:.0f}` ({value / 86400:g} days)"
+    if name.endswith("_s") and isinstance(value, float) and value >= 3600:
+        length, unit = (86400, "day") if value >= 86400 else (3600, "hour")
+        number = value / length
+        return f"`{value:.0f}` ({number:g} {unit}{'' if number == 1 else 's'})"
     if isinstance(value, str | tuple):
         return f"`{value}`" if value else ""
     return f"`{value:g}`"

@@ -45,8 +45,8 @@ class Settings:
     )
     pending_bytes_per_run: int = _setting(
         4 * _MIB,
-        "Events of one run that may wait for their commit; then its producers wait. An eighth of"
-        " keep_bytes_per_run, or 1 MiB, if that is less.",
+        "Events of one run that may wait for their commit; beyond that its producers wait. If an"
+        " eighth of keep_bytes_per_run is less, that counts instead, but at least 1 MiB.",
         least=1,
     )
     pending_bytes: int = _setting(
@@ -62,7 +62,7 @@ class Settings:
     tail_bytes_per_run: int = _setting(
         _MIB, "Newest events of a watched run kept in memory, for watchers that are up to date."
     )
-    tail_bytes: int = _setting(64 * _MIB, "The same, for all runs together.")
+    tail_bytes: int = _setting(64 * _MIB, "The same, for all watched runs together.")
     page_cache_bytes: int = _setting(
         32 * _MIB,
         "Pages of history kept for watchers that read the same part of a log. The same bound"
@@ -70,8 +70,8 @@ class Settings:
     )
     heartbeat_s: float = _setting(
         15.0,
-        "Silence after which a stream gets a comment. Below nginx's 60 s read timeout with room for"
-        " slower proxies.",
+        "Silence after which a stream gets a comment. Keep it well below the read timeout of your"
+        " proxy; nginx has 60 s.",
         least=0.01,
     )
     stall_s: float = _setting(
@@ -97,7 +97,7 @@ class Settings:
         0.0, "Longest time a run may take, from its start to its end; 0: no limit."
     )
     max_events_per_run: int = _setting(
-        0, "Events that one run may emit; more are refused. 0: no limit; old events are folded."
+        0, "Events that one run may emit; further events are refused. 0: no limit."
     )
     max_bytes_per_run: int = _setting(0, "The same in bytes. 0: no limit.")
     cancel_grace_s: float = _setting(
@@ -119,8 +119,9 @@ class Settings:
     )
     keep_bytes_per_run: int = _setting(
         1024 * _MIB,
-        "Newest events kept of one run; older ones are folded into a snapshot; 0: all. A run that"
-        " exceeds it by half is slowed until it is cut: a store stays below three times that.",
+        "Newest events kept of one run; older events are folded into a snapshot. 0 keeps all. A run"
+        " that exceeds this by half is slowed until it is cut. A store's file stays below three"
+        " times what is kept.",
     )
     retention_every_s: float = _setting(
         5.0,
@@ -187,7 +188,7 @@ class Settings:
         8192 * _MIB, "All uploaded files together that wait for their runs.", least=1
     )
     max_uploads: int = _setting(
-        10_000, "Uploaded files that wait for their runs, or arrive.", least=1
+        10_000, "Uploaded files that wait for their runs, or that are arriving.", least=1
     )
     keep_uploads_s: float = _setting(
         3600.0, "How long an uploaded file is kept that no run uses.", least=1

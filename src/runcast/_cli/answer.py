@@ -32,11 +32,11 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "answer",
         help="answer a question of a run",
-        description="Shows a run's question and sends the answer. Without an option for the answer "
-        "it is asked for in the terminal. To edit the proposed arguments it opens $VISUAL or "
-        "$EDITOR, or asks for each field.",
+        description="Shows a run's question and sends the answer. Without an option for the "
+        "answer, the command asks in the terminal. To edit the proposed arguments, it opens "
+        "$VISUAL or $EDITOR, or asks for each field.",
     )
-    parser.add_argument("run_id", metavar="RUN_ID", type=sendable)
+    parser.add_argument("run_id", metavar="RUN_ID", type=sendable, help="the run")
     parser.add_argument(
         "interrupt_id",
         metavar="INTERRUPT_ID",

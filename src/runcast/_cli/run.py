@@ -32,9 +32,9 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="run a script and record what it does",
-        description="Runs a Python script, unmodified, as a run: what it prints and logs, its "
-        "bars and its questions can be watched. Its output, its exit code and what Ctrl-C does "
-        "are as without runcast.",
+        description="Runs an unchanged Python script as a run. Watchers see what it prints and "
+        "logs, its bars, and its questions. Its output, its exit code and what Ctrl-C does stay "
+        "the same.",
         usage="runcast run [options] (SCRIPT | -m MODULE) [ARGUMENT ...]",
         epilog="examples:\n  runcast run train.py --epochs 3\n  runcast run -m package.tool\n"
         "  runcast run --label user=ada --store sqlite:///runs.db import.py",

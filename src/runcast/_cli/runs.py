@@ -62,9 +62,9 @@ def add_to(commands: Any) -> None:
     removing = commands.add_parser(
         "rm",
         help="delete runs",
-        description="Deletes runs with their events and files. A running one is cancelled first. "
-        "A block of code that runs in another process (`runcast.run`) cannot be cancelled from the "
-        "server at once: then the exit code is 2, and the command can be repeated.",
+        description="Deletes runs with their events and files. A run that is at work is cancelled "
+        "first. The server cannot stop a block of code in another process (`runcast.run`) at once. "
+        "The exit code is then 2; repeat the command later.",
         epilog="examples:\n  runcast rm RUN_ID\n"
         "  runcast runs --status failed --json | jq -r .run_id | xargs runcast rm",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -18,7 +18,7 @@ def add_to(commands: Any) -> None:
         help="send a message into a run",
         description="Sends a message into a run, which reads it from runcast.inbox().",
     )
-    parser.add_argument("run_id", metavar="RUN_ID", type=sendable)
+    parser.add_argument("run_id", metavar="RUN_ID", type=sendable, help="the run")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("text", metavar="TEXT", type=sendable, nargs="?", help="the message")
     what.add_argument("--json", metavar="JSON", type=sendable, help="the message as JSON")

@@ -66,6 +66,8 @@ def function(
             process imports. "thread" runs it here: in a thread, or on the loop if it is async.
         files: the groups of files that it takes and makes, written as in a manifest; see
             `file_groups`. Its input and output files are checked against them.
+        store_inputs: whether the inputs of its runs are kept, without secrets, for clients that may
+            see the run.
 
     Raises what `Function` raises.
     """
