@@ -63,8 +63,8 @@ def add_to(commands: Any) -> None:
         "rm",
         help="delete runs",
         description="Deletes runs with their events and files. A run that is at work is cancelled "
-        "first. The server cannot stop a block of code in another process (`runcast.run`) at once. "
-        "The exit code is then 2; repeat the command later.",
+        "first. If another process has to end it, the exit code is 2; repeat the command when the "
+        "run has ended.",
         epilog="examples:\n  runcast rm RUN_ID\n"
         "  runcast runs --status failed --json | jq -r .run_id | xargs runcast rm",
         formatter_class=argparse.RawDescriptionHelpFormatter,
