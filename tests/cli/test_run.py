@@ -321,6 +321,38 @@ def test_nothing_in_the_working_directory_stands_for_runcasts_own_modules(tmp_pa
     assert run(tmp_path, "sub/script.py").stdout == "ok\n"
 
 
+def test_a_script_that_closes_all_descriptors_finds_only_its_own_data_in_its_files(
+    tmp_path: Path,
+) -> None:
+    name = script(
+        tmp_path,
+        """
+import logging, os, runcast, sys
+os.closerange(3, 64)
+files = [open(f"file{number}", "w") for number in range(8)]
+print("printed")
+print("warned", file=sys.stderr)
+logging.warning("logged")
+try:
+    runcast.log("emitted")
+except runcast.errors.RunClosed as error:
+    print(error)
+for file in files:
+    file.write("mine")
+    file.close()
+""",
+    )
+
+    ended = run(tmp_path, name)
+
+    assert [(tmp_path / f"file{number}").read_text() for number in range(8)] == ["mine"] * 8
+    refused = "this process has closed the connection to the server"
+    assert (ended.returncode, ended.stdout) == (0, f"printed\n{refused}\n")
+    assert ended.stderr == "warned\nWARNING:root:logged\n"
+    lines = {message for _, _, message in logs_of(events_of(tmp_path))}
+    assert lines >= {"printed", "warned", refused}
+
+
 def test_a_reader_that_goes_away_ends_the_script_as_without(tmp_path: Path) -> None:
     script(tmp_path, "while True:\n    print('on')")
     ends = []

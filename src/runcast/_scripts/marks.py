@@ -8,8 +8,9 @@ either pipe was written between them, whoever wrote it.
     standard error:   ‹1›     ‹2›two\\n‹3›
 
 Marks are written to descriptors of their own: a script that points standard output elsewhere never
-finds one in its file. A script that forks writes none in the fork. If marks of one pipe are missing
-the merger goes on without them after `PATIENCE_S`, in an order that may be wrong, losing nothing.
+finds one in its file. A script that forks writes none in the fork, and none are written once the
+script has closed the descriptors. If marks of one pipe are missing the merger goes on without them
+after `PATIENCE_S`, in an order that may be wrong, losing nothing.
 """
 
 import os
@@ -20,6 +21,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
 from runcast._hub.forks import Home, make_rlock
+from runcast._workers.processes.descriptor import Descriptor
 
 __all__ = ("ERR", "OUT", "PATIENCE_S", "Marker", "Merger", "Piece")
 
@@ -43,7 +45,7 @@ class Marker:
 
     def __init__(self, nonce: str, out: int, err: int) -> None:
         self._nonce = nonce.encode()
-        self._files = (out, err)
+        self._files = (Descriptor(out), Descriptor(err))
         self._number = 0
         self._home = Home()
         self._lock = make_rlock()
@@ -74,7 +76,7 @@ class Marker:
             send(0)  # which refuses it
             return
         with self._lock:
-            if self._is_busy:
+            if self._is_busy or not all(file.is_ours for file in self._files):
                 send(0)
                 return
             self._is_busy = True
@@ -94,9 +96,12 @@ class Marker:
             self._put(ERR, err)
 
     def _put(self, stream: int, kind: bytes) -> None:
+        file = self._files[stream]
+        if not file.is_ours:
+            return  # the script has closed all files
         mark = b"\x1b]%b;%d%b\x07" % (self._nonce, self._number, kind)
-        with suppress(OSError):  # nobody reads any more, or the script has closed all files
-            os.write(self._files[stream], mark)
+        with suppress(OSError):  # nobody reads any more
+            os.write(file.number, mark)
 
 
 class Piece(NamedTuple):

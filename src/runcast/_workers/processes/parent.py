@@ -23,6 +23,7 @@ from runcast._producing.answers import Answer
 from runcast._producing.messages import Message
 from runcast._producing.writer import Writer
 from runcast._workers.processes import control
+from runcast._workers.processes.descriptor import Descriptor
 from runcast.errors import InvalidValue, RuncastError, RunClosed, RunTooLarge
 from runcast.events.model import Place, decode_event, encode_record
 from runcast.stores.base import Appended
@@ -43,6 +44,7 @@ class Parent:
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
+        self._descriptor = Descriptor(connection.fileno())
         self._home = Home()
         # Reentrant, because a signal handler may send in the middle of its thread's sending.
         self._lock = make_rlock()
@@ -81,6 +83,8 @@ class Parent:
         return commands
 
     def _read(self) -> bool:
+        if not self._descriptor.is_ours:
+            return False
         try:
             data = self.socket.recv(65536)
         except OSError:
@@ -98,9 +102,11 @@ class Parent:
         Raises:
             InvalidValue: called in a process that the function forked, whose frames would mix with
                 ours.
-            RunClosed: the parent is gone.
+            RunClosed: the parent is gone, or the connection to it was closed here.
         """
         self._home.check("emit()")
+        if not self._descriptor.is_ours:
+            raise RunClosed("this process has closed the connection to the server")
         try:
             with self._lock:
                 self._unsent.append(frame)
