@@ -67,9 +67,8 @@ def started(
         cwd=folder,
         env=environment(),
         text=True,
-        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        **{"stdin": subprocess.DEVNULL, **options},
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options},
     )
     guard = threading.Timer(_END_S, process.kill)
     guard.start()
@@ -351,6 +350,34 @@ for file in files:
     assert ended.stderr == "warned\nWARNING:root:logged\n"
     lines = {message for _, _, message in logs_of(events_of(tmp_path))}
     assert lines >= {"printed", "warned", refused}
+
+
+def test_a_pipe_that_is_full_and_does_not_block_gets_everything(tmp_path: Path) -> None:
+    name = script(
+        tmp_path,
+        """
+import fcntl, pathlib, struct, termios
+print("end")
+while any(fcntl.ioctl(1, termios.FIONREAD, bytes(4))):
+    pass
+pathlib.Path("news").write_text("was read")
+""",
+    )
+    os.mkfifo(tmp_path / "news")
+    news = os.open(tmp_path / "news", os.O_RDONLY | os.O_NONBLOCK)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b".")
+    with started(tmp_path, name, stdout=writing):
+        os.close(writing)
+        select.select([news], [], [], _END_S)
+        with open(reading, encoding="utf-8") as output:
+            text = output.read()
+    os.close(news)
+
+    assert text.strip(".") == "end\n"
 
 
 def test_a_reader_that_goes_away_ends_the_script_as_without(tmp_path: Path) -> None:

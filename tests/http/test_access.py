@@ -263,6 +263,21 @@ def test_an_answer_is_signed_by_the_one_who_gave_it(client: TestClient) -> None:
     assert (kept["message"], kept["answer"], kept["by"]) == ("May I?", "accept", "ada")
 
 
+def test_a_message_is_signed_by_the_one_who_sent_it(client: TestClient) -> None:
+    begin(client, "ada", "written")
+    path = "runs/written/messages"
+
+    as_another = client.post(path, json={"data": 1, "from": "bob"}, **as_("ada"))
+    sent = client.post(path, json={"data": 2}, **as_("ada"))
+
+    assert problem(as_another) == (
+        *(400, "invalid_value", "expected no `from`, which this application sets itself"),
+    )
+    assert sent.status_code == 201
+    (unread,) = client.get("runs/written", **as_("ada")).json()["state"]["messages"]
+    assert (unread["data"], unread["from"]) == (2, "ada")
+
+
 def test_a_reader_sees_what_its_team_made_and_changes_nothing(client: TestClient) -> None:
     begin(client, "root", "red", labels={"team": "red"})
     begin(client, "root", "blue", labels={"team": "blue"})

@@ -15,6 +15,7 @@ from runcast._app import OpenHub
 from runcast.errors import Conflict, EventTooLarge, InvalidValue, NotFound, Overloaded, RunClosed
 from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
 from runcast.stores.base import Store
+from runcast.testing import FaultyStore
 from tests.opening import WAIT_S, events_of, soon
 from tests.runs import reads_apart
 
@@ -212,6 +213,31 @@ async def test_a_run_has_a_bound_of_unread_messages(hub: OpenHub) -> None:
 
     result = await soon(run.result())
     assert [data for _, data, _ in result] == [*range(MAX_INBOX), "last"]
+
+
+async def test_of_many_messages_at_once_no_accepted_one_is_lost(store: Store) -> None:
+    faulty, go = FaultyStore(store), asyncio.Event()
+
+    async def slow(count: int) -> list[Any]:
+        await go.wait()
+        return await awaits(count)
+
+    async with runcast.open_hub(faulty) as hub:
+        run = await hub.start(slow, {"count": MAX_INBOX})
+        faulty.hold()
+        sending = [
+            asyncio.create_task(hub.send(run.run_id, number)) for number in range(3 * MAX_INBOX)
+        ]
+        await faulty.wait_held()
+        faulty.release()
+        sent = await soon(asyncio.gather(*sending, return_exceptions=True))
+        go.set()
+        result = await soon(run.result())
+
+    accepted = [number for number, each in enumerate(sent) if not isinstance(each, Exception)]
+    assert [data for _, data, _ in result] == accepted
+    assert len(accepted) == MAX_INBOX
+    assert {type(each) for each in sent if isinstance(each, Exception)} == {Overloaded}
 
 
 @pytest.mark.parametrize("function", [awaits, waits, reads_apart.reads_apart])

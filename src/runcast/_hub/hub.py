@@ -5,7 +5,8 @@ Call all methods on the loop that opened the hub, unless an `Inlet` says otherwi
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from weakref import WeakValueDictionary
 
 from runcast._clock import Clock, SystemClock
 from runcast._hub.admission import Admissions
@@ -30,6 +31,9 @@ from runcast.events.prices import NO_PRICES
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import View
 from runcast.stores.base import Appended, Change, LogInfo, Owner, Page, Store, listen_to
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ("Hub", "HubStatistics")
 
@@ -70,6 +74,8 @@ class Hub:
         self.owned = OwnedLogs(self, self.lease, self.clock, self.settings.max_event_bytes)
         self.prices = NO_PRICES
         """The prices of models' tokens."""
+        self.sending = WeakValueDictionary[str, "asyncio.Lock"]()
+        """Held, for each run, while a message is counted and stored."""
         self.admissions = Admissions(self.settings)
         self.rendered = RenderedPages(self.read_page, self.info, self.settings.page_cache_bytes)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)

@@ -5,6 +5,7 @@ and not read is in the run's present state, whole, so that neither a crash nor t
 log loses it.
 """
 
+import asyncio
 import hashlib
 import uuid
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,7 @@ from runcast.events.model import as_stored, encode_record
 from runcast.events.plain import encode_json
 from runcast.events.position import Position
 from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
-from runcast.stores.base import Once
+from runcast.stores.base import Appended, Once
 
 __all__ = ("Message", "Sent", "send_message")
 
@@ -80,6 +81,16 @@ async def send_message(
     if sender:
         told["from"] = sender
     digest = hashlib.sha256(encode_json([kept, sender])).hexdigest()[:32]
+    record = encode_record("message", told, hub.clock.time())
+    # One after the other: of many at once, each would find the others not stored yet, and a run
+    # that gets more than MAX_MESSAGES reads only the first.
+    async with hub.sending.setdefault(run_id, asyncio.Lock()):
+        appended = await _store(hub, run_id, message_id, record, digest)
+    return Sent(message_id, Position(appended.epoch, appended.first), appended.repeated)
+
+
+async def _store(hub: Hub, run_id: str, message_id: str, record: bytes, digest: str) -> Appended:
+    """Append a message, unless the run has as many as it may have."""
     info, snapshot = await hub.present(run_id)
     unread = [message.message_id for message in snapshot.messages]
     if len(unread) >= MAX_INBOX and not info.closed and message_id not in unread:
@@ -87,14 +98,11 @@ async def send_message(
             f"the run {run_id!r} has {len(unread)} unread messages, as many as a run may have; "
             "send it again once the run has read some"
         )
-    record = encode_record("message", told, hub.clock.time())
+    once = Once(f"message:{message_id}", digest)
     try:
-        appended = await hub.inlet(run_id, info.epoch).append(
-            [record], once=Once(f"message:{message_id}", digest)
-        )
+        return await hub.inlet(run_id, info.epoch).append([record], once=once)
     except RunClosed:
         raise RunClosed(f"the run {run_id!r} has ended; it reads no more messages") from None
-    return Sent(message_id, Position(appended.epoch, appended.first), appended.repeated)
 
 
 def _check(name: str, text: object, most: int) -> None:

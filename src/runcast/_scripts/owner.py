@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import select
 import selectors
 import signal
 import socket
@@ -348,7 +349,12 @@ class ScriptProcess:
 
 def _write_all(file: int, data: bytes) -> None:
     while data:
-        data = data[os.write(file, data) :]
+        try:
+            data = data[os.write(file, data) :]
+        except BlockingIOError:  # a pipe that another program has made so, and that is full
+            poll = select.poll()
+            poll.register(file, select.POLLOUT)
+            poll.poll()
 
 
 def _kind_of_input() -> str:

@@ -267,9 +267,8 @@ class Routes:
         given = parse_message(body)
         run_id = request.path_params["run_id"]
         await self._gate.check(request, run_id, "message")
-        sent = await self._runs.send(
-            run_id, given.data, message_id=given.message_id, sender=given.sender
-        )
+        sender = self._gate.author(request.scope, given.sender, "from")
+        sent = await self._runs.send(run_id, given.data, message_id=given.message_id, sender=sender)
         told = {
             "message_id": sent.message_id,
             "position": str(sent.position),

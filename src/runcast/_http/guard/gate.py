@@ -189,12 +189,22 @@ class Gate:
         Raises:
             InvalidValue: the answer names somebody else.
         """
+        by = self.author(scope, answer.by, "by")
+        return answer if by == answer.by else msgspec.structs.replace(answer, by=by)
+
+    def author(self, scope: Scope, given: str, field: str) -> str:
+        """Return who sends something: the subject, if the application names one.
+
+        Args:
+            given: who sends it, as the request says in this field; "" if it does not say.
+
+        Raises:
+            InvalidValue: the request names somebody else.
+        """
         subject = self.access(scope).subject
-        if not subject or answer.by == subject:
-            return answer
-        if answer.by:
-            raise InvalidValue("expected no `by`, which this application sets itself")
-        return msgspec.structs.replace(answer, by=subject)
+        if subject and given not in ("", subject):
+            raise InvalidValue(f"expected no `{field}`, which this application sets itself")
+        return subject or given
 
     def add(self, request: Request, run_ids: Iterable[str], end: Callable[[], None]) -> Held | None:
         """End a response once its request may no longer see a run, until `Held.forget`."""
