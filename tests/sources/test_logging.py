@@ -207,6 +207,35 @@ def test_runcasts_own_records_are_left_out() -> None:
     assert data_of(run_of(say), "log") == []
 
 
+class Hostile:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def test_objects_that_have_no_text_fail_no_program(logger: logging.Logger) -> None:
+    logger.handlers[:] = [logging.NullHandler()]  # pytest's own handlers raise
+
+    def go() -> str:
+        with source.stream():
+            logger.info(Hostile())
+            logger.info("sold %s", Hostile())
+            logger.info("extra", extra={"customer": Hostile()})
+            logger.handle(logging.makeLogRecord({"msg": "no level", "levelno": 20, "name": None}))
+        return "as without"
+
+    events = run_of(go)
+
+    assert (events[-1].type, events[-1].data["result"]) == ("done", "as without")
+    assert [log["message"] for log in data_of(events, "log")] == [
+        "an object of Hostile % ()",
+        "sold %s % an object of tuple",
+        "extra",
+        "no level",
+    ]
+
+
 def test_long_texts_are_cut_and_say_so(logger: logging.Logger) -> None:
     def say() -> None:
         with source.stream():

@@ -146,26 +146,34 @@ _SCOPE: Final = Scope(
 
 
 def _report(writer: Writer, record: logging.LogRecord) -> None:
-    if record.name.partition(".")[0] == "runcast":
+    if as_text(record.name).partition(".")[0] == "runcast":
         return
 
     _REPORTED.add(record)
-    data = _data_of(record, _MAX_TEXT_CHARS)  # this runs code of the program, which may log
+    data = _safe_data_of(record, _MAX_TEXT_CHARS)  # this runs code of the program, which may log
 
     def write() -> None:
         try:
             writer.emit("log", data)
         except EventTooLarge:
-            writer.emit("log", _data_of(record, _SHORT_CHARS))
+            writer.emit("log", _safe_data_of(record, _SHORT_CHARS))
 
     tell(writer, write)
+
+
+def _safe_data_of(record: logging.LogRecord, most: int) -> dict[str, object]:
+    """Return a record's fields. Never raises: a program must not fail because it is watched."""
+    try:
+        return _data_of(record, most)
+    except Exception:  # noqa: BLE001 - whatever the program's objects raise
+        return {"message": shown(record.msg), "logger": shown(record.name)}
 
 
 def _data_of(record: logging.LogRecord, most: int) -> dict[str, object]:
     data: dict[str, object] = {
         "level": _level_of(record.levelno),
         "message": cut(_message_of(record), most),
-        "logger": record.name,
+        "logger": as_text(record.name),
     }
     if record.exc_info and record.exc_info[1] is not None:
         kind, error, _ = record.exc_info
@@ -192,7 +200,14 @@ def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 - the program's own handlers report what is wrong with it
-        return f"{record.msg!s} % {record.args!r}"
+        return f"{_text_of(record.msg, str)} % {_text_of(record.args, repr)}"
+
+
+def _text_of(value: object, as_text_of: Callable[[object], str]) -> str:
+    try:
+        return as_text_of(value)
+    except Exception:  # noqa: BLE001 - whatever a user's object raises
+        return shown(value)
 
 
 def _plain(value: object, most: int) -> object:
@@ -204,6 +219,6 @@ def _plain(value: object, most: int) -> object:
     try:
         plain = make_plain(value)
     except Exception:  # noqa: BLE001 - whatever a user's object raises
-        return cut(repr(value), most)
+        return cut(_text_of(value, repr), most)
     text = as_text(plain)
     return plain if len(text) <= most else cut(text, most)
