@@ -203,6 +203,19 @@ class Point(msgspec.Struct):
     y: float = 0.0
 
 
+class Tree(msgspec.Struct):
+    value: int
+    children: list["Tree"]
+
+
+class Chain(msgspec.Struct):
+    before: "Chain | None"
+
+
+class Ring(msgspec.Struct):
+    next: "Ring"
+
+
 @pytest.mark.parametrize(
     ("kind", "made"),
     [
@@ -219,6 +232,9 @@ class Point(msgspec.Struct):
         (dict[str, int], {}),
         (Point, {"x": 10, "label": "hello world"}),
         (list[Point], [{"x": 10, "label": "hello world"}]),
+        (Tree, {"value": 10, "children": []}),
+        (Chain, {"before": None}),
+        (Ring | int, 10),
         (date, "2026-01-31"),
         (Annotated[datetime, msgspec.Meta(tz=True)], "2026-01-31T10:00:00Z"),
         (UUID, "018f3c5e-7b2a-7c3d-9e4f-5a6b7c8d9e0f"),
@@ -254,7 +270,11 @@ def test_where_no_inputs_can_be_made_another_function_is_tried() -> None:
     @runcast.function
     def modest(value: str) -> None: ...
 
+    @runcast.function
+    def endless(value: Ring) -> None: ...
+
     assert example_inputs(demanding) is None
+    assert example_inputs(endless) is None
     assert pick_example([demanding, modest]) == (modest, {"value": "hello world"})
     assert pick_example([demanding]) is None
     told = announcement("http://127.0.0.1:1", [demanding], "memory://", has_token=False)

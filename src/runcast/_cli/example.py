@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from runcast._functions.function import Function
@@ -19,6 +20,9 @@ _STRINGS: Final[Mapping[str, str]] = {
     "uuid": "018f3c5e-7b2a-7c3d-9e4f-5a6b7c8d9e0f",
 }
 """Example strings for JSON Schema's formats."""
+
+_MOST_ITEMS: Final = 10
+"""Most items of an example's array: nobody pastes more."""
 
 
 def pick_example(
@@ -38,13 +42,13 @@ def example_inputs(function: Function[..., Any]) -> dict[str, Any] | None:
     schema = function.schema
     defs = schema.get("$defs", {})
     inputs: dict[str, Any] = {}
-    for name in schema["required"]:
-        kind = schema["properties"][name]
-        is_file = kind.get("type") == "string" and name in _NAMES_OF_FILES
-        inputs[name] = (is_file and _source_of(function)) or _value(kind, defs)
     try:
+        for name in schema["required"]:
+            kind = schema["properties"][name]
+            is_file = kind.get("type") == "string" and name in _NAMES_OF_FILES
+            inputs[name] = (is_file and _source_of(function)) or _value(kind, defs)
         function.convert(inputs)
-    except InvalidInputs:
+    except (_Endless, InvalidInputs):
         return None
     return inputs
 
@@ -66,12 +70,29 @@ def _source_of(function: Function[..., Any]) -> str | None:
         return None
 
 
-def _value(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Any:
+class _Endless(Exception):
+    """An example would contain itself."""
+
+
+def _value(
+    schema: Mapping[str, Any], defs: Mapping[str, Any], inside: frozenset[str] = frozenset()
+) -> Any:
+    """Return an example of a schema.
+
+    Args:
+        inside: the references that lead here.
+
+    Raises:
+        _Endless: a schema needs itself.
+    """
     if "$ref" in schema:
-        return _value(defs[schema["$ref"].rpartition("/")[2]], defs)
+        reference = schema["$ref"]
+        if reference in inside:
+            raise _Endless
+        return _value(defs[reference.rpartition("/")[2]], defs, inside | {reference})
     for alternatives in ("anyOf", "oneOf"):
         if alternatives in schema:
-            return _value(schema[alternatives][0], defs)
+            return _first(schema[alternatives], defs, inside)
     if "enum" in schema:
         return schema["enum"][0]
     if "const" in schema:
@@ -85,12 +106,27 @@ def _value(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Any:
         case "null":
             return None
         case "array":
-            items = schema.get("prefixItems") or [schema.get("items") or {}] * schema.get(
-                "minItems", 1
+            items = schema.get("prefixItems") or [schema.get("items") or {}] * min(
+                schema.get("minItems", 1), _MOST_ITEMS
             )
-            return [_value(item, defs) for item in items]
+            try:
+                return [_value(item, defs, inside) for item in items]
+            except _Endless:
+                return []  # as in a tree's leaf
         case "object":
             properties = schema.get("properties", {})
-            return {name: _value(properties[name], defs) for name in schema.get("required", ())}
+            return {
+                name: _value(properties[name], defs, inside) for name in schema.get("required", ())
+            }
         case _:
             return _STRINGS.get(schema.get("format", ""), "hello world")
+
+
+def _first(
+    alternatives: Iterable[Mapping[str, Any]], defs: Mapping[str, Any], inside: frozenset[str]
+) -> Any:
+    """Return an example of the first schema that has one. Raises `_Endless` if there is no such."""
+    for alternative in alternatives:
+        with suppress(_Endless):
+            return _value(alternative, defs, inside)
+    raise _Endless
