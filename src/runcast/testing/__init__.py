@@ -9,12 +9,17 @@ from runcast.testing.contract import (
 )
 from runcast.testing.event_checks import EventsBroken, check_events
 from runcast.testing.faults import FaultyStore, StoreCalls
+from runcast.testing.models.server import ModelServer
+from runcast.testing.models.turns import ModelCall, ModelTurn
 
 __all__ = (
     "ContractBroken",
     "EventsBroken",
     "FakeClock",
     "FaultyStore",
+    "ModelCall",
+    "ModelServer",
+    "ModelTurn",
     "StoreCalls",
     "StoreCheck",
     "StoreHarness",
