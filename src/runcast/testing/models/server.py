@@ -15,7 +15,7 @@ from runcast.testing.models.turns import Api, Frame, ModelCall, ModelTurn
 
 __all__ = ("ModelServer",)
 
-MAX_REQUEST_BYTES: Final = 32 * 2**20
+_MAX_REQUEST_BYTES: Final = 32 * 2**20
 """Largest request; OpenAI and Anthropic allow about as much."""
 
 _LOOK_S: Final = 0.01
@@ -244,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal():
             self.close_connection = True
             return 400
-        if int(length) > MAX_REQUEST_BYTES:
+        if int(length) > _MAX_REQUEST_BYTES:
             self.close_connection = True
             return 413
         try:
