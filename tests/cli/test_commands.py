@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from runcast._cli import make_parser
 from tests.cli.served import Served, frames, run, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
@@ -65,6 +67,14 @@ def hostile():
 @runcast.function
 def ask():
     return runcast.ask("May I?").type
+
+@runcast.function
+def work():
+    for number in range(12):
+        runcast.log(f"line {number}")
+    for cost in (0.2, 0.3):
+        runcast.usage("tiny", 1000, 15, cost=cost)
+    runcast.ask("Go on?")
 
 @runcast.function
 def wait():
@@ -498,6 +508,14 @@ def test_the_bare_command_shows_what_there_is(tmp_path: Path) -> None:
     assert "serve functions over HTTP" in shown.stdout
 
 
+def test_help_fits_a_terminal(tmp_path: Path) -> None:
+    (commands,) = (a.choices for a in make_parser()._actions if isinstance(a.choices, dict))
+
+    for name, parser in commands.items():
+        text = parser.format_help().partition("\nexamples:")[0]
+        assert max(map(len, text.splitlines())) <= shutil.get_terminal_size().columns, name
+
+
 def test_functions_are_listed_and_described(served: Served, tmp_path: Path) -> None:
     listed = command(served, "functions", tmp_path=tmp_path)
     described = command(served, "functions", "greet", tmp_path=tmp_path)
@@ -573,6 +591,22 @@ def test_a_run_is_shown_as_it_is_now(served: Served, tmp_path: Path) -> None:
     assert nobody.stderr.count("\n") == 1
 
 
+def test_usage_messages_and_the_last_log_lines_are_shown(served: Served, tmp_path: Path) -> None:
+    command(served, "invoke", "work", "--run-id", "worked", "--detach", tmp_path=tmp_path)
+    with served.open("GET", "/runs/worked/events") as response:
+        assert any("interrupt_request" in frame["data"] for frame in frames(response))
+    command(served, "send", "worked", "page 3", "--from", "ann\x1b[2J", tmp_path=tmp_path)
+
+    shown = command(served, "show", "worked", tmp_path=tmp_path).stdout
+    command(served, "cancel", "worked", tmp_path=tmp_path)
+
+    parts = dict(part.split("\n", 1) for part in shown.rstrip().split("\n\n"))
+    assert parts["usage"] == "  tiny: 2 calls, 2,000 tokens in, 30 out, 0.5"
+    assert parts["unread messages"] == '  ann\ufffd[2J: "page 3"'
+    logs = [f"  info: line {number}" for number in range(2, 12)]
+    assert parts["log"].splitlines() == ["  (2 before)", *logs]
+
+
 def test_completed_steps_and_answers_are_shown(served: Served, tmp_path: Path) -> None:
     served.start("ask", "answered")
     given = {"type": "edit", "args": {"n": 2}, "by": "ada\x1b[31m"}
@@ -586,8 +620,7 @@ def test_completed_steps_and_answers_are_shown(served: Served, tmp_path: Path) -
     shown = command(served, "show", "answered", tmp_path=tmp_path).stdout
 
     answers = shown.partition("\nanswers\n")[2].splitlines()
-    assert answers[0].startswith(f"  {question}: ")
-    assert answers[0].endswith(': edit {"n": 2} by ada�[31m')
+    assert answers[0] == f'  {question}: May I? (edit {{"n": 2}} by ada�[31m)'
 
 
 def test_runs_are_deleted_and_one_that_is_not_there_stops_nothing(
@@ -635,11 +668,11 @@ def test_a_question_is_shown_with_the_command_that_answers_it(
     asking = run_until_it_asks(served, tmp_path)
     answering = re.search(r"answer with: runcast (.*)\)", asking[0])
     assert answering is not None
-    answered = run(*shlex.split(answering[1]), "--accept", cwd=tmp_path)
+    answered = run(*shlex.split(answering[1]), "--accept", "--by", "eve", cwd=tmp_path)
     rest = asking[1].communicate(timeout=WAIT_S)[0]
 
     assert answered.returncode == 0, answered
-    assert rest == "answered: accept\nquestion closed: answered\ndone: accept\n"
+    assert rest == "answered by eve: accept\nquestion closed: answered\ndone: accept\n"
 
 
 def run_until_it_asks(served: Served, cwd: Path) -> "tuple[str, subprocess.Popen[str]]":

@@ -238,8 +238,16 @@ def test_it_says_where_to_watch(tmp_path: Path) -> None:
     ended = finish(words, tmp_path)
 
     assert ended.stdout == "1\n"
-    assert "runcast serve --store sqlite:///.runcast/runs.db" in ended.stderr
+    # From whatever folder the other terminal is in.
+    assert f"runcast serve --store sqlite:///{tmp_path}/.runcast/runs.db, then" in ended.stderr
     assert (tmp_path / ".runcast" / "runs.db").is_file()
+
+
+def test_a_missing_script_is_the_only_thing_that_is_asked_for(tmp_path: Path) -> None:
+    ended = finish([RUNCAST, "run"], tmp_path)
+
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("the following arguments are required: SCRIPT\n")
 
 
 # --- as without it --------------------------------------------------------------------------------
@@ -399,7 +407,8 @@ def test_ctrl_c_in_the_middle_of_printing_prints_nothing_twice(tmp_path: Path) -
     script(tmp_path, "n = 0\nwhile True:\n    print(n)\n    n += 1")
 
     with started(tmp_path, "script.py", start_new_session=True) as process:
-        first_line(process)
+        assert process.stdout is not None
+        assert os.read(process.stdout.fileno(), 2) == b"0\n"  # a line reader may take more
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=_END_S)
 
@@ -558,6 +567,43 @@ def test_the_person_at_the_terminal_answers_input_as_ever(tmp_path: Path) -> Non
 
     answers = [event.data for event in events_of(tmp_path) if event.type == "interrupt_response"]
     assert (answers[0]["by"], answers[0]["answer"]["args"]) == ("terminal", "bob")
+
+
+def test_the_terminal_shows_the_line_of_a_watcher_as_if_it_had_been_typed(tmp_path: Path) -> None:
+    script(tmp_path, "print([input('who? ')])")
+
+    with in_a_terminal(tmp_path, "--run-id", "r1", "script.py") as (_, terminal):
+        read_until(terminal, "who? ")
+        with runcast.open_hub(f"sqlite:///{tmp_path}/runs.db") as hub:
+            for event in hub.watch("r1"):
+                if event.type == "interrupt_request":
+                    answer = {"type": "response", "args": "ada\x1b[2J"}
+                    hub.answer("r1", event.data["interrupt_id"], answer)
+                    break
+        shown = read_until(terminal, "]\r\n")
+
+    assert shown == "ada\ufffd[2J\r\n['ada\\x1b[2J']\r\n"
+
+
+def test_ctrl_c_before_the_script_begins_shows_no_traceback_of_ours(tmp_path: Path) -> None:
+    script(tmp_path, "print('begun')")
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "msgspec.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    )
+    program = (
+        "import sys, os\nimport runcast._cli as cli\n"
+        "os.environ['PYTHONPATH'] = 'slow'\nsys.exit(cli.main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", program, *command("script.py")[1:]]
+
+    with started(tmp_path, words=words) as process:
+        assert first_line(process) == "importing"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=_END_S)
+
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "")
+    assert events_of(tmp_path)[-1].data == {"reason": "interrupted"}
 
 
 def test_ctrl_c_at_the_terminal_interrupts_the_script_once(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from runcast._cli import (
     watch,
 )
 from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
+from runcast._cli.formatting import HelpFormatter
 from runcast.errors import PeerError, RuncastError
 
 __all__ = (
@@ -100,7 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="runcast",
         description="Streams what long-running functions do to any number of watchers.",
         epilog="exit codes:\n" + "\n".join(codes),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -120,7 +121,7 @@ def _add_completion(commands: Any) -> None:
         '  eval "$(runcast completion bash)"                         # in ~/.bashrc\n'
         '  runcast completion zsh > "${fpath[1]}/_runcast"                   # once\n'
         "  runcast completion tcsh > ~/.runcast.csh",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "shell",

@@ -5,6 +5,7 @@ import json
 import sys
 from typing import Any, Final
 
+from runcast._cli.formatting import HelpFormatter
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, plain_lines, table
@@ -35,7 +36,7 @@ def add_to(commands: Any) -> None:
         help="list the functions that a server can run",
         description="Lists the functions of a server. With a name, shows what the function takes.",
         epilog="examples:\n  runcast functions\n  runcast functions count_words",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "name", metavar="FUNCTION", nargs="?", type=sendable, help="show only this function"

@@ -5,15 +5,23 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
+
+from runcast._cli.formatting import HelpFormatter
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
-from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s, table
+from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s, table, without_codes
+from runcast._cli.usage import describe_usage
+from runcast.events.snapshot import Usage
 from runcast.events.vocabulary import as_number
 
 __all__ = ("add_to", "moment", "run")
+
+_LOG_LINES: Final = 10
+"""Most log lines that are shown; `--json` has all that the state keeps."""
 
 
 def add_to(commands: Any) -> None:
@@ -21,10 +29,11 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "show",
         help="show the present state of a run",
-        description="Shows where a run is now, or how it ended: steps, questions, texts, files and "
-        "the result. `runcast watch` shows its events instead.",
+        description="Shows where a run is now, or how it ended: steps, questions, unread messages, "
+        "texts, the last log lines, usage, files and the result. `runcast watch` shows its events "
+        "instead.",
         epilog="examples:\n  runcast show RUN_ID\n  runcast show RUN_ID --json | jq .state.result",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("run_id", metavar="RUN_ID", type=sendable, help="`runcast runs` lists them")
     parser.add_argument("--json", action="store_true", help="print the state as JSON")
@@ -86,6 +95,7 @@ def _parts(state: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "completed", [_completed(step) for step in _list(state, "completed_steps")]
     yield "questions", [_question(one) for one in _list(state, "interrupts")]
     yield "answers", [_answered(one) for one in _list(state, "answered")]
+    yield "unread messages", [_message(one) for one in _list(state, "messages")]
     yield "tools", [_tool(one) for one in _list(state, "tools")]
     for text in _list(state, "texts"):
         where = " ".join(filter(None, (_get(text, "node"), _get(text, "agent"))))
@@ -94,6 +104,8 @@ def _parts(state: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         if as_number(text.get("dropped")):
             lines.insert(0, f"({text['dropped']} characters before)")
         yield plain(f"{kind} {where}".strip()), lines
+    yield "log", _last_logs(state)
+    yield "usage", [_used(one) for one in _list(state, "usage")]
     yield "errors", [plain(_get(one, "message")) for one in _list(state, "errors")]
     yield "files", [_file(one) for one in _list(state, "files")]
     failure = state.get("failure") or {}
@@ -161,7 +173,32 @@ def _answered(one: dict[str, Any]) -> str:
     given = _get(one, "answer") or _get(one, "outcome") or "answered"
     args = "" if one.get("args") is None else f" {json.dumps(one['args'], ensure_ascii=False)}"
     by = f" by {_get(one, 'by')}" if one.get("by") else ""
-    return plain(f"{_get(one, 'interrupt_id')}: {_get(one, 'message')}: {given}{args}{by}")
+    return plain(f"{_get(one, 'interrupt_id')}: {_get(one, 'message')} ({given}{args}{by})")
+
+
+def _message(one: dict[str, Any]) -> str:
+    sender = _get(one, "from")
+    return plain(f"{f'{sender}: ' if sender else ''}{_json(one.get('data'))}")
+
+
+def _last_logs(state: dict[str, Any]) -> list[str]:
+    """Return the last log lines, below a line that says how many there were before."""
+    logs = _list(state, "logs")
+    shown = [
+        plain(f"{_get(one, 'level')}: {without_codes(_get(one, 'message'))}")
+        for one in logs[-_LOG_LINES:]
+    ]
+    dropped = state.get("dropped")
+    earlier = as_number(dropped.get("logs")) if isinstance(dropped, dict) else None
+    before = int(earlier or 0) + len(logs) - len(shown)
+    return [f"({before} before)", *shown] if before else shown
+
+
+def _used(one: dict[str, Any]) -> str:
+    try:
+        return describe_usage(msgspec.convert(one, Usage))
+    except msgspec.ValidationError:
+        return plain(_json(one))
 
 
 def _file(one: dict[str, Any]) -> str:

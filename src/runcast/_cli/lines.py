@@ -51,7 +51,8 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
             said = pick(answer, "type") or ("yes" if data.get("approved") else "no")
             given = pick(answer, "args", "content")
             more = "" if given is None else f" {_value(given)}"
-            return f"{head}answered: {plain(str(said))}{more}"
+            who = plain(str(data.get("by") or ""))
+            return f"{head}answered{f' by {who}' if who else ''}: {plain(str(said))}{more}"
         case "interrupt_resolved":
             return f"{head}question closed: {plain(str(data.get('outcome', '')))}"
         case "message":

@@ -4,13 +4,16 @@ import argparse
 import os
 import re
 import resource
+import shlex
 import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn
+from urllib.parse import quote
 
 from runcast._app.script import STORE_VARIABLE, ScriptHub
+from runcast._cli.formatting import HelpFormatter
 from runcast._cli.serve import DEFAULT_STORE, make_folder, path_of
 from runcast._clock import SystemClock
 from runcast._hub.bridge import Bridge
@@ -38,7 +41,7 @@ def add_to(commands: Any) -> None:
         usage="runcast run [options] (SCRIPT | -m MODULE) [ARGUMENT ...]",
         epilog="examples:\n  runcast run train.py --epochs 3\n  runcast run -m package.tool\n"
         "  runcast run --label user=ada --store sqlite:///runs.db import.py",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
         "--store",
@@ -59,9 +62,10 @@ def add_to(commands: Any) -> None:
         "-m", dest="is_module", action="store_true", help="run a module, as `python -m` does"
     )
     parser.add_argument("script", metavar="SCRIPT", help="the script, or with -m the module")
-    parser.add_argument(
+    given = parser.add_argument(
         "arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="its arguments"
     )
+    given.required = False  # else the error for a missing script names it, too, until Python 3.13
     parser.set_defaults(run=run)
 
 
@@ -142,8 +146,12 @@ def _say_where(run: OwnedRun, store: str) -> None:
     where = f"in {kept}" if kept else "in memory, which no other process can watch"
     lines = [f"runcast: run {run.run_id} {where}"]
     if kept:
+        # Absolute, because the other terminal may be in another folder.
+        serve = shlex.join(
+            ["runcast", "serve", "--store", f"sqlite:///{quote(str(Path(kept).resolve()))}"]
+        )
         watch = f"http://127.0.0.1:8000/#/runs/{run.run_id}"
-        lines.append(f"runcast: to watch it: runcast serve --store {store}, then {watch}")
+        lines.append(f"runcast: to watch it: {serve}, then {watch}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 

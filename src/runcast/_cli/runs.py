@@ -6,13 +6,14 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from runcast._cli.exits import DONE, WRONG_USE
+from runcast._cli.formatting import HelpFormatter
 from runcast._cli.inspect import moment
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, readable_s, table
 from runcast.errors import PeerError, RuncastError
 from runcast.events.lifecycle import STATUSES
-from runcast.events.vocabulary import as_number
+from runcast.events.vocabulary import TERMINAL, as_number
 
 __all__ = ("add_to", "cancel", "list_runs", "remove")
 
@@ -25,7 +26,7 @@ def add_to(commands: Any) -> None:
         description="Lists the runs of a server, newest first.",
         epilog="examples:\n  runcast runs --status waiting\n"
         "  runcast runs --function report --limit 100 --json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     listing.add_argument(
         "--status", type=sendable, help=f"only runs with this status: {', '.join(STATUSES)}"
@@ -50,7 +51,7 @@ def add_to(commands: Any) -> None:
         help="cancel a run",
         description="Cancels a run. Waits for its end if the server itself runs it.",
         epilog='example:\n  runcast cancel RUN_ID --reason "wrong file"',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     ending.add_argument("run_id", metavar="RUN_ID", type=sendable, help="the run")
     ending.add_argument(
@@ -67,7 +68,7 @@ def add_to(commands: Any) -> None:
         "run has ended.",
         epilog="examples:\n  runcast rm RUN_ID\n"
         "  runcast runs --status failed --json | jq -r .run_id | xargs runcast rm",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     removing.add_argument("run_ids", metavar="RUN_ID", nargs="+", type=sendable, help="the runs")
     add_options(removing)
@@ -111,7 +112,9 @@ def cancel(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(reply)
     else:
-        print(f"{plain(str(field_of(reply, 'run_id')))} {plain(str(field_of(reply, 'status')))}")
+        run_id, status = (plain(str(field_of(reply, name))) for name in ("run_id", "status"))
+        is_over = status in TERMINAL
+        print(f"{run_id} {status}" if is_over else f"{run_id} is asked to end; now it is {status}")
     return 0
 
 

@@ -26,6 +26,7 @@ class Asking:
         answer: answers a question of the run: its id, and the answer.
         show: writes a prompt to standard output.
         wake: called, in any thread, when there is a reply to be sent.
+        echoes: whether to write the line of a watcher as if it had been typed.
     """
 
     def __init__(
@@ -34,13 +35,18 @@ class Asking:
         answer: Callable[[str, object], object],
         show: Callable[[bytes], None],
         wake: Callable[[], None],
+        *,
+        echoes: bool,
     ) -> None:
         self._run = run
         self._answer = answer
         self._show = show
         self._wake = wake
+        self._echoes = echoes
         self._questions = 0
         self._typed: object = None
+        self._typed_for = ""
+        """The id of the last question for which a line was typed, which the terminal has shown."""
         self.line_wanted = ""
         """The id of the question that a line from the terminal answers; "" if none is wanted."""
         self.replies: deque[control.Reply] = deque()
@@ -73,7 +79,10 @@ class Asking:
             self.line_wanted = ""
         if not answer.approved:
             raise RunClosed("nobody answers")
-        return answer.args if isinstance(answer.args, str) else ""
+        line = answer.args if isinstance(answer.args, str) else ""
+        if self._echoes and self._typed_for != question["interrupt_id"]:
+            self._show(f"{_printable(line)}\n".encode())
+        return line
 
     def _flush(self) -> list[Any]:
         flushed: Any = self._run.flush()
@@ -99,6 +108,7 @@ class Asking:
         line = os.read(0, _READ_BYTES)
         text = line.decode("utf-8", "replace").removesuffix("\n")
         self._typed = {"type": "response", "args": text} if line else {"type": "reject"}
+        self._typed_for = self.line_wanted
         self.give_answer()
 
     def give_answer(self) -> None:
@@ -117,3 +127,8 @@ class Asking:
     def wants_terminal(self) -> bool:
         """Whether a line from the terminal is waited for."""
         return bool(self.line_wanted) and self._typed is None
+
+
+def _printable(line: str) -> str:
+    """Return a line that cannot command the terminal, because any watcher may have written it."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)

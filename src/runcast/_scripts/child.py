@@ -45,8 +45,13 @@ _ON_IMPORT: Final = {"tqdm": "tqdm", "rich.progress": "rich"}
 """Sources that are turned on when the script imports the module that they are for."""
 
 
-def main(given: str) -> None:
-    """Run a script as `Start` says. Raises what the script raises."""
+def main(given: str, interrupting: Any) -> None:
+    """Run a script as `Start` says. Raises what the script raises.
+
+    Args:
+        given: the `Start`, as JSON.
+        interrupting: the handler of SIGINT that the script is to have.
+    """
     start = msgspec.json.decode(given, type=Start)
     _die_with_parent(start.parent)
     os.set_inheritable(start.control, False)
@@ -64,6 +69,8 @@ def main(given: str) -> None:
     if start.asks:
         builtins.input = _Input(owner)
     try:
+        if interrupting is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupting)
         _run(start)
     except BaseException as error:
         _hide_our_frames(error)

@@ -31,7 +31,10 @@ from runcast._workers.processes import control
 __all__ = ("ScriptCall", "ScriptProcess")
 
 _START: Final = """\
-import sys
+import signal, sys
+interrupting = signal.getsignal(signal.SIGINT)
+if interrupting is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 if sys.path[:1] == [""]:
     del sys.path[0]
 place, given = sys.argv[1:]
@@ -40,9 +43,12 @@ try:
 except ImportError:
     sys.path.append(place)
     from runcast._scripts.child import main
-main(given)
+main(given, interrupting)
 """
-"""Nothing in the working directory may stand for a module of ours or of Python's."""
+"""Nothing in the working directory may stand for a module of ours or of Python's.
+
+Ctrl-C ends the process without a traceback of ours until the script itself begins.
+"""
 
 _LOOK_S: Final = 0.1
 """How often it is looked whether the run was cancelled, seconds."""
@@ -95,7 +101,14 @@ class ScriptProcess:
         self._nonce = nonce
         self._merger = Merger(nonce)
         self._recording = Recording(run, clock, settings.output_line_bytes, self._cancel)
-        self._asking = Asking(run, answer, partial(_write_all, OUT + 1), self._wake_up)
+        self._terminal = _kind_of_input() == "terminal"
+        self._asking = Asking(
+            run,
+            answer,
+            partial(_write_all, OUT + 1),
+            self._wake_up,
+            echoes=self._terminal and os.isatty(OUT + 1),
+        )
         self._frames = control.Frames(settings.max_event_bytes * 2 + 65536)
         self._events: dict[int, bytes] = {}
         self._waits_since: float | None = None
@@ -142,7 +155,6 @@ class ScriptProcess:
         for each in (self._wake, waking):
             closing.callback(os.close, each)
         kind = _kind_of_input()
-        self._terminal = kind == "terminal"
         start = Start(
             script=self._call.script,
             arguments=self._call.arguments,
