@@ -1,6 +1,8 @@
 """Folds of long logs: once at a time, and never again from the beginning."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,31 @@ async def test_a_long_log_is_folded_once_however_often_hubs_come_and_go(kept: St
         await again.inlet("r").append([text(EVENTS)])
         _, state = await again.present("r")
         assert (state.counts, again._present.folded) == ({"content": EVENTS + 1}, 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "state = 7",
+        "state = substr(state, 1, 100)",
+        "seq = 'many'",
+        "seq = seq - 1",
+        """state = CAST(replace(CAST(state AS TEXT), '"seq":500', '"seq":501') AS BLOB)""",
+    ],
+)
+async def test_a_damaged_state_is_folded_again(tmp_path: Path, damage: str) -> None:
+    path = str(tmp_path / "runs.db")
+    async with asyncio.timeout(WAIT_S), Hub(SQLiteStore(path)) as hub:
+        await write(hub, "r", EVENTS)
+        _, first = await hub.present("r")
+    with closing(sqlite3.connect(path)) as file, file:
+        assert file.execute(f"UPDATE states SET {damage} WHERE seq = {EVENTS}").rowcount == 1
+
+    async with asyncio.timeout(WAIT_S), Hub(SQLiteStore(path)) as again:
+        _, state = await again.present("r")
+
+        assert state == first
+        assert again._present.folded == EVENTS
 
 
 async def test_a_state_that_did_not_fit_in_memory_is_not_folded_again(kept: Store) -> None:

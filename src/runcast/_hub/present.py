@@ -174,7 +174,9 @@ class Present:
             with suppress(msgspec.DecodeError):
                 saved = msgspec.json.decode(found[1], type=_Saved)
                 if saved.form == _FORM:
-                    return msgspec.json.decode(saved.state, type=Snapshot)
+                    snapshot = msgspec.json.decode(saved.state, type=Snapshot)
+                    if snapshot.seq == found[0]:
+                        return snapshot
         return Snapshot()
 
     def _save(self, run_id: str, kept: _Kept) -> None:

@@ -64,6 +64,8 @@ def save_state(connection: sqlite3.Connection, key: int, seq: int, state: bytes)
 
 
 def load_state(connection: sqlite3.Connection, key: int) -> tuple[int, bytes] | None:
-    """Return the last kept state of a log, with its `seq`."""
+    """Return the last kept state of a log, with its `seq`; None also for a damaged row."""
     row = connection.execute("SELECT seq, state FROM states WHERE key = ?", (key,)).fetchone()
-    return None if row is None else (row[0], row[1])
+    if row is None or not isinstance(row[0], int) or not isinstance(row[1], bytes):
+        return None
+    return row[0], row[1]
