@@ -306,7 +306,7 @@ def build(arguments: list[str]) -> None:
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     isolation = ["--no-build-isolation", "--python", VENV / "bin" / "python"]
     uv("build", *isolation, "--out-dir", ROOT / "dist", ROOT)
-    say(f"built: {', '.join(sorted(path.name for path in (ROOT / 'dist').iterdir()))}")
+    say(f"built: {', '.join(sorted(path.name for path in (ROOT / 'dist').glob('runcast-*')))}")
 
 
 def wheel(arguments: list[str]) -> None:

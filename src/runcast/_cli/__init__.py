@@ -120,6 +120,7 @@ def _add_completion(commands: Any) -> None:
         epilog="examples:\n"
         '  eval "$(runcast completion bash)"                         # in ~/.bashrc\n'
         '  runcast completion zsh > "${fpath[1]}/_runcast"                   # once\n'
+        "  runcast completion fish > ~/.config/fish/completions/runcast.fish # once\n"
         "  runcast completion tcsh > ~/.runcast.csh",
         formatter_class=HelpFormatter,
     )

@@ -189,7 +189,13 @@ def run(arguments: argparse.Namespace) -> None:
             port=arguments.port,
             insecure=arguments.insecure,
             on_ready=lambda url: print(
-                announcement(url, functions, arguments.store, has_token=app.is_protected),
+                announcement(
+                    url,
+                    functions,
+                    arguments.store,
+                    has_token=app.is_protected,
+                    is_demo=arguments.target is None,
+                ),
                 flush=True,
             ),
             on_end=leaving.begin,
@@ -225,17 +231,23 @@ def _load_views(given: Sequence[str]) -> dict[str, ViewSpec]:
 
 
 def announcement(
-    url: str, functions: Sequence[Function[..., Any]], store: str, *, has_token: bool
+    url: str,
+    functions: Sequence[Function[..., Any]],
+    store: str,
+    *,
+    has_token: bool,
+    is_demo: bool = False,
 ) -> str:
     """Return the text printed once the server answers; programs read its first line."""
     kept = path_of(store)
     where = f"in {kept}" if kept else "in memory, until this process ends"
+    names = ", ".join(function.name for function in functions)
     return "\n".join(
         (
             f"runcast is listening on {url}",
             f"  open     {url}/",
             f"  try      {_command_to_try(url, functions, has_token=has_token)}",
-            f"  serves   {', '.join(function.name for function in functions)}",
+            f"  serves   {names}{' (the demo; name a file to serve yours)' if is_demo else ''}",
             f"  keeps    runs {where}",
         )
     )
