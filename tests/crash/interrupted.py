@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import runcast
+from runcast import AnyFunction
 
 
 def say(word: str) -> None:
@@ -43,6 +44,56 @@ def waits_in_a_process() -> None:
             threading.Event().wait(0.01)
     finally:
         runcast.log("cleaned up")
+
+
+@runcast.function(isolation="process")
+def never_emits_in_a_process() -> None:
+    runcast.emit("begun")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        threading.Event().wait(0.2)
+        runcast.log("caught")
+        raise
+    finally:
+        runcast.log("cleaned up")
+
+
+@runcast.function(isolation="process")
+def cleans_up_for_a_while_in_a_process() -> None:
+    runcast.emit("begun")
+    try:
+        while True:
+            runcast.emit("tick")
+    finally:
+        threading.Event().wait(0.2)
+        runcast.log("cleaned up")
+
+
+@runcast.function(isolation="process")
+async def waits_on_a_loop_in_a_process() -> None:
+    runcast.emit("begun")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.2)
+        runcast.log("cleaned up")
+
+
+def cleans_up_for_a_while_in_a_thread() -> None:
+    say("begun")
+    try:
+        while True:
+            runcast.emit("tick")
+            threading.Event().wait(0.01)
+    finally:
+        threading.Event().wait(1.5)  # longer than it may take to notice
+        runcast.log("cleaned up")
+
+
+def never_emits_in_a_thread() -> None:
+    say("begun")
+    threading.Event().wait()
 
 
 async def a_coroutine(store: str) -> None:
@@ -91,9 +142,31 @@ def a_thread_that_is_leaving(store: str) -> None:
         hub.start(waits_in_a_thread, run_id="r")
 
 
-def a_thread_with_a_process(store: str) -> None:
+def a_thread_that_cleans_up_for_a_while(store: str) -> None:
     with runcast.open_hub(store) as hub:
-        run = hub.start(waits_in_a_process, run_id="r")
+        hub.start(cleans_up_for_a_while_in_a_thread, run_id="r").result()
+
+
+def a_thread_that_never_emits(store: str) -> None:
+    with runcast.open_hub(store) as hub:
+        hub.start(never_emits_in_a_thread, run_id="r").result()
+
+
+def a_process_that_never_emits(store: str) -> None:
+    a_thread_with_a_process(store, never_emits_in_a_process)
+
+
+def a_process_that_cleans_up_for_a_while(store: str) -> None:
+    a_thread_with_a_process(store, cleans_up_for_a_while_in_a_process)
+
+
+def a_process_with_a_coroutine(store: str) -> None:
+    a_thread_with_a_process(store, waits_on_a_loop_in_a_process)
+
+
+def a_thread_with_a_process(store: str, function: AnyFunction = waits_in_a_process) -> None:
+    with runcast.open_hub(store) as hub:
+        run = hub.start(function, run_id="r")
         for event in hub.watch("r"):
             if event.type == "begun":
                 say("begun")

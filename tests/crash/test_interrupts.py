@@ -25,12 +25,12 @@ SIGINT_ENDED_IT = -signal.SIGINT
 def interrupt(how: str, store: str) -> tuple[int, str, str]:
     """Start a script, press Ctrl-C once its run has begun; return its code and what it printed.
 
-    Runs get an hour to end by themselves when the hub is closed, so that a script which waits for
-    them does not end in time.
+    Runs get an hour to end by themselves when the hub is closed, and another one once they are
+    cancelled, so that a script which waits for either does not end in time.
     """
     process = subprocess.Popen(
         [sys.executable, "-W", "error", SCRIPT, how, store],
-        env=environment({"RUNCAST_SHUTDOWN_GRACE_S": "3600"}),
+        env=environment({"RUNCAST_SHUTDOWN_GRACE_S": "3600", "RUNCAST_CANCEL_GRACE_S": "3600"}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,7 +64,11 @@ SCRIPTS = [
     "a_thread",
     "a_thread_with_a_coroutine",
     "a_thread_that_is_leaving",
+    "a_thread_that_cleans_up_for_a_while",
     "a_thread_with_a_process",
+    "a_process_that_never_emits",
+    "a_process_that_cleans_up_for_a_while",
+    "a_process_with_a_coroutine",
     "a_block",
     "an_async_block",
     "an_async_block_in_a_hub",
@@ -83,6 +87,25 @@ def test_ctrl_c_ends_a_script_at_once_and_keeps_the_last_words(how: str, tmp_pat
     assert (said.type, said.data.get("message")) == ("log", "cleaned up"), complaint
     assert (end.type, end.data) == ("cancelled", {"reason": "interrupted"})
     assert out in ("cleaned up\n", "")  # a process has its own output
+
+
+def test_a_process_is_interrupted_as_by_a_terminal(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/runs.db"
+
+    interrupt("a_process_that_never_emits", store)
+
+    said = [event.data["message"] for event in events_in(store) if event.type == "log"]
+    assert said == ["caught", "cleaned up"]
+
+
+def test_a_thread_that_never_emits_is_left(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/runs.db"
+
+    code, _, complaint = interrupt("a_thread_that_never_emits", store)
+
+    assert code == SIGINT_ENDED_IT, complaint
+    end = events_in(store)[-1]
+    assert (end.type, end.data) == ("cancelled", {"reason": "interrupted"})
 
 
 def test_a_task_that_is_cancelled_otherwise_is_not_called_interrupted(tmp_path: Path) -> None:

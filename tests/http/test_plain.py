@@ -298,7 +298,7 @@ async def test_a_path_that_leads_nowhere_is_a_problem_and_no_redirect(
     answer = await server.fetch("GET", path)
 
     assert answer.problem() == (404, "not_found")
-    assert "/docs tells which there are" in answer.detail()
+    assert "/docs for all paths" in answer.detail()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from runcast._hub.forks import Home, make_lock
@@ -64,8 +65,9 @@ class Bridge:
                 if self._loop is None:
                     raise InvalidValue("expected a call inside `with open_hub(…)`: it is closed")
                 future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except InvalidValue:
-            coroutine.close()
+        except BaseException:  # KeyboardInterrupt, too
+            with suppress(ValueError):  # it runs already
+                coroutine.close()
             raise
         try:
             return future.result()

@@ -105,6 +105,8 @@ class Writer(TypedEvents):
         # Per thread: whether it was notified. Thread ids are no key, because they are reused.
         self._notified = threading.local()
         self._notified.is_notified = True  # asyncio cancels tasks on the loop
+        self.has_raised_cancelled = False
+        """Whether a thread of the run was notified that the run was cancelled."""
         self.home = Home()
         """The process that the writer belongs to."""
         self._last_words: list[Callable[[Outcome], Outcome]] = []
@@ -359,9 +361,23 @@ class Writer(TypedEvents):
     def check_cancelled(self) -> None:
         """Raise `Cancelled` if the run was cancelled and this thread was not yet notified."""
         reason = self._cancel
-        if reason is not None and not getattr(self._notified, "is_notified", False):
-            self._notified.is_notified = True
+        if reason is not None and self.note_cancelled():
             raise Cancelled(reason)
+
+    def note_cancelled(self) -> bool:
+        """Mark this thread as notified of the cancellation; False if it was already.
+
+        For a signal handler: in each thread only one of the handler and `emit` may raise.
+        """
+        if getattr(self._notified, "is_notified", False):
+            return False
+        self._notified.is_notified = self.has_raised_cancelled = True
+        return True
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the run was cancelled."""
+        return self._cancel is not None
 
 
 def _checked_ending(returned: object) -> Outcome:

@@ -35,6 +35,9 @@ __all__ = ("FunctionRun",)
 
 _log: Final = get_logger("runcast.runs")
 
+_NOTICE_S: Final = 1.0
+"""How long a hurried function may take to notice that it was cancelled."""
+
 
 class FunctionRun(Run):
     """A run of a function. Made by the runner.
@@ -78,6 +81,11 @@ class FunctionRun(Run):
         self.is_released = False
         """Whether it was released: its log stays open for the next owner."""
         self.task: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """After `cancel`: interrupt the function, and wait for a stuck one only shortly."""
+        self._hurried.set()
 
     def release(self) -> None:
         """Stop the function but leave the log open: the run continues elsewhere, once answered.
@@ -168,7 +176,10 @@ class FunctionRun(Run):
         if work.withdraw():
             return ending
         work.ask_to_stop(self._why_to_stop())
-        await asyncio.wait({work.ending}, timeout=work.grace_s)
+        hurrying: asyncio.Future[Any] = asyncio.ensure_future(self._hurry(work))
+        waiting: set[asyncio.Future[Any]] = {work.ending, hurrying}
+        await asyncio.wait(waiting, timeout=work.grace_s, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
         if not work.ending.done():
             _log.warning("run %s does not stop and is given up", self.run_id)
             work.give_up()
@@ -176,6 +187,14 @@ class FunctionRun(Run):
         outcome = self._note_ending(work, "stopped")
         # A function that finished after all counts as finished.
         return outcome if outcome.type == "done" and outcome.data else ending
+
+    async def _hurry(self, work: Work) -> None:
+        """Interrupt work once that is wanted; return if it does not notice, else never."""
+        await self._hurried.wait()
+        work.hurry()
+        await asyncio.sleep(_NOTICE_S)
+        if work.is_stopping:
+            await asyncio.Event().wait()
 
     def _why_to_stop(self) -> str:
         over = self.writer.meter.over

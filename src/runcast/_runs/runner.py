@@ -130,12 +130,20 @@ class Runner:
         self._release_waiting()  # runs that have asked meanwhile
         for run in self._living:
             run.cancel(self.end_reason)
+            if self._interrupted.is_set():
+                run.hurry()
         await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
         await self._workers.close()
 
     def interrupt(self) -> None:
-        """Have `close` cancel the runs at once: a person waits for the end. Idempotent."""
+        """Have `close` cancel the runs at once: a person waits for the end. Idempotent.
+
+        Their functions are interrupted wherever they are, if that is possible.
+        """
         self._interrupted.set()
+        for run in self._living:
+            if run.cancel_asked.is_set():
+                run.hurry()
 
     @property
     def end_reason(self) -> str:

@@ -84,6 +84,15 @@ class Work(Protocol):
         """Ask it to end; it may react as it likes."""
         ...
 
+    def hurry(self) -> None:
+        """End it sooner than `ask_to_stop` does, if there is a way."""
+        ...
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it may have noticed that it was asked to stop, and clean up."""
+        ...
+
     def give_up(self) -> None:
         """Abandon it, because it does not end."""
         ...
@@ -137,6 +146,7 @@ class _InTask:
     """A coroutine function or async generator, on the loop."""
 
     raised = None
+    is_stopping = True
 
     def __init__(self, job: Job, context: Context, grace_s: float, left: LeftThreads) -> None:
         self._writer = job.writer
@@ -163,6 +173,9 @@ class _InTask:
     def ask_to_stop(self, reason: str) -> None:
         self._writer.request_cancel(reason)
         self.ending.cancel()
+
+    def hurry(self) -> None:
+        pass
 
     def give_up(self) -> None:
         pass
@@ -229,12 +242,21 @@ class _InThread:
     def ask_to_stop(self, reason: str) -> None:
         self._writer.request_cancel(reason)
 
+    def hurry(self) -> None:
+        pass  # nothing can interrupt a thread
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._writer.has_raised_cancelled
+
     def give_up(self) -> None:
         self._threads.give_up(self.ending)
 
 
 class _InProcess:
     """Any function, in its own process."""
+
+    is_stopping = True
 
     def __init__(self, processes: Processes, job: Job) -> None:
         self._processes = processes
@@ -297,6 +319,10 @@ class _InProcess:
         self._writer.request_cancel(reason)
         if self._call is not None and self._stopping is None:
             self._stopping = asyncio.create_task(self._call.stop(reason))
+
+    def hurry(self) -> None:
+        if self._call is not None:
+            self._call.hurry()
 
     def give_up(self) -> None:
         self.ending.cancel()

@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import ctypes
 import fcntl
+import functools
 import importlib
 import importlib.util
 import os
@@ -30,6 +31,7 @@ from runcast._functions.function import Function, Source
 from runcast._hub.forks import leave_fork
 from runcast._logs import format_error
 from runcast._producing.context import using
+from runcast._producing.writer import Writer
 from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
 from runcast._workers.left_behind import end_left_children
 from runcast._workers.processes import control
@@ -172,7 +174,16 @@ def _run(
     call: control.Call,
 ) -> Outcome:
     writer = receiver.make_writer(call)
-    receiver.on_cancel(writer.request_cancel)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, functools.partial(_interrupt_once, writer))
+
+    def stop(command: control.Cancel | control.Interrupt) -> None:
+        if isinstance(command, control.Cancel):
+            writer.request_cancel(command.reason)
+        else:
+            os.killpg(0, signal.SIGINT)  # the function's processes, too, as a terminal does
+
+    receiver.on_stop(stop)
     with using(writer):
         try:
             ending = drive_in_thread(
@@ -197,11 +208,13 @@ async def _run_async(
             drive_async(function.call, arguments, writer, lambda: _note_stream(parent, function))
         )
 
-        def cancel(reason: str) -> None:
-            writer.request_cancel(reason)
-            loop.call_soon_threadsafe(work.cancel)
+        def stop(command: control.Cancel | control.Interrupt) -> None:
+            # A cancelled task ends at once. A second exception would break its clean-up.
+            if isinstance(command, control.Cancel):
+                writer.request_cancel(command.reason)
+                loop.call_soon_threadsafe(work.cancel)
 
-        receiver.on_cancel(cancel)
+        receiver.on_stop(stop)
         try:
             ending = await work
         except BaseException as error:  # noqa: BLE001 - see above
@@ -245,6 +258,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Cancelled("terminated")
 
 
+class _Interrupted(Cancelled, KeyboardInterrupt):
+    """Raised wherever the function is. Clean-up for either of the two runs."""
+
+
+def _interrupt_once(writer: Writer, number: int, frame: FrameType | None) -> None:
+    """Interrupt the function, unless it cleans up already."""
+    if not writer.is_cancelled:  # a signal of its own
+        signal.default_int_handler(number, frame)
+    if writer.note_cancelled():
+        raise _Interrupted("interrupted")
+
+
 def _failed_with(parent: Parent, error: BaseException, call: control.Call) -> Outcome:
     if not parent.is_ours:
         leave_fork(error, call.run_id)
@@ -266,7 +291,8 @@ def _leave(parent: Parent, ending: Outcome, call: control.Call) -> None:
     """
     if not parent.is_ours:  # the function forked, and both processes returned from it
         os._exit(0)
-    _try(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        _try(functools.partial(signal.signal, number, signal.SIG_IGN))
     _send_ending(parent, ending, call)
     # It would wait for all processes that the function left, so these are killed first.
     finish = getattr(sys.modules.get("multiprocessing.util"), "_exit_function", None)

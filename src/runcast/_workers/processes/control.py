@@ -13,7 +13,7 @@ A frame is four bytes of length (big-endian, of what follows), one byte for its 
 | `RETURNED` | the function's outcome, as an event; the first one counts |
 | `END` | nothing follows; the functions registered with `atexit` are done |
 
-Commands go the other way: `Load`, `Call`, `Cancel`, `Reply`.
+Commands go the other way: `Load`, `Call`, `Cancel`, `Interrupt`, `Reply`.
 """
 
 from collections.abc import Iterator
@@ -40,6 +40,7 @@ __all__ = (
     "Command",
     "Flush",
     "Frames",
+    "Interrupt",
     "Load",
     "Loaded",
     "Receive",
@@ -100,6 +101,10 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     reason: str
 
 
+class Interrupt(msgspec.Struct, frozen=True, tag="interrupt"):
+    """End the cancelled function wherever it is: a person waits for its end."""
+
+
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
     """The result of an `ASK` or `FLUSH`: a value, or the code and message of an error."""
 
@@ -109,7 +114,7 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
     message: str = ""
 
 
-Command = Load | Call | Cancel | Reply
+Command = Load | Call | Cancel | Interrupt | Reply
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -167,8 +167,8 @@ class Receiver:
         self._parent = parent
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
-        self._reason: str | None = None
-        self._on_cancel: Callable[[str], None] | None = None
+        self._stops: list[control.Cancel | control.Interrupt] = []
+        self._on_stop: Callable[[control.Cancel | control.Interrupt], None] | None = None
         self._loop.call_soon(self._hear, parent.left())
         self._loop.add_reader(parent.socket, self._read)
         threading.Thread(target=self._loop.run_forever, name="runcast-parent", daemon=True).start()
@@ -181,12 +181,12 @@ class Receiver:
 
         return asyncio.run_coroutine_threadsafe(make(), self._loop).result()
 
-    def on_cancel(self, callback: Callable[[str], None]) -> None:
-        """Call a function, in this thread, when the run is cancelled; at once if it already was."""
+    def on_stop(self, callback: Callable[[control.Cancel | control.Interrupt], None]) -> None:
+        """Call a function, in this thread, with each command to stop; at once if one has come."""
         with self._lock:
-            self._on_cancel, reason = callback, self._reason
-        if reason is not None:
-            callback(reason)
+            self._on_stop, stops = callback, self._stops
+        for command in stops:
+            callback(command)
 
     def _read(self) -> None:
         commands = self._parent.available()
@@ -200,11 +200,13 @@ class Receiver:
         for command in commands:
             if isinstance(command, control.Reply):
                 self._parent.settle(command)
-            elif isinstance(command, control.Cancel):
+            elif isinstance(command, control.Cancel | control.Interrupt):
                 with self._lock:
-                    self._reason, callback = command.reason, self._on_cancel
+                    callback = self._on_stop
+                    if callback is None:
+                        self._stops.append(command)
                 if callback is not None:
-                    callback(command.reason)
+                    callback(command)
 
 
 def make_writer(parent: Parent, call: control.Call) -> Writer:
