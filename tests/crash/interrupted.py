@@ -76,7 +76,7 @@ async def waits_on_a_loop_in_a_process() -> None:
     try:
         await asyncio.Event().wait()
     finally:
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(threading.Event().wait, 0.2)
         runcast.log("cleaned up")
 
 
