@@ -374,11 +374,6 @@ class Writer(TypedEvents):
         self._notified.is_notified = self.has_raised_cancelled = True
         return True
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the run was cancelled."""
-        return self._cancel is not None
-
 
 def _checked_ending(returned: object) -> Outcome:
     if (

@@ -175,12 +175,13 @@ def _run(
 ) -> Outcome:
     writer = receiver.make_writer(call)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, functools.partial(_interrupt_once, writer))
+        signal.signal(signal.SIGINT, functools.partial(_interrupt_once, receiver, writer))
 
     def stop(command: control.Cancel | control.Interrupt) -> None:
         if isinstance(command, control.Cancel):
             writer.request_cancel(command.reason)
         else:
+            receiver.is_interrupting = True
             os.killpg(0, signal.SIGINT)  # the function's processes, too, as a terminal does
 
     receiver.on_stop(stop)
@@ -191,6 +192,7 @@ def _run(
             )
         except BaseException as error:  # noqa: BLE001 - see above
             ending = _failed_with(parent, error, call)
+        writer.note_cancelled()  # from here on nothing is interrupted
         return writer.conclude(ending)
 
 
@@ -262,9 +264,11 @@ class _Interrupted(Cancelled, KeyboardInterrupt):
     """Raised wherever the function is. Clean-up for either of the two runs."""
 
 
-def _interrupt_once(writer: Writer, number: int, frame: FrameType | None) -> None:
-    """Interrupt the function, unless it cleans up already."""
-    if not writer.is_cancelled:  # a signal of its own
+def _interrupt_once(
+    receiver: Receiver, writer: Writer, number: int, frame: FrameType | None
+) -> None:
+    """Interrupt the function, unless it cleans up already or has ended."""
+    if not receiver.is_interrupting:  # a signal of its own
         signal.default_int_handler(number, frame)
     if writer.note_cancelled():
         raise _Interrupted("interrupted")

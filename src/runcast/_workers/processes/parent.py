@@ -167,6 +167,8 @@ class Receiver:
         self._parent = parent
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
+        self.is_interrupting = False
+        """Whether this process sends SIGINT to itself."""
         self._stops: list[control.Cancel | control.Interrupt] = []
         self._on_stop: Callable[[control.Cancel | control.Interrupt], None] | None = None
         self._loop.call_soon(self._hear, parent.left())
