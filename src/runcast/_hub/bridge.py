@@ -2,9 +2,9 @@
 
 import asyncio
 import concurrent.futures
+import inspect
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from runcast._hub.forks import Home, make_lock
@@ -66,7 +66,7 @@ class Bridge:
                     raise InvalidValue("expected a call inside `with open_hub(…)`: it is closed")
                 future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except BaseException:  # KeyboardInterrupt, too
-            with suppress(ValueError):  # it runs already
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
                 coroutine.close()
             raise
         try:
