@@ -192,7 +192,7 @@ async def test_who_does_not_want_to_wait_is_told_where_the_run_is(
 
     answer = await server.post(
         "/invoke/echo",
-        b'{"run_id": "%b"}' % body[-7:-2],
+        b'{"run_id": "w%b"}' % body[-7:-2],
         {"Prefer": 'respond-async; wait=10, handling="strict"'},
     )
 
