@@ -57,7 +57,7 @@ from runcast.views import parse_view
 from tests.cli.served import Served, serve
 from tests.documents import DOCUMENTS, ROOT, Block, blocks_of
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import START_S
 
 PROTOCOL = ROOT / "docs" / "protocol.md"
 PUBLIC = (runcast, compat, stream_manager, stream_writer_util, writer, testing)
@@ -96,7 +96,7 @@ def test_python_prints_what_the_document_says(block: Block, tmp_path: Path) -> N
         env=environment(None),
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=START_S,
         check=False,
     )
 
@@ -151,7 +151,7 @@ def run(command: str, served: Served, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=WAIT_S,
+        timeout=START_S,
         check=False,
     )
     return ended.stdout

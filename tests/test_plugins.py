@@ -10,7 +10,7 @@ from runcast import NotFound, sources
 from runcast._hub.lens import find_dialect
 from runcast.errors import InvalidValue
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import START_S
 
 PACKAGE = """
 from runcast._wire.dialects.base import Encoder, Dialect, Stateless
@@ -67,7 +67,7 @@ def run(folder: Path, program: str) -> str:
         env={**environment(), "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=START_S,
         check=False,
     )
     return done.stdout + done.stderr

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import START_S, WAIT_S
 
 JSON = {"Content-Type": "application/json"}
 
@@ -121,7 +121,7 @@ def serve(
     """Start a server, wait until it answers, and see to its end.
 
     Args:
-        wait_s: bound of each wait for it.
+        wait_s: bound of each wait after the start, which has `START_S`.
     """
     process = subprocess.Popen(
         [*(sys.executable, "-W", "error"), *_COMMAND, "--port", str(port), *arguments],
@@ -131,7 +131,7 @@ def serve(
         stderr=subprocess.PIPE,
         text=True,
     )
-    guard = threading.Timer(wait_s, process.kill)
+    guard = threading.Timer(max(wait_s, START_S), process.kill)
     guard.start()
     try:
         assert process.stdout is not None
@@ -156,7 +156,7 @@ def run(
         env=environment(env),
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=START_S,
         check=False,
     )
 

@@ -11,12 +11,9 @@ import pytest
 import runcast
 from runcast.events.model import Event
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import START_S, WAIT_S
 
 SCRIPT = Path(__file__).with_name("interrupted.py")
-
-START_S = 4 * WAIT_S
-"""Longest wait for a script that starts a process of its own, on a busy machine."""
 
 SIGINT_ENDED_IT = -signal.SIGINT
 """The code of a process that SIGINT ended; a shell has 130 for it."""

@@ -14,14 +14,11 @@ from typing import Any
 import httpx2
 
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import START_S, WAIT_S
 
 __all__ = ("EXAMPLES", "copy", "events_of", "run_script", "serve_app")
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-_START_S = 20.0
-"""A server imports a web framework first, on a machine that may be busy."""
 
 
 def copy(example: str, to: Path) -> Path:
@@ -39,7 +36,7 @@ def run_script(
         env=environment(env),
         capture_output=True,
         text=True,
-        timeout=_START_S,
+        timeout=START_S,
         check=False,
     )
 
@@ -54,7 +51,7 @@ def serve_app(cwd: Path) -> Iterator[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    guard = threading.Timer(_START_S, process.kill)
+    guard = threading.Timer(START_S, process.kill)
     guard.start()
     try:
         assert process.stderr is not None
