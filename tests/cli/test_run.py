@@ -513,12 +513,19 @@ def test_a_watcher_cancels_and_the_script_cleans_up(tmp_path: Path) -> None:
 def test_a_watcher_answers_input(tmp_path: Path) -> None:
     script(
         tmp_path,
-        "print('hello', input('who? '))\ntry:\n    input()\nexcept EOFError:\n    print('nobody')",
+        "print('hello', input('who? '), input())\n"
+        "try:\n    input()\nexcept EOFError:\n    print('nobody')",
     )
 
     with started(tmp_path, "--run-id", "r1", "script.py") as process:
         with runcast.open_hub(f"sqlite:///{tmp_path}/runs.db") as hub:
-            answers = iter([{"type": "response", "args": "ada"}, {"type": "reject"}])
+            answers = iter(
+                [
+                    {"type": "response", "args": "ada"},
+                    {"type": "response", "args": 36},
+                    {"type": "reject"},
+                ]
+            )
             while process.poll() is None and not hub.runs():
                 pass
             for event in hub.watch("r1"):
@@ -526,7 +533,7 @@ def test_a_watcher_answers_input(tmp_path: Path) -> None:
                     hub.answer("r1", event.data["interrupt_id"], next(answers))
         out, _ = process.communicate(timeout=WAIT_S)
 
-    assert out == "who? hello ada\nnobody\n"
+    assert out == "who? hello ada 36\nnobody\n"
     asked = [event.data for event in events_of(tmp_path) if event.type == "interrupt_request"]
     assert asked[0]["message"] == "who?"
 

@@ -12,6 +12,7 @@ from runcast._producing.writer import Writer
 from runcast._scripts.control import LINE, ReadLine
 from runcast._workers.processes import control
 from runcast.errors import Cancelled, NotFound, RuncastError, RunClosed
+from runcast.events.vocabulary import as_text
 
 __all__ = ("Asking",)
 
@@ -79,7 +80,7 @@ class Asking:
             self.line_wanted = ""
         if not answer.approved:
             raise RunClosed("nobody answers")
-        line = answer.args if isinstance(answer.args, str) else ""
+        line = as_text(answer.args)
         if self._echoes and self._typed_for != question["interrupt_id"]:
             self._show(f"{_printable(line)}\n".encode())
         return line
