@@ -124,9 +124,8 @@ class Logs(ABC):
         The new epoch sorts after the old one and its fence is higher.
 
         Args:
-                log_id: the log's name, unique within its kind and without the kind; what
-                    `is_run_id` accepts.
-
+            log_id: the log's name, unique within its kind and without the kind; what
+                `is_run_id` accepts.
             attachment: bytes to keep beside the records, as long as this epoch: what belongs to the
                 log and is not an event. At most `MAX_ATTACHMENT_BYTES`.
 

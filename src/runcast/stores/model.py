@@ -75,7 +75,7 @@ class Once(NamedTuple):
 class Producer(msgspec.Struct, frozen=True, gc=False):
     """The producer of an append, and the append's number among all its appends to this log.
 
-    Args:
+    Attributes:
         producer_id: unique to this producer, on all machines and for ever; at most 128 characters.
         number: 1, 2, 3, …. The next number is sent only in the same commit or after this outcome
             is known. A refused append uses no number.
@@ -109,7 +109,7 @@ class Owner:
 class Append(msgspec.Struct):
     """One append of a group.
 
-    Args:
+    Attributes:
         log_id: an existing log.
         records: oldest first; may be empty if only `close` or `labels` matter.
         epoch: refuse with `Stale` unless the log is in this epoch; `""` accepts every epoch.
@@ -222,7 +222,7 @@ class LogInfo:
 class Change(msgspec.Struct, frozen=True, gc=False):
     """A change of one log.
 
-    Args:
+    Attributes:
         info: the log afterwards; for a deleted log, its last description.
         is_deleted: whether the log was deleted.
         pages: the appended events, oldest first, for listeners (`SharedStore`). It is empty if
