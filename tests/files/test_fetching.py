@@ -1,5 +1,7 @@
 """Fetching from URLs: only from where it is allowed, and never for ever."""
 
+import gc
+import http.client
 import io
 import socket
 import threading
@@ -29,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "to":
             self.answer(302, b"", Location=rest.replace("~", "://").replace("!", "/"))
         elif kind == "status":
-            self.answer(int(rest), b"secret of the server")
+            self.answer(int(rest), b"secret of the server", Connection="close")
         elif kind == "endless":
             self.send_response(200)
             self.end_headers()
@@ -297,6 +299,16 @@ def test_a_failure_is_told_without_what_the_server_says(url: str, kind: str) -> 
 
     assert "secret" not in raised.value.message
     assert "abc" not in raised.value.message
+
+
+def test_a_failure_leaves_no_connection_open(url: str) -> None:
+    with pytest.raises(PeerError) as failed:
+        fetch(f"{url}/in/status/404", f"{url}/")
+
+    # The error still holds the frames in which it was raised, and so whatever they hold.
+    answers = [each for each in gc.get_objects() if isinstance(each, http.client.HTTPResponse)]
+    assert failed.value.message.endswith("answered 404")
+    assert all(answer.isclosed() for answer in answers)
 
 
 def test_what_is_being_fetched_is_broken_off(url: str, asked: list[str]) -> None:

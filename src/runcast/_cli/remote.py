@@ -164,9 +164,10 @@ class Remote:
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException, UnicodeError) as error:
                 raise self._unreachable(error) from error
-            if response.status >= 300:
-                raise _refusal(response)
-            yield response
+            with response:  # holds the socket by itself if the server ends the connection
+                if response.status >= 300:
+                    raise _refusal(response)
+                yield response
         finally:
             connection.close()
 

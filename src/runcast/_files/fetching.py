@@ -110,14 +110,15 @@ class Fetcher:
                 target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
                 headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
                 connection.request("GET", target, headers=headers)
-                response = connection.getresponse()
-                location = response.getheader("location")
-                if response.status in (301, 302, 303, 307, 308) and location:
-                    parts = self._redirected(parts, location, shown)
-                    continue
-                if response.status != 200:
-                    raise PeerError(f"{shown} answered {response.status}")
-                return self._copy(response, file, most, deadline, shown)
+                # The answer ends the connection, so the answer alone holds the socket.
+                with connection.getresponse() as response:
+                    location = response.getheader("location")
+                    if response.status in (301, 302, 303, 307, 308) and location:
+                        parts = self._redirected(parts, location, shown)
+                        continue
+                    if response.status != 200:
+                        raise PeerError(f"{shown} answered {response.status}")
+                    return self._copy(response, file, most, deadline, shown)
         raise PeerError(f"{shown} redirects more than {_MAX_REDIRECTIONS} times")
 
     def _redirected(self, parts: SplitResult, location: str, shown: str) -> SplitResult:
