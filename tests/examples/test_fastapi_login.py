@@ -64,7 +64,8 @@ def test_for_another_user_nothing_of_it_exists_on_any_route(url: str) -> None:
             for known, status in ((run_id, 404), ("unknown", 404)):
                 filled = path.replace("{run_id}", known).replace("{interrupt_id}", "write")
                 filled = filled.replace("{file_id}", "f").replace("{path}", "f")
-                body = {"type": "accept"} if method == "POST" else None
+                wanted = {"data": 1} if path.endswith("/messages") else {"type": "accept"}
+                body = wanted if method == "POST" else None
                 answer = bob.request(method, f"/runcast{filled}", json=body)
                 assert answer.status_code == status, (method, filled, answer.text)
 
