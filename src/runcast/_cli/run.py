@@ -125,7 +125,7 @@ def _raise_ending(code: int, script: ScriptProcess) -> None:
 
 
 def _end_by(number: int) -> NoReturn:
-    """End as the script did, so that whoever started us sees the same."""
+    """End as the script did, so that the process that started us sees the same."""
     sys.stdout.flush()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is enough
     if number != signal.SIGKILL:

@@ -2,7 +2,7 @@
 
 Two pipes have no common order. So before the script's Python writes to either of them, or sends an
 event, it writes a mark with the next number into *both*. What lies between mark n and mark n+1 in
-either pipe was written between them, whoever wrote it.
+either pipe was written between them, by any process.
 
     standard output:  ‹1›one\\n‹2›     ‹3›three\\n
     standard error:   ‹1›     ‹2›two\\n‹3›
