@@ -1,7 +1,7 @@
 """Folding events into the present state of a run."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -194,6 +194,10 @@ def test_no_name_or_time_makes_a_fold_fail(name: str, text: str, time: float, ty
     assert again(snapshot) == snapshot
 
 
+_ROUNDS: Final = caps.MAX_MESSAGES + 2
+"""So many events of each type pass every cap."""
+
+
 def _flood(rounds: int, long: str) -> Iterator[Event]:
     """Give events of every type that does not end a run, of rising `seq`, with ever new names."""
     kinds = sorted(set(TYPES) - {"done", "failed", "cancelled", "interrupt_resolved"})
@@ -213,7 +217,7 @@ def _flood(rounds: int, long: str) -> Iterator[Event]:
 
 
 def test_the_law_holds_where_every_cap_is_reached() -> None:
-    log = list(_flood(70, "long " * 2000))
+    log = list(_flood(_ROUNDS, "long " * 2000))
     whole = fold(log)
 
     assert all(value > 0 for value in msgspec.structs.asdict(whole.dropped).values())
@@ -222,7 +226,7 @@ def test_the_law_holds_where_every_cap_is_reached() -> None:
 
 
 def test_a_snapshot_is_bounded_whatever_the_log_holds() -> None:
-    snapshot = fold(_flood(70, "\U0001f600" * 40_000))
+    snapshot = fold(_flood(_ROUNDS, "\U0001f600" * 40_000))
 
     assert len(snapshot.texts) <= caps.MAX_TEXTS
     assert len(snapshot.tools) == caps.MAX_TOOLS
@@ -231,6 +235,7 @@ def test_a_snapshot_is_bounded_whatever_the_log_holds() -> None:
     assert len(snapshot.logs) == caps.MAX_LOGS
     assert len(snapshot.files) == caps.MAX_FILES
     assert len(snapshot.labels) == caps.MAX_LABELS
+    assert len(snapshot.messages) == caps.MAX_MESSAGES
     assert len(snapshot.completed_steps) == caps.MAX_COMPLETED_STEPS
     assert len(snapshot.answered) == caps.MAX_ANSWERED
     assert len(snapshot.counts) == caps.MAX_TYPES
@@ -256,6 +261,8 @@ def test_a_run_before_its_first_event_is_queued() -> None:
         "texts": [],
         "tools": [],
         "usage": [],
+        "messages": [],
+        "messages_read": 0,
         "interrupts": [],
         "interrupts_resolved": 0,
         "interrupts_lapsed": 0,

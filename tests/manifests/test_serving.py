@@ -31,11 +31,16 @@ GREETED: Final = [
     {"type": "done", "data": {"greeted": 2}},
 ]
 
+_SPACE, _ANY_SPACE = re.escape(" "), r"\s"
+"""A sentence may be broken into lines anywhere."""
+
 
 def block_after(words: str) -> str:
     """Return the block of the document that follows some words."""
     found = re.search(
-        rf"{re.escape(words)}\n\n```text\n(.*?)```", DOCUMENT.read_text("utf-8"), re.S
+        rf"{re.escape(words).replace(_SPACE, _ANY_SPACE)}\n\n```text\n(.*?)```",
+        DOCUMENT.read_text("utf-8"),
+        re.S,
     )
     assert found is not None, words
     return found[1]

@@ -187,7 +187,7 @@ def test_what_cannot_be_bound_is_refused_and_not_left_unheard() -> None:
     for function in (items, functools.partial(items), items_of_a_loop):
         with pytest.raises(InvalidValue, match="bind what iterates over it"):
             runcast.bind(function)
-    with pytest.raises(InvalidValue, match="expected something to call, got 3"):
+    with pytest.raises(InvalidValue, match="expected a callable, got 3"):
         runcast.bind(3)  # type: ignore[arg-type]
 
 
