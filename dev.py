@@ -2,8 +2,9 @@
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
 Everything it makes lies beside it, in .tools, .venv, .venv-3.12 and the like, .venv-bench,
-.venv-docs, .venv-lowest, .venv-newest, .venv-types, .site and .runcast: remove those and it starts
-again. It needs neither root nor the venv module, and leaves the system's Python alone.
+.venv-crewai, .venv-docs, .venv-lowest, .venv-newest, .venv-types, .site and .runcast: remove those
+and it starts again. It needs neither root nor the venv module, and leaves the system's Python
+alone.
 """
 
 import hashlib
@@ -26,25 +27,21 @@ if sys.version_info < (3, 11):  # noqa: UP036 - older ones do get here, and dese
 ROOT = Path(__file__).resolve().parent
 TOOLS = ROOT / ".tools"
 VENV = ROOT / ".venv"
+
+
+def _extras(names: str) -> list[str]:
+    return [word for name in names.split() for word in ("--extra", name)]
+
+
 LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
     "requirements.lock": [
         "pyproject.toml",
-        "--extra",
-        "fast",
-        "--extra",
-        "anthropic",
-        "--extra",
-        "openai",
-        "--extra",
-        "reload",
-        "--extra",
-        "rich",
-        "--extra",
-        "tqdm",
-        "--group",
-        "dev",
+        *_extras("anthropic fast langchain langgraph openai openai-agents pydantic-ai"),
+        *_extras("reload rich tqdm"),
+        *("--group", "frameworks", "--group", "dev"),
     ],
+    "requirements-crewai.lock": ["pyproject.toml", *_extras("anthropic crewai"), "--group", "dev"],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
     "requirements-docs.lock": ["pyproject.toml", "--group", "docs"],
     "requirements-types.lock": ["pyproject.toml", "--group", "types"],
@@ -170,7 +167,7 @@ def check(arguments: list[str]) -> None:
 
 
 def test(arguments: list[str]) -> NoReturn:
-    """check, then run the tests [--all: slow ones, wheel, docs, other Pythons] [of pytest]"""
+    """check, then run the tests [--crewai | --all: also slow ones, wheel, …] [of pytest]"""
     check([])
     pytest, options = VENV / "bin" / "pytest", [it for it in arguments if it != "--all"]
     if "--all" in arguments:
@@ -184,9 +181,13 @@ def test(arguments: list[str]) -> NoReturn:
         test_versions("lowest", options)
         test_versions("newest", options)
         test_elsewhere(options)
+        test_crewai(options)
         say("testing what is heavy")
         become(pytest, "-m", "heavy", *options)
-    say("testing")
+    if "--crewai" in options:
+        test_crewai([it for it in options if it != "--crewai"])
+        sys.exit(0)
+    say("testing; what needs CrewAI is tested by: python3 dev.py test --crewai")
     become(pytest, *(options or _ON_ALL_CORES))
 
 
@@ -239,6 +240,18 @@ def test_elsewhere(options: list[str]) -> None:
             must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *options)
     if missing := [version for version, python in others.items() if python is None]:
         say(f"not tested, since this machine lacks them: Python {', '.join(missing)}")
+
+
+_WITH_CREWAI = ("tests/crewai", "tests/sources/test_llm.py")
+"""The tests of CrewAI, and those of the clients in the versions that CrewAI asks for."""
+
+
+def test_crewai(options: list[str]) -> None:
+    """Run the tests that need CrewAI, in an environment of their own."""
+    venv = ROOT / ".venv-crewai"
+    set_up(venv, "requirements-crewai.lock")
+    say("testing with CrewAI")
+    must(venv / "bin" / "pytest", *(options or _ON_ALL_CORES), *_WITH_CREWAI)
 
 
 def other_interpreters() -> dict[str, Path | None]:
