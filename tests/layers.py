@@ -35,7 +35,10 @@ class Layer:
 
 _HUB = ("errors", "_logs", "_plugins", "_clock", "_settings", "events", "_wire", "stores.base")
 _INSIDE = (*_HUB, "_hub", "_producing", "_functions", "_files", "_workers")
-_INSIDE_SEEN = ("_producing.answers", "_producing.labels", "_files.model")
+_INSIDE_SEEN = (
+    *("_producing.answers", "_producing.batches", "_producing.labels"),
+    "_files.model",
+)
 _EDGE = (*_HUB, "_hub", *_INSIDE_SEEN, "_runs.protocols")
 _FACE = (
     *("", "_producing", "_functions", "_runs", "_hub", "events", "_wire", "views"),

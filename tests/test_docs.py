@@ -39,12 +39,14 @@ from docs.generate import PAGES
 from runcast import compat, errors, testing
 from runcast._cli import make_parser
 from runcast._files import fetching
+from runcast._http.api import batches as given_batches
 from runcast._http.api import bodies, requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import waits
-from runcast._producing import messages
+from runcast._producing import batches, messages
 from runcast._producing.labels import MAX_GIVEN_LABELS
+from runcast._runs import remote
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
 from runcast.compat import stream_manager, stream_writer_util, writer
@@ -288,6 +290,9 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
         MAX_INBOX_BYTES,
         messages._MAX_ID_CHARS,
         messages._MAX_SENDER_CHARS,
+        batches.MAX_BATCH_EVENTS,
+        int(remote.MOST_LEASE_S),
+        int(given_batches.MAX_WAIT_S),
         outcome.MAX_MESSAGE_CHARS,
         outcome.MAX_CODE_CHARS,
         responses.MAX_DETAIL_CHARS,
@@ -301,8 +306,8 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
 
 def test_settings_that_are_named_exist() -> None:
     names = set(Settings.__dataclass_fields__)
-    # Of the demo's functions, of `ask`, and of the decorator.
-    fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s", "max_tokens", "max_cost"}
+    # Of the demo's functions, of `ask`, of the decorator, and of remote writers.
+    fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s", "max_tokens", "max_cost", "ttl_s"}
     found = {
         name
         for document in DOCUMENTS

@@ -90,6 +90,11 @@ class Settings:
     threads: int = _setting(64, "Sync functions that run at once, each in its own thread.", least=1)
     max_runs: int = _setting(1000, "Runs at once; further runs wait in the queue.", least=1)
     max_queue: int = _setting(1000, "Runs that wait for room; further runs are refused.")
+    max_remote_runs: int = _setting(
+        1000,
+        "Runs of remote writers (`POST /runs`) that are open at once; further ones are refused.",
+        least=1,
+    )
     max_runs_per_function: int = _setting(
         0, "Runs of one function at once, unless it has its own `max_runs=`; 0: no limit."
     )

@@ -4,6 +4,7 @@
     ├── CallerError            the caller asked for something that cannot be done
     │   ├── InvalidValue           a value is not what was expected
     │   │   ├── InvalidInputs          a function's inputs break its schema
+    │   │   ├── InvalidEvent           one event of a batch cannot be written
     │   │   └── MissingSecret          a secret that a function needs is missing
     │   ├── KeyReused              an idempotency key came with another invocation before
     │   ├── EventTooLarge          an event is larger than a log may hold
@@ -33,6 +34,8 @@
 `Cancelled` is outside the tree, because it is a signal and not an error. So are `UncheckedInput`, a
 warning, and `ProcessTraceback`, which is only the cause of a `RunFailed`.
 
+Long because it is one tree.
+
 Each class has a stable `code` (on the wire, in problem documents and `failed` events), the HTTP
 `status` it maps to, and `retryable`: whether the same call can succeed later.
 """
@@ -52,6 +55,7 @@ __all__ = (
     "Forbidden",
     "Gone",
     "HeadTooLarge",
+    "InvalidEvent",
     "InvalidInputs",
     "InvalidValue",
     "KeyReused",
@@ -147,6 +151,17 @@ class InvalidInputs(InvalidValue):
             shown.append(f"and {len(found) - len(shown)} more")
         names = ", ".join(takes) or "none"
         return cls(f"{what} are wrong: {'; '.join(shown)} (it takes: {names})", tuple(shown))
+
+
+class InvalidEvent(InvalidValue):
+    """One event of a batch cannot be written, so none was. `index` is its place, from 0."""
+
+    code = "invalid_event"
+    status = 422
+
+    def __init__(self, message: str, index: int = 0) -> None:
+        super().__init__(message, index)
+        self.index = index
 
 
 class MissingSecret(InvalidValue):

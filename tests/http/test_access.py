@@ -139,6 +139,10 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
         "/runs/{run_id}": [("GET", f"runs/{run_id}"), ("DELETE", f"runs/{run_id}")],
         "/runs/{run_id}/cancel": [("POST", f"runs/{run_id}/cancel")],
         "/runs/{run_id}/interrupts/{interrupt_id}": [("POST", f"runs/{run_id}/interrupts/q")],
+        "/runs/{run_id}/interrupts/{interrupt_id}/expire": [
+            ("POST", f"runs/{run_id}/interrupts/q/expire")
+        ],
+        "/runs/{run_id}/heartbeat": [("POST", f"runs/{run_id}/heartbeat")],
         "/runs/{run_id}/messages": [("POST", f"runs/{run_id}/messages")],
         "/runs/{run_id}/events": [
             ("GET", f"runs/{run_id}/events"),
@@ -146,6 +150,7 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
             ("GET", f"runs/{run_id}/events?live=long-poll"),
             ("GET", f"runs/{run_id}/events?view=none&types=content"),
             ("HEAD", f"runs/{run_id}/events"),
+            ("POST", f"runs/{run_id}/events?producer=p&sequence=1"),
         ],
         "/runs/{run_id}/files": [("GET", f"runs/{run_id}/files")],
         "/runs/{run_id}/files/{path:path}": [("GET", f"runs/{run_id}/files/a.txt")],
@@ -168,7 +173,8 @@ def test_of_another_users_run_every_route_says_what_it_says_of_no_run(
 
     about_run = [(m, p) for m, p in every_route("hers") if "hers" in p]
     for method, path in about_run:
-        sent = {"data": "hello"} if path.endswith("messages") else {"type": "accept"}
+        sent: Any = {"data": "hello"} if path.endswith("messages") else {"type": "accept"}
+        sent = [{"type": "step"}] if "sequence" in path else sent
         body: dict[str, Any] = {"json": sent} if method == "POST" else {}
         denied = client.request(method, path, **as_("bob", **JSON), **body)
         unknown = client.request(method, path.replace("hers", "none"), **as_("bob", **JSON), **body)

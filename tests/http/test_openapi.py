@@ -14,8 +14,7 @@ from starlette.routing import Route
 
 import runcast
 from runcast import errors
-from runcast._http.api.openapi import codes_by_status
-from runcast._http.api.operations import OPERATIONS
+from runcast._http.api.openapi import OPERATIONS, codes_by_status
 from runcast._http.api.requests import before_token, parse_before
 from runcast.events import position, vocabulary
 from runcast.events.schemas import DATA, EVENT_TYPE, POSITION, RUN_ID, event_schemas

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import runcast
 from runcast._app import OpenHub
-from runcast._http.api.operations import OPERATIONS
+from runcast._http.api.openapi import OPERATIONS
 from runcast._http.app import HttpApp
 from runcast._http.guard import security
 from runcast._http.guard.security import Guard

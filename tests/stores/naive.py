@@ -280,7 +280,7 @@ class NaiveStore(Store):
         )
         kept[producer_id] = log.info.head
         if len(kept) > MAX_PRODUCERS:
-            del kept[min(kept, key=lambda each: (kept[each], each))]
+            del kept[min(kept, key=lambda it: (it.startswith("writer-"), kept[it], it))]
 
     def forget(self) -> None:
         for log_id, kept in self.kept.items():

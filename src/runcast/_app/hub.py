@@ -23,6 +23,7 @@ from runcast._producing.answers import Answer
 from runcast._producing.messages import Sent, send_message
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import Block, OwnedRun
+from runcast._runs.remote import RemoteRuns
 from runcast._runs.run import Run
 from runcast._runs.runner import Runner
 from runcast._settings import Settings
@@ -75,6 +76,7 @@ class OpenHub:
         self.hub = Hub(self._store, self.settings, self.clock, this_process)
         self.files = Files(self.hub, _data_dir(self._store, self.settings))
         self.runner = Runner(self.hub, self.files, self.functions.get)
+        self.writers = RemoteRuns(self.hub)
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Add a function under its name. Raises `InvalidValue` if the name is taken."""

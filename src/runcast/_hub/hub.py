@@ -362,6 +362,7 @@ class Hub:
 
     def _was_deleted(self, run_id: str) -> None:
         self._forget(run_id)
+        self.owned.notify(run_id)
         self._windows.drop(run_id)
 
     def _forget(self, run_id: str) -> None:

@@ -28,7 +28,7 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.events.position import describe_log
-from runcast.stores.base import Append, Appended, Once
+from runcast.stores.base import Append, Appended, Once, Producer
 
 __all__ = ("Inlet", "Part", "Pending", "has_ended")
 
@@ -50,6 +50,8 @@ class Part(Append, kw_only=True):
 
     inlet: "Inlet"
     future: asyncio.Future[Appended] | None = None
+    is_numbered: bool = False
+    """Whether `producer` came with the records, from a writer outside. See `Numbering`."""
 
     @property
     def is_flush(self) -> bool:
@@ -432,6 +434,7 @@ class Inlet:
         close: bool = False,
         once: Once | None = None,
         labels: Mapping[str, str] | None = None,
+        producer: Producer | None = None,
     ) -> Appended:
         """Append after all earlier records, and return once the append is committed.
 
@@ -439,9 +442,16 @@ class Inlet:
         append is still committed. An append that closes the log is tried even if nothing else can
         be put.
 
-        Raises what `put` raises, and `Conflict` (see `Append.once`).
+        Args:
+            producer: a producer outside that numbers its appends itself. If the append was made
+                before, the result is `repeated`, with the first and last `seq` of the first time.
+
+        Raises what `put` raises, `Conflict` (see `Append.once`), and with a producer
+        `OutOfSequence`.
         """
         part = self._part(list(records), close, once, labels)
+        if producer is not None:
+            part.producer, part.is_numbered = producer, True
         return await await_on(self._pending.loop_here(), self._append(part))
 
     async def _append(self, part: Part) -> Appended:

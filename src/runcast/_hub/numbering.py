@@ -3,7 +3,7 @@
 When a commit fails, nobody knows whether the store made it. So each append has its producer and its
 number (`Producer`). It is sent again under the same number, and the store applies it once. An inlet
 is a producer. Its numbers continue from the last used one. If that is unknown, the inlet becomes
-another producer.
+another producer. A writer outside numbers its own appends (`Part.is_numbered`).
 """
 
 import secrets
@@ -41,8 +41,8 @@ class Numbering:
         Returns how many of them may go into one commit.
         """
         for index, part in enumerate(parts):
-            if not (part.records or part.close or part.labels):
-                continue  # the part changes nothing, or has a key
+            if part.is_numbered or not (part.records or part.close or part.labels):
+                continue  # it has a number, or changes nothing
             inlet = part.inlet
             number = inlet.sent + 1
             if number - inlet.number > MAX_APPENDS_TOGETHER:
@@ -76,7 +76,7 @@ class Numbering:
         renumbered: list[int] = []
         begun: set[Inlet] = set()
         for index, (part, outcome) in enumerate(zip(parts, outcomes, strict=True)):
-            if not isinstance(outcome, OutOfSequence) or part.producer is None:
+            if not isinstance(outcome, OutOfSequence) or part.producer is None or part.is_numbered:
                 continue
             if outcome.expected is None or part.producer.number <= outcome.expected:
                 continue
@@ -91,7 +91,7 @@ class Numbering:
 
     def settle(self, part: "Part", outcome: Appended | RuncastError) -> None:
         """Note that a part was not appended now, and whether its number was used, if known."""
-        if part.producer is None:
+        if part.producer is None or part.is_numbered:
             return
         inlet = part.inlet
         if isinstance(outcome, Appended):

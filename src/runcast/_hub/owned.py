@@ -165,6 +165,7 @@ class OwnedLogs:
         self._logs: dict[str, OwnedLog] = {}
         self._written: set[str] = set()
         self._beginning: set[asyncio.Task[OwnedLog]] = set()
+        self._listeners: dict[str, set[Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(
@@ -232,8 +233,34 @@ class OwnedLogs:
         written, self._written = self._written, set(self._logs)
         return [log_id for log_id in written if kind_of(log_id) == RUN]
 
+    def note_written(self, log_id: str) -> None:
+        """Note that a log is written here that a writer outside owns."""
+        self._written.add(log_id)
+
+    def listen(self, log_id: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` when a log, owned here or not, may have been cancelled or deleted.
+
+        Returns a function that ends the listening.
+        """
+        listeners = self._listeners.setdefault(log_id, set())
+        listeners.add(wake)
+
+        def leave() -> None:
+            listeners.discard(wake)
+            if not listeners and self._listeners.get(log_id) is listeners:
+                del self._listeners[log_id]
+
+        return leave
+
+    def notify(self, log_id: str | None) -> None:
+        """Call the listeners of a log; None means all logs."""
+        for each in [log_id] if log_id is not None else list(self._listeners):
+            for wake in list(self._listeners.get(each, ())):
+                wake()
+
     def heed(self, change: Change) -> None:
         """Do what another process commanded of a log."""
+        self.notify(change.log_id)
         owned = self._logs.get(change.log_id)
         if owned is None:
             return
@@ -244,6 +271,7 @@ class OwnedLogs:
 
     def look(self, log_id: str | None) -> None:
         """Look for commands to a log soon; None means all logs."""
+        self.notify(log_id)
         for changed in [log_id] if log_id is not None else list(self._logs):
             owned = self._logs.get(changed)
             if owned is not None:

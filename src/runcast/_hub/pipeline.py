@@ -223,7 +223,7 @@ class Pipeline:
         for part, outcome in zip(taken, outcomes, strict=True):
             if isinstance(outcome, RuncastError) or outcome.repeated:
                 self._numbering.settle(part, outcome)
-            elif part.producer is not None:
+            elif part.producer is not None and not part.is_numbered:
                 part.inlet.number = part.inlet.sent = part.producer.number
             if isinstance(outcome, RuncastError):
                 if part.future is None:
@@ -238,7 +238,7 @@ class Pipeline:
         self._publish(published)
         for part, outcome in zip(taken, outcomes, strict=True):
             if part.future is not None:
-                part.resolve(_as_first_made(outcome))
+                part.resolve(outcome if part.is_numbered else _as_first_made(outcome))
         self._pending.free(taken)
 
     def _refuse(self, part: Part, error: RuncastError) -> None:

@@ -11,6 +11,7 @@ __all__ = (
     "ANSWERED_LABEL",
     "CANCEL_LABEL",
     "DIGEST_LABEL",
+    "LEASE_LABEL",
     "MAX_GIVEN_LABELS",
     "RESUMABLE_LABEL",
     "check_labels",
@@ -26,12 +27,15 @@ DIGEST_LABEL: Final = "runcast.digest"
 """Set on the log of a run that was begun under an idempotency key: the digest of the request, to
 recognise other requests under the same key."""
 
+LEASE_LABEL: Final = "runcast.lease"
+"""On runs of remote writers: how long the run stays open without a sign of its writer, seconds."""
+
 MAX_GIVEN_LABELS: Final = MAX_LABELS - 6
 """Most labels that a user may give a run: a log's limit without our own labels."""
 
 _OURS: Final = (
     *("function", "status"),
-    *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL),
+    *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL, LEASE_LABEL),
 )
 
 

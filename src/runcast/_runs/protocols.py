@@ -1,12 +1,22 @@
 """What the edges (HTTP, channels) need of runs, independent of how they run."""
 
 from collections.abc import AsyncIterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from runcast._files.model import Download, FileReference, FilesOfRun, Upload
 from runcast._hub.hub import Hub
+from runcast.events.position import Position
 
-__all__ = ("DescribedFunction", "Files", "Runs", "SentMessage", "StartedRun")
+__all__ = (
+    "DescribedFunction",
+    "Files",
+    "RemoteRun",
+    "RemoteWriters",
+    "Runs",
+    "SentMessage",
+    "StartedRun",
+    "Written",
+)
 
 
 class Files(Protocol):
@@ -66,6 +76,95 @@ class SentMessage(Protocol):
     def repeated(self) -> bool: ...
 
 
+class RemoteRun(NamedTuple):
+    """A run that a remote writer began; `lease_id` is the secret by which it writes."""
+
+    run_id: str
+    position: Position
+    lease_id: str
+    lease_s: float
+    repeated: bool
+
+
+class Written(NamedTuple):
+    """The answer to a remote writer: where the log is, and why the run shall end, if it shall."""
+
+    position: Position
+    lease_s: float
+    cancel: str | None
+    repeated: bool = False
+
+
+class RemoteWriters(Protocol):
+    """The runs of writers outside."""
+
+    async def begin(
+        self,
+        name: str,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        ttl_s: float | None = None,
+        lease_s: float | None = None,
+        lease_id: str = "",
+        replace: bool = False,
+    ) -> RemoteRun:
+        """Begin a run. It is stored, and has started, when this returns.
+
+        Args:
+            name: lists show it as the run's function.
+            ttl_s: how long the run is kept after its end, at most `keep_runs_s`.
+            lease_s: how long the run stays open without a sign of its writer.
+            lease_id: a secret of the writer; made if missing. The same again returns the run that
+                it began.
+
+        Raises:
+            Conflict: the run exists, and `replace` is False.
+            InvalidValue: an argument is malformed.
+            Overloaded: as many runs are open as may be.
+        """
+        ...
+
+    async def append(
+        self,
+        run_id: str,
+        lease_id: str,
+        events: Sequence[object],
+        *,
+        producer_id: str,
+        number: int,
+    ) -> Written:
+        """Append a batch of events, once, and end the run if the last event is terminal.
+
+        Args:
+            producer_id: who sends the batch, of the writer's choice.
+            number: 1, 2, 3, … for the batches of this producer. A batch that is sent again has the
+                same number.
+
+        Raises:
+            NotFound, Forbidden: there is no such run, or it has another lease.
+            RunClosed, Stale: the run has ended, or was taken over.
+            InvalidEvent: names the event that cannot be written; none was.
+            OutOfSequence: the batch is not the next one.
+            Conflict: another batch had this number.
+            RunTooLarge: the run has reached its limits.
+        """
+        ...
+
+    async def renew(self, run_id: str, lease_id: str) -> Written:
+        """Renew the lease. Raises `NotFound`, `Forbidden`, `RunClosed`, `Stale`."""
+        ...
+
+    async def expire(
+        self, run_id: str, lease_id: str, interrupt_id: str
+    ) -> tuple[Mapping[str, Any], bool]:
+        """Close a question of the run that nobody has answered in time.
+
+        Returns the decision on the question, and whether somebody was faster.
+        """
+        ...
+
+
 class DescribedFunction(Protocol):
     """A function, as callers see it."""
 
@@ -110,6 +209,9 @@ class Runs(Protocol):
 
     @property
     def files(self) -> Files: ...
+
+    @property
+    def writers(self) -> RemoteWriters: ...
 
     async def open(self) -> object: ...
 

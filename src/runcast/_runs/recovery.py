@@ -13,7 +13,12 @@ from runcast._hub.hub import Hub
 from runcast._hub.rounds import Rounds
 from runcast._logs import get_logger
 from runcast._producing.decisions import expire_question, is_expired
-from runcast._producing.labels import ANSWERED_LABEL, CANCEL_LABEL, RESUMABLE_LABEL
+from runcast._producing.labels import (
+    ANSWERED_LABEL,
+    CANCEL_LABEL,
+    LEASE_LABEL,
+    RESUMABLE_LABEL,
+)
 from runcast.errors import (
     BackendError,
     Conflict,
@@ -60,6 +65,7 @@ class Recovery:
         self._hub = hub
         self._next_attempt = next_attempt
         self._has_ceased = False
+        self._begun = hub.clock.monotonic()
         self._successors: dict[str, Begin] = {}
         self._one_at_a_time = asyncio.Lock()
         self._taking: set[asyncio.Task[None]] = set()
@@ -72,6 +78,7 @@ class Recovery:
         Idempotent. May be called again after `close`.
         """
         self._has_ceased = False
+        self._begun = self._hub.clock.monotonic()
         try:
             await self._hub.lease.hold()
         except StoreReadOnly:
@@ -140,6 +147,8 @@ class Recovery:
 
     async def _settle(self, info: LogInfo) -> None:
         """Begin, end or leave another owner's run, depending on its log."""
+        if self._may_come_back(info):
+            return
         begin = self._successors.get(info.kind)
         if begin is None and info.kind not in _LOST_WITH_THEIR_OWNER:
             return
@@ -161,6 +170,11 @@ class Recovery:
         else:
             await self._hub.take(claimed).end(LOST)
             _log.warning("%s was lost with its owner", describe_log(info.log_id))
+
+    def _may_come_back(self, info: LogInfo) -> bool:
+        """Return whether a remote writer may only have had no server to renew its lease."""
+        lease_s = info.labels.get(LEASE_LABEL)
+        return lease_s is not None and self._hub.clock.monotonic() < self._begun + float(lease_s)
 
     async def _expire_questions(self, info: LogInfo) -> LogInfo:
         """Close a run's expired questions; return the log's description afterwards."""

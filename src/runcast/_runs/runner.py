@@ -412,6 +412,7 @@ class Runner:
             # The owner notices the label, like every change of the log. Without an owner, the next
             # process that takes over the run finds it.
             await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
+            self.hub.owned.notify(run_id)
         await self._recovery.take_over(run_id)
 
 

@@ -47,6 +47,7 @@ from runcast.errors import RuncastError, Stale
 from runcast.events.lifecycle import Status
 from runcast.events.position import RUN, Position, describe_log
 from runcast.stores.model import (
+    LASTING,
     MAX_APPENDS_TOGETHER,
     MAX_ATTACHMENT_BYTES,
     MAX_CHANGES,
@@ -67,6 +68,7 @@ from runcast.stores.model import (
 )
 
 __all__ = (
+    "LASTING",
     "MAX_APPENDS_TOGETHER",
     "MAX_ATTACHMENT_BYTES",
     "MAX_CHANGES",

@@ -14,6 +14,7 @@ from runcast.events.lifecycle import BEGINNING, Standing, Status
 from runcast.events.position import Position, kind_of
 
 __all__ = (
+    "LASTING",
     "MAX_APPENDS_TOGETHER",
     "MAX_ATTACHMENT_BYTES",
     "MAX_CHANGES",
@@ -60,6 +61,9 @@ MAX_LABEL_CHARS: Final = 256
 MAX_PRODUCERS: Final = 32
 """Most producers that a log remembers. More than a few append to one log only over years, or if
 each answers one question."""
+
+LASTING: Final = "writer-"
+"""How the id of a producer begins that writes a log for as long as the log is open."""
 
 MAX_APPENDS_TOGETHER: Final = 64
 """Most appends of one producer to one log in one commit, so that all can be sent again safely."""

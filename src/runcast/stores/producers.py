@@ -5,7 +5,9 @@ the results of all appends in the same commit. A producer that does not learn th
 commit sends the same appends again before any other.
 
 A log remembers MAX_PRODUCERS producers and forgets the one that appended longest ago. After that,
-an append of an unknown producer may have been made before, so it is refused.
+an append of an unknown producer may have been made before, so it is refused. A producer whose id
+begins with `LASTING` is forgotten last: it writes the whole log, and may be silent for long while
+others, each of which appends once, answer its questions.
 """
 
 from collections.abc import MutableMapping
@@ -15,7 +17,7 @@ import msgspec
 
 from runcast.errors import InvalidValue, OutOfSequence
 from runcast.events.position import describe_log
-from runcast.stores.model import MAX_APPENDS_TOGETHER, MAX_PRODUCERS, Producer, is_text
+from runcast.stores.model import LASTING, MAX_APPENDS_TOGETHER, MAX_PRODUCERS, Producer, is_text
 
 __all__ = ("Turn", "Use", "check_producer", "keep", "refuse")
 
@@ -77,7 +79,7 @@ def keep(known: MutableMapping[str, Use], producer_id: str, use: Use) -> bool:
     if len(known) <= MAX_PRODUCERS:
         return False
     # Compare the last appends, so that every process forgets the same producer.
-    oldest = min(known, key=lambda name: (known[name].last, name))
+    oldest = min(known, key=lambda name: (name.startswith(LASTING), known[name].last, name))
     del known[oldest]
     return True
 

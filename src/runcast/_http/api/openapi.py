@@ -14,16 +14,22 @@ from typing import Any, Final
 import msgspec
 
 from runcast._files.model import Skipped, StoredFile, Upload
+from runcast._http.api.describing import Operation, Response, ref
 from runcast._http.api.messages import MESSAGE_SCHEMAS
-from runcast._http.api.operations import OPERATIONS, SCHEMAS, Operation, Response, ref
+from runcast._http.api.operations import OPERATIONS as _OPERATIONS
+from runcast._http.api.operations import SCHEMAS
+from runcast._http.api.writing_operations import WRITING_OPERATIONS, WRITING_SCHEMAS
 from runcast._http.guard.security import COOKIE
 from runcast._runs.protocols import DescribedFunction
 from runcast.errors import RuncastError, RunFailed
 from runcast.events.schemas import event_schemas, snapshot_schemas
 
-__all__ = ("COMMON", "build", "codes_by_status")
+__all__ = ("COMMON", "OPERATIONS", "build", "codes_by_status")
 
 _Schema = dict[str, Any]
+
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {**_OPERATIONS, **WRITING_OPERATIONS}
+"""Every operation, by path and method."""
 
 _PREFIX: Final = "#/components/schemas/"
 
@@ -50,6 +56,11 @@ _PROBLEM: Final[_Schema] = {
         },
         "run_id": {"type": "string", "description": "the run that failed"},
         "decision": {"type": "object", "description": "the earlier answer to the question"},
+        "index": {"type": "integer", "description": "the event that cannot be written, from 0"},
+        "expected": {
+            "type": ["integer", "null"],
+            "description": "the sequence that comes next; null if the producer is not known",
+        },
     },
 }
 
@@ -68,6 +79,7 @@ _HEADERS: Final[Mapping[str, str]] = {
 _TAGS: Final[Mapping[str, str]] = {
     "functions": "Functions that can be invoked.",
     "runs": "Runs of functions: their state, answers and ends.",
+    "writing": "Runs that are written from elsewhere.",
     "watching": "Events, live and stored. A stream can begin at any position.",
     "files": "The files that runs take and make.",
     "server": "The server itself.",
@@ -107,6 +119,7 @@ def build(
     schemas: dict[str, _Schema] = {
         **SCHEMAS,
         **MESSAGE_SCHEMAS,
+        **WRITING_SCHEMAS,
         **event_schemas(_PREFIX),
         **snapshot_schemas(_PREFIX + "{name}"),
         **_schemas_of_files(),

@@ -5,73 +5,26 @@ One entry per path and method. A test compares the entries with the routes, in b
 Long because it is one table, with an entry for each route.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final
 
+from runcast._http.api.describing import GIVEN_LABELS, Operation, Response, ref
+from runcast._http.api.describing import Schema as _Schema
+from runcast._http.api.describing import of_object as _object
+from runcast._http.api.describing import of_path as _path
+from runcast._http.api.describing import parameter as _in
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.api.requests import BEFORE, DEFAULT_LIMIT, MAX_REASON_CHARS, MAX_RUNS_PER_STREAM
-from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._wire.dialects import DIALECTS
 from runcast.events.lifecycle import STATUSES
 from runcast.events.schemas import EVENT_TYPE, POSITION, RUN_ID
-from runcast.stores.base import MAX_LABEL_CHARS, MAX_LIST
+from runcast.stores.base import MAX_LIST
 
-__all__ = ("OPERATIONS", "SCHEMAS", "Operation", "Response", "ref")
-
-_Schema = dict[str, Any]
+__all__ = ("OPERATIONS", "SCHEMAS")
 
 _JSON: Final = "application/json"
 _EVENT_STREAM: Final = "text/event-stream"
 _NDJSON: Final = "application/x-ndjson"
-
-
-class Response(NamedTuple):
-    """A response: its meaning, its body by media type, and its headers' names.
-
-    `leads_to` are the names of operations that take the `run_id` in its headers.
-    """
-
-    about: str
-    content: Mapping[str, _Schema] = {}
-    headers: Sequence[str] = ()
-    leads_to: Sequence[str] = ()
-
-
-class Operation(NamedTuple):
-    """One path and method: its purpose, parameters and responses.
-
-    `problems` are its own statuses besides those of `openapi.COMMON`. `body` is by media type.
-    `is_open` operations need no access token.
-    """
-
-    name: str
-    summary: str
-    tag: str
-    responses: Mapping[int, Response]
-    parameters: Sequence[_Schema] = ()
-    body: Mapping[str, _Schema] = {}
-    problems: Sequence[int] = ()
-    is_open: bool = False
-    is_body_required: bool = False
-
-
-def ref(name: str) -> _Schema:
-    """Return a reference to a schema."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _in(place: str, name: str, schema: _Schema, about: str = "", **more: Any) -> _Schema:
-    shown = {"name": name, "in": place, "schema": schema, **more}
-    return {**shown, "description": about} if about else shown
-
-
-def _path(name: str, pattern: str, about: str) -> _Schema:
-    return _in("path", name, {"type": "string", "pattern": pattern}, about, required=True)
-
-
-def _object(required: Sequence[str] = (), /, **properties: _Schema) -> _Schema:
-    found: _Schema = {"type": "object", "properties": properties}
-    return {**found, "required": list(required)} if required else found
 
 
 _TEXT: Final[_Schema] = {"type": "string"}
@@ -270,19 +223,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         (),
         inputs={"type": "object", "description": "by the function's schema"},
         run_id={"type": "string", "pattern": f"^$|{RUN_ID}", "description": "generated if missing"},
-        labels={
-            "type": "object",
-            "maxProperties": MAX_GIVEN_LABELS,
-            "propertyNames": {
-                "pattern": r"^(?!function$|status$|runcast\.)[^\u0000]+$",
-                "maxLength": MAX_LABEL_CHARS,
-            },
-            "additionalProperties": {
-                "type": "string",
-                "pattern": r"^[^\u0000]*$",
-                "maxLength": MAX_LABEL_CHARS,
-            },
-        },
+        labels=GIVEN_LABELS,
         replace={"type": "boolean", "description": "begin a run of this id again"},
         on_disconnect={"type": "string", "enum": ["continue", "cancel"]},
         files={

@@ -9,7 +9,9 @@ from starlette.responses import Response
 from runcast._runs.protocols import DescribedFunction
 from runcast.errors import (
     AlreadyAnswered,
+    InvalidEvent,
     InvalidInputs,
+    OutOfSequence,
     Overloaded,
     RuncastError,
     RunFailed,
@@ -92,6 +94,10 @@ def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Re
     more: dict[str, Any] = {}
     if isinstance(error, InvalidInputs):
         more["problems"] = list(error.problems)
+    if isinstance(error, InvalidEvent):
+        more["index"] = error.index
+    if isinstance(error, OutOfSequence):
+        more["expected"] = error.expected
     if isinstance(error, AlreadyAnswered):
         more["decision"] = error.decision
     return problem_document(

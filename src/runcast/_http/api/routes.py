@@ -32,6 +32,7 @@ from runcast._http.api.responses import (
     run_view,
 )
 from runcast._http.api.tracebacks import ShownTracebacks
+from runcast._http.api.writing import Writing
 from runcast._http.console import DOCS, START, Page
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
@@ -69,6 +70,7 @@ class Routes:
         self._tracebacks = tracebacks
         self._watching = Watching(runs.hub, streams, views, gate)
         self._invoking = Invoking(runs, streams, self._watching, gate)
+        self._writing = Writing(runs, gate, streams.closing, self._body)
         self._transfers = FileTransfers(runs, streams.closing, gate)
 
     def all(self) -> list[Route]:
@@ -82,14 +84,26 @@ class Routes:
             Route("/readyz", self.ready, methods=["GET"]),
             Route("/functions", self.functions, methods=["GET"]),
             Route("/invoke/{name}", _Raw(self._invoking.invoke), methods=["POST"]),
-            Route("/runs", _Raw(self.list_runs), methods=["GET"]),
+            Route(
+                "/runs", _ReadOrWrite(self.list_runs, self._writing.begin), methods=["GET", "POST"]
+            ),
             Route("/runs/{run_id}", self.one_run, methods=["GET", "DELETE"]),
             Route("/runs/{run_id}/cancel", self.cancel_run, methods=["POST"]),
             Route(
                 "/runs/{run_id}/interrupts/{interrupt_id}", self.answer_question, methods=["POST"]
             ),
+            Route(
+                "/runs/{run_id}/interrupts/{interrupt_id}/expire",
+                self._writing.expire,
+                methods=["POST"],
+            ),
+            Route("/runs/{run_id}/heartbeat", self._writing.heartbeat, methods=["POST"]),
             Route("/runs/{run_id}/messages", self.send_message, methods=["POST"]),
-            Route("/runs/{run_id}/events", _Raw(self._watching.watch), methods=["GET"]),
+            Route(
+                "/runs/{run_id}/events",
+                _ReadOrWrite(self._watching.watch, self._writing.append),
+                methods=["GET", "POST"],
+            ),
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
             Route(
                 "/runs/{run_id}/files/{path:path}",
@@ -299,6 +313,25 @@ _VERSION: Final = _version()
 def _page_response(page: Page) -> Response:
     headers = {**SAFE_HEADERS, "content-security-policy": page.policy}
     return Response(page.body, headers=headers, media_type="text/html")
+
+
+class _ReadOrWrite:
+    """A route with two methods: GET sends its response itself, POST returns one."""
+
+    def __init__(
+        self,
+        read: Callable[[Scope, Receive, Send], Awaitable[None]],
+        write: Callable[[Request], Awaitable[Response]],
+    ) -> None:
+        self._read = read
+        self._write = write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            response = await self._write(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await self._read(scope, receive, send)
 
 
 class _Raw:

@@ -19,7 +19,9 @@ from runcast.errors import InvalidValue
 
 __all__ = ("ACTIONS", "Access", "Action", "Authorize", "everyone")
 
-Action = Literal["invoke", "see", "answer", "message", "cancel", "delete", "download", "upload"]
+Action = Literal[
+    "invoke", "see", "answer", "message", "cancel", "delete", "download", "upload", "write"
+]
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 """All actions of requests. Every action on an existing run also needs `see`."""

@@ -224,6 +224,18 @@ async def a_producer_that_was_forgotten_is_not_guessed_at(
 
 
 @store_check(12)
+async def a_producer_that_writes_the_whole_log_is_forgotten_last(
+    store: Store, harness: StoreHarness
+) -> None:
+    await store.create("a")
+    first = only(await outcome_of(store, _append(1, by="writer-1")))
+    for n in range(2 * MAX_PRODUCERS):
+        only(await outcome_of(store, _append(1, by=f"p{n}")))
+    _expect_repeat(await outcome_of(store, _append(1, by="writer-1")), first, "a writer's repeat")
+    only(await outcome_of(store, _append(2, by="writer-1")))
+
+
+@store_check(12)
 async def any_text_is_a_producer_of_its_own(store: Store, harness: StoreHarness) -> None:
     await store.create("a")
     names = ["p", "P", "p ", "é", "e\u0301", "\n", "'; --", "%", "\u2028", "1", "01", "x" * 128]

@@ -1,0 +1,109 @@
+"""What remote writers send: bodies, batches and headers, parsed."""
+
+import re
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from starlette.requests import Request
+
+from runcast._http.api.bodies import parse_json
+from runcast._producing.batches import MAX_BATCH_EVENTS
+from runcast.errors import InvalidEvent, InvalidValue
+
+__all__ = ("LEASE_HEADER", "MAX_WAIT_S", "PRODUCER", "Begin", "GivenBatch")
+
+LEASE_HEADER: Final = "runcast-lease"
+"""The header with the secret by which a writer writes its run."""
+
+MAX_WAIT_S: Final = 60.0
+"""Longest wait of a heartbeat for a cancellation, seconds: as proxies let a request wait."""
+
+PRODUCER: Final = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
+"""The id of a producer, of the writer's choice."""
+
+_NDJSON: Final = "application/x-ndjson"
+_EXAMPLE: Final = '[{"type": "progress", "data": {…}}]'
+_NUMBER: Final = re.compile("[1-9][0-9]{0,15}")
+
+
+class Begin(msgspec.Struct, forbid_unknown_fields=False):
+    """The body of `POST /runs`. Unknown fields are ignored (R-10.7)."""
+
+    name: str
+    run_id: str = ""
+    labels: dict[str, str] = {}
+    ttl_s: float | None = None
+    lease_s: float | None = None
+    lease_id: str = ""
+    replace: bool = False
+
+    @classmethod
+    def parse(cls, body: bytes) -> "Begin":
+        """Return the body. Raises `InvalidValue`."""
+        given = parse_json(body, '{"name": "train"}')
+        try:
+            return msgspec.convert(given, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidValue(f'expected a run like {{"name": "train"}}: {error!s:.300}') from None
+
+
+class GivenBatch(NamedTuple):
+    """A batch as it was sent: its events, not yet checked, its producer and its number."""
+
+    events: list[Any]
+    producer_id: str
+    number: int
+
+    @classmethod
+    def parse(cls, request: Request, body: bytes) -> "GivenBatch":
+        """Return the batch of a request.
+
+        Raises:
+            InvalidValue: a parameter or the body is malformed.
+            InvalidEvent: names the line that is not JSON.
+        """
+        query = request.query_params
+        producer_id, sequence = query.get("producer", ""), query.get("sequence", "")
+        if not re.fullmatch(PRODUCER[1:-1], producer_id):
+            raise InvalidValue(
+                "expected ?producer= with an id of the sender's choice, 1 to 64 letters, digits "
+                f"and _.:-, got {producer_id[:80]!r}"
+            )
+        if not _NUMBER.fullmatch(sequence):
+            raise InvalidValue(
+                f"expected ?sequence= with 1 for the first batch, then 2, …; got {sequence[:80]!r}"
+            )
+        given = _type_of(request)
+        events = _lines(body) if given == "lines" else _array(body)
+        return cls(events, producer_id, int(sequence))
+
+
+def _type_of(request: Request) -> Literal["lines", "array"]:
+    given = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if given == _NDJSON:
+        return "lines"
+    if given == "application/json" or given.endswith("+json"):
+        return "array"
+    raise InvalidValue(
+        f"expected a batch of type application/json or {_NDJSON}, got {given[:80]!r}"
+    )
+
+
+def _array(body: bytes) -> list[Any]:
+    given = parse_json(body, _EXAMPLE)
+    if not isinstance(given, list):
+        raise InvalidValue(f"expected an array of events like {_EXAMPLE}")
+    return given
+
+
+def _lines(body: bytes) -> list[Any]:
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > MAX_BATCH_EVENTS:
+        raise InvalidValue(f"expected 1 to {MAX_BATCH_EVENTS} events, got {len(lines)}")
+    events = []
+    for index, line in enumerate(lines):
+        try:
+            events.append(parse_json(line, '{"type": "progress", "data": {…}}'))
+        except InvalidValue as error:
+            raise InvalidEvent(f"event {index}: {error.message}", index) from None
+    return events
