@@ -122,6 +122,27 @@ async def test_poll_gives_what_is_there_and_does_not_wait(hub: OpenHub) -> None:
     assert await soon(run.result()) == [None, "x", None]
 
 
+async def test_what_is_polled_at_once_is_acknowledged_at_once(hub: OpenHub) -> None:
+    ready = asyncio.Event()
+
+    async def polls() -> list[Any]:
+        inbox = runcast.inbox()
+        await soon(ready.wait())
+        together = await inbox.poll_all()
+        runcast.log("read")
+        return [[message.data for message in together], await inbox.poll_all()]
+
+    run = await hub.start(polls)
+    await hub.send(run.run_id, "x", message_id="m1")
+    await hub.send(run.run_id, "y", message_id="m2")
+    ready.set()
+
+    assert await soon(run.result()) == [["x", "y"], []]
+    events = [event async for event in hub.watch(run.run_id)]
+    assert [event.type for event in events][-3:] == ["log", "message_read", "done"]
+    assert events[-2].data == {"message_ids": ["m1", "m2"]}
+
+
 async def test_poll_works_in_a_thread(hub: OpenHub) -> None:
     go = threading.Event()
 

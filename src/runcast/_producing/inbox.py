@@ -5,7 +5,8 @@ cancelled. If the process dies in between, the next attempt gets the message aga
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from runcast._clock import Clock
@@ -138,12 +139,40 @@ class Inbox:
         """
         return self._on_loop(self._receive(wait=False), "a message")
 
+    def poll_all(self) -> Any:
+        """Return the messages that are there now, in order: `await` it in a coroutine.
+
+        They are acknowledged together, when the next ones are asked for. Raises what `poll` raises.
+        """
+        return self._on_loop(self._receive_all(), "messages")
+
     def take_read(self) -> tuple[str, ...]:
         """Return the ids of what is still to be acknowledged, and forget them."""
         read, self._in_hand = self._in_hand, ()
         return read
 
     async def _receive(self, *, wait: bool) -> Message | None:
+        with self._reading():
+            message = await self._mailbox.next(self._after, self._in_hand, wait=wait)
+            self._in_hand = () if message is None else (message.id,)
+            self._after = self._after if message is None else message.seq
+            return message
+
+    async def _receive_all(self) -> list[Message]:
+        found: list[Message] = []
+        with self._reading():
+            read = self._in_hand
+            while (message := await self._mailbox.next(self._after, read, wait=False)) is not None:
+                read = ()  # acknowledged by the first call
+                found.append(message)
+                self._after = message.seq
+                self._in_hand = tuple(one.id for one in found)
+            if not found:
+                self._in_hand = ()
+        return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         if self._is_read:
             raise InvalidValue(
                 "expected one reader of the inbox at a time: asking for a message acknowledges the "
@@ -151,10 +180,7 @@ class Inbox:
             )
         self._is_read = True
         try:
-            message = await self._mailbox.next(self._after, self._in_hand, wait=wait)
-            self._in_hand = () if message is None else (message.id,)
-            self._after = self._after if message is None else message.seq
-            return message
+            yield
         finally:
             self._is_read = False
 

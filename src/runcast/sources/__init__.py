@@ -8,6 +8,7 @@
 | `runcast.sources.logging` | `logging` | |
 | `runcast.sources.tqdm` | bars of tqdm | `runcast[tqdm]` |
 | `runcast.sources.rich` | progress of rich | `runcast[rich]` |
+| `runcast.sources.langchain` | LangChain and LangGraph | `runcast[langchain]` |
 
 Each is a module with its own `stream()`. Sources never change what a program computes. Events that
 they cannot write are counted and reported; no error is raised.
@@ -24,6 +25,7 @@ from runcast import _plugins
 from runcast.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
+    from runcast.sources import langchain as langchain
     from runcast.sources import logging as logging
     from runcast.sources import rich as rich
     from runcast.sources import tqdm as tqdm
@@ -38,7 +40,12 @@ else:
 
 __all__ = ("load", "stream")
 
-_PACKAGES: Final = {"logging": "logging", "tqdm": "tqdm", "rich": "rich.progress"}
+_PACKAGES: Final = {
+    "logging": "logging",
+    "tqdm": "tqdm",
+    "rich": "rich.progress",
+    "langchain": "langchain_core.callbacks",
+}
 """The sources that `stream()` can turn on, with the module that each reports."""
 
 
@@ -47,8 +54,8 @@ def stream(*names: str) -> Iterator[None]:
     """Turn on sources inside the block, for the current run; outside a run, for every run.
 
     Args:
-        names: which sources. Without names: `logging`, and `tqdm` and `rich` if the program has
-            imported them before.
+        names: which sources. Without names: `logging`, and `tqdm`, `rich` and `langchain` if the
+            program has imported their packages before.
 
     Raises:
         InvalidValue: a source is unknown.

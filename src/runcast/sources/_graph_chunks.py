@@ -22,9 +22,12 @@ __all__ = (
     "Call",
     "GraphChunk",
     "Message",
+    "Usage",
     "read_chunk",
     "read_interrupts",
     "read_message",
+    "read_usage",
+    "texts_of",
 )
 
 
@@ -56,6 +59,8 @@ class Message(NamedTuple):
     calls: tuple[Call, ...]
     tool: str
     call_id: str
+    ok: bool | None = None
+    """Whether a tool succeeded; None if unknown."""
 
 
 class Asked(NamedTuple):
@@ -108,7 +113,7 @@ def read_message(message: object) -> Message | None:
     if not isinstance(kind, str) or (content is None and not _get(message, "tool_calls")):
         return None
     name = kind.lower()
-    text, thought = _texts(content)
+    text, thought = texts_of(content)
     more = _get(message, "additional_kwargs")
     thought = thought or as_text(pick(more, "reasoning_content", "reasoning"))
     is_part = name.endswith("chunk") or type(message).__name__.endswith(_PART_OF_CLASS)
@@ -125,6 +130,7 @@ def read_message(message: object) -> Message | None:
         () if is_part else tuple(_calls(_get(message, "tool_calls"))),
         as_text(_get(message, "name")),
         as_text(_get(message, "tool_call_id")),
+        {"success": True, "error": False}.get(as_text(_get(message, "status"))),
     )
 
 
@@ -135,7 +141,7 @@ def _calls(calls: object) -> Iterator[Call]:
             yield Call(as_text(_get(call, "id")), as_text(tool), _get(call, "args"))
 
 
-def _texts(content: object) -> tuple[str, str]:
+def texts_of(content: object) -> tuple[str, str]:
     """Return the text and the thoughts of a content: a string, or a list of blocks."""
     if not isinstance(content, tuple | list):
         return as_text(content), ""
@@ -146,10 +152,52 @@ def _texts(content: object) -> tuple[str, str]:
         if isinstance(block, str):
             text.append(block)
         elif kind in ("thinking", "reasoning"):
-            thought.append(as_text(_get(block, "thinking") or _get(block, "reasoning")))
+            thought.append(_thought_of(block))
         elif isinstance(_get(block, "text"), str):
             text.append(_get(block, "text"))
     return "".join(text), "".join(thought)
+
+
+def _thought_of(block: object) -> str:
+    thought = _get(block, "thinking") or _get(block, "reasoning")
+    summary = _get(block, "summary")
+    if thought is None and isinstance(summary, tuple | list):  # of OpenAI's Responses
+        return "".join(as_text(_get(part, "text")) for part in summary)
+    return as_text(thought)
+
+
+# Usage.
+
+
+class Usage(NamedTuple):
+    """What a call of a model used; the numbers are whole and not negative."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+
+
+def read_usage(usage: object) -> Usage | None:
+    """Return a parsed usage, in LangChain's form or in that of OpenAI's chats; None if unknown."""
+    given = _count(usage, "input_tokens", "prompt_tokens")
+    written = _count(usage, "output_tokens", "completion_tokens")
+    if given is None and written is None:
+        return None
+    return Usage(
+        given or 0,
+        written or 0,
+        _count(_get(usage, "input_token_details"), "cache_read"),
+        _count(_get(usage, "output_token_details"), "reasoning"),
+    )
+
+
+def _count(thing: object, *names: str) -> int | None:
+    for name in names:
+        number = _get(thing, name)
+        if type(number) is int and number >= 0:
+            return number
+    return None
 
 
 # Interrupts.

@@ -43,6 +43,10 @@ class SeenKeys:
         """Return the depth of the graph in which a key was seen last; None if it was never seen."""
         return self._keys.get(key)
 
+    def forget(self, key: object) -> bool:
+        """Forget a key; return whether it was known."""
+        return self._keys.pop(key, None) is not None
+
     def remember(self, key: object, depth: int) -> None:
         """Remember a key, and forget the oldest one."""
         self._keys.pop(key, None)

@@ -5,8 +5,11 @@ from importlib.metadata import PackageNotFoundError, version
 __all__ = ("check_package",)
 
 
-def check_package(name: str, least: tuple[int, ...]) -> None:
+def check_package(name: str, least: tuple[int, ...], source: str = "") -> None:
     """Check that a package is installed and new enough.
+
+    Args:
+        source: the source that needs it, if its name differs from the package's.
 
     ImportError: the package is missing or too old; the message has the line that installs it.
     """
@@ -19,7 +22,7 @@ def check_package(name: str, least: tuple[int, ...]) -> None:
         return
     got = f"{name} {found} is installed" if found else f"{name} is not installed"
     raise ImportError(
-        f"runcast.sources.{name} needs {name} {wanted} or newer, and {got}: "
+        f"runcast.sources.{source or name} needs {name} {wanted} or newer, and {got}: "
         f"pip install '{name}>={wanted}'"
     )
 
