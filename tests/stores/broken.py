@@ -172,6 +172,16 @@ class InheritsAttachments(NaiveStore):
         return info
 
 
+class ReplacesAttachmentsFirst(NaiveStore):
+    """The last guarantee: an append that is refused replaces the attachment."""
+
+    def append(self, append: Append) -> Appended:
+        log = self.logs.get(append.log_id)
+        if log is not None:
+            log.attachment = append.attachment or log.attachment
+        return super().append(append)
+
+
 class IgnoresFences(NaiveStore):
     """Guarantee 6: any fence may append."""
 

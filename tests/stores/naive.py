@@ -202,8 +202,11 @@ class NaiveStore(Store):
         if any(b"\n" in record or b"\r" in record for record in append.records):
             raise InvalidValue("records")
         labels = self.merge(info.labels, append.labels or {})
+        if len(append.attachment) > MAX_ATTACHMENT_BYTES:
+            raise InvalidValue("attachment")
         self.check_producer(log, append, is_next)
         info.labels = labels
+        log.attachment = append.attachment or log.attachment
         first = info.head + 1
         head = b"id: %b-" % info.epoch.encode()
         frames = [frame_record(head, seq, body) for seq, body in enumerate(append.records, first)]

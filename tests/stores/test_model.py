@@ -82,6 +82,7 @@ class Asked:
     """Difference to the present fence."""
     producer: tuple[str, int, bool] | None
     """Its id, the difference to the number that it sent last, and whether it is sent again."""
+    attachment: bytes
 
 
 ASKED = st.builds(
@@ -95,6 +96,7 @@ ASKED = st.builds(
     fence=st.sampled_from([None] * 4 + [0] * 4 + [-1, 1]),
     producer=st.none()
     | st.tuples(st.sampled_from("pqrs"), st.sampled_from([1] * 6 + [0, 0, -1, 2]), st.booleans()),
+    attachment=st.sampled_from([b""] * 4 + [b"a", b"b" * 3000]),
 )
 
 
@@ -221,7 +223,17 @@ class Comparison(RuleBasedStateMachine):
             once=asked.once,
             labels=asked.labels,
             producer=producer,
+            attachment=asked.attachment,
         )
+
+    @rule(which=st.integers(0, 1), log_id=LOG_IDS)
+    def attachment(self, which: int, log_id: str) -> None:
+        actual, expected = self.both(which, lambda store: store.attachment(log_id))
+        if isinstance(expected, RuncastError):
+            assert type(actual) is type(expected)
+        else:
+            assert not isinstance(actual, RuncastError)
+            assert actual[1] == expected[1]
 
     @rule(
         which=st.integers(0, 1),

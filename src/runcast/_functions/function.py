@@ -22,8 +22,10 @@ import msgspec
 
 from runcast._functions.converting import convert, encode_input
 from runcast._functions.file_groups import FileGroup, parse_file_groups
+from runcast._functions.handlers import check_handler
 from runcast._functions.hidden import hidden_inputs
 from runcast._functions.hints import behind
+from runcast._functions.kinds import kind_of, look_like, wraps_generator
 from runcast._functions.parameters import Parameter, signature_of
 from runcast._functions.schemas import schemas_of, why_unchecked
 from runcast._functions.stand_ins import adapted, is_json
@@ -36,7 +38,6 @@ from runcast.events.vocabulary import is_event_type
 __all__ = (
     "Function",
     "Isolation",
-    "Kind",
     "Source",
 )
 
@@ -58,14 +59,9 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 
-Kind = Literal["generator", "async_generator", "coroutine", "plain"]
-
 Isolation = Literal["thread", "process"]
 
 _MISSING: Final = object()
-
-
-_RESUMED_WITH: Final = frozenset({"interrupt_id", "answer"})
 
 
 class Function(Generic[P, R]):
@@ -100,19 +96,17 @@ class Function(Generic[P, R]):
             raise InvalidValue(f"expected a function, got {call!r:.80}")
         self.call = call
         target = behind(call)
-        _look_like(self, target)
+        look_like(self, target)
         self.name: str = name or getattr(target, "__name__", type(target).__name__)
         if not is_run_id(self.name):
             raise InvalidValue(
                 f"expected a function name like 'count_words', got {self.name!r:.80}"
             )
-        self.resume = None if resume is None else _next_attempt(resume, self.name)
-        """Continues a run whose question was answered while it had no process; itself resumable."""
         documented = inspect.getdoc(target) or ""
         self.__doc__ = documented or None
         self.description = documented if description is None else description
-        self.kind = _kind(target)
-        self._hides_generator = self.kind == "plain" and _wraps_generator(target)
+        self.kind = kind_of(target, has_own_marks=isinstance(target, Function))
+        self._hides_generator = self.kind == "plain" and wraps_generator(target)
         self.is_certain = self.kind in ("generator", "async_generator")
         """Whether it is known before the call that the function streams. Any function may return a
         generator, and then it streams."""
@@ -123,8 +117,6 @@ class Function(Generic[P, R]):
             )
         self.budget = checked_budget(self.name, max_tokens, max_cost)
         """The budget of a run, for all its attempts together."""
-        if self.resume is not None:
-            self.resume.budget = self.budget
         self.declared_events = events
         self.events = _schemas_of_events(events, self.name)
         """The JSON Schema of `data`, for each of its own event types."""
@@ -150,14 +142,21 @@ class Function(Generic[P, R]):
         """The dialect of its events for invocations that name no dialect."""
         if isolation == "process":
             self.source = _source(target, self.name)
-            if resume is not None:
-                raise InvalidValue(
-                    f"expected no resume= for {self.name!r}, which has its own process"
-                )
         elif isolation != "thread":
             raise InvalidValue(
                 f"expected isolation to be thread or process, got {shown(isolation)}"
             )
+        self.resume: Function[..., Any] | None = None
+        """Continues a run whose question was answered while it had no process."""
+        if resume is not None:
+            self.resume = _handler(resume, "resume", self.name, isolation)
+        self._share_options()
+
+    def _share_options(self) -> None:
+        """Make each handler continue as this function does: its runs are runs of this function."""
+        for handler in (self.resume,):
+            if handler is not None:
+                handler.resume, handler.budget = self.resume, self.budget
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.call(*args, **kwargs)
@@ -317,21 +316,17 @@ class Function(Generic[P, R]):
         return arguments
 
 
-def _next_attempt(resume: Callable[..., object], name: str) -> Function[..., Any]:
-    """Return a resume handler as a function with the name of the first attempt."""
+def _handler(
+    given: Callable[..., object], option: str, name: str, isolation: Isolation
+) -> "Function[..., Any]":
+    """Return a handler as a function with the name of the first attempt."""
+    call = given.call if isinstance(given, Function) else given
     try:
-        attempt = Function(resume.call if isinstance(resume, Function) else resume, name=name)
+        handler = Function(call, name=name, isolation=isolation)
     except InvalidValue as error:
-        raise InvalidValue(f"resume= of {name!r}: {error.message}") from None
-    takes = {parameter.name for parameter in attempt.parameters}
-    needs = {parameter.name for parameter in attempt.parameters if parameter.required}
-    if needs - _RESUMED_WITH or (_RESUMED_WITH - takes and not attempt.takes_more):
-        raise InvalidValue(
-            f"expected resume= of {name!r} to take interrupt_id and answer, got "
-            f"{', '.join(sorted(takes)) or 'nothing'}"
-        )
-    attempt.resume = attempt
-    return attempt
+        raise InvalidValue(f"{option}= of {name!r}: {error.message}") from None
+    check_handler(handler.parameters, option, name, takes_more=handler.takes_more)
+    return handler
 
 
 def _source(target: Any, name: str) -> Source:
@@ -348,40 +343,6 @@ def _source(target: Any, name: str) -> Source:
             "import it"
         )
     return Source(module, file)
-
-
-def _look_like(function: object, target: Any) -> None:
-    """Add the marks by which `inspect` recognises coroutine functions and generators.
-
-    Frameworks ask `inspect.iscoroutinefunction` whether to await a call.
-    """
-    if not (inspect.isroutine(target) or inspect.isclass(target)):
-        target = behind(type(target).__call__)
-    for name in ("__name__", "__code__", "__defaults__", "__kwdefaults__"):
-        if hasattr(target, name):
-            vars(function).setdefault(name, getattr(target, name))
-
-
-def _wraps_generator(target: Any) -> bool:
-    """Return whether `functools.wraps` was used on a generator function. Then the wrapper most
-    probably returns its iterator."""
-    try:
-        inner = inspect.unwrap(target)
-    except ValueError:  # it wraps itself
-        return False
-    return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
-
-
-def _kind(target: Any) -> Kind:
-    if not (inspect.isroutine(target) or inspect.isclass(target) or isinstance(target, Function)):
-        target = behind(target.__call__)
-    if inspect.isasyncgenfunction(target):
-        return "async_generator"
-    if inspect.isgeneratorfunction(target):
-        return "generator"
-    if inspect.iscoroutinefunction(target):
-        return "coroutine"
-    return "plain"
 
 
 def _schemas_of_events(events: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:

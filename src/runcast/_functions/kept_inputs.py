@@ -15,7 +15,7 @@ from runcast._functions.secrets import Redactor
 from runcast.events.plain import MAX_DEPTH, decode_json
 from runcast.events.vocabulary import is_deeper
 
-__all__ = ("MAX_INPUTS_BYTES", "KeptInputs", "keep_inputs", "read_inputs")
+__all__ = ("MAX_INPUTS_BYTES", "NO_INPUTS", "KeptInputs", "keep_inputs", "read_inputs")
 
 MAX_INPUTS_BYTES: Final = 64 * 1024
 """Most bytes of the inputs that are kept, as JSON. An input that does not fit is left out."""
@@ -39,6 +39,17 @@ class KeptInputs(msgspec.Struct, omit_defaults=True):
     dropped: int = 0
 
 
+class _Stored(KeptInputs):
+    """What is stored beside a log."""
+
+    only_kept: bool = False
+    """Whether no inputs are kept, but other values of the run; see `NO_INPUTS`."""
+
+
+NO_INPUTS: Final = b'{"only_kept":true}'
+"""What a run's values are added to if its inputs are not kept."""
+
+
 def keep_inputs(
     function: Function[..., Any],
     inputs: Mapping[str, Any],
@@ -46,6 +57,8 @@ def keep_inputs(
     files: Mapping[str, int],
 ) -> bytes:
     """Return what is kept of a run's inputs, as JSON; b"" if the function keeps nothing.
+
+    Other values of the run may be added to it, see `runcast._producing.keeping`.
 
     An input is left out if it is declared as a secret or as bytes, if it contains the value of a
     secret that the run was given, if JSON cannot hold it, or if it does not fit.
@@ -71,7 +84,10 @@ def keep_inputs(
 
 def read_inputs(stored: bytes) -> KeptInputs | None:
     """Return kept inputs; None if nothing was kept."""
-    return msgspec.json.decode(stored, type=KeptInputs) if stored else None
+    found = msgspec.json.decode(stored, type=_Stored) if stored else None
+    if found is None or found.only_kept:
+        return None
+    return KeptInputs(found.values, found.left_out, found.files, found.dropped)
 
 
 def _encode(value: object, hidden: str, redactor: Redactor) -> tuple[bytes, str]:

@@ -56,7 +56,9 @@ class Part(Append, kw_only=True):
     @property
     def is_flush(self) -> bool:
         """Whether the part is empty: somebody only waits for earlier records."""
-        return self.future is not None and not (self.records or self.close or self.labels)
+        return self.future is not None and not (
+            self.records or self.close or self.labels or self.attachment
+        )
 
     @property
     def size(self) -> int:
@@ -435,6 +437,7 @@ class Inlet:
         once: Once | None = None,
         labels: Mapping[str, str] | None = None,
         producer: Producer | None = None,
+        attachment: bytes = b"",
     ) -> Appended:
         """Append after all earlier records, and return once the append is committed.
 
@@ -452,10 +455,11 @@ class Inlet:
         part = self._part(list(records), close, once, labels)
         if producer is not None:
             part.producer, part.is_numbered = producer, True
+        part.attachment = attachment
         return await await_on(self._pending.loop_here(), self._append(part))
 
     async def _append(self, part: Part) -> Appended:
-        if self.is_held and not (part.close or part.once or part.labels):
+        if self.is_held and not (part.close or part.once or part.labels or part.attachment):
             await self._pending.drain(self)
         part.future = asyncio.get_running_loop().create_future()
         self._pending.add(part)

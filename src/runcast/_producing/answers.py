@@ -166,4 +166,7 @@ class Asks(Protocol):
         timeout_s: float | None,
         interrupt_id: str,
         place: Place | None,
+        keep: object = None,
     ) -> Coroutine[Any, Any, Answer]: ...
+
+    def keep(self, kept: bytes) -> Coroutine[Any, Any, None]: ...

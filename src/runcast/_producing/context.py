@@ -37,6 +37,7 @@ __all__ = (
     "enter",
     "flush",
     "inbox",
+    "keep",
     "leave",
     "log",
     "progress",
@@ -204,6 +205,7 @@ def ask(
     interrupt_id: str = "",
     node: str = "",
     agent: str = "",
+    keep: object = None,
 ) -> Any:
     """Ask the run's watchers and wait for the answer; see `Writer.ask`.
 
@@ -222,7 +224,15 @@ def ask(
         interrupt_id=interrupt_id,
         node=node,
         agent=agent,
+        keep=keep,
     )
+
+
+def keep(value: object) -> Waited[None]:
+    """Keep a value for the next attempt of the current run; see `Writer.keep`. Outside a run it
+    does nothing."""
+    writer = _writer.get(_EVERYWHERE.writer)
+    return writer.keep(value) if writer is not None else NOTHING
 
 
 def inbox() -> Inbox:

@@ -18,6 +18,7 @@ from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
 from runcast._producing.answers import Answer, check_question
 from runcast._producing.decisions import answer_in, expire_question, find_decision
+from runcast._producing.keeping import OF_THE_RUN, Keeper, as_kept
 from runcast._producing.labels import ANSWERED_LABEL
 from runcast.errors import (
     Conflict,
@@ -45,6 +46,8 @@ class _Question:
     interrupt_id: str
     is_asked_again: bool
     """Whether the question was asked here before and is still open, so its expiry is known."""
+    attachment: bytes = b""
+    """What the log's attachment is to be, because of what the question keeps; b"" if nothing."""
     is_written: bool = False
     """Whether the question is in the log, or on its way there."""
 
@@ -52,9 +55,10 @@ class _Question:
 class Questions:
     """The questions of one run that runs here. Call from the loop's thread."""
 
-    def __init__(self, hub: Hub, inlet: Inlet, clock: Clock) -> None:
+    def __init__(self, hub: Hub, inlet: Inlet, clock: Clock, keeper: Keeper | None = None) -> None:
         self._hub = hub
         self._inlet = inlet
+        self._keeper = keeper or Keeper()
         self._clock = clock
         self._asking: set[asyncio.Task[Answer]] = set()
         self._unanswered: set[_Question] = set()
@@ -75,6 +79,7 @@ class Questions:
         timeout_s: float | None,
         interrupt_id: str,
         place: Place | None,
+        keep: object = None,
     ) -> Answer:
         """Store a question and wait for its answer.
 
@@ -82,7 +87,8 @@ class Questions:
             Overloaded: too many questions of this run are open.
             InvalidValue, Conflict: the id is malformed or was used before, or the timeout is
             invalid.
-            EventTooLarge: the question is longer than `max_event_bytes`.
+            EventTooLarge: the question is longer than `max_event_bytes`, or what the run keeps
+                would be longer than MAX_KEPT_BYTES.
             Gone: the question was answered so long ago that the answer is no longer kept.
             CancelledError: the run was cancelled.
         """
@@ -104,7 +110,9 @@ class Questions:
             asked["expires_at"] = now + timeout_s
         most = self._hub.settings.max_event_bytes
         record = encode_record("interrupt_request", asked, now, place, most)
-        question = _Question(interrupt_id, interrupt_id in self._ends)
+        kept = None if keep is None else as_kept(keep)
+        attachment = b"" if kept is None else self._keeper.put(interrupt_id, kept)
+        question = _Question(interrupt_id, interrupt_id in self._ends, attachment)
         self._unanswered.add(question)
         if timeout_s is not None:
             self._note_end(interrupt_id, timeout_s)
@@ -140,6 +148,14 @@ class Questions:
         """Return when a question expires, by the monotonic clock; None if it does not expire or was
         not asked here."""
         return self._ends.get(interrupt_id)
+
+    async def keep(self, kept: bytes) -> None:
+        """Keep a value of the run itself; stored when this returns.
+
+        Raises:
+            EventTooLarge: what the run keeps would be longer than MAX_KEPT_BYTES.
+        """
+        await self._inlet.append(attachment=self._keeper.put(OF_THE_RUN, kept))
 
     @property
     def is_waiting(self) -> bool:
@@ -197,8 +213,12 @@ class Questions:
     ) -> Answer:
         """Ask; `was_emitted` if the function may have emitted the question itself."""
         question.is_written = True
-        appended = await self._inlet.append([record], once=Once(f"ask:{interrupt_id}"))
+        attachment = question.attachment
+        once = Once(f"ask:{interrupt_id}")
+        appended = await self._inlet.append([record], once=once, attachment=attachment)
         answer, resolved = None, []
+        if appended.repeated and attachment:
+            await self._inlet.append(attachment=attachment)
         if appended.repeated:
             timeout_s = await self._write_waiting(question, appended, timeout_s)
         elif (
@@ -209,6 +229,7 @@ class Questions:
         if answer is None:
             answer = await self._wait(interrupt_id, appended, timeout_s)
         self._unanswered.discard(question)
+        self._keeper.decide(interrupt_id)
         await self._inlet.append(resolved, labels={ANSWERED_LABEL: ""})
         return answer
 

@@ -1,4 +1,7 @@
-"""The writer: appends events to a run."""
+"""The writer: appends events to a run.
+
+Long because it holds all that the code of a run may call, with what each call promises.
+"""
 
 import asyncio
 import concurrent.futures
@@ -23,6 +26,7 @@ from runcast._producing.calls import (
     place_of,
 )
 from runcast._producing.inbox import Inbox, Mailbox
+from runcast._producing.keeping import as_kept
 from runcast._producing.typed_events import TypedEvents
 from runcast.errors import Cancelled, InvalidValue, RuncastError
 from runcast.events.model import Event, Place, checked_type, encode_known
@@ -202,6 +206,7 @@ class Writer(TypedEvents):
         interrupt_id: str = "",
         node: str = "",
         agent: str = "",
+        keep: object = None,
     ) -> Any:
         """Ask a question and wait for its answer: `await` it in a coroutine; a thread waits in it.
 
@@ -214,13 +219,18 @@ class Writer(TypedEvents):
             timeout_s: after this time the answer has the type `expired`; None waits for ever.
             interrupt_id: generated if missing. Asking again under an id returns its answer at once,
                 or waits for it, at most until the first deadline.
+            keep: a value for the handler that continues the run if its process ends meanwhile
+                (`resume=`, `recover=`): JSON, at most MAX_KEPT_BYTES of all open questions
+                together. It is stored beside the log together with the question; no watcher sees
+                it. None keeps nothing.
 
         Returns:
             An `Answer`; in a coroutine an awaitable for it.
 
         Raises:
             InvalidValue: this writer does not run the function, so it cannot wait; or the question
-                is malformed.
+                is malformed; or JSON cannot hold what is to be kept.
+            EventTooLarge: the question, or what is to be kept, is too long.
             Gone: the question was answered so long ago that the answer is no longer kept
                 (`keep_bytes_per_run`).
             Cancelled: the run was cancelled while it waited (in threads).
@@ -237,8 +247,29 @@ class Writer(TypedEvents):
             timeout_s=timeout_s,
             interrupt_id=interrupt_id,
             place=(node, agent, (), None) if node or agent else None,
+            keep=keep,
         )
         return self._on_loop(asking, "an answer")
+
+    def keep(self, value: object) -> Waited[None]:
+        """Keep a value for the next attempt, instead of the one that was kept before; `await` it in
+        a coroutine.
+
+        The handler that continues the run gets it as `kept` (`resume=`, `recover=`). It is stored
+        beside the log, after everything emitted before; no watcher sees it.
+
+        Args:
+            value: JSON, with what open questions keep at most MAX_KEPT_BYTES.
+
+        Raises:
+            InvalidValue: this writer does not run the function; or JSON cannot hold the value.
+            EventTooLarge: the value is too long.
+        """
+        if self._questions is None or self._loop is None:
+            raise InvalidValue("only the run itself can keep values: call keep() in its function")
+        self.home.check("keep()")
+        kept = as_kept(value)
+        return self._on_loop(self._questions.keep(kept), "what it keeps") or NOTHING
 
     def inbox(self) -> Inbox:
         """Return the messages that are sent into the run, one after the other; see `Inbox`.

@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
-from types import MappingProxyType
 from typing import Any, Final
 
 from runcast._clock import Clock
 from runcast._files.files import RunFiles
-from runcast._functions.function import Function
 from runcast._hub.hub import Hub
 from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.labels import ANSWERED_LABEL
 from runcast._producing.writer import Writer
+from runcast._runs.attempts import Attempt
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast._workers.work import Job, Work, Workers, how_it_ended
@@ -48,19 +47,25 @@ class FunctionRun(Run):
 
     def __init__(
         self,
-        function: Function[..., Any],
-        arguments: dict[str, Any],
+        attempt: Attempt,
         log: OwnedLog,
         writer: Writer,
         files: RunFiles,
-        secrets: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        function = attempt.function
         super().__init__(log.log_id, log.epoch, function.name)
         self.function = function
         self.has_begun = False
         """Whether its log has its `started` event, or is about to."""
         self._job = Job(
-            function, arguments, log.inlet, writer, secrets, files.open, self._note_stream
+            function,
+            attempt.arguments,
+            log.inlet,
+            writer,
+            attempt.secrets,
+            files.open,
+            self._note_stream,
+            attempt.continuation,
         )
         if function.is_certain and function.is_streaming:
             self._note_stream()

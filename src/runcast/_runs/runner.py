@@ -5,7 +5,6 @@ Long because every way into and out of a run goes through the runner.
 
 import asyncio
 import contextvars
-import copy
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -15,16 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from runcast._files.files import Files, RunFiles
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
-from runcast._functions.kept_inputs import keep_inputs
+from runcast._functions.kept_inputs import NO_INPUTS, keep_inputs
 from runcast._hub.hub import Hub
 from runcast._hub.interrupts import INTERRUPTED, wait_for_first
 from runcast._hub.owned import REPLACED, OwnedLog
 from runcast._producing.answers import Answer
 from runcast._producing.budgets import Meter, load_prices
-from runcast._producing.decisions import answer_question, find_decision
+from runcast._producing.decisions import answer_question
 from runcast._producing.inbox import HubMailbox
+from runcast._producing.keeping import Keeper
 from runcast._producing.labels import (
-    ANSWERED_LABEL,
     CANCEL_LABEL,
     DIGEST_LABEL,
     RESUMABLE_LABEL,
@@ -32,6 +31,7 @@ from runcast._producing.labels import (
 )
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
+from runcast._runs.attempts import Attempt, Attempts
 from runcast._runs.function_run import FunctionRun
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
@@ -70,7 +70,6 @@ class Runner:
         files: Files,
         find: Callable[[str], Function[..., Any] | None] = lambda name: None,
     ) -> None:
-        self._find = find
         self._files = files
         self.hub = hub
         self.runs: dict[str, FunctionRun] = {}
@@ -85,6 +84,7 @@ class Runner:
         # Includes replaced runs, until they have ended.
         self._living: set[FunctionRun] = set()
         self._places: dict[FunctionRun, Place] = {}
+        self._attempts = Attempts(hub, find)
         self._recovery = Recovery(hub, self._next_attempt)
         self._retention = Retention(hub)
         self._beginning: set[asyncio.Task[FunctionRun]] = set()
@@ -244,7 +244,14 @@ class Runner:
                 run_id, _labels(function, labels or {}, digest), replace, place, staged, kept
             )
             of_run = self._files.for_run(run_id, log.epoch, function.files, staged)
-            return self._launch(self._run(function, arguments, log, of_run, found), place)
+            first = Attempt(
+                function=function,
+                declared=function,
+                attachment=kept,
+                arguments=arguments,
+                secrets=found,
+            )
+            return self._launch(self._run(first, log, of_run), place)
 
         beginning = asyncio.create_task(begin())
         self._beginning.add(beginning)
@@ -301,21 +308,16 @@ class Runner:
         most = function.max_runs or self._settings.max_runs_per_function
         return self._room.enter(function.name, most, **how)
 
-    def _run(
-        self,
-        function: Function[..., Any],
-        arguments: dict[str, Any],
-        log: OwnedLog,
-        files: RunFiles,
-        secrets: Mapping[str, str] = MappingProxyType({}),
-    ) -> FunctionRun:
-        questions = Questions(self.hub, log.inlet, self.hub.clock)
+    def _run(self, attempt: Attempt, log: OwnedLog, files: RunFiles) -> FunctionRun:
+        keeper = Keeper(attempt.attachment or NO_INPUTS)
+        questions = Questions(self.hub, log.inlet, self.hub.clock, keeper)
         most = self._settings.max_event_bytes
-        meter = Meter(self.hub.prices, function.budget)
+        meter = Meter(self.hub.prices, attempt.function.budget)
+        meter.resume(attempt.used)
         mailbox = HubMailbox(self.hub, log.inlet, self.hub.clock)
         folder = files.workspace
         writer = Writer(log.inlet, self.hub.clock, most, questions, folder, meter, mailbox)
-        run = FunctionRun(function, arguments, log, writer, files, secrets)
+        run = FunctionRun(attempt, log, writer, files)
         run.on_raised = lambda error: self.tracebacks.add(log.log_id, log.epoch, error)
         return run
 
@@ -343,25 +345,16 @@ class Runner:
 
     async def _next_attempt(self, info: LogInfo) -> Begin | None:
         """Return the function that continues an answered run; None if this process cannot."""
-        function = self._find(info.labels.get("function", ""))
-        if function is None or function.resume is None:
+        attempt = await self._attempts.after_answer(info)
+        if attempt is None:
             return None
-        interrupt_id = info.labels[ANSWERED_LABEL]
-        answer = await find_decision(self.hub, info.log_id, interrupt_id)
-        if answer is None:
-            return None
-        attempt, files = function.resume, function.files
-        arguments = {"interrupt_id": interrupt_id, "answer": answer}
-        _, snapshot = await self.hub.present(info.log_id)
-        used = copy.deepcopy(snapshot.usage)
+        function = attempt.declared
 
         def begin(claimed: LogInfo) -> None:
             log = self.hub.take(claimed)
             place = self._enter(function, is_promised=True)
-            of_run = self._files.for_run(log.log_id, log.epoch, files, is_resumed=True)
-            run = self._run(attempt, arguments, log, of_run)
-            run.writer.meter.resume(used)
-            self._launch(run, place)
+            of_run = self._files.for_run(log.log_id, log.epoch, function.files, is_resumed=True)
+            self._launch(self._run(attempt, log, of_run), place)
             self.hub.owned.look(log.log_id)  # the run may have been cancelled while it was claimed
 
         return begin

@@ -12,6 +12,8 @@ import msgspec
 from runcast._clock import SystemClock
 from runcast._hub.forks import make_lock
 from runcast._producing.answers import Answer, check_question
+from runcast._producing.calls import NOTHING, Waited
+from runcast._producing.keeping import as_kept
 from runcast._producing.writer import Writer
 from runcast._scripts.control import LINE, NUMBER_BYTES, ReadLine, Start
 from runcast._scripts.marks import Marker
@@ -127,10 +129,15 @@ class ScriptWriter(Writer):
         interrupt_id: str = "",
         node: str = "",
         agent: str = "",
+        keep: object = None,
     ) -> Any:
-        """Ask a question and wait for its answer; see `Writer.ask`."""
+        """Ask a question and wait for its answer; see `Writer.ask`.
+
+        Nothing continues a script's run, so `keep` is only checked.
+        """
         self.home.check("ask()")
         check_question(message, action, config, timeout_s, interrupt_id)
+        as_kept(keep)
         asked = {
             **{"message": message, "action": action, "args": args, "config": config},
             **{"timeout_s": timeout_s, "interrupt_id": interrupt_id, "node": node, "agent": agent},
@@ -146,3 +153,9 @@ class ScriptWriter(Writer):
         except RuntimeError:
             return self._owner.ask(question)
         return asyncio.to_thread(self._owner.ask, question)
+
+    def keep(self, value: object) -> Waited[None]:
+        """Check a value; nothing continues a script's run. See `Writer.keep`."""
+        self.home.check("keep()")
+        as_kept(value)
+        return NOTHING

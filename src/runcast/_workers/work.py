@@ -22,6 +22,7 @@ from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
 from runcast._producing.context import current_writer, using
 from runcast._producing.writer import Writer
+from runcast._workers.continuation import Continuation
 from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
 from runcast._workers.left_behind import LeftThreads
 from runcast._workers.loop_watch import FunctionAt, LoopWatch
@@ -44,9 +45,9 @@ class Job:
     """The task of a worker: a function, its arguments, and the target of its events.
 
     `arguments` are converted, except for a function with its own process, which converts them
-    itself. `open_folder` returns the working directory. `secrets` are for the environment.
-    `on_stream` is called on the loop once the function has returned an iterator, unless it is known
-    in advance that it does.
+    itself. A handler with its own process has a `continuation` instead. `open_folder` returns the
+    working directory. `secrets` are for the environment. `on_stream` is called on the loop once the
+    function has returned an iterator, unless it is known in advance that it does.
     """
 
     function: Function[..., Any]
@@ -56,6 +57,7 @@ class Job:
     secrets: Mapping[str, str] = field(repr=False)
     open_folder: Callable[[], Awaitable[Path]]
     on_stream: Callable[[], None] = lambda: None
+    continuation: Continuation | None = None
 
 
 class Work(Protocol):
@@ -286,6 +288,7 @@ class _InProcess:
                 max_events=settings.max_events_per_run,
                 max_bytes=settings.max_bytes_per_run,
                 memory_bytes=settings.child_memory_bytes,
+                continuation=job.continuation,
             )
             try:
                 child = await processes.take(_ready_for(function))
@@ -299,7 +302,7 @@ class _InProcess:
                 processes.clock,
                 settings,
                 Redactor(job.secrets.values()),
-                Redactor(texts_in(job.arguments)),
+                Redactor(texts_in(_given(job))),
                 job.on_stream,
             )
             try:
@@ -326,6 +329,14 @@ class _InProcess:
 
     def give_up(self) -> None:
         self.ending.cancel()
+
+
+def _given(job: Job) -> object:
+    """Return what a function is given that tracebacks must not show."""
+    more = job.continuation
+    if more is None:
+        return job.arguments
+    return [more.inputs, more.kept, more.answer and more.answer.args]
 
 
 def _ready_for(function: Function[..., Any]) -> Source | None:

@@ -28,7 +28,8 @@ Every store guarantees the following (`runcast.testing.contract` checks it):
 13. `changes` returns every log that was created, deleted or closed after a point, or whose status
     or labels changed after it, in this process or another one. Otherwise it raises `Gone`.
 14. An attachment belongs to one epoch: it is there when the log is, and gone when the log is
-    deleted or begun again. A trim leaves it.
+    deleted or begun again. A trim leaves it. An append replaces it together with its records, or
+    not at all.
 
 Methods take a log's id, which contains its kind (see `events.position`); only `create` takes name
 and kind separately. All guarantees hold for every kind. Lists hold runs unless another kind is
@@ -139,7 +140,8 @@ class Logs(ABC):
 
     @abstractmethod
     async def attachment(self, log_id: str) -> tuple[str, bytes]:
-        """Return a log's epoch and what `create` attached to it, or b"". Raises `NotFound`."""
+        """Return a log's epoch and what `create`, or the last append that replaced it, attached to
+        it; b"" if nothing is attached. Raises `NotFound`."""
 
     @abstractmethod
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:

@@ -5,6 +5,8 @@ Commands are *applied* once they are durable. A store that several processes sha
 commands durable by compare-and-append: if another process was first, the plan is thrown away, that
 process's commands are applied, and the request is planned again. So every process that applies the
 same commands in the same order holds the same state, and no lock is held across a plan.
+
+Long because the plan of each command and its application must be read together.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -245,6 +247,7 @@ class Ledger:
         if draft.closed or (append.fence is not None and append.fence != draft.fence):
             raise not_open(draft, append)
         labels = merge_labels(draft.labels, append.labels) if append.labels else None
+        check_attachment(append.attachment)
         first = draft.head + 1
         pages = frame_pages(draft.epoch, first, append.records, append.close)
         standing, records = draft.standing, append.records
@@ -265,6 +268,7 @@ class Ledger:
             labels,
             (*append.once, first, draft.head) if append.once else None,
             None if standing is draft.standing else standing,
+            attachment=append.attachment,
         )
         draft.closed, draft.standing = append.close, standing
         if labels is not None:
@@ -362,6 +366,7 @@ class Ledger:
             log.once[key] = OnceUse(digest, *result)
         if command.use is not None:
             log.has_forgotten |= keep(log.producers, command.producer_id, command.use)
+        log.attachment = command.attachment or log.attachment
         if command.standing == "unsaid":
             for page in command.pages:
                 info.standing = standing_after_frames(info.standing, page.frames)

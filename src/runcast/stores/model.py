@@ -48,9 +48,9 @@ MAX_LIST: Final = 500
 MAX_CHANGES: Final = 10_000
 """Logs whose last change is remembered for `changes`; with a log a KiB, at most 10 MB."""
 
-MAX_ATTACHMENT_BYTES: Final = 128 * 1024
-"""Longest attachment of a log. A store may hold the attachments of all open logs in memory until
-its next checkpoint."""
+MAX_ATTACHMENT_BYTES: Final = 1280 * 1024
+"""Longest attachment of a log: the inputs of a run, and what the run keeps for its next attempt. A
+store may hold the attachments of all open logs in memory until its next checkpoint."""
 
 MAX_LABELS: Final = 32
 """Most labels of one log; they are an index, not a document."""
@@ -122,6 +122,7 @@ class Append(msgspec.Struct):
         once: see guarantee 5.
         labels: merged into the log's labels; the value `""` removes a label.
         producer: see guarantee 12; None if the append is never sent again.
+        attachment: replaces the log's attachment (guarantee 14); b"" leaves it as it is.
     """
 
     log_id: str
@@ -132,6 +133,7 @@ class Append(msgspec.Struct):
     once: Once | None = None
     labels: Mapping[str, str] | None = None
     producer: Producer | None = None
+    attachment: bytes = b""
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -68,6 +68,8 @@ class AppendCommand(msgspec.Struct, array_like=True, tag="a", gc=False):
     producer_id: str = ""
     use: Use | None = None
     """What the log remembers of this producer."""
+    attachment: bytes = b""
+    """Replaces the log's attachment, unless it is empty."""
 
 
 class ClaimCommand(msgspec.Struct, array_like=True, frozen=True, tag="o"):

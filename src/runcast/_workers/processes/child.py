@@ -157,7 +157,10 @@ def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Outco
             return failed(f"it cannot be imported: {loading.report.error}", "import_failed")
         signal.signal(signal.SIGTERM, _interrupt)
         function = find_function(loading.module, call.attribute)
-        arguments = (function.adopt if call.is_plain else function.convert)(call.inputs)
+        if call.continuation is not None:
+            arguments = call.continuation.arguments_of(function)
+        else:
+            arguments = (function.adopt if call.is_plain else function.convert)(call.inputs)
         receiver = Receiver(parent)
         if function.kind in ("coroutine", "async_generator"):
             return asyncio.run(_run_async(parent, receiver, function, arguments, call))

@@ -7,6 +7,7 @@ A frame is four bytes of length (big-endian, of what follows), one byte for its 
 | `LOADED` | the module was imported, or the traceback of the error |
 | `EVENT` | an event: canonical JSON as `encode_record` makes it |
 | `ASK` | a question to the watchers; answered by `Reply` |
+| `KEEP` | a value for the next attempt; answered by `Reply` |
 | `FLUSH` | a request to report the commit of all earlier events; answered by `Reply` |
 | `STREAM` | the function returned an iterator of events, which was not known before |
 | `TRACE` | the traceback of the function's exception, for the server's log |
@@ -22,6 +23,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from runcast._functions.function import Source
+from runcast._workers.continuation import Continuation
 from runcast.errors import PeerError
 
 __all__ = (
@@ -29,6 +31,7 @@ __all__ = (
     "END",
     "EVENT",
     "FLUSH",
+    "KEEP",
     "LOADED",
     "RECEIVE",
     "RETURNED",
@@ -41,6 +44,7 @@ __all__ = (
     "Flush",
     "Frames",
     "Interrupt",
+    "Keep",
     "Load",
     "Loaded",
     "Receive",
@@ -57,6 +61,7 @@ __all__ = (
 LOADED: Final = ord("L")
 EVENT: Final = ord("E")
 ASK: Final = ord("A")
+KEEP: Final = ord("K")
 FLUSH: Final = ord("F")
 STREAM: Final = ord("S")
 TRACE: Final = ord("T")
@@ -79,7 +84,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 class Call(msgspec.Struct, frozen=True, tag="call"):
     """Run a function. `inputs` are the original JSON; the child converts them, unless `is_plain`.
 
-    `attribute` may be dotted; `environment` is added to the child's own.
+    `attribute` may be dotted; `environment` is added to the child's own. A handler has a
+    `continuation` instead of inputs.
     """
 
     source: Source
@@ -93,6 +99,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     max_events: int = 0
     max_bytes: int = 0
     memory_bytes: int = 0
+    continuation: Continuation | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -136,6 +143,14 @@ class Ask(msgspec.Struct, frozen=True):
     interrupt_id: str = ""
     node: str = ""
     agent: str = ""
+    keep: Any = None
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """The value of `Writer.keep`."""
+
+    number: int
+    value: Any = None
 
 
 class Receive(msgspec.Struct, frozen=True):
@@ -163,7 +178,7 @@ class Trace(msgspec.Struct, frozen=True):
     text: str
 
 
-Report = Loaded | Ask | Receive | Flush | Stream | Trace
+Report = Loaded | Ask | Keep | Receive | Flush | Stream | Trace
 
 
 class Frames:
@@ -228,6 +243,7 @@ def decode_command(body: bytes) -> Command:
 _KINDS: Final[dict[type, int]] = {
     Loaded: LOADED,
     Ask: ASK,
+    Keep: KEEP,
     Receive: RECEIVE,
     Flush: FLUSH,
     Stream: STREAM,

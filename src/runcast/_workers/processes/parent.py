@@ -20,6 +20,7 @@ from runcast import errors
 from runcast._clock import SystemClock
 from runcast._hub.forks import Home, make_rlock
 from runcast._producing.answers import Answer
+from runcast._producing.keeping import as_kept
 from runcast._producing.messages import Message
 from runcast._producing.writer import Writer
 from runcast._workers.processes import control
@@ -125,7 +126,7 @@ class Parent:
             self._is_sending = False
 
     def request(
-        self, make: Callable[[int], control.Ask | control.Flush | control.Receive]
+        self, make: Callable[[int], control.Ask | control.Flush | control.Keep | control.Receive]
     ) -> concurrent.futures.Future[Any]:
         """Send a message that a `Reply` answers, and return a future for the answer."""
         return self.request_frame(lambda number: control.encode(make(number)))
@@ -294,6 +295,7 @@ class _Questions:
         timeout_s: float | None,
         interrupt_id: str,
         place: Place | None,
+        keep: object = None,
     ) -> Answer:
         """Ask through the parent, and wait for the answer. Raises what `Questions.ask` raises."""
         node, agent = place[:2] if place else ("", "")
@@ -310,12 +312,20 @@ class _Questions:
             ask = msgspec.convert({"number": 0, **plain}, control.Ask)
         except msgspec.ValidationError as error:
             raise InvalidValue(f"expected a question that can be asked: {error!s:.300}") from None
+        if keep is not None:
+            ask = msgspec.structs.replace(ask, keep=msgspec.Raw(as_kept(keep)))
         future = self._parent.request(lambda number: msgspec.structs.replace(ask, number=number))
         self._open.add(future)
         try:
             return msgspec.convert(await asyncio.wrap_future(future), Answer)
         finally:
             self._open.discard(future)
+
+    async def keep(self, kept: bytes) -> None:
+        """Have the parent keep a value. Raises what `Questions.keep` raises."""
+        value = msgspec.Raw(kept)
+        future = self._parent.request(lambda number: control.Keep(number, value))
+        await asyncio.wrap_future(future)
 
 
 class _Mailbox:

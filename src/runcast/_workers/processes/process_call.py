@@ -11,6 +11,7 @@ from runcast._clock import Clock
 from runcast._functions.secrets import Redactor
 from runcast._hub.inlets import Inlet
 from runcast._logs import get_logger
+from runcast._producing.keeping import MAX_KEPT_BYTES
 from runcast._producing.writer import RESERVED, Writer
 from runcast._settings import Settings
 from runcast._workers.processes import control
@@ -131,7 +132,8 @@ class ProcessCall:
     async def _hear(self) -> Outcome | None:
         """Write the child's messages until it has ended; return the function's outcome, or None if
         the function never returned."""
-        frames = control.Frames(self._settings.max_event_bytes + 2 * OWN_EVENT_BYTES)
+        most = self._settings.max_event_bytes + 2 * OWN_EVENT_BYTES + MAX_KEPT_BYTES
+        frames = control.Frames(most)
         while data := await self._receive():
             for kind, body in frames.feed(data):
                 if kind == control.EVENT:
@@ -192,6 +194,9 @@ class ProcessCall:
         elif kind == control.ASK:
             self._begin(self._ask(control.decode(body, control.Ask)))
             await asyncio.sleep(0)  # so that it has begun before the next message
+        elif kind == control.KEEP:
+            self._begin(self._keep(control.decode(body, control.Keep)))
+            await asyncio.sleep(0)  # so that it is kept before the next message is handled
         elif kind == control.RECEIVE:
             self._begin(self._receive_message(control.decode(body, control.Receive)))
         else:
@@ -205,6 +210,14 @@ class ProcessCall:
             reply = control.Reply(number, msgspec.to_builtins(answer))
         except RuncastError as error:
             reply = control.Reply(number, code=error.code, message=error.public)
+        await self._child.send(reply)
+
+    async def _keep(self, keep: control.Keep) -> None:
+        try:
+            await self._writer.keep(self._redactor.hide(keep.value))
+            reply = control.Reply(keep.number)
+        except RuncastError as error:
+            reply = control.Reply(keep.number, code=error.code, message=error.public)
         await self._child.send(reply)
 
     async def _receive_message(self, receive: control.Receive) -> None:

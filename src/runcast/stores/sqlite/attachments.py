@@ -1,4 +1,4 @@
-"""The rows of attachments: what logs were begun with, one row for each epoch that has one."""
+"""The rows of attachments, one row for each epoch that has one."""
 
 import sqlite3
 
@@ -16,4 +16,4 @@ def load_attachment(connection: sqlite3.Connection, key: int) -> bytes:
 def save_attachments(connection: sqlite3.Connection, ledger: Ledger) -> None:
     """Write those that the tables do not have yet, within the caller's transaction."""
     rows = [(log.key, log.attachment) for log in ledger.logs.values() if log.attachment]
-    connection.executemany("INSERT OR IGNORE INTO attachments VALUES (?, ?)", rows)
+    connection.executemany("INSERT OR REPLACE INTO attachments VALUES (?, ?)", rows)

@@ -3,7 +3,7 @@
     journal    one row per commit, of all logs: commands that are not yet in the tables below
     logs       one row per log, as the last checkpoint left it
     segments   frames, 64 KiB and more in a row, in the wire form of the default dialect
-    attachments  what logs were begun with, one row per epoch that has some
+    attachments  what belongs to logs beside their events, one row per epoch that has some
     once_uses  idempotency keys, as long as their epoch
     owners     processes that own runs, and when their leases end by the wall clock
     leases     when these leases end by the clock of their boot, which nobody can set

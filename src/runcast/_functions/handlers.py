@@ -1,0 +1,67 @@
+"""Handlers: functions that continue a run, called with what they name among their parameters.
+
+| parameter | `resume=` | `recover=` | |
+|---|---|---|---|
+| `interrupt_id`, `answer` | required | | the question that was answered, and its answer |
+| `kept` | | | what the run kept |
+| `inputs` | | | the inputs of the run, as JSON |
+| `attempt` | | | the number of this attempt |
+| `state` | | | the run's state before this attempt |
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from runcast._functions.parameters import Parameter
+from runcast.errors import InvalidValue
+
+__all__ = ("CONTINUED_WITH", "RESUMED_WITH", "GivenInputs", "check_handler")
+
+RESUMED_WITH: Final = ("interrupt_id", "answer")
+"""What every handler of answers takes."""
+
+CONTINUED_WITH: Final = ("kept", "inputs", "attempt", "state")
+"""What any handler may take."""
+
+
+class GivenInputs(dict[str, Any]):
+    """The kept inputs of a run, by name, as JSON. An input that was not kept raises `KeyError`.
+
+    Args:
+        kept: None if the function keeps no inputs.
+        left_out: why other inputs are not kept.
+    """
+
+    def __init__(self, kept: Mapping[str, Any] | None, left_out: Mapping[str, str]) -> None:
+        super().__init__(kept or {})
+        self.are_kept = kept is not None
+        """Whether the function keeps the inputs of its runs (`store_inputs`)."""
+        self.left_out = dict(left_out)
+        """Why inputs are not among the kept ones, by name."""
+
+    def __missing__(self, name: str) -> Any:
+        if not self.are_kept:
+            raise KeyError(f"the inputs of the run were not kept (store_inputs=False): {name!r}")
+        if name in self.left_out:
+            raise KeyError(f"the input {name!r} was not kept: {self.left_out[name]}")
+        raise KeyError(name)
+
+
+def check_handler(
+    parameters: Sequence[Parameter], option: str, name: str, *, takes_more: bool
+) -> None:
+    """Raise `InvalidValue` if a handler of a function cannot be called.
+
+    Args:
+        option: `resume` or `recover`.
+        takes_more: whether the handler has a parameter like `**more`.
+    """
+    required = RESUMED_WITH if option == "resume" else ()
+    takes = {parameter.name for parameter in parameters}
+    needs = {parameter.name for parameter in parameters if parameter.required}
+    if needs - {*required, *CONTINUED_WITH} or ({*required} - takes and not takes_more):
+        needed = "interrupt_id and answer, and may take " if required else ""
+        raise InvalidValue(
+            f"expected {option}= of {name!r} to take {needed}{', '.join(CONTINUED_WITH)}, got "
+            f"{', '.join(sorted(takes)) or 'nothing'}"
+        )
