@@ -42,7 +42,7 @@ class SystemClock:
 class ClockSteps:
     """Notices when the wall clock was set forward, which makes everything look old.
 
-    Code that deletes by age asks it first: a wrongly set clock would delete everything.
+    Code that deletes by age takes its time from here: a wrongly set clock would delete everything.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -50,15 +50,18 @@ class ClockSteps:
         self._offset = clock.time() - clock.monotonic()
         self._trusted_from = clock.monotonic()
 
-    def may_delete(self) -> bool:
-        """Return whether an age by the wall clock can be trusted: False for an hour after a step
-        forward, or after the machine slept; True again once the clock was set back."""
-        now = self._clock.monotonic()
-        before, self._offset = self._offset, self._clock.time() - now
+    def trusted_time(self) -> float | None:
+        """Return the wall clock's time if ages by it can be trusted, else None.
+
+        They cannot for an hour after a step forward, or after the machine slept. They can again
+        once the clock was set back. Delete by the returned time: the clock may be set right after.
+        """
+        time, now = self._clock.time(), self._clock.monotonic()
+        before, self._offset = self._offset, time - now
         step_s = self._offset - before
         if step_s > _STEP_S:
             self._trusted_from = now + _HOLD_S
             _log.info("the clock went forward by %.0f s: nothing is deleted for an hour", step_s)
         elif step_s < -_STEP_S:
             self._trusted_from = now
-        return now >= self._trusted_from
+        return time if now >= self._trusted_from else None

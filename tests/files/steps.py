@@ -18,7 +18,7 @@ def collect(workspace: Workspace, groups: Mapping[str, FileGroup]) -> Collected:
 
 def sweep(workspaces: Workspaces, life_of: Callable[[str, str], Life]) -> int:
     """Remove what nobody needs any more."""
-    return finish(workspaces.sweeping(life_of))
+    return finish(workspaces.sweeping(life_of, workspaces._clock.time()))
 
 
 def remove(workspaces: Workspaces, run_id: str, epoch: str) -> None:

@@ -299,7 +299,7 @@ async def test_two_sweeps_never_remove_at_once(
 
     async with open_hub(url_of(tmp_path)) as hub:
 
-        def sweep(life_of: object) -> Steps[int]:
+        def sweep(life_of: object, time: float) -> Steps[int]:
             with contextlib.suppress(threading.BrokenBarrierError):
                 met.append(both.wait(0.2))
             yield 1
@@ -416,7 +416,7 @@ async def test_a_run_begun_under_the_id_of_one_that_expires_is_kept(
 
         retention = Retention(hub.hub, list)
         for run_id in expired:
-            await soon(retention._delete(run_id))
+            await soon(retention._delete(run_id, clock.time()))
 
         assert (await hub.hub.info("r")).closed
 

@@ -221,7 +221,7 @@ async def test_what_went_without_being_counted_makes_room_at_the_next_sweep(
     with pytest.raises(Overloaded, match="max_uploads"):
         await uploads.receive("b", "", pieces_of())
 
-    await asyncio.to_thread(uploads.sweep)
+    await asyncio.to_thread(uploads.sweep, clock.time())
 
     await uploads.receive("b", "", pieces_of())
 
@@ -239,7 +239,7 @@ async def test_an_upload_that_ends_during_a_sweep_is_counted(
         return correct(tally, found)
 
     monkeypatch.setattr(Tally, "correct", correct_late)
-    await asyncio.to_thread(uploads.sweep)
+    await asyncio.to_thread(uploads.sweep, clock.time())
 
     with pytest.raises(Overloaded, match="max_uploads"):
         await uploads.receive("a", "", pieces_of())
@@ -251,7 +251,7 @@ async def test_uploads_that_expired_make_room(root: Path, clock: FakeClock) -> N
     for size in (4, 6):
         await uploads.receive("a", "", pieces_of(b"x" * size))
     clock.advance(settings.keep_uploads_s + 1)
-    assert await asyncio.to_thread(uploads.sweep) == 2
+    assert await asyncio.to_thread(uploads.sweep, clock.time()) == 2
 
     for size in (6, 4):
         await uploads.receive("a", "", pieces_of(b"x" * size))
@@ -279,13 +279,13 @@ async def test_an_upload_expires_an_hour_after_it_was_used(
         clock.time() + 3600
     )
     clock.advance(3000)
-    assert await asyncio.to_thread(uploads.sweep) == 0
+    assert await asyncio.to_thread(uploads.sweep, clock.time()) == 0
     clock.advance(601)
 
     with pytest.raises(NotFound):
         await asyncio.to_thread(uploads.find, upload.upload_id)
-    assert await asyncio.to_thread(uploads.sweep) == 1
-    assert await asyncio.to_thread(uploads.sweep) == 0
+    assert await asyncio.to_thread(uploads.sweep, clock.time()) == 1
+    assert await asyncio.to_thread(uploads.sweep, clock.time()) == 0
     assert files(root) == []
 
 
@@ -299,7 +299,7 @@ async def test_what_a_killed_process_left_is_swept(
     clock.jump(4e9)  # files that the test makes bear the machine's own time
     for path in (root / "uploads").iterdir():
         assert path.stat().st_mtime < clock.time()
-    await asyncio.to_thread(uploads.sweep)
-    await asyncio.to_thread(uploads.sweep)
+    await asyncio.to_thread(uploads.sweep, clock.time())
+    await asyncio.to_thread(uploads.sweep, clock.time())
 
     assert files(root) == []

@@ -416,7 +416,7 @@ def test_a_workspace_stays_that_cannot_be_looked_into(workspaces: Workspaces) ->
     """Whose it is cannot be read while the table of descriptors is full: it is not nobody's."""
     made = workspaces.make("a", EPOCH)
 
-    sweeping = workspaces.sweeping(lambda *_: "live")
+    sweeping = workspaces.sweeping(lambda *_: "live", 0.0)
     next(sweeping)  # the folders are listed
     with full_table():
         assert finish(sweeping) == 0

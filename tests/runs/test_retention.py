@@ -92,6 +92,40 @@ async def test_logs_of_every_kind_are_deleted_when_their_time_is_over(
         assert await store.list(kind=None) == []
 
 
+async def test_a_clock_that_is_set_while_old_things_are_deleted_deletes_no_more(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_hub(store, clock=clock) as hub:
+        retention, files = Retention(hub.hub, list), hub.files
+        await files.sweep()  # the one at the start is over
+        for run_id, ttl_s in (("old", 5.0), ("r", 600.0)):
+            inlet = await hub.hub.create(run_id, ttl_s=ttl_s)
+            await inlet.append(close=True)
+        upload = await files.receive("a.txt", "", _nothing())
+        clock.advance(6)
+        expired, sweep, set_forward = store.expired, files.uploads.sweep, [1e8, 1e8]
+
+        async def expired_late() -> Any:
+            if set_forward:
+                clock.jump(set_forward.pop())
+            return await expired()
+
+        def sweep_late(time: float) -> int:
+            clock.jump(set_forward.pop())
+            return sweep(time)
+
+        monkeypatch.setattr(store, "expired", expired_late)
+        monkeypatch.setattr(files.uploads, "sweep", sweep_late)
+        await soon(files.sweep())
+        clock.jump(-1e8)
+        await soon(retention.expire())
+        clock.jump(-1e8)
+
+        assert not set_forward
+        assert [info.log_id for info in await store.list()] == ["r"]
+        await asyncio.to_thread(files.uploads.find, upload.upload_id)
+
+
 @pytest.mark.parametrize("is_set_back", [True, False])
 async def test_a_step_of_the_clock_deletes_nothing_before_it_can_be_set_back(
     store: Store, clock: FakeClock, is_set_back: bool

@@ -213,16 +213,17 @@ class Files:
         removed if the clock was just set forward.
         """
         async with self._one_sweep:
-            if not self._steps.may_delete():
+            time = self._steps.trusted_time()
+            if time is None:
                 return 0
             known = await self._threads.end(self.workspaces.known())
             lives = {whose: await self._life_of(*whose) for whose in known}
-            return await self._threads.end(self._sweep(lives))
+            return await self._threads.end(self._sweep(lives, time))
 
-    def _sweep(self, lives: Mapping[tuple[str, str], Life]) -> Steps[int]:
+    def _sweep(self, lives: Mapping[tuple[str, str], Life], time: float) -> Steps[int]:
         # A workspace that is newer than the list of lives belongs to a live run.
-        swept = yield from self.workspaces.sweeping(lambda *run: lives.get(run, "live"))
-        return swept + self.uploads.sweep()
+        swept = yield from self.workspaces.sweeping(lambda *run: lives.get(run, "live"), time)
+        return swept + self.uploads.sweep(time)
 
     async def _life_of(self, run_id: str, epoch: str) -> Life:
         try:

@@ -156,14 +156,18 @@ class Uploads:
         known.expires_at = self._expiry(now)
         return known, path
 
-    def sweep(self) -> int:
-        """Remove expired files and leftovers of killed processes; return their number."""
+    def sweep(self, time: float) -> int:
+        """Remove expired files and leftovers of killed processes; return their number.
+
+        Args:
+            time: Unix seconds by which ages count.
+        """
         root = self._root.existing
         if root is None or not (root / "uploads").is_dir():
             return 0
         removed = 0
         files = size = 0
-        oldest = self._clock.time() - self._settings.keep_uploads_s
+        oldest = time - self._settings.keep_uploads_s
         changes = self._tally.read().changes
         for path in self._paths():
             if path.stem in self._arriving:

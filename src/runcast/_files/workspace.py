@@ -254,7 +254,7 @@ class Workspaces:
             yield ENTRY_WORK
         return found
 
-    def sweeping(self, life_of: Callable[[str, str], Life]) -> Steps[int]:
+    def sweeping(self, life_of: Callable[[str, str], Life], time: float) -> Steps[int]:
         """Remove everything that is no longer needed; return the number of folders.
 
         That is: workspaces of deleted runs; of ended runs, everything that was not collected, and
@@ -262,12 +262,13 @@ class Workspaces:
 
         Args:
             life_of: returns the present life of a run id and epoch.
+            time: Unix seconds by which ages count.
         """
         removed = 0
         for folder in self._all():
             yield ENTRY_WORK
             with contextlib.suppress(OSError):  # another process also sweeps
-                age_s = self._clock.time() - folder.stat().st_mtime
+                age_s = time - folder.stat().st_mtime
                 if folder.name.startswith("."):
                     if folder.name.startswith(_GOING) or age_s > _LEFT_S:
                         yield from self._removing(folder)

@@ -65,19 +65,22 @@ class Retention:
 
     async def expire(self) -> None:
         """Delete ended runs after their time, unless the clock was just set forward."""
-        if not self._steps.may_delete():
-            return
-        while expired := await self._hub.store.expired():
-            await asyncio.gather(*map(self._delete, expired))
+        time = self._steps.trusted_time()
+        while time is not None and (expired := await self._hub.store.expired()):
+            deleted = await asyncio.gather(*(self._delete(run_id, time) for run_id in expired))
+            if not any(deleted):
+                return  # the clock was set since
 
-    async def _delete(self, run_id: str) -> None:
+    async def _delete(self, run_id: str, time: float) -> bool:
         # Another process may have deleted the run since, and its id may be in use again.
         with suppress(NotFound, Stale):
             info = await self._hub.info(run_id)
             if info.closed_at is None or info.ttl_s is None:
-                return
-            if info.closed_at + info.ttl_s <= self._hub.clock.time():
+                return False
+            if info.closed_at + info.ttl_s <= time:
                 await self._hub.delete(run_id, info.epoch)
+                return True
+        return False
 
     async def shorten(self) -> None:
         """Cut the logs of this process's runs to their newest part."""
