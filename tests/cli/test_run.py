@@ -16,6 +16,7 @@ import pytest
 
 import runcast
 from runcast.events.model import Event
+from runcast.testing import ModelServer
 from tests.environment import environment
 from tests.waiting import WAIT_S
 
@@ -147,6 +148,33 @@ print("no end of line", end="")
     events = events_of(tmp_path)
     assert logs_of(events) == [*turns, ("stdout", "info", "no end of line")]
     assert (events[0].type, events[-1].type) == ("started", "done")
+
+
+def test_calls_of_models_are_events(tmp_path: Path) -> None:
+    name = script(
+        tmp_path,
+        """
+import sys
+import openai, anthropic
+url = sys.argv[1]
+ask = [{"role": "user", "content": "Say it"}]
+client = openai.OpenAI(base_url=url + "/v1", api_key="none")
+for chunk in client.chat.completions.create(model="m", messages=ask, stream=True):
+    pass
+anthropic.Anthropic(base_url=url, api_key="none").messages.create(
+    model="m", max_tokens=9, messages=ask
+)
+""",
+    )
+
+    with ModelServer() as server:
+        ended = run(tmp_path, name, server.url)
+
+    assert ended.returncode == 0, ended.stderr
+    events = [it for it in events_of(tmp_path) if it.type in ("content", "usage")]
+    assert [it.data.get("text", it.data.get("model")) for it in events] == [
+        *("Say ", "it", "Say it", "m")
+    ]
 
 
 def test_bars_of_tqdm_and_rich_are_progress_and_no_lines(tmp_path: Path) -> None:

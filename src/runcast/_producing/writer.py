@@ -25,6 +25,7 @@ from runcast._producing.calls import (
     not_a_place,
     place_of,
 )
+from runcast._producing.cancelling import Cancelling
 from runcast._producing.inbox import Inbox, Mailbox
 from runcast._producing.keeping import as_kept
 from runcast._producing.typed_events import TypedEvents
@@ -104,6 +105,7 @@ class Writer(TypedEvents):
         self.max_event_bytes = max_event_bytes
         """Largest event, as JSON."""
         self._cancel: str | None = None
+        self._cancelling = Cancelling()
         self._free = _FREE
         """Types that are emitted without a further check; empty once the run is cancelled."""
         # Per thread: whether it was notified. Thread ids are no key, because they are reused.
@@ -388,6 +390,15 @@ class Writer(TypedEvents):
             self._questions.cancel()
         if self.mailbox is not None:
             self.mailbox.cancel()
+        self._cancelling.run(self.run_id)
+
+    def when_cancelled(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call a function when the run is cancelled, to interrupt what a thread waits for.
+
+        It is called at most once, in any thread, and must not wait. It is not called for a run that
+        was cancelled before. Returns a function that takes it back.
+        """
+        return self._cancelling.add(call)
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` if the run was cancelled and this thread was not yet notified."""

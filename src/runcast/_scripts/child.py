@@ -33,6 +33,7 @@ from runcast._scripts.control import Start
 from runcast._scripts.marks import ERR, OUT, Marker
 from runcast._scripts.writing import Owner, ScriptWriter
 from runcast.errors import RuncastError
+from runcast.sources import ON_IMPORT
 
 __all__ = ("main",)
 
@@ -40,9 +41,6 @@ _PR_SET_PDEATHSIG: Final = 1
 """Linux: chooses the signal that a process gets when its parent dies."""
 
 _LONG_CHARS: Final = 1024
-
-_ON_IMPORT: Final = {"tqdm": "tqdm", "rich.progress": "rich"}
-"""Sources that are turned on when the script imports the module that they are for."""
 
 
 def main(given: str, interrupting: Any) -> None:
@@ -154,10 +152,12 @@ class _Sources(importlib.abc.MetaPathFinder):
         self._on = contextlib.ExitStack()  # until the process ends
         self._is_asked = False
 
-    def turn_on(self, name: str) -> None:
-        """Turn a source on, or say in the run's log why it cannot be."""
+    def turn_on(self, module: str) -> None:
+        """Turn on the source of a module, or say in the run's log why that is impossible."""
+        name, *arguments = ON_IMPORT[module]
         try:
-            self._on.enter_context(importlib.import_module(f"runcast.sources.{name}").stream())
+            source = importlib.import_module(f"runcast.sources.{name}")
+            self._on.enter_context(source.stream(*arguments))
         except ImportError as error:  # its package is too old
             with contextlib.suppress(RuncastError):
                 self._writer.log(str(error), "warning", logger="runcast.sources")
@@ -166,7 +166,7 @@ class _Sources(importlib.abc.MetaPathFinder):
         self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Return what the other finders find, with a loader that turns the source on."""
-        if name not in _ON_IMPORT or self._is_asked:
+        if name not in ON_IMPORT or self._is_asked:
             return None
         self._is_asked = True
         try:
@@ -174,7 +174,7 @@ class _Sources(importlib.abc.MetaPathFinder):
         finally:
             self._is_asked = False
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, partial(self.turn_on, _ON_IMPORT[name]))
+            spec.loader = _Loader(spec.loader, partial(self.turn_on, name))
         return spec
 
 

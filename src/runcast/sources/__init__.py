@@ -5,6 +5,7 @@
 
 | source | for | needs |
 |---|---|---|
+| `runcast.sources.llm` | `openai` and `anthropic` | `runcast[openai]`, `runcast[anthropic]` |
 | `runcast.sources.logging` | `logging` | |
 | `runcast.sources.tqdm` | bars of tqdm | `runcast[tqdm]` |
 | `runcast.sources.rich` | progress of rich | `runcast[rich]` |
@@ -26,6 +27,7 @@ from runcast.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
     from runcast.sources import langchain as langchain
+    from runcast.sources import llm as llm
     from runcast.sources import logging as logging
     from runcast.sources import rich as rich
     from runcast.sources import tqdm as tqdm
@@ -33,20 +35,24 @@ else:
 
     def __getattr__(name):
         """Import a source when something asks for it: its package may be missing, or slow."""
-        if name not in _PACKAGES:
+        if name not in _NAMES:
             raise AttributeError(f"module 'runcast.sources' has no attribute {name!r}")
         return importlib.import_module(f"runcast.sources.{name}")
 
 
-__all__ = ("load", "stream")
+__all__ = ("ON_IMPORT", "load", "stream")
 
-_PACKAGES: Final = {
-    "logging": "logging",
-    "tqdm": "tqdm",
-    "rich": "rich.progress",
-    "langchain": "langchain_core.callbacks",
+ON_IMPORT: Final[dict[str, tuple[str, ...]]] = {
+    "logging": ("logging",),
+    "tqdm": ("tqdm",),
+    "rich.progress": ("rich",),
+    "langchain_core.callbacks": ("langchain",),
+    "openai": ("llm", "openai"),
+    "anthropic": ("llm", "anthropic"),
 }
-"""The sources that `stream()` can turn on, with the module that each reports."""
+"""For each module that a source reports: the source, and what its `stream()` is called with."""
+
+_NAMES: Final = tuple(dict.fromkeys(source for source, *_ in ON_IMPORT.values()))
 
 
 @contextmanager
@@ -54,8 +60,8 @@ def stream(*names: str) -> Iterator[None]:
     """Turn on sources inside the block, for the current run; outside a run, for every run.
 
     Args:
-        names: which sources. Without names: `logging`, and `tqdm`, `rich` and `langchain` if the
-            program has imported their packages before.
+        names: which sources. Without names: `logging`, and each source whose package the program
+            has imported before.
 
     Raises:
         InvalidValue: a source is unknown.
@@ -63,14 +69,15 @@ def stream(*names: str) -> Iterator[None]:
             that installs it.
     """
     for name in names:
-        if name not in _PACKAGES:
-            known = ", ".join(_PACKAGES)
-            raise InvalidValue(f"expected sources of {known}, got {name[:80]!r}")
-    chosen = names or [name for name, module in _PACKAGES.items() if module in sys.modules]
+        if name not in _NAMES:
+            raise InvalidValue(f"expected sources of {', '.join(_NAMES)}, got {name[:80]!r}")
+    chosen: list[tuple[str, ...]] = [(name,) for name in dict.fromkeys(names)]
+    if not names:
+        chosen = [given for module, given in ON_IMPORT.items() if module in sys.modules]
     with ExitStack() as entered:
-        for name in dict.fromkeys(chosen):
+        for name, *arguments in chosen:
             source = importlib.import_module(f"runcast.sources.{name}")
-            entered.enter_context(source.stream())
+            entered.enter_context(source.stream(*arguments))
         yield
 
 

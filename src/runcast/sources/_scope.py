@@ -45,6 +45,7 @@ class Scope:
         self._patches = patches
         self._applied: list[Patch] = []
         self._levels: dict[Writer | None, tuple[int, ...]] = {}
+        self._is_kept = False
         self._lock = threading.RLock()
 
     @contextmanager
@@ -56,16 +57,33 @@ class Scope:
         """
         run = current_writer()
         with self._lock:
-            self._levels[run] = (*self._levels.get(run, ()), level)
-            for patch in self._patches:
-                if patch not in self._applied:
-                    patch.apply()
-                    self._applied.append(patch)
+            self._enter(run, level)
         try:
             yield
         finally:
             with self._lock:
                 self._leave(run, level)
+
+    def keep(self) -> None:
+        """Turn the source on for every run, until `release`. Idempotent."""
+        with self._lock:
+            if not self._is_kept:
+                self._enter(None, 0)
+                self._is_kept = True
+
+    def release(self) -> None:
+        """Take `keep` back. Idempotent."""
+        with self._lock:
+            if self._is_kept:
+                self._is_kept = False
+                self._leave(None, 0)
+
+    def _enter(self, run: Writer | None, level: int) -> None:
+        self._levels[run] = (*self._levels.get(run, ()), level)
+        for patch in self._patches:
+            if patch not in self._applied:
+                patch.apply()
+                self._applied.append(patch)
 
     def _leave(self, run: Writer | None, level: int) -> None:
         rest = [*self._levels.pop(run)]

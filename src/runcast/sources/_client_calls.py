@@ -1,0 +1,366 @@
+"""Calls of the model clients of OpenAI and Anthropic, recorded while the program makes them.
+
+Both clients are made alike: an API client whose `request` returns an answer, or a stream whose
+`__stream__` yields the events of one. Neither call is changed. What a stream yields is written to
+the run first and passed on.
+"""
+
+import asyncio
+import socket
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing, suppress
+from functools import partial, wraps
+from typing import Any, Final, Protocol, cast
+
+from runcast._producing.context import current_writer
+from runcast._producing.writer import Writer
+from runcast.sources._model_calls import ModelCall, field_of
+from runcast.sources._recorded_calls import is_call_recorded
+from runcast.sources._scope import Patch, Scope
+
+__all__ = ("Api", "scope_of")
+
+_MOST_CODE_CHARS: Final = 80
+_MOST_MESSAGE_CHARS: Final = 500
+
+
+class Reader(Protocol):
+    """Writes the items of one stream to a run."""
+
+    def see(self, item: Any) -> None:
+        """Write what an item holds."""
+        ...
+
+    def end(self) -> None:
+        """Write what is left once the stream has ended by itself."""
+        ...
+
+    def leave(self) -> None:
+        """Write what is known once nobody reads on."""
+        ...
+
+
+class Api(Protocol):
+    """What differs between the clients."""
+
+    def reader_for(self, item: Any, call: ModelCall) -> Reader | None:
+        """Return a reader for a stream by its first item; None if it is no stream of a model."""
+        ...
+
+    def is_call(self, options: Any) -> bool:
+        """Return whether a request asks a model for an answer."""
+        ...
+
+    def read_whole(self, call: ModelCall, answer: Any) -> None:
+        """Write an answer that is not streamed."""
+        ...
+
+
+def scope_of(api: Api, streams: tuple[type, type], clients: tuple[type, type]) -> Scope:
+    """Return where a client is recorded: its classes of streams and of API clients.
+
+    Args:
+        streams: the sync and the async class.
+        clients: the sync and the async class.
+    """
+    scope: Scope
+    patches = []
+
+    def add(owner: type, name: str, make: Callable[[Any], Any]) -> None:
+        if name in vars(owner):
+            patches.append(Patch(owner, name, make))
+            return
+        warnings.warn(
+            f"runcast.sources.llm cannot record calls through {owner.__module__}."
+            f"{owner.__qualname__}: it has no {name!r}; use a version that is documented as tested",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def wanted() -> Writer | None:
+        return None if is_call_recorded() else scope.writer()
+
+    add(streams[0], "__stream__", lambda before: _streaming(before, api, wanted))
+    add(streams[1], "__stream__", lambda before: _streaming_async(before, api, wanted))
+    add(clients[0], "request", lambda before: _requesting(before, api, wanted))
+    add(clients[1], "request", lambda before: _requesting_async(before, api, wanted))
+    scope = Scope(*patches)
+    return scope
+
+
+# Streams.
+
+
+class _Recording:
+    """One stream on its way into a run."""
+
+    def __init__(self, api: Api, writer: Writer) -> None:
+        self._api = api
+        self._writer = writer
+        self._call = ModelCall(writer)
+        self._reader: Reader | None = None
+        self._is_first = True
+
+    def see(self, item: Any) -> None:
+        """Write what an item holds. Raises only `Cancelled`."""
+        try:
+            if self._is_first:
+                self._is_first = False
+                self._reader = self._api.reader_for(item, self._call)
+            if self._reader is not None:
+                self._reader.see(item)
+        except Exception as error:  # noqa: BLE001 - the program must not fail because of us
+            self._reader = None
+            self._call.warn(
+                f"runcast cannot read the rest of this answer: {type(error).__name__}; this "
+                "version of the client, or its server, is unknown to it"
+            )
+
+    def end(self) -> None:
+        """Note that the stream has ended by itself."""
+        if self._reader is not None:
+            self._reader.end()
+
+    def leave(self) -> None:
+        """Note that nobody reads on."""
+        if self._reader is not None:
+            self._reader.leave()
+
+    def fail(self, error: Exception) -> None:
+        """Note that the stream has raised. Raises `Cancelled` if that is because of us."""
+        self.check_cancelled()
+        self.leave()
+        self._call.error(_message_in(error), _code_of(error))
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` if the run was cancelled and this thread of it was not notified."""
+        if self._writer.home.is_here and current_writer() is self._writer:
+            self._writer.check_cancelled()
+
+
+def _streaming(
+    before: Callable[[Any], Iterator[Any]], api: Api, wanted: Callable[[], Writer | None]
+) -> Callable[[Any], Iterator[Any]]:
+    @wraps(before)
+    def stream(self: Any) -> Iterator[Any]:
+        items = before(self)
+        writer = wanted()
+        return items if writer is None else _record(items, self.response, api, writer)
+
+    return stream
+
+
+def _record(items: Iterator[Any], response: Any, api: Api, writer: Writer) -> Iterator[Any]:
+    with closing(cast("Any", items)):
+        if is_call_recorded():  # by an adapter that begins only when it iterates
+            yield from items
+            return
+        recording = _Recording(api, writer)
+        forget = writer.when_cancelled(partial(_cut, response))
+        try:
+            recording.check_cancelled()
+            for item in items:
+                recording.see(item)
+                yield item
+            recording.end()
+        except GeneratorExit:
+            recording.leave()
+            raise
+        except Exception as error:
+            recording.fail(error)
+            raise
+        finally:
+            forget()
+
+
+def _streaming_async(
+    before: Callable[[Any], AsyncIterator[Any]], api: Api, wanted: Callable[[], Writer | None]
+) -> Callable[[Any], AsyncIterator[Any]]:
+    @wraps(before)
+    def stream(self: Any) -> AsyncIterator[Any]:
+        items = before(self)
+        writer = wanted()
+        return items if writer is None else _record_async(items, api, writer)
+
+    return stream
+
+
+async def _record_async(
+    items: AsyncIterator[Any], api: Api, writer: Writer
+) -> AsyncGenerator[Any, None]:
+    async with aclosing(cast("AsyncGenerator[Any, None]", items)):
+        if is_call_recorded():
+            async for item in items:
+                yield item
+            return
+        recording, waiting = _Recording(api, writer), _Waiting()
+        forget = writer.when_cancelled(waiting.interrupt)
+        try:
+            recording.check_cancelled()
+            while True:
+                try:
+                    item = await waiting.during(items)
+                except StopAsyncIteration:
+                    break
+                recording.see(item)
+                yield item
+            recording.end()
+        except GeneratorExit:
+            recording.leave()
+            raise
+        except asyncio.CancelledError:
+            with waiting.replaced():
+                recording.check_cancelled()
+            raise
+        except Exception as error:
+            recording.fail(error)
+            raise
+        finally:
+            forget()
+
+
+class _Waiting:
+    """The task that waits for the next item of a stream, so that it can be interrupted."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._has_cancelled = False
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # another kind of loop, whose tasks we do not know
+            self._loop = None
+
+    async def during(self, items: AsyncIterator[Any]) -> Any:
+        """Return the next item."""
+        if self._loop is not None:
+            self._task = asyncio.current_task()
+        try:
+            return await anext(items)
+        finally:
+            self._task = None
+
+    def interrupt(self) -> None:
+        """Cancel the task if it waits. Call from any thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        task = self._task
+        # The task of the run itself is cancelled by the run, and only once.
+        if task is not None and not task.cancelling():
+            self._has_cancelled = task.cancel()
+
+    def replaced(self) -> "_Replaced":
+        """Take back our cancellation of the task if the block raises something in its place."""
+        return _Replaced(asyncio.current_task() if self._has_cancelled else None)
+
+
+class _Replaced:
+    """Takes back a cancellation of a task if the block raises."""
+
+    def __init__(self, task: "asyncio.Task[Any] | None") -> None:
+        self._task = task
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        if kind is not None and self._task is not None:
+            self._task.uncancel()
+
+
+def _cut(response: Any) -> None:
+    """Close the connection of an answer that another thread is reading.
+
+    Closing a socket does not wake a thread that reads from it; shutting it down does.
+    """
+    if response.is_closed or response.http_version == "HTTP/2":  # which others share
+        return
+    network = response.extensions.get("network_stream")
+    connection = network.get_extra_info("socket") if network is not None else None
+    if isinstance(connection, socket.socket):
+        with suppress(OSError):  # the other end was faster
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+# Whole answers, and calls that are refused.
+
+
+def _requesting(
+    before: Callable[..., Any], api: Api, wanted: Callable[[], Writer | None]
+) -> Callable[..., Any]:
+    @wraps(before)
+    def request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+        writer = wanted() if api.is_call(options) else None
+        if writer is None:
+            return before(self, cast_to, options, *args, **kwargs)
+        try:
+            answer = before(self, cast_to, options, *args, **kwargs)
+        except Exception as error:
+            _refused(writer, error)
+            raise
+        if not kwargs.get("stream"):
+            _read_whole(writer, api, answer)
+        return answer
+
+    return request
+
+
+def _requesting_async(
+    before: Callable[..., Any], api: Api, wanted: Callable[[], Writer | None]
+) -> Callable[..., Any]:
+    @wraps(before)
+    async def request(self: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+        writer = wanted() if api.is_call(options) else None
+        if writer is None:
+            return await before(self, cast_to, options, *args, **kwargs)
+        try:
+            answer = await before(self, cast_to, options, *args, **kwargs)
+        except Exception as error:
+            _refused(writer, error)
+            raise
+        if not kwargs.get("stream"):
+            _read_whole(writer, api, answer)
+        return answer
+
+    return request
+
+
+def _read_whole(writer: Writer, api: Api, answer: Any) -> None:
+    call = ModelCall(writer)
+    try:
+        api.read_whole(call, answer)
+    except Exception as error:  # noqa: BLE001 - the program must not fail because of us
+        call.warn(
+            f"runcast cannot read an answer: {type(error).__name__}; this version of the client, "
+            "or its server, is unknown to it"
+        )
+
+
+def _refused(writer: Writer, error: Exception) -> None:
+    # Not the message: it may repeat the program's key, or what it asked.
+    status = field_of(error, "status_code")
+    name = type(error).__name__
+    ModelCall(writer).error(f"{name} ({status})" if status else name, _code_of(error))
+
+
+def _message_in(error: Exception) -> str:
+    """Return what the provider said inside a stream; else the name of the error."""
+    body = field_of(error, "body")
+    said = field_of(body, "error", "message") or field_of(body, "message")
+    return said[:_MOST_MESSAGE_CHARS] if isinstance(said, str) else type(error).__name__
+
+
+def _code_of(error: Exception) -> str:
+    body = field_of(error, "body")
+    for code in (
+        field_of(error, "code"),
+        field_of(body, "error", "type"),
+        field_of(body, "type"),
+        field_of(error, "type"),
+    ):
+        if isinstance(code, str) and code:
+            return code[:_MOST_CODE_CHARS]
+    return "connection" if field_of(error, "status_code") is None else "refused"
