@@ -1,8 +1,13 @@
-"""Scripts with a hub or a run of their own, to be interrupted: `interrupted.py HOW STORE`."""
+"""Scripts with a hub or a run of their own, to be interrupted: `interrupted.py HOW STORE`.
+
+Each says that it has begun inside its `try`, because Ctrl-C may come at once.
+"""
 # ruff: noqa: T201 - what it prints is what is tested
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -16,8 +21,8 @@ def say(word: str) -> None:
 
 
 async def waits_on_the_loop() -> None:
-    say("begun")
     try:
+        say("begun")
         await asyncio.Event().wait()
     finally:
         runcast.log("cleaned up")
@@ -25,8 +30,8 @@ async def waits_on_the_loop() -> None:
 
 
 def waits_in_a_thread() -> None:
-    say("begun")
     try:
+        say("begun")
         while True:
             runcast.emit("tick")
             threading.Event().wait(0.01)
@@ -37,8 +42,8 @@ def waits_in_a_thread() -> None:
 
 @runcast.function(isolation="process")
 def waits_in_a_process() -> None:
-    runcast.emit("begun")
     try:
+        runcast.emit("begun")
         while True:
             runcast.emit("tick")
             threading.Event().wait(0.01)
@@ -48,8 +53,8 @@ def waits_in_a_process() -> None:
 
 @runcast.function(isolation="process")
 def never_emits_in_a_process() -> None:
-    runcast.emit("begun")
     try:
+        runcast.emit("begun")
         threading.Event().wait()
     except KeyboardInterrupt:
         threading.Event().wait(0.2)
@@ -60,9 +65,20 @@ def never_emits_in_a_process() -> None:
 
 
 @runcast.function(isolation="process")
-def cleans_up_for_a_while_in_a_process() -> None:
-    runcast.emit("begun")
+def misses_its_signal_in_a_process() -> None:
+    # Another thread gets the first signal, which does not wake the main thread.
+    os.killpg = lambda _, number: signal.pthread_kill(threading.get_ident(), number)
     try:
+        runcast.emit("begun")
+        threading.Event().wait()
+    finally:
+        runcast.log("cleaned up")
+
+
+@runcast.function(isolation="process")
+def cleans_up_for_a_while_in_a_process() -> None:
+    try:
+        runcast.emit("begun")
         while True:
             runcast.emit("tick")
     finally:
@@ -72,8 +88,8 @@ def cleans_up_for_a_while_in_a_process() -> None:
 
 @runcast.function(isolation="process")
 async def waits_on_a_loop_in_a_process() -> None:
-    runcast.emit("begun")
     try:
+        runcast.emit("begun")
         await asyncio.Event().wait()
     finally:
         await asyncio.to_thread(threading.Event().wait, 0.2)
@@ -81,8 +97,8 @@ async def waits_on_a_loop_in_a_process() -> None:
 
 
 def cleans_up_for_a_while_in_a_thread() -> None:
-    say("begun")
     try:
+        say("begun")
         while True:
             runcast.emit("tick")
             threading.Event().wait(0.01)
@@ -156,6 +172,10 @@ def a_process_that_never_emits(store: str) -> None:
     a_thread_with_a_process(store, never_emits_in_a_process)
 
 
+def a_process_that_misses_its_signal(store: str) -> None:
+    a_thread_with_a_process(store, misses_its_signal_in_a_process)
+
+
 def a_process_that_cleans_up_for_a_while(store: str) -> None:
     a_thread_with_a_process(store, cleans_up_for_a_while_in_a_process)
 
@@ -175,7 +195,7 @@ def a_thread_with_a_process(store: str, function: AnyFunction = waits_in_a_proce
 
 def a_block(store: str) -> None:
     with runcast.run("import", run_id="r", store=store):
-        try:  # before it is said that it has begun: Ctrl-C comes anywhere in the main thread
+        try:
             say("begun")
             threading.Event().wait()
         finally:

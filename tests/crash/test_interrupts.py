@@ -64,6 +64,7 @@ SCRIPTS = [
     "a_thread_that_cleans_up_for_a_while",
     "a_thread_with_a_process",
     "a_process_that_never_emits",
+    "a_process_that_misses_its_signal",
     "a_process_that_cleans_up_for_a_while",
     "a_process_with_a_coroutine",
     "a_block",

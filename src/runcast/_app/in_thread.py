@@ -4,6 +4,7 @@ Each call runs on a loop in its own thread and waits for the result. A test comp
 here with those of `OpenHub` and `Run`.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from types import MappingProxyType, TracebackType
@@ -216,11 +217,16 @@ class OpenHubInThread:
         """Yield a run's events until it ends; see `OpenHub.watch`."""
         events = self._hub.watch(run_id, after, view=view)
 
+        # After Ctrl-C the last `take` is still being cancelled when `leave` begins.
+        turn = asyncio.Lock()
+
         async def take() -> Event | None:
-            return await anext(events, None)
+            async with turn:
+                return await anext(events, None)
 
         async def leave() -> None:
-            await events.aclose()  # type: ignore[attr-defined]
+            async with turn:
+                await events.aclose()  # type: ignore[attr-defined]
 
         try:
             while (event := self._bridge.call(take())) is not None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import concurrent.futures
-import inspect
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
 
 from runcast._hub.forks import Home, make_lock
+from runcast._hub.interrupts import result_of
 from runcast._logs import get_logger
 from runcast.errors import InvalidValue, StoreUnavailable
 
@@ -22,6 +23,44 @@ _LOOK_S: Final = 1.0
 """Pause between a waiting thread's checks whether the loop still runs, seconds."""
 
 _log: Final = get_logger("runcast.hub")
+
+
+class _Call(Generic[T]):
+    """A coroutine and its result for a thread.
+
+    It exists before it is passed to the loop, so that it can be cancelled wherever Ctrl-C comes.
+    `asyncio.run_coroutine_threadsafe` may be interrupted between beginning the coroutine and
+    returning its future, and nobody could cancel the coroutine then.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+        self._is_left = False
+
+    def begin(self) -> None:
+        """Start the coroutine. Call this on the loop."""
+        if not self._is_left:
+            self._task = asyncio.get_running_loop().create_task(self._coroutine)
+            self._task.add_done_callback(self._settle)
+
+    def leave(self) -> None:
+        """Cancel the coroutine. Call this on the loop."""
+        self._is_left = True
+        if self._task is None:
+            self._coroutine.close()
+        else:
+            self._task.cancel()
+
+    def _settle(self, task: "asyncio.Task[T]") -> None:
+        if task.cancelled():
+            self.future.cancel()
+            self.future.set_running_or_notify_cancel()
+        elif (error := task.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(task.result())
 
 
 class Bridge:
@@ -58,21 +97,21 @@ class Bridge:
             InvalidValue: the call comes from this same loop, which would wait for itself; or the
                 bridge is closed; or the process was forked since it was opened.
         """
+        call, loop = _Call(coroutine), None
         try:
             self._home.check("a call of a hub")
             self._check_outside()
             with self._lock:
-                if self._loop is None:
+                if (loop := self._loop) is None:
                     raise InvalidValue("expected a call inside `with open_hub(…)`: it is closed")
-                future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+                loop.call_soon_threadsafe(call.begin)
+            return result_of(call.future)
         except BaseException:  # KeyboardInterrupt, too
-            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            if loop is None:
                 coroutine.close()
-            raise
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
+            elif not call.future.done():
+                with suppress(RuntimeError):  # the loop was closed meanwhile
+                    loop.call_soon_threadsafe(call.leave)
             raise
 
     def do(self, act: Callable[[], T]) -> T:
@@ -107,7 +146,7 @@ class Bridge:
             loop, self._loop = self._loop, None
         if loop is None or self._thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_finish(), loop).result()
+        result_of(asyncio.run_coroutine_threadsafe(_finish(), loop))
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
         loop.close()

@@ -1,14 +1,39 @@
-"""Waits that end early, and whether Ctrl-C ended a block of code."""
+"""Waits that end early or notice signals, and whether Ctrl-C ended a block of code."""
 
 import asyncio
 import signal
+import threading
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-__all__ = ("INTERRUPTED", "wait_for_first", "was_interrupted")
+if TYPE_CHECKING:
+    import concurrent.futures
+
+__all__ = ("INTERRUPTED", "result_of", "wait_for_first", "was_interrupted")
+
+T = TypeVar("T")
 
 INTERRUPTED: Final = "interrupted"
 """The reason for cancelling a run that Ctrl-C ended."""
+
+_LOOK_S: Final = 0.5
+"""Longest time in which a signal does not end the main thread's wait."""
+
+
+def result_of(future: "concurrent.futures.Future[T]") -> T:
+    """Wait in a thread for a future, and return its result or raise its error.
+
+    Signal handlers, and so Ctrl-C, run in the main thread. Its wait for a lock misses a signal
+    that arrives after Python's last check and before the wait, or that the system delivers to
+    another thread. So the main thread looks for signals every 0.5 s.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    while True:
+        try:
+            return future.result(_LOOK_S if is_main else None)
+        except TimeoutError:
+            if future.done():  # the error may be the future's own
+                return future.result()
 
 
 def was_interrupted(error: BaseException | None) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar, Unpack, cast
 
 from runcast._clock import Clock
 from runcast._hub.forks import Home
+from runcast._hub.interrupts import result_of
 from runcast._logs import get_logger
 from runcast._producing.answers import Asks, check_question
 from runcast._producing.budgets import Meter
@@ -300,7 +301,7 @@ class Writer(TypedEvents):
         if here is not None:
             return asyncio.wrap_future(future)
         try:
-            return future.result()
+            return result_of(future)
         except concurrent.futures.CancelledError:
             self.check_cancelled()
             raise Cancelled(f"the run ended while it waited for {what}") from None

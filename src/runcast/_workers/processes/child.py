@@ -178,14 +178,14 @@ def _run(
 ) -> Outcome:
     writer = receiver.make_writer(call)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, functools.partial(_interrupt_once, receiver, writer))
+        receiver.on_interrupt = functools.partial(_interrupt_once, receiver, writer)
+        signal.signal(signal.SIGINT, receiver.on_interrupt)
 
     def stop(command: control.Cancel | control.Interrupt) -> None:
         if isinstance(command, control.Cancel):
             writer.request_cancel(command.reason)
         else:
-            receiver.is_interrupting = True
-            os.killpg(0, signal.SIGINT)  # the function's processes, too, as a terminal does
+            receiver.interrupt()
 
     receiver.on_stop(stop)
     with using(writer):
@@ -271,6 +271,7 @@ def _interrupt_once(
     receiver: Receiver, writer: Writer, number: int, frame: FrameType | None
 ) -> None:
     """Interrupt the function, unless it cleans up already or has ended."""
+    receiver.has_interrupted = True
     if not receiver.is_interrupting:  # a signal of its own
         signal.default_int_handler(number, frame)
     if writer.note_cancelled():

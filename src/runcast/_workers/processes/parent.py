@@ -19,6 +19,7 @@ import msgspec
 from runcast import errors
 from runcast._clock import SystemClock
 from runcast._hub.forks import Home, make_rlock
+from runcast._hub.interrupts import result_of
 from runcast._producing.answers import Answer
 from runcast._producing.keeping import as_kept
 from runcast._producing.messages import Message
@@ -38,6 +39,10 @@ _MAX_FRAME_BYTES: Final = 1 << 30
 
 _SEND_BYTES: Final = 4 << 20
 """Buffer of frames, so that a frame is sent whole even if a signal handler raises."""
+
+_AGAIN_S: Final = 0.2
+_MOST_AGAIN: Final = 10
+"""How often SIGINT is sent again if the main thread does not notice it; two seconds in all."""
 
 
 class Parent:
@@ -170,6 +175,10 @@ class Receiver:
         self._lock = threading.Lock()
         self.is_interrupting = False
         """Whether this process sends SIGINT to itself."""
+        self.has_interrupted = False
+        """Whether the handler `on_interrupt` was called."""
+        self.on_interrupt: Callable[..., None] | None = None
+        """Our handler of SIGINT."""
         self._stops: list[control.Cancel | control.Interrupt] = []
         self._on_stop: Callable[[control.Cancel | control.Interrupt], None] | None = None
         self._loop.call_soon(self._hear, parent.left())
@@ -190,6 +199,23 @@ class Receiver:
             self._on_stop, stops = callback, self._stops
         for command in stops:
             callback(command)
+
+    def interrupt(self) -> None:
+        """Send SIGINT to this process and to the function's processes, as a terminal does."""
+        self.is_interrupting = True
+        os.killpg(0, signal.SIGINT)
+        self._loop.call_later(_AGAIN_S, self._interrupt_again, _MOST_AGAIN)
+
+    def _interrupt_again(self, times: int) -> None:
+        """Send SIGINT to the main thread until it notices: its wait can miss a signal.
+
+        See `result_of`. A handler of the function's own gets one signal.
+        """
+        main, handler = threading.main_thread().ident, signal.getsignal(signal.SIGINT)
+        if self.has_interrupted or handler is not self.on_interrupt or main is None or not times:
+            return
+        signal.pthread_kill(main, signal.SIGINT)
+        self._loop.call_later(_AGAIN_S, self._interrupt_again, times - 1)
 
     def _read(self) -> None:
         commands = self._parent.available()
@@ -257,7 +283,7 @@ class _Inlet:
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Wait in a thread without a loop for a coroutine."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return result_of(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
 
 class _Questions:
