@@ -10,9 +10,10 @@
 | `runcast.sources.tqdm` | bars of tqdm | `runcast[tqdm]` |
 | `runcast.sources.rich` | progress of rich | `runcast[rich]` |
 | `runcast.sources.langchain` | LangChain and LangGraph | `runcast[langchain]` |
+| `runcast.sources.langgraph` | graphs of LangGraph that ask | `runcast[langgraph]` |
 
-Each is a module with its own `stream()`. Sources never change what a program computes. Events that
-they cannot write are counted and reported; no error is raised.
+Each is a module with its own `stream()`; `langgraph` has `run()`. Sources never change what a
+program computes. Events that they cannot write are counted and reported; no error is raised.
 """
 
 import importlib
@@ -27,6 +28,7 @@ from runcast.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
     from runcast.sources import langchain as langchain
+    from runcast.sources import langgraph as langgraph
     from runcast.sources import llm as llm
     from runcast.sources import logging as logging
     from runcast.sources import rich as rich
@@ -35,12 +37,15 @@ else:
 
     def __getattr__(name):
         """Import a source when something asks for it: its package may be missing, or slow."""
-        if name not in _NAMES:
+        if name not in _NAMES and name not in _MODULES:
             raise AttributeError(f"module 'runcast.sources' has no attribute {name!r}")
         return importlib.import_module(f"runcast.sources.{name}")
 
 
 __all__ = ("ON_IMPORT", "load", "stream")
+
+_MODULES: Final = ("langgraph",)
+"""Sources that are functions to call, and not to be turned on."""
 
 ON_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "logging": ("logging",),
