@@ -20,6 +20,7 @@ from typing import (
 
 import msgspec
 
+from runcast._functions.adapting import adapted
 from runcast._functions.converting import convert, encode_input
 from runcast._functions.file_groups import FileGroup, parse_file_groups
 from runcast._functions.handlers import check_handler
@@ -28,7 +29,7 @@ from runcast._functions.hints import behind
 from runcast._functions.kinds import kind_of, look_like, wraps_generator
 from runcast._functions.parameters import Parameter, signature_of
 from runcast._functions.schemas import schemas_of, why_unchecked
-from runcast._functions.stand_ins import adapted, is_json
+from runcast._functions.type_forms import is_json
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.plain import decode_json, shown
 from runcast.events.position import is_run_id

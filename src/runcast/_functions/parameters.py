@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from inspect import Parameter as Given
 from typing import Any, NamedTuple
 
+from runcast._functions.adapting import adapted
 from runcast._functions.hints import Hint, origin_of, parameters_in, resolve
 from runcast._functions.models import is_field
 from runcast._functions.schemas import schemas_of, why_unchecked
-from runcast._functions.stand_ins import adapted
 from runcast.errors import InvalidValue, UncheckedInput
 from runcast.events.plain import decode_json, encode_json
 

@@ -17,7 +17,7 @@ from runcast._files.model import Skipped, StoredFile, Upload
 from runcast._http.api.describing import Operation, Response, ref
 from runcast._http.api.messages import MESSAGE_SCHEMAS
 from runcast._http.api.operations import OPERATIONS as _OPERATIONS
-from runcast._http.api.operations import SCHEMAS
+from runcast._http.api.schemas import SCHEMAS
 from runcast._http.api.writing_operations import WRITING_OPERATIONS, WRITING_SCHEMAS
 from runcast._http.guard.security import COOKIE
 from runcast._runs.protocols import DescribedFunction
