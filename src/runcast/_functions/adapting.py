@@ -85,14 +85,14 @@ def _adapt(kind: Any, made: dict[Any, type[StandIn]]) -> Any:
 
 def _adapt_annotated(kind: Any, made: dict[Any, type[StandIn]]) -> Any:
     inner, *metadata = get_args(kind)
-    translated = [translated(each) for each in metadata]
-    described = [it for it in translated if getattr(it, "description", None) is not None]
+    readable = [translated(each) for each in metadata]
+    described = [it for it in readable if getattr(it, "description", None) is not None]
     if any(map(is_constraint, metadata)):
         require_pydantic(kind)
         base, kept = make_stand_in(Validated, kind), described[:1]
     else:
         base = _adapt(inner, made)
-        kept = [it for it in translated if it not in described[1:]]
+        kept = [it for it in readable if it not in described[1:]]
     return Annotated[(base, *kept)] if kept else base
 
 
