@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 # What `pip install runcast` brings.
-CORE = {"msgspec", "python_multipart", "shtab", "starlette", "uvicorn", "yaml"}
+CORE = {"httpx2", "msgspec", "python_multipart", "shtab", "starlette", "uvicorn", "yaml"}
 EVERYTHING = ("*",)
 
 STDLIB = sys.stdlib_module_names | {"annotationlib"}  # which Python 3.14 has, and newer ones
@@ -44,7 +44,17 @@ _FACE = (
     *("", "_producing", "_functions", "_runs", "_hub", "events", "_wire", "views"),
     *("channels", "sources", "_app"),
 )
-_BELOW_APP = (*_INSIDE, "stores", "_runs", "sources", "channels", "_http", "client", "testing")
+_BELOW_APP = (
+    *_INSIDE,
+    "stores",
+    "_runs",
+    "sources",
+    "channels",
+    "_http",
+    "client",
+    "_remote",
+    "testing",
+)
 
 LAYERS = {
     "errors": Layer(),
@@ -69,6 +79,8 @@ LAYERS = {
     "_files": Layer((*_HUB, "_addresses", "_hub", "_functions.file_groups"), ("msgspec",)),
     "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
     "_runs": Layer(_INSIDE, ("msgspec",)),
+    # Runs that are written into another process's server.
+    "_remote": Layer((*_HUB, "_hub", "_producing", "_runs", "client"), ("msgspec",)),
     "_scripts": Layer(("", *_HUB, "_hub", "_producing", "_workers", "sources"), ("msgspec",)),
     # Edges: what the world outside meets.
     "views": Layer(("errors", "events"), ("msgspec", "yaml")),

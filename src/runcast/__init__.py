@@ -84,6 +84,7 @@ from runcast.errors import (
     RunClosed,
     RunFailed,
     RunTooLarge,
+    ServerUnavailable,
     Stale,
     StoreReadOnly,
     StoreUnavailable,
@@ -105,6 +106,8 @@ if TYPE_CHECKING:
     from runcast import sources as sources
     from runcast._http.app import HttpApp
     from runcast._http.guard.access import Access, everyone
+    from runcast._remote.run import RemoteRun
+    from runcast._remote.writer import RemoteWriter
 
     __version__: str
 else:
@@ -120,6 +123,11 @@ else:
             from runcast._http.app import HttpApp
 
             return HttpApp
+        # Nor an HTTP client.
+        if name in ("RemoteRun", "RemoteWriter"):
+            from runcast._remote.run import RemoteRun, RemoteWriter
+
+            return RemoteRun if name == "RemoteRun" else RemoteWriter
         if name in ("Access", "everyone"):
             from runcast._http.guard import access
 
@@ -182,6 +190,8 @@ __all__ = (
     "Position",
     "ProcessTraceback",
     "RangeNotSatisfiable",
+    "RemoteRun",
+    "RemoteWriter",
     "RequestTooSlow",
     "Run",
     "RunClosed",
@@ -191,6 +201,7 @@ __all__ = (
     "RunTooLarge",
     "RuncastError",
     "Sent",
+    "ServerUnavailable",
     "Settings",
     "Snapshot",
     "Stale",

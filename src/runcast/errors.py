@@ -25,6 +25,7 @@
     │   └── Gone                   a position names events that can no longer be read
     ├── RunFailed              a run ended without a result; functions raise it to say why
     ├── Overloaded             a bound is reached; waiting helps
+    ├── ServerUnavailable      a server cannot be reached, or cannot do it now; waiting helps
     ├── PeerError              the other end of a connection sent something invalid
     └── BackendError           something that runcast depends on failed
         ├── StoreUnavailable       the store could not be reached; retrying helps
@@ -71,6 +72,7 @@ __all__ = (
     "RunFailed",
     "RunTooLarge",
     "RuncastError",
+    "ServerUnavailable",
     "Stale",
     "StoreReadOnly",
     "StoreUnavailable",
@@ -93,6 +95,8 @@ class RuncastError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
+    """How long to wait before the same call, as a server asked for; None if it did not say."""
 
     @property
     def message(self) -> str:
@@ -326,6 +330,17 @@ class Overloaded(RuncastError):
     """A named bound is reached; the same call can succeed later."""
 
     code = "overloaded"
+    status = 503
+    retryable = True
+
+
+class ServerUnavailable(RuncastError):
+    """A server cannot be reached, or cannot do it now; the same call can succeed later.
+
+    It is unknown whether the server did what it was asked for.
+    """
+
+    code = "server_unavailable"
     status = 503
     retryable = True
 

@@ -77,6 +77,11 @@ class Bridge:
         """Whether calls are accepted; False in a process that was forked since `open`."""
         return self._loop is not None and self._home.is_here
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop; None while the bridge is closed."""
+        return self._loop
+
     def open(self) -> None:
         """Start the thread. Idempotent."""
         if self._loop is None:

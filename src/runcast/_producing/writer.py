@@ -77,6 +77,11 @@ class Writer(TypedEvents):
     Every method raises what `emit` raises.
     """
 
+    _reserved: frozenset[str] = RESERVED
+    """Types that this writer may not emit."""
+    _free_types: frozenset[str] = _FREE
+    """Types that need no further check while the run is not cancelled."""
+
     def __init__(
         self,
         inlet: TakesRecords,
@@ -107,7 +112,7 @@ class Writer(TypedEvents):
         """Largest event, as JSON."""
         self._cancel: str | None = None
         self._cancelling = Cancelling()
-        self._free = _FREE
+        self._free = self._free_types
         """Types that are emitted without a further check; empty once the run is cancelled."""
         # Per thread: whether it was notified. Thread ids are no key, because they are reused.
         self._notified = threading.local()
@@ -179,7 +184,7 @@ class Writer(TypedEvents):
     def _admitted(self, kind: object) -> str:
         """Return an event's type if it may be emitted now. Raises what `emit` raises."""
         plain = checked_type(kind)
-        if plain in RESERVED:
+        if plain in self._reserved:
             raise InvalidValue(
                 f"{plain!r} is written by runcast itself; return from the function to end its run, "
                 "raise to fail, and use 'error' for errors that it survives"
@@ -352,7 +357,7 @@ class Writer(TypedEvents):
             put: takes the records that hooks emit; they need no room.
         """
         # The cancellation was obeyed; hooks must not meet it
-        self._cancel, self._free = None, _FREE
+        self._cancel, self._free = None, self._free_types
         self._put = put or self._put
         read = self._inbox.take_read() if self._inbox is not None else ()
         if read and ending.type != "cancelled":

@@ -37,7 +37,7 @@ from runcast.events.position import is_run_id
 if TYPE_CHECKING:
     from contextvars import Token
 
-__all__ = ("Block", "BlockInThread", "OwnedRun")
+__all__ = ("Block", "BlockInThread", "OwnedRun", "outcome_of_block")
 
 _log: Final = get_logger("runcast.runs")
 
@@ -133,7 +133,7 @@ class OwnedRun(Writer):
             StoreUnavailable: the end cannot be stored; raised only if the block raised nothing.
         """
         self._task = None
-        outcome = self._outcome_of(error)
+        outcome = outcome_of_block(error, self._reason, self._result)
         last_words: list[bytes] = []
         outcome = self.conclude(outcome, last_words.append)
         wait_s = self._hub.settings.emit_wait_s
@@ -153,22 +153,32 @@ class OwnedRun(Writer):
                 ) from failure
             _log.error("the end of run %s could not be stored: %s", self.run_id, failure)
 
-    def _outcome_of(self, error: BaseException | None) -> Outcome:
-        if error is None:
-            is_over = self._reason is None or self._result is not None
-            return done(self._result) if is_over else cancelled(self._reason or "")
-        if was_interrupted(error):
-            return cancelled(self._reason or INTERRUPTED)
-        if isinstance(error, GeneratorExit):
-            return cancelled("the generator around the run was closed")
-        if isinstance(error, asyncio.CancelledError):
-            return cancelled(self._reason or "the task was cancelled")
-        if isinstance(error, Cancelled):
-            return cancelled(str(error))
-        outcome = outcome_of(error)
-        if outcome.type == "failed":
-            return failed_with(error, "block")
-        return done(self._result)  # sys.exit(0)
+
+def outcome_of_block(
+    error: BaseException | None, reason: str | None, result: object, name: str = "block"
+) -> Outcome:
+    """Return the outcome of a run according to how its block of code was left.
+
+    Args:
+        error: what the block raised; None if it was left normally.
+        reason: why the run was cancelled; None if it was not.
+        result: what the block has set as its result.
+    """
+    if error is None:
+        is_over = reason is None or result is not None
+        return done(result) if is_over else cancelled(reason or "")
+    if was_interrupted(error):
+        return cancelled(reason or INTERRUPTED)
+    if isinstance(error, GeneratorExit):
+        return cancelled("the generator around the run was closed")
+    if isinstance(error, asyncio.CancelledError):
+        return cancelled(reason or "the task was cancelled")
+    if isinstance(error, Cancelled):
+        return cancelled(str(error))
+    outcome = outcome_of(error)
+    if outcome.type == "failed":
+        return failed_with(error, name)
+    return done(result)  # sys.exit(0)
 
 
 class Block:

@@ -1,0 +1,1 @@
+"""Runs that are written over HTTP into a server elsewhere: the writer's side."""
