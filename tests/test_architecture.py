@@ -89,6 +89,7 @@ CLEAN = {
     "views/__init__.py": "import yaml\nfrom runcast.events import position\n",
     "_producing/writer.py": "from runcast._hub import hub\n",
     "sources/crewai.py": "import crewai\nfrom runcast._producing.writer import Writer\n",
+    "_remote/run.py": "import runcast.client\nfrom runcast._producing.writer import Writer\n",
     "_scripts/owner.py": "from runcast._producing.writer import Writer\nimport runcast.sources\n",
     "_http/asgi.py": "import starlette.routing\nfrom runcast._runs.protocols import Runner\n",
     "_http/server.py": "import uvicorn, uvloop, httptools\nfrom runcast.stores import base\n",

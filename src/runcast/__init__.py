@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from runcast import sources as sources
     from runcast._http.app import HttpApp
     from runcast._http.guard.access import Access, everyone
+    from runcast._remote.outbox import OutboxStatistics
     from runcast._remote.run import RemoteRun
     from runcast._remote.writer import RemoteWriter
 
@@ -124,10 +125,10 @@ else:
 
             return HttpApp
         # Nor an HTTP client.
-        if name in ("RemoteRun", "RemoteWriter"):
-            from runcast._remote.run import RemoteRun, RemoteWriter
+        if name in ("OutboxStatistics", "RemoteRun", "RemoteWriter"):
+            from runcast._remote import names
 
-            return RemoteRun if name == "RemoteRun" else RemoteWriter
+            return getattr(names, name)
         if name in ("Access", "everyone"):
             from runcast._http.guard import access
 
@@ -182,6 +183,7 @@ __all__ = (
     "OpenHub",
     "OpenHubInThread",
     "OutOfSequence",
+    "OutboxStatistics",
     "Outcome",
     "Overloaded",
     "OwnedRun",

@@ -22,6 +22,7 @@ MADE_BY_RUNCAST = {
         "Inbox",
         "LogInfo",
         "OwnedRun",
+        "RemoteWriter",
         "Run",
         "RunInThread",
         "RunOpener",
