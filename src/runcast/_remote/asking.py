@@ -15,6 +15,7 @@ from runcast._clock import Clock
 from runcast._logs import get_logger
 from runcast._producing.answers import Answer, check_question
 from runcast._producing.decisions import answer_in
+from runcast._producing.keeping import as_kept
 from runcast._producing.messages import Message
 from runcast._remote.link import Link
 from runcast.client.watching import watch
@@ -183,9 +184,12 @@ class RemoteQuestions:
         timeout_s: float | None,
         interrupt_id: str,
         place: Place | None,
+        keep: object = None,
     ) -> Answer:
         """Ask, and wait for the answer. Raises what `Questions.ask` raises."""
         check_question(message, action, config, timeout_s, interrupt_id)
+        if keep is not None:
+            as_kept(keep)  # refused here as elsewhere; no later attempt of this run reads it
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
         known = self._replies.decision(interrupt_id)
         if known is not None:
@@ -209,6 +213,9 @@ class RemoteQuestions:
             self._open[interrupt_id] -= 1
             if not self._open[interrupt_id]:
                 del self._open[interrupt_id]
+
+    async def keep(self, kept: bytes) -> None:
+        """Do nothing: nothing continues a remote run whose process has ended."""
 
     async def _ask(self, record: bytes, interrupt_id: str, timeout_s: float | None) -> Answer:
         await self._link.outbox.drain()
