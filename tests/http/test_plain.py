@@ -304,12 +304,12 @@ async def test_a_path_that_leads_nowhere_is_a_problem_and_no_redirect(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("POST", "/runs", {"GET", "HEAD"}),
+        ("PUT", "/runs", {"GET", "HEAD", "POST"}),
         ("PUT", "/runs/x", {"GET", "HEAD", "DELETE"}),
         ("GET", "/invoke/add", {"POST"}),
         ("GET", "/runs/x/cancel", {"POST"}),
-        ("POST", "/runs/x/events", {"GET", "HEAD"}),
-        ("OPTIONS", "/runs", {"GET", "HEAD"}),
+        ("PUT", "/runs/x/events", {"GET", "HEAD", "POST"}),
+        ("OPTIONS", "/runs", {"GET", "HEAD", "POST"}),
         ("PATCH", "/events", {"GET", "HEAD"}),
     ],
 )
