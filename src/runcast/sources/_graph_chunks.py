@@ -5,6 +5,7 @@
 | `(mode, data)` | a chunk of the root graph |
 | `(namespace, mode, data)` `{"ns", "type", "data"}` | one of the graph that the namespace names |
 | `(message, metadata)` | `messages` of the root graph |
+| `{"type": "event", "method", "params"}` | an event of the newest form (v3), which has `is_event` |
 | any other mapping | `updates` |
 
 Messages and interrupts may be objects or mappings with the same names.
@@ -12,7 +13,7 @@ Messages and interrupts may be objects or mappings with the same names.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from runcast.events.plain import encode_line
 from runcast.events.vocabulary import as_text, pick
@@ -23,12 +24,19 @@ __all__ = (
     "GraphChunk",
     "Message",
     "Usage",
+    "is_review",
+    "read_action",
     "read_chunk",
     "read_interrupts",
     "read_message",
+    "read_namespace",
     "read_usage",
     "texts_of",
 )
+
+
+_FLAGS: Final = {"approve": "allow_accept", "edit": "allow_edit", "respond": "allow_respond"}
+"""The name in a question's `config` for each decision that a review may allow."""
 
 
 class GraphChunk(NamedTuple):
@@ -37,6 +45,9 @@ class GraphChunk(NamedTuple):
     names: tuple[str, ...]
     mode: str
     data: Any
+    graph: tuple[str, ...] = ()
+    """The namespace: the names with the ids of their tasks."""
+    is_event: bool = False
 
 
 class Call(NamedTuple):
@@ -61,6 +72,9 @@ class Message(NamedTuple):
     call_id: str
     ok: bool | None = None
     """Whether a tool succeeded; None if unknown."""
+    usage: Any = None
+    """What the model used, as LangChain has it; None if the message does not say."""
+    model: str = ""
 
 
 class Asked(NamedTuple):
@@ -76,29 +90,43 @@ class Asked(NamedTuple):
 def read_chunk(chunk: object) -> GraphChunk | None:
     """Return a parsed chunk; None if its form is unknown."""
     if isinstance(chunk, Mapping):
+        if chunk.get("type") == "event" and isinstance(chunk.get("params"), Mapping):
+            return _read_event(as_text(chunk.get("method")), chunk["params"])
         if isinstance(chunk.get("type"), str) and "data" in chunk and "ns" in chunk:
-            return GraphChunk(_names(chunk["ns"]), chunk["type"], chunk["data"])
+            return _in_graph(chunk["ns"], chunk["type"], chunk["data"])
         return GraphChunk((), "updates", chunk)
     if not isinstance(chunk, tuple | list):
         return None
     match chunk:
         case [str() | tuple() | list() as namespace, str() as mode, data]:
-            return GraphChunk(_names(namespace), mode, data)
+            return _in_graph(namespace, mode, data)
         case [str() as mode, data]:
             return GraphChunk((), mode, data)
         case [tuple() | list() as namespace, data]:
             mode = "messages" if isinstance(data, tuple | list) else "updates"
-            return GraphChunk(_names(namespace), mode, data)
+            return _in_graph(namespace, mode, data)
         case [_, Mapping()]:
             return GraphChunk((), "messages", chunk)
     return None
 
 
-def _names(namespace: object) -> tuple[str, ...]:
+def _read_event(method: str, params: Mapping[str, Any]) -> GraphChunk:
+    data, interrupts = params.get("data"), params.get("interrupts")
+    if interrupts and isinstance(data, Mapping):
+        data = {**data, "__interrupt__": interrupts}
+    return _in_graph(params.get("namespace"), method, data)._replace(is_event=True)
+
+
+def _in_graph(namespace: object, mode: str, data: object) -> GraphChunk:
+    graph = read_namespace(namespace)
+    names = tuple(part.partition(":")[0] for part in graph)
+    return GraphChunk(names, mode, data, graph)
+
+
+def read_namespace(namespace: object) -> tuple[str, ...]:
+    """Return the parts of a namespace, each with the id of its task."""
     parts = [namespace] if isinstance(namespace, str) else namespace
-    if not isinstance(parts, tuple | list):
-        return ()
-    return tuple(str(part).partition(":")[0] for part in parts if part)
+    return tuple(str(part) for part in parts if part) if isinstance(parts, tuple | list) else ()
 
 
 # Messages.
@@ -110,7 +138,10 @@ def read_message(message: object) -> Message | None:
     """Return a parsed message; None if it is not a message."""
     kind = _get(message, "type") or _get(message, "role") or type(message).__name__
     content = _get(message, "content")
-    if not isinstance(kind, str) or (content is None and not _get(message, "tool_calls")):
+    usage = _get(message, "usage_metadata")
+    if not isinstance(kind, str):
+        return None
+    if content is None and not _get(message, "tool_calls") and usage is None:
         return None
     name = kind.lower()
     text, thought = texts_of(content)
@@ -131,6 +162,8 @@ def read_message(message: object) -> Message | None:
         as_text(_get(message, "name")),
         as_text(_get(message, "tool_call_id")),
         {"success": True, "error": False}.get(as_text(_get(message, "status"))),
+        usage if kind == "ai" else None,
+        as_text(_get(_get(message, "response_metadata"), "model_name")),
     )
 
 
@@ -151,7 +184,7 @@ def texts_of(content: object) -> tuple[str, str]:
         kind = _get(block, "type")
         if isinstance(block, str):
             text.append(block)
-        elif kind in ("thinking", "reasoning"):
+        elif kind in ("thinking", "reasoning", "reasoning-delta"):
             thought.append(_thought_of(block))
         elif isinstance(_get(block, "text"), str):
             text.append(_get(block, "text"))
@@ -212,10 +245,38 @@ def read_interrupts(interrupts: object) -> list[Asked]:
         value = _get(interrupt, "value") if is_wrapped or is_object else interrupt
         interrupt_id = as_text(_get(interrupt, "id") or _get(interrupt, "interrupt_id"))
         interrupt_id = interrupt_id[:100] or _id_of(value)
+        if is_review(value):
+            for index, request in enumerate(value["action_requests"]):
+                name = f"{interrupt_id}-{index}" if index else interrupt_id
+                found.append(read_action(name, request, value.get("review_configs")))
+            continue
         several = value if isinstance(value, tuple | list) else [value]
         for index, one in enumerate(several):
             found.append(_asked(f"{interrupt_id}-{index}" if index else interrupt_id, one))
     return found
+
+
+def is_review(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether a value asks for the review of several actions, as LangChain asks."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("action_requests"), list | tuple)
+        and all(isinstance(one, Mapping) for one in value["action_requests"])
+        and bool(value["action_requests"])
+    )
+
+
+def read_action(interrupt_id: str, request: Mapping[str, Any], reviews: object) -> Asked:
+    """Return the question about an action, with the answers that its review allows."""
+    name = as_text(request.get("name") or request.get("action"))
+    config: dict[str, Any] | None = None
+    for review in reviews if isinstance(reviews, list | tuple) else ():
+        if isinstance(review, Mapping) and review.get("action_name") == name:
+            allowed = review.get("allowed_decisions")
+            if isinstance(allowed, list | tuple):
+                config = {flag: kind in allowed for kind, flag in _FLAGS.items()}
+    text = as_text(request.get("description")) or f"Run {name}?"
+    return Asked(interrupt_id, name, request.get("args", {}), text, config)
 
 
 def _asked(interrupt_id: str, value: Any) -> Asked:

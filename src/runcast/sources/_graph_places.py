@@ -12,12 +12,13 @@ from typing import Any, Final
 from runcast.events.model import Place
 from runcast.events.vocabulary import as_text
 
-__all__ = ("GraphPlaces", "Spot", "spot_of")
+__all__ = ("AGENT_KEY", "GraphPlaces", "Spot", "spot_of")
 
 _MAX_AGENTS: Final = 4096
 """Most graphs whose agents are remembered; one for each call of a graph inside a graph."""
 
-_AGENT_KEY: Final = "lc_agent_name"
+AGENT_KEY: Final = "lc_agent_name"
+"""The field of the metadata that has the agent's name."""
 
 
 class Spot:
@@ -54,7 +55,7 @@ def spot_of(metadata: Mapping[str, Any] | None) -> Spot:
         as_text(metadata.get("langgraph_node")),
         task,
         parts[: max(0, len(parts) - own)],
-        as_text(metadata.get(_AGENT_KEY)),
+        as_text(metadata.get(AGENT_KEY)),
     )
 
 

@@ -16,12 +16,11 @@ from typing import Any, Final, NamedTuple
 
 from runcast._producing.answers import Answer
 from runcast.events.vocabulary import as_text
-from runcast.sources._graph_chunks import Asked, read_interrupts
+from runcast.sources._graph_chunks import Asked, is_review, read_action, read_interrupts
 
 __all__ = ("Interrupted", "read_interrupted")
 
-_FLAGS: Final = {"approve": "allow_accept", "edit": "allow_edit", "respond": "allow_respond"}
-"""The name in a question's `config` for each decision that a review may allow."""
+_DECISIONS: Final = ("approve", "edit", "reject", "respond")
 
 
 class Interrupted(NamedTuple):
@@ -34,7 +33,7 @@ class Interrupted(NamedTuple):
     def resume_value(self, answers: Sequence[Answer]) -> Any:
         """Return the value that resumes the graph, given an answer for each question."""
         value = self.value
-        if _is_review(value):
+        if is_review(value):
             pairs = zip(self.questions, answers, strict=True)
             return {"decisions": [_decision(asked, answer) for asked, answer in pairs]}
         if _is_approval(value):
@@ -52,32 +51,19 @@ def read_interrupted(interrupt_id: str, value: Any, response_schema: object = No
     Args:
         response_schema: what an answer has to look like, as JSON Schema; None if unknown.
     """
-    if _is_review(value):
-        reviews = value.get("review_configs")
-        questions = [
-            _action(f"{interrupt_id}-{index}" if index else interrupt_id, request, reviews)
-            for index, request in enumerate(value["action_requests"])
-        ]
-        return Interrupted(interrupt_id, value, tuple(questions))
+    if is_review(value):
+        found = read_interrupts([{"id": interrupt_id, "value": value}])
+        return Interrupted(interrupt_id, value, tuple(found))
     if _is_approval(value):
         allowed = _decisions_in(response_schema)
         reviews = [{"action_name": value["name"], "allowed_decisions": allowed}] if allowed else ()
-        return Interrupted(interrupt_id, value, (_action(interrupt_id, value, reviews),))
+        return Interrupted(interrupt_id, value, (read_action(interrupt_id, value, reviews),))
     if _is_list_of_requests(value):
         found = read_interrupts([{"id": interrupt_id, "value": value}])
     else:
         # In a list of its own, so that a list counts as one value.
         found = read_interrupts([{"id": interrupt_id, "value": [value]}])
     return Interrupted(interrupt_id, value, tuple(found))
-
-
-def _is_review(value: object) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and isinstance(value.get("action_requests"), list | tuple)
-        and all(isinstance(one, Mapping) for one in value["action_requests"])
-        and bool(value["action_requests"])
-    )
 
 
 def _is_approval(value: object) -> bool:
@@ -92,18 +78,6 @@ def _is_list_of_requests(value: object) -> bool:
     )
 
 
-def _action(interrupt_id: str, request: Mapping[str, Any], reviews: object) -> Asked:
-    name = as_text(request.get("name") or request.get("action"))
-    config: dict[str, Any] | None = None
-    for review in reviews if isinstance(reviews, list | tuple) else ():
-        if isinstance(review, Mapping) and review.get("action_name") == name:
-            allowed = review.get("allowed_decisions")
-            if isinstance(allowed, list | tuple):
-                config = {flag: kind in allowed for kind, flag in _FLAGS.items()}
-    text = as_text(request.get("description")) or f"Run {name}?"
-    return Asked(interrupt_id, name, request.get("args", {}), text, config)
-
-
 def _decisions_in(schema: object) -> list[str]:
     """Return the decisions that the schema of an answer allows."""
     found: list[str] = []
@@ -113,7 +87,7 @@ def _decisions_in(schema: object) -> list[str]:
         if isinstance(one, Mapping):
             kind = one.get("type")
             const = kind.get("const") if isinstance(kind, Mapping) else None
-            if const in (*_FLAGS, "reject"):
+            if const in _DECISIONS:
                 found.append(const)
             pending.extend(one.values())
         elif isinstance(one, list | tuple):

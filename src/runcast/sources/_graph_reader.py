@@ -8,7 +8,8 @@ item once.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from runcast.events.model import Event
 from runcast.events.vocabulary import as_text
@@ -19,12 +20,18 @@ from runcast.sources._graph_chunks import (
     Message,
     read_interrupts,
     read_message,
+    read_usage,
 )
+from runcast.sources._graph_places import AGENT_KEY, GraphPlaces
 
-__all__ = ("GraphReader", "SeenKeys", "digest_of")
+__all__ = ("ChunkReader", "SeenKeys", "digest_of")
 
 _MAX_SEEN: Final = 4096
 """Most messages, calls and questions that are remembered, so that each is yielded once."""
+
+
+_MAX_LOOKED: Final = 32
+"""Most texts among which one is looked for whose message has changed its id."""
 
 
 class SeenKeys:
@@ -55,10 +62,18 @@ class SeenKeys:
             self._keys.popitem(last=False)
 
 
-class GraphReader:
+class _Spoken(NamedTuple):
+    """A text that came as tokens: its place, and the digest of what came so far."""
+
+    place: tuple[str, ...]
+    digest: Any
+
+
+class ChunkReader:
     """Reads one stream, chunk by chunk.
 
-    A subclass knows the state of its own graphs: it overrides `custom`, `state` and `call`.
+    A subclass knows the state of its own graphs: it overrides `custom`, `state`, `given` and
+    `call`.
 
     Args:
         node, agent: the origin of events whose chunk names none.
@@ -68,7 +83,8 @@ class GraphReader:
         self._node = node
         self._agent = agent
         self._seen = SeenKeys()
-        self._spoken: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self.places = GraphPlaces()
+        self._spoken: OrderedDict[tuple[str, ...], _Spoken] = OrderedDict()
         self._readers: dict[str, Callable[[GraphChunk], Iterator[Event]]] = {
             "custom": self.custom,
             "messages": self._tokens,
@@ -103,9 +119,25 @@ class GraphReader:
 
     def event(self, chunk: GraphChunk, node: str, type: str, data: object) -> Event:  # noqa: A002
         """Return an event that happened where a chunk comes from."""
-        names = chunk.names
-        agent = names[-1] if names else self._agent
-        return Event(type=type, data=data, node=node or self._node, agent=agent, path=names[:-1])
+        agents = self.agents(chunk)
+        agent, path = (agents[-1], agents[:-1]) if agents else (self._agent, ())
+        return Event(type=type, data=data, node=node or self._node, agent=agent, path=path)
+
+    def agents(self, chunk: GraphChunk) -> tuple[str, ...]:
+        """Return the agents from which a chunk comes, outermost first."""
+        return self.places.agents(chunk.graph)
+
+    def place_in(self, chunk: GraphChunk, metadata: Mapping[str, Any]) -> None:
+        """Note the agent that the metadata of a message names."""
+        self.places.name(chunk.graph, as_text(metadata.get(AGENT_KEY)))
+
+    def usage(self, chunk: GraphChunk, node: str, model: str, usage: object) -> Iterator[Event]:
+        """Yield the event of a usage, if it is one."""
+        read = read_usage(usage)
+        if read is not None:
+            data: dict[str, object] = {"model": model or "unknown"}
+            data |= {name: n for name, n in read._asdict().items() if n is not None}
+            yield self.event(chunk, node, "usage", data)
 
     # Hooks for a graph's own code.
 
@@ -120,6 +152,14 @@ class GraphReader:
             message = read_message(one)
             if message is not None:
                 yield from self._message(chunk, node, message)
+
+    def given(self, chunk: GraphChunk, state: Mapping[str, Any]) -> None:
+        """Note the state that a graph begins with: its messages are not new."""
+        messages = state.get("messages")
+        for one in messages if isinstance(messages, tuple | list) else ():
+            message = read_message(one)
+            if message is not None:
+                self._is_repeated(chunk, message)
 
     def call(self, call: Call) -> dict[str, object]:
         """Return the data of a `tool_call` event."""
@@ -139,7 +179,7 @@ class GraphReader:
         if message is None or message.kind == "other":
             return
         if not message.is_part:
-            yield from self._message(chunk, node, message)
+            yield from self._message(chunk, node, message, metadata)
             return
         if message.thought:
             self._spoke(chunk, node, message, "thought", message.thought)
@@ -147,12 +187,18 @@ class GraphReader:
         if message.text:
             self._spoke(chunk, node, message, "text", message.text)
             yield self.event(chunk, node, "content", _piece(message))
+        if message.usage is not None:
+            # Each chunk has what was used since the one before.
+            self._seen.remember(("usage", message.message_id), 0)
+            model = message.model or as_text(metadata.get("ls_model_name"))
+            yield from self.usage(chunk, node, model, message.usage)
 
     def _spoke(self, chunk: GraphChunk, node: str, message: Message, what: str, text: str) -> None:
         key = _key_of(chunk, node, message, what)
-        digest = self._spoken.pop(key, None) or hashlib.blake2b(digest_size=16)
+        known = self._spoken.pop(key, None)
+        digest = known.digest if known is not None else hashlib.blake2b(digest_size=16)
         digest.update(text.encode("utf-8", "replace"))
-        self._spoken[key] = digest
+        self._spoken[key] = _Spoken((*chunk.graph, node, what), digest)
         if len(self._spoken) > _MAX_SEEN:
             self._spoken.popitem(last=False)
 
@@ -160,10 +206,18 @@ class GraphReader:
         self, chunk: GraphChunk, node: str, message: Message, what: str, text: str
     ) -> bool:
         """Return whether a whole text came as tokens before."""
-        digest = self._spoken.pop(_key_of(chunk, node, message, what), None)
-        if digest is None:
+        if not text:
             return False
-        return bool(message.message_id) or digest.digest() == digest_of(text)
+        spoken = self._spoken.pop(_key_of(chunk, node, message, what), None)
+        if spoken is not None:
+            return bool(message.message_id) or spoken.digest.digest() == digest_of(text)
+        # A message may get its final id at its end. Then it has the text and the place of tokens.
+        place, said = (*chunk.graph, node, what), digest_of(text)
+        for key, one in list(islice(reversed(self._spoken.items()), _MAX_LOOKED)):
+            if one.place == place and one.digest.digest() == said:
+                del self._spoken[key]
+                return True
+        return False
 
     # Results of nodes.
 
@@ -177,7 +231,13 @@ class GraphReader:
                 if isinstance(state, Mapping):
                     yield from self.state(chunk, str(node), state)
 
-    def _message(self, chunk: GraphChunk, node: str, message: Message) -> Iterator[Event]:
+    def _message(
+        self,
+        chunk: GraphChunk,
+        node: str,
+        message: Message,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Iterator[Event]:
         if message.kind == "other" or self._is_repeated(chunk, message):
             return
         if message.kind == "tool":
@@ -185,6 +245,8 @@ class GraphReader:
             result |= {"result": message.text, "length": len(message.text)}
             if message.call_id:
                 result["call_id"] = message.call_id
+            if message.ok is False:
+                result["ok"] = False
             yield self.event(chunk, node, "tool_result", result)
             return
         was_thought = self._was_spoken(chunk, node, message, "thought", message.thought)
@@ -197,7 +259,11 @@ class GraphReader:
             else:
                 yield self.event(chunk, node, "content", _piece(message))
         for call in message.calls:
-            yield self.event(chunk, node, "tool_call", self.call(call))
+            if not call.call_id or self._seen.is_new("call", call.call_id):
+                yield self.event(chunk, node, "tool_call", self.call(call))
+        if message.usage is not None and self._seen.is_new("usage", message.message_id):
+            model = message.model or as_text((metadata or {}).get("ls_model_name"))
+            yield from self.usage(chunk, node, model, message.usage)
 
     def _is_repeated(self, chunk: GraphChunk, message: Message) -> bool:
         """Return whether a graph above repeats a message of a graph below."""

@@ -9,7 +9,8 @@ from runcast.compat.writer.flat_messages import Texts, event_of, is_message
 from runcast.events.vocabulary import as_text
 from runcast.sources import _graph_chunks
 from runcast.sources._graph_chunks import Call, GraphChunk
-from runcast.sources._graph_reader import GraphReader, digest_of
+from runcast.sources._graph_events import GraphReader
+from runcast.sources._graph_reader import digest_of
 
 __all__ = ("FlatGraphReader", "read_chunk")
 
@@ -39,8 +40,9 @@ class FlatGraphReader(GraphReader):
         if not is_message(data):
             yield from super().custom(chunk)
             return
-        agent = chunk.names[-1] if chunk.names else self._agent
-        event = event_of(data, self._node, agent, chunk.names[:-1])
+        agents = self.agents(chunk)
+        agent, path = (agents[-1], agents[:-1]) if agents else (self._agent, ())
+        event = event_of(data, self._node, agent, path)
         if event.type == "step_progress" and isinstance(event.data.get("percent"), int | float):
             self.progress = event.data["percent"]
         yield event
@@ -66,6 +68,14 @@ class FlatGraphReader(GraphReader):
         if isinstance(report, str) and report and self._seen.is_new("report", digest_of(report)):
             self.report = report
             yield self.event(chunk, node, "content_complete", {"message": report})
+
+    def given(self, chunk: GraphChunk, state: Mapping[str, Any]) -> None:
+        """Note the state that a graph begins with, with its sections, findings and report."""
+        super().given(chunk, state)
+        for name, items in (("section", "sections"), ("found", "research_results")):
+            for title, item in _titled(state.get(items)):
+                self._seen.is_new(name, title, digest_of(as_text(item.get("content"))))
+        self._seen.is_new("report", digest_of(as_text(state.get("final_report"))))
 
     def call(self, call: Call) -> dict[str, object]:
         """Return the data of a `tool_call` event, with its text."""
