@@ -3,18 +3,26 @@
     .venv/bin/python -m benchmarks.sources
 
 Prints one line for each: the call without the source, with the source outside of a run, and inside
-a run whose events go to memory. Medians of `ROUNDS` rounds, in microseconds of CPU of the thread
-that calls.
+a run whose events go to memory. Then it prints what sources of models add to a token, compared with
+the same program that calls `runcast.content` for each token itself. Medians of `ROUNDS` rounds, in
+microseconds of CPU of the thread that calls. `per_token` adds a source of a model.
 """
 
+import asyncio
+import importlib
 import io
+import json
 import logging
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it can be run as a file
 
@@ -79,6 +87,144 @@ def submit_to(pool: ThreadPoolExecutor) -> Callable[[], None]:
     return submit
 
 
+Work = Callable[[Callable[[str], None]], None]
+
+
+@dataclass(frozen=True)
+class PerToken:
+    """A source of a model: `work` reads an answer of `CALLS` tokens, and calls its argument with
+    the text of each."""
+
+    name: str
+    source: Callable[[], AbstractContextManager[None]]
+    work: Work
+    budget_us: float
+    """Most microseconds that a token may cost more than `content`."""
+
+
+SOURCES_OF_MODELS: list[PerToken] = []
+
+
+def per_token(
+    name: str, source: Callable[[], AbstractContextManager[None]], budget_us: float = 10
+) -> Callable[[Work], Work]:
+    """Add a function that reads an answer of `CALLS` tokens to what is measured."""
+
+    def add(work: Work) -> Work:
+        SOURCES_OF_MODELS.append(PerToken(name, source, work, budget_us))
+        return work
+
+    return add
+
+
+def replayed(client: Any, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return options of a client of OpenAI or Anthropic that gets these events for each call."""
+    http = importlib.import_module(client.__mro__[1].__module__.partition(".")[0])
+    frames = []
+    for event in events:
+        kind = f"event: {event['type']}\n" if "type" in event else ""
+        frames.append(f"{kind}data: {json.dumps(event)}\n\n")
+    body = "".join(frames).encode()
+
+    def answer(request: Any) -> Any:
+        return http.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+
+    make = http.AsyncClient if issubclass(client, http.AsyncClient) else http.Client
+    return {"http_client": make(transport=http.MockTransport(answer)), "api_key": "none"}
+
+
+def _chunks() -> list[dict[str, Any]]:
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    deltas: list[Any] = [({"content": "a word"}, None)] * CALLS + [({}, "stop")]
+    return [
+        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+        for delta, reason in deltas
+    ]
+
+
+def _llm() -> AbstractContextManager[None]:
+    return runcast.sources.llm.stream()
+
+
+@per_token("openai, chat", _llm)
+def chat(write: Callable[[str], None]) -> None:
+    import openai
+
+    client = openai.OpenAI(**replayed(openai.DefaultHttpxClient, _chunks()))
+    for chunk in client.chat.completions.create(model="m", messages=[], stream=True):
+        write(chunk.choices[0].delta.content or "")
+
+
+@per_token("openai, chat, async", _llm)
+def chat_async(write: Callable[[str], None]) -> None:
+    import openai
+
+    async def read() -> None:
+        client = openai.AsyncOpenAI(**replayed(openai.DefaultAsyncHttpxClient, _chunks()))
+        stream = await client.chat.completions.create(model="m", messages=[], stream=True)
+        async for chunk in stream:
+            write(chunk.choices[0].delta.content or "")
+
+    asyncio.run(read())
+
+
+@per_token("openai, Responses", _llm)
+def responses(write: Callable[[str], None]) -> None:
+    import openai
+
+    delta = {
+        **{"type": "response.output_text.delta", "item_id": "msg_1", "delta": "a word"},
+        **{"output_index": 0, "content_index": 0, "logprobs": [], "sequence_number": 1},
+    }
+    client = openai.OpenAI(**replayed(openai.DefaultHttpxClient, [delta] * CALLS))
+    for event in client.responses.create(model="m", input="x", stream=True):
+        if event.type == "response.output_text.delta":
+            write(event.delta)
+
+
+@per_token("anthropic", _llm)
+def messages(write: Callable[[str], None]) -> None:
+    import anthropic
+
+    message = {
+        **{"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []},
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    block = {"type": "text", "text": ""}
+    delta = {"type": "text_delta", "text": "a word"}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *([{"type": "content_block_delta", "index": 0, "delta": delta}] * CALLS),
+        {"type": "message_stop"},
+    ]
+    client = anthropic.Anthropic(**replayed(anthropic.DefaultHttpxClient, events))
+    for event in client.messages.create(model="m", max_tokens=1, messages=[], stream=True):
+        if event.type == "content_block_delta" and event.delta.type == "text_delta":
+            write(event.delta.text)
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+def print_tokens() -> None:
+    """Print what each source of a model adds to a token."""
+    columns = ("without", "by content", "by source", "ratio", "beyond", "budget")
+    print(f"\n{'µs a token':<24}" + "".join(f"{name:>11}" for name in columns))
+    for each in SOURCES_OF_MODELS:
+        without = per_call_us(partial(each.work, _ignore))
+        with runcast.run("bench"):
+            by_content = per_call_us(partial(each.work, runcast.content))
+        with each.source(), runcast.run("bench"):
+            by_source = per_call_us(partial(each.work, _ignore))
+        beyond = by_source - by_content
+        ratio = (by_source - without) / (by_content - without)
+        figures = (without, by_content, by_source, ratio, beyond, each.budget_us)
+        verdict = "" if beyond <= each.budget_us else "  over its budget"
+        print(f"{each.name:<24}" + "".join(f"{it:>11.2f}" for it in figures) + verdict)
+
+
 def main() -> None:
     logger = logging.getLogger("bench")
     logger.setLevel("INFO")
@@ -105,6 +251,7 @@ def main() -> None:
     with runcast.run("bench"):
         inside = per_call_us(emit_content)
     print(f"{'content(), to compare':<24}{'':>20}{inside:>10.2f}")
+    print_tokens()
 
 
 if __name__ == "__main__":
