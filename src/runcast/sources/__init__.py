@@ -11,9 +11,11 @@
 | `runcast.sources.rich` | progress of rich | `runcast[rich]` |
 | `runcast.sources.langchain` | LangChain and LangGraph | `runcast[langchain]` |
 | `runcast.sources.langgraph` | graphs of LangGraph that ask | `runcast[langgraph]` |
+| `runcast.sources.openai_agents` | OpenAI Agents | `runcast[openai-agents]` |
 
-Each is a module with its own `stream()`; `langgraph` has `run()`. Sources never change what a
-program computes. Events that they cannot write are counted and reported; no error is raised.
+Each is a module with its own `stream()`; `langgraph` and `openai_agents` have `run()`. Sources
+never change what a program computes. Events that they cannot write are counted and reported; no
+error is raised.
 """
 
 import importlib
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from runcast.sources import langgraph as langgraph
     from runcast.sources import llm as llm
     from runcast.sources import logging as logging
+    from runcast.sources import openai_agents as openai_agents
     from runcast.sources import rich as rich
     from runcast.sources import tqdm as tqdm
 else:
@@ -44,7 +47,7 @@ else:
 
 __all__ = ("ON_IMPORT", "load", "stream")
 
-_MODULES: Final = ("langgraph",)
+_MODULES: Final = ("langgraph", "openai_agents")
 """Sources that are functions to call, and not to be turned on."""
 
 ON_IMPORT: Final[dict[str, tuple[str, ...]]] = {

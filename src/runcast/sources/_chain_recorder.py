@@ -15,10 +15,11 @@ from runcast.events.model import Place
 from runcast.events.plain import cut
 from runcast.events.vocabulary import as_text
 from runcast.sources._chain_calls import NOWHERE, ModelCall, OpenCall, ToolCall, is_signal, sign_of
-from runcast.sources._chain_values import as_plain, messages_in, result_of
+from runcast.sources._chain_values import messages_in, result_of
 from runcast.sources._graph_chunks import Call, Message, Usage, read_message, texts_of
 from runcast.sources._graph_places import GraphPlaces, Spot, spot_of
 from runcast.sources._graph_reader import SeenKeys, digest_of
+from runcast.sources._plain import as_plain
 from runcast.sources._recorded_calls import RecordedCall
 from runcast.sources._telling import tell
 

@@ -2,20 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from runcast.events.plain import make_plain, shown
 from runcast.sources._graph_chunks import Message, read_message
 
-__all__ = ("as_plain", "messages_in", "result_of")
-
-
-def as_plain(value: object) -> object:
-    """Return a value as JSON can hold it; as text, if it cannot."""
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    try:
-        return make_plain(value)
-    except Exception:  # noqa: BLE001 - whatever a user's object raises
-        return shown(value)
+__all__ = ("messages_in", "result_of")
 
 
 def result_of(output: object, call_id: str) -> tuple[object, bool | None]:

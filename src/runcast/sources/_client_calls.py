@@ -11,18 +11,15 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, closing, suppress
 from functools import partial, wraps
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
-from runcast._producing.context import current_writer
 from runcast._producing.writer import Writer
-from runcast.sources._model_calls import ModelCall, field_of
+from runcast.sources._interrupting import Interruption, check_cancelled
+from runcast.sources._model_calls import ModelCall, code_of, field_of, message_in
 from runcast.sources._recorded_calls import is_call_recorded
 from runcast.sources._scope import Patch, Scope
 
 __all__ = ("Api", "scope_of")
-
-_MOST_CODE_CHARS: Final = 80
-_MOST_MESSAGE_CHARS: Final = 500
 
 
 class Reader(Protocol):
@@ -129,14 +126,9 @@ class _Recording:
 
     def fail(self, error: Exception) -> None:
         """Note that the stream has raised. Raises `Cancelled` if that is because of us."""
-        self.check_cancelled()
+        check_cancelled(self._writer)
         self.leave()
-        self._call.error(_message_in(error), _code_of(error))
-
-    def check_cancelled(self) -> None:
-        """Raise `Cancelled` if the run was cancelled and this thread of it was not notified."""
-        if self._writer.home.is_here and current_writer() is self._writer:
-            self._writer.check_cancelled()
+        self._call.error(message_in(error), code_of(error))
 
 
 def _streaming(
@@ -159,7 +151,7 @@ def _record(items: Iterator[Any], response: Any, api: Api, writer: Writer) -> It
         recording = _Recording(api, writer)
         forget = writer.when_cancelled(partial(_cut, response))
         try:
-            recording.check_cancelled()
+            check_cancelled(writer)
             for item in items:
                 recording.see(item)
                 yield item
@@ -194,15 +186,18 @@ async def _record_async(
             async for item in items:
                 yield item
             return
-        recording, waiting = _Recording(api, writer), _Waiting()
-        forget = writer.when_cancelled(waiting.interrupt)
+        recording, interruption = _Recording(api, writer), Interruption()
+        forget = writer.when_cancelled(interruption.interrupt)
         try:
-            recording.check_cancelled()
+            check_cancelled(writer)
             while True:
+                interruption.begin()
                 try:
-                    item = await waiting.during(items)
+                    item = await anext(items)
                 except StopAsyncIteration:
                     break
+                finally:
+                    interruption.end()
                 recording.see(item)
                 yield item
             recording.end()
@@ -210,65 +205,13 @@ async def _record_async(
             recording.leave()
             raise
         except asyncio.CancelledError:
-            with waiting.replaced():
-                recording.check_cancelled()
+            interruption.check_cancelled(writer)
             raise
         except Exception as error:
             recording.fail(error)
             raise
         finally:
             forget()
-
-
-class _Waiting:
-    """The task that waits for the next item of a stream, so that it can be interrupted."""
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[Any] | None = None
-        self._has_cancelled = False
-        try:
-            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:  # another kind of loop, whose tasks we do not know
-            self._loop = None
-
-    async def during(self, items: AsyncIterator[Any]) -> Any:
-        """Return the next item."""
-        if self._loop is not None:
-            self._task = asyncio.current_task()
-        try:
-            return await anext(items)
-        finally:
-            self._task = None
-
-    def interrupt(self) -> None:
-        """Cancel the task if it waits. Call from any thread."""
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._cancel)
-
-    def _cancel(self) -> None:
-        task = self._task
-        # The task of the run itself is cancelled by the run, and only once.
-        if task is not None and not task.cancelling():
-            self._has_cancelled = task.cancel()
-
-    def replaced(self) -> "_Replaced":
-        """Take back our cancellation of the task if the block raises something in its place."""
-        return _Replaced(asyncio.current_task() if self._has_cancelled else None)
-
-
-class _Replaced:
-    """Takes back a cancellation of a task if the block raises."""
-
-    def __init__(self, task: "asyncio.Task[Any] | None") -> None:
-        self._task = task
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
-        if kind is not None and self._task is not None:
-            self._task.uncancel()
 
 
 def _cut(response: Any) -> None:
@@ -343,24 +286,4 @@ def _refused(writer: Writer, error: Exception) -> None:
     # Not the message: it may repeat the program's key, or what it asked.
     status = field_of(error, "status_code")
     name = type(error).__name__
-    ModelCall(writer).error(f"{name} ({status})" if status else name, _code_of(error))
-
-
-def _message_in(error: Exception) -> str:
-    """Return what the provider said inside a stream; else the name of the error."""
-    body = field_of(error, "body")
-    said = field_of(body, "error", "message") or field_of(body, "message")
-    return said[:_MOST_MESSAGE_CHARS] if isinstance(said, str) else type(error).__name__
-
-
-def _code_of(error: Exception) -> str:
-    body = field_of(error, "body")
-    for code in (
-        field_of(error, "code"),
-        field_of(body, "error", "type"),
-        field_of(body, "type"),
-        field_of(error, "type"),
-    ):
-        if isinstance(code, str) and code:
-            return code[:_MOST_CODE_CHARS]
-    return "connection" if field_of(error, "status_code") is None else "refused"
+    ModelCall(writer).error(f"{name} ({status})" if status else name, code_of(error))

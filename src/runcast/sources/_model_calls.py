@@ -5,12 +5,16 @@ import threading
 import weakref
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from runcast._producing.writer import Writer
+from runcast.sources._plain import as_plain
 from runcast.sources._telling import tell
 
-__all__ = ("ModelCall", "Tokens", "field_of", "parsed")
+__all__ = ("ModelCall", "Tokens", "code_of", "field_of", "message_in", "parsed")
+
+_MOST_CODE_CHARS: Final = 80
+_MOST_MESSAGE_CHARS: Final = 500
 
 _MOST_IDS: Final = 10_000
 """Ids of texts that are remembered for each run, to notice one that comes again."""
@@ -32,25 +36,37 @@ class Tokens:
     reasoning: int | None = None
 
 
-class ModelCall:
-    """Writes one call of a model to a run. Never raises, except for `Cancelled`."""
+class _Place(TypedDict, total=False):
+    node: str
+    agent: str
 
-    def __init__(self, writer: Writer) -> None:
+
+class ModelCall:
+    """Writes one call of a model to a run. Never raises, except for `Cancelled`.
+
+    Args:
+        agent: the agent that calls the model.
+    """
+
+    def __init__(self, writer: Writer, agent: str = "") -> None:
         self._writer = writer
+        self._place: _Place = {"node": agent, "agent": agent} if agent else {}
         self._texts: dict[str, str] = {}
         self._tools: dict[object, _Tool] = {}
+        self.has_failed = False
+        """Whether an error was written."""
 
     def text(self, text: object, message_id: str) -> None:
         """Write a piece of text."""
         if text and isinstance(text, str):
             name = self._texts.get(message_id) or self._name(message_id)
-            tell(self._writer, partial(self._writer.content, text, message_id=name))
+            tell(self._writer, partial(self._writer.content, text, message_id=name, **self._place))
 
     def thought(self, text: object, message_id: str) -> None:
         """Write a piece of reasoning."""
         if text and isinstance(text, str):
             name = self._texts.get(message_id) or self._name(message_id)
-            tell(self._writer, partial(self._writer.thinking, text, message_id=name))
+            tell(self._writer, partial(self._writer.thinking, text, message_id=name, **self._place))
 
     def _name(self, message_id: str) -> str:
         """Return an id that no earlier call of the run has used, even if servers repeat theirs."""
@@ -78,7 +94,10 @@ class ModelCall:
         tool.pieces.append(piece)
         if tool.call_id:
             write = self._writer.tool_call_delta
-            tell(self._writer, partial(write, piece, call_id=tool.call_id, tool=tool.name))
+            tell(
+                self._writer,
+                partial(write, piece, call_id=tool.call_id, tool=tool.name, **self._place),
+            )
 
     def end_tool(self, key: object) -> None:
         """Write the call whose pieces have come; does nothing if it was written before."""
@@ -89,7 +108,7 @@ class ModelCall:
     def tool(self, name: object, args: object, call_id: object) -> None:
         """Write a tool call."""
         write = self._writer.tool_call
-        tell(self._writer, partial(write, _text(name), args, call_id=_text(call_id)))
+        tell(self._writer, partial(write, _text(name), args, call_id=_text(call_id), **self._place))
 
     def usage(self, model: object, tokens: Tokens) -> None:
         """Write what the call used."""
@@ -100,18 +119,27 @@ class ModelCall:
             tokens.written,
             cached_tokens=tokens.cached,
             reasoning_tokens=tokens.reasoning,
+            **self._place,
         )
         tell(self._writer, write)
 
+    def tool_result(self, name: str, result: object, call_id: object, ok: bool | None) -> None:
+        """Write what a tool returned."""
+        write = self._writer.tool_result
+        result = as_plain(result)
+        tell(
+            self._writer, partial(write, name, result, call_id=_text(call_id), ok=ok, **self._place)
+        )
+
     def error(self, message: object, code: object) -> None:
         """Write that the model failed."""
+        self.has_failed = True
         data = {"message": _text(message) or "the model failed", "code": _text(code) or "model"}
-        tell(self._writer, partial(self._writer.emit, "error", data))
+        tell(self._writer, partial(self._writer.emit, "error", data, **self._place))
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, logger: str = "runcast.sources.llm") -> None:
         """Write a warning to the run's log."""
-        write = self._writer.log
-        tell(self._writer, partial(write, message, "warning", logger="runcast.sources.llm"))
+        tell(self._writer, partial(self._writer.log, message, "warning", logger=logger))
 
 
 class _Tool:
@@ -138,6 +166,27 @@ def field_of(thing: object, *names: str) -> Any:
     for name in names:
         thing = thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
     return thing
+
+
+def message_in(error: Exception) -> str:
+    """Return what the provider said inside a stream; else the name of the error."""
+    body = field_of(error, "body")
+    said = field_of(body, "error", "message") or field_of(body, "message")
+    return said[:_MOST_MESSAGE_CHARS] if isinstance(said, str) else type(error).__name__
+
+
+def code_of(error: Exception, otherwise: str = "connection") -> str:
+    """Return the provider's code of an error."""
+    body = field_of(error, "body")
+    for code in (
+        field_of(error, "code"),
+        field_of(body, "error", "type"),
+        field_of(body, "type"),
+        field_of(error, "type"),
+    ):
+        if isinstance(code, str) and code:
+            return code[:_MOST_CODE_CHARS]
+    return otherwise if field_of(error, "status_code") is None else "refused"
 
 
 def _text(value: object) -> str:

@@ -12,6 +12,7 @@ __all__ = ("ChatReader", "ResponseReader", "read_chat", "read_response", "reader
 _TEXTS = ("response.output_text.delta", "response.refusal.delta")
 _THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 _PIECES = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
+_NO_ID = "__fake_id__"
 _ENDS = ("response.completed", "response.incomplete")
 
 
@@ -92,20 +93,20 @@ class ResponseReader:
         """Write what an event holds."""
         kind = event.type
         if kind in _TEXTS:
-            self._call.text(event.delta, event.item_id)
+            self._call.text(event.delta, _text_id(event))
         elif kind in _THOUGHTS:
-            self._call.thought(event.delta, event.item_id)
+            self._call.thought(event.delta, _text_id(event))
         elif kind in _PIECES:
-            self._call.tool_piece(event.item_id, event.delta)
+            self._call.tool_piece(event.output_index, event.delta)
         elif kind == "response.output_item.added":
             item = event.item
             if field_of(item, "type") in ("function_call", "custom_tool_call"):
-                self._call.begin_tool(item.id, item.call_id, item.name)
+                self._call.begin_tool(event.output_index, item.call_id, item.name)
         elif kind == "response.output_item.done":
             _read_tool(self._call, event.item)
         elif kind == "response.reasoning_summary_part.added":
             if event.summary_index:
-                self._call.thought("\n\n", event.item_id)
+                self._call.thought("\n\n", _text_id(event))
         elif kind == "response.created":
             self._has_begun = True
         elif kind in _ENDS:
@@ -126,6 +127,12 @@ class ResponseReader:
 
     def leave(self) -> None:
         """Write what is known once nobody reads on: nothing, because usage comes last."""
+
+
+def _text_id(event: Any) -> str:
+    """Return the id of a text. OpenAI Agents gives every item of a chat completion the same id."""
+    item_id: str = event.item_id
+    return f"output-{event.output_index}" if item_id == _NO_ID else item_id
 
 
 def reader_for(item: Any, call: ModelCall) -> ChatReader | ResponseReader | None:

@@ -20,11 +20,11 @@ from runcast._producing.pools import ThreadPoolExecutor
 from runcast._producing.writer import Writer
 from runcast.errors import InvalidValue
 from runcast.sources import langchain
-from runcast.sources._chain_values import as_plain
 from runcast.sources._graph_chunks import Asked
 from runcast.sources._graph_places import spot_of
 from runcast.sources._graph_questions import Interrupted, read_interrupted
 from runcast.sources._packages import check_package
+from runcast.sources._plain import as_plain
 from runcast.sources._telling import tell
 
 check_package("langgraph", (1, 2))
