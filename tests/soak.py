@@ -21,7 +21,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from tests.cli.served import Served, frames, serve
 
@@ -273,7 +273,13 @@ def _line(held: Held) -> str:
     )
 
 
+def _leave(number: int, frame: object) -> NoReturn:
+    """End by an exception, so that the server ends, too."""
+    sys.exit(128 + number)
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _leave)
     parser = argparse.ArgumentParser(prog="dev.py soak", description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (%(default)s)")
     try:

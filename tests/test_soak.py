@@ -1,8 +1,15 @@
 """The rules of the soak: what it calls a leak, and what it lets pass."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
 from tests.soak import Held, faults_of
+from tests.waiting import START_S, WAIT_S
 
 
 def table(sizes: Iterable[float], descriptors: int = 30, threads: int = 18) -> list[Held]:
@@ -34,3 +41,25 @@ def test_descriptors_and_threads_that_stay_are_faults() -> None:
     lines = table([*PLATEAU, 90.0])
     lines[-1] = lines[-1]._replace(descriptors=60, threads=40)
     assert [fault.split(" leak")[0] for fault in faults_of(lines, [])] == ["descriptors", "threads"]
+
+
+def test_a_soak_that_is_terminated_ends_its_server() -> None:
+    soak = subprocess.Popen(
+        [sys.executable, "-m", "tests.soak", "--minutes", "5"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    guard = threading.Timer(START_S, soak.kill)
+    guard.start()
+    try:
+        assert soak.stdout is not None
+        assert soak.stdout.readline().split()[0] == "minute"
+        soak.terminate()
+        soak.stdout.read()  # its end: no process of the group holds the file any more
+        assert soak.wait(START_S) == 128 + signal.SIGTERM
+    finally:
+        guard.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(soak.pid, signal.SIGKILL)
+        soak.communicate(timeout=WAIT_S)

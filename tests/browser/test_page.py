@@ -773,6 +773,31 @@ def test_the_page_folds_steps_as_the_server_does(server: Served, page: Page) -> 
     assert snapshot.dropped.completed_steps > 0
 
 
+def test_the_page_folds_named_bars_as_the_server_does(server: Served, page: Page) -> None:
+    chosen = random.Random(1)
+    events = [
+        Event(
+            seq=seq,
+            time=float(seq),
+            type="progress",
+            data={"task": f"bar {chosen.randrange(40)}", "percent": chosen.choice((0, 50, 100))},
+            node=chosen.choice(("", "n")),
+        )
+        for seq in range(1, 301)
+    ]
+    snapshot = Snapshot()
+    for event in events:
+        apply(snapshot, event)
+    page.go(server.url + "/")
+    page.get("window.folded = {bars: []}; 0")
+    some = msgspec.json.encode(events).decode()
+    page.get(f"for (const event of {some}) apply(folded, event); 0")
+
+    told = page.get("folded.bars.map(bar => [bar.task, bar.node, bar.percent, bar.seq])")
+    assert told == [[bar.task, bar.node, bar.percent, bar.seq] for bar in snapshot.bars]
+    assert snapshot.dropped.bars > 0
+
+
 def test_the_page_folds_results_of_unnamed_calls_as_the_server_does(
     server: Served, page: Page
 ) -> None:

@@ -635,7 +635,7 @@ def test_runs_are_deleted_and_one_that_is_not_there_stops_nothing(
 
     assert deleted.stdout == "d1\nd2\n"
     assert deleted.returncode == 2
-    assert "nobody" in deleted.stderr
+    assert deleted.stderr == "runcast: there is no run 'nobody'\n"
     assert served.ask("GET", "/runs/d2").status == 404
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runcast._cli.bars import percent_beside
 from runcast._cli.follow import Received
 from runcast._cli.show import PlainLines
 from runcast._cli.terminal import Terminal
@@ -194,6 +195,22 @@ def test_a_bar_tells_rate_and_time_left() -> None:
         assert screen.rows() == ["[████····················]  20.0 % 200/1000 20/s 0:40 left"]
         screen.show("progress", {"current": 1000, "total": 1000}, time=20.0)
         assert screen.rows() == ["[████████████████████████] 100.0 % 1000/1000 50/s"]
+
+
+@pytest.mark.parametrize(
+    ("percent", "message", "shown"),
+    [
+        (40, "copying: 40%|####", ""),
+        (40.0, "40.0 % of it", ""),
+        (12.5, "12.5%", ""),
+        (40, "140 %", "40.0 %"),
+        (40, "step 40", "40.0 %"),
+        (40, "", "40.0 %"),
+        (None, "1 %", ""),
+    ],
+)
+def test_a_percentage_is_not_said_twice(percent: float | None, message: str, shown: str) -> None:
+    assert percent_beside(message, percent) == shown
 
 
 def test_a_bar_that_has_only_percentages_tells_the_time_left() -> None:

@@ -206,6 +206,7 @@ def _flood(rounds: int, long: str) -> Iterator[Event]:
         data = {
             **dict.fromkeys(_FIELDS, long),
             **{"message_id": turn, "call_id": turn, "interrupt_id": turn, "model": turn},
+            "task": turn,
             "input_tokens": seq,
             "labels": {f"{index}{turn}": long for index in range(5)},
             "files": [{"name": f"{index}{seq}", "about": long[:900]} for index in range(5)],
@@ -238,6 +239,7 @@ def test_a_snapshot_is_bounded_whatever_the_log_holds() -> None:
     assert len(snapshot.messages) == caps.MAX_MESSAGES
     assert len(snapshot.completed_steps) == caps.MAX_COMPLETED_STEPS
     assert len(snapshot.answered) == caps.MAX_ANSWERED
+    assert len(snapshot.bars) == caps.MAX_BARS
     assert len(snapshot.counts) == caps.MAX_TYPES
     assert len(msgspec.json.encode(snapshot).decode()) < 3_000_000
     assert again(snapshot) == snapshot
@@ -278,6 +280,7 @@ def test_a_run_before_its_first_event_is_queued() -> None:
         "counts": {},
         "completed_steps": [],
         "answered": [],
+        "bars": [],
         "dropped": dict.fromkeys(Dropped.__struct_fields__, 0),
     }
 
@@ -805,3 +808,22 @@ def test_the_first_labels_are_kept() -> None:
     assert len(snapshot.labels) == caps.MAX_LABELS
     assert snapshot.labels["0"] == "a"
     assert snapshot.dropped.labels == 2
+
+
+def test_of_too_many_bars_finished_ones_are_dropped_first() -> None:
+    bars = [("progress", {"task": f"bar {n}", "percent": n}) for n in range(caps.MAX_BARS)]
+    snapshot = told(
+        *bars,
+        ("progress", {"task": "bar 1", "percent": 100}),
+        ("progress", {"task": "bar 0", "percent": 1}),
+        ("progress", {"task": "new", "percent": 0}),
+        ("progress", {"task": "newer", "percent": 0}),
+    )
+
+    assert [bar.task for bar in snapshot.bars] == [
+        "bar 0",
+        *(f"bar {n}" for n in range(3, caps.MAX_BARS)),
+        "new",
+        "newer",
+    ]
+    assert snapshot.dropped.bars == 2

@@ -279,3 +279,13 @@ def test_fields_of_the_platform_are_left_alone(tmp_path: Path) -> None:
     )
     assert json.loads((folder / "prefab-manifest.json").read_text())["tags"] == ["a"]
     assert [function.is_streaming for function in load_manifest(folder)] == [False]
+
+
+def test_budgets_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
+    function = load_one(tmp_path / "good", max_tokens=1000, max_cost=0.5)
+    assert function.budget == (1000, 0.5)
+
+    wrong = declare("f", max_tokens=-1)
+    write_manifest(tmp_path / "wrong", "def f(): yield 1", wrong)
+    (problem,) = problems_of(tmp_path / "wrong")
+    assert problem == "functions[0]: expected max_tokens of 'f' to be 0 or more: -1"

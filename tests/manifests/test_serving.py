@@ -200,3 +200,34 @@ def test_inputs_become_the_classes_of_their_annotations(tmp_path: Path) -> None:
         assert answer.json["code"] == "invalid_inputs"
         assert "day: Invalid" in answer.json["detail"]
         assert "order: Field required - at `$.item`" in answer.json["detail"]
+
+
+USES: Final = """
+from runcast import usage
+
+def echo(word): return word
+def discreet(word): return word
+def costly(): usage("tiny", input_tokens=30, output_tokens=5)
+"""
+
+
+def test_functions_of_a_manifest_keep_inputs_and_have_budgets(tmp_path: Path) -> None:
+    word = parameter("word", "string")
+    folder = write_manifest(
+        tmp_path,
+        USES,
+        declare("echo", word, streaming=False),
+        declare("discreet", word, streaming=False, store_inputs=False),
+        declare("costly", streaming=False, max_tokens=34),
+    )
+    with serve(str(folder), cwd=folder, wait_s=WAIT_S) as served:
+        kept = {}
+        for name in ("echo", "discreet"):
+            body = {"inputs": {"word": "so"}, "run_id": name}
+            assert served.ask("POST", f"/invoke/{name}", body).json["result"] == "so"
+            kept[name] = served.ask("GET", f"/runs/{name}").json["inputs"]
+        served.ask("POST", "/invoke/costly", {"run_id": "costly"})
+        failure = served.ask("GET", "/runs/costly").json["state"]["failure"]
+
+    assert kept == {"echo": {"values": {"word": "so"}}, "discreet": None}
+    assert failure["code"] == "budget_exceeded"

@@ -1,5 +1,6 @@
 """What a run keeps of its inputs: beside its log, without secrets, bounded, as long as the run."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,9 @@ from runcast._settings import Settings
 from runcast.errors import InvalidValue, NotFound
 from runcast.stores.base import Store
 from tests.opening import soon
+from tests.runs import process_functions
+from tests.stores.spy import Spy
+from tests.waiting import START_S
 
 SETTINGS = Settings(shutdown_grace_s=0.0, warm_processes=0)
 
@@ -72,6 +76,29 @@ async def test_a_function_may_keep_nothing(store: Store) -> None:
         run = await hub.start(discreet, {"to": "Rome"}, run_id="r")
         await soon(run.wait())
         assert await hub.inputs("r") is None
+
+
+async def test_inputs_of_a_function_in_a_process_are_kept_as_they_were_given() -> None:
+    async with open_hub(settings=SETTINGS) as hub:
+        run = await hub.start(process_functions.talking, {"n": 2}, run_id="r")
+        await asyncio.wait_for(run.wait(), START_S)
+        assert msgspec.to_builtins(await hub.inputs("r")) == {"values": {"n": 2}}
+
+
+async def test_keeping_inputs_takes_no_further_operation_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Spy(monkeypatch)
+    counted = []
+    async with open_hub(f"sqlite:///{tmp_path}/runs.db", settings=SETTINGS) as hub:
+        for function in (discreet, go, discreet, go):
+            before = len(spy.statements)
+            await soon((await hub.start(function, {"to": "Rome"})).wait())
+            written = [text.split()[0] for text in spy.statements[before:]]
+            counted.append((written.count("COMMIT"), written.count("INSERT")))
+
+    assert counted[2] == counted[3], counted
+    assert counted[2][1] > 0
 
 
 async def test_secrets_and_bytes_are_left_out() -> None:

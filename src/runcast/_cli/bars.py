@@ -1,5 +1,6 @@
 """Progress as a line of text: how much is done, how fast, and the remaining time."""
 
+import re
 from collections import deque
 from typing import Final
 
@@ -7,7 +8,7 @@ from runcast._cli.texts import cells, cut, plain, readable_s
 from runcast.events.model import Event
 from runcast.events.vocabulary import as_number, percent_of, pick
 
-__all__ = ("BLOCKS", "SIGNS", "Bar")
+__all__ = ("BLOCKS", "SIGNS", "Bar", "percent_beside")
 
 BLOCKS: Final = "█·"
 SIGNS: Final = "#."
@@ -17,12 +18,21 @@ _BAR_COLUMNS: Final = 24
 _LEAST_BAR_COLUMNS: Final = 4
 _LEAST_MESSAGE_COLUMNS: Final = 6
 
+_PERCENT_COLUMNS: Final = len("100.0 %")
+
 _WINDOW_S: Final = 30.0
 _MOST_POINTS: Final = 64
 """The rate covers the last half minute: functions begin slowly, and change their pace."""
 
 _LEAST_S: Final = 0.2
 """A rate over less time is meaningless."""
+
+
+def percent_beside(message: str, percent: float | None) -> str:
+    """Return a percentage to be shown beside a message; "" if the message itself says it."""
+    if percent is None or re.search(rf"(?<![\d.]){percent:g}(\.0)? ?%", message):
+        return ""
+    return f"{percent:.1f} %"
 
 
 class Bar:
@@ -70,8 +80,7 @@ class Bar:
 
     def line(self, columns: int, style: str = BLOCKS) -> str:
         """Return the bar as a line of at most `columns` columns."""
-        amount = f"{self._percent:5.1f} %" if self._percent is not None else ""
-        facts = " ".join(filter(None, (amount, self._pace())))
+        facts = " ".join(filter(None, (self._amount(), self._pace())))
         head = f"{cut(self._label, columns // 4)} " if self._label else ""
         room = min(_BAR_COLUMNS, columns - cells(head) - cells(facts) - 3)
         bar = f"[{self._drawn(room, style)}] " if room >= _LEAST_BAR_COLUMNS else ""
@@ -82,10 +91,14 @@ class Bar:
 
     def plain_line(self) -> str:
         """Return the progress as a line for a file."""
-        amount = f"{self._percent:5.1f} %" if self._percent is not None else ""
+        amount = self._amount()
         count = "" if amount or self._current is None else f"{_number(self._current)}"
         head = f"{self._label}:" if self._label else ""
         return " ".join(filter(None, (head, amount or count, self._message))) or "…"
+
+    def _amount(self) -> str:
+        amount = percent_beside(self._message, self._percent)
+        return amount.rjust(_PERCENT_COLUMNS) if amount else ""
 
     def _drawn(self, columns: int, style: str) -> str:
         done, todo = style[0], style[1]

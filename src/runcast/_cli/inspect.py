@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from runcast._cli.bars import percent_beside
 from runcast._cli.formatting import HelpFormatter
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
@@ -85,12 +86,23 @@ def _summary(shown: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "labels", plain(", ".join(f"{name}={value}" for name, value in labels.items()))
 
 
-def _parts(state: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _bars(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the named bars, and the latest progress if it has no name."""
     progress = state.get("progress")
-    if isinstance(progress, dict):
-        percent = as_number(progress.get("percent"))
-        shown = ["" if percent is None else f"{percent:.1f} %", _get(progress, "message")]
-        yield "progress", [plain(" ".join(filter(None, shown)))]
+    bars = _list(state, "bars")
+    if isinstance(progress, dict) and not (bars and _get(progress, "task")):
+        bars = [*bars, progress]
+    return bars
+
+
+def _progress(bar: dict[str, Any]) -> str:
+    message = _get(bar, "message") or _get(bar, "task")
+    percent = percent_beside(message, as_number(bar.get("percent")))
+    return plain(" ".join(filter(None, (_get(bar, "node"), _get(bar, "agent"), percent, message))))
+
+
+def _parts(state: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    yield "progress", [_progress(one) for one in _bars(state)]
     yield "steps", [_named(step) for step in _list(state, "steps")]
     yield "completed", [_completed(step) for step in _list(state, "completed_steps")]
     yield "questions", [_question(one) for one in _list(state, "interrupts")]

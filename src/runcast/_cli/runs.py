@@ -133,7 +133,8 @@ def remove(arguments: argparse.Namespace) -> int:
             raise
         except RuncastError as error:
             code = WRONG_USE
-            print(f"runcast: {plain(run_id)}: {error.message}", file=sys.stderr)
+            which = "" if run_id in error.message else f"{plain(run_id)}: "
+            print(f"runcast: {which}{error.message}", file=sys.stderr)
         else:
             print(plain(run_id))
     return code

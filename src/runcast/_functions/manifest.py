@@ -38,6 +38,7 @@ from runcast._functions.secrets import Secret
 from runcast.errors import InvalidValue
 from runcast.events.plain import MAX_DEPTH
 from runcast.events.position import is_run_id
+from runcast.events.prices import NO_BUDGET, Budget, checked_budget
 from runcast.events.vocabulary import is_deeper
 
 __all__ = ("MANIFEST", "InvalidManifest", "ManifestFunction", "load_manifest", "parse_manifest")
@@ -89,6 +90,8 @@ class _Declared(msgspec.Struct):
     secrets: list[Any] = []
     streaming: bool = False
     store_inputs: bool = True
+    max_tokens: int = 0
+    max_cost: float = 0.0
 
 
 class _Input(msgspec.Struct):
@@ -123,11 +126,13 @@ class ManifestFunction(Function[..., Any]):
         secrets: Sequence[Secret] = (),
         files: Mapping[str, FileGroup] | None = None,
         store_inputs: bool = True,
+        budget: Budget = NO_BUDGET,
     ) -> None:
         def call() -> NoReturn:
             raise InvalidValue(f"{name!r} runs in its own process: start a run instead")
 
         super().__init__(call, name=name, description=description, store_inputs=store_inputs)
+        self.budget = budget
         self.kind = "generator" if is_streaming else "plain"
         self.is_certain = True  # declared, and compared with the code
         self.parameters = tuple(parameters)
@@ -314,6 +319,10 @@ def _read_function(
         files = parse_file_groups(declared.files)
     except InvalidValue as error:
         problems.extend(f"{where}.{problem}" for problem in error.message.split("; "))
+    try:
+        budget = checked_budget(declared.name, declared.max_tokens, declared.max_cost)
+    except InvalidValue as error:
+        problems.append(f"{where}: {error.message}")
     if len(problems) > before:
         return None
     return ManifestFunction(
@@ -325,6 +334,7 @@ def _read_function(
         secrets=secrets,
         files=files,
         store_inputs=declared.store_inputs,
+        budget=budget,
     )
 
 

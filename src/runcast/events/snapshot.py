@@ -10,6 +10,8 @@ longer, or nested over 100 deep, is kept as the beginning of its JSON text. A lo
 its beginning. The field beside the value, `…_dropped`, counts the characters cut.
 
 In JSON a snapshot has all its fields; its entries leave out their empty fields.
+
+Long because it is one record: the state, its entries and their bounds.
 """
 
 from typing import Any, Final
@@ -21,6 +23,7 @@ from runcast.events.lifecycle import MAX_QUESTIONS, Status
 __all__ = (
     "MAX_ALL_TEXT_CHARS",
     "MAX_ANSWERED",
+    "MAX_BARS",
     "MAX_COMPLETED_STEPS",
     "MAX_COST",
     "MAX_ERRORS",
@@ -70,6 +73,9 @@ MAX_ALL_TEXT_CHARS: Final = 262_144
 
 MAX_STEPS: Final = 64
 """Most open steps; the step without an event for longest is dropped first."""
+
+MAX_BARS: Final = 32
+"""Most named bars; the finished bar that moved first is dropped first, else the bar that did."""
 
 MAX_COMPLETED_STEPS: Final = 64
 """Most completed steps; the latest are kept."""
@@ -193,12 +199,19 @@ class CompletedStep(msgspec.Struct, omit_defaults=True):
 
 class Progress(msgspec.Struct, omit_defaults=True):
     """How far the run is; `percent` is 0 to 100, computed from the other fields if the event has no
-    percentage."""
+    percentage.
+
+    `task` names one of several bars, with `node` and `agent`. `seq` is that of the event.
+    """
 
     current: int | float | None = None
     total: int | float | None = None
     percent: int | float | None = None
     message: str = ""
+    task: str = ""
+    node: str = ""
+    agent: str = ""
+    seq: int = 0
 
 
 class Tool(msgspec.Struct, omit_defaults=True):
@@ -350,6 +363,7 @@ class Dropped(msgspec.Struct):
     completed_steps: int = 0
     answered: int = 0
     messages: int = 0
+    bars: int = 0
 
 
 class Snapshot(msgspec.Struct):
@@ -357,8 +371,9 @@ class Snapshot(msgspec.Struct):
 
     `missed` counts events before `seq` that were never seen, because the log was trimmed or the
     events were filtered. `interrupts_lapsed` counts those still open when the run ended. Times
-    are Unix seconds. Lists are in order of appearance, except `steps`: the current step, which had
-    the latest event, comes last.
+    are Unix seconds. `progress` is the latest progress; `bars` has the latest of each named bar.
+    Lists are in order of appearance, except `steps`: the current step, which had the latest event,
+    comes last.
     """
 
     seq: int = 0
@@ -391,4 +406,5 @@ class Snapshot(msgspec.Struct):
     counts: dict[str, int] = {}
     completed_steps: list[CompletedStep] = []
     answered: list[Answered] = []
+    bars: list[Progress] = []
     dropped: Dropped = msgspec.field(default_factory=Dropped)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from runcast.events import snapshot as caps
 from runcast.events.folding.fields import Fields, Law, push
 from runcast.events.snapshot import CompletedStep, Progress, Snapshot, Step
@@ -64,12 +66,31 @@ def _take_step(snapshot: Snapshot, fields: Fields) -> Step | None:
 
 
 def _progress(snapshot: Snapshot, fields: Fields) -> None:
-    snapshot.progress = Progress(
+    snapshot.progress = progress = Progress(
         as_number(pick(fields.data, "current", "processed")),
         as_number(pick(fields.data, "total")),
         percent_of(fields.data),
         fields.message() or fields.name("status"),
+        fields.name("task"),
     )
+    if progress.task:
+        bar = msgspec.structs.replace(
+            progress, node=fields.node, agent=fields.agent, seq=fields.seq
+        )
+        _keep_bar(snapshot, bar)
+
+
+def _keep_bar(snapshot: Snapshot, bar: Progress) -> None:
+    """Put a bar in the place of the bar of its name, or after all others."""
+    bars, key = snapshot.bars, (bar.task, bar.node, bar.agent)
+    for index, known in enumerate(bars):
+        if (known.task, known.node, known.agent) == key:
+            bars[index] = bar
+            return
+    if len(bars) >= caps.MAX_BARS:
+        bars.remove(min(bars, key=lambda each: ((each.percent or 0) < 100, each.seq)))
+        snapshot.dropped.bars += 1
+    bars.append(bar)
 
 
 STEPS: Final[Mapping[str, Law]] = MappingProxyType(
