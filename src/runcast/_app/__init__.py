@@ -12,6 +12,10 @@ from runcast._app.hub import AnyFunction, OpenHub, gap_event
 from runcast._app.in_thread import OpenHubInThread, RunInThread
 from runcast._app.opening import HubOpener, asgi, open_hub, sse_response
 from runcast._app.script import RunOpener, run
+from runcast._producing.returned import add_finder
+from runcast.sources import runner_of
+
+add_finder(runner_of)  # a function may return a crew
 
 __all__ = (
     "AnyFunction",

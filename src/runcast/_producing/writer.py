@@ -381,6 +381,20 @@ class Writer(TypedEvents):
         return cast("Waited[None]", in_turn(self._inlet.drain(), self._inlet.wait_for) or NOTHING)
 
     @property
+    def can_ask(self) -> bool:
+        """Whether `ask` can be called: whether this writer runs the function."""
+        return self._questions is not None
+
+    def is_on_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether answers and messages come on a loop, which therefore cannot block."""
+        return loop is self._loop
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the run was cancelled, and has not ended yet."""
+        return self._cancel is not None
+
+    @property
     def is_waiting(self) -> bool:
         """Whether the run waits for an answer."""
         return self._questions is not None and self._questions.is_waiting

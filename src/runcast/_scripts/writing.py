@@ -118,6 +118,11 @@ class ScriptWriter(Writer):
         super().__init__(inlet, SystemClock(), start.max_event_bytes, None, Path.cwd)
         self._owner = owner
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether `ask` can be called."""
+        return True
+
     def ask(
         self,
         message: str,

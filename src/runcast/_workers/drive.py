@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
+from runcast._producing.returned import find_runner
 from runcast._producing.writer import Writer
 from runcast.errors import Cancelled, RuncastError, RunClosed, Stale
 from runcast.events.model import Event, as_stored
@@ -67,9 +68,10 @@ def drive_in_thread(
     returned = call(**arguments)
     if inspect.isawaitable(returned) or inspect.isasyncgen(returned):
         # A wrapper hid that the function is async: run it on its own loop, in this thread.
-        return asyncio.run(_drive(returned, writer, on_stream))
+        return asyncio.run(_drive(returned, arguments, writer, on_stream))
     if not inspect.isgenerator(returned):
-        return done(returned)
+        runner = find_runner(returned)
+        return done(returned if runner is None else runner.run(arguments))
     on_stream()
     yields = Yields(writer)
     try:
@@ -107,14 +109,20 @@ async def drive_async(
     Args:
         on_stream: as for `drive_in_thread`.
     """
-    return await _drive(call(**arguments), writer, on_stream)
+    return await _drive(call(**arguments), arguments, writer, on_stream)
 
 
-async def _drive(returned: Any, writer: Writer, on_stream: Callable[[], None]) -> Outcome:
+async def _drive(
+    returned: Any,
+    arguments: dict[str, Any],
+    writer: Writer,
+    on_stream: Callable[[], None],
+) -> Outcome:
     if inspect.isawaitable(returned):
         returned = await returned
     if not inspect.isasyncgen(returned):
-        return done(returned)
+        runner = find_runner(returned)
+        return done(returned if runner is None else await runner.run_async(arguments))
     on_stream()
     yields = Yields(writer)
     try:

@@ -9,6 +9,7 @@
 | `runcast.sources.logging` | `logging` | |
 | `runcast.sources.tqdm` | bars of tqdm | `runcast[tqdm]` |
 | `runcast.sources.rich` | progress of rich | `runcast[rich]` |
+| `runcast.sources.crewai` | crews, agents and flows of CrewAI | `runcast[crewai]` |
 | `runcast.sources.langchain` | LangChain and LangGraph | `runcast[langchain]` |
 | `runcast.sources.langgraph` | graphs of LangGraph that ask | `runcast[langgraph]` |
 | `runcast.sources.openai_agents` | OpenAI Agents | `runcast[openai-agents]` |
@@ -26,9 +27,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from runcast import _plugins
+from runcast._producing.returned import Runner
 from runcast.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
+    from runcast.sources import crewai as crewai
     from runcast.sources import langchain as langchain
     from runcast.sources import langgraph as langgraph
     from runcast.sources import llm as llm
@@ -45,7 +48,7 @@ else:
         return importlib.import_module(f"runcast.sources.{name}")
 
 
-__all__ = ("ON_IMPORT", "load", "stream")
+__all__ = ("ON_IMPORT", "load", "runner_of", "stream")
 
 _MODULES: Final = ("langgraph", "openai_agents")
 """Sources that are functions to call, and not to be turned on."""
@@ -54,6 +57,7 @@ ON_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "logging": ("logging",),
     "tqdm": ("tqdm",),
     "rich.progress": ("rich",),
+    "crewai": ("crewai",),
     "langchain_core.callbacks": ("langchain",),
     "openai": ("llm", "openai"),
     "anthropic": ("llm", "anthropic"),
@@ -87,6 +91,20 @@ def stream(*names: str) -> Iterator[None]:
             source = importlib.import_module(f"runcast.sources.{name}")
             entered.enter_context(source.stream(*arguments))
         yield
+
+
+def runner_of(returned: object) -> Runner | None:
+    """Return what runs a thing that a function has returned; None if the thing is a result.
+
+    For runcast itself: a function may return a crew of CrewAI.
+    """
+    for kind in type(returned).__mro__:
+        if kind.__module__.partition(".")[0] == "crewai":
+            found: Runner | None = importlib.import_module("runcast.sources.crewai").runner_of(
+                returned
+            )
+            return found
+    return None
 
 
 def load(name: str) -> ModuleType:

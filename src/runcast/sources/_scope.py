@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from runcast._producing.context import current_writer
@@ -12,9 +13,9 @@ __all__ = ("Patch", "Scope")
 
 
 class Patch:
-    """Replaces an attribute of a class by `make(original)`."""
+    """Replaces an attribute of a class or a module by `make(original)`."""
 
-    def __init__(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
+    def __init__(self, owner: type | ModuleType, name: str, make: Callable[[Any], Any]) -> None:
         self._owner = owner
         self._name = name
         self._make = make

@@ -33,15 +33,21 @@ _lock: Final = threading.RLock()
 _busy: Final = threading.local()
 
 
-def tell(writer: Writer, write: Callable[[], None]) -> bool:
+def tell(
+    writer: Writer,
+    write: Callable[[], None],
+    passed: tuple[type[RuncastError], ...] = (),
+) -> bool:
     """Write something to a run; return False if the run accepts nothing more from here.
 
     Does nothing while this thread already writes for a source, because writing may log.
 
     Args:
         write: calls a method of the writer.
+        passed: errors to raise all the same.
 
     Raises:
+        `passed`: as it says.
         Cancelled: the run was cancelled, and this is the run's own code.
     """
     if not writer.home.is_here:
@@ -55,7 +61,9 @@ def tell(writer: Writer, write: Callable[[], None]) -> bool:
         write()
     except _LEFT_OUT:
         _count(writer, 1)
-    except RuncastError:
+    except RuncastError as error:
+        if isinstance(error, passed):
+            raise
         return False  # the run has ended, or is full
     except Cancelled:
         if current_writer() is writer:

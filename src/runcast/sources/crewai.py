@@ -1,0 +1,401 @@
+"""The source for CrewAI: the events of crews, agents and flows, in the order in which they happen.
+
+    with runcast.sources.crewai.stream():
+        crew.kickoff(inputs={"topic": "tides"})
+
+    step_start   {"message": "research", …}                  node "research", agent "Researcher"
+    content      {"text": "Tides ", "index": 0, "message_id": "…"}
+    tool_call    {"call_id": "…", "tool": "search", "args": {"query": "tides"}}
+    tool_result  {"call_id": "…", "tool": "search", "result": "…", "ok": true}
+    usage        {"model": "gpt-5", "input_tokens": 420, "output_tokens": 96}
+
+The node is the task, the agent is the agent's role. `_crew_reader` has the whole table. Models
+stream only if their `LLM` has `stream=True`; otherwise each text comes at once.
+
+A function may also return a `Crew`: it is kicked off with the function's inputs, under this source.
+Tasks with `human_input=True` ask their question through `runcast.ask`. Messages that are sent into
+the run reach the next agent that calls its model.
+
+Tested with CrewAI 1.15.30. CrewAI has no public way to see the events of every thread in order, so
+four of its functions are wrapped; what cannot be wrapped in another version is left out, and a
+warning in the run's log says so.
+"""
+
+import contextlib
+import importlib
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from runcast._producing.answers import Answer
+from runcast._producing.context import current_writer
+from runcast._producing.writer import Writer
+from runcast.errors import InvalidValue, RuncastError, RunClosed
+from runcast.events.plain import shown
+from runcast.sources._crew_people import (
+    ask_about_call,
+    ask_about_output,
+    call_of,
+    in_thread,
+    judge,
+    said_by,
+    unread_texts,
+)
+from runcast.sources._crew_reader import CrewReader
+from runcast.sources._crew_runner import CrewRunner
+from runcast.sources._packages import check_package
+from runcast.sources._recorded_calls import calls_recorded
+from runcast.sources._scope import Patch, Scope
+from runcast.sources._telling import tell
+
+check_package("crewai", (1, 15))
+
+from crewai import Crew  # noqa: E402 - after the check that it is installed
+from crewai.core.providers.human_input import SyncHumanInputProvider  # noqa: E402
+from crewai.hooks.dispatch import HookAborted, InterceptionPoint  # noqa: E402
+from crewai.utilities.string_utils import sanitize_tool_name  # noqa: E402
+
+__all__ = ("runner_of", "stream")
+
+_log: Final = logging.getLogger("runcast.sources")
+
+_PRE_MODEL: Final = InterceptionPoint.PRE_MODEL_CALL
+_PRE_TOOL: Final = InterceptionPoint.PRE_TOOL_CALL
+_POST_TOOL: Final = InterceptionPoint.POST_TOOL_CALL
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a block of `stream()` wants. `approve` has names of tools; None stands for all."""
+
+    approve: frozenset[str] | None
+    messages: bool
+
+
+@contextlib.contextmanager
+def stream(*, approve: bool | Collection[str] = False, messages: bool = True) -> Iterator[None]:
+    """Report crews that work inside the block, in the current run; outside a run, in every run.
+
+    Args:
+        approve: tools that a person must approve before each call: their names, or True for all.
+            `edit` calls the tool with other arguments; `reject` and `response` do not call it, and
+            give the agent the person's text instead of a result.
+        messages: whether messages that are sent into the run are given to its agents. The block's
+            code should not read `runcast.inbox()` then.
+
+    Raises:
+        InvalidValue: `approve` is neither a bool nor a collection of names.
+        ImportError: approvals are wanted, and this version of CrewAI does not let us ask for them.
+    """
+    options = _Options(_checked_approve(approve), messages)
+    if options.approve != frozenset() and "approvals" in _MISSING:
+        raise ImportError(
+            "runcast.sources.crewai cannot ask for approvals with this version of CrewAI: "
+            "pip install 'runcast[crewai]', or do without approve="
+        )
+    run = current_writer()
+    _warn_of_missing(run)
+    with _SCOPE.entered():
+        _OPTIONS[run] = (*_OPTIONS.get(run, ()), options)
+        try:
+            yield
+        finally:
+            rest = [*_OPTIONS.pop(run)]
+            rest.remove(options)
+            if rest:
+                _OPTIONS[run] = tuple(rest)
+
+
+def _checked_approve(approve: object) -> frozenset[str] | None:
+    if isinstance(approve, bool):
+        return None if approve else frozenset()
+    if isinstance(approve, Collection) and not isinstance(approve, str | bytes):
+        names = [*approve]
+        if all(isinstance(name, str) for name in names):
+            return frozenset(sanitize_tool_name(name) for name in names)
+    raise InvalidValue(f"expected approve to be names of tools, or True, got {shown(approve)}")
+
+
+_OPTIONS: Final[dict[Writer | None, tuple[_Options, ...]]] = {}
+
+_READERS: Final[weakref.WeakKeyDictionary[Writer, CrewReader]] = weakref.WeakKeyDictionary()
+
+
+def _options(run: Writer) -> tuple[_Options, ...]:
+    return (*_OPTIONS.get(run, ()), *_OPTIONS.get(None, ()))
+
+
+def _reader_of(run: Writer) -> CrewReader:
+    reader = _READERS.get(run)
+    if reader is None:
+        reader = _READERS.setdefault(run, CrewReader(run, lambda: run.is_cancelled))
+    return reader
+
+
+# Events.
+
+_PASSED: Final = (RunClosed,)
+"""Ends a crew that goes on after its run has ended, as `Cancelled` does before."""
+
+_CALL: Final[ContextVar[Any]] = ContextVar("runcast_crew_tool_call", default=None)
+"""The last `tool_usage_started` of this context, while its tool has not ended."""
+
+_MARKS: Final[ContextVar[tuple[Any, ...]]] = ContextVar("runcast_crew_marks", default=())
+"""Marks of the model calls that are under way here: the tap of the client leaves them alone."""
+
+
+def _publishing(before: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def publish_stream_event(source: Any, event: Any) -> None:
+        run = _SCOPE.writer()
+        if run is not None:
+            _report(run, event)
+        before(source, event)
+
+    return publish_stream_event
+
+
+def _report(run: Writer, event: Any) -> None:
+    """Write an event. Raises only what ends a crew: `Cancelled`, and `RunClosed`."""
+    reader = _reader_of(run)
+    try:
+        kind = event.type
+        if reader.reads(kind):
+            tell(run, lambda: reader.read(event), _PASSED)
+            _note(kind, event)
+    except _PASSED:
+        raise
+    except Exception:  # noqa: BLE001 - a field of another version; the crew must not fail
+        if _UNREADABLE.add(type(event)):
+            _log.warning("an event of CrewAI cannot be read: %s", type(event), exc_info=True)
+
+
+def _note(kind: str, event: Any) -> None:
+    if kind == "llm_stream_chunk":
+        return
+    if kind == "llm_call_started":
+        mark = calls_recorded()
+        mark.__enter__()
+        _MARKS.set((*_MARKS.get(), mark))
+    elif kind in ("llm_call_completed", "llm_call_failed") and (marks := _MARKS.get()):
+        _MARKS.set(marks[:-1])
+        with contextlib.suppress(ValueError):  # ended in another context than begun
+            marks[-1].__exit__(None, None, None)
+    elif kind == "tool_usage_started":
+        _CALL.set(event)
+    elif kind in ("tool_usage_finished", "tool_usage_error"):
+        _CALL.set(None)
+
+
+class _Once:
+    """What was warned of."""
+
+    def __init__(self) -> None:
+        self._known: set[object] = set()
+        self._lock = threading.Lock()
+
+    def add(self, thing: object) -> bool:
+        """Return whether a thing is new."""
+        with self._lock:
+            is_new = thing not in self._known
+            self._known.add(thing)
+            return is_new
+
+
+_UNREADABLE: Final = _Once()
+
+
+# Messages into the run.
+
+
+def _getting_scoped(before: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    def get_scoped_hooks(point: Any) -> list[Any]:
+        hooks = before(point)
+        run = _SCOPE.writer() if point == _PRE_MODEL else None
+        if run is None or not all(options.messages for options in _options(run)):
+            return hooks
+        # An executor asks for these hooks before each call of its model. Without a message there is
+        # no hook, so that CrewAI does the same as without this source.
+        texts = unread_texts(run)
+        return [*hooks, lambda context: _deliver(context, texts)] if texts else hooks
+
+    return get_scoped_hooks
+
+
+def _deliver(context: Any, texts: list[str]) -> None:
+    for text in texts:
+        context.messages.append({"role": "user", "content": text})
+
+
+# Approvals.
+
+_INSTEAD: Final[ContextVar[str | None]] = ContextVar("runcast_crew_instead", default=None)
+"""What the agent gets instead of the result of a tool that a person did not let it call."""
+
+
+def _resolving(before: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    def resolve_hooks(point: Any) -> list[Any]:
+        hooks = before(point)
+        if point == _PRE_TOOL and _wants_approval():
+            return [*hooks, _approve]  # last: a person sees the arguments of the program's hooks
+        if point == _POST_TOOL and _INSTEAD.get() is not None:
+            return [_answer_instead, *hooks]
+        return hooks
+
+    return resolve_hooks
+
+
+def _wants_approval(tool: str | None = None) -> bool:
+    run = _SCOPE.writer()
+    wanted = [options.approve for options in _options(run)] if run is not None else []
+    return any(names is None or (tool in names if tool else bool(names)) for names in wanted)
+
+
+def _approve(context: Any) -> None:
+    """Ask a person about the call of a tool. Raises `HookAborted` if it must not be called."""
+    run = current_writer()
+    if run is None or not _wants_approval(sanitize_tool_name(context.tool_name)):
+        return
+    begun = _CALL.get()
+    if begun is not None and begun.tool_name != context.tool_name:
+        begun = None
+    call = call_of(context, begun)
+    try:
+        answer = ask_about_call(run, call)
+    except RuncastError as error:  # nobody can be asked here
+        answer = Answer("reject", f"It could not be approved: {error}")
+    if answer.type == "edit":
+        context.tool_input.clear()
+        context.tool_input.update(answer.args)
+        args = dict(answer.args)
+        tell(run, lambda: _reader_of(run).tools.edit(call, args))
+    elif answer.type != "accept":
+        _refuse(run, call, answer, is_reported=begun is not None)
+
+
+def _refuse(run: Writer, call: Any, answer: Answer, *, is_reported: bool) -> None:
+    is_denied = answer.type != "response"
+    if answer.type == "expired":
+        text = "Nobody has approved this call in time."
+    else:
+        text = said_by(answer.args)
+        text = f"A person has refused this call. {text}".strip() if is_denied else text
+    tools = _reader_of(run).tools
+    if not is_reported:
+        tell(run, lambda: tools.write_call(call, text, ok=not is_denied), _PASSED)
+    elif is_denied:
+        tools.deny(call)
+    _INSTEAD.set(text)
+    raise HookAborted(text, source="runcast")
+
+
+def _answer_instead(context: Any) -> str | None:
+    text = _INSTEAD.get()
+    _INSTEAD.set(None)
+    return text
+
+
+# Feedback of people.
+
+
+class _Asks(SyncHumanInputProvider):  # type: ignore[misc]
+    """Asks the watchers of a run about the output of a task with `human_input=True`."""
+
+    def __init__(self, run: Writer) -> None:
+        self._run = run
+
+    def handle_feedback(self, formatted_answer: Any, context: Any) -> Any:
+        """Ask until the output is accepted; each feedback makes the agent work again."""
+        while context.ask_for_human_input:
+            output = self._get_output_string(formatted_answer)
+            given = in_thread(self._run, lambda: ask_about_output(self._run, output, context))  # noqa: B023 - called at once
+            if _take(given, formatted_answer, context):
+                formatted_answer = context._invoke_loop()
+        return formatted_answer
+
+    async def handle_feedback_async(self, formatted_answer: Any, context: Any) -> Any:
+        """Do the same without blocking the loop."""
+        while context.ask_for_human_input:
+            output = self._get_output_string(formatted_answer)
+            given = await ask_about_output(self._run, output, context)
+            if _take(given, formatted_answer, context):
+                formatted_answer = await context._ainvoke_loop()
+        return formatted_answer
+
+
+def _take(given: Answer, formatted_answer: Any, context: Any) -> bool:
+    """Take a person's answer; return whether the agent must work again."""
+    output, feedback = judge(given)
+    if feedback is not None:
+        context.messages.append(context._format_feedback_message(feedback))
+        return True
+    if output is not None:
+        formatted_answer.output = output
+    context.ask_for_human_input = False
+    return False
+
+
+def _getting_provider(before: Callable[[], Any]) -> Callable[[], Any]:
+    def get_provider() -> Any:
+        provider = before()
+        run = _SCOPE.writer()
+        # A provider of the program's own stays.
+        if run is None or not run.can_ask or type(provider) is not SyncHumanInputProvider:
+            return provider
+        return _Asks(run)
+
+    return get_provider
+
+
+# A crew that a function returns.
+
+
+def runner_of(returned: object) -> "CrewRunner | None":
+    """Return what runs a crew that a function has returned; None if it is not a crew."""
+    return CrewRunner(returned, stream) if isinstance(returned, Crew) else None
+
+
+# Where all of this is put in.
+
+_MISSING: Final[set[str]] = set()
+"""What does not work with this version of CrewAI."""
+
+
+def _patches() -> Iterator[Patch]:
+    places: list[tuple[str, str, str, Callable[[Any], Any]]] = [
+        ("events", "crewai.events.event_bus", "publish_stream_event", _publishing),
+        ("messages", "crewai.hooks.dispatch", "get_scoped_hooks", _getting_scoped),
+        ("approvals", "crewai.hooks.dispatch", "_resolve_hooks", _resolving),
+        ("questions", "crewai.agents.agent_executor", "get_provider", _getting_provider),
+    ]
+    for what, where, name, make in places:
+        module = _module(where)
+        if module is not None and callable(vars(module).get(name)):
+            yield Patch(module, name, make)
+        else:
+            _MISSING.add(what)
+
+
+def _module(name: str) -> ModuleType | None:
+    # Not by `from crewai.hooks import dispatch`: that is a function of the same name.
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _warn_of_missing(run: Writer | None) -> None:
+    if not _MISSING:
+        return
+    warning = f"this version of CrewAI hides its {', '.join(sorted(_MISSING))} from runcast"
+    if run is None:
+        _log.warning(warning)
+    else:
+        tell(run, lambda: run.log(warning, "warning", logger="runcast.sources"))
+
+
+_SCOPE: Final = Scope(*_patches())
