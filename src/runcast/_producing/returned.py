@@ -7,7 +7,7 @@ finder, which recognises what can be run.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-__all__ = ("Runner", "add_finder", "find_runner")
+__all__ = ("Finder", "Runner", "add_finder", "find_runner")
 
 
 class Runner(Protocol):
@@ -23,6 +23,7 @@ class Runner(Protocol):
 
 
 Finder = Callable[[object], Runner | None]
+"""Returns what runs a returned thing; None if it does not know the thing."""
 
 _finders: Final[list[Finder]] = []
 

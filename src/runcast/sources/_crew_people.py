@@ -67,18 +67,14 @@ def said_by(data: object) -> str:
 
 
 def unread_texts(run: Writer) -> list[str]:
-    """Return the texts of the run's unread messages, and acknowledge them.
+    """Return the texts of the run's unread messages. The next call acknowledges them.
 
     Returns none where they cannot be read: on the run's loop, or if the run's code reads them.
     """
-    texts: list[str] = []
     try:
-        inbox = run.inbox()
-        while (message := in_thread(run, inbox.poll)) is not None:
-            texts.append(said_by(message.data))
+        return [said_by(message.data) for message in in_thread(run, run.inbox().poll_all)]
     except RuncastError:
-        pass
-    return texts
+        return []
 
 
 def call_of(context: Any, begun: Any) -> Any:

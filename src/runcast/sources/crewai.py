@@ -24,7 +24,6 @@ warning in the run's log says so.
 import contextlib
 import importlib
 import logging
-import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
@@ -170,7 +169,8 @@ def _report(run: Writer, event: Any) -> None:
     except _PASSED:
         raise
     except Exception:  # noqa: BLE001 - a field of another version; the crew must not fail
-        if _UNREADABLE.add(type(event)):
+        if type(event) not in _UNREADABLE:
+            _UNREADABLE.add(type(event))
             _log.warning("an event of CrewAI cannot be read: %s", type(event), exc_info=True)
 
 
@@ -191,22 +191,8 @@ def _note(kind: str, event: Any) -> None:
         _CALL.set(None)
 
 
-class _Once:
-    """What was warned of."""
-
-    def __init__(self) -> None:
-        self._known: set[object] = set()
-        self._lock = threading.Lock()
-
-    def add(self, thing: object) -> bool:
-        """Return whether a thing is new."""
-        with self._lock:
-            is_new = thing not in self._known
-            self._known.add(thing)
-            return is_new
-
-
-_UNREADABLE: Final = _Once()
+_UNREADABLE: Final[set[object]] = set()
+"""Types of events that could not be read, each of which is warned of once."""
 
 
 # Messages into the run.
