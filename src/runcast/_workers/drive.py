@@ -17,6 +17,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Final
 
 from runcast._producing.returned import find_runner
@@ -68,10 +69,11 @@ def drive_in_thread(
     returned = call(**arguments)
     if inspect.isawaitable(returned) or inspect.isasyncgen(returned):
         # A wrapper hid that the function is async: run it on its own loop, in this thread.
-        return asyncio.run(_drive(returned, arguments, writer, on_stream))
+        inputs = partial(_with_defaults, call, arguments)
+        return asyncio.run(_drive(returned, inputs, writer, on_stream))
     if not inspect.isgenerator(returned):
         runner = find_runner(returned)
-        return done(returned if runner is None else runner.run(arguments))
+        return done(returned if runner is None else runner.run(_with_defaults(call, arguments)))
     on_stream()
     yields = Yields(writer)
     try:
@@ -109,12 +111,23 @@ async def drive_async(
     Args:
         on_stream: as for `drive_in_thread`.
     """
-    return await _drive(call(**arguments), arguments, writer, on_stream)
+    inputs = partial(_with_defaults, call, arguments)
+    return await _drive(call(**arguments), inputs, writer, on_stream)
+
+
+def _with_defaults(call: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments together with the defaults of its other parameters."""
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):
+        return arguments
+    defaults = {it.name: it.default for it in parameters if it.default is not it.empty}
+    return {**defaults, **arguments}
 
 
 async def _drive(
     returned: Any,
-    arguments: dict[str, Any],
+    inputs: Callable[[], dict[str, Any]],
     writer: Writer,
     on_stream: Callable[[], None],
 ) -> Outcome:
@@ -122,7 +135,7 @@ async def _drive(
         returned = await returned
     if not inspect.isasyncgen(returned):
         runner = find_runner(returned)
-        return done(returned if runner is None else await runner.run_async(arguments))
+        return done(returned if runner is None else await runner.run_async(inputs()))
     on_stream()
     yields = Yields(writer)
     try:

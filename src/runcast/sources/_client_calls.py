@@ -19,7 +19,13 @@ from runcast.sources._model_calls import ModelCall, code_of, field_of, message_i
 from runcast.sources._recorded_calls import is_call_recorded
 from runcast.sources._scope import Patch, Scope
 
-__all__ = ("Api", "scope_of")
+__all__ = ("CLOSING", "Api", "scope_of")
+
+CLOSING: Final = 1
+"""The level of a scope at which calls are only closed when their run is cancelled.
+
+For adapters that record the calls themselves.
+"""
 
 
 class Reader(Protocol):
@@ -78,8 +84,11 @@ def scope_of(api: Api, streams: tuple[type, type], clients: tuple[type, type]) -
     def wanted() -> Writer | None:
         return None if is_call_recorded() else scope.writer()
 
-    add(streams[0], "__stream__", lambda before: _streaming(before, api, wanted))
-    add(streams[1], "__stream__", lambda before: _streaming_async(before, api, wanted))
+    def watched() -> Writer | None:
+        return scope.writer(CLOSING)
+
+    add(streams[0], "__stream__", lambda before: _streaming(before, api, wanted, watched))
+    add(streams[1], "__stream__", lambda before: _streaming_async(before, api, wanted, watched))
     add(clients[0], "request", lambda before: _requesting(before, api, wanted))
     add(clients[1], "request", lambda before: _requesting_async(before, api, wanted))
     scope = Scope(*patches)
@@ -90,9 +99,10 @@ def scope_of(api: Api, streams: tuple[type, type], clients: tuple[type, type]) -
 
 
 class _Recording:
-    """One stream on its way into a run."""
+    """One stream on its way into a run; or only past it, if `is_wanted` is false."""
 
-    def __init__(self, api: Api, writer: Writer) -> None:
+    def __init__(self, api: Api, writer: Writer, *, is_wanted: bool) -> None:
+        self._is_wanted = is_wanted
         self._api = api
         self._writer = writer
         self._call = ModelCall(writer)
@@ -101,6 +111,8 @@ class _Recording:
 
     def see(self, item: Any) -> None:
         """Write what an item holds. Raises only `Cancelled`."""
+        if not self._is_wanted:
+            return
         try:
             if self._is_first:
                 self._is_first = False
@@ -127,28 +139,34 @@ class _Recording:
     def fail(self, error: Exception) -> None:
         """Note that the stream has raised. Raises `Cancelled` if that is because of us."""
         check_cancelled(self._writer)
-        self.leave()
-        self._call.error(message_in(error), code_of(error))
+        if self._is_wanted:
+            self.leave()
+            self._call.error(message_in(error), code_of(error))
 
 
 def _streaming(
-    before: Callable[[Any], Iterator[Any]], api: Api, wanted: Callable[[], Writer | None]
+    before: Callable[[Any], Iterator[Any]],
+    api: Api,
+    wanted: Callable[[], Writer | None],
+    watched: Callable[[], Writer | None],
 ) -> Callable[[Any], Iterator[Any]]:
     @wraps(before)
     def stream(self: Any) -> Iterator[Any]:
         items = before(self)
-        writer = wanted()
-        return items if writer is None else _record(items, self.response, api, writer)
+        writer, is_wanted = watched(), wanted() is not None
+        if writer is None:
+            return items
+        return _record(items, self.response, api, writer, is_wanted=is_wanted)
 
     return stream
 
 
-def _record(items: Iterator[Any], response: Any, api: Api, writer: Writer) -> Iterator[Any]:
+def _record(
+    items: Iterator[Any], response: Any, api: Api, writer: Writer, *, is_wanted: bool
+) -> Iterator[Any]:
     with closing(cast("Any", items)):
-        if is_call_recorded():  # by an adapter that begins only when it iterates
-            yield from items
-            return
-        recording = _Recording(api, writer)
+        # An adapter may begin to record only when it iterates.
+        recording = _Recording(api, writer, is_wanted=is_wanted and not is_call_recorded())
         forget = writer.when_cancelled(partial(_cut, response))
         try:
             check_cancelled(writer)
@@ -167,26 +185,26 @@ def _record(items: Iterator[Any], response: Any, api: Api, writer: Writer) -> It
 
 
 def _streaming_async(
-    before: Callable[[Any], AsyncIterator[Any]], api: Api, wanted: Callable[[], Writer | None]
+    before: Callable[[Any], AsyncIterator[Any]],
+    api: Api,
+    wanted: Callable[[], Writer | None],
+    watched: Callable[[], Writer | None],
 ) -> Callable[[Any], AsyncIterator[Any]]:
     @wraps(before)
     def stream(self: Any) -> AsyncIterator[Any]:
         items = before(self)
-        writer = wanted()
-        return items if writer is None else _record_async(items, api, writer)
+        writer, is_wanted = watched(), wanted() is not None
+        return items if writer is None else _record_async(items, api, writer, is_wanted=is_wanted)
 
     return stream
 
 
 async def _record_async(
-    items: AsyncIterator[Any], api: Api, writer: Writer
+    items: AsyncIterator[Any], api: Api, writer: Writer, *, is_wanted: bool
 ) -> AsyncGenerator[Any, None]:
     async with aclosing(cast("AsyncGenerator[Any, None]", items)):
-        if is_call_recorded():
-            async for item in items:
-                yield item
-            return
-        recording, interruption = _Recording(api, writer), Interruption()
+        is_wanted = is_wanted and not is_call_recorded()
+        recording, interruption = _Recording(api, writer, is_wanted=is_wanted), Interruption()
         forget = writer.when_cancelled(interruption.interrupt)
         try:
             check_cancelled(writer)

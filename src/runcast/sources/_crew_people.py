@@ -5,21 +5,27 @@ CrewAI is not imported here.
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from runcast._producing.answers import Answer
 from runcast._producing.writer import Writer
 from runcast.errors import InvalidValue, RuncastError
+from runcast.events.plain import shown
 from runcast.events.vocabulary import as_text, pick
 from runcast.sources._crew_fields import place_of
 
 __all__ = (
+    "Options",
+    "OptionsOfRuns",
     "ask_about_call",
     "ask_about_output",
     "call_of",
+    "checked_names",
     "in_thread",
     "judge",
     "said_by",
@@ -27,6 +33,55 @@ __all__ = (
 )
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a program wants of people. `approve` has names of tools; None stands for all."""
+
+    approve: frozenset[str] | None
+    messages: bool
+
+
+class OptionsOfRuns:
+    """The options of the blocks that are open, by their run; None stands for every run."""
+
+    def __init__(self) -> None:
+        self._open: dict[Writer | None, tuple[Options, ...]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def entered(self, run: Writer | None, options: Options) -> Iterator[None]:
+        """Add options inside the block."""
+        with self._lock:
+            self._open[run] = (*self._open.get(run, ()), options)
+        try:
+            yield
+        finally:
+            with self._lock:
+                rest = [*self._open.pop(run)]
+                rest.remove(options)
+                if rest:
+                    self._open[run] = tuple(rest)
+
+    def of(self, run: Writer) -> tuple[Options, ...]:
+        """Return the options of every open block of a run."""
+        return (*self._open.get(run, ()), *self._open.get(None, ()))
+
+
+def checked_names(approve: object, plain: Callable[[str], str]) -> frozenset[str] | None:
+    """Return the names of tools to approve; None for all. Raises `InvalidValue`.
+
+    Args:
+        plain: returns a name as it is compared.
+    """
+    if isinstance(approve, bool):
+        return None if approve else frozenset()
+    if isinstance(approve, Collection) and not isinstance(approve, str | bytes):
+        names = [*approve]
+        if all(isinstance(name, str) for name in names):
+            return frozenset(plain(name) for name in names)
+    raise InvalidValue(f"expected approve to be names of tools, or True, got {shown(approve)}")
 
 
 def in_thread(run: Writer, call: Callable[[], T]) -> T:

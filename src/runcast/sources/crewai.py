@@ -27,19 +27,22 @@ import logging
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
 from runcast._producing.answers import Answer
 from runcast._producing.context import current_writer
 from runcast._producing.writer import Writer
-from runcast.errors import InvalidValue, RuncastError, RunClosed
-from runcast.events.plain import shown
+from runcast.errors import RuncastError, RunClosed
+from runcast.sources._client_calls import CLOSING
+from runcast.sources._crew_fields import Opened
 from runcast.sources._crew_people import (
+    Options,
+    OptionsOfRuns,
     ask_about_call,
     ask_about_output,
     call_of,
+    checked_names,
     in_thread,
     judge,
     said_by,
@@ -48,7 +51,7 @@ from runcast.sources._crew_people import (
 from runcast.sources._crew_reader import CrewReader
 from runcast.sources._crew_runner import CrewRunner
 from runcast.sources._packages import check_package
-from runcast.sources._recorded_calls import calls_recorded
+from runcast.sources._recorded_calls import RecordedCall
 from runcast.sources._scope import Patch, Scope
 from runcast.sources._telling import tell
 
@@ -68,14 +71,6 @@ _PRE_TOOL: Final = InterceptionPoint.PRE_TOOL_CALL
 _POST_TOOL: Final = InterceptionPoint.POST_TOOL_CALL
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What a block of `stream()` wants. `approve` has names of tools; None stands for all."""
-
-    approve: frozenset[str] | None
-    messages: bool
-
-
 @contextlib.contextmanager
 def stream(*, approve: bool | Collection[str] = False, messages: bool = True) -> Iterator[None]:
     """Report crews that work inside the block, in the current run; outside a run, in every run.
@@ -91,7 +86,7 @@ def stream(*, approve: bool | Collection[str] = False, messages: bool = True) ->
         InvalidValue: `approve` is neither a bool nor a collection of names.
         ImportError: approvals are wanted, and this version of CrewAI does not let us ask for them.
     """
-    options = _Options(_checked_approve(approve), messages)
+    options = Options(checked_names(approve, sanitize_tool_name), messages)
     if options.approve != frozenset() and "approvals" in _MISSING:
         raise ImportError(
             "runcast.sources.crewai cannot ask for approvals with this version of CrewAI: "
@@ -99,34 +94,17 @@ def stream(*, approve: bool | Collection[str] = False, messages: bool = True) ->
         )
     run = current_writer()
     _warn_of_missing(run)
-    with _SCOPE.entered():
-        _OPTIONS[run] = (*_OPTIONS.get(run, ()), options)
-        try:
-            yield
-        finally:
-            rest = [*_OPTIONS.pop(run)]
-            rest.remove(options)
-            if rest:
-                _OPTIONS[run] = tuple(rest)
+    with contextlib.ExitStack() as entered:
+        for client in _CLIENTS:
+            entered.enter_context(client.entered(CLOSING))
+        entered.enter_context(_SCOPE.entered())
+        entered.enter_context(_OPTIONS.entered(run, options))
+        yield
 
 
-def _checked_approve(approve: object) -> frozenset[str] | None:
-    if isinstance(approve, bool):
-        return None if approve else frozenset()
-    if isinstance(approve, Collection) and not isinstance(approve, str | bytes):
-        names = [*approve]
-        if all(isinstance(name, str) for name in names):
-            return frozenset(sanitize_tool_name(name) for name in names)
-    raise InvalidValue(f"expected approve to be names of tools, or True, got {shown(approve)}")
-
-
-_OPTIONS: Final[dict[Writer | None, tuple[_Options, ...]]] = {}
+_OPTIONS: Final = OptionsOfRuns()
 
 _READERS: Final[weakref.WeakKeyDictionary[Writer, CrewReader]] = weakref.WeakKeyDictionary()
-
-
-def _options(run: Writer) -> tuple[_Options, ...]:
-    return (*_OPTIONS.get(run, ()), *_OPTIONS.get(None, ()))
 
 
 def _reader_of(run: Writer) -> CrewReader:
@@ -144,8 +122,8 @@ _PASSED: Final = (RunClosed,)
 _CALL: Final[ContextVar[Any]] = ContextVar("runcast_crew_tool_call", default=None)
 """The last `tool_usage_started` of this context, while its tool has not ended."""
 
-_MARKS: Final[ContextVar[tuple[Any, ...]]] = ContextVar("runcast_crew_marks", default=())
-"""Marks of the model calls that are under way here: the tap of the client leaves them alone."""
+_RECORDED: Final = Opened()
+"""The model calls that are under way, by their ids: the tap of the client leaves them alone."""
 
 
 def _publishing(before: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -178,13 +156,11 @@ def _note(kind: str, event: Any) -> None:
     if kind == "llm_stream_chunk":
         return
     if kind == "llm_call_started":
-        mark = calls_recorded()
-        mark.__enter__()
-        _MARKS.set((*_MARKS.get(), mark))
-    elif kind in ("llm_call_completed", "llm_call_failed") and (marks := _MARKS.get()):
-        _MARKS.set(marks[:-1])
-        with contextlib.suppress(ValueError):  # ended in another context than begun
-            marks[-1].__exit__(None, None, None)
+        _RECORDED.note(event.call_id, RecordedCall())
+    elif kind in ("llm_call_completed", "llm_call_failed"):
+        recorded = _RECORDED.take(event.call_id)
+        if recorded is not None:
+            recorded.end()
     elif kind == "tool_usage_started":
         _CALL.set(event)
     elif kind in ("tool_usage_finished", "tool_usage_error"):
@@ -202,7 +178,7 @@ def _getting_scoped(before: Callable[[Any], list[Any]]) -> Callable[[Any], list[
     def get_scoped_hooks(point: Any) -> list[Any]:
         hooks = before(point)
         run = _SCOPE.writer() if point == _PRE_MODEL else None
-        if run is None or not all(options.messages for options in _options(run)):
+        if run is None or not all(options.messages for options in _OPTIONS.of(run)):
             return hooks
         # An executor asks for these hooks before each call of its model. Without a message there is
         # no hook, so that CrewAI does the same as without this source.
@@ -237,7 +213,7 @@ def _resolving(before: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]
 
 def _wants_approval(tool: str | None = None) -> bool:
     run = _SCOPE.writer()
-    wanted = [options.approve for options in _options(run)] if run is not None else []
+    wanted = [options.approve for options in _OPTIONS.of(run)] if run is not None else []
     return any(names is None or (tool in names if tool else bool(names)) for names in wanted)
 
 
@@ -372,6 +348,19 @@ def _module(name: str) -> ModuleType | None:
         return importlib.import_module(name)
     except ImportError:
         return None
+
+
+def _clients() -> Iterator[Scope]:
+    """Yield the scopes of the clients through which CrewAI calls models."""
+    for name in ("openai", "anthropic"):
+        # First the client alone: what is called once it is there may need the module of its scope.
+        module = _module(name) and _module(f"runcast.sources._{name}_client")
+        if module is not None:
+            yield module.SCOPE
+
+
+_CLIENTS: Final = (*_clients(),)
+"""If the run is cancelled, they close the connections to models."""
 
 
 def _warn_of_missing(run: Writer | None) -> None:
