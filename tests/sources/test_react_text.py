@@ -70,6 +70,8 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=14).map("".join), st.data())
 @example(ACT, None)
 @example(ANSWER, None)
+@example("Final Answer:**Thought:", None)
+@example("*```\n\nObservation:", None)
 def test_where_a_text_is_cut_changes_nothing(text: str, data: st.DataObject | None) -> None:
     whole = split([text])
 

@@ -30,13 +30,13 @@ class Part(NamedTuple):
 _ANSWER: Final = "Final Answer:"
 
 _LINE_MARKER: Final = re.compile(
-    r"(?<![^\n])[ \t]*\**(?:(?P<thought>Thought)|(?P<observation>Observation)"
+    r"(?<![^\n])[ \t]*(?P<bold>\*\*)?(?:(?P<thought>Thought)|(?P<observation>Observation)"
     r"|(?P<args>Action[ \t]*\d{0,3}[ \t]*Input[ \t]*\d{0,3})|(?P<tool>Action[ \t]*\d{0,3}))"
-    r"[ \t]*:(?:\*\*)?"
+    r"[ \t]*:(?(bold)(?:\*\*)?)"
 )
 """A marker at the beginning of a line."""
 
-_ANSWER_MARKER: Final = re.compile(r"\**Final Answer:(?:\*\*)?")
+_ANSWER_MARKER: Final = re.compile(r"(?P<bold>\*\*)?Final Answer:(?(bold)(?:\*\*)?)")
 """A marker anywhere, as CrewAI reads it."""
 
 
@@ -57,6 +57,7 @@ _LINE_BEGUN: Final = re.compile(
 _ANSWER_BEGUN: Final = re.compile(rf"\**(?:{_begun(_ANSWER)}|Final Answer:\*?)\Z")
 
 _SPACE: Final = " \t\r\n"
+_FENCE: Final = _SPACE + "`"
 
 
 class ReactText:
@@ -108,7 +109,7 @@ class ReactText:
             return None
         marker, state = found
         size = marker.start() - len(self._before)
-        parts = [*self._take(len(self._held[:size].rstrip(self._dropped)))]
+        parts = [*self._take(self._chars_before(self._held[:size]))]
         parts += self._enter(state)
         self._before = whole[marker.end() - 1]
         self._held = whole[marker.end() :]
@@ -152,21 +153,20 @@ class ReactText:
 
     def _may_grow(self, whole: str, found: tuple[re.Match[str], str]) -> bool:
         """Return whether stars may still come that belong to the marker."""
-        marker = found[0].group()
-        is_bold = marker.lstrip(_SPACE).startswith("**") and not marker.endswith("**")
-        return (
-            is_bold and len(whole) - found[0].end() < 2 and not whole[found[0].end() :].strip("*")
-        )
+        is_bold = found[0]["bold"] is not None and not found[0].group().endswith("**")
+        rest = whole[found[0].end() :]
+        return is_bold and len(rest) < 2 and not rest.strip("*")
 
     def _enter(self, state: str) -> list[Part]:
         name, self._name = self._name.strip(_SPACE + "*`"), ""
         self._state, self._at_start = state, True
         return [Part("tool", name)] if state == "args" else _unused(name)
 
-    @property
-    def _dropped(self) -> str:
-        """Characters that are dropped before a marker."""
-        return _SPACE + "`" if self._state == "start" and self._at_start else _SPACE
+    def _chars_before(self, text: str) -> int:
+        """Return how much of a text remains if a marker follows it."""
+        if self._state == "start" and self._at_start and not text.strip(_FENCE):
+            return 0  # the beginning of a block of code around everything
+        return len(text.rstrip(_SPACE))
 
     def _certain_chars(self) -> int:
         """Return how much of the held text cannot belong to a marker, nor stand before one."""
@@ -175,7 +175,7 @@ class ReactText:
         for begun in (_LINE_BEGUN, _ANSWER_BEGUN):
             if (found := begun.search(whole, len(self._before))) is not None:
                 certain = min(certain, found.start())
-        return max(0, len(whole[:certain].rstrip(self._dropped)) - len(self._before))
+        return self._chars_before(self._held[: max(0, certain - len(self._before))])
 
     def _take(self, chars: int) -> Iterator[Part]:
         """Yield the first characters of the held text."""
