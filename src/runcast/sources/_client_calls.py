@@ -11,7 +11,7 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, closing, suppress
 from functools import partial, wraps
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from runcast._producing.writer import Writer
 from runcast.sources._interrupting import Interruption, check_cancelled
