@@ -22,6 +22,8 @@ from tests.waiting import WAIT_S
 
 RUNCAST = str(Path(sys.executable).with_name("runcast"))
 STORE = "sqlite:///runs.db"
+KEPT = ("--store", STORE)
+"""Options for where the run is kept."""
 _END_S = 30.0
 """Processes import packages first, on a machine that may be busy."""
 
@@ -29,7 +31,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads what Linu
 
 
 def command(*arguments: str) -> list[str]:
-    return [RUNCAST, "run", "--quiet", "--store", STORE, *arguments]
+    return [RUNCAST, "run", "--quiet", *KEPT, *arguments]
 
 
 def run(

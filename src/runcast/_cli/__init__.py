@@ -25,7 +25,7 @@ from runcast._cli import (
 )
 from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
 from runcast._cli.formatting import HelpFormatter
-from runcast.errors import PeerError, RuncastError
+from runcast.errors import PeerError, RuncastError, ServerUnavailable
 
 __all__ = (
     "main",
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = arguments.run(arguments) or DONE
         sys.stdout.flush()
-    except PeerError as error:
+    except (PeerError, ServerUnavailable) as error:
         print(f"runcast: {error.message}", file=sys.stderr)
         return NO_SERVER
     except RuncastError as error:

@@ -7,6 +7,7 @@ import resource
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -14,15 +15,19 @@ from urllib.parse import quote
 
 from runcast._app.script import STORE_VARIABLE, ScriptHub
 from runcast._cli.formatting import HelpFormatter
+from runcast._cli.remote import sendable
 from runcast._cli.serve import DEFAULT_STORE, make_folder, path_of
-from runcast._clock import SystemClock
+from runcast._clock import Clock, SystemClock
 from runcast._hub.bridge import Bridge
 from runcast._producing.answers import Answer
 from runcast._producing.decisions import answer_question
+from runcast._producing.writer import Writer
+from runcast._remote.run import RemoteRun
+from runcast._remote.writer import RemoteWriter
 from runcast._runs.owned_run import BlockInThread, OwnedRun
 from runcast._scripts.owner import ScriptCall, ScriptProcess
 from runcast._settings import Settings
-from runcast.errors import Cancelled, InvalidValue, RunFailed
+from runcast.errors import Cancelled, InvalidValue, RunFailed, ServerUnavailable
 from runcast.stores import open_url
 
 __all__ = ("add_to", "run")
@@ -40,14 +45,23 @@ def add_to(commands: Any) -> None:
         "the same.",
         usage="runcast run [options] (SCRIPT | -m MODULE) [ARGUMENT ...]",
         epilog="examples:\n  runcast run train.py --epochs 3\n  runcast run -m package.tool\n"
-        "  runcast run --label user=ada --store sqlite:///runs.db import.py",
+        "  runcast run --label user=ada --store sqlite:///runs.db import.py\n"
+        "  runcast run --url http://127.0.0.1:8000 import.py",
         formatter_class=HelpFormatter,
     )
-    parser.add_argument(
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument(
         "--store",
         metavar="URL",
         default=os.environ.get(STORE_VARIABLE) or DEFAULT_STORE,
         help=f"where the run is kept; {STORE_VARIABLE} by default, else {DEFAULT_STORE}",
+    )
+    kept.add_argument(
+        "--url",
+        metavar="URL",
+        type=sendable,
+        help="a running server that keeps the run instead; an access token is taken from "
+        "RUNCAST_TOKEN",
     )
     parser.add_argument("--run-id", metavar="ID", default="", help="the run's id; else a new one")
     parser.add_argument(
@@ -74,40 +88,91 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         InvalidValue, Conflict, BackendError: the script cannot be found or the run cannot begin.
+        ServerUnavailable, Unauthorized, Forbidden: the server does not begin the run.
     """
     labels = _labels_of(arguments.label)
     if not arguments.is_module and not os.path.exists(arguments.script):
         raise InvalidValue(f"there is no file {arguments.script!r}")
-    make_folder(arguments.store)
     settings, clock = Settings.load(), SystemClock()
-    name = _name_of(arguments.script)
-    options = {"run_id": arguments.run_id, "labels": labels, "replace": False}
-    code = 0
+    options = {"run_id": arguments.run_id, "labels": labels}
+    code, script = 0, None
     try:
         with ExitStack() as closing:
-            store = open_url(arguments.store, settings, clock)
-            hub, bridge = ScriptHub(store, settings, clock), Bridge()
-            bridge.open()
-            closing.callback(bridge.close)
-            closing.callback(lambda: bridge.call(hub.close()))
-            bridge.call(hub.open())
-            owned = closing.enter_context(BlockInThread(bridge, hub.hub, name, options))
-            if not arguments.quiet:
-                _say_where(owned, arguments.store)
-
-            def answer(interrupt_id: str, given: object) -> None:
-                said = Answer.parse(given)
-                bridge.call(answer_question(hub.hub, owned.run_id, interrupt_id, said))
-
+            begin = _begin_in_store if arguments.url is None else _begin_on_server
+            owned, answer = begin(arguments, closing, settings, clock, options)
             call = ScriptCall(arguments.script, arguments.arguments, arguments.is_module)
             script = ScriptProcess(owned, call, settings, clock, answer)
             code = script.run_to_end()
             _raise_ending(code, script)
     except (RunFailed, Cancelled):
         pass  # which the log says
+    except ServerUnavailable:
+        if script is None:
+            raise
+        # The script has done its work: its exit code stays.
     if code < 0:
         _end_by(-code)
     return code
+
+
+_Answer = Callable[[str, object], None]
+"""Answers a question of the run: its id, and the answer."""
+
+
+def _begin_in_store(
+    arguments: argparse.Namespace,
+    closing: ExitStack,
+    settings: Settings,
+    clock: Clock,
+    options: dict[str, Any],
+) -> tuple[Writer, _Answer]:
+    """Begin a run in a store that this process opens."""
+    make_folder(arguments.store)
+    store = open_url(arguments.store, settings, clock)
+    hub, bridge = ScriptHub(store, settings, clock), Bridge()
+    bridge.open()
+    closing.callback(bridge.close)
+    closing.callback(lambda: bridge.call(hub.close()))
+    bridge.call(hub.open())
+    name = _name_of(arguments.script)
+    block = BlockInThread(bridge, hub.hub, name, {**options, "replace": False})
+    owned = closing.enter_context(block)
+    if not arguments.quiet:
+        _say_where(owned, arguments.store)
+
+    def answer(interrupt_id: str, given: object) -> None:
+        said = Answer.parse(given)
+        bridge.call(answer_question(hub.hub, owned.run_id, interrupt_id, said))
+
+    return owned, answer
+
+
+def _begin_on_server(
+    arguments: argparse.Namespace,
+    closing: ExitStack,
+    settings: Settings,
+    clock: Clock,
+    options: dict[str, Any],
+) -> tuple[Writer, _Answer]:
+    """Begin a run on a server that is running."""
+    name = _name_of(arguments.script)
+    remote = RemoteRun(arguments.url, name, settings=settings, clock=clock, **options)
+    closing.callback(lambda: _say_what_is_missing(owned))  # after the end
+    begun: list[RemoteWriter] = []
+    closing.callback(lambda: [_say_what_is_missing(run) for run in begun])  # after the end
+    owned = closing.enter_context(remote)
+    begun.append(owned)
+    if not arguments.quiet:
+        where = f"{owned.url}/#/runs/{owned.run_id}"
+        print(f"runcast: run {owned.run_id}: {where}", file=sys.stderr, flush=True)
+    return owned, owned.answer
+
+
+def _say_what_is_missing(run: RemoteWriter) -> None:
+    missing = run.statistics().waiting
+    if missing:
+        said = f"{missing} events of run {run.run_id} could not be stored by {run.url}"
+        print(f"runcast: {said}", file=sys.stderr, flush=True)
 
 
 def _raise_ending(code: int, script: ScriptProcess) -> None:

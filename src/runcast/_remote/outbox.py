@@ -84,7 +84,7 @@ class Outbox:
         """Return the present numbers."""
         with self._lock:
             return OutboxStatistics(
-                len(self._records), self._size, self._stored - self._refused, self._refused
+                self._put - self._stored, self._size, self._stored - self._refused, self._refused
             )
 
     @property

@@ -109,10 +109,21 @@ class RemoteWriter(Writer):
         data = {"result": value}
         self._result = as_stored("done", data, max_bytes=self.max_event_bytes).data["result"]
 
-    async def _answer(self, interrupt_id: str, answer: Answer) -> None:
-        """Answer a question of the run from here. Raises what the server answers."""
-        said = {"type": answer.type, "args": answer.args, "by": answer.by}
-        await self._link.ask("POST", f"/interrupts/{quote(interrupt_id, safe='')}", said)
+    def answer(self, interrupt_id: str, answer: object) -> None:
+        """Answer a question of the run, in a thread: for a program that also shows the question.
+
+        Args:
+            answer: what `hub.answer` takes.
+
+        Raises:
+            NotFound: the question is not stored yet, or was never asked.
+            AlreadyAnswered: somebody was faster.
+            InvalidValue: the answer is malformed, or the question does not allow it.
+        """
+        given = answer if isinstance(answer, Answer) else Answer.parse(answer)
+        said = {"type": given.type, "args": given.args, "by": given.by}
+        path = f"/interrupts/{quote(interrupt_id, safe='')}"
+        self._outbox.wait_for(self._link.ask("POST", path, said))
 
     def _cancel_with(
         self, task: "asyncio.Task[Any] | None", loop: asyncio.AbstractEventLoop
