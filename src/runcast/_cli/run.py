@@ -157,9 +157,8 @@ def _begin_on_server(
     """Begin a run on a server that is running."""
     name = _name_of(arguments.script)
     remote = RemoteRun(arguments.url, name, settings=settings, clock=clock, **options)
-    closing.callback(lambda: _say_what_is_missing(owned))  # after the end
     begun: list[RemoteWriter] = []
-    closing.callback(lambda: [_say_what_is_missing(run) for run in begun])  # after the end
+    closing.callback(_say_what_is_missing, begun)  # after the end
     owned = closing.enter_context(remote)
     begun.append(owned)
     if not arguments.quiet:
@@ -168,11 +167,12 @@ def _begin_on_server(
     return owned, owned.answer
 
 
-def _say_what_is_missing(run: RemoteWriter) -> None:
-    missing = run.statistics().waiting
-    if missing:
-        said = f"{missing} events of run {run.run_id} could not be stored by {run.url}"
-        print(f"runcast: {said}", file=sys.stderr, flush=True)
+def _say_what_is_missing(begun: list[RemoteWriter]) -> None:
+    for run in begun:
+        missing = run.statistics().waiting
+        if missing:
+            said = f"{missing} events of run {run.run_id} could not be stored by {run.url}"
+            print(f"runcast: {said}", file=sys.stderr, flush=True)
 
 
 def _raise_ending(code: int, script: ScriptProcess) -> None:
