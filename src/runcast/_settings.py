@@ -118,6 +118,11 @@ class Settings:
     lease_s: float = _setting(
         15.0, "After this time without a sign of life a run's owner counts as lost.", least=0.05
     )
+    recover_wait_s: float = _setting(
+        300.0,
+        "How long a run with `recover=` waits, after a crash, for a process that knows its"
+        " function; then the run ends as lost. A deployment should take less.",
+    )
     # Retention
     keep_runs_s: float = _setting(
         7 * 86400.0, "How long ended runs are kept; 0 keeps them for ever."

@@ -256,6 +256,8 @@ def test_a_run_before_its_first_event_is_queued() -> None:
         "function": "",
         "labels": {},
         "started_at": None,
+        "attempt": 1,
+        "recovered_seq": 0,
         "ended_at": None,
         "updated_at": None,
         "steps": [],

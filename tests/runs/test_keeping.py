@@ -1,12 +1,7 @@
 """What a run keeps for its next attempt, and what the handler that continues it is given."""
 
 import asyncio
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +14,12 @@ from runcast._producing.keeping import MAX_KEPT_BYTES
 from runcast._settings import Settings
 from runcast.errors import EventTooLarge, InvalidValue
 from runcast.stores.base import Store
-from tests.environment import environment
 from tests.opening import events_of, eventually, soon
 from tests.runs import continued
+from tests.runs.apart import running_apart, wait_for_event
 from tests.waiting import START_S
 
 SETTINGS = Settings(shutdown_grace_s=0.0, cancel_grace_s=0.05, warm_processes=0)
-ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def running_apart(url: str, function: str, **inputs: Any) -> Iterator["subprocess.Popen[str]"]:
-    """A process that runs a function of `continued`, for the length of a block."""
-    command = [sys.executable, "-m", "tests.runs.continued", url, function, json.dumps(inputs)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def wait_for_event(process: "subprocess.Popen[str]", kind: str) -> None:
-    """Return once the process has shown an event of a type."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == kind:
-            return
-    raise AssertionError(f"it ended before {kind!r}")
 
 
 async def leave_waiting(store: Store, function: Function[..., Any], **inputs: Any) -> None:
@@ -93,7 +64,7 @@ def test_a_process_function_is_resumed_after_its_server_and_its_process_were_kil
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path}/runs.db"
-    with running_apart(url, "asks_apart", to="Rome") as process:
+    with running_apart(url, "asks_apart", {"to": "Rome"}) as process:
         wait_for_event(process, "interrupt_request")
     with open_hub(url, functions=[continued.asks_apart], settings=SETTINGS) as hub:
         info, state = hub.present("r")

@@ -538,7 +538,7 @@ async def test_deliveries_are_handed_over_to_who_goes_on_with_them(store: Store)
     await leave_logs(store)
     async with Hub(store, identify=lambda: Owner(owner_id="me")) as hub:
         handed: list[LogInfo] = []
-        recovery = Recovery(hub, no_attempt)
+        recovery = Recovery(hub, NoAttempts())
         recovery.hand_over("delivery", handed.append)
         await recovery.open()
         await recovery.close()
@@ -548,5 +548,9 @@ async def test_deliveries_are_handed_over_to_who_goes_on_with_them(store: Store)
         assert (handed[0].owner_id, handed[0].fence) == ("me", 2)
 
 
-async def no_attempt(info: LogInfo) -> None:
-    raise AssertionError(f"{info.log_id} was never answered")
+class NoAttempts:
+    async def after_answer(self, info: LogInfo) -> None:
+        raise AssertionError(f"{info.log_id} was never answered")
+
+    async def after_crash(self, info: LogInfo, known: object) -> None:
+        raise AssertionError(f"{info.log_id} does not recover")

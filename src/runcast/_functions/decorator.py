@@ -5,6 +5,7 @@ from types import MappingProxyType, MethodType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from runcast._functions.function import Function, Isolation
+from runcast._functions.handlers import MAX_ATTEMPTS
 from runcast._functions.hints import behind
 from runcast.errors import InvalidValue
 
@@ -22,6 +23,8 @@ def function(
     name: str = "",
     description: str | None = None,
     resume: Callable[..., object] | None = None,
+    recover: bool | Callable[..., object] = False,
+    max_attempts: int = ...,
     max_runs: int = 0,
     max_tokens: int = 0,
     max_cost: float = 0.0,
@@ -36,6 +39,8 @@ def function(
     name: str = "",
     description: str | None = None,
     resume: Callable[..., object] | None = None,
+    recover: bool | Callable[..., object] = False,
+    max_attempts: int = MAX_ATTEMPTS,
     max_runs: int = 0,
     max_tokens: int = 0,
     max_cost: float = 0.0,
@@ -53,7 +58,13 @@ def function(
         name: the name for invocations; by default the function's own.
         description: by default the docstring.
         resume: continues a run whose process ended while the run waited for an answer; called with
-            `interrupt_id` and `answer` in the same run. Without it such a run is lost.
+            `interrupt_id` and `answer` in the same run, and with those of `kept`, `inputs`,
+            `attempt` and `state` that it takes. Without it such a run is lost.
+        recover: continues a run after a crash, in the same run: True calls the function again with
+            the same inputs, a handler is called with those of `kept`, `inputs`, `attempt` and
+            `state` that it takes. By default such a run is lost.
+        max_attempts: how often a run continues after a crash, before it fails with
+            `too_many_attempts`.
         max_runs: most runs of this function at once; more wait in the queue. 0 uses the setting
             `max_runs_per_function`.
         max_tokens: tokens that a run may use, input and output together, as its `usage` events say;
@@ -78,6 +89,8 @@ def function(
         name=name,
         description=description,
         resume=resume,
+        recover=recover,
+        max_attempts=max_attempts,
         max_runs=max_runs,
         max_tokens=max_tokens,
         max_cost=max_cost,
@@ -114,6 +127,8 @@ def as_function(call: Callable[..., Any]) -> Function[..., Any]:
         name=inner.name,
         description=inner.description,
         resume=inner.resume,
+        recover=inner.recover or inner.recovers,
+        max_attempts=inner.max_attempts,
         max_runs=inner.max_runs,
         max_tokens=inner.budget.max_tokens,
         max_cost=inner.budget.max_cost,

@@ -23,7 +23,12 @@ import msgspec
 from runcast._functions.adapting import adapted
 from runcast._functions.converting import convert, encode_input
 from runcast._functions.file_groups import FileGroup, parse_file_groups
-from runcast._functions.handlers import check_handler
+from runcast._functions.handlers import (
+    MAX_ATTEMPTS,
+    check_handler,
+    check_recallable,
+    checked_attempts,
+)
 from runcast._functions.hidden import hidden_inputs
 from runcast._functions.hints import behind
 from runcast._functions.kinds import kind_of, look_like, wraps_generator
@@ -71,8 +76,8 @@ class Function(Generic[P, R]):
     As an attribute of a class it is a method, like a plain function.
 
     Raises:
-        InvalidValue: the name is malformed, not all of its inputs have names, or `resume` cannot be
-            called with `interrupt_id` and `answer`.
+        InvalidValue: the name is malformed, not all of its inputs have names, or a handler cannot
+            be called; see `runcast._functions.handlers`.
     """
 
     def __init__(
@@ -82,6 +87,8 @@ class Function(Generic[P, R]):
         name: str = "",
         description: str | None = None,
         resume: Callable[..., object] | None = None,
+        recover: bool | Callable[..., object] = False,
+        max_attempts: int = MAX_ATTEMPTS,
         max_runs: int = 0,
         max_tokens: int = 0,
         max_cost: float = 0.0,
@@ -151,13 +158,22 @@ class Function(Generic[P, R]):
         """Continues a run whose question was answered while it had no process."""
         if resume is not None:
             self.resume = _handler(resume, "resume", self.name, isolation)
-        self._share_options()
-
-    def _share_options(self) -> None:
-        """Make each handler continue as this function does: its runs are runs of this function."""
-        for handler in (self.resume,):
-            if handler is not None:
+        self.recover: Function[..., Any] | None = None
+        """Continues a run after a crash; None if the function is called again, or nothing is."""
+        if not isinstance(recover, bool):
+            self.recover = _handler(recover, "recover", self.name, isolation)
+        self.recovers = recover is not False
+        """Whether a run continues after a crash."""
+        self.max_attempts = checked_attempts(self.name, max_attempts)
+        """How often a run continues after a crash."""
+        if recover is True:
+            check_recallable(
+                self.name, [it.name for it in self.parameters], self.hidden_inputs, store_inputs
+            )
+        for handler in (self.resume, self.recover):
+            if handler is not None:  # its runs are runs of this function
                 handler.resume, handler.budget = self.resume, self.budget
+                handler.recover, handler.recovers = self.recover, self.recovers
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.call(*args, **kwargs)

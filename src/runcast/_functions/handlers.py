@@ -10,12 +10,26 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from runcast._functions.parameters import Parameter
 from runcast.errors import InvalidValue
 
-__all__ = ("CONTINUED_WITH", "RESUMED_WITH", "GivenInputs", "check_handler")
+__all__ = (
+    "CONTINUED_WITH",
+    "MAX_ATTEMPTS",
+    "RESUMED_WITH",
+    "GivenInputs",
+    "check_handler",
+    "check_recallable",
+    "checked_attempts",
+)
+
+MAX_ATTEMPTS: Final = 3
+"""How often a run continues after crashes, by default: often enough for a machine that restarts,
+and seldom enough for a run that brings its process down."""
+
+_MOST_ATTEMPTS: Final = 1_000_000
 
 RESUMED_WITH: Final = ("interrupt_id", "answer")
 """What every handler of answers takes."""
@@ -64,4 +78,26 @@ def check_handler(
         raise InvalidValue(
             f"expected {option}= of {name!r} to take {needed}{', '.join(CONTINUED_WITH)}, got "
             f"{', '.join(sorted(takes)) or 'nothing'}"
+        )
+
+
+def checked_attempts(name: str, max_attempts: object) -> int:
+    """Return how often a run may continue. Raises `InvalidValue`."""
+    is_number = isinstance(max_attempts, int) and not isinstance(max_attempts, bool)
+    if is_number and 1 <= (number := cast("int", max_attempts)) <= _MOST_ATTEMPTS:
+        return number
+    raise InvalidValue(f"expected max_attempts of {name!r} to be 1 or more: {max_attempts!r:.80}")
+
+
+def check_recallable(
+    name: str, takes: Sequence[str], hidden: Mapping[str, str], store_inputs: bool
+) -> None:
+    """Raise `InvalidValue` if a function cannot be called again with what is kept of its inputs."""
+    lacking = [f"{each} ({why})" for each, why in hidden.items()]
+    if takes and not store_inputs:
+        lacking = ["all, because of store_inputs=False"]
+    if lacking:
+        raise InvalidValue(
+            f"expected {name!r} to keep its inputs, because recover=True calls it with them again; "
+            f"it does not keep {', '.join(lacking)}; give a handler as recover= that does without"
         )

@@ -13,6 +13,7 @@ __all__ = (
     "DIGEST_LABEL",
     "LEASE_LABEL",
     "MAX_GIVEN_LABELS",
+    "RECOVER_LABEL",
     "RESUMABLE_LABEL",
     "check_labels",
 )
@@ -22,6 +23,10 @@ RESUMABLE_LABEL: Final = "runcast.resumable"
 
 ANSWERED_LABEL: Final = "runcast.answered"
 """The answered question whose answer the run has not yet taken."""
+
+RECOVER_LABEL: Final = "runcast.recover"
+"""On runs of functions with `recover=`: how often they may still continue, and since when they have
+no owner; see `runcast._runs.recoverable`."""
 
 DIGEST_LABEL: Final = "runcast.digest"
 """Set on the log of a run that was begun under an idempotency key: the digest of the request, to
@@ -36,6 +41,7 @@ MAX_GIVEN_LABELS: Final = MAX_LABELS - 6
 _OURS: Final = (
     *("function", "status"),
     *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL, LEASE_LABEL),
+    RECOVER_LABEL,
 )
 
 

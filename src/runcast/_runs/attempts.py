@@ -1,18 +1,20 @@
 """The attempts of a run: what each calls, what continues a run, and with what."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from runcast._functions.function import Function
-from runcast._functions.kept_inputs import read_inputs
+from runcast._functions.kept_inputs import KeptInputs, read_inputs
 from runcast._hub.hub import Hub
 from runcast._producing.decisions import find_decision
-from runcast._producing.keeping import kept_with
+from runcast._producing.keeping import kept_with, last_kept
 from runcast._producing.labels import ANSWERED_LABEL
+from runcast._runs.recoverable import Recoverable
 from runcast._workers.continuation import Continuation
 from runcast.events.snapshot import Snapshot, Usage
 from runcast.stores.base import LogInfo
@@ -28,9 +30,12 @@ class Attempt:
         function: what is called.
         declared: the function of the run, which may not be what is called.
         attachment: what is stored beside the log.
+        number: 1 for the first attempt.
+        is_recovered: whether it continues after a crash, so that what an earlier attempt was at is
+            over.
+        labels: are set when it begins.
         arguments: converted, except for a function with its own process.
-        continuation: what a handler is called with in a process of its own; None for a first
-            attempt.
+        continuation: what a handler is called with in a process of its own; None for a function.
         secrets: for its environment.
         used: what earlier attempts used of models.
     """
@@ -38,10 +43,22 @@ class Attempt:
     function: Function[..., Any]
     declared: Function[..., Any]
     attachment: bytes
+    number: int = 1
+    is_recovered: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
     continuation: Continuation | None = None
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     used: Sequence[Usage] = ()
+
+    def started(self) -> dict[str, Any]:
+        """Return the data of the event with which the attempt begins."""
+        data: dict[str, Any] = {"function": self.function.name}
+        if self.number > 1:
+            data["attempt"] = self.number
+        if self.is_recovered:
+            data["recovered"] = True
+        return data
 
 
 class Attempts:
@@ -64,20 +81,74 @@ class Attempts:
         answer = await find_decision(self._hub, info.log_id, interrupt_id)
         if answer is None:
             return None
-        _, snapshot = await self._hub.present(info.log_id)
-        _, stored = await self._hub.store.attachment(info.log_id)
-        inputs = read_inputs(stored)
-        handler = function.resume
+        past = await self._past(info)
         continuation = Continuation(
-            attempt=snapshot.counts.get("started", 0) + 1,
-            kept=kept_with(stored, interrupt_id),
-            inputs=None if inputs is None else inputs.values,
-            left_out={} if inputs is None else inputs.left_out,
-            state=copy.deepcopy(snapshot),
+            attempt=past.state.attempt + 1,
+            kept=kept_with(past.attachment, interrupt_id),
+            inputs=None if past.inputs is None else past.inputs.values,
+            left_out={} if past.inputs is None else past.inputs.left_out,
+            state=past.state,
             interrupt_id=interrupt_id,
             answer=answer,
         )
-        return _handled(function, handler, continuation, stored)
+        known = Recoverable.of(info.labels)
+        labels = {} if known is None else known._replace(since=None, was_left=False).labels()
+        return _handled(function, function.resume, continuation, past.attachment, labels)
+
+    async def after_crash(self, info: LogInfo, known: Recoverable) -> Attempt | None:
+        """Return what continues a run after a crash; None if this process cannot continue it.
+
+        Raises:
+            InvalidInputs: the function does not accept what is kept of the inputs, although it did
+                so when the run began.
+        """
+        function = self._find(info.labels.get("function", ""))
+        if function is None or not function.recovers:
+            return None
+        past = await self._past(info)
+        has_begun = past.state.started_at is not None
+        labels = known.continued(has_begun=has_begun).labels()
+        number = past.state.attempt + 1 if has_begun else 1
+        if function.recover is None or not (has_begun or past.lacks_inputs):
+            values = {} if past.inputs is None else past.inputs.values
+            convert = function.check if function.isolation == "process" else function.convert
+            return Attempt(
+                function=function,
+                declared=function,
+                attachment=past.attachment,
+                number=number,
+                is_recovered=has_begun,
+                labels=labels,
+                arguments=convert(values),
+                used=past.state.usage,
+            )
+        continuation = Continuation(
+            attempt=number,
+            kept=last_kept(past.attachment),
+            inputs=None if past.inputs is None else past.inputs.values,
+            left_out={} if past.inputs is None else past.inputs.left_out,
+            state=past.state,
+        )
+        handled = _handled(function, function.recover, continuation, past.attachment, labels)
+        return dataclasses.replace(handled, is_recovered=has_begun)
+
+    async def _past(self, info: LogInfo) -> "_Past":
+        _, snapshot = await self._hub.present(info.log_id)
+        _, stored = await self._hub.store.attachment(info.log_id)
+        return _Past(copy.deepcopy(snapshot), stored, read_inputs(stored))
+
+
+class _Past(NamedTuple):
+    """What earlier attempts of a run left."""
+
+    state: Snapshot
+    attachment: bytes
+    inputs: KeptInputs | None
+
+    @property
+    def lacks_inputs(self) -> bool:
+        """Whether some input was not kept."""
+        return self.inputs is None or bool(self.inputs.left_out or self.inputs.dropped)
 
 
 def _handled(
@@ -85,6 +156,7 @@ def _handled(
     handler: Function[..., Any],
     continuation: Continuation,
     stored: bytes,
+    labels: Mapping[str, str],
 ) -> Attempt:
     """Return an attempt that calls a handler of a function."""
     used = continuation.state.usage
@@ -95,6 +167,8 @@ def _handled(
         function=handler,
         declared=function,
         attachment=stored,
+        number=continuation.attempt,
+        labels=labels,
         arguments={} if is_apart else continuation.arguments_of(handler),
         continuation=continuation if is_apart else None,
         used=used,

@@ -11,9 +11,10 @@ from runcast._files.files import RunFiles
 from runcast._hub.hub import Hub
 from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
-from runcast._producing.labels import ANSWERED_LABEL
+from runcast._producing.labels import ANSWERED_LABEL, RESUMABLE_LABEL
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt
+from runcast._runs.recoverable import Recoverable
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast._workers.work import Job, Work, Workers, how_it_ended
@@ -33,6 +34,9 @@ from runcast.events.position import Position, split_frames
 __all__ = ("FunctionRun",)
 
 _log: Final = get_logger("runcast.runs")
+
+_DEATHS: Final = frozenset({"killed", "crashed"})
+"""Codes of the failure of a run whose own process died."""
 
 _NOTICE_S: Final = 1.0
 """How long a hurried function may take to notice that it was cancelled."""
@@ -55,6 +59,7 @@ class FunctionRun(Run):
         function = attempt.function
         super().__init__(log.log_id, log.epoch, function.name)
         self.function = function
+        self.attempt = attempt
         self.has_begun = False
         """Whether its log has its `started` event, or is about to."""
         self._job = Job(
@@ -85,6 +90,8 @@ class FunctionRun(Run):
         """Called with the function's exception, before watchers see the failure."""
         self.is_released = False
         """Whether it was released: its log stays open for the next owner."""
+        self.is_left = False
+        """Whether its own process died and its log stays open for another attempt."""
         self.task: asyncio.Task[None] | None = None
         self._hurried = asyncio.Event()
 
@@ -92,15 +99,16 @@ class FunctionRun(Run):
         """After `cancel`: interrupt the function, and wait for a stuck one only shortly."""
         self._hurried.set()
 
-    def release(self) -> None:
-        """Stop the function but leave the log open: the run continues elsewhere, once answered.
+    def release(self, reason: str = "the process ended while the run waited") -> None:
+        """Stop the function but leave the log open: the run continues elsewhere, once answered or,
+        if its function recovers, at once.
 
         A run that was already cancelled, or has finished, still ends.
         """
         if not self.cancel_asked.is_set():
             self.is_released = True
             self._owned.release()
-            self.cancel("the process ended while the run waited")
+            self.cancel(reason)
 
     async def prepare(self) -> None:
         """Move its input files into its workspace now, before the run waits for room."""
@@ -120,6 +128,7 @@ class FunctionRun(Run):
             # Our own error, or cancelled with the loop: the log still gets its ending.
             _log.error("run %s was interrupted", self.run_id, exc_info=error)
             outcome = failed("the run was interrupted", "interrupted", retryable=True)
+        self.is_left = await self._may_be_left(hub, outcome)
         if self._goes_on_elsewhere(outcome):
             files_data = None
         else:
@@ -139,11 +148,11 @@ class FunctionRun(Run):
         if self.cancel_asked.is_set():
             return cancelled(self._cancel_reason)
         self.has_begun = True
-        started = {"function": self.function.name}
+        started = self.attempt.started()
         await self._owned.inlet.append(
             [encode_record("started", started, clock.time(), None, OWN_EVENT_BYTES)],
             # The run has taken over its answer now.
-            labels={ANSWERED_LABEL: ""},
+            labels={ANSWERED_LABEL: "", **self.attempt.labels},
         )
         self.status = "running"
         if self.cancel_asked.is_set():
@@ -213,19 +222,67 @@ class FunctionRun(Run):
         return outcome
 
     def _goes_on_elsewhere(self, outcome: Outcome) -> bool:
-        return self.is_released and outcome.type == "cancelled"
+        return self.is_left or (self.is_released and outcome.type == "cancelled")
+
+    async def _may_be_left(self, hub: Hub, outcome: Outcome) -> bool:
+        """Return whether another attempt continues the run, because its own process died."""
+        if (
+            self.function.isolation != "process"
+            or self.cancel_asked.is_set()
+            or outcome.type != "failed"
+            or outcome.data["code"] not in _DEATHS
+        ):
+            return False
+        with suppress(RuncastError):
+            info = await hub.info(self.run_id)
+            is_waiting = RESUMABLE_LABEL in info.labels and info.status == "waiting"
+            is_ours = info.epoch == self.epoch and info.fence == self._owned.inlet.fence
+            return is_ours and (is_waiting or Recoverable.of(info.labels) is not None)
+        return False
+
+    async def _leave(self, hub: Hub) -> None:
+        """Note that the run was left on purpose, which is no crash."""
+        info = await hub.info(self.run_id)
+        known = Recoverable.of(info.labels)
+        if known is not None:
+            left = known._replace(since=hub.clock.time(), was_left=True)
+            await self._owned.inlet.append(labels=left.labels())
 
     async def _end(self, hub: Hub, outcome: Outcome, files: Mapping[str, Any] | None) -> None:
+        if self.is_left:
+            with suppress(RuncastError):
+                await self._owned.inlet.append()  # what it said last comes before the next attempt
+            self._owned.release()
+            return  # its starter waits for the end of the next attempt
         goes_on = self._goes_on_elsewhere(outcome)
         # Report no ending that the log does not have: until the ending is stored, the run is lost.
         known = outcome if goes_on else LOST
         try:
-            if not goes_on:
+            if goes_on:
+                await self._leave(hub)
+            else:
                 known = await self._end_log(hub, outcome, files)
         except RuncastError as error:
-            _log.error("run %s could not be ended: %s", self.run_id, error)
+            how = "left" if goes_on else "ended"
+            _log.error("run %s could not be %s: %s", self.run_id, how, error)
             if isinstance(error, NotFound):
                 known = cancelled("deleted")
+        finally:
+            self._settle(known)
+
+    async def follow(self, hub: Hub) -> None:
+        """After the run was left: wait for its end, whoever continues it, and report that."""
+        known = TAKEN_OVER
+        try:
+            head = (await hub.info(self.run_id)).head
+            with await hub.watch(self.run_id, Position(self.epoch, head)) as watch:
+                async for _ in watch:
+                    pass
+            known = await _find_outcome(hub, self.run_id, self.epoch) or TAKEN_OVER
+        except NotFound:
+            known = cancelled("deleted")
+        except RuncastError as error:
+            _log.warning("the end of run %s is not known: %s", self.run_id, error)
         finally:
             self._settle(known)
 

@@ -1,13 +1,14 @@
 """Recovery: what happens to the logs of processes that died.
 
-A run without a living owner is lost, with one exception. If the run waits for an answer and its
+A run without a living owner is lost, with two exceptions. If the run waits for an answer and its
 function has a resume handler, it stays open until it is answered. Then a process that knows the
-function continues it. Either kind can be cancelled.
+function continues it. If its function has `recover=`, a process that knows the function continues
+it at once; if there is none for `recover_wait_s`, it is lost. Each kind can be cancelled.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from runcast._hub.hub import Hub
 from runcast._hub.rounds import Rounds
@@ -19,6 +20,7 @@ from runcast._producing.labels import (
     LEASE_LABEL,
     RESUMABLE_LABEL,
 )
+from runcast._runs.recoverable import Recoverable, too_many_attempts
 from runcast.errors import (
     BackendError,
     Conflict,
@@ -27,14 +29,27 @@ from runcast.errors import (
     Stale,
     StoreReadOnly,
 )
-from runcast.events.outcome import LOST, cancelled
+from runcast.events.outcome import LOST, Outcome, cancelled
 from runcast.events.position import RUN, describe_log
 from runcast.stores.base import LogInfo
 
-__all__ = ("Begin", "Recovery")
+__all__ = ("Begin", "ContinuesRuns", "Recovery")
 
 Begin = Callable[[LogInfo], None]
 """Continues a claimed log, for example with a run's next attempt."""
+
+
+class ContinuesRuns(Protocol):
+    """What continues runs in this process. Each method returns None if this process cannot."""
+
+    async def after_answer(self, info: LogInfo) -> Begin | None:
+        """Return what continues a run that was answered while it had no owner."""
+        ...
+
+    async def after_crash(self, info: LogInfo, known: Recoverable) -> Begin | Outcome | None:
+        """Return what continues a run after a crash, or how the run must end."""
+        ...
+
 
 _LOST_WITH_THEIR_OWNER: Final = frozenset({RUN, "stream"})
 """Kinds of logs that end when their owner dies. Other logs stay open until they are continued; see
@@ -53,17 +68,14 @@ class Recovery:
     """Takes over the logs of dead owners.
 
     Args:
-        next_attempt: returns the function that continues a run that was answered while it had no
-            owner; None if this process cannot continue it.
+        runs: continues runs.
     """
 
-    def __init__(
-        self,
-        hub: Hub,
-        next_attempt: Callable[[LogInfo], Awaitable[Begin | None]],
-    ) -> None:
+    def __init__(self, hub: Hub, runs: ContinuesRuns) -> None:
         self._hub = hub
-        self._next_attempt = next_attempt
+        self._runs = runs
+        self._left: set[str] = set()
+        """Runs of this process whose own process died: they have an owner that lives, us."""
         self._has_ceased = False
         self._begun = hub.clock.monotonic()
         self._successors: dict[str, Begin] = {}
@@ -105,12 +117,19 @@ class Recovery:
             task.cancel()
         if self._taking:
             await asyncio.wait(self._taking)
+        self._left.clear()  # they have no owner once the lease ends
         await self._reaping.close()
 
     async def reap(self) -> None:
         """Take over the runs of all dead owners. Raises `BackendError`."""
         for info in await self._hub.store.orphans(_MOST_ORPHANS):
             await self._take(info.log_id)
+        for run_id in list(self._left):
+            await self._take(run_id)
+
+    def leave(self, run_id: str) -> None:
+        """Treat a run of this process, which runs no more, as if its owner were dead."""
+        self._left.add(run_id)
 
     async def take_over(self, run_id: str) -> None:
         """Take over one run if its owner is dead. A failure is logged, and will be tried again."""
@@ -136,10 +155,14 @@ class Recovery:
         async with self._one_at_a_time:
             try:
                 info = await self._hub.info(run_id)
-                if not info.closed and info.owner_id not in ("", self._hub.lease.owner_id):
+                is_left = run_id in self._left
+                if info.closed:
+                    self._left.discard(run_id)
+                elif is_left or info.owner_id not in ("", self._hub.lease.owner_id):
                     await self._settle(info)
             except (Conflict, RunClosed, Stale, NotFound):
-                pass  # another process was first, or the owner is alive after all
+                # Another process was first, or the owner is alive after all.
+                self._left.discard(run_id)
             except BackendError:
                 raise
             except Exception:  # noqa: BLE001 - an error in one run must not affect the others
@@ -158,18 +181,47 @@ class Recovery:
                 if ANSWERED_LABEL not in info.labels:
                     return
             if ANSWERED_LABEL in info.labels:
-                begin = await self._next_attempt(info)
+                begin = await self._runs.after_answer(info)
                 if begin is None:
                     return  # a process that knows its function continues it
+        ending = LOST
+        known = Recoverable.of(info.labels)
+        if begin is None and known is not None and CANCEL_LABEL not in info.labels:
+            found = await self._after_crash(info, known)
+            if found is None:
+                return  # a process that knows its function may come
+            if isinstance(found, Outcome):
+                ending = found
+            else:
+                begin = found
         await self._hub.lease.hold()
         claimed = await self._hub.store.claim(info.log_id, self._hub.lease.owner_id)
+        self._left.discard(info.log_id)
         if CANCEL_LABEL in claimed.labels:
             await self._hub.take(claimed).end(cancelled(claimed.labels[CANCEL_LABEL]))
         elif begin is not None:
             begin(claimed)
         else:
-            await self._hub.take(claimed).end(LOST)
-            _log.warning("%s was lost with its owner", describe_log(info.log_id))
+            await self._hub.take(claimed).end(ending)
+            code = ending.data["code"]
+            _log.warning("%s ended with its owner: %s", describe_log(info.log_id), code)
+
+    async def _after_crash(self, info: LogInfo, known: Recoverable) -> Begin | Outcome | None:
+        """Return what continues a run, or how it ends; None if it waits for another process."""
+        if not known.may_continue(has_begun=info.status != "queued"):
+            return too_many_attempts()
+        found = await self._runs.after_crash(info, known)
+        if found is not None:
+            return found
+        now = self._hub.clock.time()
+        if known.since is None:
+            # With the fence of the dead owner: if another process continues the run just now, the
+            # label must not stay on it.
+            inlet = self._hub.inlet(info.log_id, info.epoch, info.fence)
+            known = known._replace(since=now)
+            await inlet.append(labels=known.labels())
+        assert known.since is not None
+        return None if now < known.since + self._hub.settings.recover_wait_s else LOST
 
     def _may_come_back(self, info: LogInfo) -> bool:
         """Return whether a remote writer may only have had no server to renew its lease."""

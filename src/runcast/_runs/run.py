@@ -62,6 +62,11 @@ class Run:
             self._cancel_reason = kept
             self.cancel_asked.set()
 
+    @property
+    def cancel_reason(self) -> str:
+        """Why the run was asked to end; "" if it was not."""
+        return self._cancel_reason
+
     async def wait(self) -> Outcome:
         """Wait for the end and return the run's outcome.
 

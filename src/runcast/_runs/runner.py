@@ -33,6 +33,7 @@ from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt, Attempts
 from runcast._runs.function_run import FunctionRun
+from runcast._runs.recoverable import Recoverable
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room
@@ -42,8 +43,8 @@ from runcast._workers.left_behind import LeftThreads
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
-from runcast.errors import NotFound, Overloaded, RunClosed, Stale
-from runcast.events.outcome import checked_reason
+from runcast.errors import InvalidInputs, NotFound, Overloaded, RunClosed, Stale
+from runcast.events.outcome import Outcome, checked_reason, failed_with
 from runcast.events.vocabulary import mend
 from runcast.stores.base import LogInfo
 
@@ -85,9 +86,10 @@ class Runner:
         self._living: set[FunctionRun] = set()
         self._places: dict[FunctionRun, Place] = {}
         self._attempts = Attempts(hub, find)
-        self._recovery = Recovery(hub, self._next_attempt)
+        self._recovery = Recovery(hub, self)
         self._retention = Retention(hub)
         self._beginning: set[asyncio.Task[FunctionRun]] = set()
+        self._following: set[asyncio.Task[None]] = set()
         self._closing = False
         self._interrupted = asyncio.Event()
 
@@ -115,7 +117,8 @@ class Runner:
 
         Runs that wait for an answer and can be resumed stay open, without an owner. They need no
         time, because their answer starts the next attempt. So do runs that were answered but still
-        wait for room.
+        wait for room. Runs of functions that recover stay open after that time, for another
+        process, if their store lasts; after `interrupt` they are cancelled like the others.
         """
         self._closing = True
         await self._retention.close()
@@ -129,11 +132,22 @@ class Runner:
         self._files.hurry()
         self._release_waiting()  # runs that have asked meanwhile
         for run in self._living:
+            if self._may_be_left(run):
+                run.release("the process ended; another one continues the run")
             run.cancel(self.end_reason)
             if self._interrupted.is_set():
                 run.hurry()
         await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
+        for task in self._following:
+            task.cancel()
+        if self._following:
+            await asyncio.wait(self._following)
         await self._workers.close()
+
+    def _may_be_left(self, run: FunctionRun) -> bool:
+        """Return whether another process continues a run after this one has closed."""
+        is_lasting = self.hub.store.is_lasting
+        return run.function.recovers and is_lasting and not self._interrupted.is_set()
 
     def interrupt(self) -> None:
         """Have `close` cancel the runs at once: a person waits for the end. Idempotent.
@@ -343,11 +357,26 @@ class Runner:
             await self._recovery.take_over(run_id)
         return decision
 
-    async def _next_attempt(self, info: LogInfo) -> Begin | None:
-        """Return the function that continues an answered run; None if this process cannot."""
+    async def reap(self) -> None:
+        """Take over the runs of dead owners now. Raises `BackendError`."""
+        await self._recovery.reap()
+
+    async def after_answer(self, info: LogInfo) -> Begin | None:
+        """Return what continues an answered run; None if this process cannot."""
         attempt = await self._attempts.after_answer(info)
-        if attempt is None:
-            return None
+        return None if attempt is None else self._beginning_of(attempt)
+
+    async def after_crash(self, info: LogInfo, known: Recoverable) -> Begin | Outcome | None:
+        """Return what continues a run after a crash, or how it must end; None if this process
+        cannot continue it."""
+        try:
+            attempt = await self._attempts.after_crash(info, known)
+        except InvalidInputs as error:
+            return failed_with(error)
+        return None if attempt is None else self._beginning_of(attempt)
+
+    def _beginning_of(self, attempt: Attempt) -> Begin:
+        """Return a function that begins another attempt of a claimed run."""
         function = attempt.declared
 
         def begin(claimed: LogInfo) -> None:
@@ -373,6 +402,29 @@ class Runner:
             self._living.discard(run)
             if self.runs.get(run.run_id) is run:
                 del self.runs[run.run_id]
+            if run.is_left:
+                self._continue(run)
+
+    def _continue(self, run: FunctionRun) -> None:
+        """Begin another attempt of a run whose own process died."""
+        self._recovery.leave(run.run_id)
+        for work in (self._follow(run), self._recovery.take_over(run.run_id)):
+            task = asyncio.create_task(work)
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+
+    async def _follow(self, run: FunctionRun) -> None:
+        """Wait for the end of a run that was left, and pass on what its starter asks for."""
+        following = asyncio.ensure_future(run.follow(self.hub))
+        asked = asyncio.ensure_future(run.cancel_asked.wait())
+        try:
+            await asyncio.wait({following, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                await self.cancel(run.run_id, run.cancel_reason)
+            await following
+        finally:
+            asked.cancel()
+            following.cancel()
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run. The run has ended when this returns, unless another process runs it.
@@ -418,6 +470,7 @@ def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str)
         **given,
         "function": function.name,
         **({RESUMABLE_LABEL: "1"} if function.resume else {}),
+        **(Recoverable(function.max_attempts).labels() if function.recovers else {}),
         **({DIGEST_LABEL: digest} if digest else {}),
     }
 

@@ -85,6 +85,10 @@ def _started(snapshot: Snapshot, fields: Fields) -> None:
     # A resumed run starts again: it keeps its first time and function.
     if snapshot.started_at is None:
         snapshot.started_at = fields.time
+    else:
+        snapshot.attempt = max(snapshot.attempt + 1, fields.attempt())
+    if pick(fields.data, "recovered") is True:
+        _recovered(snapshot, fields)
     snapshot.function = snapshot.function or fields.name("function")
     labels = pick(fields.data, "labels")
     if isinstance(labels, dict):
@@ -95,6 +99,17 @@ def _started(snapshot: Snapshot, fields: Fields) -> None:
                 snapshot.labels[name] = fields.cut(value)
             else:
                 snapshot.dropped.labels += 1
+
+
+def _recovered(snapshot: Snapshot, fields: Fields) -> None:
+    """Begin an attempt after a crash: what the one before was at does not go on."""
+    snapshot.recovered_seq = fields.seq
+    snapshot.steps.clear()
+    snapshot.bars.clear()
+    snapshot.progress = None
+    for tool in snapshot.tools:
+        if tool.ended_at is None and not tool.call_id:
+            tool.ended_at, tool.ok = fields.time, False
 
 
 def _done(snapshot: Snapshot, fields: Fields) -> None:

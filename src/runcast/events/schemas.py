@@ -49,7 +49,14 @@ _THOUGHT: Final[dict[str, _Schema]] = {
 }
 
 DATA: Final[Mapping[str, Mapping[str, _Schema]]] = {
-    "started": {"function": _TEXT, "labels": {"type": "object"}},
+    "started": {
+        "function": _TEXT,
+        "labels": {"type": "object"},
+        "attempt": _described({"type": "integer", "minimum": 2}, "the number of a later attempt"),
+        "recovered": _described(
+            {"type": "boolean"}, "whether the attempt continues after a crash of the one before"
+        ),
+    },
     "done": {
         "result": _described(_ANY, "what the function returned"),
         "summary": _described(_ANY, "the result in short"),

@@ -370,7 +370,9 @@ class Snapshot(msgspec.Struct):
     """The state of a run after the event `seq`; `Snapshot()` is a run before its first event.
 
     `missed` counts events before `seq` that were never seen, because the log was trimmed or the
-    events were filtered. `interrupts_lapsed` counts those still open when the run ended. Times
+    events were filtered. `attempt` is the number of the latest attempt. If that attempt continues
+    after a crash, `recovered_seq` is the `seq` of its `started`; texts, calls and steps from before
+    do not go on after it. `interrupts_lapsed` counts those still open when the run ended. Times
     are Unix seconds. `progress` is the latest progress; `bars` has the latest of each named bar.
     Lists are in order of appearance, except `steps`: the current step, which had the latest event,
     comes last.
@@ -382,6 +384,8 @@ class Snapshot(msgspec.Struct):
     function: str = ""
     labels: dict[str, str] = {}
     started_at: float | None = None
+    attempt: int = 1
+    recovered_seq: int = 0
     ended_at: float | None = None
     updated_at: float | None = None
     steps: list[Step] = []

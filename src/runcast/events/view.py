@@ -199,6 +199,10 @@ class View:
         """
         if event.type in TERMINAL:
             return [*self._flush(state, event, None), self._visible(event)]
+        if event.type == "started":
+            # The text of an attempt that is over must not be joined with that of the next one.
+            is_shown = self._is_of_wanted_type(event)
+            return [*self._flush(state, event, None), *([self._visible(event)] if is_shown else [])]
         state.seen.close_question(event)
         if not self._is_of_wanted_place(event):
             return []

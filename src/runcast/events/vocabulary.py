@@ -37,7 +37,7 @@ DELTA_TYPES: Final = frozenset({"content", "thinking", "reasoning", "tool_call_d
 
 KNOWN: Final[dict[str, tuple[str, ...]]] = {
     # life
-    "started": ("function", "labels"),
+    "started": ("function", "labels", "attempt", "recovered"),
     "done": ("result", "summary"),
     "failed": ("message", "code", "retryable"),
     "cancelled": ("reason",),

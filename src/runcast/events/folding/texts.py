@@ -19,6 +19,11 @@ def _delta(snapshot: Snapshot, fields: Fields) -> None:
     message_id = fields.name("message_id")
     attempt = fields.attempt()
     text = _open_text(snapshot, (fields.type, fields.node, fields.agent, message_id))
+    if text is not None and text.last_seq < snapshot.recovered_seq:
+        # A text with an id is written again; one without is another text.
+        if message_id:
+            snapshot.texts.remove(text)
+        text = None
     if text is None:
         _make_room(snapshot)
         text = Text(fields.type, fields.seq, fields.seq, fields.node, fields.agent, message_id)
@@ -38,7 +43,9 @@ def _delta(snapshot: Snapshot, fields: Fields) -> None:
 
 def _content_complete(snapshot: Snapshot, fields: Fields) -> None:
     text = _open_text(snapshot, ("content", fields.node, fields.agent, fields.name("message_id")))
-    if text is not None and fields.attempt() >= text.attempt:
+    if text is None or text.last_seq < snapshot.recovered_seq:
+        return
+    if fields.attempt() >= text.attempt:
         text.is_complete = True
 
 

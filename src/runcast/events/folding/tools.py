@@ -14,7 +14,7 @@ __all__ = ("TOOLS",)
 
 def _tool_call(snapshot: Snapshot, fields: Fields) -> None:
     call_id = fields.name("call_id")
-    tool = _call_with(snapshot, call_id) or _new_call(snapshot, fields, call_id)
+    tool = _call_to_write(snapshot, fields, call_id)
     if not _is_of_attempt(tool, fields):
         return
     tool.tool = tool.tool or fields.name("tool", "tool_name")
@@ -27,7 +27,7 @@ def _tool_call_delta(snapshot: Snapshot, fields: Fields) -> None:
     call_id, piece = fields.name("call_id"), pick(fields.data, "text", "content")
     if not call_id or not isinstance(piece, str):
         return
-    tool = _call_with(snapshot, call_id) or _new_call(snapshot, fields, call_id)
+    tool = _call_to_write(snapshot, fields, call_id)
     if not _is_of_attempt(tool, fields) or tool.called_at is not None or tool.ended_at is not None:
         return
     whole = tool.args_text + as_text(piece)
@@ -35,6 +35,16 @@ def _tool_call_delta(snapshot: Snapshot, fields: Fields) -> None:
     tool.args_text = whole[: caps.MAX_VALUE_CHARS]
     tool.args_dropped += over
     snapshot.dropped.chars += over
+
+
+def _call_to_write(snapshot: Snapshot, fields: Fields, call_id: str) -> Tool:
+    """Return the call that an event describes. A call from before a crash is made again; only a
+    result may still belong to it."""
+    tool = _call_with(snapshot, call_id)
+    if tool is not None and tool.seq < snapshot.recovered_seq:
+        snapshot.tools.remove(tool)
+        tool = None
+    return tool or _new_call(snapshot, fields, call_id)
 
 
 def _is_of_attempt(tool: Tool, fields: Fields) -> bool:
