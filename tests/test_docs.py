@@ -313,6 +313,7 @@ def test_settings_that_are_named_exist() -> None:
     names = set(Settings.__dataclass_fields__)
     # Of the demo's functions, of `ask`, of the decorator, and of remote writers.
     fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s", "max_tokens", "max_cost", "ttl_s"}
+    fields.add("max_attempts")
     found = {
         name
         for document in DOCUMENTS

@@ -355,6 +355,20 @@ async def test_a_run_that_waits_for_an_answer_is_for_its_resume_handler(store: S
     assert started(events)[-1] == {"function": "f", "attempt": 2}
 
 
+async def test_a_run_whose_inputs_are_not_all_kept_is_not_called_again(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def go(text: str) -> int:
+        return len(text)
+
+    function = Function(go, name="f", recover=True)
+    async with open_hub(store, functions=[function], settings=AT_ONCE) as hub:
+        run = await hub.start(function, {"text": "x" * 100_000}, run_id="r")
+        assert await soon(run.result()) == 100_000
+        assert "runcast.recover" not in (await hub.info("r")).labels
+    assert "text (too long: 100002 bytes)" in caplog.text
+
+
 # --- a process of its own -------------------------------------------------------------------------
 
 

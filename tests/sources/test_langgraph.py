@@ -1,5 +1,6 @@
 """Graphs of LangGraph in a run: what they ask, and how they continue."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -307,3 +308,29 @@ async def test_a_question_and_its_graph_survive_kill_9(tmp_path: Path) -> None:
     assert said == ["prepared", "published final"]
     assert [event["type"] for event in log].count("interrupt_request") == 1
     assert [event["type"] for event in log].count("error") == 0
+
+
+async def test_a_graph_continues_from_its_checkpoint_after_kill_9(tmp_path: Path) -> None:
+    """In the same epoch: watchers see one log, and nodes that had ended do not run again."""
+    file = str(Path(__file__).with_name("graph_that_dies.py"))
+    env, store = {"CHECKPOINTS": str(tmp_path / "checkpoints.db")}, tmp_path / "runs.db"
+    async with serving(store, file, env=env) as server:
+        watcher = await server.start_and_watch("r1", "walks", word="zero")
+        following = asyncio.create_task(watcher.follow(server.address))
+        async with within():
+            while not any('"message":"second"' in data for _, data in watcher.seen):
+                await asyncio.sleep(0)
+        await server.kill()
+        await asyncio.wait([following])
+    async with serving(store, file, env={**env, "MAY_END": "yes"}) as server:
+        async with within():
+            await watcher.follow_to_the_end(server.address)
+        state = (await server.ask("GET", "/runs/r1")).json()["state"]
+
+    log = [json.loads(data) for _, data in watcher.seen]
+    said = [event["data"]["message"] for event in log if event["type"] == "log"]
+    assert said == ["first", "second", "second", "third"]
+    assert log[-1]["data"] == {"result": ["zero", "first", "second", "third"]}
+    assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
+    assert watcher.gaps == []
+    assert (state["status"], state["attempt"]) == ("done", 2)

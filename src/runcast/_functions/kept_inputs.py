@@ -15,7 +15,14 @@ from runcast._functions.secrets import Redactor
 from runcast.events.plain import MAX_DEPTH, decode_json
 from runcast.events.vocabulary import is_deeper
 
-__all__ = ("MAX_INPUTS_BYTES", "NO_INPUTS", "KeptInputs", "keep_inputs", "read_inputs")
+__all__ = (
+    "MAX_INPUTS_BYTES",
+    "NO_INPUTS",
+    "KeptInputs",
+    "keep_inputs",
+    "left_out_of",
+    "read_inputs",
+)
 
 MAX_INPUTS_BYTES: Final = 64 * 1024
 """Most bytes of the inputs that are kept, as JSON. An input that does not fit is left out."""
@@ -88,6 +95,15 @@ def read_inputs(stored: bytes) -> KeptInputs | None:
     if found is None or found.only_kept:
         return None
     return KeptInputs(found.values, found.left_out, found.files, found.dropped)
+
+
+def left_out_of(stored: bytes) -> str:
+    """Return the names of the inputs that are not kept, with the reasons; "" if all are."""
+    kept = read_inputs(stored)
+    if kept is None:
+        return ""
+    named = [f"{name} ({why})" for name, why in kept.left_out.items()]
+    return ", ".join([*named, *([f"{kept.dropped} more"] if kept.dropped else [])])
 
 
 def _encode(value: object, hidden: str, redactor: Redactor) -> tuple[bytes, str]:

@@ -9,15 +9,16 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from runcast._files.files import Files, RunFiles
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
-from runcast._functions.kept_inputs import NO_INPUTS, keep_inputs
+from runcast._functions.kept_inputs import NO_INPUTS, keep_inputs, left_out_of
 from runcast._hub.hub import Hub
 from runcast._hub.interrupts import INTERRUPTED, wait_for_first
 from runcast._hub.owned import REPLACED, OwnedLog
+from runcast._logs import get_logger
 from runcast._producing.answers import Answer
 from runcast._producing.budgets import Meter, load_prices
 from runcast._producing.decisions import answer_question
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from runcast._files.workspace import Workspace
 
 __all__ = ("Runner", "RunnerStatistics")
+
+_log: Final = get_logger("runcast.runs")
 
 
 class RunnerStatistics(NamedTuple):
@@ -254,9 +257,8 @@ class Runner:
         kept = keep_inputs(function, inputs or {}, found, _count(files))
 
         async def begin() -> FunctionRun:
-            log = await self._begin(
-                run_id, _labels(function, labels or {}, digest), replace, place, staged, kept
-            )
+            known = _labels(function, labels or {}, digest, kept, run_id)
+            log = await self._begin(run_id, known, replace, place, staged, kept)
             of_run = self._files.for_run(run_id, log.epoch, function.files, staged)
             first = Attempt(
                 function=function,
@@ -465,12 +467,22 @@ def _count(files: GivenFiles) -> dict[str, int]:
     return {group: len(given) for group, given in files.items()}
 
 
-def _labels(function: Function[..., Any], given: Mapping[str, str], digest: str) -> dict[str, str]:
+def _labels(
+    function: Function[..., Any], given: Mapping[str, str], digest: str, kept: bytes, run_id: str
+) -> dict[str, str]:
+    recovers = function.recovers
+    if recovers and function.recover is None and (lacking := left_out_of(kept)):
+        _log.warning(
+            "run %s cannot be continued after a crash, because not all of its inputs are kept: %s",
+            run_id,
+            lacking,
+        )
+        recovers = False
     return {
         **given,
         "function": function.name,
         **({RESUMABLE_LABEL: "1"} if function.resume else {}),
-        **(Recoverable(function.max_attempts).labels() if function.recovers else {}),
+        **(Recoverable(function.max_attempts).labels() if recovers else {}),
         **({DIGEST_LABEL: digest} if digest else {}),
     }
 
