@@ -317,8 +317,12 @@ async def test_a_graph_continues_from_its_checkpoint_after_kill_9(tmp_path: Path
     async with serving(store, file, env=env) as server:
         watcher = await server.start_and_watch("r1", "walks", word="zero")
         following = asyncio.create_task(watcher.follow(server.address))
+
+        def is_at_work() -> bool:
+            return any('"message":"second"' in data for _, data in watcher.seen)
+
         async with within():
-            while not any('"message":"second"' in data for _, data in watcher.seen):
+            while not is_at_work():  # noqa: ASYNC110
                 await asyncio.sleep(0)
         await server.kill()
         await asyncio.wait([following])
