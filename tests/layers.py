@@ -92,7 +92,7 @@ LAYERS = {
     "client": Layer(("errors", "_clock", "events", "_wire"), ("msgspec", "httpx2")),
     "testing": Layer(("errors", "_clock", "events", "_wire", "stores.base", "_hub")),
     "compat": Layer((*_FACE, "errors", "_logs", "_clock")),
-    "demo": Layer((*_FACE, "_clock")),
+    "demo": Layer((*_FACE, "_clock", "errors", "testing"), ("langchain_openai",)),
     "_app": Layer(EVERYTHING, EVERYTHING),
     "_cli": Layer(EVERYTHING, EVERYTHING),
     "__main__": Layer(("_cli",)),

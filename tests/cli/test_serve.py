@@ -52,7 +52,7 @@ def test_it_says_where_it_listens_and_what_to_try(tmp_path: Path) -> None:
         assert served.head[2].startswith("  try      curl -N ")
         assert served.head[2].endswith(f" {served.url}/invoke/chat")
         assert served.head[3] == (
-            "  serves   chat, count_words, count_primes, emit_events "
+            "  serves   chat, research, count_words, count_primes, emit_events "
             "(the demo; name a file to serve yours)"
         )
         assert served.head[4] == "  keeps    runs in .runcast/runs.db"

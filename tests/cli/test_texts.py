@@ -32,6 +32,13 @@ def test_colors_of_a_log_line_are_shown_or_taken_out() -> None:
     assert line_of(event, "r") == "info: a red light"
 
 
+def test_the_id_of_a_step_is_for_programs_and_not_shown() -> None:
+    data = {"message": "", "step_id": "24e91b21-4f2f"}
+    event = Event(seq=1, type="step_complete", node="write", data=data)
+
+    assert line_of(event, "r") == "write: step_complete"
+
+
 @pytest.mark.parametrize("code", DANGEROUS)
 def test_nothing_else_reaches_the_terminal(code: str) -> None:
     for text in (code, f"a{code}b", f"{RED}{code}{RED}", code[:-1], code * 3):

@@ -70,7 +70,8 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
         case "files":
             return _files(data)
         case _:
-            return f"{head}{event.type} {message or (_value(event.data) if rest else '')}".rstrip()
+            more = _value(event.data) if rest.keys() - {"step_id"} else ""
+            return f"{head}{event.type} {message or more}".rstrip()
 
 
 class TextHeads:

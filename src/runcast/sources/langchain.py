@@ -95,6 +95,15 @@ def inbox_middleware() -> "AgentMiddleware[Any, Any, Any]":
     return RuncastInbox()
 
 
+def _create_agent(model: Any, tools: list[Any], name: str, prompt: str) -> Any:
+    """Return an agent for the demo: only this module imports LangChain."""
+    check_package("langchain", (1, 0))
+    from langchain.agents import create_agent
+
+    # Without checkpoints of its own, so that one node may call it several times.
+    return create_agent(model, tools=tools, name=name, system_prompt=prompt, checkpointer=False)
+
+
 def _said(messages: list[Message]) -> dict[str, Any] | None:
     said = [HumanMessage(as_text(message.data), id=message.id) for message in messages]
     return {"messages": said} if said else None

@@ -29,10 +29,16 @@ from runcast.sources._telling import tell
 
 check_package("langgraph", (1, 2))
 
-from langgraph.config import get_config  # noqa: E402 - after the check that it is installed
+# Names that are exported again are for the demo: only this module imports LangGraph.
+from langgraph.checkpoint.memory import InMemorySaver as InMemorySaver  # noqa: E402 - after the check
+from langgraph.config import get_config  # noqa: E402
+from langgraph.graph import START as START  # noqa: E402
+from langgraph.graph import StateGraph as StateGraph  # noqa: E402
 from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
 from langgraph.runtime import Runtime  # noqa: E402
 from langgraph.types import Command  # noqa: E402
+from langgraph.types import Send as Send  # noqa: E402
+from langgraph.types import interrupt as interrupt  # noqa: E402
 
 __all__ = ("run", "run_sync")
 
@@ -176,17 +182,17 @@ def _resume(
 ) -> Generator[_Ask, list[Answer], dict[str, Any]]:
     """Ask what the graph waits for, all at once; return the values by which it continues."""
     found: list[Interrupted] = []
-    for interrupt in waiting:
-        name, again = interrupt.id, 2
+    for one in waiting:
+        name, again = one.id, 2
         while name in answered:  # the same interrupt is asked again, as a new question
-            name, again = f"{interrupt.id}-again-{again}", again + 1
+            name, again = f"{one.id}-again-{again}", again + 1
         answered.add(name)
-        schema = getattr(interrupt, "response_schema", None)
-        found.append(read_interrupted(name, interrupt.value, schema))
-    answers = iter((yield _Ask([asked for one in found for asked in one.questions])))
+        schema = getattr(one, "response_schema", None)
+        found.append(read_interrupted(name, one.value, schema))
+    answers = iter((yield _Ask([asked for read in found for asked in read.questions])))
     return {
-        interrupt.id: one.resume_value([next(answers) for _ in one.questions])
-        for interrupt, one in zip(waiting, found, strict=True)
+        one.id: read.resume_value([next(answers) for _ in read.questions])
+        for one, read in zip(waiting, found, strict=True)
     }
 
 
