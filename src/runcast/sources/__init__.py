@@ -13,6 +13,7 @@
 | `runcast.sources.langchain` | LangChain and LangGraph | `runcast[langchain]` |
 | `runcast.sources.langgraph` | graphs of LangGraph that ask | `runcast[langgraph]` |
 | `runcast.sources.openai_agents` | OpenAI Agents | `runcast[openai-agents]` |
+| `runcast.sources.pydantic_ai` | pydantic-ai | `runcast[pydantic-ai]` |
 
 Each is a module with its own `stream()`; `langgraph` and `openai_agents` have `run()`. Sources
 never change what a program computes. Events that they cannot write are counted and reported; no
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from runcast.sources import llm as llm
     from runcast.sources import logging as logging
     from runcast.sources import openai_agents as openai_agents
+    from runcast.sources import pydantic_ai as pydantic_ai
     from runcast.sources import rich as rich
     from runcast.sources import tqdm as tqdm
 else:
@@ -50,7 +52,7 @@ else:
 
 __all__ = ("ON_IMPORT", "load", "runner_of", "stream")
 
-_MODULES: Final = ("langgraph", "openai_agents")
+_MODULES: Final = ("langgraph", "openai_agents", "pydantic_ai")
 """Sources that are functions to call, and not to be turned on."""
 
 ON_IMPORT: Final[dict[str, tuple[str, ...]]] = {

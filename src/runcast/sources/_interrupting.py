@@ -5,14 +5,17 @@ is not: here its task is cancelled, and `Cancelled` is raised in place of `Cance
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from runcast._producing.context import current_writer
 from runcast._producing.writer import Writer
 from runcast.errors import Cancelled
 
-__all__ = ("Interruption", "check_cancelled", "interrupted")
+__all__ = ("Interruption", "check_cancelled", "interrupted", "interruptible")
+
+T = TypeVar("T")
 
 
 class Interruption:
@@ -84,3 +87,30 @@ def interrupted(writer: Writer) -> Iterator[Interruption]:
     finally:
         interruption.end()
         forget()
+
+
+async def interruptible(items: AsyncIterable[T], writer: Writer) -> AsyncGenerator[T, None]:
+    """Yield items, and interrupt the wait for the next one when the run is cancelled."""
+    iterator = aiter(items)
+    interruption = Interruption()
+    forget = writer.when_cancelled(interruption.interrupt)
+    try:
+        while True:
+            check_cancelled(writer)
+            interruption.begin()
+            try:
+                item = await anext(iterator)
+            except StopAsyncIteration:
+                return
+            except asyncio.CancelledError:
+                interruption.end()
+                interruption.check_cancelled(writer)
+                raise
+            finally:
+                interruption.end()
+            yield item
+    finally:
+        forget()
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
