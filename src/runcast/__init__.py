@@ -109,9 +109,25 @@ if TYPE_CHECKING:
     from runcast._remote.outbox import OutboxStatistics
     from runcast._remote.run import RemoteRun
     from runcast._remote.writer import RemoteWriter
+    from runcast.client.asynchronous import AsyncClient
+    from runcast.client.model import (
+        Decision,
+        FileInfo,
+        FunctionInfo,
+        RunChange,
+        RunInfo,
+        RunState,
+    )
+    from runcast.client.threads import Client
 
     __version__: str
 else:
+    _OF_CLIENTS = frozenset(
+        {
+            *("AsyncClient", "Client", "Decision", "FileInfo", "FunctionInfo"),
+            *("RunChange", "RunInfo", "RunState"),
+        }
+    )
 
     def __dir__():
         """Return the public names, including names that are loaded on demand."""
@@ -125,6 +141,10 @@ else:
 
             return HttpApp
         # Nor an HTTP client.
+        if name in _OF_CLIENTS:
+            from runcast.client import names
+
+            return getattr(names, name)
         if name in ("OutboxStatistics", "RemoteRun", "RemoteWriter"):
             from runcast._remote import names
 
@@ -152,20 +172,25 @@ __all__ = (
     "AlreadyAnswered",
     "Answer",
     "AnyFunction",
+    "AsyncClient",
     "BackendError",
     "BodyTooLarge",
     "CallerError",
     "Cancelled",
+    "Client",
     "Clock",
     "Conflict",
+    "Decision",
     "Event",
     "EventSink",
     "EventTooLarge",
+    "FileInfo",
     "FileReference",
     "FileTooLarge",
     "Flushed",
     "Forbidden",
     "Function",
+    "FunctionInfo",
     "Gone",
     "HeadTooLarge",
     "HttpApp",
@@ -196,10 +221,13 @@ __all__ = (
     "RemoteWriter",
     "RequestTooSlow",
     "Run",
+    "RunChange",
     "RunClosed",
     "RunFailed",
     "RunInThread",
+    "RunInfo",
     "RunOpener",
+    "RunState",
     "RunTooLarge",
     "RuncastError",
     "Sent",

@@ -14,6 +14,9 @@ __all__ = ("Fault", "Proxy", "proxying")
 
 Fault = Literal["pass", "lose request", "lose answer", "cut answer", "503", "garbage"]
 
+_PART_BYTES: Final = 333
+"""How much of a stream comes through before it is cut."""
+
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 0\r\n"
     b"connection: close\r\n\r\n"
@@ -71,9 +74,11 @@ class Proxy:
             length = _length_of(answer)
             if length is None:
                 writer.write(answer)
-                while chunk := await theirs.read(65536):
+                while chunk := await theirs.read(65536 if fault == "pass" else _PART_BYTES):
                     writer.write(chunk)
                     await writer.drain()
+                    if fault != "pass":
+                        break
                 return False
             answer += await theirs.readexactly(length)
         finally:

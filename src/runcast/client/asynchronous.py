@@ -1,0 +1,403 @@
+"""The client of a server, for coroutines."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Self
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from runcast.client import reconnect
+from runcast.client.model import (
+    Decision,
+    FileInfo,
+    FunctionInfo,
+    RunChange,
+    RunInfo,
+    RunState,
+    read,
+)
+from runcast.client.reconnect import Options
+from runcast.client.transport import Answer, Transport
+from runcast.client.watching import follow, pause_after, watch
+from runcast.errors import InvalidValue, PeerError, RunFailed, ServerUnavailable
+from runcast.events.lifecycle import Status
+from runcast.events.model import Event
+
+__all__ = ("AsyncClient",)
+
+_PIECE_BYTES: Final = 256 * 1024
+_RETRIES: Final = Options(first_s=0.2, longest_s=5.0, attempts=4)
+"""How often a request that may be sent again is sent again: within two seconds or so."""
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class AsyncClient:
+    """A server's runs. Use `async with`, on one event loop; `Client` is the same without a loop.
+
+    Requests that change nothing when they are sent again are sent again for a short time if the
+    server cannot be reached. Streams are followed across lost connections and restarts.
+
+    Every method raises what the server answers, each `code` as its class of `runcast.errors`:
+    `NotFound`, `Conflict`, `Forbidden`, …; and `ServerUnavailable` if the server cannot be reached.
+
+    Args:
+        url: the server's address; by default that in `RUNCAST_URL`.
+        token: the access token; by default that in `RUNCAST_TOKEN`.
+        timeout_s: longest silence of the server.
+        attempts: failed connections in a row after which a stream gives up; None never does.
+
+    Raises:
+        InvalidValue: the address or the token is malformed.
+    """
+
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        attempts: int | None = None,
+    ) -> None:
+        address = url or os.environ.get("RUNCAST_URL", "")
+        if not address:
+            raise InvalidValue("expected the address of a server, as url or in RUNCAST_URL")
+        secret = os.environ.get("RUNCAST_TOKEN", "") if token is None else token
+        self._transport = Transport(address, secret, timeout_s=timeout_s)
+        self._options = Options(attempts=attempts)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._transport.url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent."""
+        await self._transport.close()
+
+    async def _ask(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] = _NONE
+    ) -> Answer:
+        """Send a request, and send it again if the server cannot be reached."""
+        failures = 0
+        while True:
+            try:
+                return await self._transport.ask(method, path, body, headers=headers)
+            except ServerUnavailable as error:
+                failures += 1
+                if failures >= (_RETRIES.attempts or 1):
+                    raise
+                await asyncio.sleep(pause_after(failures - 1, _WAITS, error))
+
+    # Functions and runs.
+
+    async def functions(self) -> list[FunctionInfo]:
+        """Return the functions that may be invoked."""
+        answer = await self._ask("GET", "/functions")
+        return read(answer.field("functions"), list[FunctionInfo])
+
+    async def invoke(
+        self,
+        function: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+        key: str = "",
+        secrets: Mapping[str, str] | None = None,
+        files: Mapping[str, Sequence[Any]] | None = None,
+    ) -> str:
+        """Begin a run of a function and return its id. `watch` and `result` follow it.
+
+        Args:
+            run_id: by default the server makes one.
+            replace: begin an existing run again.
+            key: an idempotency key: the same call under the same key begins one run. By default
+                each call has its own, so that a request whose answer was lost begins one run.
+            files: for each group, what `upload` returned, paths or URLs.
+        """
+        body: dict[str, Any] = {"inputs": dict(inputs or {})}
+        for name, given in (("labels", labels), ("_secrets", secrets), ("files", files)):
+            if given:
+                body[name] = dict(given)
+        headers = {"prefer": "respond-async"}
+        path = f"/invoke/{quote(function, safe='')}"
+        if run_id:
+            # No key: the server refuses both. A lost answer is not sent again, but reported.
+            body |= {"run_id": run_id, "replace": replace}
+            if key:
+                raise InvalidValue("expected either a run_id or a key, which makes a run_id")
+            answer = await self._transport.ask("POST", path, body, headers=headers)
+        else:
+            headers["idempotency-key"] = f'"{key or uuid.uuid4().hex}"'
+            answer = await self._ask("POST", path, body, headers)
+        return str(answer.field("run_id"))
+
+    async def result(self, run_id: str) -> Any:
+        """Wait for a run's end and return its result.
+
+        Raises:
+            RunFailed: the run failed or was cancelled.
+        """
+        async with aclosing(self.watch(run_id, types=("done",))) as events:
+            async for event in events:
+                data = event.data if isinstance(event.data, dict) else {}
+                if event.type == "done":
+                    return data.get("result")
+                if event.type == "cancelled":
+                    reason = data.get("reason", "")
+                    raise RunFailed(f"the run was cancelled: {reason}", "cancelled")
+                if event.type == "failed":
+                    code = str(data.get("code", "function_error"))
+                    raise RunFailed(str(data.get("message", "")), code)
+        # It was watched to its end, so only its state is left.
+        state = (await self.snapshot(run_id)).state
+        return _ending_of(run_id, state)
+
+    def watch(
+        self,
+        run_id: str,
+        after: object = "",
+        *,
+        types: Iterable[str] = (),
+        nodes: Iterable[str] = (),
+        agents: Iterable[str] = (),
+        view: str = "",
+    ) -> AsyncGenerator[Event, None]:
+        """Yield a run's events until its end, each once, across lost connections and restarts.
+
+        A loss is an event of type `gap` with `seq` 0.
+
+        Args:
+            after: a position: events after it are yielded; by default from the first one.
+            types: only these types, and the terminal event; likewise `nodes` and `agents`.
+            view: a view that the server has.
+        """
+        lists = {"types": types, "nodes": nodes, "agents": agents}
+        query = {name: ",".join(given) for name, given in lists.items() if given}
+        query |= {"view": view} if view else {}
+        position = str(after or "")
+        return watch(self._transport, run_id, position, urlencode(query), self._options)
+
+    async def info(self, run_id: str) -> RunInfo:
+        """Return a run as lists show it."""
+        return await self.snapshot(run_id)
+
+    async def snapshot(self, run_id: str) -> RunState:
+        """Return a run with its present state."""
+        return read((await self._ask("GET", _path(run_id))).body, RunState)
+
+    async def runs(
+        self,
+        *,
+        status: Status | None = None,
+        function: str = "",
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[RunInfo]:
+        """Return runs, newest first, at most `limit` of them.
+
+        Args:
+            status, function, labels: only runs with this status, of this function, with these
+                labels.
+        """
+        found: list[RunInfo] = []
+        before = ""
+        while len(found) < limit:
+            query = _selection(status, function, labels)
+            query.append(("limit", str(min(limit - len(found), _PAGE))))
+            if before:
+                query.append(("before", before))
+            answer = await self._ask("GET", f"/runs?{urlencode(query)}")
+            found += read(answer.field("runs"), list[RunInfo])
+            before = str(answer.field("before") or "")
+            if not before:
+                break
+        return found
+
+    async def feed(
+        self,
+        *,
+        status: Status | None = None,
+        function: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[RunChange, None]:
+        """Yield runs as they are, and then each change of one, until the caller stops.
+
+        After a lost connection, every run that changed meanwhile is yielded at least once.
+        """
+        path = f"/runs?{urlencode(_selection(status, function, labels))}"
+        frames = follow(self._transport, path, options=self._options, what=_moved)
+        async with aclosing(frames):
+            async for frame in frames:
+                given = _json(frame.data)
+                gap = given.get("gap")
+                yield RunChange(
+                    run=read(given["run"], RunInfo) if "run" in given else None,
+                    deleted=str(given.get("deleted", "")),
+                    gap=str(gap.get("reason", "trimmed")) if isinstance(gap, dict) else "",
+                )
+
+    # What goes into a run.
+
+    async def answer(self, run_id: str, interrupt_id: str, answer: object) -> Decision:
+        """Answer a question; return the decision that counts.
+
+        Args:
+            answer: `{"type": "accept"}` (or `reject`, `edit`, `response` with `args`), or
+                `{"approved": bool, "content": …}`.
+
+        Raises:
+            AlreadyAnswered: somebody gave another answer; `decision` says which.
+        """
+        given = answer if isinstance(answer, Mapping) else msgspec.to_builtins(answer)
+        path = f"{_path(run_id)}/interrupts/{quote(interrupt_id, safe='')}"
+        said = await self._ask("POST", path, given)
+        decision = read(said.field("decision"), Decision)
+        return msgspec.structs.replace(decision, repeated=bool(said.field("repeated")))
+
+    async def send(
+        self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
+    ) -> str:
+        """Send a message into a run, once, and return its id."""
+        body = {"data": data, "message_id": message_id or f"m-{uuid.uuid4().hex[:16]}"}
+        if sender:
+            body["from"] = sender
+        return str((await self._ask("POST", f"{_path(run_id)}/messages", body)).field("message_id"))
+
+    async def cancel(self, run_id: str, reason: str = "cancelled") -> RunInfo:
+        """Cancel a run and return it. It may not have ended yet if another process runs it."""
+        query = urlencode({"reason": reason})
+        return read((await self._ask("POST", f"{_path(run_id)}/cancel?{query}")).body, RunInfo)
+
+    async def delete(self, run_id: str) -> None:
+        """Delete a run. A run that is at work is cancelled first."""
+        await self._transport.ask("DELETE", _path(run_id))
+
+    # Files.
+
+    async def upload(self, source: "str | Path | bytes", *, name: str = "") -> dict[str, str]:
+        """Upload a file for a later run; return what `invoke` takes among its `files`.
+
+        Args:
+            source: a path, or the contents.
+            name: the file's name; by default that of the path.
+        """
+        is_path = not isinstance(source, bytes)
+        name = name or (Path(str(source)).name if is_path else "file")
+        content = source if isinstance(source, bytes) else _pieces(Path(source))
+        answer = await self._transport.ask(
+            "POST",
+            f"/uploads?{urlencode({'name': name})}",
+            content=content,
+            headers={"content-type": "application/octet-stream"},
+        )
+        return {"upload_id": str(answer.field("upload_id"))}
+
+    async def files(self, run_id: str) -> list[FileInfo]:
+        """Return the files that a run made; the list is empty until its end."""
+        answer = await self._ask("GET", f"{_path(run_id)}/files")
+        return read(answer.field("files"), list[FileInfo])
+
+    async def download(self, run_id: str, path: str, to: "str | Path") -> Path:
+        """Save one of the files that a run made, and return where it is.
+
+        A lost connection is taken up again where it broke. The file appears when it is whole.
+
+        Args:
+            path: as `files` shows it.
+            to: the file to write.
+        """
+        target = Path(to)
+        part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            await self._fetch(f"{_path(run_id)}/files/{quote(path)}", part)
+            await asyncio.to_thread(os.replace, part, target)
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+        return target
+
+    async def _fetch(self, path: str, part: Path) -> None:
+        done, tag, failures = 0, "", 0
+        await asyncio.to_thread(part.write_bytes, b"")
+        while True:
+            headers = {"range": f"bytes={done}-", "if-range": tag} if done and tag else {}
+            before = done
+            try:
+                async with self._transport.stream("GET", path, headers=headers) as stream:
+                    if stream.status != 206:
+                        await asyncio.to_thread(part.write_bytes, b"")
+                        done = 0
+                    tag = stream.headers.get("etag", "")
+                    async with aclosing(stream.chunks()) as chunks:
+                        async for chunk in chunks:
+                            await asyncio.to_thread(_append, part, chunk)
+                            done += len(chunk)
+                return
+            except ServerUnavailable as error:
+                failures = 1 if done > before else failures + 1
+                if failures >= (_RETRIES.attempts or 1):
+                    raise
+                await asyncio.sleep(pause_after(failures - 1, _WAITS, error))
+
+
+_WAITS: Final = msgspec.structs.replace(_RETRIES, attempts=None)
+_PAGE: Final = 500
+
+
+def _path(run_id: str) -> str:
+    if not run_id:
+        raise InvalidValue("expected the id of a run, got ''")
+    return f"/runs/{quote(run_id, safe='')}"
+
+
+def _selection(
+    status: str | None, function: str, labels: Mapping[str, str] | None
+) -> list[tuple[str, str]]:
+    query = [("status", status)] if status else []
+    query += [("function", function)] if function else []
+    return query + [("label", f"{name}={value}") for name, value in (labels or {}).items()]
+
+
+def _moved(data: str) -> reconnect.Received:
+    return reconnect.Received("", "run")
+
+
+def _json(data: str) -> dict[str, Any]:
+    try:
+        given = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise PeerError("the server does not answer as runcast does: a list of runs is not JSON")
+    return given
+
+
+def _ending_of(run_id: str, state: Any) -> Any:
+    if state.status == "done":
+        return state.result
+    raise RunFailed(f"the run {run_id!r} ended as {state.status}", state.status)
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
+
+
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)

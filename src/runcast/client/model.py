@@ -1,0 +1,91 @@
+"""What a server answers, as typed values."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from runcast.errors import PeerError
+from runcast.events.lifecycle import Status
+from runcast.events.snapshot import Snapshot
+
+__all__ = ("Decision", "FileInfo", "FunctionInfo", "RunChange", "RunInfo", "RunState", "read")
+
+T = TypeVar("T")
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as lists show it. Times are Unix seconds; `ended_at` is None before the end.
+
+    `events` is the number of its events, `position` the place of the last one.
+    """
+
+    run_id: str
+    function: str = ""
+    status: Status = "queued"
+    labels: dict[str, str] = {}
+    created_at: float = 0.0
+    ended_at: float | None = None
+    events: int = 0
+    position: str = ""
+
+
+class RunState(RunInfo, frozen=True, kw_only=True):
+    """A run with its present state, the sum of all its events.
+
+    `queue_position` counts from 1 and is 0 if the run does not wait for room. `inputs` is what the
+    server keeps of the inputs, or None.
+    """
+
+    state: Snapshot
+    queue_position: int = 0
+    inputs: dict[str, Any] | None = None
+    traceback: str = ""
+
+
+class RunChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A change in a list of runs; one of the three is set.
+
+    `run` was created or has changed. `deleted` is the id of a run that was deleted. `gap` says why
+    changes may be missing; the list follows from its beginning.
+    """
+
+    run: RunInfo | None = None
+    deleted: str = ""
+    gap: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer that counts for a question, and whether it was given before."""
+
+    type: str
+    args: Any = None
+    by: str = ""
+    approved: bool = False
+    repeated: bool = False
+
+
+class FunctionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that may be invoked; `inputs` is a JSON Schema."""
+
+    name: str
+    description: str = ""
+    streaming: bool = False
+    inputs: dict[str, Any] = {}
+
+
+class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a run made: `size` is bytes, `type` a media type, `key` its group."""
+
+    path: str
+    size: int = 0
+    type: str = ""
+    sha256: str = ""
+    key: str = ""
+
+
+def read(given: object, kind: type[T]) -> T:
+    """Return a server's JSON as a typed value. Raises `PeerError` if it is something else."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise PeerError(f"the server does not answer as runcast does: {error!s:.300}") from None

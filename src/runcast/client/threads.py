@@ -1,0 +1,173 @@
+"""The client of a server, for code without an event loop."""
+
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from runcast._hub.bridge import Bridge
+from runcast.client.asynchronous import AsyncClient
+from runcast.client.model import Decision, FileInfo, FunctionInfo, RunChange, RunInfo, RunState
+from runcast.events.lifecycle import Status
+from runcast.events.model import Event
+
+__all__ = ("Client",)
+
+T = TypeVar("T")
+
+
+class Client:
+    """A server's runs, for code without an event loop: an `AsyncClient` without `await`.
+
+    Use `with`. Call its methods from any thread. Its connections live on a loop in a thread of
+    their own.
+    """
+
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        attempts: int | None = None,
+    ) -> None:
+        self._client = AsyncClient(url, token=token, timeout_s=timeout_s, attempts=attempts)
+        self._bridge = Bridge()
+        self._bridge.open()
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._client.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread. Idempotent."""
+        if self._bridge.is_open:
+            self._bridge.call(self._client.close())
+            self._bridge.close()
+
+    def functions(self) -> list[FunctionInfo]:
+        """Return the functions that may be invoked."""
+        return self._bridge.call(self._client.functions())
+
+    def invoke(
+        self,
+        function: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+        key: str = "",
+        secrets: Mapping[str, str] | None = None,
+        files: Mapping[str, Sequence[Any]] | None = None,
+    ) -> str:
+        """Begin a run of a function and return its id; see `AsyncClient.invoke`."""
+        invoking = self._client.invoke(
+            function,
+            inputs,
+            run_id=run_id,
+            labels=labels,
+            replace=replace,
+            key=key,
+            secrets=secrets,
+            files=files,
+        )
+        return self._bridge.call(invoking)
+
+    def result(self, run_id: str) -> Any:
+        """Wait for a run's end and return its result; see `AsyncClient.result`."""
+        return self._bridge.call(self._client.result(run_id))
+
+    def watch(
+        self,
+        run_id: str,
+        after: object = "",
+        *,
+        types: Iterable[str] = (),
+        nodes: Iterable[str] = (),
+        agents: Iterable[str] = (),
+        view: str = "",
+    ) -> Iterator[Event]:
+        """Yield a run's events until its end; see `AsyncClient.watch`."""
+        return self._each(
+            self._client.watch(run_id, after, types=types, nodes=nodes, agents=agents, view=view)
+        )
+
+    def _each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        async def take() -> list[T]:
+            async for item in items:
+                return [item]
+            return []
+
+        try:
+            while taken := self._bridge.call(take()):
+                yield taken[0]
+        finally:
+            if self._bridge.is_open:
+                self._bridge.call(items.aclose())
+
+    def info(self, run_id: str) -> RunInfo:
+        """Return a run as lists show it."""
+        return self._bridge.call(self._client.info(run_id))
+
+    def snapshot(self, run_id: str) -> RunState:
+        """Return a run with its present state."""
+        return self._bridge.call(self._client.snapshot(run_id))
+
+    def runs(
+        self,
+        *,
+        status: Status | None = None,
+        function: str = "",
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[RunInfo]:
+        """Return runs, newest first; see `AsyncClient.runs`."""
+        return self._bridge.call(
+            self._client.runs(status=status, function=function, labels=labels, limit=limit)
+        )
+
+    def feed(
+        self,
+        *,
+        status: Status | None = None,
+        function: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[RunChange]:
+        """Yield runs, and then each change of one; see `AsyncClient.feed`."""
+        return self._each(self._client.feed(status=status, function=function, labels=labels))
+
+    def answer(self, run_id: str, interrupt_id: str, answer: object) -> Decision:
+        """Answer a question; see `AsyncClient.answer`."""
+        return self._bridge.call(self._client.answer(run_id, interrupt_id, answer))
+
+    def send(self, run_id: str, data: object, *, message_id: str = "", sender: str = "") -> str:
+        """Send a message into a run; see `AsyncClient.send`."""
+        sending = self._client.send(run_id, data, message_id=message_id, sender=sender)
+        return self._bridge.call(sending)
+
+    def cancel(self, run_id: str, reason: str = "cancelled") -> RunInfo:
+        """Cancel a run; see `AsyncClient.cancel`."""
+        return self._bridge.call(self._client.cancel(run_id, reason))
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run."""
+        self._bridge.call(self._client.delete(run_id))
+
+    def upload(self, source: "str | Path | bytes", *, name: str = "") -> dict[str, str]:
+        """Upload a file for a later run; see `AsyncClient.upload`."""
+        return self._bridge.call(self._client.upload(source, name=name))
+
+    def files(self, run_id: str) -> list[FileInfo]:
+        """Return the files that a run made."""
+        return self._bridge.call(self._client.files(run_id))
+
+    def download(self, run_id: str, path: str, to: "str | Path") -> Path:
+        """Save one of the files that a run made; see `AsyncClient.download`."""
+        return self._bridge.call(self._client.download(run_id, path, to))
