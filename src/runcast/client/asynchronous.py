@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from runcast.client import reconnect
+from runcast.client.files import fetch, pieces_of
 from runcast.client.model import (
     Decision,
     FileInfo,
@@ -31,7 +32,6 @@ from runcast.events.model import Event
 
 __all__ = ("AsyncClient",)
 
-_PIECE_BYTES: Final = 256 * 1024
 _RETRIES: Final = Options(first_s=0.2, longest_s=5.0, attempts=4)
 """How often a request that may be sent again is sent again: within two seconds or so."""
 
@@ -298,7 +298,7 @@ class AsyncClient:
         """
         is_path = not isinstance(source, bytes)
         name = name or (Path(str(source)).name if is_path else "file")
-        content = source if isinstance(source, bytes) else _pieces(Path(source))
+        content = source if isinstance(source, bytes) else pieces_of(Path(source))
         answer = await self._transport.ask(
             "POST",
             f"/uploads?{urlencode({'name': name})}",
@@ -324,34 +324,11 @@ class AsyncClient:
         target = Path(to)
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
         try:
-            await self._fetch(f"{_path(run_id)}/files/{quote(path)}", part)
+            await fetch(self._transport, f"{_path(run_id)}/files/{quote(path)}", part, _WAITS)
             await asyncio.to_thread(os.replace, part, target)
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
         return target
-
-    async def _fetch(self, path: str, part: Path) -> None:
-        done, tag, failures = 0, "", 0
-        await asyncio.to_thread(part.write_bytes, b"")
-        while True:
-            headers = {"range": f"bytes={done}-", "if-range": tag} if done and tag else {}
-            before = done
-            try:
-                async with self._transport.stream("GET", path, headers=headers) as stream:
-                    if stream.status != 206:
-                        await asyncio.to_thread(part.write_bytes, b"")
-                        done = 0
-                    tag = stream.headers.get("etag", "")
-                    async with aclosing(stream.chunks()) as chunks:
-                        async for chunk in chunks:
-                            await asyncio.to_thread(_append, part, chunk)
-                            done += len(chunk)
-                return
-            except ServerUnavailable as error:
-                failures = 1 if done > before else failures + 1
-                if failures >= (_RETRIES.attempts or 1):
-                    raise
-                await asyncio.sleep(pause_after(failures - 1, _WAITS, error))
 
 
 _WAITS: Final = msgspec.structs.replace(_RETRIES, attempts=None)
@@ -390,14 +367,3 @@ def _ending_of(run_id: str, state: Any) -> Any:
     if state.status == "done":
         return state.result
     raise RunFailed(f"the run {run_id!r} ended as {state.status}", state.status)
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
-            yield piece
-
-
-def _append(path: Path, data: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(data)
