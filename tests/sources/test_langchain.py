@@ -1,6 +1,7 @@
 """The source for LangChain and LangGraph, with the real packages and a model that we script."""
 
 import asyncio
+import importlib
 import operator
 import os
 import threading
@@ -544,3 +545,68 @@ def test_the_middleware_does_nothing_outside_a_run() -> None:
         agent: Any = create_agent(model_of(server), middleware=[source.inbox_middleware()])
 
         assert agent.invoke(ASKED)["messages"][-1].content == "Hello."
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+def test_the_tap_of_the_client_leaves_recorded_calls_alone(how: str) -> None:
+    with ModelServer([ModelTurn(text="It is."), ModelTurn(text="Again.")]) as server:
+        model = model_of(server, streaming=True)
+
+        def work() -> None:
+            model.invoke("a")
+
+        async def work_async() -> None:
+            await model.ainvoke("a")
+
+        with runcast.open_hub() as hub:  # one loop, as the client of coroutines needs it
+
+            def tapped() -> list[Event]:
+                run = hub.start(runcast.function(work if how == "invoke" else work_async))
+                return list(hub.watch(run.run_id))
+
+            with runcast.sources.llm.stream("openai"):
+                with source.stream():
+                    both = tapped()
+                tap = tapped()
+
+    assert "".join(data["text"] for data in data_of(both, "content")) == "It is."
+    assert len(data_of(both, "usage")) == 1
+    assert "".join(data["text"] for data in data_of(tap, "content")) == "Again."
+
+
+@pytest.mark.parametrize("fault", ["failed", "error", "cut"])
+def test_responses_that_fail_in_mid_stream_end_in_one_error(fault: Any) -> None:
+    """Also where the iterator of the client ends normally."""
+    turn = ModelTurn(text="It is sunny today.", fault=fault, after=2)
+    with ModelServer([turn]) as server:
+        model = model_of(server, use_responses_api=True, streaming=True)
+
+        def work() -> str:
+            try:
+                return str(model.invoke("Weather?").text)
+            except Exception as error:  # noqa: BLE001 - it is compared
+                return type(error).__name__
+
+        events = watched(work)
+
+    assert [data["text"] for data in data_of(events, "content")] == ["It ", "is "]
+    errors = [data["code"] for data in data_of(events, "error")]
+    assert errors == ["model_failed"], events[-1].data
+
+
+@pytest.mark.parametrize("named", ["langchain", "langgraph"])
+def test_a_package_that_is_missing_or_too_old_is_named_with_its_line(
+    named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "langchain-core" if named == "langchain" else "langgraph"
+    least = "1.4" if named == "langchain" else "1.2"
+    module = importlib.import_module(f"runcast.sources.{named}")
+
+    def no_version(name: str) -> str:
+        return "0.9" if name == package else "2.0"
+
+    monkeypatch.setattr("runcast.sources._packages.version", no_version)
+    with pytest.raises(ImportError, match=f"pip install '{package}>={least}'") as caught:
+        importlib.reload(module)
+
+    assert f"runcast.sources.{named} needs {package} {least} or newer" in str(caught.value)
