@@ -204,6 +204,51 @@ def messages(write: Callable[[str], None]) -> None:
             write(event.delta.text)
 
 
+def _chain() -> AbstractContextManager[None]:
+    return runcast.sources.langchain.stream()
+
+
+def _fake_model() -> Any:
+    """Return a chat model of LangChain whose answers cost nothing themselves."""
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.messages import AIMessageChunk
+    from langchain_core.outputs import ChatGenerationChunk
+
+    class Fake(BaseChatModel):
+        @property
+        def _llm_type(self) -> str:
+            return "fake"
+
+        def _stream(self, *args: Any, **kwargs: Any) -> Any:
+            for _ in range(CALLS):
+                yield ChatGenerationChunk(message=AIMessageChunk("a word"))
+
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            raise NotImplementedError
+
+    return Fake()
+
+
+@per_token("langchain", _chain, budget_us=20)
+def langchain(write: Callable[[str], None]) -> None:
+    for chunk in _fake_model().stream("x"):
+        write(chunk.content)
+
+
+@per_token("langgraph", _chain, budget_us=20)
+def langgraph(write: Callable[[str], None]) -> None:
+    from langgraph.graph import START, MessagesState, StateGraph
+
+    model = _fake_model()
+
+    def node(state: Any) -> None:
+        for chunk in model.stream("x"):
+            write(chunk.content)
+
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile()
+    graph.invoke({"messages": []})
+
+
 def _ignore(text: str) -> None:
     pass
 

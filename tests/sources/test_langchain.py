@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import operator
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -24,7 +25,9 @@ from langgraph.types import Send
 import runcast
 from runcast.events.model import Event
 from runcast.sources import langchain as source
+from runcast.sources._chain_recorder import ChainRecorder
 from runcast.sources._recorded_calls import is_call_recorded
+from runcast.sources._telling import warn_once
 from runcast.testing import ModelServer, ModelTurn
 from tests.sources.watching import data_of, run_of
 from tests.waiting import WAIT_S
@@ -610,3 +613,37 @@ def test_a_package_that_is_missing_or_too_old_is_named_with_its_line(
         importlib.reload(module)
 
     assert f"runcast.sources.{named} needs {package} {least} or newer" in str(caught.value)
+
+
+def test_a_version_that_streams_in_another_way_is_warned_of_and_answers_come_whole(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+    monkeypatch.setitem(sys.modules, "langchain_core.tracers._streaming", None)
+    with source.stream(tokens=True), source.stream(tokens=True):
+        pass
+
+    (record,) = caplog.records
+    assert "langchain-core" in record.message
+
+
+def test_a_version_with_other_metadata_is_warned_of_and_keeps_the_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_once.cache_clear()
+
+    def go() -> None:
+        writer = runcast.current_writer()
+        assert writer is not None
+        recorder = ChainRecorder(writer)
+        recorder.chain_started("c", None, "node", {"langgraph_node": "node"}, None)
+        recorder.model_started("m", "c", None, {"langgraph_node": "node"}, ())
+        recorder.token("m", None, "a ", None)
+        recorder.token("m", None, "b", None)
+        recorder.model_ended("m", "a b", "", None)
+        recorder.chain_ended("c", None)
+
+    events = run_of(go)
+
+    assert [data["text"] for data in data_of(events, "content")] == ["a ", "b"]
+    assert "langgraph" in caplog.records[0].message

@@ -22,6 +22,7 @@ import runcast
 from runcast.errors import InvalidValue, RunFailed
 from runcast.events.model import Event
 from runcast.sources import langgraph as source
+from runcast.sources._telling import warn_once
 from runcast.testing import ModelServer, ModelTurn
 from tests.crash.served import Server, Watcher, serving, within
 from tests.sources.test_langchain import ASKED, model_of
@@ -338,3 +339,23 @@ async def test_a_graph_continues_from_its_checkpoint_after_kill_9(tmp_path: Path
     assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
     assert watcher.gaps == []
     assert (state["status"], state["attempt"]) == ("done", 2)
+
+
+def test_a_version_without_a_way_to_write_is_warned_of_and_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+    monkeypatch.setattr(source, "StreamProtocol", None)
+
+    def node(state: State) -> State:
+        get_stream_writer()({"percent": 50})
+        return {"said": ["done"]}
+
+    async def work() -> Any:
+        return (await source.run(graph_of(node), {"said": []}))["said"]
+
+    events = run_of(work)
+
+    assert events[-1].data == {"result": ["done"]}
+    assert data_of(events, "custom") == []
+    assert any("get_stream_writer" in record.message for record in caplog.records)

@@ -21,7 +21,7 @@ from runcast.sources._graph_places import GraphPlaces, Spot, spot_of
 from runcast.sources._graph_reader import SeenKeys, digest_of
 from runcast.sources._plain import as_plain
 from runcast.sources._recorded_calls import RecordedCall
-from runcast.sources._telling import tell
+from runcast.sources._telling import tell, warn_once
 
 __all__ = ("ChainRecorder",)
 
@@ -62,6 +62,11 @@ class ChainRecorder:
         """Record that a chain begins; as a step, if it is a node of a graph."""
         spot = spot_of(metadata)
         above = self._open.get(parent)
+        if spot.node and not spot.task:
+            warn_once(
+                "this version of langgraph names the tasks of nodes in a way that runcast does not "
+                "know, so steps and agents are not shown; use a newer runcast"
+            )
         is_node = spot.task and name == spot.node and not name.startswith("__")  # LangGraph's own
         if not is_node or (above is not None and above.spot.task == spot.task):
             # A part of a node. An agent in a node also bears the node's metadata.

@@ -5,6 +5,8 @@ that could not be written are counted, and the next written event reports their 
 `Cancelled` is raised, and only in the run's own code.
 """
 
+import functools
+import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from runcast.errors import (
     StoreUnavailable,
 )
 
-__all__ = ("tell",)
+__all__ = ("tell", "warn_once")
 
 _LEFT_OUT: Final = (EventTooLarge, InvalidValue, Overloaded, StoreUnavailable)
 """Errors after which the next event may still be written."""
@@ -31,6 +33,12 @@ _counts: Final[weakref.WeakKeyDictionary[Writer, int]] = weakref.WeakKeyDictiona
 
 _lock: Final = threading.RLock()
 _busy: Final = threading.local()
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Log a warning for the developer, the first time that it is needed."""
+    logging.getLogger("runcast.sources").warning(text)
 
 
 def tell(

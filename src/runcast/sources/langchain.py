@@ -31,6 +31,7 @@ from runcast.sources._chain_recorder import ChainRecorder
 from runcast.sources._graph_chunks import Call, read_usage
 from runcast.sources._packages import check_package
 from runcast.sources._scope import Scope
+from runcast.sources._telling import warn_once
 
 check_package("langchain-core", (1, 4), "langchain")
 
@@ -61,6 +62,8 @@ def stream(*, tokens: bool = False) -> Iterator[None]:
             that stream anyway (`streaming=True`, `stream()`, `astream()`), and all other answers
             come whole.
     """
+    if tokens:
+        _check_tokens()
     with _SCOPE.entered(_TOKENS if tokens else _WHOLE):
         yield
 
@@ -93,6 +96,21 @@ def inbox_middleware() -> "AgentMiddleware[Any, Any, Any]":
             return _said(await writer.inbox().poll_all()) if writer is not None else None
 
     return RuncastInbox()
+
+
+def _check_tokens() -> None:
+    """Warn if this version of LangChain would not stream for our handler."""
+    try:
+        from langchain_core.tracers._streaming import _StreamingCallbackHandler
+
+        is_known = issubclass(_TokenHandler, _StreamingCallbackHandler)
+    except (ImportError, TypeError):
+        is_known = False
+    if not is_known:
+        warn_once(
+            "this version of langchain-core streams in a way that runcast does not know, so "
+            "answers come whole; use a newer runcast, or models with streaming=True"
+        )
 
 
 def _create_agent(model: Any, tools: list[Any], name: str, prompt: str) -> Any:

@@ -25,7 +25,7 @@ from runcast.sources._graph_places import spot_of
 from runcast.sources._graph_questions import Interrupted, read_interrupted
 from runcast.sources._packages import check_package
 from runcast.sources._plain import as_plain
-from runcast.sources._telling import tell
+from runcast.sources._telling import tell, warn_once
 
 check_package("langgraph", (1, 2))
 
@@ -34,11 +34,15 @@ from langgraph.checkpoint.memory import InMemorySaver as InMemorySaver  # noqa: 
 from langgraph.config import get_config  # noqa: E402
 from langgraph.graph import START as START  # noqa: E402
 from langgraph.graph import StateGraph as StateGraph  # noqa: E402
-from langgraph.pregel.protocol import StreamProtocol  # noqa: E402
 from langgraph.runtime import Runtime  # noqa: E402
 from langgraph.types import Command  # noqa: E402
 from langgraph.types import Send as Send  # noqa: E402
 from langgraph.types import interrupt as interrupt  # noqa: E402
+
+try:
+    from langgraph.pregel.protocol import StreamProtocol
+except ImportError:  # it is not documented, and may move
+    StreamProtocol = None  # type: ignore[assignment,misc]
 
 __all__ = ("run", "run_sync")
 
@@ -234,7 +238,12 @@ def _with_writer(config: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(config or {})
     configurable = dict(given.get("configurable") or {})
     writer = current_writer()
-    if writer is not None and _RUNTIME_KEY not in configurable:
+    if StreamProtocol is None:
+        warn_once(
+            "this version of langgraph takes a stream writer in a way that runcast does not know, "
+            "so data of get_stream_writer() is not shown; use a newer runcast, or runcast.emit"
+        )
+    elif writer is not None and _RUNTIME_KEY not in configurable:
         configurable[_STREAM_KEY] = StreamProtocol(_drop, set())
         configurable[_RUNTIME_KEY] = Runtime(stream_writer=lambda data: _write(writer, data))
     return {**given, "configurable": configurable}
