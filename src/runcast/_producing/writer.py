@@ -164,10 +164,12 @@ class Writer(TypedEvents):
 
     def emit_at(self, place: Place | None, kind: str, data: object) -> None:
         """Append an event with a place: `emit` without keywords."""
-        if type(kind) is not str or kind not in self._free:
-            kind = self._admitted(kind)
-            if kind == "usage":
-                data = self.meter.price(data)
+        if type(kind) is str and kind in self._free:
+            self._put(encode_known(kind, data, self._time(), place, self.max_event_bytes))
+            return
+        kind = self._admitted(kind)
+        if kind == "usage":
+            data = self.meter.price(data)
         self._put(encode_known(kind, data, self._time(), place, self.max_event_bytes))
         if kind == "usage":
             self.count_usage(data)
