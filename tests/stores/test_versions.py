@@ -20,9 +20,11 @@ import pytest
 
 from runcast._app import open_hub
 from runcast._hub.hub import Hub
+from runcast.events.fold import fold
 from runcast.events.lifecycle import STATUSES, Standing, advance
-from runcast.events.model import encode_record
-from runcast.events.position import Position
+from runcast.events.model import decode_event, encode_record
+from runcast.events.position import Position, split_frames
+from runcast.events.snapshot import Snapshot
 from runcast.stores.base import Append, LogInfo, Once
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
@@ -70,6 +72,13 @@ def known_then(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
         for name, value in now.items()
         if name in then
     }
+
+
+def folded(run: dict[str, Any]) -> Snapshot:
+    """Return the state after a run's events, with all that this version makes of them."""
+    kept = run["snapshot"]
+    start = msgspec.json.decode(kept[1], type=Snapshot) if kept else None
+    return fold(map(decode_event, split_frames(run["frames"].encode())), start)
 
 
 async def check(store: SQLiteStore, expected: dict[str, dict[str, Any]]) -> None:
@@ -161,6 +170,7 @@ async def test_the_state_of_each_run_is_what_it_was(
         for run_id, run in expected.items():
             _, state = await hub.present(run_id)
             assert known_then(msgspec.to_builtins(state), run["state"]) == run["state"]
+            assert state == folded(run)
 
 
 async def test_keys_that_were_used_are_known(path: Path) -> None:

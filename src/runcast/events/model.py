@@ -174,14 +174,17 @@ def encode_known(
                     break
             else:
                 written = encode_json(fields)
-                # The bytes of U+2028, U+2029 and U+0085. Most texts lack one of them, and one byte is
-                # found several times as fast as a character.
-                if not written.isascii() and (
-                    (0xE2 in written and (0xA8 in written or 0xA9 in written))
-                    or (0xC2 in written and 0x85 in written)
+                # The bytes of U+2028, U+2029 and U+0085. Most texts lack one of them, and one byte
+                # is found several times as fast as a character.
+                if (
+                    not written.isascii()
+                    and (
+                        (0xE2 in written and (0xA8 in written or 0xA9 in written))
+                        or (0xC2 in written and 0x85 in written)
+                    )
+                    and (place is not None or _has_line_end(data))
                 ):
-                    if place is not None or _has_line_end(data):
-                        written = escape_line_ends(written)
+                    written = escape_line_ends(written)
                 if len(written) <= _LONG_DIGITS <= max_bytes:
                     return written[1:]
                 if not any(map(_is_long, list(data.values()))):
