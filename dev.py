@@ -198,7 +198,10 @@ _ON_ALL_CORES = ("-n", str(min(os.cpu_count() or 1, 8)))
 OLDEST_FASTAPI = "0.115.10"
 """The oldest FastAPI that takes the lowest Starlette of pyproject.toml; see docs/support.md."""
 
-_WITH_VERSIONS = ("tests/http", "tests/runs/test_inputs.py", "tests/runs/test_input_types.py")
+_WITH_VERSIONS = (
+    *("tests/http", "tests/runs/test_inputs.py", "tests/runs/test_input_types.py"),
+    *("tests/sources/test_tqdm.py", "tests/sources/test_rich.py"),
+)
 """The tests that the versions of dependencies can change."""
 
 _OLD_WARNINGS = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning")
@@ -206,7 +209,7 @@ _OLD_WARNINGS = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDepre
 
 
 def test_versions(which: str, options: list[str]) -> None:
-    """Run the tests of HTTP and inputs with the lowest or the newest versions of dependencies."""
+    """Run tests of HTTP, inputs and bars with the lowest or the newest versions."""
     venv = ROOT / f".venv-{which}"
     python, wanted = venv / "bin" / "python", direct_dependencies(which)
     set_up(venv)
@@ -219,9 +222,12 @@ def test_versions(which: str, options: list[str]) -> None:
 
 
 def direct_dependencies(which: str) -> list[str]:
-    """Return the dependencies of the package, and FastAPI: each in its lowest version, or free."""
+    """Return the dependencies of the package, tqdm, rich and FastAPI: each in its lowest version,
+    or free."""
     with open(ROOT / "pyproject.toml", "rb") as file:
-        named = tomllib.load(file)["project"]["dependencies"]
+        project = tomllib.load(file)["project"]
+    extras = project["optional-dependencies"]
+    named = [*project["dependencies"], *extras["tqdm"], *extras["rich"]]
     if which == "newest":
         return [*named, "fastapi"]
     lowest = [re.sub(r">=([0-9.]+).*", r"==\1", each) for each in named]

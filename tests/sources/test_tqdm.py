@@ -223,7 +223,7 @@ def test_a_missing_package_is_named_with_what_installs_it() -> None:
 
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
-    assert "ImportError: runcast.sources.tqdm needs tqdm 4.60 or newer" in ended.stderr
+    assert "ImportError: runcast.sources.tqdm needs tqdm 4.62 or newer" in ended.stderr
     assert "pip install 'tqdm>=" in ended.stderr
 
 

@@ -8,7 +8,7 @@
 
 `task` is the bar's first description and stays the same; `message` is the bar's description and
 postfix at present. Bars are printed as before. A disabled bar is not reported. Tested with tqdm
-4.60 to 4.70.
+4.62 to 4.70.
 """
 
 import weakref
@@ -23,7 +23,7 @@ from runcast.sources._meters import Meter, Reading
 from runcast.sources._packages import check_package
 from runcast.sources._scope import Patch, Scope
 
-check_package("tqdm", (4, 60))
+check_package("tqdm", (4, 62))
 
 from tqdm import std  # noqa: E402 - after the check that it is installed
 
