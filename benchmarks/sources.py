@@ -13,12 +13,13 @@ import importlib
 import io
 import json
 import logging
+import math
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,18 +101,28 @@ class PerToken:
     work: Work
     budget_us: float
     """Most microseconds that a token may cost more than `content`."""
+    plain: Work
+    """What reads the same answer without the source."""
 
 
 SOURCES_OF_MODELS: list[PerToken] = []
 
 
 def per_token(
-    name: str, source: Callable[[], AbstractContextManager[None]], budget_us: float = 10
+    name: str,
+    source: Callable[[], AbstractContextManager[None]] = nullcontext,
+    budget_us: float = 10,
+    plain: Work | None = None,
 ) -> Callable[[Work], Work]:
-    """Add a function that reads an answer of `CALLS` tokens to what is measured."""
+    """Add a function that reads an answer of `CALLS` tokens to what is measured.
+
+    Args:
+        source: turns the source on.
+        plain: the same program without the source; by default the function itself.
+    """
 
     def add(work: Work) -> Work:
-        SOURCES_OF_MODELS.append(PerToken(name, source, work, budget_us))
+        SOURCES_OF_MODELS.append(PerToken(name, source, work, budget_us, plain or work))
         return work
 
     return add
@@ -221,7 +232,7 @@ def _fake_model() -> Any:
 
         def _stream(self, *args: Any, **kwargs: Any) -> Any:
             for _ in range(CALLS):
-                yield ChatGenerationChunk(message=AIMessageChunk("a word"))
+                yield ChatGenerationChunk(message=AIMessageChunk(content="a word"))
 
         def _generate(self, *args: Any, **kwargs: Any) -> Any:
             raise NotImplementedError
@@ -249,6 +260,81 @@ def langgraph(write: Callable[[str], None]) -> None:
     graph.invoke({"messages": []})
 
 
+def _responses() -> list[dict[str, Any]]:
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "tools": []}
+    head |= {"parallel_tool_calls": True, "tool_choice": "auto"}
+    item: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant"}
+    where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    part = {"type": "output_text", "text": "a word", "annotations": []}
+    delta = {"type": "response.output_text.delta", **where, "delta": "a word", "logprobs": []}
+    begun = {**head, "status": "in_progress", "output": []}
+    done = {**item, "status": "completed", "content": [part]}
+    used = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    used_details = {
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    ended = {**head, "status": "completed", "output": [done], "usage": {**used, **used_details}}
+    added = {**item, "status": "in_progress", "content": []}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": added},
+        {"type": "response.content_part.added", **where, "part": {**part, "text": ""}},
+        *([delta] * CALLS),
+        {"type": "response.output_item.done", "output_index": 0, "item": done},
+        {"type": "response.completed", "response": ended},
+    ]
+    return [{**event, "sequence_number": number} for number, event in enumerate(events)]
+
+
+def _agents(write: Callable[[str], None], *, is_followed: bool) -> None:
+    import openai
+    from agents import Agent, OpenAIResponsesModel, RunConfig, Runner
+
+    async def run() -> None:
+        client = openai.AsyncOpenAI(**replayed(openai.DefaultAsyncHttpxClient, _responses()))
+        agent = Agent(name="bench", model=OpenAIResponsesModel("m", client))
+        result = Runner.run_streamed(agent, "x", run_config=RunConfig(tracing_disabled=True))
+        if is_followed:
+            await runcast.sources.openai_agents.follow(result)
+            return
+        async for event in result.stream_events():
+            data = getattr(event, "data", None)
+            if data is not None and data.type == "response.output_text.delta":
+                write(data.delta)
+
+    asyncio.run(run())
+
+
+@per_token("OpenAI Agents", budget_us=20, plain=partial(_agents, is_followed=False))
+def agents(write: Callable[[str], None]) -> None:
+    _agents(write, is_followed=True)
+
+
+def _pydantic_ai(write: Callable[[str], None], *, is_reported: bool) -> None:
+    import openai
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIResponsesModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    async def run() -> None:
+        client = openai.AsyncOpenAI(**replayed(openai.DefaultAsyncHttpxClient, _responses()))
+        model = OpenAIResponsesModel("m", provider=OpenAIProvider(openai_client=client))
+        capabilities = [runcast.sources.pydantic_ai.Reporting()] if is_reported else []
+        agent = Agent(model, name="bench", capabilities=capabilities)
+        async with agent.run_stream_events("x") as events:
+            async for event in events:
+                if event.event_kind == "part_delta":
+                    write(getattr(event.delta, "content_delta", None) or "")
+
+    asyncio.run(run())
+
+
+@per_token("pydantic-ai", budget_us=20, plain=partial(_pydantic_ai, is_reported=False))
+def pydantic_ai(write: Callable[[str], None]) -> None:
+    _pydantic_ai(write, is_reported=True)
+
+
 def _ignore(text: str) -> None:
     pass
 
@@ -258,13 +344,15 @@ def print_tokens() -> None:
     columns = ("without", "by content", "by source", "ratio", "beyond", "budget")
     print(f"\n{'µs a token':<24}" + "".join(f"{name:>11}" for name in columns))
     for each in SOURCES_OF_MODELS:
-        without = per_call_us(partial(each.work, _ignore))
+        without = per_call_us(partial(each.plain, _ignore))
         with runcast.run("bench"):
-            by_content = per_call_us(partial(each.work, runcast.content))
+            by_content = per_call_us(partial(each.plain, runcast.content))
         with each.source(), runcast.run("bench"):
             by_source = per_call_us(partial(each.work, _ignore))
         beyond = by_source - by_content
-        ratio = (by_source - without) / (by_content - without)
+        # Below the noise there is nothing to divide by.
+        content = by_content - without
+        ratio = (by_source - without) / content if content > 0.5 else math.nan
         figures = (without, by_content, by_source, ratio, beyond, each.budget_us)
         verdict = "" if beyond <= each.budget_us else "  over its budget"
         print(f"{each.name:<24}" + "".join(f"{it:>11.2f}" for it in figures) + verdict)

@@ -227,6 +227,24 @@ def test_the_program_gets_the_same_with_and_without_the_source(kind: Any) -> Non
     assert outcomes(observed) == outcomes(plain)
 
 
+def test_an_agent_that_a_tool_runs_is_reported_by_the_source_for_models() -> None:
+    async def work(client: openai.AsyncOpenAI) -> None:
+        inner = made(client, name="Inner", tools=[])
+        outer = made(client, tools=[inner.as_tool("ask", "Ask somebody")])
+        await openai_agents.run(outer, "Weather?", run_config=QUIET)
+
+    turns = [
+        ModelTurn(tools=[("ask", {"input": "Well?"})]),
+        ModelTurn(text="inside"),
+        ModelTurn(text="outside"),
+    ]
+    events = agents_of(turns, work)
+
+    texts = [(it.agent, it.data["text"]) for it in events if it.type == "content"]
+    assert texts == [("", "inside"), ("Looker", "outside")]
+    assert len(data_of(events, "usage")) == 3
+
+
 # Approvals.
 
 

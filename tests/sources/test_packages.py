@@ -1,0 +1,48 @@
+"""Sources whose package is missing or too old say so, with the line that installs it."""
+
+import importlib
+import importlib.metadata
+import sys
+
+import pytest
+
+from runcast.sources import _packages
+
+SOURCES = [
+    ("runcast.sources._openai_client", "llm", "openai", "2"),
+    ("runcast.sources._anthropic_client", "llm", "anthropic", "2"),
+    ("runcast.sources.openai_agents", "openai_agents", "openai-agents", "0.24"),
+    ("runcast.sources.pydantic_ai", "pydantic_ai", "pydantic-ai-slim", "2.60"),
+]
+
+each_source = pytest.mark.parametrize(("module", "source", "package", "least"), SOURCES)
+
+
+@each_source
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    module: str, source: str, package: str, least: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(_packages, "version", version)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+    with pytest.raises(ImportError) as raised:
+        importlib.import_module(module)
+
+    assert str(raised.value) == (
+        f"runcast.sources.{source} needs {package} {least} or newer, and {package} is not "
+        f"installed: pip install '{package}>={least}'"
+    )
+
+
+@each_source
+def test_a_package_that_is_too_old_is_named_with_its_version(
+    module: str, source: str, package: str, least: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_packages, "version", lambda name: "0.1.0")
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+    with pytest.raises(ImportError, match=f"{package} 0.1.0 is installed: pip install"):
+        importlib.import_module(module)
