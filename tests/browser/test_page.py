@@ -820,7 +820,7 @@ def test_the_page_folds_results_of_unnamed_calls_as_the_server_does(
 
 
 def test_the_page_folds_what_is_tried_again_as_the_server_does(server: Served, page: Page) -> None:
-    kinds = ["content", "thinking", "tool_call", "tool_call_delta", "tool_result"]
+    kinds = ["content", "thinking", "tool_call", "tool_call_delta", "tool_result", "started"]
     chosen = random.Random(0)
     events = [
         Event(
@@ -832,6 +832,7 @@ def test_the_page_folds_what_is_tried_again_as_the_server_does(server: Served, p
                 "message_id": chosen.choice(["m", "n"]),
                 "call_id": chosen.choice(["c", "d", ""]),
                 "attempt": chosen.choice([1, 1, 1, 2, 3, "2", 0]),
+                "recovered": chosen.choice([True, False]),
                 "tool": "t",
                 "args": seq,
                 "result": seq,
@@ -840,7 +841,7 @@ def test_the_page_folds_what_is_tried_again_as_the_server_does(server: Served, p
         for seq in range(1, 60)
     ]
     page.go(server.url + "/")
-    page.get("window.folded = {texts: [], tools: []}; 0")
+    page.get("window.folded = {texts: [], tools: [], steps: [], labels: {}, attempt: 1}; 0")
     snapshot = Snapshot()
     for event in events:
         apply(snapshot, event)

@@ -321,6 +321,15 @@ def busy() -> Iterator[dict[str, Any]]:
 
 
 @runcast.function(isolation="process")
+async def blocks_its_loop() -> None:
+    runcast.emit("stuck", os.getpid())
+    try:
+        threading.Event().wait()  # what a coroutine should not do
+    finally:
+        runcast.emit("closed")
+
+
+@runcast.function(isolation="process")
 async def busy_async() -> AsyncIterator[dict[str, Any]]:
     try:
         yield {"type": "stuck", "data": os.getpid()}

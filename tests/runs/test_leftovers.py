@@ -53,7 +53,9 @@ def ours() -> Counter[str]:
     """Return how many objects of each of our classes there are."""
     gc.collect()
     kinds = (type(each) for each in gc.get_objects())
-    return Counter(kind.__qualname__ for kind in kinds if kind.__module__.startswith("runcast."))
+    return Counter(
+        kind.__qualname__ for kind in kinds if str(kind.__module__).startswith("runcast.")
+    )
 
 
 async def test_ended_runs_leave_no_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -472,6 +472,13 @@ async def test_a_generator_that_yields_is_closed_where_it_yields() -> None:
     assert events[-2].data is True
 
 
+async def test_a_coroutine_that_blocks_its_loop_is_interrupted_at_once() -> None:
+    settings = Settings(warm_processes=0, cancel_grace_s=10 * LONG_S)
+    events = await stopped(functions.blocks_its_loop, {}, settings)
+    assert [event.type for event in events] == ["started", "stuck", "closed", "cancelled"]
+    assert events[-1].data == {"reason": "enough"}
+
+
 async def test_a_coroutine_is_cancelled_where_it_waits() -> None:
     settings = Settings(warm_processes=0, cancel_grace_s=LONG_S)
     events = await stopped(functions.busy_async, {}, settings)

@@ -81,6 +81,9 @@ def _summary(shown: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "ended", moment(ended)
     yield "took", readable_s(ended - began) if began is not None and ended is not None else ""
     yield "events", str(as_number(shown.get("events")) or 0)
+    state = shown.get("state")
+    attempt = as_number(state.get("attempt")) if isinstance(state, dict) else None
+    yield "attempt", str(attempt) if attempt is not None and attempt > 1 else ""
     labels = shown.get("labels")
     if isinstance(labels, dict):
         yield "labels", plain(", ".join(f"{name}={value}" for name, value in labels.items()))

@@ -21,6 +21,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,9 @@ __all__ = ("find_function", "import_source", "main")
 
 _SCRIPT: Final = "__mp_main__"
 """The script's module name in processes spawned by `multiprocessing`."""
+
+_NOTICE_S: Final = 0.1
+"""How long a loop may take to notice that its task was cancelled, before it counts as blocked."""
 
 _F_SETSIG: Final = 10
 """Linux: chooses the signal that an open file sends."""
@@ -213,11 +217,18 @@ async def _run_async(
             drive_async(function.call, arguments, writer, lambda: _note_stream(parent, function))
         )
 
+        has_noticed = threading.Event()
+
+        def cancel() -> None:
+            has_noticed.set()
+            work.cancel()
+
         def stop(command: control.Cancel | control.Interrupt) -> None:
             # A cancelled task ends at once. A second exception would break its clean-up.
             if isinstance(command, control.Cancel):
                 writer.request_cancel(command.reason)
-                loop.call_soon_threadsafe(work.cancel)
+                loop.call_soon_threadsafe(cancel)
+                _interrupt_blocked(has_noticed)
 
         receiver.on_stop(stop)
         try:
@@ -230,6 +241,14 @@ async def _run_async(
     _send_ending(parent, ending, call)
     loop.set_default_executor(ThreadPoolExecutor(1))
     return ending
+
+
+def _interrupt_blocked(has_noticed: threading.Event) -> None:
+    """Interrupt the main thread if it does not notice a cancellation: a call blocks its loop."""
+    if threading.current_thread() is threading.main_thread():
+        return  # the loop is about to begin
+    if not has_noticed.wait(_NOTICE_S) and signal.getsignal(signal.SIGTERM) is _interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _note_stream(parent: Parent, function: Function[..., Any]) -> None:
