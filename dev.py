@@ -174,8 +174,8 @@ def test(arguments: list[str]) -> NoReturn:
         fetch_programs()
         docs([])
         wheel([])
-        say("testing")
-        must(pytest, *_ON_ALL_CORES, *options)
+        say("testing what only the source tree has")
+        must(pytest, *_ON_ALL_CORES, "-m", "tree and not heavy", *options)
         say("testing HTTP with the other parser, h11")
         must("env", "TEST_PARSER=h11", pytest, *_ON_ALL_CORES, "tests/http", *options)
         test_versions("lowest", options)
@@ -234,16 +234,22 @@ def direct_dependencies(which: str) -> list[str]:
     return [*lowest, f"fastapi=={OLDEST_FASTAPI}", "httpx"]  # which its test client needs
 
 
+_WITH_INTERPRETERS = ("tests/crash", "tests/hub", "tests/runs", "tests/scripts", "tests/typing")
+"""The tests that the interpreter can change: threads, signals, coroutines, processes, types."""
+
+
 def test_elsewhere(options: list[str]) -> None:
-    """Run the quick tests on the other interpreters that are there; list those that are not."""
+    """Run the quick tests on the newest interpreter that is there, and on those between it and
+    ours the ones that depend on the interpreter; list those that are not there."""
     others = other_interpreters()
-    for version, python in others.items():
-        if python is not None:
-            venv = ROOT / f".venv-{version}"
-            set_up(venv, base=python)
-            say(f"testing on {python}")
-            quick = ("-m", "not heavy and not tree")
-            must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *options)
+    there = [version for version, python in others.items() if python is not None]
+    for version in there:
+        venv = ROOT / f".venv-{version}"
+        set_up(venv, base=others[version])
+        which = () if version == there[-1] else _WITH_INTERPRETERS
+        say(f"testing {' '.join(which)} on {others[version]}")
+        quick = ("-m", "not heavy and not tree")
+        must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *which, *options)
     if missing := [version for version, python in others.items() if python is None]:
         say(f"not tested, since this machine lacks them: Python {', '.join(missing)}")
 
