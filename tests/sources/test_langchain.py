@@ -16,11 +16,12 @@ os.environ["LANGSMITH_TRACING"] = "false"  # which asks nobody, also where a key
 
 from langchain.agents import create_agent
 from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import Send
+from langgraph.types import Command, Send
 
 import runcast
 from runcast.events.model import Event
@@ -647,3 +648,62 @@ def test_a_version_with_other_metadata_is_warned_of_and_keeps_the_order(
 
     assert [data["text"] for data in data_of(events, "content")] == ["a ", "b"]
     assert "langgraph" in caplog.records[0].message
+
+
+def test_a_model_that_only_completes_texts_and_one_whose_text_is_not_to_be_shown() -> None:
+    completing = FakeListLLM(responses=["It is."])
+    with ModelServer([ModelTurn(text="Secret.")]) as server:
+        quiet = model_of(server).with_config(tags=["nostream"])
+
+        def work() -> None:
+            completing.invoke("a")
+            quiet.invoke("a")
+
+        events = watched(work, tokens=True)
+
+    assert "".join(data["text"] for data in data_of(events, "content")) == "It is."
+    assert [data["model"] for data in data_of(events, "usage")] == ["test"]
+
+
+def test_a_tool_that_returns_a_command() -> None:
+    @tool
+    def note(text: str) -> Any:
+        """Take a note."""
+        call = {"tool_call_id": "call_1_0", "name": "note"}
+        return Command(update={"messages": [ToolMessage("noted", **call)]})
+
+    with ModelServer([ModelTurn(tools=[("note", {"text": "x"})]), ModelTurn(text="Ok.")]) as server:
+        agent: Any = create_agent(model_of(server), tools=[note], name="noter")
+
+        def work() -> None:
+            agent.invoke(ASKED)
+
+        events = watched(work)
+
+    (result,) = data_of(events, "tool_result")
+    assert (result["result"], result["ok"]) == ("noted", True)
+
+
+def test_a_long_text_comes_in_pieces_and_a_long_result_is_cut() -> None:
+    size = 3_000_000
+
+    @tool
+    def dump() -> str:
+        """Return a lot."""
+        return "x" * size
+
+    def node(state: MessagesState) -> Any:
+        dump.invoke({})
+        return {"messages": [AIMessage("y" * size)]}
+
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile()
+
+    def work() -> None:
+        graph.invoke(ASKED)
+
+    events = watched(work)
+
+    assert sum(len(data["text"]) for data in data_of(events, "content")) == size
+    (result,) = data_of(events, "tool_result")
+    assert "more characters" in result["result"]
+    assert data_of(events, "log") == []  # nothing was left out
