@@ -2,6 +2,8 @@
 
     .venv/bin/python -m benchmarks.sources
 
+CrewAI is measured in its own environment: `.venv-crewai/bin/python -m benchmarks.sources crewai`.
+
 Prints one line for each: the call without the source, with the source outside of a run, and inside
 a run whose events go to memory. Then it prints what sources of models add to a token, compared with
 the same program that calls `runcast.content` for each token itself. Medians of `ROUNDS` rounds, in
@@ -10,6 +12,7 @@ microseconds of CPU of the thread that calls. `per_token` adds a source of a mod
 
 import asyncio
 import importlib
+import importlib.util
 import io
 import json
 import logging
@@ -17,6 +20,7 @@ import math
 import statistics
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -103,6 +107,8 @@ class PerToken:
     """Most microseconds that a token may cost more than `content`."""
     plain: Work
     """What reads the same answer without the source."""
+    needs: str = ""
+    """A package that is not in the environment of the tests."""
 
 
 SOURCES_OF_MODELS: list[PerToken] = []
@@ -113,6 +119,7 @@ def per_token(
     source: Callable[[], AbstractContextManager[None]] = nullcontext,
     budget_us: float = 10,
     plain: Work | None = None,
+    needs: str = "",
 ) -> Callable[[Work], Work]:
     """Add a function that reads an answer of `CALLS` tokens to what is measured.
 
@@ -122,7 +129,7 @@ def per_token(
     """
 
     def add(work: Work) -> Work:
-        SOURCES_OF_MODELS.append(PerToken(name, source, work, budget_us, plain or work))
+        SOURCES_OF_MODELS.append(PerToken(name, source, work, budget_us, plain or work, needs))
         return work
 
     return add
@@ -335,6 +342,25 @@ def pydantic_ai(write: Callable[[str], None]) -> None:
     _pydantic_ai(write, is_reported=True)
 
 
+def _crew() -> AbstractContextManager[None]:
+    return runcast.sources.crewai.stream()
+
+
+@per_token("CrewAI", _crew, needs="crewai")
+def crew(write: Callable[[str], None]) -> None:
+    """Publish the events of an answer, without a client, and without CrewAI's own console."""
+    from crewai.events import event_bus
+    from crewai.events.types import llm_events
+
+    about: dict[str, Any] = {"call_id": str(uuid.uuid4()), "agent_role": "Writer"}
+    begun = llm_events.LLMCallStartedEvent(messages=[], **about)
+    event_bus.publish_stream_event(None, begun)
+    for _ in range(CALLS):
+        event = llm_events.LLMStreamChunkEvent(chunk="a word", **about)
+        event_bus.publish_stream_event(None, event)
+        write("a word")
+
+
 def _ignore(text: str) -> None:
     pass
 
@@ -345,6 +371,11 @@ def print_tokens() -> None:
     print(f"\n{'µs a token':<24}" + "".join(f"{name:>11}" for name in columns))
     for each in SOURCES_OF_MODELS:
         without = per_call_us(partial(each.plain, _ignore))
+
+        if each.needs and importlib.util.find_spec(each.needs) is None:
+            print(f"{each.name:<24}  not measured: {each.needs} is not installed here")
+            continue
+        without = per_call_us(partial(each.work, _ignore))
         with runcast.run("bench"):
             by_content = per_call_us(partial(each.plain, runcast.content))
         with each.source(), runcast.run("bench"):
@@ -359,6 +390,11 @@ def print_tokens() -> None:
 
 
 def main() -> None:
+    if len(sys.argv) > 1:  # parts of the names of sources of models
+        chosen = [it for it in SOURCES_OF_MODELS if any(p in it.name.lower() for p in sys.argv)]
+        SOURCES_OF_MODELS[:] = chosen
+        print_tokens()
+        return
     logger = logging.getLogger("bench")
     logger.setLevel("INFO")
     logger.propagate = False

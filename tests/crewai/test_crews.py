@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from crewai import Crew
+from crewai import LLM, Crew, Process, Task
 from crewai.flow.flow import Flow, listen, start
+from crewai.llms.providers.anthropic.completion import AnthropicCompletion
 from crewai.tools import tool
 
 import runcast
@@ -245,6 +246,61 @@ def test_a_call_of_a_tool_that_fails_has_a_result(turn: ModelTurn, result: str) 
     (told,) = data_of(events, "tool_result")
     assert (told["ok"], told["result"]) == (False, result)
     assert events[-1].type == "done"
+
+
+def test_what_a_guardrail_refuses_is_replaced() -> None:
+    def is_long(output: Any) -> tuple[bool, str]:
+        return len(output.raw) > 4, output.raw if len(output.raw) > 4 else "too short"
+
+    events = events_of(
+        [ModelTurn(text="Sun"), ModelTurn(text="It is sunny.")],
+        lambda server: crew_of(agent_of(server), guardrail=is_long).kickoff(),
+    )
+
+    assert [text.text for text in fold(events).texts] == ["It is sunny."]
+    (log,) = data_of(events, "log")
+    assert log["message"] == "the guardrail refused the output: too short"
+
+
+def test_a_manager_and_the_agent_that_it_asks_are_told_apart() -> None:
+    def turn(call: Any) -> ModelTurn:
+        if call.model != "boss":
+            return ModelTurn(text="a hole")
+        if any(message["role"] == "tool" for message in call.body["messages"]):
+            return ModelTurn(text="All is dug.")
+        work = {"task": "dig", "context": "here", "coworker": "Digger"}
+        return ModelTurn(tools=[("delegate_work_to_coworker", work)])
+
+    def work(server: ModelServer) -> Any:
+        digger = agent_of(server, "Digger")
+        task = Task(name="hole", description="Dig", expected_output="a hole")
+        boss = LLM(model="openai/boss", base_url=server.openai_url, api_key="test", stream=True)
+        return Crew(
+            agents=[digger], tasks=[task], process=Process.hierarchical, manager_llm=boss
+        ).kickoff()
+
+    events = events_of(turn, work)
+
+    assert text_of(events, agent="Digger") == "a hole"
+    assert text_of(events, agent="Crew Manager", node="hole") == "All is dug."
+    assert [data["result"] for data in data_of(events, "tool_result")] == ["a hole"]
+    assert {event.data["model"]: event.agent for event in events if event.type == "usage"} == {
+        "boss": "Crew Manager",
+        "fake": "Digger",
+    }
+
+
+def test_a_model_of_anthropic_is_told() -> None:
+    def work(server: ModelServer) -> Any:
+        llm = AnthropicCompletion(model="m", base_url=server.url, api_key="test", stream=True)
+        return crew_of(agent_of(server, "Reporter", weather, llm=llm)).kickoff()
+
+    events = events_of([ModelTurn(tools=[LOOK]), ModelTurn(text="It is sunny.")], work)
+
+    assert text_of(events) == "It is sunny."
+    (call,), (result,) = data_of(events, "tool_call"), data_of(events, "tool_result")
+    assert call["call_id"] == result["call_id"] == data_of(events, "tool_call_delta")[0]["call_id"]
+    assert [data["model"] for data in data_of(events, "usage")] == ["m", "m"]
 
 
 # Several crews at once.

@@ -1,5 +1,7 @@
 """CrewAI's events, as they were captured, read without CrewAI."""
 
+import importlib
+import importlib.util
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,18 @@ from runcast import current_writer
 from runcast.events.model import Event
 from runcast.sources._crew_reader import CrewReader
 from tests.sources.watching import data_of, run_of
+
+if importlib.util.find_spec("crewai") is None:
+
+    def test_without_crewai_the_source_says_how_to_install_it() -> None:
+        with pytest.raises(ImportError) as raised:
+            importlib.import_module("runcast.sources.crewai")
+
+        assert str(raised.value) == (
+            "runcast.sources.crewai needs crewai 1.15 or newer, and crewai is not installed: "
+            "pip install 'crewai>=1.15'"
+        )
+
 
 CAPTURED = Path(__file__).parent / "captured" / "crewai-1.15.30.jsonl"
 

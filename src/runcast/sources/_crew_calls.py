@@ -128,9 +128,13 @@ class Executions:
         return execution
 
     def has_answered(self, task: str, text: str) -> bool:
-        """Return whether an agent has written a text for a task, as its last one."""
+        """Return whether an agent has written a text for a task, as its last one.
+
+        White space does not count: CrewAI writes JSON again in its own form.
+        """
+        words = "".join(text.split())
         return any(
-            it.answer.strip() == text.strip()
+            "".join(it.answer.split()) == words
             for key, it in [*self._all.items()]
             if key[0] == task and it.answer
         )
