@@ -15,6 +15,7 @@ from runcast.errors import (
     Conflict,
     InvalidValue,
     Overloaded,
+    RunTooLarge,
     ServerUnavailable,
     Unauthorized,
 )
@@ -411,3 +412,35 @@ def test_a_run_that_was_deleted_ends_its_block(server: Server) -> None:
 
     with pytest.raises(Cancelled):
         work()
+
+
+def test_a_run_that_is_too_large_fails_and_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+
+    def work(url: str) -> None:
+        with runcast.RemoteRun(url, "train", run_id="r") as run:
+            for n in range(1_000_000):
+                run.emit("step", n)
+                if n % 5 == 0:
+                    run.flush()
+
+    with serving_in_thread(FLAVOUR, settings=Settings(max_events_per_run=20)) as server:
+        with pytest.raises(RunTooLarge):
+            work(url_of(server))
+        seen = told(server, "r")
+    assert len(seen) <= 21
+    assert (seen[-1][0], seen[-1][1]["code"]) == ("failed", "run_too_large")
+
+
+def test_a_batch_that_fills_a_run_may_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+    with serving_in_thread(FLAVOUR, settings=Settings(max_events_per_run=3)) as small:
+        with (
+            proxying(small.port) as proxy,
+            runcast.RemoteRun(proxy.url, "train", run_id="r") as run,
+        ):
+            proxy.faults.extend(["lose answer", "lose answer"])
+            for n in (1, 2):
+                run.emit("step", n)
+                run.flush()
+        assert [kind for kind, _ in told(small, "r")] == ["started", "step", "step", "done"]

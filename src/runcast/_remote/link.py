@@ -24,6 +24,7 @@ from runcast.errors import (
     InvalidValue,
     PeerError,
     RuncastError,
+    RunTooLarge,
 )
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.events.position import Position
@@ -157,7 +158,7 @@ class Link:
     async def _send_all(self) -> None:
         outbox = self.outbox
         try:
-            while outbox.error is None:
+            while not outbox.is_over:
                 records = outbox.take(MAX_BATCH_EVENTS, self._most_bytes)
                 if records:
                     await self._send(records)
@@ -180,6 +181,11 @@ class Link:
                 self._leave_out(InvalidEvent(refusal.message, 0), 1)
             else:
                 self._most_bytes = max(1, sum(map(len, records)) // 2)
+        except RunTooLarge as full:
+            last = records[-1] if self.is_ending else None
+            self.outbox.fill(full)
+            if last is not None:
+                self.outbox.put_anyway(last)
         except (RuncastError, InvalidValue) as error:
             self._end(error)
         else:
@@ -247,8 +253,9 @@ class Link:
     async def _stay_alive(self) -> None:
         lease_s, failures = self.begun.lease_s, 0
         pause_s = lease_s / _HEARTBEATS
-        while self.outbox.error is None and not self.is_ending:
+        while not self.outbox.is_over and not self.is_ending:
             wait_s = 0.0 if self._is_cancelled else min(pause_s, _LONGEST_WAIT_S)
+            begun = self._clock.monotonic()
             try:
                 answer = await self.transport.ask(
                     "POST",
@@ -268,6 +275,8 @@ class Link:
                 self._heed(answer)
                 if self._is_cancelled:
                     await asyncio.sleep(pause_s)
+                elif self._clock.monotonic() - begun < wait_s / 2:  # the server shuts down, say
+                    await asyncio.sleep(min(1.0, pause_s))
 
     def _heed(self, answer: Answer) -> None:
         reason = answer.field("cancel")

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from runcast._hub.bridge import await_on, wait_on
 from runcast._hub.forks import elsewhere, make_rlock, when_forked
-from runcast.errors import Overloaded, RuncastError, ServerUnavailable
+from runcast.errors import Overloaded, RuncastError, RunTooLarge, ServerUnavailable
 from runcast.events.position import Position
 from runcast.stores.base import Appended
 
@@ -71,6 +71,8 @@ class Outbox:
         self._size = 0
         self._put = self._stored = self._refused = 0
         self._error: RuncastError | None = None
+        self.is_over = False
+        """Whether nothing is sent any more."""
         self._is_woken = self._is_forked = False
         self._flushes: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._drainers: deque[asyncio.Future[None]] = deque()
@@ -192,9 +194,10 @@ class Outbox:
             self._room.notify_all()
 
     def end(self, error: RuncastError) -> None:
-        """Refuse every put from now on, and drop what waits. Idempotent."""
+        """Refuse every put from now on, drop what waits, and send nothing more. Idempotent."""
         with self._lock:
-            if self._error is None:
+            self.is_over = True
+            if self._error is None or isinstance(self._error, RunTooLarge):
                 self._error = error
             self._records.clear()
             self._size = 0
@@ -202,8 +205,19 @@ class Outbox:
         self.wake.set()
         self._call_waiters()
 
+    def fill(self, error: RunTooLarge) -> None:
+        """Refuse every put from now on, and drop what waits; the end of the run is still sent."""
+        with self._lock:
+            self._error = error
+            self._stored += len(self._records)
+            self._refused += len(self._records)
+            self._records.clear()
+            self._size = 0
+            self._room.notify_all()
+        self._call_waiters()
+
     def _call_waiters(self) -> None:
-        error = self._error
+        error = self._error if self.is_over else None
         while self._flushes and (error is not None or self._flushes[0][0] <= self._stored):
             count, future = self._flushes.popleft()
             if future.done():
@@ -212,7 +226,7 @@ class Outbox:
                 future.set_result(None)
             elif error is not None:
                 future.set_exception(copy.copy(error))
-        while self._drainers and (error is not None or self._fits(self._bound // 2)):
+        while self._drainers and (self._error is not None or self._fits(self._bound // 2)):
             drainer = self._drainers.popleft()
             if not drainer.done():
                 drainer.set_result(None)
@@ -234,7 +248,7 @@ class Outbox:
             count = self._put
             if count <= self._stored:
                 return
-            if self._error is not None:
+            if self.is_over and self._error is not None:
                 raise copy.copy(self._error)
         future = self.loop.create_future()
         self._flushes.append((count, future))

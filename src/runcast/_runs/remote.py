@@ -62,6 +62,8 @@ class _Held:
         self.lease_s = lease_s
         self.renewed = float("-inf")
         """When the lease was renewed here, by the monotonic clock."""
+        self.last = ("", 0)
+        """Producer and number of the last batch that was not too much, perhaps sent again."""
 
 
 class RemoteRuns:
@@ -199,8 +201,9 @@ class RemoteRuns:
         records, outcome = read_batch(
             events, hub.clock.time(), settings.max_event_bytes, meter.price
         )
-        if outcome is None:
+        if outcome is None and held.last != (producer_id, number):
             self._check_size(info, records)
+            held.last = producer_id, number
         if not info.closed:
             await self._renew(held)
         once = Once(TERMINAL_KEY) if outcome is not None else None

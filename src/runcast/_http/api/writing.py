@@ -97,7 +97,10 @@ class Writing:
         return json_response(_shown(written))
 
     async def heartbeat(self, request: Request) -> Response:
-        """Renew the lease; with `wait_s`, answer once the run is cancelled or that time is over."""
+        """Renew the lease; with `wait_s`, answer once the run is cancelled or that time is over.
+
+        Raises, after the lease was renewed: `Overloaded` if there is no room to wait.
+        """
         wait_s = _wait_of(request)
         run_id = request.path_params["run_id"]
         lease_id = request.headers.get(LEASE_HEADER, "")
@@ -108,7 +111,8 @@ class Writing:
         try:
             written = await self._runs.writers.renew(run_id, lease_id)
             if wait_s and written.cancel is None:
-                await wait_with(request, _until(changed, wait_s), self._closing)
+                with self._runs.hub.admissions.admit([run_id]):  # like every wait
+                    await wait_with(request, _until(changed, wait_s), self._closing)
                 written = await self._runs.writers.renew(run_id, lease_id)
         finally:
             leave()
