@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import runcast
+from runcast._cli.remote import Remote
 from runcast._settings import Settings
 from runcast.client.reconnect import Options
 from runcast.errors import (
@@ -232,6 +233,21 @@ def test_refusals_are_the_errors_of_runcast(server: Server, client: runcast.Clie
     with pytest.raises(Conflict):
         client.invoke("waits", run_id="r")
     client.cancel("r")
+
+
+def test_the_commands_get_the_same_errors(server: Server, client: runcast.Client) -> None:
+    remote = Remote(url_of(server))
+    client.result(client.invoke("add", {"a": 1}, run_id="r"))
+    for path, body, kind in (
+        ("/runs/none/cancel", {}, NotFound),
+        ("/runs/r/messages", {"data": 1}, RunClosed),
+        ("/invoke/add", {"inputs": {}}, InvalidInputs),
+        ("/invoke/add", {"inputs": {"a": 1}, "run_id": "r"}, Conflict),
+        ("/runs/r/events?producer=p&sequence=1", [{"type": "a"}], RunClosed),
+    ):
+        with pytest.raises(kind) as raised:
+            remote.ask("POST", path, body)
+        assert type(raised.value) is kind
 
 
 def test_servers_that_are_not_there_or_want_a_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from runcast._cli.texts import plain
 from runcast._http.guard.token import check_token
-from runcast.errors import Conflict, InvalidValue, NotFound, PeerError, RuncastError, Unauthorized
+from runcast.client.problems import error_of, retry_after_of
+from runcast.errors import InvalidValue, PeerError, RuncastError, Unauthorized
 
 __all__ = (
     "DEFAULT_URL",
@@ -114,7 +115,7 @@ class Remote:
         """Return the JSON of the response; None if it has no body.
 
         Raises:
-            NotFound, Unauthorized, InvalidValue: the server answered so.
+            NotFound, Unauthorized, Conflict, …: what the server answered, by its code.
             PeerError: the server cannot be reached, cannot answer now, or does not answer as
                 runcast does.
         """
@@ -215,12 +216,5 @@ def _refusal(response: http.client.HTTPResponse) -> RuncastError:
     if status == 401:
         return Unauthorized("expected the server's access token in RUNCAST_TOKEN")
     if status >= 500 or status in (408, 425, 429):
-        return NotNow(message, status, _retry_after_s(response))
-    if status == 409:
-        return Conflict(message)
-    return (NotFound if status == 404 else InvalidValue)(message)
-
-
-def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+        return NotNow(message, status, retry_after_of(response.headers.get("retry-after", "")))
+    return error_of(status, {**problem, "detail": message})
