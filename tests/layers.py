@@ -78,7 +78,8 @@ LAYERS = {
     "_functions": Layer(("errors", "_settings", "events"), ("msgspec", "pydantic", "yaml")),
     "_files": Layer((*_HUB, "_addresses", "_hub", "_functions.file_groups"), ("msgspec",)),
     "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
-    "_runs": Layer(_INSIDE, ("msgspec",)),
+    # typing_extensions for type checkers only: they bring it themselves.
+    "_runs": Layer(_INSIDE, ("msgspec", "typing_extensions")),
     # Runs that are written into another process's server.
     "_remote": Layer((*_HUB, "_hub", "_producing", "_runs", "client"), ("msgspec",)),
     "_scripts": Layer(("", *_HUB, "_hub", "_producing", "_workers", "sources"), ("msgspec",)),

@@ -20,7 +20,7 @@ from runcast._files.model import FileReference
 from runcast._functions.decorator import function
 from runcast._functions.function import Function
 from runcast._functions.kept_inputs import KeptInputs
-from runcast._producing.answers import Answer
+from runcast._producing.answers import Answer, Asked
 from runcast._producing.calls import Flushed, PlaceFields, Waited
 from runcast._producing.context import (
     ask,
@@ -172,6 +172,7 @@ __all__ = (
     "AlreadyAnswered",
     "Answer",
     "AnyFunction",
+    "Asked",
     "AsyncClient",
     "BackendError",
     "BodyTooLarge",

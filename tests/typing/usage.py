@@ -44,6 +44,21 @@ async def words_about(topic: str) -> AsyncIterator[str]:
     yield topic
 
 
+async def count() -> int:
+    first, second = await asyncio.gather(runcast.ask("One?"), runcast.ask("Two?"))
+    assert_type(first, runcast.Answer)
+    assert_type(await runcast.ask("Three?"), runcast.Answer)
+    return first.approved + second.approved
+
+
+def tally() -> dict[str, int]:
+    return {}
+
+
+def report() -> "Report":
+    return Report(1)
+
+
 class Shop:
     @runcast.function
     def sell(self, article: str) -> int:
@@ -78,6 +93,8 @@ def work() -> None:
     runcast.content("a piece", message_id="m1")
     answer: runcast.Answer = runcast.ask("Print it?", action="print", timeout_s=60)
     assert_type(answer.approved, bool)
+    assert_type(runcast.ask("Print it?").approved, bool)
+    runcast.ask("Print it?", choices=["yes"])  # type: ignore[call-arg]
     assert_type(runcast.bind(shout.call)("hello"), str)
     step = runcast.StreamWriter(node="press", agent="ada")
     step.step_start("Printing", pages=3)
@@ -100,12 +117,18 @@ async def with_a_loop() -> None:
             assert_type(event, runcast.Event)
         position = await hub.flush("s1")
         assert_type(position, runcast.Position)
-        await run.result()
+        assert_type(await run.result(), str)
+        assert_type(await (await hub.start(count)).result(), int)
+        assert_type(await (await hub.start(fetch)).result(), Any)
+        assert_type(await (await hub.start("shout")).result(), Any)
         await hub.cancel("s1", "enough")
 
 
 def without_a_loop() -> None:
     with runcast.open_hub(functions=[shout, fetch, count_words, write]) as hub:
+        assert_type(hub.start(tally).result(), dict[str, int])
+        assert_type(hub.start(shout, replace=True).result(), str)
+        assert_type(hub.start(report).result(), Any)  # JSON makes a dict of it
         run = hub.start("shout", {"text": "hello"})
         for event in hub.watch(run.run_id):
             assert_type(event, runcast.Event)

@@ -1,11 +1,11 @@
 """The hub with its store and its runs, on one event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from runcast._clock import Clock, SystemClock
 from runcast._files.data_dir import DataDir
@@ -24,7 +24,7 @@ from runcast._producing.messages import Sent, send_message
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import Block, OwnedRun
 from runcast._runs.remote import RemoteRuns
-from runcast._runs.run import Run
+from runcast._runs.run import Kept, Run, StartOptions
 from runcast._runs.runner import Runner
 from runcast._settings import Settings
 from runcast.errors import InvalidValue, NotFound, RunClosed
@@ -164,6 +164,27 @@ class OpenHub:
             self.runner.interrupt()
         await self.close()
 
+    @overload
+    async def start(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Kept]],
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> Run[Kept]: ...
+    @overload
+    async def start(
+        self,
+        function: Callable[..., Kept],
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> Run[Kept]: ...
+    @overload
+    async def start(
+        self,
+        function: AnyFunction | str,
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> Run[Any]: ...
     async def start(
         self,
         function: AnyFunction | str,
@@ -176,7 +197,7 @@ class OpenHub:
         digest: str = "",
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
-    ) -> Run:
+    ) -> Run[Any]:
         """Begin a run of a function, given directly or by name. The run is stored on return.
 
         Raises `NotFound`, `InvalidInputs`, `Conflict` if the run exists, `Overloaded`.

@@ -5,10 +5,10 @@ here with those of `OpenHub` and `Run`.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from runcast._app.hub import AnyFunction, OpenHub
 from runcast._clock import Clock
@@ -20,7 +20,7 @@ from runcast._hub.interrupts import was_interrupted
 from runcast._producing.messages import Sent
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import BlockInThread, OwnedRun
-from runcast._runs.run import Run
+from runcast._runs.run import Kept, Result_co, Run, StartOptions
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.events.lifecycle import Status
@@ -36,10 +36,10 @@ __all__ = ("OpenHubInThread", "RunInThread")
 T = TypeVar("T")
 
 
-class RunInThread:
+class RunInThread(Generic[Result_co]):
     """A run for code without an event loop: a `Run` without `await`."""
 
-    def __init__(self, bridge: Bridge, run: Run) -> None:
+    def __init__(self, bridge: Bridge, run: Run[Result_co]) -> None:
         self._bridge = bridge
         self._run = run
 
@@ -88,7 +88,7 @@ class RunInThread:
         """Wait until it is known whether the function streams. See `Run.streams`."""
         return self._bridge.call(self._run.streams())
 
-    def result(self) -> Any:
+    def result(self) -> Result_co:
         """Wait for the end and return the function's result. See `Run.result`."""
         return self._bridge.call(self._run.result())
 
@@ -165,6 +165,27 @@ class OpenHubInThread:
             self._bridge.do(self._hub.runner.interrupt)
         self.close()
 
+    @overload
+    def start(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Kept]],
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> RunInThread[Kept]: ...
+    @overload
+    def start(
+        self,
+        function: Callable[..., Kept],
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> RunInThread[Kept]: ...
+    @overload
+    def start(
+        self,
+        function: AnyFunction | str,
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> RunInThread[Any]: ...
     def start(
         self,
         function: AnyFunction | str,
@@ -177,7 +198,7 @@ class OpenHubInThread:
         digest: str = "",
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
-    ) -> RunInThread:
+    ) -> RunInThread[Any]:
         """Begin a run of a function; see `OpenHub.start`."""
         starting = self._hub.start(
             function,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -11,7 +11,15 @@ from runcast.events.model import Place
 from runcast.events.plain import MAX_DEPTH, shown
 from runcast.events.vocabulary import as_number, is_deeper
 
-__all__ = ("Answer", "AnswerType", "Asks", "check_allowed", "check_interrupt_id", "check_question")
+__all__ = (
+    "Answer",
+    "AnswerType",
+    "Asked",
+    "Asks",
+    "check_allowed",
+    "check_interrupt_id",
+    "check_question",
+)
 
 _MAX_ID_CHARS: Final = 128
 
@@ -142,6 +150,21 @@ def check_interrupt_id(interrupt_id: str) -> None:
             f"expected an interrupt id of 1 to {_MAX_ID_CHARS} printable characters without '/', "
             f"got {interrupt_id[:140]!r}"
         )
+
+
+if TYPE_CHECKING:
+
+    class _Awaited(Coroutine[Any, Any, Answer]): ...
+
+else:
+    _Awaited = msgspec.Struct
+
+
+class Asked(Answer, _Awaited, frozen=True):
+    """What `ask` returns: in a thread the answer, in a coroutine a coroutine for it.
+
+    It is a type for type checkers, which do not know where `ask` is called.
+    """
 
 
 class Asks(Protocol):

@@ -21,6 +21,7 @@ from contextvars import Context, ContextVar, Token
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, overload
 
+from runcast._producing.answers import Asked
 from runcast._producing.calls import NOTHING, Flushed, PlaceFields, Waited, not_a_place, place_of
 from runcast._producing.inbox import Inbox
 from runcast._producing.writer import Writer
@@ -206,7 +207,7 @@ def ask(
     node: str = "",
     agent: str = "",
     keep: object = None,
-) -> Any:
+) -> Asked:
     """Ask the run's watchers and wait for the answer; see `Writer.ask`.
 
     Raises:

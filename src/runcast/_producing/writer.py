@@ -15,7 +15,7 @@ from runcast._clock import Clock
 from runcast._hub.forks import Home
 from runcast._hub.interrupts import result_of
 from runcast._logs import get_logger
-from runcast._producing.answers import Asks, check_question
+from runcast._producing.answers import Asked, Asks, check_question
 from runcast._producing.budgets import Meter
 from runcast._producing.calls import (
     NOTHING,
@@ -217,7 +217,7 @@ class Writer(TypedEvents):
         node: str = "",
         agent: str = "",
         keep: object = None,
-    ) -> Any:
+    ) -> Asked:
         """Ask a question and wait for its answer: `await` it in a coroutine; a thread waits in it.
 
         Args:
@@ -259,7 +259,7 @@ class Writer(TypedEvents):
             place=(node, agent, (), None) if node or agent else None,
             keep=keep,
         )
-        return self._on_loop(asking, "an answer")
+        return cast("Asked", self._on_loop(asking, "an answer"))
 
     def keep(self, value: object) -> Waited[None]:
         """Keep a value for the next attempt, instead of the one that was kept before; `await` it in

@@ -2,22 +2,51 @@
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Generic, TypedDict, cast
 
 from runcast._hub.forks import Home
 from runcast.errors import RunFailed
 from runcast.events.outcome import Outcome, checked_reason
 
-__all__ = (
-    "Run",
-    "make_run_id",
-)
+__all__ = ("Run", "StartOptions", "make_run_id")
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from typing_extensions import TypeVar
+
+    from runcast._files.inputs import GivenFiles
     from runcast.events.lifecycle import Status
 
+    Result_co = TypeVar("Result_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
 
-class Run:
+    Result_co = TypeVar("Result_co", covariant=True)  # Python 3.13 has defaults
+
+_Scalar = bool | int | float | str
+_List = list[str] | list[int] | list[float] | list[bool]
+_Dict = dict[str, str] | dict[str, int] | dict[str, float] | dict[str, bool]
+
+Kept = TypeVar("Kept", bound=_Scalar | _List | _Dict)
+"""What a function may return so that its result has the same type: JSON turns a dataclass into a
+dict, a tuple into a list, a date into a text."""
+
+
+class StartOptions(TypedDict, total=False):
+    """The keywords of `start`; see `OpenHub.start`."""
+
+    run_id: str
+    labels: Mapping[str, str] | None
+    replace: bool
+    secrets: Mapping[str, str]
+    digest: str
+    files: "GivenFiles"
+    workspace: str
+
+
+class Run(Generic[Result_co]):
     """One execution of a function by this process. `start` returns it.
 
     It belongs to the loop of its hub. `repr` shows its id, function and status.
@@ -94,7 +123,7 @@ class Run:
         self._streams = True
         self._is_known.set()
 
-    async def result(self) -> Any:
+    async def result(self) -> Result_co:
         """Wait for the end and return the function's result.
 
         Raises:
@@ -103,7 +132,7 @@ class Run:
         """
         outcome = await self.wait()
         if outcome.type == "done":
-            return outcome.data.get("result")
+            return cast("Result_co", outcome.data.get("result"))
         if outcome.type == "cancelled":
             raise RunFailed(
                 f"the run was cancelled: {outcome.data['reason']}", "cancelled"
