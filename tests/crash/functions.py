@@ -1,6 +1,7 @@
 """What the servers of these tests run, besides the demo functions."""
 
 import asyncio
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -34,3 +35,12 @@ def pour(n: int, size: int) -> Generator[dict[str, Any], None, dict[str, int]]:
     for number in range(1, n + 1):
         yield {"type": "tick", "data": {"n": number, "of": n, "text": "." * size}}
     return {"events": n}
+
+
+@runcast.function(recover=True, max_attempts=1)
+async def works_until_it_may_end() -> str:
+    """Work until a server whose environment has MAY_END calls it."""
+    runcast.content("at work")
+    if not os.environ.get("MAY_END"):
+        await asyncio.Event().wait()
+    return "end"
