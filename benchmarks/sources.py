@@ -370,12 +370,10 @@ def print_tokens() -> None:
     columns = ("without", "by content", "by source", "ratio", "beyond", "budget")
     print(f"\n{'µs a token':<24}" + "".join(f"{name:>11}" for name in columns))
     for each in SOURCES_OF_MODELS:
-        without = per_call_us(partial(each.plain, _ignore))
-
         if each.needs and importlib.util.find_spec(each.needs) is None:
             print(f"{each.name:<24}  not measured: {each.needs} is not installed here")
             continue
-        without = per_call_us(partial(each.work, _ignore))
+        without = per_call_us(partial(each.plain, _ignore))
         with runcast.run("bench"):
             by_content = per_call_us(partial(each.plain, runcast.content))
         with each.source(), runcast.run("bench"):
