@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote
 
 from runcast._app.script import STORE_VARIABLE, ScriptHub
@@ -22,13 +22,14 @@ from runcast._hub.bridge import Bridge
 from runcast._producing.answers import Answer
 from runcast._producing.decisions import answer_question
 from runcast._producing.writer import Writer
-from runcast._remote.run import RemoteRun
-from runcast._remote.writer import RemoteWriter
 from runcast._runs.owned_run import BlockInThread, OwnedRun
 from runcast._scripts.owner import ScriptCall, ScriptProcess
 from runcast._settings import Settings
 from runcast.errors import Cancelled, InvalidValue, RunFailed, ServerUnavailable
 from runcast.stores import open_url
+
+if TYPE_CHECKING:
+    from runcast._remote.writer import RemoteWriter
 
 __all__ = ("add_to", "run")
 
@@ -155,6 +156,9 @@ def _begin_on_server(
     options: dict[str, Any],
 ) -> tuple[Writer, _Answer]:
     """Begin a run on a server that is running."""
+    # Imported late: every other command starts faster without an HTTP client.
+    from runcast._remote.run import RemoteRun
+
     name = _name_of(arguments.script)
     remote = RemoteRun(arguments.url, name, settings=settings, clock=clock, **options)
     begun: list[RemoteWriter] = []
@@ -167,7 +171,7 @@ def _begin_on_server(
     return owned, owned.answer
 
 
-def _say_what_is_missing(begun: list[RemoteWriter]) -> None:
+def _say_what_is_missing(begun: "list[RemoteWriter]") -> None:
     for run in begun:
         missing = run.statistics().waiting
         if missing:
