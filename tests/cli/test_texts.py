@@ -61,6 +61,25 @@ def test_texts_that_are_no_log_lines_show_that_there_was_a_code(kind: str) -> No
     assert "�[31mred" in shown
 
 
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (
+            {"message": "May I?", "action": "deploy", "args": {"to": "x"}},
+            'May I? deploy({"to": "x"})',
+        ),
+        ({"message": "Deploy?", "args": {"to": "x"}}, 'Deploy? {"to": "x"}'),
+        ({"message": "Deploy?", "action": RED}, "Deploy? �[31mred�[0m()"),
+        ({"message": "Why?"}, "Why?"),
+        ({"action": "deploy", "args": [1]}, "deploy([1])"),
+    ],
+)
+def test_a_question_shows_what_a_yes_will_do(data: dict[str, object], shown: str) -> None:
+    event = Event(seq=1, type="interrupt_request", data={"interrupt_id": "q", **data})
+
+    assert line_of(event, "r") == f"asks: {shown} (answer with: runcast answer r q)"
+
+
 def test_half_a_code_is_harmless() -> None:
     assert without_codes("\x1b[3") == "\x1b[3"
     assert plain("\x1b[3") == colored("\x1b[3") == "�[3"

@@ -143,13 +143,17 @@ def test_the_command_sends_a_message(tmp_path: Path) -> None:
         text = run("send", "r", "hello", "--from", "ann", "--id", "a", cwd=tmp_path, env=env)
         again = run("send", "r", "hello", "--from", "ann", "--id", "a", cwd=tmp_path, env=env)
         data = run("send", "r", "--json", '{"n": 1}', "--id", "b", cwd=tmp_path, env=env)
+        other = run("send", "r", "bye", "--id", "a", cwd=tmp_path, env=env)
         wrong = run("send", "r", "--json", "{", cwd=tmp_path, env=env)
         missing = run("send", "x", "hello", cwd=tmp_path, env=env)
         log = wait_for_event(served, "r", '"interrupt_request"')
 
     assert (text.stdout, again.stdout) == ("a is sent\n", "a was sent before\n")
     assert (data.stdout, data.returncode) == ("b is sent\n", 0)
+    assert other.returncode == 2
+    assert "another message was sent under the id 'a' before" in other.stderr
     assert wrong.returncode == 2
+    assert "expected the message as JSON" in wrong.stderr
     assert missing.returncode == 2
     sent = [event["data"] for event in log if event["type"] == "message"]
     assert sent[0] == {"message_id": "a", "data": "hello", "from": "ann"}

@@ -33,12 +33,12 @@ def edited_args(args: Any) -> Any:
     return _field("args", args)
 
 
-def parse_json(text: str) -> Any:
-    """Return the value of JSON. Raises `InvalidValue`."""
+def parse_json(text: str, what: str = "args") -> Any:
+    """Return the value of JSON; an error calls it `what`. Raises `InvalidValue`."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"expected args as JSON: {error}") from None
+        raise InvalidValue(f"expected {what} as JSON: {error}") from None
 
 
 def _field(name: str, value: Any) -> Any:

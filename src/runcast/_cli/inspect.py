@@ -12,6 +12,7 @@ import msgspec
 
 from runcast._cli.bars import percent_beside
 from runcast._cli.formatting import HelpFormatter
+from runcast._cli.lines import called, proposed
 from runcast._cli.remote import Remote, add_options, field_of, sendable
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s, table, without_codes
@@ -170,12 +171,19 @@ def _named(step: dict[str, Any]) -> str:
 def _tool(one: dict[str, Any]) -> str:
     is_over = one.get("ended_at") is not None
     status = ("failed" if one.get("ok") is False else "done") if is_over else "running"
-    return plain(f"{_get(one, 'tool')} ({status})")
+    called_with = called(plain(_get(one, "tool")), one.get("args"))
+    return f"{called_with}{_dropped_args(one)} ({status})"
 
 
 def _question(one: dict[str, Any]) -> str:
     answered = " (answered)" if one.get("is_answered") else ""
-    return plain(f"{_get(one, 'interrupt_id')}: {_get(one, 'message')}{answered}")
+    asked = plain(f"{_get(one, 'interrupt_id')}: {_get(one, 'message')}")
+    return " ".join(filter(None, (asked, proposed(one)))) + _dropped_args(one) + answered
+
+
+def _dropped_args(one: dict[str, Any]) -> str:
+    dropped = as_number(one.get("args_dropped"))
+    return f" (and {dropped:g} more characters)" if dropped else ""
 
 
 def _completed(step: dict[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from typing import Any, Final
 
 from runcast._cli.texts import colored, plain, plain_lines, readable_bytes, without_codes
 from runcast.events.model import Event
 from runcast.events.vocabulary import as_number, pick, text_of
 
-__all__ = ("PROGRESS", "QUIET", "TextHeads", "line_of")
+__all__ = ("PROGRESS", "QUIET", "TextHeads", "called", "line_of", "proposed")
 
 PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
@@ -45,7 +46,8 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
             return f"{head}cancelled: {message}"
         case "interrupt_request":
             question = shlex.quote(plain(str(data.get("interrupt_id", ""))))
-            return f"{head}asks: {message} (answer with: runcast answer {run} {question})"
+            asked = " ".join(filter(None, (message, proposed(rest))))
+            return f"{head}asks: {asked} (answer with: runcast answer {run} {question})"
         case "interrupt_response":
             answer = data.get("answer")
             said = pick(answer, "type") or ("yes" if data.get("approved") else "no")
@@ -59,8 +61,7 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
             sender = plain(str(data.get("from") or ""))
             return f"{head}message{f' from {sender}' if sender else ''}: {message}"
         case "tool_call":
-            args = data.get("args")
-            return f"{head}{_tool(data)}({'' if args is None else _value(args)})"
+            return f"{head}{called(_tool(data), data.get('args'))}"
         case "tool_result":
             return f"{head}{_tool(data)} gave {message or _value(event.data)}"
         case "done":
@@ -98,6 +99,19 @@ class TextHeads:
 
 def _place_of(event: Event) -> str:
     return plain(" ".join(filter(None, (event.node, event.agent))))
+
+
+def proposed(question: Mapping[str, object]) -> str:
+    """Return what a question proposes: `deploy({"to": "production"})`, "" for nothing."""
+    action, args = question.get("action"), question.get("args")
+    if action:
+        return called(plain(str(action)), args)
+    return "" if args is None else _value(args)
+
+
+def called(name: str, args: object) -> str:
+    """Return a call with its arguments: `search({"q": "events"})`."""
+    return f"{name}({'' if args is None else _value(args)})"
 
 
 def _tool(data: dict[str, Any]) -> str:

@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         PeerError: the server cannot be reached, or cannot take the message now.
     """
     is_json = arguments.json is not None
-    body: dict[str, object] = {"data": parse_json(arguments.json) if is_json else arguments.text}
+    data = parse_json(arguments.json, "the message") if is_json else arguments.text
+    body: dict[str, object] = {"data": data}
     if arguments.id:
         body["message_id"] = arguments.id
     if arguments.sender:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from runcast._hub.hub import Hub
-from runcast.errors import EventTooLarge, InvalidValue, Overloaded, RunClosed
+from runcast.errors import Conflict, EventTooLarge, InvalidValue, Overloaded, RunClosed
 from runcast.events.model import as_stored, encode_record
 from runcast.events.plain import encode_json
 from runcast.events.position import Position
@@ -103,6 +103,11 @@ async def _store(hub: Hub, run_id: str, message_id: str, record: bytes, digest: 
         return await hub.inlet(run_id, info.epoch).append([record], once=once)
     except RunClosed:
         raise RunClosed(f"the run {run_id!r} has ended; it reads no more messages") from None
+    except Conflict:
+        raise Conflict(
+            f"another message was sent under the id {message_id!r} before; "
+            "send this message under another id"
+        ) from None
 
 
 def _check(name: str, text: object, most: int) -> None:
