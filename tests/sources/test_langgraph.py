@@ -359,3 +359,11 @@ def test_a_version_without_a_way_to_write_is_warned_of_and_runs(
     assert events[-1].data == {"result": ["done"]}
     assert data_of(events, "custom") == []
     assert any("get_stream_writer" in record.message for record in caplog.records)
+
+
+async def test_what_is_not_a_compiled_graph_is_refused_with_what_to_do() -> None:
+    for given in (StateGraph(State), "graph", None):
+        with pytest.raises(InvalidValue, match=f"compiled graph .* got {type(given).__name__}"):
+            await source.run(given, {})
+    with pytest.raises(InvalidValue, match="got StateGraph; compile"):
+        await asyncio.to_thread(source.run_sync, StateGraph(State), {})

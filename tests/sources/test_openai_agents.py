@@ -20,6 +20,7 @@ from agents import (
 from blockbuster import BlockBuster
 
 import runcast
+from runcast.errors import InvalidValue
 from runcast.events.model import Event
 from runcast.sources import llm, openai_agents
 from runcast.testing import ModelCall, ModelServer, ModelTurn
@@ -432,3 +433,10 @@ def test_a_version_without_the_seam_degrades_with_a_warning(
     events = agents_of([ModelTurn(text="one two")], work)
 
     assert [it["text"] for it in data_of(events, "content")[:2]] == ["one ", "two"]
+
+
+async def test_what_is_no_agent_and_no_streamed_result_is_refused() -> None:
+    with pytest.raises(InvalidValue, match=r"expected an Agent .* got str"):
+        await openai_agents.run("Ops", "Deploy")
+    with pytest.raises(InvalidValue, match=r"Runner\.run_streamed\(…\), got str"):
+        await openai_agents.follow("a result")  # type: ignore[type-var]

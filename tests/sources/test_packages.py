@@ -46,3 +46,14 @@ def test_a_package_that_is_too_old_is_named_with_its_version(
 
     with pytest.raises(ImportError, match=f"{package} 0.1.0 is installed: pip install"):
         importlib.import_module(module)
+
+
+def test_without_packages_the_source_for_graphs_names_the_package_that_brings_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_packages, "version", lambda name: "0.1.0")
+    for name in ("langchain", "langgraph"):
+        monkeypatch.delitem(sys.modules, f"runcast.sources.{name}", raising=False)
+
+    with pytest.raises(ImportError, match=r"langgraph needs langgraph 1\.2 or newer"):
+        importlib.import_module("runcast.sources.langgraph")

@@ -19,7 +19,6 @@ from runcast._producing.context import ask, current_writer
 from runcast._producing.pools import ThreadPoolExecutor
 from runcast._producing.writer import Writer
 from runcast.errors import InvalidValue
-from runcast.sources import langchain
 from runcast.sources._graph_chunks import Asked
 from runcast.sources._graph_places import spot_of
 from runcast.sources._graph_questions import Interrupted, read_interrupted
@@ -27,7 +26,9 @@ from runcast.sources._packages import check_package
 from runcast.sources._plain import as_plain
 from runcast.sources._telling import tell, warn_once
 
-check_package("langgraph", (1, 2))
+check_package(
+    "langgraph", (1, 2)
+)  # before the source for LangChain checks a package that it brings
 
 # Names that are exported again are for the demo: only this module imports LangGraph.
 from langgraph.checkpoint.memory import InMemorySaver as InMemorySaver  # noqa: E402 - after the check
@@ -38,6 +39,8 @@ from langgraph.runtime import Runtime  # noqa: E402
 from langgraph.types import Command  # noqa: E402
 from langgraph.types import Send as Send  # noqa: E402
 from langgraph.types import interrupt as interrupt  # noqa: E402
+
+from runcast.sources import langchain  # noqa: E402
 
 try:
     from langgraph.pregel.protocol import StreamProtocol
@@ -77,7 +80,8 @@ async def run(
         options: those of `ainvoke`. `durability` is "sync" unless you say otherwise.
 
     Raises:
-        InvalidValue: the graph asks a question and has no checkpointer, or is outside a run.
+        InvalidValue: `graph` is not a compiled graph, or the graph asks a question and has no
+            checkpointer, or is outside a run.
     """
     with langchain.stream(tokens=tokens):
         turns = _turns(graph, input, config, options, await _own_thread())
@@ -156,6 +160,11 @@ def _turns(
     own_thread: str,
 ) -> Generator[Any, Any, None]:
     """Yield what is to be done next, and at last the graph's output; get what came of it."""
+    if not hasattr(graph, "invoke") or not hasattr(graph, "checkpointer"):
+        raise InvalidValue(
+            f"expected a compiled graph or an agent, got {type(graph).__name__}; "
+            "compile() of a StateGraph returns one"
+        )
     own = _with_thread(config, own_thread) if graph.checkpointer else _with_writer(config)
     if graph.checkpointer:
         options = {"durability": "sync", **options}

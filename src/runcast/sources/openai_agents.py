@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from runcast._producing.context import current_writer
 from runcast._producing.keeping import as_kept
 from runcast._producing.writer import Writer
-from runcast.errors import RuncastError
+from runcast.errors import InvalidValue, RuncastError
 from runcast.events.vocabulary import as_text
 from runcast.sources._agents_recorder import AgentsRecorder
 from runcast.sources._interrupting import interrupted
@@ -37,7 +37,7 @@ from runcast.sources._packages import check_package
 
 check_package("openai-agents", (0, 24), "openai_agents")
 
-from agents import RunConfig, Runner, RunResultStreaming, RunState  # noqa: E402 - after the check
+from agents import Agent, RunConfig, Runner, RunResultStreaming, RunState  # noqa: E402 - after the check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +60,12 @@ async def follow(result: ResultT) -> ResultT:
     Returns:
         The same result, complete: with `final_output`, or with `interruptions`.
 
-    Raises what the agents raise.
+    Raises what the agents raise, and `InvalidValue` if this is not such a result.
     """
+    if not hasattr(result, "stream_events"):
+        raise InvalidValue(
+            f"expected the result of Runner.run_streamed(…), got {type(result).__name__}"
+        )
     writer = current_writer()
     await _follow(result, AgentsRecorder(writer) if writer is not None else None)
     return result
@@ -83,8 +87,13 @@ async def run(agent: Any, input: Any, **options: Any) -> RunResultStreaming:  # 
     Returns:
         The last result.
 
-    Raises what the agents raise, and what `runcast.ask` raises.
+    Raises what the agents raise, what `runcast.ask` raises, and `InvalidValue` if `agent` is not
+    an agent.
     """
+    if not isinstance(agent, Agent):
+        raise InvalidValue(
+            f"expected an Agent of the package openai-agents, got {type(agent).__name__}"
+        )
     writer = current_writer()
     if writer is None:
         unobserved = Runner.run_streamed(agent, input, **options)
