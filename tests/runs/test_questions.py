@@ -28,8 +28,9 @@ from runcast.events.position import Position
 from runcast.events.snapshot import MAX_INTERRUPTS
 from runcast.events.vocabulary import KNOWN
 from runcast.stores.base import Page, Store
+from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock, FaultyStore
-from tests.opening import events_of, eventually
+from tests.opening import events_of, eventually, soon
 from tests.waiting import WAIT_S
 
 Started = Callable[..., Any]
@@ -801,6 +802,46 @@ async def test_a_run_that_asks_on_after_it_was_resumed_survives_the_next_restart
     assert events[-1].data == {"result": ["accept", "reject"]}
     types = [event.type for event in events]
     assert types.count("interrupt_request") == 2, "asking again is no new question"
+
+
+@pytest.mark.parametrize("asked_again", ["a", "b"])
+async def test_a_run_that_is_stopped_while_it_asks_again_can_still_continue(
+    tmp_path: Path, asked_again: str
+) -> None:
+    """Whether the question is open, or was answered before the restart."""
+    is_resumed, go_on = asyncio.Event(), asyncio.Event()
+
+    async def both() -> None:
+        await asyncio.gather(*(runcast.ask(f"{name}?", interrupt_id=name) for name in "ab"))
+
+    async def again(interrupt_id: str, answer: Answer) -> str:
+        is_resumed.set()
+        await go_on.wait()
+        return (await runcast.ask("again?", interrupt_id=asked_again)).type
+
+    flow = runcast.function(name="flow", resume=again)(both)
+    stores = [FaultyStore(SQLiteStore(str(tmp_path / "runs.db"))) for _ in range(3)]
+
+    async with runcast.open_hub(stores[0], functions=[flow], settings=FOREVER) as hub:
+        await hub.start("flow", run_id="r")
+        await told(hub, "interrupt_request", 2)
+    async with runcast.open_hub(stores[1], functions=[flow], settings=AT_ONCE) as hub:
+        await hub.answer("r", "a", {"type": "accept"})
+        await soon(is_resumed.wait())
+        stores[1].hold()
+        go_on.set()
+        await stores[1].wait_held()
+        run, closing = hub.runner.runs["r"], asyncio.create_task(hub.close())
+        await eventually(lambda: run.is_released)
+        stores[1].release()
+        await soon(closing)
+    async with runcast.open_hub(stores[2], functions=[flow], settings=FOREVER) as hub:
+        if asked_again == "b":
+            assert (await hub.present("r"))[1].status == "waiting"
+            await hub.answer("r", "b", {"type": "accept"})
+        events = await events_of(hub, "r")
+
+    assert events[-1].data == {"result": "accept"}
 
 
 async def told(hub: OpenHub, kind: str, count: int) -> None:

@@ -695,3 +695,22 @@ def test_a_captured_sequence_is_recorded(
     assert bool(data_of(found, "thinking")) == (scenario in ("reasoning", "thinking"))
     if "tool" in scenario:
         assert calls[0] == ("weather", "Paris")
+
+
+def test_a_usage_that_is_no_number_does_not_change_what_the_program_gets() -> None:
+    """Counts are added up only when the stream ends, here before its last event."""
+    used = {"input_tokens": "many", "output_tokens": 1}
+    message = {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": used}
+    begun = {"type": "message_start", "message": message}
+
+    def work() -> int:
+        options = replaying(anthropic.DefaultHttpxClient, "messages", [begun], "")
+        with anthropic.Anthropic(**options) as caller:
+            items = caller.messages.create(model="m", messages=ASK, max_tokens=9, stream=True)
+            return len(list(items))
+
+    found = run_of(work)
+
+    assert (found[-1].type, found[-1].data) == ("done", {"result": 1})
+    [log] = data_of(found, "log")
+    assert "cannot read the rest of this answer: TypeError" in log["message"]

@@ -8,7 +8,7 @@ The run that asks watches its own log: it reads on from its question until the a
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -160,7 +160,39 @@ class Questions:
     @property
     def is_waiting(self) -> bool:
         """Whether the run waits for an answer."""
-        return bool(self._unanswered)
+        return bool(self.waiting_for)
+
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """The ids of the questions that the run waits for."""
+        return tuple(each.interrupt_id for each in self._unanswered if each.is_written)
+
+    async def leave(self, interrupt_ids: Sequence[str]) -> None:
+        """Have the log say that the run waits, or that it was answered, so that it can continue.
+
+        The run may have been stopped while it asked again, before it could write that itself.
+
+        Args:
+            interrupt_ids: the questions that the run waited for when it was stopped.
+        """
+        await self._inlet.append()  # the present state is to have what was on its way
+        info, snapshot = await self._hub.present(self._inlet.run_id)
+        if info.status == "waiting" or ANSWERED_LABEL in info.labels:
+            return
+        is_open = {each.interrupt_id: not each.is_answered for each in snapshot.interrupts}
+        now = self._clock.time()
+        waiting = [
+            encode_record("interrupt_waiting", {"interrupt_id": each}, now)
+            for each in interrupt_ids
+            if is_open.get(each)
+        ]
+        if waiting:
+            await self._inlet.append(waiting)
+            return
+        for each in interrupt_ids:
+            if await self._find_earlier(each) is not None:
+                await self._inlet.append(labels={ANSWERED_LABEL: each})
+                return
 
     def cancel(self) -> None:
         """Stop waiting for answers, permanently: every call gets `CancelledError`."""

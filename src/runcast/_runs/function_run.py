@@ -1,7 +1,7 @@
 """The run of a function: from its start to the one event that ends the run."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
@@ -12,6 +12,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.labels import ANSWERED_LABEL, RESUMABLE_LABEL
+from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt
 from runcast._runs.recoverable import Recoverable
@@ -55,6 +56,7 @@ class FunctionRun(Run):
         log: OwnedLog,
         writer: Writer,
         files: RunFiles,
+        questions: Questions,
     ) -> None:
         function = attempt.function
         super().__init__(log.log_id, log.epoch, function.name)
@@ -75,6 +77,9 @@ class FunctionRun(Run):
         if function.is_certain and function.is_streaming:
             self._note_stream()
         self._files = files
+        self._questions = questions
+        self._waited_for: Sequence[str] = ()
+        """The questions that it waited for when it was released."""
         self._owned = log
         log.on_cancel = self.cancel
         log.end_of_question = writer.end_of_question
@@ -107,6 +112,7 @@ class FunctionRun(Run):
         """
         if not self.cancel_asked.is_set():
             self.is_released = True
+            self._waited_for = self._questions.waiting_for
             self._owned.release()
             self.cancel(reason)
 
@@ -244,6 +250,8 @@ class FunctionRun(Run):
         """Note that the run was left on purpose, which is no crash."""
         info = await hub.info(self.run_id)
         known = Recoverable.of(info.labels)
+        if self._waited_for and RESUMABLE_LABEL in info.labels:
+            await self._questions.leave(self._waited_for)
         if known is not None:
             left = known._replace(since=hub.clock.time(), was_left=True)
             await self._owned.inlet.append(labels=left.labels())

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing, contextmanager, suppress
 from functools import partial, wraps
 from typing import Any, Final, Protocol, cast
 
@@ -113,28 +113,35 @@ class _Recording:
         """Write what an item holds. Raises only `Cancelled`."""
         if not self._is_wanted:
             return
-        try:
+        with self._reading():
             if self._is_first:
                 self._is_first = False
                 self._reader = self._api.reader_for(item, self._call)
             if self._reader is not None:
                 self._reader.see(item)
+
+    def end(self) -> None:
+        """Note that the stream has ended by itself. Raises only `Cancelled`."""
+        if self._reader is not None:
+            with self._reading():
+                self._reader.end()
+
+    def leave(self) -> None:
+        """Note that nobody reads on. Raises only `Cancelled`."""
+        if self._reader is not None:
+            with self._reading():
+                self._reader.leave()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # noqa: BLE001 - the program must not fail because of us
             self._reader = None
             self._call.warn(
                 f"runcast cannot read the rest of this answer: {type(error).__name__}; this "
                 "version of the client, or its server, is unknown to it"
             )
-
-    def end(self) -> None:
-        """Note that the stream has ended by itself."""
-        if self._reader is not None:
-            self._reader.end()
-
-    def leave(self) -> None:
-        """Note that nobody reads on."""
-        if self._reader is not None:
-            self._reader.leave()
 
     def fail(self, error: Exception) -> None:
         """Note that the stream has raised. Raises `Cancelled` if that is because of us."""
