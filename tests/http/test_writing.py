@@ -119,6 +119,19 @@ async def test_a_batch_out_of_sequence_is_refused_with_the_number_that_comes_nex
     assert len(await log(server)) == 5
 
 
+async def test_other_events_under_a_number_that_was_used_are_no_repetition(server: Server) -> None:
+    """As of a writer that was started again, and counts from 1 again."""
+    used = {"type": "usage", "data": {"model": "m", "input_tokens": 1}}
+    await begin(server)
+    await write(server, 1, step(1), used)
+    assert (await write(server, 1, step(1), used)).json()["repeated"]
+    for other in (step(2), {"type": "stop", "data": 1}, {**step(1), "node": "n"}):
+        answer = await write(server, 1, other, used)
+        assert answer.problem() == (409, "conflict")
+        assert b"other events" in answer.body
+    assert len(await log(server)) == 3
+
+
 async def test_the_first_batch_is_known_for_ever(server: Server) -> None:
     await begin(server)
     for n in range(40):

@@ -23,6 +23,7 @@ from runcast._producing.budgets import Meter
 from runcast._producing.decisions import expire_question, find_decision
 from runcast._producing.labels import CANCEL_LABEL, LEASE_LABEL, check_labels
 from runcast._runs.protocols import RemoteRun, Written
+from runcast._runs.repetition import is_same_batch
 from runcast._runs.run import make_run_id
 from runcast.errors import (
     Conflict,
@@ -218,11 +219,11 @@ class RemoteRuns:
         if appended.repeated:
             if outcome is not None and not appended.is_resent:
                 raise RunClosed(f"the run {run_id!r} has ended; nothing can be added to it")
-            if appended.last - appended.first + 1 != len(records):
+            if not await is_same_batch(hub, run_id, appended, records):
                 raise Conflict(
                     f"the batch {number} of the producer {producer_id!r} was written before, with "
-                    f"{appended.last - appended.first + 1} events, not {len(records)}; each new "
-                    "batch has the next number"
+                    "other events; each new batch has the next number, and a writer that is "
+                    "started again has another producer id"
                 )
         if outcome is not None:
             await self._let_go(held)
