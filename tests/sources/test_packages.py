@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from runcast.sources import _packages
+from runcast.sources import _packages, llm
 
 SOURCES = [
     ("runcast.sources._openai_client", "llm", "openai", "2"),
@@ -57,3 +57,12 @@ def test_without_packages_the_source_for_graphs_names_the_package_that_brings_th
 
     with pytest.raises(ImportError, match=r"langgraph needs langgraph 1\.2 or newer"):
         importlib.import_module("runcast.sources.langgraph")
+
+
+def test_without_any_client_both_lines_that_install_one_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(llm, "find_spec", lambda name: None)
+
+    with pytest.raises(ImportError, match="pip install openai, or pip install anthropic"):
+        llm.install()

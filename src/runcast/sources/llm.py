@@ -87,5 +87,10 @@ def _scopes(clients: tuple[str, ...]) -> list[Scope]:
     for client in clients:
         if client not in _CLIENTS:
             raise InvalidValue(f"expected clients of {', '.join(_CLIENTS)}, got {client[:80]!r}")
-    chosen = clients or [name for name in _CLIENTS if find_spec(name) is not None] or ["openai"]
+    chosen = clients or tuple(name for name in _CLIENTS if find_spec(name) is not None)
+    if not chosen:
+        raise ImportError(
+            "runcast.sources.llm needs a client of models, and none is installed: "
+            "pip install openai, or pip install anthropic"
+        )
     return [importlib.import_module(_module_of(name)).SCOPE for name in dict.fromkeys(chosen)]
