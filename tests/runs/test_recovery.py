@@ -554,3 +554,15 @@ class NoAttempts:
 
     async def after_crash(self, info: LogInfo, known: object) -> None:
         raise AssertionError(f"{info.log_id} does not recover")
+
+
+async def test_a_process_that_was_paused_waits_for_the_writers_elsewhere(
+    store: Store, clock: FakeClock
+) -> None:
+    """They could not renew their leases meanwhile."""
+    async with open_hub(store, clock=clock) as hub:
+        await hub.writers.begin("train", run_id="r", lease_s=2.0)
+        for pause_s, is_lost in ((10.0, False), (1.0, False), (2.0, True)):
+            clock.advance(pause_s)
+            await hub.runner.reap()
+            assert (await hub.info("r")).closed == is_lost

@@ -58,6 +58,10 @@ _LOST_WITH_THEIR_OWNER: Final = frozenset({RUN, "stream"})
 _LOOKS_PER_LEASE: Final = 3
 """How often to look for lost runs within one lease time."""
 
+_LATE_S: Final = 1.0
+"""How much later than planned a look must come for this process to have been paused, as a laptop
+that slept: then writers elsewhere could not renew their leases here."""
+
 _MOST_ORPHANS: Final = 10_000
 """Most lost runs examined at once, including runs that wait for an answer."""
 
@@ -77,12 +81,12 @@ class Recovery:
         self._left: set[str] = set()
         """Runs of this process whose own process died: they have an owner that lives, us."""
         self._has_ceased = False
-        self._begun = hub.clock.monotonic()
+        self._begun = self._looked = hub.clock.monotonic()
         self._successors: dict[str, Begin] = {}
         self._one_at_a_time = asyncio.Lock()
         self._taking: set[asyncio.Task[None]] = set()
-        every_s = hub.settings.lease_s / _LOOKS_PER_LEASE
-        self._reaping = Rounds(self.reap, every_s, "looking for lost runs")
+        self._every_s = hub.settings.lease_s / _LOOKS_PER_LEASE
+        self._reaping = Rounds(self.reap, self._every_s, "looking for lost runs")
 
     async def open(self) -> None:
         """Take the lease, take over the logs of dead owners, and continue to do so.
@@ -90,7 +94,7 @@ class Recovery:
         Idempotent. May be called again after `close`.
         """
         self._has_ceased = False
-        self._begun = self._hub.clock.monotonic()
+        self._begun = self._looked = self._hub.clock.monotonic()
         try:
             await self._hub.lease.hold()
         except StoreReadOnly:
@@ -122,6 +126,15 @@ class Recovery:
 
     async def reap(self) -> None:
         """Take over the runs of all dead owners. Raises `BackendError`."""
+        now = self._hub.clock.monotonic()
+        if now > self._looked + self._every_s + _LATE_S:
+            self._begun = now
+        try:
+            await self._reap()
+        finally:
+            self._looked = self._hub.clock.monotonic()
+
+    async def _reap(self) -> None:
         for info in await self._hub.store.orphans(_MOST_ORPHANS):
             await self._take(info.log_id)
         for run_id in list(self._left):
@@ -224,7 +237,8 @@ class Recovery:
         return None if now < known.since + self._hub.settings.recover_wait_s else LOST
 
     def _may_come_back(self, info: LogInfo) -> bool:
-        """Return whether a remote writer may only have had no server to renew its lease."""
+        """Return whether a remote writer may only have had no server to renew its lease, because
+        this one has just started or was paused."""
         lease_s = info.labels.get(LEASE_LABEL)
         return lease_s is not None and self._hub.clock.monotonic() < self._begun + float(lease_s)
 
