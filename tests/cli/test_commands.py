@@ -74,6 +74,8 @@ def work():
         runcast.log(f"line {number}")
     for cost in (0.2, 0.3):
         runcast.usage("tiny", 1000, 15, cost=cost)
+    runcast.step_start("read", node="read", agent="ann")
+    runcast.step_start("by hand", node="sort")
     runcast.ask("Go on?")
 
 @runcast.function
@@ -601,6 +603,7 @@ def test_usage_messages_and_the_last_log_lines_are_shown(served: Served, tmp_pat
     command(served, "cancel", "worked", tmp_path=tmp_path)
 
     parts = dict(part.split("\n", 1) for part in shown.rstrip().split("\n\n"))
+    assert parts["steps"].splitlines() == ["  read ann", "  sort: by hand"]
     assert parts["usage"] == "  tiny: 2 calls, 2,000 tokens in, 30 out, 0.5"
     assert parts["unread messages"] == '  ann\ufffd[2J: "page 3"'
     logs = [f"  info: line {number}" for number in range(2, 12)]

@@ -165,7 +165,9 @@ def _get(one: dict[str, Any], name: str) -> str:
 
 def _named(step: dict[str, Any]) -> str:
     where = " ".join(filter(None, (_get(step, "node"), _get(step, "agent"))))
-    return plain(": ".join(filter(None, (where, _get(step, "note") or _get(step, "message")))))
+    said = _get(step, "note") or _get(step, "message")
+    # A step may be named after its node.
+    return plain(": ".join(filter(None, (where, said if said != _get(step, "node") else ""))))
 
 
 def _tool(one: dict[str, Any]) -> str:
@@ -188,7 +190,7 @@ def _dropped_args(one: dict[str, Any]) -> str:
 
 def _completed(step: dict[str, Any]) -> str:
     duration = as_number(step.get("duration"))
-    took = "" if duration is None else f" ({duration:g} s)"
+    took = "" if duration is None else f" ({duration:.3g} s)"
     return f"{_named(step) or 'a step'}{plain(took)}"
 
 
