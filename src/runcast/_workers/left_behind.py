@@ -103,9 +103,8 @@ class LeftThreads:
             frame = sys._current_frames().get(thread.ident or 0)
             if frame is None or thread is threading.main_thread() or _is_idle(thread, frame):
                 continue
-            seen = _look_at(thread, frame, begun.get(thread, ()))
-            if seen.is_pooled or not thread.daemon:
-                found.append(seen)
+            if _is_pooled(thread) or not thread.daemon:
+                found.append(_look_at(thread, frame, begun.get(thread, ())))
         return found
 
 
@@ -121,15 +120,19 @@ def _is_idle(thread: threading.Thread, frame: FrameType) -> bool:
     return frame.f_code.co_filename == _POOL and frame.f_code.co_name == "_worker"
 
 
+def _is_pooled(thread: threading.Thread) -> bool:
+    target = getattr(thread, "_target", None)  # until the thread ends
+    return target is getattr(concurrent.futures.thread, "_worker", None) is not None
+
+
 def _look_at(thread: threading.Thread, frame: FrameType, begun: tuple[str, ...]) -> LeftThread:
-    run_ids, place, is_pooled = begun, "", False
+    run_ids, place, is_pooled = begun, "", _is_pooled(thread)
     at: FrameType | None = frame
     while at is not None:
         code = at.f_code
         if code.co_filename not in _MACHINERY:
             place = place or place_of(at)
         elif code.co_filename == _POOL and code.co_name == "run":
-            is_pooled = True
             call, context = _task_of(at.f_locals.get("self"))
             # A pool's thread also works for other runs than the one that started it.
             if context is not None and (run_id := run_id_in(context)):
@@ -137,6 +140,8 @@ def _look_at(thread: threading.Thread, frame: FrameType, begun: tuple[str, ...])
             place = place or _name(call)
         elif code.co_name == "run":
             place = place or _name(getattr(thread, "_target", None) or thread.run)
+        if place and not is_pooled:
+            break  # the thread goes on meanwhile: look no further than needed
         at = at.f_back
     return LeftThread(thread.name, run_ids, place, is_pooled)
 
