@@ -71,6 +71,7 @@ def test_texts_that_are_no_log_lines_show_that_there_was_a_code(kind: str) -> No
         ({"message": "Deploy?", "args": {"to": "x"}}, 'Deploy? {"to": "x"}'),
         ({"message": "Deploy?", "action": RED}, "Deploy? �[31mred�[0m()"),
         ({"message": "Why?"}, "Why?"),
+        ({"message": "Why?", "args": {}}, "Why?"),
         ({"action": "deploy", "args": [1]}, "deploy([1])"),
     ],
 )

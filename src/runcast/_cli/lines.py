@@ -106,7 +106,7 @@ def proposed(question: Mapping[str, object]) -> str:
     action, args = question.get("action"), question.get("args")
     if action:
         return called(plain(str(action)), args)
-    return "" if args is None else _value(args)
+    return "" if args in (None, {}, []) else _value(args)
 
 
 def called(name: str, args: object) -> str:
