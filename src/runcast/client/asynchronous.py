@@ -211,8 +211,9 @@ class AsyncClient:
         """Return runs, newest first, at most `limit` of them.
 
         Args:
-            status, function, labels: only runs with this status, of this function, with these
-                labels.
+            status: only runs with this status.
+            function: only runs of this function.
+            labels: only runs with these labels.
         """
         found: list[RunInfo] = []
         before = ""
