@@ -287,6 +287,7 @@ def test_functions_are_listed_with_a_schema(served: Served) -> None:
         "count_primes": False,
         "count_words": True,
         "emit_events": False,
+        "research": False,
     }
     assert all(each["inputs"]["type"] == "object" for each in functions)
 

@@ -320,7 +320,10 @@ async def test_a_graph_continues_from_its_checkpoint_after_kill_9(tmp_path: Path
         following = asyncio.create_task(watcher.follow(server.address))
 
         def is_at_work() -> bool:
-            return any('"message":"second"' in data for _, data in watcher.seen)
+            events = [json.loads(data) for _, data in watcher.seen]
+            return any(
+                event["type"] == "log" and event["data"]["message"] == "second" for event in events
+            )
 
         async with within():
             while not is_at_work():  # noqa: ASYNC110

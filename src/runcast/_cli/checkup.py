@@ -44,7 +44,15 @@ __all__ = (
 _WAIT_S: Final = 2.0
 """How long another server may take to identify itself."""
 
-NEEDED: Final = ("msgspec", "python-multipart", "pyyaml", "shtab", "starlette", "uvicorn")
+NEEDED: Final = (
+    "httpx2",
+    "msgspec",
+    "python-multipart",
+    "pyyaml",
+    "shtab",
+    "starlette",
+    "uvicorn",
+)
 """The packages that every installation needs, as in pyproject.toml."""
 FAST: Final = ("httptools", "uvloop")
 """The packages that make it faster: the extra of that name."""

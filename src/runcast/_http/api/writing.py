@@ -84,9 +84,9 @@ class Writing:
 
     async def append(self, request: Request) -> Response:
         """Append a batch of events."""
-        batch = GivenBatch.parse(request, await self._read(request))
         run_id = request.path_params["run_id"]
         await self._gate.check(request, run_id, "write")
+        batch = GivenBatch.parse(request, await self._read(request))
         written = await self._runs.writers.append(
             run_id,
             request.headers.get(LEASE_HEADER, ""),
@@ -101,10 +101,9 @@ class Writing:
 
         Raises, after the lease was renewed: `Overloaded` if there is no room to wait.
         """
-        wait_s = _wait_of(request)
         run_id = request.path_params["run_id"]
-        lease_id = request.headers.get(LEASE_HEADER, "")
         await self._gate.check(request, run_id, "write")
+        wait_s, lease_id = _wait_of(request), request.headers.get(LEASE_HEADER, "")
         await self._read(request)  # which must be read before the wait
         changed = asyncio.Event()
         leave = self._runs.hub.owned.listen(run_id, changed.set)
