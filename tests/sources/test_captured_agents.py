@@ -211,7 +211,7 @@ def test_agents_that_fail_have_one_error(scenario: str, text: str, message: str)
     assert [it.type for it in events[-3:]] == ["error", "step_complete", "failed"]
 
 
-def test_agents_that_continue_after_an_approval() -> None:
+def test_a_call_that_was_approved_by_the_program_returns_by_its_name() -> None:
     events = followed("approval", "approval resumed")
 
     assert outline(events)[-4:] == [
@@ -220,6 +220,8 @@ def test_agents_that_continue_after_an_approval() -> None:
         ("usage", "Looker", 9),
         ("step_complete", "Looker", "Looker"),
     ]
+    [call], [result] = data_of(events, "tool_call"), data_of(events, "tool_result")
+    assert (result["tool"], result["call_id"]) == (call["tool"], call["call_id"])
 
 
 @pytest.mark.parametrize("scenario", AGENTS)

@@ -105,9 +105,9 @@ class AgentsRecorder:
             emit = partial(self._writer.emit, "handoff", data, agent=item.source_agent.name)
             tell(self._writer, emit)
 
-    def know(self, call_id: object, name: str) -> None:
+    def know(self, call_id: object, name: object) -> None:
         """Note the name of a tool that was called before."""
-        self._names[call_id] = name
+        self._names[call_id] = str(name or "")
 
     def _begin_agent(self, name: str) -> None:
         self._begin_recorded()

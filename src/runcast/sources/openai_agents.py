@@ -103,7 +103,7 @@ async def run(agent: Any, input: Any, **options: Any) -> RunResultStreaming:  # 
     options["run_config"] = _with_inbox(options, writer)
     while True:
         if isinstance(input, RunState):
-            await _approve(input, writer, recorder)
+            await _approve(input, writer)
         result = Runner.run_streamed(agent, input, **options)
         await _follow(result, recorder)
         if not result.interruptions:
@@ -116,6 +116,9 @@ async def _follow(result: RunResultStreaming, recorder: AgentsRecorder | None) -
         async for _ in result.stream_events():
             pass
         return
+    for item in getattr(result, "new_items", ()):  # a call before an approval returns after it
+        if item.type == "tool_call_item":
+            recorder.know(field_of(item.raw_item, "call_id"), field_of(item.raw_item, "name"))
     queue = getattr(result, "_event_queue", None)
     put: Callable[[Any], None] | None = getattr(queue, "put_nowait", None)
     if put is None:
@@ -155,14 +158,13 @@ async def _follow(result: RunResultStreaming, recorder: AgentsRecorder | None) -
         recorder.close(is_over=is_over)
 
 
-async def _approve(state: Any, writer: Writer, recorder: AgentsRecorder) -> None:
+async def _approve(state: Any, writer: Writer) -> None:
     """Ask for each approval that a state waits for, and note the answers in it."""
     waiting = [item for item in state.get_interruptions() if not _is_decided(state, item)]
     kept = _kept(state, writer) if waiting else None
     for item in waiting:
         name = str(item.name or "a tool")
         call_id = field_of(item.raw_item, "call_id") or field_of(item.raw_item, "id")
-        recorder.know(call_id, name)
         answer = await writer.ask(
             f"May {item.agent.name} call {name}?",
             action=name,
