@@ -377,6 +377,17 @@ def test_thoughts_and_texts_have_their_own_ids() -> None:
     }
 
 
+def test_reasoning_that_the_provider_counts_by_another_name() -> None:
+    lines = PYDANTIC["reasoning (responses)"]
+    lines = [
+        {**it, "usage": {**it["usage"], "details": {"thinking_tokens": 3}}} if "usage" in it else it
+        for it in lines
+    ]
+
+    (used,) = data_of(run_of(Replay(lines).run), "usage")
+    assert used["reasoning_tokens"] == 3
+
+
 @pytest.mark.parametrize(
     ("scenario", "results"),
     [

@@ -77,11 +77,13 @@ class PydanticRecorder:
     def usage(self, response: Any) -> None:
         """Write what a call of a model used."""
         used = response.usage
+        # Each provider has its own name for it in the details; without them, 0 may mean unknown.
+        thought = field_of(used, "output_reasoning_tokens")
         tokens = Tokens(
             used.input_tokens or 0,
             used.output_tokens or 0,
             used.cache_read_tokens or None,
-            (field_of(used, "details") or {}).get("reasoning_tokens"),
+            thought or (field_of(used, "details") or {}).get("reasoning_tokens"),
         )
         if tokens.read or tokens.written:
             self._call.usage(response.model_name, tokens)
