@@ -176,8 +176,6 @@ def test(arguments: list[str]) -> NoReturn:
         wheel([])
         say("testing what only the source tree has")
         must(pytest, *_ON_ALL_CORES, "-m", "tree and not heavy", *options)
-        say("testing HTTP with the other parser, h11")
-        must("env", "TEST_PARSER=h11", pytest, *_ON_ALL_CORES, "tests/http", *options)
         test_versions("lowest", options)
         test_versions("newest", options)
         test_elsewhere(options)
@@ -218,7 +216,9 @@ def test_versions(which: str, options: list[str]) -> None:
     uv("pip", "install", "--python", python, *how, *wanted)
     quiet = _OLD_WARNINGS if which == "lowest" else ()
     quick = ("-m", "not heavy and not tree")
-    must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *quiet, *_WITH_VERSIONS, *options)
+    parser = ("env", "TEST_PARSER=h11") if which == "lowest" else ()
+    pytest = venv / "bin" / "pytest"
+    must(*parser, pytest, *_ON_ALL_CORES, *quick, *quiet, *_WITH_VERSIONS, *options)
 
 
 def direct_dependencies(which: str) -> list[str]:
@@ -234,22 +234,23 @@ def direct_dependencies(which: str) -> list[str]:
     return [*lowest, f"fastapi=={OLDEST_FASTAPI}", "httpx"]  # which its test client needs
 
 
-_WITH_INTERPRETERS = ("tests/crash", "tests/hub", "tests/runs", "tests/scripts", "tests/typing")
-"""The tests that the interpreter can change: threads, signals, coroutines, processes, types."""
+_WITH_INTERPRETERS = (
+    *("tests/crash", "tests/events", "tests/hub", "tests/runs", "tests/scripts", "tests/sources"),
+    *("tests/testing", "tests/typing"),
+)
+"""What the interpreter can change: threads, signals, coroutines, processes, types, frameworks."""
 
 
 def test_elsewhere(options: list[str]) -> None:
-    """Run the quick tests on the newest interpreter that is there, and on those between it and
-    ours the ones that depend on the interpreter; list those that are not there."""
+    """Run what the interpreter can change on the others that are there; list those that are not."""
     others = other_interpreters()
-    there = [version for version, python in others.items() if python is not None]
-    for version in there:
-        venv = ROOT / f".venv-{version}"
-        set_up(venv, base=others[version])
-        which = () if version == there[-1] else _WITH_INTERPRETERS
-        say(f"testing {' '.join(which)} on {others[version]}")
-        quick = ("-m", "not heavy and not tree")
-        must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *which, *options)
+    for version, python in others.items():
+        if python is not None:
+            venv = ROOT / f".venv-{version}"
+            set_up(venv, base=python)
+            say(f"testing {' '.join(_WITH_INTERPRETERS)} on {python}")
+            quick = ("-m", "not heavy and not tree")
+            must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *_WITH_INTERPRETERS, *options)
     if missing := [version for version, python in others.items() if python is None]:
         say(f"not tested, since this machine lacks them: Python {', '.join(missing)}")
 
