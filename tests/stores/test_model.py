@@ -408,4 +408,4 @@ def test_a_store_answers_as_the_model_does_for_long(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_upkeep, "_QUIET_S", 0.0005)
-    compare(make, tmp_path, examples=600, steps=80)
+    compare(make, tmp_path, examples=200, steps=80)
