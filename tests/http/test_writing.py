@@ -234,6 +234,8 @@ async def test_malformed_batches_are_refused(
         ({"lease_s": 0}, "lease_s"),
         ({"lease_s": 1e9}, "lease_s"),
         ({"lease_id": "short"}, "lease_id"),
+        ({"lease_id": "é" * 20}, "lease_id"),
+        ({"lease_id": " a space at the start"}, "lease_id"),
         ({"ttl_s": -1}, "ttl_s"),
         ({"labels": {"runcast.lease": "1"}}, "labels"),
         ({"run_id": "../x"}, "id"),

@@ -624,7 +624,7 @@ def captured(file: str) -> list[Any]:
             events.append(record["data"])
         else:
             case = (record["api"], record["scenario"], events, record["end"])
-            found.append(pytest.param(*case, id=f"{record['api']}, {record['scenario']}"))
+            found.append(pytest.param(*case, id=f"{file}, {record['api']}, {record['scenario']}"))
             events = []
     return found
 
@@ -661,7 +661,11 @@ def replaying(client: Any, api: str, events: list[Any], end: str) -> Any:
 
 @pytest.mark.parametrize(
     ("api", "scenario", "events", "end"),
-    [*captured("openai-3.57.0.jsonl"), *captured("anthropic-2.14.0.jsonl")],
+    [
+        *captured("openai-2.54.0.jsonl"),
+        *captured("openai-3.57.0.jsonl"),
+        *captured("anthropic-2.14.0.jsonl"),
+    ],
 )
 def test_a_captured_sequence_is_recorded(
     api: str, scenario: str, events: list[Any], end: str

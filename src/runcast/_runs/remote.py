@@ -9,6 +9,7 @@ The lease's id is a secret that only the writer knows. The store has its digest,
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -49,6 +50,8 @@ MOST_LEASE_S: Final = 86_400.0
 
 _LEAST_ID_CHARS, _MOST_ID_CHARS = 16, 128
 """Length of a lease's id: nobody may guess it."""
+
+_LEASE_ID: Final = re.compile(rf"(?! )[ -~]{{{_LEAST_ID_CHARS},{_MOST_ID_CHARS}}}(?<! )")
 
 _RENEWALS: Final = 4
 """Renewals of a lease within its time, at most, whatever number of batches comes."""
@@ -280,10 +283,11 @@ def _owner_of(lease_id: str) -> str:
 
 
 def _check_lease_id(lease_id: str) -> None:
-    if lease_id and not _LEAST_ID_CHARS <= len(lease_id) <= _MOST_ID_CHARS:
+    if lease_id and not _LEASE_ID.fullmatch(lease_id):  # it is sent as a header
         raise InvalidValue(
-            f"expected a lease_id of {_LEAST_ID_CHARS} to {_MOST_ID_CHARS} characters, got "
-            f"{len(lease_id)}: make it by a random number that nobody can guess"
+            f"expected a lease_id of {_LEAST_ID_CHARS} to {_MOST_ID_CHARS} printable ASCII "
+            f"characters without a space at the ends, got {len(lease_id)} characters: make it by "
+            "a random number that nobody can guess"
         )
 
 
