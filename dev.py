@@ -2,9 +2,9 @@
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
 Everything it makes lies beside it, in .tools, .venv, .venv-3.12 and the like, .venv-bench,
-.venv-crewai, .venv-docs, .venv-lowest, .venv-newest, .venv-types, .site and .runcast: remove those
-and it starts again. It needs neither root nor the venv module, and leaves the system's Python
-alone.
+.venv-crewai, .venv-docs, .venv-lowest, .venv-newest, .venv-types, .site, .runcast and
+web/node_modules: remove those and it starts again. It needs neither root nor the venv module, and
+leaves the system's Python alone.
 """
 
 import hashlib
@@ -173,6 +173,7 @@ def test(arguments: list[str]) -> NoReturn:
     if "--all" in arguments:
         fetch_programs()
         docs([])
+        web([])
         wheel([])
         say("testing what only the source tree has")
         must(pytest, *_ON_ALL_CORES, "-m", "tree and not heavy", *options)
@@ -383,6 +384,46 @@ def check_usage(venv: Path, tree: Path) -> None:
 _LEFT_OUT = shutil.ignore_patterns("node_modules", "__pycache__")
 
 
+WEB = ROOT / "web"
+ASSETS = ROOT / "src" / "runcast" / "_http" / "console" / "assets"
+"""The console as it is built; committed, so that a machine without Node has it."""
+
+
+def web(arguments: list[str]) -> None:
+    """check, test and build the TypeScript client and the console [--write: keep what was built]"""
+    if shutil.which("npm") is None:
+        if os.environ.get("CI"):
+            sys.exit("dev.py: Node is missing, and the TypeScript client and the console need it")
+        say("not tested, since this machine lacks Node: the TypeScript client and the console")
+        return
+    set_up_web()
+    say("checking the TypeScript client and the console")
+    must("npm", "run", "--silent", "check", cwd=WEB)
+    must("npm", "run", "--silent", "test", cwd=WEB)
+    with tempfile.TemporaryDirectory(prefix="runcast-web-") as built:
+        must("env", f"RUNCAST_CONSOLE_OUT={built}", "npm", "run", "--silent", "build", cwd=WEB)
+        if "--write" in arguments:
+            shutil.rmtree(ASSETS, ignore_errors=True)
+            shutil.copytree(built, ASSETS)
+        elif contents(Path(built)) != contents(ASSETS):
+            sys.exit("dev.py: the built console is stale; build it: python3 dev.py web --write")
+
+
+def set_up_web() -> None:
+    """Install what web/package-lock.json names, unless it is there."""
+    stamp, wanted = WEB / "node_modules" / ".stamp", (WEB / "package-lock.json").read_text("utf-8")
+    if not stamp.is_file() or stamp.read_text("utf-8") != wanted:
+        say("installing web/package-lock.json into web/node_modules")
+        must("npm", "ci", "--silent", cwd=WEB)
+        stamp.write_text(wanted, "utf-8")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files below a folder, by their paths."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def cover(arguments: list[str]) -> None:
     """run the tests and say which branches of src no test takes [options of pytest]"""
     set_up()
@@ -429,7 +470,7 @@ def lock(arguments: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     command.__name__: command
-    for command in (setup, run, check, test, cover, bench, soak, docs, build, wheel, lock)
+    for command in (setup, run, check, test, web, cover, bench, soak, docs, build, wheel, lock)
 }
 
 

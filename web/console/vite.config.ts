@@ -1,0 +1,19 @@
+import preact from '@preact/preset-vite';
+import { defineConfig } from 'vite';
+
+// Built into the Python package, so that a server needs no Node. `python3 dev.py web` proves the
+// committed files fresh.
+export default defineConfig({
+  base: './',
+  plugins: [preact()],
+  resolve: { conditions: ['source', 'module', 'browser', 'development|production'] },
+  build: {
+    outDir: process.env.RUNCAST_CONSOLE_OUT ?? '../../src/runcast/_http/console/assets',
+    emptyOutDir: true,
+    target: 'es2022',
+    modulePreload: { polyfill: false },
+    // Inlined files would need `data:` in the policy for images and fonts.
+    assetsInlineLimit: 0,
+  },
+  server: { proxy: { '/runs': 'http://127.0.0.1:8000', '/functions': 'http://127.0.0.1:8000' } },
+});
