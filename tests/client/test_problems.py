@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from runcast import errors
 from runcast._http.api.responses import problem
-from runcast.client.problems import error_of, retry_after_of
+from runcast.client.problems import error_of, refusal, retry_after_of
+from runcast.client.reconnect import Answer, State, react
 from runcast.errors import (
     AlreadyAnswered,
     CallerError,
@@ -25,6 +27,7 @@ from runcast.errors import (
     ServerUnavailable,
     Unauthorized,
 )
+from tests.wire.reference import load
 
 
 def classes(root: type[RuncastError] = RuncastError) -> Iterator[type[RuncastError]]:
@@ -38,9 +41,50 @@ GIVEN: dict[type[RuncastError], tuple[Any, ...]] = {
     InvalidInputs: ("no", ("a is missing",)),
     InvalidEvent: ("no", 3),
     OutOfSequence: ("no", 7),
-    Gone: ("no", "trimmed"),
+    Gone: ("no", "replaced"),
     AlreadyAnswered: ("no", {"type": "accept"}),
 }
+
+
+VECTORS = load("problems.json")
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_an_answer_is_the_error_that_the_vector_says(vector: dict[str, Any]) -> None:
+    expected = dict(vector["error"])
+
+    error = refusal(vector["status"], vector["document"], vector.get("retry_after", ""))
+
+    assert type(error).__name__ == expected.pop("name")
+    found = {name: getattr(error, name) for name in expected}
+    assert json.loads(json.dumps(found)) == expected
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_a_watcher_does_with_an_answer_what_the_vector_says(vector: dict[str, Any]) -> None:
+    error = refusal(vector["status"], vector["document"], vector.get("retry_after", ""))
+    document = vector["document"] if isinstance(vector["document"], dict) else {}
+    said = document.get("retryable")
+    for status, retryable in (
+        (error.status, error.retryable),  # as the watcher of this package sees it
+        (vector["status"], said if isinstance(said, bool) else None),  # and as it was sent
+    ):
+        _, action = react(State(), Answer(status, True, error.retry_after_s, retryable))
+
+        assert msgspec.to_builtins(action) == vector["then"]
+
+
+def test_the_vectors_have_every_code_and_every_class() -> None:
+    vectors = [vector.values[0] for vector in VECTORS]
+    ours = {kind for kind in classes() if kind is not CallerError}
+
+    assert {vector["error"]["name"] for vector in vectors} >= {kind.__name__ for kind in ours}
+    codes = {vector["document"]["code"] for vector in vectors if has_code(vector["document"])}
+    assert codes >= {kind.code for kind in classes() if "code" in vars(kind)}
+
+
+def has_code(document: object) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("code"), str)
 
 
 @pytest.mark.parametrize(

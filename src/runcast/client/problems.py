@@ -2,6 +2,9 @@
 
 Each `code` is one class. A document with a code that this version does not know becomes the class
 of its status; so does an answer that is not a problem document, as a proxy sends it.
+
+The vectors in `conformance/problems.json` test clients of every language.
+Source: docs/protocol.md R-16.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +28,7 @@ from runcast.errors import (
     Unauthorized,
 )
 
-__all__ = ("error_of", "retry_after_of")
+__all__ = ("error_of", "refusal", "retry_after_of")
 
 _PASSING: Final = frozenset({408, 425, 429})
 """Statuses below 500 that mean "try again later"."""
@@ -37,6 +40,19 @@ _BY_STATUS: Final[Mapping[int, type[RuncastError]]] = {
 }
 
 _MAX_DETAIL_CHARS: Final = 8_000
+
+
+def refusal(status: int, document: object, retry_after: str = "") -> RuncastError:
+    """Return the exception for an answer that is not a success, with how long to wait.
+
+    Args:
+        document: the JSON of the body; None if the body has none.
+        retry_after: the header `Retry-After`.
+    """
+    error = error_of(status, document)
+    if error.retryable:
+        error.retry_after_s = retry_after_of(retry_after)
+    return error
 
 
 def error_of(status: int, document: object) -> RuncastError:
@@ -53,15 +69,15 @@ def error_of(status: int, document: object) -> RuncastError:
         return RunFailed(message, code)
     kind = _BY_CODE.get(code) if isinstance(code, str) else None
     if kind is None:
-        if status >= 500 or status in _PASSING:
-            return ServerUnavailable(message)
-        kind = _BY_STATUS.get(status, CallerError if 400 <= status < 500 else PeerError)
+        kind = _class_of_status(status, fields.get("retryable"))
     if kind is Gone:
-        return Gone(message, str(fields.get("reason", "trimmed")))
-    if kind is AlreadyAnswered:
-        return AlreadyAnswered(message, fields.get("decision"))
+        reason = fields.get("reason")
+        return Gone(message, reason if isinstance(reason, str) else "trimmed")
     if kind is InvalidInputs:
-        return InvalidInputs(message, tuple(map(str, fields.get("problems") or ())))
+        problems = fields.get("problems")
+        return InvalidInputs(
+            message, tuple(map(str, problems if isinstance(problems, list) else ()))
+        )
     if kind is InvalidEvent:
         index = fields.get("index")
         return InvalidEvent(message, index if isinstance(index, int) else 0)
@@ -71,6 +87,16 @@ def error_of(status: int, document: object) -> RuncastError:
     if kind is errors.Conflict and isinstance(fields.get("decision"), dict):
         return AlreadyAnswered(message, fields["decision"])
     return kind(message)
+
+
+def _class_of_status(status: int, retryable: object) -> type[RuncastError]:
+    """Return the class of an answer whose code is missing or not known."""
+    is_failure = status >= 500 or status in _PASSING
+    if retryable is True or (is_failure and retryable is not False):
+        return ServerUnavailable
+    if is_failure:
+        return BackendError
+    return _BY_STATUS.get(status, CallerError if 400 <= status < 500 else PeerError)
 
 
 def retry_after_of(value: str) -> float | None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from runcast.client.problems import error_of, retry_after_of
+from runcast.client.problems import refusal
 from runcast.errors import InvalidValue, PeerError, RuncastError, ServerUnavailable
 
 __all__ = ("Answer", "Stream", "Transport", "check_url")
@@ -224,10 +224,7 @@ class Transport:
                 f"the server at {self.url} answered {response.status_code} and points to "
                 f"{to[:200]!r}; use that address if you trust it"
             )
-        error = error_of(response.status_code, document)
-        if error.retryable:
-            error.retry_after_s = retry_after_of(response.headers.get("retry-after", ""))
-        return error
+        return refusal(response.status_code, document, response.headers.get("retry-after", ""))
 
     async def _read(self, response: httpx2.Response, most: int) -> bytes:
         pieces, size = [], 0

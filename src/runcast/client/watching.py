@@ -56,7 +56,7 @@ async def follow(
     clock = clock or SystemClock()
     state = State(position=after)
     while True:
-        error: RuncastError | None = None
+        error: RuncastError
         begun = clock.monotonic()
         fields = {"accept": _STREAM}
         if state.position:
@@ -83,26 +83,25 @@ async def follow(
                     yield Frame(frame.data, frame.id)
                     if isinstance(action, reconnect.Stop):
                         return
+            cut: reconnect.Happened = reconnect.Cut(clock.monotonic() - begun)
             error = ServerUnavailable(f"the stream of {transport.url} ended early")
-        except ServerUnavailable as cut:
-            error = cut
-        except RuncastError as refusal:
-            if not refusal.retryable:
-                raise
-            error = refusal
-        lasted_s = clock.monotonic() - begun
-        state, action = react(state, _cut(error, lasted_s), random.random(), options)
+        except RuncastError as raised:
+            error = raised
+            cut = _happened(raised, clock.monotonic() - begun)
+        state, action = react(state, cut, random.random(), options)
         if isinstance(action, reconnect.Stop):
             raise error
         if isinstance(action, reconnect.Connect):
             await asyncio.sleep(action.wait_s)
 
 
-def _cut(error: RuncastError, lasted_s: float) -> reconnect.Happened:
-    if error.retry_after_s is not None:
-        answer = reconnect.Answer(error.status, retry_after_s=error.retry_after_s, retryable=True)
-        return answer
-    return reconnect.Cut(lasted_s)
+def _happened(error: RuncastError, lasted_s: float) -> reconnect.Happened:
+    """Return what an error says: the server has refused, or the connection broke."""
+    if type(error) is ServerUnavailable and error.retry_after_s is None:
+        return reconnect.Cut(lasted_s)
+    return reconnect.Answer(
+        error.status, retry_after_s=error.retry_after_s, retryable=error.retryable
+    )
 
 
 async def _frames(stream: Stream, position: str) -> AsyncGenerator[SSEvent | int, None]:

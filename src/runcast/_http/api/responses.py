@@ -9,6 +9,7 @@ from starlette.responses import Response
 from runcast._runs.protocols import DescribedFunction
 from runcast.errors import (
     AlreadyAnswered,
+    Gone,
     InvalidEvent,
     InvalidInputs,
     OutOfSequence,
@@ -96,6 +97,8 @@ def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Re
         more["problems"] = list(error.problems)
     if isinstance(error, InvalidEvent):
         more["index"] = error.index
+    if isinstance(error, Gone):
+        more["reason"] = error.reason
     if isinstance(error, OutOfSequence):
         more["expected"] = error.expected
     if isinstance(error, AlreadyAnswered):
