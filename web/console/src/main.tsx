@@ -1,8 +1,12 @@
+import './theme/tokens.css';
+import './theme/base.css';
+import './theme/parts.css';
 import { render } from 'preact';
+import { App } from './app';
+import { listenToKeys } from './shell/keyboard';
+import { applyTheme } from './shell/theme';
 
-function App() {
-  return <main>runcast</main>;
-}
-
+applyTheme();
+listenToKeys();
 const root = document.getElementById('app');
 if (root) render(<App />, root);

@@ -1,0 +1,49 @@
+import { signal } from '@preact/signals';
+import { remember, remembered } from '../data/remembered';
+import { en } from './en';
+import type { Text } from './text';
+import { zh } from './zh';
+
+export type Key = keyof typeof en;
+export type Translation = { readonly [K in Key]: Text };
+export type Language = 'en' | 'zh';
+export type Values = Readonly<Record<string, string | number>>;
+
+const LANGUAGES: Readonly<Record<Language, Translation>> = { en, zh };
+
+/** Languages by the names that they give themselves. */
+export const LANGUAGE_NAMES: Readonly<Record<Language, string>> = { en: 'English', zh: '中文' };
+
+/** The language of the console. A component that calls `t` is rendered again when it changes. */
+export const language = signal<Language>(firstLanguage());
+
+export function setLanguage(chosen: Language): void {
+  language.value = chosen;
+  remember('language', chosen);
+}
+
+/** Return a text in the language of the console; `{name}` is replaced by a value. */
+export function t(key: Key, values: Values = {}): string {
+  const found: Text = LANGUAGES[language.value][key];
+  const text = typeof found === 'string' ? found : plural(found, values.count);
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => {
+    const value = values[name];
+    if (value === undefined) return whole;
+    return typeof value === 'number' ? value.toLocaleString(language.value) : value;
+  });
+}
+
+function plural(forms: { readonly one?: string; readonly other: string }, count: unknown): string {
+  const rule = new Intl.PluralRules(language.value).select(Number(count ?? 0));
+  return rule === 'one' ? (forms.one ?? forms.other) : forms.other;
+}
+
+function firstLanguage(): Language {
+  const kept = remembered('language');
+  if (kept === 'en' || kept === 'zh') return kept;
+  const wanted = globalThis.navigator?.languages ?? [];
+  const known = wanted
+    .map((each) => each.slice(0, 2))
+    .find((each) => each === 'en' || each === 'zh');
+  return (known as Language | undefined) ?? 'en';
+}
