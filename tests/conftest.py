@@ -4,6 +4,7 @@ import faulthandler
 import importlib.util
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Final, TextIO
@@ -18,6 +19,10 @@ pytest_plugins = ["pytester"]
 
 if importlib.util.find_spec("crewai") is None:
     collect_ignore = ["crewai"]  # `dev.py test --crewai` runs them, where it is installed
+
+# Processes that tests start take half as long to begin if Python may keep its bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 

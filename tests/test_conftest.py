@@ -132,3 +132,21 @@ def test_a_test_that_holds_the_interpreter_is_ended_with_its_stacks(
 
     assert result.ret != 0
     result.stderr.fnmatch_lines(["Timeout*", "*in test_that_waits_with_the_interpreter*"])
+
+
+def test_processes_that_tests_start_keep_their_bytecode(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import subprocess, sys
+
+        def test_that_starts_a_process():
+            code = "import sys; sys.exit(sys.dont_write_bytecode)"
+            assert subprocess.call([sys.executable, "-c", code]) == 0
+        """
+    )
+
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.cli.inside import run
 from tests.cli.served import Served, frames, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
@@ -107,15 +108,8 @@ def given_by(url: str) -> dict[str, str]:
 
 def answer(served: Served | str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, without a terminal."""
-    return subprocess.run(
-        command(*arguments),
-        env={**given_by(served if isinstance(served, str) else served.url), **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
+    given = given_by(served if isinstance(served, str) else served.url)
+    return run("answer", *arguments, cwd=Path.cwd(), env={**given, **env})
 
 
 def refusal(served: Served | str, *arguments: str, code: int = 2) -> str:

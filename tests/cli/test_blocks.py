@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.served import Served, frames, run, serve
+from tests.cli.inside import run
+from tests.cli.served import Served, frames, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from runcast._cli import make_parser
-from tests.cli.served import Served, frames, run, serve
+from tests.cli import served as process
+from tests.cli.inside import run
+from tests.cli.served import Served, frames, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
 
@@ -471,7 +473,7 @@ def test_nobody_needs_to_read_the_output(served: Served, tmp_path: Path) -> None
 def test_what_the_output_cannot_hold_is_marked(
     served: Served, tmp_path: Path, encoding: str
 ) -> None:
-    told = run(
+    told = process.run(
         *("invoke", "greet", "--input", "name=文"),
         cwd=tmp_path,
         env={"RUNCAST_URL": served.url, "PYTHONIOENCODING": encoding},
@@ -504,7 +506,7 @@ def test_json_alone_leaves_the_name_of_the_function_alone(served: Served, tmp_pa
 
 
 def test_the_bare_command_shows_what_there_is(tmp_path: Path) -> None:
-    shown = run(cwd=tmp_path)
+    shown = process.run(cwd=tmp_path)
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "serve functions over HTTP" in shown.stdout

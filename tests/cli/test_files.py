@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.served import Served, run, serve
+from tests.cli.inside import run
+from tests.cli.served import Served, serve
 
 CODE = """
 import os
@@ -235,7 +236,7 @@ def pretend(path: str, content: bytes, **changes: Any) -> Iterator[tuple[Server,
         **{"path": path, "name": "x", "size": len(content), "sha256": sha256, "type": "x/y"},
         **changes,
     }
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield server, f"http://127.0.0.1:{server.server_address[1]}"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.served import Served, run, serve
+from tests.cli.inside import run
+from tests.cli.served import Served, serve
 
 FUNCTIONS = """
 import runcast

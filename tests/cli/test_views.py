@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cli.served import Served, frames, run, serve
+from tests.cli.inside import run
+from tests.cli.served import Served, frames, serve
 from tests.waiting import WAIT_S
 
 WRITES: Final = """

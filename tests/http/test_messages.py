@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import runcast
-from tests.cli.served import Served, frames, run, serve
+from tests.cli.inside import run
+from tests.cli.served import Served, frames, serve
 from tests.http.client import WAIT_S
 from tests.http.serving import Server, serving_here
 
