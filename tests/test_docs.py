@@ -44,6 +44,7 @@ from runcast._http.api import bodies, requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import waits
+from runcast._hub.thread_place import MAX_ENDED, MAX_OPEN
 from runcast._producing import batches, messages
 from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._runs import remote
@@ -284,6 +285,8 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
 
     assert [int(each) for each in numbers] == [
         requests.MAX_RUNS_PER_STREAM,
+        MAX_OPEN,
+        MAX_OPEN + MAX_ENDED,
         bodies.MAX_BODY_DEPTH,
         requests._MAX_NAMES,
         MAX_GIVEN_LABELS,

@@ -35,21 +35,36 @@ class Admissions:
             raise Overloaded(f"{self._count} streams are open (max_watchers); try again later")
         for run_id in watched:
             if (count := self._by_run.get(run_id, 0)) >= self._most_per_run:
-                raise Overloaded(
-                    f"{count} streams of run {run_id!r} are open "
-                    "(max_watchers_per_run); try again later"
-                )
+                raise _full(run_id, count)
         self._count += 1
-        self._by_run.update(watched)
-        return Admission(self, watched)
+        admission = Admission(self)
+        for run_id in watched:
+            admission.join(run_id)
+        return admission
 
-    def release(self, run_ids: tuple[str, ...]) -> None:
-        """Count a connection that has ended."""
-        self._count -= 1
+    def join(self, run_id: str) -> None:
+        """Count a run of an admitted connection. Raises `Overloaded`."""
+        if (count := self._by_run.get(run_id, 0)) >= self._most_per_run:
+            raise _full(run_id, count)
+        self._by_run[run_id] += 1
+
+    def part(self, run_ids: Iterable[str]) -> None:
+        """Count runs that a connection does not watch any more."""
         for run_id in run_ids:
             self._by_run[run_id] -= 1
             if not self._by_run[run_id]:
                 del self._by_run[run_id]
+
+    def release(self, run_ids: Iterable[str]) -> None:
+        """Count a connection that has ended."""
+        self._count -= 1
+        self.part(run_ids)
+
+
+def _full(run_id: str, count: int) -> Overloaded:
+    return Overloaded(
+        f"{count} streams of run {run_id!r} are open (max_watchers_per_run); try again later"
+    )
 
 
 class Admission:
@@ -57,9 +72,21 @@ class Admission:
 
     __slots__ = ("_admissions", "_run_ids")
 
-    def __init__(self, admissions: Admissions, run_ids: tuple[str, ...]) -> None:
+    def __init__(self, admissions: Admissions) -> None:
         self._admissions: Admissions | None = admissions
-        self._run_ids = run_ids
+        self._run_ids: list[str] = []
+
+    def join(self, run_id: str) -> None:
+        """Watch another run on this connection. Raises `Overloaded`."""
+        if self._admissions is not None:
+            self._admissions.join(run_id)
+            self._run_ids.append(run_id)
+
+    def part(self, run_id: str) -> None:
+        """Watch a run no more."""
+        if self._admissions is not None:
+            self._run_ids.remove(run_id)
+            self._admissions.part([run_id])
 
     def close(self) -> None:
         """Make room for another connection. Idempotent."""

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from runcast.stores.base import ChangePage, Store
+from runcast.stores.base import MAX_LIST, ChangePage, Store
 
 __all__ = ("ListChanges",)
 
@@ -21,7 +21,7 @@ class ListChanges:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._followers: dict[object, Callable[[], None]] = {}
-        self._reading: dict[str, asyncio.Task[ChangePage]] = {}
+        self._reading: dict[tuple[str, int], asyncio.Task[ChangePage]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def follow(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -41,17 +41,18 @@ class ListChanges:
         for wake in list(self._followers.values()):
             wake()
 
-    async def after(self, point: str) -> ChangePage:
+    async def after(self, point: str, limit: int = MAX_LIST) -> ChangePage:
         """Return what changed after a point. Raises as `Changes.changes` does."""
-        reading = self._reading.get(point)
+        key = (point, limit)
+        reading = self._reading.get(key)
         if reading is None:
-            reading = asyncio.create_task(self._store.changes(point))
-            self._reading[point] = reading
-            reading.add_done_callback(lambda done: self._has_read(point, done))
+            reading = asyncio.create_task(self._store.changes(point, limit=limit))
+            self._reading[key] = reading
+            reading.add_done_callback(lambda done: self._has_read(key, done))
         return await asyncio.shield(reading)  # a follower that leaves must not take it from others
 
-    def _has_read(self, point: str, reading: asyncio.Task[ChangePage]) -> None:
-        del self._reading[point]
+    def _has_read(self, key: tuple[str, int], reading: asyncio.Task[ChangePage]) -> None:
+        del self._reading[key]
         if not reading.cancelled():
             reading.exception()  # if all that waited have left, nobody else looks at it
 

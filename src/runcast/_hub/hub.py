@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from runcast._clock import Clock, SystemClock
-from runcast._hub.admission import Admissions
+from runcast._hub.admission import Admission, Admissions
 from runcast._hub.cache import PageCache
 from runcast._hub.changes import ListChanges
 from runcast._hub.cursor import Chunk, Cursor
@@ -21,6 +21,8 @@ from runcast._hub.owned import OwnedLog, OwnedLogs
 from runcast._hub.pipeline import Pipeline, PipelineStatistics
 from runcast._hub.present import Present
 from runcast._hub.rendering import RenderedPages, Rendering
+from runcast._hub.thread_cursor import ThreadCursor
+from runcast._hub.thread_place import MAX_OPEN, RunLabels, ThreadPlace
 from runcast._hub.watcher import Watch
 from runcast._hub.windows import Windows
 from runcast._settings import Settings
@@ -289,6 +291,22 @@ class Hub:
         watch = Watch[Chunk]()
         watch.source = await self.events(run_id, after, view=view, wake=watch.wake)
         return watch
+
+    def thread(
+        self,
+        runs: RunLabels,
+        after: ThreadPlace | None = None,
+        *,
+        wake: Callable[[], None],
+        limit: int = MAX_OPEN,
+        admission: Admission | None = None,
+    ) -> ThreadCursor:
+        """Return a source of the events of all runs with some labels; see `ThreadCursor`.
+
+        Raises `StoreUnavailable` if the hub is not open.
+        """
+        self.check_open()
+        return ThreadCursor(self, runs, after, wake, limit=limit, admission=admission)
 
     async def read_page(self, run_id: str, after: Position) -> Page:
         """Return a page of history; equal reads share it. Raises what `Store.read` raises."""

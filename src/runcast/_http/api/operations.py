@@ -13,6 +13,7 @@ from runcast._http.api.describing import of_path as _path
 from runcast._http.api.describing import parameter as _in
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.api.requests import BEFORE, DEFAULT_LIMIT, MAX_REASON_CHARS, MAX_RUNS_PER_STREAM
+from runcast._hub.thread_place import MAX_OPEN
 from runcast._wire.dialects import DIALECTS
 from runcast.events.lifecycle import STATUSES
 from runcast.events.schemas import EVENT_TYPE, POSITION, RUN_ID
@@ -79,6 +80,13 @@ _KEY: Final = _in(
         ),
     },
     "identifies a request: a repeated request is answered from the run of the first one",
+)
+
+_LABEL: Final = _in(
+    "query",
+    "label",
+    {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
+    "name=value; may be repeated",
 )
 
 _STREAMS: Final[Mapping[str, _Schema]] = {
@@ -208,12 +216,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         (
             _in("query", "status", _STATUS),
             _in("query", "function", _TEXT),
-            _in(
-                "query",
-                "label",
-                {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
-                "name=value; may be repeated",
-            ),
+            _LABEL,
             _in(
                 "query",
                 "limit",
@@ -349,11 +352,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("/events", "get"): Operation(
         "watch_many",
-        "Watch several runs on one connection",
+        "Watch several runs on one connection: given runs, or all runs of a thread",
         "watching",
         {
             200: Response(
-                "`data:` has a run and its event, `id:` a vector of positions",
+                "`data:` has a run and its event, `id:` the positions of all runs",
                 {_EVENT_STREAM: {"x-items": ref("EventOfRun")}},
             ),
             204: Response("all runs have ended and no event follows the positions"),
@@ -369,8 +372,15 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                     "maxItems": MAX_RUNS_PER_STREAM,
                     "uniqueItems": True,
                 },
-                "the runs",
-                required=True,
+                "the runs; either `run` or `label` is required",
+            ),
+            _LABEL,
+            _in("query", "function", _TEXT, "with `label`: only runs of this function"),
+            _in(
+                "query",
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": MAX_OPEN, "default": MAX_OPEN},
+                "with `label`: how many runs to begin with, the newest ones",
             ),
             _in("query", "after", {"$ref": "#/components/schemas/Positions"}),
             _in("header", "Last-Event-ID", {"$ref": "#/components/schemas/Positions"}),

@@ -7,10 +7,12 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
+from starlette.datastructures import QueryParams
 
 from runcast._files.model import FileReference
 from runcast._http.api.bodies import parse_json
 from runcast._hub.lens import find_dialect
+from runcast._hub.thread_place import MAX_OPEN
 from runcast._wire.dialects import Dialect
 from runcast.errors import InvalidInputs, InvalidValue
 from runcast.events.position import Position, is_run_id
@@ -29,16 +31,19 @@ __all__ = (
     "WatchOptions",
     "asks_for_events",
     "before_token",
+    "check_only_for_one",
     "files_of",
     "is_resuming",
     "parse_before",
     "parse_flag",
     "parse_invocation",
+    "parse_labels",
     "parse_limit",
     "parse_many",
     "parse_point",
     "parse_preferences",
     "parse_query",
+    "parse_thread_limit",
     "parse_watch",
     "preferred_type",
 )
@@ -227,13 +232,14 @@ def parse_many(
         InvalidValue: no run, too many runs, a malformed id or vector, or an option that only
             watchers of one run may use.
     """
-    for name, usual in _ONLY_FOR_ONE.items():
-        if query.get(name, usual) != usual:
-            raise InvalidValue(f"expected no {name} for several runs on one connection")
+    check_only_for_one(query)
+    if "label" in query:
+        raise InvalidValue("expected either run or label, got both")
     names = list(dict.fromkeys(runs))
     if not 1 <= len(names) <= MAX_RUNS_PER_STREAM:
         raise InvalidValue(
-            f"expected 1 to {MAX_RUNS_PER_STREAM} different runs (?run=a&run=b), got {len(names)}"
+            f"expected 1 to {MAX_RUNS_PER_STREAM} different runs (?run=a&run=b), got {len(names)}; "
+            "or all runs of a thread (?label=thread=x)"
         )
     for name in names:
         if not is_run_id(name):
@@ -244,6 +250,13 @@ def parse_many(
         if name in cursors:
             cursors[name] = position
     return cursors
+
+
+def check_only_for_one(query: Mapping[str, str]) -> None:
+    """Raise `InvalidValue` for an option that only watchers of one run may use."""
+    for name, usual in _ONLY_FOR_ONE.items():
+        if query.get(name, usual) != usual:
+            raise InvalidValue(f"expected no {name} for several runs on one connection")
 
 
 def _parse_vector(vector: str, where: str) -> dict[str, Position]:
@@ -309,6 +322,25 @@ def parse_limit(query: Mapping[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LIST):
         raise InvalidValue(f"expected limit to be 1 to {MAX_LIST}, got {text[:20]!r}")
     return int(text)
+
+
+def parse_thread_limit(query: Mapping[str, str]) -> int:
+    """Return with how many runs of a thread a stream begins. Raises `InvalidValue`."""
+    limit = parse_limit(query) if "limit" in query else MAX_OPEN
+    if limit > MAX_OPEN:
+        raise InvalidValue(f"expected limit to be 1 to {MAX_OPEN}, got {limit}")
+    return limit
+
+
+def parse_labels(query: QueryParams) -> dict[str, str]:
+    """Return the labels that runs must have; `function` is one. Raises `InvalidValue`."""
+    labels = {"function": query["function"]} if "function" in query else {}
+    for pair in query.getlist("label"):
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidValue(f"expected label=name=value, got {pair[:100]!r}")
+        labels[name] = value
+    return labels
 
 
 def before_token(created_at: float, run_id: str) -> str:

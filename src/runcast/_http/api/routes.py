@@ -21,6 +21,7 @@ from runcast._http.api.requests import (
     MAX_REASON_CHARS,
     before_token,
     parse_before,
+    parse_labels,
     parse_limit,
     preferred_type,
 )
@@ -111,7 +112,7 @@ class Routes:
                 methods=["GET"],
             ),
             Route("/uploads", self._transfers.upload, methods=["POST"]),
-            Route("/events", _Raw(self._watching.watch_many), methods=["GET"]),
+            Route("/events", _Raw(self._watching.watch_events), methods=["GET"]),
         ]
 
     # Plain answers.
@@ -205,12 +206,7 @@ class Routes:
     def _selection(self, request: Request) -> Selection:
         """Return which runs a request asks for. Raises `InvalidValue`."""
         query = request.query_params
-        labels = {"function": query["function"]} if "function" in query else {}
-        for pair in query.getlist("label"):
-            name, equals, value = pair.partition("=")
-            if not equals or not name:
-                raise InvalidValue(f"expected label=name=value, got {pair[:100]!r}")
-            labels[name] = value
+        labels = parse_labels(query)
         # The status was once a label; a query may still ask for it as a label.
         status = query.get("status", labels.pop("status", None))
         if status is not None and status not in STATUSES:

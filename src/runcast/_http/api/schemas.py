@@ -6,7 +6,6 @@ from typing import Final
 from runcast._http.api.describing import GIVEN_LABELS, ref
 from runcast._http.api.describing import Schema as _Schema
 from runcast._http.api.describing import of_object as _object
-from runcast._http.api.requests import MAX_RUNS_PER_STREAM
 from runcast.events.lifecycle import STATUSES
 from runcast.events.schemas import POSITION, RUN_ID
 
@@ -19,7 +18,6 @@ _POSITION: Final[_Schema] = {"type": "string", "pattern": POSITION}
 _STATUS: Final[_Schema] = {"type": "string", "enum": list(STATUSES)}
 _LABELS: Final[_Schema] = {"type": "object", "additionalProperties": _TEXT}
 
-_ONE_OF_MANY: Final = f"{RUN_ID[1:-1]}={POSITION[1:-1]}"
 
 SCHEMAS: Final[Mapping[str, _Schema]] = {
     "Run": _object(
@@ -91,11 +89,17 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
             "description": "the dialect of its stream if the request names no dialect",
         },
     ),
-    "EventOfRun": _object(("run", "event"), run=_TEXT, event=ref("Event")),
+    "EventOfRun": {
+        "oneOf": [
+            _object(("run", "event"), run=_TEXT, event=ref("Event")),
+            *(_object((notice,), **{notice: _TEXT}) for notice in ("deleted", "left", "left_out")),
+            _object(("earlier",), earlier={"type": "string", "description": "for `before`"}),
+            _object(("gap",), gap=_object(("reason",), reason=_TEXT)),
+        ]
+    },
     "Positions": {
         "type": "string",
-        "pattern": f"^(|{_ONE_OF_MANY}(,{_ONE_OF_MANY}){{0,{MAX_RUNS_PER_STREAM - 1}}})$",
-        "description": "run=position, joined by commas",
+        "description": "the last `id` of this stream",
     },
     "File": {
         "anyOf": [

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -12,9 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from runcast._http.api.requests import (
     WatchOptions,
+    check_only_for_one,
+    parse_labels,
     parse_many,
     parse_point,
     parse_query,
+    parse_thread_limit,
     parse_watch,
 )
 from runcast._http.api.responses import SAFE_HEADERS
@@ -24,12 +27,14 @@ from runcast._http.streaming.feeds import NDJSON, SSE, Form, ManyFeed
 from runcast._http.streaming.runs_feed import RunsFeed, Selection
 from runcast._http.streaming.stream import Stream
 from runcast._http.streaming.streams import Streams
+from runcast._http.streaming.thread_feed import ThreadFeed
 from runcast._http.streaming.waits import wait_with
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
+from runcast._hub.thread_place import RunLabels, ThreadPlace
 from runcast._hub.watcher import Watch
 from runcast._wire import ndjson
-from runcast.errors import Gone
+from runcast.errors import Gone, NotFound
 from runcast.events.model import encode_event
 from runcast.events.plain import encode_line
 from runcast.events.position import split_frames
@@ -110,9 +115,67 @@ class Watching:
         stream = self._streams.make(form, admission, scope, receive, send)
         return await self._streams.run(stream, begin, is_awaited=is_awaited)
 
-    async def watch_many(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream the events of several runs on one connection."""
+    async def watch_events(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream the events of several runs on one connection: of given runs, or of a thread."""
         request = Request(scope, receive)
+        if "run" not in request.query_params and "label" in request.query_params:
+            await self._watch_thread(request, receive, send)
+        else:
+            await self._watch_many(request, receive, send)
+
+    async def _watch_thread(self, request: Request, receive: Receive, send: Send) -> None:
+        """Stream the events of all runs with some labels, also of those that begin later."""
+        query = request.query_params
+        runs, limit = self._thread_of(request), parse_thread_limit(query)
+        text = parse_point(query, request.headers)
+        place = ThreadPlace.parse(text) if text else None
+        hidden: list[str] = []
+        if place is not None:
+            await self._check_point(place.point)
+            hidden = await self._hidden(request, place.runs)
+            for run_id in hidden:
+                place.runs.pop(run_id)
+        admission = self._hub.admissions.admit(place.runs if place else ())
+
+        async def begin(stream: Stream) -> bool:
+            stream.source = ThreadFeed(
+                *(self._hub, runs, place, stream.wake),
+                limit=limit,
+                admission=admission,
+                hidden=hidden,
+            )
+            stream.held = self._gate.add_list(request, stream.dismiss)
+            return await _send_head(request.scope, send, SSE, {})
+
+        stream = self._streams.make(SSE, admission, request.scope, receive, send)
+        await self._streams.run(stream, begin)
+
+    def _thread_of(self, request: Request) -> RunLabels:
+        """Return which runs a request follows, of those that it may see."""
+        labels = parse_labels(request.query_params)
+        check_only_for_one(request.query_params)
+        access = self._gate.access(request.scope)
+        ours = access.visible
+        is_elsewhere = any(labels.get(name, value) != value for name, value in ours.items())
+        return RunLabels({**labels, **ours}, is_elsewhere or not access.may("see"))
+
+    async def _hidden(self, request: Request, run_ids: Iterable[str]) -> list[str]:
+        """Return which runs do not exist or may not be seen, after the same time for both."""
+
+        async def is_hidden(run_id: str) -> bool:
+            try:
+                await self._gate.check(request, run_id)
+            except NotFound:
+                return True
+            return False
+
+        names = list(run_ids)
+        found = await asyncio.gather(*map(is_hidden, names))
+        return [name for name, is_hidden in zip(names, found, strict=True) if is_hidden]
+
+    async def _watch_many(self, request: Request, receive: Receive, send: Send) -> None:
+        """Stream the events of given runs on one connection."""
+        scope = request.scope
         query = request.query_params
         positions = parse_many(query.getlist("run"), query, request.headers)
         admission = self._hub.admissions.admit(positions)
