@@ -396,8 +396,14 @@ def web(arguments: list[str]) -> None:
             sys.exit("dev.py: Node is missing, and the TypeScript client and the console need it")
         say("not tested, since this machine lacks Node: the TypeScript client and the console")
         return
+    set_up()  # the types are made from Python, and the tests start a server
     set_up_web()
     say("checking the TypeScript client and the console")
+    must(
+        VENV / "bin" / "python",
+        WEB / "generate.py",
+        *([] if "--write" in arguments else ["--check"]),
+    )
     must("npm", "run", "--silent", "check", cwd=WEB)
     must("npm", "run", "--silent", "test", cwd=WEB)
     with tempfile.TemporaryDirectory(prefix="runcast-web-") as built:

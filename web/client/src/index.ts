@@ -1,13 +1,28 @@
-/** The form of an event on the wire. Source: docs/protocol.md. */
-export interface RunEvent {
-  readonly seq: number;
-  /** Unix time in seconds. */
-  readonly time: number;
-  readonly type: string;
-  readonly data: unknown;
-  readonly node?: string;
-  readonly agent?: string;
-  readonly path?: readonly string[];
-  /** Seconds. */
-  readonly duration?: number;
-}
+export type * from './answers.js';
+export {
+  Client,
+  type ConnectOptions,
+  connect,
+  type InvokeOptions,
+  type RunsOptions,
+  type Selection,
+  type SendOptions,
+  type WatchOptions,
+} from './client.js';
+export { type ErrorDetails, RuncastError } from './errors.js';
+export {
+  type EventFields,
+  type EventOfRun,
+  type GapData,
+  type GapEvent,
+  is,
+  isGap,
+  isTerminal,
+  type KnownEvent,
+  type RunEvent,
+} from './events.js';
+export { Fold, fold } from './fold.js';
+export type * from './protocol.generated.js';
+export type { ReconnectOptions } from './reconnect.js';
+export type { ServerOptions } from './transport.js';
+export { type Connection, type FollowOptions, type Listeners, Watch } from './watch.js';

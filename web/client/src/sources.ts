@@ -1,0 +1,139 @@
+import type { RunChange } from './answers.js';
+import { isRecord, RuncastError } from './errors.js';
+import { type EventOfRun, isGap, isTerminal, type RunEvent } from './events.js';
+import type { Transport } from './transport.js';
+import type { Page, Source } from './watch.js';
+
+/** How long a server and the networks between may hold a long poll, in seconds. */
+const LONG_POLL_S = 60;
+
+interface EventsPage {
+  readonly events: readonly RunEvent[];
+  readonly position: string;
+  readonly closed: boolean;
+  readonly gap?: unknown;
+}
+
+/** Leaves out events that were seen before, by their places in the log. */
+class Seen {
+  #epoch = '';
+  #seq = 0;
+
+  /** Whether an event is new. */
+  take(event: RunEvent, id: string): boolean {
+    if (isGap(event)) {
+      this.#seq = 0;
+      return true;
+    }
+    const epoch = id.slice(0, id.lastIndexOf('-'));
+    if (epoch !== this.#epoch) {
+      this.#epoch = epoch;
+      this.#seq = 0;
+    }
+    if (event.seq <= this.#seq && event.seq > 0) return false;
+    this.#seq = Math.max(this.#seq, event.seq);
+    return true;
+  }
+}
+
+/** The events of one run. */
+export function followRun(
+  transport: Transport,
+  path: string,
+  query: URLSearchParams,
+): Source<RunEvent> {
+  const seen = new Seen();
+  return {
+    path: withQuery(`${path}/events`, query),
+    read(data, id) {
+      const event = eventOf(parse(data));
+      if (!seen.take(event, id)) return null;
+      const happened = isGap(event)
+        ? ({ on: 'gap', after: String(event.data.after ?? '') } as const)
+        : ({ on: 'event', id, type: event.type } as const);
+      return { value: event, happened };
+    },
+    async poll(position, signal): Promise<Page> {
+      const asked = new URLSearchParams(query);
+      asked.set('live', 'long-poll');
+      if (position) asked.set('after', position);
+      const page = await transport.ask<EventsPage>('GET', `${path}/events?${asked}`, {
+        signal,
+        timeoutS: LONG_POLL_S,
+      });
+      if (!Array.isArray(page?.events)) throw notRuncast();
+      const epoch = page.position.slice(0, page.position.lastIndexOf('-'));
+      const frames = page.events.map((event) => ({
+        data: JSON.stringify(event),
+        id: event.seq ? `${epoch}-${event.seq}` : '',
+      }));
+      if (page.gap)
+        frames.unshift({ data: JSON.stringify({ type: 'gap', data: page.gap }), id: '' });
+      return { frames, position: page.position, closed: page.closed };
+    },
+  };
+}
+
+/**
+ * The events of several runs.
+ *
+ * @param runs null: not known beforehand, and the stream has no end.
+ */
+export function followMany(
+  _transport: Transport,
+  query: URLSearchParams,
+  runs: readonly string[] | null,
+): Source<EventOfRun> {
+  const open = runs && new Set(runs);
+  return {
+    path: `/events?${query}`,
+    read(data, id) {
+      const given = parse(data);
+      if (!isRecord(given) || typeof given.run !== 'string') throw notRuncast();
+      const event = eventOf(given.event);
+      if (isTerminal(event)) open?.delete(given.run);
+      // The position of a run does not move at its gap: the next event has a vector with it.
+      const type = open?.size === 0 ? event.type : '';
+      return { value: { run: given.run, event }, happened: { on: 'event', id, type } };
+    },
+  };
+}
+
+/** The runs of a list, and then each run that changes. */
+export function followFeed(_transport: Transport, query: URLSearchParams): Source<RunChange> {
+  return {
+    path: withQuery('/runs', query),
+    read(data, id) {
+      const value = parse(data);
+      if (!isRecord(value)) throw notRuncast();
+      return { value: value as unknown as RunChange, happened: { on: 'event', id, type: '' } };
+    },
+  };
+}
+
+const withQuery = (path: string, query: URLSearchParams): string => {
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
+};
+
+function parse(data: string): unknown {
+  try {
+    return JSON.parse(data);
+  } catch {
+    throw notRuncast();
+  }
+}
+
+function eventOf(given: unknown): RunEvent {
+  if (!isRecord(given) || typeof given.type !== 'string') throw notRuncast();
+  const { seq, time } = given;
+  const isWhole = typeof seq === 'number' && typeof time === 'number';
+  return (isWhole ? given : { seq: 0, time: 0, ...given }) as unknown as RunEvent;
+}
+
+const notRuncast = (): RuncastError =>
+  new RuncastError(
+    'peer_error',
+    'expected an event, got something else; is this a runcast server?',
+    200,
+  );
