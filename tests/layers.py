@@ -90,7 +90,9 @@ LAYERS = {
     "_http": Layer(
         _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")
     ),
-    "client": Layer(("errors", "_clock", "events", "_wire", "_hub.bridge"), ("msgspec", "httpx2")),
+    "client": Layer(
+        ("errors", "_logs", "_clock", "events", "_wire", "_hub.bridge"), ("msgspec", "httpx2")
+    ),
     "testing": Layer(("errors", "_clock", "events", "_wire", "stores.base", "_hub")),
     "compat": Layer((*_FACE, "errors", "_logs", "_clock")),
     "demo": Layer((*_FACE, "_clock", "errors", "testing"), ("langchain_openai",)),

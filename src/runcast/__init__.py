@@ -117,15 +117,18 @@ if TYPE_CHECKING:
         RunChange,
         RunInfo,
         RunState,
+        SentMessage,
     )
+    from runcast.client.reconnect import ReconnectOptions
     from runcast.client.threads import Client
+    from runcast.client.watching import Received
 
     __version__: str
 else:
     _OF_CLIENTS = frozenset(
         {
             *("AsyncClient", "Client", "Decision", "FileInfo", "FunctionInfo"),
-            *("RunChange", "RunInfo", "RunState"),
+            *("Received", "ReconnectOptions", "RunChange", "RunInfo", "RunState", "SentMessage"),
         }
     )
 
@@ -218,6 +221,8 @@ __all__ = (
     "Position",
     "ProcessTraceback",
     "RangeNotSatisfiable",
+    "Received",
+    "ReconnectOptions",
     "RemoteRun",
     "RemoteWriter",
     "RequestTooSlow",
@@ -232,6 +237,7 @@ __all__ = (
     "RunTooLarge",
     "RuncastError",
     "Sent",
+    "SentMessage",
     "ServerUnavailable",
     "Settings",
     "Snapshot",

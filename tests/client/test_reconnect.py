@@ -13,10 +13,10 @@ from runcast.client.reconnect import (
     Cut,
     Gap,
     Happened,
-    Options,
     Read,
     Reason,
     Received,
+    ReconnectOptions,
     Retry,
     State,
     react,
@@ -28,7 +28,7 @@ VECTORS = load("reconnect.json")
 
 @pytest.mark.parametrize("vector", VECTORS)
 def test_a_client_does_what_the_vector_says(vector: dict[str, Any]) -> None:
-    options = msgspec.convert(vector.get("options", {}), Options)
+    options = msgspec.convert(vector.get("options", {}), ReconnectOptions)
     position = vector.get("position", "")
     state = State(position)
     for step in vector["steps"]:
@@ -76,7 +76,7 @@ _happened = (
 def test_no_wait_is_shorter_than_the_server_asked_for_or_grows_without_bound(
     happened: list[tuple[Happened, float]],
 ) -> None:
-    state, options = State(), Options()
+    state, options = State(), ReconnectOptions()
     for each, chance in happened:
         before = state
         state, action = react(state, each, chance)

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast._cli.remote import Remote
 from runcast._settings import Settings
-from runcast.client.reconnect import Options
+from runcast.client.reconnect import ReconnectOptions
 from runcast.errors import (
     AlreadyAnswered,
     Conflict,
@@ -69,7 +68,7 @@ def client(server: Server) -> Iterator[runcast.Client]:
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = Options(first_s=0.01, longest_s=0.05)
+    fast = ReconnectOptions(first_s=0.01, longest_s=0.05)
     monkeypatch.setattr("runcast.client.asynchronous._WAITS", fast)
 
 
@@ -130,7 +129,9 @@ def test_questions_are_answered_and_messages_sent(client: runcast.Client) -> Non
         client.send(run_id, "late")
     run_id = client.invoke("hears")
     first = client.send(run_id, {"a": 1}, message_id="m", sender="ann")
-    assert (first, client.send(run_id, {"a": 1}, message_id="m", sender="ann")) == ("m", "m")
+    second = client.send(run_id, {"a": 1}, message_id="m", sender="ann")
+    assert (first.message_id, first.repeated) == ("m", False)
+    assert (second.message_id, second.repeated, second.position) == ("m", True, first.position)
     with pytest.raises(Conflict):
         client.send(run_id, "other", message_id="m")
     client.cancel(run_id)
@@ -173,7 +174,7 @@ FAULTS: list[list[Fault]] = [
 def test_a_watcher_gets_each_event_once_whatever_happens(
     server: Server, faults: list[Fault], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runcast.client.asynchronous.Options", lambda **_: FAST)
+    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: FAST)
     with proxying(server.port, "/events") as proxy, runcast.Client(proxy.url) as client:
         run_id = client.invoke("count", {"n": 200, "text": "x" * 50})
         proxy.faults.extend(faults)
@@ -183,7 +184,7 @@ def test_a_watcher_gets_each_event_once_whatever_happens(
     assert events[-1].type == "done"
 
 
-FAST = Options(first_s=0.01, longest_s=0.05)
+FAST = ReconnectOptions(first_s=0.01, longest_s=0.05)
 
 
 def test_an_invocation_whose_answer_is_lost_begins_one_run(server: Server) -> None:
@@ -235,24 +236,9 @@ def test_refusals_are_the_errors_of_runcast(server: Server, client: runcast.Clie
     client.cancel("r")
 
 
-def test_the_commands_get_the_same_errors(server: Server, client: runcast.Client) -> None:
-    remote = Remote(url_of(server))
-    client.result(client.invoke("add", {"a": 1}, run_id="r"))
-    for path, body, kind in (
-        ("/runs/none/cancel", {}, NotFound),
-        ("/runs/r/messages", {"data": 1}, RunClosed),
-        ("/invoke/add", {"inputs": {}}, InvalidInputs),
-        ("/invoke/add", {"inputs": {"a": 1}, "run_id": "r"}, Conflict),
-        ("/runs/r/events?producer=p&sequence=1", [{"type": "a"}], RunClosed),
-    ):
-        with pytest.raises(kind) as raised:
-            remote.ask("POST", path, body)
-        assert type(raised.value) is kind
-
-
 def test_servers_that_are_not_there_or_want_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr("runcast.client.asynchronous.Options", lambda **_: GIVE_UP)
+    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: GIVE_UP)
     with runcast.Client("http://127.0.0.1:1") as client:
         with pytest.raises(ServerUnavailable):
             client.runs()
@@ -265,7 +251,7 @@ def test_servers_that_are_not_there_or_want_a_token(monkeypatch: pytest.MonkeyPa
             assert client.runs() == []
 
 
-GIVE_UP = Options(first_s=0.01, attempts=2)
+GIVE_UP = ReconnectOptions(first_s=0.01, attempts=2)
 
 
 async def test_coroutines_have_the_same_verbs(server: Server) -> None:
@@ -286,7 +272,7 @@ async def test_coroutines_have_the_same_verbs(server: Server) -> None:
 
 
 def test_a_watcher_outlives_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runcast.client.asynchronous.Options", lambda **_: FAST)
+    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: FAST)
     store = ("--store", f"sqlite:///{tmp_path}/runs.db", "--settings", "s.toml")
     (tmp_path / "s.toml").write_text("retry_s = 0.05")
     lease = {"Runcast-Lease": "a secret of the writer"}

@@ -9,7 +9,7 @@ import pytest
 
 import runcast
 from runcast._settings import Settings
-from runcast.client.reconnect import Options
+from runcast.client.reconnect import ReconnectOptions
 from runcast.errors import (
     Cancelled,
     Conflict,
@@ -133,7 +133,9 @@ def test_nothing_is_lost_or_doubled_when_connections_break(
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let retries come soon."""
-    monkeypatch.setattr("runcast._remote.link._WAITS", Options(first_s=0.01, longest_s=0.05))
+    monkeypatch.setattr(
+        "runcast._remote.link._WAITS", ReconnectOptions(first_s=0.01, longest_s=0.05)
+    )
 
 
 def test_a_run_whose_beginning_is_not_answered_begins_once(
@@ -287,6 +289,14 @@ def test_a_question_that_nobody_answers_expires(server: Server) -> None:
     assert answer.type == "expired"
     resolved = [data for kind, data in told(server, "r") if kind == "interrupt_resolved"]
     assert [data["outcome"] for data in resolved] == ["expired"]
+
+
+def test_what_nobody_would_read_is_not_kept(server: Server) -> None:
+    with (
+        runcast.RemoteRun(url_of(server), "train", run_id="r"),
+        pytest.raises(InvalidValue, match="no next attempt"),
+    ):
+        runcast.keep({"step": 1})
 
 
 async def test_questions_and_messages_work_in_coroutines(server: Server) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.client.reconnect import Options
+from runcast.client.reconnect import ReconnectOptions
 from tests.cli.served import Served, frames, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
@@ -38,7 +38,9 @@ def seen(served: Served, run_id: str = "r") -> list[dict[str, Any]]:
 def test_a_run_goes_on_when_its_server_is_killed_and_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runcast._remote.link._WAITS", Options(first_s=0.05, longest_s=0.2))
+    monkeypatch.setattr(
+        "runcast._remote.link._WAITS", ReconnectOptions(first_s=0.05, longest_s=0.2)
+    )
     store = ("--store", f"sqlite:///{tmp_path}/runs.db")
     with ExitStack() as servers:
 

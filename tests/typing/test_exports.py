@@ -32,7 +32,9 @@ MADE_BY_RUNCAST = {
 """Constructors that users do not call."""
 
 NAMESPACE = {
+    "AsyncClient": runcast.AsyncClient,
     "Authorize": Authorize,
+    "Client": runcast.Client,
     "Embedded": object,
     "HttpApp": HttpApp,
     "Request": Request,

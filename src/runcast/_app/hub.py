@@ -1,4 +1,7 @@
-"""The hub with its store and its runs, on one event loop."""
+"""The hub with its store and its runs, on one event loop.
+
+Long because it is one facade, each method of which has its docstring.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -38,7 +41,9 @@ from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
 
 if TYPE_CHECKING:
+    from runcast._http.app import HttpApp
     from runcast._http.embedding import Embedded
+    from runcast.client.asynchronous import AsyncClient
 
 __all__ = ("AnyFunction", "OpenHub", "gap_event")
 
@@ -64,6 +69,7 @@ class OpenHub:
         self._store = store
         self.functions: dict[str, Function[..., Any]] = {}
         self._embedded: Embedded | None = None
+        self._inside: HttpApp | None = None
         self._was_closed = False
         self._closing: asyncio.Task[None] | None = None
         self._home = Home()
@@ -132,6 +138,9 @@ class OpenHub:
         if self._embedded is not None:
             self._embedded.close()
             self._embedded = None
+        if self._inside is not None:
+            self._inside.end_streams()
+            self._inside = None
         if self._closing is None or self._closing.done():
             self._closing = asyncio.ensure_future(self._close())
         try:
@@ -362,6 +371,31 @@ class OpenHub:
         """
         self._home.check("revoke()")
         await revoke(self.hub, subject)
+
+    def client(self) -> "AsyncClient":
+        """Return a client of this hub's runs: the methods and values of a client of a server.
+
+        So the same code works with a server and with a store. The client ends with the hub. It may
+        do everything.
+
+        Raises `StoreUnavailable` if the hub is not open.
+        """
+        # Imported late: scripts that only emit and watch need no web framework.
+        from runcast._http.app import HttpApp
+        from runcast.client.asynchronous import AsyncClient
+
+        self._home.check("client()")
+        self.hub.check_open()
+        if self._inside is None:
+            self._inside = HttpApp(self, is_inside=True)
+        app = self._inside
+
+        def check() -> None:
+            self._home.check("a request of its client")
+            if app is not self._inside:
+                raise InvalidValue("expected a client of an open hub: the hub is closed")
+
+        return AsyncClient._inside(app, check)
 
     def _embed(self) -> "Embedded":
         """Return the responder for an application's own routes; see `runcast.sse_response`."""

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from types import MappingProxyType, TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from runcast._app.hub import AnyFunction, OpenHub
 from runcast._clock import Clock
@@ -30,6 +30,9 @@ from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import ViewSpec
 from runcast.stores.base import LogInfo
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("OpenHubInThread", "RunInThread")
 
@@ -308,3 +311,9 @@ class OpenHubInThread:
     def attach(self, run_id: str) -> Writer:
         """Return a writer to a run that has another owner, who ends it."""
         return self._bridge.do(lambda: self._hub.attach(run_id))
+
+    def client(self) -> "Client":
+        """Return a client of this hub's runs; see `OpenHub.client`."""
+        from runcast.client.threads import Client
+
+        return Client._inside(self._bridge.do(self._hub.client), self._bridge)

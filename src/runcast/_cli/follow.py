@@ -25,7 +25,7 @@ __all__ = ("Received", "follow", "react")
 _READ_BYTES: Final = 64 * 1024
 _STREAM: Final = "text/event-stream"
 
-_PATIENCE: Final = reconnect.Options(first_s=0.25, longest_s=5.0, attempts=20)
+_PATIENCE: Final = reconnect.ReconnectOptions(first_s=0.25, longest_s=5.0, attempts=20)
 """Shorter waits than on a page, because a person watches the terminal; and a last attempt."""
 
 

@@ -59,6 +59,8 @@ class HttpApp:
         views: views that watchers may ask for by name; `default` is used if a watcher names no
             view.
         authorize: decides what each request may do; None allows everything.
+        is_inside: whether all clients are in this process. Then signals are left to the program,
+            whose streams end with the hub.
 
     Raises:
         InvalidValue: no request can have this token, host or origin.
@@ -73,13 +75,14 @@ class HttpApp:
         origins: Iterable[str] = (),
         views: Mapping[str, ViewSpec] = MappingProxyType({}),
         authorize: Authorize | None = None,
+        is_inside: bool = False,
     ) -> None:
         self._runs = runs
         self._authorize = authorize
         settings, clock = runs.hub.settings, runs.hub.clock
         self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
         self._views = views
-        self._signals = StopSignals(self.end_streams)
+        self._signals = None if is_inside else StopSignals(self.end_streams)
         self.tracebacks = ShownTracebacks()
         """Shows the tracebacks of functions, once it is given a source."""
         self._build()
@@ -153,7 +156,8 @@ class HttpApp:
         except Exception:
             self._opening = self._loop = None  # the next request tries again
             raise
-        self._signals.listen()
+        if self._signals is not None:
+            self._signals.listen()
         if self.gate.is_asking and self._following is None:
             following = follow_revocations(self._runs.hub, self.gate.look_again)
             self._following = asyncio.create_task(following, name="runcast-revocations")
@@ -167,7 +171,8 @@ class HttpApp:
 
     async def close(self) -> None:
         """End the streams, the runs and the hub. Idempotent."""
-        self._signals.forget()
+        if self._signals is not None:
+            self._signals.forget()
         self.end_streams()
         if self._following is not None:
             self._following.cancel()

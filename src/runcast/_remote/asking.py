@@ -19,7 +19,7 @@ from runcast._producing.keeping import as_kept
 from runcast._producing.messages import Message
 from runcast._remote.link import Link
 from runcast.client.watching import watch
-from runcast.errors import Gone, Overloaded, RuncastError, RunClosed
+from runcast.errors import Gone, InvalidValue, Overloaded, RuncastError, RunClosed
 from runcast.events.model import Event, Place, encode_record
 from runcast.events.snapshot import MAX_INTERRUPTS
 
@@ -59,12 +59,14 @@ class Replies:
 
     async def _follow(self) -> None:
         begun, error = self._link.begun, None
-        events = watch(self._link.transport, begun.run_id, str(begun.position), _TYPES)
+        path = f"/runs/{begun.run_id}/events?{_TYPES}"
+        pages = watch(self._link.transport, path, str(begun.position))
         try:
-            async with aclosing(events):
-                async for event in events:
+            async with aclosing(pages):
+                async for page in pages:
                     async with self._changed:
-                        self._take(event)
+                        for received in page:
+                            self._take(received.event)
                         self._changed.notify_all()
         except RuncastError as refusal:
             error = refusal
@@ -189,7 +191,7 @@ class RemoteQuestions:
         """Ask, and wait for the answer. Raises what `Questions.ask` raises."""
         check_question(message, action, config, timeout_s, interrupt_id)
         if keep is not None:
-            as_kept(keep)  # refused here as elsewhere; no later attempt of this run reads it
+            as_kept(keep)  # refused here as elsewhere; not sent, because no later attempt reads it
         interrupt_id = interrupt_id or f"q-{uuid.uuid4().hex[:16]}"
         known = self._replies.decision(interrupt_id)
         if known is not None:
@@ -215,7 +217,11 @@ class RemoteQuestions:
                 del self._open[interrupt_id]
 
     async def keep(self, kept: bytes) -> None:
-        """Do nothing: nothing continues a remote run whose process has ended."""
+        """Refuse: nothing continues a remote run whose process has ended. Raises `InvalidValue`."""
+        raise InvalidValue(
+            "a remote run has no next attempt, so nobody would read what keep() keeps; store it "
+            "yourself, or run this code as a function with recover= on the server"
+        )
 
     async def _ask(self, record: bytes, interrupt_id: str, timeout_s: float | None) -> Answer:
         await self._link.outbox.drain()

@@ -15,7 +15,7 @@ from runcast._clock import Clock
 from runcast._logs import get_logger
 from runcast._producing.batches import MAX_BATCH_EVENTS
 from runcast._remote.outbox import Outbox
-from runcast.client.reconnect import Options
+from runcast.client.reconnect import ReconnectOptions
 from runcast.client.transport import Answer, Transport
 from runcast.client.watching import pause_after
 from runcast.errors import (
@@ -33,7 +33,7 @@ __all__ = ("Begun", "Link", "begin")
 
 _log: Final = get_logger("runcast.remote")
 
-_WAITS: Final = Options(first_s=0.2, longest_s=10.0)
+_WAITS: Final = ReconnectOptions(first_s=0.2, longest_s=10.0)
 """Pauses between tries: shorter than those of browsers, because a lease runs."""
 
 _BATCH_BYTES: Final = 512 * 1024

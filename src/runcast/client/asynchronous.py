@@ -1,9 +1,12 @@
-"""The client of a server, for coroutines."""
+"""The client of a server, for coroutines.
+
+Long because it is one facade, each method of which has its docstring.
+"""
 
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +16,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from runcast.client import reconnect
-from runcast.client.files import fetch, pieces_of
+from runcast.client.files import Outgoing, contents, ignore_bytes
+from runcast.client.inside import INSIDE_URL, Application
 from runcast.client.model import (
     Decision,
     FileInfo,
@@ -21,25 +25,26 @@ from runcast.client.model import (
     RunChange,
     RunInfo,
     RunState,
+    SentMessage,
     read,
 )
-from runcast.client.reconnect import Options
+from runcast.client.reconnect import ReconnectOptions
 from runcast.client.transport import Answer, Transport
-from runcast.client.watching import follow, pause_after, watch
+from runcast.client.watching import Cut, Received, follow, ignore_cut, pause_after, watch
 from runcast.errors import InvalidValue, PeerError, RunFailed, ServerUnavailable
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
+from runcast.events.position import is_run_id
 
 __all__ = ("AsyncClient",)
-
-_RETRIES: Final = Options(first_s=0.2, longest_s=5.0, attempts=4)
-"""How often a request that may be sent again is sent again: within two seconds or so."""
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class AsyncClient:
     """A server's runs. Use `async with`, on one event loop; `Client` is the same without a loop.
+
+    `OpenHub.client()` gives one to the runs of an open hub, without a server.
 
     Requests that change nothing when they are sent again are sent again for a short time if the
     server cannot be reached. Streams are followed across lost connections and restarts.
@@ -52,6 +57,9 @@ class AsyncClient:
         token: the access token; by default that in `RUNCAST_TOKEN`.
         timeout_s: longest silence of the server.
         attempts: failed connections in a row after which a stream gives up; None never does.
+        reconnect: all waits of streams, instead of `attempts`; see `runcast.client.reconnect`.
+        retries: how often another request is sent again, if that can do no harm: within about two
+            seconds.
 
     Raises:
         InvalidValue: the address or the token is malformed.
@@ -64,13 +72,25 @@ class AsyncClient:
         token: str | None = None,
         timeout_s: float = 30.0,
         attempts: int | None = None,
+        reconnect: ReconnectOptions | None = None,
+        retries: int = 3,
     ) -> None:
         address = url or os.environ.get("RUNCAST_URL", "")
         if not address:
             raise InvalidValue("expected the address of a server, as url or in RUNCAST_URL")
         secret = os.environ.get("RUNCAST_TOKEN", "") if token is None else token
         self._transport = Transport(address, secret, timeout_s=timeout_s)
-        self._options = Options(attempts=attempts)
+        self._options = reconnect or ReconnectOptions(attempts=attempts)
+        self._retries = retries
+
+    @classmethod
+    def _inside(
+        cls, app: Application, check: Callable[[], None], reconnect: ReconnectOptions | None = None
+    ) -> Self:
+        """Return a client of a server in this process; see `AppTransport`."""
+        client = cls(INSIDE_URL, token="", reconnect=reconnect)
+        client._transport = Transport(INSIDE_URL, app=app, check=check)
+        return client
 
     @property
     def url(self) -> str:
@@ -97,7 +117,7 @@ class AsyncClient:
                 return await self._transport.ask(method, path, body, headers=headers)
             except ServerUnavailable as error:
                 failures += 1
-                if failures >= (_RETRIES.attempts or 1):
+                if failures > self._retries:
                     raise
                 await asyncio.sleep(pause_after(failures - 1, _WAITS, error))
 
@@ -186,11 +206,33 @@ class AsyncClient:
             types: only these types, and the terminal event; likewise `nodes` and `agents`.
             view: a view that the server has.
         """
-        lists = {"types": types, "nodes": nodes, "agents": agents}
-        query = {name: ",".join(given) for name, given in lists.items() if given}
-        query |= {"view": view} if view else {}
-        position = str(after or "")
-        return watch(self._transport, run_id, position, urlencode(query), self._options)
+        return _events(
+            self.watch_pages(run_id, after, types=types, nodes=nodes, agents=agents, view=view)
+        )
+
+    def watch_pages(
+        self,
+        run_id: str,
+        after: object = "",
+        *,
+        types: Iterable[str] = (),
+        nodes: Iterable[str] = (),
+        agents: Iterable[str] = (),
+        view: str = "",
+        on_cut: Cut = ignore_cut,
+    ) -> AsyncGenerator[list[Received], None]:
+        """Yield a run's events until its end, as many at a time as have arrived.
+
+        Each comes with its canonical JSON, and with the position after it, from which `watch` goes
+        on. The arguments are those of `watch`.
+
+        Args:
+            on_cut: called before the client comes back, with the error, the failures in a row, and
+                whether the stream was ever open; it may raise to give up.
+        """
+        query = _view(types, nodes, agents, view)
+        path = f"{_path(run_id)}/events" + (f"?{query}" if query else "")
+        return watch(self._transport, path, str(after or ""), self._options, on_cut)
 
     async def info(self, run_id: str) -> RunInfo:
         """Return a run as lists show it."""
@@ -215,6 +257,8 @@ class AsyncClient:
             function: only runs of this function.
             labels: only runs with these labels.
         """
+        if limit < 1:
+            raise InvalidValue(f"expected a limit of at least 1, got {limit}")
         found: list[RunInfo] = []
         before = ""
         while len(found) < limit:
@@ -241,16 +285,11 @@ class AsyncClient:
         After a lost connection, every run that changed meanwhile is yielded at least once.
         """
         path = f"/runs?{urlencode(_selection(status, function, labels))}"
-        frames = follow(self._transport, path, options=self._options, what=_moved)
-        async with aclosing(frames):
-            async for frame in frames:
-                given = _json(frame.data)
-                gap = given.get("gap")
-                yield RunChange(
-                    run=read(given["run"], RunInfo) if "run" in given else None,
-                    deleted=str(given.get("deleted", "")),
-                    gap=str(gap.get("reason", "trimmed")) if isinstance(gap, dict) else "",
-                )
+        pages = follow(self._transport, path, options=self._options, read=_read_change)
+        async with aclosing(pages):
+            async for page in pages:
+                for change, _ in page:
+                    yield change
 
     # What goes into a run.
 
@@ -272,12 +311,19 @@ class AsyncClient:
 
     async def send(
         self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
-    ) -> str:
-        """Send a message into a run, once, and return its id."""
+    ) -> SentMessage:
+        """Send a message into a run, once.
+
+        Args:
+            data: what JSON can hold, at most 16 KiB.
+            message_id: the same message under the same id is stored once; made up if not given.
+            sender: who sends it.
+        """
         body = {"data": data, "message_id": message_id or f"m-{uuid.uuid4().hex[:16]}"}
         if sender:
             body["from"] = sender
-        return str((await self._ask("POST", f"{_path(run_id)}/messages", body)).field("message_id"))
+        answer = await self._ask("POST", f"{_path(run_id)}/messages", body)
+        return read(answer.body, SentMessage)
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> RunInfo:
         """Cancel a run and return it. It may not have ended yet if another process runs it."""
@@ -290,28 +336,51 @@ class AsyncClient:
 
     # Files.
 
-    async def upload(self, source: "str | Path | bytes", *, name: str = "") -> dict[str, str]:
+    async def upload(
+        self,
+        source: "str | Path | bytes",
+        *,
+        name: str = "",
+        on_bytes: Callable[[int], None] = ignore_bytes,
+    ) -> dict[str, str]:
         """Upload a file for a later run; return what `invoke` takes among its `files`.
 
         Args:
             source: a path, or the contents.
             name: the file's name; by default that of the path.
+            on_bytes: called with the length of each piece that is sent.
+
+        Raises:
+            InvalidValue: the file cannot be read.
+            PeerError: the server got something else than was sent.
         """
-        is_path = not isinstance(source, bytes)
-        name = name or (Path(str(source)).name if is_path else "file")
-        content = source if isinstance(source, bytes) else pieces_of(Path(source))
+        path = source if isinstance(source, bytes) else Path(source)
+        sent = await asyncio.to_thread(Outgoing, path, on_bytes)
+        given = name or (os.fsencode(path.name) if isinstance(path, Path) else b"file")
         answer = await self._transport.ask(
             "POST",
-            f"/uploads?{urlencode({'name': name})}",
-            content=content,
-            headers={"content-type": "application/octet-stream"},
+            f"/uploads?{urlencode({'name': given})}",
+            content=sent.pieces(),
+            headers={
+                "content-type": "application/octet-stream",
+                "content-length": str(sent.length),
+            },
         )
+        sent.check(answer.field("sha256"))
         return {"upload_id": str(answer.field("upload_id"))}
 
     async def files(self, run_id: str) -> list[FileInfo]:
         """Return the files that a run made; the list is empty until its end."""
         answer = await self._ask("GET", f"{_path(run_id)}/files")
         return read(answer.field("files"), list[FileInfo])
+
+    def contents(self, run_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of one of the files that a run made, and go on where a connection broke.
+
+        Args:
+            path: as `files` shows it.
+        """
+        return contents(self._transport, f"{_path(run_id)}/files/{quote(path)}", _WAITS)
 
     async def download(self, run_id: str, path: str, to: "str | Path") -> Path:
         """Save one of the files that a run made, and return where it is.
@@ -325,20 +394,27 @@ class AsyncClient:
         target = Path(to)
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
         try:
-            await fetch(self._transport, f"{_path(run_id)}/files/{quote(path)}", part, _WAITS)
+            with await asyncio.to_thread(part.open, "wb") as file:
+                async with aclosing(self.contents(run_id, path)) as pieces:
+                    async for piece in pieces:
+                        await asyncio.to_thread(file.write, piece)
             await asyncio.to_thread(os.replace, part, target)
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
         return target
 
 
-_WAITS: Final = msgspec.structs.replace(_RETRIES, attempts=None)
+_WAITS: Final = ReconnectOptions(first_s=0.2, longest_s=5.0)
+"""The pauses between requests that are sent again."""
+
 _PAGE: Final = 500
 
 
 def _path(run_id: str) -> str:
-    if not run_id:
-        raise InvalidValue("expected the id of a run, got ''")
+    if not is_run_id(run_id):
+        raise InvalidValue(
+            f"expected the id of a run like 'report-7', as `runs` lists them, got {run_id!r:.140}"
+        )
     return f"/runs/{quote(run_id, safe='')}"
 
 
@@ -350,18 +426,35 @@ def _selection(
     return query + [("label", f"{name}={value}") for name, value in (labels or {}).items()]
 
 
-def _moved(data: str) -> reconnect.Received:
-    return reconnect.Received("", "run")
+def _view(types: Iterable[str], nodes: Iterable[str], agents: Iterable[str], view: str) -> str:
+    lists = {"types": types, "nodes": nodes, "agents": agents}
+    query = {name: ",".join(given) for name, given in lists.items() if given}
+    return urlencode(query | ({"view": view} if view else {}))
 
 
-def _json(data: str) -> dict[str, Any]:
+async def _events(
+    pages: AsyncGenerator[list[Received], None],
+) -> AsyncGenerator[Event, None]:
+    async with aclosing(pages):
+        async for page in pages:
+            for received in page:
+                yield received.event
+
+
+def _read_change(data: str) -> tuple[RunChange, reconnect.Received]:
     try:
         given = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise PeerError("the server does not answer as runcast does: a list of runs is not JSON")
-    return given
+    gap = given.get("gap")
+    change = RunChange(
+        run=read(given["run"], RunInfo) if "run" in given else None,
+        deleted=str(given.get("deleted", "")),
+        gap=str(gap.get("reason", "trimmed")) if isinstance(gap, dict) else "",
+    )
+    return change, reconnect.Received("", "run")
 
 
 def _ending_of(run_id: str, state: Any) -> Any:

@@ -8,7 +8,16 @@ from runcast.errors import PeerError
 from runcast.events.lifecycle import Status
 from runcast.events.snapshot import Snapshot
 
-__all__ = ("Decision", "FileInfo", "FunctionInfo", "RunChange", "RunInfo", "RunState", "read")
+__all__ = (
+    "Decision",
+    "FileInfo",
+    "FunctionInfo",
+    "RunChange",
+    "RunInfo",
+    "RunState",
+    "SentMessage",
+    "read",
+)
 
 T = TypeVar("T")
 
@@ -36,8 +45,8 @@ class RunState(RunInfo, frozen=True, kw_only=True):
     server keeps of the inputs, or None.
     """
 
-    state: Snapshot
     queue_position: int = 0
+    state: Snapshot
     inputs: dict[str, Any] | None = None
     traceback: str = ""
 
@@ -54,6 +63,14 @@ class RunChange(msgspec.Struct, frozen=True, kw_only=True):
     gap: str = ""
 
 
+class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that is stored: its id, its place in the log, and whether it was there before."""
+
+    message_id: str
+    position: str = ""
+    repeated: bool = False
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The answer that counts for a question, and whether it was given before."""
 
@@ -65,18 +82,27 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that may be invoked; `inputs` is a JSON Schema."""
+    """A function that may be invoked; `inputs` is a JSON Schema.
+
+    `events` are the types of its events, if it names them; `files` are its groups of files, and
+    `secrets` what it needs to know. `dialect` is how it streams by default.
+    """
 
     name: str
     description: str = ""
     streaming: bool = False
     inputs: dict[str, Any] = {}
+    events: Any = None
+    files: list[dict[str, Any]] = []
+    secrets: list[Any] = []
+    dialect: str = ""
 
 
 class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A file that a run made: `size` is bytes, `type` a media type, `key` its group."""
 
     path: str
+    name: str = ""
     size: int = 0
     type: str = ""
     sha256: str = ""

@@ -1,8 +1,18 @@
 """The public names of this layer, which `runcast` loads on demand."""
 
 from runcast.client.asynchronous import AsyncClient
-from runcast.client.model import Decision, FileInfo, FunctionInfo, RunChange, RunInfo, RunState
+from runcast.client.model import (
+    Decision,
+    FileInfo,
+    FunctionInfo,
+    RunChange,
+    RunInfo,
+    RunState,
+    SentMessage,
+)
+from runcast.client.reconnect import ReconnectOptions
 from runcast.client.threads import Client
+from runcast.client.watching import Received
 
 __all__ = (
     "AsyncClient",
@@ -10,7 +20,10 @@ __all__ = (
     "Decision",
     "FileInfo",
     "FunctionInfo",
+    "Received",
+    "ReconnectOptions",
     "RunChange",
     "RunInfo",
     "RunState",
+    "SentMessage",
 )

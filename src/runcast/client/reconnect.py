@@ -41,10 +41,10 @@ __all__ = (
     "Cut",
     "Gap",
     "Happened",
-    "Options",
     "Read",
     "Reason",
     "Received",
+    "ReconnectOptions",
     "Retry",
     "State",
     "Stop",
@@ -68,7 +68,7 @@ Reason: TypeAlias = Literal[
 ]
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class ReconnectOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The waits of a client. Times are seconds."""
 
     first_s: float = 2.0
@@ -153,11 +153,11 @@ class Stop(msgspec.Struct, frozen=True, tag_field="do", tag="stop"):
 
 Action: TypeAlias = Read | Connect | Stop
 
-_USUAL: Final = Options()
+_USUAL: Final = ReconnectOptions()
 
 
 def react(
-    state: State, happened: Happened, chance: float = 0.0, options: Options = _USUAL
+    state: State, happened: Happened, chance: float = 0.0, options: ReconnectOptions = _USUAL
 ) -> tuple[State, Action]:
     """Return a client's next state and action.
 
@@ -183,7 +183,7 @@ def react(
 
 
 def _answered(
-    state: State, answer: Answer, chance: float, options: Options
+    state: State, answer: Answer, chance: float, options: ReconnectOptions
 ) -> tuple[State, Action]:
     reason = _REASONS.get(answer.status)
     if reason is not None:
@@ -200,7 +200,7 @@ def _answered(
 
 
 def _come_back(
-    state: State, failures: int, least_s: float, chance: float, options: Options
+    state: State, failures: int, least_s: float, chance: float, options: ReconnectOptions
 ) -> tuple[State, Action]:
     state = replace(state, void_id="", failures=failures + 1, has_moved=False)
     if options.attempts is not None and state.failures >= options.attempts:

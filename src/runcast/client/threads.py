@@ -1,12 +1,23 @@
 """The client of a server, for code without an event loop."""
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from runcast._hub.bridge import Bridge
 from runcast.client.asynchronous import AsyncClient
-from runcast.client.model import Decision, FileInfo, FunctionInfo, RunChange, RunInfo, RunState
+from runcast.client.files import ignore_bytes
+from runcast.client.model import (
+    Decision,
+    FileInfo,
+    FunctionInfo,
+    RunChange,
+    RunInfo,
+    RunState,
+    SentMessage,
+)
+from runcast.client.reconnect import ReconnectOptions
+from runcast.client.watching import Cut, Received, ignore_cut
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
 
@@ -29,10 +40,27 @@ class Client:
         token: str | None = None,
         timeout_s: float = 30.0,
         attempts: int | None = None,
+        reconnect: ReconnectOptions | None = None,
+        retries: int = 3,
     ) -> None:
-        self._client = AsyncClient(url, token=token, timeout_s=timeout_s, attempts=attempts)
+        self._client = AsyncClient(
+            url,
+            token=token,
+            timeout_s=timeout_s,
+            attempts=attempts,
+            reconnect=reconnect,
+            retries=retries,
+        )
         self._bridge = Bridge()
         self._bridge.open()
+        self._ends_bridge = True
+
+    @classmethod
+    def _inside(cls, client: AsyncClient, bridge: Bridge) -> Self:
+        """Return a client whose calls run on another's loop, which it leaves open."""
+        made = cls.__new__(cls)
+        made._client, made._bridge, made._ends_bridge = client, bridge, False
+        return made
 
     @property
     def url(self) -> str:
@@ -49,7 +77,8 @@ class Client:
         """Close the connections and end the thread. Idempotent."""
         if self._bridge.is_open:
             self._bridge.call(self._client.close())
-            self._bridge.close()
+            if self._ends_bridge:
+                self._bridge.close()
 
     def functions(self) -> list[FunctionInfo]:
         """Return the functions that may be invoked."""
@@ -95,9 +124,25 @@ class Client:
         view: str = "",
     ) -> Iterator[Event]:
         """Yield a run's events until its end; see `AsyncClient.watch`."""
-        return self._each(
-            self._client.watch(run_id, after, types=types, nodes=nodes, agents=agents, view=view)
+        pages = self.watch_pages(run_id, after, types=types, nodes=nodes, agents=agents, view=view)
+        return (received.event for page in pages for received in page)
+
+    def watch_pages(
+        self,
+        run_id: str,
+        after: object = "",
+        *,
+        types: Iterable[str] = (),
+        nodes: Iterable[str] = (),
+        agents: Iterable[str] = (),
+        view: str = "",
+        on_cut: Cut = ignore_cut,
+    ) -> Iterator[list[Received]]:
+        """Yield a run's events, as many at a time as arrive; see `AsyncClient.watch_pages`."""
+        pages = self._client.watch_pages(
+            run_id, after, types=types, nodes=nodes, agents=agents, view=view, on_cut=on_cut
         )
+        return self._each(pages)
 
     def _each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
         async def take() -> list[T]:
@@ -147,7 +192,9 @@ class Client:
         """Answer a question; see `AsyncClient.answer`."""
         return self._bridge.call(self._client.answer(run_id, interrupt_id, answer))
 
-    def send(self, run_id: str, data: object, *, message_id: str = "", sender: str = "") -> str:
+    def send(
+        self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
+    ) -> SentMessage:
         """Send a message into a run; see `AsyncClient.send`."""
         sending = self._client.send(run_id, data, message_id=message_id, sender=sender)
         return self._bridge.call(sending)
@@ -160,13 +207,23 @@ class Client:
         """Delete a run."""
         self._bridge.call(self._client.delete(run_id))
 
-    def upload(self, source: "str | Path | bytes", *, name: str = "") -> dict[str, str]:
+    def upload(
+        self,
+        source: "str | Path | bytes",
+        *,
+        name: str = "",
+        on_bytes: Callable[[int], None] = ignore_bytes,
+    ) -> dict[str, str]:
         """Upload a file for a later run; see `AsyncClient.upload`."""
-        return self._bridge.call(self._client.upload(source, name=name))
+        return self._bridge.call(self._client.upload(source, name=name, on_bytes=on_bytes))
 
     def files(self, run_id: str) -> list[FileInfo]:
         """Return the files that a run made."""
         return self._bridge.call(self._client.files(run_id))
+
+    def contents(self, run_id: str, path: str) -> Iterator[bytes]:
+        """Yield the bytes of a file that a run made; see `AsyncClient.contents`."""
+        return self._each(self._client.contents(run_id, path))
 
     def download(self, run_id: str, path: str, to: "str | Path") -> Path:
         """Save one of the files that a run made; see `AsyncClient.download`."""

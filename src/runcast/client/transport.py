@@ -7,7 +7,7 @@ this server.
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from runcast.client.inside import Application, AppTransport
 from runcast.client.problems import refusal
 from runcast.errors import InvalidValue, PeerError, RuncastError, ServerUnavailable
 
-__all__ = ("Answer", "Stream", "Transport", "check_url")
+__all__ = ("NO_SERVER", "Answer", "Stream", "Transport", "check_url")
 
 _CONNECT_S: Final = 10.0
 """Longest wait for a connection, seconds."""
@@ -27,6 +28,9 @@ _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Longest answer that is not a stream; longer ones are no answer of ours."""
 
 _MAX_PROBLEM_BYTES: Final = 1024 * 1024
+
+NO_SERVER: Final = "no server answers at"
+"""How the message of a `ServerUnavailable` begins if nothing listens at the address."""
 
 _JSON: Final = "application/json"
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -87,17 +91,28 @@ class Transport:
     Args:
         token: the server's access token; "" sends none.
         timeout_s: longest silence of the server.
+        app: a server in this process, which is asked instead of the address.
+        check: called before each request to `app`; raises if it cannot be asked any more.
 
     Raises:
         InvalidValue: the address or the token is malformed.
     """
 
-    def __init__(self, url: str, token: str = "", *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        timeout_s: float = 30.0,
+        app: Application | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.url = check_url(url)
         if not isinstance(token, str) or not all("!" <= char <= "~" for char in token):
             raise InvalidValue("expected the token to be text of ASCII characters without spaces")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._timeout_s = timeout_s
+        self._app = None if app is None else AppTransport(app, check)
         self._client: httpx2.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -134,6 +149,7 @@ class Transport:
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8),
             follow_redirects=False,
             trust_env=False,
+            transport=self._app,
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else _certificates(),
         )
 
@@ -266,6 +282,6 @@ def _unreachable(url: str, error: httpx2.HTTPError) -> RuncastError:
         return ServerUnavailable(f"the server at {url} does not answer in time")
     if isinstance(error, httpx2.ConnectError):
         reason = str(error) or "it refuses connections"
-        return ServerUnavailable(f"no server answers at {url} ({reason:.200})")
+        return ServerUnavailable(f"{NO_SERVER} {url} ({reason:.200})")
     said = str(error) or type(error).__name__
     return ServerUnavailable(f"the connection to {url} broke ({said:.200})")

@@ -7,29 +7,41 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
-from typing import Any, Final, NamedTuple
-from urllib.parse import quote
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from runcast._clock import Clock, SystemClock
-from runcast._wire.sse import Decoder, SSEvent
+from runcast._wire.sse import Decoder
 from runcast.client import reconnect
-from runcast.client.reconnect import Options, State, react
-from runcast.client.transport import Stream, Transport
+from runcast.client.reconnect import ReconnectOptions, State, react
+from runcast.client.transport import Transport
 from runcast.errors import PeerError, RuncastError, ServerUnavailable
 from runcast.events.model import Event, decode_event
 
-__all__ = ("Frame", "follow", "pause_after", "watch")
+__all__ = ("Cut", "Received", "follow", "ignore_cut", "pause_after", "watch")
 
 _STREAM: Final = "text/event-stream"
 
 
-class Frame(NamedTuple):
-    """A frame of a stream: its data, and the last id of the stream at its end."""
+T = TypeVar("T")
 
-    data: str
-    id: str
+
+class Received(NamedTuple):
+    """An event as it arrived: itself, its canonical JSON on one line, and the position after it."""
+
+    event: Event
+    text: str
+    position: str
+
+
+Cut: TypeAlias = Callable[[RuncastError, int, bool], None]
+"""Called before a client comes back: with the error, the number of failures in a row, and whether
+the stream was ever open. It may raise to give up."""
+
+
+def ignore_cut(error: RuncastError, failures: int, was_open: bool) -> None:
+    """Do nothing about a lost connection."""
 
 
 async def follow(
@@ -37,16 +49,19 @@ async def follow(
     path: str,
     *,
     after: str = "",
-    options: Options = Options(),  # noqa: B008 - frozen
-    what: Callable[[str], reconnect.Received | reconnect.Gap],
+    options: ReconnectOptions = ReconnectOptions(),  # noqa: B008 - frozen
+    read: Callable[[str], tuple[T, reconnect.Received | reconnect.Gap]],
+    on_cut: Cut = ignore_cut,
     clock: Clock | None = None,
-) -> AsyncGenerator[Frame, None]:
-    """Yield the frames of a stream until the server has said that nothing follows.
+) -> AsyncGenerator[list[tuple[T, str]], None]:
+    """Yield what a stream brings, each with the position after it, as it arrives, until the server
+    has said that nothing follows.
 
     Args:
         path: the path and the query of the stream.
         after: the position after which to begin; "" begins with the first event.
-        what: returns what the data of a frame means for the position; its `id` is filled in.
+        read: returns what a frame's data is, and what it means for the position; the `id` is filled
+            in.
 
     Raises:
         NotFound, Unauthorized, Forbidden, …: the server refuses the stream.
@@ -54,7 +69,8 @@ async def follow(
         PeerError: the answer is not a stream of runcast.
     """
     clock = clock or SystemClock()
-    state = State(position=after)
+    state, was_open = State(position=after), False
+    retry_ms: int | None = None
     while True:
         error: RuncastError
         begun = clock.monotonic()
@@ -68,19 +84,30 @@ async def follow(
                 )
                 if stream.status == 204:
                     return
-                if not stream.headers.get("content-type", "").startswith(_STREAM):
-                    raise PeerError(f"{transport.url} does not answer with a stream")
-                state = msgspec.structs.replace(state, has_moved=False)
-                frames = await opened.enter_async_context(aclosing(_frames(stream, state.position)))
-                async for frame in frames:
-                    if isinstance(frame, int):
-                        state, _ = react(state, reconnect.Retry(frame))
-                        continue
-                    happened = what(frame.data)
-                    if isinstance(happened, reconnect.Received):
-                        happened = msgspec.structs.replace(happened, id=frame.id)
-                    state, action = react(state, happened)
-                    yield Frame(frame.data, frame.id)
+                kind = stream.headers.get("content-type", "")
+                if kind.partition(";")[0].strip().lower() != _STREAM:
+                    raise PeerError(
+                        f"expected a stream of events from {transport.url}, got {kind[:80]!r}"
+                    )
+                state, was_open = msgspec.structs.replace(state, has_moved=False), True
+                decoder = Decoder(last_event_id=state.position)
+                chunks = await opened.enter_async_context(aclosing(stream.chunks()))
+                async for chunk in chunks:
+                    page: list[tuple[T, str]] = []
+                    action: reconnect.Action = reconnect.Read()
+                    for frame in decoder.feed(chunk):
+                        item, happened = read(frame.data)
+                        if isinstance(happened, reconnect.Received):
+                            happened = msgspec.structs.replace(happened, id=frame.id)
+                        state, action = react(state, happened)
+                        page.append((item, state.position))
+                        if isinstance(action, reconnect.Stop):
+                            break
+                    if decoder.retry_ms not in (None, retry_ms):
+                        retry_ms = decoder.retry_ms or 0
+                        state, _ = react(state, reconnect.Retry(retry_ms))
+                    if page:
+                        yield page
                     if isinstance(action, reconnect.Stop):
                         return
             cut: reconnect.Happened = reconnect.Cut(clock.monotonic() - begun)
@@ -92,6 +119,7 @@ async def follow(
         if isinstance(action, reconnect.Stop):
             raise error
         if isinstance(action, reconnect.Connect):
+            on_cut(error, state.failures, was_open)
             await asyncio.sleep(action.wait_s)
 
 
@@ -104,54 +132,38 @@ def _happened(error: RuncastError, lasted_s: float) -> reconnect.Happened:
     )
 
 
-async def _frames(stream: Stream, position: str) -> AsyncGenerator[SSEvent | int, None]:
-    """Yield the frames of one connection, and the numbers of its `retry` fields."""
-    decoder = Decoder(last_event_id=position)
-    retry_ms: int | None = None
-    async with aclosing(stream.chunks()) as chunks:
-        async for chunk in chunks:
-            events = decoder.feed(chunk)
-            if decoder.retry_ms is not None and decoder.retry_ms != retry_ms:
-                retry_ms = decoder.retry_ms
-                yield retry_ms
-            for event in events:
-                yield event
-
-
-def _of_run(data: str) -> reconnect.Received | reconnect.Gap:
-    event = _event_of(data)
+def _read_event(data: str) -> tuple[tuple[Event, str], reconnect.Received | reconnect.Gap]:
+    event = decode_event(data)
+    # A proxy may break lines.
+    text = data if "\n" not in data else msgspec.json.encode(event).decode()
     if event.type == "gap" and not event.seq:
         fields: Mapping[str, Any] = event.data if isinstance(event.data, dict) else {}
-        return reconnect.Gap(str(fields.get("after", "")))
-    return reconnect.Received("", event.type)
-
-
-def _event_of(data: str) -> Event:
-    return decode_event(data)
+        return (event, text), reconnect.Gap(str(fields.get("after", "")))
+    return (event, text), reconnect.Received("", event.type)
 
 
 async def watch(
     transport: Transport,
-    run_id: str,
+    path: str,
     after: str = "",
-    query: str = "",
-    options: Options = Options(),  # noqa: B008 - frozen
-) -> AsyncGenerator[Event, None]:
-    """Yield a run's events until its end, each once, whatever happens to connections.
+    options: ReconnectOptions = ReconnectOptions(),  # noqa: B008 - frozen
+    on_cut: Cut = ignore_cut,
+) -> AsyncGenerator[list[Received], None]:
+    """Yield a run's events as they arrive, until its end, each once, whatever happens to
+    connections.
+
+    Args:
+        path: of the run's events, with a query.
 
     A loss is an event of type `gap` with `seq` 0. Raises what `follow` raises.
     """
-    path = f"/runs/{quote(run_id, safe='')}/events"
-    path += f"?{query}" if query else ""
-    frames = follow(transport, path, after=after, options=options, what=_of_run)
-    try:
-        async for frame in frames:
-            yield _event_of(frame.data)
-    finally:
-        await frames.aclose()
+    pages = follow(transport, path, after=after, options=options, read=_read_event, on_cut=on_cut)
+    async with aclosing(pages):
+        async for page in pages:
+            yield [Received(event, text, position) for (event, text), position in page]
 
 
-def pause_after(failures: int, options: Options, error: RuncastError) -> float:
+def pause_after(failures: int, options: ReconnectOptions, error: RuncastError) -> float:
     """Return how long to wait before a request is sent again, after some failures in a row."""
     answer = reconnect.Answer(503, retry_after_s=error.retry_after_s, retryable=True)
     _, action = react(State(failures=failures), answer, random.random(), options)
