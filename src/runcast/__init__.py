@@ -96,6 +96,7 @@ from runcast.events.model import Event
 from runcast.events.outcome import Outcome
 from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
+from runcast.events.thread import ThreadEvent
 from runcast.events.view import ViewSpec
 from runcast.stores.base import LogInfo, Store
 
@@ -247,6 +248,7 @@ __all__ = (
     "StoreUnavailable",
     "StoreUnusable",
     "StreamWriter",
+    "ThreadEvent",
     "ThreadPoolExecutor",
     "Unauthorized",
     "UncheckedInput",

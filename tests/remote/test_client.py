@@ -305,3 +305,48 @@ def test_a_watcher_outlives_its_server(tmp_path: Path, monkeypatch: pytest.Monke
         assert six.wait(2 * WAIT_S)
         thread.join(WAIT_S)
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_thread_is_watched_across_cuts_and_before_its_first_run(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: FAST)
+    monkeypatch.setattr("runcast._hub.changes._PAUSE_S", 0.0)
+    with proxying(server.port, "/events") as proxy, runcast.Client(proxy.url) as client:
+        faults: list[Fault] = ["cut answer", "503", "cut answer", "cut answer", "cut answer"]
+        proxy.faults.extend(faults)
+        thread = client.watch_thread("t")
+        client.invoke("count", {"n": 1}, labels={"thread": "u"})
+        client.invoke("count", {"n": 3}, run_id="a", labels={"thread": "t"})
+        seen = [next(thread)]
+        client.invoke("count", {"n": 3}, run_id="b", labels={"thread": "t"})
+        while len(seen) < 10:
+            seen.append(next(thread))
+        client.delete("a")
+        last = next(thread)
+        thread.close()  # type: ignore[attr-defined]
+    for run_id in ("a", "b"):
+        of_run = [each.event for each in seen if each.run_id == run_id]
+        assert [event and event.seq for event in of_run] == [1, 2, 3, 4, 5]
+    assert (last.run_id, last.notice, last.event) == ("a", "deleted", None)
+    with runcast.Client(url_of(server)) as client:
+        again = client.watch_thread("t", seen[8].position)
+        assert next(each.event for each in again if each.event) == seen[9].event
+        again.close()  # type: ignore[attr-defined]
+        with pytest.raises(InvalidValue):
+            next(client.watch_thread("t", "nonsense"))
+
+
+async def test_a_thread_is_watched_in_the_process_of_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runcast._hub.changes._PAUSE_S", 0.0)
+
+    def add(a: int) -> int:
+        return a + 1
+
+    async with runcast.open_hub(functions=[add]) as hub:
+        async with aclosing(hub.client().watch_thread("t", labels={"user": "ada"})) as events:
+            await hub.start(add, {"a": 1}, labels={"thread": "t"})
+            run = await hub.start(add, {"a": 1}, labels={"thread": "t", "user": "ada"})
+            seen = [await anext(events) for _ in range(2)]
+        assert [each.event.type for each in seen if each.event] == ["started", "done"]
+        assert {each.run_id for each in seen} == {run.run_id}

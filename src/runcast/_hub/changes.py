@@ -5,8 +5,10 @@ The store is asked at most ten times a second, and once for all that stand at th
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
+from runcast.errors import Gone
 from runcast.stores.base import MAX_LIST, ChangePage, Store
 
 __all__ = ("ListChanges",)
@@ -50,6 +52,11 @@ class ListChanges:
             self._reading[key] = reading
             reading.add_done_callback(lambda done: self._has_read(key, done))
         return await asyncio.shield(reading)  # a follower that leaves must not take it from others
+
+    async def check(self, point: str) -> None:
+        """Raise `InvalidValue` unless a store may have returned a point."""
+        with suppress(Gone):  # whoever follows the changes gets it
+            await self._store.changes(point, limit=1)
 
     def _has_read(self, key: tuple[str, int], reading: asyncio.Task[ChangePage]) -> None:
         del self._reading[key]

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from runcast.client import reconnect
+from runcast.client.conversations import read_thread_event
 from runcast.client.files import Outgoing, contents, ignore_bytes
 from runcast.client.inside import INSIDE_URL, Application
 from runcast.client.model import (
@@ -35,6 +36,7 @@ from runcast.errors import InvalidValue, PeerError, RunFailed, ServerUnavailable
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
 from runcast.events.position import is_run_id
+from runcast.events.thread import ThreadEvent
 
 __all__ = ("AsyncClient",)
 
@@ -290,6 +292,27 @@ class AsyncClient:
             async for page in pages:
                 for change, _ in page:
                     yield change
+
+    async def watch_thread(
+        self, thread: str, after: str = "", *, labels: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[ThreadEvent, None]:
+        """Yield the events of all runs with the label `thread`, also of those that begin later.
+
+        Each event comes once, across lost connections and restarts. There need be no run yet, and
+        there is no end.
+
+        Args:
+            after: the last `position`; by default the newest 32 runs come from their first event.
+            labels: only runs that have these labels, too.
+        """
+        path = f"/events?{urlencode(_selection(None, '', {'thread': thread, **(labels or {})}))}"
+        pages = follow(
+            *(self._transport, path), after=after, options=self._options, read=read_thread_event
+        )
+        async with aclosing(pages):
+            async for page in pages:
+                for event, position in page:
+                    yield msgspec.structs.replace(event, position=position)
 
     # What goes into a run.
 

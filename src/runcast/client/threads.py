@@ -20,6 +20,7 @@ from runcast.client.reconnect import ReconnectOptions
 from runcast.client.watching import Cut, Received, ignore_cut
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
+from runcast.events.thread import ThreadEvent
 
 __all__ = ("Client",)
 
@@ -187,6 +188,12 @@ class Client:
     ) -> Iterator[RunChange]:
         """Yield runs, and then each change of one; see `AsyncClient.feed`."""
         return self._each(self._client.feed(status=status, function=function, labels=labels))
+
+    def watch_thread(
+        self, thread: str, after: str = "", *, labels: Mapping[str, str] | None = None
+    ) -> Iterator[ThreadEvent]:
+        """Yield the events of all runs of a thread; see `AsyncClient.watch_thread`."""
+        return self._each(self._client.watch_thread(thread, after, labels=labels))
 
     def answer(self, run_id: str, interrupt_id: str, answer: object) -> Decision:
         """Answer a question; see `AsyncClient.answer`."""

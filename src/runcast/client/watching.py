@@ -103,6 +103,8 @@ async def follow(
                         page.append((item, state.position))
                         if isinstance(action, reconnect.Stop):
                             break
+                    if not isinstance(action, reconnect.Stop):  # an id may come without data
+                        state = _moved(state, decoder.last_event_id)
                     if decoder.retry_ms not in (None, retry_ms):
                         retry_ms = decoder.retry_ms or 0
                         state, _ = react(state, reconnect.Retry(retry_ms))
@@ -121,6 +123,12 @@ async def follow(
         if isinstance(action, reconnect.Connect):
             on_cut(error, state.failures, was_open)
             await asyncio.sleep(action.wait_s)
+
+
+def _moved(state: State, last_event_id: str) -> State:
+    if last_event_id in ("", state.position, state.void_id):
+        return state
+    return react(state, reconnect.Received(last_event_id, ""))[0]
 
 
 def _happened(error: RuncastError, lasted_s: float) -> reconnect.Happened:

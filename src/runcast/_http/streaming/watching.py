@@ -34,7 +34,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.thread_place import RunLabels, ThreadPlace
 from runcast._hub.watcher import Watch
 from runcast._wire import ndjson
-from runcast.errors import Gone, NotFound
+from runcast.errors import NotFound
 from runcast.events.model import encode_event
 from runcast.events.plain import encode_line
 from runcast.events.position import split_frames
@@ -131,7 +131,7 @@ class Watching:
         place = ThreadPlace.parse(text) if text else None
         hidden: list[str] = []
         if place is not None:
-            await self._check_point(place.point)
+            await self._hub.list_changes.check(place.point)
             hidden = await self._hidden(request, place.runs)
             for run_id in hidden:
                 place.runs.pop(run_id)
@@ -202,7 +202,7 @@ class Watching:
         """Stream the runs of a list, and then each run that changes."""
         after = parse_point(request.query_params, request.headers)
         if after:
-            await self._check_point(after)
+            await self._hub.list_changes.check(after)
         admission = self._hub.admissions.admit([])
 
         async def begin(stream: Stream) -> bool:
@@ -212,11 +212,6 @@ class Watching:
 
         stream = self._streams.make(SSE, admission, request.scope, receive, send)
         await self._streams.run(stream, begin)
-
-    async def _check_point(self, after: str) -> None:
-        """Raise `InvalidValue` if a client sent what is not a point of a feed."""
-        with contextlib.suppress(Gone):  # the feed reports it
-            await self._hub.store.changes(after, limit=1)
 
     async def check(self, run_id: str) -> None:
         """Raise `NotFound` if there is no such run."""
