@@ -385,7 +385,7 @@ _LEFT_OUT = shutil.ignore_patterns("node_modules", "__pycache__")
 
 
 WEB = ROOT / "web"
-ASSETS = ROOT / "src" / "runcast" / "_http" / "console" / "assets"
+ASSETS = ROOT / "src" / "runcast" / "_http" / "console" / "built"
 """The console as it is built; committed, so that a machine without Node has it."""
 
 

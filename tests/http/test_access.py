@@ -160,7 +160,7 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
         "/invoke/{name}": [("POST", "invoke/report")],
         "/uploads": [("POST", "uploads?name=x")],
     }
-    open_to_all = {"/", "/docs", "/session", "/healthz", "/readyz"}
+    open_to_all = {"/", "/docs", "/session", "/healthz", "/readyz", "/assets/{name}"}
     runs = runcast.asgi(runcast.OpenHub(), authorize=runcast.everyone)
     assert set(paths) | open_to_all == {route.path for route in runs.routes}
     return [each for found in paths.values() for each in found]

@@ -8,7 +8,7 @@ export default defineConfig({
   plugins: [preact()],
   resolve: { conditions: ['source', 'module', 'browser', 'development|production'] },
   build: {
-    outDir: process.env.RUNCAST_CONSOLE_OUT ?? '../../src/runcast/_http/console/assets',
+    outDir: process.env.RUNCAST_CONSOLE_OUT ?? '../../src/runcast/_http/console/built',
     emptyOutDir: true,
     target: 'es2022',
     // Browsers since 2024: CSS nesting and `light-dark()` stay as they are written.

@@ -26,11 +26,11 @@ from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.guard.access import Authorize
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import (
-    OPEN_PATHS,
     PREFLIGHT_HEADERS,
     SERVE_ADVICE,
     Guard,
     cors_headers,
+    is_open,
 )
 from runcast._http.server.cycle import transport_behind, without_chunks
 from runcast._http.stop_signals import StopSignals
@@ -225,7 +225,7 @@ class HttpApp:
                 return
             self._guard.check_token(_path_of(scope), headers, scope.get("root_path", ""))
             await self.open()
-            if _path_of(scope) not in OPEN_PATHS:
+            if not is_open(_path_of(scope)):
                 await self.gate.admit(Request(scope, receive))
         except RuncastError as error:
             await _problem(error)(scope, receive, send)

@@ -107,9 +107,16 @@ _DONE: Final[Mapping[str, _Schema]] = {_JSON: _object(("status",), status=_TEXT)
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("/", "get"): Operation(
         "page",
-        "The start page",
+        "The console",
         "pages",
         {200: Response("the page", {"text/html": _TEXT})},
+        is_open=True,
+    ),
+    ("/assets/{name}", "get"): Operation(
+        "asset",
+        "A script, style or image of the console",
+        "pages",
+        {200: Response("the file", {"*/*": {}}, ("ETag",))},
         is_open=True,
     ),
     ("/docs", "get"): Operation(

@@ -34,7 +34,14 @@ from runcast._http.api.responses import (
 )
 from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.api.writing import Writing
-from runcast._http.console import DOCS, START, Page
+from runcast._http.console import (
+    ASSETS_PATH,
+    DOCS,
+    START,
+    asset_response,
+    find_asset,
+    page_response,
+)
 from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
 from runcast._http.streaming.feeds import SSE
@@ -44,7 +51,7 @@ from runcast._http.streaming.waits import read_body
 from runcast._http.streaming.watching import Watching
 from runcast._producing.answers import Answer
 from runcast._runs.protocols import DescribedFunction, Runs
-from runcast.errors import Conflict, InvalidValue, Stale
+from runcast.errors import Conflict, InvalidValue, NotFound, Stale
 from runcast.events.lifecycle import STATUSES
 from runcast.events.view import ViewSpec
 
@@ -78,6 +85,7 @@ class Routes:
         """Return the table of routes."""
         return [
             Route("/", self.page, methods=["GET"]),
+            Route(ASSETS_PATH + "{name}", self.asset, methods=["GET"]),
             Route("/docs", self.docs, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/session", self.sign_in, methods=["POST"]),
@@ -117,13 +125,20 @@ class Routes:
 
     # Plain answers.
 
-    async def page(self, _: Request) -> Response:
-        """Answer with the start page."""
-        return _page_response(START)
+    async def page(self, request: Request) -> Response:
+        """Answer with the console."""
+        return page_response(START, request)
 
-    async def docs(self, _: Request) -> Response:
+    async def asset(self, request: Request) -> Response:
+        """Answer with a script, style or image of the console."""
+        asset = find_asset(request.path_params["name"])
+        if asset is None:
+            raise NotFound("the console has no such file; a reload brings the present version")
+        return asset_response(asset, request)
+
+    async def docs(self, request: Request) -> Response:
         """Answer with the page that shows the description of the API."""
-        return _page_response(DOCS)
+        return page_response(DOCS, request)
 
     async def openapi(self, request: Request) -> Response:
         """Answer with the description of the API."""
@@ -304,11 +319,6 @@ def _version() -> str:
 
 
 _VERSION: Final = _version()
-
-
-def _page_response(page: Page) -> Response:
-    headers = {**SAFE_HEADERS, "content-security-policy": page.policy}
-    return Response(page.body, headers=headers, media_type="text/html")
 
 
 class _ReadOrWrite:

@@ -31,13 +31,13 @@ from runcast.errors import Forbidden, InvalidValue, Unauthorized
 __all__ = (
     "COOKIE",
     "MOUNT_ADVICE",
-    "OPEN_PATHS",
     "PREFLIGHT_HEADERS",
     "SERVE_ADVICE",
     "Advice",
     "Guard",
     "cors_headers",
     "is_local",
+    "is_open",
 )
 
 COOKIE: Final = "runcast_session"
@@ -58,8 +58,8 @@ PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
 }
 """What pages of a configured origin may send. Source: WHATWG Fetch, CORS protocol."""
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
-"""Answered without a token, because they show nothing of any run."""
+_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
+_OPEN_FOLDER: Final = "/assets/"
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -69,6 +69,11 @@ _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s/?#@:\[\]]+))(?::[0-9]*)?"
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([!-~]+?)/?")
 _PORT: Final = re.compile(r":[0-9]+$")
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+def is_open(path: str) -> bool:
+    """Return whether a path needs no token, because it shows nothing of any run or function."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
 
 
 def cors_headers(origin: str) -> dict[str, str]:
@@ -190,7 +195,7 @@ class Guard:
         Raises:
             Unauthorized: the access token is missing or wrong.
         """
-        if self.token and path not in OPEN_PATHS and not self._has_token(headers, mount):
+        if self.token and not is_open(path) and not self._has_token(headers, mount):
             raise Unauthorized(
                 "expected the access token: send `Authorization: Bearer …`, or sign in on the "
                 "start page"

@@ -7,6 +7,13 @@ interface Notice {
   readonly id: number;
   readonly text: string;
   readonly tone: Tone;
+  readonly action: Action | undefined;
+}
+
+/** A button in a notice, such as one that takes back what was done. */
+interface Action {
+  readonly text: string;
+  readonly act: () => void;
 }
 
 type Tone = 'plain' | 'good' | 'bad';
@@ -21,10 +28,10 @@ const notices = signal<readonly Notice[]>([]);
 let count = 0;
 
 /** Show a short notice, and have screen readers say it. */
-export function notify(text: string, tone: Tone = 'plain'): void {
+export function notify(text: string, tone: Tone = 'plain', action?: Action): void {
   const id = ++count;
   const others = notices.value.filter((each) => each.text !== text);
-  notices.value = [...others, { id, text, tone }].slice(-MOST);
+  notices.value = [...others, { id, text, tone, action }].slice(-MOST);
   if (tone !== 'bad') setTimeout(() => dismiss(id), STAYS_MS);
 }
 
@@ -39,6 +46,16 @@ export function Notices() {
         <div key={each.id} class={`notice ${each.tone}`}>
           <Icon name={ICONS[each.tone]} />
           <span class="grow">{each.text}</span>
+          {each.action && (
+            <Button
+              onClick={() => {
+                each.action?.act();
+                dismiss(each.id);
+              }}
+            >
+              {each.action.text}
+            </Button>
+          )}
           <Button
             look="bare"
             icon="close"
