@@ -1,14 +1,14 @@
 import type { FunctionInfo, RunInfo } from './protocol.generated.js';
 
 /** A group of files that a function takes or makes. */
-export interface FileGroup {
+export type FileGroup = {
   readonly key: string;
   readonly kind: 'input' | 'output';
   readonly description: string;
   readonly required: boolean;
   readonly least: number;
   readonly most: number | null;
-}
+};
 
 /** A secret that a function needs. */
 export interface SecretInfo {

@@ -559,8 +559,8 @@ export interface RunInfo {
  * server keeps of the inputs, or None.
  */
 export interface RunState extends RunInfo {
-  readonly state: Snapshot;
   readonly queue_position: number;
+  readonly state: Snapshot;
   readonly inputs: Readonly<Record<string, unknown>> | null;
   readonly traceback?: string;
 }
@@ -574,17 +574,27 @@ export interface Decision {
   readonly repeated: boolean;
 }
 
-/** A function that may be invoked; `inputs` is a JSON Schema. */
+/**
+ * A function that may be invoked; `inputs` is a JSON Schema.
+ *
+ * `events` are the types of its events, if it names them; `files` are its groups of files, and
+ * `secrets` what it needs to know. `dialect` is how it streams by default.
+ */
 export interface FunctionInfo {
   readonly name: string;
   readonly description: string;
   readonly streaming: boolean;
   readonly inputs: Readonly<Record<string, unknown>>;
+  readonly events: unknown;
+  readonly files: readonly Readonly<Record<string, unknown>>[];
+  readonly secrets: readonly unknown[];
+  readonly dialect: string;
 }
 
 /** A file that a run made: `size` is bytes, `type` a media type, `key` its group. */
 export interface FileInfo {
   readonly path: string;
+  readonly name: string;
   readonly size: number;
   readonly type: string;
   readonly sha256: string;

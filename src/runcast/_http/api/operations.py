@@ -117,6 +117,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "A script, style or image of the console",
         "pages",
         {200: Response("the file", {"*/*": {}}, ("ETag",))},
+        (_path("name", "^[^/]+$", "as the console names it"),),
         is_open=True,
     ),
     ("/docs", "get"): Operation(

@@ -31,7 +31,7 @@ def asset_response(asset: Asset, request: Request) -> Response:
 
 
 def _response(asset: Asset, request: Request, headers: Mapping[str, str]) -> Response:
-    is_zipped = accepts_gzip(request.headers.get("accept-encoding", ""))
+    is_zipped = _accepts_gzip(request.headers.get("accept-encoding", ""))
     # Two encodings are two representations, each with a tag of its own. Source: RFC 9110 §8.8.3.3.
     etag = f'{asset.etag[:-1]}-gzip"' if is_zipped else asset.etag
     fields = {**SAFE_HEADERS, **headers, "etag": etag, "vary": "accept-encoding"}
@@ -48,7 +48,7 @@ def _tags(request: Request) -> str:
     return request.headers.get("if-none-match", "")
 
 
-def accepts_gzip(header: str) -> bool:
+def _accepts_gzip(header: str) -> bool:
     """Return whether an `Accept-Encoding` takes gzip. Source: RFC 9110 §12.5.3."""
     for part in header.lower().split(","):
         coding, _, weight = part.partition(";")

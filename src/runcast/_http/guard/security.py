@@ -198,7 +198,7 @@ class Guard:
         if self.token and not is_open(path) and not self._has_token(headers, mount):
             raise Unauthorized(
                 "expected the access token: send `Authorization: Bearer …`, or sign in on the "
-                "start page"
+                "console"
             )
 
     def is_allowed_origin(self, origin: str) -> bool:
