@@ -50,7 +50,7 @@ def blockbuster() -> Iterator[BlockBuster]:
         absolute = detector.functions["os.path.abspath"]
         absolute.can_block_in("runcast/_settings.py", {"with_absolute_paths"})
         absolute.can_block_in("runcast/stores/sqlite/store.py", {"__init__"})
-        absolute.can_block_in("runcast/_workers/processes/process.py", {"note"})
+        absolute.can_block_in("runcast/_workers/processes/surroundings.py", {"note"})
         # A coroutine gets its folder at once: a few operations on a local disk, once in a run.
         for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
             detector.functions[name].can_block_in("runcast/_files/run_files.py", {"workspace"})

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
-from runcast._functions.function import Function, Source
+from runcast._functions.function import Function
 from runcast._functions.secrets import Redactor, texts_in
 from runcast._hub.forks import ending_forks, when_forked
 from runcast._hub.inlets import Inlet
@@ -27,7 +27,7 @@ from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
 from runcast._workers.left_behind import LeftThreads
 from runcast._workers.loop_watch import FunctionAt, LoopWatch
 from runcast._workers.processes import control
-from runcast._workers.processes.pool import Processes
+from runcast._workers.processes.pool import Preparation, Processes
 from runcast._workers.processes.process import REAP_S
 from runcast._workers.processes.process_call import ProcessCall
 from runcast._workers.threads import Threads
@@ -116,7 +116,7 @@ class Workers:
         separate = [function for function in functions if function.isolation == "process"]
         self.processes.hide(secret.name for function in separate for secret in function.secrets)
         for function in separate:
-            self.processes.prepare(_ready_for(function))
+            self.processes.prepare(_preparation(function))
 
     def open(self) -> None:
         """Keep threads and processes ready. Idempotent. May be called again after `close`."""
@@ -291,7 +291,7 @@ class _InProcess:
                 continuation=job.continuation,
             )
             try:
-                child = await processes.take(_ready_for(function))
+                child = await processes.take(_preparation(function))
             except OSError as error:
                 _log.error("no child process can be started: %s", error)
                 return failed("no process could be started", "not_started", retryable=True)
@@ -339,9 +339,9 @@ def _given(job: Job) -> object:
     return [more.inputs, more.kept, more.answer and more.answer.args]
 
 
-def _ready_for(function: Function[..., Any]) -> Source | None:
-    """Return the source that a child may import before the call; None if it may read secrets."""
-    return None if function.secrets else function.source
+def _preparation(function: Function[..., Any]) -> Preparation:
+    """Return what a child may do before the call. An import may read secrets."""
+    return Preparation(None if function.secrets else function.source)
 
 
 class Ended(NamedTuple):

@@ -10,14 +10,11 @@ process: remaining threads do not keep it alive.
 import asyncio
 import atexit
 import contextlib
-import ctypes
-import fcntl
 import functools
 import importlib
 import importlib.util
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -36,6 +33,8 @@ from runcast._producing.writer import Writer
 from runcast._workers.drive import drive_async, drive_in_thread, outcome_of
 from runcast._workers.left_behind import end_left_children
 from runcast._workers.processes import control
+from runcast._workers.processes.forking import Forker
+from runcast._workers.processes.lifeline import die_with_parent
 from runcast._workers.processes.parent import Parent, Receiver, make_writer
 from runcast._workers.traces import trace_of_function
 from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
@@ -51,16 +50,10 @@ _SCRIPT: Final = "__mp_main__"
 _NOTICE_S: Final = 0.1
 """How long a loop may take to notice that its task was cancelled, before it counts as blocked."""
 
-_F_SETSIG: Final = 10
-"""Linux: chooses the signal that an open file sends."""
-
-_PR_SET_PDEATHSIG: Final = 1
-"""Linux: chooses the signal that a process gets when its parent dies."""
-
 
 def main(control_fd: int, lifeline_fd: int) -> None:
     """Wait for a call, make it, send its outcome, and end the process."""
-    _die_with_parent(lifeline_fd)
+    lifeline = die_with_parent(lifeline_fd)
     warnings.simplefilter("ignore", UncheckedInput)  # the server warned at its start
     os.set_inheritable(control_fd, False)
     for stream in (sys.stdout, sys.stderr):
@@ -73,36 +66,26 @@ def main(control_fd: int, lifeline_fd: int) -> None:
         if isinstance(command, control.Load):
             loading = _Loading(command.source)
             parent.send(loading.report)
+        elif isinstance(command, control.Serve):
+            # Returns in each process that is forked for a call.
+            parent, loading = _serve(parent, lifeline, command.source)
         elif isinstance(command, control.Call):
             _leave(parent, _call(parent, command, loading), command)
         elif command is None:
             os._exit(0)
 
 
-def _die_with_parent(lifeline_fd: int) -> None:
-    """Make the kernel kill this process, and what it starts, when the parent dies.
-
-    Only the parent holds the other end of the lifeline, a pipe. When it closes, our end sends a
-    signal to our process group. This needs no waiting thread, and C code that holds the interpreter
-    cannot prevent it. If the function closes files that are not its own, the signal at the parent's
-    death remains; on other systems than Linux, `Receiver` remains.
-    """
-    if sys.platform != "linux":
-        os.close(lifeline_fd)
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        # Opened again, because the inherited file and its owner are shared with all other children.
-        lifeline = os.open(f"/proc/self/fd/{lifeline_fd}", os.O_RDONLY | os.O_NONBLOCK)
-        os.close(lifeline_fd)
-        fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-        poll = select.poll()
-        poll.register(lifeline, 0)
-        if poll.poll(0):  # the parent died before we were ready
-            os._exit(0)
+def _serve(
+    parent: Parent, lifeline: int, source: Source | None
+) -> "tuple[Parent, _Loading | None]":
+    forker = Forker(parent, lifeline)
+    if source is None:
+        return forker.serve("", []), None
+    loading = _Loading(source)
+    error = loading.report.error
+    parent = forker.serve(f"it cannot be imported: {error}" if error else "", [source.file])
+    parent.send(loading.report)
+    return parent, loading
 
 
 class _Loading:

@@ -14,7 +14,7 @@ A frame is four bytes of length (big-endian, of what follows), one byte for its 
 | `RETURNED` | the function's outcome, as an event; the first one counts |
 | `END` | nothing follows; the functions registered with `atexit` are done |
 
-Commands go the other way: `Load`, `Call`, `Cancel`, `Interrupt`, `Reply`.
+Commands go the other way: `Load`, `Serve`, `Call`, `Cancel`, `Interrupt`, `Reply`.
 """
 
 from collections.abc import Iterator
@@ -50,6 +50,7 @@ __all__ = (
     "Receive",
     "Reply",
     "Report",
+    "Serve",
     "Stream",
     "Trace",
     "decode",
@@ -79,6 +80,12 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     """Import a module ahead of its call."""
 
     source: Source
+
+
+class Serve(msgspec.Struct, frozen=True, tag="serve"):
+    """Become a fork server that has imported a module, or only runcast; see `fork_control`."""
+
+    source: Source | None
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
@@ -121,7 +128,7 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
     message: str = ""
 
 
-Command = Load | Call | Cancel | Interrupt | Reply
+Command = Load | Serve | Call | Cancel | Interrupt | Reply
 
 
 class Loaded(msgspec.Struct, frozen=True):
