@@ -89,6 +89,33 @@ def test_all_is_well(findings: Find, tmp_path: Path) -> None:
     assert {each.name for each in tmp_path.iterdir()} == {"work.py"}
 
 
+_PROCESSES = """
+import runcast
+
+@runcast.function(isolation="process")
+def forked():
+    "May be a fork."
+
+@runcast.function(isolation="process", preload=False)
+def not_wanted():
+    "Must not be a fork."
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has fork servers")
+def test_it_says_which_functions_are_not_forked_and_why(findings: Find, tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(_PROCESSES, "utf-8")
+    _, found = findings("work.py")
+    assert "each run is forked from a process" in told(found, "function forked", "ok")
+    new = "each run starts a new interpreter: "
+    assert f"{new}preload=False" in told(found, "function not_wanted", "ok")
+
+    (tmp_path / "work.py").write_text(f"import tempfile\ntempfile.mkdtemp()\n{_PROCESSES}", "utf-8")
+    _, found = findings("work.py")
+    why = "after the import of its module a process must not be forked: it has made temporary files"
+    assert f"{new}{why}" in told(found, "function forked", "ok")
+
+
 def test_it_is_told_in_lines_for_people(tmp_path: Path) -> None:
     ended = run("doctor", "--port", "0", "--store", "memory://", cwd=tmp_path)
 

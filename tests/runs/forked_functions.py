@@ -64,3 +64,7 @@ def wait_after(act: str) -> Iterator[dict[str, Any]]:
 @runcast.function(isolation="process")
 def leave(code: int) -> NoReturn:
     os._exit(code)
+
+
+def parent() -> int:
+    return os.getppid()

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+import runcast
 from runcast._app import OpenHub, open_hub
 from runcast._functions.manifest import ManifestFunction, load_manifest
+from runcast._functions.secrets import Secret
 from runcast._settings import Settings
 from runcast._workers.processes import fork_server
 from runcast._workers.processes.fork_server import ForkServer
+from runcast.errors import InvalidValue
 from tests import opening
 from tests.manifests.writing import declare, write_manifest
 from tests.runs import forked_functions as functions
@@ -187,6 +190,14 @@ def answer():
 """
 
 
+_SECRET = """
+import os
+LENGTH = len(os.environ["KEY"])
+def answer():
+    return [LENGTH, os.getppid()]
+"""
+
+
 @pytest.fixture
 def loaded(tmp_path: Path, request: pytest.FixtureRequest) -> list[ManifestFunction]:
     """A manifest's only function, with the code of the parameter."""
@@ -274,3 +285,64 @@ def test_what_forks_would_share_is_found() -> None:
         "handler: it has changed the handling of SIGCHLD",
         "folder: it has made temporary files or folders",
     ]
+
+
+# --- what is not forked ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loaded", [_SECRET], indirect=True, ids=[""])
+async def test_a_module_that_may_read_secrets_is_imported_by_each_call(
+    loaded: list[ManifestFunction],
+) -> None:
+    (function,) = loaded
+    function.secrets = (Secret("KEY"),)
+    async with open_hub("memory://", settings=SETTINGS, functions=loaded) as hub:
+        for key in ("the first key", "the second key"):
+            run = await hub.start("answer", secrets={"KEY": key})
+            assert await asyncio.wait_for(run.result(), LONG_S) == [len(key), server_of(hub).pid]
+
+
+async def test_no_fork_server_is_begun_for_what_wants_new_interpreters() -> None:
+    own = runcast.function(isolation="process", preload=False)(functions.parent)
+    async with open_hub("memory://", settings=SETTINGS, functions=[own]) as hub:
+        assert await result_of(hub, "parent") == os.getpid()
+        assert hub.runner.processes._servers == {}
+    with pytest.raises(InvalidValue, match="expected preload to be a bool"):
+        runcast.function(preload="no")(functions.parent)  # type: ignore[call-overload]
+
+
+_KILLED = """
+import asyncio, runcast
+from tests.runs.forked_functions import wait_after
+
+async def main():
+    settings = runcast.Settings(warm_processes=1)
+    async with runcast.open_hub("memory://", functions=[wait_after], settings=settings) as hub:
+        runs = [await hub.start("wait_after", {"act": act}) for act in ("close", "fork")]
+        for run in runs:
+            async for event in hub.watch(run.run_id):
+                if event.type == "log" and "closed" in event.data["message"]:
+                    print(event.data["message"].split()[1])
+                    break
+                if event.type == "ready":
+                    print(event.data)
+                    break
+        print(*(server.pid for server in hub.runner.processes._servers.values()), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_outlives_a_killed_server_whatever_it_closed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _KILLED],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("imported by")  # the script's own import
+        pids = [int(process.stdout.readline()) for _ in range(3)]
+        process.kill()
+    assert all(map(is_gone, pids))

@@ -20,6 +20,7 @@ from runcast._functions.function import Function, Source
 from runcast._functions.manifest import InvalidManifest
 from runcast._functions.secrets import Secret, find_secrets
 from runcast._settings import Settings
+from runcast._workers.processes.forkable import is_supported
 from runcast.errors import InvalidInputs, InvalidValue, MissingSecret, RuncastError
 from runcast.events.model import Event
 from runcast.testing.event_checks import EventsBroken, check_events
@@ -75,8 +76,28 @@ def check_functions(functions: Sequence[_AnyFunction], settings: Settings) -> It
             yield warn(check, text, "annotate them with types that JSON has")
         if function.source is not None:
             yield from _compare(function, probed[function.source], check)
+            yield ok(check, _begins(function, probed[function.source], settings))
         yield from _files(function.files.values(), check)
         yield from _secrets(function.secrets, settings, check)
+
+
+def _begins(function: _AnyFunction, probed: Probed, settings: Settings) -> str:
+    """Return how the function's processes begin."""
+    if not function.preload:
+        why = "preload=False"
+    elif not settings.warm_processes:
+        why = "warm_processes=0"
+    elif not is_supported():
+        why = "this system has no fork servers"
+    elif function.secrets:
+        return "each run is forked, and then imports the module, which may read secrets"
+    elif probed.error:
+        why = "its module cannot be imported"
+    elif probed.unforkable:
+        why = f"after the import of its module a process must not be forked: {probed.unforkable}"
+    else:
+        return "each run is forked from a process that has imported the module"
+    return f"each run starts a new interpreter: {why}"
 
 
 def _says_something(schema: Mapping[str, Any]) -> bool:

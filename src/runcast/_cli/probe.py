@@ -14,6 +14,8 @@ import msgspec
 
 from runcast._functions.function import Source
 from runcast._workers.processes.child import find_function, import_source
+from runcast._workers.processes.forkable import ForkCheck, is_supported
+from runcast._workers.processes.reseeding import RandomState
 from runcast.errors import InvalidValue
 
 __all__ = ("Known", "Probed", "Request", "main")
@@ -37,9 +39,11 @@ class Known(msgspec.Struct):
 
 
 class Probed(msgspec.Struct):
-    """The result: the traceback of a failed import, or the facts by function name."""
+    """The result: the traceback of a failed import, or why the process must not be forked after it
+    ("" if it may be), and the facts by function name."""
 
     error: str = ""
+    unforkable: str = ""
     functions: dict[str, Known] = {}
 
 
@@ -50,11 +54,14 @@ def main() -> None:
     os.dup2(2, 1)  # keep the module's output out of the answer
     sys.path[:0] = [path for path in request.source.paths if path not in sys.path]
     probed = Probed()
+    check = ForkCheck() if is_supported() else None
     try:
         module = import_source(request.source)
     except BaseException:  # noqa: BLE001 - SystemExit too; reported in the answer
         probed.error = traceback.format_exc(limit=-3)
     else:
+        if check is not None:
+            probed.unforkable = check.problem() or RandomState().problem()
         probed.functions = {name: _known(module, name) for name in request.names}
     answer.write(msgspec.json.encode(probed))
     answer.close()

@@ -30,6 +30,7 @@ def function(
     max_cost: float = 0.0,
     events: Mapping[str, Any] = ...,
     isolation: Isolation = ...,
+    preload: bool = ...,
     files: Mapping[str, object] = ...,
     store_inputs: bool = ...,
 ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
@@ -46,6 +47,7 @@ def function(
     max_cost: float = 0.0,
     events: Mapping[str, Any] = MappingProxyType({}),
     isolation: Isolation = "thread",
+    preload: bool = True,
     files: Mapping[str, object] = MappingProxyType({}),
     store_inputs: bool = True,
 ) -> Function[P, R] | Callable[[Callable[P, R]], Function[P, R]]:
@@ -75,6 +77,8 @@ def function(
         isolation: "process" gives each run its own process, which shares nothing with others and
             can be killed; the function must then be defined at the top of a module, which that
             process imports. "thread" runs it here: in a thread, or on the loop if it is async.
+        preload: whether its process may be forked from one that has imported the module. False
+            gives each run a new interpreter, which imports the module. Means nothing for threads.
         files: the groups of files that it takes and makes, written as in a manifest; see
             `file_groups`. Its input and output files are checked against them.
         store_inputs: whether the inputs of its runs are kept, without secrets, for clients that may
@@ -96,6 +100,7 @@ def function(
         max_cost=max_cost,
         events=events,
         isolation=isolation,
+        preload=preload,
         files=files,
         store_inputs=store_inputs,
     )

@@ -94,6 +94,7 @@ class Function(Generic[P, R]):
         max_cost: float = 0.0,
         events: Mapping[str, Any] = MappingProxyType({}),
         isolation: Isolation = "thread",
+        preload: bool = True,
         files: Mapping[str, object] = MappingProxyType({}),
         store_inputs: bool = True,
     ) -> None:
@@ -136,6 +137,10 @@ class Function(Generic[P, R]):
         self.store_inputs = store_inputs
         """Whether a run's inputs are stored beside its log."""
         self.isolation = isolation
+        if not isinstance(preload, bool):
+            raise InvalidValue(f"expected preload to be a bool, got {shown(preload)}")
+        self.preload = preload
+        """Whether its own process may be a fork of one that has imported its module."""
         self.source: Source | None = None
         """Where its own process finds it; None without an own process."""
         self.attribute = getattr(target, "__qualname__", "")
@@ -173,6 +178,7 @@ class Function(Generic[P, R]):
         for handler in (self.resume, self.recover):
             if handler is not None:  # its runs are runs of this function
                 handler.resume, handler.budget = self.resume, self.budget
+                handler.preload = self.preload
                 handler.recover, handler.recovers = self.recover, self.recovers
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

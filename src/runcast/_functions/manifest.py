@@ -90,6 +90,7 @@ class _Declared(msgspec.Struct):
     secrets: list[Any] = []
     streaming: bool = False
     store_inputs: bool = True
+    preload: bool = True
     max_tokens: int = 0
     max_cost: float = 0.0
 
@@ -126,6 +127,7 @@ class ManifestFunction(Function[..., Any]):
         secrets: Sequence[Secret] = (),
         files: Mapping[str, FileGroup] | None = None,
         store_inputs: bool = True,
+        preload: bool = True,
         budget: Budget = NO_BUDGET,
     ) -> None:
         def call() -> NoReturn:
@@ -136,7 +138,7 @@ class ManifestFunction(Function[..., Any]):
         self.kind = "generator" if is_streaming else "plain"
         self.is_certain = True  # declared, and compared with the code
         self.parameters = tuple(parameters)
-        self.isolation = "process"
+        self.isolation, self.preload = "process", preload
         self.source = source
         self.attribute = name
         self.takes_plain_inputs = True
@@ -334,6 +336,7 @@ def _read_function(
         secrets=secrets,
         files=files,
         store_inputs=declared.store_inputs,
+        preload=declared.preload,
         budget=budget,
     )
 

@@ -341,7 +341,8 @@ def _given(job: Job) -> object:
 
 def _preparation(function: Function[..., Any]) -> Preparation:
     """Return what a child may do before the call. An import may read secrets."""
-    return Preparation(None if function.secrets else function.source)
+    is_imported = function.preload and not function.secrets
+    return Preparation(function.source if is_imported else None, function.preload)
 
 
 class Ended(NamedTuple):

@@ -227,7 +227,7 @@ class Processes:
         if self._is_closed:
             raise ProcessLookupError("the hub is closed")
         started = await self._start()
-        if preparation.source is not None and preparation.may_fork:
+        if preparation.source is not None:
             await started.send(control.Load(preparation.source))
         return started
 
