@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import ssl
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -58,7 +57,7 @@ def wait_after(act: str) -> Iterator[dict[str, Any]]:
     else:
         yield {"type": "ready", "data": os.getpid()}
     while True:
-        time.sleep(60)
+        signal.pause()
 
 
 @runcast.function(isolation="process")

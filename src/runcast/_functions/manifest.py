@@ -258,17 +258,13 @@ def _read(kind: type[msgspec.Struct], given: object, where: str, problems: list[
             found[name] = msgspec.convert(given[name], field.type)
         except msgspec.ValidationError as error:
             message, _, inside = str(error).partition(" - at `$")
-            problems.append(f"{dot}{name}{inside.rstrip('`')}: {_lower(message)}")
+            problems.append(f"{dot}{name}{inside.rstrip('`')}: {message[:1].lower()}{message[1:]}")
     problems += [
         f"{dot}{name}: unknown; is {close!r} meant?"
         for name in sorted(given.keys() - fields.keys())
         for close in get_close_matches(name, fields, 1, 0.8)
     ]
     return kind(**found) if len(problems) == before else None
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]
 
 
 def _problems_of(manifest: _Manifest) -> Iterator[str]:
