@@ -14,6 +14,17 @@ export default defineConfig({
     // Browsers since 2024: CSS nesting and `light-dark()` stay as they are written.
     cssTarget: ['chrome123', 'firefox121', 'safari17.5'],
     modulePreload: { polyfill: false },
+    // The view of a run is one script with a known name, because `runcast export` puts it into
+    // pages. The console uses the same file.
+    rolldownOptions: {
+      input: { index: 'index.html', export: 'src/run/export.tsx' },
+      output: {
+        entryFileNames: (chunk) =>
+          `assets/${chunk.name === 'export' ? 'export' : '[name]-[hash]'}.js`,
+        assetFileNames: (asset) =>
+          `assets/${asset.names.includes('export.css') ? 'export' : '[name]-[hash]'}[extname]`,
+      },
+    },
     // Inlined files would need `data:` in the policy for images and fonts.
     assetsInlineLimit: 0,
   },

@@ -20,7 +20,6 @@ export {
   isTerminal,
   type KnownEvent,
   type RunEvent,
-  type ThreadChange,
 } from './events.js';
 export { Fold, fold } from './fold.js';
 export type * from './protocol.generated.js';

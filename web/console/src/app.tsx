@@ -5,7 +5,7 @@ import { FunctionsView } from './functions/list';
 import { FunctionView } from './functions/page';
 import { language, t } from './i18n';
 import { go, links, type Route, route } from './router';
-import { RunView } from './run';
+import { RunView } from './run/export';
 import { HomeView } from './runs/home';
 import { ThreadView } from './runs/thread';
 import { Header } from './shell/header';

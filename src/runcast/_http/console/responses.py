@@ -13,7 +13,9 @@ from runcast._http.console.assets import Asset, Page
 __all__ = ("asset_response", "page_response")
 
 _FOREVER: Final = "public, max-age=31536000, immutable"
-"""The name of an asset has a hash of its contents: another content has another name."""
+"""For names that have a hash of the contents: another content has another name."""
+
+_HASHED: Final = re.compile(r"-[\w-]{8}\.\w+")
 
 
 def page_response(page: Page, request: Request) -> Response:
@@ -26,8 +28,10 @@ def page_response(page: Page, request: Request) -> Response:
 
 
 def asset_response(asset: Asset, request: Request) -> Response:
-    """Return an asset, which browsers and proxies may keep."""
-    return _response(asset, request, {"cache-control": _FOREVER})
+    """Return an asset. Browsers and proxies may keep it if its name has a hash; `export.js` and
+    `export.css` have none, because exports look for them."""
+    is_hashed = _HASHED.search(request.path_params["name"]) is not None
+    return _response(asset, request, {"cache-control": _FOREVER if is_hashed else "no-cache"})
 
 
 def _response(asset: Asset, request: Request, headers: Mapping[str, str]) -> Response:
