@@ -54,6 +54,10 @@ def blockbuster() -> Iterator[BlockBuster]:
         # A coroutine gets its folder at once: a few operations on a local disk, once in a run.
         for name in ("os.mkdir", "os.stat", "os.rename", "io.BufferedWriter.write"):
             detector.functions[name].can_block_in("runcast/_files/run_files.py", {"workspace"})
+        # A command has its loop for itself: it writes and saves for one person.
+        for function in detector.functions.values():
+            function.can_block_in("runcast/_cli/watch.py", {"watch"})
+            function.can_block_in("runcast/_cli/invoke.py", {"invoking"})
         # What installed packages offer is read once in a process, in milliseconds, and kept.
         for function in detector.functions.values():
             function.can_block_in("runcast/_plugins.py", {"_offered"})

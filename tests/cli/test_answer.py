@@ -170,7 +170,8 @@ def test_another_answer_is_refused_with_the_first_decision(served: Served, run_i
 
     told = refusal(served, run_id, "q", "--reject")
 
-    assert '"type":"response"' in told
+    assert "q was answered before: response" in told
+    assert "(by ann)" in told
     assert all(char.isprintable() or char == "\n" for char in told), ascii(told)
 
 
@@ -187,6 +188,7 @@ def test_what_cannot_be_answered_is_told_in_one_line(served: Served, run_id: str
     assert "no-such-run" in refusal(served, "no-such-run", "--accept")
     assert refusal(served, "../functions", "--accept")
     assert answer(served, run_id, "--accept").stdout == "深 度? is answered: accept\n"
+    assert "深 度? was answered before: accept (by ann)" in refusal(served, run_id, "--reject")
 
 
 def test_of_several_questions_one_must_be_named(served: Served, run_id: str) -> None:

@@ -220,6 +220,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, body: bytes, length: int | None = None, status: int = 200) -> None:
         self.send_response(status)
+        is_stream = self.path.endswith("/events")
+        self.send_header("content-type", "text/event-stream" if is_stream else "x/y")
+        self.send_header("etag", '"the-file"')
         self.send_header("content-length", str(len(body) if length is None else length))
         self.end_headers()
         self.wfile.write(body)

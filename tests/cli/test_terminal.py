@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast._cli.bars import percent_beside
-from runcast._cli.follow import Received
 from runcast._cli.show import PlainLines
 from runcast._cli.terminal import Terminal
 from runcast._cli.texts import cells, cut, plain, rows, tail
+from runcast.client.watching import Received
 from runcast.events.model import Event
 from tests.cli.emulator import ALLOWED, Emulator, InTerminal, open_terminal, resize
 from tests.cli.served import Served, serve
@@ -175,7 +175,7 @@ class Drawn:
 
 
 def received(kind: str, data: Any, time: float = 0.0, node: str = "") -> Received:
-    return Received("", "", Event(type=kind, data=data, time=time, node=node))
+    return Received(Event(type=kind, data=data, time=time, node=node), "", "")
 
 
 @contextmanager

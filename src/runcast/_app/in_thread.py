@@ -314,6 +314,8 @@ class OpenHubInThread:
 
     def client(self) -> "Client":
         """Return a client of this hub's runs; see `OpenHub.client`."""
+        # Imported here, because imports would block the hub's loop.
+        import runcast._http.app  # noqa: F401
         from runcast.client.threads import Client
 
         return Client._inside(self._bridge.do(self._hub.client), self._bridge)

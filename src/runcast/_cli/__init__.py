@@ -25,7 +25,8 @@ from runcast._cli import (
 )
 from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
 from runcast._cli.formatting import HelpFormatter
-from runcast.errors import PeerError, RuncastError, ServerUnavailable
+from runcast._cli.texts import plain_lines
+from runcast.errors import PeerError, RuncastError
 
 __all__ = (
     "main",
@@ -58,12 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = arguments.run(arguments) or DONE
         sys.stdout.flush()
-    except (PeerError, ServerUnavailable) as error:
-        print(f"runcast: {error.message}", file=sys.stderr)
-        return NO_SERVER
     except RuncastError as error:
-        print(f"runcast: {error.message}", file=sys.stderr)
-        return WRONG_USE
+        print(f"runcast: {plain_lines(error.message)}", file=sys.stderr)
+        return NO_SERVER if _is_elsewhere(error) else WRONG_USE
     except KeyboardInterrupt:
         return LEFT
     except BrokenPipeError:
@@ -76,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"runcast: the output cannot be written: {error.strerror}", file=sys.stderr)
         return WRONG_USE
     return int(code)
+
+
+def _is_elsewhere(error: RuncastError) -> bool:
+    """Return whether the caller cannot correct it: the server is not there, or cannot do it now."""
+    return isinstance(error, PeerError) or error.retryable or type(error) is RuncastError
 
 
 def _open_closed_standard_files() -> None:

@@ -7,12 +7,17 @@ import os
 import sys
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import quote
+
+import msgspec
 
 from runcast._cli.editing import edited_args, parse_json
-from runcast._cli.remote import Remote, add_options, sendable
+from runcast._cli.exits import DONE
+from runcast._cli.lines import decided
+from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.texts import plain
-from runcast.errors import InvalidValue, NotFound, PeerError
+from runcast.client.model import RunState
+from runcast.client.threads import Client
+from runcast.errors import AlreadyAnswered, InvalidValue, NotFound
 
 __all__ = ("add_to", "run")
 
@@ -56,34 +61,36 @@ def add_to(commands: Any) -> None:
         default=_user(),
     )
     add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=with_client(run))
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(client: Client, arguments: argparse.Namespace) -> int:
     """Answer a question.
 
     Raises:
         NotFound: the run does not exist, or has no open question.
-        InvalidValue: the answer is not allowed or malformed, or the question has another answer.
-        PeerError: the server cannot be reached.
+        InvalidValue: the answer is not allowed or malformed.
+        AlreadyAnswered: the question has another answer; the message says who decided what.
+        ServerUnavailable: the server cannot be reached.
     """
-    remote = Remote(arguments.url)
-    path = f"/runs/{quote(arguments.run_id, safe='')}"
+    run_id, interrupt_id = arguments.run_id, arguments.interrupt_id
     answer = _given(arguments)
-    interrupt_id = arguments.interrupt_id
+    if answer is None or interrupt_id is None:
+        question = _pick(client.snapshot(run_id), interrupt_id)
+        interrupt_id = str(question["interrupt_id"])
+        if answer is None:
+            answer = _ask_back(question)
+    if arguments.by:
+        answer["by"] = arguments.by
     try:
-        if answer is None or interrupt_id is None:
-            question = _pick(remote.ask("GET", path), interrupt_id)
-            interrupt_id = question["interrupt_id"]
-            if answer is None:
-                answer = _ask_back(question)
-        if arguments.by:
-            answer["by"] = arguments.by
-        reply = remote.ask("POST", f"{path}/interrupts/{quote(interrupt_id, safe='')}", answer)
-        was = "was answered before" if reply["repeated"] else "is answered"
-        print(plain(f"{interrupt_id} {was}: {reply['decision']['type']}"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise PeerError(f"{arguments.url} does not answer as runcast does: {error!r}") from error
+        decision = client.answer(run_id, interrupt_id, answer)
+    except AlreadyAnswered as error:
+        raise AlreadyAnswered(
+            f"{interrupt_id} was answered before: {decided(error.decision)}", error.decision
+        ) from None
+    was = "was answered before" if decision.repeated else "is answered"
+    print(plain(f"{interrupt_id} {was}: {decision.type}"))
+    return DONE
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any] | None:
@@ -98,23 +105,38 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any] | None:
     return None
 
 
-def _pick(shown: dict[str, Any], interrupt_id: str | None) -> dict[str, Any]:
-    """Return the open question with this id, or the only one."""
-    questions: list[dict[str, Any]] = [
-        one
-        for one in shown["state"]["interrupts"]
-        if one.get("interrupt_id") and not one.get("is_answered")
+def _pick(run: RunState, interrupt_id: str | None) -> dict[str, Any]:
+    """Return the open question with this id, or the only one.
+
+    Raises:
+        AlreadyAnswered: the question is answered; the message says who decided what.
+        NotFound, InvalidValue: there is no such question, or there are several.
+    """
+    questions = [
+        each for each in run.state.interrupts if each.interrupt_id and not each.is_answered
     ]
     if interrupt_id is not None:
-        questions = [one for one in questions if one["interrupt_id"] == interrupt_id]
+        questions = [each for each in questions if each.interrupt_id == interrupt_id]
     if not questions:
         which = f" {interrupt_id!r}" if interrupt_id else ""
-        run = plain(f"{shown['run_id']} ({shown['status']})")
-        raise NotFound(f"the run {run} has no open question{which}")
+        shown = f"the run {run.run_id} ({run.status}) has no open question{which}"
+        before = [
+            each
+            for each in run.state.answered
+            if interrupt_id in (None, each.interrupt_id) and each.answer
+        ]
+        if not before:
+            raise NotFound(shown)
+        last = before[-1]
+        decision = {"type": last.answer, "args": last.args, "by": last.by}
+        raise AlreadyAnswered(
+            f"{shown}: {last.interrupt_id} was answered before: {decided(decision)}", decision
+        )
     if len(questions) > 1:
-        ids = ", ".join(one["interrupt_id"] for one in questions)
-        raise InvalidValue(plain(f"several questions are open; name one of {ids}"))
-    return questions[0]
+        ids = ", ".join(each.interrupt_id for each in questions)
+        raise InvalidValue(f"several questions are open; name one of {ids}")
+    found: dict[str, Any] = msgspec.to_builtins(questions[0])
+    return found
 
 
 def _ask_back(question: dict[str, Any]) -> dict[str, Any]:

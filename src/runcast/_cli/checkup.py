@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
-from runcast._cli.serve import path_of
+from runcast._cli.reaching import path_of
 from runcast._cli.texts import readable_bytes
 from runcast._clock import SystemClock
 from runcast._files.data_dir import DataDir

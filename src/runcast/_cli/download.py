@@ -5,29 +5,23 @@ path. Each folder is opened from the one above it, and a symbolic link on the wa
 """
 
 import hashlib
-import http.client
 import os
 import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
-from urllib.parse import quote
 
 import msgspec
 
-from runcast._cli.follow import react
-from runcast._cli.remote import Remote
 from runcast._cli.terminal import meter
 from runcast._files.making import is_plain_path
 from runcast._files.model import StoredFile
-from runcast.client.reconnect import Connect, Cut, Received, State
+from runcast.client.asynchronous import AsyncClient
 from runcast.errors import InvalidValue, PeerError
 
 __all__ = ("Folder",)
 
-_READ_BYTES: Final = 256 * 1024
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -51,7 +45,7 @@ class Folder:
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise InvalidValue(f"the folder {str(self.path)!r} may not be written to")
 
-    def save(self, remote: Remote, run_id: str, announced: Iterable[Any]) -> list[Path]:
+    async def save(self, client: AsyncClient, run_id: str, announced: Iterable[Any]) -> list[Path]:
         """Save a run's files under their own paths; return their local paths.
 
         Args:
@@ -65,7 +59,7 @@ class Folder:
         try:
             missing = [file for file in files if not self._has(file)]
             for file in missing:
-                self._fetch(remote, f"/runs/{quote(run_id, safe='')}/files/", file)
+                await self._fetch(client, run_id, file)
         except OSError as error:
             raise self._unusable(error) from None
         return [self.path / file.path for file in files]
@@ -83,16 +77,16 @@ class Folder:
                 )
         return False
 
-    def _fetch(self, remote: Remote, base: str, file: StoredFile) -> None:
+    async def _fetch(self, client: AsyncClient, run_id: str, file: StoredFile) -> None:
         name, part = _name(file.path), f".runcast-{secrets.token_hex(8)}.part"
         with self._parent(file.path, make=True) as parent:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
                 with (
-                    open(os.open(part, flags, 0o666, dir_fd=parent), "wb") as out,
+                    os.fdopen(os.open(part, flags, 0o666, dir_fd=parent), "wb") as out,
                     meter("saving", file.path, file.size) as passed,
                 ):
-                    _receive(remote, base + quote(file.path), file, out, passed)
+                    await _receive(client.contents(run_id, file.path), file, out, passed)
                 if not self._force:
                     # Reserve the name. A file that was created meanwhile is not overwritten.
                     os.close(os.open(name, flags, 0o666, dir_fd=parent))
@@ -149,47 +143,21 @@ def _checked(announced: Any) -> StoredFile:
     return file
 
 
-def _receive(
-    remote: Remote, path: str, file: StoredFile, out: IO[bytes], passed: Callable[[int], None]
+async def _receive(
+    pieces: AsyncGenerator[bytes, None],
+    file: StoredFile,
+    out: IO[bytes],
+    passed: Callable[[int], None],
 ) -> None:
-    """Write a file's content; after a lost connection, continue where it stopped."""
-    digest, done, state = hashlib.sha256(), 0, State()
-    while done < file.size:
-        before = done
-        lost = PeerError(f"{file.path!r} ends too soon")
-        try:
-            for piece in _pieces(remote, path, done, file.sha256):
-                done += len(piece)
-                if done > file.size:
-                    break  # the file may never end
-                digest.update(piece)
-                out.write(piece)
-                passed(len(piece))
-        except PeerError as error:
-            lost = error
-        if done >= file.size:
-            break
-        if done > before:
-            state, _ = react(state, Received("", "files"))
-        state, action = react(state, Cut())
-        if not isinstance(action, Connect):
-            raise lost
-        time.sleep(action.wait_s)
+    """Write a file's content. Raises `PeerError` if it is not what was announced."""
+    digest, done = hashlib.sha256(), 0
+    async with aclosing(pieces):
+        async for piece in pieces:
+            done += len(piece)
+            if done > file.size:
+                break  # the file may never end
+            digest.update(piece)
+            out.write(piece)
+            passed(len(piece))
     if done != file.size or digest.hexdigest() != file.sha256:
         raise PeerError(f"{file.path!r} is not what the run announced; it is not saved")
-
-
-def _pieces(remote: Remote, path: str, begin: int, sha256: str) -> Iterator[bytes]:
-    """Yield a file from a byte on. Raises `PeerError` if the connection is lost."""
-    headers = {"range": f"bytes={begin}-", "if-range": f'"{sha256}"'} if begin else {}
-    with remote.open("GET", path, headers) as response:
-        if begin and response.status != 206:
-            raise InvalidValue("a file was replaced while it was saved; try again")
-        while True:
-            try:
-                piece = response.read1(_READ_BYTES)
-            except (OSError, http.client.HTTPException) as error:
-                raise PeerError("the connection to the server is lost") from error
-            if not piece:
-                return
-            yield piece

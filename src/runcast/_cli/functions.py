@@ -5,10 +5,13 @@ import json
 import sys
 from typing import Any, Final
 
+import msgspec
+
 from runcast._cli.formatting import HelpFormatter
-from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, plain_lines, table
+from runcast.client.threads import Client
 from runcast.errors import NotFound
 
 __all__ = ("add_to", "run")
@@ -42,13 +45,13 @@ def add_to(commands: Any) -> None:
         "name", metavar="FUNCTION", nargs="?", type=sendable, help="show only this function"
     )
     parser.add_argument("--json", action="store_true", help="print one function a line, as JSON")
-    add_options(parser)
-    parser.set_defaults(run=run)
+    add_options(parser, has_store=False)
+    parser.set_defaults(run=with_client(run))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print the functions of a server. Raises what `Remote.ask` raises, and `NotFound`."""
-    functions = field_of(Remote(arguments.url).ask("GET", "/functions"), "functions")
+def run(client: Client, arguments: argparse.Namespace) -> int:
+    """Print the functions of a server. Raises what `Client.functions` raises, and `NotFound`."""
+    functions = msgspec.to_builtins(client.functions())
     if arguments.name is not None:
         functions = [one for one in functions if one.get("name") == arguments.name]
         if not functions:

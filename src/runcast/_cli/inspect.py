@@ -6,17 +6,17 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
 from runcast._cli.bars import percent_beside
 from runcast._cli.formatting import HelpFormatter
 from runcast._cli.lines import called, proposed
-from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s, table, without_codes
 from runcast._cli.usage import describe_usage
+from runcast.client.threads import Client
 from runcast.events.snapshot import Usage
 from runcast.events.vocabulary import as_number
 
@@ -40,21 +40,22 @@ def add_to(commands: Any) -> None:
     parser.add_argument("run_id", metavar="RUN_ID", type=sendable, help="`runcast runs` lists them")
     parser.add_argument("--json", action="store_true", help="print the state as JSON")
     add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=with_client(run))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print a run's state. Raises what `Remote.ask` raises."""
-    path = f"/runs/{quote(arguments.run_id, safe='')}"
-    shown = Remote(arguments.url).ask("GET", path)
+def run(client: Client, arguments: argparse.Namespace) -> int:
+    """Print a run's state. Raises what `Client.snapshot` raises."""
+    shown = msgspec.to_builtins(client.snapshot(arguments.run_id))
+    if not shown["traceback"]:
+        del shown["traceback"]
     if arguments.json:
         print_json(shown)
         return 0
-    state = field_of(shown, "state")
+    state = shown["state"]
     rows = [(name, value) for name, value in _summary(shown) if value]
     print(table(("RUN", plain(str(shown.get("run_id")))), rows, sys.stdout))
     parts = [("inputs", _inputs(shown.get("inputs")))]
-    for title, lines in [*parts, *_parts(state if isinstance(state, dict) else {})]:
+    for title, lines in [*parts, *_parts(state)]:
         if lines:
             print(f"\n{title}")
             print("\n".join(f"  {line}" for line in lines))

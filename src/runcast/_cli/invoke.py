@@ -1,19 +1,21 @@
 """`runcast invoke`: begins a run on a server and shows it."""
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
-from runcast._cli.exits import LEFT
-from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.exits import DONE, LEFT
+from runcast._cli.reaching import add_options, open_async_client, sendable
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain
 from runcast._cli.upload import parse_files, upload
 from runcast._cli.watch import add_output, make_folder, watch
+from runcast.client.asynchronous import AsyncClient
 from runcast.errors import Conflict, InvalidValue
 
 __all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run", "with_lone_json")
@@ -87,7 +89,7 @@ def add_to(commands: Any) -> None:
         help="with --run-id: start the run again if it exists; if it is at work, cancel it first",
     )
     parser.add_argument("--detach", action="store_true", help="print the run's id and leave")
-    add_options(parser)
+    add_options(parser, has_store=False)
     parser.set_defaults(run=run)
 
 
@@ -120,9 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InvalidValue: the inputs or files are wrong; the message names every error.
         NotFound: the function does not exist.
-        PeerError: the server cannot be reached.
+        ServerUnavailable: the server cannot be reached.
     """
-    remote = Remote(arguments.url)
     inputs = parse_inputs(arguments.input, arguments.inputs)
     files = parse_files(arguments.file)
     if arguments.detach and arguments.out is not None:
@@ -131,36 +132,50 @@ def run(arguments: argparse.Namespace) -> int:
             "watch RUN_ID --out DIR`"
         )
     folder = make_folder(arguments)
-    path = f"/invoke/{quote(arguments.function, safe='')}"
-    body: dict[str, Any] = {"inputs": inputs}
-    if arguments.run_id:
-        body["run_id"] = arguments.run_id
-    if arguments.replace:
-        body["replace"] = True
+
+    async def invoking() -> int:
+        async with open_async_client(arguments) as client:
+            run_id = await _begin(client, arguments, inputs, files)
+            if not run_id:
+                return LEFT
+            if not arguments.detach:
+                return await watch(client, run_id, arguments, folder, is_new=True)
+            if arguments.json:
+                print_json({"run_id": run_id})
+            else:
+                print(plain(run_id))
+            return DONE
+
+    return asyncio.run(invoking())
+
+
+async def _begin(
+    client: AsyncClient,
+    arguments: argparse.Namespace,
+    inputs: dict[str, Any],
+    files: list[tuple[str, Path]],
+) -> str:
+    """Begin the run and return its id; "" if the person left."""
     try:
-        if files:
-            body["files"] = upload(remote, files)
-        reply = remote.ask("POST", path, body, {"prefer": "respond-async"})
-    except KeyboardInterrupt:
+        return await client.invoke(
+            arguments.function,
+            inputs,
+            run_id=arguments.run_id,
+            replace=arguments.replace,
+            files=await upload(client, files) if files else None,
+        )
+    except asyncio.CancelledError:
         print(
             "interrupted before the server confirmed a run; check with: runcast runs",
             file=sys.stderr,
         )
-        return LEFT
+        return ""
     except Conflict as error:
         raise Conflict(
             f"{error.message}; `--replace` starts it again, without --run-id a new run begins"
         ) from None
     except InvalidValue as error:
-        raise InvalidValue(error.message + _advice(arguments.input, error.message)) from None
-    run_id = str(field_of(reply, "run_id"))
-    if arguments.detach:
-        if arguments.json:
-            print_json(reply)
-        else:
-            print(plain(run_id))
-        return 0
-    return watch(remote, run_id, as_json=arguments.json, folder=folder, is_new=True)
+        raise type(error)(error.message + _advice(arguments.input, error.message)) from None
 
 
 def _advice(pairs: Sequence[str], message: str) -> str:

@@ -9,7 +9,7 @@ from runcast._cli.texts import colored, plain, plain_lines, readable_bytes, with
 from runcast.events.model import Event
 from runcast.events.vocabulary import as_number, pick, text_of
 
-__all__ = ("PROGRESS", "QUIET", "TextHeads", "called", "line_of", "proposed")
+__all__ = ("PROGRESS", "QUIET", "TextHeads", "called", "decided", "line_of", "proposed")
 
 PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
@@ -50,11 +50,10 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
             return f"{head}asks: {asked} (answer with: runcast answer {run} {question})"
         case "interrupt_response":
             answer = data.get("answer")
-            said = pick(answer, "type") or ("yes" if data.get("approved") else "no")
-            given = pick(answer, "args", "content")
-            more = "" if given is None else f" {_value(given)}"
+            said: dict[str, Any] = {"type": "accept" if data.get("approved") else "reject"}
+            said |= answer if isinstance(answer, dict) else {}
             who = plain(str(data.get("by") or ""))
-            return f"{head}answered{f' by {who}' if who else ''}: {plain(str(said))}{more}"
+            return f"{head}answered{f' by {who}' if who else ''}: {decided(said)}"
         case "interrupt_resolved":
             return f"{head}question closed: {plain(str(data.get('outcome', '')))}"
         case "message":
@@ -107,6 +106,15 @@ def proposed(question: Mapping[str, object]) -> str:
     if action:
         return called(plain(str(action)), args)
     return "" if args in (None, {}, []) else _value(args)
+
+
+def decided(decision: Mapping[str, object]) -> str:
+    """Return a decision: `edit {"to": "b"} (by ann)`."""
+    kind = plain(str(decision.get("type") or "answered"))
+    given = pick(decision, "args", "content")
+    by = plain(str(decision.get("by") or ""))
+    more = "" if given is None else f" {_value(given)}"
+    return f"{kind}{more}{f' (by {by})' if by else ''}"
 
 
 def called(name: str, args: object) -> str:

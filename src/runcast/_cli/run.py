@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from runcast._app.script import STORE_VARIABLE, ScriptHub
 from runcast._cli.formatting import HelpFormatter
-from runcast._cli.remote import sendable
-from runcast._cli.serve import DEFAULT_STORE, make_folder, path_of
+from runcast._cli.reaching import path_of, sendable
+from runcast._cli.serve import DEFAULT_STORE, make_folder
 from runcast._clock import Clock, SystemClock
 from runcast._hub.bridge import Bridge
 from runcast._producing.answers import Answer

@@ -2,18 +2,28 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+
+import msgspec
 
 from runcast._cli.exits import DONE, WRONG_USE
 from runcast._cli.formatting import HelpFormatter
 from runcast._cli.inspect import moment
-from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, readable_s, table
-from runcast.errors import PeerError, RuncastError
+from runcast.client.model import RunInfo
+from runcast.client.threads import Client
+from runcast.errors import (
+    InvalidValue,
+    PeerError,
+    RuncastError,
+    ServerUnavailable,
+    Unauthorized,
+)
 from runcast.events.lifecycle import STATUSES
-from runcast.events.vocabulary import TERMINAL, as_number
+from runcast.events.vocabulary import TERMINAL
 
 __all__ = ("add_to", "cancel", "list_runs", "remove")
 
@@ -45,7 +55,7 @@ def add_to(commands: Any) -> None:
     listing.add_argument("--limit", type=int, default=20, help="most runs (%(default)s)")
     listing.add_argument("--json", action="store_true", help="print one run per line, as JSON")
     add_options(listing)
-    listing.set_defaults(run=list_runs)
+    listing.set_defaults(run=with_client(list_runs))
     ending = commands.add_parser(
         "cancel",
         help="cancel a run",
@@ -59,7 +69,7 @@ def add_to(commands: Any) -> None:
     )
     ending.add_argument("--json", action="store_true", help="print the run as JSON")
     add_options(ending)
-    ending.set_defaults(run=cancel)
+    ending.set_defaults(run=with_client(cancel))
     removing = commands.add_parser(
         "rm",
         help="delete runs",
@@ -72,69 +82,77 @@ def add_to(commands: Any) -> None:
     )
     removing.add_argument("run_ids", metavar="RUN_ID", nargs="+", type=sendable, help="the runs")
     add_options(removing)
-    removing.set_defaults(run=remove)
+    removing.set_defaults(run=with_client(remove))
 
 
-def list_runs(arguments: argparse.Namespace) -> int:
-    """Print runs, one per line. Raises what `Remote.ask` raises."""
-    given = {"status": arguments.status, "function": arguments.function}
-    query = {name: value for name, value in given.items() if value}
-    query["limit"] = str(arguments.limit)
-    labels = [("label", label) for label in arguments.label]
-    reply = Remote(arguments.url).ask("GET", f"/runs?{urlencode([*query.items(), *labels])}")
-    runs = field_of(reply, "runs")
+def list_runs(client: Client, arguments: argparse.Namespace) -> int:
+    """Print runs, one per line. Raises what `Client.runs` raises."""
+    found = client.runs(
+        status=arguments.status,
+        function=arguments.function or "",
+        labels=_labels(arguments.label),
+        limit=arguments.limit,
+    )
     if arguments.json:
-        for run in runs:
-            print_json(run)
-    elif runs:
-        print(table(_HEADER, [_row(run) for run in runs], sys.stdout))
+        for run in found:
+            print_json(msgspec.to_builtins(run))
+    elif found:
+        print(table(_HEADER, [_row(run) for run in found], sys.stdout))
     else:
         print("no runs", file=sys.stderr)
     return 0
 
 
+def _labels(pairs: Iterable[str]) -> dict[str, str]:
+    """Return the labels of `--label` options. Raises `InvalidValue`."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidValue(
+                f"expected --label NAME=VALUE, like --label user=ada, got {pair[:100]!r}"
+            )
+        found[name] = value
+    return found
+
+
 _HEADER: Final = ("RUN", "STATUS", "BEGAN", "TOOK", "EVENTS", "FUNCTION")
 
 
-def _row(run: dict[str, Any]) -> tuple[str, ...]:
-    began, ended = as_number(run.get("created_at")), as_number(run.get("ended_at"))
-    took = readable_s(ended - began) if began is not None and ended is not None else ""
-    events = str(as_number(run.get("events")) or 0)
-    run_id, status = plain(str(run.get("run_id"))), plain(str(run.get("status")))
-    return run_id, status, moment(began), took, events, plain(str(run.get("function")))
+def _row(run: RunInfo) -> tuple[str, ...]:
+    took = "" if run.ended_at is None else readable_s(run.ended_at - run.created_at)
+    began, events = moment(run.created_at), str(run.events)
+    return plain(run.run_id), run.status, began, took, events, plain(run.function)
 
 
-def cancel(arguments: argparse.Namespace) -> int:
-    """Cancel a run. Raises what `Remote.ask` raises."""
-    query = urlencode({"reason": arguments.reason})
-    path = f"/runs/{quote(arguments.run_id, safe='')}/cancel?{query}"
-    reply = Remote(arguments.url).ask("POST", path)
+def cancel(client: Client, arguments: argparse.Namespace) -> int:
+    """Cancel a run. Raises what `Client.cancel` raises."""
+    run = client.cancel(arguments.run_id, arguments.reason)
     if arguments.json:
-        print_json(reply)
+        print_json(msgspec.to_builtins(run))
+    elif run.status in TERMINAL:
+        print(f"{plain(run.run_id)} {run.status}")
     else:
-        run_id, status = (plain(str(field_of(reply, name))) for name in ("run_id", "status"))
-        is_over = status in TERMINAL
-        print(f"{run_id} {status}" if is_over else f"{run_id} is asked to end; now it is {status}")
+        print(f"{plain(run.run_id)} is asked to end; now it is {run.status}")
     return 0
 
 
-def remove(arguments: argparse.Namespace) -> int:
+def remove(client: Client, arguments: argparse.Namespace) -> int:
     """Delete runs. A run that cannot be deleted is reported; the others are still deleted.
 
     Raises:
-        PeerError: the server cannot be reached.
+        PeerError, ServerUnavailable: the server cannot be reached.
     """
-    remote = Remote(arguments.url)
     code = DONE
     for run_id in arguments.run_ids:
         try:
-            remote.ask("DELETE", f"/runs/{quote(run_id, safe='')}")
-        except PeerError:
+            client.delete(run_id)
+        except (PeerError, ServerUnavailable, Unauthorized):
             raise
         except RuncastError as error:
             code = WRONG_USE
             which = "" if run_id in error.message else f"{plain(run_id)}: "
-            print(f"runcast: {which}{error.message}", file=sys.stderr)
+            print(f"runcast: {which}{plain(error.message)}", file=sys.stderr)
         else:
             print(plain(run_id))
     return code

@@ -2,11 +2,11 @@
 
 import argparse
 from typing import Any
-from urllib.parse import quote
 
 from runcast._cli.editing import parse_json
-from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.texts import plain
+from runcast.client.threads import Client
 
 __all__ = ("add_to", "run")
 
@@ -33,25 +33,13 @@ def add_to(commands: Any) -> None:
         "--from", metavar="NAME", type=sendable, default="", dest="sender", help="who sends it"
     )
     add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=with_client(run))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Send a message.
-
-    Raises:
-        NotFound: the run does not exist.
-        InvalidValue: the run has ended, or the message is refused.
-        PeerError: the server cannot be reached, or cannot take the message now.
-    """
+def run(client: Client, arguments: argparse.Namespace) -> int:
+    """Send a message. Raises what `Client.send` raises."""
     is_json = arguments.json is not None
     data = parse_json(arguments.json, "the message") if is_json else arguments.text
-    body: dict[str, object] = {"data": data}
-    if arguments.id:
-        body["message_id"] = arguments.id
-    if arguments.sender:
-        body["from"] = arguments.sender
-    path = f"/runs/{quote(arguments.run_id, safe='')}/messages"
-    sent = Remote(arguments.url).ask("POST", path, body)
-    was = "was sent before" if field_of(sent, "repeated") else "is sent"
-    print(plain(f"{field_of(sent, 'message_id')} {was}"))
+    sent = client.send(arguments.run_id, data, message_id=arguments.id, sender=arguments.sender)
+    print(plain(f"{sent.message_id} {'was sent before' if sent.repeated else 'is sent'}"))
+    return 0

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TextIO
-from urllib.parse import unquote, urlsplit
 
 from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
 from runcast._cli.leaving import Leaving
+from runcast._cli.reaching import path_of
 from runcast._cli.supervising import (
     leave_the_terminals_group,
     serve_again_and_again,
@@ -36,7 +36,6 @@ __all__ = (
     "announcement",
     "load_settings",
     "make_folder",
-    "path_of",
     "run",
 )
 
@@ -286,12 +285,6 @@ def load_settings(file: str | None) -> Settings:
         raise InvalidValue(f"cannot read the settings {file!r}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"expected {file!r} to be TOML: {error}") from None
-
-
-def path_of(store: str) -> str:
-    """Return the path of a store's file, "" if it has none; as `stores.open_url` reads it."""
-    parts = urlsplit(store)
-    return unquote(parts.path[1:]) if parts.scheme == "sqlite" else ""
 
 
 def make_folder(store: str) -> None:

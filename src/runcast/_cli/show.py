@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from typing import Final, TextIO
 
 from runcast._cli.bars import Bar
-from runcast._cli.follow import Received
 from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
 from runcast._cli.usage import UsageTotals
+from runcast.client.watching import Received
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 

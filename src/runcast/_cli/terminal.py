@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import Final, TextIO
 
 from runcast._cli.bars import BLOCKS, SIGNS, Bar
-from runcast._cli.follow import Received
 from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
 from runcast._cli.show import Screen, is_terminal
 from runcast._cli.texts import cut, plain, readable_bytes, rows, tail
 from runcast._cli.usage import UsageTotals
 from runcast._clock import SystemClock
+from runcast.client.watching import Received
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL, as_text, pick
 

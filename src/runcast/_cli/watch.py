@@ -1,23 +1,24 @@
 """`runcast watch`, and the function by which every command follows a run to its end."""
 
 import argparse
+import asyncio
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+
+import msgspec
 
 from runcast._cli.download import Folder
 from runcast._cli.exits import ENDINGS, FAILED, LEFT
-from runcast._cli.follow import follow
-from runcast._cli.remote import Remote, add_options, field_of, sendable
+from runcast._cli.reaching import add_options, open_async_client, option_of, sendable
 from runcast._cli.show import JsonLines, PlainLines, Screen, is_terminal
 from runcast._cli.terminal import Terminal
 from runcast._cli.texts import plain
 from runcast._cli.tracebacks import report_traceback
-from runcast.errors import InvalidValue, PeerError
+from runcast.client.asynchronous import AsyncClient
+from runcast.client.watching import Cut
+from runcast.errors import PeerError, RuncastError, ServerUnavailable
 from runcast.events.position import Position
 
 if TYPE_CHECKING:
@@ -70,27 +71,24 @@ def make_folder(arguments: argparse.Namespace) -> Folder | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch a run. Raises what `watch` raises."""
-    if not arguments.run_id:
-        raise InvalidValue("expected a run id")
     if arguments.after:
         Position.parse(arguments.after)
-    remote = Remote(arguments.url)
-    return watch(
-        remote,
-        arguments.run_id,
-        as_json=arguments.json,
-        after=arguments.after,
-        folder=make_folder(arguments),
-    )
+    folder = make_folder(arguments)
+
+    async def watching() -> int:
+        async with open_async_client(arguments) as client:
+            return await watch(client, arguments.run_id, arguments, folder, arguments.after)
+
+    return asyncio.run(watching())
 
 
-def watch(
-    remote: Remote,
+async def watch(
+    client: AsyncClient,
     run_id: str,
-    *,
-    as_json: bool,
-    after: str = "",
+    arguments: argparse.Namespace,
     folder: Folder | None = None,
+    after: str = "",
+    *,
     is_new: bool = False,
 ) -> int:
     """Show a run until it ends, and save its files; return the exit code of its ending.
@@ -99,13 +97,12 @@ def watch(
 
     Raises:
         NotFound: the run does not exist.
-        PeerError: the server cannot be reached, or not any more.
+        PeerError, ServerUnavailable: the server cannot be reached, or not any more.
         InvalidValue: the files cannot be saved.
     """
-    path = f"/runs/{quote(run_id, safe='')}"
-    shown = shlex.quote(plain(run_id))
-    screen = _screen(as_json=as_json, run=f"{remote.option} {shown}".strip())
-    again = f"runcast watch {shown}{remote.option}"
+    shown, option = shlex.quote(plain(run_id)), option_of(arguments)
+    screen = _screen(as_json=arguments.json, run=f"{option} {shown}".strip())
+    again = f"runcast watch {shown}{option}"
     if folder is not None:
         again += f" --out {shlex.quote(str(folder.path))}"
     ending, cursor, files = "", after, None
@@ -114,9 +111,10 @@ def watch(
         if is_new and isinstance(screen, Terminal):
             screen.notice(f"run {run_id}")
         try:
-            for batch in follow(remote, path, after, lambda error: _show_loss(screen, error)):
-                with _undisturbed():
-                    for received in batch:
+            pages = client.watch_pages(run_id, after, on_cut=_losses(screen))
+            async with aclosing(pages):
+                async for page in pages:
+                    for received in page:
                         screen.show(received)
                         event, cursor = received.event, received.position
                         if event.type == "files" and isinstance(event.data, dict):
@@ -125,43 +123,44 @@ def watch(
                             ending, last = event.type, event
                     screen.flush()
         finally:
-            with _undisturbed():
-                screen.close()
-        if last is not None and ending == "failed" and not as_json:
-            report_traceback(remote, path, run_id, last)
+            screen.close()
+        if last is not None and ending == "failed" and not arguments.json:
+            await report_traceback(client, run_id, last)
         if not ending:  # it had already ended at the given position
-            ending = str(field_of(remote.ask("GET", path), "status"))
+            ending = (await client.info(run_id)).status
         if folder is not None:
             if files is None:
-                files = field_of(remote.ask("GET", f"{path}/files"), "files")
-            for saved in folder.save(remote, run_id, files):
+                files = msgspec.to_builtins(await client.files(run_id))
+            for saved in await folder.save(client, run_id, files):
                 print(f"saved {plain(str(saved))}", file=sys.stderr)
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         hint = (
             f"the run has ended; get its files with: {again}"
             if ending
             else f"the run goes on; come back with: {again}\n"
-            f"or end it with: runcast cancel {shown}{remote.option}"
+            f"or end it with: runcast cancel {shown}{option}"
         )
         over = "\r" if sys.stderr.isatty() else ""  # overwrite the ^C that the terminal shows
         print(f"{over}{hint}", file=sys.stderr)
         return LEFT
-    except PeerError as error:
+    except (PeerError, ServerUnavailable) as error:
         if cursor == after:
             raise
         where = f" --after {cursor}" if not ending else ""
-        raise PeerError(f"{error.message}; continue with: {again}{where}") from error
+        raise ServerUnavailable(f"{error.message}; continue with: {again}{where}") from error
     return ENDINGS.get(ending, FAILED)
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Delay Ctrl-C until the screen matches our record again."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _losses(screen: Screen) -> Cut:
+    """Return what to do about lost connections: report the first one, give up without any."""
+
+    def lost(error: RuncastError, failures: int, was_open: bool) -> None:
+        if not was_open:
+            raise error
+        if failures == 1:
+            screen.notice(f"{plain(error.message)}; trying again")
+
+    return lost
 
 
 def _screen(*, as_json: bool, run: str) -> Screen:
@@ -169,7 +168,3 @@ def _screen(*, as_json: bool, run: str) -> Screen:
     if as_json:
         return JsonLines(sys.stdout)
     return (Terminal if is_terminal(sys.stdout) else PlainLines)(sys.stdout, run)
-
-
-def _show_loss(screen: Screen, error: PeerError) -> None:
-    screen.notice(f"{plain(error.message)}; trying again")

@@ -155,6 +155,8 @@ class AsyncClient:
         for name, given in (("labels", labels), ("_secrets", secrets), ("files", files)):
             if given:
                 body[name] = dict(given)
+        if replace and not run_id:
+            raise InvalidValue("expected the run_id of the run to begin again with replace")
         headers = {"prefer": "respond-async"}
         path = f"/invoke/{quote(function, safe='')}"
         if run_id:
