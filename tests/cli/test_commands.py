@@ -299,9 +299,13 @@ def test_a_user_whose_name_is_not_utf_8_may_answer(tmp_path: Path) -> None:
     assert told.returncode == 4, told.stderr  # there is no server
 
 
+QUICK = {"RUNCAST_RETRY_S": "0.1"}
+"""Lets watchers come back soon."""
+
+
 def test_a_watcher_survives_a_restart_of_the_server(tmp_path: Path) -> None:
     (tmp_path / "target.py").write_text(TARGET)
-    with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path) as first:
+    with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, env=QUICK) as first:
         port = first.port
         first.start("wait", "w3")
         watching = subprocess.Popen(
@@ -315,7 +319,7 @@ def test_a_watcher_survives_a_restart_of_the_server(tmp_path: Path) -> None:
         assert json.loads(watching.stdout.readline())["seq"] == 1
         first.process.kill()
     try:
-        with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, port=port):
+        with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, env=QUICK, port=port):
             rest, _ = watching.communicate(timeout=WAIT_S)
     finally:
         watching.kill()
@@ -331,7 +335,7 @@ def test_a_watcher_survives_a_restart_of_the_server(tmp_path: Path) -> None:
 
 def test_a_watcher_survives_a_server_that_is_shut_down_in_order(tmp_path: Path) -> None:
     (tmp_path / "target.py").write_text(TARGET)
-    with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path) as first:
+    with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, env=QUICK) as first:
         port = first.port
         first.start("wait", "w4")
         watching = subprocess.Popen(
@@ -349,7 +353,7 @@ def test_a_watcher_survives_a_server_that_is_shut_down_in_order(tmp_path: Path) 
         assert first.end()[0] == 0
         os.kill(watching.pid, signal.SIGCONT)
     try:
-        with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, port=port):
+        with serve("target.py", "--store", "sqlite:///r.db", cwd=tmp_path, env=QUICK, port=port):
             rest, _ = watching.communicate(timeout=WAIT_S)
     finally:
         watching.kill()
