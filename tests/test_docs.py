@@ -44,6 +44,7 @@ from runcast._http.api import bodies, requests, responses
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import waits
+from runcast._hub.links import MAX_LINKS
 from runcast._hub.thread_place import MAX_ENDED, MAX_OPEN
 from runcast._producing import batches, messages
 from runcast._producing.labels import MAX_GIVEN_LABELS
@@ -301,6 +302,7 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
         batches.MAX_BATCH_EVENTS,
         int(remote.MOST_LEASE_S),
         int(given_batches.MAX_WAIT_S),
+        MAX_LINKS,
         outcome.MAX_MESSAGE_CHARS,
         outcome.MAX_CODE_CHARS,
         responses.MAX_DETAIL_CHARS,
@@ -314,9 +316,9 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
 
 def test_settings_that_are_named_exist() -> None:
     names = set(Settings.__dataclass_fields__)
-    # Of the demo's functions, of `ask`, of the decorator, and of remote writers.
+    # Of the demo's functions, of `ask`, of the decorator, of remote writers, and of links.
     fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s", "max_tokens", "max_cost", "ttl_s"}
-    fields.add("max_attempts")
+    fields |= {"max_attempts", "expires_s"}
     found = {
         name
         for document in DOCUMENTS

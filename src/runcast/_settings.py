@@ -250,6 +250,10 @@ class Settings:
     request_wait_s: float = _setting(
         30.0, "How long a request's head, and then its body, may take to arrive.", least=0.01
     )
+    max_link_s: float = _setting(
+        30 * 24 * 3600.0,
+        "Longest life of a link that shows a run to anyone who has it; 0: no links.",
+    )
     session_s: float = _setting(
         12 * 3600.0,
         "How long a browser stays signed in after it sent the access token.",

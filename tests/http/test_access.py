@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 import runcast
 from runcast._http.guard import gate
 from runcast.errors import InvalidValue
+from runcast.events.model import encode_record
 from runcast.testing import FakeClock
 from tests.http.asking import asking
 from tests.waiting import WAIT_S
@@ -154,6 +155,11 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
         ],
         "/runs/{run_id}/files": [("GET", f"runs/{run_id}/files")],
         "/runs/{run_id}/files/{path:path}": [("GET", f"runs/{run_id}/files/a.txt")],
+        "/runs/{run_id}/links": [
+            ("GET", f"runs/{run_id}/links"),
+            ("POST", f"runs/{run_id}/links"),
+        ],
+        "/runs/{run_id}/links/{link_id}": [("DELETE", f"runs/{run_id}/links/x")],
         "/events": [("GET", f"events?run={run_id}")],
         "/functions": [("GET", "functions")],
         "/openapi.json": [("GET", "openapi.json")],
@@ -363,7 +369,9 @@ async def test_a_run_that_is_not_shown_takes_as_long_as_one_that_is_not_there(
 
 def ask(app: Starlette, path: str, user: str) -> Any:
     headers = {"cookie": f"user={user}", "accept": "text/event-stream"}
-    return asking(app, method="GET", path=f"/runcast/{path}", headers=headers)
+    path, _, query = path.partition("?")
+    scope = {"path": f"/runcast/{path}", "query_string": query.encode()}
+    return asking(app, method="GET", headers=headers, **scope)
 
 
 async def until(sent: "asyncio.Queue[dict[str, Any]]", text: bytes) -> bytes:
@@ -440,6 +448,28 @@ async def test_every_process_of_a_store_hears_of_revoked_access(
             people.known.discard("ada")
             await other.revoke("ada")
             await end_of(sent)
+
+
+@pytest.mark.parametrize("path", ["runs/r1/events", "events?run=r1&run=r2"])
+async def test_nothing_comes_of_another_users_run_that_begins_empty(
+    app: Starlette, hub: runcast.OpenHub, path: str
+) -> None:
+    async with app.router.lifespan_context(app):
+        for run_id in ("r1", "r2"):
+            await hub.start(report, run_id=run_id, labels={"owner": "ada"})
+        async with ask(app, path, "ada") as sent:
+            await until(sent, b"interrupt_request")
+            theirs = await hub.hub.create("r1", labels={"owner": "bob"}, replace=True)
+            seen = b""
+            for number in range(3):
+                await theirs.append([encode_record("step", {"secret": number}, 1.0)])
+            await hub.answer("r2", "q", {"type": "accept"})
+            while True:
+                message = await asyncio.wait_for(sent.get(), WAIT_S)
+                seen += message.get("body", b"")
+                if not message.get("more_body"):
+                    break
+        assert b"secret" not in seen
 
 
 async def test_a_stream_does_not_go_on_in_another_users_run_of_the_same_id(

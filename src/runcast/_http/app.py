@@ -25,6 +25,7 @@ from runcast._http.api.routes import Routes
 from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.guard.access import Authorize
 from runcast._http.guard.gate import Gate
+from runcast._http.guard.links import take_link
 from runcast._http.guard.security import (
     PREFLIGHT_HEADERS,
     SERVE_ADVICE,
@@ -223,10 +224,7 @@ class HttpApp:
                 allowed = Response(None, 204, {**SAFE_HEADERS, **PREFLIGHT_HEADERS})
                 await allowed(scope, receive, send)
                 return
-            self._guard.check_token(_path_of(scope), headers, scope.get("root_path", ""))
-            await self.open()
-            if not is_open(_path_of(scope)):
-                await self.gate.admit(Request(scope, receive))
+            await self._admit(scope, receive, headers)
         except RuncastError as error:
             await _problem(error)(scope, receive, send)
             return
@@ -237,6 +235,18 @@ class HttpApp:
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, headers: Headers) -> None:
+        """Let a request pass, by its token, its link, or what the application says."""
+        path = _path_of(scope)
+        link = take_link(scope, path)
+        if link is None:
+            self._guard.check_token(path, headers, scope.get("root_path", ""))
+        await self.open()
+        if link is not None:
+            await self.gate.admit_link(Request(scope, receive), link, path)
+        elif not is_open(path):
+            await self.gate.admit(Request(scope, receive))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -186,6 +186,8 @@ class Cursor:
         if self.behind:
             return None
         if tail.epoch != self._epoch:
+            if self._has_taken_end and self._only_epoch:
+                return None  # the other epoch is nothing to this cursor
             return self._jump("replaced", Position(tail.epoch, 0))
         if self._seq < tail.head:
             self.behind = True
@@ -241,11 +243,13 @@ class Cursor:
 
     def _jump(self, reason: str, to: Position) -> Chunk:
         before = self.position
-        self._epoch, self._seq = to
         self._has_taken_end = self._only_epoch not in ("", to.epoch)
+        if self._has_taken_end:
+            return Chunk(None, Gap(reason, before, to), to, True)  # and stay out of it
+        self._epoch, self._seq = to
         if self._stop_at is not None:
             self.stop_at_head()  # the stop was counted by events that are gone
-        return Chunk(None, Gap(reason, before, to), to, self._has_taken_end)
+        return Chunk(None, Gap(reason, before, to), to, False)
 
     def close(self) -> None:
         """Close the cursor. Idempotent."""

@@ -15,6 +15,7 @@ import msgspec
 
 from runcast._files.model import Skipped, StoredFile, Upload
 from runcast._http.api.describing import Operation, Response, ref
+from runcast._http.api.links import LINK_OPERATIONS, LINK_SCHEMAS
 from runcast._http.api.messages import MESSAGE_SCHEMAS
 from runcast._http.api.operations import OPERATIONS as _OPERATIONS
 from runcast._http.api.schemas import SCHEMAS
@@ -28,7 +29,11 @@ __all__ = ("COMMON", "OPERATIONS", "build", "codes_by_status")
 
 _Schema = dict[str, Any]
 
-OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {**_OPERATIONS, **WRITING_OPERATIONS}
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    **_OPERATIONS,
+    **WRITING_OPERATIONS,
+    **LINK_OPERATIONS,
+}
 """Every operation, by path and method."""
 
 _PREFIX: Final = "#/components/schemas/"
@@ -120,6 +125,7 @@ def build(
         **SCHEMAS,
         **MESSAGE_SCHEMAS,
         **WRITING_SCHEMAS,
+        **LINK_SCHEMAS,
         **event_schemas(_PREFIX),
         **snapshot_schemas(_PREFIX + "{name}"),
         **_schemas_of_files(),

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from runcast._http.api.bodies import check_json, parse_json
 from runcast._http.api.files import FileTransfers
 from runcast._http.api.invoking import Invoking
+from runcast._http.api.links import Sharing
 from runcast._http.api.messages import parse_message
 from runcast._http.api.openapi import build
 from runcast._http.api.requests import (
@@ -79,6 +80,7 @@ class Routes:
         self._watching = Watching(runs.hub, streams, views, gate)
         self._invoking = Invoking(runs, streams, self._watching, gate)
         self._writing = Writing(runs, gate, streams.closing, self._body)
+        self._sharing = Sharing(runs.hub, gate, self._body)
         self._transfers = FileTransfers(runs, streams.closing, gate)
 
     def all(self) -> list[Route]:
@@ -113,6 +115,8 @@ class Routes:
                 _ReadOrWrite(self._watching.watch, self._writing.append),
                 methods=["GET", "POST"],
             ),
+            Route("/runs/{run_id}/links", self._sharing.links, methods=["GET", "POST"]),
+            Route("/runs/{run_id}/links/{link_id}", self._sharing.revoke, methods=["DELETE"]),
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
             Route(
                 "/runs/{run_id}/files/{path:path}",
@@ -243,6 +247,8 @@ class Routes:
         await self._gate.check(request, run_id)
         info, snapshot = await self._hub.present(run_id)
         shown = run_view(info, snapshot, self._runs.queue_position(run_id))
+        if self._gate.link(request.scope) is not None:
+            return json_response({**shown, "labels": {}, "inputs": None})
         shown["inputs"] = await self._runs.inputs(run_id)
         if traceback := self._tracebacks.find(request, run_id, info.epoch):
             shown["traceback"] = traceback

@@ -20,7 +20,16 @@ from runcast.errors import InvalidValue
 __all__ = ("ACTIONS", "Access", "Action", "Authorize", "everyone")
 
 Action = Literal[
-    "invoke", "see", "answer", "message", "cancel", "delete", "download", "upload", "write"
+    "invoke",
+    "see",
+    "answer",
+    "message",
+    "cancel",
+    "delete",
+    "download",
+    "upload",
+    "write",
+    "share",
 ]
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)

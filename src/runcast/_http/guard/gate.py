@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from runcast._http.guard.access import Access, Action, Authorize
+from runcast._http.guard.links import LinkHold, check_link_path, open_link_hold
 from runcast._hub.hub import Hub
+from runcast._hub.links import Link, find_link
 from runcast._logs import get_logger
 from runcast._producing.answers import Answer
 from runcast.errors import Forbidden, InvalidValue, NotFound, RuncastError, Unauthorized
@@ -25,6 +27,12 @@ _KEY: Final = "runcast.access"
 """The key of a request's access in its scope."""
 
 _FULL: Final = Access()
+
+_LINK: Final = "runcast.link"
+"""The key of a request's link in its scope."""
+
+_NOTHING: Final = Access(functions=(), actions=())
+"""What a request with a link may do beside seeing the link's run."""
 
 _LEAST_S: Final = 0.01
 """Least time for the answer about a run that is not shown: longer than a read of the store, so that
@@ -44,6 +52,9 @@ _T = TypeVar("_T", bound=_Opened)
 
 class Held:
     """An open response: the runs that it shows, and how to end it."""
+
+    has_ended = False
+    """Whether time alone has ended it: never."""
 
     def __init__(
         self,
@@ -98,6 +109,37 @@ class Gate:
         if self._authorize is not None:
             request.scope[_KEY] = await self._ask(self._authorize, request)
 
+    async def admit_link(self, request: Request, token: str, path: str) -> None:
+        """Let a request pass that brings a link's token and asks for what the link shows.
+
+        Raises:
+            Unauthorized: there is no such link (any more).
+            NotFound, Forbidden: the link does not show this.
+        """
+        link_id, _, secret = token.partition(".")
+        try:
+            link = await find_link(self._hub, link_id)
+        except NotFound as error:
+            raise Unauthorized(error.message) from None
+        if not link.is_opened_by(secret):
+            raise Unauthorized("this is not the secret of the link")
+        check_link_path(link, request.method, path)
+        request.scope[_LINK] = link
+        request.scope[_KEY] = _NOTHING
+
+    def link(self, scope: Scope) -> Link | None:
+        """Return the link that a request was let in by, or None."""
+        return cast("Link | None", scope.get(_LINK))
+
+    async def _check_link(self, link: Link, run_id: str, action: Action) -> LogInfo:
+        """Let a request with a link pass. Raises as `check` does."""
+        info = await self._find(run_id)
+        if run_id != link.run_id or info is None or info.epoch != link.epoch:
+            raise NotFound(f"there is no run {run_id!r:.140}")
+        if action != "see" and not (action == "download" and link.shows_files):
+            raise Forbidden(f"this link shows the run {run_id!r:.140} and does not {action} it")
+        return info
+
     async def _ask(self, authorize: Authorize, request: Request) -> Access:
         access: object = await authorize(request)
         if access is None:
@@ -117,6 +159,9 @@ class Gate:
             NotFound: the run does not exist, or the request may not see it.
             Forbidden: the request may see the run, but not do this.
         """
+        link = self.link(request.scope)
+        if link is not None:
+            return await self._check_link(link, run_id, action)
         access = self.access(request.scope)
         if access.is_unlimited and access.may(action, {}):
             return None
@@ -205,6 +250,35 @@ class Gate:
         if subject and given not in ("", subject):
             raise InvalidValue(f"expected no `{field}`, which this application sets itself")
         return subject or given
+
+    async def check_again(self, request: Request, run_id: str) -> None:
+        """Let an answer pass for which a request with a link has waited.
+
+        Raises what `admit_link` and `check` raise.
+        """
+        link = self.link(request.scope)
+        if link is not None:
+            try:
+                await find_link(self._hub, link.link_id)
+            except NotFound as error:
+                raise Unauthorized(error.message) from None
+            await self.check(request, run_id)
+
+    async def hold(
+        self, request: Request, run_id: str, end: Callable[[], None]
+    ) -> "Held | LinkHold | None":
+        """End a response of one run once its request may no longer see the run.
+
+        Raises:
+            Unauthorized: the request's link was revoked meanwhile.
+        """
+        link = self.link(request.scope)
+        if link is None:
+            return self.add(request, [run_id], end)
+        try:
+            return await open_link_hold(self._hub, link, end)
+        except NotFound:
+            raise Unauthorized("the link was revoked") from None
 
     def add(self, request: Request, run_ids: Iterable[str], end: Callable[[], None]) -> Held | None:
         """End a response once its request may no longer see a run, until `Held.forget`."""

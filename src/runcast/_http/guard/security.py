@@ -52,7 +52,7 @@ PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
     "access-control-allow-methods": "GET, POST, DELETE",
     "access-control-allow-headers": (
         "authorization, content-disposition, content-type, idempotency-key, if-none-match, "
-        "if-range, last-event-id, prefer, range, runcast-lease"
+        "if-range, last-event-id, prefer, range, runcast-lease, runcast-link"
     ),
     "access-control-max-age": "600",
 }

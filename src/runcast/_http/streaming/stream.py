@@ -15,6 +15,7 @@ from runcast.errors import RuncastError
 
 if TYPE_CHECKING:
     from runcast._http.guard.gate import Held
+    from runcast._http.guard.links import LinkHold
 
 __all__ = ("Shared", "Stream")
 
@@ -57,7 +58,7 @@ class Stream(Watcher[bytes]):
         self.send = send
         self.form = form
         self.admission = admission
-        self.held: Held | None = None
+        self.held: Held | LinkHold | None = None
         """Ends the stream once its client may no longer see the run."""
         self.last = shared.now
         """When the stream was last written to."""

@@ -146,6 +146,9 @@ class Streams(Shared):
             self._start_timer()
 
     def _look_at(self, stream: Stream) -> None:
+        if stream.held is not None and stream.held.has_ended:
+            stream.dismiss()
+            return
         if stream.paused_at is None:
             if stream.last <= self.now - self._settings.heartbeat_s:
                 stream.beat()

@@ -108,7 +108,7 @@ class Watching:
                 lens.cursor.stop_at_head()
             if options.after is not None and lens.cursor.is_at_end:
                 return await _send_no_content(scope, receive, send)
-            stream.held = self._gate.add(request, [run_id], stream.dismiss)
+            stream.held = await self._gate.hold(request, run_id, stream.dismiss)
             fields = {**headers, "runcast-epoch": lens.cursor.position.epoch}
             return await _send_head(scope, send, form, fields)
 
@@ -234,6 +234,8 @@ class Watching:
             else:
                 lens.cursor.stop_at_head()
                 chunk = await watch.next()
+            if may_wait:
+                await self._gate.check_again(request, run_id)
             return _page_response(chunk or nothing)
 
 
