@@ -38,7 +38,7 @@ LOCKS = {
     "requirements.lock": [
         "pyproject.toml",
         *_extras("anthropic fast langchain langgraph openai openai-agents pydantic-ai"),
-        *_extras("reload rich tqdm"),
+        *_extras("redis reload rich tqdm"),
         *("--group", "frameworks", "--group", "dev"),
     ],
     "requirements-crewai.lock": ["pyproject.toml", *_extras("anthropic crewai"), "--group", "dev"],
@@ -311,6 +311,7 @@ _PROGRAMS = {
     "default-jdk-headless": "javac",
     "faketime": "faketime",
     "nginx": "nginx",
+    "redis-server": "redis-server",
 }
 """What tests use, by the package of Debian that brings it."""
 

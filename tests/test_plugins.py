@@ -82,7 +82,7 @@ def test_a_store_is_chosen_by_the_scheme_of_its_url(installed: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("nowhere://x", "memory:// or sqlite:///runs.db, broken://…, shelf://…, wrong://…"),
+        ("nowhere://x", "redis://host:6379/0, broken://…, shelf://…, wrong://…"),
         ("wrong://x", "expected wrong:// to give a Store"),
         ("broken://x", "cannot be imported (plugin:nothing)"),
     ],

@@ -44,3 +44,9 @@ async def works_until_it_may_end() -> str:
     if not os.environ.get("MAY_END"):
         await asyncio.Event().wait()
     return "end"
+
+
+@runcast.function
+async def asks() -> Any:
+    """Ask, and return what was answered."""
+    return (await runcast.ask("Left or right?")).args

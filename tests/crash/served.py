@@ -41,7 +41,7 @@ class Server:
     @classmethod
     async def spawn(
         cls,
-        store: Path,
+        store: Path | str,
         *arguments: str,
         settings: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
@@ -51,12 +51,13 @@ class Server:
         """Start a process; what it complains of goes into a file, by default beside the store.
 
         Args:
+            store: a file, or a URL; then `errors` must be given.
             inside: a command that starts it, one that makes a container say.
         """
         given = {"RUNCAST_LEASE_S": str(_LEASE_S), "RUNCAST_STORE_RETRY_S": "0.01"}
         given |= {f"RUNCAST_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         command = ["-W", "error", "-m", "runcast", "serve", *arguments]
-        command += ["--port", "0", "--store", f"sqlite:///{store}"]
+        command += ["--port", "0", "--store", url_of(store)]
         with (errors or complaints_of(store)).open("ab") as complaints:
             return await asyncio.create_subprocess_exec(
                 *inside,
@@ -68,7 +69,7 @@ class Server:
             )
 
     @classmethod
-    async def start(cls, store: Path, *arguments: str, **more: Any) -> "Server":
+    async def start(cls, store: Path | str, *arguments: str, **more: Any) -> "Server":
         """Start a server and wait until it answers."""
         process = await cls.spawn(store, *arguments, **more)
         assert process.stdout is not None
@@ -123,13 +124,19 @@ class Server:
         return watcher.seen
 
 
-def complaints_of(store: Path) -> Path:
-    """Return where servers of a store write what goes wrong."""
+def url_of(store: Path | str) -> str:
+    """Return a store's URL."""
+    return store if isinstance(store, str) else f"sqlite:///{store}"
+
+
+def complaints_of(store: Path | str) -> Path:
+    """Return where servers of a store in a file write what goes wrong."""
+    assert isinstance(store, Path), "where errors go must be said for a store that has a URL"
     return store.with_suffix(".err")
 
 
 @asynccontextmanager
-async def serving(store: Path, *arguments: str, **more: Any) -> AsyncIterator[Server]:
+async def serving(store: Path | str, *arguments: str, **more: Any) -> AsyncIterator[Server]:
     """A server for the length of a block."""
     server = await Server.start(store, *arguments, **more)
     try:

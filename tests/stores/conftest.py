@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import servers
+
 NOBODY = 65534
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_server_stays() -> Iterator[None]:
+    yield
+    servers.stop_all()
 
 
 @pytest.fixture

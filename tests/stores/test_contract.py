@@ -9,11 +9,13 @@ import pytest
 from runcast.errors import RuncastError
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
+from runcast.stores.redis.store import RedisStore
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import ContractBroken, FakeClock, StoreCheck, contract_checks
 from runcast.testing.contract import sharing
 from tests.stores.broken import BROKEN_STORES
 from tests.stores.naive import NaiveData, NaiveStore
+from tests.stores.servers import namespace_url
 
 
 class Harness:
@@ -49,9 +51,29 @@ def model(path: Path) -> Harness:
     return Harness(partial(NaiveStore, data=NaiveData()))
 
 
+def valkey(path: Path) -> Harness:
+    return on_server("valkey")
+
+
+def redis(path: Path) -> Harness:
+    return on_server("redis")
+
+
+def on_server(kind: str) -> Harness:
+    url = namespace_url(kind)
+    return Harness(lambda clock: RedisStore(url, clock, lease_clock=clock.monotonic))
+
+
+STORES = ((memory, False), (sqlite, True), (model, True), (valkey, True), (redis, True))
+
 CASES = [
-    pytest.param(make, check, id=f"{make.__name__}-{check}")
-    for make, shared in ((memory, False), (sqlite, True), (model, True))
+    pytest.param(
+        make,
+        check,
+        id=f"{make.__name__}-{check}",
+        marks=[pytest.mark.heavy] if make is redis else [],
+    )
+    for make, shared in STORES
     for check in contract_checks(shared=shared)
 ]
 

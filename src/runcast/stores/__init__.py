@@ -1,5 +1,6 @@
 """Where logs are kept: the contract (`runcast.stores.base`), our stores, and a store by its URL."""
 
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from runcast._clock import Clock
@@ -64,13 +65,19 @@ __all__ = (
 )
 
 
+_REDIS: Final = ("redis", "rediss", "valkey", "valkeys")
+
+
 def open_url(url: str, settings: Settings, clock: Clock) -> Store:
     """Return the store that a URL names, not yet open.
 
     `sqlite:///runs.db` is relative to the working directory, `sqlite:////var/lib/runs.db` absolute.
+    `redis://host:6379/0` and `valkey://…` name a server and its database, `rediss://` and
+    `valkeys://` one behind TLS. `?namespace=name` keeps the logs apart from other applications'.
 
     Raises:
-        InvalidValue: neither we nor an installed package know the URL's store.
+        InvalidValue: neither we nor an installed package know the URL's store; or the package that
+            the store needs is not installed.
     """
     parts = urlsplit(url)
     if parts.scheme == "memory" and not parts.netloc and parts.path in ("", "/"):
@@ -82,11 +89,28 @@ def open_url(url: str, settings: Settings, clock: Clock) -> Store:
             full_sync=settings.sqlite_full_sync,
             wal_bytes=settings.sqlite_wal_bytes,
         )
-    make = find(STORES, parts.scheme) if parts.scheme not in ("memory", "sqlite") else None
+    if parts.scheme in _REDIS and parts.netloc:
+        return _redis_store(url, clock)
+    own = ("memory", "sqlite", *_REDIS)
+    make = find(STORES, parts.scheme) if parts.scheme not in own else None
     if make is None:
-        known = ["memory:// or sqlite:///runs.db", *(f"{name}://…" for name in names(STORES))]
+        ours = ["memory://", "sqlite:///runs.db", "redis://host:6379/0"]
+        known = [*ours, *(f"{name}://…" for name in names(STORES))]
         raise InvalidValue(f"expected a store like {', '.join(known)}, got {url!r:.200}")
     store: object = make(url, settings, clock)
     if not isinstance(store, Store):
         raise InvalidValue(f"expected {parts.scheme}:// to give a Store, got {store!r:.80}")
     return store
+
+
+def _redis_store(url: str, clock: Clock) -> Store:
+    try:
+        # Half a second of imports, which only this store needs.
+        from runcast.stores.redis.store import RedisStore
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "redis":
+            raise
+        raise InvalidValue(
+            "this store needs the package redis: pip install 'runcast[redis]'"
+        ) from None
+    return RedisStore(url, clock)

