@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { projects: ['client', 'console'] },
+  test: { projects: ['client', 'client/vitest.preact.config.ts', 'console'] },
 });

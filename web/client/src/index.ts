@@ -24,5 +24,18 @@ export {
 export { Fold, fold } from './fold.js';
 export type * from './protocol.generated.js';
 export type { ReconnectOptions } from './reconnect.js';
+export {
+  type FeedSource,
+  type ListOptions,
+  ListStore,
+  type ListView,
+  type RunSource,
+  RunStore,
+  type RunView,
+  type Store,
+  type ThreadSource,
+  ThreadStore,
+  type ThreadView,
+} from './stores.js';
 export type { ServerOptions } from './transport.js';
 export { type Connection, type FollowOptions, type Listeners, Watch } from './watch.js';

@@ -1,0 +1,61 @@
+/** What the element says, in English and Chinese. */
+const ENGLISH = {
+  queued: 'queued',
+  running: 'running',
+  waiting: 'waiting for an answer',
+  done: 'done',
+  failed: 'failed',
+  cancelled: 'cancelled',
+  connecting: 'connecting…',
+  reconnecting: 'reconnecting…',
+  gap: 'Some events could not be read any more.',
+  cut: 'characters left out',
+  thoughts: 'Thoughts',
+  arguments: 'Arguments',
+  result: 'Result',
+  log: 'Log',
+  files: 'Files',
+  answered: 'Answered',
+  accept: 'Accept',
+  edit: 'Accept the changed arguments',
+  reject: 'Reject',
+  respond: 'Send the reply',
+  reply: 'Reply',
+  badJson: 'These arguments are not JSON:',
+  cancel: 'Cancel the run',
+  really: 'Click again to cancel',
+  expected: 'expected src="…/runs/ID", or source and run',
+};
+
+const CHINESE: typeof ENGLISH = {
+  queued: '排队中',
+  running: '运行中',
+  waiting: '等待回答',
+  done: '已完成',
+  failed: '失败',
+  cancelled: '已取消',
+  connecting: '正在连接…',
+  reconnecting: '正在重新连接…',
+  gap: '部分事件已无法读取。',
+  cut: '个字符未显示',
+  thoughts: '思考',
+  arguments: '参数',
+  result: '结果',
+  log: '日志',
+  files: '文件',
+  answered: '已回答',
+  accept: '接受',
+  edit: '按修改后的参数接受',
+  reject: '拒绝',
+  respond: '发送回复',
+  reply: '回复',
+  badJson: '参数不是有效的 JSON：',
+  cancel: '取消运行',
+  really: '再次点击以取消',
+  expected: '需要 src="…/runs/ID"，或 source 和 run',
+};
+
+export type Texts = typeof ENGLISH;
+
+export const textsOf = (language: string): Texts =>
+  language.toLowerCase().startsWith('zh') ? CHINESE : ENGLISH;
