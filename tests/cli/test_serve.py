@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli import inside
 from tests.cli.served import frames, run, serve
 from tests.environment import environment
 from tests.waiting import WAIT_S
@@ -244,7 +245,7 @@ def test_only_known_hosts_and_origins_are_answered(tmp_path: Path) -> None:
 def test_what_no_request_can_have_is_refused_at_the_start(
     tmp_path: Path, arguments: tuple[str, ...], problem: str
 ) -> None:
-    told = run("serve", *arguments, cwd=tmp_path)
+    told = inside.run("serve", *arguments, cwd=tmp_path)
 
     assert told.returncode == 2
     assert problem in told.stderr
@@ -319,7 +320,7 @@ def test_a_target_with_a_mistake_in_its_syntax_shows_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("port", ["-1", "65536", "x", "1e3"])
 def test_a_port_out_of_range_is_a_misuse(tmp_path: Path, port: str) -> None:
-    ended = run("serve", f"--port={port}", cwd=tmp_path)
+    ended = inside.run("serve", f"--port={port}", cwd=tmp_path)
 
     assert ended.returncode == 2
     assert f"expected a port, 0 to 65535, got '{port}'" in ended.stderr

@@ -534,7 +534,7 @@ class IgnoresKinds(NaiveStore):
     """Guarantee 9: a name is taken, whatever kind of log has it."""
 
     async def create(self, log_id: str, **options: Any) -> LogInfo:
-        if any(info.name == log_id for info in await super().list(kind=None)):
+        if any(key.rpartition("/")[2] == log_id for key in self.logs):
             options = {**options, "kind": "run"}
         return await super().create(log_id, **options)
 

@@ -397,7 +397,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_small_steps")
 @pytest.mark.parametrize("make", [memory, sqlite, two_sqlite])
 def test_a_store_answers_as_the_model_does(make: Make, tmp_path: Path) -> None:
-    compare(make, tmp_path, examples=50, steps=40)
+    compare(make, tmp_path, examples=25, steps=40)
 
 
 @pytest.mark.heavy

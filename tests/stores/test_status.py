@@ -87,13 +87,16 @@ async def live(stores: list[Store], events: list[Event], data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("make", [memory, sqlite, two_sqlite])
+@pytest.mark.parametrize(
+    "examples", [pytest.param(20, id="few"), pytest.param(100, id="many", marks=pytest.mark.heavy)]
+)
 def test_a_status_is_that_of_the_fold(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, examples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "CHECKPOINT_BYTES", 1500)
     paths = (tmp_path / str(number) for number in itertools.count())
 
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     @given(lives(24), st.data())
     def check_all(events: list[Event], data: st.DataObject) -> None:
         async def run() -> None:
