@@ -103,7 +103,11 @@ LAYERS = {
 }
 
 # Modules that are pure in a layer that is not.
-PURE_MODULES = {"client.reconnect"}
+PURE_MODULES = {
+    "client.reconnect",
+    *(f"channels.{name}" for name in ("actions", "budget", "capability", "document", "engine")),
+    *(f"channels.{name}" for name in ("layout", "outcome", "pages")),
+}
 
 # What a pure module may use of the standard library: nothing that reaches outside the process.
 # fmt: off

@@ -51,6 +51,7 @@ from runcast._producing.labels import MAX_GIVEN_LABELS
 from runcast._runs import remote
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
+from runcast.channels import Capability
 from runcast.compat import stream_manager, stream_writer_util, writer
 from runcast.events import outcome
 from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
@@ -319,6 +320,8 @@ def test_settings_that_are_named_exist() -> None:
     # Of the demo's functions, of `ask`, of the decorator, of remote writers, and of links.
     fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s", "max_tokens", "max_cost", "ttl_s"}
     fields |= {"max_attempts", "expires_s"}
+    fields.add("max_attempts")
+    fields.update(Capability.__dataclass_fields__)
     found = {
         name
         for document in DOCUMENTS

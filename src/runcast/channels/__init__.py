@@ -1,0 +1,27 @@
+"""Runs in chats: one message that grows while a run works, and its answer exactly once.
+
+This module has what a channel of another package needs: the protocols, what a channel can do as
+data (`Capability`), what it is asked (`Send`, `Edit`), and what became of it (`CallOutcome`).
+"""
+
+from runcast.channels.actions import Edit, Send
+from runcast.channels.capability import Capability, Unit
+from runcast.channels.channel import CanDelete, CanEdit, CanType, Channel
+from runcast.channels.document import Button
+from runcast.channels.engine import Receipt
+from runcast.channels.outcome import CallKind, CallOutcome
+
+__all__ = (
+    "Button",
+    "CallKind",
+    "CallOutcome",
+    "CanDelete",
+    "CanEdit",
+    "CanType",
+    "Capability",
+    "Channel",
+    "Edit",
+    "Receipt",
+    "Send",
+    "Unit",
+)

@@ -1,0 +1,209 @@
+"""The engine's invariants, over random runs, channels, faults and crashes."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runcast.channels.capability import Capability
+from runcast.channels.engine import Finish
+from runcast.events.model import Event
+from tests.channels import strategies
+from tests.channels.simulated import Platform, Simulation, check_end
+
+_finishes = st.sampled_from(["auto", "in_place", "fresh"])
+
+
+def _simulate(
+    script: list[tuple[float, Event]],
+    capability: Capability,
+    faults: list[str],
+    finish: Finish,
+    crashes: list[bool],
+) -> None:
+    simulation = Simulation(
+        capability, script, Platform(capability, faults), finish=finish, crashes=crashes
+    )
+    receipt = simulation.run()
+    check_end(simulation, receipt)
+    if not any(faults) and not any(crashes):
+        assert receipt.status == "delivered"
+        assert receipt.strays == 0 or not capability.can_delete
+
+
+_random = given(
+    strategies.scripts(),
+    strategies.capabilities,
+    strategies.faults | st.just([]),
+    _finishes,
+    st.just([]) | st.lists(st.booleans(), max_size=40),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@_random
+def test_the_end_is_visible_once_or_the_receipt_says_why_not(
+    script: list[tuple[float, Event]],
+    capability: Capability,
+    faults: list[str],
+    finish: Finish,
+    crashes: list[bool],
+) -> None:
+    _simulate(script, capability, faults, finish, crashes)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+@_random
+def test_the_same_for_longer(
+    script: list[tuple[float, Event]],
+    capability: Capability,
+    faults: list[str],
+    finish: Finish,
+    crashes: list[bool],
+) -> None:
+    _simulate(script, capability, faults, finish, crashes)
+
+
+def _stream(seconds: float, rate: float = 40.0) -> list[tuple[float, Event]]:
+    count = int(seconds * rate)
+    script = [
+        (n / rate, Event(seq=n + 1, type="content", data={"text": f"word{n} "}))
+        for n in range(count)
+    ]
+    return [*script, (seconds, Event(seq=count + 1, type="done", data={"result": None}))]
+
+
+def test_on_a_server_with_a_strict_limit_the_end_is_there_soon() -> None:
+    """Synapse's default limit: ten messages at once, then one in five seconds."""
+    capability = Capability(limit=30_000, unit="utf8", interval_s=2.0)
+    platform = Platform(capability, burst=10, rate=0.2)
+    simulation = Simulation(capability, _stream(25.0), platform)
+    receipt = simulation.run()
+    check_end(simulation, receipt)
+    assert receipt.status == "delivered"
+    assert len(platform.messages) == 1
+    assert platform.limited <= 3
+    assert simulation.now <= 25.0 + 5.0 + 1.0
+    assert simulation.first_text_at <= 1.2
+
+
+def test_a_long_penalty_costs_one_call() -> None:
+    capability = Capability(limit=4096, unit="utf16", interval_s=1.0)
+    platform = Platform(capability, ["", "", "", "limited 237"])
+    simulation = Simulation(capability, _stream(30.0), platform)
+    assert simulation.run().status == "delivered"
+    assert platform.limited == 1
+    assert platform.called_while_blocked == 0
+    assert simulation.now < 3.0 + 237.0 + 2.0
+
+
+def test_an_answer_longer_than_a_message_continues_in_the_next_one() -> None:
+    capability = Capability(limit=1000, unit="utf16", interval_s=0.5)
+    simulation = Simulation(capability, _stream(20.0), Platform(capability))
+    receipt = simulation.run()
+    check_end(simulation, receipt)
+    assert len(receipt.message_ids) > 5
+    assert list(simulation.platform.messages) == list(receipt.message_ids)
+
+
+def test_a_message_is_not_edited_more_often_than_it_takes() -> None:
+    capability = Capability(limit=30_000, interval_s=0.3, max_edits=20)
+    simulation = Simulation(capability, _stream(30.0), Platform(capability))
+    receipt = simulation.run()
+    check_end(simulation, receipt)
+    assert len(receipt.message_ids) > 2
+    assert simulation.platform.most_edits <= 20
+
+
+def test_the_first_message_carries_words() -> None:
+    capability = Capability(limit=4096)
+    script = [(0.0, Event(seq=1, type="content", data={"text": "I"})), *_stream(3.0)]
+    simulation = Simulation(capability, script, Platform(capability))
+    simulation.run()
+    assert len(simulation.platform.first_text) >= 30
+
+
+def test_a_send_without_an_answer_is_not_repeated_once_all_is_said() -> None:
+    capability = Capability(limit=4096)
+    script = _stream(0.1)
+    for fault, visible in (("late", 1), ("lost", 0)):
+        platform = Platform(capability, [fault])
+        receipt = Simulation(capability, script, platform).run()
+        assert receipt.status == "uncertain"
+        assert len(platform.messages) == visible
+        assert [kind for _, kind in platform.calls] == ["Send"]
+
+
+def test_a_send_without_an_answer_is_repeated_if_that_makes_no_second_message() -> None:
+    capability = Capability(limit=4096, is_idempotent=True)
+    for fault in ("late", "lost"):
+        platform = Platform(capability, [fault, fault])
+        simulation = Simulation(capability, _stream(0.1), platform)
+        receipt = simulation.run()
+        check_end(simulation, receipt)
+        assert receipt.status == "delivered"
+        assert len(platform.messages) == 1
+
+
+def test_an_edit_without_an_answer_is_repeated() -> None:
+    capability = Capability(limit=4096)
+    platform = Platform(capability, ["", "lost", "late", "lost", "late", "lost", "late"])
+    simulation = Simulation(capability, _stream(10.0), platform)
+    receipt = simulation.run()
+    check_end(simulation, receipt)
+    assert receipt.status == "delivered"
+    assert len(platform.messages) == 1
+
+
+def test_a_channel_without_edits_gets_whole_messages_at_tools() -> None:
+    capability = Capability(limit=4096, can_edit=False)
+    script = [
+        (0.0, Event(seq=1, type="content", data={"text": "Looking it up."})),
+        (0.1, Event(seq=2, type="tool_call", data={"call_id": "1", "tool": "find"})),
+        (9.0, Event(seq=3, type="content", data={"text": "Here "})),
+        (9.5, Event(seq=4, type="content", data={"text": "it is."})),
+        (20.0, Event(seq=5, type="done", data={"result": None})),
+    ]
+    platform = Platform(capability)
+    Simulation(capability, script, platform).run()
+    assert list(platform.messages.values()) == ["Looking it up.\n\n⚙ `find()`", "Here it is."]
+
+
+def test_a_quiet_channel_gets_questions_and_the_end() -> None:
+    capability = Capability(limit=4096, can_edit=False, can_delete=False, is_quiet=True)
+    script = [
+        (0.0, Event(seq=1, type="content", data={"text": "Working. " * 100})),
+        (1.0, Event(seq=2, type="tool_call", data={"call_id": "1", "tool": "find"})),
+        (30.0, Event(seq=3, type="done", data={"result": "Finished."})),
+    ]
+    platform = Platform(capability)
+    Simulation(capability, script, platform).run()
+    assert [time for time, _ in platform.calls] == [30.0]
+
+
+def test_an_answer_after_a_long_time_is_a_new_message_if_that_is_safe() -> None:
+    script = _stream(60.0, rate=2.0)
+    for is_idempotent, deleted in ((True, 1), (False, 0)):
+        capability = Capability(limit=4096, is_idempotent=is_idempotent)
+        platform = Platform(capability)
+        simulation = Simulation(capability, script, platform)
+        check_end(simulation, simulation.run())
+        assert len(platform.deleted) == deleted
+        assert len(platform.messages) == 1
+
+
+def test_typing_is_shown_until_the_end_and_taken_back() -> None:
+    capability = Capability(limit=4096, can_type=True, typing_s=5.0, stops_typing=True)
+    script = [(0.0, Event(seq=1, type="started")), (31.0, Event(seq=2, type="done", data={}))]
+    platform = Platform(capability)
+    Simulation(capability, script, platform).run()
+    kinds = [kind for _, kind in platform.calls]
+    assert kinds == ["Typing"] * 7 + ["Send", "Typing"]
+
+
+def test_a_target_that_refuses_us_ends_the_delivery() -> None:
+    capability = Capability(limit=4096)
+    receipt = Simulation(capability, _stream(5.0), Platform(capability, ["", "forbidden"])).run()
+    assert receipt.status == "failed"
+    assert receipt.message_ids == ("m1",)
