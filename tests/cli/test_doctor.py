@@ -18,6 +18,7 @@ from runcast._cli import checkup, main
 from tests.cli.served import run, serve
 from tests.documents import ROOT
 from tests.environment import environment
+from tests.stores.servers import StoreServer
 from tests.waiting import WAIT_S
 
 GOOD = '''
@@ -470,3 +471,28 @@ def test_the_advice_for_a_missing_package_is_to_install_that_package(
         "packages": "pip install a-needed-one",
         "fast": "pip install a-fast-loop a-fast-parser",
     }
+
+
+@pytest.mark.heavy
+def test_what_a_redis_server_may_lose_is_said(findings: Find, tmp_path: Path) -> None:
+    options = ("--appendonly", "no", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    with StoreServer(tmp_path, *options) as server:
+        code, found = findings("--store", f"{server.url}?namespace=doctor")
+        told = [each for each in found if each["check"] == "store"]
+
+    assert code == 0
+    assert [each["level"] for each in told] == ["ok", "warn", "warn"]
+    assert "events of runs would vanish" in told[1]["told"]
+    assert told[2]["todo"] == "set appendonly yes"
+
+
+def test_a_redis_server_that_is_not_there_is_a_failure_that_hides_the_password(
+    findings: Find,
+) -> None:
+    code, found = findings("--store", "redis://ada:secret@127.0.0.1:1/0")
+    told = next(each for each in found if each["check"] == "store")
+
+    assert code == 1
+    assert told["level"] == "fail"
+    assert "redis://127.0.0.1:1/0 cannot be reached" in told["told"]
+    assert "secret" not in json.dumps(found)

@@ -9,12 +9,12 @@ import shutil
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.error import URLError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from urllib.request import urlopen
 
 from runcast._cli.reaching import path_of
@@ -24,7 +24,7 @@ from runcast._files.data_dir import DataDir
 from runcast._settings import Settings
 from runcast.errors import RuncastError, StoreReadOnly
 from runcast.stores import open_url
-from runcast.stores.base import Append
+from runcast.stores.base import Append, Store, find_dangers
 from runcast.stores.sqlite.schema import SCHEMA_VERSION
 
 __all__ = (
@@ -125,38 +125,57 @@ def check_open_files(settings: Settings) -> Finding:
 # --- the store and its folder ---------------------------------------------------------------------
 
 
-def check_store(url: str, settings: Settings) -> Finding:
-    """Open the store and write to it, leaving nothing behind."""
+def check_store(url: str, settings: Settings) -> Iterator[Finding]:
+    """Open the store and write to it, leaving nothing behind; say what its settings may lose."""
     path = Path(path_of(url)) if path_of(url) else None
+    shown = _without_password(url)
+    tried = _Tried(False, ())
     try:
         if path is None or path.exists():
-            asyncio.run(_try_store(url, settings))
+            tried = asyncio.run(_try_store(open_url(url, settings, SystemClock())))
         else:
             # Do not create a missing store: only try the folder.
             with tempfile.TemporaryDirectory(
                 prefix=".runcast-doctor-", dir=_existing(path)
             ) as made:
-                asyncio.run(_try_store(f"sqlite:///{quote(made)}/runs.db", settings))
+                trial = f"sqlite:///{quote(made)}/runs.db"
+                asyncio.run(_try_store(open_url(trial, settings, SystemClock())))
     except StoreReadOnly as error:
-        text = f"{url}: {error.message}: runs can be watched, not begun"
-        return warn("store", text, "let this user write to the file and its folder")
+        text = f"{shown}: {error.message}: runs can be watched, not begun"
+        yield warn("store", text, "let this user write to the file and its folder")
     except RuncastError as error:
-        return fail("store", f"{url}: {error.message}", "name another with --store")
+        yield fail("store", f"{shown}: {error.message}", "name another with --store")
     except OSError as error:
-        text = f"{url}: {error.strerror}: {error.filename}"
-        return fail("store", text, "name another with --store, or let this user write there")
+        text = f"{shown}: {error.strerror}: {error.filename}"
+        yield fail("store", text, "name another with --store, or let this user write there")
+    else:
+        yield _opened(shown, path, tried)
+        for text, todo in tried.dangers:
+            yield warn("store", text, todo)
+
+
+class _Tried(NamedTuple):
+    """What was learnt from a store that could be written."""
+
+    is_lasting: bool
+    dangers: Sequence[tuple[str, str]]
+
+
+def _opened(shown: str, path: Path | None, tried: _Tried) -> Finding:
+    text = f"{shown} opens and can be written"
     if path is None:
-        text = f"{url} can be written; runs are gone when the server ends"
+        if tried.is_lasting:
+            return ok("store", text)
+        text = f"{shown} can be written; runs are gone when the server ends"
         return warn("store", text, "keep them with --store sqlite:///PATH")
-    text = f"{url} opens and can be written"
     if not path.exists():
         return ok("store", f"{text}; it will be created, with schema {SCHEMA_VERSION}")
     size = readable_bytes(path.stat().st_size)
     return ok("store", f"{text}; schema {_schema_of(path)}, {size}")
 
 
-async def _try_store(url: str, settings: Settings) -> None:
-    async with open_url(url, settings, SystemClock()) as store:
+async def _try_store(store: Store) -> _Tried:
+    async with store:
         log_id = f"doctor-{os.getpid()}"
         info = await store.create(log_id, replace=True)
         try:
@@ -166,6 +185,14 @@ async def _try_store(url: str, settings: Settings) -> None:
             await store.read(log_id, info.position)
         finally:
             await store.delete(log_id)
+        return _Tried(store.is_lasting, await find_dangers(store))
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return (
+        url if "@" not in parts.netloc else url.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
+    )
 
 
 def _schema_of(path: Path) -> int:

@@ -104,7 +104,7 @@ def _findings(
         settings = Settings()
         yield fail("settings", error.message, "correct it; the checks below use the defaults")
     yield check_open_files(settings)
-    yield check_store(arguments.store, settings)
+    yield from check_store(arguments.store, settings)
     yield check_data_dir(arguments.store, settings)
     yield check_port(arguments.host, arguments.port)
     if arguments.target is None:

@@ -83,6 +83,7 @@ __all__ = (
     "Change",
     "ChangePage",
     "Changes",
+    "CheckedStore",
     "Leases",
     "Listing",
     "LogInfo",
@@ -95,6 +96,7 @@ __all__ = (
     "SharedStore",
     "Store",
     "epoch_is_over",
+    "find_dangers",
     "listen_to",
 )
 
@@ -346,6 +348,15 @@ class SharedStore(Protocol):
         ...
 
 
+@runtime_checkable
+class CheckedStore(Protocol):
+    """A store whose settings lie elsewhere, and may lose what it keeps."""
+
+    async def dangers(self) -> Sequence[tuple[str, str]]:
+        """Return what is dangerous about the settings, each as (what, what to do)."""
+        ...
+
+
 def listen_to(store: Store, callback: Callable[[Change | None], None]) -> Callable[[], None]:
     """Listen to a store like `SharedStore.listen`, if other processes append to the store.
 
@@ -354,3 +365,8 @@ def listen_to(store: Store, callback: Callable[[Change | None], None]) -> Callab
     if isinstance(store, SharedStore):
         return store.listen(callback)
     return lambda: None
+
+
+async def find_dangers(store: Store) -> Sequence[tuple[str, str]]:
+    """Return what `CheckedStore.dangers` returns; nothing of a store that has no settings."""
+    return await store.dangers() if isinstance(store, CheckedStore) else ()

@@ -208,6 +208,20 @@ class Server:
                 "the store's server is too old",
             )
 
+    async def facts(self) -> dict[str, str]:
+        """Return what the server says about itself: `INFO`, its settings, and its `time`.
+
+        Settings are missing if this user may not read them.
+        """
+        found: dict[str, Any] = dict(await self._execute("INFO"))
+        try:
+            found |= await self._execute("CONFIG GET", "*")
+        except (BackendError, NoScriptError):
+            _log.info("%s does not let this user read its settings", self._shown)
+        seconds, micros = await self._execute("TIME")
+        found["time"] = int(seconds) + int(micros) / 1_000_000
+        return {_as_text(name): _as_text(value) for name, value in found.items()}
+
     def _explain(self, error: Exception) -> BackendError:
         """Return our error for an error of the client library."""
         shown = self._shown
@@ -289,6 +303,10 @@ class Server:
                     missed()
                 else:
                     is_open.set_result(None)
+
+
+def _as_text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _without_password(url: str) -> str:

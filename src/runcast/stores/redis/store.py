@@ -27,6 +27,7 @@ from runcast.stores.base import (
 )
 from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.plans import ClaimCommand, Command, OnceUse
+from runcast.stores.redis.dangers import dangers_of
 from runcast.stores.redis.keeping import (
     ABSENT,
     Planned,
@@ -314,6 +315,9 @@ class RedisStore(Reading):
 
     def _lease_time(self) -> float | str:
         return "" if self._lease_clock is None else self._lease_clock()
+
+    async def dangers(self) -> Sequence[tuple[str, str]]:
+        return dangers_of(await self._server.facts(), self._clock.time())
 
     # Other processes.
 
