@@ -315,11 +315,15 @@ _PROGRAMS = {
 }
 """What tests use, by the package of Debian that brings it."""
 
+_FONTS = {"fonts-wqy-microhei": Path("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc")}
+"""With them a browser shows Chinese, and pictures have no boxes in its place."""
+
 
 def fetch_programs() -> None:
     """Have Debian's packages bring what tests need, where that can be done; they tell where not."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin"
     missing = [package for package, it in _PROGRAMS.items() if not shutil.which(it, path=path)]
+    missing += [package for package, file in _FONTS.items() if not file.exists()]
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     say(f"installing {', '.join(missing)}")

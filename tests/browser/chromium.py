@@ -86,9 +86,15 @@ class Browser:
         self._answers: dict[int, dict[str, Any]] = {}
         self._pages: dict[str, Page] = {}
 
-    def open_page(self) -> "Page":
-        """Return a page of its own: it shares neither cookies nor connections with others."""
-        context = self.call("Target.createBrowserContext")["browserContextId"]
+    def open_page(self, beside: "Page | None" = None) -> "Page":
+        """Return a page of its own: it shares neither cookies nor connections with others.
+
+        With `beside` it is another tab of the same user, and shares both.
+        """
+        if beside is not None:
+            context = beside.context
+        else:
+            context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
         made = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         page = self._pages[made["sessionId"]] = Page(self, made["sessionId"], context)
@@ -134,11 +140,11 @@ class Page:
     def __init__(self, browser: Browser, session: str, context: str) -> None:
         self._browser = browser
         self._session = session
-        self._context = context
+        self.context = context
         self.complaints: list[str] = []
         """What the console shows as errors and warnings."""
         self.streams: set[str] = set()
-        """The open EventSource connections."""
+        """The open streams of events."""
         self.requested: list[str] = []
         """The address of every request."""
         self.bodies: list[str] = []
@@ -152,7 +158,7 @@ class Page:
 
     def close(self) -> None:
         """Close the tab and forget its cookies."""
-        self._browser.call("Target.disposeBrowserContext", browserContextId=self._context)
+        self._browser.call("Target.disposeBrowserContext", browserContextId=self.context)
 
     def note(self, method: str, told: Mapping[str, Any]) -> None:
         """Take note of an event."""
@@ -169,7 +175,8 @@ class Page:
             case "Network.requestWillBeSent":
                 self.requested.append(told["request"]["url"])
                 self.bodies.append(told["request"].get("postData", ""))
-                if told.get("type") == "EventSource":
+                headers = {name.lower(): it for name, it in told["request"]["headers"].items()}
+                if "text/event-stream" in headers.get("accept", ""):
                     self.streams.add(told["requestId"])
             case "Page.frameNavigated":
                 self.streams.clear()  # what a page leaves open ends without a word
@@ -241,6 +248,24 @@ class Page:
             self.type(text)
         else:
             self.press("Delete", 46)
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an option of a select, or put a value into a picker, by its value."""
+        self.until(f"document.querySelector({json.dumps(selector)})")
+        self.get(
+            f"(node => {{ node.value = {json.dumps(value)}; for (const type of ['input', 'change'])"
+            " node.dispatchEvent(new Event(type, { bubbles: true })); })"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+
+    def hide(self, is_hidden: bool = True) -> None:
+        """Have the page believe that its user looks at another tab, or at this one again."""
+        state = {"hidden": is_hidden, "visibilityState": "hidden" if is_hidden else "visible"}
+        self.get(
+            f"for (const [name, value] of Object.entries({json.dumps(state)}))"
+            " Object.defineProperty(document, name, { configurable: true, value });"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
 
     def press(self, key: str, code: int) -> None:
         """Press a key; `code` is its Windows virtual key code."""

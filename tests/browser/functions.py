@@ -1,4 +1,4 @@
-"""Functions that a test serves, to see what the start page makes of them."""
+"""Functions that a test serves, to see what the console makes of them."""
 
 import asyncio
 import datetime
@@ -7,6 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypedDict
+
+import msgspec
 
 import runcast
 
@@ -43,6 +45,38 @@ async def plan(
 ) -> list[Any]:
     """Return what was given, and the classes that it arrived as."""
     return [[type(each).__name__, each] for each in (owner, kind, due, folder)]
+
+
+@dataclass
+class _Box:
+    """A box of a parcel."""
+
+    width: Annotated[int, msgspec.Meta(ge=1, le=200, description="in centimetres")]
+    things: list[str]
+
+
+@runcast.function
+async def pack(
+    boxes: list[_Box],
+    prices: dict[str, float],
+    weight: Annotated[float, msgspec.Meta(gt=0)] | None = None,
+    gift: bool | None = None,
+    marks: set[Literal["fragile", "heavy", "top"]] = {"top"},  # noqa: B006 - never changed
+    to: _Owner | str = "Ada",
+    pin: Annotated[str, msgspec.Meta(extra_json_schema={"format": "password"})] = "",
+    more: Any = None,
+) -> dict[str, Any]:
+    """Return what a form with every kind of input has sent."""
+    return {
+        "boxes": boxes,
+        "prices": prices,
+        "weight": weight,
+        "gift": gift,
+        "marks": sorted(marks),
+        "to": to,
+        "pin": len(pin),
+        "more": more,
+    }
 
 
 @runcast.function

@@ -65,7 +65,7 @@ function View({ shown }: { shown: Route }) {
       return <ThreadView key={shown.thread} thread={shown.thread} />;
     case 'missing':
       return (
-        <EmptyState icon="question" title={t('missing.title')}>
+        <EmptyState icon="question" title={t('missing.title')} isPage>
           {t('missing.text')} <a href={links.runs()}>{t('missing.home')}</a>
         </EmptyState>
       );
@@ -93,8 +93,37 @@ function useTitle(main: { current: HTMLElement | null }, name: string): void {
     document.title = `${name} · runcast`;
     const isFirst = before.current === '';
     before.current = name;
-    if (isFirst) return;
+    if (isFirst || !main.current) return;
     scrollTo(0, 0);
-    (main.current?.querySelector('h1') ?? main.current)?.focus({ preventScroll: true });
+    return focusTitle(main.current);
   }, [name]);
+}
+
+/** How long a view may take until its title is there. */
+const TITLE_MS = 5000;
+
+/**
+ * Move the focus to the title of a view, which may be replaced while the view loads. Ends when the
+ * person does something. Returns what ends it before.
+ */
+function focusTitle(main: HTMLElement): () => void {
+  const move = () => {
+    const title = main.querySelector('h1');
+    const { activeElement: active } = document;
+    const isLost = active === null || active === document.body || active === main;
+    if (title && isLost) title.focus({ preventScroll: true });
+  };
+  (main.querySelector('h1') ?? main).focus({ preventScroll: true });
+  const observer = new MutationObserver(move);
+  observer.observe(main, { childList: true, subtree: true });
+  const stop = () => {
+    observer.disconnect();
+    clearTimeout(timer);
+    removeEventListener('keydown', stop);
+    removeEventListener('pointerdown', stop);
+  };
+  const timer = setTimeout(stop, TITLE_MS);
+  addEventListener('keydown', stop);
+  addEventListener('pointerdown', stop);
+  return stop;
 }

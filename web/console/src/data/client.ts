@@ -1,7 +1,8 @@
-/** The one client of the console. It notices when the server asks for its access token. */
+/** The one client of the console: it notices when the server asks for its access token. */
 
 import { signal } from '@preact/signals';
 import { Client } from '@runcast/client';
+import { release } from './release';
 
 /** Whether the server asks for its access token. */
 export const isSignedOut = signal(false);
@@ -14,9 +15,8 @@ export type ConsoleClient = Client;
 
 export const client: ConsoleClient = new Client({ url: BASE, fetch: noticing });
 
-/** Send a request, and notice that the server asks for its access token. */
 async function noticing(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  const response = await fetch(input, init);
+  const response = await release(input, init);
   if (response.status === 401) isSignedOut.value = true;
   return response;
 }

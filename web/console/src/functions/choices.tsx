@@ -80,7 +80,7 @@ export function FlagInput({
 export function ChoicesInput({ prefix, path, shape, draft, onChange }: InputProps<ChoicesShape>) {
   const { chosen } = draft as Extract<Draft, { chosen: unknown }>;
   return (
-    <div class="choices">
+    <div class="ticks">
       {shape.values.map((value, at) => (
         <label key={write(value)} class="row">
           <input

@@ -175,7 +175,7 @@ function ListInput(props: Of<'list'>) {
     <Group {...props}>
       <ol class="items">
         {given.items.map((item, at) => (
-          <li key={at} class="item">
+          <li key={at} class="entry">
             <Input
               {...{ prefix, problems }}
               path={inside(path, at)}
@@ -212,14 +212,14 @@ function ListInput(props: Of<'list'>) {
 }
 
 function MapInput(props: Of<'map'>) {
-  const { prefix, path, shape, draft, problems, onChange } = props;
+  const { prefix, path, label, shape, draft, problems, onChange } = props;
   const given = draft as Extract<Draft, { entries: unknown }>;
   const put = (entries: typeof given.entries) => onChange({ ...given, entries });
   return (
     <Group {...props}>
       <ul class="items">
         {given.entries.map((entry, at) => (
-          <li key={at} class="item">
+          <li key={at} class="entry">
             <input
               class="input entry-name"
               id={`${prefix}.${inside(path, at)}.name`}
@@ -252,6 +252,7 @@ function MapInput(props: Of<'map'>) {
       <div>
         <Button
           icon="plus"
+          aria-label={label ? `${t('form.add')}: ${label}` : undefined}
           onClick={() => put([...given.entries, { name: '', value: draftOf(shape.value) }])}
         >
           {t('form.add')}

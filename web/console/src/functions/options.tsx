@@ -66,7 +66,7 @@ export function Options({
               onChange({ labels: labels.with(at, { ...label, ...changed }) });
             return (
               <div key={at}>
-                <div class="item">
+                <div class="entry">
                   <input
                     {...describedBy(`${prefix}.${path}`, false, problems.get(path))}
                     class="input entry-name"

@@ -21,18 +21,18 @@ const RECENT = 12;
 export function FunctionView({ name, from }: { name: string; from: string }) {
   const known = functions.value?.find((each) => each.name === name);
   if (known) return <FunctionPage key={`${name} ${from}`} known={known} from={from} />;
-  if (functionsProblem.value) return <FunctionsFailed />;
+  if (functionsProblem.value) return <FunctionsFailed isPage />;
   if (!functions.value) return null;
   return (
-    <EmptyState icon="question" title={t('functions.missing', { name })}>
+    <EmptyState icon="question" title={t('functions.missing', { name })} isPage>
       {t('functions.missing.text')} <a href={links.functions}>{t('keys.functions')}</a>
     </EmptyState>
   );
 }
 
-export function FunctionsFailed() {
+export function FunctionsFailed({ isPage = false }: { isPage?: boolean }) {
   return (
-    <EmptyState icon="alert" title={t('functions.failed')}>
+    <EmptyState icon="alert" title={t('functions.failed')} isPage={isPage}>
       {functionsProblem.value}
     </EmptyState>
   );

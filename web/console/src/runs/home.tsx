@@ -80,7 +80,7 @@ function FilterBar({ filters, change, isFiltered }: FilterProps) {
   const all =
     names.includes(filters.function) || !filters.function ? names : [filters.function, ...names];
   return (
-    <fieldset class="filters" aria-label={t('runs.filter')}>
+    <fieldset class="runs-filters" aria-label={t('runs.filter')}>
       <select
         class="input"
         aria-label={t('runs.status')}
@@ -167,7 +167,7 @@ function LabelFilter({ filters, change }: FilterProps) {
         />
       </form>
       {Object.entries(filters.labels).map(([name, value]) => (
-        <span key={name} class="chip">
+        <span key={name} class="tag">
           {name}={value}
           <button
             type="button"

@@ -43,8 +43,9 @@ export class RunList {
     const link = openLink();
     const { signal: stop } = this.#stop;
     let wasLost = false;
+    // Changes of all runs: which of them belong to the list is decided here, for each status.
     const watch = client.feed({
-      ...selectionOf(this.#filters),
+      ...selectionOf({ ...this.#filters, status: null }),
       limit: PAGE,
       signal: stop,
       onConnection: (connection) => {

@@ -38,7 +38,7 @@ export function RunRows({ rows, isBrief = false, onEnd }: RowsProps) {
       {rows.slice(first, last).map((run, at) => (
         <li
           key={run.run_id}
-          class="run"
+          class="listed"
           aria-setsize={rows.length}
           aria-posinset={first + at + 1}
           style={{ transform: `translateY(${(first + at) * height}px)` }}
@@ -55,30 +55,30 @@ function RunRow({ run, isBrief }: { run: RunInfo; isBrief: boolean }) {
   return (
     <>
       <StatusBadge status={status} />
-      <a class="run-link" href={links.run(run_id)}>
-        {!isBrief && <span class="run-name cut">{name || run_id}</span>}
-        {(isBrief || name) && <span class="run-id soft cut">{run_id}</span>}
+      <a class="listed-link" href={links.run(run_id)}>
+        {!isBrief && <span class="listed-name cut">{name || run_id}</span>}
+        {(isBrief || name) && <span class="listed-id soft cut">{run_id}</span>}
       </a>
-      <span class="run-labels">
+      <span class="listed-labels">
         {Object.entries(labels).map(([label, value]) =>
           label === 'thread' ? (
-            <a key={label} class="chip" href={links.thread(value)}>
+            <a key={label} class="tag" href={links.thread(value)}>
               <Icon name="thread" size={12} /> <span class="cut">{value}</span>
             </a>
           ) : (
-            <span key={label} class="chip">
+            <span key={label} class="tag">
               <span class="cut">{`${label}=${value}`}</span>
             </span>
           ),
         )}
       </span>
-      <span class="run-events soft numbers" title={t('runs.events', { count: events })}>
+      <span class="listed-events soft numbers" title={t('runs.events', { count: events })}>
         {formatNumber(events)}
       </span>
-      <span class="run-took soft">
+      <span class="listed-took soft">
         <Took from={created_at} until={ended_at} />
       </span>
-      <span class="run-ago soft cut">
+      <span class="listed-ago soft cut">
         <Ago time={created_at} />
       </span>
     </>

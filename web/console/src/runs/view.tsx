@@ -43,10 +43,10 @@ export function ListedRuns({ list, filters, empty }: ListProps) {
         <div class="runs-head small soft" aria-hidden="true">
           <span>{t('runs.column.status')}</span>
           <span>{t('runs.column.run')}</span>
-          <span class="run-labels">{t('runs.column.labels')}</span>
-          <span class="run-events">{t('runs.column.events')}</span>
-          <span class="run-took">{t('runs.column.took')}</span>
-          <span class="run-ago">{t('runs.column.started')}</span>
+          <span class="listed-labels">{t('runs.column.labels')}</span>
+          <span class="listed-events">{t('runs.column.events')}</span>
+          <span class="listed-took">{t('runs.column.took')}</span>
+          <span class="listed-ago">{t('runs.column.started')}</span>
         </div>
         <RunRows rows={rows} onEnd={() => void list.loadOlder()} />
       </div>

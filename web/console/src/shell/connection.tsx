@@ -1,6 +1,7 @@
 /** One indicator for all streams of the page: is what it shows live? */
 
 import { computed, signal } from '@preact/signals';
+import { isReleased } from '../data/release';
 import { t } from '../i18n';
 import { Icon, type IconName } from '../ui/icon';
 import { notify } from '../ui/toast';
@@ -63,6 +64,7 @@ export function openLink(): Link {
 export const connection = computed<{ state: LinkState | 'resumed'; why: string }>(() => {
   const entries = [...links.value.values()];
   const worst = ORDER.find((state) => entries.some((each) => each.state === state)) ?? 'idle';
+  if (worst === 'reconnecting' && isReleased.value) return { state: 'paused', why: '' };
   const why = entries.find((each) => each.state === worst)?.why ?? '';
   return worst === 'live' && isResumed.value ? { state: 'resumed', why } : { state: worst, why };
 });

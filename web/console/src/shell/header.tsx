@@ -16,7 +16,7 @@ export function Header() {
   const { view } = route.value;
   return (
     <header class="header">
-      <a class="brand" href={links.runs()}>
+      <a class="brand" href={links.runs()} aria-label="runcast">
         <Mark />
         <span class="brand-word">runcast</span>
       </a>

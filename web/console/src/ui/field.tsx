@@ -22,7 +22,7 @@ export function Field({ id, label, hint, help, required, problem, children }: Fi
         <label for={id}>{label}</label>
         <span class="soft small">
           {hint}
-          {required === false && <> · {t('common.optional')}</>}
+          {required === false && (hint ? ` · ${t('common.optional')}` : t('common.optional'))}
         </span>
       </div>
       {children}
