@@ -30,7 +30,7 @@ _YIELDS = "for seq in range(n): yield f'{seq} ' + 'x' * 160"
 
 _RUNCAST = f"""import runcast
 from collections.abc import Iterator
-@runcast.function(isolation="{{isolation}}")
+@runcast.function({{options}})
 def tell(n: int) -> Iterator[str]:
     {_YIELDS}
 """
@@ -79,17 +79,20 @@ class Service(NamedTuple):
     """A second request, for what the first one began."""
 
 
-def _services(python: str) -> dict[str, Service]:
-    def runcast(isolation: str) -> Service:
-        code = _RUNCAST.replace("{isolation}", isolation)
+def services(python: str) -> dict[str, Service]:
+    """Return the services by name; `python` has the packages of the others."""
+
+    def runcast(options: str) -> Service:
+        code = _RUNCAST.replace("{options}", options)
         command = (sys.executable, "-m", "runcast", "serve", "tell.py", "--port", "{port}")
         return Service(
             {"tell.py": code}, command, "/invoke/tell", '{"inputs":{"n":N}}', b'"type":"content"'
         )
 
     return {
-        "runcast, process": runcast("process"),
-        "runcast, thread": runcast("thread"),
+        "runcast, process": runcast('isolation="process"'),
+        "runcast, new interpreter": runcast('isolation="process", preload=False'),
+        "runcast, thread": runcast(""),
         "cog": Service(
             {"predict.py": _COG, ".cog/openapi_schema.json": json.dumps(_COG_SCHEMA)},
             (python, "-m", "cog.server.http", "--host", "127.0.0.1"),
@@ -192,7 +195,7 @@ def main() -> None:
     print("| service | first event (ms) | events/s | came |")
     print("|---|---|---|---|")
     left_out = []
-    for name, service in _services(found.python).items():
+    for name, service in services(found.python).items():
         try:
             with running(service) as port:
                 firsts, rates, came = [], [], []

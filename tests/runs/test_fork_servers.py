@@ -190,6 +190,13 @@ def answer():
 """
 
 
+_IMPATIENT = """
+import socket, threading
+socket.setdefaulttimeout(0.001)
+def answer():
+    return threading.Event().wait(0.05)  # much longer
+"""
+
 _SECRET = """
 import os
 LENGTH = len(os.environ["KEY"])
@@ -285,6 +292,15 @@ def test_what_forks_would_share_is_found() -> None:
         "handler: it has changed the handling of SIGCHLD",
         "folder: it has made temporary files or folders",
     ]
+
+
+@pytest.mark.parametrize("loaded", [_IMPATIENT], indirect=True, ids=[""])
+async def test_a_fork_keeps_its_connection_whatever_timeout_its_module_sets(
+    loaded: list[ManifestFunction],
+) -> None:
+    async with open_hub("memory://", settings=SETTINGS, functions=loaded) as hub:
+        assert await result_of(hub, "answer") is False
+        assert hub.runner.processes.forked
 
 
 # --- what is not forked ---------------------------------------------------------------------------

@@ -69,7 +69,8 @@ class TakesRecords(Protocol):
 class Writer(TypedEvents):
     """Appends events to one run. Its methods may be called from any thread and any coroutine.
 
-    Make a writer on the loop on which its questions will wait.
+    Make a writer on the loop on which its questions will wait, or say with `make_loop` where they
+    will.
 
     Guarantees: an event comes after all earlier events of the same thread or task. `emit` returns
     in microseconds, except in a thread while the bound on pending events is reached.
@@ -91,6 +92,7 @@ class Writer(TypedEvents):
         workspace: Callable[[], Path] | None = None,
         meter: Meter | None = None,
         mailbox: Mailbox | None = None,
+        make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
         super().__init__()
         self._inlet = inlet
@@ -104,7 +106,9 @@ class Writer(TypedEvents):
         """Counts what the run uses of models."""
         self.on_over_budget: Callable[[], None] = lambda: None
         """Called once the run has used more than it may; in any thread."""
-        self._loop = asyncio.get_running_loop() if questions is not None else None
+        self._make_loop = make_loop
+        is_on_loop = questions is not None and make_loop is None
+        self._loop = asyncio.get_running_loop() if is_on_loop else None
         self.clock = clock
         """The run's clock."""
         self._time = clock.time
@@ -116,7 +120,7 @@ class Writer(TypedEvents):
         """Types that are emitted without a further check; empty once the run is cancelled."""
         # Per thread: whether it was notified. Thread ids are no key, because they are reused.
         self._notified = threading.local()
-        self._notified.is_notified = True  # asyncio cancels tasks on the loop
+        self._notified.is_notified = make_loop is None  # asyncio cancels tasks on the loop
         self.has_raised_cancelled = False
         """Whether a thread of the run was notified that the run was cancelled."""
         self.home = Home()
@@ -245,7 +249,7 @@ class Writer(TypedEvents):
                 (`keep_bytes_per_run`).
             Cancelled: the run was cancelled while it waited (in threads).
         """
-        if self._questions is None or self._loop is None:
+        if self._questions is None:
             raise InvalidValue("only the run itself can ask: call ask() inside its function")
         self.home.check("ask()")
         check_question(message, action, config, timeout_s, interrupt_id)
@@ -275,7 +279,7 @@ class Writer(TypedEvents):
             InvalidValue: this writer does not run the function; or JSON cannot hold the value.
             EventTooLarge: the value is too long.
         """
-        if self._questions is None or self._loop is None:
+        if self._questions is None:
             raise InvalidValue("only the run itself can keep values: call keep() in its function")
         self.home.check("keep()")
         kept = as_kept(value)
@@ -297,7 +301,9 @@ class Writer(TypedEvents):
 
         Raises `Cancelled` in a thread if the run ends before.
         """
-        assert self._loop is not None
+        if self._loop is None:
+            assert self._make_loop is not None
+            self._loop = self._make_loop()
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:

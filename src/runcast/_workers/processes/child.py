@@ -35,7 +35,8 @@ from runcast._workers.left_behind import end_left_children
 from runcast._workers.processes import control
 from runcast._workers.processes.forking import Forker
 from runcast._workers.processes.lifeline import die_with_parent
-from runcast._workers.processes.parent import Parent, Receiver, make_writer
+from runcast._workers.processes.parent import Parent, make_writer
+from runcast._workers.processes.receiver import Receiver
 from runcast._workers.traces import trace_of_function
 from runcast.errors import Cancelled, InvalidValue, RuncastError, UncheckedInput
 from runcast.events.model import OWN_EVENT_BYTES, encode_record

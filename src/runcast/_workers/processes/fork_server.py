@@ -316,6 +316,7 @@ class _Fork(NamedTuple):
             ours, theirs = socket.socketpair()
             opened.callback(ours.close)
             with theirs:
+                theirs.setblocking(True)  # `socket.setdefaulttimeout` might have changed it
                 descriptors = [above_standard_files(theirs.fileno())]
             opened.callback(os.close, descriptors[0])
             streams: list[io.RawIOBase] = []

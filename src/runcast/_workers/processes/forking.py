@@ -134,7 +134,9 @@ class Forker:
             die_with_parent(ours)
             if os.getppid() != server:  # it died before we were ready
                 os._exit(0)
-            return Parent(socket.socket(fileno=connection))
+            hub = socket.socket(fileno=connection)
+            hub.settimeout(None)  # the import may have set a default timeout
+            return Parent(hub)
         except BaseException:  # noqa: BLE001 - nothing of the fork server may run twice
             os._exit(1)
 

@@ -4,11 +4,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import itertools
-import os
-import signal
 import socket
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +27,7 @@ from runcast.errors import InvalidValue, RuncastError, RunClosed, RunTooLarge
 from runcast.events.model import Place, decode_event, encode_record
 from runcast.stores.base import Appended
 
-__all__ = ("Parent", "Receiver", "make_writer")
+__all__ = ("Parent", "make_writer")
 
 T = TypeVar("T")
 
@@ -39,10 +36,6 @@ _MAX_FRAME_BYTES: Final = 1 << 30
 
 _SEND_BYTES: Final = 4 << 20
 """Buffer of frames, so that a frame is sent whole even if a signal handler raises."""
-
-_AGAIN_S: Final = 0.2
-_MOST_AGAIN: Final = 10
-"""How often SIGINT is sent again if the main thread does not notice it; two seconds in all."""
 
 
 class Parent:
@@ -69,6 +62,11 @@ class Parent:
         """Whether this process is the child itself, not a process that the function forked."""
         return self._home.is_here
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection was not closed here: the function may close any descriptor."""
+        return self._descriptor.is_ours
+
     def receive(self) -> control.Command | None:
         """Wait for the next command; None once the parent is gone."""
         while not self._commands:
@@ -77,8 +75,8 @@ class Parent:
         return self._commands.pop(0)
 
     def available(self) -> list[control.Command] | None:
-        """Return the received commands once the socket is readable; None once the parent is
-        gone."""
+        """Wait for commands and return them; None once the parent is gone, or the connection was
+        closed here."""
         is_there = self._read()
         commands, self._commands = self._commands, []
         return commands or ([] if is_there else None)
@@ -166,93 +164,38 @@ def _error(code: str, message: str) -> RuncastError:
     return RuncastError(message)
 
 
-class Receiver:
-    """A thread that reads the parent's messages. When the parent is gone, it ends everything."""
-
-    def __init__(self, parent: Parent) -> None:
-        self._parent = parent
-        self._loop = asyncio.new_event_loop()
-        self._lock = threading.Lock()
-        self.is_interrupting = False
-        """Whether this process sends SIGINT to itself."""
-        self.has_interrupted = False
-        """Whether the handler `on_interrupt` was called."""
-        self.on_interrupt: Callable[..., None] | None = None
-        """Our handler of SIGINT."""
-        self._stops: list[control.Cancel | control.Interrupt] = []
-        self._on_stop: Callable[[control.Cancel | control.Interrupt], None] | None = None
-        self._loop.call_soon(self._hear, parent.left())
-        self._loop.add_reader(parent.socket, self._read)
-        threading.Thread(target=self._loop.run_forever, name="runcast-parent", daemon=True).start()
-
-    def make_writer(self, call: control.Call) -> Writer:
-        """Return a writer whose questions wait in this thread."""
-
-        async def make() -> Writer:
-            return make_writer(self._parent, call)
-
-        return asyncio.run_coroutine_threadsafe(make(), self._loop).result()
-
-    def on_stop(self, callback: Callable[[control.Cancel | control.Interrupt], None]) -> None:
-        """Call a function, in this thread, with each command to stop; at once if one has come."""
-        with self._lock:
-            self._on_stop, stops = callback, self._stops
-        for command in stops:
-            callback(command)
-
-    def interrupt(self) -> None:
-        """Send SIGINT to this process and to the function's processes, as a terminal does."""
-        self.is_interrupting = True
-        os.killpg(0, signal.SIGINT)
-        self._loop.call_later(_AGAIN_S, self._interrupt_again, _MOST_AGAIN)
-
-    def _interrupt_again(self, times: int) -> None:
-        """Send SIGINT to the main thread until it notices: its wait can miss a signal.
-
-        See `result_of`. A handler of the function's own gets one signal.
-        """
-        main, handler = threading.main_thread().ident, signal.getsignal(signal.SIGINT)
-        if self.has_interrupted or handler is not self.on_interrupt or main is None or not times:
-            return
-        signal.pthread_kill(main, signal.SIGINT)
-        self._loop.call_later(_AGAIN_S, self._interrupt_again, times - 1)
-
-    def _read(self) -> None:
-        commands = self._parent.available()
-        if commands is None:
-            # Kill the whole group: processes that the function started must not stay behind.
-            os.killpg(0, signal.SIGKILL)
-        else:
-            self._hear(commands)
-
-    def _hear(self, commands: list[control.Command]) -> None:
-        for command in commands:
-            if isinstance(command, control.Reply):
-                self._parent.settle(command)
-            elif isinstance(command, control.Cancel | control.Interrupt):
-                with self._lock:
-                    callback = self._on_stop
-                    if callback is None:
-                        self._stops.append(command)
-                if callback is not None:
-                    callback(command)
-
-
-def make_writer(parent: Parent, call: control.Call) -> Writer:
-    """Return a writer; its questions wait on the running loop."""
-    inlet = _Inlet(parent, call)
+def make_writer(
+    parent: Parent,
+    call: control.Call,
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Writer:
+    """Return a writer; its questions wait on the running loop, or on the one that is made."""
+    inlet = _Inlet(parent, call, make_loop or asyncio.get_running_loop)
     folder = Path(call.folder)
     questions, mailbox = _Questions(parent, call), _Mailbox(parent)
     most = call.max_event_bytes
-    return Writer(inlet, SystemClock(), most, questions, lambda: folder, mailbox=mailbox)
+    return Writer(
+        inlet,
+        SystemClock(),
+        most,
+        questions,
+        lambda: folder,
+        mailbox=mailbox,
+        make_loop=make_loop,
+    )
 
 
 class _Inlet:
     """The target of a writer's records: the parent, which commits them."""
 
-    def __init__(self, parent: Parent, call: control.Call) -> None:
+    def __init__(
+        self,
+        parent: Parent,
+        call: control.Call,
+        make_loop: Callable[[], asyncio.AbstractEventLoop],
+    ) -> None:
         self._parent = parent
-        self._loop = asyncio.get_running_loop()
+        self._make_loop = make_loop
         self.run_id = call.run_id
         self._events_left = call.max_events or sys.maxsize
         self._bytes_left = call.max_bytes or sys.maxsize
@@ -283,7 +226,7 @@ class _Inlet:
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Wait in a thread without a loop for a coroutine."""
-        return result_of(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+        return result_of(asyncio.run_coroutine_threadsafe(coroutine, self._make_loop()))
 
 
 class _Questions:
