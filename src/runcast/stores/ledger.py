@@ -10,7 +10,7 @@ Long because the plan of each command and its application must be read together.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from runcast.errors import Conflict, InvalidValue, NotFound, RuncastError
@@ -44,6 +44,7 @@ from runcast.stores.producers import Turn, Use, check_producer, keep, refuse
 __all__ = (
     "Ledger",
     "Log",
+    "apply_append",
     "copy_info",
 )
 
@@ -326,7 +327,7 @@ class Ledger:
     def _apply(self, command: Command, point: Point) -> None:
         match command:
             case AppendCommand():
-                self._apply_append(command)
+                apply_append(self.logs[command.log_id], command)
                 is_plain = command.standing is None and command.labels is None
                 if not is_plain or command.closed_at is not None:
                     self.recent.note(command.log_id, point)
@@ -349,30 +350,6 @@ class Ledger:
         self.logs.clear()
         self.dead_keys.clear()
         self.deleted.clear()
-
-    def _apply_append(self, command: AppendCommand) -> None:
-        log = self.logs[command.log_id]
-        info = log.info
-        for page in command.pages:
-            log.pages.append(page)
-            info.head = page.last
-            info.bytes += len(page.frames)
-        if command.closed_at is not None:
-            info.closed, info.closed_at = True, command.closed_at
-        if command.labels is not None:
-            info.labels = command.labels
-        if command.once is not None:
-            key, digest, *result = command.once
-            log.once[key] = OnceUse(digest, *result)
-        if command.use is not None:
-            log.has_forgotten |= keep(log.producers, command.producer_id, command.use)
-        log.attachment = command.attachment or log.attachment
-        if command.standing == "unsaid":
-            for page in command.pages:
-                info.standing = standing_after_frames(info.standing, page.frames)
-            info.labels.pop(_STATUS_OF_VERSION_1, None)
-        elif command.standing is not None:
-            info.standing = command.standing
 
     def _apply_create(self, command: CreateCommand) -> None:
         old = self.logs.get(command.log_id)
@@ -400,6 +377,46 @@ class Ledger:
             log.pages.pop(0)
 
 
+def apply_append(log: Log, command: AppendCommand) -> None:
+    """Apply a durable append to its log."""
+    info = log.info
+    for page in command.pages:
+        log.pages.append(page)
+        info.head = page.last
+        info.bytes += len(page.frames)
+    if command.closed_at is not None:
+        info.closed, info.closed_at = True, command.closed_at
+    if command.labels is not None:
+        info.labels = command.labels
+    if command.once is not None:
+        key, digest, *result = command.once
+        log.once[key] = OnceUse(digest, *result)
+    if command.use is not None:
+        log.has_forgotten |= keep(log.producers, command.producer_id, command.use)
+    log.attachment = command.attachment or log.attachment
+    if command.standing == "unsaid":
+        for page in command.pages:
+            info.standing = standing_after_frames(info.standing, page.frames)
+        info.labels.pop(_STATUS_OF_VERSION_1, None)
+    elif command.standing is not None:
+        info.standing = command.standing
+
+
 def copy_info(info: LogInfo) -> LogInfo:
     """Return a deep copy."""
-    return replace(info, labels=dict(info.labels))
+    # Field by field: `dataclasses.replace` takes four times as long, and commits to Redis copy.
+    return LogInfo(
+        log_id=info.log_id,
+        epoch=info.epoch,
+        created_at=info.created_at,
+        first=info.first,
+        head=info.head,
+        closed=info.closed,
+        closed_at=info.closed_at,
+        bytes=info.bytes,
+        labels=dict(info.labels),
+        ttl_s=info.ttl_s,
+        owner_id=info.owner_id,
+        fence=info.fence,
+        standing=info.standing,
+    )

@@ -6,9 +6,13 @@
 -- ARGV[1]  who makes the changes: listeners skip their own
 -- ARGV[2]  the time by which leases end, seconds; "" for this server's own
 -- ARGV[3]  how many changed logs are remembered
--- then for each change
---          the log's id
---          the version that was seen; "0" if there was no such log
+-- ARGV[4]  the changes: words, each behind its length (4 bytes, the most significant first)
+--
+-- A change that only appends a page to an open log, as nearly all do:
+--          "p", the log's id, the version that was seen, the epoch, the id of the stream's entry,
+--          its frames, the log's state afterwards
+-- Any other change:
+--          "g", the log's id, the version that was seen; "0" if there was no such log
 --          "1" if the log exists afterwards
 --          "1" if lists must learn of the change
 --          the log's last description, if it is deleted; else ""
@@ -48,12 +52,35 @@ local function note(log_id, number, last_description)
   end
 end
 
-local at = 4
-while at <= #ARGV do
-  local log_id, seen, is_there, is_noted, last_description, news, rival, count = unpack(ARGV, at, at + 7)
+local text, at = ARGV[4], 1
+
+local function word()
+  local length = struct.unpack('>I4', text, at)
+  local found = string.sub(text, at + 4, at + 3 + length)
+  at = at + 4 + length
+  return found
+end
+
+local function pack(part) return struct.pack('>I4', #part) .. part end
+
+local function is_as_seen(log, seen) return (redis.call('HGET', log, 'v') or '0') == seen end
+
+local function append_page()
+  local log_id, seen, epoch, entry, frames, state = word(), word(), word(), word(), word(), word()
+  local log = prefix .. 'log:' .. log_id
+  if not is_as_seen(log, seen) then return -1 end
+  local number = redis.call('INCR', prefix .. 'number')
+  redis.call('XADD', prefix .. 'events:' .. log_id .. ':' .. epoch, entry, 'f', frames)
+  redis.call('HSET', log, 's', state, 'v', number)
+  told[#told + 1] = pack('p') .. pack(state) .. pack(entry) .. pack(frames)
+  return number
+end
+
+local function change_log()
+  local log_id, seen, is_there, is_noted = word(), word(), word(), word()
+  local last_description, news, rival, count = word(), word(), word(), tonumber(word())
   local log, result = prefix .. 'log:' .. log_id, 0
-  at, count = at + 8, tonumber(count)
-  if (redis.call('HGET', log, 'v') or '0') ~= seen then
+  if not is_as_seen(log, seen) then
     result = -1
   elseif rival ~= '' and is_leased(rival) then
     result = -2
@@ -61,18 +88,23 @@ while at <= #ARGV do
     result = redis.call('INCR', prefix .. 'number')
   end
   for _ = 1, count do
-    local last = at + ARGV[at]
+    local command = {}
+    for index = 1, tonumber(word()) do command[index] = word() end
     if result > 0 then
-      redis.call(ARGV[at + 1], prefix .. ARGV[at + 2], unpack(ARGV, at + 3, last))
+      command[2] = prefix .. command[2]
+      redis.call(unpack(command))
     end
-    at = last + 1
   end
   if result > 0 then
     if is_there == '1' then redis.call('HSET', log, 'v', result) end
     if is_noted == '1' then note(log_id, result, last_description) end
-    if news ~= '' then told[#told + 1] = news end
+    if news ~= '' then told[#told + 1] = pack('g') .. pack(news) end
   end
-  results[#results + 1] = result
+  return result
+end
+
+while at <= #text do
+  if word() == 'p' then results[#results + 1] = append_page() else results[#results + 1] = change_log() end
 end
 
 if #told > 0 then

@@ -16,12 +16,12 @@ node and every script may touch all of them:
 | `feed` | channel | what was changed, for the other processes |
 """  # noqa: E501 - a table
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeGuard
 
 import msgspec
 
-from runcast.stores.ledger import Ledger, Log, copy_info
+from runcast.stores.ledger import Ledger, Log, apply_append, copy_info
 from runcast.stores.model import Change, LogInfo, Page
 from runcast.stores.plans import (
     AppendCommand,
@@ -44,10 +44,11 @@ __all__ = (
     "decode_saved",
     "decode_snapshot",
     "decode_use",
+    "join_words",
     "label_key",
     "once_field",
+    "page_of",
     "plan_change",
-    "split_news",
     "status_key",
 )
 
@@ -55,7 +56,7 @@ ABSENT: Final = b"0"
 """The version of a log that does not exist."""
 
 _LENGTH_BYTES: Final = 4
-"""Before each message of the feed: its length."""
+"""Before each word of a change: its length, the most significant byte first."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -106,7 +107,7 @@ class Planned(NamedTuple):
     """A change of a log: what `commit.lua` is given, and the log afterwards."""
 
     log_id: str
-    words: list[str | bytes | float]
+    words: bytes
     after: Log | None
 
 
@@ -149,32 +150,69 @@ def plan_change(
         rival: an owner whose lease must be over.
     """
     if not commands:
-        return Planned(log_id, [log_id, seen.version, 1, 0, b"", b"", rival, 0], seen.log)
+        return Planned(log_id, _general(log_id, seen, None, (), rival), seen.log)
+    if len(commands) == 1 and seen.log is not None and _is_plain(commands[0]):
+        return _plan_plain(log_id, seen, seen.log, commands[0])
     scratch = Ledger()
     if seen.log is not None:
         scratch.logs[log_id] = _copy_log(seen.log)
     scratch.apply(0, commands)
-    before = None if seen.log is None else seen.log.info
     log = scratch.logs.get(log_id)
+    words = _general(log_id, seen, log, commands, rival)
+    if log is not None:
+        log.pages, log.once, log.attachment, log.snapshot = [], {}, None, None
+    return Planned(log_id, words, log)
+
+
+def _is_plain(command: Command) -> TypeGuard[AppendCommand]:
+    """Return whether a command only appends one page, as nearly all do."""
+    return (
+        type(command) is AppendCommand
+        and command.standing is None
+        and command.closed_at is None
+        and command.labels is None
+        and command.once is None
+        and not command.attachment
+        and len(command.pages) == 1
+        and command.pages[0].first <= command.pages[0].last
+    )
+
+
+def _plan_plain(log_id: str, seen: Seen, before: Log, command: AppendCommand) -> Planned:
+    log = _copy_log(before)
+    apply_append(log, command)
+    log.pages = []
+    (page,) = command.pages
+    state = _encode(_State(log.info, log.producers, log.has_forgotten))
+    entry = b"%d-0" % page.last
+    words = (b"p", log_id.encode(), seen.version, page.epoch.encode(), entry, page.frames, state)
+    return Planned(log_id, join_words(words), log)
+
+
+def _general(
+    log_id: str, seen: Seen, log: Log | None, commands: Sequence[Command], rival: str
+) -> bytes:
+    """Return the words of any change."""
+    before = None if seen.log is None else seen.log.info
     after = None if log is None else log.info
     operations = [each for command in commands for each in _operations(command, before, after)]
+    news = gone = b""
     if log is not None and after is not None:
         state = _encode(_State(after, log.producers, log.has_forgotten))
         operations.append(("HSET", f"log:{log_id}", "s", state))
-    operations.extend(_reindex(log_id, before, after))
-    last = after or before
-    assert last is not None
-    news = _encode_news(Change(last, after is None, _pages_of(commands)))
-    gone = _encode(last) if after is None else b""
+    if commands:
+        operations.extend(_reindex(log_id, before, after))
+        last = after or before
+        assert last is not None
+        news = _encode(_News(last, after is None, _pages_of(commands)))
+        gone = _encode(last) if after is None else b""
     is_noted = int(any(map(_is_noted, commands)))
-    words: list[str | bytes | float] = [log_id, seen.version, int(after is not None), is_noted]
+    words: list[str | bytes | float] = ["g", log_id, seen.version, int(after is not None), is_noted]
     words += (gone, news, rival, len(operations))
     for operation in operations:
         words.append(len(operation))
         words += operation
-    if log is not None:
-        log.pages, log.once, log.attachment, log.snapshot = [], {}, None, None
-    return Planned(log_id, words, log)
+    return join_words([each if type(each) is bytes else str(each).encode() for each in words])
 
 
 def _is_noted(command: Command) -> bool:
@@ -263,22 +301,32 @@ def _owner_of(info: LogInfo | None) -> str:
     return "" if info is None or info.closed else info.owner_id
 
 
-def _encode_news(change: Change) -> bytes:
-    """Return a change as a message of the feed; messages may be joined."""
-    news = _encode(_News(change.info, change.is_deleted, change.pages))
-    return len(news).to_bytes(_LENGTH_BYTES, "big") + news
+def join_words(words: Iterable[bytes]) -> bytes:
+    """Return words, each behind its length."""
+    return b"".join([part for word in words for part in (len(word).to_bytes(_LENGTH_BYTES), word)])
 
 
-def split_news(joined: bytes) -> Iterator[bytes]:
-    """Return the messages that were joined, without their lengths."""
+def _split_words(joined: bytes) -> Iterator[bytes]:
     start = 0
     while start < len(joined):
         body = start + _LENGTH_BYTES
-        start = body + int.from_bytes(joined[start:body], "big")
+        start = body + int.from_bytes(joined[start:body])
         yield joined[body:start]
 
 
-def changes_of(message: bytes) -> Change:
-    """Return the change that a message of the feed is about."""
-    news = _decode_news(message)
-    return Change(news.info, news.is_deleted, news.pages)
+def changes_of(message: bytes) -> Iterator[Change]:
+    """Return the changes that a message of the feed is about."""
+    words = _split_words(message)
+    for kind in words:
+        if kind == b"p":
+            info, entry, frames = _decode_state(next(words)).info, next(words), next(words)
+            yield Change(info, False, (page_of(info.epoch, entry, frames),))
+        else:
+            news = _decode_news(next(words))
+            yield Change(news.info, news.is_deleted, news.pages)
+
+
+def page_of(epoch: str, entry: bytes, frames: bytes) -> Page:
+    """Return the page of a stream's entry."""
+    first = int(frames[: frames.index(b"\n")].rpartition(b"-")[2])
+    return Page(epoch, first, int(entry.partition(b"-")[0]), frames)

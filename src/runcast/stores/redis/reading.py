@@ -11,7 +11,13 @@ from runcast.stores.base import MAX_LIST, PAGE_BYTES, Change, ChangePage, LogInf
 from runcast.stores.changes import Point, check_point, parse_point
 from runcast.stores.ledger import Log
 from runcast.stores.paging import Filter, check_limit, check_position, join_pages
-from runcast.stores.redis.keeping import decode_info, decode_log, decode_saved, decode_snapshot
+from runcast.stores.redis.keeping import (
+    decode_info,
+    decode_log,
+    decode_saved,
+    decode_snapshot,
+    page_of,
+)
 from runcast.stores.redis.listing import find_logs
 from runcast.stores.redis.server import Server
 
@@ -33,11 +39,9 @@ class Reading(Store):
         check_position(info, after)
         pages, first = [], after.seq + 1
         for entry_id, frames in zip(entries[::2], entries[1::2], strict=True):
-            last = int(entry_id.partition(b"-")[0])
-            begins = int(frames[: frames.index(b"\n")].rpartition(b"-")[2])
-            page = Page(after.epoch, begins, last, frames)
-            pages.append(page if begins >= first else page.after(first - 1))
-            first = last + 1
+            page = page_of(after.epoch, entry_id, frames)
+            pages.append(page if page.first >= first else page.after(first - 1))
+            first = page.last + 1
         return join_pages(info, after, pages, max_bytes)
 
     async def info(self, log_id: str) -> LogInfo:

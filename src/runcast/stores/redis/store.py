@@ -36,7 +36,6 @@ from runcast.stores.redis.keeping import (
     decode_log,
     once_field,
     plan_change,
-    split_news,
 )
 from runcast.stores.redis.reading import Reading, check_id, found_log
 from runcast.stores.redis.server import Server, parse_url
@@ -273,10 +272,11 @@ class RedisStore(Reading):
     async def _send(self, planned: Sequence[Planned]) -> list[int]:
         """Have the server apply changes; return its results, and remember the logs."""
         log_ids = [each.log_id for each in planned]
-        words = [word for each in planned for word in each.words]
-        start = (self._origin, self._lease_time(), MAX_CHANGES)
+        changes = b"".join([each.words for each in planned])
         try:
-            results: list[int] = await self._server.run("commit", *start, *words)
+            results: list[int] = await self._server.run(
+                "commit", self._origin, self._lease_time(), MAX_CHANGES, changes
+            )
         except BaseException:
             for log_id in log_ids:  # nobody knows whether the logs were changed
                 self._cached.pop(log_id, None)
@@ -333,8 +333,7 @@ class RedisStore(Reading):
     def _hear(self, message: bytes) -> None:
         if message.startswith(self._origin):
             return
-        for news in split_news(message[_ORIGIN_BYTES:]):
-            change = changes_of(news)
+        for change in changes_of(message[_ORIGIN_BYTES:]):
             self._cached.pop(change.log_id, None)
             for callback in list(self._listeners.values()):
                 callback(change)
