@@ -93,7 +93,10 @@ LAYERS = {
     "client": Layer(
         ("errors", "_logs", "_clock", "events", "_wire", "_hub.bridge"), ("msgspec", "httpx2")
     ),
-    "testing": Layer(("errors", "_clock", "events", "_wire", "stores.base", "_hub")),
+    # `replay` is a whole server, which it loads on demand.
+    "testing": Layer(
+        ("errors", "_clock", "events", "_wire", "stores.base", "_hub", "_app.replaying")
+    ),
     "compat": Layer((*_FACE, "errors", "_logs", "_clock")),
     "demo": Layer((*_FACE, "_clock", "errors", "testing"), ("langchain_openai",)),
     "_app": Layer(EVERYTHING, EVERYTHING),

@@ -14,9 +14,11 @@ from runcast import __version__
 from runcast._cli import (
     answer,
     doctor,
+    export,
     functions,
     inspect,
     invoke,
+    replay,
     run,
     runs,
     send,
@@ -108,7 +110,20 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, run, functions, invoke, watch, runs, inspect, answer, send, doctor):
+    for command in (
+        serve,
+        run,
+        functions,
+        invoke,
+        watch,
+        runs,
+        inspect,
+        answer,
+        send,
+        export,
+        replay,
+        doctor,
+    ):
         command.add_to(commands)
     _add_completion(commands)
     return parser

@@ -15,7 +15,7 @@ from runcast._functions.function import Function
 from runcast._functions.manifest import load_manifest
 from runcast.errors import InvalidValue
 
-__all__ = ("TargetFailed", "load_target")
+__all__ = ("TargetFailed", "load_attribute", "load_target")
 
 _T = TypeVar("_T")
 
@@ -60,6 +60,15 @@ def load_target(target: str) -> list[_AnyFunction]:
             f"found no function in {where}; put @runcast.function above those to be served"
         )
     return found
+
+
+def load_attribute(target: str) -> Any:
+    """Import `module:attribute` and return the attribute. Raises what `load_target` raises."""
+    module, colon, attribute = target.rpartition(":")
+    if not (colon and module and attribute):
+        raise InvalidValue(f"expected module:function, got {target!r}")
+    sys.path.insert(0, os.getcwd())
+    return _attribute_of(_import(module), attribute)
 
 
 def _import_file(path: Path) -> ModuleType:

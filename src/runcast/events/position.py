@@ -26,6 +26,7 @@ __all__ = (
     "RUN",
     "Position",
     "describe_log",
+    "epoch_parts",
     "frame_record",
     "is_log_id",
     "is_run_id",
@@ -99,6 +100,17 @@ def make_epoch(time_s: float, entropy: int, after: str = "") -> str:
         number = max(number, _epoch_number(after) + 1)
     number &= (1 << 50) - 1
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(45, -1, -5))
+
+
+def epoch_parts(epoch: str) -> tuple[float, int]:
+    """Return a time and an entropy from which `make_epoch` makes this epoch.
+
+    Raises:
+        InvalidValue: this is not an epoch.
+    """
+    number = _epoch_number(Position.parse(f"{epoch}-0").epoch)
+    ms = (number >> _EPOCH_RANDOM_BITS) + _EPOCH_ORIGIN_MS
+    return (ms + 0.5) / 1000, number & ((1 << _EPOCH_RANDOM_BITS) - 1)
 
 
 def _epoch_number(epoch: str) -> int:

@@ -61,10 +61,11 @@ class MemoryStore(Store):
         attachment: bytes = b"",
     ) -> LogInfo:
         log_id = make_log_id(kind, log_id)
+        now, entropy = self._beginning()
         command = self._ledger.plan_create(
             log_id,
-            now=self._clock.time(),
-            entropy=secrets.randbits(9),
+            now=now,
+            entropy=entropy,
             owner_id=owner_id,
             labels=labels,
             ttl_s=ttl_s,
@@ -73,6 +74,10 @@ class MemoryStore(Store):
         )
         self._apply(command)
         return await self.info(log_id)
+
+    def _beginning(self) -> tuple[float, int]:
+        """Return the time of a log that begins now, and what distinguishes its epoch."""
+        return self._clock.time(), secrets.randbits(9)
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
         commands, outcomes = self._ledger.plan_appends(group, self._clock.time())

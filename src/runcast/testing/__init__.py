@@ -1,5 +1,7 @@
 """Tools for tests of stores, functions and programs that use runcast."""
 
+from typing import TYPE_CHECKING
+
 from runcast.testing.clock import FakeClock
 from runcast.testing.contract import (
     ContractBroken,
@@ -12,6 +14,19 @@ from runcast.testing.faults import FaultyStore, StoreCalls
 from runcast.testing.models.server import ModelServer
 from runcast.testing.models.turns import ModelCall, ModelTurn
 
+if TYPE_CHECKING:
+    from runcast._app.replaying import Replay, replay
+else:
+
+    def __getattr__(name):
+        """Load what needs the web framework on demand."""
+        if name in ("Replay", "replay"):
+            from runcast._app import replaying
+
+            return getattr(replaying, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = (
     "ContractBroken",
     "EventsBroken",
@@ -20,9 +35,11 @@ __all__ = (
     "ModelCall",
     "ModelServer",
     "ModelTurn",
+    "Replay",
     "StoreCalls",
     "StoreCheck",
     "StoreHarness",
     "check_events",
     "contract_checks",
+    "replay",
 )
