@@ -393,6 +393,9 @@ WEB = ROOT / "web"
 ASSETS = ROOT / "src" / "runcast" / "_http" / "console" / "built"
 """The console as it is built; committed, so that a machine without Node has it."""
 
+ELEMENT = ASSETS.parent / "embed.js"
+"""The element for other pages, as it is built; committed likewise."""
+
 
 def web(arguments: list[str]) -> None:
     """check, test and build the TypeScript client and the console [--write: keep what was built]"""
@@ -413,10 +416,12 @@ def web(arguments: list[str]) -> None:
     must("npm", "run", "--silent", "test", cwd=WEB)
     with tempfile.TemporaryDirectory(prefix="runcast-web-") as built:
         must("env", f"RUNCAST_CONSOLE_OUT={built}", "npm", "run", "--silent", "build", cwd=WEB)
+        element = (WEB / "client" / "dist" / "embed.js").read_bytes()
         if "--write" in arguments:
             shutil.rmtree(ASSETS, ignore_errors=True)
             shutil.copytree(built, ASSETS)
-        elif contents(Path(built)) != contents(ASSETS):
+            ELEMENT.write_bytes(element)
+        elif contents(Path(built)) != contents(ASSETS) or element != ELEMENT.read_bytes():
             sys.exit("dev.py: the built console is stale; build it: python3 dev.py web --write")
 
 

@@ -32,6 +32,13 @@ def test_the_version_stands_in_one_place() -> None:
     assert [file for file in files if f'"{version}"' in file.read_text("utf-8")] == []
 
 
+def test_the_types_of_the_typescript_client_are_those_of_python() -> None:
+    made = [sys.executable, "web/generate.py", "--check"]
+    said = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (said.returncode, said.stderr) == (0, "")
+
+
 def test_every_workflow_and_template_is_valid_yaml() -> None:
     files = sorted((ROOT / ".github").rglob("*.yml"))
     assert {"ci.yml", "docs.yml", "release.yml", "fault.yml", "wish.yml"} <= {f.name for f in files}

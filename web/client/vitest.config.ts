@@ -2,5 +2,10 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   resolve: { conditions: ['source'] },
-  test: { name: 'client', environment: 'node', include: ['test/**/*.test.{ts,tsx}'] },
+  test: {
+    name: 'client',
+    environment: 'node',
+    testTimeout: 30_000,
+    include: ['test/**/*.test.{ts,tsx}'],
+  },
 });

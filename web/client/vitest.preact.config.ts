@@ -10,5 +10,10 @@ export default defineConfig({
       { find: /^react$/, replacement: 'preact/compat' },
     ],
   },
-  test: { name: 'client with preact', environment: 'node', include: ['test/react.test.tsx'] },
+  test: {
+    name: 'client with preact',
+    environment: 'node',
+    testTimeout: 30_000,
+    include: ['test/react.test.tsx'],
+  },
 });

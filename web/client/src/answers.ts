@@ -18,12 +18,11 @@ export interface SecretInfo {
 }
 
 /** A function that may be invoked. Source: docs/protocol.md. */
-export interface FunctionDescription extends FunctionInfo {
+export interface FunctionDescription extends Omit<FunctionInfo, 'events' | 'files' | 'secrets'> {
   /** JSON Schemas of the data of its own event types, by type. */
   readonly events: Readonly<Record<string, unknown>>;
   readonly files: readonly FileGroup[];
   readonly secrets: readonly SecretInfo[];
-  readonly dialect: string;
 }
 
 /** A change in a list of runs; one of the three is set. Source: docs/protocol.md. */

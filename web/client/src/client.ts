@@ -1,8 +1,8 @@
 import type { Answer, FileSource, FunctionDescription, RunChange, Upload } from './answers.js';
 import { isRecord, RuncastError } from './errors.js';
-import { type EventOfRun, isTerminal, type RunEvent } from './events.js';
+import { type EventOfRun, isTerminal, type RunEvent, type ThreadChange } from './events.js';
 import type { Decision, FileInfo, RunInfo, RunState, RunStatus } from './protocol.generated.js';
-import { followFeed, followMany, followRun } from './sources.js';
+import { followFeed, followMany, followRun, followThread } from './sources.js';
 import { type Sent, type ServerOptions, Transport } from './transport.js';
 import { type FollowOptions, Watch } from './watch.js';
 
@@ -142,21 +142,22 @@ export class Client {
     return this.#watch(followRun(this.#transport, pathOf(runId), query), options);
   }
 
+  /** The events of 1 to 32 runs over one connection, until all have ended. */
+  watchAll(runs: readonly string[], options: FollowOptions = {}): Watch<EventOfRun> {
+    return this.#watch(followMany(runs), options);
+  }
+
   /**
-   * The events of 1 to 32 runs over one connection, until all have ended; or those of all runs with
-   * some labels, also of runs that begin later, without an end.
+   * The events of all runs with some labels over one connection, also of runs that begin later. No
+   * end. It begins with the newest runs: at most `limit`, 1 to 32.
    */
-  watchAll(
-    runs: readonly string[] | { readonly labels: Readonly<Record<string, string>> },
-    options: FollowOptions = {},
-  ): Watch<EventOfRun> {
-    const query = new URLSearchParams();
-    if (Array.isArray(runs)) for (const run of runs) query.append('run', run);
-    else select(query, runs as Selection);
-    return this.#watch(
-      followMany(this.#transport, query, Array.isArray(runs) ? runs : null),
-      options,
-    );
+  watchThread(
+    labels: Readonly<Record<string, string>>,
+    options: FollowOptions & { readonly function?: string; readonly limit?: number } = {},
+  ): Watch<ThreadChange> {
+    const query = select(new URLSearchParams(), { ...options, labels });
+    if (options.limit) query.set('limit', String(options.limit));
+    return this.#watch(followThread(query), options);
   }
 
   /**
@@ -167,7 +168,7 @@ export class Client {
   feed(options: Selection & FollowOptions & { readonly limit?: number } = {}): Watch<RunChange> {
     const query = select(new URLSearchParams(), options);
     if (options.limit) query.set('limit', String(options.limit));
-    return this.#watch(followFeed(this.#transport, query), options);
+    return this.#watch(followFeed(query), options);
   }
 
   #watch<T>(source: ConstructorParameters<typeof Watch<T>>[1], options: FollowOptions): Watch<T> {

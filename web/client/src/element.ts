@@ -67,7 +67,8 @@ export class RunElement extends Base {
   }
 
   attributeChangedCallback(_: string, before: string | null, now: string | null): void {
-    if (before !== now) this.#begin();
+    // While a page is parsed, attributes come before the element is connected.
+    if (before !== now && this.shadowRoot) this.#begin();
   }
 
   #begin(): void {

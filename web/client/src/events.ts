@@ -47,6 +47,20 @@ export interface EventOfRun {
   readonly event: RunEvent;
 }
 
+/** What a stream of all runs with some labels brings. Source: docs/protocol.md R-7.8 to R-7.11. */
+export type ThreadChange =
+  | EventOfRun
+  /** There are older runs: `runs({ labels, before })` lists them. */
+  | { readonly earlier: string }
+  /** A run that was deleted. */
+  | { readonly deleted: string }
+  /** A run whose labels do not match any more. */
+  | { readonly left: string }
+  /** A run for which there is no room: it comes when it ends or there is room. */
+  | { readonly left_out: string }
+  /** Everything begins again, and replaces what there is. */
+  | { readonly gap: { readonly reason: string } };
+
 /** Whether this is the notice of a loss. */
 export const isGap = (event: RunEvent): event is GapEvent => event.type === 'gap' && !event.seq;
 

@@ -20,6 +20,7 @@ export {
   isTerminal,
   type KnownEvent,
   type RunEvent,
+  type ThreadChange,
 } from './events.js';
 export { Fold, fold } from './fold.js';
 export type * from './protocol.generated.js';

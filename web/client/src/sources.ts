@@ -1,6 +1,6 @@
 import type { RunChange } from './answers.js';
 import { isRecord, RuncastError } from './errors.js';
-import { type EventOfRun, isGap, isTerminal, type RunEvent } from './events.js';
+import { type EventOfRun, isGap, isTerminal, type RunEvent, type ThreadChange } from './events.js';
 import type { Transport } from './transport.js';
 import type { Page, Source } from './watch.js';
 
@@ -74,41 +74,52 @@ export function followRun(
   };
 }
 
-/**
- * The events of several runs.
- *
- * @param runs null: not known beforehand, and the stream has no end.
- */
-export function followMany(
-  _transport: Transport,
-  query: URLSearchParams,
-  runs: readonly string[] | null,
-): Source<EventOfRun> {
-  const open = runs && new Set(runs);
+/** The events of several runs, until all have ended. */
+export function followMany(runs: readonly string[]): Source<EventOfRun> {
+  const open = new Set(runs);
   return {
-    path: `/events?${query}`,
+    path: withQuery('/events', new URLSearchParams(runs.map((run) => ['run', run]))),
     read(data, id) {
-      const given = parse(data);
-      if (!isRecord(given) || typeof given.run !== 'string') throw notRuncast();
-      const event = eventOf(given.event);
-      if (isTerminal(event)) open?.delete(given.run);
+      const value = ofRun(parse(data));
+      if (isTerminal(value.event)) open.delete(value.run);
       // The position of a run does not move at its gap: the next event has a vector with it.
-      const type = open?.size === 0 ? event.type : '';
-      return { value: { run: given.run, event }, happened: { on: 'event', id, type } };
+      return { value, happened: { on: 'event', id, type: open.size ? '' : value.event.type } };
+    },
+  };
+}
+
+/** The events of runs that are not known beforehand. */
+export function followThread(query: URLSearchParams): Source<ThreadChange> {
+  return {
+    path: withQuery('/events', query),
+    read(data, id) {
+      const given = record(parse(data));
+      const value = 'run' in given ? ofRun(given) : (given as unknown as ThreadChange);
+      return { value, happened: { on: 'event', id, type: '' } };
     },
   };
 }
 
 /** The runs of a list, and then each run that changes. */
-export function followFeed(_transport: Transport, query: URLSearchParams): Source<RunChange> {
+export function followFeed(query: URLSearchParams): Source<RunChange> {
   return {
     path: withQuery('/runs', query),
     read(data, id) {
-      const value = parse(data);
-      if (!isRecord(value)) throw notRuncast();
-      return { value: value as unknown as RunChange, happened: { on: 'event', id, type: '' } };
+      const value = record(parse(data)) as unknown as RunChange;
+      return { value, happened: { on: 'event', id, type: '' } };
     },
   };
+}
+
+function record(given: unknown): Record<string, unknown> {
+  if (!isRecord(given)) throw notRuncast();
+  return given;
+}
+
+function ofRun(given: unknown): EventOfRun {
+  const { run, event } = record(given);
+  if (typeof run !== 'string') throw notRuncast();
+  return { run, event: eventOf(event) };
 }
 
 const withQuery = (path: string, query: URLSearchParams): string => {

@@ -68,7 +68,7 @@ export class Transport {
       body = JSON.stringify(sent.json);
       headers['content-type'] ??= 'application/json';
     }
-    const { signal, end } = limited(sent.signal, sent.body ? 0 : (sent.timeoutS ?? this.timeoutS));
+    const { signal, stop } = limited(sent.signal, sent.body ? 0 : (sent.timeoutS ?? this.timeoutS));
     const init: RequestInit = { method, headers, signal, cache: 'no-store', redirect: 'manual' };
     if (body !== undefined) init.body = body;
     if (this.#options.credentials) init.credentials = this.#options.credentials;
@@ -80,7 +80,7 @@ export class Transport {
       signal.throwIfAborted();
       throw this.unreachable(error);
     } finally {
-      end();
+      stop();
     }
   }
 
@@ -154,23 +154,24 @@ async function refusalOf(response: Response, url: string): Promise<RuncastError>
 }
 
 /** A signal that is aborted with another one, and after some seconds; 0 seconds never pass. */
-function limited(
-  outer: AbortSignal | undefined,
-  seconds: number,
-): { signal: AbortSignal; end: () => void } {
+function limited(outer: AbortSignal | undefined, seconds: number) {
   const inner = new AbortController();
   const abort = () => inner.abort(outer?.reason);
   if (outer?.aborted) abort();
   outer?.addEventListener('abort', abort);
-  const timer = seconds
-    ? setTimeout(
-        () =>
-          inner.abort(new RuncastError('server_unavailable', 'the server does not answer in time')),
-        seconds * 1000,
-      )
-    : undefined;
-  // The link to the outer signal stays: it also cancels the body that is read later.
-  return { signal: inner.signal, end: () => clearTimeout(timer) };
+  const late = () =>
+    inner.abort(new RuncastError('server_unavailable', 'the server does not answer in time'));
+  const timer = seconds ? setTimeout(late, seconds * 1000) : undefined;
+  return {
+    signal: inner.signal,
+    /** The time does not count any more. The link to the outer signal stays, for the body. */
+    stop: () => clearTimeout(timer),
+    /** The answer has been read. */
+    end: () => {
+      clearTimeout(timer);
+      outer?.removeEventListener('abort', abort);
+    },
+  };
 }
 
 /** Wait. Throws the reason of the signal if it is aborted. */

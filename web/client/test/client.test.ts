@@ -202,6 +202,29 @@ test('several runs over one connection', async () => {
   }
 });
 
+test('all runs of a thread, also those that begin later', async () => {
+  const labels = { thread: 'later' };
+  const watch = client.watchThread(labels);
+  const seen: string[] = [];
+  const begin = async () => client.invoke('write', {}, { labels, runId: 'one' });
+  setTimeout(() => void begin(), 50);
+  for await (const change of watch) {
+    if (!('run' in change)) continue;
+    seen.push(`${change.run} ${change.event.type}`);
+    if (seen.at(-1) === 'one done') await client.invoke('write', {}, { labels, runId: 'two' });
+    if (seen.at(-1) === 'two done') break;
+    if (watch.connection.state !== 'open') throw new Error('expected an open connection');
+  }
+  expect(seen.filter((each) => each.endsWith('started'))).toEqual(['one started', 'two started']);
+
+  await client.invoke('write', {}, { labels, runId: 'three' });
+  const rest = await taken(
+    client.watchThread(labels, { after: watch.position }),
+    (change) => 'run' in change && change.event.type === 'done',
+  );
+  expect(new Set(rest.map((change) => 'run' in change && change.run))).toEqual(new Set(['three']));
+});
+
 test('a list of runs that is live', async () => {
   const labels = { live: 'yes' };
   const old = await client.invoke('write', {}, { labels });

@@ -61,7 +61,7 @@ test('everything that a run says is shown', async () => {
   expect(root.querySelector<HTMLProgressElement>('[part=progress] progress')?.value).toBeDefined();
   const bars = Array.from(root.querySelectorAll('.bar'), (bar) => bar.textContent);
   expect(bars).toEqual(['pages25 %', 'download50 %']);
-  expect(text(root, '[part=thoughts] .text')).toBe('Hm.');
+  expect(text(root, '[part=thought]')).toBe('Hm.');
   expect(text(root, '[part=tool] summary')).toBe('… search');
   expect(text(root, '[part=line].error')).toContain('slow index');
 
@@ -122,6 +122,26 @@ test('an edit that a person made is never dropped, whichever button is pressed',
   await shown(() =>
     expect(source.answer).toHaveBeenCalledWith('r', 'q', { type: 'edit', args: { to: 'staging' } }),
   );
+});
+
+test('a button that would drop what a person typed says so', async () => {
+  const root = mount();
+  source.write(ASKED);
+  await shown(() => expect(text(root, 'legend')).toBe('Deploy?'));
+  const [editor, reply] = root.querySelectorAll('textarea');
+  if (!editor || !reply) throw new Error('expected two fields');
+  reply.value = 'not on a Friday';
+  click(root, 'Accept');
+  expect(text(root, 'fieldset [role=alert]')).toContain('Your reply would be lost');
+  editor.value = '{"to": "staging"}';
+  click(root, 'Accept');
+  click(root, 'Send the reply');
+  expect(text(root, 'fieldset [role=alert]')).toContain('Your changes would be lost');
+  expect(source.answer).not.toHaveBeenCalled();
+
+  click(root, 'Reject');
+  const rejected = { type: 'reject', args: 'not on a Friday' };
+  await shown(() => expect(source.answer).toHaveBeenCalledWith('r', 'q', rejected));
 });
 
 test('arguments that are not JSON are not sent, and stay', async () => {
@@ -199,6 +219,28 @@ test('it says that it is over, and follows no longer once it is removed', async 
   source.write({ type: 'done' });
   await shown(() => expect(ended).toHaveBeenCalled());
   expect(ended.mock.lastCall?.[0].detail.state.status).toBe('done');
+});
+
+test('another run, or language, replaces what is shown', async () => {
+  const root = mount();
+  await shown(() => expect(text(root, '.status')).toBe('running'));
+  element.setAttribute('lang', 'zh');
+  await shown(() => expect(text(root, '.status')).toBe('运行中'));
+  element.setAttribute('run', 'other');
+  await shown(() => expect(source.watches).toHaveLength(3));
+
+  expect(root.querySelectorAll('section')).toHaveLength(1);
+  await shown(() => expect(source.open).toBe(1));
+});
+
+test('an element in markup begins once', async () => {
+  const place = document.createElement('div');
+  document.body.append(place);
+  place.innerHTML = '<runcast-run run="r" lang="en"></runcast-run>';
+  const parsed = place.querySelector('runcast-run') as RunElement;
+  parsed.source = source;
+  await shown(() => expect(text(parsed.shadowRoot as ShadowRoot, '.status')).toBe('running'));
+  expect(parsed.shadowRoot?.querySelectorAll('section')).toHaveLength(1);
 });
 
 test('a property that was set before the element was known counts', async () => {

@@ -5,6 +5,9 @@ from collections import defaultdict
 from typing import Any, Final
 
 import runcast
+from runcast.demo.ticks import emit_events
+
+__all__ = ("emit_events",)
 
 _GATES: Final[dict[str, asyncio.Event]] = defaultdict(asyncio.Event)
 

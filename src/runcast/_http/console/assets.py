@@ -1,6 +1,7 @@
 """The files of the console as they were built, and the policy of each page.
 
-`web/console` is their source; `python3 dev.py web --write` builds them into `built`.
+`web/console` is their source; `python3 dev.py web --write` builds them into `built`. `embed.js` is
+the element `<runcast-run>` for other pages, from `web/client`.
 """
 
 import base64
@@ -75,10 +76,8 @@ def _load_docs() -> Page:
 
 
 def _load_assets() -> dict[str, Asset]:
-    return {
-        file.name: Asset(file.read_bytes(), _type_of(file.name))
-        for file in _folder().joinpath("built", "assets").iterdir()
-    }
+    files = [*_folder().joinpath("built", "assets").iterdir(), _folder().joinpath("embed.js")]
+    return {file.name: Asset(file.read_bytes(), _type_of(file.name)) for file in files}
 
 
 def _type_of(name: str) -> str:

@@ -28,8 +28,8 @@ def page_response(page: Page, request: Request) -> Response:
 
 
 def asset_response(asset: Asset, request: Request) -> Response:
-    """Return an asset. Browsers and proxies may keep it if its name has a hash; `export.js` and
-    `export.css` have none, because exports look for them."""
+    """Return an asset. Browsers and proxies may keep it if its name has a hash; `export.js`,
+    `export.css` and `embed.js` have none, because exports and other pages look for them."""
     is_hashed = _HASHED.search(request.path_params["name"]) is not None
     return _response(asset, request, {"cache-control": _FOREVER if is_hashed else "no-cache"})
 

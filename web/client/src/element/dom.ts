@@ -11,7 +11,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (typeof value === 'function') element.addEventListener(name.slice(2), value);
-    else if (value) element.setAttribute(name, value);
+    else element.setAttribute(name, value);
   }
   element.append(...contents);
   return element;

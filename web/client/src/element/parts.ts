@@ -61,7 +61,7 @@ export function stepPart(): Part<Step | CompletedStep> {
 
 export function textPart(texts: Texts): (text: RunText) => Part<RunText> {
   return ({ kind }) => {
-    const body = make('div', { class: 'text', part: 'text' });
+    const body = make('div', { class: 'text', part: kind === 'content' ? 'text' : 'thought' });
     const note = make('p', { class: 'quiet' });
     const element =
       kind === 'content'

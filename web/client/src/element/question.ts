@@ -74,7 +74,10 @@ function form(
       return undefined;
     }
   };
+  const isEdited = () => mayEdit && editor.value !== before;
+  // What a person typed is never dropped: each button sends it, or says that it would not.
   const edit = async () => {
+    if (reply.value) return fail(texts.unsentReply);
     const changed = edited();
     if (changed !== undefined) await give({ type: 'edit', args: changed });
   };
@@ -86,8 +89,8 @@ function form(
   if (allows('allow_respond')) parts.push(make('label', {}, texts.reply, reply));
   if (allows('allow_accept')) {
     const accept = button(texts.accept, async () => {
-      // An edit that a person made is never dropped.
-      if (mayEdit && editor.value !== before) await edit();
+      if (isEdited()) await edit();
+      else if (reply.value) fail(texts.unsentReply);
       else await give({ type: 'accept' });
     });
     parts.push(accept);
@@ -97,7 +100,11 @@ function form(
   } else if (mayEdit) parts.push(button(texts.edit, edit));
   parts.push(button(texts.reject, () => give(rejection(reply.value))));
   if (allows('allow_respond')) {
-    parts.push(button(texts.respond, () => give({ type: 'response', args: reply.value })));
+    const respond = async () => {
+      if (isEdited()) fail(texts.unsentEdit);
+      else await give({ type: 'response', args: reply.value });
+    };
+    parts.push(button(texts.respond, respond));
   }
   return parts;
 }

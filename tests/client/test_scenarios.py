@@ -1,0 +1,112 @@
+"""A client sees each event once, whatever happens to its connections.
+
+The clients of other languages run the same scenarios: `conformance/scenarios`.
+"""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcast
+from runcast.errors import RuncastError
+from runcast.events.model import Event
+from tests.cli.served import Served, serve
+from tests.client.spoiling import spoiling
+from tests.waiting import START_S
+from tests.wire.reference import load
+
+pytestmark = pytest.mark.heavy
+
+LEFT_OUT = {"a network that holds streams back"}
+"""The client in Python does not poll."""
+
+SETTINGS = {
+    "RUNCAST_RETRY_S": "0.02",
+    "RUNCAST_HEARTBEAT_S": "0.1",
+    "RUNCAST_LONG_POLL_S": "1",
+}
+
+
+class Restarted:
+    """A server that can be killed and started again with the same port and store."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.served = self._start(0)
+
+    def _start(self, port: int) -> Served:
+        store = f"sqlite:///{self._folder / 'runs.db'}"
+        made = serve("--store", store, cwd=self._folder, env=SETTINGS, port=port)
+        return self._stack.enter_context(made)
+
+    def restart(self) -> None:
+        port = self.served.port
+        self.served.end(signal.SIGKILL)
+        self.served = self._start(port)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
+    with ExitStack() as stack:
+        yield Restarted(tmp_path_factory.mktemp("scenarios"), stack)
+
+
+def scenarios() -> list[Any]:
+    found = load("scenarios/watching.json")
+    left_out = {each.values[0]["name"] for each in found if "needs" in each.values[0]}
+    assert left_out == LEFT_OUT
+    return [each for each in found if "needs" not in each.values[0]]
+
+
+@pytest.mark.parametrize("scenario", scenarios())
+def test_a_watcher_sees_each_event_once(scenario: dict[str, Any], server: Restarted) -> None:
+    then = scenario["then"]
+
+    events, streams, error = asyncio.run(watched(scenario, server))
+
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    if "error" in then:
+        assert isinstance(error, RuncastError)
+        assert error.code == then["error"]
+    else:
+        assert error is None
+        assert events[-1].type == then["ends"]
+        if then["ends"] == "done":
+            assert len(events) == scenario["run"]["n"] + 2
+        if "code" in then:
+            assert events[-1].data["code"] == then["code"]
+    assert streams >= then.get("least_streams", 1)
+    assert streams == then.get("streams", streams)
+
+
+async def watched(
+    scenario: dict[str, Any], server: Restarted
+) -> tuple[list[Event], int, RuncastError | None]:
+    """Return what a watcher saw, how many streams it asked for, and the error that ended it."""
+    events: list[Event] = []
+    error: RuncastError | None = None
+    restart: asyncio.Task[None] | None = None
+    given = scenario.get("client", {})
+    async with (
+        asyncio.timeout(START_S + 10),
+        spoiling(server.served.port, scenario["streams"]) as proxy,
+        runcast.AsyncClient(server.served.url) as direct,
+        runcast.AsyncClient(proxy.url, **given) as client,
+    ):
+        run_id = await direct.invoke("emit_events", scenario["run"])
+        try:
+            async for event in client.watch(run_id):
+                events.append(event)
+                if len(events) == scenario.get("kill_after"):
+                    restart = asyncio.create_task(asyncio.to_thread(server.restart))
+        except RuncastError as raised:
+            error = raised
+        if restart is not None:
+            await restart
+        return events, proxy.streams, error
