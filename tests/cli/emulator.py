@@ -17,7 +17,7 @@ from typing import Final
 from tests.environment import environment
 from tests.waiting import WAIT_S
 
-ALLOWED: Final = re.compile(r"\x1b\[(\d*)([AJKm])")
+ALLOWED: Final = re.compile(r"\x1b\[(?:(\d*)([AJK])|[\d;]*m)")
 """All that we ever tell a terminal, besides text, \\r and \\n."""
 
 
@@ -38,7 +38,8 @@ class Emulator:
         at = 0
         while at < len(text):
             if found := ALLOWED.match(text, at):
-                self._obey(found[2], int(found[1] or 0))
+                if found[2]:  # else a style
+                    self._obey(found[2], int(found[1] or 0))
                 at = found.end()
                 continue
             self._put(text[at])

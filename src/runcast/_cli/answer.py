@@ -2,15 +2,15 @@
 
 import argparse
 import getpass
-import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from runcast._cli.editing import edited_args, parse_json
+from runcast._cli.dialog import Answered, Dialog, Editing, Said, described, parse_json
+from runcast._cli.editing import edited_args, has_editor
 from runcast._cli.exits import DONE
 from runcast._cli.lines import decided
 from runcast._cli.reaching import add_options, sendable, with_client
@@ -19,17 +19,7 @@ from runcast.client.model import RunState
 from runcast.client.threads import Client
 from runcast.errors import AlreadyAnswered, InvalidValue, NotFound
 
-__all__ = ("add_to", "run")
-
-_PROMPTS: Final = {
-    "accept": "[y]es",
-    "reject": "[n]o",
-    "edit": "[e]dit args",
-    "response": "[r]espond",
-}
-_KEYS: Final = {"y": "accept", "n": "reject", "e": "edit", "r": "response"}
-_FLAGS: Final = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
-"""The field of a question's config that allows each kind of answer; "reject" is always allowed."""
+__all__ = ("add_to", "run", "user_name")
 
 
 def add_to(commands: Any) -> None:
@@ -58,7 +48,7 @@ def add_to(commands: Any) -> None:
         "--by",
         type=sendable,
         help="name of the person who answers (default: the user's name)",
-        default=_user(),
+        default=user_name(),
     )
     add_options(parser)
     parser.set_defaults(run=with_client(run))
@@ -88,8 +78,12 @@ def run(client: Client, arguments: argparse.Namespace) -> int:
         raise AlreadyAnswered(
             f"{interrupt_id} was answered before: {decided(error.decision)}", error.decision
         ) from None
-    was = "was answered before" if decision.repeated else "is answered"
-    print(plain(f"{interrupt_id} {was}: {decision.type}"))
+    if decision.repeated:
+        print(
+            plain(f"{interrupt_id} was answered before: {decided(msgspec.to_builtins(decision))}")
+        )
+    else:
+        print(plain(f"{interrupt_id} is answered: {decision.type}"))
     return DONE
 
 
@@ -145,24 +139,14 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
         raise InvalidValue(
             "expected --accept, --reject, --edit or --respond: this is not a terminal"
         )
-    for line in str(question.get("message") or question["interrupt_id"]).split("\n"):
-        print(f"> {plain(line)}")  # marked, so that no line of the run can look like one of ours
-    if question.get("action"):
-        print(f"  action  {plain(question['action'])}")
-    if question.get("args") is not None:
-        print(f"  args    {_shown_json(question['args'])}")
-    if question.get("args_dropped"):
-        print(f"  and {question['args_dropped']} more characters of args; the run's log has them")
-    config = question.get("config")
-    if not isinstance(config, dict):
-        config = {}
-    if config.get("response_schema") is not None:
-        print(f"  schema  {_shown_json(config['response_schema'])}")
+    for line in described(question):
+        print(line)
     if isinstance(question.get("expires_at"), int | float):
         print(f"  until   {_shown_time(question['expires_at'])}")
-    kinds = [kind for kind in _PROMPTS if _is_allowed(config, kind)]
+    dialog = Dialog(has_editor=has_editor())
+    dialog.ask(question)
     try:
-        return _ask_until_given(kinds, question)
+        return _ask_until_given(dialog)
     except EOFError:
         print()
         raise InvalidValue("no answer was given") from None
@@ -171,12 +155,18 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
         raise
 
 
-def _is_allowed(config: dict[str, Any], kind: str) -> bool:
-    return kind not in _FLAGS or config.get(_FLAGS[kind]) is not False
-
-
-def _shown_json(value: Any) -> str:
-    return plain(json.dumps(value, ensure_ascii=False))
+def _ask_until_given(dialog: Dialog) -> dict[str, Any]:
+    while True:
+        meaning = dialog.take(input(dialog.prompt))
+        if isinstance(meaning, Editing):
+            try:
+                meaning = dialog.edited(meaning.interrupt_id, edited_args(meaning.args))
+            except InvalidValue as error:
+                meaning = Said(error.message)
+        if isinstance(meaning, Answered):
+            return meaning.answer
+        if isinstance(meaning, Said):
+            print(meaning.text)
 
 
 def _shown_time(seconds: float) -> str:
@@ -187,28 +177,7 @@ def _shown_time(seconds: float) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S %z}"
 
 
-def _ask_until_given(kinds: list[str], question: dict[str, Any]) -> dict[str, Any]:
-    prompt = ", ".join(_PROMPTS[kind] for kind in kinds)
-    while True:
-        key = input(f"{prompt}: ").strip().lower()[:1]
-        kind = _KEYS.get(key)
-        if kind not in kinds:
-            known = ", ".join(key for key, kind in _KEYS.items() if kind in kinds)
-            print(f"expected one of {known}" + (f", got {plain(key)!r}" if key else ""))
-        elif kind in ("accept", "reject"):
-            return {"type": kind}
-        elif kind == "response":
-            return {"type": kind, "args": input("response: ")}
-        elif question.get("args_dropped"):
-            print("the args are too long to edit here; send them with --edit JSON")
-        else:
-            try:
-                return {"type": "edit", "args": edited_args(question.get("args"))}
-            except InvalidValue as error:
-                print(error.message)
-
-
-def _user() -> str:
+def user_name() -> str:
     """Return the user's name, or "" if the machine does not know it."""
     try:
         name = os.environ.get("USER") or getpass.getuser()

@@ -1,4 +1,4 @@
-"""Edit the arguments that a question proposes: in an editor, or field by field."""
+"""Edit the arguments that a question proposes, in an editor."""
 
 import json
 import os
@@ -8,52 +8,25 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from runcast._cli.texts import plain
+from runcast._cli.dialog import parse_json
 from runcast.errors import InvalidValue
 
-__all__ = ("edited_args", "parse_json")
+__all__ = ("edited_args", "has_editor")
 
 
 def edited_args(args: Any) -> Any:
-    """Return the proposed arguments after the person at the terminal has changed them.
-
-    If VISUAL or EDITOR is set, the editor opens the arguments as JSON. Otherwise each field is
-    asked for, and an empty line keeps the proposed value.
+    """Return the proposed arguments after a person has changed them in $VISUAL or $EDITOR.
 
     Raises:
         InvalidValue: the editor changed nothing, or the result is not JSON. Nothing was sent. A
             result that is not JSON is kept in the editor's file.
-        EOFError, KeyboardInterrupt: the person left.
     """
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    if editor:
-        return _in_editor(editor, args)
-    if isinstance(args, dict) and args:
-        return {name: _field(name, value) for name, value in args.items()}
-    return _field("args", args)
+    return _in_editor(os.environ.get("VISUAL") or os.environ["EDITOR"], args)
 
 
-def parse_json(text: str, what: str = "args") -> Any:
-    """Return the value of JSON; an error calls it `what`. Raises `InvalidValue`."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"expected {what} as JSON: {error}") from None
-
-
-def _field(name: str, value: Any) -> Any:
-    """Ask for one value. If the proposed value is a string, the line is a string; else JSON."""
-    proposed = json.dumps(value, ensure_ascii=False)
-    while True:
-        line = input(f"  {plain(name)} [{plain(proposed)}]: ")
-        if not line:
-            return value
-        if isinstance(value, str) and not line.startswith('"'):
-            return line
-        try:
-            return parse_json(line)
-        except InvalidValue as error:
-            print(f"{error.message}; an empty line keeps {plain(proposed)}")
+def has_editor() -> bool:
+    """Return whether the environment names an editor."""
+    return bool(os.environ.get("VISUAL") or os.environ.get("EDITOR"))
 
 
 def _in_editor(editor: str, args: Any) -> Any:

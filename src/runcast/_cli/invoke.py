@@ -64,8 +64,9 @@ def add_to(commands: Any) -> None:
         "invoke",
         help="begin a run and watch it",
         description="Begins a run of a function and shows it until it ends: with bars in a "
-        "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
-        "run goes on.",
+        "terminal, as plain lines elsewhere. The exit code tells how it ended. In a terminal "
+        "questions are answered at a prompt, and a line that you type is sent to the run as a "
+        "message. Ctrl-C leaves, and the run goes on; a second Ctrl-C asks whether to cancel it.",
     )
     parser.add_argument(
         "function",

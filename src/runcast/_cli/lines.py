@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
-from runcast._cli.texts import colored, plain, plain_lines, readable_bytes, without_codes
+from runcast._cli.texts import colored, plain, readable_bytes, without_codes
 from runcast.events.model import Event
 from runcast.events.vocabulary import as_number, pick, text_of
 
-__all__ = ("PROGRESS", "QUIET", "TextHeads", "called", "decided", "line_of", "proposed")
+__all__ = ("PROGRESS", "QUIET", "called", "decided", "line_of", "proposed")
 
 PROGRESS: Final = frozenset({"progress", "step_progress"})
 """Types that move a bar."""
@@ -24,7 +24,7 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
     """Return an event as one line (several for files), free of control characters, of any length.
 
     Args:
-        run: the run's id, for the commands in hints.
+        run: the run's id, for the commands in hints; "" leaves hints out.
         has_color: whether the colors that a log line brings along stay in it.
     """
     place = _place_of(event)
@@ -47,7 +47,8 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
         case "interrupt_request":
             question = shlex.quote(plain(str(data.get("interrupt_id", ""))))
             asked = " ".join(filter(None, (message, proposed(rest))))
-            return f"{head}asks: {asked} (answer with: runcast answer {run} {question})"
+            hint = f" (answer with: runcast answer {run} {question})" if run else ""
+            return f"{head}asks: {asked}{hint}"
         case "interrupt_response":
             answer = data.get("answer")
             said: dict[str, Any] = {"type": "accept" if data.get("approved") else "reject"}
@@ -72,28 +73,6 @@ def line_of(event: Event, run: str, *, has_color: bool = False) -> str:
         case _:
             more = _value(event.data) if rest.keys() - {"step_id"} else ""
             return f"{head}{event.type} {message or more}".rstrip()
-
-
-class TextHeads:
-    """Labels pieces of text from several sources: a head where each source begins."""
-
-    def __init__(self) -> None:
-        self._source: object = None
-
-    def take(self, event: Event) -> tuple[str, bool]:
-        """Return a piece of text to show, and whether it begins on a new line."""
-        text, rest = text_of(event.type, event.data)
-        attempt = as_number(rest.get("attempt")) or 1
-        text_id = str(rest.get("message_id", ""))
-        source = (event.type, event.node, event.agent, text_id, attempt)
-        is_another = bool(text) and source != self._source
-        if not is_another:
-            return plain_lines(text), False
-        self._source = source
-        kind = "" if event.type == "content" else event.type
-        tried = f"(attempt {attempt:g})" if attempt > 1 else ""
-        head = " ".join(filter(None, (_place_of(event), kind, tried)))
-        return f"{head}: {plain_lines(text)}" if head else plain_lines(text), True
 
 
 def _place_of(event: Event) -> str:

@@ -1,17 +1,26 @@
 """`runcast runs`, `runcast cancel` and `runcast rm`."""
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
-from runcast._cli.exits import DONE, WRONG_USE
+from runcast._cli.board import Board, print_change
+from runcast._cli.exits import DONE, LEFT, WRONG_USE
 from runcast._cli.formatting import HelpFormatter
 from runcast._cli.inspect import moment
-from runcast._cli.reaching import add_options, sendable, with_client
-from runcast._cli.show import print_json
+from runcast._cli.reaching import (
+    add_options,
+    open_async_client,
+    open_client,
+    sendable,
+    with_client,
+)
+from runcast._cli.show import is_terminal, print_json
 from runcast._cli.texts import plain, readable_s, table
 from runcast.client.model import RunInfo
 from runcast.client.threads import Client
@@ -35,7 +44,8 @@ def add_to(commands: Any) -> None:
         help="list runs",
         description="Lists the runs of a server, newest first.",
         epilog="examples:\n  runcast runs --status waiting\n"
-        "  runcast runs --function report --limit 100 --json",
+        "  runcast runs --function report --limit 100 --json\n"
+        "  runcast runs --watch --label user=ada",
         formatter_class=HelpFormatter,
     )
     listing.add_argument(
@@ -53,9 +63,15 @@ def add_to(commands: Any) -> None:
         help="only runs with this label; repeatable",
     )
     listing.add_argument("--limit", type=int, default=20, help="most runs (%(default)s)")
+    listing.add_argument(
+        "--watch",
+        action="store_true",
+        help="stay, and show each run that begins, changes or is deleted, until Ctrl-C: as a list "
+        "in a terminal, as a line for each change elsewhere",
+    )
     listing.add_argument("--json", action="store_true", help="print one run per line, as JSON")
     add_options(listing)
-    listing.set_defaults(run=with_client(list_runs))
+    listing.set_defaults(run=list_runs)
     ending = commands.add_parser(
         "cancel",
         help="cancel a run",
@@ -85,14 +101,12 @@ def add_to(commands: Any) -> None:
     removing.set_defaults(run=with_client(remove))
 
 
-def list_runs(client: Client, arguments: argparse.Namespace) -> int:
-    """Print runs, one per line. Raises what `Client.runs` raises."""
-    found = client.runs(
-        status=arguments.status,
-        function=arguments.function or "",
-        labels=_labels(arguments.label),
-        limit=arguments.limit,
-    )
+def list_runs(arguments: argparse.Namespace) -> int:
+    """Print runs, one per line, or show them as they change. Raises what `Client.runs` raises."""
+    if arguments.watch:
+        return asyncio.run(_watch_runs(arguments))
+    with open_client(arguments) as client:
+        found = client.runs(**_selection(arguments), limit=arguments.limit)
     if arguments.json:
         for run in found:
             print_json(msgspec.to_builtins(run))
@@ -101,6 +115,46 @@ def list_runs(client: Client, arguments: argparse.Namespace) -> int:
     else:
         print("no runs", file=sys.stderr)
     return 0
+
+
+async def _watch_runs(arguments: argparse.Namespace) -> int:
+    """Show runs as they change, until Ctrl-C."""
+
+    def belongs(run: RunInfo) -> bool:
+        return arguments.status in (None, run.status)
+
+    selection = _selection(arguments)
+    board = None
+    if is_terminal(sys.stdout) and not arguments.json:
+        board = Board(sys.stdout, _HEADER, _row, belongs, arguments.limit)
+    try:
+        async with open_async_client(arguments) as client:
+            # What is malformed is refused here, and a server that is not there is named at once.
+            await client.runs(**selection, limit=arguments.limit)
+            if board is not None:
+                board.draw()
+            async with aclosing(client.feed(**selection)) as changes:
+                async for change in changes:
+                    if board is None:
+                        if change.run is None or belongs(change.run):
+                            print_change(change, _row, as_json=arguments.json)
+                        continue
+                    board.take(change)
+                    board.draw()
+    except asyncio.CancelledError:
+        return LEFT
+    finally:
+        if board is not None:
+            board.close()
+    return DONE
+
+
+def _selection(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "status": arguments.status,
+        "function": arguments.function or "",
+        "labels": _labels(arguments.label),
+    }
 
 
 def _labels(pairs: Iterable[str]) -> dict[str, str]:

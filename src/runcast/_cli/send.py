@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from runcast._cli.editing import parse_json
+from runcast._cli.dialog import parse_json
 from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.texts import plain
 from runcast.client.threads import Client

@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from typing import Final, TextIO
 
 from runcast._cli.bars import Bar
-from runcast._cli.lines import PROGRESS, QUIET, TextHeads, line_of
+from runcast._cli.lines import PROGRESS, QUIET, line_of
+from runcast._cli.streams import Stream, TextStreams
 from runcast._cli.usage import UsageTotals
 from runcast.client.watching import Received
-from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
 
 __all__ = ("JsonLines", "PlainLines", "Screen", "is_terminal", "print_json")
@@ -69,54 +69,92 @@ class JsonLines(Screen):
 
 
 class PlainLines(Screen):
-    """A line for each event; streamed text as it comes."""
+    """A line for each event, and streamed text: word by word while one agent writes, and line by
+    line while several do."""
 
     def __init__(self, out: TextIO, run: str) -> None:
         self._out = out
         self._run = run
-        self._heads = TextHeads()
-        self._in_text = False
+        self._texts = TextStreams()
+        self._last: Stream | None = None
+        """The text of the last line."""
+        self._partial: Stream | None = None
+        """The text whose unfinished line is the last one of the output."""
         self._used = UsageTotals()
 
     def show(self, received: Received) -> None:
         event = received.event
         if event.type == "usage":
             self._used.take(event)
+        if event.type == "content_complete":
+            self._texts.see(event)
+            self._write_texts()
         if event.type in QUIET:
             return
-        if event.type in TERMINAL:
-            for line in self._used.lines():
-                self._line(line)
         if event.type in DELTA_TYPES:
-            self._show_text(event)
+            self._texts.take(event)
+            self._write_texts()
         elif event.type in PROGRESS:
             bar = Bar()
             bar.take(event)
             self._line(bar.plain_line())
         else:
+            self._texts.see(event)
+            if event.type in TERMINAL:
+                self._texts.end()
+            self._write_texts()
+            if event.type in TERMINAL:
+                for line in self._used.lines():
+                    self._line(line)
             self._line(line_of(event, self._run))
 
     def flush(self) -> None:
         self._out.flush()
 
     def close(self) -> None:
-        self._end_text()
+        self._texts.end()
+        self._write_texts()
+        self._end_partial()
         self.flush()
 
-    def _show_text(self, event: Event) -> None:
-        text, is_another = self._heads.take(event)
-        if not text:
-            return
-        if is_another:
-            self._end_text()
+    def _write_texts(self) -> None:
+        for line in self._texts.finished():
+            stream, text, is_last = line
+            rest, was_begun = text[stream.written :], stream.written > 0
+            if rest or (not was_begun and not is_last):
+                self._write(stream, rest)
+                self._out.write("\n")
+                self._partial = None
+            elif self._partial is stream:
+                self._end_partial()
+            stream.written = 0
+        unfinished = self._texts.unfinished
+        if len(unfinished) == 1:
+            (stream,) = unfinished
+            if rest := stream.text[stream.written :]:
+                self._write(stream, rest)
+                stream.written = len(stream.text)
+                self._partial = stream
+        elif unfinished and self._partial is not None:
+            self._end_partial()
+            self._last = None  # the rest of the line begins with its head again
+
+    def _write(self, stream: Stream, text: str) -> None:
+        """Write a piece of a text: at the end of its unfinished line, or on a line of its own."""
+        if self._partial is not stream:
+            self._end_partial()
+            if stream.head and stream is not self._last:
+                self._out.write(f"{stream.head}: ")
+            text = text.lstrip(" ") if stream.written else text
+        self._last = stream
         self._out.write(text)
-        self._in_text = not text.endswith("\n")
 
     def _line(self, text: str) -> None:
-        self._end_text()
+        self._end_partial()
         self._out.write(f"{text}\n")
+        self._last = None
 
-    def _end_text(self) -> None:
-        if self._in_text:
+    def _end_partial(self) -> None:
+        if self._partial is not None:
             self._out.write("\n")
-            self._in_text = False
+            self._partial = None

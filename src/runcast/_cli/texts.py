@@ -11,6 +11,7 @@ __all__ = (
     "cells",
     "colored",
     "cut",
+    "fold",
     "plain",
     "plain_lines",
     "readable_bytes",
@@ -100,6 +101,26 @@ def rows(text: str, columns: int) -> int:
         if used > columns:
             count, used = count + 1, width
     return count
+
+
+def fold(text: str, columns: int) -> list[str]:
+    """Return the rows of a line of plain text, broken at blanks if possible; together they are the
+    line. A row may end with a blank beyond the last column."""
+    folded = []
+    while cells(text) > columns:
+        used = end = blank = 0
+        for end, char in enumerate(text):
+            used += _width(char)
+            if used > columns and char != " ":
+                break
+            if char == " ":
+                blank = end + 1
+        else:
+            break
+        at = blank or max(end, 1)
+        folded.append(text[:at])
+        text = text[at:]
+    return [*folded, text]
 
 
 def cut(text: str, columns: int) -> str:

@@ -2,22 +2,26 @@
 
 import argparse
 import asyncio
+import os
 import shlex
 import sys
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from runcast._cli.answer import user_name
 from runcast._cli.download import Folder
 from runcast._cli.exits import ENDINGS, FAILED, LEFT
 from runcast._cli.reaching import add_options, open_async_client, option_of, sendable
+from runcast._cli.session import Session
 from runcast._cli.show import JsonLines, PlainLines, Screen, is_terminal
 from runcast._cli.terminal import Terminal
 from runcast._cli.texts import plain
 from runcast._cli.tracebacks import report_traceback
 from runcast.client.asynchronous import AsyncClient
-from runcast.client.watching import Cut
+from runcast.client.watching import Cut, Received
 from runcast.errors import PeerError, RuncastError, ServerUnavailable
 from runcast.events.position import Position
 
@@ -33,8 +37,9 @@ def add_to(commands: Any) -> None:
         "watch",
         help="watch a run until it ends",
         description="Shows what a run does, from its beginning, until it ends: with bars in a "
-        "terminal, as plain lines elsewhere. The exit code tells how it ended. Ctrl-C leaves; the "
-        "run goes on.",
+        "terminal, as plain lines elsewhere. The exit code tells how it ended. In a terminal "
+        "questions are answered at a prompt, and a line that you type is sent to the run as a "
+        "message. Ctrl-C leaves, and the run goes on; a second Ctrl-C asks whether to cancel it.",
     )
     parser.add_argument(
         "run_id", metavar="RUN_ID", type=sendable, help="the run; `runcast runs` lists them"
@@ -101,54 +106,119 @@ async def watch(
         InvalidValue: the files cannot be saved.
     """
     shown, option = shlex.quote(plain(run_id)), option_of(arguments)
-    screen = _screen(as_json=arguments.json, run=f"{option} {shown}".strip())
+    is_interactive = not arguments.json and _is_interactive_terminal()
+    screen = _screen(
+        as_json=arguments.json,
+        run=f"{option} {shown}".strip(),
+        is_answered_here=is_interactive,
+    )
     again = f"runcast watch {shown}{option}"
     if folder is not None:
         again += f" --out {shlex.quote(str(folder.path))}"
-    ending, cursor, files = "", after, None
-    last: Event | None = None
-    try:
-        if is_new and isinstance(screen, Terminal):
-            screen.notice(f"run {run_id}")
+    seen = _Seen(after)
+    async with AsyncExitStack() as stack:
+        session: Session | None = None
+        if isinstance(screen, Terminal):
+            if is_new:
+                screen.notice(f"run {run_id}")
+            if is_interactive:
+                session = Session(client, run_id, screen, user_name())
+                await stack.enter_async_context(session)
         try:
-            pages = client.watch_pages(run_id, after, on_cut=_losses(screen))
-            async with aclosing(pages):
-                async for page in pages:
-                    for received in page:
-                        screen.show(received)
-                        event, cursor = received.event, received.position
-                        if event.type == "files" and isinstance(event.data, dict):
-                            files = event.data.get("files")
-                        if event.type in ENDINGS:
-                            ending, last = event.type, event
-                    screen.flush()
-        finally:
-            screen.close()
-        if last is not None and ending == "failed" and not arguments.json:
-            await report_traceback(client, run_id, last)
-        if not ending:  # it had already ended at the given position
-            ending = (await client.info(run_id)).status
-        if folder is not None:
-            if files is None:
-                files = msgspec.to_builtins(await client.files(run_id))
-            for saved in await folder.save(client, run_id, files):
-                print(f"saved {plain(str(saved))}", file=sys.stderr)
-    except asyncio.CancelledError:
-        hint = (
-            f"the run has ended; get its files with: {again}"
-            if ending
-            else f"the run goes on; come back with: {again}\n"
-            f"or end it with: runcast cancel {shown}{option}"
-        )
-        over = "\r" if sys.stderr.isatty() else ""  # overwrite the ^C that the terminal shows
-        print(f"{over}{hint}", file=sys.stderr)
-        return LEFT
-    except (PeerError, ServerUnavailable) as error:
-        if cursor == after:
-            raise
-        where = f" --after {cursor}" if not ending else ""
-        raise ServerUnavailable(f"{error.message}; continue with: {again}{where}") from error
-    return ENDINGS.get(ending, FAILED)
+            try:
+                pages = client.watch_pages(run_id, after, on_cut=_losses(screen))
+                async with aclosing(pages):
+                    await _show(pages, screen, session, seen)
+            finally:
+                screen.close()
+            await _finish(client, run_id, arguments, folder, seen)
+        except asyncio.CancelledError:
+            _say_how_to_come_back(seen.ending, again, f"runcast cancel {shown}{option}", session)
+            return LEFT if session is None or seen.ending else await session.leave()
+        except (PeerError, ServerUnavailable) as error:
+            if seen.cursor == after:
+                raise
+            where = f" --after {seen.cursor}" if not seen.ending else ""
+            raise ServerUnavailable(f"{error.message}; continue with: {again}{where}") from error
+    return ENDINGS.get(seen.ending, FAILED)
+
+
+class _Seen:
+    """What was shown of a run so far."""
+
+    def __init__(self, cursor: str) -> None:
+        self.cursor = cursor
+        self.ending = ""
+        self.last: Event | None = None
+        self.files: Any = None
+
+    def take(self, received: Received) -> None:
+        event, self.cursor = received.event, received.position
+        if event.type == "files" and isinstance(event.data, dict):
+            self.files = event.data.get("files")
+        if event.type in ENDINGS:
+            self.ending, self.last = event.type, event
+
+
+async def _show(
+    pages: AsyncGenerator[list[Received], None],
+    screen: Screen,
+    session: "Session | None",
+    seen: _Seen,
+) -> None:
+    """Show events as they come."""
+    async for page in pages:
+        if session is not None:
+            await session.is_free.wait()
+        for received in page:
+            screen.show(received)
+            seen.take(received)
+        if session is not None:
+            for received in page:
+                session.see(received.event)
+        screen.flush()
+
+
+async def _finish(
+    client: AsyncClient,
+    run_id: str,
+    arguments: argparse.Namespace,
+    folder: Folder | None,
+    seen: _Seen,
+) -> None:
+    """Report a traceback, and save the run's files."""
+    if seen.last is not None and seen.ending == "failed" and not arguments.json:
+        await report_traceback(client, run_id, seen.last)
+    if not seen.ending:  # it had already ended at the given position
+        seen.ending = (await client.info(run_id)).status
+    if folder is not None:
+        if seen.files is None:
+            seen.files = msgspec.to_builtins(await client.files(run_id))
+        for saved in await folder.save(client, run_id, seen.files):
+            print(f"saved {plain(str(saved))}", file=sys.stderr)
+
+
+def _say_how_to_come_back(
+    ending: str, again: str, cancelling: str, session: "Session | None"
+) -> None:
+    at_once = " (or press Ctrl-C again)" if session is not None else ""
+    hint = (
+        f"the run has ended; get its files with: {again}"
+        if ending
+        else f"the run goes on; come back with: {again}\nor end it with: {cancelling}{at_once}"
+    )
+    over = "\r" if sys.stderr.isatty() else ""  # overwrite the ^C that the terminal shows
+    print(f"{over}{hint}", file=sys.stderr)
+
+
+def _is_interactive_terminal() -> bool:
+    """Return whether a person can type here while output is drawn: both ends are a terminal, whose
+    foreground is this process."""
+    try:
+        is_ours = sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
+    return is_ours and is_terminal(sys.stdout)
 
 
 def _losses(screen: Screen) -> Cut:
@@ -163,8 +233,10 @@ def _losses(screen: Screen) -> Cut:
     return lost
 
 
-def _screen(*, as_json: bool, run: str) -> Screen:
+def _screen(*, as_json: bool, run: str, is_answered_here: bool) -> Screen:
     """Return the screen for events; `run` is the run's id for the commands in hints."""
     if as_json:
         return JsonLines(sys.stdout)
-    return (Terminal if is_terminal(sys.stdout) else PlainLines)(sys.stdout, run)
+    if is_terminal(sys.stdout):
+        return Terminal(sys.stdout, run, is_answered_here=is_answered_here)
+    return PlainLines(sys.stdout, run)

@@ -1,0 +1,124 @@
+"""Lines typed while something else is drawn: the terminal's own editing is off, so we do it."""
+
+import asyncio
+import codecs
+import os
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+__all__ = ("Keyboard", "LineEditor")
+
+_MOST_CHARS: Final = 16_384
+"""Longest line; what is typed beyond is ignored."""
+
+_READ_BYTES: Final = 4096
+
+
+class LineEditor:
+    """A line that is typed, key by key. Pure."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._escape = ""
+        """The beginning of a key's code that is not complete."""
+
+    def take(self, keys: str) -> list[str]:
+        """Add keys; return the lines that they finish."""
+        lines = []
+        for char in keys:
+            if self._escape:
+                self._escape += char
+                if self._is_escape_over(char):
+                    self._escape = ""
+            elif char == "\x1b":
+                self._escape = char
+            elif char in "\r\n":
+                lines.append(self.text)
+                self.text = ""
+            elif char in "\x7f\x08":
+                self.text = self.text[:-1]
+            elif char == "\x15":  # ^U
+                self.text = ""
+            elif char == "\x17":  # ^W
+                self.text = self.text.rstrip().rpartition(" ")[0]
+                self.text += " " if self.text else ""
+            elif char == "\t":
+                self.text += " "
+            elif char.isprintable() and len(self.text) < _MOST_CHARS:
+                self.text += char
+        return lines
+
+    def _is_escape_over(self, char: str) -> bool:
+        if len(self._escape) == 2:
+            return char not in "[O"
+        return "@" <= char <= "~" or len(self._escape) > 32
+
+
+class Keyboard:
+    """Reads the terminal on the running loop. Use `with`; it leaves the terminal as it was.
+
+    Args:
+        on_line: called with each finished line.
+        on_change: called when what is typed has changed, or must be drawn again.
+    """
+
+    def __init__(self, on_line: Callable[[str], None], on_change: Callable[[], None]) -> None:
+        self._on_line = on_line
+        self._on_change = on_change
+        self._fd = sys.stdin.fileno()
+        self._editor = LineEditor()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._before: list[Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """What is typed so far."""
+        return self._editor.text
+
+    def __enter__(self) -> Self:
+        self.resume()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, self._on_continued)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGCONT)
+        self.pause()
+
+    def resume(self) -> None:
+        """Begin to read. Idempotent."""
+        if self._before is None:
+            self._before = termios.tcgetattr(self._fd)
+            tty.setcbreak(self._fd, termios.TCSANOW)
+            asyncio.get_running_loop().add_reader(self._fd, self._read)
+
+    def pause(self) -> None:
+        """Leave the terminal to another program, or to the shell. Idempotent."""
+        if self._before is not None:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            # Not TCSAFLUSH: what was typed meanwhile is for whoever reads next.
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            self._before = None
+
+    def _on_continued(self) -> None:
+        """The shell has set the terminal its own way while we were stopped."""
+        if self._before is not None:
+            tty.setcbreak(self._fd, termios.TCSANOW)
+            self._on_change()
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:  # the terminal is gone
+            data = b""
+        if not data:
+            self.pause()
+            return
+        for line in self._editor.take(self._decoder.decode(data)):
+            self._on_line(line)
+        self._on_change()
