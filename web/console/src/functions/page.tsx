@@ -13,7 +13,7 @@ import { FunctionForm } from './form';
 import { Prose } from './prose';
 import { refill } from './refill';
 import { shapeOf } from './shape';
-import { type FormDraft, loadDraft } from './store';
+import { type FormDraft, freshDraft, loadDraft } from './store';
 
 /** Runs beside the form. */
 const RECENT = 12;
@@ -117,9 +117,10 @@ function useRefill(known: FunctionDescription, from: string) {
       isOver = true;
     };
   }, [from]);
-  const before = loadDraft(known.name, shapeOf(known.inputs as never));
-  const [kept] = useState(before);
-  const canGoBack = filled && !isBack && JSON.stringify(kept) !== JSON.stringify(filled);
+  const shape = shapeOf(known.inputs as never);
+  const [kept] = useState(() => loadDraft(known.name, shape));
+  const isTyped = JSON.stringify(kept) !== JSON.stringify(freshDraft(shape));
+  const canGoBack = filled && isTyped && !isBack;
   const back = () => {
     setFilled(kept);
     setTurn(turn + 1);

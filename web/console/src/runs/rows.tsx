@@ -73,7 +73,8 @@ function RunRow({ run, isBrief }: { run: RunInfo; isBrief: boolean }) {
         )}
       </span>
       <span class="listed-events soft numbers" title={t('runs.events', { count: events })}>
-        {formatNumber(events)}
+        {/* A list does not learn of each event: the number holds for runs that have ended. */}
+        {ended_at === null ? '' : formatNumber(events)}
       </span>
       <span class="listed-took soft">
         <Took from={created_at} until={ended_at} />
