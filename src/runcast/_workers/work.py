@@ -276,13 +276,20 @@ class _InProcess:
         assert function.source is not None
         settings = processes.settings
         async with processes.room:
+            try:
+                child, folder = await processes.take_while(
+                    _preparation(function), job.open_folder()
+                )
+            except OSError as error:
+                _log.error("no child process can be started: %s", error)
+                return failed("no process could be started", "not_started", retryable=True)
             call = control.Call(
                 source=function.source,
                 attribute=function.attribute,
                 inputs=job.arguments,
                 is_plain=function.takes_plain_inputs,
                 run_id=job.inlet.run_id,
-                folder=str(await job.open_folder()),
+                folder=str(folder),
                 environment=dict(job.secrets),
                 max_event_bytes=settings.max_event_bytes,
                 max_events=settings.max_events_per_run,
@@ -290,11 +297,6 @@ class _InProcess:
                 memory_bytes=settings.child_memory_bytes,
                 continuation=job.continuation,
             )
-            try:
-                child = await processes.take(_preparation(function))
-            except OSError as error:
-                _log.error("no child process can be started: %s", error)
-                return failed("no process could be started", "not_started", retryable=True)
             self._call = ProcessCall(
                 child,
                 job.inlet,

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
@@ -129,6 +129,21 @@ class Processes:
         child = await self._make(preparation)
         self.prepare(preparation)
         return child
+
+    async def take_while(
+        self, preparation: Preparation, other: Awaitable[T]
+    ) -> tuple[ChildProcess, T]:
+        """Return a child, and the result of another wait, which goes on at the same time.
+
+        If the other wait fails, no child is left. Raises what it raises and what `take` raises.
+        """
+        taking = asyncio.create_task(self.take(preparation), name="runcast-take")
+        try:
+            found = await other
+            return await asyncio.shield(taking), found
+        except BaseException:
+            self._track(asyncio.create_task(self._abandon(taking), name="runcast-end"))
+            raise
 
     def open(self) -> None:
         """Keep children ready. Idempotent. May be called again after `close`."""
