@@ -39,7 +39,7 @@ LOCKS = {
         "pyproject.toml",
         *_extras("anthropic fast langchain langgraph openai openai-agents pydantic-ai"),
         *_extras("redis reload rich tqdm"),
-        *("--group", "frameworks", "--group", "dev"),
+        *("--group", "frameworks", "--group", "chats", "--group", "dev"),
     ],
     "requirements-crewai.lock": ["pyproject.toml", *_extras("anthropic crewai"), "--group", "dev"],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from runcast.testing.chats.faults import ChatFault, ChatMessage
+from runcast.testing.chats.server import ChatCall, ChatServer
+from runcast.testing.chats.telegram import FakeTelegram
 from runcast.testing.clock import FakeClock
 from runcast.testing.contract import (
     ContractBroken,
@@ -28,9 +31,14 @@ else:
 
 
 __all__ = (
+    "ChatCall",
+    "ChatFault",
+    "ChatMessage",
+    "ChatServer",
     "ContractBroken",
     "EventsBroken",
     "FakeClock",
+    "FakeTelegram",
     "FaultyStore",
     "ModelCall",
     "ModelServer",

@@ -1,0 +1,78 @@
+"""Markdown as text with spans."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runcast.channels.capability import measure
+from runcast.channels.markdown import Span, render
+from tests.channels.strategies import tokens
+
+_SIGNS = st.text(st.sampled_from("*_~`[]()<>!#|>-\\ \n.ab1é👩https://x.y"), max_size=60)
+sources = st.lists(tokens | _SIGNS, max_size=12).map("".join)
+
+
+def parts(source: str) -> list[tuple[str, str, str]]:
+    text, spans = render(source)
+    return [(span.kind, text[span.start : span.end], span.value) for span in spans]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "expected"),
+    [
+        ("plain", "plain", []),
+        ("**b** and *i*", "b and i", [("bold", "b", ""), ("italic", "i", "")]),
+        ("***x***", "x", [("bold", "x", ""), ("italic", "x", "")]),
+        ("**a *b* c**", "a b c", [("bold", "a b c", ""), ("italic", "b", "")]),
+        ("snake_case_name 2*3*4", "snake_case_name 234", [("italic", "3", "")]),
+        ("__init__", "init", [("bold", "init", "")]),
+        ("~~no~~", "no", [("strike", "no", "")]),
+        ("`a*b*`", "a*b*", [("code", "a*b*", "")]),
+        ("`` a`b ``", "a`b", [("code", "a`b", "")]),
+        ("# Title #", "Title", [("bold", "Title", "")]),
+        ("[x](https://a.b/c_d_e)", "x", [("link", "x", "https://a.b/c_d_e")]),
+        ("**Note [1]:** y", "Note [1]: y", [("bold", "Note [1]:", "")]),
+        ("[x](javascript:alert)", "x (javascript:alert)", []),
+        ("![pic](https://a.b/p.png)", "pic", [("link", "pic", "https://a.b/p.png")]),
+        ("<https://a.b>", "https://a.b", [("link", "https://a.b", "https://a.b")]),
+        ("- one\n  - two", "• one\n  • two", []),
+        ("> q\n> r\n\ns", "q\nr\n\ns", [("quote", "q\nr", "")]),
+        ("```py\na = '*'\n```\nb", "a = '*'\nb", [("pre", "a = '*'", "py")]),
+        ("|a|b|\n|-|-|\n|1|2|", "|a|b|\n|-|-|\n|1|2|", [("pre", "|a|b|\n|-|-|\n|1|2|", "")]),
+        ("\\*a\\*", "*a*", []),
+        ("**a\nb**", "a\nb", [("bold", "a\nb", "")]),
+        ("<b>&amp;", "<b>&amp;", []),
+    ],
+)
+def test_formatting_becomes_spans(
+    source: str, text: str, expected: list[tuple[str, str, str]]
+) -> None:
+    assert render(source).text == text
+    assert parts(source) == expected
+
+
+@pytest.mark.parametrize(
+    "source", ["**a", "a**", "`a", "[a", "[a](", "[a](http://b", "~~a", "** a **", "_a*", "|a|b|"]
+)
+def test_marks_without_partners_stay_as_they_are(source: str) -> None:
+    assert render(source) == (source, ())
+
+
+def test_a_code_block_that_is_still_open_is_one() -> None:
+    assert render("a\n```js\nf(") == ("a\nf(", (Span(2, 4, "pre", "js"),))
+
+
+@given(sources, st.data())
+def test_any_part_of_a_text_renders_to_nested_spans_and_not_more_text(
+    source: str, data: st.DataObject
+) -> None:
+    cut = source[: data.draw(st.integers(0, len(source)), label="cut")]
+    text, spans = render(cut)
+    assert len(text) <= len(cut)
+    assert measure(text, "utf16") <= measure(cut, "utf16")
+    for span in spans:
+        assert 0 <= span.start < span.end <= len(text)
+        assert text[span.start : span.end].strip()
+    for at, one in enumerate(spans):
+        for two in spans[at + 1 :]:
+            assert two.start >= one.end or two.end <= one.end
