@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.served import Served, frames, serve
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import START_S, WAIT_S
 
 
 def free_port() -> int:
@@ -235,3 +235,37 @@ def test_process_1_waits_for_orphans_passes_signals_on_and_ends_with_its_child()
             assert process.wait(WAIT_S) == 7
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (("--help",), {"httpx2", "starlette", "uvicorn", "rich"}),
+        (("watch", "--help"), {"httpx2", "starlette", "uvicorn", "rich", "yaml", "shtab"}),
+        (("runs", "--url", "http://127.0.0.1:1"), {"starlette", "uvicorn", "rich", "yaml"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(
+    tmp_path: Path, arguments: tuple[str, ...], unneeded: set[str]
+) -> None:
+    code = (
+        "import sys\n"
+        "from runcast._cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env=environment(None),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+
+    imported = set(ended.stderr.splitlines()[-1].split())
+    assert "argparse" in imported
+    assert imported & unneeded == set()

@@ -177,8 +177,10 @@ def test_a_second_ctrl_c_cancels_the_run_once_it_is_confirmed(
 ) -> None:
     with at(served, tmp_path, "invoke", "waits", "--run-id", "c1") as terminal:
         until(terminal, "begun")
+        terminal.type(b"half a line")
+        until(terminal, "message: half a line")
         terminal.type(b"\x03")
-        until(terminal, "the run goes on")
+        until(terminal, "not sent: half a line")
         terminal.type(b"\x03")
         until(terminal, "cancel the run c1? [y]es, [n]o:")
         terminal.type(b"y\n")

@@ -155,6 +155,7 @@ def test_a_listing_that_does_not_end_is_shown_in_parts() -> None:
     [
         ("**bold** and `code`\nnext", "bold and code next"),
         ("# Head", "Head"),
+        ("# ", "#"),
         ("- a\n- b", "• a • b"),
         ("```\na  b\n```", "a b"),
         ("[text](http://x)", "text (http://x)"),

@@ -5,26 +5,11 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, Final
 
-import shtab
-
 from runcast import __version__
-from runcast._cli import (
-    answer,
-    doctor,
-    export,
-    functions,
-    inspect,
-    invoke,
-    replay,
-    run,
-    runs,
-    send,
-    serve,
-    watch,
-)
 from runcast._cli.exits import DONE, EXIT_CODES, LEFT, NO_READER, NO_SERVER, WRONG_USE
 from runcast._cli.formatting import HelpFormatter
 from runcast._cli.texts import plain_lines
@@ -34,6 +19,24 @@ __all__ = (
     "main",
     "make_parser",
 )
+
+_MODULES: Final = {
+    "serve": "serve",
+    "run": "run",
+    "functions": "functions",
+    "invoke": "invoke",
+    "watch": "watch",
+    "runs": "runs",
+    "cancel": "runs",
+    "rm": "runs",
+    "show": "inspect",
+    "answer": "answer",
+    "send": "send",
+    "export": "export",
+    "replay": "replay",
+    "doctor": "doctor",
+}
+"""The module of each command, in the order of the help."""
 
 _STANDARD_ERROR: Final = 2
 """The highest number of a standard file."""
@@ -51,8 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # not every terminal can print every character
-    parser = make_parser()
-    given = invoke.with_lone_json(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser(given[0] if given else "")
+    if given[:1] in (["invoke"], ["doctor"]):
+        from runcast._cli.invoke import with_lone_json
+
+        given = with_lone_json(given)
     if not given:
         parser.print_help()
         return DONE
@@ -99,8 +106,13 @@ def _give_up_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def make_parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Args:
+        command: the command that is given; other commands are left out then, because importing them
+            takes a while. Any other text: all commands.
+    """
     codes = (f"  {code:<4}{said}" for code, said in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="runcast",
@@ -110,27 +122,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"runcast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (
-        serve,
-        run,
-        functions,
-        invoke,
-        watch,
-        runs,
-        inspect,
-        answer,
-        send,
-        export,
-        replay,
-        doctor,
-    ):
-        command.add_to(commands)
-    _add_completion(commands)
+    modules = [_MODULES[command]] if command in _MODULES else dict.fromkeys(_MODULES.values())
+    for name in modules:
+        import_module(f"runcast._cli.{name}").add_to(commands)
+    if command not in _MODULES:
+        _add_completion(commands)
     return parser
 
 
 def _add_completion(commands: Any) -> None:
     """Add `runcast completion`: the script by which a shell completes commands and options."""
+    import shtab  # late, because other commands do not need it
+
     parser = commands.add_parser(
         "completion",
         help="print a script that completes commands in your shell",

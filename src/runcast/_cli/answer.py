@@ -5,7 +5,7 @@ import getpass
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,8 +16,10 @@ from runcast._cli.lines import decided
 from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.texts import plain
 from runcast.client.model import RunState
-from runcast.client.threads import Client
 from runcast.errors import AlreadyAnswered, InvalidValue, NotFound
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("add_to", "run", "user_name")
 
@@ -54,7 +56,7 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=with_client(run))
 
 
-def run(client: Client, arguments: argparse.Namespace) -> int:
+def run(client: "Client", arguments: argparse.Namespace) -> int:
     """Answer a question.
 
     Raises:

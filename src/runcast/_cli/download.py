@@ -10,15 +10,17 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from runcast._cli.terminal import meter
 from runcast._files.making import is_plain_path
 from runcast._files.model import StoredFile
-from runcast.client.asynchronous import AsyncClient
 from runcast.errors import InvalidValue, PeerError
+
+if TYPE_CHECKING:
+    from runcast.client.asynchronous import AsyncClient
 
 __all__ = ("Folder",)
 
@@ -45,7 +47,9 @@ class Folder:
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise InvalidValue(f"the folder {str(self.path)!r} may not be written to")
 
-    async def save(self, client: AsyncClient, run_id: str, announced: Iterable[Any]) -> list[Path]:
+    async def save(
+        self, client: "AsyncClient", run_id: str, announced: Iterable[Any]
+    ) -> list[Path]:
         """Save a run's files under their own paths; return their local paths.
 
         Args:
@@ -77,7 +81,7 @@ class Folder:
                 )
         return False
 
-    async def _fetch(self, client: AsyncClient, run_id: str, file: StoredFile) -> None:
+    async def _fetch(self, client: "AsyncClient", run_id: str, file: StoredFile) -> None:
         name, part = _name(file.path), f".runcast-{secrets.token_hex(8)}.part"
         with self._parent(file.path, make=True) as parent:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -6,15 +6,16 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.target import load_attribute
 from runcast._cli.texts import plain
-from runcast.client.recording import record_run
-from runcast.client.threads import Client
 from runcast.errors import InvalidValue
 from runcast.events.model import Event
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("add_to", "run")
 
@@ -48,8 +49,10 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=with_client(run))
 
 
-def run(client: Client, arguments: argparse.Namespace) -> int:
+def run(client: "Client", arguments: argparse.Namespace) -> int:
     """Write a recording. Raises what `record_run` raises."""
+    from runcast.client.recording import record_run  # late: the help needs no HTTP client
+
     redact = _load_redact(arguments.redact) if arguments.redact else None
     lines = record_run(
         client,

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -11,8 +11,10 @@ from runcast._cli.formatting import HelpFormatter
 from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, plain_lines, table
-from runcast.client.threads import Client
 from runcast.errors import NotFound
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("add_to", "run")
 
@@ -49,7 +51,7 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=with_client(run))
 
 
-def run(client: Client, arguments: argparse.Namespace) -> int:
+def run(client: "Client", arguments: argparse.Namespace) -> int:
     """Print the functions of a server. Raises what `Client.functions` raises, and `NotFound`."""
     functions = msgspec.to_builtins(client.functions())
     if arguments.name is not None:

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,9 +16,11 @@ from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, plain_lines, readable_bytes, readable_s, table, without_codes
 from runcast._cli.usage import describe_usage
-from runcast.client.threads import Client
 from runcast.events.snapshot import Usage
 from runcast.events.vocabulary import as_number
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("add_to", "moment", "run")
 
@@ -43,7 +45,7 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=with_client(run))
 
 
-def run(client: Client, arguments: argparse.Namespace) -> int:
+def run(client: "Client", arguments: argparse.Namespace) -> int:
     """Print a run's state. Raises what `Client.snapshot` raises."""
     shown = msgspec.to_builtins(client.snapshot(arguments.run_id))
     if not shown["traceback"]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcast._cli.exits import DONE, LEFT
 from runcast._cli.reaching import add_options, open_async_client, sendable
@@ -15,8 +15,10 @@ from runcast._cli.show import print_json
 from runcast._cli.texts import plain
 from runcast._cli.upload import parse_files, upload
 from runcast._cli.watch import add_output, make_folder, watch
-from runcast.client.asynchronous import AsyncClient
 from runcast.errors import Conflict, InvalidValue
+
+if TYPE_CHECKING:
+    from runcast.client.asynchronous import AsyncClient
 
 __all__ = ("JsonOption", "add_inputs", "add_to", "parse_inputs", "run", "with_lone_json")
 
@@ -151,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _begin(
-    client: AsyncClient,
+    client: "AsyncClient",
     arguments: argparse.Namespace,
     inputs: dict[str, Any],
     files: list[tuple[str, Path]],

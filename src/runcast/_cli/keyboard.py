@@ -10,12 +10,20 @@ import tty
 from collections.abc import Callable
 from typing import Any, Final, Self
 
-__all__ = ("Keyboard", "LineEditor")
+__all__ = ("Keyboard", "LineEditor", "is_foreground")
 
 _MOST_CHARS: Final = 16_384
 """Longest line; what is typed beyond is ignored."""
 
 _READ_BYTES: Final = 4096
+
+
+def is_foreground(descriptor: int) -> bool:
+    """Return whether a descriptor is a terminal in whose foreground this process is."""
+    try:
+        return os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False
 
 
 class LineEditor:
@@ -73,11 +81,17 @@ class Keyboard:
         self._editor = LineEditor()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._before: list[Any] | None = None
+        self._is_reading = False
 
     @property
     def text(self) -> str:
         """What is typed so far."""
         return self._editor.text
+
+    def clear(self) -> str:
+        """Drop what is typed so far, and return it."""
+        text, self._editor = self._editor.text, LineEditor()
+        return text
 
     def __enter__(self) -> Self:
         self.resume()
@@ -92,24 +106,48 @@ class Keyboard:
         """Begin to read. Idempotent."""
         if self._before is None:
             self._before = termios.tcgetattr(self._fd)
-            tty.setcbreak(self._fd, termios.TCSANOW)
-            asyncio.get_running_loop().add_reader(self._fd, self._read)
+            self._start_reading()
 
     def pause(self) -> None:
         """Leave the terminal to another program, or to the shell. Idempotent."""
         if self._before is not None:
-            asyncio.get_running_loop().remove_reader(self._fd)
-            # Not TCSAFLUSH: what was typed meanwhile is for whoever reads next.
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            self._stop_reading()
+            if is_foreground(self._fd):
+                # Not TCSAFLUSH: what was typed meanwhile is for whoever reads next.
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
             self._before = None
+
+    def look(self) -> None:
+        """Begin to read again if the shell has given the terminal back; stop if it took it.
+
+        Call it now and then: not every shell reports it with a signal.
+        """
+        if self._before is None:
+            return
+        if not is_foreground(self._fd):  # reading or setting the terminal would stop us
+            self._stop_reading()
+        elif not self._is_reading:
+            self._on_continued()
 
     def _on_continued(self) -> None:
         """The shell has set the terminal its own way while we were stopped."""
-        if self._before is not None:
-            tty.setcbreak(self._fd, termios.TCSANOW)
+        if self._before is not None and is_foreground(self._fd):
+            self._start_reading()
             self._on_change()
 
+    def _start_reading(self) -> None:
+        tty.setcbreak(self._fd, termios.TCSANOW)
+        asyncio.get_running_loop().add_reader(self._fd, self._read)
+        self._is_reading = True
+
+    def _stop_reading(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        self._is_reading = False
+
     def _read(self) -> None:
+        if not is_foreground(self._fd):
+            self._stop_reading()
+            return
         try:
             data = os.read(self._fd, _READ_BYTES)
         except (BlockingIOError, InterruptedError):

@@ -106,7 +106,8 @@ def render(text: str, columns: int) -> list[str]:
     if not _FENCE.match(text):
         text = _escaped(text)
     if _HEADING.match(text):
-        text = f"**{text.strip().strip('#').strip()}**"
+        title = text.strip().strip("#").strip()
+        text = f"**{title}**" if title else "\\" + text.strip()
     elif not _FENCE.match(text) and not _is_part(text):
         text = text.replace("\n", "  \n")  # lines stay lines
     out = io.StringIO()

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from runcast._settings import Settings
-from runcast.client.asynchronous import AsyncClient
 from runcast.client.reconnect import ReconnectOptions
-from runcast.client.threads import Client
-from runcast.client.transport import NO_SERVER
 from runcast.errors import InvalidValue, RuncastError, ServerUnavailable, Unauthorized
 
 if TYPE_CHECKING:
     from runcast._app.opening import HubOpener
+    from runcast.client.asynchronous import AsyncClient
+    from runcast.client.threads import Client
 
 __all__ = (
     "DEFAULT_URL",
@@ -87,7 +86,7 @@ def path_of(store: str) -> str:
 
 
 def with_client(
-    command: Callable[[Client, argparse.Namespace], int],
+    command: "Callable[[Client, argparse.Namespace], int]",
 ) -> Callable[[argparse.Namespace], int]:
     """Return a command that opens the client which it needs."""
 
@@ -99,7 +98,7 @@ def with_client(
 
 
 @contextmanager
-def open_client(arguments: argparse.Namespace) -> Iterator[Client]:
+def open_client(arguments: argparse.Namespace) -> "Iterator[Client]":
     """Yield the client that the options name.
 
     Raises:
@@ -111,12 +110,14 @@ def open_client(arguments: argparse.Namespace) -> Iterator[Client]:
             with _hub_of(store) as hub:
                 yield hub.client()
         else:
+            from runcast.client.threads import Client  # late: the help needs no HTTP client
+
             with Client(arguments.url, reconnect=_WAITS, retries=0) as client:
                 yield client
 
 
 @asynccontextmanager
-async def open_async_client(arguments: argparse.Namespace) -> AsyncIterator[AsyncClient]:
+async def open_async_client(arguments: argparse.Namespace) -> "AsyncIterator[AsyncClient]":
     """Yield the client that the options name, for coroutines; see `open_client`."""
     with _explaining():
         if store := getattr(arguments, "store", ""):
@@ -124,6 +125,8 @@ async def open_async_client(arguments: argparse.Namespace) -> AsyncIterator[Asyn
             async with await asyncio.to_thread(_hub_of, store) as hub:
                 yield hub.client()
         else:
+            from runcast.client.asynchronous import AsyncClient
+
             async with AsyncClient(arguments.url, reconnect=_WAITS, retries=0) as client:
                 yield client
 
@@ -163,6 +166,8 @@ def _explaining() -> Iterator[None]:
 
 
 def _explained(error: RuncastError) -> RuncastError:
+    from runcast.client.transport import NO_SERVER
+
     if not error.message.startswith(NO_SERVER):
         return error
     return ServerUnavailable(

@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import Iterable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -23,7 +23,6 @@ from runcast._cli.reaching import (
 from runcast._cli.show import is_terminal, print_json
 from runcast._cli.texts import plain, readable_s, table
 from runcast.client.model import RunInfo
-from runcast.client.threads import Client
 from runcast.errors import (
     InvalidValue,
     PeerError,
@@ -33,6 +32,9 @@ from runcast.errors import (
 )
 from runcast.events.lifecycle import STATUSES
 from runcast.events.vocabulary import TERMINAL
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("add_to", "cancel", "list_runs", "remove")
 
@@ -179,7 +181,7 @@ def _row(run: RunInfo) -> tuple[str, ...]:
     return plain(run.run_id), run.status, began, took, events, plain(run.function)
 
 
-def cancel(client: Client, arguments: argparse.Namespace) -> int:
+def cancel(client: "Client", arguments: argparse.Namespace) -> int:
     """Cancel a run. Raises what `Client.cancel` raises."""
     run = client.cancel(arguments.run_id, arguments.reason)
     if arguments.json:
@@ -191,7 +193,7 @@ def cancel(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def remove(client: Client, arguments: argparse.Namespace) -> int:
+def remove(client: "Client", arguments: argparse.Namespace) -> int:
     """Delete runs. A run that cannot be deleted is reported; the others are still deleted.
 
     Raises:

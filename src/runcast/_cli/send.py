@@ -1,12 +1,14 @@
 """`runcast send`: sends a message into a run."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runcast._cli.dialog import parse_json
 from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.texts import plain
-from runcast.client.threads import Client
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("add_to", "run")
 
@@ -36,7 +38,7 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=with_client(run))
 
 
-def run(client: Client, arguments: argparse.Namespace) -> int:
+def run(client: "Client", arguments: argparse.Namespace) -> int:
     """Send a message. Raises what `Client.send` raises."""
     is_json = arguments.json is not None
     data = parse_json(arguments.json, "the message") if is_json else arguments.text

@@ -6,7 +6,7 @@ The prompt is the lowest row of the screen, below what the run does meanwhile.
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from runcast._cli.dialog import Answered, Dialog, Editing, Meaning, Said, Typed
 from runcast._cli.editing import edited_args, has_editor
@@ -15,10 +15,12 @@ from runcast._cli.keyboard import Keyboard
 from runcast._cli.lines import decided
 from runcast._cli.terminal import Terminal
 from runcast._cli.texts import plain
-from runcast.client.asynchronous import AsyncClient
 from runcast.errors import AlreadyAnswered, InvalidValue, RuncastError
 from runcast.events.model import Event
 from runcast.events.vocabulary import TERMINAL
+
+if TYPE_CHECKING:
+    from runcast.client.asynchronous import AsyncClient
 
 __all__ = ("Session",)
 
@@ -27,6 +29,9 @@ _TICK_S: Final = 1.0
 
 _AGAIN_S: Final = 1.5
 """How long after a Ctrl-C another one asks whether to cancel the run."""
+
+_SEND_S: Final = 5.0
+"""How long the end of the command waits for answers and messages on their way."""
 
 _MESSAGE: Final = "message: "
 _CLOSING: Final = frozenset({"interrupt_response", "interrupt_resolved"})
@@ -39,7 +44,7 @@ class Session:
         by: the name of the person.
     """
 
-    def __init__(self, client: AsyncClient, run_id: str, screen: Terminal, by: str) -> None:
+    def __init__(self, client: "AsyncClient", run_id: str, screen: Terminal, by: str) -> None:
         self._client = client
         self._run_id = run_id
         self._screen = screen
@@ -57,7 +62,9 @@ class Session:
         self._again = asyncio.Event()
         """Set by a Ctrl-C after the first one."""
         self._watching: asyncio.Task[Any] | None = None
+        self._ticking: asyncio.Task[None] | None = None
         self._doing: set[asyncio.Task[None]] = set()
+        """What is being sent."""
         self.is_free = asyncio.Event()
         """Unset while another program has the terminal."""
         self.is_free.set()
@@ -66,13 +73,16 @@ class Session:
         self._watching = asyncio.current_task()
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._on_interrupt)
         self._keyboard.__enter__()
-        self._begin(self._tick())
+        self._ticking = asyncio.create_task(self._tick())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for task in self._doing:
+        if self._doing:  # what was typed before the end still gets there
+            await asyncio.wait(self._doing, timeout=_SEND_S)
+        tasks = {*self._doing, *filter(None, [self._ticking])}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._doing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._keyboard.__exit__()
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
@@ -94,7 +104,13 @@ class Session:
             self._dialog.close(interrupt_id)
         elif event.type in TERMINAL:
             self._is_over = True
+            self._say_unsent()
         self._draw()
+
+    def _say_unsent(self) -> None:
+        """Show a line that was not finished, so that it is not lost."""
+        if text := self._keyboard.clear():
+            self._screen.say(f"not sent: {text}")
 
     def _draw(self) -> None:
         text = self._keyboard.text
@@ -138,13 +154,14 @@ class Session:
         while True:
             await asyncio.sleep(_TICK_S)
             if self.is_free.is_set():
+                self._keyboard.look()
                 self._screen.tick()
 
     async def _send(self, text: str) -> None:
         try:
             await self._client.send(self._run_id, text, sender=self._by)
         except RuncastError as error:
-            self._screen.say(f"not sent: {error.message}")
+            self._screen.say(f"not sent: {text} ({error.message})")
 
     async def _answer(self, interrupt_id: str, answer: dict[str, Any]) -> None:
         given = {**answer, "by": self._by} if self._by else answer
@@ -179,7 +196,7 @@ class Session:
 
     async def leave(self) -> int:
         """Wait for another Ctrl-C, which asks whether to cancel the run; return the exit code."""
-        self._has_left = True
+        self._say_unsent()
         try:
             async with asyncio.timeout(_AGAIN_S):
                 await self._again.wait()
@@ -192,6 +209,7 @@ class Session:
     async def _ask(self, prompt: str) -> str:
         """Return the line that a person types, in lower case; "" if they leave."""
         self._asking = prompt
+        self._keyboard.look()
         self._draw()
         line = asyncio.ensure_future(self._lines.get())
         left = asyncio.ensure_future(self._again.wait())

@@ -6,14 +6,16 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from runcast._cli.bars import Bar
 from runcast._cli.lines import PROGRESS, QUIET, line_of
 from runcast._cli.streams import Stream, TextStreams
 from runcast._cli.usage import UsageTotals
-from runcast.client.watching import Received
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL
+
+if TYPE_CHECKING:
+    from runcast.client.watching import Received
 
 __all__ = ("JsonLines", "PlainLines", "Screen", "is_terminal", "print_json")
 
@@ -34,7 +36,7 @@ class Screen(ABC):
     """A place to show events."""
 
     @abstractmethod
-    def show(self, received: Received) -> None:
+    def show(self, received: "Received") -> None:
         """Add one event. It may stay invisible until `flush`."""
 
     @abstractmethod
@@ -57,7 +59,7 @@ class JsonLines(Screen):
         self._bytes = out.buffer
         self._is_terminal = out.isatty()
 
-    def show(self, received: Received) -> None:
+    def show(self, received: "Received") -> None:
         text = received.text
         if self._is_terminal:
             # The JSON's value is unchanged: control characters occur only inside strings.
@@ -82,7 +84,7 @@ class PlainLines(Screen):
         """The text whose unfinished line is the last one of the output."""
         self._used = UsageTotals()
 
-    def show(self, received: Received) -> None:
+    def show(self, received: "Received") -> None:
         event = received.event
         if event.type == "usage":
             self._used.take(event)

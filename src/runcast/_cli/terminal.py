@@ -8,7 +8,7 @@ single such line for a file transfer.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from runcast._cli.area import SPARE_COLUMNS, Area, Row, size_of, styled
 from runcast._cli.bars import BLOCKS, SIGNS, Bar
@@ -20,9 +20,11 @@ from runcast._cli.texts import cells, cut, fold, plain, readable_bytes, tail
 from runcast._cli.usage import UsageTotals
 from runcast._cli.work import Work
 from runcast._clock import SystemClock
-from runcast.client.watching import Received
 from runcast.events.model import Event
 from runcast.events.vocabulary import DELTA_TYPES, TERMINAL, as_text, pick
+
+if TYPE_CHECKING:
+    from runcast.client.watching import Received
 
 __all__ = ("Terminal", "meter")
 
@@ -71,7 +73,7 @@ class Terminal(Screen):
         self._work = Work(SystemClock(), is_plain=self._style == SIGNS)
         self._input: Row | None = None
 
-    def show(self, received: Received) -> None:
+    def show(self, received: "Received") -> None:
         event = received.event
         place = (event.node, event.agent, as_text(pick(event.data, "step_id", "task")))
         self._work.see(event)

@@ -2,17 +2,20 @@
 
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from runcast._cli.texts import plain, plain_lines
-from runcast.client.asynchronous import AsyncClient
 from runcast.errors import RuncastError
 from runcast.events.model import Event
 from runcast.events.outcome import is_logged
 
+if TYPE_CHECKING:
+    from runcast.client.asynchronous import AsyncClient
+
 __all__ = ("report_traceback",)
 
 
-async def report_traceback(client: AsyncClient, run_id: str, failed: Event) -> None:
+async def report_traceback(client: "AsyncClient", run_id: str, failed: Event) -> None:
     """Print the function's traceback, or a hint to the server's log, to standard error.
 
     Nothing is printed for a failure that the function reported by `RunFailed`.

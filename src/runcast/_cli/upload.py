@@ -3,11 +3,14 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runcast._cli.terminal import meter
 from runcast._functions.file_groups import check_key
-from runcast.client.asynchronous import AsyncClient
 from runcast.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from runcast.client.asynchronous import AsyncClient
 
 __all__ = ("parse_files", "upload")
 
@@ -33,7 +36,7 @@ def parse_files(pairs: Iterable[str]) -> list[tuple[str, Path]]:
 
 
 async def upload(
-    client: AsyncClient, files: Iterable[tuple[str, Path]]
+    client: "AsyncClient", files: Iterable[tuple[str, Path]]
 ) -> dict[str, list[dict[str, str]]]:
     """Upload files; return the references for an invocation. Raises what `client.upload` raises."""
     groups: dict[str, list[dict[str, str]]] = {}

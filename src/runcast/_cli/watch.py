@@ -2,10 +2,8 @@
 
 import argparse
 import asyncio
-import os
 import shlex
 import sys
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +12,21 @@ import msgspec
 from runcast._cli.answer import user_name
 from runcast._cli.download import Folder
 from runcast._cli.exits import ENDINGS, FAILED, LEFT
+from runcast._cli.keyboard import is_foreground
 from runcast._cli.reaching import add_options, open_async_client, option_of, sendable
 from runcast._cli.session import Session
 from runcast._cli.show import JsonLines, PlainLines, Screen, is_terminal
 from runcast._cli.terminal import Terminal
 from runcast._cli.texts import plain
 from runcast._cli.tracebacks import report_traceback
-from runcast.client.asynchronous import AsyncClient
-from runcast.client.watching import Cut, Received
 from runcast.errors import PeerError, RuncastError, ServerUnavailable
 from runcast.events.position import Position
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from runcast.client.asynchronous import AsyncClient
+    from runcast.client.watching import Cut, Received
     from runcast.events.model import Event
 
 __all__ = ("add_output", "add_to", "make_folder", "run", "watch")
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def watch(
-    client: AsyncClient,
+    client: "AsyncClient",
     run_id: str,
     arguments: argparse.Namespace,
     folder: Folder | None = None,
@@ -152,7 +153,7 @@ class _Seen:
         self.last: Event | None = None
         self.files: Any = None
 
-    def take(self, received: Received) -> None:
+    def take(self, received: "Received") -> None:
         event, self.cursor = received.event, received.position
         if event.type == "files" and isinstance(event.data, dict):
             self.files = event.data.get("files")
@@ -161,7 +162,7 @@ class _Seen:
 
 
 async def _show(
-    pages: AsyncGenerator[list[Received], None],
+    pages: "AsyncGenerator[list[Received], None]",
     screen: Screen,
     session: "Session | None",
     seen: _Seen,
@@ -180,7 +181,7 @@ async def _show(
 
 
 async def _finish(
-    client: AsyncClient,
+    client: "AsyncClient",
     run_id: str,
     arguments: argparse.Namespace,
     folder: Folder | None,
@@ -215,13 +216,13 @@ def _is_interactive_terminal() -> bool:
     """Return whether a person can type here while output is drawn: both ends are a terminal, whose
     foreground is this process."""
     try:
-        is_ours = sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):
+        descriptor = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):  # closed, or something else
         return False
-    return is_ours and is_terminal(sys.stdout)
+    return is_foreground(descriptor) and is_terminal(sys.stdout)
 
 
-def _losses(screen: Screen) -> Cut:
+def _losses(screen: Screen) -> "Cut":
     """Return what to do about lost connections: report the first one, give up without any."""
 
     def lost(error: RuncastError, failures: int, was_open: bool) -> None:
