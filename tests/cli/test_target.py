@@ -134,7 +134,10 @@ def test_what_is_no_function_is_refused() -> None:
         (["empty.py"], "found no function in empty.py; put @runcast.function above"),
         (["twice.py"], "two functions are called 'first'"),
         (["exits.py"], "exits.py ended the program while it was imported"),
-        (["--store", "redis://x"], "expected a store like memory:// or sqlite:///runs.db"),
+        (
+            ["--store", "kafka://x"],
+            "expected a store like memory://, sqlite:///runs.db, redis://host",
+        ),
         (["--store", "sqlite:///empty.py/runs.db"], "cannot make the folder 'empty.py'"),
         (["--settings", "nope.toml"], "cannot read the settings 'nope.toml'"),
         (["--settings", "work.py"], "expected 'work.py' to be TOML"),

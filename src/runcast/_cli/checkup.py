@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.error import URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from urllib.request import urlopen
 
-from runcast._cli.reaching import path_of
+from runcast._cli.reaching import path_of, without_password
 from runcast._cli.texts import readable_bytes
 from runcast._clock import SystemClock
 from runcast._files.data_dir import DataDir
@@ -128,7 +128,7 @@ def check_open_files(settings: Settings) -> Finding:
 def check_store(url: str, settings: Settings) -> Iterator[Finding]:
     """Open the store and write to it, leaving nothing behind; say what its settings may lose."""
     path = Path(path_of(url)) if path_of(url) else None
-    shown = _without_password(url)
+    shown = without_password(url)
     tried = _Tried(False, ())
     try:
         if path is None or path.exists():
@@ -186,13 +186,6 @@ async def _try_store(store: Store) -> _Tried:
         finally:
             await store.delete(log_id)
         return _Tried(store.is_lasting, await find_dangers(store))
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return (
-        url if "@" not in parts.netloc else url.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
-    )
 
 
 def _schema_of(path: Path) -> int:

@@ -32,6 +32,7 @@ __all__ = (
     "path_of",
     "sendable",
     "with_client",
+    "without_password",
 )
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
@@ -174,3 +175,9 @@ def _explained(error: RuncastError) -> RuncastError:
         f"{error.message}; start one with `runcast serve`, or say where it is with --url or "
         "RUNCAST_URL"
     )
+
+
+def without_password(url: str) -> str:
+    """Return a store's URL without its user and password, to be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in url else url

@@ -12,17 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TextIO
+from urllib.parse import urlsplit
 
 from runcast._app import OpenHub
 from runcast._cli.example import needed_files, pick_example
 from runcast._cli.leaving import Leaving
-from runcast._cli.reaching import path_of
+from runcast._cli.reaching import path_of, without_password
 from runcast._cli.supervising import (
     leave_the_terminals_group,
     serve_again_and_again,
     stay_behind_as_init,
 )
 from runcast._cli.target import load_target
+from runcast._cli.workers import inherited_socket, is_quiet, serve_in_workers
 from runcast._functions.function import Function
 from runcast._logs import bound
 from runcast._settings import Settings
@@ -41,6 +43,8 @@ __all__ = (
 
 DEFAULT_STORE: Final = "sqlite:///.runcast/runs.db"
 """On disk, so that runs survive a restart; in a folder that is easy to ignore."""
+
+_MOST_WORKERS: Final = 64
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -118,6 +122,13 @@ def add_to(commands: Any) -> None:
         "functions; only on a loopback --host",
     )
     parser.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="server processes that share the address and the store, 1 to 64 (%(default)s)",
+    )
+    parser.add_argument(
         "--reload",
         action="store_true",
         help="for development: start again when the code of the target changes; running "
@@ -130,24 +141,46 @@ def _without_reload(argv: Sequence[str]) -> list[str]:
     return [argument for argument in argv if argument != "--reload"]
 
 
-def run(arguments: argparse.Namespace) -> None:
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {_MOST_WORKERS}, got {text!r}")
+    return int(text)
+
+
+def _serve_in_workers(arguments: argparse.Namespace) -> int:
+    """Start the workers and wait for their end. Raises `InvalidValue`."""
+    if arguments.reload:
+        raise InvalidValue("expected --workers or --reload, not both")
+    if urlsplit(arguments.store).scheme == "memory":
+        raise InvalidValue(
+            "expected --workers with a store that processes share, like sqlite:///runs.db or "
+            f"redis://host, got {arguments.store}"
+        )
+    from runcast._http.server.server import bind
+
+    make_folder(arguments.store)
+    argv = [*arguments.argv, "--workers", "1"]  # the last one counts
+    with bind(arguments.host, arguments.port) as bound:
+        return serve_in_workers(arguments.workers, bound, argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM. Ctrl-C also ends the server, and raises KeyboardInterrupt.
+
+    Returns the exit code.
 
     Raises:
         InvalidValue, Forbidden, BackendError: the server cannot start; the message says why.
     """
     stay_behind_as_init()
+    _log_to_stderr(arguments.log_level)
+    if arguments.workers > 1:
+        return _serve_in_workers(arguments)
+    bound_before = inherited_socket()
     if arguments.reload:
         serve_again_and_again(arguments.target, _without_reload(arguments.argv))
         raise KeyboardInterrupt
     leave_the_terminals_group()
-    logging.basicConfig(
-        level=arguments.log_level.upper(),
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=_own_stderr(),
-    )
-    # asyncio reports the errors of tasks that functions left behind.
-    bound(logging.getLogger("asyncio"))
     settings = load_settings(arguments.settings)
     functions = _load_functions(arguments.target)
     views = _load_views(arguments.view)
@@ -187,20 +220,33 @@ def run(arguments: argparse.Namespace) -> None:
             host=arguments.host,
             port=arguments.port,
             insecure=arguments.insecure,
-            on_ready=lambda url: print(
-                announcement(
-                    url,
-                    functions,
-                    arguments.store,
-                    has_token=app.is_protected,
-                    is_demo=arguments.target is None,
-                ),
-                flush=True,
-            ),
+            on_ready=lambda url: _announce(arguments, url, functions, app.is_protected),
+            bound=bound_before,
             on_end=leaving.begin,
             on_hurry=leaving.hurry,
             log_level=arguments.log_level,
         )
+    return 0
+
+
+def _announce(
+    asked: argparse.Namespace, url: str, functions: Sequence[Function[..., Any]], has_token: bool
+) -> None:
+    if is_quiet():
+        return
+    is_demo = asked.target is None
+    text = announcement(url, functions, asked.store, has_token=has_token, is_demo=is_demo)
+    print(text, flush=True)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(),
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=_own_stderr(),
+    )
+    # asyncio reports the errors of tasks that functions left behind.
+    bound(logging.getLogger("asyncio"))
 
 
 def _own_stderr() -> TextIO | None:
@@ -238,8 +284,9 @@ def announcement(
     is_demo: bool = False,
 ) -> str:
     """Return the text printed once the server answers; programs read its first line."""
-    kept = path_of(store)
-    where = f"in {kept}" if kept else "in memory, until this process ends"
+    where = f"in {path_of(store) or without_password(store)}"
+    if urlsplit(store).scheme == "memory":
+        where = "in memory, until this process ends"
     names = ", ".join(function.name for function in functions)
     return "\n".join(
         (

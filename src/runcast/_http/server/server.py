@@ -26,6 +26,7 @@ from runcast._settings import Settings
 from runcast.errors import Forbidden, InvalidValue
 
 __all__ = (
+    "bind",
     "is_loopback",
     "protocol_class",
     "serve",
@@ -144,11 +145,13 @@ def serve(
     on_hurry: Callable[[], None] = lambda: None,
     log_level: str = "warning",
     insecure: bool = False,
+    bound: socket.socket | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         port: 0 takes a free one.
+        bound: the address, if it was bound already (`bind`); `port` does not matter then.
         on_ready: called with the base URL once requests are answered.
         on_end: called on the loop after everything is closed, just before the loop ends.
         on_hurry: called if another signal comes after the one that ends the server.
@@ -164,7 +167,7 @@ def serve(
             f"{host} can be reached from other machines, and any client there could invoke your "
             "functions: give a --token (or RUNCAST_TOKEN), or say --insecure"
         )
-    bound = _bind(host, port)
+    bound = bound or bind(host, port)
     actual = bound.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{actual}"
@@ -200,7 +203,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address. Raises `InvalidValue`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
