@@ -89,6 +89,8 @@ def is_printed(expected: str, printed: str) -> bool:
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
     known = {"python", "console", "bash", "toml", "yaml", "ini", "nginx", "caddy", "text"}
+    known |= {"ts", "tsx"}  # by web/client/test/package.test.ts
+    known |= {"html"}  # by tests/browser/test_element.py
 
     assert [block.place for block in BLOCKS if block.language not in known] == []
     assert {block.language for block in BLOCKS} == known

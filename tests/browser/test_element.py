@@ -11,10 +11,13 @@ import pytest
 
 from tests.browser.chromium import Page
 from tests.cli.served import Served, serve
+from tests.documents import ROOT as PROJECT
+from tests.documents import blocks_of
 
 pytestmark = pytest.mark.heavy
 
 FUNCTIONS = str(Path(__file__).parent / "functions.py")
+DOCUMENT = PROJECT / "docs" / "typescript.md"
 ROOT = "document.querySelector('runcast-run').shadowRoot"
 
 
@@ -56,10 +59,10 @@ def embedding(run_id: str, tmp_path: Path) -> Iterator[tuple[str, Served]]:
         store = f"sqlite:///{tmp_path / 'runs.db'}"
         with serve(FUNCTIONS, "--store", store, "--allow-origin", origin, cwd=tmp_path) as server:
             given["server"] = server.url
-            given["body"] = (
-                f'<script type="module" src="{server.url}/assets/embed.js"></script>'
-                f'<runcast-run src="{server.url}/runs/{run_id}"></runcast-run>'
-            )
+            (lines,) = [each.text for each in blocks_of(DOCUMENT) if each.language == "html"]
+            lines = lines.replace("my-run", run_id).replace("http://127.0.0.1:8000", server.url)
+            assert lines.count(server.url) == 2
+            given["body"] = lines
             yield origin + "/", server
 
 

@@ -2,7 +2,7 @@ import type { Answer, FileSource, FunctionDescription, RunChange, Upload } from 
 import { isRecord, RuncastError } from './errors.js';
 import { type EventOfRun, isTerminal, type RunEvent, type ThreadChange } from './events.js';
 import type { Decision, FileInfo, RunInfo, RunState, RunStatus } from './protocol.generated.js';
-import { followFeed, followMany, followRun, followThread } from './sources.js';
+import { followDialect, followFeed, followMany, followRun, followThread } from './sources.js';
 import { type Sent, type ServerOptions, Transport } from './transport.js';
 import { type FollowOptions, Watch } from './watch.js';
 
@@ -133,13 +133,17 @@ export class Client {
    * A loss is an event of type `gap` with `seq` 0. Leaving the loop never cancels the run.
    */
   watch(runId: string, options: WatchOptions = {}): Watch<RunEvent> {
-    const { types, nodes, agents, view } = options;
-    const query = new URLSearchParams();
-    for (const [name, list] of Object.entries({ types, nodes, agents })) {
-      if (list?.length) query.set(name, list.join(','));
-    }
-    if (view) query.set('view', view);
-    return this.#watch(followRun(this.#transport, pathOf(runId), query), options);
+    return this.#watch(followRun(this.#transport, pathOf(runId), viewed(options)), options);
+  }
+
+  /**
+   * A run's events in the form of a dialect, such as `flat`, each as the JSON of its frame. It ends
+   * once the server has said that nothing follows.
+   */
+  watchDialect(runId: string, dialect: string, options: WatchOptions = {}): Watch<unknown> {
+    const query = viewed(options);
+    query.set('dialect', dialect);
+    return this.#watch(followDialect(pathOf(runId), query), options);
   }
 
   /** The events of 1 to 32 runs over one connection, until all have ended. */
@@ -272,6 +276,15 @@ const pathOf = (runId: string): string => `/runs/${encodeURIComponent(runId)}`;
 
 const filePath = (runId: string, path: string): string =>
   `${pathOf(runId)}/files/${path.split('/').map(encodeURIComponent).join('/')}`;
+
+function viewed({ types, nodes, agents, view }: WatchOptions): URLSearchParams {
+  const query = new URLSearchParams();
+  for (const [name, list] of Object.entries({ types, nodes, agents })) {
+    if (list?.length) query.set(name, list.join(','));
+  }
+  if (view) query.set('view', view);
+  return query;
+}
 
 function select(
   query: URLSearchParams,

@@ -74,6 +74,14 @@ export function followRun(
   };
 }
 
+/** A run's events in the form of a dialect, until nothing follows. */
+export function followDialect(path: string, query: URLSearchParams): Source<unknown> {
+  return {
+    path: withQuery(`${path}/events`, query),
+    read: (data, id) => ({ value: parse(data), happened: { on: 'event', id, type: '' } }),
+  };
+}
+
 /** The events of several runs, until all have ended. */
 export function followMany(runs: readonly string[]): Source<EventOfRun> {
   const open = new Set(runs);

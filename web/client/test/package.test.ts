@@ -1,5 +1,13 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +19,8 @@ import manifest from '../package.json' with { type: 'json' };
 
 const run = promisify(execFile);
 const CLIENT = fileURLToPath(new URL('..', import.meta.url));
-const BIN = fileURLToPath(new URL('../../node_modules/.bin', import.meta.url));
+const MODULES = fileURLToPath(new URL('../../node_modules', import.meta.url));
+const BIN = join(MODULES, '.bin');
 const LIMIT = { timeout: 120_000 };
 const folder = mkdtempSync(join(tmpdir(), 'runcast-packed-'));
 const home = join(folder, 'node_modules', '@runcast', 'client');
@@ -77,6 +86,40 @@ test.each([
   },
   120_000,
 );
+
+/** What the code in documents takes for granted. */
+const AROUND = `export {};
+declare global {
+  const run: string;
+  function showText(key: string, text: string): void;
+  function openDialog(text: string, respond: (answer: boolean) => Promise<unknown>): void;
+  function closeDialog(id: string): void;
+  function showProgress(state: object): void;
+}`;
+
+test('the code in the documents is right', async () => {
+  symlinkSync(join(MODULES, '@types'), join(folder, 'node_modules', '@types'));
+  for (const name of ['react', 'csstype']) {
+    symlinkSync(join(MODULES, name), join(folder, 'node_modules', name));
+  }
+  const files = ['around.d.ts'];
+  writeFileSync(join(folder, 'around.d.ts'), AROUND);
+  for (const path of ['docs/typescript.md', 'docs/migrating.md', 'web/client/README.md']) {
+    const text = readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
+    for (const [, kind, code] of text.matchAll(/^```(tsx?)\n(.*?)^```$/gms)) {
+      files.push(`document-${files.length}.${kind}`);
+      writeFileSync(join(folder, files.at(-1) ?? ''), code ?? '');
+    }
+  }
+  expect(files.length).toBeGreaterThan(4);
+  const compilerOptions = {
+    ...{ module: 'NodeNext', target: 'ES2022', lib: ['ES2022', 'DOM', 'DOM.Iterable'] },
+    ...{ strict: true, noEmit: true, jsx: 'react-jsx', types: [], skipLibCheck: true },
+  };
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
+  const said = await run(join(BIN, 'tsc'), ['-p', folder], LIMIT).catch((error) => error);
+  expect(said.stdout).toBe('');
+}, 120_000);
 
 test('Node imports it', async () => {
   const paths = SUBPATHS.filter((path) => path !== './react'); // which needs React
