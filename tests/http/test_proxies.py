@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+import runcast
 from tests.cli.served import Answer, Served, frames, serve
 from tests.documents import ROOT, blocks_of
 from tests.waiting import WAIT_S
@@ -55,10 +57,7 @@ class Proxy(NamedTuple):
     """A proxy, as a client that has resolved the server's name sees it."""
 
     port: int
-
-    @property
-    def host(self) -> str:
-        return f"{NAME}:{self.port}"
+    host: str
 
     @contextmanager
     def open(
@@ -91,7 +90,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
         config = folder / "config"
         config.write_text(configure(request.param, served, port), "utf-8")
         with started(commands(program, config)[request.param], folder, port):
-            yield Proxy(port)
+            yield Proxy(port, f"{NAME}:{port}")
 
 
 def free_port() -> int:
@@ -143,6 +142,92 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[None]:
 
 
 JSON = {"Content_Type": "application/json"}
+
+# What most people write first: everything else is as the proxy has it.
+BARE = {
+    "nginx": "server { listen 127.0.0.1:%d; location / { proxy_pass http://127.0.0.1:%d;%s } }",
+    "caddy": "http://127.0.0.1:%d {\n reverse_proxy 127.0.0.1:%d {\n%s\n }\n}\n",
+}
+SHORT = {
+    "nginx": " proxy_read_timeout 1s;",
+    "caddy": "  transport http {\n   read_timeout 1s\n  }",
+}
+"""A time-out of one second, as others have one of a minute."""
+
+
+@contextmanager
+def bare(kind: str, tmp_path: Path, *, more: str = "", heartbeat_s: float = 15) -> Iterator[Proxy]:
+    """Run a proxy with its default settings in front of a server."""
+    program = shutil.which(kind, path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip(f"there is no {kind} (Debian: {kind})")
+    (tmp_path / "functions.py").write_text(FUNCTIONS, "utf-8")
+    env = {"RUNCAST_TOKEN": TOKEN, "RUNCAST_HEARTBEAT_S": str(heartbeat_s)}
+    env["RUNCAST_RETRY_S"] = "0.05"
+    with serve("functions.py", "--store", "memory://", cwd=tmp_path, env=env) as served:
+        port = free_port()
+        folder = tmp_path / "proxy"
+        folder.mkdir()
+        config = folder / "config"
+        text = BARE[kind] % (port, served.port, more)
+        config.write_text((NGINX if kind == "nginx" else CADDY) % text, "utf-8")
+        with started(commands(program, config)[kind], folder, port):
+            yield Proxy(port, f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("kind", ["nginx", "caddy"])
+def test_with_default_settings_events_leave_when_they_come(kind: str, tmp_path: Path) -> None:
+    with bare(kind, tmp_path) as proxy:
+        # Caddy collects lines of JSON until it is told not to: docs/proxy.md says so.
+        forms = ["text/event-stream", *(["application/x-ndjson"] if kind == "nginx" else [])]
+        for number, accept in enumerate(forms):
+            body = json.dumps({"run_id": f"r{number}"}).encode()
+            with proxy.open("POST", "/invoke/wait", body, Accept=accept, **JSON) as response:
+                seen = ""
+                while "interrupt_request" not in seen:
+                    seen += response.readline().decode()
+                path = f"/runs/r{number}/interrupts/q"
+                assert proxy.ask("POST", path, b'{"type": "accept"}', **JSON).status == 200
+                assert '"result":"accept"' in response.read().decode()
+
+
+@pytest.mark.parametrize("kind", ["nginx", "caddy"])
+def test_a_stream_that_is_silent_for_longer_than_the_proxy_waits_loses_nothing(
+    kind: str, tmp_path: Path
+) -> None:
+    with bare(kind, tmp_path, more=SHORT[kind]) as proxy:
+        cut = threading.Event()
+        seen: list[int] = []
+
+        def watch() -> None:
+            with runcast.Client(f"http://127.0.0.1:{proxy.port}", token=TOKEN) as client:
+                pages = client.watch_pages("r", on_cut=lambda *_: cut.set())
+                seen.extend(received.event.seq for page in pages for received in page)
+
+        proxy.ask("POST", "/invoke/wait", b'{"run_id": "r"}', Prefer="respond-async", **JSON)
+        watching = threading.Thread(target=watch)
+        watching.start()
+        assert cut.wait(WAIT_S)  # the proxy gave up on the silent stream
+        answered = proxy.ask("POST", "/runs/r/interrupts/q", b'{"type": "accept"}', **JSON)
+        assert answered.status == 200
+        watching.join(WAIT_S)
+        assert not watching.is_alive()
+        assert seen == list(range(1, len(seen) + 1))
+        assert len(seen) > 4
+
+
+@pytest.mark.parametrize("kind", ["nginx", "caddy"])
+def test_heartbeats_keep_a_stream_open_for_longer_than_the_proxy_waits(
+    kind: str, tmp_path: Path
+) -> None:
+    with bare(kind, tmp_path, more=SHORT[kind], heartbeat_s=0.25) as proxy:
+        proxy.ask("POST", "/invoke/wait", b'{"run_id": "r"}', Prefer="respond-async", **JSON)
+        with proxy.open("GET", "/runs/r/events") as response:
+            beats = 0
+            while beats < 8:  # which take two seconds
+                beats += response.readline() == b": hb\n"
+            proxy.ask("POST", "/runs/r/interrupts/q", b'{"type": "accept"}', **JSON)
+            assert b'"result":"accept"' in response.read()
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
