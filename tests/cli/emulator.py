@@ -126,6 +126,11 @@ class InTerminal:
         emulator.feed(self.raw.decode(errors="replace"))
         return emulator.rows
 
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal itself shows what is typed."""
+        return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
+
     def type(self, keys: bytes) -> None:
         os.write(self._ours, keys)
 

@@ -1,6 +1,7 @@
 """A person at a terminal: answers, messages and Ctrl-C in place, while the run goes on."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tests.cli.emulator import InTerminal
 from tests.cli.inside import run
 from tests.cli.served import Served, serve
+from tests.waiting import WAIT_S
 
 TARGET = """
 import runcast
@@ -227,6 +229,23 @@ def test_a_message_that_was_begun_before_a_question_does_not_answer_it(
     asked = served.ask("GET", "/runs/m1").json["state"]["interrupts"]
     assert [(one["interrupt_id"], one.get("is_answered", False)) for one in asked] == [("x", False)]
     served.ask("POST", "/runs/m1/cancel")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_has_its_echo_again_whatever_ends_the_command(
+    served: Served, tmp_path: Path, number: signal.Signals
+) -> None:
+    run_id = f"e{number}"
+    with at(served, tmp_path, "invoke", "waits", "--run-id", run_id) as terminal:
+        until(terminal, "begun")
+        terminal.type(b"seen")
+        until(terminal, "message: seen")
+        assert not terminal.echoes
+        terminal.process.send_signal(number)
+        assert terminal.process.wait(WAIT_S) == -number
+        assert terminal.echoes
+    served.ask("POST", f"/runs/{run_id}/cancel")
 
 
 def test_the_list_of_runs_is_live(served: Served, tmp_path: Path) -> None:

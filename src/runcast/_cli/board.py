@@ -1,6 +1,7 @@
 """`runcast runs --watch`: a list of runs that changes as they do."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, TextIO
 
@@ -46,9 +47,12 @@ class Board:
         self._belongs = belongs
         self._limit = limit
         self._runs: dict[str, RunInfo] = {}
+        self._note = ""
+        """What is wrong with the connection."""
 
     def take(self, change: RunChange) -> None:
         """Take a change into account; `draw` shows it."""
+        self._note = ""
         if change.gap:
             self._runs.clear()  # the list follows
         if change.deleted:
@@ -67,7 +71,8 @@ class Board:
     def draw(self) -> None:
         """Draw the list."""
         columns, lines = size_of(self._out)
-        shown = self._newest()[: max(1, lines - 3)]
+        newest = self._newest()
+        shown = newest[: max(1, lines - 3)]
         text = table(self._header, [self._row(run) for run in shown], self._out)
         head, *rows = text.split("\n")
         area = [Row(cut(head, columns - 1), 1)]
@@ -75,13 +80,14 @@ class Board:
             Row(cut(row, columns - 1), _COLORS.get(run.status))
             for row, run in zip(rows, shown, strict=True)
         )
-        counts = {run.status: 0 for run in self._runs.values()}
-        for run in self._runs.values():
-            counts[run.status] += 1
-        said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        area.append(Row(cut(said or "no runs yet", columns - 1), 2))
+        area.append(Row(cut(self._note or _summary(newest, len(shown)), columns - 1), 2))
         if area != self._area.drawn:
             self._area.draw("", area)
+
+    def note(self, text: str) -> None:
+        """Show below the list that something is wrong, until the next change."""
+        self._note = plain(text)
+        self.draw()
 
     def close(self) -> None:
         """Leave the list on the screen."""
@@ -89,6 +95,13 @@ class Board:
             self._out.write("\n")
             self._out.flush()
             self._area.keep()
+
+
+def _summary(runs: list[RunInfo], shown: int) -> str:
+    counts = Counter(run.status for run in runs)
+    said = [f"{count} {status}" for status, count in sorted(counts.items())]
+    hidden = [f"{len(runs) - shown} of them not shown"] if len(runs) > shown else []
+    return ", ".join([*said, *hidden]) or "no runs yet"
 
 
 def print_change(

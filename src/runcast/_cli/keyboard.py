@@ -17,6 +17,9 @@ _MOST_CHARS: Final = 16_384
 
 _READ_BYTES: Final = 4096
 
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end the process, which would leave the terminal without echo."""
+
 
 def is_foreground(descriptor: int) -> bool:
     """Return whether a descriptor is a terminal in whose foreground this process is."""
@@ -95,12 +98,23 @@ class Keyboard:
 
     def __enter__(self) -> Self:
         self.resume()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, self._on_continued)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCONT, self._on_continued)
+        for number in _ENDING:
+            loop.add_signal_handler(number, self._on_ending, number)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGCONT)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGCONT, *_ENDING):
+            loop.remove_signal_handler(number)
         self.pause()
+
+    def _on_ending(self, number: signal.Signals) -> None:
+        """Set the terminal as it was, and let the signal end this process."""
+        self.pause()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def resume(self) -> None:
         """Begin to read. Idempotent."""

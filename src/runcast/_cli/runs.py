@@ -35,6 +35,7 @@ from runcast.events.vocabulary import TERMINAL
 
 if TYPE_CHECKING:
     from runcast.client.threads import Client
+    from runcast.client.watching import Cut
 
 __all__ = ("add_to", "cancel", "list_runs", "remove")
 
@@ -135,7 +136,8 @@ async def _watch_runs(arguments: argparse.Namespace) -> int:
             await client.runs(**selection, limit=arguments.limit)
             if board is not None:
                 board.draw()
-            async with aclosing(client.feed(**selection)) as changes:
+            feed = client.feed(**selection, on_cut=_losses(board))
+            async with aclosing(feed) as changes:
                 async for change in changes:
                     if board is None:
                         if change.run is None or belongs(change.run):
@@ -149,6 +151,20 @@ async def _watch_runs(arguments: argparse.Namespace) -> int:
         if board is not None:
             board.close()
     return DONE
+
+
+def _losses(board: Board | None) -> "Cut":
+    """Return what to do about lost connections: report the first one."""
+
+    def lost(error: RuncastError, failures: int, was_open: bool) -> None:
+        if failures == 1:
+            text = f"{plain(error.message)}; trying again"
+            if board is None:
+                print(text, file=sys.stderr)
+            else:
+                board.note(text)
+
+    return lost
 
 
 def _selection(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -283,13 +283,19 @@ class AsyncClient:
         status: Status | None = None,
         function: str = "",
         labels: Mapping[str, str] | None = None,
+        on_cut: Cut = ignore_cut,
     ) -> AsyncGenerator[RunChange, None]:
         """Yield runs as they are, and then each change of one, until the caller stops.
 
         After a lost connection, every run that changed meanwhile is yielded at least once.
+
+        Args:
+            on_cut: see `watch_pages`.
         """
         path = f"/runs?{urlencode(_selection(status, function, labels))}"
-        pages = follow(self._transport, path, options=self._options, read=_read_change)
+        pages = follow(
+            self._transport, path, options=self._options, read=_read_change, on_cut=on_cut
+        )
         async with aclosing(pages):
             async for page in pages:
                 for change, _ in page:

@@ -185,9 +185,12 @@ class Client:
         status: Status | None = None,
         function: str = "",
         labels: Mapping[str, str] | None = None,
+        on_cut: Cut = ignore_cut,
     ) -> Iterator[RunChange]:
         """Yield runs, and then each change of one; see `AsyncClient.feed`."""
-        return self._each(self._client.feed(status=status, function=function, labels=labels))
+        return self._each(
+            self._client.feed(status=status, function=function, labels=labels, on_cut=on_cut)
+        )
 
     def watch_thread(
         self, thread: str, after: str = "", *, labels: Mapping[str, str] | None = None
