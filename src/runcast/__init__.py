@@ -117,6 +117,7 @@ if TYPE_CHECKING:
         FunctionInfo,
         RunChange,
         RunInfo,
+        RunLink,
         RunState,
         SentMessage,
     )
@@ -129,7 +130,8 @@ else:
     _OF_CLIENTS = frozenset(
         {
             *("AsyncClient", "Client", "Decision", "FileInfo", "FunctionInfo"),
-            *("Received", "ReconnectOptions", "RunChange", "RunInfo", "RunState", "SentMessage"),
+            *("Received", "ReconnectOptions", "RunChange", "RunInfo", "RunLink", "RunState"),
+            "SentMessage",
         }
     )
 
@@ -233,6 +235,7 @@ __all__ = (
     "RunFailed",
     "RunInThread",
     "RunInfo",
+    "RunLink",
     "RunOpener",
     "RunState",
     "RunTooLarge",

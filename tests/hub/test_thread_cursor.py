@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,8 @@ from runcast.events.model import encode_record
 from runcast.stores import changes as recent_changes
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
+from runcast.stores.sqlite.store import SQLiteStore
+from runcast.testing import FakeClock
 from tests.opening import soon
 
 pytestmark = pytest.mark.anyio
@@ -255,6 +258,29 @@ async def test_lost_changes_are_reported_and_everything_begins_again(
         await client.until(lambda: ("gap", "") in client.notices and "a" in client.seen)
         assert client.seen == {"a": [first]}
         client.leave()
+
+
+async def test_runs_of_another_process_are_followed(tmp_path: Path, clock: FakeClock) -> None:
+    path = f"{tmp_path}/runs.db"
+    async with Hub(SQLiteStore(path, clock)) as here, Hub(SQLiteStore(path, clock)) as there:
+        client = Client(here)
+        await soon(client.take())
+        a = await begin(there, "a")
+        expected = [await emit(a), await emit(a)]
+        await client.until(lambda: client.seen.get("a") == expected)
+        expected.append(await emit(a, close=True))
+        await client.until(lambda: client.seen["a"] == expected)
+        other = Client(there, client.place)  # and its place is good at the other one
+        again = await begin(here, "a", replace=True)
+        first = await emit(again)
+        await other.until(lambda: first in other.seen.get("a", ()))
+        await client.until(lambda: client.seen["a"] == [*expected, first])
+        await there.delete("a")
+        await client.until(lambda: ("deleted", "a") in client.notices)
+        await other.until(lambda: ("deleted", "a") in other.notices)
+        assert other.seen["a"] == [first]
+        client.leave()
+        other.leave()
 
 
 @pytest.mark.parametrize(

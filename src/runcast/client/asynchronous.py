@@ -11,7 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urljoin
 
 import msgspec
 
@@ -25,6 +25,7 @@ from runcast.client.model import (
     FunctionInfo,
     RunChange,
     RunInfo,
+    RunLink,
     RunState,
     SentMessage,
     read,
@@ -364,6 +365,32 @@ class AsyncClient:
     async def delete(self, run_id: str) -> None:
         """Delete a run. A run that is at work is cancelled first."""
         await self._transport.ask("DELETE", _path(run_id))
+
+    async def share(
+        self, run_id: str, *, expires_s: float | None = None, files: bool = False
+    ) -> RunLink:
+        """Make a link that shows a run, in its present epoch, to anyone who has the link.
+
+        Args:
+            expires_s: how long it lasts; by default as the server says, a week.
+            files: show the files that the run made, too.
+        """
+        body: dict[str, object] = {"files": files}
+        body |= {} if expires_s is None else {"expires_s": expires_s}
+        # Sent once: a lost answer would leave a link that nobody has.
+        answer = await self._transport.ask("POST", f"{_path(run_id)}/links", body)
+        link = read(answer.body, RunLink)
+        return msgspec.structs.replace(link, url=urljoin(self.url, link.url))
+
+    async def links(self, run_id: str) -> list[RunLink]:
+        """Return the links to a run's present epoch that are still good, without their secrets."""
+        answer = await self._ask("GET", f"{_path(run_id)}/links")
+        return read(answer.field("links"), list[RunLink])
+
+    async def unshare(self, run_id: str, link_id: str) -> None:
+        """Revoke a link of a run; everything that it shows ends."""
+        path = f"{_path(run_id)}/links/{quote(link_id, safe='')}"
+        await self._transport.ask("DELETE", path)
 
     # Files.
 

@@ -14,6 +14,7 @@ __all__ = (
     "FunctionInfo",
     "RunChange",
     "RunInfo",
+    "RunLink",
     "RunState",
     "SentMessage",
     "read",
@@ -61,6 +62,24 @@ class RunChange(msgspec.Struct, frozen=True, kw_only=True):
     run: RunInfo | None = None
     deleted: str = ""
     gap: str = ""
+
+
+class RunLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link that shows one run to anyone who has it. Times are Unix seconds.
+
+    `token` (for programs) and `url` (for people) hold the secret. Only `share` returns them; in
+    lists they are empty.
+    """
+
+    link_id: str
+    run_id: str
+    epoch: str
+    created_at: float
+    expires_at: float
+    by: str = ""
+    files: bool = False
+    token: str = ""
+    url: str = ""
 
 
 class SentMessage(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from runcast.client.model import (
     FunctionInfo,
     RunChange,
     RunInfo,
+    RunLink,
     RunState,
     SentMessage,
 )
@@ -24,6 +25,7 @@ __all__ = (
     "ReconnectOptions",
     "RunChange",
     "RunInfo",
+    "RunLink",
     "RunState",
     "SentMessage",
 )

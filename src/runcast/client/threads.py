@@ -13,6 +13,7 @@ from runcast.client.model import (
     FunctionInfo,
     RunChange,
     RunInfo,
+    RunLink,
     RunState,
     SentMessage,
 )
@@ -216,6 +217,18 @@ class Client:
     def delete(self, run_id: str) -> None:
         """Delete a run."""
         self._bridge.call(self._client.delete(run_id))
+
+    def share(self, run_id: str, *, expires_s: float | None = None, files: bool = False) -> RunLink:
+        """Make a link that shows a run to anyone who has it; see `AsyncClient.share`."""
+        return self._bridge.call(self._client.share(run_id, expires_s=expires_s, files=files))
+
+    def links(self, run_id: str) -> list[RunLink]:
+        """Return the links to a run, without their secrets."""
+        return self._bridge.call(self._client.links(run_id))
+
+    def unshare(self, run_id: str, link_id: str) -> None:
+        """Revoke a link of a run; everything that it shows ends."""
+        self._bridge.call(self._client.unshare(run_id, link_id))
 
     def upload(
         self,
