@@ -145,7 +145,7 @@ class Settings:
     warm_processes: int = _setting(
         1,
         "Child processes kept ready for each module with functions, so that a run need not wait for"
-        " the start of Python and the module.",
+        " the start of Python and the module; 0 also means that none is forked.",
     )
     terminate_grace_s: float = _setting(
         2.0, "How long a child process may run after SIGTERM, before SIGKILL."

@@ -509,8 +509,9 @@ async def test_what_a_function_forks_ends_with_it() -> None:
     assert all(map(is_gone, events[1].data))
 
 
-async def test_a_process_that_closes_its_files_is_given_up() -> None:
-    events = await told(functions.closing_files)
+@pytest.mark.parametrize("after_answer", [False, True])
+async def test_a_process_that_closes_its_files_is_given_up(after_answer: bool) -> None:
+    events = await told(functions.closing_files, {"after_answer": after_answer})
     assert events[-1].data["code"] == "killed"
 
 

@@ -65,7 +65,7 @@ def main(control_fd: int, lifeline_fd: int) -> None:
     while True:
         command = parent.receive()
         if isinstance(command, control.Load):
-            loading = _Loading(command.source)
+            loading = loading or _Loading(command.source)
             parent.send(loading.report)
         elif isinstance(command, control.Serve):
             # Returns in each process that is forked for a call.
@@ -84,9 +84,10 @@ def _serve(
         return forker.serve("", []), None
     loading = _Loading(source)
     error = loading.report.error
-    parent = forker.serve(f"it cannot be imported: {error}" if error else "", [source.file])
-    parent.send(loading.report)
-    return parent, loading
+    forked = forker.serve(f"it cannot be imported: {error}" if error else "", [source.file])
+    if forked is not parent:
+        forked.send(loading.report)
+    return forked, loading
 
 
 class _Loading:

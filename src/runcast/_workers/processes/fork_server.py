@@ -9,25 +9,23 @@ import contextlib
 import itertools
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runcast._functions.function import Source
 from runcast._logs import get_logger
 from runcast._workers.processes import control, fork_control
-from runcast._workers.processes.process import ChildProcess, Pipes, Stream, above_standard_files
+from runcast._workers.processes.forked import ForkedProcess, PendingFork
+from runcast._workers.processes.process import ChildProcess, Stream
 from runcast.errors import PeerError
 
-if TYPE_CHECKING:
-    import io
-
-__all__ = ("ForkServer", "ForkedProcess")
+__all__ = ("ForkServer",)
 
 _log: Final = get_logger("runcast.runs")
 
-_PRELOAD_S: Final = 10.0
-"""How long a call waits for an import that has begun, before it gets a new interpreter."""
+_PRELOAD_S: Final = 60.0
+"""How long calls wait for an import that has begun. Then they get new interpreters, although one
+that begins now is later than this one, unless this one hangs."""
 
 _FORK_S: Final = 2.0
 """How long a fork may take, before the fork server counts as hung."""
@@ -43,9 +41,6 @@ _MAX_FRAME_BYTES: Final = 1 << 24
 
 _KILLED: Final = -int(signal.SIGKILL)
 """The exit code of a child whose fork server cannot report it: it died with the fork server."""
-
-_PIDFD_SIGNAL_PROCESS_GROUP: Final = 4
-"""Linux 6.9: a handle stands for a process group."""
 
 
 class ForkServer:
@@ -72,6 +67,8 @@ class ForkServer:
         self._process: ChildProcess | None = None
         self.problem = ""
         """Why it does not fork, as "it has …"; "" while it may."""
+        self._is_preloaded = False
+        self._has_said_too_much = False
         self._is_lost = False
         self._is_retired = False
         self._files: list[fork_control.SourceFile] = []
@@ -79,8 +76,10 @@ class ForkServer:
         self._preloaded = loop.create_future()
         self._wait_until = loop.time() + _PRELOAD_S
         self._numbers = itertools.count()
-        self._forks: dict[int, _Fork] = {}
-        self._reaps: dict[int, Callable[[int], None]] = {}
+        self._forks: dict[int, PendingFork] = {}
+        self._reaps: dict[int, _Reap] = {}
+        self._spare: ChildProcess | None = None
+        self._released = loop.create_future()
         self._children: set[ForkedProcess] = set()
         self._said: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._task = asyncio.create_task(self._run(), name="runcast-fork-server")
@@ -103,7 +102,7 @@ class ForkServer:
         changed: bool = await self._in_thread(_have_changed, self._files)
         return changed or self._is_lost
 
-    async def fork(self) -> "ForkedProcess | None":
+    async def fork(self) -> ForkedProcess | None:
         """Return a new child, which is watched; None if there can be none.
 
         A cancelled call may leave a child. So let it end, and then end the child.
@@ -114,7 +113,7 @@ class ForkServer:
         if self.problem or self._is_retired or process is None or not self._preloaded.done():
             return None
         number = next(self._numbers)
-        fork, theirs = _Fork.open()
+        fork, theirs = PendingFork.open()
         self._forks[number] = fork
         try:
             process.post(fork_control.encode(fork_control.Fork(number)), theirs)
@@ -138,10 +137,23 @@ class ForkServer:
             self._end_if_unused()
         return child
 
+    def take_over(self) -> ChildProcess | None:
+        """Return its process as a child, if it has imported the module but must not be forked.
+
+        It waits for `Load` or `Call`. Only the first call gets it.
+        """
+        spare, self._spare = self._spare, None
+        if spare is None or spare.exited.done() or self._is_retired:
+            return None
+        self._process = None
+        self._release()
+        return spare
+
     def retire(self) -> None:
         """Fork no more, and end with the last child."""
         self._is_retired = True
         self._settle()
+        self._release()
         self._end_if_unused()
 
     def when_ended(self, call: Callable[["ForkServer"], None]) -> None:
@@ -150,17 +162,17 @@ class ForkServer:
 
     async def end(self) -> None:
         """End it now, and with it all its children. Idempotent."""
-        self._is_retired = True
-        self._settle()
+        self.retire()
         if self._process is not None:
             self._process.signal(signal.SIGKILL)
         await self._task
 
     def reap(self, pid: int, then: Callable[[int], None]) -> None:
         """Have a dead child reaped, and call a function with its exit code."""
-        self._reaps[pid] = then
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_REAPED_S, self._take_reaped, pid, _KILLED)
+        self._reaps[pid] = _Reap(then, timer)
         self._post(fork_control.Reap(pid))
-        asyncio.get_running_loop().call_later(_REAPED_S, self._take_reaped, pid, _KILLED)
 
     # --- its process ------------------------------------------------------------------------------
 
@@ -180,15 +192,24 @@ class ForkServer:
                 process.signal(signal.SIGKILL)
             await process.send(control.Serve(self._source))
             await self._hear(process)
+            if self._is_spare():
+                await _cancel(listening)
+                process.said = self._said
+                self._spare = process
+                self._settle()
+                await self._released
         except PeerError as error:
             _log.error("the fork server of %s: %s", self.name, error.message)
         finally:
-            await process.end()
-            for task in listening:
-                task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
-            process.close()
+            if self._process is not None:  # nobody has taken it over
+                await process.end()
+                await _cancel(listening)
+                process.close()
             self._handle_end()
+
+    def _is_spare(self) -> bool:
+        """Whether its process may be a child, because it has lost no output."""
+        return self._is_preloaded and bool(self.problem) and not self._has_said_too_much
 
     async def _hear(self, process: ChildProcess) -> None:
         frames = control.Frames(_MAX_FRAME_BYTES)
@@ -197,6 +218,8 @@ class ForkServer:
                 report = fork_control.decode_report(kind, body)
                 if isinstance(report, fork_control.Preloaded):
                     self._take_preloaded(process, report)
+                    if self.problem:
+                        return
                 elif isinstance(report, fork_control.Forked):
                     self._take_forked(report)
                 else:
@@ -213,6 +236,7 @@ class ForkServer:
     def _keep_said(self, name: Stream, data: bytes) -> None:
         if len(self._said[name]) + len(data) > _MOST_SAID_BYTES:
             self.problem = f"it has printed more than {_MOST_SAID_BYTES} bytes"
+            self._has_said_too_much = True
         else:
             self._said[name] += data
 
@@ -222,16 +246,17 @@ class ForkServer:
                 self._keep_said(name, data)
         self._files = report.files
         self.problem = self.problem or report.problem
+        self._is_preloaded = True
         if self.problem:
             _log.info("%s is imported for each call: %s", self.name, self.problem)
-        self._settle()
-        if self.problem:
-            self.retire()
+        else:
+            self._settle()
 
     def _take_forked(self, report: fork_control.Forked) -> None:
         fork = self._forks.pop(report.number, None)
         if report.is_final:
             self.problem = report.problem
+            self.retire()
         if not report.pid:
             if fork is not None and not fork.child.done():
                 fork.child.set_result(None)
@@ -249,20 +274,21 @@ class ForkServer:
             if fork is not None and not fork.child.done():
                 fork.child.set_exception(error)
             return
-        child = ForkedProcess(report.pid, fork.pipes, handle, self, self._said)
+        child = ForkedProcess(report.pid, fork.pipes, handle, self.reap, self._said)
         child.watch()
         self._children.add(child)
         child.exited.add_done_callback(lambda _: self._discard(child))
         fork.child.set_result(child)
 
-    def _discard(self, child: "ForkedProcess") -> None:
+    def _discard(self, child: ForkedProcess) -> None:
         self._children.discard(child)
         self._end_if_unused()
 
     def _take_reaped(self, pid: int, code: int) -> None:
-        then = self._reaps.pop(pid, None)
-        if then is not None:
-            then(code)
+        reap = self._reaps.pop(pid, None)
+        if reap is not None:
+            reap.timer.cancel()
+            reap.then(code)
 
     def _post(self, message: fork_control.Command) -> None:
         # If it has ended, or hangs, nobody waits for an answer without a limit.
@@ -275,6 +301,10 @@ class ForkServer:
     def _settle(self) -> None:
         if not self._preloaded.done():
             self._preloaded.set_result(None)
+
+    def _release(self) -> None:
+        if not self._released.done():
+            self._released.set_result(None)
 
     def _lose(self, problem: str) -> None:
         if not self._is_retired:
@@ -289,13 +319,14 @@ class ForkServer:
             self._process.signal(signal.SIGKILL)
 
     def _handle_end(self) -> None:
-        if not self._preloaded.done():
+        if not (self._is_preloaded or self._is_retired or self._is_lost):
             # The next one would end in the same way: wait until a file has changed.
-            self.problem = "it has ended during the import"
+            self.problem = self.problem or "it has ended during the import"
             _log.info("%s is imported for each call: %s", self.name, self.problem)
             self._settle()
         elif not (self.problem or self._is_retired):
             self._lose("it was killed")
+        self._settle()
         for fork in list(self._forks.values()):
             if not fork.child.done():
                 fork.child.set_result(None)
@@ -303,78 +334,17 @@ class ForkServer:
             self._take_reaped(pid, _KILLED)
 
 
-class _Fork(NamedTuple):
-    """A fork that was asked for."""
-
-    pipes: Pipes
-    child: "asyncio.Future[ForkedProcess | None]"
-
-    @classmethod
-    def open(cls) -> "tuple[_Fork, list[int]]":
-        """Return the hub's side and the descriptors for the child. Raises `OSError`."""
-        with contextlib.ExitStack() as opened:
-            ours, theirs = socket.socketpair()
-            opened.callback(ours.close)
-            with theirs:
-                theirs.setblocking(True)  # `socket.setdefaulttimeout` might have changed it
-                descriptors = [above_standard_files(theirs.fileno())]
-            opened.callback(os.close, descriptors[0])
-            streams: list[io.RawIOBase] = []
-            for _ in range(2):
-                reading, writing = os.pipe()
-                opened.callback(os.close, writing)
-                descriptors.append(writing)
-                streams.append(open(reading, "rb", buffering=0))  # noqa: SIM115 - kept
-                opened.callback(streams[-1].close)
-            opened.pop_all()
-        pipes = Pipes(ours, *streams)
-        return cls(pipes, asyncio.get_running_loop().create_future()), descriptors
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class ForkedProcess(ChildProcess):
-    """A child of a fork server. The hub is not its parent, so the fork server reaps it."""
+class _Reap(NamedTuple):
+    """A dead child that the fork server was asked to reap."""
 
-    def __init__(
-        self,
-        pid: int,
-        pipes: Pipes,
-        handle: int,
-        server: ForkServer,
-        said: dict[Stream, bytes],
-    ) -> None:
-        super().__init__(pid, pipes)
-        self._handle = handle
-        self._server = server
-        self._said = dict(said)
-
-    def watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.exited = loop.create_future()
-        loop.add_reader(self._handle, self._handle_exit)
-
-    def signal(self, number: signal.Signals) -> None:
-        if self._may_be_reaped:
-            return
-        try:
-            signal.pidfd_send_signal(self._handle, number, None, _PIDFD_SIGNAL_PROCESS_GROUP)
-        except ProcessLookupError:
-            # It has no group yet: the function has not begun.
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._handle, number)
-        except PermissionError:
-            pass
-        except OSError:  # an older kernel
-            super().signal(number)
-
-    async def read(self, name: Stream) -> bytes:
-        """Return data that it printed, after what the import printed; see `ChildProcess.read`."""
-        said, self._said[name] = self._said[name], b""
-        return said or await super().read(name)
-
-    def _reap(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._handle)
-        os.close(self._handle)
-        self._server.reap(self.pid, self._end_watch)
+    then: Callable[[int], None]
+    timer: asyncio.TimerHandle
 
 
 def _as_they_are(paths: Iterable[str]) -> list[fork_control.SourceFile]:

@@ -16,6 +16,8 @@ __all__ = ("ForkCheck", "count_threads", "is_supported")
 
 _SELF: Final = Path("/proc/self")
 
+_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
 _SHOWN: Final = 3
 """Most descriptors that a reason names."""
 
@@ -51,6 +53,8 @@ class ForkCheck:
             return "it has started a process"
         if _shared_memory() - self._shared:
             return "it has memory that is shared between processes"
+        if any(signal.getitimer(each) != (0.0, 0.0) for each in _TIMERS):
+            return "it has set a timer, which a fork would not have"
         if signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:
             return "it has changed the handling of SIGCHLD"
         if getattr(tempfile, "_name_sequence", None) is not None:

@@ -49,6 +49,8 @@ class Forker:
     def serve(self, problem: str, files: Iterable[str]) -> Parent:
         """Fork a child for each request. Returns in each child, with its own connection.
 
+        If this process must not be forked, it returns here, with the given connection.
+
         Args:
             problem: why the import failed, or "".
             files: source files to watch, in addition to the imported ones.
@@ -62,7 +64,7 @@ class Forker:
         found = [fork_control.SourceFile.now(path) for path in dict.fromkeys(watched)]
         self._post(fork_control.Preloaded(problem, found))
         if problem:
-            os._exit(0)
+            return self._parent
         self._lifeline = os.pipe()
         # What is never collected is never written, so forks share its memory.
         gc.collect()

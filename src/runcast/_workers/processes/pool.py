@@ -241,7 +241,9 @@ class Processes:
             return child
         if self._is_closed:
             raise ProcessLookupError("the hub is closed")
-        started = await self._start()
+        started = server.take_over() if server is not None else None
+        if started is None:
+            started = await self._start()
         if preparation.source is not None:
             await started.send(control.Load(preparation.source))
         return started

@@ -83,6 +83,8 @@ class ChildProcess(ABC):
         self._sending = asyncio.Lock()
         self._reads_left = _READS_AFTER_EXIT
         self._may_be_reaped = False
+        self.said: dict[Stream, bytes] = {}
+        """What it, or the process that it was forked from, has printed before: read first."""
         self.exited: asyncio.Future[int]
         """Done when the child has ended: its exit code, or the negative signal number."""
 
@@ -155,6 +157,8 @@ class ChildProcess(ABC):
 
     async def read(self, name: Stream) -> bytes:
         """Return data that it printed; b"" once it has ended and everything was read."""
+        if said := self.said.pop(name, b""):
+            return said
         stream = self._pipes.stdout if name == "stdout" else self._pipes.stderr
         while not self.exited.done() or self._reads_left:
             self._reads_left -= self.exited.done()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import selectors
 import signal
 import threading
 from collections.abc import Callable
@@ -29,6 +30,8 @@ class Receiver:
         self._parent = parent
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
+        # Kept, because the function may give its number to another file, which must stay open.
+        self._selector = selectors.DefaultSelector()
         self.is_interrupting = False
         """Whether this process sends SIGINT to itself."""
         self.has_interrupted = False
@@ -80,8 +83,15 @@ class Receiver:
 
     def _read(self) -> None:
         commands: list[control.Command] | None = self._parent.left()
+        # A thread that waits in `recv` would keep the connection open although the function closes
+        # it, and the parent would not notice.
+        self._selector.register(self._parent.socket, selectors.EVENT_READ)
         while commands is not None:
             self._hear(commands)
+            try:
+                self._selector.select()
+            except OSError:  # the function has closed all files
+                return
             commands = self._parent.available()
         if self._parent.is_connected:
             # Kill the whole group: processes that the function started must not stay behind.
