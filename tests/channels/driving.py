@@ -1,7 +1,8 @@
 """A delivery through a real channel to a platform for tests, in the platform's own time."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from runcast.channels import CallOutcome, Channel
@@ -59,12 +60,24 @@ def talk(*pieces: str, pause_s: float = 0.5) -> list[tuple[float, Event]]:
     ]
 
 
-class Records(logging.Handler):
-    """All log records of all loggers, at every level."""
-
+class _Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__(level=0)
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.texts.append(f"{record.getMessage()} {record.args!r} {record.exc_info!r}")
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Collect the log records of all loggers, at every level."""
+    records, root = _Records(), logging.getLogger()
+    level = root.level
+    root.addHandler(records)
+    root.setLevel(1)
+    try:
+        yield records.texts
+    finally:
+        root.setLevel(level)
+        root.removeHandler(records)

@@ -154,7 +154,7 @@ class Caller:
             proxy=None if is_plain else _proxy_of(self._url),
         )
         return httpx2.AsyncClient(
-            transport=_Below(below, self._secret_path),
+            transport=_Below(below, urlsplit(self._url).path, self._secret_path),
             headers={"accept": "application/json", **self._headers},
             timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_S, self._timeout_s)),
             follow_redirects=False,
@@ -165,15 +165,16 @@ class Caller:
 class _Below(httpx2.AsyncBaseTransport):
     """Adds the secret part of an address below the client, which logs addresses."""
 
-    def __init__(self, transport: httpx2.AsyncBaseTransport, secret_path: str) -> None:
+    def __init__(self, transport: httpx2.AsyncBaseTransport, base: str, secret_path: str) -> None:
         self._transport = transport
-        self._secret_path = secret_path
+        self._base = base.encode()
+        self._secret_path = secret_path.encode()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = request.url.copy_with(path=self._secret_path + request.url.path)
+        rest = request.url.raw_path.removeprefix(self._base)
         secret = httpx2.Request(
             request.method,
-            url if self._secret_path else request.url,
+            request.url.copy_with(raw_path=self._base + self._secret_path + rest),
             headers=request.headers,
             stream=request.stream,
             extensions=request.extensions,

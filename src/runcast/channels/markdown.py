@@ -15,7 +15,7 @@ the finer rules do.
 import re
 from typing import Final, Literal, NamedTuple
 
-__all__ = ("Kind", "Rendered", "Span", "render")
+__all__ = ("Kind", "Rendered", "Span", "end_of_table", "render")
 
 Kind = Literal["bold", "italic", "strike", "code", "pre", "link", "quote"]
 
@@ -41,7 +41,6 @@ _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*([^\n]*)")
 _HEADING: Final = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*")
 _ITEM: Final = re.compile(r"([ \t]*)[-*+][ \t](?=[ \t]*\S)")
 _QUOTE: Final = re.compile(r" {0,3}> ?")
-_RULE_OF_TABLE: Final = re.compile(r"[ \t]*\|?[ \t:|-]*-[ \t:|-]*")
 _LINE: Final = re.compile(r" {0,3}(?:([-*_])[ \t]*)(?:\1[ \t]*){2,}")
 _TOKEN: Final = re.compile(
     r"\\([!-/:-@\[-`{-~])"  # an escaped character
@@ -93,7 +92,7 @@ def _blocks(out: _Out, lines: list[str], *, in_quote: bool = False) -> None:
         fence = _FENCE.fullmatch(line)
         if fence is not None and not ("`" in fence[2] and fence[1][0] == "`"):
             at = _code(out, lines, at, fence[1], fence[2].strip())
-        elif line.lstrip().startswith("|") and _is_rule(lines, at + 1):
+        elif end_of_table(lines, at) > at:
             at = _table(out, lines, at)
         elif not in_quote and _QUOTE.match(line):
             at = _quote(out, lines, at)
@@ -127,14 +126,21 @@ def _code(out: _Out, lines: list[str], at: int, fence: str, info: str) -> int:
     return end + 1
 
 
-def _is_rule(lines: list[str], at: int) -> bool:
-    return at < len(lines) and "|" in lines[at] and bool(_RULE_OF_TABLE.fullmatch(lines[at]))
+def end_of_table(lines: list[str], at: int) -> int:
+    """Return the line behind the table that begins at a line; that line if none begins there."""
+    if not lines[at].lstrip().startswith("|") or at + 1 == len(lines):
+        return at
+    rule = lines[at + 1]
+    if not ("|" in rule and "-" in rule and set(rule) <= set(" \t:|-")):
+        return at
+    end = at + 2
+    while end < len(lines) and lines[end].lstrip().startswith("|"):
+        end += 1
+    return end
 
 
 def _table(out: _Out, lines: list[str], at: int) -> int:
-    end = at
-    while end < len(lines) and lines[end].lstrip().startswith("|"):
-        end += 1
+    end = end_of_table(lines, at)
     out.begin_line()
     start = out.size
     out.add("\n".join(lines[at:end]))
@@ -180,7 +186,7 @@ def _begins_block(lines: list[str], at: int, *, in_quote: bool) -> bool:
         or _ITEM.match(line)
         or _LINE.fullmatch(line)
         or (_QUOTE.match(line) and not in_quote)
-        or (line.lstrip().startswith("|") and _is_rule(lines, at + 1))
+        or end_of_table(lines, at) > at
     )
 
 

@@ -8,12 +8,12 @@ for groups is of the FAQ. Telegram counts edits as messages.
 """
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from runcast.channels.actions import Edit, Send
+from runcast.channels.callbacks import callback_of
 from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Button
@@ -21,7 +21,7 @@ from runcast.channels.markdown import Rendered, Span, render
 from runcast.channels.outcome import CallKind, CallOutcome
 from runcast.errors import InvalidValue
 
-__all__ = ("TelegramChannel", "callback_of", "entities_of", "make_channel")
+__all__ = ("TelegramChannel", "entities_of", "make_channel")
 
 _URL: Final = "https://api.telegram.org"
 _LIMIT: Final = 4096
@@ -122,7 +122,7 @@ class TelegramChannel:
         self.scope = f"telegram:{self._chat}"
         is_private = isinstance(self._chat, int) and self._chat > 0
         capability = _PRIVATE if is_private else _GROUP
-        self.capability = _with_buttons(capability) if has_buttons else capability
+        self.capability = dataclasses.replace(capability, has_buttons=has_buttons)
         self._caller = Caller(
             url,
             secrets=(token, token.partition(":")[2]),
@@ -256,19 +256,8 @@ def _trimmed(rendered: Rendered) -> Rendered:
     return Rendered(text[first:end], tuple(span for span in spans if span.start < span.end))
 
 
-def callback_of(question_id: str, answer: str) -> str:
-    """Return what a button sends back: at most 64 bytes."""
-    digest = hashlib.sha256(question_id.encode()).hexdigest()[:24]
-    return f"{digest}:{answer}"
-
-
 def _button(button: Button, question_id: str) -> dict[str, str]:
     return {"text": button.label, "callback_data": callback_of(question_id, button.answer)}
-
-
-def _with_buttons(capability: Capability) -> Capability:
-
-    return dataclasses.replace(capability, has_buttons=True)
 
 
 def _number(message_id: str) -> int:

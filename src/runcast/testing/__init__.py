@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from runcast.testing.chats.discord import FakeDiscord
 from runcast.testing.chats.faults import ChatFault, ChatMessage
 from runcast.testing.chats.server import ChatCall, ChatServer
+from runcast.testing.chats.slack import FakeSlack
 from runcast.testing.chats.telegram import FakeTelegram
 from runcast.testing.clock import FakeClock
 from runcast.testing.contract import (
@@ -38,6 +40,8 @@ __all__ = (
     "ContractBroken",
     "EventsBroken",
     "FakeClock",
+    "FakeDiscord",
+    "FakeSlack",
     "FakeTelegram",
     "FaultyStore",
     "ModelCall",

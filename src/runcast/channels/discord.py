@@ -1,0 +1,216 @@
+"""Discord: a channel, a thread or a direct message of a bot, or a webhook, through the REST API.
+
+Discord reads Markdown itself and refuses none. Mentions are switched off, so text notifies nobody.
+Tables, which Discord does not know, become code blocks.
+
+A bot's send has a nonce. Discord recognises it for a few minutes, so a send that got no answer can
+be repeated.
+
+Source: https://docs.discord.com/developers/resources/message,
+https://docs.discord.com/developers/topics/rate-limits and
+https://docs.discord.com/developers/topics/opcodes-and-status-codes.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from runcast.channels.actions import Edit, Send
+from runcast.channels.callbacks import callback_of
+from runcast.channels.calls import Answer, Caller, check_token, seconds_of
+from runcast.channels.capability import Capability, measure
+from runcast.channels.document import Button
+from runcast.channels.markdown import end_of_table
+from runcast.channels.outcome import CallKind, CallOutcome
+from runcast.errors import InvalidValue
+
+__all__ = ("DiscordChannel", "make_channel")
+
+_URL: Final = "https://discord.com/api/v10"
+_LIMIT: Final = 2000
+_TARGET: Final = re.compile(r"(webhook/)?([0-9]{1,20})(?:/([0-9]{1,20}))?")
+_AGENT: Final = "DiscordBot (https://github.com/runcast/runcast, 0)"
+_NONCE_CHARS: Final = 25
+_NO_PREVIEWS: Final = 1 << 2
+"""SUPPRESS_EMBEDS: previews of links would come and go while text grows."""
+
+_CAPABILITY: Final = Capability(
+    limit=_LIMIT,
+    unit="utf16",  # Discord does not say which; this one is never smaller than the other
+    can_type=True,
+    typing_s=8.0,  # Discord shows it for ten seconds
+    is_idempotent=True,
+    interval_s=1.2,
+    slots=5,
+    window_s=5.0,
+    reserved=1,
+)
+"""Discord says that rates must be read from its answers. These have been the rates for years."""
+
+_CODES: Final[Mapping[int, CallKind]] = {
+    10008: "gone",  # unknown message
+    30046: "frozen",  # too many edits of an old message
+    50005: "frozen",  # another author's
+    **dict.fromkeys(
+        (
+            *(10003, 10004, 10015, 40001, 50001, 50007, 50008, 50013, 50027, 50083),
+            *(160005, 340015),
+        ),
+        "forbidden",
+    ),
+}
+
+
+def make_channel(target: str, options: Mapping[str, str]) -> "DiscordChannel":
+    """Return the channel of `discord:CHANNEL?token=…`; raises `InvalidValue`."""
+    return DiscordChannel(
+        target.removeprefix("//").rstrip("/"),
+        options.get("token", ""),
+        url=options.get("url") or _URL,
+        has_buttons=options.get("buttons") == "yes",
+    )
+
+
+class DiscordChannel:
+    """One channel of Discord.
+
+    Args:
+        target: the number of a channel, a thread or a direct message; or `webhook/` and the number
+            of a webhook, then, perhaps, `/` and the number of a thread.
+        token: of the bot, or of the webhook.
+        url: of the REST API, with its version.
+        has_buttons: whether somebody takes the answers that buttons give. Webhooks have none.
+
+    Raises:
+        InvalidValue: the target or the token is malformed. The message does not show the token.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        token: str,
+        *,
+        url: str = _URL,
+        has_buttons: bool = False,
+        timeout_s: float = 30.0,
+    ) -> None:
+        found = _TARGET.fullmatch(target)
+        if found is None or (found[3] and not found[1]):
+            raise InvalidValue(
+                f"expected a channel like 123456789012345678, or webhook/123456789012345678, "
+                f"got {target!r:.80}"
+            )
+        self._is_webhook = bool(found[1])
+        check_token(token, "a token of Discord")
+        if self._is_webhook and not re.fullmatch(r"[A-Za-z0-9_.-]+", token):
+            raise InvalidValue("expected a webhook's token: what follows its number in its address")
+        self._thread = found[3] or ""
+        self.scope = f"discord:{target}"
+        self.capability = dataclasses.replace(
+            _CAPABILITY,
+            has_buttons=has_buttons and not self._is_webhook,
+            can_type=not self._is_webhook,
+            is_idempotent=not self._is_webhook,
+        )
+        self._messages = "/messages" if self._is_webhook else f"/channels/{found[2]}/messages"
+        self._typing = f"/channels/{found[2]}/typing"
+        self._caller = Caller(
+            url,
+            secrets=(token,),
+            secret_path=f"/webhooks/{found[2]}/{token}" if self._is_webhook else "",
+            headers={
+                "user-agent": _AGENT,
+                **({} if self._is_webhook else {"authorization": f"Bot {token}"}),
+            },
+            timeout_s=timeout_s,
+        )
+
+    async def send(self, message: Send) -> CallOutcome:
+        """Send a new message."""
+        if self._is_webhook:
+            return await self._ask("POST", "", _content(message), wait="true")
+        nonce = hashlib.sha256(message.key.encode()).hexdigest()[:_NONCE_CHARS]
+        body = {**_content(message), "nonce": nonce, "enforce_nonce": True}
+        return await self._ask("POST", self._messages, body)
+
+    async def edit(self, message: Edit) -> CallOutcome:
+        """Replace a message's text and buttons."""
+        return await self._ask("PATCH", self._path(message.message_id), _content(message))
+
+    async def delete(self, message_id: str) -> CallOutcome:
+        """Delete a message of ours."""
+        return await self._ask("DELETE", self._path(message_id))
+
+    async def show_typing(self, is_on: bool) -> CallOutcome:
+        """Show that somebody writes; it goes by itself."""
+        return await self._ask("POST", self._typing, {}) if is_on else CallOutcome("ok")
+
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
+        await self._caller.close()
+
+    def _path(self, message_id: str) -> str:
+        return f"{self._messages}/{int(message_id) if message_id.isdecimal() else 0}"
+
+    async def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **query: str
+    ) -> CallOutcome:
+        if self._thread:
+            query["thread_id"] = self._thread
+        asked = "&".join(f"{name}={value}" for name, value in query.items())
+        answer = await self._caller.call(method, f"{path}?{asked}" if asked else path, body)
+        if isinstance(answer, CallOutcome):
+            return answer
+        return CallOutcome("ok", answer.text("id")) if answer.status < 300 else self._no(answer)
+
+    def _no(self, answer: Answer) -> CallOutcome:
+        """Return what a refusal means."""
+        said = answer.text("message") or f"status {answer.status}"
+        if answer.status == 429:
+            named = answer.field("retry_after")
+            seconds = seconds_of(answer.headers.get("retry-after") if named is None else named)
+            return CallOutcome("limited", retry_after_s=seconds, reason=self._caller.clean(said))
+        code = answer.field("code")
+        kind = _CODES.get(code) if isinstance(code, int) else None
+        if code == 50035 and "BASE_TYPE_MAX_LENGTH" in str(answer.field("errors", "content")):
+            kind = "too_long"
+        if kind is None:
+            kind = "forbidden" if answer.status in (401, 403, 404) else "rejected"
+        return self._caller.outcome(kind, said)
+
+
+def _content(message: Send | Edit) -> dict[str, Any]:
+    text = message.text if message.is_plain else _with_tables(message.text)
+    content: dict[str, Any] = {
+        "content": text.encode("utf-8", "replace").decode(),
+        "allowed_mentions": {"parse": []},
+        "flags": _NO_PREVIEWS,
+    }
+    rows = [_button(button, message.question_id) for button in message.buttons]
+    if rows or isinstance(message, Edit):
+        content["components"] = [{"type": 1, "components": rows}] if rows else []
+    return content
+
+
+def _button(button: Button, question_id: str) -> dict[str, Any]:
+    style = {"accept": 3, "reject": 4}.get(button.answer, 2)
+    callback = callback_of(question_id, button.answer)
+    return {"type": 2, "style": style, "label": button.label[:80], "custom_id": callback}
+
+
+_FENCE: Final = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+
+
+def _with_tables(text: str) -> str:
+    """Return a text whose tables are in code blocks, if that fits and there is no other code."""
+    if "|" not in text or _FENCE.search(text):
+        return text
+    lines, changed, at = text.split("\n"), list[str](), 0
+    while at < len(lines):
+        end = end_of_table(lines, at)
+        changed += lines[at : at + 1] if end == at else ["```", *lines[at:end], "```"]
+        at = max(end, at + 1)
+    joined = "\n".join(changed)
+    return joined if measure(joined, "utf16") <= _LIMIT else text

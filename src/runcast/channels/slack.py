@@ -1,0 +1,262 @@
+"""Slack: a channel, a thread, or a person, through the Web API.
+
+A message is sent as a block of rich text: formatting is data, so marks that are open cannot break
+it, and text like `<!channel>` notifies nobody. The text beside it is for notifications.
+
+Slack counts the edits of an app in a whole workspace. So all chats of a token have one scope.
+
+Source: https://docs.slack.dev/reference/methods/chat.postMessage, chat.update, chat.delete, and
+https://docs.slack.dev/apis/web-api/rate-limits (chat.update: 50 and more in a minute; one message
+in a second and channel).
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+from runcast.channels.actions import Edit, Send
+from runcast.channels.callbacks import callback_of
+from runcast.channels.calls import Answer, Caller, check_token, seconds_of
+from runcast.channels.capability import Capability
+from runcast.channels.document import Button
+from runcast.channels.markdown import Rendered, Span, render
+from runcast.channels.outcome import CallKind, CallOutcome
+from runcast.errors import InvalidValue
+
+__all__ = ("SlackChannel", "blocks_of", "make_channel")
+
+_URL: Final = "https://slack.com/api"
+_TARGET: Final = re.compile(r"#?([A-Za-z0-9._-]{1,80})(?:/([0-9]{1,12}\.[0-9]{1,8}))?")
+_TOKEN_KINDS: Final = "a bot's token of Slack, like xoxb-…"
+
+_CAPABILITY: Final = Capability(
+    limit=4000,  # what Slack advises; it cuts at 40 000
+    unit="utf16",
+    interval_s=1.2,
+    slots=50,
+    reserved=10,
+)
+
+_KINDS: Final[Mapping[str, CallKind]] = {
+    **dict.fromkeys(("msg_too_long", "msg_blocks_too_long"), "too_long"),
+    **dict.fromkeys(
+        ("invalid_blocks", "invalid_blocks_format", "invalid_attachments", "blocks_too_long"),
+        "unparsable",
+    ),
+    **dict.fromkeys(("message_not_found", "thread_not_found"), "gone"),
+    **dict.fromkeys(("edit_window_closed", "cant_update_message"), "frozen"),
+    # Slack says of these that something may have been done.
+    **dict.fromkeys(
+        ("internal_error", "fatal_error", "service_unavailable", "request_timeout"), "uncertain"
+    ),
+    **dict.fromkeys(
+        (
+            *("channel_not_found", "not_in_channel", "is_archived", "no_permission"),
+            *("restricted_action", "restricted_action_read_only_channel", "missing_scope"),
+            *("restricted_action_thread_only_channel", "restricted_action_non_threadable_channel"),
+            *("not_authed", "invalid_auth", "account_inactive", "token_revoked", "token_expired"),
+            *("access_denied", "ekm_access_denied", "team_access_not_granted", "user_not_found"),
+            *("org_login_required", "messages_tab_disabled", "not_allowed_token_type"),
+        ),
+        "forbidden",
+    ),
+}
+
+_SECTION_CHARS: Final = 1500
+"""Most characters of a section: Slack takes 3000, perhaps of another unit."""
+
+_BUSY_S: Final = 30.0
+"""Penalty where Slack refuses for the rate and names no time."""
+
+
+def make_channel(target: str, options: Mapping[str, str]) -> "SlackChannel":
+    """Return the channel of `slack:CHANNEL?token=…`; raises `InvalidValue`."""
+    return SlackChannel(
+        target.removeprefix("//").rstrip("/"),
+        options.get("token", ""),
+        url=options.get("url") or _URL,
+        has_buttons=options.get("buttons") == "yes",
+    )
+
+
+class SlackChannel:
+    """One conversation of Slack.
+
+    Args:
+        target: the id or the name of a channel, or the id of a person; then, perhaps, `/` and the
+            `ts` of the message whose thread is meant.
+        token: of the bot.
+        url: of the Web API.
+        has_buttons: whether somebody takes the answers that buttons give.
+
+    Raises:
+        InvalidValue: the target or the token is malformed. The message does not show the token.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        token: str,
+        *,
+        url: str = _URL,
+        has_buttons: bool = False,
+        timeout_s: float = 30.0,
+    ) -> None:
+        found = _TARGET.fullmatch(target)
+        if found is None:
+            raise InvalidValue(
+                f"expected a channel like C0123456, #name or C0123456/1712345678.000100, "
+                f"got {target!r:.80}"
+            )
+        if not check_token(token, _TOKEN_KINDS).startswith("xox"):
+            raise InvalidValue(f"expected {_TOKEN_KINDS}")
+        self._conversation, self._thread = found[1], found[2]
+        self.capability = dataclasses.replace(_CAPABILITY, has_buttons=has_buttons)
+        self.scope = f"slack:{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+        self._caller = Caller(
+            url,
+            secrets=(token,),
+            headers={"authorization": f"Bearer {token}"},
+            timeout_s=timeout_s,
+        )
+
+    async def send(self, message: Send) -> CallOutcome:
+        """Send a new message."""
+        body: dict[str, Any] = {"channel": self._conversation, **_content(message)}
+        if self._thread:
+            body["thread_ts"] = self._thread
+        body |= {"unfurl_links": False, "unfurl_media": False}
+        return await self._ask("chat.postMessage", body)
+
+    async def edit(self, message: Edit) -> CallOutcome:
+        """Replace a message's text and buttons."""
+        return await self._ask("chat.update", {**_place(message.message_id), **_content(message)})
+
+    async def delete(self, message_id: str) -> CallOutcome:
+        """Delete a message of ours."""
+        return await self._ask("chat.delete", _place(message_id))
+
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
+        await self._caller.close()
+
+    async def _ask(self, method: str, body: dict[str, Any]) -> CallOutcome:
+        answer = await self._caller.call("POST", f"/{method}", body)
+        if isinstance(answer, CallOutcome):
+            return answer
+        if answer.field("ok") is True:
+            place = f"{answer.text('channel')}/{answer.text('ts')}"
+            return CallOutcome("ok", "" if place == "/" else place)
+        return self._refusal(answer)
+
+    def _refusal(self, answer: Answer) -> CallOutcome:
+        error = answer.text("error") or f"status {answer.status}"
+        if answer.status == 429 or error in ("ratelimited", "rate_limited"):
+            seconds = seconds_of(answer.headers.get("retry-after")) or 1.0
+            return CallOutcome("limited", retry_after_s=seconds, reason=error[:100])
+        if error == "message_limit_exceeded":
+            return CallOutcome("limited", retry_after_s=_BUSY_S, reason=error)
+        if answer.status in (401, 403):
+            return self._caller.outcome("forbidden", error)
+        return self._caller.outcome(_KINDS.get(error, "rejected"), error)
+
+
+def _place(message_id: str) -> dict[str, str]:
+    """Return the conversation and the `ts` of a message: a message to a person has a conversation
+    of its own, which only the answer names."""
+    conversation, _, ts = message_id.partition("/")
+    return {"channel": conversation, "ts": ts}
+
+
+def _content(message: Send | Edit) -> dict[str, Any]:
+    rendered = render(message.text)
+    if message.is_plain or not rendered.text.strip():
+        rendered = Rendered(message.text)
+    text = rendered.text.encode("utf-8", "replace").decode()
+    # Without blocks, chat.update would leave those that the message has.
+    blocks = _plain_blocks(text) if message.is_plain else [blocks_of(rendered)]
+    if message.buttons:
+        buttons = [_button(button, message.question_id) for button in message.buttons]
+        blocks.append({"type": "actions", "elements": buttons})
+    return {"text": _escaped(text), "mrkdwn": False, "blocks": blocks}
+
+
+def _plain_blocks(text: str) -> list[dict[str, Any]]:
+    parts = [text[at : at + _SECTION_CHARS] for at in range(0, len(text), _SECTION_CHARS)]
+    return [{"type": "section", "text": {"type": "plain_text", "text": part}} for part in parts]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _button(button: Button, question_id: str) -> dict[str, Any]:
+    callback = callback_of(question_id, button.answer)
+    made: dict[str, Any] = {
+        "type": "button",
+        "text": {"type": "plain_text", "text": button.label[:75]},
+        "action_id": callback,
+        "value": callback,
+    }
+    style = {"accept": "primary", "reject": "danger"}.get(button.answer)
+    return {**made, "style": style} if style else made
+
+
+def blocks_of(rendered: Rendered) -> dict[str, Any]:
+    """Return a text as a block of rich text."""
+    text, parts = rendered.text.encode("utf-8", "replace").decode(), []
+    at = 0
+    for span in [*_blocks(rendered.spans), None]:
+        end = len(text) if span is None else span.start
+        before = _cut_ends(text, at, end, is_first=at == 0, is_last=span is None)
+        if before is not None:
+            parts.append(_part("rich_text_section", rendered, *before))
+        if span is not None:
+            kind = "rich_text_preformatted" if span.kind == "pre" else "rich_text_quote"
+            parts.append(_part(kind, rendered, span.start, span.end))
+            at = span.end
+    return {"type": "rich_text", "elements": parts}
+
+
+def _blocks(spans: tuple[Span, ...]) -> list[Span]:
+    return [span for span in spans if span.kind in ("pre", "quote")]
+
+
+def _cut_ends(
+    text: str, start: int, end: int, *, is_first: bool, is_last: bool
+) -> tuple[int, int] | None:
+    """Return a part without the line ends that a neighbouring block makes anyway."""
+    if not is_first and text.startswith("\n", start, end):
+        start += 1
+    if not is_last and end > start and text[end - 1] == "\n":
+        end -= 1
+    return (start, end) if start < end else None
+
+
+def _part(kind: str, rendered: Rendered, start: int, end: int) -> dict[str, Any]:
+    elements = [*_elements(rendered, start, end, is_code=kind == "rich_text_preformatted")]
+    return {"type": kind, "elements": elements}
+
+
+def _elements(
+    rendered: Rendered, start: int, end: int, *, is_code: bool
+) -> Iterator[dict[str, Any]]:
+    spans = [
+        span
+        for span in rendered.spans
+        if span.kind not in ("pre", "quote") and span.start < end and span.end > start
+    ]
+    edges = {start, end, *(edge for span in spans for edge in span[:2] if start < edge < end)}
+    places = sorted(edges)
+    for first, last in pairwise(places):
+        around = [span for span in spans if span.start <= first and last <= span.end]
+        text = rendered.text[first:last].encode("utf-8", "replace").decode()
+        element: dict[str, Any] = {"type": "text", "text": text}
+        link = next((span.value for span in around if span.kind == "link"), "")
+        if link:
+            element = {"type": "link", "url": link, "text": text}
+        styles = {span.kind: True for span in around if span.kind != "link"}
+        yield element if is_code or not styles else {**element, "style": styles}
