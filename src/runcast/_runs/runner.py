@@ -107,6 +107,10 @@ class Runner:
         self._retention.open()
         return self
 
+    def hand_over(self, kind: str, begin: Begin) -> None:
+        """See `Recovery.hand_over`."""
+        self._recovery.hand_over(kind, begin)
+
     async def __aenter__(self) -> Self:
         return await self.open()
 

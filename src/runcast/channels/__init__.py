@@ -7,8 +7,9 @@ data (`Capability`), what it is asked (`Send`, `Edit`), and what became of it (`
 from runcast.channels.actions import Edit, Send
 from runcast.channels.capability import Capability, Unit
 from runcast.channels.channel import CanDelete, CanEdit, CanType, Channel
-from runcast.channels.document import Button
-from runcast.channels.engine import Receipt
+from runcast.channels.deliveries import Delivery
+from runcast.channels.document import Button, Shows
+from runcast.channels.engine import Finish, Receipt, ReceiptStatus
 from runcast.channels.outcome import CallKind, CallOutcome
 
 __all__ = (
@@ -20,8 +21,12 @@ __all__ = (
     "CanType",
     "Capability",
     "Channel",
+    "Delivery",
     "Edit",
+    "Finish",
     "Receipt",
+    "ReceiptStatus",
     "Send",
+    "Shows",
     "Unit",
 )

@@ -142,6 +142,8 @@ class Document:
         self._shows = shows
         self.seq = 0
         """The `seq` of the last event taken."""
+        self.turns = 0
+        """Counts what must not wait for the next edit: tools, questions, decisions, the end."""
         self._capability = capability
         self._max_chars = min(MAX_CHARS, capability.limit * MAX_MESSAGES)
         self._replay_to = 0
@@ -156,7 +158,7 @@ class Document:
             self._forget_changes()
         self.seq = event.seq or self.seq
         self._take(event)
-        if self.is_replaying and self.seq >= self._replay_to:
+        if self.is_replaying and (self.seq >= self._replay_to or self.has_ended):
             self._forget_changes()
 
     @property
@@ -181,7 +183,7 @@ class Document:
             case "content_complete" if _text_id(data) not in self._said:
                 self._say(event, data, as_text(data.get("message")))
             case "tool_call" if self._shows != "answer":
-                self._line(("tool", as_text(data.get("call_id"))), f"{_RUNNING} {_call(data)}")
+                self._line(_tool_key(data), f"{_RUNNING} {_call(data)}")
             case "tool_result" if self._shows != "answer":
                 self._mark_tool(data)
             case "step_start" | "progress" | "log" if self._shows == "steps":
@@ -204,6 +206,7 @@ class Document:
 
     def restart(self) -> None:
         """Forget everything: the log is sent again from its first event."""
+        self.turns += 1
         for segment in self.segments:
             segment.clear()
         self.has_ended = self.is_waiting = self._is_full = False
@@ -222,6 +225,7 @@ class Document:
             self._append(key, attempt, text)
 
     def _line(self, key: tuple[str, ...], text: str) -> None:
+        self.turns += 1
         self._lines += 1  # equal lines are lines of their own
         self._append(key, self._lines, text)
         segment = self._segment()
@@ -229,7 +233,7 @@ class Document:
 
     def _mark_tool(self, data: dict[str, Any]) -> None:
         sign = _FAILED if data.get("ok") is False else _OK
-        key = ("tool", as_text(data.get("call_id")))
+        key = _tool_key(data)
         any(segment.mark(key, sign) for segment in reversed(self.segments))
 
     def _append(self, key: tuple[str, ...], attempt: float, text: str) -> None:
@@ -254,6 +258,7 @@ class Document:
         return self.segments[self._at]
 
     def _ask(self, data: dict[str, Any]) -> None:
+        self.turns += 1
         asked = as_text(data.get("interrupt_id"))
         here = self.segments[self._at]
         segment = self._next() if here.text or here.question_id else here
@@ -263,6 +268,7 @@ class Document:
         self.is_waiting = True
 
     def _resolve(self, data: dict[str, Any]) -> None:
+        self.turns += 1
         asked = as_text(data.get("interrupt_id"))
         for segment in self.segments:
             if segment.question_id == asked and segment.buttons:
@@ -272,6 +278,7 @@ class Document:
         self.is_waiting = any(segment.buttons for segment in self.segments)
 
     def _end(self, event: Event) -> None:
+        self.turns += 1
         self.has_ended, self.is_waiting, self.outcome = True, False, event.type
         for segment in self.segments:
             if segment.buttons:
@@ -313,6 +320,10 @@ def _common(before: str, after: str) -> int:
 
 def _text_id(data: dict[str, Any]) -> str:
     return as_text(data.get("message_id"))
+
+
+def _tool_key(data: dict[str, Any]) -> tuple[str, str]:
+    return "tool", as_text(data.get("call_id") or data.get("tool"))
 
 
 def _one_line(text: str, most: int = _MAX_LINE_CHARS) -> str:

@@ -119,6 +119,8 @@ class Engine:
         self.receipt: Receipt | None = None
         self.flight: Action | None = None
         """The action whose outcome is awaited."""
+        self.is_opening = False
+        """Whether a new message waits for more text, or for a moment. Then ask sooner."""
         self._key = key
         self._finish: Finish = finish
         self._layout = Layout(document, Room(capability.limit, capability.unit))
@@ -162,6 +164,7 @@ class Engine:
 
     def _find(self, now: float) -> Action | float | None:
         self._refresh(now)
+        self.is_opening = False
         for page in self._layout:
             wanted = self._layout.wanted(page)
             if not wanted.text:
@@ -193,6 +196,7 @@ class Engine:
             if not wanted.text:
                 return self._find(now)
         if not self._is_worth_a_message(page, wanted, now):
+            self.is_opening = True
             return self._when_worth(page, now)
         due = self.budget.earliest(now, is_important=self._is_important(page))
         if due > now:
@@ -495,3 +499,4 @@ class Engine:
             number, sent = saved["flight"]
             page = next(page for page in self._layout if page.number == number)
             self._settle_send(page, sent, CallOutcome("uncertain"), now)
+            self._resume_at = now  # a restart was pause enough

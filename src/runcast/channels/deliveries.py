@@ -1,0 +1,246 @@
+"""The deliveries of one process: begun here, or taken over from a process that died.
+
+A run is delivered to a target once: to begin the same delivery again returns the first one.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from runcast._hub.hub import Hub
+from runcast._hub.owned import OwnedLog
+from runcast._logs import get_logger
+from runcast.channels._worker import Worker, outcome_of
+from runcast.channels.budget import Budgets
+from runcast.channels.channel import Channel
+from runcast.channels.document import SHOWS, Document, Shows
+from runcast.channels.engine import Engine, Finish, Receipt
+from runcast.channels.platforms import make_channel
+from runcast.channels.targets import ChannelsFile, Target
+from runcast.errors import BackendError, Conflict, InvalidValue, NotFound, RunClosed, Stale
+from runcast.events.model import decode_event
+from runcast.events.position import Position, describe_log, split_frames
+from runcast.stores.base import LogInfo
+
+__all__ = ("DELIVERY", "Deliveries", "Delivery")
+
+DELIVERY: Final = "delivery"
+"""The kind of the logs of deliveries."""
+
+_FINISHES: Final[tuple[Finish, ...]] = ("auto", "in_place", "fresh")
+
+_GRACE_S: Final = 5.0
+"""How long the ends of runs may take to be delivered when the process ends. The rest is for the
+next process."""
+
+_MAX_NAME_CHARS: Final = 100
+"""Characters of a run's id in the id of its delivery, which has at most 128."""
+
+_log: Final = get_logger("runcast.channels")
+
+
+class Delivery:
+    """A delivery of this process."""
+
+    def __init__(
+        self, delivery_id: str, run_id: str, target: str, task: "asyncio.Task[Receipt | None]"
+    ) -> None:
+        self.delivery_id = delivery_id
+        """The id of its log, in the kind `delivery`."""
+        self.run_id = run_id
+        """The run's id."""
+        self.target = target
+        """The target, without secrets."""
+        self._task = task
+
+    async def wait(self) -> Receipt | None:
+        """Wait for the end. None if another process goes on, or the delivery was cancelled."""
+        return await asyncio.shield(self._task)
+
+
+class Deliveries:
+    """Begins deliveries, continues those of dead processes, and ends.
+
+    Args:
+        channels: the named targets.
+        make: makes a channel for a target.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        channels: ChannelsFile,
+        make: Callable[[Target], Channel] = make_channel,
+    ) -> None:
+        self.channels = channels
+        self._hub = hub
+        self._make = make
+        self._budgets: dict[str, Budgets] = {}
+        self._workers: dict[str, Worker] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._is_closing = False
+
+    async def open(self, channels_file: str) -> None:
+        """Read the named targets, if there is a file with them. Raises `InvalidValue`."""
+        if channels_file:
+            self.channels = await asyncio.to_thread(ChannelsFile.read, channels_file)
+
+    async def begin(
+        self,
+        run_id: str,
+        target: str | Channel,
+        *,
+        shows: Shows = "tools",
+        finish: Finish = "auto",
+    ) -> Delivery:
+        """Deliver a run to a target from its first event on. The delivery is stored on return.
+
+        Args:
+            target: a name of the channels file, an address such as `telegram://…?token=…`, or a
+                channel. Tokens are not stored: only deliveries to names resume elsewhere.
+            shows: `answer`, `tools` or `steps`.
+            finish: whether the answer changes the last message (`in_place`) or is a new one
+                (`fresh`).
+
+        Raises:
+            NotFound: there is no such run.
+            InvalidValue: the target or an option is not known.
+            Conflict: another process delivers the run to this target.
+        """
+        if shows not in SHOWS or finish not in _FINISHES:
+            raise InvalidValue(
+                f"expected shows of {', '.join(SHOWS)} and finish of {', '.join(_FINISHES)}; "
+                f"got {shows!r:.40} and {finish!r:.40}"
+            )
+        info = await self._hub.info(run_id)
+        if isinstance(target, str):
+            found = self.channels.find(target)
+            channel, shown, is_named = self._make(found), found.shown, bool(found.name)
+        else:
+            channel, shown, is_named = target, f"channel://{target.scope}", False
+        name = _name_of(run_id, info.epoch, shown)
+        if (known := self._deliveries.get(name)) is not None:
+            await channel.close()
+            return known
+        about = {
+            "run": run_id,
+            "epoch": info.epoch,
+            "target": shown,
+            "is_named": is_named,
+            "shows": shows,
+            "finish": finish,
+        }
+        try:
+            log = await self._hub.begin(
+                name, kind=DELIVERY, labels={"run": run_id, "to": shown[:200]}
+            )
+        except Conflict:
+            await channel.close()
+            raise Conflict(f"run {run_id} is delivered to {shown} already") from None
+        return self._start(name, log, channel, about, None)
+
+    def take_over(self, claimed: LogInfo) -> None:
+        """Go on with a delivery whose process died."""
+        log = self._hub.take(claimed)
+        task = asyncio.ensure_future(self._resume(log, claimed))
+        task.add_done_callback(_report)
+
+    async def _resume(self, log: OwnedLog, claimed: LogInfo) -> None:
+        about = await self._last_record(claimed)
+        try:
+            if about is None:
+                raise InvalidValue("its process died before anything was recorded")
+            if not about["is_named"]:
+                raise InvalidValue(
+                    f"the token of {about['target']} was given inline and is not stored"
+                )
+            channel = self._make(self.channels.named(str(about["target"])))
+        except InvalidValue as error:
+            receipt = Receipt("failed", (), f"it could not be continued: {error.message}")
+            with suppress(RunClosed, Stale, NotFound):
+                await log.end(outcome_of(receipt))
+            _log.warning("%s: %s", describe_log(claimed.log_id), receipt.reason)
+            return
+        state = about.pop("state")
+        if self._is_closing:
+            log.release()
+            return
+        self._start(claimed.log_id.rpartition("/")[2], log, channel, about, state)
+
+    async def _last_record(self, info: LogInfo) -> dict[str, Any] | None:
+        position = info.position
+        if position.seq == 0:
+            return None
+        page = await self._hub.store.read(info.log_id, Position(position.epoch, position.seq - 1))
+        records = [decode_event(each) for each in split_frames(page.frames)]
+        return dict(records[-1].data) if records else None
+
+    def _start(
+        self,
+        name: str,
+        log: OwnedLog,
+        channel: Channel,
+        about: Mapping[str, Any],
+        state: Mapping[str, Any] | None,
+    ) -> Delivery:
+        capability = channel.capability
+        scope = channel.scope
+        budgets = self._budgets.setdefault(scope.partition(":")[0], Budgets(capability))
+        document = Document(capability, about["shows"])
+        engine = Engine(name, capability, document, budgets.of(scope), finish=about["finish"])
+        worker = Worker(self._hub, log, channel, engine, about, state)
+        task = asyncio.create_task(worker.run(), name=f"runcast-delivery-{name}")
+        delivery = Delivery(name, str(about["run"]), str(about["target"]), task)
+        self._workers[name], self._deliveries[name] = worker, delivery
+
+        def forget(done: "asyncio.Task[Receipt | None]") -> None:
+            if self._workers.get(name) is worker:
+                del self._workers[name], self._deliveries[name]
+            _report(done)
+
+        task.add_done_callback(forget)
+        return delivery
+
+    def of(self, run_id: str) -> list[Delivery]:
+        """Return the deliveries of a run in this process."""
+        return [each for each in self._deliveries.values() if each.run_id == run_id]
+
+    async def close(self) -> None:
+        """Deliver the ends of runs for a few seconds, and leave the rest to the next process.
+
+        Idempotent.
+        """
+        self._is_closing = True
+        tasks = {self._deliveries[name]._task for name in self._deliveries}
+        if tasks:
+            ending = {
+                self._deliveries[name]._task
+                for name, worker in self._workers.items()
+                if worker.engine.document.has_ended
+            }
+            if ending:
+                await asyncio.wait(ending, timeout=_GRACE_S)
+            for worker in list(self._workers.values()):
+                worker.leave()
+            _, late = await asyncio.wait(tasks, timeout=_GRACE_S)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        self._is_closing = False
+
+
+def _name_of(run_id: str, epoch: str, target: str) -> str:
+    """Return a delivery's id: the same for the same run and target."""
+    digest = hashlib.sha256(f"{run_id}\0{epoch}\0{target}".encode()).hexdigest()[:16]
+    return f"{run_id[:_MAX_NAME_CHARS]}.{digest}"
+
+
+def _report(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        if isinstance(error, BackendError):
+            _log.warning("a delivery stopped: %s", error)
+        else:
+            _log.error("a delivery stopped unexpectedly", exc_info=error)

@@ -1,0 +1,40 @@
+"""The platforms: one module for each, and the table of their names.
+
+A module is imported when its platform is used.
+"""
+
+from importlib import import_module
+from typing import Final
+
+from runcast import _plugins
+from runcast.channels.channel import Channel
+from runcast.channels.targets import Target
+from runcast.errors import InvalidValue
+
+__all__ = ("PLATFORMS", "make_channel")
+
+PLATFORMS: Final = {
+    "email": "email",
+    "mailto": "email",
+    "matrix": "matrix",
+    "webhook": "webhook",
+}
+"""The schemes of targets, and the modules that know them."""
+
+
+def make_channel(target: Target) -> Channel:
+    """Return the channel for a target. Raises `InvalidValue` if there is none, or options lack."""
+    module = PLATFORMS.get(target.platform)
+    if module is not None:
+        made: object = import_module(f"runcast.channels.platforms.{module}").make_channel(
+            target.address, target.options
+        )
+    else:
+        offered = _plugins.find(_plugins.CHANNELS, target.platform)
+        if offered is None:
+            known = ", ".join(sorted({*PLATFORMS, *_plugins.names(_plugins.CHANNELS)}))
+            raise InvalidValue(f"expected a target on one of {known}; got {target.platform[:40]!r}")
+        made = offered(target.address, target.options)
+    if not isinstance(made, Channel):
+        raise InvalidValue(f"expected a channel for {target.platform!r}, got {made!r:.80}")
+    return made

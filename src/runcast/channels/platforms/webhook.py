@@ -1,0 +1,99 @@
+"""Any server that takes a POST: `https://host/path`, or `webhook:NAME`.
+
+Each message is one request with this JSON. A request that is sent again has the same `id`.
+
+    {"id": "…", "text": "…", "is_final": true, "question": {"interrupt_id": "…", "answers": […]}}
+
+With the option `secret` the header `X-Runcast-Signature` has `sha256=` and the HMAC of the body.
+Private addresses are refused, unless the option `allow` names their networks, joined by commas.
+
+Source: ours.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from runcast._addresses import Network
+from runcast._clock import SystemClock
+from runcast.channels._http import Api, retry_after_of
+from runcast.channels.actions import Send
+from runcast.channels.capability import Capability
+from runcast.channels.outcome import CallOutcome
+from runcast.channels.platforms.options import optional
+from runcast.errors import InvalidValue
+
+__all__ = ("Webhook", "make_channel")
+
+_CAPABILITY: Final = Capability(
+    limit=60_000, can_edit=False, can_delete=False, is_idempotent=True, interval_s=0.0
+)
+
+
+class Webhook:
+    """A URL that takes messages."""
+
+    capability = _CAPABILITY
+
+    def __init__(self, url: str, *, secret: str = "", networks: tuple[Network, ...] = ()) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise InvalidValue("expected a webhook like https://example.org/hook")
+        self.scope = f"webhook:{parts.hostname}"
+        self._secret = secret.encode()
+        self._clock = SystemClock()
+        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        # Whoever knows the path of a webhook may post to it, so it is a secret.
+        base = f"{parts.scheme}://{parts.netloc}"
+        self._api = Api(base, secret=path.lstrip("/"), networks=networks)
+
+    async def send(self, message: Send) -> CallOutcome:
+        """Post a message."""
+        body: dict[str, object] = {
+            "id": message.key,
+            "text": message.text,
+            "is_final": message.is_final,
+        }
+        if message.question_id:
+            answers = [button.answer for button in message.buttons]
+            body["question"] = {"interrupt_id": message.question_id, "answers": answers}
+        content = msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"}
+        if self._secret:
+            digest = hmac.new(self._secret, content, hashlib.sha256).hexdigest()
+            headers["X-Runcast-Signature"] = f"sha256={digest}"
+        answer = await self._api.call("POST", "/{secret}", content=content, headers=headers)
+        if isinstance(answer, CallOutcome):
+            return answer
+        if answer.is_ok:
+            return CallOutcome("ok", message.key)
+        if answer.status in (429, 503):
+            return CallOutcome("limited", retry_after_s=retry_after_of(answer, self._clock.time()))
+        if answer.status == 413:
+            return CallOutcome("too_long", reason="HTTP 413")
+        if answer.status in (401, 403, 404, 410) or 300 <= answer.status < 400:
+            return CallOutcome("forbidden", reason=f"HTTP {answer.status}")
+        kind = "uncertain" if answer.status >= 500 else "rejected"
+        return CallOutcome(kind, reason=f"HTTP {answer.status}")  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+
+def make_channel(address: str, options: Mapping[str, str]) -> Webhook:
+    """Return the channel of a target."""
+    networks: list[Network] = []
+    for entry in filter(None, optional(options, "allow").split(",")):
+        try:
+            networks.append(ipaddress.ip_network(entry.strip()))
+        except ValueError:
+            raise InvalidValue(
+                f"expected allow = networks like 10.0.0.0/8, got {entry!r}"
+            ) from None
+    return Webhook(address, secret=optional(options, "secret"), networks=tuple(networks))

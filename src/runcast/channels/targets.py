@@ -1,0 +1,141 @@
+"""Where a run is delivered to: what people write, and what is stored of it.
+
+    telegram:ops                              a target with this name in the channels file
+    telegram://-1001234?token=…               an address, with its options behind it
+
+The channels file (the setting `channels_file`) has the tokens, so that targets have none:
+
+    [telegram]
+    token_env = "TELEGRAM_TOKEN"    # or token = "…"
+
+    [telegram.ops]
+    to = "-1001234"
+
+    [webhook.audit]
+    to = "https://audit.example.org/runs"
+    secret_env = "AUDIT_SECRET"
+
+A target with a name inherits the options of its platform. What is stored and logged of a target is
+its name, or its address without options.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+
+from runcast.errors import InvalidValue
+
+__all__ = ("ChannelsFile", "Target")
+
+_MAX_TARGET_CHARS: Final = 4096
+_PLATFORM: Final = re.compile(r"[a-z][a-z0-9+.-]{0,31}")
+_ENV: Final = "_env"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A target: platform, address, and options, which may be secret."""
+
+    platform: str
+    address: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    name: str = ""
+    """The name in the channels file; "" for a target that was given as an address."""
+
+    @property
+    def shown(self) -> str:
+        """The target without secrets, for people and for the store."""
+        if self.name:
+            return f"{self.platform}:{self.name}"
+        return f"{self.platform}://{self.address}"
+
+
+class ChannelsFile:
+    """The named targets, and what all targets of a platform share.
+
+    Raises:
+        InvalidValue: a table has not the form above, or an environment variable is not set.
+    """
+
+    def __init__(self, tables: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._shared: dict[str, dict[str, str]] = {}
+        self._named: dict[str, Target] = {}
+        for platform, table in tables.items():
+            if not isinstance(table, Mapping):
+                raise InvalidValue(
+                    f"channels_file: expected a table [{platform}], got {table!r:.80}"
+                )
+            options = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+            shared = self._shared[platform] = _options(options, platform)
+            for name, own in table.items():
+                if isinstance(own, Mapping):
+                    place = f"{platform}.{name}"
+                    merged = {**shared, **_options(own, place)}
+                    address = merged.pop("to", "")
+                    if not address:
+                        raise InvalidValue(f"channels_file: expected to = … in [{place}]")
+                    self._named[f"{platform}:{name}"] = Target(platform, address, merged, name)
+
+    @classmethod
+    def read(cls, path: str) -> "ChannelsFile":
+        """Return the targets of a file; without a path, none. Raises `InvalidValue`."""
+        if not path:
+            return cls()
+        try:
+            return cls(tomllib.loads(Path(path).read_text("utf-8")))
+        except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+            raise InvalidValue(f"channels_file: {path} cannot be read: {error!s:.200}") from None
+
+    def names(self) -> list[str]:
+        """Return the named targets, as they are written."""
+        return sorted(self._named)
+
+    def find(self, text: str) -> Target:
+        """Return a target by what people write. Raises `InvalidValue`."""
+        known = self._named.get(text)
+        if known is not None:
+            return known
+        platform, separator, rest = text.partition("://")
+        if not separator or not _PLATFORM.fullmatch(platform) or len(text) > _MAX_TARGET_CHARS:
+            names = ", ".join(self.names()) or "none"
+            shown = text.partition("?")[0][:80]
+            raise InvalidValue(
+                f"expected a target like telegram://-100123?token=… or a name of the channels file "
+                f"(there are: {names}); got {shown!r}"
+            )
+        address, _, query = rest.partition("?")
+        if platform in ("http", "https"):
+            # The address of a webhook may have a query of its own.
+            return Target("webhook", text, self._shared.get("webhook", {}))
+        options = {**self._shared.get(platform, {}), **dict(parse_qsl(query))}
+        return Target(platform, unquote(address), options)
+
+    def named(self, text: str) -> Target:
+        """Return a target of the file. Raises `InvalidValue` if it has no such name."""
+        if text not in self._named:
+            names = ", ".join(self.names()) or "none"
+            raise InvalidValue(f"there is no target {text[:80]!r}; there are: {names}")
+        return self._named[text]
+
+
+def _options(table: Mapping[str, Any], place: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in table.items():
+        if not isinstance(value, str | int | float):
+            raise InvalidValue(f"channels_file: expected a text for {key} in [{place}]")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if key.endswith(_ENV):
+            if text not in os.environ:
+                raise InvalidValue(
+                    f"channels_file: [{place}] needs the environment variable {text[:80]}"
+                )
+            found[key.removesuffix(_ENV)] = os.environ[text]
+        else:
+            found[key] = text
+    return found
