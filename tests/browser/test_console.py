@@ -569,6 +569,19 @@ def test_the_language_and_the_colours_are_remembered(server: Served, page: Page)
     assert page.get(ground) != light
 
 
+def test_a_run_is_opened_from_the_list_by_keys(server: Served, page: Page) -> None:
+    for name in "abc":
+        server.start("echo", name, text="x")
+    page.go(server.url + "/")
+    page.until("document.querySelectorAll('.listed').length === 3")
+    for key in "jjjk":
+        page.press(key, ord(key.upper()))
+    page.until("document.activeElement.matches('.listed-link')")
+    page.press("Enter", 13)
+    page.until("location.hash === '#/runs/b'")
+    page.until("document.activeElement.matches('h1')")
+
+
 def test_the_shortcuts_are_listed(server: Served, page: Page) -> None:
     page.go(server.url + "/")
     page.sees("No runs yet", "main")

@@ -3,6 +3,8 @@ import { defineConfig } from 'vite';
 
 // Built into the Python package, so that a server needs no Node. `python3 dev.py web` proves the
 // committed files fresh.
+const SERVER = 'http://127.0.0.1:8000';
+
 export default defineConfig({
   base: './',
   plugins: [preact()],
@@ -28,5 +30,6 @@ export default defineConfig({
     // Inlined files would need `data:` in the policy for images and fonts.
     assetsInlineLimit: 0,
   },
-  server: { proxy: { '/runs': 'http://127.0.0.1:8000', '/functions': 'http://127.0.0.1:8000' } },
+  // The console beside `runcast serve`. Paths of the console's own modules are not among them.
+  server: { proxy: { '^/(docs|events|functions$|invoke|runs|session|uploads)': SERVER } },
 });

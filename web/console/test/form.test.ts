@@ -152,6 +152,35 @@ describe('nested values', () => {
   });
 });
 
+describe('what may be missing', () => {
+  const shape = shaped(
+    {
+      options: {
+        type: 'object',
+        properties: {
+          deep: { type: 'boolean' },
+          names: { type: 'array', items: { type: 'string' } },
+          owner: { type: 'object', properties: { name: { type: 'integer' } }, required: ['name'] },
+          kinds: { type: 'array', items: { enum: ['a', 'b'] }, uniqueItems: true },
+          either: { anyOf: [{ type: 'integer' }, { type: 'boolean' }] },
+          none: { anyOf: [{ type: 'integer' }, { type: 'null' }] },
+        },
+      },
+    },
+    ['options'],
+  );
+
+  test('is left out until it is wanted', () => {
+    expect(sent(shape)).toEqual({ json: '{"options":{}}', problems: {} });
+  });
+
+  test('is sent as it was given', () => {
+    const options = { deep: false, names: [], owner: { name: 1 }, kinds: [], either: true };
+    const draft = draftOf(shape, { options });
+    expect(readInputs(shape, draft).inputs).toEqual({ options });
+  });
+});
+
 describe('what the server finds wrong', () => {
   test('is shown beside the deepest field that it names', () => {
     const known = new Set(['owner', 'owner.name', 'sources', 'sources.0', 'json']);

@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { language, t } from '../src/i18n';
 import { en } from '../src/i18n/en';
@@ -22,6 +24,20 @@ describe('texts', () => {
   test.each(Object.keys(en) as (keyof typeof en)[])('%s has the same values in Chinese', (key) => {
     expect(zh[key]).toBeTruthy();
     expect(names(zh[key])).toBe(names(en[key]));
+  });
+
+  test('are all used', () => {
+    const folder = join(import.meta.dirname, '../src');
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    const source = files
+      .filter((name) => /\.tsx?$/.test(name) && !/(i18n\/(en|zh)|strings)\.ts$/.test(name))
+      .map((name) => readFileSync(join(folder, name), 'utf8'))
+      .join();
+    const made = [...source.matchAll(/`([a-z.-]+\.)\$\{/g)].map((found) => found[1] ?? '');
+    const unused = Object.keys(en).filter(
+      (key) => !source.includes(`'${key}'`) && !made.some((start) => key.startsWith(start)),
+    );
+    expect(unused).toEqual([]);
   });
 
   test('change with the language', () => {

@@ -4,6 +4,7 @@ import { t } from '../i18n';
 import type { describedBy } from '../ui';
 import { type Draft, write } from './draft';
 import type { InputProps } from './inputs';
+import { canMiss } from './reading';
 import type { ChoiceShape, ChoicesShape, FlagShape } from './shape';
 
 type Attributes = { readonly attributes: ReturnType<typeof describedBy> };
@@ -45,12 +46,13 @@ export function FlagInput({
   label,
   shape,
   draft,
+  isRequired,
   onChange,
   attributes,
 }: InputProps<FlagShape> & Attributes) {
   const { flag } = draft as Extract<Draft, { flag: unknown }>;
   const name = label === null ? path : undefined;
-  if (!shape.isNullable) {
+  if (!canMiss(shape, isRequired)) {
     return (
       <input
         {...attributes}
@@ -70,7 +72,7 @@ export function FlagInput({
       value={String(flag)}
       onChange={(event) => onChange({ flag: JSON.parse(event.currentTarget.value) })}
     >
-      <option value="null">{t('form.nothing')}</option>
+      <option value="null">{t(shape.isNullable ? 'form.nothing' : 'form.default.choice')}</option>
       <option value="true">{t('form.yes')}</option>
       <option value="false">{t('form.no')}</option>
     </select>
@@ -78,7 +80,7 @@ export function FlagInput({
 }
 
 export function ChoicesInput({ prefix, path, shape, draft, onChange }: InputProps<ChoicesShape>) {
-  const { chosen } = draft as Extract<Draft, { chosen: unknown }>;
+  const { chosen, isOff } = draft as Extract<Draft, { chosen: unknown }>;
   return (
     <div class="ticks">
       {shape.values.map((value, at) => (
@@ -90,6 +92,7 @@ export function ChoicesInput({ prefix, path, shape, draft, onChange }: InputProp
             checked={chosen.includes(at)}
             onChange={() =>
               onChange({
+                isOff,
                 chosen: chosen.includes(at)
                   ? chosen.filter((each) => each !== at)
                   : [...chosen, at].sort((a, b) => a - b),

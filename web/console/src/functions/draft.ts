@@ -8,7 +8,7 @@ export type Draft =
   | { readonly text: string }
   | { readonly flag: boolean | null }
   | { readonly at: number }
-  | { readonly chosen: readonly number[] }
+  | { readonly chosen: readonly number[]; readonly isOff: boolean }
   | { readonly fields: Readonly<Record<string, Draft>>; readonly isOff: boolean }
   | { readonly items: readonly Draft[]; readonly isOff: boolean }
   | { readonly entries: readonly MapEntry[]; readonly isOff: boolean }
@@ -19,8 +19,13 @@ export interface MapEntry {
   readonly value: Draft;
 }
 
-/** Return the draft of a value, or of the shape's default if the value is undefined. */
-export function draftOf(shape: Shape, value: unknown = shape.given): Draft {
+/**
+ * Return the draft of a value, or of the shape's default if the value is undefined.
+ *
+ * @param isRequired whether the value has to be there. What may be missing begins without a value.
+ */
+export function draftOf(shape: Shape, value: unknown = shape.given, isRequired = true): Draft {
+  const mayMiss = shape.isNullable || !isRequired;
   switch (shape.kind) {
     case 'text':
       return { text: typeof value === 'string' ? value : '' };
@@ -29,7 +34,7 @@ export function draftOf(shape: Shape, value: unknown = shape.given): Draft {
     case 'json':
       return { text: value === undefined ? '' : write(value, 2) };
     case 'flag':
-      return { flag: typeof value === 'boolean' ? value : shape.isNullable ? null : false };
+      return { flag: typeof value === 'boolean' ? value : mayMiss ? null : false };
     case 'choice':
       // The only value there is, such as the tag of a class, needs no choice.
       return {
@@ -37,30 +42,32 @@ export function draftOf(shape: Shape, value: unknown = shape.given): Draft {
       };
     case 'choices': {
       const values = Array.isArray(value) ? value : [];
-      return { chosen: values.map((each) => indexOf(shape.values, each)).filter((at) => at >= 0) };
+      const chosen = values.map((each) => indexOf(shape.values, each)).filter((at) => at >= 0);
+      return { chosen, isOff: mayMiss && !Array.isArray(value) };
     }
     case 'object': {
       const isObject = isRecord(value);
-      const fields = shape.fields.map(({ name, shape: inner }) => {
-        return [name, draftOf(inner, isObject ? value[name] : undefined)] as const;
+      const fields = shape.fields.map((field) => {
+        const given = isObject ? value[field.name] : undefined;
+        return [field.name, draftOf(field.shape, given, field.isRequired)] as const;
       });
-      return { fields: Object.fromEntries(fields), isOff: shape.isNullable && !isObject };
+      return { fields: Object.fromEntries(fields), isOff: mayMiss && !isObject };
     }
     case 'list': {
       const values: unknown[] = Array.isArray(value) ? value : Array(shape.least).fill(undefined);
       const items = values.map((each, at) => draftOf(shape.item(at), each));
-      return { items, isOff: shape.isNullable && !Array.isArray(value) };
+      return { items, isOff: mayMiss && !Array.isArray(value) };
     }
     case 'map': {
       const entries = Object.entries(isRecord(value) ? value : {});
       return {
         entries: entries.map(([name, each]) => ({ name, value: draftOf(shape.value, each) })),
-        isOff: shape.isNullable && !isRecord(value),
+        isOff: mayMiss && !isRecord(value),
       };
     }
     case 'union': {
       const found = shape.options.findIndex((option) => fits(option, value));
-      const option = found >= 0 ? found : shape.isNullable || value === null ? -1 : 0;
+      const option = found >= 0 ? found : mayMiss || value === null ? -1 : 0;
       const inner = shape.options[option];
       return { option, options: inner ? { [option]: draftOf(inner, value) } : {} };
     }
@@ -101,7 +108,7 @@ export function belongs(shape: Shape, draft: unknown): draft is Draft {
     case 'json':
       return typeof draft.text === 'string';
     case 'flag':
-      return typeof draft.flag === 'boolean' || (draft.flag === null && shape.isNullable);
+      return typeof draft.flag === 'boolean' || draft.flag === null;
     case 'choice':
       return typeof draft.at === 'number' && draft.at < shape.values.length;
     case 'choices':

@@ -5,7 +5,7 @@ import { t } from '../i18n';
 import { Button, describedBy, Field, FieldProblem } from '../ui';
 import { ChoiceInput, ChoicesInput, FlagInput } from './choices';
 import { type Draft, draftOf, write } from './draft';
-import { inside, type Problems } from './reading';
+import { canMiss, inside, type Problems } from './reading';
 import type { Shape } from './shape';
 import { JsonInput, NumberInput, TextInput } from './texts';
 import { hintOf } from './words';
@@ -101,7 +101,8 @@ function Group({
 }: InputProps & { readonly children: ComponentChildren }) {
   const id = `${prefix}.${path}`;
   const problem = problems.get(path);
-  const isOff = 'isOff' in draft && draft.isOff;
+  const hasBox = 'isOff' in draft && canMiss(shape, isRequired);
+  const isOff = hasBox && draft.isOff;
   return (
     <fieldset
       id={id}
@@ -117,7 +118,7 @@ function Group({
         </span>
       </legend>
       {shape.help && <div class="soft small">{shape.help}</div>}
-      {shape.isNullable && 'isOff' in draft && (
+      {hasBox && (
         <label class="row small">
           <input
             type="checkbox"
@@ -155,7 +156,7 @@ export function Fields({ prefix, path, shape, draft, problems, onChange }: Of<'o
           path={inside(path, name)}
           label={name}
           shape={inner}
-          draft={given.fields[name] ?? draftOf(inner)}
+          draft={given.fields[name] ?? draftOf(inner, undefined, isRequired)}
           onChange={(changed) =>
             onChange({ ...given, fields: { ...given.fields, [name]: changed } })
           }
@@ -281,7 +282,9 @@ function UnionInput(props: Of<'union'>) {
         value={given.option}
         onChange={(event) => choose(Number(event.currentTarget.value))}
       >
-        {(shape.isNullable || given.option < 0) && <option value={-1}>{t('form.nothing')}</option>}
+        {(canMiss(shape, isRequired) || given.option < 0) && (
+          <option value={-1}>{t('form.nothing')}</option>
+        )}
         {shape.options.map((option, at) => (
           <option key={write(at)} value={at}>
             {option.title || hintOf(option)}

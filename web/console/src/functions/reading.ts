@@ -26,6 +26,11 @@ export function inside(path: string, name: string | number): string {
   return path === '' ? String(name) : `${path}.${name}`;
 }
 
+/** Whether a value may be missing, so that the form has a box for that. */
+export function canMiss(shape: Shape, isRequired: boolean): boolean {
+  return shape.isNullable || (!isRequired && shape.given === undefined);
+}
+
 type Wrong = Map<string, string>;
 
 function read(
@@ -36,12 +41,14 @@ function read(
   wrong: Wrong,
 ): unknown {
   const none = () => {
-    if (shape.isNullable) return isRequired || shape.given !== null ? null : LEFT_OUT;
+    // Null is said where leaving the value out would mean something else.
+    const isLeftOut = !isRequired && (shape.given === undefined || shape.given === null);
+    if (shape.isNullable && !isLeftOut) return null;
     if (!isRequired) return LEFT_OUT;
     wrong.set(path, t('form.required'));
     return LEFT_OUT;
   };
-  if ('isOff' in draft && draft.isOff) return none();
+  if ('isOff' in draft && draft.isOff && canMiss(shape, isRequired)) return none();
   switch (shape.kind) {
     case 'text': {
       const { text } = draft as { text: string };

@@ -37,7 +37,6 @@ export const en = {
   'keys.open': 'Keyboard shortcuts',
 
   'common.close': 'Close',
-  'common.cancel': 'Cancel',
   'common.retry': 'Try again',
   'common.copy': 'Copy',
   'common.copied': 'Copied',
@@ -81,7 +80,6 @@ export const en = {
   'form.clear': 'Start over',
   'form.cleared': 'The form is as it was at first.',
   'form.undo': 'Undo',
-  'form.kept': 'What you typed is kept in this tab.',
   'form.none': 'This function takes no inputs.',
   'form.wrong': { one: '{count} field needs a look.', other: '{count} fields need a look.' },
   'form.refilled': 'The form has the inputs of the run {run}.',
@@ -92,8 +90,6 @@ export const en = {
   },
   'form.refilled.none': 'The server does not keep the inputs of this function.',
   'form.refilled.back': 'Bring back what I typed',
-  'form.group.inputs': 'Inputs',
-  'form.group.files': 'Files',
   'form.group.secrets': 'Secrets',
   'form.group.options': 'Options',
   'form.secret.help':
@@ -136,7 +132,6 @@ export const en = {
   'form.default.choice': '— default —',
   'form.set': 'Give a value',
   'form.add': 'Add an item',
-  'form.add.named': 'Add {name}',
   'form.remove': 'Remove item {count}',
   'form.entry.name': 'Name',
   'form.entry.value': 'Value',
@@ -207,7 +202,6 @@ export const en = {
   'runs.column.took': 'Duration',
   'runs.column.started': 'Created',
   'runs.gap': 'Changes were missed, and the list was loaded again.',
-  'runs.announce': '{function}: {status}',
 
   'thread.title': 'Thread {thread}',
   'thread.text': 'All runs with the label {label}, the newest first. New ones appear at once.',
@@ -224,9 +218,7 @@ export const en = {
   'keys.search': 'Find',
   'keys.next': 'Next run',
   'keys.previous': 'Previous run',
-  'keys.start': 'Start the run (in a form)',
   'keys.theme': 'Change the colours',
-  'keys.back': 'Back to the list',
 
   'missing.title': 'There is no such page',
   'missing.text': 'The address may be incomplete.',

@@ -5,6 +5,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { formatNumber } from '../i18n/format';
 import { links } from '../router';
+import { useShortcuts } from '../shell/keyboard';
 import { Ago, Icon, StatusBadge, Took } from '../ui';
 
 /** Heights of a row in pixels, as rows.css has them: wide, and on a phone. */
@@ -22,7 +23,22 @@ interface RowsProps {
   readonly onEnd?: () => void;
 }
 
+/** Move the focus to the next run of the list, or to the one before. */
+function step(by: 1 | -1): void {
+  const all = [...document.querySelectorAll<HTMLElement>('.listed-link')];
+  const at = all.indexOf(document.activeElement as HTMLElement);
+  const next = at < 0 ? all[0] : all[at + by];
+  next?.focus();
+  next?.scrollIntoView({ block: 'nearest' });
+}
+
+const SHORTCUTS = [
+  { keys: 'j', text: 'keys.next', act: () => step(1) },
+  { keys: 'k', text: 'keys.previous', act: () => step(-1) },
+] as const;
+
 export function RunRows({ rows, isBrief = false, onEnd }: RowsProps) {
+  useShortcuts(SHORTCUTS);
   const box = useRef<HTMLOListElement>(null);
   const height = usePhone() ? PHONE_PX : WIDE_PX;
   const { first, last } = useSight(box, rows.length, height);
