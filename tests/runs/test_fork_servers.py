@@ -134,6 +134,7 @@ async def test_a_fork_can_be_cancelled_whatever_it_did(
         assert (await asyncio.wait_for(run.wait(), LONG_S)).type == "cancelled"
 
 
+@pytest.mark.heavy
 async def test_forks_that_are_cancelled_at_once_leave_nothing() -> None:
     async with open_hub("memory://", settings=SETTINGS, functions=[functions.find]) as hub:
         await result_of(hub, "find")
@@ -161,6 +162,7 @@ async def test_calls_end_and_go_on_when_their_fork_server_is_killed(
     assert "is replaced: it was killed" in caplog.text
 
 
+@pytest.mark.heavy
 async def test_calls_end_and_go_on_while_their_fork_server_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -364,6 +366,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.heavy
 def test_nothing_outlives_a_killed_server_whatever_it_closed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _KILLED],

@@ -27,10 +27,10 @@ _PRELOAD_S: Final = 60.0
 """How long calls wait for an import that has begun. Then they get new interpreters, although one
 that begins now is later than this one, unless this one hangs."""
 
-_FORK_S: Final = 2.0
+_FORK_S: Final = 5.0
 """How long a fork may take, before the fork server counts as hung."""
 
-_REAPED_S: Final = 1.0
+_REAPED_S: Final = 3.0
 """How long a fork server may take to report an exit code."""
 
 _MOST_SAID_BYTES: Final = 64 * 1024
