@@ -93,6 +93,17 @@ def test_the_last_step_of_an_agent_ends_its_texts() -> None:
     ]
 
 
+def test_an_agent_at_work_on_several_steps_is_printed_by_lines_from_the_beginning() -> None:
+    shown = printed(
+        *(("step_start", {"step_id": each}, "ann") for each in "12"),
+        *(word(f"{n} ", "ann", message_id=each) for n in range(2) for each in "ab"),
+        *(("step_complete", {"step_id": each}, "ann") for each in "12"),
+    )
+
+    lines = [line for line in shown.splitlines() if "step" not in line]
+    assert sorted(lines) == ["ann: 0 1 ", "ann: 0 1 "]
+
+
 _PIECES = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y ", "\n", "zz\n"])))
 
 

@@ -5,6 +5,7 @@ All satisfy one protocol: whoever is given a client need not know where the runs
 
 import asyncio
 import inspect
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -314,3 +315,20 @@ def test_both_clients_have_the_same_verbs_with_the_same_parameters() -> None:
         if not name.startswith("_"):
             other = getattr(runcast.Client, name)
             assert inspect.signature(method).parameters == inspect.signature(other).parameters
+
+
+def test_ctrl_c_leaves_a_watch_and_the_client_goes_on() -> None:
+    with (
+        serving_in_thread(FLAVOUR, functions=FUNCTIONS) as server,
+        runcast.Client(url_of(server)) as client,
+    ):
+        run_id = client.invoke("waits")
+        watching = client.watch(run_id)
+        assert next(watching).type == "started"
+        loop = client._bridge.loop
+        assert loop is not None
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it may come at once
+            loop.call_soon_threadsafe(signal.pthread_kill, threading.get_ident(), signal.SIGINT)
+            next(watching)
+        assert client.cancel(run_id).status == "cancelled"
+        assert [event.type for event in client.watch(run_id)] == ["started", "cancelled"]

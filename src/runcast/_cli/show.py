@@ -130,14 +130,12 @@ class PlainLines(Screen):
             elif self._partial is stream:
                 self._end_partial()
             stream.written = 0
-        unfinished = self._texts.unfinished
-        if len(unfinished) == 1:
-            (stream,) = unfinished
-            if rest := stream.text[stream.written :]:
-                self._write(stream, rest)
-                stream.written = len(stream.text)
-                self._partial = stream
-        elif unfinished and self._partial is not None:
+        if (alone := self._texts.alone) is not None:
+            if rest := alone.text[alone.written :]:
+                self._write(alone, rest)
+                alone.written = len(alone.text)
+                self._partial = alone
+        elif self._texts.unfinished and self._partial is not None:
             self._end_partial()
             self._last = None  # the rest of the line begins with its head again
 

@@ -71,6 +71,14 @@ class TextStreams:
         """The texts with an unfinished line, oldest first."""
         return [stream for stream in self._streams.values() if stream.text]
 
+    @property
+    def alone(self) -> Stream | None:
+        """The only text with an unfinished line, unless its agent is at work on several steps."""
+        unfinished = self.unfinished
+        if len(unfinished) != 1 or self._steps.get(unfinished[0].place, 0) > 1:
+            return None
+        return unfinished[0]
+
     def all(self) -> list[Stream]:
         """Return the texts that are not over, oldest first."""
         return list(self._streams.values())

@@ -1,5 +1,6 @@
 """The client of a server, for code without an event loop."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -147,17 +148,25 @@ class Client:
         return self._each(pages)
 
     def _each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        # After Ctrl-C the last `take` is still being cancelled when `leave` begins.
+        turn = asyncio.Lock()
+
         async def take() -> list[T]:
-            async for item in items:
-                return [item]
-            return []
+            async with turn:
+                async for item in items:
+                    return [item]
+                return []
+
+        async def leave() -> None:
+            async with turn:
+                await items.aclose()
 
         try:
             while taken := self._bridge.call(take()):
                 yield taken[0]
         finally:
             if self._bridge.is_open:
-                self._bridge.call(items.aclose())
+                self._bridge.call(leave())
 
     def info(self, run_id: str) -> RunInfo:
         """Return a run as lists show it."""
