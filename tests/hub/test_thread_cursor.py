@@ -1,6 +1,7 @@
 """All runs of a thread as one watcher gets them: each event once, in order, whatever happens."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,11 @@ from runcast.events.model import encode_record
 from runcast.stores import changes as recent_changes
 from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
+from runcast.stores.redis.store import RedisStore
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from tests.opening import soon
+from tests.stores.servers import namespace_url
 
 pytestmark = pytest.mark.anyio
 
@@ -320,44 +323,61 @@ async def test_each_event_comes_once_and_in_order_whatever_happens(
 ) -> None:
     """Four runs begin, end, are deleted and begin again, while a client takes and reconnects."""
     async with Hub(MemoryStore()) as hub:
-        client = Client(hub)
-        client.connect()
-        inlets: dict[str, Inlet] = {}
-        closed: set[str] = set()
-        written: dict[str, list[tuple[str, int]]] = {}
-        for step, number in steps:
-            run_id = f"r{number}"
-            inlet = inlets.get(run_id)
-            match step:
-                case "begin" if inlet is None:
-                    inlets[run_id] = await begin(hub, run_id)
-                case "restart" if inlet is not None:
-                    inlets[run_id] = await begin(hub, run_id, replace=True)
-                    closed.discard(run_id)
-                case "emit" | "end" if inlet is not None and run_id not in closed:
-                    event = await emit(inlet, close=step == "end")
-                    written.setdefault(run_id, []).append(event)
-                    if step == "end":
-                        closed.add(run_id)
-                case "delete" if inlet is not None:
-                    await hub.delete(run_id)
-                    del inlets[run_id]
-                    closed.discard(run_id)
-                case "take":
-                    await _take_what_there_is(client, number)
-                case "cut":
-                    client.connect()
-        written["mark"] = await _take_all(client, hub)
+        await _wander(steps, hub, hub)
 
-        for run_id, seen in client.seen.items():
-            assert seen == sorted(set(seen)), f"{run_id}: each event once, in order"
-            assert set(seen) <= set(written.get(run_id, ())), run_id
-        # What the logs hold now has come without a hole; what was replaced or deleted may be cut.
-        for run_id, inlet in inlets.items():
-            now = [event for event in written.get(run_id, ()) if event[0] == inlet.epoch]
-            assert [e for e in client.seen.get(run_id, ()) if e[0] == inlet.epoch] == now
-        for run_id, seen in client.seen.items():
-            _check_lost(client, run_id, seen, written[run_id])
+
+@pytest.mark.heavy
+async def test_each_event_comes_once_from_another_machine() -> None:
+    """The same on a server of Redis' kind, to which one hub writes and from which one reads."""
+    chosen = random.Random(7)
+    kinds = ["begin", "restart", "emit", "emit", "emit", "end", "delete", "take", "take", "cut"]
+    for _ in range(25):
+        url = namespace_url("valkey")
+        steps = [(chosen.choice(kinds), chosen.randrange(4)) for _ in range(50)]
+        async with Hub(RedisStore(url)) as hub, Hub(RedisStore(url)) as writer:
+            await _wander(steps, hub, writer)
+
+
+async def _wander(steps: list[tuple[str, int]], hub: Hub, writer: Hub) -> None:
+    """Write by one hub and watch by another, in steps; check what the client has got."""
+    client = Client(hub)
+    client.connect()
+    inlets: dict[str, Inlet] = {}
+    closed: set[str] = set()
+    written: dict[str, list[tuple[str, int]]] = {}
+    for step, number in steps:
+        run_id = f"r{number}"
+        inlet = inlets.get(run_id)
+        match step:
+            case "begin" if inlet is None:
+                inlets[run_id] = await begin(writer, run_id)
+            case "restart" if inlet is not None:
+                inlets[run_id] = await begin(writer, run_id, replace=True)
+                closed.discard(run_id)
+            case "emit" | "end" if inlet is not None and run_id not in closed:
+                event = await emit(inlet, close=step == "end")
+                written.setdefault(run_id, []).append(event)
+                if step == "end":
+                    closed.add(run_id)
+            case "delete" if inlet is not None:
+                await writer.delete(run_id)
+                del inlets[run_id]
+                closed.discard(run_id)
+            case "take":
+                await _take_what_there_is(client, number)
+            case "cut":
+                client.connect()
+    written["mark"] = await _take_all(client, writer)
+
+    for run_id, seen in client.seen.items():
+        assert seen == sorted(set(seen)), f"{run_id}: each event once, in order"
+        assert set(seen) <= set(written.get(run_id, ())), run_id
+    # What the logs hold now has come without a hole; what was replaced or deleted may be cut.
+    for run_id, inlet in inlets.items():
+        now = [event for event in written.get(run_id, ()) if event[0] == inlet.epoch]
+        assert [e for e in client.seen.get(run_id, ()) if e[0] == inlet.epoch] == now
+    for run_id, seen in client.seen.items():
+        _check_lost(client, run_id, seen, written[run_id])
 
 
 def _check_lost(
@@ -365,7 +385,7 @@ def _check_lost(
 ) -> None:
     """Check that what did not come, of an epoch that the client had begun, was reported."""
     reported = any(gap[0] == run_id for gap in client.gaps)
-    reported = reported or ("deleted", run_id) in client.notices
+    reported = reported or not {("deleted", run_id), ("left", run_id)}.isdisjoint(client.notices)
     lost = {epoch for epoch, _ in seen} & {event[0] for event in set(written) - set(seen)}
     assert reported or not lost, run_id
 
