@@ -148,7 +148,7 @@ export class Client {
 
   /** The events of 1 to 32 runs over one connection, until all have ended. */
   watchAll(runs: readonly string[], options: FollowOptions = {}): Watch<EventOfRun> {
-    return this.#watch(followMany(runs), options);
+    return this.#watch(followMany(this.#transport, runs), options);
   }
 
   /**
@@ -172,7 +172,7 @@ export class Client {
   feed(options: Selection & FollowOptions & { readonly limit?: number } = {}): Watch<RunChange> {
     const query = select(new URLSearchParams(), options);
     if (options.limit) query.set('limit', String(options.limit));
-    return this.#watch(followFeed(query), options);
+    return this.#watch(followFeed(this.#transport, query), options);
   }
 
   #watch<T>(source: ConstructorParameters<typeof Watch<T>>[1], options: FollowOptions): Watch<T> {

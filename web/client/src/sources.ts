@@ -1,11 +1,15 @@
 import type { RunChange } from './answers.js';
 import { isRecord, RuncastError } from './errors.js';
 import { type EventOfRun, isGap, isTerminal, type RunEvent, type ThreadChange } from './events.js';
-import type { Transport } from './transport.js';
+import type { RunInfo, RunState } from './protocol.generated.js';
+import { pause, type Transport } from './transport.js';
 import type { Page, Source } from './watch.js';
 
 /** How long a server and the networks between may hold a long poll, in seconds. */
 const LONG_POLL_S = 60;
+
+/** How long to wait between two questions for what the server cannot hold back, in ms. */
+const POLL_MS = 2000;
 
 interface EventsPage {
   readonly events: readonly RunEvent[];
@@ -61,14 +65,10 @@ export function followRun(
         signal,
         timeoutS: LONG_POLL_S,
       });
-      if (!Array.isArray(page?.events)) throw notRuncast();
-      const epoch = page.position.slice(0, page.position.lastIndexOf('-'));
-      const frames = page.events.map((event) => ({
+      const frames = eventsOf(page).map(({ event, position: id }) => ({
         data: JSON.stringify(event),
-        id: event.seq ? `${epoch}-${event.seq}` : '',
+        id,
       }));
-      if (page.gap)
-        frames.unshift({ data: JSON.stringify({ type: 'gap', data: page.gap }), id: '' });
       return { frames, position: page.position, closed: page.closed };
     },
   };
@@ -83,8 +83,9 @@ export function followDialect(path: string, query: URLSearchParams): Source<unkn
 }
 
 /** The events of several runs, until all have ended. */
-export function followMany(runs: readonly string[]): Source<EventOfRun> {
+export function followMany(transport: Transport, runs: readonly string[]): Source<EventOfRun> {
   const open = new Set(runs);
+  let isFirst = true;
   return {
     path: withQuery('/events', new URLSearchParams(runs.map((run) => ['run', run]))),
     read(data, id) {
@@ -93,7 +94,49 @@ export function followMany(runs: readonly string[]): Source<EventOfRun> {
       // The position of a run does not move at its gap: the next event has a vector with it.
       return { value, happened: { on: 'event', id, type: open.size ? '' : value.event.type } };
     },
+    async poll(position, signal): Promise<Page> {
+      if (!isFirst) await pause(POLL_MS, signal);
+      isFirst = false;
+      const places = new Map(position.split(',').map(divided));
+      places.delete('');
+      const asked = [...open].map(async (run) => {
+        const query = new URLSearchParams({ live: 'false' });
+        const after = places.get(run);
+        if (after) query.set('after', after);
+        const path = `/runs/${encodeURIComponent(run)}/events?${query}`;
+        return [run, await transport.ask<EventsPage>('GET', path, { signal })] as const;
+      });
+      const frames: { data: string; id: string }[] = [];
+      const vector = () => Array.from(places, (each) => each.join('=')).join(',');
+      for (const [run, page] of await Promise.all(asked)) {
+        for (const { event, position: place } of eventsOf(page)) {
+          if (place) places.set(run, place);
+          frames.push({ data: JSON.stringify({ run, event }), id: vector() });
+        }
+        places.set(run, page.position);
+        if (page.closed && !page.events.length && !page.gap) open.delete(run);
+      }
+      return { frames, position: vector(), closed: !open.size && !frames.length };
+    },
   };
+}
+
+/** A run and its position, from `run=position`. */
+function divided(text: string): [string, string] {
+  const place = text.lastIndexOf('=');
+  return [text.slice(0, Math.max(0, place)), text.slice(place + 1)];
+}
+
+/** The events of a page, each with its position; "" for a gap. */
+function eventsOf(page: EventsPage): { event: object; position: string }[] {
+  if (!Array.isArray(page?.events)) throw notRuncast();
+  const epoch = page.position.slice(0, page.position.lastIndexOf('-'));
+  const gap = page.gap ? [{ event: { type: 'gap', data: page.gap }, position: '' }] : [];
+  const events = page.events.map((event: RunEvent) => ({
+    event,
+    position: event.seq ? `${epoch}-${event.seq}` : '',
+  }));
+  return [...gap, ...events];
 }
 
 /** The events of runs that are not known beforehand. */
@@ -109,14 +152,64 @@ export function followThread(query: URLSearchParams): Source<ThreadChange> {
 }
 
 /** The runs of a list, and then each run that changes. */
-export function followFeed(query: URLSearchParams): Source<RunChange> {
+export function followFeed(transport: Transport, query: URLSearchParams): Source<RunChange> {
+  /** What was said of each run, to find out what a poll has to say. */
+  const known = new Map<string, string>();
+  let isFirst = true;
   return {
     path: withQuery('/runs', query),
     read(data, id) {
       const value = record(parse(data)) as unknown as RunChange;
+      if (value.run) known.set(value.run.run_id, JSON.stringify(value.run));
+      else if (value.deleted) known.delete(value.deleted);
+      else known.clear();
       return { value, happened: { on: 'event', id, type: '' } };
     },
+    async poll(_position, signal): Promise<Page> {
+      if (!isFirst) await pause(POLL_MS, signal);
+      isFirst = false;
+      const { runs } = await transport.ask<{ runs: RunInfo[] }>('GET', withQuery('/runs', query), {
+        signal,
+      });
+      if (!Array.isArray(runs)) throw notRuncast();
+      const listed = new Set(runs.map((run) => run.run_id));
+      // A run that is not listed any more was deleted, has another status now, or is an old one.
+      const missing = [...known.keys()].filter((run) => !listed.has(run));
+      const changes: RunChange[] = await Promise.all(
+        missing.map((run) => changeOf(transport, run, signal)),
+      );
+      const changed = runs.filter((run) => known.get(run.run_id) !== JSON.stringify(run));
+      for (const run of changed.reverse()) changes.push({ run });
+      const news = changes.filter(
+        ({ run }) => !run || known.get(run.run_id) !== JSON.stringify(run),
+      );
+      // Old runs that have ended are not asked for again.
+      for (const { run } of changes) {
+        if (run && isTerminal({ type: run.status }) && !listed.has(run.run_id)) {
+          known.delete(run.run_id);
+        }
+      }
+      const frames = news.map((change) => ({ data: JSON.stringify(change), id: '' }));
+      return { frames, position: '', closed: false };
+    },
   };
+}
+
+/** What became of a run. */
+async function changeOf(
+  transport: Transport,
+  runId: string,
+  signal: AbortSignal,
+): Promise<RunChange> {
+  try {
+    const path = `/runs/${encodeURIComponent(runId)}`;
+    const found = await transport.ask<RunState>('GET', path, { signal });
+    const { state: _, queue_position: __, inputs: ___, traceback: ____, ...run } = found;
+    return { run };
+  } catch (error) {
+    if (error instanceof RuncastError && error.code === 'not_found') return { deleted: runId };
+    throw error;
+  }
 }
 
 function record(given: unknown): Record<string, unknown> {

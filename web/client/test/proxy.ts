@@ -62,11 +62,10 @@ export class SpoilingProxy {
     await ended;
   }
 
-  #next(path: string): Fault {
+  #next({ url = '', headers }: http.IncomingMessage): Fault {
     const pass: Fault = { fault: 'pass' };
-    if (!path.includes('/events')) return pass;
-    if (path.includes('live=long-poll')) {
-      this.polls++;
+    if (!headers.accept?.includes('text/event-stream')) {
+      if (url.includes('live=')) this.polls++;
       return pass;
     }
     const met = this.#faults[this.streams++];
@@ -75,7 +74,7 @@ export class SpoilingProxy {
   }
 
   #forward(request: http.IncomingMessage, answer: http.ServerResponse): void {
-    const fault = this.#next(request.url ?? '');
+    const fault = this.#next(request);
     const socket = answer.socket;
     if (fault.fault === 'refuse') {
       socket?.destroy();
