@@ -52,7 +52,7 @@ from runcast._runs import remote
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
 from runcast.channels import Capability
-from runcast.compat import stream_manager, stream_writer_util, writer
+from runcast.compat import stream_manager, stream_writer_util, streaming_handler, writer
 from runcast.events import outcome
 from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
 from runcast.events.view import ViewSpec
@@ -65,7 +65,10 @@ from tests.environment import environment
 from tests.waiting import START_S
 
 PROTOCOL = ROOT / "docs" / "protocol.md"
-PUBLIC = (runcast, compat, stream_manager, stream_writer_util, writer, testing)
+PUBLIC = (
+    *(runcast, compat, stream_manager, stream_writer_util, streaming_handler, writer),
+    testing,
+)
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
 
 

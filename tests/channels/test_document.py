@@ -72,14 +72,14 @@ def test_a_question_has_a_message_of_its_own_and_shows_the_decision() -> None:
     assert not document.is_waiting
 
 
-def test_without_buttons_the_answers_are_numbered() -> None:
+def test_without_buttons_the_text_says_where_to_answer() -> None:
     document = told(
         ("interrupt_request", {"interrupt_id": "q", "message": "Go?"}), capability=NUMBERS
     )
-    assert "1. Approve\n2. Reject" in text_of(document)[0]
+    assert "Answer it (approve or reject)" in text_of(document)[0]
     no = {"allow_accept": False}
     document = told(("interrupt_request", {"interrupt_id": "q", "config": no}), capability=NUMBERS)
-    assert "1. Reject" in text_of(document)[0]
+    assert "Answer it (reject)" in text_of(document)[0]
 
 
 def test_the_end_takes_the_buttons_of_open_questions_away() -> None:

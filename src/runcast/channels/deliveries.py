@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcast._hub.hub import Hub
 from runcast._hub.owned import OwnedLog
@@ -23,6 +23,9 @@ from runcast.errors import BackendError, Conflict, InvalidValue, NotFound, RunCl
 from runcast.events.model import decode_event
 from runcast.events.position import Position, describe_log, split_frames
 from runcast.stores.base import LogInfo
+
+if TYPE_CHECKING:
+    from runcast.channels.capability import Capability
 
 __all__ = ("DELIVERY", "Deliveries", "Delivery")
 
@@ -77,7 +80,7 @@ class Deliveries:
         self.channels = channels
         self._hub = hub
         self._make = make
-        self._budgets: dict[str, Budgets] = {}
+        self._budgets: dict[Capability, Budgets] = {}
         self._workers: dict[str, Worker] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._is_closing = False
@@ -187,7 +190,7 @@ class Deliveries:
     ) -> Delivery:
         capability = channel.capability
         scope = channel.scope
-        budgets = self._budgets.setdefault(scope.partition(":")[0], Budgets(capability))
+        budgets = self._budgets.setdefault(capability, Budgets(capability))
         document = Document(capability, about["shows"])
         engine = Engine(name, capability, document, budgets.of(scope), finish=about["finish"])
         worker = Worker(self._hub, log, channel, engine, about, state)

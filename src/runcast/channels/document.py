@@ -128,7 +128,7 @@ class Document:
 
     Args:
         shows: what is shown beside questions and the end.
-        capability: without buttons a question's text lists the answers; without edits its text
+        capability: without buttons a question's text says where to answer; without edits its text
             stays as it is.
     """
 
@@ -358,6 +358,6 @@ def _question(data: dict[str, Any], listed: tuple[Button, ...]) -> str:
     if data.get("args") not in (None, {}, [], ""):
         lines.append(f"```json\n{as_text(data.get('args'))[:1500]}\n```")
     if listed:
-        choices = [f"{number}. {button.label}" for number, button in enumerate(listed, 1)]
-        lines.append("\n".join([*choices, "Reply with a number, or write your answer."]))
+        choices = " or ".join(button.label.lower() for button in listed)
+        lines.append(f"Answer it ({choices}) on the page of runcast, or with `runcast answer`.")
     return "\n\n".join(lines)

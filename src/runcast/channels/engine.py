@@ -160,6 +160,18 @@ class Engine:
                 self.budget.spend(now)
         return found
 
+    def unshown(self) -> str:
+        """Return the text that no message shows for certain, as Markdown."""
+        self._layout.update()
+        missing = []
+        for page in self._layout:
+            wanted = self._layout.wanted(page)
+            if page.state != "sealed" and page.shown != wanted.digest:
+                text = self._layout.segment(page).text
+                start = page.shown_end if page.state == "live" else page.start
+                missing.append(text[start : page.end])
+        return "".join(missing)
+
     # What is to be done.
 
     def _find(self, now: float) -> Action | float | None:

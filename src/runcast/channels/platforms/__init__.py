@@ -14,10 +14,13 @@ from runcast.errors import InvalidValue
 __all__ = ("PLATFORMS", "make_channel")
 
 PLATFORMS: Final = {
-    "email": "email",
-    "mailto": "email",
-    "matrix": "matrix",
-    "webhook": "webhook",
+    "email": "runcast.channels.platforms.email",
+    "mailto": "runcast.channels.platforms.email",
+    "matrix": "runcast.channels.platforms.matrix",
+    "discord": "runcast.channels.discord",
+    "slack": "runcast.channels.slack",
+    "telegram": "runcast.channels.telegram",
+    "webhook": "runcast.channels.platforms.webhook",
 }
 """The schemes of targets, and the modules that know them."""
 
@@ -26,9 +29,7 @@ def make_channel(target: Target) -> Channel:
     """Return the channel for a target. Raises `InvalidValue` if there is none, or options lack."""
     module = PLATFORMS.get(target.platform)
     if module is not None:
-        made: object = import_module(f"runcast.channels.platforms.{module}").make_channel(
-            target.address, target.options
-        )
+        made: object = import_module(module).make_channel(target.address, target.options)
     else:
         offered = _plugins.find(_plugins.CHANNELS, target.platform)
         if offered is None:

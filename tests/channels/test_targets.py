@@ -1,0 +1,63 @@
+"""Runs delivered to platforms by the names of the channels file."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import runcast
+from runcast.channels.platforms import PLATFORMS, make_channel
+from runcast.channels.targets import ChannelsFile
+from runcast.errors import InvalidValue
+from runcast.testing import FakeTelegram
+from tests.waiting import WAIT_S
+
+
+@pytest.fixture
+def telegram() -> Iterator[FakeTelegram]:
+    with FakeTelegram() as platform:
+        yield platform
+
+
+async def test_a_run_is_delivered_to_a_chat_by_name(telegram: FakeTelegram, tmp_path: Path) -> None:
+    file = tmp_path / "channels.toml"
+    file.write_text(
+        f'[telegram]\nurl = "{telegram.url}"\ntoken = "{telegram.TOKEN}"\n'
+        '[telegram.ops]\nto = "42"\n'
+    )
+    settings = runcast.Settings(channels_file=str(file))
+    async with runcast.open_hub(settings=settings) as hub:
+        async with hub.run("import") as run:
+            runcast.content("All is **imported**.")
+        async with asyncio.timeout(WAIT_S):
+            delivery = await hub.deliver(run.run_id, "telegram:ops")
+            receipt = await delivery.wait()
+    assert receipt is not None
+    assert receipt.status == "delivered"
+    assert telegram.shown(42) == ["All is imported."]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "telegram://42?token=123456:ABC-DEF",
+        "slack://C0123ABCD?token=xoxb-1",
+        "discord://123456789012345678?token=abc.def.ghi",
+        "matrix://!room:example.org?homeserver=https://example.org&token=x",
+        "email://me@example.org?server=smtp.example.org",
+        "https://example.org/hook",
+    ],
+)
+async def test_an_address_makes_a_channel(target: str) -> None:
+    found = ChannelsFile().find(target)
+    assert found.platform in PLATFORMS
+    channel = make_channel(found)
+    assert channel.capability.limit >= 2000
+    await channel.close()
+
+
+@pytest.mark.parametrize("target", ["nowhere://x", "telegram://?token=1", "slack://C1", "plain"])
+def test_what_is_no_target_is_refused(target: str) -> None:
+    with pytest.raises(InvalidValue):
+        make_channel(ChannelsFile().find(target))
