@@ -296,6 +296,40 @@ def test_text_of_several_agents_is_told_apart() -> None:
         assert screen.rows() == ["bob thinking: hm", "ann: one more", "bob: two", "done: 7", ""]
 
 
+def test_agents_below_agents_are_indented_and_what_is_at_work_has_its_time() -> None:
+    def at(kind: str, time: float, *path: str, **data: Any) -> Received:
+        event = Event(type=kind, data=data, time=time, agent="ann", path=path)
+        return Received(event, "", "")
+
+    with drawn(60) as screen:
+        for event in (
+            at("step_start", 0.0, message="plan"),
+            at("step_start", 1.0, "lead", message="look", step_id="1"),
+            at("tool_call", 2.0, "lead", tool="search", args={"q": 1}, call_id="c"),
+        ):
+            screen.terminal.show(event)
+        rows = screen.rows()
+        assert rows[0] == '  ann: search({"q": 1})'
+        # Seconds may pass while it is drawn.
+        assert [row.rpartition(" ")[0] for row in rows[1:]] == [
+            *("● plan · ann", "  ● look · ann", "  ● search · ann"),
+        ]
+        for event in (
+            at("tool_result", 3.0, "lead", tool="search", result="x", call_id="c"),
+            at("step_complete", 4.5, "lead", step_id="1"),
+            at("step_complete", 9.0),
+            at("done", 10.0),
+        ):
+            screen.terminal.show(event)
+        assert screen.rows()[1:] == [
+            "  ann: search gave x",
+            "  ✓ look · ann (3.5 s)",
+            "✓ plan · ann (9.0 s)",
+            "done",
+            "",
+        ]
+
+
 def test_a_result_as_long_as_a_book_is_cut_and_says_so() -> None:
     with drawn(60) as screen:
         screen.show("done", {"result": "x" * 10_000})
