@@ -32,14 +32,24 @@ export class RunList {
   readonly #stop = new AbortController();
   readonly #changes = new Map<string, RunInfo | null>();
   #before: string | null = null;
+  #isFollowing = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(filters: Filters) {
     this.#filters = filters;
   }
 
+  /** Try again what failed: to follow the runs, or to load older ones. */
+  retry(): void {
+    this.problem.value = '';
+    if (this.#isFollowing) void this.loadOlder();
+    else this.open();
+  }
+
   /** Follow the runs until `close`. */
   open(): void {
+    this.#isFollowing = true;
+    if (this.state.value === 'failed') this.state.value = 'loading';
     const link = openLink();
     const { signal: stop } = this.#stop;
     let wasLost = false;
@@ -71,6 +81,7 @@ export class RunList {
         }
       },
       error: (error) => {
+        this.#isFollowing = false;
         link.close();
         this.#fail(error);
       },

@@ -31,7 +31,8 @@ export function ListedRuns({ list, filters, empty }: ListProps) {
   if (list.state.value === 'failed') {
     return (
       <EmptyState icon="alert" title={t('runs.failed')}>
-        {list.problem.value}
+        <p>{list.problem.value}</p>
+        <Button onClick={() => list.retry()}>{t('common.retry')}</Button>
       </EmptyState>
     );
   }
@@ -55,7 +56,7 @@ export function ListedRuns({ list, filters, empty }: ListProps) {
         {list.problem.value && (
           <>
             <span class="bad">{list.problem.value}</span>
-            <Button onClick={() => void list.loadOlder()}>{t('common.retry')}</Button>
+            <Button onClick={() => list.retry()}>{t('common.retry')}</Button>
           </>
         )}
       </div>
