@@ -145,15 +145,7 @@ export class RunStore extends Store<RunView> {
   }
 
   protected async follow(signal: AbortSignal, options: FollowOptions): Promise<void> {
-    if (!this.#position && this.#source.snapshot) {
-      const { state, position } = await this.#source.snapshot(this.runId);
-      if (signal.aborted) return;
-      this.#fold = new Fold(state);
-      this.#position = position;
-      this.#isLoaded = true;
-      this.changed();
-      if (isTerminal({ type: state.status })) return;
-    }
+    if (!this.#position && (await this.#loaded(signal))) return;
     const watch = this.#source.watch(this.runId, { ...options, after: this.#position });
     for await (const event of watch) {
       if (signal.aborted) return;
@@ -161,6 +153,23 @@ export class RunStore extends Store<RunView> {
       const { position } = watch as { readonly position?: string };
       this.#position = position || this.#position;
       this.changed();
+    }
+  }
+
+  /** Begin with the state so far. Returns whether nothing will follow. */
+  async #loaded(signal: AbortSignal): Promise<boolean> {
+    try {
+      const found = await this.#source.snapshot?.(this.runId);
+      if (!found || signal.aborted) return signal.aborted;
+      this.#fold = new Fold(found.state);
+      this.#position = found.position;
+      this.#isLoaded = true;
+      this.changed();
+      return isTerminal({ type: found.state.status });
+    } catch (error) {
+      // A server that is away for a while comes back: the watch waits for it, and reads all events.
+      if (error instanceof RuncastError && error.retryable) return false;
+      throw error;
     }
   }
 

@@ -3,6 +3,7 @@ import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { FeedSource, RunChange, ThreadChange, ThreadSource } from '../src/index.js';
+import { RuncastError, RunStore } from '../src/index.js';
 import { useRun, useRuns, useThread } from '../src/react.js';
 import { ScriptedSource, shown } from './scripted.js';
 
@@ -65,6 +66,28 @@ test('a component that is mounted twice follows once, and leaves nothing behind'
   root.render(null);
   await shown(() => expect(source.open).toBe(0));
   expect(source.cancel).not.toHaveBeenCalled();
+});
+
+test('a server that is away at first is waited for, and a refusal is not', async () => {
+  const source = Object.assign(new ScriptedSource(), {
+    snapshot: async () => {
+      throw new RuncastError('server_unavailable', 'it restarts');
+    },
+  });
+  source.write(started, said('back'));
+  root.render(<Run source={source} id="r" />);
+  await shown(() => expect(place.textContent).toBe('running back'));
+
+  const refused = Object.assign(new ScriptedSource(), {
+    snapshot: async () => {
+      throw new RuncastError('not_found', 'no such run', 404);
+    },
+  });
+  const store = new RunStore(refused, 'r');
+  const stop = store.subscribe(() => {});
+  await shown(() => expect(store.current.error?.code).toBe('not_found'));
+  expect(refused.watches).toHaveLength(0);
+  stop();
 });
 
 test('another run replaces what was shown', async () => {
