@@ -52,6 +52,12 @@ async def talk() -> None:
 
 
 async def test_the_answer_is_there_once_although_the_server_refuses_calls(room: Room) -> None:
+    for number in range(9):  # the server takes ten at once, and then one in five seconds
+        path = f"/rooms/{room.room_id}/send/m.room.message/before{number}"
+        await asyncio.to_thread(
+            room.server.ask, "PUT", path, {"msgtype": "m.text", "body": "x"}, token=room.bot_token
+        )
+    before = set(room.messages())
     outcomes: list[str] = []
     channel = channel_to(room)
     put = channel._put
@@ -70,13 +76,13 @@ async def test_the_answer_is_there_once_although_the_server_refuses_calls(room: 
             receipt = await delivery.wait()
     assert receipt is not None
     assert receipt.status == "delivered"
-    messages = room.messages()
+    messages = {key: said for key, said in room.messages().items() if key not in before}
     assert list(messages) == list(receipt.message_ids)
     said = " ".join(content["body"] for content in messages.values())
     assert [word for word in said.split() if word.startswith("word")] == WORDS
     assert "✓ `find(q=x)`" in said
     assert "limited" in outcomes  # else the test proves nothing
-    assert outcomes.count("limited") <= 3
+    assert outcomes.count("limited") <= 4
 
 
 @pytest.mark.parametrize("finish", ["in_place", "fresh"])
