@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from runcast.channels.capability import measure
 from runcast.channels.markdown import Span, render
+from runcast.channels.pages import preview_end
 from tests.channels.strategies import tokens
 
 _SIGNS = st.text(st.sampled_from("*_~`[]()<>!#|>-\\ \n.ab1é👩https://x.y"), max_size=60)
@@ -30,6 +31,8 @@ def parts(source: str) -> list[tuple[str, str, str]]:
         ("`a*b*`", "a*b*", [("code", "a*b*", "")]),
         ("`` a`b ``", "a`b", [("code", "a`b", "")]),
         ("# Title #", "Title", [("bold", "Title", "")]),
+        ("## C#", "C#", [("bold", "C#", "")]),
+        ("# ", "# ", []),
         ("[x](https://a.b/c_d_e)", "x", [("link", "x", "https://a.b/c_d_e")]),
         ("**Note [1]:** y", "Note [1]: y", [("bold", "Note [1]:", "")]),
         ("[x](javascript:alert)", "x (javascript:alert)", []),
@@ -76,3 +79,22 @@ def test_any_part_of_a_text_renders_to_nested_spans_and_not_more_text(
     for at, one in enumerate(spans):
         for two in spans[at + 1 :]:
             assert two.start >= one.end or two.end <= one.end
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "| a |\n" + " " * 5000 + "-" * 5000 + "x\n",
+        "# " + "a " + " " * 20_000 + "x",
+        "#" + " \t" * 20_000,
+        "- " * 20_000 + "x",
+        "[a](" + "x" * 2000 + "[b](" * 2000,
+        "*a**b_c_" * 2000,
+        "`" * 3000 + " ``" * 3000,
+        "![" * 5000,
+    ],
+    ids=lambda source: source[:12].strip(),
+)
+def test_hostile_text_is_rendered_in_time(source: str) -> None:
+    assert render(source).text  # patterns that try every way would take hours
+    assert 0 <= preview_end(source, 0, len(source)) <= len(source)

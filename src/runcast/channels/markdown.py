@@ -38,7 +38,7 @@ class Rendered(NamedTuple):
 
 
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*([^\n]*)")
-_HEADING: Final = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*")
+_HEADING: Final = re.compile(r" {0,3}#{1,6}[ \t]+(?=[^ \t])")
 _ITEM: Final = re.compile(r"([ \t]*)[-*+][ \t](?=[ \t]*\S)")
 _QUOTE: Final = re.compile(r" {0,3}> ?")
 _LINE: Final = re.compile(r" {0,3}(?:([-*_])[ \t]*)(?:\1[ \t]*){2,}")
@@ -96,10 +96,10 @@ def _blocks(out: _Out, lines: list[str], *, in_quote: bool = False) -> None:
             at = _table(out, lines, at)
         elif not in_quote and _QUOTE.match(line):
             at = _quote(out, lines, at)
-        elif heading := _HEADING.fullmatch(line):
+        elif heading := _HEADING.match(line):
             out.begin_line()
             start = out.size
-            _inline(out, heading[1])
+            _inline(out, _without_closing(line[heading.end() :]))
             out.span(start, "bold")
             at += 1
         elif _LINE.fullmatch(line):
@@ -108,6 +108,13 @@ def _blocks(out: _Out, lines: list[str], *, in_quote: bool = False) -> None:
             at += 1
         else:
             at = _paragraph(out, lines, at, in_quote=in_quote)
+
+
+def _without_closing(heading: str) -> str:
+    """Return the text of a heading without the signs that may close it."""
+    text = heading.rstrip(" \t")
+    bare = text.rstrip("#")
+    return bare.rstrip(" \t") if not bare or bare[-1] in " \t" else text
 
 
 def _code(out: _Out, lines: list[str], at: int, fence: str, info: str) -> int:
@@ -182,7 +189,7 @@ def _begins_block(lines: list[str], at: int, *, in_quote: bool) -> bool:
     line = lines[at]
     return bool(
         _FENCE.fullmatch(line)
-        or _HEADING.fullmatch(line)
+        or _HEADING.match(line)
         or _ITEM.match(line)
         or _LINE.fullmatch(line)
         or (_QUOTE.match(line) and not in_quote)

@@ -39,7 +39,8 @@ _LINK: Final = re.compile(r"\[[^\[\]\n]{0,300}(?:\]\([^()\s]{0,1000}(?:\)|\Z)|\]
 _SENTENCE: Final = re.compile(r"[.!?…]['\")\]]{0,3}\s|[。！？；]")
 _INSIDE: Final = re.compile(r"[ \t]+\S|\|")
 """A line that belongs to the line before: of a list item, or of a table."""
-_RULE_OF_TABLE: Final = re.compile(r"[ \t]*\|?[ \t:|-]*-[ \t:|-]*\n")
+_RULE_SIGNS: Final = frozenset(" \t:|-")
+"""What the second row of a table is made of."""
 
 _MAX_INFO_CHARS: Final = 24
 """Most characters of a fence's language that the next page repeats."""
@@ -265,7 +266,8 @@ def preview_end(text: str, start: int, end: int) -> int:
         # The last line is the second row, if the row before is the first one.
         earlier = text.rfind("\n", start, max(start, before - 1)) + 1 or start
         is_first = earlier == before or not text.startswith("|", earlier)
-        is_known = _RULE_OF_TABLE.fullmatch(text, last, end) is not None
-        may_become = not text[last:end].strip(" \t:|-\n") and not is_known
+        line = text[last:end].removesuffix("\n")
+        is_rule = _RULE_SIGNS.issuperset(line)
+        may_become = is_rule and not ("-" in line and text.endswith("\n", last, end))
         return before if is_first and may_become else end
     return last if text.startswith("|", last) and last < end else end

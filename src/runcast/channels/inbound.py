@@ -1,0 +1,175 @@
+"""What people do in a chat, as a platform sends it: a pressed button, or a written text.
+
+A platform sends it to a webhook, whose signature `signatures` checks, or answers a poll with it. A
+body may be anything. What is not understood is None, and nothing is raised.
+
+Source: https://core.telegram.org/bots/api#update,
+https://docs.slack.dev/reference/interaction-payloads/block_actions-payload,
+https://docs.slack.dev/reference/events/message, and
+https://docs.discord.com/developers/interactions/receiving-and-responding.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+__all__ = (
+    "MAX_TEXT_CHARS",
+    "Inbound",
+    "InboundKind",
+    "from_discord",
+    "from_slack",
+    "from_telegram",
+    "parse_json",
+)
+
+InboundKind = Literal["button", "text", "ping"]
+
+MAX_TEXT_CHARS: Final = 40_000
+"""Most characters of a text; what follows is cut. No platform allows more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """Something that a person did.
+
+    | kind | value |
+    |---|---|
+    | `button` | what the button sends: `read_callback` reads it |
+    | `text` | the text |
+    | `ping` | what the platform wants back, to see that the address is right |
+    """
+
+    kind: InboundKind
+    value: str
+    key: str = ""
+    """Equal if the platform sends the same thing again."""
+    place: str = ""
+    """The chat, as a target names it: without a topic or a thread."""
+    thread: str = ""
+    """The topic or the thread; empty if there is none."""
+    message_id: str = ""
+    """The message with the button, or that was answered, as a channel's `send` names it."""
+    person: str = ""
+    """The platform's id of the person. Names can be chosen by anyone, so they are not here."""
+
+
+def from_telegram(update: object) -> Inbound | None:
+    """Return what an update of the Bot API says; None for other updates, and for bots."""
+    key = f"telegram:{_part(update, 'update_id')}"
+    query = _part(update, "callback_query")
+    if query is not None:
+        message = _part(query, "message")
+        return Inbound(
+            "button",
+            _text(query, "data"),
+            f"{key}:{_text(query, 'id')}",
+            _text(message, "chat", "id"),
+            _text(message, "message_thread_id"),
+            _text(message, "message_id"),
+            _text(query, "from", "id"),
+        )
+    message = _part(update, "message")
+    text = _text(message, "text")
+    if not text or _part(message, "from", "is_bot") is not False:
+        return None
+    return Inbound(
+        "text",
+        text,
+        key,
+        _text(message, "chat", "id"),
+        _text(message, "message_thread_id"),
+        _text(message, "reply_to_message", "message_id"),
+        _text(message, "from", "id"),
+    )
+
+
+def from_slack(payload: object) -> Inbound | None:
+    """Return what a payload of Slack says: of interactions, or of events."""
+    match _text(payload, "type"):
+        case "url_verification":
+            return Inbound("ping", _text(payload, "challenge"))
+        case "block_actions":
+            return _slack_button(payload)
+        case "event_callback":
+            return _slack_text(payload)
+    return None
+
+
+def _slack_button(payload: object) -> Inbound | None:
+    actions = _part(payload, "actions")
+    if not isinstance(actions, list) or not actions:
+        return None
+    place, ts = _text(payload, "channel", "id"), _text(payload, "message", "ts")
+    return Inbound(
+        "button",
+        _text(actions[0], "value"),
+        f"slack:{_text(payload, 'trigger_id')}",
+        place,
+        _text(payload, "message", "thread_ts"),
+        f"{place}/{ts}",
+        _text(payload, "user", "id"),
+    )
+
+
+def _slack_text(payload: object) -> Inbound | None:
+    event = _part(payload, "event")
+    is_person = not _part(event, "bot_id") and not _part(event, "subtype")
+    text = _text(event, "text")
+    if _text(event, "type") not in ("message", "app_mention") or not text or not is_person:
+        return None
+    place, thread = _text(event, "channel"), _text(event, "thread_ts")
+    plain = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return Inbound(
+        "text",
+        plain,
+        f"slack:{_text(event, 'client_msg_id') or _text(payload, 'event_id')}",
+        place,
+        thread,
+        f"{place}/{thread}" if thread else "",
+        _text(event, "user"),
+    )
+
+
+_DISCORD_PING: Final = 1
+_DISCORD_BUTTON: Final = 3
+
+
+def from_discord(interaction: object) -> Inbound | None:
+    """Return what an interaction of Discord says. Answer a ping with `{"type": 1}` and a button
+    with `{"type": 6}`, within three seconds."""
+    kind = _part(interaction, "type")
+    if kind == _DISCORD_PING:
+        return Inbound("ping", "")
+    if kind != _DISCORD_BUTTON:
+        return None
+    return Inbound(
+        "button",
+        _text(interaction, "data", "custom_id"),
+        f"discord:{_text(interaction, 'id')}",
+        _text(interaction, "channel_id"),
+        "",
+        _text(interaction, "message", "id"),
+        _text(interaction, "member", "user", "id") or _text(interaction, "user", "id"),
+    )
+
+
+def parse_json(body: bytes | str) -> object:
+    """Return the JSON of a body; None if it is not JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _part(found: object, *names: str) -> Any:
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _text(found: object, *names: str) -> str:
+    """Return a text or a number inside an object, as text; empty if there is none."""
+    value = _part(found, *names)
+    is_value = isinstance(value, str | int) and not isinstance(value, bool)
+    return str(value)[:MAX_TEXT_CHARS] if is_value else ""

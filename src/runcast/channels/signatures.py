@@ -1,0 +1,70 @@
+"""Whether a request to a webhook comes from the platform that it claims to come from.
+
+Check a request before its body is read. The body must be the bytes that came: parsed and written
+again, they would have another signature.
+
+Source: https://core.telegram.org/bots/api#setwebhook,
+https://docs.slack.dev/authentication/verifying-requests-from-slack, and
+https://docs.discord.com/developers/interactions/overview#setting-up-an-endpoint.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Final
+
+from runcast.channels.ed25519 import verify
+
+__all__ = ("MAX_AGE_S", "is_from_discord", "is_from_slack", "is_from_telegram")
+
+MAX_AGE_S: Final = 300.0
+"""Age from which on a signed request is refused: somebody may have recorded it."""
+
+
+def is_from_telegram(headers: Mapping[str, str], secret: str) -> bool:
+    """Return whether a request has the secret token that `setWebhook` was given.
+
+    Args:
+        headers: with names in small letters.
+        secret: not empty; an empty one is no secret, and nothing has it.
+    """
+    sent = headers.get("x-telegram-bot-api-secret-token", "")
+    return bool(secret) and hmac.compare_digest(sent.encode(), secret.encode())
+
+
+def is_from_slack(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> bool:
+    """Return whether Slack signed a request, not long ago.
+
+    Args:
+        headers: with names in small letters.
+        secret: the app's signing secret.
+        now: Unix seconds.
+    """
+    sent_at = headers.get("x-slack-request-timestamp", "")
+    if not secret or not _is_fresh(sent_at, now):
+        return False
+    signed = b"v0:" + sent_at.encode() + b":" + body
+    expected = "v0=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+    given = headers.get("x-slack-signature", "")
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def is_from_discord(headers: Mapping[str, str], body: bytes, key: str, now: float) -> bool:
+    """Return whether Discord signed a request, not long ago.
+
+    Args:
+        headers: with names in small letters.
+        key: the application's public key, hexadecimal.
+        now: Unix seconds.
+    """
+    sent_at = headers.get("x-signature-timestamp", "")
+    try:
+        public, signature = bytes.fromhex(key), bytes.fromhex(headers["x-signature-ed25519"])
+    except (KeyError, ValueError):
+        return False
+    return _is_fresh(sent_at, now) and verify(public, sent_at.encode() + body, signature)
+
+
+def _is_fresh(sent_at: str, now: float) -> bool:
+    is_time = sent_at.isascii() and sent_at.isdigit() and len(sent_at) <= 12
+    return is_time and abs(now - int(sent_at)) <= MAX_AGE_S
