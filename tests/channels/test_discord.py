@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runcast.channels import Button, Edit, Send
 from runcast.channels.capability import measure
-from runcast.channels.discord import DiscordChannel, _with_tables, make_channel
+from runcast.channels.platforms.discord import DiscordChannel, _with_tables, make_channel
 from runcast.errors import InvalidValue
 from runcast.testing import ChatFault, FakeClock, FakeDiscord
 from tests.channels.driving import deliver, listening, talk

@@ -14,8 +14,8 @@ from runcast.channels import Button, Send
 from runcast.channels.callbacks import read_callback
 from runcast.channels.ed25519 import verify
 from runcast.channels.inbound import Inbound, from_discord, from_slack, from_telegram, parse_json
+from runcast.channels.platforms.telegram import TelegramChannel
 from runcast.channels.signatures import is_from_discord, is_from_slack, is_from_telegram
-from runcast.channels.telegram import TelegramChannel
 from runcast.channels.telegram_updates import TelegramUpdates
 from runcast.testing import ChatFault, FakeTelegram
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runcast.channels import Button, Edit, Send
 from runcast.channels.markdown import render
-from runcast.channels.slack import SlackChannel, blocks_of, make_channel
+from runcast.channels.platforms.slack import SlackChannel, blocks_of, make_channel
 from runcast.errors import InvalidValue
 from runcast.testing import ChatFault, FakeClock, FakeSlack
 from runcast.testing.chats.slack import _wrong_content

@@ -12,7 +12,7 @@ from runcast.channels import Button, Edit, Send
 from runcast.channels.capability import measure
 from runcast.channels.markdown import render
 from runcast.channels.outcome import CallKind
-from runcast.channels.telegram import TelegramChannel, entities_of, make_channel
+from runcast.channels.platforms.telegram import TelegramChannel, entities_of, make_channel
 from runcast.errors import InvalidValue
 from runcast.testing import ChatFault, FakeClock, FakeTelegram
 from runcast.testing.chats.telegram import _wrong_entities

@@ -17,9 +17,9 @@ PLATFORMS: Final = {
     "email": "runcast.channels.platforms.email",
     "mailto": "runcast.channels.platforms.email",
     "matrix": "runcast.channels.platforms.matrix",
-    "discord": "runcast.channels.discord",
-    "slack": "runcast.channels.slack",
-    "telegram": "runcast.channels.telegram",
+    "discord": "runcast.channels.platforms.discord",
+    "slack": "runcast.channels.platforms.slack",
+    "telegram": "runcast.channels.platforms.telegram",
     "webhook": "runcast.channels.platforms.webhook",
 }
 """The schemes of targets, and the modules that know them."""

@@ -78,7 +78,7 @@ def make_channel(target: str, options: Mapping[str, str]) -> "SlackChannel":
         target.removeprefix("//").rstrip("/"),
         options.get("token", ""),
         url=options.get("url") or _URL,
-        has_buttons=options.get("buttons") == "yes",
+        has_buttons=options.get("buttons") in ("yes", "true"),
     )
 
 
