@@ -13,7 +13,12 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-__all__ = ("leave_out_what_is_made_up", "make_keys_differ", "resume_with_a_key_only")
+__all__ = (
+    "follow_runs_or_a_thread",
+    "leave_out_what_is_made_up",
+    "make_keys_differ",
+    "resume_with_a_key_only",
+)
 
 _numbers = itertools.count()
 
@@ -49,6 +54,18 @@ def resume_with_a_key_only(context: Any, case: Any, kwargs: Any) -> None:
     if "/invoke/" in case.path and not any(each.lower() == "idempotency-key" for each in headers):
         for name in [each for each in headers if each.lower() == "last-event-id"]:
             del headers[name]
+
+
+@schemathesis.hook("before_call")
+def follow_runs_or_a_thread(context: Any, case: Any, kwargs: Any) -> None:
+    """Name either runs or labels (R-7.7), which a description of parameters cannot demand."""
+    if case.path != "/events":
+        return
+    case.query = query = dict(case.query or {})
+    if "run" in query:
+        query.pop("label", None)
+    elif "label" not in query:
+        query["label"] = ["thread=x"]
 
 
 @schemathesis.hook("before_call")

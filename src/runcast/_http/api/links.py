@@ -139,7 +139,10 @@ LINK_SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "GivenLink": of_object(
         (),
-        expires_s={"type": "number", "minimum": 1, "default": _DEFAULT_S},
+        expires_s={
+            **{"type": "number", "minimum": 1, "maximum": 30 * 24 * 3600, "default": _DEFAULT_S},
+            "description": "seconds; a server may allow more or less (max_link_s)",
+        },
         files={"type": "boolean", "default": False, "description": "show the run's files, too"},
     ),
 }

@@ -118,6 +118,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "pages",
         {200: Response("the file", {"*/*": {}}, ("ETag",))},
         (_path("name", "^[^/]+$", "as the console names it"),),
+        problems=(404,),
         is_open=True,
     ),
     ("/docs", "get"): Operation(

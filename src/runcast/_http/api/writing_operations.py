@@ -38,6 +38,7 @@ WRITING_SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         lease_id={
             **{"type": "string", "minLength": 16, "maxLength": 128},
+            "pattern": "^[!-~][ -~]*[!-~]$",
             "description": "a secret of the writer; generated if missing",
         },
         replace={"type": "boolean", "description": "begin a run of this id again"},
