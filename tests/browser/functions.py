@@ -123,7 +123,7 @@ async def stay(text: str = "still here") -> None:
 @runcast.function
 async def echo(text: str) -> dict[str, str]:
     """Tell a text in every way there is."""
-    place: _Place = {"node": text, "agent": text}
+    place: _Place = {"node": text[:200], "agent": text[:200]}
     runcast.emit("step_start", {"message": text}, **place)
     runcast.content(text, message_id=text, **place)
     runcast.progress(1, 2, text)
@@ -158,8 +158,10 @@ def claim_files(urls: list[str]) -> None:
 
 @runcast.function
 async def log_much(lines: int) -> None:
-    """Write many log lines and as many texts."""
+    """Write many log lines and as many texts, and now and then a step."""
     for number in range(lines):
+        if number % 1000 == 0:
+            runcast.step_start(f"step {number}", step_id=str(number))
         runcast.log(f"line {number}")
         runcast.content(f"text {number}", message_id=str(number))
         if number % 100 == 0:
@@ -204,3 +206,10 @@ async def ask_for_words() -> Any:
     """Ask for what only a person knows."""
     config = {"allow_accept": False, "allow_edit": False, "response_schema": {"maxLength": 9}}
     return (await runcast.ask("How shall it be called?", config=config)).args
+
+
+@runcast.function
+async def ask_to_choose() -> Any:
+    """Ask for one of a few colours."""
+    config = {"allow_accept": False, "response_schema": {"enum": ["red", "blue"]}}
+    return (await runcast.ask("Which colour?", config=config)).args

@@ -50,7 +50,7 @@ export function followRun(
   return {
     path: withQuery(`${path}/events`, query),
     read(data, id) {
-      const event = eventOf(parse(data));
+      const event = eventOf(parse(data, transport.parse));
       if (!seen.take(event, id)) return null;
       const happened = isGap(event)
         ? ({ on: 'gap', after: String(event.data.after ?? '') } as const)
@@ -228,9 +228,9 @@ const withQuery = (path: string, query: URLSearchParams): string => {
   return text ? `${path}?${text}` : path;
 };
 
-function parse(data: string): unknown {
+function parse(data: string, read: Transport['parse'] = JSON.parse): unknown {
   try {
-    return JSON.parse(data);
+    return read(data);
   } catch {
     throw notRuncast();
   }

@@ -14,6 +14,11 @@ export interface ServerOptions {
   readonly credentials?: RequestCredentials;
   /** Used instead of the global `fetch`. */
   readonly fetch?: typeof fetch;
+  /**
+   * Used instead of `JSON.parse` for runs and their events: one that keeps all digits of numbers,
+   * say.
+   */
+  readonly parse?: (text: string) => unknown;
   /** The longest silence of the server, in seconds: 30. A server sends something every 15 s. */
   readonly timeoutS?: number;
 }
@@ -38,6 +43,7 @@ export class Transport {
   /** The server's address, without a slash at its end. */
   readonly url: string;
   readonly timeoutS: number;
+  readonly parse: (text: string) => unknown;
   /** Until when watches poll, by `performance.now()`, because the network holds streams back. */
   pollsUntil = 0;
   readonly #options: ServerOptions;
@@ -47,6 +53,7 @@ export class Transport {
     this.url = addressOf(options.url).replace(/\/+$/, '');
     this.#token = options.token ?? environment('RUNCAST_TOKEN');
     this.timeoutS = options.timeoutS ?? 30;
+    this.parse = options.parse ?? JSON.parse;
     this.#options = options;
   }
 
@@ -102,7 +109,7 @@ export class Transport {
       limit.end();
     }
     try {
-      return JSON.parse(text || 'null');
+      return this.parse(text || 'null') as T;
     } catch {
       throw new RuncastError('peer_error', `${this.url} does not answer as a runcast server`);
     }

@@ -6,6 +6,7 @@ import { FunctionView } from './functions/page';
 import { language, t } from './i18n';
 import { go, links, type Route, route } from './router';
 import { RunView } from './run/export';
+import { SharedRun } from './run/shared';
 import { HomeView } from './runs/home';
 import { ThreadView } from './runs/thread';
 import { Header } from './shell/header';
@@ -43,7 +44,7 @@ export function App() {
       </button>
       <Header />
       <main id="main" ref={main} tabIndex={-1}>
-        {isSignedOut.value ? <SignIn /> : <View shown={shown} />}
+        {isSignedOut.value && shown.view !== 'shared' ? <SignIn /> : <View shown={shown} />}
       </main>
       <Notices />
       <KeyboardHelp />
@@ -61,6 +62,8 @@ function View({ shown }: { shown: Route }) {
       return <FunctionView name={shown.name} from={shown.from} />;
     case 'run':
       return <RunView key={shown.runId} client={client} runId={shown.runId} />;
+    case 'shared':
+      return <SharedRun key={shown.token} runId={shown.runId} token={shown.token} />;
     case 'thread':
       return <ThreadView key={shown.thread} thread={shown.thread} />;
     case 'missing':

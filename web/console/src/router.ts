@@ -8,6 +8,8 @@ export type Route =
   | { readonly view: 'function'; readonly name: string; readonly from: string }
   | { readonly view: 'run'; readonly runId: string }
   | { readonly view: 'thread'; readonly thread: string }
+  /** A run that somebody shares; `token` is the secret of the link. */
+  | { readonly view: 'shared'; readonly runId: string; readonly token: string }
   | { readonly view: 'missing' };
 
 /** A run's id, and a function's name, as the server accepts them (R-13.8). */
@@ -29,6 +31,10 @@ export function parseRoute(address: string): Route {
   if (path === '' || path === '/' || path === '/runs') return { view: 'runs', filters };
   if (path === '/functions') return { view: 'functions' };
   if (kind === 'threads' && name) return { view: 'thread', thread: name };
+  if (kind === 's') {
+    const [runId = '', token = ''] = (name ?? '').split('/');
+    return NAME.test(runId) && token ? { view: 'shared', runId, token } : { view: 'missing' };
+  }
   if (name === null || !NAME.test(name)) return { view: 'missing' };
   if (kind === 'runs') return { view: 'run', runId: name };
   if (kind !== 'functions') return { view: 'missing' };

@@ -2,6 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { Client } from '@runcast/client';
+import { parseExact } from './json';
 import { release } from './release';
 
 /** Whether the server asks for its access token. */
@@ -13,7 +14,11 @@ export const BASE = new URL('./', globalThis.location?.href ?? 'http://localhost
 /** What views use of a client of the server. */
 export type ConsoleClient = Client;
 
-export const client: ConsoleClient = new Client({ url: BASE, fetch: noticing });
+export const client: ConsoleClient = new Client({
+  url: BASE,
+  fetch: noticing,
+  parse: parseExact,
+});
 
 async function noticing(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const response = await release(input, init);

@@ -1,23 +1,21 @@
 /** JSON in which whole numbers keep all their digits, which a JavaScript number may not hold. */
 
-interface Raw {
-  readonly rawJSON: string;
-}
+const exact = JSON as unknown as { rawJSON?(text: string): unknown };
 
-const exact = JSON as unknown as {
-  rawJSON?(text: string): Raw;
-  isRawJSON?(value: unknown): value is Raw;
-};
-
-/** A number as `JSON.stringify` shall write it, digit by digit. */
+/**
+ * Return a number that is written digit by digit, as text and in JSON: a `Number` if a plain one
+ * would lose some. A browser that cannot keep them gives a plain one.
+ */
 export function exactNumber(text: string): unknown {
   const number = Number(text);
   const isKept = !/^-?\d+$/.test(text) || Number.isSafeInteger(number);
-  return isKept || !exact.rawJSON ? number : exact.rawJSON(text);
+  if (isKept || !exact.rawJSON) return number;
+  const own = { toString: () => text, toJSON: () => exact.rawJSON?.(text) };
+  return Object.assign(Object(number), own);
 }
 
 export function isExactNumber(value: unknown): boolean {
-  return exact.isRawJSON?.(value) === true;
+  return value instanceof Number;
 }
 
 /** Parse JSON. Throws `SyntaxError`. */

@@ -35,15 +35,13 @@ export interface RunViewProps {
   readonly readOnly?: boolean;
   /** Shows this instead of a run of the server, and asks the server for nothing. */
   readonly recording?: Recording;
-  /** Opens what makes a link to the run, if the page can do that. */
-  readonly onShare?: () => void;
 }
 
 const beginFold = (start?: RunState): Folded<RunState> =>
   new Fold(start as ConstructorParameters<typeof Fold>[0]) as unknown as Folded<RunState>;
 
 /** One run: what it does, did and asks, now and at any moment before. */
-export function RunView({ client, runId, readOnly = false, recording, onShare }: RunViewProps) {
+export function RunView({ client, runId, readOnly = false, recording }: RunViewProps) {
   const session = useMemo(() => {
     const source = recording ? recorded(recording) : sourceOf(client as Client, runId);
     return new RunSession(source, beginFold);
@@ -69,14 +67,14 @@ export function RunView({ client, runId, readOnly = false, recording, onShare }:
   }
   const { state } = session;
   if (!state) return <Loading session={session} runId={runId} />;
-  const actions = readOnly ? null : all && { ...all, share: onShare ?? null };
+  const actions = readOnly ? null : all;
   return <Shown session={session} state={state} actions={actions} files={all} />;
 }
 
 function Loading({ session, runId }: { session: RunSession; runId: string }) {
   const { state, why } = session.link.value;
   return (
-    <div class="run" aria-busy="true">
+    <div class="run-view" aria-busy="true">
       <h1 class="mono" tabIndex={-1}>
         {t('run.title', { run: runId })}
       </h1>
@@ -154,7 +152,7 @@ function Shown({ session, state, actions, files }: ShownProps) {
   const axis = axisOf(session);
   const isPast = session.cursor.value !== null;
   return (
-    <div class="run">
+    <div class="run-view">
       <Header
         session={session}
         state={state}

@@ -9,6 +9,8 @@ import { epochOf, positionOf, type RunInfo, type RunState, seqOf } from './model
 
 /** Where a session reads a run from: a server, or a recording. */
 export interface RunSource {
+  /** Whether a run that has ended may begin again. */
+  readonly canBegin: boolean;
   /** The run as it is now; null if there is no such run. */
   info(): Promise<RunInfo | null>;
   /** Everything that follows a position. Returns a function that stops watching. */
@@ -24,7 +26,7 @@ export interface WatchListener {
   error(why: string): void;
 }
 
-export type LinkState = 'connecting' | 'live' | 'reconnecting' | 'idle';
+export type LinkState = 'connecting' | 'live' | 'reconnecting' | 'paused' | 'idle';
 
 /** Something that a person should know about what they see; a key of strings, and its values. */
 export interface Notice {
@@ -38,6 +40,10 @@ export const AUTO_EVENTS = 20_000;
 export const CHUNK_EVENTS = 20_000;
 /** Most events that a page holds: some 100 MB with usual events. */
 export const MAX_HELD = 250_000;
+/** How often to look whether a run that has ended was started again. */
+const RECHECK_MS = 3_000;
+/** How long the view says that it is connected again. */
+const RESUMED_MS = 8_000;
 /** Most events that are taken in one frame, so that a frame stays short. */
 const FRAME_EVENTS = 2_000;
 /** Most events that wait for a frame; the stream is not read on until there is room. */
@@ -84,6 +90,7 @@ export class RunSession {
   #due: { cancel: () => void } | null = null;
   #stop: () => void = () => {};
   #isClosed = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #generation = 0;
 
   constructor(source: RunSource, fold: (start?: RunState) => Folded<RunState>) {
@@ -164,6 +171,7 @@ export class RunSession {
     this.#isClosed = true;
     this.#stop();
     this.#due?.cancel();
+    clearTimeout(this.#timer);
     this.#room?.();
     this.isPlaying.value = false;
   }
@@ -199,15 +207,48 @@ export class RunSession {
         if (!isOurs()) return;
         if (state === 'reconnecting') wasLost = true;
         this.link.value = { state, why, isResumed: state === 'live' && wasLost };
+        if (state !== 'live' || !wasLost) return;
+        wasLost = false;
+        setTimeout(() => {
+          if (this.link.value.isResumed) this.link.value = { ...this.link.value, isResumed: false };
+        }, RESUMED_MS);
       },
       end: () => {
-        if (isOurs()) this.link.value = { state: 'idle', why: '', isResumed: false };
+        if (!isOurs()) return;
+        this.link.value = { state: 'idle', why: '', isResumed: false };
+        if (this.#source.canBegin) this.#recheck(generation);
       },
       error: (why) => {
         if (!isOurs()) return;
         this.#failed(new Error(why));
       },
     });
+  }
+
+  /** Look now and then whether a run that has ended was started again. */
+  #recheck(generation: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (generation !== this.#generation || this.#isClosed) return;
+      if (document.hidden) {
+        this.#recheck(generation);
+        return;
+      }
+      // From its last position, a run that was not started again gives nothing and ends.
+      const again = (): void => {
+        if (generation === this.#generation) this.#recheck(generation);
+      };
+      const last = this.#head?.snapshot.seq ?? 0;
+      this.#stop = this.#source.watch(positionOf(this.epoch, last), {
+        event: () => {},
+        gap: (gap) => {
+          if (generation === this.#generation && !this.#isClosed) this.#gap(gap);
+        },
+        connection: () => {},
+        end: again,
+        error: again,
+      });
+    }, RECHECK_MS);
   }
 
   #failed(error: unknown): void {

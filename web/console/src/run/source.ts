@@ -1,10 +1,12 @@
 import { type Client, fold, isGap, RuncastError, type RunEvent } from '@runcast/client';
+import { isReleased } from '../data/release';
 import { epochOf, positionOf, type RunInfo, seqOf } from './model/state';
 import type { RunSource, WatchListener } from './session';
 
 /** A run on a server. */
 export function sourceOf(client: Client, runId: string): RunSource {
   return {
+    canBegin: true,
     async info() {
       try {
         return (await client.snapshot(runId)) as unknown as RunInfo;
@@ -21,6 +23,8 @@ export function sourceOf(client: Client, runId: string): RunSource {
           if (connection.state === 'open') {
             wasOpen = true;
             listener.connection('live', '');
+          } else if (connection.state === 'waiting' && isReleased.value) {
+            listener.connection('paused', ''); // nobody looks
           } else if (connection.state === 'waiting') {
             listener.connection('reconnecting', connection.error.message);
           } else if (connection.state === 'connecting' && !wasOpen) {
@@ -68,19 +72,21 @@ export function recorded({ run = {}, events }: Recording): RunSource {
     state,
   };
   return {
+    canBegin: false,
     info: async () => info,
     watch(after, listener) {
       let isStopped = false;
       const from = seqOf(after);
       void (async () => {
         const first = events[0]?.seq ?? 1;
-        if (from < first - 1) {
+        if (first > 0 && from < first - 1) {
           const position = positionOf(epochOf(after), first - 1);
           listener.gap({ reason: 'trimmed', before: after, after: position });
         }
         for (const event of events) {
           if (isStopped) return;
-          if (event.seq > from) await listener.event(event);
+          if (isGap(event)) listener.gap(event.data);
+          else if (event.seq > from) await listener.event(event);
         }
         if (!isStopped) listener.end();
       })();

@@ -1,6 +1,7 @@
 import type { RunEvent } from '@runcast/client';
 import { describe, expect, it } from 'vitest';
-import { answerFor, changesOf, choicesOf, parseExactly, textOf } from '../../src/run/model/answers';
+import { parseExact } from '../../src/data/json';
+import { answerFor, changesOf, choicesOf, textOf } from '../../src/run/model/answers';
 import { Heights } from '../../src/run/model/heights';
 import { filterLines, LogIndex } from '../../src/run/model/index';
 import { RunLog } from '../../src/run/model/log';
@@ -362,7 +363,7 @@ describe('an answer', () => {
   it('keeps all digits of numbers where the engine can', () => {
     const text = '{"path":12345678901234567890}';
     const canKeep = 'rawJSON' in JSON;
-    expect(JSON.stringify(parseExactly(text)) === text).toBe(canKeep);
+    expect(JSON.stringify(parseExact(text)) === text).toBe(canKeep);
     expect(textOf({ a: 1 })).toBe('{\n  "a": 1\n}');
   });
 });

@@ -1,4 +1,5 @@
-import { isObject, pick } from './fields';
+import { parseExact } from '../../data/json';
+import { pick } from './fields';
 
 /** A question's buttons. */
 export type Press = 'accept' | 'reject' | 'response';
@@ -88,7 +89,7 @@ export function changesOf(draft: Draft, proposed: unknown): Parsed | 'json' | nu
 
 function parsed(text: string): Parsed | null {
   try {
-    return { value: parseExactly(text) };
+    return { value: parseExact(text) };
   } catch {
     return null;
   }
@@ -96,33 +97,5 @@ function parsed(text: string): Parsed | null {
 
 const canonical = (value: unknown): string => JSON.stringify(value) ?? 'null';
 
-/**
- * Parse JSON; a whole number that JavaScript cannot hold becomes a `Number` that keeps its digits,
- * in text and in JSON. Browsers that do not tell a reviver the text round it.
- */
-export function parseExactly(text: string): unknown {
-  if (!/\d{16}/.test(text)) return JSON.parse(text);
-  return JSON.parse(text, exact as (this: unknown, key: string, value: unknown) => unknown);
-}
-
-function exact(_: string, value: unknown, context?: { readonly source?: string }): unknown {
-  const source = context?.source;
-  if (
-    typeof value !== 'number' ||
-    Number.isSafeInteger(value) ||
-    !source ||
-    !/^-?\d+$/.test(source)
-  ) {
-    return value;
-  }
-  const raw = (JSON as { rawJSON?: (text: string) => unknown }).rawJSON;
-  return Object.assign(Object(value), {
-    toString: () => source,
-    toJSON: () => (raw ? raw(source) : value),
-  });
-}
-
 /** Return proposed arguments as the text that a person edits. */
 export const textOf = (value: unknown): string => JSON.stringify(value ?? null, null, 2) ?? '';
-
-export { isObject };

@@ -6,7 +6,7 @@ export type Fields = Readonly<Record<string, unknown>>;
 export const TEXT_TYPES: ReadonlySet<string> = new Set(['content', 'thinking', 'reasoning']);
 export const TERMINAL: ReadonlySet<string> = new Set(['done', 'failed', 'cancelled']);
 
-/** A whole number that JavaScript cannot hold, with its text (see `parseExactly` of the client). */
+/** Whether a value has fields: objects and lists. A `Number` is one that keeps its digits. */
 export const isObject = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !(value instanceof Number);
 

@@ -106,7 +106,7 @@ const ItemView = memo(function ItemView({
 }: ItemProps) {
   const where = [item.node, item.agent].filter(Boolean).join(' › ');
   return (
-    <article class={`item item-${item.kind} ${isMarked ? 'is-marked' : ''}`}>
+    <article class={`story-item story-${item.kind} ${isMarked ? 'is-marked' : ''}`}>
       <time
         class={`item-time numbers small soft ${isSameTime ? 'is-same' : ''}`}
         dateTime={new Date(item.time * 1000).toISOString()}
@@ -140,7 +140,7 @@ function TextView({ item, seq, isOpen }: { item: TextItem; seq: number; isOpen: 
   const shown = isWhole || text.length <= FOLDED_TEXT ? text : text.slice(-FOLDED_TEXT);
   const body = (
     <>
-      {attempt > 1 && <span class="chip">{t('run.attempt', { number: attempt })}</span>}
+      {attempt > 1 && <span class="run-chip">{t('run.attempt', { number: attempt })}</span>}
       {shown.length < text.length && (
         <button type="button" class="quiet" onClick={() => setWhole(true)}>
           {t('run.more.before', { count: text.length - shown.length })}
@@ -213,7 +213,9 @@ function ToolView({ item, seq, isOpen }: { item: ToolItem; seq: number; isOpen: 
         <span class="cut soft mono small grow">
           <bdi>{asText(args).slice(0, 300)}</bdi>
         </span>
-        {item.attempt > 1 && <span class="chip">{t('run.attempt', { number: item.attempt })}</span>}
+        {item.attempt > 1 && (
+          <span class="run-chip">{t('run.attempt', { number: item.attempt })}</span>
+        )}
         <span class="soft small numbers">{took || t(`run.tool.${state}`)}</span>
         <span class="tree-caret" aria-hidden="true" />
       </button>

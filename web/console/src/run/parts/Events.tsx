@@ -58,7 +58,7 @@ export function Events({ session }: { session: RunSession }) {
   };
   return (
     <div>
-      <div class="filters">
+      <div class="run-filters">
         <label class="filter-search">
           <Icon name="search" size={14} />
           <input

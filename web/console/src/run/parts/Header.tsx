@@ -7,6 +7,7 @@ import { Button, Dialog, Icon, type Status, StatusBadge, Took } from '../../ui';
 import type { RunActions } from '../actions';
 import type { Bar, RunState, Used } from '../model/state';
 import type { RunSession } from '../session';
+import { Share } from './Share';
 
 interface HeaderProps {
   readonly session: RunSession;
@@ -52,7 +53,7 @@ function Duration({ session, state }: { session: RunSession; state: RunState }) 
   const isPast = session.cursor.value !== null;
   const until = isPast ? session.clock.value || session.log.timeAt(session.seq) : state.ended_at;
   return (
-    <span class="soft numbers run-took" title={t('run.duration')}>
+    <span class="soft numbers run-duration" title={t('run.duration')}>
       <Took from={from} until={until} />
     </span>
   );
@@ -82,7 +83,7 @@ function Facts({
   if (spent) facts.push(<span class="numbers">{spent}</span>);
   return (
     <div class="run-facts soft small">
-      <code class="run-id">{info?.run_id}</code>
+      <code class="run-name-id">{info?.run_id}</code>
       {facts.map((fact, at) => (
         <span key={at}>{fact}</span>
       ))}
@@ -94,11 +95,11 @@ function Facts({
         );
         const isThread = label === 'thread' && isLinked;
         return isThread ? (
-          <a key={label} class="chip" href={links.thread(value)}>
+          <a key={label} class="run-chip" href={links.thread(value)}>
             {text}
           </a>
         ) : (
-          <span key={label} class="chip">
+          <span key={label} class="run-chip">
             {text}
           </span>
         );
@@ -199,6 +200,7 @@ function Actions({
 }) {
   const [isAsking, setAsking] = useState(false);
   const [busy, setBusy] = useState('');
+  const [isSharing, setSharing] = useState(false);
   const act = async (name: string, work: () => Promise<void>): Promise<void> => {
     setBusy(name);
     await actions.attempt(work);
@@ -206,11 +208,10 @@ function Actions({
   };
   return (
     <div class="row run-actions">
-      {actions.share && (
-        <Button icon="link" onClick={actions.share}>
-          {t('run.share')}
-        </Button>
-      )}
+      <Button icon="link" onClick={() => setSharing(true)}>
+        {t('run.share')}
+      </Button>
+      {isSharing && <Share actions={actions} onClose={() => setSharing(false)} />}
       {!session.isLive && session.info?.function && actions.rerun && (
         <Button
           icon="redo"

@@ -24,7 +24,7 @@ export function Logs({ session }: { session: RunSession }) {
   const total = session.head?.counts.log ?? lines.length;
   return (
     <div>
-      <div class="filters">
+      <div class="run-filters">
         <label class="filter-search">
           <Icon name="search" size={14} />
           <input

@@ -185,7 +185,7 @@ function QuestionCard({ question, place, actions }: CardProps) {
         </Field>
       )}
       {actions && choices.length > 0 && allowed.respond && (
-        <fieldset class="choices">
+        <fieldset class="question-choices">
           <legend class="unseen">{t('run.question.choices')}</legend>
           {choices.map((choice, at) => (
             <Button

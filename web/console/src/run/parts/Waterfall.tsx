@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { t } from '../../i18n';
 import { formatDuration, formatPercent } from '../../i18n/format';
 import { Button, Icon, type IconName } from '../../ui';
@@ -26,8 +26,6 @@ export function Waterfall({ session, axis }: { session: RunSession; axis: Axis }
   const isPast = session.cursor.value !== null;
   const time = session.clock.value || (isPast ? session.log.timeAt(seq) : axis.end);
   const rows = rowsOf(timeline.roots, seq, folded);
-  if (rows.length === 0) return null;
-
   const visible = isTall ? 24 : VISIBLE_ROWS;
   const first = Math.max(0, Math.floor(top / ROW_PX) - 4);
   const shown = rows.slice(first, first + visible + 10);
@@ -40,6 +38,14 @@ export function Waterfall({ session, axis }: { session: RunSession; axis: Axis }
     setFolded(next);
   };
   const at = placeOn(axis, time);
+  // What runs now is in sight, until somebody scrolls to something else.
+  const isFollowing = useRef(true);
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (box.current && isFollowing.current && session.isLive)
+      box.current.scrollTop = box.current.scrollHeight;
+  }, [rows.length, isTall]);
+  if (rows.length === 0) return null;
   return (
     <section class="waterfall panel" aria-label={t('run.timeline')}>
       <div class="waterfall-head small soft">
@@ -62,10 +68,14 @@ export function Waterfall({ session, axis }: { session: RunSession; axis: Axis }
         )}
       </div>
       <div
+        ref={box}
         class="waterfall-rows"
         tabIndex={rows.length > visible ? 0 : -1}
         style={{ maxHeight: `${visible * ROW_PX + 4}px` }}
-        onScroll={(event) => setTop(event.currentTarget.scrollTop)}
+        onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => {
+          isFollowing.current = scrollTop + clientHeight >= scrollHeight - ROW_PX;
+          setTop(scrollTop);
+        }}
       >
         <ul style={{ height: `${rows.length * ROW_PX}px` }}>
           {shown.map((span, position) => {
