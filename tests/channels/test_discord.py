@@ -92,7 +92,12 @@ async def test_refusals_are_told_apart(discord: FakeDiscord, channel: DiscordCha
 
 
 async def test_buttons_come_and_go(discord: FakeDiscord) -> None:
-    options = {"token": discord.TOKEN, "url": discord.api_url, "buttons": "yes"}
+    options = {
+        "token": discord.TOKEN,
+        "url": discord.api_url,
+        "allow": "127.0.0.0/8",
+        "buttons": "yes",
+    }
     channel = make_channel("//7", options)
     assert channel.capability.has_buttons
     buttons = (Button("accept", "Approve"), Button("reject", "Reject"))

@@ -149,6 +149,7 @@ async def test_a_target_names_room_server_and_token(room: Room, tmp_path: Path) 
     file = tmp_path / "channels.toml"
     file.write_text(
         f'[matrix]\nhomeserver = "{room.server.url}"\ntoken = "{room.bot_token}"\n'
+        'allow = "127.0.0.0/8"\n'
         f'[matrix.ops]\nto = "{room.room_id}"\n'
     )
     settings = runcast.Settings(channels_file=str(file))
@@ -157,7 +158,8 @@ async def test_a_target_names_room_server_and_token(room: Room, tmp_path: Path) 
             runcast.content("Imported.")
         for target in (
             "matrix:ops",
-            f"matrix://{quote(room.room_id)}?homeserver={room.server.url}&token={room.bot_token}",
+            f"matrix://{quote(room.room_id)}?homeserver={room.server.url}&token={room.bot_token}"
+            "&allow=127.0.0.0/8",
         ):
             async with asyncio.timeout(20):
                 delivery = await hub.deliver(run.run_id, target)

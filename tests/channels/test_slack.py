@@ -128,7 +128,7 @@ async def test_plain_text_replaces_formatting_and_loses_nothing(
 
 
 async def test_buttons_come_and_go(slack: FakeSlack) -> None:
-    options = {"token": slack.TOKEN, "url": slack.api_url, "buttons": "yes"}
+    options = {"token": slack.TOKEN, "url": slack.api_url, "allow": "127.0.0.0/8", "buttons": "yes"}
     channel = make_channel("//C1", options)
     assert channel.capability.has_buttons
     buttons = (Button("accept", "Approve"), Button("reject", "Reject"))

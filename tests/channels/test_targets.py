@@ -23,7 +23,7 @@ def telegram() -> Iterator[FakeTelegram]:
 async def test_a_run_is_delivered_to_a_chat_by_name(telegram: FakeTelegram, tmp_path: Path) -> None:
     file = tmp_path / "channels.toml"
     file.write_text(
-        f'[telegram]\nurl = "{telegram.url}"\ntoken = "{telegram.TOKEN}"\n'
+        f'[telegram]\nurl = "{telegram.url}"\ntoken = "{telegram.TOKEN}"\nallow = "127.0.0.0/8"\n'
         '[telegram.ops]\nto = "42"\n'
     )
     settings = runcast.Settings(channels_file=str(file))

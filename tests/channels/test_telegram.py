@@ -139,7 +139,12 @@ async def test_a_silent_server_leaves_a_send_uncertain_and_a_closed_one_does_not
 
 
 async def test_buttons_fit_into_callbacks_and_go_with_the_decision(telegram: FakeTelegram) -> None:
-    options = {"token": telegram.TOKEN, "url": telegram.url, "buttons": "yes"}
+    options = {
+        "token": telegram.TOKEN,
+        "url": telegram.url,
+        "allow": "127.0.0.0/8",
+        "buttons": "yes",
+    }
     channel = make_channel(f"//{PERSON}", options)
     assert channel.capability.has_buttons
     buttons = (Button("accept", "Approve"), Button("reject", "Reject"))

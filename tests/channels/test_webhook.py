@@ -13,7 +13,7 @@ import pytest
 
 import runcast
 from runcast.channels import Send
-from runcast.channels._http import Api
+from runcast.channels.calls import Caller
 from runcast.channels.outcome import CallOutcome
 from runcast.channels.platforms.webhook import Webhook, make_channel
 from runcast.errors import InvalidValue
@@ -136,10 +136,11 @@ async def test_the_address_that_was_checked_is_the_one_that_is_used(
 async def test_a_token_in_a_path_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with serving(b"200 OK\r\n", b"") as server:
-        api = Api(f"http://127.0.0.1:{server.port}", secret="bot:T0PSECRET")
-        assert not isinstance(await api.call("POST", "/{secret}/send", {}), CallOutcome)
-        failed = await api.call("POST", "/{secret}/send", {})
-        await api.close()
+        url, path = f"http://127.0.0.1:{server.port}", "/bot:T0PSECRET"
+        caller = Caller(url, secrets=("T0PSECRET",), secret_path=path)
+        assert not isinstance(await caller.call("POST", "/send", {}), CallOutcome)
+        failed = await caller.call("POST", "/send", {})
+        await caller.close()
     assert [path for path, *_ in server.requests] == ["/bot:T0PSECRET/send"] * 2
     assert isinstance(failed, CallOutcome)
     assert "SECRET" not in failed.reason

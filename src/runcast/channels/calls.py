@@ -3,15 +3,22 @@
 The address of a call may hold a token, as Telegram's does. HTTP clients log addresses. So a client
 sees an address without the token; the token is added below it, where nothing is logged.
 
-A call follows no redirects. It uses the proxy of the environment if the platform speaks HTTPS,
-because the proxy then sees only the platform's name.
+A call follows no redirects, because a token must not go elsewhere. It uses the proxy of the
+environment if the platform speaks HTTPS, because the proxy then sees only the platform's name.
+
+With `networks`, a call reaches only public addresses, and these networks. The name is looked up
+once, and the connection goes to the address that was checked. Such a call uses no proxy, because a
+proxy looks the name up again.
 """
 
 import asyncio
+import ipaddress
 import json
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -19,6 +26,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
+from runcast._addresses import Network, is_public
 from runcast._clock import Clock, SystemClock
 from runcast.channels.outcome import CallOutcome
 from runcast.errors import InvalidValue
@@ -58,6 +66,11 @@ class Answer(NamedTuple):
         found = self.field(*names)
         return found if isinstance(found, str) else ""
 
+    @property
+    def is_ok(self) -> bool:
+        """Whether the server did what it was asked."""
+        return 200 <= self.status < 300
+
 
 class Caller:
     """Calls to one platform.
@@ -66,6 +79,7 @@ class Caller:
         url: the platform's address. The paths of calls are added.
         secrets: what no error may show.
         secret_path: comes between `url` and the path of a call; it may hold a secret.
+        networks: if not None, private addresses outside these networks are refused.
         timeout_s: longest silence of the server. A call takes at most twice as long.
 
     Raises:
@@ -79,9 +93,11 @@ class Caller:
         secrets: Iterable[str],
         secret_path: str = "",
         headers: Mapping[str, str] = _NOTHING,
+        networks: Iterable[Network] | None = None,
         timeout_s: float = _SILENCE_S,
     ) -> None:
         self._url = _checked(url)
+        self._networks = None if networks is None else tuple(networks)
         self._secrets = [each for each in secrets if each]
         self._secret_path = secret_path
         self._headers = headers
@@ -93,33 +109,50 @@ class Caller:
         """Send a request with a JSON body; return the answer, or why there is none.
 
         Without an answer the outcome is `not_started` if no request can have reached the server,
-        else `uncertain`.
+        else `uncertain`. An answer that no platform's API gives is an outcome, too: a redirection
+        is `rejected`, and a failure of the server `uncertain`.
         """
-        client = await self._opened()
         content = None if body is None else json.dumps(body).encode("utf-8", "replace")
-        request = client.build_request(
-            method,
-            self._url + path,
-            content=content,
-            headers={"content-type": "application/json; charset=utf-8"} if content else {},
-        )
+        answer = await self.request(method, path, content)
+        if isinstance(answer, CallOutcome):
+            return answer
+        if 300 <= answer.status < 400:
+            return self.outcome("rejected", "the server sends us to another address")
+        if answer.status >= 500:
+            return self.outcome("uncertain", f"the server failed ({answer.status})")
+        return answer
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        *,
+        headers: Mapping[str, str] = _NOTHING,
+    ) -> Answer | CallOutcome:
+        """Send a request with these bytes as JSON; return the answer, with any status."""
+        client = await self._opened()
+        kind = {} if content is None else {"content-type": "application/json; charset=utf-8"}
         try:
+            request = client.build_request(
+                method, self._url + path, content=content, headers={**kind, **headers}
+            )
             async with asyncio.timeout(self._timeout_s * 2):
                 response = await client.send(request, stream=True)
                 try:
                     read = await _read(response)
                 finally:
                     await response.aclose()
+        except _Refused as error:
+            return self.outcome("forbidden", str(error))
+        except httpx2.InvalidURL:
+            return self.outcome("forbidden", "its address is not a URL")
         except _NOT_STARTED as error:
             return self.outcome("not_started", f"the server cannot be reached: {_name(error)}")
         except TimeoutError:
             return self.outcome("uncertain", "the server does not answer in time")
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, OSError) as error:
             return self.outcome("uncertain", f"the connection broke: {_name(error)}")
-        if 300 <= response.status_code < 400:
-            return self.outcome("rejected", "the server sends us to another address")
-        if response.status_code >= 500:
-            return self.outcome("uncertain", f"the server failed ({response.status_code})")
         return Answer(response.status_code, response.headers, read)
 
     def outcome(self, kind: Any, reason: str) -> CallOutcome:
@@ -147,19 +180,62 @@ class Caller:
 
     def _make(self) -> httpx2.AsyncClient:
         is_plain = self._url.startswith("http:")
-        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else None
-        below = httpx2.AsyncHTTPTransport(
-            verify=verify or httpx2.create_ssl_context(),
+        has_proxy = self._networks is None and not is_plain
+        below: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport(
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else _certificates(),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8),
-            proxy=None if is_plain else _proxy_of(self._url),
+            proxy=_proxy_of(self._url) if has_proxy else None,
         )
+        if self._networks is not None:
+            below = _Guarded(below, self._networks)
         return httpx2.AsyncClient(
             transport=_Below(below, urlsplit(self._url).path, self._secret_path),
-            headers={"accept": "application/json", **self._headers},
+            headers={"accept": "application/json", "user-agent": "runcast", **self._headers},
             timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_S, self._timeout_s)),
             follow_redirects=False,
             trust_env=False,
         )
+
+
+@cache  # a context costs milliseconds and a megabyte, and there may be a thousand deliveries
+def _certificates() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
+
+
+class _Refused(Exception):
+    """An address that may not be reached."""
+
+
+class _Guarded(httpx2.AsyncBaseTransport):
+    """Connects to public addresses only, and to the address that was checked."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, networks: tuple[Network, ...]) -> None:
+        self._inner = inner
+        self._networks = networks
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        shown, host = request.url, request.url.host
+        port = shown.port or (443 if shown.scheme == "https" else 80)
+        address = await self._address_of(host, port)
+        request.headers.setdefault("Host", shown.netloc.decode("ascii"))
+        request.extensions = {**request.extensions, "sni_hostname": host}
+        request.url = shown.copy_with(host=address)
+        return await self._inner.handle_async_request(request)
+
+    async def _address_of(self, host: str, port: int) -> str:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise httpx2.ConnectError("its name is not known") from None
+        for _, _, _, _, where in found:
+            address = str(where[0]).partition("%")[0]
+            if is_public(ipaddress.ip_address(address), self._networks):
+                return address
+        raise _Refused("its address is not in the public network; the option allow names networks")
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 class _Below(httpx2.AsyncBaseTransport):
@@ -172,6 +248,8 @@ class _Below(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         rest = request.url.raw_path.removeprefix(self._base)
+        if not self._base and self._secret_path and rest == b"/":
+            rest = b""  # the client writes an empty path as /
         secret = httpx2.Request(
             request.method,
             request.url.copy_with(raw_path=self._base + self._secret_path + rest),

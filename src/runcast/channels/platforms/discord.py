@@ -14,9 +14,10 @@ https://docs.discord.com/developers/topics/opcodes-and-status-codes.
 import dataclasses
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
 from runcast.channels.calls import Answer, Caller, check_token, seconds_of
@@ -24,6 +25,7 @@ from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Button
 from runcast.channels.markdown import end_of_table
 from runcast.channels.outcome import CallKind, CallOutcome
+from runcast.channels.platforms.options import networks_for
 from runcast.errors import InvalidValue
 
 __all__ = ("DiscordChannel", "make_channel")
@@ -70,6 +72,7 @@ def make_channel(target: str, options: Mapping[str, str]) -> "DiscordChannel":
         options.get("token", ""),
         url=options.get("url") or _URL,
         has_buttons=options.get("buttons") in ("yes", "true"),
+        networks=networks_for(options) if options.get("url") else None,
     )
 
 
@@ -82,6 +85,7 @@ class DiscordChannel:
         token: of the bot, or of the webhook.
         url: of the REST API, with its version.
         has_buttons: whether somebody takes the answers that buttons give. Webhooks have none.
+        networks: if not None, private addresses outside these networks are refused.
 
     Raises:
         InvalidValue: the target or the token is malformed. The message does not show the token.
@@ -94,6 +98,7 @@ class DiscordChannel:
         *,
         url: str = _URL,
         has_buttons: bool = False,
+        networks: Iterable[Network] | None = None,
         timeout_s: float = 30.0,
     ) -> None:
         found = _TARGET.fullmatch(target)
@@ -124,6 +129,7 @@ class DiscordChannel:
                 "user-agent": _AGENT,
                 **({} if self._is_webhook else {"authorization": f"Bot {token}"}),
             },
+            networks=networks,
             timeout_s=timeout_s,
         )
 

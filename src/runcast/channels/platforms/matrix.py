@@ -8,17 +8,17 @@ Source: https://spec.matrix.org/latest/client-server-api/ (m.room.message, m.rep
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from runcast._clock import SystemClock
-from runcast.channels._http import Answer, Api, retry_after_of
+from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
+from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.markup import to_html
 from runcast.channels.outcome import CallOutcome
-from runcast.channels.platforms.options import optional, required
+from runcast.channels.platforms.options import networks_for, optional, required
 
 __all__ = ("Matrix", "make_channel")
 
@@ -45,17 +45,32 @@ class Matrix:
     Args:
         room: the room's id, like `!abc:example.org`.
         user: the account's id; found by the token if it is not given.
+        networks: if not None, private addresses outside these networks are refused.
+
+    Raises:
+        InvalidValue: the homeserver or the token is malformed. The message does not show the token.
     """
 
     capability = _CAPABILITY
 
-    def __init__(self, room: str, *, homeserver: str, token: str, user: str = "") -> None:
+    def __init__(
+        self,
+        room: str,
+        *,
+        homeserver: str,
+        token: str,
+        user: str = "",
+        networks: Iterable[Network] | None = None,
+    ) -> None:
         self.scope = f"matrix:{room}"
         self._room = quote(room, safe="")
         self._user = user
-        self._api = Api(
+        check_token(token, "a token of Matrix")
+        self._caller = Caller(
             f"{homeserver.rstrip('/')}/_matrix/client/v3",
-            headers={"Authorization": f"Bearer {token}"},
+            secrets=(token,),
+            headers={"authorization": f"Bearer {token}"},
+            networks=networks,
         )
 
     async def send(self, message: Send) -> CallOutcome:
@@ -78,26 +93,44 @@ class Matrix:
     async def delete(self, message_id: str) -> CallOutcome:
         """Redact a message."""
         path = f"/rooms/{self._room}/redact/{quote(message_id, safe='')}/d{_hash_of(message_id)}"
-        return _outcome(await self._api.call("PUT", path, {}))
+        return self._outcome(await self._caller.call("PUT", path, {}))
 
     async def show_typing(self, is_on: bool) -> CallOutcome:
         """Show that somebody writes, or take it back."""
         if not self._user:
-            answer = await self._api.call("GET", "/account/whoami")
+            answer = await self._caller.call("GET", "/account/whoami")
             if isinstance(answer, CallOutcome) or not answer.is_ok:
-                return _outcome(answer)
-            self._user = str(answer.body.get("user_id", ""))
+                return self._outcome(answer)
+            self._user = answer.text("user_id")
         body = {"typing": True, "timeout": _TYPING_MS} if is_on else {"typing": False}
         path = f"/rooms/{self._room}/typing/{quote(self._user, safe='')}"
-        return _outcome(await self._api.call("PUT", path, body))
+        return self._outcome(await self._caller.call("PUT", path, body))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._api.close()
+        await self._caller.close()
 
     async def _put(self, transaction: str, content: dict[str, Any]) -> CallOutcome:
         path = f"/rooms/{self._room}/send/m.room.message/{quote(transaction, safe='')}"
-        return _outcome(await self._api.call("PUT", path, content))
+        return self._outcome(await self._caller.call("PUT", path, content))
+
+    def _outcome(self, answer: Answer | CallOutcome) -> CallOutcome:
+        if isinstance(answer, CallOutcome):
+            return answer
+        if answer.is_ok:
+            return CallOutcome("ok", answer.text("event_id"))
+        code = answer.text("errcode")
+        said = answer.text("error") or code or f"HTTP {answer.status}"
+        if code == "M_LIMIT_EXCEEDED" or answer.status == 429:
+            named = answer.field("retry_after_ms")
+            waits = named / 1000 if isinstance(named, int | float) else None
+            seconds = seconds_of(answer.headers.get("retry-after") if waits is None else waits)
+            return CallOutcome("limited", retry_after_s=seconds, reason=self._caller.clean(said))
+        if code == "M_TOO_LARGE" or answer.status == 413:
+            return self._caller.outcome("too_long", said)
+        if code in _GONE:
+            return self._caller.outcome("gone", said)
+        return self._caller.outcome("forbidden" if code in _FORBIDDEN else "rejected", said)
 
 
 def _hash_of(text: str) -> str:
@@ -113,26 +146,6 @@ def _content(message: Send | Edit) -> dict[str, Any]:
     return content
 
 
-def _outcome(answer: Answer | CallOutcome) -> CallOutcome:
-    if isinstance(answer, CallOutcome):
-        return answer
-    if answer.is_ok:
-        return CallOutcome("ok", str(answer.body.get("event_id", "")))
-    code, reason = answer.body.get("errcode"), answer.said("error", "errcode")
-    if code == "M_LIMIT_EXCEEDED" or answer.status == 429:
-        waits = answer.body.get("retry_after_ms")
-        given = waits / 1000 if isinstance(waits, int | float) else None
-        retry_after_s = given if given is not None else retry_after_of(answer, SystemClock().time())
-        return CallOutcome("limited", retry_after_s=retry_after_s, reason=reason)
-    if code == "M_TOO_LARGE" or answer.status == 413:
-        return CallOutcome("too_long", reason=reason)
-    if code in _GONE:
-        return CallOutcome("gone", reason=reason)
-    if code in _FORBIDDEN:
-        return CallOutcome("forbidden", reason=reason)
-    return CallOutcome("uncertain" if answer.status >= 500 else "rejected", reason=reason)
-
-
 def make_channel(address: str, options: Mapping[str, str]) -> Matrix:
     """Return the channel of a target."""
     return Matrix(
@@ -140,4 +153,5 @@ def make_channel(address: str, options: Mapping[str, str]) -> Matrix:
         homeserver=required(options, "homeserver", "Matrix"),
         token=required(options, "token", "Matrix"),
         user=optional(options, "user"),
+        networks=networks_for(options),
     )

@@ -1,10 +1,12 @@
 """Reading the options of a target."""
 
+import ipaddress
 from collections.abc import Mapping
 
+from runcast._addresses import Network
 from runcast.errors import InvalidValue
 
-__all__ = ("optional", "required")
+__all__ = ("networks_for", "optional", "required")
 
 
 def required(options: Mapping[str, str], name: str, platform: str) -> str:
@@ -18,3 +20,16 @@ def required(options: Mapping[str, str], name: str, platform: str) -> str:
 def optional(options: Mapping[str, str], name: str, otherwise: str = "") -> str:
     """Return an option or its default."""
     return options.get(name) or otherwise
+
+
+def networks_for(options: Mapping[str, str]) -> tuple[Network, ...]:
+    """Return the private networks that the option `allow` names. Raises `InvalidValue`."""
+    networks: list[Network] = []
+    for entry in filter(None, optional(options, "allow").split(",")):
+        try:
+            networks.append(ipaddress.ip_network(entry.strip()))
+        except ValueError:
+            raise InvalidValue(
+                f"expected allow = networks like 10.0.0.0/8, got {entry!r:.80}"
+            ) from None
+    return tuple(networks)

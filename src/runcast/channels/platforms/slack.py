@@ -13,10 +13,11 @@ in a second and channel).
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
+from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
 from runcast.channels.calls import Answer, Caller, check_token, seconds_of
@@ -24,6 +25,7 @@ from runcast.channels.capability import Capability
 from runcast.channels.document import Button
 from runcast.channels.markdown import Rendered, Span, render
 from runcast.channels.outcome import CallKind, CallOutcome
+from runcast.channels.platforms.options import networks_for
 from runcast.errors import InvalidValue
 
 __all__ = ("SlackChannel", "blocks_of", "make_channel")
@@ -79,6 +81,7 @@ def make_channel(target: str, options: Mapping[str, str]) -> "SlackChannel":
         options.get("token", ""),
         url=options.get("url") or _URL,
         has_buttons=options.get("buttons") in ("yes", "true"),
+        networks=networks_for(options) if options.get("url") else None,
     )
 
 
@@ -91,6 +94,7 @@ class SlackChannel:
         token: of the bot.
         url: of the Web API.
         has_buttons: whether somebody takes the answers that buttons give.
+        networks: if not None, private addresses outside these networks are refused.
 
     Raises:
         InvalidValue: the target or the token is malformed. The message does not show the token.
@@ -103,6 +107,7 @@ class SlackChannel:
         *,
         url: str = _URL,
         has_buttons: bool = False,
+        networks: Iterable[Network] | None = None,
         timeout_s: float = 30.0,
     ) -> None:
         found = _TARGET.fullmatch(target)
@@ -120,6 +125,7 @@ class SlackChannel:
             url,
             secrets=(token,),
             headers={"authorization": f"Bearer {token}"},
+            networks=networks,
             timeout_s=timeout_s,
         )
 

@@ -9,9 +9,10 @@ for groups is of the FAQ. Telegram counts edits as messages.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
 from runcast.channels.calls import Answer, Caller, check_token, seconds_of
@@ -19,6 +20,7 @@ from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Button
 from runcast.channels.markdown import Rendered, Span, render
 from runcast.channels.outcome import CallKind, CallOutcome
+from runcast.channels.platforms.options import networks_for
 from runcast.errors import InvalidValue
 
 __all__ = ("TelegramChannel", "entities_of", "make_channel")
@@ -83,6 +85,7 @@ def make_channel(target: str, options: Mapping[str, str]) -> "TelegramChannel":
         options.get("token", ""),
         url=options.get("url") or _URL,
         has_buttons=options.get("buttons") in ("yes", "true"),
+        networks=networks_for(options) if options.get("url") else None,
     )
 
 
@@ -95,6 +98,7 @@ class TelegramChannel:
         token: of the bot, from @BotFather.
         url: of a Bot API server.
         has_buttons: whether somebody takes the answers that buttons give.
+        networks: if not None, private addresses outside these networks are refused.
 
     Raises:
         InvalidValue: the target or the token is malformed. The message does not show the token.
@@ -107,6 +111,7 @@ class TelegramChannel:
         *,
         url: str = _URL,
         has_buttons: bool = False,
+        networks: Iterable[Network] | None = None,
         timeout_s: float = 30.0,
     ) -> None:
         found = _TARGET.fullmatch(target)
@@ -127,6 +132,7 @@ class TelegramChannel:
             url,
             secrets=(token, token.partition(":")[2]),
             secret_path=f"/bot{token}",
+            networks=networks,
             timeout_s=timeout_s,
         )
 

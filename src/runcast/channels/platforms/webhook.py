@@ -12,20 +12,18 @@ Source: ours.
 
 import hashlib
 import hmac
-import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from runcast._addresses import Network
-from runcast._clock import SystemClock
-from runcast.channels._http import Api, retry_after_of
 from runcast.channels.actions import Send
+from runcast.channels.calls import Caller, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.outcome import CallOutcome
-from runcast.channels.platforms.options import optional
+from runcast.channels.platforms.options import networks_for, optional
 from runcast.errors import InvalidValue
 
 __all__ = ("Webhook", "make_channel")
@@ -40,17 +38,16 @@ class Webhook:
 
     capability = _CAPABILITY
 
-    def __init__(self, url: str, *, secret: str = "", networks: tuple[Network, ...] = ()) -> None:
+    def __init__(self, url: str, *, secret: str = "", networks: Iterable[Network] = ()) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise InvalidValue("expected a webhook like https://example.org/hook")
         self.scope = f"webhook:{parts.hostname}"
         self._secret = secret.encode()
-        self._clock = SystemClock()
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         # Whoever knows the path of a webhook may post to it, so it is a secret.
         base = f"{parts.scheme}://{parts.netloc}"
-        self._api = Api(base, secret=path.lstrip("/"), networks=networks)
+        self._caller = Caller(base, secrets=(), secret_path=path, networks=networks)
 
     async def send(self, message: Send) -> CallOutcome:
         """Post a message."""
@@ -63,17 +60,18 @@ class Webhook:
             answers = [button.answer for button in message.buttons]
             body["question"] = {"interrupt_id": message.question_id, "answers": answers}
         content = msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json"}
+        headers = {"content-type": "application/json"}
         if self._secret:
             digest = hmac.new(self._secret, content, hashlib.sha256).hexdigest()
             headers["X-Runcast-Signature"] = f"sha256={digest}"
-        answer = await self._api.call("POST", "/{secret}", content=content, headers=headers)
+        answer = await self._caller.request("POST", "", content, headers=headers)
         if isinstance(answer, CallOutcome):
             return answer
         if answer.is_ok:
             return CallOutcome("ok", message.key)
         if answer.status in (429, 503):
-            return CallOutcome("limited", retry_after_s=retry_after_of(answer, self._clock.time()))
+            seconds = seconds_of(answer.headers.get("retry-after")) or 1.0
+            return CallOutcome("limited", retry_after_s=seconds)
         if answer.status == 413:
             return CallOutcome("too_long", reason="HTTP 413")
         if answer.status in (401, 403, 404, 410) or 300 <= answer.status < 400:
@@ -83,17 +81,9 @@ class Webhook:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._api.close()
+        await self._caller.close()
 
 
 def make_channel(address: str, options: Mapping[str, str]) -> Webhook:
     """Return the channel of a target."""
-    networks: list[Network] = []
-    for entry in filter(None, optional(options, "allow").split(",")):
-        try:
-            networks.append(ipaddress.ip_network(entry.strip()))
-        except ValueError:
-            raise InvalidValue(
-                f"expected allow = networks like 10.0.0.0/8, got {entry!r}"
-            ) from None
-    return Webhook(address, secret=optional(options, "secret"), networks=tuple(networks))
+    return Webhook(address, secret=optional(options, "secret"), networks=networks_for(options))
