@@ -37,7 +37,7 @@ class Platform:
 
     def __post_init__(self) -> None:
         self._faults = iter(self.faults)
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, float]] = {}
         self._edits: Counter[str] = Counter()
         self._tokens, self._filled_at = self.burst, 0.0
 
@@ -73,7 +73,7 @@ class Platform:
             return CallOutcome(fault)  # type: ignore[arg-type]
         if fault == "lost":
             return CallOutcome("uncertain")
-        outcome = self._do(action)
+        outcome = self._do(action, now)
         return CallOutcome("uncertain") if fault == "late" else outcome
 
     def _limit(self, now: float, retry_after_s: float) -> CallOutcome:
@@ -81,14 +81,15 @@ class Platform:
         self.blocked_until = now + max(retry_after_s, 0.5)
         return CallOutcome("limited", retry_after_s=retry_after_s)
 
-    def _do(self, action: Action) -> CallOutcome:
+    def _do(self, action: Action, now: float) -> CallOutcome:
         if isinstance(action, Send):
             known = self._keys.get(action.key) if self.capability.is_idempotent else None
-            if known is not None:
-                return CallOutcome("ok", known)
+            known_s = self.capability.idempotent_s
+            if known is not None and (not known_s or now < known[1] + known_s):
+                return CallOutcome("ok", known[0])
             message_id = f"m{len(self.messages) + len(self.deleted) + 1}"
             self.messages[message_id] = action.text
-            self._keys[action.key] = message_id
+            self._keys[action.key] = message_id, now
             self.first_text = self.first_text or action.text
             return CallOutcome("ok", message_id)
         if isinstance(action, Edit):
@@ -144,6 +145,8 @@ class Simulation:
     finish: Finish = "auto"
     crashes: Iterable[bool] = ()
     """Whether the process dies before or after each step."""
+    outage_s: float = 1.0
+    """How long a process that died is missing."""
 
     def run(self, most_steps: int = 3000) -> Receipt:
         self.now, self.restarts, self.first_text_at = 0.0, 0, -1.0
@@ -205,7 +208,7 @@ class Simulation:
         if not next(self._crashes, False):
             return False
         self.restarts += 1
-        self.now += 1.0
+        self.now += self.outage_s
         self._begin()
         self._feed()
         return True

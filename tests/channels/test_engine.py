@@ -146,6 +146,39 @@ def test_a_send_without_an_answer_is_repeated_if_that_makes_no_second_message() 
         assert len(platform.messages) == 1
 
 
+_NONCE = Capability(limit=4096, is_idempotent=True, idempotent_s=120.0)
+
+
+@pytest.mark.parametrize(("outage_s", "status"), [(60.0, "delivered"), (600.0, "uncertain")])
+def test_a_send_is_not_repeated_after_a_restart_if_its_key_may_be_forgotten(
+    outage_s: float, status: str
+) -> None:
+    platform = Platform(_NONCE)
+    crashes = [False, True]  # between the call and its outcome
+    simulation = Simulation(_NONCE, _stream(0.1), platform, crashes=crashes, outage_s=outage_s)
+    receipt = simulation.run()
+    assert simulation.restarts == 1
+    assert receipt.status == status
+    assert len(platform.messages) == 1
+
+
+def test_a_send_is_not_repeated_after_a_long_penalty_if_its_key_may_be_forgotten() -> None:
+    for penalty_s, status in ((60, "delivered"), (600, "uncertain")):
+        platform = Platform(_NONCE, ["late", f"limited {penalty_s}"])
+        receipt = Simulation(_NONCE, _stream(0.1), platform).run()
+        assert receipt.status == status
+        assert len(platform.messages) == 1
+
+
+def test_text_that_grew_is_sent_once_more_when_the_key_may_be_forgotten() -> None:
+    platform = Platform(_NONCE, ["late", "limited 600"])
+    simulation = Simulation(_NONCE, _stream(60.0), platform)
+    receipt = simulation.run()
+    check_end(simulation, receipt)
+    assert receipt.status == "delivered"
+    assert receipt.strays == 1
+
+
 def test_an_edit_without_an_answer_is_repeated() -> None:
     capability = Capability(limit=4096)
     platform = Platform(capability, ["", "lost", "late", "lost", "late", "lost", "late"])

@@ -55,6 +55,9 @@ class Capability:
     has_buttons: bool = False
     is_idempotent: bool = False
     """Whether a send with the same key, sent again, makes no second message."""
+    idempotent_s: float = 0.0
+    """How long the platform knows a key; 0: no limit. After that a send that got no answer is not
+    repeated, because it could make a second message."""
     is_quiet: bool = False
     """Whether only questions and the end are worth a message: e-mail, push."""
     interval_s: float = 1.0
@@ -74,5 +77,6 @@ class Capability:
             raise InvalidValue(f"expected limit >= {MIN_LIMIT}, got {self.limit}")
         if not 0 <= self.reserved < self.slots:
             raise InvalidValue(f"expected 0 <= reserved < slots, got {self.reserved}, {self.slots}")
-        if self.interval_s < 0 or self.window_s <= 0 or self.max_edits < 0 or self.lifetime_s < 0:
+        times = (self.interval_s, self.max_edits, self.lifetime_s, self.idempotent_s)
+        if min(times) < 0 or self.window_s <= 0:
             raise InvalidValue("expected times and counts that are not negative")

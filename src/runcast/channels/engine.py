@@ -74,7 +74,8 @@ _GIVE_UP_S: Final = 24 * 3600.0
 """How long the end is tried for."""
 
 _MARGIN: Final = 0.9
-"""Part of a message's lifetime after which the next message begins."""
+"""Part of a message's lifetime after which the next message begins, and of the time for which a
+platform knows a key after which that key is not used again."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -126,6 +127,7 @@ class Engine:
         self._layout = Layout(document, Room(capability.limit, capability.unit))
         self._target: Page | None = None
         self._sent_end = 0
+        self._sent_at = 0.0
         self._resume_at = 0.0
         self._failures = 0
         self._ended_at: float | None = None
@@ -155,7 +157,7 @@ class Engine:
         if isinstance(found, float) or found is None:
             found = self._type(now, found)
         if not isinstance(found, float) and found is not None:
-            self.flight = found
+            self.flight, self._sent_at = found, now
             if not isinstance(found, Typing):
                 self.budget.spend(now)
         return found
@@ -184,6 +186,8 @@ class Engine:
                 continue
             if page.state == "sealed" or page.shown == wanted.digest:
                 continue
+            if self._is_forgotten(page, now):
+                self._lose(page, now)
             if page.state == "uncertain":
                 if page.attempted == wanted.digest and self._layout.is_complete(page):
                     continue  # it is there or it is not: nobody knows
@@ -399,20 +403,31 @@ class Engine:
 
     def _settle_send(self, page: Page, sent: str, outcome: CallOutcome, now: float) -> None:
         if outcome.kind in ("uncertain", "not_started"):
-            is_lost = outcome.kind == "uncertain" and not self.capability.is_idempotent
             if outcome.kind == "uncertain":
+                page.attempted_at = page.attempted_at if page.attempted else self._sent_at
                 page.attempted = sent
-            if is_lost and page.old_message_id:
-                self._doubts = "the end may be there twice"
-                page.message_id, page.old_message_id = page.old_message_id, ""
-                page.state, page.attempted = "live", ""
-            elif is_lost:
-                page.state, page.first_seen = "uncertain", now
+                if not self.capability.is_idempotent:
+                    self._lose(page, now)
             self._back_off(now)
         elif page.old_message_id and outcome.kind != "forbidden":
             page.message_id, page.old_message_id, page.state = page.old_message_id, "", "live"
         else:
             self._refused(page, outcome, now)
+
+    def _is_forgotten(self, page: Page, now: float) -> bool:
+        """Whether the platform may not know the key of a send without an answer any more."""
+        known_s = self.capability.idempotent_s
+        is_open = bool(known_s and page.attempted) and page.state == "new"
+        return is_open and now >= page.attempted_at + known_s * _MARGIN
+
+    def _lose(self, page: Page, now: float) -> None:
+        """Take note that nobody will know what became of a send."""
+        if page.old_message_id:
+            self._doubts = "the end may be there twice"
+            page.message_id, page.old_message_id = page.old_message_id, ""
+            page.state, page.attempted = "live", ""
+        else:
+            page.state, page.first_seen = "uncertain", now
 
     def _settle_edit(self, page: Page, outcome: CallOutcome, now: float) -> None:
         if outcome.kind in ("uncertain", "not_started"):
@@ -478,7 +493,7 @@ class Engine:
         action, page = self.flight, self._target
         flight = None
         if isinstance(action, Send) and page is not None:
-            flight = [page.number, Wanted(action.text, action.buttons).digest]
+            flight = [page.number, Wanted(action.text, action.buttons).digest, self._sent_at]
         return {
             **self._layout.save(page),
             "seq": self.document.seq,
@@ -508,7 +523,8 @@ class Engine:
         self._is_refreshed = bool(saved["is_refreshed"])
         self._delete_at = float(saved["delete_at"]) + shift
         if saved["flight"] is not None:
-            number, sent = saved["flight"]
+            number, sent, sent_at = saved["flight"]
+            self._sent_at = float(sent_at) + shift
             page = next(page for page in self._layout if page.number == number)
             self._settle_send(page, sent, CallOutcome("uncertain"), now)
             self._resume_at = now  # a restart was pause enough

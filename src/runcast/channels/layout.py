@@ -62,6 +62,8 @@ class Page(msgspec.Struct):
     """Whether the message shows text that was replaced since."""
     attempted: str = ""
     """The digest of what a send without an answer said."""
+    attempted_at: float = 0.0
+    """When the first such send with the present key began."""
     generation: int = 0
     """How many messages were given up: part of the key of the next send."""
     edits: int = 0
@@ -266,6 +268,7 @@ class Layout:
         self.surplus, self.strays = list(saved["surplus"]), int(saved["strays"])
         for page in msgspec.convert(saved["pages"], list[Page]):
             page.sent_at += shift
+            page.attempted_at += shift
             page.first_seen = None if page.first_seen is None else page.first_seen + shift
             while len(self._pages) <= page.segment:
                 self._pages.append([])

@@ -4,7 +4,7 @@ Discord reads Markdown itself and refuses none. Mentions are switched off, so te
 Tables, which Discord does not know, become code blocks.
 
 A bot's send has a nonce. Discord recognises it for a few minutes, so a send that got no answer can
-be repeated.
+be repeated for two minutes.
 
 Source: https://docs.discord.com/developers/resources/message,
 https://docs.discord.com/developers/topics/rate-limits and
@@ -44,6 +44,7 @@ _CAPABILITY: Final = Capability(
     can_type=True,
     typing_s=8.0,  # Discord shows it for ten seconds
     is_idempotent=True,
+    idempotent_s=120.0,  # Discord says "a few minutes"
     interval_s=1.2,
     slots=5,
     window_s=5.0,
