@@ -112,7 +112,7 @@ IN_TWO_MODULES = {"rich": {"sources/rich.py", "_cli/markdown.py"}}
 PURE_MODULES = {
     "client.reconnect",
     *(f"channels.{name}" for name in ("actions", "budget", "capability", "document", "engine")),
-    *(f"channels.{name}" for name in ("callbacks", "ed25519", "inbound")),
+    *(f"channels.{name}" for name in ("callbacks", "ed25519", "html", "inbound")),
     *(f"channels.{name}" for name in ("layout", "markdown", "outcome", "pages")),
 }
 

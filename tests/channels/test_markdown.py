@@ -1,10 +1,14 @@
-"""Markdown as text with spans."""
+"""Markdown as text with spans, as HTML, and as plain text."""
+
+import re
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast.channels.capability import measure
+from runcast.channels.html import to_html, to_plain
 from runcast.channels.markdown import Span, render
 from runcast.channels.pages import preview_end
 from tests.channels.strategies import tokens
@@ -98,3 +102,50 @@ def test_any_part_of_a_text_renders_to_nested_spans_and_not_more_text(
 def test_hostile_text_is_rendered_in_time(source: str) -> None:
     assert render(source).text  # patterns that try every way would take hours
     assert 0 <= preview_end(source, 0, len(source)) <= len(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected", "plain"),
+    [
+        ("***x*** & <b>", "<strong><em>x</em></strong> &amp; &lt;b&gt;", "x & <b>"),
+        ("> q\n> r", "<blockquote>q<br>r</blockquote>", "q\nr"),
+        ("- a\n- `b`", "• a<br>• <code>b</code>", "• a\n• b"),
+        ("```py\na\nb<c\n```", '<pre><code class="language-py">a\nb&lt;c</code></pre>', "a\nb<c"),
+        ("|a|\n|-|", "<pre><code>|a|\n|-|</code></pre>", "|a|\n|-|"),
+        ('[x](https://a.b/"c)', '<a href="https://a.b/&quot;c">x</a>', 'x (https://a.b/"c)'),
+        ("<https://a.b>", '<a href="https://a.b">https://a.b</a>', "https://a.b"),
+        ("[x](javascript:alert)", "x (javascript:alert)", "x (javascript:alert)"),
+    ],
+)
+def test_formatting_becomes_html_and_plain_text(source: str, expected: str, plain: str) -> None:
+    assert to_html(source) == expected
+    assert to_plain(source) == plain
+
+
+class _Nested(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "br":
+            self.text += "\n"
+        else:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@given(sources)
+def test_any_text_is_html_with_closed_tags_and_the_same_text(source: str) -> None:
+    reader = _Nested()
+    reader.feed(to_html(source))
+    reader.close()
+    assert not reader.open
+    assert reader.text == render(source).text
+    assert not re.search(r"<(?!/?(?:a|br|em|strong|del|code|pre|blockquote)\b)", to_html(source))

@@ -18,7 +18,7 @@ from typing import Final
 
 from runcast.channels.actions import Send
 from runcast.channels.capability import Capability
-from runcast.channels.markup import to_html, to_plain
+from runcast.channels.html import to_html, to_plain
 from runcast.channels.outcome import CallOutcome
 from runcast.channels.platforms.options import optional, required
 from runcast.errors import InvalidValue

@@ -16,7 +16,7 @@ from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
 from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability
-from runcast.channels.markup import to_html
+from runcast.channels.html import to_html
 from runcast.channels.outcome import CallOutcome
 from runcast.channels.platforms.options import networks_for, optional, required
 
