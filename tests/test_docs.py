@@ -52,6 +52,7 @@ from runcast._runs import remote
 from runcast._settings import Settings
 from runcast._wire.dialects import DIALECTS
 from runcast.channels import Capability
+from runcast.client.reconnect import ReconnectOptions
 from runcast.compat import stream_manager, stream_writer_util, streaming_handler, writer
 from runcast.events import outcome
 from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
@@ -325,8 +326,8 @@ def test_settings_that_are_named_exist() -> None:
     # Of the demo's functions, of `ask`, of the decorator, of remote writers, and of links.
     fields = {"pause_s", "mb_per_s", "lines_per_s", "timeout_s", "max_tokens", "max_cost", "ttl_s"}
     fields |= {"max_attempts", "expires_s"}
-    fields.add("max_attempts")
     fields.update(Capability.__dataclass_fields__)
+    fields.update(ReconnectOptions.__struct_fields__)
     found = {
         name
         for document in DOCUMENTS

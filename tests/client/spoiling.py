@@ -23,6 +23,8 @@ class SpoilingProxy:
         self.port = 0
         self.streams = 0
         """Streams that were asked for."""
+        self.polls = 0
+        """Long polls that were asked for."""
         self._faults = faults
 
     @property
@@ -31,6 +33,7 @@ class SpoilingProxy:
 
     def _next(self, head: bytes) -> dict[str, Any]:
         if not _STREAM.match(head):
+            self.polls += b"live=long-poll" in head.partition(b"\r\n")[0]
             return _PASS
         self.streams += 1
         if self.streams <= len(self._faults):

@@ -18,6 +18,7 @@ from runcast.client.reconnect import (
     Received,
     ReconnectOptions,
     Retry,
+    Silence,
     State,
     react,
 )
@@ -69,6 +70,7 @@ _happened = (
     | st.builds(Gap, _ids)
     | st.builds(Retry, st.integers(0, 2**31 - 1))
     | st.builds(Cut, st.floats(0, 1e6))
+    | st.builds(Silence, st.floats(0, 1e6), st.booleans())
 )
 
 

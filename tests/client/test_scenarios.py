@@ -13,17 +13,15 @@ from typing import Any
 import pytest
 
 import runcast
+from runcast.client.reconnect import ReconnectOptions
 from runcast.errors import RuncastError
 from runcast.events.model import Event
 from tests.cli.served import Served, serve
-from tests.client.spoiling import spoiling
+from tests.client.spoiling import SpoilingProxy, spoiling
 from tests.waiting import START_S
 from tests.wire.reference import load
 
 pytestmark = pytest.mark.heavy
-
-LEFT_OUT = {"a network that holds streams back"}
-"""The client in Python does not poll."""
 
 SETTINGS = {
     "RUNCAST_RETRY_S": "0.02",
@@ -57,18 +55,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
         yield Restarted(tmp_path_factory.mktemp("scenarios"), stack)
 
 
-def scenarios() -> list[Any]:
-    found = load("scenarios/watching.json")
-    left_out = {each.values[0]["name"] for each in found if "needs" in each.values[0]}
-    assert left_out == LEFT_OUT
-    return [each for each in found if "needs" not in each.values[0]]
-
-
-@pytest.mark.parametrize("scenario", scenarios())
+@pytest.mark.parametrize("scenario", load("scenarios/watching.json"))
 def test_a_watcher_sees_each_event_once(scenario: dict[str, Any], server: Restarted) -> None:
     then = scenario["then"]
 
-    events, streams, error = asyncio.run(watched(scenario, server))
+    events, asked, error = asyncio.run(watched(scenario, server))
 
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     if "error" in then:
@@ -81,23 +72,27 @@ def test_a_watcher_sees_each_event_once(scenario: dict[str, Any], server: Restar
             assert len(events) == scenario["run"]["n"] + 2
         if "code" in then:
             assert events[-1].data["code"] == then["code"]
-    assert streams >= then.get("least_streams", 1)
-    assert streams == then.get("streams", streams)
+    assert asked.streams >= then.get("least_streams", 1)
+    assert asked.streams == then.get("streams", asked.streams)
+    assert (asked.polls > 0) == then.get("polls", False)
 
 
 async def watched(
     scenario: dict[str, Any], server: Restarted
-) -> tuple[list[Event], int, RuncastError | None]:
-    """Return what a watcher saw, how many streams it asked for, and the error that ended it."""
+) -> tuple[list[Event], SpoilingProxy, RuncastError | None]:
+    """Return what a watcher saw, the proxy that it asked, and the error that ended it."""
     events: list[Event] = []
     error: RuncastError | None = None
     restart: asyncio.Task[None] | None = None
     given = scenario.get("client", {})
+    buffered_s = 0.4 if scenario["then"].get("polls") else 20.0
+    waits = ReconnectOptions(attempts=given.get("attempts"), buffered_s=buffered_s)
+    timeout_s = given.get("timeout_s", 30.0)
     async with (
         asyncio.timeout(START_S + 10),
         spoiling(server.served.port, scenario["streams"]) as proxy,
         runcast.AsyncClient(server.served.url) as direct,
-        runcast.AsyncClient(proxy.url, **given) as client,
+        runcast.AsyncClient(proxy.url, timeout_s=timeout_s, reconnect=waits) as client,
     ):
         run_id = await direct.invoke("emit_events", scenario["run"])
         try:
@@ -109,4 +104,4 @@ async def watched(
             error = raised
         if restart is not None:
             await restart
-        return events, proxy.streams, error
+        return events, proxy, error

@@ -10,6 +10,8 @@
 | an event; a `retry`; a gap | read on from there |
 | a terminal event, 204 | stop: `complete` |
 | the stream ended early, the connection broke, or could not be made | connect again later |
+| no byte came at the beginning of a stream, or two streams in a row fell silent | poll |
+| another stream fell silent | connect again later |
 | 408, 425, 429, 5xx | connect again, in a while |
 | 401, 403, 404 | stop: `unauthorized`, `forbidden`, `not_found` |
 | another answer, or 200 without a stream | stop: `refused` |
@@ -22,6 +24,10 @@ an event comes or a connection has lasted for `steady_s`. A random part of up to
 added, so that clients that lost one server do not reach the next one together. `Retry-After` counts
 if it is longer, up to `longest_retry_after_s`. After `attempts` failed connections the client
 stops: `unreachable`.
+
+A server sends something at once, and then at each heartbeat. So silence means that the network may
+hold streams back. A client that polls asks for pages (long-poll) instead; it tries a stream again
+after `poll_s`.
 
 The vectors in `conformance/reconnect.json` test clients of every language against this table.
 Source: ours; 204 and `retry` are those of WHATWG HTML 9.2, `Retry-After` of RFC 9110 10.2.3.
@@ -41,11 +47,13 @@ __all__ = (
     "Cut",
     "Gap",
     "Happened",
+    "Poll",
     "Read",
     "Reason",
     "Received",
     "ReconnectOptions",
     "Retry",
+    "Silence",
     "State",
     "Stop",
     "react",
@@ -62,6 +70,9 @@ _PASSING: Final = frozenset({408, 425, 429})
 
 _JITTER: Final = 0.5
 """Largest random part of a wait."""
+
+_MAX_SILENCES: Final = 2
+"""Streams that fall silent, one after the other, before the client polls."""
 
 Reason: TypeAlias = Literal[
     "complete", "unauthorized", "forbidden", "not_found", "refused", "unreachable"
@@ -81,6 +92,10 @@ class ReconnectOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A connection that lasted so long does not count as failed, even without an event."""
     attempts: int | None = None
     """Failed connections in a row after which to stop; None never stops."""
+    buffered_s: float = 5.0
+    """Silence at the beginning of a stream after which the client polls."""
+    poll_s: float = 300.0
+    """How long to poll before a stream is tried again."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -96,6 +111,8 @@ class State(msgspec.Struct, frozen=True):
     """Failed connections in a row."""
     has_moved: bool = False
     """Whether an event has come on this connection."""
+    silences: int = 0
+    """Streams that fell silent since the last event."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag_field="on", tag="answer"):
@@ -132,7 +149,17 @@ class Cut(msgspec.Struct, frozen=True, tag_field="on", tag="cut"):
     lasted_s: float = 0.0
 
 
-Happened: TypeAlias = Answer | Received | Gap | Retry | Cut
+class Silence(msgspec.Struct, frozen=True, tag_field="on", tag="silence"):
+    """Nothing has come for too long, not even a heartbeat, on a connection that lasted `lasted_s`.
+
+    `is_beginning`: no byte of the stream has come.
+    """
+
+    lasted_s: float = 0.0
+    is_beginning: bool = False
+
+
+Happened: TypeAlias = Answer | Received | Gap | Retry | Cut | Silence
 
 
 class Read(msgspec.Struct, frozen=True, tag_field="do", tag="read"):
@@ -145,13 +172,17 @@ class Connect(msgspec.Struct, frozen=True, tag_field="do", tag="connect"):
     wait_s: float
 
 
+class Poll(msgspec.Struct, frozen=True, tag_field="do", tag="poll"):
+    """Ask for pages with `State.position`, at once."""
+
+
 class Stop(msgspec.Struct, frozen=True, tag_field="do", tag="stop"):
     """Do not reconnect. `complete` means that everything has been seen."""
 
     reason: Reason
 
 
-Action: TypeAlias = Read | Connect | Stop
+Action: TypeAlias = Read | Connect | Poll | Stop
 
 _USUAL: Final = ReconnectOptions()
 
@@ -168,18 +199,22 @@ def react(
         case Answer():
             return _answered(state, happened, chance, options)
         case Received():
-            state = replace(state, has_moved=True)
+            state = replace(state, has_moved=True, silences=0)
             if happened.id not in ("", state.void_id):
                 state = replace(state, position=happened.id, void_id="")
             return state, Stop("complete") if happened.type in TERMINAL else Read()
         case Gap():
             void_id = state.void_id or state.position
-            return replace(state, position=happened.after, void_id=void_id), Read()
+            return replace(state, position=happened.after, void_id=void_id, silences=0), Read()
         case Retry():
             return replace(state, retry_s=happened.retry_ms / 1000), Read()
         case Cut():
-            is_steady = state.has_moved or happened.lasted_s >= options.steady_s
-            return _come_back(state, 0 if is_steady else state.failures, 0.0, chance, options)
+            return _cut(state, happened.lasted_s, chance, options)
+        case Silence():
+            state = replace(state, silences=state.silences + 1)
+            if happened.is_beginning or state.silences >= _MAX_SILENCES:
+                return replace(state, void_id="", has_moved=False, silences=0), Poll()
+            return _cut(state, happened.lasted_s, chance, options)
 
 
 def _answered(
@@ -197,6 +232,13 @@ def _answered(
         return state, Stop("refused")
     least_s = min(answer.retry_after_s or 0.0, options.longest_retry_after_s)
     return _come_back(state, state.failures, least_s, chance, options)
+
+
+def _cut(
+    state: State, lasted_s: float, chance: float, options: ReconnectOptions
+) -> tuple[State, Action]:
+    is_steady = state.has_moved or lasted_s >= options.steady_s
+    return _come_back(state, 0 if is_steady else state.failures, 0.0, chance, options)
 
 
 def _come_back(

@@ -6,6 +6,7 @@ this server.
 
 import asyncio
 import json
+import math
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -75,6 +76,8 @@ class Stream:
         self._url = url
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self.is_silent = False
+        """Whether the body broke off because nothing came for too long."""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body's bytes. Raises `ServerUnavailable` if the connection breaks."""
@@ -82,6 +85,7 @@ class Stream:
             async for chunk in self._response.aiter_bytes():
                 yield chunk
         except httpx2.HTTPError as error:
+            self.is_silent = isinstance(error, httpx2.ReadTimeout)
             raise _unreachable(self._url, error) from None
 
 
@@ -111,7 +115,9 @@ class Transport:
         if not isinstance(token, str) or not all("!" <= char <= "~" for char in token):
             raise InvalidValue("expected the token to be text of ASCII characters without spaces")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        self.polls_until = -math.inf
+        """Until when watches poll, in monotonic seconds: the network holds streams back."""
         self._app = None if app is None else AppTransport(app, check)
         self._client: httpx2.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -184,6 +190,16 @@ class Transport:
             read = await self._read(response, _MAX_ANSWER_BYTES)
             return Answer(response.status_code, response.headers, self._parse(read))
 
+    async def read(self, path: str, *, timeout_s: float | None = None) -> bytes:
+        """Return the JSON of an answer to `GET` as it arrived; raises what `ask` raises."""
+        async with self._send("GET", path, None, {"accept": _JSON}, timeout_s) as response:
+            return await self._read(response, _MAX_ANSWER_BYTES)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the server is in this process, without a network."""
+        return self._app is not None
+
     @asynccontextmanager
     async def stream(
         self,
@@ -207,7 +223,7 @@ class Transport:
         timeout_s: float | None,
     ) -> AsyncIterator[httpx2.Response]:
         client = await self._opened()
-        seconds = self._timeout_s if timeout_s is None else timeout_s
+        seconds = self.timeout_s if timeout_s is None else timeout_s
         request = client.build_request(
             method,
             self.url + path,
