@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from runcast._app import (
     AnyFunction,
+    DeliveryInThread,
     HubOpener,
     OpenHub,
     OpenHubInThread,
@@ -188,6 +189,7 @@ __all__ = (
     "Clock",
     "Conflict",
     "Decision",
+    "DeliveryInThread",
     "Event",
     "EventSink",
     "EventTooLarge",

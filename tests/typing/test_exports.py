@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import runcast
-from runcast import errors
+from runcast import channels, errors
 from runcast._http.app import HttpApp
 from runcast._http.guard.access import Authorize
 from runcast.stores import base
@@ -17,6 +17,7 @@ from runcast.stores import base
 MADE_BY_RUNCAST = {
     f"{name}.__init__"
     for name in [
+        "DeliveryInThread",
         "HttpApp",
         "HubOpener",
         "Inbox",
@@ -79,6 +80,7 @@ def test_every_type_in_a_public_signature_is_exported(
     where: str, method: Callable[..., object]
 ) -> None:
     exported = [getattr(runcast, name) for name in runcast.__all__]
+    exported += [getattr(channels, name) for name in channels.__all__]
     if where.startswith("Store."):  # authors of a store import its contract
         exported += vars(base).values()
     hints = typing.get_type_hints(method, localns=NAMESPACE)

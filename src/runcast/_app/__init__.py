@@ -9,7 +9,7 @@ Without an event loop: use `with` instead of `async with`, and no `await`.
 """
 
 from runcast._app.hub import AnyFunction, OpenHub, gap_event
-from runcast._app.in_thread import OpenHubInThread, RunInThread
+from runcast._app.in_thread import DeliveryInThread, OpenHubInThread, RunInThread
 from runcast._app.opening import HubOpener, asgi, open_hub, sse_response
 from runcast._app.script import RunOpener, run
 from runcast._producing.returned import add_finder
@@ -19,6 +19,7 @@ add_finder(runner_of)  # a function may return a crew
 
 __all__ = (
     "AnyFunction",
+    "DeliveryInThread",
     "HubOpener",
     "OpenHub",
     "OpenHubInThread",

@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -11,7 +11,9 @@ from runcast._cli.inspect import moment
 from runcast._cli.reaching import add_options, sendable, with_client
 from runcast._cli.show import print_json
 from runcast._cli.texts import plain, table
-from runcast.client.threads import Client
+
+if TYPE_CHECKING:
+    from runcast.client.threads import Client
 
 __all__ = ("add_to", "list_links", "share", "unshare")
 
@@ -63,7 +65,7 @@ def _duration(text: str) -> float:
     return float(int(found[1]) * _UNITS[found[2] or "s"])
 
 
-def share(client: Client, arguments: argparse.Namespace) -> int:
+def share(client: "Client", arguments: argparse.Namespace) -> int:
     """Make a link and print it. Raises what `Client.share` raises."""
     link = client.share(arguments.run_id, expires_s=arguments.expires, files=arguments.files)
     if arguments.json:
@@ -77,7 +79,7 @@ def share(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def list_links(client: Client, arguments: argparse.Namespace) -> int:
+def list_links(client: "Client", arguments: argparse.Namespace) -> int:
     """Print the links of a run. Raises what `Client.links` raises."""
     links = client.links(arguments.run_id)
     if arguments.json:
@@ -95,7 +97,7 @@ def list_links(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def unshare(client: Client, arguments: argparse.Namespace) -> int:
+def unshare(client: "Client", arguments: argparse.Namespace) -> int:
     """Revoke a link. Raises what `Client.unshare` raises."""
     client.unshare(arguments.run_id, arguments.link_id)
     print(plain(f"{arguments.link_id} is revoked"))
