@@ -155,6 +155,7 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
         ],
         "/runs/{run_id}/files": [("GET", f"runs/{run_id}/files")],
         "/runs/{run_id}/files/{path:path}": [("GET", f"runs/{run_id}/files/a.txt")],
+        "/runs/{run_id}/deliveries": [("POST", f"runs/{run_id}/deliveries")],
         "/runs/{run_id}/links": [
             ("GET", f"runs/{run_id}/links"),
             ("POST", f"runs/{run_id}/links"),

@@ -8,6 +8,8 @@ from runcast._hub.hub import Hub
 from runcast.events.position import Position
 
 __all__ = (
+    "BegunDelivery",
+    "Deliveries",
     "DescribedFunction",
     "Files",
     "RemoteRun",
@@ -165,6 +167,36 @@ class RemoteWriters(Protocol):
         ...
 
 
+class BegunDelivery(Protocol):
+    """A delivery of a run to a chat."""
+
+    @property
+    def delivery_id(self) -> str: ...
+
+    @property
+    def target(self) -> str:
+        """The target, without secrets."""
+        ...
+
+
+class Deliveries(Protocol):
+    """Deliveries to the targets that the channels file names."""
+
+    async def check_names(self, names: Sequence[str]) -> None:
+        """Raise `InvalidValue` if the channels file does not have all of these targets."""
+        ...
+
+    async def begin_by_name(self, run_id: str, name: str) -> BegunDelivery:
+        """Deliver a run to a target of the channels file.
+
+        Raises:
+            NotFound: there is no such run.
+            InvalidValue: the channels file has no such target.
+            Conflict: the run is delivered there by another process, or was before.
+        """
+        ...
+
+
 class DescribedFunction(Protocol):
     """A function, as callers see it."""
 
@@ -212,6 +244,9 @@ class Runs(Protocol):
 
     @property
     def writers(self) -> RemoteWriters: ...
+
+    @property
+    def deliveries(self) -> Deliveries: ...
 
     async def open(self) -> object: ...
 

@@ -5,7 +5,7 @@ A run is delivered to a target once: to begin the same delivery again returns th
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,8 +141,32 @@ class Deliveries:
             )
         except Conflict:
             await channel.close()
-            raise Conflict(f"run {run_id} is delivered to {shown} already") from None
+            raise Conflict(f"run {run_id} is delivered to {shown} already, or was") from None
         return self._start(name, log, channel, about, None)
+
+    async def check_names(self, names: Sequence[str]) -> None:
+        """Raise `InvalidValue` if the channels file does not have all of these targets, or if one
+        of them is malformed. The message does not list the others."""
+        for name in names:
+            await self._make(self._named(name)).close()
+
+    async def begin_by_name(self, run_id: str, name: str) -> Delivery:
+        """Deliver a run to a target of the channels file, and never to an address.
+
+        Raises what `begin` raises.
+        """
+        self._named(name)
+        return await self.begin(run_id, name)
+
+    def _named(self, name: str) -> Target:
+        try:
+            return self.channels.named(name)
+        except InvalidValue:
+            shown = name.partition("?")[0][:80]  # behind it an address has its token
+            raise InvalidValue(
+                f"expected a target that the server's channels file names, like telegram:ops; "
+                f"got {shown!r}"
+            ) from None
 
     def take_over(self, claimed: LogInfo) -> None:
         """Go on with a delivery whose process died."""

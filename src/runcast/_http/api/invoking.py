@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from runcast._files.model import FileReference
 from runcast._http.api.bodies import check_json
+from runcast._http.api.delivering import Delivering
 from runcast._http.api.idempotency import digest_of, find_run, parse_key, run_id_of
 from runcast._http.api.requests import (
     Invocation,
@@ -45,12 +46,20 @@ _REST_S: Final = 0.5
 class Invoking:
     """Answers invocations."""
 
-    def __init__(self, runs: Runs, streams: Streams, watching: Watching, gate: Gate) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        streams: Streams,
+        watching: Watching,
+        gate: Gate,
+        delivering: Delivering,
+    ) -> None:
         self._runs = runs
         self._gate = gate
         self._settings = runs.hub.settings
         self._closing = streams.closing
         self._watching = watching
+        self._delivering = delivering
 
     async def invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Begin a run; answer with its stream, its result, or its address."""
@@ -88,6 +97,8 @@ class Invoking:
         body = await read_body(request, self._settings, self._closing)
         invocation = parse_invocation(body)
         run, is_repeated = await self._begin(name, invocation, key, body, request)
+        # A repeated request, too: the first one may have died in between.
+        await self._delivering.begin(run.run_id, invocation.deliver)
         # A repeated request does not cancel the first one's run when it leaves.
         is_bound = (is_bound or invocation.on_disconnect == "cancel") and not is_repeated
         location = f"{quote(scope.get('root_path', ''))}/runs/{run.run_id}"
@@ -141,6 +152,7 @@ class Invoking:
         labels = self._gate.stamped(request.scope, invocation.labels)
         files = files_of(invocation)
         await self._check_uploads(files, access.subject)
+        await self._delivering.check(request.scope, invocation.deliver, labels)
         # An id that the request may not see is refused like any other used id.
         replaces = invocation.replace and not key
         if run_id and replaces and not access.is_unlimited:

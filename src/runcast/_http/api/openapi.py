@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from runcast._files.model import Skipped, StoredFile, Upload
+from runcast._http.api.delivering import DELIVERY_OPERATIONS, DELIVERY_SCHEMAS
 from runcast._http.api.describing import Operation, Response, ref
 from runcast._http.api.links import LINK_OPERATIONS, LINK_SCHEMAS
 from runcast._http.api.messages import MESSAGE_SCHEMAS
@@ -33,6 +34,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     **_OPERATIONS,
     **WRITING_OPERATIONS,
     **LINK_OPERATIONS,
+    **DELIVERY_OPERATIONS,
 }
 """Every operation, by path and method."""
 
@@ -126,6 +128,7 @@ def build(
         **MESSAGE_SCHEMAS,
         **WRITING_SCHEMAS,
         **LINK_SCHEMAS,
+        **DELIVERY_SCHEMAS,
         **event_schemas(_PREFIX),
         **snapshot_schemas(_PREFIX + "{name}"),
         **_schemas_of_files(),

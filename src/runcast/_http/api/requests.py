@@ -90,6 +90,7 @@ class Invocation(msgspec.Struct, forbid_unknown_fields=False):
     secrets: dict[str, str] = msgspec.field(default_factory=dict, name="_secrets")
     files: dict[str, list[FileReference | str]] = {}
     workspace: str | None = None
+    deliver: list[str] = []
 
 
 _FIELDS: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Invocation))

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from runcast._http.api.bodies import check_json, parse_json
+from runcast._http.api.delivering import Delivering
 from runcast._http.api.files import FileTransfers
 from runcast._http.api.invoking import Invoking
 from runcast._http.api.links import Sharing
@@ -78,7 +79,8 @@ class Routes:
         self._gate = gate
         self._tracebacks = tracebacks
         self._watching = Watching(runs.hub, streams, views, gate)
-        self._invoking = Invoking(runs, streams, self._watching, gate)
+        self._delivering = Delivering(runs, gate, self._body)
+        self._invoking = Invoking(runs, streams, self._watching, gate, self._delivering)
         self._writing = Writing(runs, gate, streams.closing, self._body)
         self._sharing = Sharing(runs.hub, gate, self._body)
         self._transfers = FileTransfers(runs, streams.closing, gate)
@@ -115,6 +117,7 @@ class Routes:
                 _ReadOrWrite(self._watching.watch, self._writing.append),
                 methods=["GET", "POST"],
             ),
+            Route("/runs/{run_id}/deliveries", self._delivering.deliver, methods=["POST"]),
             Route("/runs/{run_id}/links", self._sharing.links, methods=["GET", "POST"]),
             Route("/runs/{run_id}/links/{link_id}", self._sharing.revoke, methods=["DELETE"]),
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from runcast._http.api.delivering import MAX_TARGETS, TARGET
 from runcast._http.api.describing import GIVEN_LABELS, ref
 from runcast._http.api.describing import Schema as _Schema
 from runcast._http.api.describing import of_object as _object
@@ -162,6 +163,12 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         workspace={
             "type": ["string", "null"],
             "description": "the folder of the server that contains each file's `path`",
+        },
+        deliver={
+            "type": "array",
+            "items": TARGET,
+            "maxItems": MAX_TARGETS,
+            "description": "the chats that the run is delivered to",
         },
         _secrets={
             "type": "object",

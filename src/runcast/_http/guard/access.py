@@ -30,6 +30,7 @@ Action = Literal[
     "upload",
     "write",
     "share",
+    "deliver",
 ]
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)

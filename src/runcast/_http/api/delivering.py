@@ -1,0 +1,122 @@
+"""Deliveries of runs to chats, over HTTP; and how `/openapi.json` describes them.
+
+A request names targets of the server's channels file. It never holds an address or a token: a
+client could make the server call any address with them.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Annotated, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from runcast._http.api.bodies import check_json, parse_json
+from runcast._http.api.describing import Operation, Schema, of_object, of_path, ref
+from runcast._http.api.describing import Response as Answer
+from runcast._http.api.responses import json_response
+from runcast._http.guard.gate import Gate
+from runcast._runs.protocols import Runs
+from runcast.errors import Conflict, Forbidden, InvalidValue
+from runcast.events.schemas import RUN_ID
+
+__all__ = ("DELIVERY_OPERATIONS", "DELIVERY_SCHEMAS", "MAX_TARGETS", "TARGET", "Delivering")
+
+MAX_TARGETS: Final = 8
+"""Most targets that one invocation names."""
+
+_MAX_TARGET_CHARS: Final = 200
+
+TARGET: Final[Schema] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": _MAX_TARGET_CHARS,
+    "description": "a target of the server's channels file, like telegram:ops",
+}
+
+
+class _Given(msgspec.Struct):
+    """The body of a request for a delivery."""
+
+    target: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_TARGET_CHARS)]
+
+
+class Delivering:
+    """Answers requests for deliveries.
+
+    Args:
+        read: reads the body of a request.
+    """
+
+    def __init__(self, runs: Runs, gate: Gate, read: Callable[[Request], Awaitable[bytes]]) -> None:
+        self._runs = runs
+        self._gate = gate
+        self._read = read
+
+    async def deliver(self, request: Request) -> Response:
+        """Begin a delivery of a run."""
+        check_json(request)
+        run_id = request.path_params["run_id"]
+        await self._gate.check(request, run_id, "deliver")
+        target = _parse(await self._read(request)).target
+        await self._runs.deliveries.check_names([target])
+        delivery = await self._runs.deliveries.begin_by_name(run_id, target)
+        shown = {"delivery_id": delivery.delivery_id, "run_id": run_id, "target": delivery.target}
+        return json_response(shown, 201)
+
+    async def check(self, scope: Scope, targets: list[str], labels: Mapping[str, str]) -> None:
+        """Check the targets of an invocation, before its run begins with these labels.
+
+        Raises:
+            Forbidden: the request may not deliver such a run.
+            InvalidValue: there are too many targets, or one of them has no such name.
+        """
+        if not targets:
+            return
+        if not self._gate.access(scope).may("deliver", labels):
+            raise Forbidden("you may not deliver a run")
+        if len(targets) > MAX_TARGETS:
+            raise InvalidValue(f"expected at most {MAX_TARGETS} targets, got {len(targets)}")
+        await self._runs.deliveries.check_names(targets)
+
+    async def begin(self, run_id: str, targets: list[str]) -> None:
+        """Begin the deliveries of an invocation. Those that were begun before stay as they are."""
+        for target in dict.fromkeys(targets):
+            with suppress(Conflict):
+                await self._runs.deliveries.begin_by_name(run_id, target)
+
+
+def _parse(body: bytes) -> _Given:
+    example = '{"target": "telegram:ops"}'
+    try:
+        return msgspec.convert(parse_json(body, example), _Given)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"expected a body like {example}: {error!s:.300}") from None
+
+
+# How it is described.
+
+_JSON: Final = "application/json"
+_TEXT: Final[Schema] = {"type": "string"}
+
+DELIVERY_SCHEMAS: Final[Mapping[str, Schema]] = {
+    "GivenDelivery": of_object(("target",), target=TARGET),
+    "Delivery": of_object(
+        ("delivery_id", "run_id", "target"), delivery_id=_TEXT, run_id=_TEXT, target=_TEXT
+    ),
+}
+
+DELIVERY_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("/runs/{run_id}/deliveries", "post"): Operation(
+        "deliver",
+        "Deliver a run to a chat that the server's channels file names",
+        "runs",
+        {201: Answer("the delivery has begun", {_JSON: ref("Delivery")})},
+        (of_path("run_id", RUN_ID, "the run"),),
+        {_JSON: ref("GivenDelivery")},
+        (404, 408, 409, 413),
+        is_body_required=True,
+    ),
+}

@@ -1,0 +1,164 @@
+"""Deliveries over HTTP: to the names of the channels file, and to nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.requests import Request
+
+import runcast
+from runcast._http.guard.access import Authorize
+from runcast.channels.engine import Receipt
+from runcast.testing import FakeTelegram
+from tests.waiting import WAIT_S
+
+pytestmark = pytest.mark.anyio
+
+
+@runcast.function
+async def report(topic: str = "rain") -> str:
+    return f"All about {topic}."
+
+
+async def authorize(request: Request) -> runcast.Access | None:
+    """Let ada deliver her drafts; let bob see all of her runs."""
+    if request.headers.get("user") == "ada":
+        return runcast.Access(
+            subject="ada", labels={"owner": "ada"}, limits={"deliver": {"draft": "yes"}}
+        )
+    return runcast.Access(labels={"owner": "ada"}, actions=["see", "invoke"])
+
+
+@pytest.fixture
+def telegram() -> Iterator[FakeTelegram]:
+    with FakeTelegram(chats=[42, 43]) as platform:
+        yield platform
+
+
+@pytest.fixture
+def settings(telegram: FakeTelegram, tmp_path: Path) -> runcast.Settings:
+    file = tmp_path / "channels.toml"
+    file.write_text(
+        f'[telegram]\nurl = "{telegram.url}"\ntoken = "{telegram.TOKEN}"\nallow = "127.0.0.0/8"\n'
+        '[telegram.ops]\nto = "42"\n[telegram.team]\nto = "43"\n'
+        '[telegram.spoilt]\nto = "42"\ntoken = "S3CRET"\n'
+    )
+    return runcast.Settings(channels_file=str(file))
+
+
+@asynccontextmanager
+async def serving(
+    settings: runcast.Settings, authorize: Authorize = runcast.everyone
+) -> AsyncIterator[tuple[runcast.OpenHub, httpx2.AsyncClient]]:
+    async with runcast.OpenHub(functions=[report], settings=settings) as hub:
+        transport = httpx2.ASGITransport(runcast.asgi(hub, authorize=authorize))
+        async with httpx2.AsyncClient(
+            transport=transport,
+            base_url="http://127.0.0.1",
+            headers={"Accept": "application/json"},
+        ) as client:
+            yield hub, client
+
+
+async def receipts_of(hub: runcast.OpenHub, run_id: str) -> list[Receipt | None]:
+    async with asyncio.timeout(WAIT_S):
+        return [await delivery.wait() for delivery in hub.deliveries.of(run_id)]
+
+
+async def test_an_invocation_names_the_chats_that_its_run_is_delivered_to(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings) as (hub, client):
+        body = {"run_id": "r", "deliver": ["telegram:ops", "telegram:team", "telegram:ops"]}
+        assert (await client.post("/invoke/report", json=body)).status_code == 200
+        receipts = await receipts_of(hub, "r")
+    assert [receipt and receipt.status for receipt in receipts] == ["delivered"] * 2
+    assert telegram.shown(42) == telegram.shown(43) == ["All about rain."]
+
+
+async def test_a_repeated_invocation_delivers_once(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings) as (hub, client):
+        for _ in range(2):
+            answer = await client.post(
+                "/invoke/report",
+                json={"inputs": {}, "deliver": ["telegram:ops"]},
+                headers={"Idempotency-Key": "k"},
+            )
+            assert answer.status_code == 200
+            await receipts_of(hub, answer.headers["runcast-run-id"])
+    assert telegram.shown(42) == ["All about rain."]
+
+
+async def test_a_run_that_has_begun_is_delivered_once(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings) as (hub, client):
+        await client.post("/invoke/report", json={"run_id": "r"})
+        target = {"target": "telegram:ops"}
+        begun = await client.post("/runs/r/deliveries", json=target)
+        assert begun.status_code == 201
+        assert begun.json()["target"] == "telegram:ops"
+        receipts = await receipts_of(hub, "r")
+        again = await client.post("/runs/r/deliveries", json=target)
+        assert (again.status_code, again.json()["code"]) == (409, "conflict")
+        missing = await client.post("/runs/none/deliveries", json=target)
+        assert missing.status_code == 404
+    assert [receipt and receipt.status for receipt in receipts] == ["delivered"]
+    assert telegram.shown(42) == ["All about rain."]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "telegram://42?token=123456:S3CRET",
+        "https://169.254.169.254/S3CRET",
+        "telegram:none",
+        "telegram:spoilt",
+        "",
+        "x" * 201,
+    ],
+)
+async def test_what_the_channels_file_does_not_name_is_refused(
+    settings: runcast.Settings, telegram: FakeTelegram, target: str
+) -> None:
+    async with serving(settings) as (hub, client):
+        await client.post("/invoke/report", json={"run_id": "r"})
+        refused = [
+            await client.post("/runs/r/deliveries", json={"target": target}),
+            await client.post("/invoke/report", json={"run_id": "s", "deliver": [target]}),
+        ]
+        for answer in refused:
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_value")
+            assert "telegram:team" not in answer.text
+            assert "token" not in answer.text or target == "telegram:spoilt"
+        assert (await client.get("/runs/s")).status_code == 404  # no run began
+        assert not hub.deliveries.of("r")
+    assert not telegram.calls
+
+
+async def test_the_application_decides_who_may_deliver_which_run(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings, authorize=authorize) as (hub, client):
+
+        async def post(user: str, path: str, **body: Any) -> int:
+            return (await client.post(path, json=body, headers={"user": user})).status_code
+
+        draft, target = {"draft": "yes"}, ["telegram:ops"]
+        assert await post("ada", "/invoke/report", run_id="a") == 200
+        assert await post("ada", "/invoke/report", run_id="b", deliver=target) == 403
+        assert await post("ada", "/runs/b/deliveries", target=target[0]) == 404
+        assert await post("ada", "/runs/a/deliveries", target=target[0]) == 403
+        assert await post("bob", "/runs/a/deliveries", target=target[0]) == 403
+        assert await post("bob", "/invoke/report", run_id="c", deliver=target) == 403
+        assert not telegram.calls
+        given = {"run_id": "d", "labels": draft, "deliver": target}
+        assert await post("ada", "/invoke/report", **given) == 200
+        await receipts_of(hub, "d")
+    assert telegram.shown(42) == ["All about rain."]
