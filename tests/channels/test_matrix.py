@@ -158,8 +158,7 @@ async def test_a_target_names_room_server_and_token(room: Room, tmp_path: Path) 
             runcast.content("Imported.")
         for target in (
             "matrix:ops",
-            f"matrix://{quote(room.room_id)}?homeserver={room.server.url}&token={room.bot_token}"
-            "&allow=127.0.0.0/8",
+            f"matrix://{quote(room.room_id)}?homeserver={room.server.url}&token={room.bot_token}",
         ):
             async with asyncio.timeout(20):
                 delivery = await hub.deliver(run.run_id, target)

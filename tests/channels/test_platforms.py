@@ -1,6 +1,7 @@
 """Deliveries to the platforms for tests, by the addresses that people write."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -20,26 +21,29 @@ async def explain(topic: str) -> str:
 
 @pytest.mark.parametrize("platform", [FakeTelegram, FakeSlack, FakeDiscord])
 async def test_a_run_is_delivered_to_an_address(
-    platform: type[FakeTelegram] | type[FakeSlack] | type[FakeDiscord],
+    platform: type[FakeTelegram] | type[FakeSlack] | type[FakeDiscord], tmp_path: Path
 ) -> None:
     async with platform() as chat:
         if isinstance(chat, FakeTelegram):
             place, address = (
                 "42",
-                f"telegram://42?token={chat.TOKEN}&url={chat.url}&allow=127.0.0.0/8",
+                f"telegram://42?token={chat.TOKEN}&url={chat.url}",
             )
         elif isinstance(chat, FakeSlack):
             place, address = (
                 "C1",
-                f"slack://C1?token={chat.TOKEN}&url={chat.api_url}&allow=127.0.0.0/8",
+                f"slack://C1?token={chat.TOKEN}&url={chat.api_url}",
             )
         else:
             place, address = (
                 "7",
-                f"discord://7?token={chat.TOKEN}&url={chat.api_url}&allow=127.0.0.0/8",
+                f"discord://7?token={chat.TOKEN}&url={chat.api_url}",
             )
         chat.fail(ChatFault(kind="limited", retry_after_s=0.1))
-        async with runcast.OpenHub(functions=[explain]) as hub:
+        file = tmp_path / "channels.toml"
+        file.write_text(f'[{address.partition(":")[0]}]\nallow = "127.0.0.0/8"\n')
+        settings = runcast.Settings(channels_file=str(file))
+        async with runcast.OpenHub(functions=[explain], settings=settings) as hub:
             run = await hub.start(explain, {"topic": "rain"})
             delivery = await hub.deliver(run.run_id, address)
             receipt = await asyncio.wait_for(delivery.wait(), WAIT_S)
@@ -68,8 +72,8 @@ async def test_an_address_of_a_platform_may_not_be_private(target: str) -> None:
             await channel.close()
             assert outcome.kind in ("forbidden", "not_started"), host
         assert not chat.calls
-        allowed = target.format(url=chat.url) + "&allow=10.0.0.0/8,127.0.0.0/8"
-        channel = make_channel(ChannelsFile().find(allowed))
+        tables = {target.partition(":")[0]: {"allow": "10.0.0.0/8,127.0.0.0/8"}}
+        channel = make_channel(ChannelsFile(tables).find(target.format(url=chat.url)))
         outcome = await channel.send(Send(1, "k", "text"))
         await channel.close()
         assert outcome.kind != "not_started"

@@ -61,3 +61,18 @@ async def test_an_address_makes_a_channel(target: str) -> None:
 def test_what_is_no_target_is_refused(target: str) -> None:
     with pytest.raises(InvalidValue):
         make_channel(ChannelsFile().find(target))
+
+
+@pytest.mark.parametrize(
+    ("platform", "option"), [("telegram", "url"), ("matrix", "homeserver"), ("email", "server")]
+)
+def test_no_token_of_the_file_goes_to_a_server_that_an_address_names(
+    platform: str, option: str
+) -> None:
+    shared = {"token": "S3CRET", "password": "S3CRET", "allow": "10.0.0.0/8"}
+    file = ChannelsFile({platform: shared})
+    found = file.find(f"{platform}://42?{option}=https://evil.example")
+    assert found.options == {option: "https://evil.example", "allow": "10.0.0.0/8"}
+    assert file.find(f"{platform}://42").options == shared
+    with pytest.raises(InvalidValue, match="expected no option allow"):
+        file.find(f"{platform}://42?allow=0.0.0.0/0")

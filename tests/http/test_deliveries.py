@@ -13,6 +13,7 @@ from starlette.requests import Request
 import runcast
 from runcast._http.guard.access import Authorize
 from runcast.channels.engine import Receipt
+from runcast.errors import InvalidValue
 from runcast.testing import FakeTelegram
 from tests.waiting import WAIT_S
 
@@ -161,4 +162,18 @@ async def test_the_application_decides_who_may_deliver_which_run(
         given = {"run_id": "d", "labels": draft, "deliver": target}
         assert await post("ada", "/invoke/report", **given) == 200
         await receipts_of(hub, "d")
+    assert telegram.shown(42) == ["All about rain."]
+
+
+async def test_a_client_has_the_server_deliver_a_run(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings) as (hub, http):
+        await http.post("/invoke/report", json={"run_id": "r"})
+        async with hub.client() as client:
+            delivery_id = await client.deliver("r", "telegram:ops")
+            assert [each.delivery_id for each in hub.deliveries.of("r")] == [delivery_id]
+            with pytest.raises(InvalidValue):
+                await client.deliver("r", "telegram://42?token=123456:S3CRET")
+        await receipts_of(hub, "r")
     assert telegram.shown(42) == ["All about rain."]

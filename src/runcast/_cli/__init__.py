@@ -32,6 +32,7 @@ _MODULES: Final = {
     "show": "inspect",
     "answer": "answer",
     "send": "send",
+    "deliver": "deliver",
     "share": "share",
     "links": "share",
     "unshare": "share",

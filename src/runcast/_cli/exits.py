@@ -30,7 +30,8 @@ ENDINGS: Final = {"done": DONE, "failed": FAILED, "cancelled": CANCELLED}
 EXIT_CODES: Final = {
     DONE: "the command succeeded; the run is `done`; `serve` was stopped; "
     "`doctor` found nothing that must be repaired",
-    FAILED: "the run `failed`; `doctor` found something that must be repaired",
+    FAILED: "the run `failed`; `deliver` is not certain that all was delivered; "
+    "`doctor` found something that must be repaired",
     WRONG_USE: "an error that the caller can correct: one line on standard error says how",
     CANCELLED: "the run was `cancelled`",
     NO_SERVER: "the server cannot be reached, or cannot do this now; the run may go on",

@@ -19,6 +19,7 @@ from runcast.client.reconnect import ReconnectOptions
 from runcast.errors import InvalidValue, RuncastError, ServerUnavailable, Unauthorized
 
 if TYPE_CHECKING:
+    from runcast._app.in_thread import OpenHubInThread
     from runcast._app.opening import HubOpener
     from runcast.client.asynchronous import AsyncClient
     from runcast.client.threads import Client
@@ -28,6 +29,7 @@ __all__ = (
     "add_options",
     "open_async_client",
     "open_client",
+    "open_store",
     "option_of",
     "path_of",
     "sendable",
@@ -130,6 +132,17 @@ async def open_async_client(arguments: argparse.Namespace) -> "AsyncIterator[Asy
 
             async with AsyncClient(arguments.url, reconnect=_WAITS, retries=0) as client:
                 yield client
+
+
+@contextmanager
+def open_store(store: str) -> "Iterator[OpenHubInThread]":
+    """Yield a hub on a store whose runs may belong to other processes.
+
+    Raises:
+        InvalidValue: the store is malformed, or there is no such store.
+    """
+    with _hub_of(store) as hub:
+        yield hub
 
 
 def _hub_of(store: str) -> "HubOpener":

@@ -15,7 +15,9 @@ The channels file (the setting `channels_file`) has the tokens, so that targets 
     to = "https://audit.example.org/runs"
     secret_env = "AUDIT_SECRET"
 
-A target with a name inherits the options of its platform. What is stored and logged of a target is
+A target with a name inherits the options of its platform. An address does so, too, unless it names
+a server of its own: no token of the file goes there. The option `allow`, which names private
+networks that may be reached, is taken from the file alone. What is stored and logged of a target is
 its name, or its address without options.
 """
 
@@ -36,6 +38,9 @@ __all__ = ("ChannelsFile", "Target")
 _MAX_TARGET_CHARS: Final = 4096
 _PLATFORM: Final = re.compile(r"[a-z][a-z0-9+.-]{0,31}")
 _ENV: Final = "_env"
+_ALLOW: Final = "allow"
+_SERVERS: Final = frozenset({"url", "homeserver", "server"})
+"""Options that name a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,12 @@ class ChannelsFile:
         if platform in ("http", "https"):
             # The address of a webhook may have a query of its own.
             return Target("webhook", text, self._shared.get("webhook", {}))
-        options = {**self._shared.get(platform, {}), **dict(parse_qsl(query))}
-        return Target(platform, unquote(address), options)
+        given, shared = dict(parse_qsl(query)), self._shared.get(platform, {})
+        if _ALLOW in given:
+            raise InvalidValue(f"expected no option {_ALLOW} in an address, but in channels_file")
+        if not _SERVERS.isdisjoint(given):
+            shared = {name: value for name, value in shared.items() if name == _ALLOW}
+        return Target(platform, unquote(address), {**shared, **given})
 
     def named(self, text: str) -> Target:
         """Return a target of the file. Raises `InvalidValue` if it has no such name."""

@@ -366,6 +366,15 @@ class AsyncClient:
         """Delete a run. A run that is at work is cancelled first."""
         await self._transport.ask("DELETE", _path(run_id))
 
+    async def deliver(self, run_id: str, target: str) -> str:
+        """Have the server deliver a run to a chat; return the delivery's id.
+
+        Args:
+            target: a name of the server's channels file, like `telegram:ops`.
+        """
+        answer = await self._ask("POST", f"{_path(run_id)}/deliveries", {"target": target})
+        return read(answer.field("delivery_id"), str)
+
     async def share(
         self, run_id: str, *, expires_s: float | None = None, files: bool = False
     ) -> RunLink:

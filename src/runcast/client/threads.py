@@ -227,6 +227,10 @@ class Client:
         """Delete a run."""
         self._bridge.call(self._client.delete(run_id))
 
+    def deliver(self, run_id: str, target: str) -> str:
+        """Have the server deliver a run to a chat; see `AsyncClient.deliver`."""
+        return self._bridge.call(self._client.deliver(run_id, target))
+
     def share(self, run_id: str, *, expires_s: float | None = None, files: bool = False) -> RunLink:
         """Make a link that shows a run to anyone who has it; see `AsyncClient.share`."""
         return self._bridge.call(self._client.share(run_id, expires_s=expires_s, files=files))

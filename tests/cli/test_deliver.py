@@ -1,0 +1,79 @@
+"""`runcast deliver`: by the server, or from a store."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import runcast
+from runcast.testing import FakeTelegram
+from tests.cli.inside import run
+
+
+@pytest.fixture
+def telegram() -> Iterator[FakeTelegram]:
+    with FakeTelegram(chats=[42]) as platform:
+        yield platform
+
+
+@pytest.fixture
+def channels(telegram: FakeTelegram, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "channels.toml").write_text(
+        f'[telegram]\nurl = "{telegram.url}"\ntoken = "{telegram.TOKEN}"\nallow = "127.0.0.0/8"\n'
+        '[telegram.ops]\nto = "42"\n[telegram.nobody]\nto = "77"\n'
+    )
+
+    async def work() -> None:
+        store = f"sqlite:///{tmp_path}/runs.db"
+        async with runcast.open_hub(store) as hub, hub.run("import", run_id="r"):
+            runcast.content("All is **imported**.")
+
+    asyncio.run(work())
+    return {"RUNCAST_CHANNELS_FILE": "channels.toml"}
+
+
+def test_a_run_of_a_store_is_delivered_and_the_receipt_is_printed(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    done = run("deliver", "r", "telegram:ops", "--store", "runs.db", cwd=tmp_path, env=channels)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "delivered: 1 message to telegram:ops\n"
+    assert telegram.shown(42) == ["All is imported."]
+    again = run("deliver", "r", "telegram:ops", "--store", "runs.db", cwd=tmp_path, env=channels)
+    assert again.returncode == 2
+    assert "is delivered to telegram:ops already" in again.stderr
+
+
+def test_a_target_that_refuses_us_is_a_failure(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    where = ("--store", "runs.db", "--json")
+    done = run("deliver", "r", "telegram:nobody", *where, cwd=tmp_path, env=channels)
+    assert done.returncode == 1
+    receipt = json.loads(done.stdout)
+    assert (receipt["status"], receipt["message_ids"]) == ("failed", [])
+    assert "chat not found" in receipt["reason"]
+
+
+def test_an_address_is_delivered_to_and_its_token_is_not_printed(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    address = f"telegram://42?token={telegram.TOKEN}&url={telegram.url}"
+    where = ("--store", "runs.db")
+    unknown = run("deliver", "none", address, *where, cwd=tmp_path, env=channels)
+    assert unknown.returncode == 2
+    done = run("deliver", "r", address, *where, cwd=tmp_path, env=channels)
+    assert done.stdout == "delivered: 1 message to telegram://42\n"
+    assert telegram.TOKEN not in done.stdout + done.stderr + unknown.stderr
+
+
+def test_an_address_in_a_private_network_is_refused(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    address = f"telegram://42?token={telegram.TOKEN}&url={telegram.url}"
+    done = run("deliver", "r", address, "--store", "runs.db", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "public network" in done.stdout
+    assert not telegram.calls
