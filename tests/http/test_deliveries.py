@@ -177,3 +177,17 @@ async def test_a_client_has_the_server_deliver_a_run(
                 await client.deliver("r", "telegram://42?token=123456:S3CRET")
         await receipts_of(hub, "r")
     assert telegram.shown(42) == ["All about rain."]
+
+
+async def test_the_same_request_at_the_same_time_begins_one_delivery(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings) as (hub, client):
+        await client.post("/invoke/report", json={"run_id": "r"})
+        target = {"target": "telegram:ops"}
+        posts = (client.post("/runs/r/deliveries", json=target) for _ in range(5))
+        answers = await asyncio.gather(*posts)
+        assert [answer.status_code for answer in answers] == [201] * 5
+        assert len({answer.text for answer in answers}) == 1
+        await receipts_of(hub, "r")
+    assert telegram.shown(42) == ["All about rain."]

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from runcast._hub.hub import Hub
 from runcast._hub.owned import OwnedLog
@@ -83,6 +84,7 @@ class Deliveries:
         self._budgets: dict[Capability, Budgets] = {}
         self._workers: dict[str, Worker] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._beginning: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._is_closing = False
 
     async def open(self, channels_file: str) -> None:
@@ -124,9 +126,6 @@ class Deliveries:
         else:
             channel, shown, is_named = target, f"channel://{target.scope}", False
         name = _name_of(run_id, info.epoch, shown)
-        if (known := self._deliveries.get(name)) is not None:
-            await channel.close()
-            return known
         about = {
             "run": run_id,
             "epoch": info.epoch,
@@ -135,14 +134,18 @@ class Deliveries:
             "shows": shows,
             "finish": finish,
         }
-        try:
-            log = await self._hub.begin(
-                name, kind=DELIVERY, labels={"run": run_id, "to": shown[:200]}
-            )
-        except Conflict:
-            await channel.close()
-            raise Conflict(f"run {run_id} is delivered to {shown} already, or was") from None
-        return self._start(name, log, channel, about, None)
+        # The same delivery may be begun twice at once, and the second one gets the first one's.
+        async with self._beginning.setdefault(name, asyncio.Lock()):
+            if (known := self._deliveries.get(name)) is not None:
+                await channel.close()
+                return known
+            labels = {"run": run_id, "to": shown[:200]}
+            try:
+                log = await self._hub.begin(name, kind=DELIVERY, labels=labels)
+            except Conflict:
+                await channel.close()
+                raise Conflict(f"run {run_id} is delivered to {shown} already, or was") from None
+            return self._start(name, log, channel, about, None)
 
     async def check_names(self, names: Sequence[str]) -> None:
         """Raise `InvalidValue` if the channels file does not have all of these targets, or if one
