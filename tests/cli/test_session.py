@@ -267,6 +267,25 @@ def test_the_list_of_runs_is_live(served: Served, tmp_path: Path) -> None:
     served.ask("POST", "/runs/l2/cancel")
 
 
+def test_a_thread_is_shown_with_runs_that_begin_later(served: Served, tmp_path: Path) -> None:
+    with at(served, tmp_path, "watch", "--thread", "t 1", "--label", "user=ada") as terminal:
+        until(terminal, "no runs yet")
+        for run_id, user in (("t1", "ada"), ("t2", "bob"), ("t3", "ada")):
+            body = {"labels": {"thread": "t 1", "user": user}, "inputs": {}, "run_id": run_id}
+            served.ask("POST", "/invoke/waits", body, {"Prefer": "respond-async"})
+        until(terminal, "t1 | info: begun")
+        until(terminal, "t3 | info: begun")
+        served.ask("POST", "/runs/t1/cancel")
+        until(terminal, "t1 | cancelled: cancelled")
+        terminal.type(b"\x03")
+        assert terminal.end() == 130
+
+    assert not any("t2" in row for row in terminal.rows)
+    assert "come back with: runcast watch --thread 't 1' --label user=ada" in "".join(terminal.rows)
+    for run_id in ("t2", "t3"):
+        served.ask("POST", f"/runs/{run_id}/cancel")
+
+
 @pytest.mark.heavy
 def test_elsewhere_the_live_list_is_a_line_for_each_change(served: Served, tmp_path: Path) -> None:
     with at(served, tmp_path, "runs", "--watch", "--json", "--label", "json=1") as terminal:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from runcast._cli.board import Board, print_change
 from runcast._cli.exits import DONE, LEFT, WRONG_USE
 from runcast._cli.formatting import HelpFormatter
 from runcast._cli.inspect import moment
+from runcast._cli.labels import add_label, labels_of
 from runcast._cli.reaching import (
     add_options,
     open_async_client,
@@ -24,7 +24,6 @@ from runcast._cli.show import is_terminal, print_json
 from runcast._cli.texts import plain, readable_s, table
 from runcast.client.model import RunInfo
 from runcast.errors import (
-    InvalidValue,
     PeerError,
     RuncastError,
     ServerUnavailable,
@@ -57,14 +56,7 @@ def add_to(commands: Any) -> None:
     listing.add_argument(
         "--function", metavar="NAME", type=sendable, help="only runs of this function"
     )
-    listing.add_argument(
-        "--label",
-        metavar="NAME=VALUE",
-        action="append",
-        type=sendable,
-        default=[],
-        help="only runs with this label; repeatable",
-    )
+    add_label(listing)
     listing.add_argument("--limit", type=int, default=20, help="most runs (%(default)s)")
     listing.add_argument(
         "--watch",
@@ -171,21 +163,8 @@ def _selection(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "status": arguments.status,
         "function": arguments.function or "",
-        "labels": _labels(arguments.label),
+        "labels": labels_of(arguments.label),
     }
-
-
-def _labels(pairs: Iterable[str]) -> dict[str, str]:
-    """Return the labels of `--label` options. Raises `InvalidValue`."""
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise InvalidValue(
-                f"expected --label NAME=VALUE, like --label user=ada, got {pair[:100]!r}"
-            )
-        found[name] = value
-    return found
 
 
 _HEADER: Final = ("RUN", "STATUS", "BEGAN", "TOOK", "EVENTS", "FUNCTION")

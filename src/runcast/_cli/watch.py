@@ -12,14 +12,16 @@ import msgspec
 from runcast._cli.answer import user_name
 from runcast._cli.download import Folder
 from runcast._cli.exits import ENDINGS, FAILED, LEFT
+from runcast._cli.formatting import HelpFormatter
 from runcast._cli.keyboard import is_foreground
+from runcast._cli.labels import add_label
 from runcast._cli.reaching import add_options, open_async_client, option_of, sendable
 from runcast._cli.session import Session
 from runcast._cli.show import JsonLines, PlainLines, Screen, is_terminal
 from runcast._cli.terminal import Terminal
 from runcast._cli.texts import plain
 from runcast._cli.tracebacks import report_traceback
-from runcast.errors import PeerError, RuncastError, ServerUnavailable
+from runcast.errors import InvalidValue, PeerError, RuncastError, ServerUnavailable
 from runcast.events.position import Position
 
 if TYPE_CHECKING:
@@ -36,15 +38,31 @@ def add_to(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
     parser = commands.add_parser(
         "watch",
-        help="watch a run until it ends",
+        help="watch a run until it ends, or a thread",
         description="Shows what a run does, from its beginning, until it ends: with bars in a "
         "terminal, as plain lines elsewhere. The exit code tells how it ended. In a terminal "
         "questions are answered at a prompt, and a line that you type is sent to the run as a "
-        "message. Ctrl-C leaves, and the run goes on; a second Ctrl-C asks whether to cancel it.",
+        "message. Ctrl-C leaves, and the run goes on; a second Ctrl-C asks whether to cancel it. "
+        "--thread shows all runs of a thread instead, also those that begin later, until Ctrl-C: "
+        "as lines that begin with the run.",
+        epilog="examples:\n  runcast watch report-7\n"
+        "  runcast watch --thread chat-1 --label user=ada",
+        formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "run_id", metavar="RUN_ID", type=sendable, help="the run; `runcast runs` lists them"
+        "run_id",
+        metavar="RUN_ID",
+        nargs="?",
+        type=sendable,
+        help="the run; `runcast runs` lists them",
     )
+    parser.add_argument(
+        "--thread",
+        metavar="NAME",
+        type=sendable,
+        help="instead of RUN_ID: all runs with the label thread=NAME",
+    )
+    add_label(parser, "with --thread: only runs that have this label, too")
     parser.add_argument(
         "--after",
         metavar="POSITION",
@@ -76,7 +94,17 @@ def make_folder(arguments: argparse.Namespace) -> Folder | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Watch a run. Raises what `watch` raises."""
+    """Watch a run or a thread. Raises what `watch` and `watch_thread` raise."""
+    if (arguments.run_id is None) == (arguments.thread is None):
+        raise InvalidValue("expected either a RUN_ID or --thread NAME")
+    if arguments.thread is not None:
+        if arguments.after or arguments.out is not None or arguments.force:
+            raise InvalidValue("expected a RUN_ID with --after, --out and --force, got --thread")
+        from runcast._cli.watch_thread import watch_thread
+
+        return asyncio.run(watch_thread(arguments))
+    if arguments.label:
+        raise InvalidValue("expected --thread NAME with --label, got a RUN_ID")
     if arguments.after:
         Position.parse(arguments.after)
     folder = make_folder(arguments)

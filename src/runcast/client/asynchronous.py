@@ -303,7 +303,12 @@ class AsyncClient:
                     yield change
 
     async def watch_thread(
-        self, thread: str, after: str = "", *, labels: Mapping[str, str] | None = None
+        self,
+        thread: str,
+        after: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        on_cut: Cut = ignore_cut,
     ) -> AsyncGenerator[ThreadEvent, None]:
         """Yield the events of all runs with the label `thread`, also of those that begin later.
 
@@ -313,10 +318,15 @@ class AsyncClient:
         Args:
             after: the last `position`; by default the newest 32 runs come from their first event.
             labels: only runs that have these labels, too.
+            on_cut: see `watch_pages`.
         """
         path = f"/events?{urlencode(_selection(None, '', {'thread': thread, **(labels or {})}))}"
         pages = follow(
-            *(self._transport, path), after=after, options=self._options, read=read_thread_event
+            *(self._transport, path),
+            after=after,
+            options=self._options,
+            read=read_thread_event,
+            on_cut=on_cut,
         )
         async with aclosing(pages):
             async for page in pages:

@@ -203,10 +203,15 @@ class Client:
         )
 
     def watch_thread(
-        self, thread: str, after: str = "", *, labels: Mapping[str, str] | None = None
+        self,
+        thread: str,
+        after: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        on_cut: Cut = ignore_cut,
     ) -> Iterator[ThreadEvent]:
         """Yield the events of all runs of a thread; see `AsyncClient.watch_thread`."""
-        return self._each(self._client.watch_thread(thread, after, labels=labels))
+        return self._each(self._client.watch_thread(thread, after, labels=labels, on_cut=on_cut))
 
     def answer(self, run_id: str, interrupt_id: str, answer: object) -> Decision:
         """Answer a question; see `AsyncClient.answer`."""
