@@ -227,7 +227,7 @@ function ToolView({ item, seq, isOpen }: { item: ToolItem; seq: number; isOpen: 
       )}
       {isUnfolded && (
         <div class="tool-body">
-          <h3 class="small soft">{t('run.tool.args')}</h3>
+          <div class="small soft">{t('run.tool.args')}</div>
           {typeof args === 'string' ? (
             <pre class="plain">
               <LongText text={args} />
@@ -237,7 +237,7 @@ function ToolView({ item, seq, isOpen }: { item: ToolItem; seq: number; isOpen: 
           )}
           {result && (
             <>
-              <h3 class="small soft">{t('run.tool.result')}</h3>
+              <div class="small soft">{t('run.tool.result')}</div>
               {typeof answer === 'string' ? (
                 <pre class="plain">
                   <LongText text={withoutAnsi(answer)} />
@@ -406,7 +406,7 @@ function NoteView({ item, actions }: { item: NoteItem; actions: RunActions | nul
 function Labelled({ title, value }: { title: string; value: unknown }) {
   return (
     <div class="labelled">
-      <h3 class="small soft">{title}</h3>
+      <div class="small soft">{title}</div>
       <Readable value={value} />
     </div>
   );
