@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import ssl
 import subprocess
 import sys
 import tomllib
@@ -113,9 +114,10 @@ def test_the_steps_of_the_image_give_a_server_that_answers(tmp_path: Path) -> No
     for folder in (app, data, source):
         folder.mkdir()
     uv = shutil.which("uv", path=str(ROOT / ".tools" / "bin"))
-    subprocess.run(
-        [str(uv), "venv", "--quiet", "--seed", "--python", sys.executable, venv], check=True
-    )
+    # A proxy of the machine may be trusted by the machine alone.
+    trust = ["--system-certs"] if ssl.get_default_verify_paths().cafile else []
+    seed = [*trust, "--seed", "--python", sys.executable, str(venv)]
+    subprocess.run([str(uv), "venv", "--quiet", *seed], check=True)
     environment = {"PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     environment["RUNCAST_TOKEN"] = "a-token-of-the-test"
     command: list[str] = []
