@@ -1,4 +1,4 @@
-"""Makes the pictures of the console in docs/images anew, in a real browser, while runs are at work.
+"""Makes the pictures of the console in docs/images, in a real browser, while runs are at work.
 
 .venv/bin/python docs/pictures.py [FOLDER]      needs Chromium, and a font that has Chinese
 """

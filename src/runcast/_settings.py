@@ -187,7 +187,7 @@ class Settings:
     data_dir: str = _setting(
         "",
         "Where files of runs are kept; by default beside the SQLite store, as `<store>.data`, or in"
-        " a temporary folder if the store is in memory.",
+        " a temporary folder, removed at the end, if the store is in memory or in Redis.",
         least=None,
     )
     max_files: int = _setting(
