@@ -37,7 +37,7 @@ LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
     "requirements.lock": [
         "pyproject.toml",
-        *_extras("anthropic fast langchain langgraph openai openai-agents pydantic-ai"),
+        *_extras("anthropic discord fast langchain langgraph openai openai-agents pydantic-ai"),
         *_extras("redis reload rich tqdm"),
         *("--group", "frameworks", "--group", "chats", "--group", "dev"),
     ],

@@ -86,7 +86,7 @@ LAYERS = {
     # Edges: what the world outside meets.
     "views": Layer(("errors", "events"), ("msgspec", "yaml")),
     "sources": Layer(("_producing", "events", "_wire", "errors", "_plugins"), EVERYTHING),
-    "channels": Layer((*_EDGE, "_addresses"), ("msgspec", "httpx2")),
+    "channels": Layer((*_EDGE, "_addresses"), ("msgspec", "httpx2", "cryptography")),
     "_http": Layer(
         _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")
     ),
@@ -112,7 +112,7 @@ IN_TWO_MODULES = {"rich": {"sources/rich.py", "_cli/markdown.py"}}
 PURE_MODULES = {
     "client.reconnect",
     *(f"channels.{name}" for name in ("actions", "budget", "capability", "document", "engine")),
-    *(f"channels.{name}" for name in ("callbacks", "ed25519", "html", "inbound")),
+    *(f"channels.{name}" for name in ("callbacks", "html", "inbound")),
     *(f"channels.{name}" for name in ("layout", "markdown", "outcome", "pages")),
 }
 

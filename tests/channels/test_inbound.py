@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import sys
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,11 +13,17 @@ from hypothesis import strategies as st
 
 from runcast.channels import Button, Send
 from runcast.channels.callbacks import read_callback
-from runcast.channels.ed25519 import verify
 from runcast.channels.inbound import Inbound, from_discord, from_slack, from_telegram, parse_json
+from runcast.channels.keys import verify_ed25519
 from runcast.channels.platforms.telegram import TelegramChannel
-from runcast.channels.signatures import is_from_discord, is_from_slack, is_from_telegram
+from runcast.channels.signatures import (
+    check_discord_key,
+    is_from_discord,
+    is_from_slack,
+    is_from_telegram,
+)
 from runcast.channels.telegram_updates import TelegramUpdates
+from runcast.errors import InvalidValue
 from runcast.testing import ChatFault, FakeTelegram
 
 NOW = 1_763_715_600.0
@@ -171,17 +178,6 @@ def test_the_signature_of_discord_covers_the_time_and_the_body() -> None:
     assert not is_from_discord(headers, body, "00", NOW)
 
 
-@given(st.binary(max_size=40), st.integers(0, 511))
-@settings(max_examples=10, deadline=None)
-def test_ed25519_agrees_with_another_implementation(message: bytes, bit: int) -> None:
-    private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(message).digest())
-    key = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    signature = bytearray(private.sign(message))
-    assert verify(key, message, bytes(signature))
-    signature[bit // 8] ^= 1 << bit % 8
-    assert not verify(key, message, bytes(signature))
-
-
 @pytest.mark.parametrize(
     ("key", "message", "signature"),
     [  # RFC 8032, section 7.1
@@ -201,9 +197,25 @@ def test_ed25519_agrees_with_another_implementation(message: bytes, bit: int) ->
 )
 def test_ed25519_keeps_the_vectors_of_its_standard(key: str, message: str, signature: str) -> None:
     public, signed = bytes.fromhex(key), bytes.fromhex(signature)
-    assert verify(public, bytes.fromhex(message), signed)
+    assert verify_ed25519(public, bytes.fromhex(message), signed)
     order = 2**252 + 27742317777372353535851937790883648493
     larger = int.from_bytes(signed[32:], "little") + order  # a second form of the same number
-    assert not verify(public, bytes.fromhex(message), signed[:32] + larger.to_bytes(32, "little"))
-    assert not verify(b"\xff" * 32, b"", signed)
-    assert not verify(public, b"", b"")
+    changed = signed[:32] + larger.to_bytes(32, "little")
+    assert not verify_ed25519(public, bytes.fromhex(message), changed)
+    assert not verify_ed25519(public, b"other", signed)
+    assert not verify_ed25519(b"\xff" * 32, b"", signed)
+    assert not verify_ed25519(public, b"", b"")
+
+
+def test_a_key_of_discord_is_checked_where_it_is_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    assert check_discord_key(key) == key
+    for malformed in ("", "00", "zz" * 32):
+        with pytest.raises(InvalidValue, match="64 hexadecimal digits"):
+            check_discord_key(malformed)
+    name = "cryptography.hazmat.primitives.asymmetric.ed25519"
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InvalidValue, match=r"pip install 'runcast\[discord\]'"):
+        check_discord_key(key)

@@ -10,12 +10,20 @@ https://docs.discord.com/developers/interactions/overview#setting-up-an-endpoint
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Final
 
-from runcast.channels.ed25519 import verify
+from runcast.channels.keys import load_ed25519, verify_ed25519
+from runcast.errors import InvalidValue
 
-__all__ = ("MAX_AGE_S", "is_from_discord", "is_from_slack", "is_from_telegram")
+__all__ = (
+    "MAX_AGE_S",
+    "check_discord_key",
+    "is_from_discord",
+    "is_from_slack",
+    "is_from_telegram",
+)
 
 MAX_AGE_S: Final = 300.0
 """Age from which on a signed request is refused: somebody may have recorded it."""
@@ -49,20 +57,40 @@ def is_from_slack(headers: Mapping[str, str], body: bytes, secret: str, now: flo
     return hmac.compare_digest(given.encode(), expected.encode())
 
 
+def check_discord_key(key: str) -> str:
+    """Return an application's public key, if signatures can be checked with it here.
+
+    Call it where the application is configured: `is_from_discord` would refuse every request.
+
+    Args:
+        key: as the developer portal shows it, hexadecimal.
+
+    Raises:
+        InvalidValue: the key is malformed, or the package `cryptography` is not installed.
+    """
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", key):
+        raise InvalidValue("expected public_key to be 64 hexadecimal digits")
+    load_ed25519(bytes.fromhex(key))
+    return key
+
+
 def is_from_discord(headers: Mapping[str, str], body: bytes, key: str, now: float) -> bool:
     """Return whether Discord signed a request, not long ago.
 
     Args:
         headers: with names in small letters.
-        key: the application's public key, hexadecimal.
+        key: the application's public key, hexadecimal; see `check_discord_key`.
         now: Unix seconds.
+
+    Raises:
+        InvalidValue: the package `cryptography` is not installed.
     """
     sent_at = headers.get("x-signature-timestamp", "")
     try:
         public, signature = bytes.fromhex(key), bytes.fromhex(headers["x-signature-ed25519"])
     except (KeyError, ValueError):
         return False
-    return _is_fresh(sent_at, now) and verify(public, sent_at.encode() + body, signature)
+    return _is_fresh(sent_at, now) and verify_ed25519(public, sent_at.encode() + body, signature)
 
 
 def _is_fresh(sent_at: str, now: float) -> bool:
