@@ -14,18 +14,23 @@ https://docs.discord.com/developers/topics/opcodes-and-status-codes.
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Unpack
 
-from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
-from runcast.channels.calls import Answer, Caller, check_token, seconds_of
+from runcast.channels.calls import Answer, check_token, seconds_of
 from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Button
 from runcast.channels.markdown import end_of_table
 from runcast.channels.outcome import CallKind, CallOutcome
-from runcast.channels.platforms.options import networks_for
+from runcast.channels.platforms.connected import (
+    ConnectedChannel,
+    Login,
+    Reach,
+    address_of,
+    reach_of,
+)
 from runcast.errors import InvalidValue
 
 __all__ = ("DiscordChannel", "make_channel")
@@ -52,6 +57,8 @@ _CAPABILITY: Final = Capability(
 )
 """Discord says that rates must be read from its answers. These have been the rates for years."""
 
+_WEBHOOK: Final = dataclasses.replace(_CAPABILITY, can_type=False, is_idempotent=False)
+
 _CODES: Final[Mapping[int, CallKind]] = {
     10008: "gone",  # unknown message
     30046: "frozen",  # too many edits of an old message
@@ -68,71 +75,47 @@ _CODES: Final[Mapping[int, CallKind]] = {
 
 def make_channel(target: str, options: Mapping[str, str]) -> "DiscordChannel":
     """Return the channel of `discord:CHANNEL?token=…`; raises `InvalidValue`."""
-    return DiscordChannel(
-        target.removeprefix("//").rstrip("/"),
-        options.get("token", ""),
-        url=options.get("url") or _URL,
-        has_buttons=options.get("buttons") in ("yes", "true"),
-        networks=networks_for(options) if options.get("url") else None,
-    )
+    return DiscordChannel(address_of(target), options.get("token", ""), **reach_of(options))
 
 
-class DiscordChannel:
+class DiscordChannel(ConnectedChannel):
     """One channel of Discord.
 
     Args:
         target: the number of a channel, a thread or a direct message; or `webhook/` and the number
             of a webhook, then, perhaps, `/` and the number of a thread.
         token: of the bot, or of the webhook.
-        url: of the REST API, with its version.
-        has_buttons: whether somebody takes the answers that buttons give. Webhooks have none.
-        networks: if not None, private addresses outside these networks are refused.
+        reach: how the REST API is reached; see `Reach`. Its address names its version. Webhooks
+            have no buttons.
 
     Raises:
         InvalidValue: the target or the token is malformed. The message does not show the token.
     """
 
-    def __init__(
-        self,
-        target: str,
-        token: str,
-        *,
-        url: str = _URL,
-        has_buttons: bool = False,
-        networks: Iterable[Network] | None = None,
-        timeout_s: float = 30.0,
-    ) -> None:
+    def __init__(self, target: str, token: str, **reach: Unpack[Reach]) -> None:
         found = _TARGET.fullmatch(target)
         if found is None or (found[3] and not found[1]):
             raise InvalidValue(
                 f"expected a channel like 123456789012345678, or webhook/123456789012345678, "
                 f"got {target!r:.80}"
             )
-        self._is_webhook = bool(found[1])
+        is_webhook = self._is_webhook = bool(found[1])
         check_token(token, "a token of Discord")
-        if self._is_webhook and not re.fullmatch(r"[A-Za-z0-9_.-]+", token):
+        if is_webhook and not re.fullmatch(r"[A-Za-z0-9_.-]+", token):
             raise InvalidValue("expected a webhook's token: what follows its number in its address")
         self._thread = found[3] or ""
-        self.scope = f"discord:{target}"
-        self.capability = dataclasses.replace(
-            _CAPABILITY,
-            has_buttons=has_buttons and not self._is_webhook,
-            can_type=not self._is_webhook,
-            is_idempotent=not self._is_webhook,
-        )
-        self._messages = "/messages" if self._is_webhook else f"/channels/{found[2]}/messages"
+        self._messages = "/messages" if is_webhook else f"/channels/{found[2]}/messages"
         self._typing = f"/channels/{found[2]}/typing"
-        self._caller = Caller(
-            url,
+        login = Login(
             secrets=(token,),
-            secret_path=f"/webhooks/{found[2]}/{token}" if self._is_webhook else "",
-            headers={
-                "user-agent": _AGENT,
-                **({} if self._is_webhook else {"authorization": f"Bot {token}"}),
-            },
-            networks=networks,
-            timeout_s=timeout_s,
+            secret_path=f"/webhooks/{found[2]}/{token}" if is_webhook else "",
+            headers={"user-agent": _AGENT}
+            | ({} if is_webhook else {"authorization": f"Bot {token}"}),
         )
+        if is_webhook:
+            reach["has_buttons"] = False
+        capability = _WEBHOOK if is_webhook else _CAPABILITY
+        super().__init__(_URL, capability, f"discord:{target}", login, **reach)
 
     async def send(self, message: Send) -> CallOutcome:
         """Send a new message."""
@@ -153,10 +136,6 @@ class DiscordChannel:
     async def show_typing(self, is_on: bool) -> CallOutcome:
         """Show that somebody writes; it goes by itself."""
         return await self._ask("POST", self._typing, {}) if is_on else CallOutcome("ok")
-
-    async def close(self) -> None:
-        """Close connections. Idempotent."""
-        await self._caller.close()
 
     def _path(self, message_id: str) -> str:
         return f"{self._messages}/{int(message_id) if message_id.isdecimal() else 0}"

@@ -10,22 +10,26 @@ https://docs.slack.dev/apis/web-api/rate-limits (chat.update: 50 and more in a m
 in a second and channel).
 """
 
-import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
-from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
-from runcast.channels.calls import Answer, Caller, check_token, seconds_of
+from runcast.channels.calls import Answer, check_token, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.document import Button
 from runcast.channels.markdown import Rendered, Span, render
 from runcast.channels.outcome import CallKind, CallOutcome
-from runcast.channels.platforms.options import networks_for
+from runcast.channels.platforms.connected import (
+    ConnectedChannel,
+    Login,
+    Reach,
+    address_of,
+    reach_of,
+)
 from runcast.errors import InvalidValue
 
 __all__ = ("SlackChannel", "blocks_of", "make_channel")
@@ -76,40 +80,23 @@ _BUSY_S: Final = 30.0
 
 def make_channel(target: str, options: Mapping[str, str]) -> "SlackChannel":
     """Return the channel of `slack:CHANNEL?token=…`; raises `InvalidValue`."""
-    return SlackChannel(
-        target.removeprefix("//").rstrip("/"),
-        options.get("token", ""),
-        url=options.get("url") or _URL,
-        has_buttons=options.get("buttons") in ("yes", "true"),
-        networks=networks_for(options) if options.get("url") else None,
-    )
+    return SlackChannel(address_of(target), options.get("token", ""), **reach_of(options))
 
 
-class SlackChannel:
+class SlackChannel(ConnectedChannel):
     """One conversation of Slack.
 
     Args:
         target: the id or the name of a channel, or the id of a person; then, perhaps, `/` and the
             `ts` of the message whose thread is meant.
         token: of the bot.
-        url: of the Web API.
-        has_buttons: whether somebody takes the answers that buttons give.
-        networks: if not None, private addresses outside these networks are refused.
+        reach: how the Web API is reached; see `Reach`.
 
     Raises:
         InvalidValue: the target or the token is malformed. The message does not show the token.
     """
 
-    def __init__(
-        self,
-        target: str,
-        token: str,
-        *,
-        url: str = _URL,
-        has_buttons: bool = False,
-        networks: Iterable[Network] | None = None,
-        timeout_s: float = 30.0,
-    ) -> None:
+    def __init__(self, target: str, token: str, **reach: Unpack[Reach]) -> None:
         found = _TARGET.fullmatch(target)
         if found is None:
             raise InvalidValue(
@@ -119,15 +106,9 @@ class SlackChannel:
         if not check_token(token, _TOKEN_KINDS).startswith("xox"):
             raise InvalidValue(f"expected {_TOKEN_KINDS}")
         self._conversation, self._thread = found[1], found[2]
-        self.capability = dataclasses.replace(_CAPABILITY, has_buttons=has_buttons)
-        self.scope = f"slack:{hashlib.sha256(token.encode()).hexdigest()[:12]}"
-        self._caller = Caller(
-            url,
-            secrets=(token,),
-            headers={"authorization": f"Bearer {token}"},
-            networks=networks,
-            timeout_s=timeout_s,
-        )
+        workspace = hashlib.sha256(token.encode()).hexdigest()[:12]
+        login = Login(secrets=(token,), headers={"authorization": f"Bearer {token}"})
+        super().__init__(_URL, _CAPABILITY, f"slack:{workspace}", login, **reach)
 
     async def send(self, message: Send) -> CallOutcome:
         """Send a new message."""
@@ -144,10 +125,6 @@ class SlackChannel:
     async def delete(self, message_id: str) -> CallOutcome:
         """Delete a message of ours."""
         return await self._ask("chat.delete", _place(message_id))
-
-    async def close(self) -> None:
-        """Close connections. Idempotent."""
-        await self._caller.close()
 
     async def _ask(self, method: str, body: dict[str, Any]) -> CallOutcome:
         answer = await self._caller.call("POST", f"/{method}", body)

@@ -7,20 +7,24 @@ Source: https://core.telegram.org/bots/api (10.3) and https://core.telegram.org/
 for groups is of the FAQ. Telegram counts edits as messages.
 """
 
-import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Unpack
 
-from runcast._addresses import Network
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
-from runcast.channels.calls import Answer, Caller, check_token, seconds_of
+from runcast.channels.calls import Answer, check_token, seconds_of
 from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Button
 from runcast.channels.markdown import Rendered, Span, render
 from runcast.channels.outcome import CallKind, CallOutcome
-from runcast.channels.platforms.options import networks_for
+from runcast.channels.platforms.connected import (
+    ConnectedChannel,
+    Login,
+    Reach,
+    address_of,
+    reach_of,
+)
 from runcast.errors import InvalidValue
 
 __all__ = ("TelegramChannel", "entities_of", "make_channel")
@@ -80,40 +84,23 @@ _REASONS: Final[tuple[tuple[str, CallKind], ...]] = (
 
 def make_channel(target: str, options: Mapping[str, str]) -> "TelegramChannel":
     """Return the channel of `telegram:CHAT?token=…`; raises `InvalidValue`."""
-    return TelegramChannel(
-        target.removeprefix("//").rstrip("/"),
-        options.get("token", ""),
-        url=options.get("url") or _URL,
-        has_buttons=options.get("buttons") in ("yes", "true"),
-        networks=networks_for(options) if options.get("url") else None,
-    )
+    return TelegramChannel(address_of(target), options.get("token", ""), **reach_of(options))
 
 
-class TelegramChannel:
+class TelegramChannel(ConnectedChannel):
     """One chat of Telegram.
 
     Args:
         target: the chat's number, or `@name` of a public group; then, perhaps, `/` and the number
             of a topic.
         token: of the bot, from @BotFather.
-        url: of a Bot API server.
-        has_buttons: whether somebody takes the answers that buttons give.
-        networks: if not None, private addresses outside these networks are refused.
+        reach: how a server of the Bot API is reached; see `Reach`.
 
     Raises:
         InvalidValue: the target or the token is malformed. The message does not show the token.
     """
 
-    def __init__(
-        self,
-        target: str,
-        token: str,
-        *,
-        url: str = _URL,
-        has_buttons: bool = False,
-        networks: Iterable[Network] | None = None,
-        timeout_s: float = 30.0,
-    ) -> None:
+    def __init__(self, target: str, token: str, **reach: Unpack[Reach]) -> None:
         found = _TARGET.fullmatch(target)
         if found is None:
             raise InvalidValue(
@@ -124,17 +111,10 @@ class TelegramChannel:
             raise InvalidValue(f"expected {what}")
         self._chat: int | str = int(found[1]) if found[1] else found[2]
         self._topic = int(found[3]) if found[3] else None
-        self.scope = f"telegram:{self._chat}"
         is_private = isinstance(self._chat, int) and self._chat > 0
         capability = _PRIVATE if is_private else _GROUP
-        self.capability = dataclasses.replace(capability, has_buttons=has_buttons)
-        self._caller = Caller(
-            url,
-            secrets=(token, token.partition(":")[2]),
-            secret_path=f"/bot{token}",
-            networks=networks,
-            timeout_s=timeout_s,
-        )
+        login = Login(secrets=(token, token.partition(":")[2]), secret_path=f"/bot{token}")
+        super().__init__(_URL, capability, f"telegram:{self._chat}", login, **reach)
 
     async def send(self, message: Send) -> CallOutcome:
         """Send a new message."""
@@ -156,10 +136,6 @@ class TelegramChannel:
             return CallOutcome("ok")
         place = {} if self._topic is None else {"message_thread_id": self._topic}
         return await self._ask("sendChatAction", {**place, "action": "typing"})
-
-    async def close(self) -> None:
-        """Close connections. Idempotent."""
-        await self._caller.close()
 
     async def _ask(self, method: str, body: dict[str, Any]) -> CallOutcome:
         answer = await self._caller.call("POST", f"/{method}", {"chat_id": self._chat, **body})
