@@ -112,7 +112,7 @@ IN_TWO_MODULES = {"rich": {"sources/rich.py", "_cli/markdown.py"}}
 PURE_MODULES = {
     "client.reconnect",
     *(f"channels.{name}" for name in ("actions", "budget", "capability", "document", "engine")),
-    *(f"channels.{name}" for name in ("callbacks", "html", "inbound")),
+    *(f"channels.{name}" for name in ("callbacks", "html", "inbound", "receiver")),
     *(f"channels.{name}" for name in ("layout", "markdown", "outcome", "pages")),
 }
 

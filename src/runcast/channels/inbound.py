@@ -51,7 +51,9 @@ class Inbound:
     message_id: str = ""
     """The message with the button, or that was answered, as a channel's `send` names it."""
     person: str = ""
-    """The platform's id of the person. Names can be chosen by anyone, so they are not here."""
+    """The platform's id of the person."""
+    name: str = ""
+    """What the person is called there, for other people to read. Anyone can choose any name."""
 
 
 def from_telegram(update: object) -> Inbound | None:
@@ -68,6 +70,7 @@ def from_telegram(update: object) -> Inbound | None:
             _text(message, "message_thread_id"),
             _text(message, "message_id"),
             _text(query, "from", "id"),
+            _text(query, "from", "first_name"),
         )
     message = _part(update, "message")
     text = _text(message, "text")
@@ -81,6 +84,7 @@ def from_telegram(update: object) -> Inbound | None:
         _text(message, "message_thread_id"),
         _text(message, "reply_to_message", "message_id"),
         _text(message, "from", "id"),
+        _text(message, "from", "first_name"),
     )
 
 
@@ -109,6 +113,7 @@ def _slack_button(payload: object) -> Inbound | None:
         _text(payload, "message", "thread_ts"),
         f"{place}/{ts}",
         _text(payload, "user", "id"),
+        _text(payload, "user", "name") or _text(payload, "user", "username"),
     )
 
 
@@ -143,6 +148,7 @@ def from_discord(interaction: object) -> Inbound | None:
         return Inbound("ping", "")
     if kind != _DISCORD_BUTTON:
         return None
+    user = _part(interaction, "member", "user") or _part(interaction, "user")
     return Inbound(
         "button",
         _text(interaction, "data", "custom_id"),
@@ -150,7 +156,8 @@ def from_discord(interaction: object) -> Inbound | None:
         _text(interaction, "channel_id"),
         "",
         _text(interaction, "message", "id"),
-        _text(interaction, "member", "user", "id") or _text(interaction, "user", "id"),
+        _text(user, "id"),
+        _text(user, "global_name") or _text(user, "username"),
     )
 
 

@@ -3,15 +3,17 @@
 A module is imported when its platform is used.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
 
 from runcast import _plugins
 from runcast.channels.channel import Channel
+from runcast.channels.receiver import Receiver
 from runcast.channels.targets import Target
 from runcast.errors import InvalidValue
 
-__all__ = ("PLATFORMS", "make_channel")
+__all__ = ("PLATFORMS", "make_channel", "make_receiver")
 
 PLATFORMS: Final = {
     "email": "runcast.channels.platforms.email",
@@ -38,4 +40,15 @@ def make_channel(target: Target) -> Channel:
         made = offered(target.address, target.options)
     if not isinstance(made, Channel):
         raise InvalidValue(f"expected a channel for {target.platform!r}, got {made!r:.80}")
+    return made
+
+
+def make_receiver(platform: str, options: Mapping[str, str]) -> Receiver:
+    """Return what reads the callbacks of a platform's app. Raises `InvalidValue` if the platform
+    sends none, or the options lack the secret."""
+    module = PLATFORMS.get(platform)
+    make = None if module is None else getattr(import_module(module), "make_receiver", None)
+    if make is None:
+        raise InvalidValue(f"expected a platform that sends callbacks, got {platform[:40]!r}")
+    made: Receiver = make(options)
     return made

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypedDict, Unpack
 from runcast._addresses import Network
 from runcast.channels.calls import Caller
 from runcast.channels.capability import Capability
-from runcast.channels.platforms.options import networks_for
+from runcast.channels.platforms.options import are_answers_taken, networks_for
 
 __all__ = ("ConnectedChannel", "Login", "Reach", "address_of", "reach_of")
 
@@ -78,8 +78,12 @@ def address_of(target: str) -> str:
     return target.removeprefix("//").rstrip("/")
 
 
-def reach_of(options: Mapping[str, str]) -> Reach:
+def reach_of(options: Mapping[str, str], *answered_by: str) -> Reach:
     """Return how the options of a target say that a platform is reached.
+
+    Args:
+        answered_by: options with which callbacks can be checked or asked for: if a target has one
+            of them, somebody takes the answers of buttons.
 
     Raises:
         InvalidValue: the option `allow` names no networks.
@@ -87,6 +91,6 @@ def reach_of(options: Mapping[str, str]) -> Reach:
     url = options.get("url", "")
     return {
         "url": url,
-        "has_buttons": options.get("buttons") in ("yes", "true"),
+        "has_buttons": are_answers_taken(options, *answered_by),
         "networks": networks_for(options) if url else None,
     }

@@ -22,6 +22,7 @@ from runcast.channels.callbacks import callback_of
 from runcast.channels.calls import Answer, check_token, seconds_of
 from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Button
+from runcast.channels.inbound import Inbound, from_discord, parse_json
 from runcast.channels.markdown import end_of_table
 from runcast.channels.outcome import CallKind, CallOutcome
 from runcast.channels.platforms.connected import (
@@ -31,12 +32,16 @@ from runcast.channels.platforms.connected import (
     address_of,
     reach_of,
 )
-from runcast.errors import InvalidValue
+from runcast.channels.platforms.options import required
+from runcast.channels.receiver import Callback, is_at
+from runcast.channels.signatures import check_discord_key, is_from_discord
+from runcast.errors import InvalidValue, Unauthorized
 
-__all__ = ("DiscordChannel", "make_channel")
+__all__ = ("DiscordChannel", "DiscordReceiver", "make_channel", "make_receiver")
 
 _URL: Final = "https://discord.com/api/v10"
 _LIMIT: Final = 2000
+_EPHEMERAL: Final = 1 << 6
 _TARGET: Final = re.compile(r"(webhook/)?([0-9]{1,20})(?:/([0-9]{1,20}))?")
 _AGENT: Final = "DiscordBot (https://github.com/runcast/runcast, 0)"
 _NONCE_CHARS: Final = 25
@@ -75,7 +80,9 @@ _CODES: Final[Mapping[int, CallKind]] = {
 
 def make_channel(target: str, options: Mapping[str, str]) -> "DiscordChannel":
     """Return the channel of `discord:CHANNEL?token=…`; raises `InvalidValue`."""
-    return DiscordChannel(address_of(target), options.get("token", ""), **reach_of(options))
+    return DiscordChannel(
+        address_of(target), options.get("token", ""), **reach_of(options, "public_key")
+    )
 
 
 class DiscordChannel(ConnectedChannel):
@@ -200,3 +207,41 @@ def _with_tables(text: str) -> str:
         at = max(end, at + 1)
     joined = "\n".join(changed)
     return joined if measure(joined, "utf16") <= _LIMIT else text
+
+
+class DiscordReceiver:
+    """Reads the interactions that Discord sends to an application.
+
+    Args:
+        key: the application's public key, hexadecimal.
+
+    Raises:
+        InvalidValue: the key is not one, or signatures cannot be checked here.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = check_discord_key(key)
+
+    def read(self, callback: Callback) -> Inbound | None:
+        """Return what a person did. Raises `Unauthorized`."""
+        if not is_from_discord(callback.headers, callback.body, self._key, callback.now):
+            raise Unauthorized("Discord did not send this")
+        return from_discord(parse_json(callback.body))
+
+    def reply(self, inbound: Inbound, notice: str) -> object:
+        """Return what Discord wants within three seconds; a notice is seen by one person."""
+        if inbound.kind == "ping":
+            return {"type": 1}
+        if not notice:
+            return {"type": 6}
+        shown = {"content": notice, "flags": _EPHEMERAL, "allowed_mentions": {"parse": []}}
+        return {"type": 4, "data": shown}
+
+    def is_in(self, inbound: Inbound, address: str) -> bool:
+        """Return whether it happened in the channel of an address."""
+        return is_at(inbound, address)
+
+
+def make_receiver(options: Mapping[str, str]) -> DiscordReceiver:
+    """Return the receiver of an application."""
+    return DiscordReceiver(required(options, "public_key", "Discord"))

@@ -2,11 +2,15 @@
 
 import ipaddress
 from collections.abc import Mapping
+from typing import Final
 
 from runcast._addresses import Network
 from runcast.errors import InvalidValue
 
-__all__ = ("networks_for", "optional", "required")
+__all__ = ("are_answers_taken", "networks_for", "optional", "required")
+
+_YES: Final = ("yes", "true")
+_NO: Final = ("no", "false")
 
 
 def required(options: Mapping[str, str], name: str, platform: str) -> str:
@@ -33,3 +37,15 @@ def networks_for(options: Mapping[str, str]) -> tuple[Network, ...]:
                 f"expected allow = networks like 10.0.0.0/8, got {entry!r:.80}"
             ) from None
     return tuple(networks)
+
+
+def are_answers_taken(options: Mapping[str, str], *needed: str) -> bool:
+    """Return whether somebody takes the answers of buttons.
+
+    The option `buttons` says so. Without it they are taken if a target has one of the `needed`
+    options, with which its callbacks can be checked or asked for.
+    """
+    said = optional(options, "buttons")
+    if said in (*_YES, *_NO):
+        return said in _YES
+    return any(optional(options, name) not in ("", *_NO) for name in needed)

@@ -15,12 +15,14 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final, Unpack
+from urllib.parse import parse_qsl
 
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
-from runcast.channels.calls import Answer, check_token, seconds_of
+from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.document import Button
+from runcast.channels.inbound import Inbound, from_slack, parse_json
 from runcast.channels.markdown import Rendered, Span, render
 from runcast.channels.outcome import CallKind, CallOutcome
 from runcast.channels.platforms.connected import (
@@ -30,12 +32,19 @@ from runcast.channels.platforms.connected import (
     address_of,
     reach_of,
 )
-from runcast.errors import InvalidValue
+from runcast.channels.platforms.options import required
+from runcast.channels.receiver import Callback, is_at
+from runcast.channels.signatures import is_from_slack
+from runcast.errors import InvalidValue, Unauthorized
 
-__all__ = ("SlackChannel", "blocks_of", "make_channel")
+__all__ = ("SlackChannel", "SlackReceiver", "blocks_of", "make_channel", "make_receiver")
 
 _URL: Final = "https://slack.com/api"
 _TARGET: Final = re.compile(r"#?([A-Za-z0-9._-]{1,80})(?:/([0-9]{1,12}\.[0-9]{1,8}))?")
+_CONVERSATION: Final = re.compile(r"[CDG][A-Z0-9]+")
+"""An id of a conversation. Names are in small letters."""
+
+_FORM: Final = "application/x-www-form-urlencoded"
 _TOKEN_KINDS: Final = "a bot's token of Slack, like xoxb-…"
 
 _CAPABILITY: Final = Capability(
@@ -80,7 +89,9 @@ _BUSY_S: Final = 30.0
 
 def make_channel(target: str, options: Mapping[str, str]) -> "SlackChannel":
     """Return the channel of `slack:CHANNEL?token=…`; raises `InvalidValue`."""
-    return SlackChannel(address_of(target), options.get("token", ""), **reach_of(options))
+    return SlackChannel(
+        address_of(target), options.get("token", ""), **reach_of(options, "signing_secret")
+    )
 
 
 class SlackChannel(ConnectedChannel):
@@ -243,3 +254,66 @@ def _elements(
             element = {"type": "link", "url": link, "text": text}
         styles = {span.kind: True for span in around if span.kind != "link"}
         yield element if is_code or not styles else {**element, "style": styles}
+
+
+class SlackReceiver:
+    """Reads interactions and events that Slack sends to an app.
+
+    Args:
+        secret: the app's signing secret.
+        token: of the bot, to show notices.
+    """
+
+    def __init__(self, secret: str, token: str, **reach: Unpack[Reach]) -> None:
+        self._secret = secret
+        check_token(token, _TOKEN_KINDS)
+        headers = {"authorization": f"Bearer {token}"}
+        self._caller = Caller(
+            reach.get("url") or _URL,
+            secrets=(token,),
+            headers=headers,
+            networks=reach.get("networks"),
+        )
+
+    def read(self, callback: Callback) -> Inbound | None:
+        """Return what a person did. Raises `Unauthorized`."""
+        if not is_from_slack(callback.headers, callback.body, self._secret, callback.now):
+            raise Unauthorized("Slack did not send this")
+        if callback.headers.get("content-type", "").startswith(_FORM):
+            sent = dict(parse_qsl(callback.body.decode("utf-8", "replace")))
+            return from_slack(parse_json(sent.get("payload", "")))
+        return from_slack(parse_json(callback.body))
+
+    def reply(self, inbound: Inbound, notice: str) -> object:
+        """Return the challenge; else nothing, which acknowledges."""
+        return {"challenge": inbound.value} if inbound.kind == "ping" else None
+
+    def is_in(self, inbound: Inbound, address: str) -> bool:
+        """Return whether it happened in the conversation of an address, as far as that tells: a
+        name or a person has an id that only Slack knows. Ids of messages hold it."""
+        conversation = address.removeprefix("//").partition("/")[0]
+        return is_at(inbound, address) or not _CONVERSATION.fullmatch(conversation)
+
+    async def tell(self, inbound: Inbound, notice: str) -> CallOutcome:
+        """Show a text to one person."""
+        body = {"channel": inbound.place, "user": inbound.person, "text": _escaped(notice)}
+        if inbound.thread:
+            body["thread_ts"] = inbound.thread
+        answer = await self._caller.call("POST", "/chat.postEphemeral", body)
+        if isinstance(answer, CallOutcome):
+            return answer
+        kind = "ok" if answer.field("ok") is True else "rejected"
+        return self._caller.outcome(kind, answer.text("error"))
+
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
+        await self._caller.close()
+
+
+def make_receiver(options: Mapping[str, str]) -> SlackReceiver:
+    """Return the receiver of an app."""
+    return SlackReceiver(
+        required(options, "signing_secret", "Slack"),
+        required(options, "token", "Slack"),
+        **reach_of(options),
+    )

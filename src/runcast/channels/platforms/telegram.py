@@ -16,6 +16,7 @@ from runcast.channels.callbacks import callback_of
 from runcast.channels.calls import Answer, check_token, seconds_of
 from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Button
+from runcast.channels.inbound import Inbound, from_telegram, parse_json
 from runcast.channels.markdown import Rendered, Span, render
 from runcast.channels.outcome import CallKind, CallOutcome
 from runcast.channels.platforms.connected import (
@@ -25,12 +26,16 @@ from runcast.channels.platforms.connected import (
     address_of,
     reach_of,
 )
-from runcast.errors import InvalidValue
+from runcast.channels.platforms.options import required
+from runcast.channels.receiver import Callback, is_at
+from runcast.channels.signatures import is_from_telegram
+from runcast.errors import InvalidValue, Unauthorized
 
-__all__ = ("TelegramChannel", "entities_of", "make_channel")
+__all__ = ("TelegramChannel", "TelegramReceiver", "entities_of", "make_channel", "make_receiver")
 
 _URL: Final = "https://api.telegram.org"
 _LIMIT: Final = 4096
+_MAX_NOTICE_CHARS: Final = 200
 _TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,200}")
 _TARGET: Final = re.compile(r"(?:(-?[0-9]{1,20})|(@[A-Za-z][A-Za-z0-9_]{1,40}))(?:/([0-9]{1,15}))?")
 
@@ -84,7 +89,9 @@ _REASONS: Final[tuple[tuple[str, CallKind], ...]] = (
 
 def make_channel(target: str, options: Mapping[str, str]) -> "TelegramChannel":
     """Return the channel of `telegram:CHAT?token=…`; raises `InvalidValue`."""
-    return TelegramChannel(address_of(target), options.get("token", ""), **reach_of(options))
+    return TelegramChannel(
+        address_of(target), options.get("token", ""), **reach_of(options, "secret_token", "poll")
+    )
 
 
 class TelegramChannel(ConnectedChannel):
@@ -244,3 +251,43 @@ def _button(button: Button, question_id: str) -> dict[str, str]:
 
 def _number(message_id: str) -> int:
     return int(message_id) if message_id.isdecimal() else 0
+
+
+class TelegramReceiver:
+    """Reads the updates that Telegram sends to a webhook.
+
+    Args:
+        secret: what `setWebhook` was given as `secret_token`.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def read(self, callback: Callback) -> Inbound | None:
+        """Return what a person did. Raises `Unauthorized`."""
+        if not is_from_telegram(callback.headers, self._secret):
+            raise Unauthorized("Telegram did not send this")
+        return from_telegram(parse_json(callback.body))
+
+    def reply(self, inbound: Inbound, notice: str) -> object:
+        """Return a call that Telegram makes of the answer."""
+        if inbound.kind == "button":
+            query = inbound.key.rpartition(":")[2]
+            return {
+                "method": "answerCallbackQuery",
+                "callback_query_id": query,
+                "text": notice[:_MAX_NOTICE_CHARS],
+            }
+        if not notice:
+            return None
+        place = {"message_thread_id": int(inbound.thread)} if inbound.thread else {}
+        return {"method": "sendMessage", "chat_id": int(inbound.place), **place, "text": notice}
+
+    def is_in(self, inbound: Inbound, address: str) -> bool:
+        """Return whether it happened in the chat of an address."""
+        return is_at(inbound, address)
+
+
+def make_receiver(options: Mapping[str, str]) -> TelegramReceiver:
+    """Return the receiver of a bot's webhook."""
+    return TelegramReceiver(required(options, "secret_token", "Telegram"))

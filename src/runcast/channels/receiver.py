@@ -1,0 +1,88 @@
+"""The seam for what people do in chats: how a platform's callback is checked, read and answered.
+
+A platform whose people can answer has a second function in its module, beside `make_channel`:
+
+    def make_receiver(options: Mapping[str, str]) -> Receiver
+
+`options` are those of the channels file, with the secret that proves where a callback comes from.
+The route `POST /channels/{name}` calls the receiver. Which run is meant, whether its question is
+still open, and who may answer, is decided behind the seam, for all platforms alike.
+
+Source: ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from runcast.channels.inbound import Inbound
+from runcast.channels.outcome import CallOutcome
+
+__all__ = ("Callback", "CanTell", "Receiver", "is_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A request that claims to come from a platform."""
+
+    headers: Mapping[str, str]
+    """With names in small letters."""
+    body: bytes = field(repr=False)
+    """The bytes that came. Their length is bounded."""
+    now: float
+    """The present time, Unix seconds."""
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Receiver(Protocol):
+    """Reads the callbacks of one app of a platform. Its methods call nobody; see `CanTell`.
+
+    One callback is one thing that a person did.
+    """
+
+    def read(self, callback: Callback) -> Inbound | None:
+        """Return what a person did; None for what does not concern runs.
+
+        A body may be anything: what is not understood is None. If the platform repeats a callback,
+        the `key` of the result is the same.
+
+        Raises:
+            Unauthorized: the platform did not send this, or it did so long ago. The message says no
+                more than that.
+        """
+        ...
+
+    def reply(self, inbound: Inbound, notice: str) -> object:
+        """Return the answer to a callback, as JSON; None for an empty one.
+
+        Args:
+            notice: a short text for the person, if the platform shows it; "" only acknowledges. The
+                answer to a `ping` is what the platform wants back.
+        """
+        ...
+
+    def is_in(self, inbound: Inbound, address: str) -> bool:
+        """Return whether it happened in the chat that a target's address names: see `is_at`.
+
+        If a message's id is unique on the whole platform, an address that does not tell, like
+        `#name`, may pass.
+        """
+        ...
+
+
+@runtime_checkable
+class CanTell(Protocol):
+    """A receiver whose platform shows a notice only through its API."""
+
+    async def tell(self, inbound: Inbound, notice: str) -> CallOutcome:
+        """Show a short text to the person alone, or take the sign of waiting off a button."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
+        ...
+
+
+def is_at(inbound: Inbound, address: str) -> bool:
+    """Return whether an address, without what stands behind its first `/`, is the place."""
+    return inbound.place != "" and address.removeprefix("//").partition("/")[0] == inbound.place
