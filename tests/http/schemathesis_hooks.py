@@ -2,8 +2,8 @@
 
 A key that comes with another body is refused (R-13.13), and a `run_id` that is free again may be
 taken again. The program makes keys, ids and bodies apart from each other, so each is made unlike
-all others; `test_idempotency` and `test_invoking` repeat them. Files that are named are made up, so
-good requests name none; `test_files` names real ones.
+all others; `test_idempotency` and `test_invoking` repeat them. Files and targets of
+deliveries that are named are made up, so good requests name none; `test_files` names real ones.
 """
 
 import itertools
@@ -31,6 +31,7 @@ _FIELDS = {
     "_secrets",
     "files",
     "workspace",
+    "deliver",
 }
 """What an invocation may have."""
 
@@ -70,11 +71,11 @@ def follow_runs_or_a_thread(context: Any, case: Any, kwargs: Any) -> None:
 
 @schemathesis.hook("before_call")
 def leave_out_what_is_made_up(context: Any, case: Any, kwargs: Any) -> None:
-    """Take the files out of a body that is good, and make its `run_id` its own."""
+    """Take files and targets out of a body that is good, and make its `run_id` its own."""
     part = case.meta.components.get(ParameterLocation.BODY) if case.meta else None
     if part is None or not part.mode.is_positive or not isinstance(case.body, dict):
         return
-    for name in ("files", "workspace"):
+    for name in ("files", "workspace", "deliver"):
         case.body.pop(name, None)
     if "/invoke/" in case.path and "inputs" not in case.body:
         # Fields of another server's format and no inputs are refused (R-13.2).

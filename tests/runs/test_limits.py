@@ -319,6 +319,19 @@ async def test_with_as_many_labels_as_allowed_a_run_can_be_cancelled_from_elsewh
         await inlet.append(close=True)
 
 
+@pytest.mark.parametrize("reason", ["a\0b", "a\ud800b"])
+async def test_a_reason_that_no_label_can_hold_cancels_from_elsewhere(
+    store: Store, reason: str
+) -> None:
+    async with open_hub(store, settings=limited(1, 1)) as hub:
+        inlet = await hub.hub.create("run-1", labels={"function": "x"})
+        await soon(hub.cancel("run-1", reason))  # as another process would
+
+        info = await hub.hub.info("run-1")
+        assert info.labels["runcast.cancel"] == "a\ufffdb"
+        await inlet.append(close=True)
+
+
 async def test_functions_are_started_by_name(store: Store) -> None:
     @runcast.function(name="count-words")
     def count(text: str) -> int:

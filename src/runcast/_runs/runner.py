@@ -462,7 +462,8 @@ class Runner:
                 return
             # The owner notices the label, like every change of the log. Without an owner, the next
             # process that takes over the run finds it.
-            await inlet.append(labels={CANCEL_LABEL: mend(reason[:200]) or "cancelled"})
+            label = mend(reason[:200]).replace("\0", "\ufffd")  # stores keep no NUL in labels
+            await inlet.append(labels={CANCEL_LABEL: label or "cancelled"})
             self.hub.owned.notify(run_id)
         await self._recovery.take_over(run_id)
 

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { t } from '../i18n';
 import { Button } from './button';
 
@@ -14,7 +14,8 @@ interface DialogProps {
 /** A dialog over the page: it keeps the focus, Escape closes it, and the focus goes back then. */
 export function Dialog({ title, onClose, children, actions }: DialogProps) {
   const box = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Before the first frame: a dialog that is seen has to hear Escape.
+  useLayoutEffect(() => {
     const before = document.activeElement;
     box.current?.showModal();
     return () => {
