@@ -54,7 +54,7 @@ from runcast._wire.dialects import DIALECTS
 from runcast.channels import Capability
 from runcast.client.reconnect import ReconnectOptions
 from runcast.compat import stream_manager, stream_writer_util, streaming_handler, writer
-from runcast.events import outcome
+from runcast.events import data, outcome
 from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
 from runcast.events.view import ViewSpec
 from runcast.events.vocabulary import KNOWN
@@ -69,6 +69,7 @@ PROTOCOL = ROOT / "docs" / "protocol.md"
 PUBLIC = (
     *(runcast, compat, stream_manager, stream_writer_util, streaming_handler, writer),
     testing,
+    data,
 )
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
 

@@ -6,11 +6,12 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_type
 
 import runcast
+from runcast.events.data import ContentData
 
 # --- functions keep their signatures --------------------------------------------------------------
 
@@ -122,6 +123,34 @@ async def with_a_loop() -> None:
         assert_type(await (await hub.start(fetch)).result(), Any)
         assert_type(await (await hub.start("shout")).result(), Any)
         await hub.cancel("s1", "enough")
+
+
+# --- what a watcher reads -------------------------------------------------------------------------
+
+
+def read_events(client: runcast.Client, run_id: str) -> float:
+    cost = 0.0
+    for event in client.watch(run_id):
+        if (question := event.data_of("interrupt_request")) is not None:
+            client.answer(run_id, question.get("interrupt_id", ""), {"type": "accept"})
+        elif (piece := event.data_of("content")) is not None:
+            assert_type(piece, ContentData)
+            assert_type(piece.get("text", ""), str)
+            piece["txt"]  # type: ignore[typeddict-item]
+        elif (used := event.data_of("usage")) is not None:
+            cost += used.get("cost", 0.0)
+        elif (end := event.data_of("failed")) is not None:
+            assert_type(end["retryable"], bool)
+            end["reason"]  # type: ignore[typeddict-item]
+        elif (made := event.data_of("report.made", Report)) is not None:
+            assert_type(made, Report)
+            cost += made.pages
+        elif (sent := event.data_of("report.sent")) is not None:
+            assert_type(sent, Mapping[str, Any])
+        elif (lost := event.data_of("gap")) is not None:
+            assert_type(lost["reason"], str)
+        assert_type(event.data, Any)
+    return cost
 
 
 def without_a_loop() -> None:

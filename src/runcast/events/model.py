@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
+from runcast.events.data import HasData
 from runcast.events.plain import (
     MAX_DEPTH,
     decode_json,
@@ -67,7 +68,7 @@ _LONG_DIGITS: Final = 4200
 """From this many digits on, a whole number may be too long to be parsed."""
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Event(msgspec.Struct, HasData, frozen=True, omit_defaults=True, kw_only=True):
     """One thing that happened in a run.
 
     `seq` is 0 until the event is committed; `time` is Unix seconds, 0 until it is emitted.
