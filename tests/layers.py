@@ -113,7 +113,7 @@ PURE_MODULES = {
     "client.reconnect",
     *(f"channels.{name}" for name in ("actions", "budget", "capability", "document", "engine")),
     *(f"channels.{name}" for name in ("callbacks", "html", "inbound", "receiver")),
-    *(f"channels.{name}" for name in ("layout", "markdown", "outcome", "pages")),
+    *(f"channels.{name}" for name in ("layout", "markdown", "notices", "outcome", "pages")),
 }
 
 # What a pure module may use of the standard library: nothing that reaches outside the process.

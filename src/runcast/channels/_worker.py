@@ -8,6 +8,7 @@ outcome: if the process dies in between, the next one knows that the send has no
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from runcast._hub.cursor import Chunk
@@ -200,6 +201,8 @@ class Worker:
     async def _call(self, action: Action) -> CallOutcome:
         channel = self._channel
         limit_s = _TYPING_S if isinstance(action, Typing) else _CALL_S
+        if isinstance(action, Send | Edit):
+            action = replace(action, run_id=str(self._about["run"]))
         try:
             async with asyncio.timeout(limit_s):
                 if isinstance(action, Send):

@@ -16,6 +16,7 @@ class Send:
         text: Markdown, not empty.
         is_plain: show the text as it is, because the platform could not read its formatting.
         is_final: the text will not grow any more.
+        run_id: of the run that is delivered, for a link to it.
     """
 
     page: int
@@ -25,6 +26,7 @@ class Send:
     is_plain: bool = False
     is_final: bool = False
     question_id: str = ""
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Edit:
     is_plain: bool = False
     is_final: bool = False
     question_id: str = ""
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

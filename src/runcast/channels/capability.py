@@ -59,7 +59,9 @@ class Capability:
     """How long the platform knows a key; 0: no limit. After that a send that got no answer is not
     repeated, because it could make a second message."""
     is_quiet: bool = False
-    """Whether only questions and the end are worth a message: e-mail, push."""
+    """Whether only questions and the end are worth a message: e-mail."""
+    is_notice: bool = False
+    """Whether the channel takes short notices alone. Then deliveries to it show `notice`."""
     interval_s: float = 1.0
     """Pause between two calls for text that grows. It becomes longer when the server refuses."""
     slots: int = 60

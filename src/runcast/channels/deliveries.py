@@ -16,8 +16,9 @@ from runcast._logs import get_logger
 from runcast.channels._worker import Worker, outcome_of
 from runcast.channels.budget import Budgets
 from runcast.channels.channel import Channel
-from runcast.channels.document import SHOWS, Document, Shows
+from runcast.channels.document import SHOWS, Shows
 from runcast.channels.engine import Engine, Finish, Receipt
+from runcast.channels.notices import make_document
 from runcast.channels.platforms import make_channel
 from runcast.channels.targets import ChannelsFile, Target
 from runcast.errors import BackendError, Conflict, InvalidValue, NotFound, RunClosed, Stale
@@ -105,7 +106,8 @@ class Deliveries:
         Args:
             target: a name of the channels file, an address such as `telegram://…?token=…`, or a
                 channel. Tokens are not stored: only deliveries to names resume elsewhere.
-            shows: `answer`, `tools` or `steps`.
+            shows: `answer`, `tools`, `steps`, or `notice`, which a channel that takes notices alone
+                has always.
             finish: whether the answer changes the last message (`in_place`) or is a new one
                 (`fresh`).
 
@@ -218,7 +220,7 @@ class Deliveries:
         capability = channel.capability
         scope = channel.scope
         budgets = self._budgets.setdefault(capability, Budgets(capability))
-        document = Document(capability, about["shows"])
+        document = make_document(capability, about["shows"])
         engine = Engine(name, capability, document, budgets.of(scope), finish=about["finish"])
         worker = Worker(self._hub, log, channel, engine, about, state)
         task = asyncio.create_task(worker.run(), name=f"runcast-delivery-{name}")

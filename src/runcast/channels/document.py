@@ -18,9 +18,10 @@ from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, pick, text_
 
 __all__ = ("MAX_CHARS", "MAX_MESSAGES", "SHOWS", "Button", "Document", "Segment", "Shows")
 
-Shows = Literal["answer", "tools", "steps"]
-SHOWS: Final[tuple[Shows, ...]] = ("answer", "tools", "steps")
-"""What a delivery shows beside questions and the end: text; also tools; also steps and logs."""
+Shows = Literal["answer", "tools", "steps", "notice"]
+SHOWS: Final[tuple[Shows, ...]] = ("answer", "tools", "steps", "notice")
+"""What a delivery shows beside questions and the end: text; also tools; also steps and logs. Or
+`notice`: only that the run asks or has ended, in a few words; see `notices`."""
 
 MAX_CHARS: Final = 1_000_000
 MAX_MESSAGES: Final = 100

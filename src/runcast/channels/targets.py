@@ -18,9 +18,10 @@ The channels file (the setting `channels_file`) has the tokens, so that targets 
 A target with a name inherits the options of its platform. An address does so, too, unless it names
 a server of its own: no token of the file goes there. The option `allow`, which names private
 networks that may be reached, is taken from the file alone. What is stored and logged of a target is
-its name, or its address without options.
+its name, or its address without options; if the address is a secret itself, its server.
 """
 
+import hashlib
 import os
 import re
 import tomllib
@@ -41,6 +42,11 @@ _ENV: Final = "_env"
 _ALLOW: Final = "allow"
 _SERVERS: Final = frozenset({"url", "homeserver", "server"})
 """Options that name a server."""
+_WITH_HOST: Final = frozenset({"ntfy"})
+"""Platforms whose addresses name a server if they have a slash."""
+_SECRET_ADDRESSES: Final = frozenset({"apprise", "ntfy", "webhook", "webpush"})
+"""Platforms on which whoever knows an address may write to it. What is stored and logged is the
+server's name, and a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,9 @@ class Target:
         """The target without secrets, for people and for the store."""
         if self.name:
             return f"{self.platform}:{self.name}"
+        if self.platform in _SECRET_ADDRESSES:
+            digest = hashlib.sha256(self.address.encode("utf-8", "surrogatepass")).hexdigest()
+            return f"{self.platform}://{_host_of(self.address)}#{digest[:8]}"
         return f"{self.platform}://{self.address}"
 
 
@@ -121,7 +130,8 @@ class ChannelsFile:
         given, shared = dict(parse_qsl(query)), self._shared.get(platform, {})
         if _ALLOW in given:
             raise InvalidValue(f"expected no option {_ALLOW} in an address, but in channels_file")
-        if not _SERVERS.isdisjoint(given):
+        has_server = platform in _WITH_HOST and "/" in address.strip("/")
+        if has_server or not _SERVERS.isdisjoint(given):
             shared = {name: value for name, value in shared.items() if name == _ALLOW}
         return Target(platform, unquote(address), {**shared, **given})
 
@@ -131,6 +141,14 @@ class ChannelsFile:
             names = ", ".join(self.names()) or "none"
             raise InvalidValue(f"there is no target {text[:80]!r}; there are: {names}")
         return self._named[text]
+
+
+def _host_of(address: str) -> str:
+    """Return the name of the server in an address, if it has a path."""
+    rest = address.partition("://")[2] if address.startswith(("http:", "https:")) else address
+    host, separator, _ = rest.partition("/")
+    is_host = bool(separator) and re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", host)
+    return host if is_host else "…"
 
 
 def _options(table: Mapping[str, Any], place: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from runcast.testing.chats.discord import FakeDiscord
 from runcast.testing.chats.faults import ChatFault, ChatMessage
+from runcast.testing.chats.ntfy import FakeNtfy
 from runcast.testing.chats.server import ChatCall, ChatServer
 from runcast.testing.chats.slack import FakeSlack
 from runcast.testing.chats.telegram import FakeTelegram
@@ -41,6 +42,7 @@ __all__ = (
     "EventsBroken",
     "FakeClock",
     "FakeDiscord",
+    "FakeNtfy",
     "FakeSlack",
     "FakeTelegram",
     "FaultyStore",

@@ -20,6 +20,7 @@ PLATFORMS: Final = {
     "mailto": "runcast.channels.platforms.email",
     "matrix": "runcast.channels.platforms.matrix",
     "discord": "runcast.channels.platforms.discord",
+    "ntfy": "runcast.channels.platforms.ntfy",
     "slack": "runcast.channels.platforms.slack",
     "telegram": "runcast.channels.platforms.telegram",
     "webhook": "runcast.channels.platforms.webhook",

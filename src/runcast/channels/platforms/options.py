@@ -3,11 +3,12 @@
 import ipaddress
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 from runcast._addresses import Network
 from runcast.errors import InvalidValue
 
-__all__ = ("are_answers_taken", "networks_for", "optional", "required")
+__all__ = ("are_answers_taken", "link_of", "networks_for", "optional", "required")
 
 _YES: Final = ("yes", "true")
 _NO: Final = ("no", "false")
@@ -24,6 +25,11 @@ def required(options: Mapping[str, str], name: str, platform: str) -> str:
 def optional(options: Mapping[str, str], name: str, otherwise: str = "") -> str:
     """Return an option or its default."""
     return options.get(name) or otherwise
+
+
+def link_of(link: str, run_id: str) -> str:
+    """Return the address of a run, by a link in which `{run_id}` stands for its id."""
+    return link.replace("{run_id}", quote(run_id, safe=""))
 
 
 def networks_for(options: Mapping[str, str]) -> tuple[Network, ...]:
