@@ -38,8 +38,8 @@ LOCKS = {
     "requirements.lock": [
         "pyproject.toml",
         *_extras("anthropic discord fast langchain langgraph openai openai-agents pydantic-ai"),
-        *_extras("redis reload rich tqdm"),
-        *("--group", "frameworks", "--group", "chats", "--group", "dev"),
+        *_extras("redis reload rich s3 tqdm"),
+        *("--group", "frameworks", "--group", "chats", "--group", "buckets", "--group", "dev"),
     ],
     "requirements-crewai.lock": ["pyproject.toml", *_extras("anthropic crewai"), "--group", "dev"],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],

@@ -76,7 +76,7 @@ LAYERS = {
     # Inside a run, from what code writes to what runs it.
     "_producing": Layer((*_HUB, "_hub"), ("msgspec",)),
     "_functions": Layer(("errors", "_settings", "events"), ("msgspec", "pydantic", "yaml")),
-    "_files": Layer((*_HUB, "_addresses", "_hub", "_functions.file_groups"), ("msgspec",)),
+    "_files": Layer((*_HUB, "_addresses", "_hub", "_functions.file_groups"), ("msgspec", "s3fs")),
     "_workers": Layer((*_HUB, "_hub", "_producing", "_functions"), ("msgspec",)),
     # typing_extensions for type checkers only: they bring it themselves.
     "_runs": Layer(_INSIDE, ("msgspec", "typing_extensions")),

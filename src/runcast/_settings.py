@@ -187,7 +187,20 @@ class Settings:
     data_dir: str = _setting(
         "",
         "Where files of runs are kept; by default beside the SQLite store, as `<store>.data`, or in"
-        " a temporary folder, removed at the end, if the store is in memory or in Redis.",
+        " a temporary folder, removed at the end, if the store is in memory or in Redis. Nodes"
+        " that share a store may share the folder, too.",
+        least=None,
+    )
+    files: str = _setting(
+        "",
+        "A bucket for the files of runs and for uploads, which all nodes reach:"
+        " s3://bucket/prefix, with ?endpoint=https://… for another server than AWS. data_dir then"
+        " holds only files of running runs.",
+        least=None,
+    )
+    node_name: str = _setting(
+        "",
+        "The name of this node, for errors that say where files are; by default the machine's.",
         least=None,
     )
     max_files: int = _setting(

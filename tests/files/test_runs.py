@@ -74,8 +74,8 @@ async def test_a_process_works_in_its_workspace(tmp_path: Path) -> None:
         await run.wait()
         events = await events_of(hub, run.run_id)
         download = await hub.files.download(run.run_id, "a.txt")
-        content = os.pread(download.descriptor, 100, 0)
-        os.close(download.descriptor)
+        content = download.content.read(100, 0)
+        download.content.close()
 
     assert [event.type for event in events][-2:] == ["files", "done"]
     assert told(events) == ["a.txt"]
@@ -463,8 +463,8 @@ async def test_the_files_of_an_older_version_go_with_their_own_epoch(
         await hub.files.sweep()
         await hub.hub.delete("r")
         download = await hub.files.download("s", "a.txt")
-        content = os.pread(download.descriptor, 100, 0)
-        os.close(download.descriptor)
+        content = download.content.read(100, 0)
+        download.content.close()
 
         assert content == b"two"
         assert len(folders(tmp_path)) == 1

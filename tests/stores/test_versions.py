@@ -6,7 +6,6 @@ killed, and the files beside it; `versions/N.json` says what it holds. `versions
 
 import asyncio
 import json
-import os
 import shutil
 import sqlite3
 import tarfile
@@ -192,8 +191,8 @@ async def test_its_runs_go_on_or_are_ended(path: Path) -> None:
         events = await events_of(hub, "waiting")
         assert events[-1].data["result"] == "accept"
         download = await hub.files.download("with-files", "output.txt")
-        content = os.pread(download.descriptor, 100, 0)
-        os.close(download.descriptor)
+        content = download.content.read(100, 0)
+        download.content.close()
         assert content == b"what it wrote"
         again = await hub.start(make.finishes, {"count": 1}, run_id="finished", replace=True)
         assert (await soon(again.wait())).type == "done"

@@ -11,6 +11,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from runcast._clock import Clock, SystemClock
+from runcast._files.bucket import Bucket
 from runcast._files.data_dir import DataDir
 from runcast._files.files import Files
 from runcast._files.inputs import GivenFiles
@@ -85,7 +86,8 @@ class OpenHub:
     def _build(self) -> None:
         """Make the parts of one event loop; after `close`, `open` may be called on another loop."""
         self.hub = Hub(self._store, self.settings, self.clock, this_process)
-        self.files = Files(self.hub, _data_dir(self._store, self.settings))
+        bucket = Bucket(self.settings.files) if self.settings.files else None
+        self.files = Files(self.hub, _data_dir(self._store, self.settings), bucket)
         self.runner = Runner(self.hub, self.files, self.functions.get)
         self.writers = RemoteRuns(self.hub)
         self.deliveries = Deliveries(self.hub, ChannelsFile())
@@ -455,7 +457,7 @@ def _data_dir(store: Store, settings: Settings) -> DataDir:
     if store.path is not None:
         beside = Path(given or f"{store.path}.data")
         return DataDir(beside, store=str(Path(store.path).absolute()) if given else "")
-    return DataDir(Path(given)) if given else DataDir()
+    return DataDir(Path(given), store=lambda: store.identity) if given else DataDir()
 
 
 def gap_event(gap: Gap, time: float) -> Event:

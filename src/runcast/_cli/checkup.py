@@ -20,6 +20,7 @@ from urllib.request import urlopen
 from runcast._cli.reaching import path_of, without_password
 from runcast._cli.texts import readable_bytes
 from runcast._clock import SystemClock
+from runcast._files.bucket import Bucket
 from runcast._files.data_dir import DataDir
 from runcast._settings import Settings
 from runcast.errors import RuncastError, StoreReadOnly
@@ -32,6 +33,7 @@ __all__ = (
     "NEEDED",
     "Finding",
     "check_data_dir",
+    "check_files",
     "check_installation",
     "check_open_files",
     "check_port",
@@ -196,8 +198,25 @@ def _schema_of(path: Path) -> int:
         connection.close()
 
 
+def check_files(url: str, settings: Settings) -> Iterator[Finding]:
+    """Check whether files of runs can be kept, and whether other nodes have them."""
+    yield check_data_dir(url, settings)
+    if settings.files:
+        try:
+            bucket = Bucket(settings.files)
+            bucket.load("store")
+        except RuncastError as error:
+            todo = "check the URL, the credentials and the network"
+            yield fail("files", error.message, todo)
+        else:
+            yield ok("files", f"{bucket.shown} answers")
+    elif not settings.data_dir and not path_of(url) and not url.startswith("memory:"):
+        text = "files of runs stay on the node that made them, and go away with its server"
+        yield warn("files", text, "set files to a bucket, or data_dir to a folder of all nodes")
+
+
 def check_data_dir(url: str, settings: Settings) -> Finding:
-    """Check whether files of runs can be kept."""
+    """Check whether files of runs can be kept on this machine's disk."""
     store = path_of(url)
     path = Path(settings.data_dir or (f"{store}.data" if store else tempfile.gettempdir()))
     todo = "set data_dir to a folder that this user can write to"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from runcast._cli.checkup import (
     Finding,
-    check_data_dir,
+    check_files,
     check_installation,
     check_open_files,
     check_port,
@@ -105,7 +105,7 @@ def _findings(
         yield fail("settings", error.message, "correct it; the checks below use the defaults")
     yield check_open_files(settings)
     yield from check_store(arguments.store, settings)
-    yield check_data_dir(arguments.store, settings)
+    yield from check_files(arguments.store, settings)
     yield check_port(arguments.host, arguments.port)
     if arguments.target is None:
         return

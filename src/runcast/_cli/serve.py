@@ -9,6 +9,7 @@ import signal
 import sys
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TextIO
@@ -77,6 +78,12 @@ def add_to(commands: Any) -> None:
         default=os.environ.get("RUNCAST_STORE") or DEFAULT_STORE,
         help="where runs are kept: memory:// or sqlite:///PATH; RUNCAST_STORE by default, else "
         f"{DEFAULT_STORE}",
+    )
+    parser.add_argument(
+        "--files",
+        metavar="URL",
+        help="a bucket for files, s3://bucket/prefix, which all nodes on a store reach; by default "
+        "the setting files",
     )
     parser.add_argument("--settings", metavar="FILE", help="a TOML file with settings")
     parser.add_argument(
@@ -182,6 +189,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise KeyboardInterrupt
     leave_the_terminals_group()
     settings = load_settings(arguments.settings)
+    if arguments.files is not None:
+        settings = replace(settings, files=arguments.files)
     functions = _load_functions(arguments.target)
     views = _load_views(arguments.view)
     hub = OpenHub(arguments.store, functions=functions, settings=settings)

@@ -9,6 +9,7 @@ import fcntl
 import os
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,18 @@ class DataDir:
 
     Args:
         path: the folder; None for a temporary one, in `parent` or in the system's temporary folder.
-        store: the store that the folder belongs to. Another store's files would look like
-            leftovers, so a folder marked with another store is refused; "" skips this check.
+        store: the store that the folder belongs to, or what returns it once the store is open.
+            Another store's files would look like leftovers, so a folder marked with another store
+            is refused; "" skips this check.
     """
 
-    def __init__(self, path: Path | None = None, *, parent: str = "", store: str = "") -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        parent: str = "",
+        store: str | Callable[[], str] = "",
+    ) -> None:
         # Absolute, because a function may change the working directory.
         self._path = path.absolute() if path is not None else None
         self._parent = Path(parent or tempfile.gettempdir()).absolute()
@@ -99,13 +107,14 @@ class DataDir:
         assert self._path is not None
         path = self._path
         make_folder(path)
-        if self._store:
+        store = self._store if isinstance(self._store, str) else self._store()
+        if store:
             with contextlib.suppress(FileExistsError), new_file(path / _STORE) as file:
-                file.write(self._store.encode())
+                file.write(store.encode())
             found = (path / _STORE).read_text("utf-8")
-            if found != self._store:
+            if found != store:
                 raise _OfAnotherStore(
-                    f"{path} (data_dir) holds files of the store {found}, not of {self._store}; "
+                    f"{path} (data_dir) holds files of the store {found}, not of {store}; "
                     f"give each store its own, or correct {path / _STORE} if the store was moved"
                 )
         return path

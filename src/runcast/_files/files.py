@@ -8,12 +8,17 @@ from functools import partial
 from typing import Final
 
 from runcast._clock import ClockSteps
+from runcast._files.bucket import Bucket
+from runcast._files.bucket_runs import BucketRuns
+from runcast._files.bucket_uploads import BucketUploads
 from runcast._files.collecting import Collected
+from runcast._files.content import FileContent
 from runcast._files.data_dir import DataDir
+from runcast._files.elsewhere import check_elsewhere, is_shared, name_of_node
 from runcast._files.fair_threads import Steps, Stopped
 from runcast._files.inputs import GivenFiles, Inputs
 from runcast._files.making import is_shortage
-from runcast._files.model import Download, FilesOfRun, StoredFile, Upload
+from runcast._files.model import Content, Download, FilesOfRun, StoredFile, Upload
 from runcast._files.network import Stop
 from runcast._files.removing import removing
 from runcast._files.run_files import RunFiles, addressed
@@ -24,8 +29,9 @@ from runcast._functions.file_groups import FileGroup
 from runcast._hub.cache import Cache
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
-from runcast.errors import BackendError, NotFound, Overloaded, RuncastError
+from runcast.errors import BackendError, InvalidValue, NotFound, Overloaded, RuncastError
 from runcast.events.position import RUN, kind_of
+from runcast.stores.base import LogInfo
 
 __all__ = ("Files", "RunFiles")
 
@@ -42,13 +48,23 @@ class Files:
     """The files of one hub's runs. Open it after the hub; all coroutines belong to the hub's
     loop."""
 
-    def __init__(self, hub: Hub, root: DataDir) -> None:
+    def __init__(self, hub: Hub, root: DataDir, bucket: Bucket | None = None) -> None:
         self._hub = hub
         self._root = root
-        self._settings = hub.settings
-        self._threads = FileThreads(hub.settings)
-        self.workspaces = Workspaces(root, hub.clock, hub.settings)
-        self.uploads = Uploads(root, hub.clock, hub.settings, self._threads.call)
+        self._bucket = bucket
+        self._settings = settings = hub.settings
+        self._threads = threads = FileThreads(settings)
+        self._node = node = ""
+        if bucket is None and is_shared(hub.store):
+            self._node = node = name_of_node(settings)
+        self.workspaces = Workspaces(root, hub.clock, settings, keeps_outputs=bucket is None)
+        self.uploads: Uploads
+        self._in_bucket: BucketRuns | None = None
+        if bucket is None:
+            self.uploads = Uploads(root, hub.clock, settings, threads.call, node=node)
+        else:
+            self.uploads = BucketUploads(bucket, root, hub.clock, settings, threads)
+            self._in_bucket = BucketRuns(bucket, settings.keep_files_s)
         self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
@@ -59,10 +75,23 @@ class Files:
         hub.when_deleted(self._remove)
 
     async def open(self) -> None:
-        """Begin to manage files. Idempotent. May be called again after `close`."""
+        """Begin to manage files. Idempotent. May be called again after `close`.
+
+        Raises:
+            InvalidValue: the bucket has files of another store, or the store is in memory.
+            BackendError: the bucket cannot be reached.
+        """
         if self._sweeping is None:
             self._root.open()
             self._threads.open()
+            if self._bucket is not None:
+                store = self._hub.store.identity
+                if not store:
+                    raise InvalidValue(
+                        "expected a store that lasts, such as sqlite:///runs.db or redis://host, "
+                        "for files in a bucket (files), got one whose runs go away"
+                    )
+                await self._threads.remote(self._bucket.claim, store)
             self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
 
     def hurry(self) -> None:
@@ -129,6 +158,8 @@ class Files:
             max_event_bytes=self._settings.max_event_bytes,
             staged=staged,
             is_resumed=is_resumed,
+            bucket=self._in_bucket,
+            node=self._node,
         )
 
     async def discard(self, staged: Workspace | None) -> None:
@@ -149,51 +180,74 @@ class Files:
         return upload.owner
 
     async def of(self, run_id: str) -> FilesOfRun:
-        """Return the files that a run made; the list is empty before its end. Raises `NotFound`."""
+        """Return the files that a run made; the list is empty before its end.
+
+        Raises:
+            NotFound: the run does not exist.
+            BackendError: the files are on another node, which is named, or cannot be listed.
+        """
         info = await self._hub.info(run_id)
         found = Collected()
         if info.closed:  # only a run's ending lists its files
-            found = await self._threads.call(self._collected, run_id, info.epoch)
+            found = await self._find(info)
         return FilesOfRun(
             [addressed(file, run_id) for file in found.files], found.skipped, found.skipped_count
         )
 
     async def download(self, run_id: str, path: str) -> Download:
-        """Open one of the files that a run made; the caller closes the descriptor.
+        """Open one of the files that a run made; the caller closes its content.
 
         Raises:
             NotFound: the run does not exist, or has no such file.
-            BackendError: the file cannot be opened at present.
+            BackendError: the file is on another node, which is named, or cannot be opened at
+                present.
         """
         info = await self._hub.info(run_id)
         unknown = NotFound(f"the run {run_id!r} has no file {path[:200]!r}")
         # Only collected files are opened, by exactly their collected paths.
-        files = await self._by_path(run_id, info.epoch) if info.closed else {}
+        files = await self._by_path(info) if info.closed else {}
         if path not in files:
             raise unknown
+        file = files[path]
+        content: Content
         try:
-            descriptor = await self._threads.call(self._open, run_id, info.epoch, path)
+            if self._in_bucket is not None:
+                content = await self._threads.remote(self._in_bucket.open, run_id, info.epoch, file)
+            else:
+                descriptor = await self._threads.call(self._open, run_id, info.epoch, path)
+                content = FileContent(descriptor)
         except OSError as error:
             if is_shortage(error):
                 why = os.strerror(error.errno or 0)
                 raise BackendError(f"the file cannot be opened at present: {why}") from None
             raise unknown from None
-        return Download(addressed(files[path], run_id), descriptor)
+        return Download(addressed(file, run_id), content)
 
-    async def _by_path(self, run_id: str, epoch: str) -> Mapping[str, StoredFile]:
+    async def _by_path(self, info: LogInfo) -> Mapping[str, StoredFile]:
         """Return the files of an ended run; the list is read once and cached."""
-        known = self._listed.get((run_id, epoch))
+        whose = info.log_id, info.epoch
+        known = self._listed.get(whose)
         if known is None:
-            found = await self._threads.call(self._collected, run_id, epoch)
+            found = await self._find(info)
             known = {file.path: file for file in found.files}
             size = sum(_ENTRY_BYTES + len(path) for path in known)
-            self._listed.keep((run_id, epoch), known, size)
+            self._listed.keep(whose, known, size)
         return known
 
-    def _collected(self, run_id: str, epoch: str) -> Collected:
-        workspace = self.workspaces.find(run_id, epoch)
-        found = workspace.collected() if workspace is not None else None
+    async def _find(self, info: LogInfo) -> Collected:
+        """Return the files of an ended run."""
+        whose = info.log_id, info.epoch
+        if self._in_bucket is not None:
+            found = await self._threads.remote(self._in_bucket.collected, *whose)
+        else:
+            found = await self._threads.call(self._collected, *whose)
+        if found is None and is_shared(self._hub.store):
+            await check_elsewhere(self._hub, info)
         return found or Collected()
+
+    def _collected(self, run_id: str, epoch: str) -> Collected | None:
+        workspace = self.workspaces.find(run_id, epoch)
+        return workspace.collected() if workspace is not None else None
 
     def _open(self, run_id: str, epoch: str, path: str) -> int:
         workspace = self.workspaces.find(run_id, epoch)
@@ -201,9 +255,11 @@ class Files:
             raise FileNotFoundError(path)
         return workspace.open(path)
 
-    async def read(self, descriptor: int, size: int, offset: int) -> bytes:
+    async def read(self, content: Content, size: int, offset: int) -> bytes:
         """Return a piece of an open file; fewer bytes, or none, at its end."""
-        return await self._threads.call(os.pread, descriptor, size, offset)
+        if isinstance(content, FileContent):
+            return await self._threads.call(content.read, size, offset)
+        return await self._threads.remote(content.read, size, offset)
 
     async def sweep(self) -> int:
         """Remove files that nobody needs any more, and return the number of removed files and
@@ -217,12 +273,23 @@ class Files:
             if time is None:
                 return 0
             known = await self._threads.end(self.workspaces.known())
+            if self._in_bucket is not None:
+                known |= await self._threads.remote(self._in_bucket.known)
             lives = {whose: await self._life_of(*whose) for whose in known}
-            return await self._threads.end(self._sweep(lives, time))
+            swept = await self._threads.end(self._sweep(lives, time))
+            if self._in_bucket is not None:
+                swept += await self._threads.send(self._sweep_bucket(self._in_bucket, lives, time))
+            return swept
 
     def _sweep(self, lives: Mapping[tuple[str, str], Life], time: float) -> Steps[int]:
         # A workspace that is newer than the list of lives belongs to a live run.
         swept = yield from self.workspaces.sweeping(lambda *run: lives.get(run, "live"), time)
+        return swept if self._in_bucket is not None else swept + self.uploads.sweep(time)
+
+    def _sweep_bucket(
+        self, in_bucket: BucketRuns, lives: Mapping[tuple[str, str], Life], time: float
+    ) -> Steps[int]:
+        swept = yield from in_bucket.sweeping(lambda *run: lives.get(run, "live"), time)
         return swept + self.uploads.sweep(time)
 
     async def _life_of(self, run_id: str, epoch: str) -> Life:
@@ -258,3 +325,5 @@ class Files:
             hidden = await self._threads.call(self.workspaces.hide, run_id, epoch)
             if hidden is not None:
                 await self._threads.remove(partial(removing, hidden))
+            if self._in_bucket is not None:
+                await self._threads.send(self._in_bucket.removing(run_id, epoch))

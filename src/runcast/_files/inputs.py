@@ -179,11 +179,7 @@ class Inputs:
             assert base is not None
             return partial(base.open, reference.path), reference.path
 
-        def open_upload() -> int:
-            # Looked up each time, which extends its life.
-            _, path = self._uploads.find(reference.upload_id)
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-
+        open_upload = partial(self._uploads.open, reference.upload_id)
         return open_upload, self._uploads.find(reference.upload_id)[0].name
 
 

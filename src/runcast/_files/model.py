@@ -1,11 +1,12 @@
 """Files as callers and watchers see them: given, uploaded, stored, skipped."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 __all__ = (
+    "Content",
     "Download",
     "FileReference",
     "FilesOfRun",
@@ -68,8 +69,21 @@ class FilesOfRun(NamedTuple):
     skipped_count: int
 
 
+class Content(Protocol):
+    """Bytes that are read by offset. One call at a time, in any thread; the calls block."""
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return at most `size` bytes; fewer, or none, at the end. Raises `OSError`,
+        `BackendError`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the content holds. Idempotent."""
+        ...
+
+
 class Download(NamedTuple):
-    """A run's file, opened for reading; the caller must close the descriptor."""
+    """A run's file, opened for reading; the caller must close the content."""
 
     file: StoredFile
-    descriptor: int
+    content: Content

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from runcast._files.bucket_runs import BucketRuns
 from runcast._files.collecting import Collected
 from runcast._files.fair_threads import Stopped
 from runcast._files.model import StoredFile
@@ -45,7 +46,11 @@ class RunFiles:
         max_event_bytes: int,
         staged: Workspace | None = None,
         is_resumed: bool = False,
+        bucket: BucketRuns | None = None,
+        node: str = "",
     ) -> None:
+        self._bucket = bucket
+        self._node = node
         self._workspaces = workspaces
         self._threads = threads
         self._run_id = run_id
@@ -120,13 +125,25 @@ class RunFiles:
         if self._workspace is None and self._is_resumed:  # an attempt before may have made one
             find = self._workspaces.find
             self._workspace = await self._threads.call(find, self._run_id, self._epoch)
+            known = await self._known()
+            if known is not None:
+                return known
         if self._workspace is None:
             return Collected(problems=check_outputs(self._groups, ()))
         found = await self._threads.end(self._workspace.collecting(self._groups))
+        if self._bucket is not None and (found.files or found.skipped):
+            storing = self._bucket.storing(self._run_id, self._epoch, self._workspace, found)
+            await self._threads.send(storing)
         # The files are collected; the rest is swept later
         with contextlib.suppress(Stopped, OSError):
             await self._threads.remove(self._workspace.tidying, is_awaited=False)
         return found
+
+    async def _known(self) -> Collected | None:
+        """Return what an attempt on another node has stored completely in the bucket."""
+        if self._bucket is None:
+            return None
+        return await self._threads.remote(self._bucket.collected, self._run_id, self._epoch)
 
     async def _end(self) -> None:
         """Prevent new workspaces from now on; wait for one that is being created."""
@@ -148,6 +165,8 @@ class RunFiles:
         listed = [addressed(file, self._run_id) for file in found.files]
         skipped = list(found.skipped)
         data: dict[str, Any] = {"files": listed}
+        if self._node:
+            data["node"] = self._node
         if skipped:
             data |= {"skipped": skipped, "skipped_count": found.skipped_count}
         room = self._max_bytes - _ENVELOPE_BYTES

@@ -22,6 +22,9 @@ T = TypeVar("T")
 _SHORT_THREADS: Final = 8
 """Threads for calls of some microseconds: enough for a disk that is slow now and then."""
 
+_REMOTE_THREADS: Final = 8
+"""Threads that wait for a bucket, so that one slow request does not hold up the others."""
+
 _MOST_REMOVALS: Final = 8
 """Most folders that are removed at once: each removal may hold `MOST_OPEN` descriptors, and a
 process has 1024 by default."""
@@ -43,7 +46,8 @@ class FileThreads:
         self._copies = FairThreads(settings.file_threads, "runcast-stage")
         self._ends = FairThreads(settings.file_threads, "runcast-collect")
         self._fetches = FairThreads(settings.max_fetches, "runcast-fetch")
-        self._all = (self._fetches, self._copies, self._ends, self._short)
+        self._remote = FairThreads(_REMOTE_THREADS, "runcast-bucket")
+        self._all = (self._fetches, self._copies, self._ends, self._remote, self._short)
         self._stops: set[Stop] = set()
         self._few_removals = asyncio.Semaphore(_MOST_REMOVALS)
         self._background: set[asyncio.Task[None]] = set()
@@ -55,11 +59,11 @@ class FileThreads:
 
     def hurry(self) -> None:
         """From now on copy, hash and remove only little for each run."""
-        for threads in (self._copies, self._ends):
+        for threads in (self._copies, self._ends, self._remote):
             threads.hurry(_LAST_WORK)
 
     async def close(self) -> None:
-        """Stop all running work; afterwards only `call` can be used. Idempotent."""
+        """Stop all running work; afterwards only `call` and `remote` can be used. Idempotent."""
         for stop in self._stops:
             stop.set()
         await asyncio.gather(*(threads.close() for threads in self._all))
@@ -69,6 +73,14 @@ class FileThreads:
     async def call(self, call: Callable[..., T], /, *args: Any) -> T:
         """Run a call that blocks for a few file operations, and return its result."""
         return await self._short.call(call, *args)
+
+    async def remote(self, call: Callable[..., T], /, *args: Any) -> T:
+        """Run a call that waits for the bucket, and return its result."""
+        return await self._remote.call(call, *args)
+
+    async def send(self, steps: Steps[T]) -> T:
+        """Run a job that waits for the bucket at each step. Raises `Stopped`."""
+        return await self._remote.run(steps)
 
     async def copy(self, steps: Steps[T], late: Callable[[T], object]) -> T:
         """Run a job that copies; see `FairThreads.run`. Raises `Stopped`."""

@@ -33,9 +33,10 @@ from runcast._files.tally import Tally, Totals
 from runcast._settings import Settings
 from runcast.errors import BackendError, FileTooLarge, NotFound, Overloaded
 
-__all__ = ("Uploads",)
+__all__ = ("UPLOAD_ID", "Arrival", "Uploads")
 
-_ID: Final = re.compile(r"[0-9a-f]{32}")
+UPLOAD_ID: Final = re.compile(r"([0-9a-f]{32})(?:@([A-Za-z0-9_.-]{1,64}))?")
+"""An upload's id. Behind the `@` is the node that has the file, if not all nodes have it."""
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,80}/[\w!#$&^.+-]{1,80}", re.ASCII)
 
 _WRITE_BYTES: Final = 1024 * 1024
@@ -52,11 +53,14 @@ class Uploads:
         clock: Clock,
         settings: Settings,
         in_thread: InThread = asyncio.to_thread,
+        *,
+        node: str = "",
     ) -> None:
         self._root = root
         self._clock = clock
         self._settings = settings
         self._in_thread = in_thread
+        self._node = node
         self._arriving: set[str] = set()
         self._arriving_bytes = 0
         self._finished_bytes = 0
@@ -78,16 +82,16 @@ class Uploads:
             Overloaded: too many or too large files are waiting.
             BackendError: the file cannot be written.
         """
-        upload_id = secrets.token_hex(16)
-        self._arriving.add(upload_id)
-        arrival: _Arrival | None = None
+        name_here = secrets.token_hex(16)
+        self._arriving.add(name_here)
+        arrival: Arrival | None = None
         # Read before the count, so that an upload that ends meanwhile counts twice rather than
         # never.
         finished_bytes = self._finished_bytes
         try:
             kept = await self._in_thread(self._kept)
             self._check_count(kept.files + len(self._arriving))
-            arrival = _Arrival(await self._in_thread(self._folder), upload_id, self._in_thread)
+            arrival = Arrival(await self._in_thread(self._folder), name_here, self._in_thread)
             await arrival.write()
             async for piece in pieces:
                 arrival.add(piece)
@@ -103,17 +107,17 @@ class Uploads:
             self._finished_bytes += upload.size
             return upload
         finally:
-            self._arriving.discard(upload_id)
+            self._arriving.discard(name_here)
             if arrival is not None:
                 self._arriving_bytes -= arrival.size + arrival.waiting
                 await asyncio.shield(self._in_thread(arrival.close))
 
-    def _finish(self, arrival: "_Arrival", name: str, media_type: str, owner: str) -> Upload:
+    def _finish(self, arrival: "Arrival", name: str, media_type: str, owner: str) -> Upload:
         if not _MEDIA_TYPE.fullmatch(media_type):
             media_type = content_type(name)  # in a thread, because it may read the system's table
         now = self._clock.time()
         upload = Upload(
-            upload_id=arrival.upload_id,
+            upload_id=arrival.name + (self._node and f"@{self._node}"),
             name=name,
             size=arrival.size,
             sha256=arrival.sha256,
@@ -121,6 +125,10 @@ class Uploads:
             expires_at=self._expiry(now),
             owner=owner,
         )
+        self._keep(arrival, upload, now)
+        return upload
+
+    def _keep(self, arrival: "Arrival", upload: Upload, now: float) -> None:
         with _explained():
             arrival.describe(upload, now)
             with self._tally.changing(1, upload.size) as kept:
@@ -128,7 +136,6 @@ class Uploads:
                 self._check_count(kept.files + 1)
                 self._check_room(kept.bytes + upload.size)
                 arrival.finish()
-        return upload
 
     def find(self, upload_id: str) -> tuple[Upload, Path]:
         """Return an uploaded file and its path, and extend its life.
@@ -139,9 +146,15 @@ class Uploads:
         """
         unknown = NotFound(f"there is no upload {upload_id[:80]!r}; it may have expired")
         root = self._root.existing
-        if root is None or not _ID.fullmatch(upload_id):
+        form = UPLOAD_ID.fullmatch(upload_id)
+        if form is not None and form[2] and form[2] != self._node:
+            unknown = NotFound(
+                f"the upload {upload_id[:80]!r} is not here but on the node {form[2]}: "
+                "invoke there, or have the nodes share their files (files, data_dir)"
+            )
+        if root is None or form is None:
             raise unknown
-        path = root / "uploads" / upload_id
+        path = root / "uploads" / form[1]
         now = self._clock.time()
         try:
             if path.stat().st_mtime + self._settings.keep_uploads_s < now:
@@ -155,6 +168,14 @@ class Uploads:
             raise unknown from None
         known.expires_at = self._expiry(now)
         return known, path
+
+    def open(self, upload_id: str) -> int:
+        """Return a descriptor of an uploaded file; the caller must close it. Extends its life.
+
+        Raises what `find` raises, and `OSError`.
+        """
+        _, path = self.find(upload_id)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def sweep(self, time: float) -> int:
         """Remove expired files and leftovers of killed processes; return their number.
@@ -240,14 +261,14 @@ class Uploads:
         return folder
 
 
-class _Arrival:
+class Arrival:
     """An upload in progress. Blocking work runs in threads, one call at a time."""
 
-    def __init__(self, folder: Path, upload_id: str, in_thread: InThread) -> None:
-        self.upload_id = upload_id
+    def __init__(self, folder: Path, name: str, in_thread: InThread) -> None:
+        self.name = name
         self._in_thread = in_thread
-        self._path = folder / upload_id
-        self._part = folder / f"{upload_id}.part"
+        self._path = folder / name
+        self.part = folder / f"{name}.part"
         self._pieces: list[bytes] = []
         self._hash = hashlib.sha256()
         self._descriptor = -1
@@ -282,7 +303,7 @@ class _Arrival:
         with _explained():
             if self._descriptor < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._descriptor = os.open(self._part, flags, 0o600)
+                self._descriptor = os.open(self.part, flags, 0o600)
                 os.fchmod(self._descriptor, 0o600)
             self._hash.update(data)
             rest = memoryview(data)
@@ -293,12 +314,12 @@ class _Arrival:
         """Write the file's description."""
         about = self._path.with_suffix(".json")
         write_file(about, msgspec.json.encode(upload))
-        for path in (about, self._part):
+        for path in (about, self.part):
             os.utime(path, (now, now))
 
     def finish(self) -> None:
         """Publish the file under its id."""
-        os.rename(self._part, self._path)
+        os.rename(self.part, self._path)
 
     def close(self) -> None:
         """Remove an unfinished upload. Idempotent."""
@@ -306,7 +327,7 @@ class _Arrival:
             os.close(self._descriptor)
             self._descriptor = -1
         with contextlib.suppress(OSError):
-            self._part.unlink()
+            self.part.unlink()
             self._path.with_suffix(".json").unlink()
 
 

@@ -155,6 +155,10 @@ class Workspace:
         """
         return open_beneath(self.folder / _OUTPUTS, path)
 
+    def kept(self, path: str) -> Path:
+        """Return where a collected file lies, out of reach of the run's code."""
+        return self.folder / _OUTPUTS / path
+
     def touch(self) -> None:
         """Restart the folder's age."""
         now = self._clock.time()
@@ -187,12 +191,16 @@ class Workspaces:
 
     Args:
         root: the folder for them. Nothing is created before it is needed.
+        keeps_outputs: whether the files of ended runs stay here.
     """
 
-    def __init__(self, root: DataDir, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self, root: DataDir, clock: Clock, settings: Settings, *, keeps_outputs: bool = True
+    ) -> None:
         self._root = root
         self._clock = clock
         self._settings = settings
+        self._keeps_outputs = keeps_outputs
 
     def make(self, run_id: str, epoch: str) -> Workspace:
         """Return a run's workspace, and create it if needed. Idempotent.
@@ -287,7 +295,12 @@ class Workspaces:
     def _is_useless(self, folder: Path, life: Life, age_s: float) -> bool:
         keep_s = self._settings.keep_files_s
         return life == "gone" or (
-            life == "ended" and (not (folder / _LIST).exists() or bool(keep_s and age_s > keep_s))
+            life == "ended"
+            and (
+                not self._keeps_outputs
+                or not (folder / _LIST).exists()
+                or bool(keep_s and age_s > keep_s)
+            )
         )
 
     def _removing(self, folder: Path) -> Steps[None]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from runcast._files.model import Download, FileReference, FilesOfRun, Upload
+from runcast._files.model import Content, Download, FileReference, FilesOfRun, Upload
 from runcast._hub.hub import Hub
 from runcast.events.position import Position
 
@@ -42,8 +42,9 @@ class Files(Protocol):
         """Open one of the files that a run made. Raises `NotFound`."""
         ...
 
-    async def read(self, descriptor: int, size: int, offset: int) -> bytes:
-        """Return a piece of an open file; fewer bytes, or none, at its end. Raises `OSError`."""
+    async def read(self, content: Content, size: int, offset: int) -> bytes:
+        """Return a piece of an open file; fewer bytes, or none, at its end. Raises `OSError`,
+        `BackendError`."""
         ...
 
 

@@ -295,6 +295,14 @@ class Store(Logs, Listing, Changes, Retention, Leases):
         return True
 
     @property
+    def identity(self) -> str:
+        """Names the kept data, in each process that opened the store; "" if that is unknown.
+
+        Files that are kept elsewhere are marked with it, so that no other store removes them.
+        """
+        return ""
+
+    @property
     def path(self) -> str | None:
         """The file that holds the logs, or None. Related files can be kept beside it."""
         return None

@@ -109,6 +109,10 @@ class FaultyStore(Store):
         return self.inner.is_lasting
 
     @property
+    def identity(self) -> str:
+        return self.inner.identity
+
+    @property
     def path(self) -> str | None:
         return self.inner.path
 

@@ -1,7 +1,6 @@
 """Files over HTTP: uploads for later runs, and downloads of files that runs made."""
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -13,14 +12,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from runcast._files.model import Download
+from runcast._files.model import Content, Download
 from runcast._http.api.bodies import FormFile, boundary_of, filename_of
 from runcast._http.api.responses import SAFE_HEADERS, json_response, problem
 from runcast._http.guard.gate import Gate
 from runcast._http.streaming.direct import CONNECTION_KEY, Connection, unsent_bytes
 from runcast._http.streaming.waits import read_pieces, send_on, wait_with
 from runcast._runs.protocols import Runs
-from runcast.errors import FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
+from runcast.errors import BackendError, FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
 
 __all__ = ("FileTransfers",)
 
@@ -104,7 +103,7 @@ class FileTransfers:
             try:
                 await self._give(found, request, send)
             finally:
-                os.close(found.descriptor)
+                found.content.close()
 
     async def _give(self, found: Download, request: Request, send: Send) -> None:
         etag = f'"{found.file.sha256}"'
@@ -148,8 +147,8 @@ class FileTransfers:
             # and then the pump may not return that all was sent.
             is_whole = not message.get("more_body", False)
 
-        with suppress(ClientDisconnect, TimeoutError, OSError):
-            pumping = self._pump(found.descriptor, begin, end, send_piece, transport)
+        with suppress(ClientDisconnect, TimeoutError, OSError, BackendError):
+            pumping = self._pump(found.content, begin, end, send_piece, transport)
             await wait_with(request, pumping, self._closing)
         if not is_whole and connection is not None:
             # The response has begun, so only hanging up can show that the rest is missing. It is
@@ -159,7 +158,7 @@ class FileTransfers:
 
     async def _pump(
         self,
-        descriptor: int,
+        content: Content,
         begin: int,
         end: int,
         send: Send,
@@ -172,7 +171,7 @@ class FileTransfers:
 
         while begin < end:
             most = min(_PIECE_BYTES, end - begin)
-            piece = await self._files.read(descriptor, most, begin)
+            piece = await self._files.read(content, most, begin)
             if not piece:
                 return
             begin += len(piece)

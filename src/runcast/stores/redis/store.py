@@ -90,6 +90,10 @@ class RedisStore(Reading):
         self._listeners: dict[object, Callable[[Change | None], None]] = {}
         self._data_id = ""
 
+    @property
+    def identity(self) -> str:
+        return f"redis-{self._data_id}" if self._data_id else ""
+
     async def open(self) -> Self:
         if self._data_id:
             return self

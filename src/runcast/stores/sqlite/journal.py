@@ -120,6 +120,11 @@ class Journal:
     # For readers, from their threads.
 
     @property
+    def data_id(self) -> str:
+        """Names the data in the file."""
+        return self._data_id
+
+    @property
     def last(self) -> int:
         """The last journal row that the state contains."""
         return self._last

@@ -106,6 +106,10 @@ class SQLiteStore(Store):
         """The file."""
         return self._path
 
+    @property
+    def identity(self) -> str:
+        return "" if self._parts is None else f"sqlite-{self._parts.journal.data_id}"
+
     # Opening and closing.
 
     async def open(self) -> Self:
