@@ -35,6 +35,7 @@ from runcast.channels.channel import Channel
 from runcast.channels.deliveries import DELIVERY, Deliveries, Delivery
 from runcast.channels.document import Shows
 from runcast.channels.engine import Finish
+from runcast.channels.replies import Replies
 from runcast.channels.targets import ChannelsFile
 from runcast.errors import InvalidValue, NotFound, RunClosed
 from runcast.events.lifecycle import Status
@@ -92,6 +93,7 @@ class OpenHub:
         self.writers = RemoteRuns(self.hub)
         self.deliveries = Deliveries(self.hub, ChannelsFile())
         self.runner.hand_over(DELIVERY, self.deliveries.take_over)
+        self.replies = Replies(self, self.deliveries)
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Add a function under its name. Raises `InvalidValue` if the name is taken."""
@@ -166,6 +168,7 @@ class OpenHub:
             closing.push_async_callback(self.files.close)
             closing.push_async_callback(self._end_blocks)
             closing.push_async_callback(self.deliveries.close)
+            closing.push_async_callback(self.replies.close)
             closing.push_async_callback(self.runner.close)
 
     async def _end_blocks(self) -> None:

@@ -14,6 +14,7 @@ __all__ = (
     "Files",
     "RemoteRun",
     "RemoteWriters",
+    "Replies",
     "Runs",
     "SentMessage",
     "StartedRun",
@@ -198,6 +199,25 @@ class Deliveries(Protocol):
         ...
 
 
+class Replies(Protocol):
+    """What people do in chats."""
+
+    async def receive(
+        self, name: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, str]
+    ) -> object:
+        """Take a platform's callback, and return its answer as JSON; None for an empty one.
+
+        Args:
+            name: a platform, or a target of the channels file.
+            headers: with names in small letters.
+
+        Raises:
+            Unauthorized: the platform did not send it, or there is no such channel.
+            Overloaded, StoreUnavailable: the platform shall send it again.
+        """
+        ...
+
+
 class DescribedFunction(Protocol):
     """A function, as callers see it."""
 
@@ -248,6 +268,9 @@ class Runs(Protocol):
 
     @property
     def deliveries(self) -> Deliveries: ...
+
+    @property
+    def replies(self) -> Replies: ...
 
     async def open(self) -> object: ...
 

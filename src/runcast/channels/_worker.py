@@ -72,7 +72,8 @@ class Worker:
         self._hub = hub
         self._log = log
         self._channel = channel
-        self._about = about
+        self.about = about
+        """What every record repeats."""
         self._clock: Clock = hub.clock
         self._changed = asyncio.Event()
         self._turns = 0
@@ -121,8 +122,8 @@ class Worker:
         """Feed the document. If the log cannot be read, the delivery ends with what is known."""
         while True:
             try:
-                with await self._hub.watch(str(self._about["run"]), self._position) as watch:
-                    await self._feed_all(watch, str(self._about["epoch"]))
+                with await self._hub.watch(str(self.about["run"]), self._position) as watch:
+                    await self._feed_all(watch, str(self.about["epoch"]))
                 break
             except NotFound:
                 self._stop_reading("the run was deleted")
@@ -202,7 +203,7 @@ class Worker:
         channel = self._channel
         limit_s = _TYPING_S if isinstance(action, Typing) else _CALL_S
         if isinstance(action, Send | Edit):
-            action = replace(action, run_id=str(self._about["run"]))
+            action = replace(action, run_id=str(self.about["run"]))
         try:
             async with asyncio.timeout(limit_s):
                 if isinstance(action, Send):
@@ -227,7 +228,7 @@ class Worker:
 
     async def _save(self) -> bool:
         """Commit the state; return False if the store does not answer. Raises if it is not ours."""
-        data = {**self._about, "state": self.engine.save(self._offset)}
+        data = {**self.about, "state": self.engine.save(self._offset)}
         try:
             await self._log.inlet.append([encode_record(STATE, data, self._clock.time())])
         except BackendError as error:

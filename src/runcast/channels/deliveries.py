@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from runcast._hub.hub import Hub
@@ -24,12 +24,12 @@ from runcast.channels.targets import ChannelsFile, Target
 from runcast.errors import BackendError, Conflict, InvalidValue, NotFound, RunClosed, Stale
 from runcast.events.model import decode_event
 from runcast.events.position import Position, describe_log, split_frames
-from runcast.stores.base import LogInfo
+from runcast.stores.base import MAX_LIST, LogInfo
 
 if TYPE_CHECKING:
     from runcast.channels.capability import Capability
 
-__all__ = ("DELIVERY", "Deliveries", "Delivery")
+__all__ = ("DELIVERY", "Deliveries", "Delivery", "Shown")
 
 DELIVERY: Final = "delivery"
 """The kind of the logs of deliveries."""
@@ -40,10 +40,23 @@ _GRACE_S: Final = 5.0
 """How long the ends of runs may take to be delivered when the process ends. The rest is for the
 next process."""
 
+_MAX_LISTS: Final = 4
+"""Most pages of a target's open deliveries, of `MAX_LIST` each, among which a message is looked
+for. There are more only if as many runs write into one chat at once."""
+
 _MAX_NAME_CHARS: Final = 100
 """Characters of a run's id in the id of its delivery, which has at most 128."""
 
 _log: Final = get_logger("runcast.channels")
+
+
+class Shown(NamedTuple):
+    """What a message in a chat shows: a run in one epoch, and perhaps one of its questions."""
+
+    run_id: str
+    epoch: str
+    target: str
+    question_id: str
 
 
 class Delivery:
@@ -235,6 +248,45 @@ class Deliveries:
         task.add_done_callback(forget)
         return delivery
 
+    async def find(self, targets: Sequence[str], message_id: str) -> Shown | None:
+        """Return what a message shows that an open delivery to one of these targets has sent.
+
+        Deliveries of other processes are found by what they have stored. Raises `BackendError`.
+
+        Args:
+            targets: as `Target.shown` has them.
+        """
+        for name, worker in self._workers.items():
+            delivery = self._deliveries[name]
+            if delivery.target in targets:
+                state = worker.engine.save(0.0)
+                if found := _shown(worker.about, state, message_id):
+                    return found
+        for target in targets:
+            if found := await self._find_stored(target, message_id):
+                return found
+        return None
+
+    async def _find_stored(self, target: str, message_id: str) -> Shown | None:
+        before: tuple[float, str] | None = None
+        for _ in range(_MAX_LISTS):
+            infos = await self._hub.store.list(
+                kind=DELIVERY,
+                status="running",
+                labels={"to": target[:200]},
+                before=before,
+                limit=MAX_LIST,
+            )
+            for info in infos:
+                if info.name not in self._workers:
+                    record = await self._last_record(info)
+                    if record and (found := _shown(record, record.get("state"), message_id)):
+                        return found
+            if len(infos) < MAX_LIST:
+                break
+            before = infos[-1].created_at, infos[-1].log_id
+        return None
+
     def of(self, run_id: str) -> list[Delivery]:
         """Return the deliveries of a run in this process."""
         return [each for each in self._deliveries.values() if each.run_id == run_id]
@@ -262,6 +314,15 @@ class Deliveries:
             if late:
                 await asyncio.wait(late)
         self._is_closing = False
+
+
+def _shown(about: Mapping[str, Any], state: Any, message_id: str) -> Shown | None:
+    """Return what a message shows, if it is among the pages of a delivery's state."""
+    for page in state["pages"] if isinstance(state, dict) else ():
+        if message_id in (page["message_id"], page["old_message_id"]):
+            question_id = page.get("question_id", "")
+            return Shown(str(about["run"]), str(about["epoch"]), str(about["target"]), question_id)
+    return None
 
 
 def _name_of(run_id: str, epoch: str, target: str) -> str:

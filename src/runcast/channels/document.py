@@ -16,7 +16,16 @@ from runcast.channels.capability import Capability
 from runcast.events.model import Event
 from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, pick, text_of
 
-__all__ = ("MAX_CHARS", "MAX_MESSAGES", "SHOWS", "Button", "Document", "Segment", "Shows")
+__all__ = (
+    "MAX_CHARS",
+    "MAX_MESSAGES",
+    "SHOWS",
+    "Button",
+    "Document",
+    "Segment",
+    "Shows",
+    "buttons_of",
+)
 
 Shows = Literal["answer", "tools", "steps", "notice"]
 SHOWS: Final[tuple[Shows, ...]] = ("answer", "tools", "steps", "notice")
@@ -30,6 +39,8 @@ a note says so."""
 
 _MAX_LINE_CHARS: Final = 120
 """Most characters of a line about a tool or a step."""
+
+_DECISIONS: Final = {"accept": "approved", "reject": "rejected", "edit": "approved with changes"}
 
 _RUNNING, _OK, _FAILED = "⚙", "✓", "✗"  # equally long in every unit
 
@@ -152,6 +163,7 @@ class Document:
         self._is_full = False
         self._at = 0
         self._said: set[str] = set()
+        self._answers: dict[str, str] = {}
 
     def feed(self, event: Event) -> None:
         """Take the next event. Never raises because of an event's data."""
@@ -193,6 +205,8 @@ class Document:
                 self._line(("error",), f"⚠ {_one_line(text_of(event.type, event.data)[0])}")
             case "interrupt_request":
                 self._ask(data)
+            case "interrupt_response":
+                self._note_answer(data)
             case "interrupt_resolved":
                 self._resolve(data)
             case "gap":
@@ -213,6 +227,7 @@ class Document:
         self.has_ended = self.is_waiting = self._is_full = False
         self._chars = self._at = self._replay_to = 0
         self._said.clear()
+        self._answers.clear()
 
     def _say(self, event: Event, data: dict[str, Any], text: str) -> None:
         text_id = _text_id(data)
@@ -264,17 +279,26 @@ class Document:
         here = self.segments[self._at]
         segment = self._next() if here.text or here.question_id else here
         segment.question_id = asked or "?"
-        buttons = _buttons(data.get("config"))
+        buttons = buttons_of(data.get("config"))
         segment.replace(_question(data, () if self._capability.has_buttons else buttons), buttons)
         self.is_waiting = True
+
+    def _note_answer(self, data: dict[str, Any]) -> None:
+        """Keep who decided what, until `interrupt_resolved` says that the decision counts."""
+        answer = data.get("answer")
+        kind = answer.get("type") if isinstance(answer, dict) else None
+        said = _DECISIONS.get(as_text(kind)) or "answered"
+        by = _one_line(as_text(data.get("by"))).replace("`", "'")
+        self._answers[as_text(data.get("interrupt_id"))] = f"**{said}**{by and f' by `{by}`'}"
 
     def _resolve(self, data: dict[str, Any]) -> None:
         self.turns += 1
         asked = as_text(data.get("interrupt_id"))
+        answer = self._answers.pop(asked, "")
         for segment in self.segments:
             if segment.question_id == asked and segment.buttons:
-                said = _one_line(as_text(data.get("outcome"))) or "resolved"
-                decision = f"\n\n→ **{said}**" if self._capability.can_edit else ""
+                said = answer or f"**{_one_line(as_text(data.get('outcome'))) or 'resolved'}**"
+                decision = f"\n\n→ {said}" if self._capability.can_edit else ""
                 segment.replace(segment.text + decision)
         self.is_waiting = any(segment.buttons for segment in self.segments)
 
@@ -347,7 +371,8 @@ def _code(text: str) -> str:
     return f"```json\n{text}\n```"
 
 
-def _buttons(config: object) -> tuple[Button, ...]:
+def buttons_of(config: object) -> tuple[Button, ...]:
+    """Return the buttons of a question, in their order: those of its `config`."""
     allowed = config if isinstance(config, dict) else {}
     accept = () if allowed.get("allow_accept") is False else (Button("accept", "Approve"),)
     return (*accept, Button("reject", "Reject"))

@@ -73,6 +73,8 @@ class Page(msgspec.Struct):
     is_plain: bool = False
     old_message_id: str = ""
     """The message that this page replaces, while a fresh one is sent."""
+    question_id: str = ""
+    """The question that the page shows, noted when it is saved; "" for text."""
 
     @property
     def may_exist(self) -> bool:
@@ -253,6 +255,9 @@ class Layout:
     def save(self, also: Page | None = None) -> dict[str, Any]:
         """Return the pages that have been sent, or may have been, as JSON."""
         pages = [page for page in self if page is also or page.may_exist or page.generation]
+        for page in pages:
+            if page.segment < len(self.document.segments):
+                page.question_id = self.segment(page).question_id or page.question_id
         return {
             "limit": self.room.limit,
             "number": self._number,

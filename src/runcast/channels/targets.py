@@ -40,6 +40,8 @@ _MAX_TARGET_CHARS: Final = 4096
 _PLATFORM: Final = re.compile(r"[a-z][a-z0-9+.-]{0,31}")
 _ENV: Final = "_env"
 _ALLOW: Final = "allow"
+_SECRET: Final = ("token", "secret", "key", "password")
+"""How the names of secret options end. Targets with the same secrets belong to one app."""
 _SERVERS: Final = frozenset({"url", "homeserver", "server"})
 """Options that name a server."""
 _WITH_HOST: Final = frozenset({"ntfy"})
@@ -135,6 +137,20 @@ class ChannelsFile:
             shared = {name: value for name, value in shared.items() if name == _ALLOW}
         return Target(platform, unquote(address), {**shared, **given})
 
+    def apps(self) -> dict[str, Mapping[str, str]]:
+        """Return the options of each app or bot that may send callbacks, by its name in their
+        address: a platform for what all its targets share, or the name of a target."""
+        named = {name: target.options for name, target in self._named.items()}
+        return {**self._shared, **named}
+
+    def of_app(self, platform: str, options: Mapping[str, str]) -> list[Target]:
+        """Return the named targets that one app or bot writes to: those with its secrets."""
+        return [
+            target
+            for target in self._named.values()
+            if target.platform == platform and _secrets(target.options) == _secrets(options)
+        ]
+
     def named(self, text: str) -> Target:
         """Return a target of the file. Raises `InvalidValue` if it has no such name."""
         if text not in self._named:
@@ -151,9 +167,15 @@ def _host_of(address: str) -> str:
     return host if is_host else "…"
 
 
+def _secrets(options: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in options.items() if key.endswith(_SECRET)}
+
+
 def _options(table: Mapping[str, Any], place: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in table.items():
+        if isinstance(value, list) and all(isinstance(each, str | int) for each in value):
+            value = ",".join(map(str, value))
         if not isinstance(value, str | int | float):
             raise InvalidValue(f"channels_file: expected a text for {key} in [{place}]")
         text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from runcast.testing.chats.discord import FakeDiscord
 from runcast.testing.chats.faults import ChatFault, ChatMessage
 from runcast.testing.chats.ntfy import FakeNtfy
-from runcast.testing.chats.server import ChatCall, ChatServer
+from runcast.testing.chats.server import ChatCall, ChatCallback, ChatServer
 from runcast.testing.chats.slack import FakeSlack
 from runcast.testing.chats.telegram import FakeTelegram
 from runcast.testing.clock import FakeClock
@@ -35,6 +35,7 @@ else:
 
 __all__ = (
     "ChatCall",
+    "ChatCallback",
     "ChatFault",
     "ChatMessage",
     "ChatServer",

@@ -19,6 +19,7 @@ from runcast._http.api.describing import Operation, Response, ref
 from runcast._http.api.links import LINK_OPERATIONS, LINK_SCHEMAS
 from runcast._http.api.messages import MESSAGE_SCHEMAS
 from runcast._http.api.operations import OPERATIONS as _OPERATIONS
+from runcast._http.api.receiving import RECEIVING_OPERATIONS
 from runcast._http.api.schemas import SCHEMAS
 from runcast._http.api.writing_operations import WRITING_OPERATIONS, WRITING_SCHEMAS
 from runcast._http.guard.security import COOKIE
@@ -35,6 +36,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     **WRITING_OPERATIONS,
     **LINK_OPERATIONS,
     **DELIVERY_OPERATIONS,
+    **RECEIVING_OPERATIONS,
 }
 """Every operation, by path and method."""
 
@@ -88,6 +90,7 @@ _TAGS: Final[Mapping[str, str]] = {
     "runs": "Runs of functions: their state, answers and ends.",
     "writing": "Runs that are written from elsewhere.",
     "watching": "Events, live and stored. A stream can begin at any position.",
+    "chats": "What chat platforms send.",
     "files": "The files that runs take and make.",
     "server": "The server itself.",
     "pages": "For people.",

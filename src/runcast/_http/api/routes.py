@@ -19,6 +19,7 @@ from runcast._http.api.invoking import Invoking
 from runcast._http.api.links import Sharing
 from runcast._http.api.messages import parse_message
 from runcast._http.api.openapi import build
+from runcast._http.api.receiving import Receiving
 from runcast._http.api.requests import (
     MAX_REASON_CHARS,
     before_token,
@@ -82,6 +83,7 @@ class Routes:
         self._delivering = Delivering(runs, gate, self._body)
         self._invoking = Invoking(runs, streams, self._watching, gate, self._delivering)
         self._writing = Writing(runs, gate, streams.closing, self._body)
+        self._receiving = Receiving(runs, streams.closing)
         self._sharing = Sharing(runs.hub, gate, self._body)
         self._transfers = FileTransfers(runs, streams.closing, gate)
 
@@ -126,6 +128,7 @@ class Routes:
                 _Raw(self._transfers.download),
                 methods=["GET"],
             ),
+            Route("/channels/{name}", self._receiving.receive, methods=["POST"]),
             Route("/uploads", self._transfers.upload, methods=["POST"]),
             Route("/events", _Raw(self._watching.watch_events), methods=["GET"]),
         ]

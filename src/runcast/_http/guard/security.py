@@ -59,7 +59,9 @@ PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
 """What pages of a configured origin may send. Source: WHATWG Fetch, CORS protocol."""
 
 _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
-_OPEN_FOLDER: Final = "/assets/"
+_OPEN_FOLDERS: Final = ("/assets/", "/channels/")
+"""The console's files; and where chat platforms send what people do, with signatures of their own.
+"""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -72,8 +74,9 @@ _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def is_open(path: str) -> bool:
-    """Return whether a path needs no token, because it shows nothing of any run or function."""
-    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
+    """Return whether a path needs no token: it shows nothing of any run or function, or its
+    requests prove by themselves where they come from."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS)
 
 
 def cors_headers(origin: str) -> dict[str, str]:

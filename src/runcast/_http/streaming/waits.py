@@ -19,8 +19,13 @@ _LEAST_BYTES_PER_S: Final = 1024
 """Least average speed of a body that is not bounded in time."""
 
 
-async def read_body(request: Request, settings: Settings, closing: asyncio.Event) -> bytes:
+async def read_body(
+    request: Request, settings: Settings, closing: asyncio.Event, most: int = 0
+) -> bytes:
     """Return a request's body.
+
+    Args:
+        most: fewer bytes than `max_body_bytes` that it may have; 0: no other limit.
 
     Raises:
         InvalidValue: the body is compressed.
@@ -31,8 +36,9 @@ async def read_body(request: Request, settings: Settings, closing: asyncio.Event
         ClientDisconnect: the client left.
     """
     _check_encoding(request)
-    limit = settings.max_body_bytes
-    refusal = BodyTooLarge(f"expected a body of at most {limit} bytes (max_body_bytes)")
+    limit = min(most or settings.max_body_bytes, settings.max_body_bytes)
+    name = "" if most == limit else " (max_body_bytes)"
+    refusal = BodyTooLarge(f"expected a body of at most {limit} bytes{name}")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and len(announced) < 20 and int(announced) > limit:
         raise refusal

@@ -5,13 +5,14 @@ https://docs.discord.com/developers/topics/rate-limits. Discord does not publish
 routes: here a channel takes 5 messages and edits in 5 seconds, as it has for years.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
-from runcast.testing.chats.server import ChatReply, ChatServer, Request, Window
+from runcast.testing.chats.server import ChatCallback, ChatReply, ChatServer, Request, Window
 
 __all__ = ("FakeDiscord",)
 
@@ -60,8 +61,44 @@ class FakeDiscord(ChatServer):
         self.channels: Final = [str(each) for each in channels]
         self.webhook = str(webhook)
         self._rate = rate
+        self._sent = 0
         self._nonces: dict[str, tuple[float, ChatMessage]] = {}
         self._windows: dict[str, Window] = {}
+
+    def press(
+        self,
+        message_id: str,
+        label: str,
+        sign: Callable[[bytes], bytes],
+        user: str = "5",
+    ) -> ChatCallback:
+        """Press a button, as a person does; return what Discord sends.
+
+        Args:
+            sign: makes the Ed25519 signature of bytes: the fake has no cryptography of its own.
+        """
+        message, value = self.pressed(message_id, label)
+        self._sent += 1
+        interaction = {
+            "type": 3,
+            "id": str(900 + self._sent),
+            "token": "interaction",
+            "channel_id": message.chat,
+            "data": {"custom_id": value, "component_type": 2},
+            "message": {"id": message.message_id},
+            "member": {"user": {"id": user, "username": "ada"}},
+        }
+        return self.sign(interaction, sign)
+
+    def sign(self, interaction: object, sign: Callable[[bytes], bytes]) -> ChatCallback:
+        """Return an interaction as Discord sends it; see `press`."""
+        body, sent_at = json.dumps(interaction).encode(), str(int(self.clock.time()))
+        headers = {
+            "content-type": "application/json",
+            "x-signature-timestamp": sent_at,
+            "x-signature-ed25519": sign(sent_at.encode() + body).hex(),
+        }
+        return ChatCallback(headers, body)
 
     @property
     def api_url(self) -> str:

@@ -16,7 +16,7 @@ from runcast._clock import Clock, SystemClock
 from runcast.errors import InvalidValue
 from runcast.testing.chats.faults import ChatFault, ChatMessage
 
-__all__ = ("ChatCall", "ChatReply", "ChatServer", "Request", "Window")
+__all__ = ("ChatCall", "ChatCallback", "ChatReply", "ChatServer", "Request", "Window")
 
 _MAX_REQUEST_BYTES: Final = 16 * 2**20
 _LOOK_S: Final = 0.02
@@ -31,6 +31,13 @@ class ChatCall(NamedTuple):
     """The answer's status; 0 if none was given."""
     was_blocked: bool
     """Whether the call came during a penalty."""
+
+
+class ChatCallback(NamedTuple):
+    """What the platform sends to a webhook when a person does something, signed."""
+
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class ChatReply(NamedTuple):
@@ -92,6 +99,7 @@ class ChatServer:
         """All messages, also deleted ones, oldest first."""
         self.closing: Final = threading.Event()
         self._lock: Final = threading.RLock()
+        self._answered: Final = threading.Condition(self._lock)
         self._faults: list[ChatFault] = []
         self._blocked: dict[str, float] = {}
         self._http: _Http | None = None
@@ -145,6 +153,17 @@ class ChatServer:
                 each.text for each in self.messages if each.chat == wanted and not each.is_deleted
             ]
 
+    def wait_for(self, count: int, timeout_s: float = 5.0) -> list[ChatMessage]:
+        """Wait until there are so many messages, and return all; in a thread of its own.
+
+        Raises:
+            TimeoutError: there are fewer.
+        """
+        with self._answered:
+            if not self._answered.wait_for(lambda: len(self.messages) >= count, timeout_s):
+                raise TimeoutError(f"expected {count} messages, got {len(self.messages)}")
+            return list(self.messages)
+
     def delete(self, message_id: str | int) -> None:
         """Delete a message, as people can."""
         with self._lock:
@@ -174,6 +193,13 @@ class ChatServer:
         """Return the answer of a platform that failed."""
         return ChatReply(500, {"error": "internal"})
 
+    def pressed(self, message_id: str | int, label: str) -> tuple[ChatMessage, str]:
+        """Return a message, and what its button with this label sends."""
+        with self._lock:
+            wanted = str(message_id)
+            message = next(each for each in self.messages if each.message_id == wanted)
+            return message, dict(message.buttons)[label]
+
     # For the platforms.
 
     def find(self, chat: object, message_id: object) -> ChatMessage | None:
@@ -202,6 +228,7 @@ class ChatServer:
             is_silent = fault is not None and fault.kind in ("lost", "late")
             status = 0 if is_silent or reply is None else reply.status
             self.calls.append(ChatCall(method, status, blocked_s > 0))
+            self._answered.notify_all()
             return fault if fault is not None and is_silent else reply or self.failed()
 
     def _reply(

@@ -6,13 +6,16 @@ how short: here a channel takes 5 in 5 seconds. How long a block of rich text ma
 published, either: here as long as a block of Markdown.
 """
 
+import hashlib
+import hmac
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
-from runcast.testing.chats.server import ChatReply, ChatServer, Request, Window
+from runcast.testing.chats.server import ChatCallback, ChatReply, ChatServer, Request, Window
 
 __all__ = ("FakeSlack",)
 
@@ -47,6 +50,7 @@ class FakeSlack(ChatServer):
     """
 
     TOKEN: Final = "xoxb-test-token-of-the-fake-slack"
+    SIGNING_SECRET: Final = "test-signing-secret-of-the-fake-slack"
 
     def __init__(
         self,
@@ -62,10 +66,59 @@ class FakeSlack(ChatServer):
         self.stream_s = stream_s
         self.blocks: Final[dict[str, list[dict[str, Any]]]] = {}
         """The blocks of each message, by its `ts`."""
+        self.notices: Final[list[tuple[str, str]]] = []
+        """The texts that one person saw: the person, and the text."""
+        self._sent = 0
         self._times: dict[str, float] = {}
         self._streams: dict[str, float] = {}
         """When each open stream began."""
         self._windows: dict[str, Window] = {}
+
+    def press(self, message_id: str, label: str, user: str = "U1") -> ChatCallback:
+        """Press a button, as a person does; return what Slack sends."""
+        message, value = self.pressed(message_id, label)
+        self._sent += 1
+        payload = {
+            "type": "block_actions",
+            "trigger_id": f"trigger{self._sent}",
+            "user": {"id": user, "name": "ada"},
+            "channel": {"id": message.chat},
+            "message": {"ts": message.message_id, "text": message.text},
+            "actions": [{"action_id": value, "value": value, "type": "button"}],
+        }
+        body = urlencode({"payload": json.dumps(payload)}).encode()
+        return self._signed(body, "application/x-www-form-urlencoded")
+
+    def say(
+        self, text: str, channel: str = "C1", *, user: str = "U1", thread: str = ""
+    ) -> ChatCallback:
+        """Write a text, as a person does; return what Slack sends.
+
+        Args:
+            thread: the `ts` of the thread's first message.
+        """
+        self._sent += 1
+        ts = f"{1_763_800_000 + self._sent}.000100"
+        event = {"type": "message", "channel": channel, "user": user, "text": text, "ts": ts}
+        event |= {"client_msg_id": f"message{self._sent}"}
+        if thread:
+            event["thread_ts"] = thread
+        return self.sign({"type": "event_callback", "event_id": f"Ev{self._sent}", "event": event})
+
+    def sign(self, payload: object) -> ChatCallback:
+        """Return an event as Slack sends it."""
+        return self._signed(json.dumps(payload).encode(), "application/json")
+
+    def _signed(self, body: bytes, kind: str) -> ChatCallback:
+        sent_at = str(int(self.clock.time()))
+        signed = b"v0:" + sent_at.encode() + b":" + body
+        digest = hmac.new(self.SIGNING_SECRET.encode(), signed, hashlib.sha256).hexdigest()
+        headers = {
+            "content-type": kind,
+            "x-slack-request-timestamp": sent_at,
+            "x-slack-signature": f"v0={digest}",
+        }
+        return ChatCallback(headers, body)
 
     @property
     def api_url(self) -> str:
@@ -97,6 +150,7 @@ class FakeSlack(ChatServer):
             return _ok(user_id="UBOT", team_id="T1", bot_id="B1")
         act = {
             "chat.postMessage": self._post,
+            "chat.postEphemeral": self._notify,
             "chat.update": self._update,
             "chat.delete": self._delete,
             "chat.startStream": self._start,
@@ -124,6 +178,12 @@ class FakeSlack(ChatServer):
         if wrong:
             return _error(wrong)
         return self._add(channel, values, now)
+
+    def _notify(self, channel: str, values: dict[str, Any], now: float) -> ChatReply:
+        if not values.get("user") or not values.get("text"):
+            return _error("no_text" if values.get("user") else "user_not_in_channel")
+        self.notices.append((str(values["user"]), _unescaped(str(values["text"]))))
+        return _ok(message_ts=f"{now:.6f}")
 
     def _add(self, channel: str, values: dict[str, Any], now: float) -> ChatReply:
         number = len(self.messages) + 1

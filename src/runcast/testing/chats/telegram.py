@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
-from runcast.testing.chats.server import ChatReply, ChatServer, Request, Window
+from runcast.testing.chats.server import ChatCallback, ChatReply, ChatServer, Request, Window
 
 __all__ = ("FakeTelegram",)
 
@@ -40,6 +40,8 @@ class FakeTelegram(ChatServer):
     """
 
     TOKEN: Final = "123456:TEST-token-of-the-fake-telegram"
+    SECRET: Final = "TEST-secret-of-the-webhook"
+    """What a webhook gets in its header, as if `setWebhook` had been given it."""
 
     def __init__(
         self,
@@ -53,18 +55,21 @@ class FakeTelegram(ChatServer):
         self.blocked_by: Final[set[int]] = set()
         """Private chats whose people have blocked the bot."""
         self.updates: Final[list[dict[str, Any]]] = []
-        """What `getUpdates` returns: put updates here."""
+        """What `getUpdates` returns until an `offset` confirms it: put updates here."""
+        self.notices: Final[dict[str, str]] = {}
+        """The texts that pressed buttons showed, by the callback's id."""
         self.entities: Final[dict[str, list[dict[str, Any]]]] = {}
         """The entities of each message, by its id."""
         self._group_limit = group_limit
         self._windows: dict[str, Window] = {}
+        self._callbacks: set[str] = set()
+        self._last_update = 0
 
     def press(self, message_id: str | int, label: str, user: int = 42) -> str:
         """Press a button, as a person does; return the callback's id."""
         with self._lock:
-            message = next(each for each in self.messages if each.message_id == str(message_id))
-            data = dict(message.buttons)[label]
-            number = len(self.updates) + 1
+            message, data = self.pressed(message_id, label)
+            number = self._next_update()
             query = {
                 "id": f"callback{number}",
                 "from": {"id": user, "is_bot": False, "first_name": "Ada"},
@@ -72,8 +77,37 @@ class FakeTelegram(ChatServer):
                 "data": data,
                 "message": _message(message),
             }
+            self._callbacks.add(str(query["id"]))
             self.updates.append({"update_id": number, "callback_query": query})
             return str(query["id"])
+
+    def say(
+        self, text: str, chat: int = 42, *, user: int = 42, reply_to: str | int = ""
+    ) -> dict[str, Any]:
+        """Write a text, as a person does; return the update, which `getUpdates` has, too."""
+        with self._lock:
+            number = self._next_update()
+            message: dict[str, Any] = {
+                **_message(ChatMessage(str(chat), str(1_000_000 + number), text)),
+                "from": {"id": user, "is_bot": False, "first_name": "Ada"},
+            }
+            replied = self.find(chat, reply_to)
+            if replied is not None:
+                message["reply_to_message"] = _message(replied)
+            self.updates.append({"update_id": number, "message": message})
+            return self.updates[-1]
+
+    def sign(self, update: dict[str, Any]) -> ChatCallback:
+        """Return an update as a webhook gets it."""
+        headers = {
+            "content-type": "application/json",
+            "x-telegram-bot-api-secret-token": self.SECRET,
+        }
+        return ChatCallback(headers, json.dumps(update).encode())
+
+    def _next_update(self) -> int:
+        self._last_update += 1
+        return self._last_update
 
     def method_of(self, request: Request) -> str:
         return request.path.rpartition("/")[2]
@@ -107,7 +141,9 @@ class FakeTelegram(ChatServer):
                 return _ok(_BOT)
             case "getUpdates":
                 return self._updates(values)
-            case "answerCallbackQuery" | "setWebhook" | "deleteWebhook":
+            case "answerCallbackQuery":
+                return self._confirm(values)
+            case "setWebhook" | "deleteWebhook":
                 return _ok(True)
         found = self._chat(values.get("chat_id"))
         if isinstance(found, ChatReply):
@@ -140,7 +176,18 @@ class FakeTelegram(ChatServer):
 
     def _updates(self, values: dict[str, Any]) -> ChatReply:
         offset = values.get("offset") or 0
-        return _ok([each for each in self.updates if each["update_id"] >= offset])
+        self.updates[:] = [each for each in self.updates if each["update_id"] >= offset]
+        return _ok(list(self.updates))
+
+    def _confirm(self, values: dict[str, Any]) -> ChatReply:
+        query = str(values.get("callback_query_id"))
+        if query not in self._callbacks:
+            return _refusal(
+                400,
+                "Bad Request: query is too old and response timeout expired or query ID is invalid",
+            )
+        self.notices[query] = str(values.get("text") or "")
+        return _ok(True)
 
     def _send(self, chat: int, values: dict[str, Any]) -> ChatReply:
         content = _content(values)
