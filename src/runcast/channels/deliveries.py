@@ -14,6 +14,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast.channels._worker import Worker, outcome_of
+from runcast.channels.actions import Send
 from runcast.channels.budget import Budgets
 from runcast.channels.channel import Channel
 from runcast.channels.document import SHOWS, Shows
@@ -247,6 +248,14 @@ class Deliveries:
 
         task.add_done_callback(forget)
         return delivery
+
+    def is_sending(self, targets: Sequence[str]) -> bool:
+        """Return whether a delivery of this process to one of these targets waits for the id of a
+        message that it sent."""
+        return any(
+            self._deliveries[name].target in targets and isinstance(worker.engine.flight, Send)
+            for name, worker in self._workers.items()
+        )
 
     async def find(self, targets: Sequence[str], message_id: str) -> Shown | None:
         """Return what a message shows that an open delivery to one of these targets has sent.

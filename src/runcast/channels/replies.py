@@ -165,12 +165,7 @@ class Replies:
     async def _take(self, name: str, receiver: Receiver, inbound: Inbound) -> str:
         platform = name.partition(":")[0]
         targets = {target.shown: target for target in self._targets(name, receiver, inbound)}
-        shown = None
-        # A person may see a message, and press, before its delivery has stored the message's id.
-        for pause_s in _LOOKS_S if inbound.kind == "button" else _LOOKS_S[:1]:
-            if shown is None and targets and inbound.message_id:
-                await asyncio.sleep(pause_s)
-                shown = await self._deliveries.find(list(targets), inbound.message_id)
+        shown = await self._find(list(targets), inbound) if targets else None
         if shown is None or not await self._is_present(shown):
             return _GONE if inbound.kind == "button" else ""
         if not _may_answer(targets[shown.target], inbound):
@@ -183,6 +178,17 @@ class Replies:
         if number:
             return await self._answer(shown, number, by)
         return await self._send(shown, inbound, by)
+
+    async def _find(self, targets: list[str], inbound: Inbound) -> Shown | None:
+        """Return what the message shows. A person may see a message before its delivery knows the
+        message's id; then this looks again."""
+        for pause_s in _LOOKS_S if inbound.message_id else ():
+            await asyncio.sleep(pause_s)
+            is_sending = self._deliveries.is_sending(targets)
+            shown = await self._deliveries.find(targets, inbound.message_id)
+            if shown is not None or not (is_sending or inbound.kind == "button"):
+                return shown
+        return None
 
     def _targets(self, name: str, receiver: Receiver, inbound: Inbound) -> list[Target]:
         channels = self._deliveries.channels
