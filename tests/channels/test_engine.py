@@ -240,3 +240,22 @@ def test_a_target_that_refuses_us_ends_the_delivery() -> None:
     receipt = Simulation(capability, _stream(5.0), Platform(capability, ["", "forbidden"])).run()
     assert receipt.status == "failed"
     assert receipt.message_ids == ("m1",)
+
+
+@pytest.mark.parametrize("fault", ["", "late"])
+def test_a_message_is_closed_once_its_text_has_ended(fault: str) -> None:
+    capability = Capability(limit=500, closes_messages=True)
+    text = "All is said in one go, and nothing more."
+    script = [
+        (0.0, Event(seq=1, type="content", data={"text": text})),
+        (60.0, Event(seq=2, type="done", data={"result": None})),
+    ]
+    platform = Platform(capability, [fault])
+    simulation = Simulation(capability, script, platform)
+    receipt = simulation.run()
+    check_end(simulation, receipt)
+    if fault:  # nobody knows the message, so nobody can close it, and the text is not sent again
+        assert (receipt.status, list(platform.messages.values())) == ("uncertain", [text])
+    else:
+        assert receipt.status == "delivered"
+        assert [kind for _, kind in platform.calls] == ["Send", "Edit"]

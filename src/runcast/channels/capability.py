@@ -71,6 +71,9 @@ class Capability:
     """Slots that only questions, decisions and endings use."""
     max_edits: int = 0
     """Edits that one message takes; 0: no limit. Then the text continues in a new message."""
+    closes_messages: bool = False
+    """Whether a message must be closed when its text has ended: its last edit is then made even if
+    it changes no text."""
     lifetime_s: float = 0.0
     """How long a message takes edits; 0: no limit. Shortly before, a new message begins."""
 

@@ -124,7 +124,11 @@ class Engine:
         """Whether a new message waits for more text, or for a moment. Then ask sooner."""
         self._key = key
         self._finish: Finish = finish
-        self._layout = Layout(document, Room(capability.limit, capability.unit))
+        self._layout = Layout(
+            document,
+            Room(capability.limit, capability.unit),
+            closes=capability.closes_messages,
+        )
         self._target: Page | None = None
         self._sent_end = 0
         self._sent_at = 0.0
@@ -168,7 +172,7 @@ class Engine:
         missing = []
         for page in self._layout:
             wanted = self._layout.wanted(page)
-            if page.state != "sealed" and page.shown != wanted.digest:
+            if page.state != "sealed" and page.shown != wanted.state:
                 text = self._layout.segment(page).text
                 start = page.shown_end if page.state == "live" else page.start
                 missing.append(text[start : page.end])
@@ -184,7 +188,7 @@ class Engine:
             if not wanted.text:
                 self._layout.withdraw(page)
                 continue
-            if page.state == "sealed" or page.shown == wanted.digest:
+            if page.state == "sealed" or page.shown == wanted.state:
                 continue
             if self._is_forgotten(page, now):
                 self._lose(page, now)
@@ -378,14 +382,14 @@ class Engine:
             if is_fine:
                 self._settle_success(page, action, outcome, now)
             elif isinstance(action, Send):
-                self._settle_send(page, Wanted(action.text, action.buttons).digest, outcome, now)
+                self._settle_send(page, self._layout.said_by(action).digest, outcome, now)
             else:
                 self._settle_edit(page, outcome, now)
 
     def _settle_success(
         self, page: Page, action: Send | Edit, outcome: CallOutcome, now: float
     ) -> None:
-        page.shown = Wanted(action.text, action.buttons).digest
+        page.shown = self._layout.said_by(action).state
         page.shown_end = self._sent_end
         page.strikes, page.is_stale = 0, False
         if isinstance(action, Edit):
@@ -398,7 +402,7 @@ class Engine:
             self._layout.surplus.append(page.old_message_id)
             page.old_message_id, self._delete_at = "", now + _DWELL_S
         if not outcome.message_id or not self.capability.can_edit:
-            page.shown = Wanted(action.text, action.buttons).digest
+            page.shown = self._layout.said_by(action).state
             self._layout.seal(page)
 
     def _settle_send(self, page: Page, sent: str, outcome: CallOutcome, now: float) -> None:
@@ -493,7 +497,7 @@ class Engine:
         action, page = self.flight, self._target
         flight = None
         if isinstance(action, Send) and page is not None:
-            flight = [page.number, Wanted(action.text, action.buttons).digest, self._sent_at]
+            flight = [page.number, self._layout.said_by(action).digest, self._sent_at]
         return {
             **self._layout.save(page),
             "seq": self.document.seq,

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from runcast.channels.actions import Edit, Send
 from runcast.channels.capability import MIN_LIMIT
 from runcast.channels.document import Button, Document, Segment
 from runcast.channels.pages import (
@@ -36,12 +37,19 @@ class Wanted(NamedTuple):
 
     text: str
     buttons: tuple[Button, ...]
+    is_closed: bool = False
+    """Whether the platform knows that the text has ended, where it must know."""
 
     @property
     def digest(self) -> str:
-        """Equal for equal messages."""
+        """Equal for equal messages, whether they are closed or not."""
         said = "\0".join([self.text, *(button.answer for button in self.buttons)])
         return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    @property
+    def state(self) -> str:
+        """The digest, and whether the message is closed: what `Page.shown` is to become."""
+        return f"{self.digest}." if self.is_closed else self.digest
 
 
 class Page(msgspec.Struct):
@@ -55,13 +63,13 @@ class Page(msgspec.Struct):
     state: PageState = "new"
     message_id: str = ""
     shown: str = ""
-    """The digest of what the message shows for certain."""
+    """The `Wanted.state` that the message has for certain."""
     shown_end: int = 0
     """How far the segment's text is shown."""
     is_stale: bool = False
     """Whether the message shows text that was replaced since."""
     attempted: str = ""
-    """The digest of what a send without an answer said."""
+    """The `Wanted.digest` of what a send without an answer said."""
     attempted_at: float = 0.0
     """When the first such send with the present key began."""
     generation: int = 0
@@ -89,10 +97,15 @@ class Page(msgspec.Struct):
 
 
 class Layout:
-    """The pages of a document, in order."""
+    """The pages of a document, in order.
 
-    def __init__(self, document: Document, room: Room) -> None:
+    Args:
+        closes: whether the platform must know that a message's text has ended.
+    """
+
+    def __init__(self, document: Document, room: Room, *, closes: bool = False) -> None:
         self.document = document
+        self._closes = closes
         self.room = room
         self.surplus: list[str] = []
         """Messages that no page needs any more."""
@@ -149,9 +162,14 @@ class Layout:
         if not is_complete and not self.room.holds(text):
             text = page_text(segment.text, page.start, end, page.opening)
         is_empty = is_blank(segment.text, page.start, end, page.opening)
-        wanted = Wanted("" if is_empty else text.rstrip().lstrip("\n"), buttons)
+        shown = "" if is_empty else text.rstrip().lstrip("\n")
+        wanted = Wanted(shown, buttons, self._closes and is_complete)
         self._wanted[page.number] = key, wanted
         return wanted
+
+    def said_by(self, action: Send | Edit) -> Wanted:
+        """Return what a message shows after an action."""
+        return Wanted(action.text, action.buttons, self._closes and action.is_final)
 
     def shown_end(self, page: Page) -> int:
         """Return how far a page shows its segment's text, once it shows what is wanted."""
