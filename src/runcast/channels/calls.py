@@ -40,6 +40,7 @@ _SILENCE_S: Final = 30.0
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_REASON_CHARS: Final = 300
 _MAX_PENALTY_S: Final = 24 * 3600.0
+_MAX_GIVEN: Final = 4
 _HIDDEN: Final = "***"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -99,13 +100,21 @@ class Caller:
         self._url = _checked(url)
         self._networks = None if networks is None else tuple(networks)
         self._secrets = [each for each in secrets if each]
+        self._first_given = len(self._secrets)
         self._secret_path = secret_path
         self._headers = headers
         self._timeout_s = timeout_s
         self._client: httpx2.AsyncClient | None = None
         self._opening = asyncio.Lock()
 
-    async def call(self, method: str, path: str, body: object = None) -> Answer | CallOutcome:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] = _NOTHING,
+    ) -> Answer | CallOutcome:
         """Send a request with a JSON body; return the answer, or why there is none.
 
         Without an answer the outcome is `not_started` if no request can have reached the server,
@@ -113,7 +122,7 @@ class Caller:
         is `rejected`, and a failure of the server `uncertain`.
         """
         content = None if body is None else json.dumps(body).encode("utf-8", "replace")
-        answer = await self.request(method, path, content)
+        answer = await self.request(method, path, content, headers=headers)
         if isinstance(answer, CallOutcome):
             return answer
         if 300 <= answer.status < 400:
@@ -164,6 +173,13 @@ class Caller:
         for secret in self._secrets:
             text = text.replace(secret, _HIDDEN).replace(quote(secret, safe=""), _HIDDEN)
         return text
+
+    def hide(self, secret: str) -> None:
+        """Hide one more secret: a token that the platform has given. The oldest of many such
+        tokens is forgotten: it has expired."""
+        if secret and secret not in self._secrets:
+            self._secrets.append(secret)
+            del self._secrets[self._first_given : -_MAX_GIVEN]
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""

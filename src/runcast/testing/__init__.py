@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from runcast.testing.chats.discord import FakeDiscord
 from runcast.testing.chats.faults import ChatFault, ChatMessage
+from runcast.testing.chats.feishu import FakeFeishu
 from runcast.testing.chats.ntfy import FakeNtfy
 from runcast.testing.chats.server import ChatCall, ChatCallback, ChatServer
 from runcast.testing.chats.slack import FakeSlack
@@ -43,6 +44,7 @@ __all__ = (
     "EventsBroken",
     "FakeClock",
     "FakeDiscord",
+    "FakeFeishu",
     "FakeNtfy",
     "FakeSlack",
     "FakeTelegram",

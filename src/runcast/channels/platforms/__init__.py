@@ -21,6 +21,8 @@ PLATFORMS: Final = {
     "matrix": "runcast.channels.platforms.matrix",
     "discord": "runcast.channels.platforms.discord",
     "ntfy": "runcast.channels.platforms.ntfy",
+    "feishu": "runcast.channels.platforms.feishu",
+    "lark": "runcast.channels.platforms.lark",
     "slack": "runcast.channels.platforms.slack",
     "telegram": "runcast.channels.platforms.telegram",
     "webhook": "runcast.channels.platforms.webhook",

@@ -348,7 +348,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _values(kind: str, body: bytes) -> dict[str, Any]:
-    if kind.startswith("application/json"):
+    if not kind or kind.startswith("application/json"):
         try:
             found = json.loads(body)
         except ValueError:
