@@ -27,6 +27,8 @@ from runcast.errors import (
     StoreUnavailable,
 )
 from runcast.events import model, plain
+from runcast.events.model import decode_event
+from runcast.events.position import Position
 from runcast.stores.base import Append, Appended, Once, Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FaultyStore
@@ -100,6 +102,25 @@ async def test_a_thousand_puts_from_threads_while_a_commit_is_under_way_become_o
         assert faulty.calls.records == 1001
         heads = [(await hub.info(f"run-{number}")).head for number in range(10)]
         assert heads == [101] + [100] * 9
+        assert pending(hub) == NOTHING
+
+
+@pytest.mark.parametrize("text", ["a\u2028b\u2029c\u0085d", "“e” – é", "f"])
+async def test_what_producers_put_is_stored_as_one_line_for_every_reader(
+    store: Store, text: str
+) -> None:
+    async with Hub(store) as hub:
+        inlet = await hub.create("run-1")
+        record = b'"time":1.0,"type":"log","data":"%b"}' % text.encode()
+        inlet.put(record)
+        inlet.put(RECORD)
+        last = await soon(inlet.append([record]))
+
+        frames = (await store.read("run-1", Position(last.epoch, 0))).frames
+        lines = [line for line in frames.decode().splitlines() if line]
+        assert len(lines) == 6, "an id and an event, three times"
+        events = [decode_event(line.removeprefix("data: ")) for line in lines[1::2]]
+        assert [event.data for event in events] == [text, {}, text]
         assert pending(hub) == NOTHING
 
 

@@ -27,6 +27,7 @@ from runcast.errors import (
     RunTooLarge,
     StoreUnavailable,
 )
+from runcast.events.plain import escape_line_ends
 from runcast.events.position import describe_log
 from runcast.stores.base import Append, Appended, Once, Producer
 
@@ -148,7 +149,19 @@ class Pending:
             self.is_woken = bool(self.batch)
             if self.batch:
                 self.wake.set()
-            return taken
+        for part in taken:
+            self._escape(part)
+        return taken
+
+    def _escape(self, part: Part) -> None:
+        """Escape what readers take for the end of a line. `emit()` leaves that to the committer."""
+        if all(map(bytes.isascii, part.records)):
+            return
+        size, part.records = part.size, list(map(escape_line_ends, part.records))
+        if grown := part.size - size:
+            with self.lock:
+                part.inlet.size += grown
+                self.size += grown
 
     @property
     def is_behind(self) -> bool:

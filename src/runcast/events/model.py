@@ -15,6 +15,7 @@ import msgspec
 from runcast.errors import EventTooLarge, InvalidValue, PeerError
 from runcast.events.data import HasData
 from runcast.events.plain import (
+    ESCAPED_GROWTH,
     MAX_DEPTH,
     decode_json,
     encode_json,
@@ -66,6 +67,11 @@ _BRACKET: Final = ord("[")
 
 _LONG_DIGITS: Final = 4200
 """From this many digits on, a whole number may be too long to be parsed."""
+
+_ESCAPED_DIGITS: Final = ESCAPED_GROWTH * _LONG_DIGITS
+
+_REST: Final = slice(1, None)
+"""All of a record but its brace. Made once, because making a slice takes a part of an `emit()`."""
 
 
 class Event(msgspec.Struct, HasData, frozen=True, omit_defaults=True, kw_only=True):
@@ -150,13 +156,16 @@ def encode_record(
     """
     if type(time) is not float or time - time != 0.0:  # NaN if it is not finite
         time = _checked_time(time)
-    return encode_known(checked_type(kind), data, time, place, max_bytes)
+    return escape_line_ends(encode_known(checked_type(kind), data, time, place, max_bytes))
 
 
 def encode_known(
     kind: str, data: object, time: float, place: Place | None, max_bytes: int
 ) -> bytes:
     """Do what `encode_record` does, for a type and a time that were checked before.
+
+    A short record may hold U+2028 and the like as they are: the hub escapes them (`Pending.take`),
+    so that the caller of `emit()` does not wait for it.
 
     Raises what `encode_record` raises.
     """
@@ -175,21 +184,10 @@ def encode_known(
                     break
             else:
                 written = encode_json(fields)
-                # The bytes of U+2028, U+2029 and U+0085. Most texts lack one of them, and one byte
-                # is found several times as fast as a character.
-                if (
-                    not written.isascii()
-                    and (
-                        (0xE2 in written and (0xA8 in written or 0xA9 in written))
-                        or (0xC2 in written and 0x85 in written)
-                    )
-                    and (place is not None or _has_line_end(data))
-                ):
-                    written = escape_line_ends(written)
-                if len(written) <= _LONG_DIGITS <= max_bytes:
-                    return written[1:]
+                if len(written) <= _LONG_DIGITS and max_bytes >= _ESCAPED_DIGITS:
+                    return written[_REST]
                 if not any(map(_is_long, list(data.values()))):
-                    return _fitting(written[1:], kind, max_bytes)
+                    return _fitting(escape_line_ends(written)[1:], kind, max_bytes)
         except Exception:  # noqa: BLE001 - reported below, with its place
             pass
     try:
@@ -199,20 +197,6 @@ def encode_known(
     record = _fitting(escape_line_ends(_made_whole(written, fields))[1:], kind, max_bytes)
     _check_depth(record, data)
     return record
-
-
-def _has_line_end(data: dict[str, Any]) -> bool:
-    """Return whether a dict of texts and numbers may need `escape_line_ends`.
-
-    Looking for a character in a text is several times as fast as looking for its bytes.
-    """
-    for name, value in data.items():
-        if not name.isascii():
-            return True
-        is_text = type(value) is str and not value.isascii()
-        if is_text and ("\u2028" in value or "\u2029" in value or "\x85" in value):
-            return True
-    return False
 
 
 def _fitting(record: bytes, kind: str, max_bytes: int) -> bytes:

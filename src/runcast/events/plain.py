@@ -18,6 +18,7 @@ from runcast.errors import InvalidValue
 from runcast.events.vocabulary import mend
 
 __all__ = (
+    "ESCAPED_GROWTH",
     "MAX_DEPTH",
     "checked_number",
     "cut",
@@ -254,6 +255,11 @@ def _key(key: object, where: str) -> str:
     except Exception:  # noqa: BLE001 - reported below
         pass
     raise InvalidValue(f"expected the keys of {where} to be strings or numbers, got {shown(key)}")
+
+
+ESCAPED_GROWTH: Final = 3
+"""A text is at most so many times as long after `escape_line_ends`: U+0085 has two bytes, and six
+when escaped."""
 
 
 def escape_line_ends(text: bytes) -> bytes:
