@@ -37,8 +37,8 @@ LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
     "requirements.lock": [
         "pyproject.toml",
-        *_extras("anthropic discord fast langchain langgraph openai openai-agents pydantic-ai"),
-        *_extras("redis reload rich s3 tqdm"),
+        *_extras("anthropic celery discord dramatiq fast langchain langgraph openai"),
+        *_extras("openai-agents pydantic-ai redis reload rich rq s3 tqdm"),
         *("--group", "frameworks", "--group", "chats", "--group", "buckets", "--group", "dev"),
     ],
     "requirements-crewai.lock": ["pyproject.toml", *_extras("anthropic crewai"), "--group", "dev"],

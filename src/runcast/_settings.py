@@ -3,6 +3,8 @@
 A setting comes from these places; later ones override earlier ones: its default, a TOML file, the
 environment (`RUNCAST_` and its name in capitals), the command line or the constructor. Outside
 TOML, lists are joined by commas.
+
+Long because it is one table.
 """
 
 import dataclasses
@@ -27,8 +29,8 @@ _SWITCHES: Final = {"1": True, "true": True, "yes": True, "0": False, "false": F
 _WANTED: Final = {bool: "yes or no", int: "a whole number", float: "a number", str: "a text"}
 
 
-def _setting(default: Any, about: str, *, least: float | None = 0) -> Any:
-    return field(default=default, metadata={"about": about, "least": least})
+def _setting(default: Any, about: str, *, least: float | None = 0, shown: bool = True) -> Any:
+    return field(default=default, metadata={"about": about, "least": least}, repr=shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,30 @@ class Settings:
         300.0,
         "How long a run with `recover=` waits, after a crash, for a process that knows its"
         " function; then the run ends as lost. A deployment should take less.",
+    )
+    # Workers of a task engine
+    launcher: str = _setting(
+        "",
+        "`celery` hands runs of functions to workers of Celery (`runcast worker`) instead of"
+        " running them in this process.",
+        least=None,
+    )
+    broker: str = _setting(
+        "",
+        "The URL of the broker that takes runs to the workers, like redis://host:6379/1. It may"
+        " hold a password.",
+        least=None,
+        shown=False,
+    )
+    launch_queue: str = _setting("runcast", "The broker's queue for runs.", least=None)
+    launch_wait_s: float = _setting(
+        3600.0,
+        "How long a run may wait for a worker, or for code that attaches to it; then it ends as"
+        " failed.",
+        least=0.05,
+    )
+    max_launched: int = _setting(
+        1000, "Runs that wait in the broker's queue; further runs are refused.", least=1
     )
     # Retention
     keep_runs_s: float = _setting(

@@ -565,6 +565,12 @@ class NoAttempts:
     async def after_crash(self, info: LogInfo, known: object) -> None:
         raise AssertionError(f"{info.log_id} does not recover")
 
+    async def after_launch(self, info: LogInfo) -> None:
+        raise AssertionError(f"{info.log_id} was never handed over")
+
+    async def launch_again(self, info: LogInfo) -> bool:
+        raise AssertionError(f"{info.log_id} does not recover")
+
 
 async def test_a_process_that_was_paused_waits_for_the_writers_elsewhere(
     store: Store, clock: FakeClock

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
+from runcast._app.launchers import launcher_of
 from runcast._clock import Clock, SystemClock
 from runcast._files.bucket import Bucket
 from runcast._files.data_dir import DataDir
@@ -26,6 +27,7 @@ from runcast._hub.revocations import revoke
 from runcast._producing.answers import Answer
 from runcast._producing.messages import Sent, send_message
 from runcast._producing.writer import Writer
+from runcast._runs.launch import Launcher
 from runcast._runs.owned_run import Block, OwnedRun
 from runcast._runs.remote import RemoteRuns
 from runcast._runs.run import Kept, Run, StartOptions
@@ -59,7 +61,14 @@ AnyFunction = Function[..., Any] | Callable[..., Any]
 
 
 class OpenHub:
-    """A hub with its store and its runs. Use `async with`, on one event loop."""
+    """A hub with its store and its runs. Use `async with`, on one event loop.
+
+    Args:
+        launcher: hands runs of functions to workers of a task engine; by default the one that the
+            settings name.
+        is_worker: this process is such a worker: it runs what is handed to it, and does not look
+            for lost runs.
+    """
 
     def __init__(
         self,
@@ -68,12 +77,23 @@ class OpenHub:
         functions: Iterable[AnyFunction] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
+        launcher: Launcher | None = None,
+        is_worker: bool = False,
     ) -> None:
         self.settings = (settings or Settings.load()).with_absolute_paths()
         self.clock = clock or SystemClock()
         if isinstance(store, str):
             store = open_url(store, self.settings, self.clock)
         self._store = store
+        self._is_worker = is_worker
+        self._launcher = launcher
+        if launcher is None and not is_worker:
+            self._launcher = launcher_of(self.settings)
+        if (self._launcher is not None or is_worker) and not store.is_lasting:
+            raise InvalidValue(
+                "expected a store that the workers share, like redis://host, or sqlite:///runs.db "
+                "on one machine; a store in memory belongs to one process"
+            )
         self.functions: dict[str, Function[..., Any]] = {}
         self._embedded: Embedded | None = None
         self._inside: HttpApp | None = None
@@ -89,7 +109,13 @@ class OpenHub:
         self.hub = Hub(self._store, self.settings, self.clock, this_process)
         bucket = Bucket(self.settings.files) if self.settings.files else None
         self.files = Files(self.hub, _data_dir(self._store, self.settings), bucket)
-        self.runner = Runner(self.hub, self.files, self.functions.get)
+        self.runner = Runner(
+            self.hub,
+            self.files,
+            self.functions.get,
+            launcher=self._launcher,
+            is_worker=self._is_worker,
+        )
         self.writers = RemoteRuns(self.hub)
         self.deliveries = Deliveries(self.hub, ChannelsFile())
         self.runner.hand_over(DELIVERY, self.deliveries.take_over)

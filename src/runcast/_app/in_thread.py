@@ -247,6 +247,10 @@ class OpenHubInThread:
         )
         return RunInThread(self._bridge, self._bridge.call(starting))
 
+    def _run_launched(self, run_id: str, epoch: str) -> None:
+        """Run a run that was handed over; see `Runner.run_launched`."""
+        self._bridge.call(self._hub.runner.run_launched(run_id, epoch))
+
     def run(
         self,
         name: str,

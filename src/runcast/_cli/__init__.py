@@ -22,6 +22,7 @@ __all__ = (
 
 _MODULES: Final = {
     "serve": "serve",
+    "worker": "worker",
     "run": "run",
     "functions": "functions",
     "invoke": "invoke",

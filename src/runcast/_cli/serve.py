@@ -9,7 +9,6 @@ import signal
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TextIO
@@ -35,6 +34,7 @@ from runcast.views import load_view
 
 __all__ = (
     "DEFAULT_STORE",
+    "add_broker_to",
     "add_to",
     "announcement",
     "load_settings",
@@ -135,6 +135,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="server processes that share the address and the store, 1 to 64 (%(default)s)",
     )
+    _add_launcher_to(parser)
     parser.add_argument(
         "--reload",
         action="store_true",
@@ -142,6 +143,26 @@ def add_to(commands: Any) -> None:
         "runs are cancelled; needs the package watchfiles: pip install watchfiles",
     )
     parser.set_defaults(run=run)
+
+
+def _add_launcher_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a server that hands its runs to workers."""
+    parser.add_argument(
+        "--launcher",
+        choices=("celery",),
+        help="hand runs to workers of Celery (`runcast worker`) instead of running them here",
+    )
+    add_broker_to(parser)
+
+
+def add_broker_to(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the broker."""
+    parser.add_argument(
+        "--broker",
+        metavar="URL",
+        help="the broker that takes runs to workers, like redis://host:6379/1; with a password "
+        "better set as RUNCAST_BROKER in the environment",
+    )
 
 
 def _without_reload(argv: Sequence[str]) -> list[str]:
@@ -188,9 +209,12 @@ def run(arguments: argparse.Namespace) -> int:
         serve_again_and_again(arguments.target, _without_reload(arguments.argv))
         raise KeyboardInterrupt
     leave_the_terminals_group()
-    settings = load_settings(arguments.settings)
-    if arguments.files is not None:
-        settings = replace(settings, files=arguments.files)
+    settings = load_settings(
+        arguments.settings,
+        launcher=arguments.launcher,
+        broker=arguments.broker,
+        files=arguments.files,
+    )
     functions = _load_functions(arguments.target)
     views = _load_views(arguments.view)
     hub = OpenHub(arguments.store, functions=functions, settings=settings)
@@ -333,10 +357,13 @@ def _load_functions(target: str | None) -> list[Function[..., Any]]:
     return list(FUNCTIONS)
 
 
-def load_settings(file: str | None) -> Settings:
-    """Return the settings of a file and the environment. Raises `InvalidValue`."""
+def load_settings(file: str | None, **given: str | None) -> Settings:
+    """Return the settings of a file, the environment and the command line (None: not given).
+
+    Raises `InvalidValue`.
+    """
     try:
-        return Settings.load(file=file)
+        return Settings.load(file=file, environ=None, **given)
     except OSError as error:
         raise InvalidValue(f"cannot read the settings {file!r}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

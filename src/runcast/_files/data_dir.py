@@ -62,6 +62,11 @@ class DataDir:
         self._is_closed = False
 
     @property
+    def is_lasting(self) -> bool:
+        """Whether the folder outlives the process, unlike a temporary one."""
+        return self._path is not None
+
+    @property
     def existing(self) -> Path | None:
         """The folder if it exists; None if nothing was ever kept."""
         if self._ready is None and self._path is not None and self._path.is_dir():

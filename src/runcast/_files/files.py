@@ -74,6 +74,12 @@ class Files:
         self._steps = ClockSteps(hub.clock)
         hub.when_deleted(self._remove)
 
+    @property
+    def has_lasting_folder(self) -> bool:
+        """Whether other processes may find the runs' workspaces, because their folder has a
+        name."""
+        return self._root.is_lasting
+
     async def open(self) -> None:
         """Begin to manage files. Idempotent. May be called again after `close`.
 

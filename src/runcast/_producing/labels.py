@@ -11,6 +11,7 @@ __all__ = (
     "ANSWERED_LABEL",
     "CANCEL_LABEL",
     "DIGEST_LABEL",
+    "LAUNCH_LABEL",
     "LEASE_LABEL",
     "MAX_GIVEN_LABELS",
     "RECOVER_LABEL",
@@ -35,13 +36,17 @@ recognise other requests under the same key."""
 LEASE_LABEL: Final = "runcast.lease"
 """On runs of remote writers: how long the run stays open without a sign of its writer, seconds."""
 
-MAX_GIVEN_LABELS: Final = MAX_LABELS - 6
+LAUNCH_LABEL: Final = "runcast.launch"
+"""On runs that are handed to workers of a task engine: to which, since when, and who owned the run
+then; see `runcast._runs.launch`."""
+
+MAX_GIVEN_LABELS: Final = MAX_LABELS - 7
 """Most labels that a user may give a run: a log's limit without our own labels."""
 
 _OURS: Final = (
     *("function", "status"),
     *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL, LEASE_LABEL),
-    RECOVER_LABEL,
+    *(RECOVER_LABEL, LAUNCH_LABEL),
 )
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import msgspec
 
 from runcast._functions.function import Function
 from runcast._functions.kept_inputs import KeptInputs, read_inputs
+from runcast._functions.secrets import Secret
 from runcast._hub.hub import Hub
 from runcast._producing.decisions import find_decision
 from runcast._producing.keeping import kept_with, last_kept
@@ -19,7 +20,10 @@ from runcast._workers.continuation import Continuation
 from runcast.events.snapshot import Snapshot, Usage
 from runcast.stores.base import LogInfo
 
-__all__ = ("Attempt", "Attempts")
+__all__ = ("Attempt", "Attempts", "FindSecrets")
+
+FindSecrets = Callable[[Iterable[Secret], Mapping[str, str]], Awaitable[dict[str, str]]]
+"""See `runcast._functions.secrets.find_secrets`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +70,40 @@ class Attempts:
 
     Args:
         find: returns a function of this process by name, or None.
+        find_secrets: returns the values of the secrets that a function declares.
     """
 
-    def __init__(self, hub: Hub, find: Callable[[str], Function[..., Any] | None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        find: Callable[[str], Function[..., Any] | None],
+        find_secrets: FindSecrets,
+    ) -> None:
         self._hub = hub
         self._find = find
+        self._find_secrets = find_secrets
+
+    async def first(self, info: LogInfo) -> Attempt | None:
+        """Return the first attempt of a run that was begun elsewhere; None if this process does not
+        know its function.
+
+        Raises:
+            InvalidInputs: the function does not accept the inputs.
+            MissingSecret: a secret that it needs is not in the environment of this process.
+        """
+        function = self._find(info.labels.get("function", ""))
+        if function is None:
+            return None
+        _, stored = await self._hub.store.attachment(info.log_id)
+        inputs = read_inputs(stored)
+        convert = function.check if function.isolation == "process" else function.convert
+        return Attempt(
+            function=function,
+            declared=function,
+            attachment=stored,
+            arguments=convert({} if inputs is None else inputs.values),
+            secrets=await self._find_secrets(function.secrets, {}),
+        )
 
     async def after_answer(self, info: LogInfo) -> Attempt | None:
         """Return what continues an answered run; None if this process cannot continue it."""

@@ -15,12 +15,13 @@ from runcast._producing.labels import ANSWERED_LABEL, RESUMABLE_LABEL
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt
+from runcast._runs.following import find_outcome, follow
 from runcast._runs.recoverable import Recoverable
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast._workers.work import Job, Work, Workers, how_it_ended
 from runcast.errors import NotFound, RuncastError, RunClosed, Stale
-from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
+from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.events.outcome import (
     LOST,
     TAKEN_OVER,
@@ -30,7 +31,6 @@ from runcast.events.outcome import (
     failed_with,
     timed_out,
 )
-from runcast.events.position import Position, split_frames
 
 __all__ = ("FunctionRun",)
 
@@ -282,15 +282,7 @@ class FunctionRun(Run):
         """After the run was left: wait for its end, whoever continues it, and report that."""
         known = TAKEN_OVER
         try:
-            head = (await hub.info(self.run_id)).head
-            with await hub.watch(self.run_id, Position(self.epoch, head)) as watch:
-                async for _ in watch:
-                    pass
-            known = await _find_outcome(hub, self.run_id, self.epoch) or TAKEN_OVER
-        except NotFound:
-            known = cancelled("deleted")
-        except RuncastError as error:
-            _log.warning("the end of run %s is not known: %s", self.run_id, error)
+            known = await follow(hub, self.run_id, self.epoch)
         finally:
             self._settle(known)
 
@@ -303,20 +295,7 @@ class FunctionRun(Run):
         except (RunClosed, Stale) as error:
             # Taken over, begun again, or ended by another process, which decides.
             _log.warning("run %s has another ending than %s: %s", self.run_id, outcome.type, error)
-            return await _find_outcome(hub, self.run_id, self.epoch) or TAKEN_OVER
-
-
-async def _find_outcome(hub: Hub, run_id: str, epoch: str) -> Outcome | None:
-    """Return a log's outcome; None if the log is open or in another epoch by now.
-
-    Raises `NotFound`, `BackendError`.
-    """
-    info = await hub.info(run_id)
-    if not info.closed or info.epoch != epoch:
-        return None
-    page = await hub.store.read(run_id, Position(epoch, info.head - 1))
-    event = decode_event(split_frames(page.frames)[-1])
-    return Outcome(event.type, event.data)
+            return await find_outcome(hub, self.run_id, self.epoch) or TAKEN_OVER
 
 
 def _swallow(work: "asyncio.Future[Outcome]") -> None:

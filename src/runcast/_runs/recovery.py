@@ -4,6 +4,9 @@ A run without a living owner is lost, with two exceptions. If the run waits for 
 function has a resume handler, it stays open until it is answered. Then a process that knows the
 function continues it. If its function has `recover=`, a process that knows the function continues
 it at once; if there is none for `recover_wait_s`, it is lost. Each kind can be cancelled.
+
+Runs that wait for a worker of a task engine have no owner, either; see `runcast._runs.launch`. A
+process that hands over runs hands them over again when their worker died.
 """
 
 import asyncio
@@ -20,6 +23,7 @@ from runcast._producing.labels import (
     LEASE_LABEL,
     RESUMABLE_LABEL,
 )
+from runcast._runs.launch import Launch, not_taken
 from runcast._runs.recoverable import Recoverable, too_many_attempts
 from runcast.errors import (
     BackendError,
@@ -50,6 +54,15 @@ class ContinuesRuns(Protocol):
         """Return what continues a run after a crash, or how the run must end."""
         ...
 
+    async def after_launch(self, info: LogInfo) -> Begin | Outcome | None:
+        """Return what runs a run that waits for a worker, or how the run must end."""
+        ...
+
+    async def launch_again(self, info: LogInfo) -> bool:
+        """Hand a run without an owner to another worker; False if that is not this process's
+        part."""
+        ...
+
 
 _LOST_WITH_THEIR_OWNER: Final = frozenset({RUN, "stream"})
 """Kinds of logs that end when their owner dies. Other logs stay open until they are continued; see
@@ -73,11 +86,13 @@ class Recovery:
 
     Args:
         runs: continues runs.
+        is_worker: take over only what `take_over` and `leave` name. Servers look for lost runs.
     """
 
-    def __init__(self, hub: Hub, runs: ContinuesRuns) -> None:
+    def __init__(self, hub: Hub, runs: ContinuesRuns, *, is_worker: bool = False) -> None:
         self._hub = hub
         self._runs = runs
+        self._is_worker = is_worker
         self._left: set[str] = set()
         """Runs of this process whose own process died: they have an owner that lives, us."""
         self._has_ceased = False
@@ -135,10 +150,12 @@ class Recovery:
             self._looked = self._hub.clock.monotonic()
 
     async def _reap(self) -> None:
-        for info in await self._hub.store.orphans(_MOST_ORPHANS):
-            await self._take(info.log_id)
+        orphans = [] if self._is_worker else await self._hub.store.orphans(_MOST_ORPHANS)
+        for info in orphans:
+            if not self._may_wait(info):
+                await self.take(info.log_id)
         for run_id in list(self._left):
-            await self._take(run_id)
+            await self.take(run_id)
 
     def leave(self, run_id: str) -> None:
         """Treat a run of this process, which runs no more, as if its owner were dead."""
@@ -147,12 +164,15 @@ class Recovery:
     async def take_over(self, run_id: str) -> None:
         """Take over one run if its owner is dead. A failure is logged, and will be tried again."""
         try:
-            await self._take(run_id)
+            await self.take(run_id)
         except BackendError as error:
             _log.warning("run %s could not be taken over yet: %s", run_id, error)
 
-    async def _take(self, run_id: str) -> None:
-        """Take over a run in its own task, because the waiting caller may be cancelled midway."""
+    async def take(self, run_id: str) -> None:
+        """Take over one run if its owner is dead. Raises `BackendError`.
+
+        It is done in a task of its own, because the waiting caller may be cancelled midway.
+        """
         if self._has_ceased:
             return
         task = asyncio.create_task(self._take_alone(run_id))
@@ -188,41 +208,57 @@ class Recovery:
         begin = self._successors.get(info.kind)
         if begin is None and info.kind not in _LOST_WITH_THEIR_OWNER:
             return
-        if RESUMABLE_LABEL in info.labels and CANCEL_LABEL not in info.labels:
-            if ANSWERED_LABEL not in info.labels and info.status == "waiting":
-                info = await self._expire_questions(info)
-                if ANSWERED_LABEL not in info.labels:
-                    return
-            if ANSWERED_LABEL in info.labels:
-                begin = await self._runs.after_answer(info)
-                if begin is None:
-                    return  # a process that knows its function continues it
-        ending = LOST
-        known = Recoverable.of(info.labels)
-        if begin is None and known is not None and CANCEL_LABEL not in info.labels:
-            found = await self._after_crash(info, known)
-            if found is None:
-                return  # a process that knows its function may come
-            if isinstance(found, Outcome):
-                ending = found
-            else:
-                begin = found
+        found: Begin | Outcome | None = begin or LOST
+        if begin is None and CANCEL_LABEL not in info.labels:
+            found = await self._find_next(info)
+        if found is None:
+            return
         await self._hub.lease.hold()
         claimed = await self._hub.store.claim(info.log_id, self._hub.lease.owner_id)
         self._left.discard(info.log_id)
         if CANCEL_LABEL in claimed.labels:
             await self._hub.take(claimed).end(cancelled(claimed.labels[CANCEL_LABEL]))
-        elif begin is not None:
-            begin(claimed)
-        else:
-            await self._hub.take(claimed).end(ending)
-            code = ending.data["code"]
+        elif isinstance(found, Outcome):
+            await self._hub.take(claimed).end(found)
+            code = found.data["code"]
             _log.warning("%s ended with its owner: %s", describe_log(info.log_id), code)
+        else:
+            found(claimed)
+
+    async def _find_next(self, info: LogInfo) -> Begin | Outcome | None:
+        """Return what continues a run, or how it ends; None if it waits."""
+        launch = Launch.of(info.labels)
+        if launch is not None and launch.is_waiting(info):
+            found = await self._runs.after_launch(info)
+            if found is None and not self._may_wait(info):
+                found = not_taken(launch, self._hub.settings.launch_wait_s)
+            return found
+        if RESUMABLE_LABEL in info.labels:
+            if ANSWERED_LABEL not in info.labels and info.status == "waiting":
+                info = await self._expire_questions(info)
+                if ANSWERED_LABEL not in info.labels:
+                    return None
+            if ANSWERED_LABEL in info.labels:
+                if await self._runs.launch_again(info):
+                    return None
+                # If this process does not know its function, one that does continues it.
+                return await self._runs.after_answer(info)
+        known = Recoverable.of(info.labels)
+        return LOST if known is None else await self._after_crash(info, known)
+
+    def _may_wait(self, info: LogInfo) -> bool:
+        """Return whether a run waits for a worker, which may still come."""
+        launch = Launch.of(info.labels)
+        if launch is None or not launch.is_waiting(info) or CANCEL_LABEL in info.labels:
+            return False
+        return self._hub.clock.time() < launch.since + self._hub.settings.launch_wait_s
 
     async def _after_crash(self, info: LogInfo, known: Recoverable) -> Begin | Outcome | None:
         """Return what continues a run, or how it ends; None if it waits for another process."""
         if not known.may_continue(has_begun=info.status != "queued"):
             return too_many_attempts()
+        if await self._runs.launch_again(info):
+            return None
         found = await self._runs.after_crash(info, known)
         if found is not None:
             return found

@@ -25,6 +25,7 @@ from runcast._producing.decisions import answer_question
 from runcast._producing.inbox import HubMailbox
 from runcast._producing.keeping import Keeper
 from runcast._producing.labels import (
+    ANSWERED_LABEL,
     CANCEL_LABEL,
     DIGEST_LABEL,
     RESUMABLE_LABEL,
@@ -34,17 +35,19 @@ from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt, Attempts
 from runcast._runs.function_run import FunctionRun
+from runcast._runs.launch import Launch, Launcher, unknown_function
+from runcast._runs.launches import Launches
 from runcast._runs.recoverable import Recoverable
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room
-from runcast._runs.run import make_run_id
+from runcast._runs.run import Run, make_run_id
 from runcast._runs.tracebacks import Tracebacks
 from runcast._workers.left_behind import LeftThreads
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
-from runcast.errors import InvalidInputs, NotFound, Overloaded, RunClosed, Stale
+from runcast.errors import InvalidInputs, NotFound, Overloaded, RuncastError, RunClosed, Stale
 from runcast.events.outcome import Outcome, checked_reason, failed_with
 from runcast.events.vocabulary import mend
 from runcast.stores.base import LogInfo
@@ -66,13 +69,22 @@ class RunnerStatistics(NamedTuple):
 
 
 class Runner:
-    """Starts functions and sees each to its end. Use `async with`, inside the hub."""
+    """Starts functions and sees each to its end. Use `async with`, inside the hub.
+
+    Args:
+        find: returns a function of this process by name.
+        launcher: hands the runs of functions to workers; by default they run here.
+        is_worker: this process runs what a launcher hands over, and looks for nothing else.
+    """
 
     def __init__(
         self,
         hub: Hub,
         files: Files,
         find: Callable[[str], Function[..., Any] | None] = lambda name: None,
+        *,
+        launcher: Launcher | None = None,
+        is_worker: bool = False,
     ) -> None:
         self._files = files
         self.hub = hub
@@ -88,8 +100,11 @@ class Runner:
         # Includes replaced runs, until they have ended.
         self._living: set[FunctionRun] = set()
         self._places: dict[FunctionRun, Place] = {}
-        self._attempts = Attempts(hub, find)
-        self._recovery = Recovery(hub, self)
+        self._attempts = Attempts(hub, find, self.processes.find_secrets)
+        self._is_worker = is_worker
+        self.launches = Launches(hub, files, launcher, self.cancel)
+        """The runs that are handed to workers."""
+        self._recovery = Recovery(hub, self, is_worker=is_worker)
         self._retention = Retention(hub)
         self._beginning: set[asyncio.Task[FunctionRun]] = set()
         self._following: set[asyncio.Task[None]] = set()
@@ -104,7 +119,7 @@ class Runner:
             self.hub.prices = await asyncio.to_thread(load_prices, self._settings.prices_file)
         self._workers.open()
         await self._recovery.open()
-        self._retention.open()
+        self._retention.open(deletes=not self._is_worker)
         return self
 
     def hand_over(self, kind: str, begin: Begin) -> None:
@@ -132,6 +147,7 @@ class Runner:
         await self._recovery.close()
         if self._beginning:
             await asyncio.wait(self._beginning)
+        await self.launches.close()
         self._release_waiting()
         await wait_for_first(
             self._settle(self._settings.shutdown_grace_s), self._interrupted.wait()
@@ -215,8 +231,11 @@ class Runner:
         digest: str = "",
         files: GivenFiles = MappingProxyType({}),
         workspace: str = "",
-    ) -> FunctionRun:
+    ) -> Run[Any]:
         """Begin a run and return it; the run is stored when this returns.
+
+        With a launcher the run is handed to a worker. Then secrets cannot be given, and inputs must
+        be such that they can be stored.
 
         Args:
             run_id: by default a new UUIDv7.
@@ -232,6 +251,7 @@ class Runner:
             MissingSecret: a secret that the function needs is missing.
             Conflict: the run exists, and `replace` is False.
             Overloaded: `max_queue` runs wait already, or the process is shutting down.
+            ServerUnavailable: the broker of the launcher cannot be reached.
             Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
 
         If the caller is cancelled meanwhile, no run begins, or the run is cancelled at once.
@@ -239,10 +259,16 @@ class Runner:
         self._check_not_closing()
         self.hub.check_open()
         self.hub.lease.check()
-        convert = function.check if function.isolation == "process" else function.convert
-        arguments = convert(inputs or {})
+        is_apart = function.isolation == "process" or self.launches.is_on
+        arguments = (function.check if is_apart else function.convert)(inputs or {})
         check_labels(labels or {})
         run_id = run_id or make_run_id(self.hub.clock.time(), os.urandom(10))
+        if self.launches.is_on:
+            kept = self.launches.keep(function, inputs or {}, secrets, files, workspace)
+            gathered = await self._files.stage(function.files, files, workspace)
+            known = _labels(function, labels or {}, digest, kept, run_id)
+            launching = self.launches.begin
+            return await launching(function, kept, known, run_id, gathered, replace=replace)
         # Taken before the first await, so that of many simultaneous calls only as many as fit
         # enter.
         place = self._enter(function, is_arriving=bool(files or workspace or function.files))
@@ -366,6 +392,45 @@ class Runner:
     async def reap(self) -> None:
         """Take over the runs of dead owners now. Raises `BackendError`."""
         await self._recovery.reap()
+
+    async def run_launched(self, run_id: str, epoch: str) -> None:
+        """In a worker: claim a run that was handed over, and run it to its end.
+
+        Does nothing if the run has ended, or if another worker that lives has it. So it may be
+        called again for the same run. Raises `BackendError`.
+        """
+        try:
+            info = await self.hub.info(run_id)
+        except NotFound:
+            return
+        if info.epoch != epoch or run_id in self.runs or Launch.of(info.labels) is None:
+            return
+        await self._recovery.take(run_id)
+        run = self.runs.get(run_id)
+        if run is not None:
+            await run.wait()
+
+    async def after_launch(self, info: LogInfo) -> Begin | Outcome | None:
+        """Return what runs a run that waits for a worker, or how the run must end; None if this
+        process is no worker, or the run waits for an answer."""
+        if not self._is_worker:
+            return None
+        if info.status == "queued":
+            try:
+                attempt = await self._attempts.first(info)
+            except RuncastError as error:
+                return failed_with(error)
+            return unknown_function(info) if attempt is None else self._beginning_of(attempt)
+        if ANSWERED_LABEL in info.labels:
+            return await self.after_answer(info) or unknown_function(info)
+        known = Recoverable.of(info.labels)
+        if known is None:
+            return None
+        return await self.after_crash(info, known) or unknown_function(info)
+
+    async def launch_again(self, info: LogInfo) -> bool:
+        """Hand a run without an owner to another worker; see `Launches.again`."""
+        return await self.launches.again(info)
 
     async def after_answer(self, info: LogInfo) -> Begin | None:
         """Return what continues an answered run; None if this process cannot."""
