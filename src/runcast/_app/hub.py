@@ -37,6 +37,7 @@ from runcast.channels.channel import Channel
 from runcast.channels.deliveries import DELIVERY, Deliveries, Delivery
 from runcast.channels.document import Shows
 from runcast.channels.engine import Finish
+from runcast.channels.pollers import POLL, Pollers
 from runcast.channels.replies import Replies
 from runcast.channels.targets import ChannelsFile
 from runcast.errors import InvalidValue, NotFound, RunClosed
@@ -120,6 +121,7 @@ class OpenHub:
         self.deliveries = Deliveries(self.hub, ChannelsFile())
         self.runner.hand_over(DELIVERY, self.deliveries.take_over)
         self.replies = Replies(self, self.deliveries)
+        self.pollers = Pollers(self.hub, self.replies)
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Add a function under its name. Raises `InvalidValue` if the name is taken."""
@@ -152,7 +154,10 @@ class OpenHub:
         self._home = Home()
         try:
             await self.deliveries.open(self.settings.channels_file)
+            if self.pollers.read(self.deliveries.channels):
+                self.runner.hand_over(POLL, self.pollers.take_over)
             await self.hub.open()
+            self.pollers.open()
             await self.runner.open()
             await self.files.open()
         except BaseException:
@@ -195,6 +200,7 @@ class OpenHub:
             closing.push_async_callback(self._end_blocks)
             closing.push_async_callback(self.deliveries.close)
             closing.push_async_callback(self.replies.close)
+            closing.push_async_callback(self.pollers.close)
             closing.push_async_callback(self.runner.close)
 
     async def _end_blocks(self) -> None:

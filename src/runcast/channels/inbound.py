@@ -5,8 +5,9 @@ body may be anything. What is not understood is None, and nothing is raised.
 
 Source: https://core.telegram.org/bots/api#update,
 https://docs.slack.dev/reference/interaction-payloads/block_actions-payload,
-https://docs.slack.dev/reference/events/message, and
-https://docs.discord.com/developers/interactions/receiving-and-responding.
+https://docs.slack.dev/reference/events/message,
+https://docs.discord.com/developers/interactions/receiving-and-responding, and
+https://spec.matrix.org/latest/client-server-api/#rich-replies.
 """
 
 import json
@@ -18,6 +19,7 @@ __all__ = (
     "Inbound",
     "InboundKind",
     "from_discord",
+    "from_matrix",
     "from_slack",
     "from_telegram",
     "parse_json",
@@ -159,6 +161,39 @@ def from_discord(interaction: object) -> Inbound | None:
         _text(user, "id"),
         _text(user, "global_name") or _text(user, "username"),
     )
+
+
+def from_matrix(room: str, event: object) -> Inbound | None:
+    """Return what an event of a room says: a text, and the message that it replies to. An edit says
+    nothing, and neither does a notice, because bots write notices."""
+    content = _part(event, "content")
+    relation = _part(content, "m.relates_to")
+    text = _text(content, "body")
+    if _part(event, "type") != "m.room.message" or _part(content, "msgtype") != "m.text":
+        return None
+    if not text or _part(relation, "rel_type") == "m.replace":
+        return None
+    replied = _text(relation, "m.in_reply_to", "event_id")
+    is_thread = _part(relation, "rel_type") == "m.thread"
+    thread = _text(relation, "event_id") if is_thread else ""
+    if is_thread and (_part(relation, "is_falling_back") or not replied):
+        replied = thread
+    return Inbound(
+        "text",
+        _without_quote(text) if replied else text,
+        f"matrix:{_text(event, 'event_id')}",
+        room,
+        thread,
+        replied,
+        _text(event, "sender"),
+    )
+
+
+def _without_quote(text: str) -> str:
+    """Return a reply without the lines that it repeats: older clients write them before it."""
+    lines = text.split("\n")
+    at = next((at for at, line in enumerate(lines) if not line.startswith(">")), len(lines))
+    return "\n".join(lines[at:]).strip("\n") or text if at else text
 
 
 def parse_json(body: bytes | str) -> object:

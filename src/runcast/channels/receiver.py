@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 from runcast.channels.inbound import Inbound
 from runcast.channels.outcome import CallOutcome
 
-__all__ = ("Callback", "CanTell", "Receiver", "is_at")
+__all__ = ("Callback", "CanTell", "Knows", "Poller", "Receiver", "is_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,19 @@ class Callback:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-class Receiver(Protocol):
+class Knows(Protocol):
+    """Knows the chats of its platform."""
+
+    def is_in(self, inbound: Inbound, address: str) -> bool:
+        """Return whether it happened in the chat that a target's address names: see `is_at`.
+
+        If a message's id is unique on the whole platform, an address that does not tell, like
+        `#name`, may pass.
+        """
+        ...
+
+
+class Receiver(Knows, Protocol):
     """Reads the callbacks of one app of a platform. Its methods call nobody; see `CanTell`.
 
     One callback is one thing that a person did.
@@ -61,14 +73,6 @@ class Receiver(Protocol):
         """
         ...
 
-    def is_in(self, inbound: Inbound, address: str) -> bool:
-        """Return whether it happened in the chat that a target's address names: see `is_at`.
-
-        If a message's id is unique on the whole platform, an address that does not tell, like
-        `#name`, may pass.
-        """
-        ...
-
 
 @runtime_checkable
 class CanTell(Protocol):
@@ -76,6 +80,30 @@ class CanTell(Protocol):
 
     async def tell(self, inbound: Inbound, notice: str) -> CallOutcome:
         """Show a short text to the person alone, or take the sign of waiting off a button."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
+        ...
+
+
+class Poller(Knows, Protocol):
+    """Asks a platform what people did. A module offers it as `make_poller(options) -> Poller`, and
+    the option `poll` in the channels file turns it on. One process at a time asks for a bot."""
+
+    mark: str
+    """Where to go on, for another process; set before the first poll to what it was last. It stays
+    "" if the platform remembers by itself what was confirmed."""
+
+    async def poll(self) -> list[Inbound] | CallOutcome:
+        """Return what people did since the last poll, within half a minute; or why not.
+
+        What this returns is done before the next poll, which may confirm it to the platform.
+        """
+        ...
+
+    async def tell(self, inbound: Inbound, notice: str) -> CallOutcome:
+        """Show a short text to the person, or take the sign of waiting off a button."""
         ...
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from runcast.channels.deliveries import Deliveries, Shown
 from runcast.channels.document import buttons_of
 from runcast.channels.inbound import Inbound
 from runcast.channels.platforms import make_receiver
-from runcast.channels.receiver import Callback, CanTell, Receiver
+from runcast.channels.receiver import Callback, CanTell, Knows, Receiver
 from runcast.channels.targets import Target
 from runcast.errors import (
     AlreadyAnswered,
@@ -147,7 +147,7 @@ class Replies:
             await receiver.tell(inbound, notice)
         return notice
 
-    async def take(self, name: str, receiver: Receiver, inbound: Inbound) -> str:
+    async def take(self, name: str, platform: Knows, inbound: Inbound) -> str:
         """Do what a person did in a chat; return a notice for the person, or "".
 
         Raises:
@@ -155,16 +155,16 @@ class Replies:
                 its notice asks for another one.
         """
         try:
-            return await self._take(name, receiver, inbound)
+            return await self._take(name, platform, inbound)
         except BackendError as error:
             _log.warning("what a person did in %s could not be stored: %s", name, error)
             if inbound.kind == "text":
                 raise StoreUnavailable("the text could not be stored; send it again") from None
             return _LATER
 
-    async def _take(self, name: str, receiver: Receiver, inbound: Inbound) -> str:
+    async def _take(self, name: str, knows: Knows, inbound: Inbound) -> str:
         platform = name.partition(":")[0]
-        targets = {target.shown: target for target in self._targets(name, receiver, inbound)}
+        targets = {target.shown: target for target in self._targets(name, knows, inbound)}
         shown = await self._find(list(targets), inbound) if targets else None
         if shown is None or not await self._is_present(shown):
             return _GONE if inbound.kind == "button" else ""
@@ -190,10 +190,10 @@ class Replies:
                 return shown
         return None
 
-    def _targets(self, name: str, receiver: Receiver, inbound: Inbound) -> list[Target]:
+    def _targets(self, name: str, knows: Knows, inbound: Inbound) -> list[Target]:
         channels = self._deliveries.channels
         found = channels.of_app(name.partition(":")[0], channels.apps().get(name, {}))
-        return [target for target in found if receiver.is_in(inbound, target.address)]
+        return [target for target in found if knows.is_in(inbound, target.address)]
 
     async def _is_present(self, shown: Shown) -> bool:
         """Return whether a message is about the run's present epoch."""

@@ -40,8 +40,8 @@ _MAX_TARGET_CHARS: Final = 4096
 _PLATFORM: Final = re.compile(r"[a-z][a-z0-9+.-]{0,31}")
 _ENV: Final = "_env"
 _ALLOW: Final = "allow"
-_SECRET: Final = ("token", "secret", "key", "password")
-"""How the names of secret options end. Targets with the same secrets belong to one app."""
+_SECRET: Final = re.compile(r"[^=]*(?:token|secret|key|password)=")
+"""A secret option: by the end of its name. Targets with the same secrets belong to one app."""
 _SERVERS: Final = frozenset({"url", "homeserver", "server"})
 """Options that name a server."""
 _WITH_HOST: Final = frozenset({"ntfy"})
@@ -60,6 +60,13 @@ class Target:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     name: str = ""
     """The name in the channels file; "" for a target that was given as an address."""
+
+    @property
+    def app(self) -> str:
+        """A digest that is equal for the targets that one app or bot writes to."""
+        secrets = [f"{key}={self.options[key]}" for key in sorted(self.options)]
+        said = "\0".join([self.platform, *(each for each in secrets if _SECRET.match(each))])
+        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def shown(self) -> str:
@@ -145,11 +152,18 @@ class ChannelsFile:
 
     def of_app(self, platform: str, options: Mapping[str, str]) -> list[Target]:
         """Return the named targets that one app or bot writes to: those with its secrets."""
-        return [
-            target
-            for target in self._named.values()
-            if target.platform == platform and _secrets(target.options) == _secrets(options)
-        ]
+        app = Target(platform, "", options).app
+        return [target for target in self._named.values() if target.app == app]
+
+    def polled(self) -> list[Target]:
+        """Return a named target of each app or bot whose platform is asked what people do there:
+        those with the option `poll`."""
+        found = {
+            target.app: target
+            for _, target in sorted(self._named.items())
+            if target.options.get("poll") in ("yes", "true")
+        }
+        return list(found.values())
 
     def named(self, text: str) -> Target:
         """Return a target of the file. Raises `InvalidValue` if it has no such name."""
@@ -165,10 +179,6 @@ def _host_of(address: str) -> str:
     host, separator, _ = rest.partition("/")
     is_host = bool(separator) and re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", host)
     return host if is_host else "…"
-
-
-def _secrets(options: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in options.items() if key.endswith(_SECRET)}
 
 
 def _options(table: Mapping[str, Any], place: str) -> dict[str, str]:

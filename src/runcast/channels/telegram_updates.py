@@ -3,13 +3,17 @@
 Source: https://core.telegram.org/bots/api#getupdates.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from runcast._addresses import Network
 from runcast.channels.calls import Caller, check_token, seconds_of
 from runcast.channels.inbound import Inbound, from_telegram
 from runcast.channels.outcome import CallOutcome
+from runcast.channels.platforms.options import networks_for, required
+from runcast.channels.receiver import is_at
 
-__all__ = ("TelegramUpdates",)
+__all__ = ("TelegramUpdates", "make_poller")
 
 _URL: Final = "https://api.telegram.org"
 _KINDS: Final = ["message", "callback_query"]
@@ -30,7 +34,17 @@ class TelegramUpdates:
         InvalidValue: the token is malformed. The message does not show the token.
     """
 
-    def __init__(self, token: str, *, url: str = _URL, wait_s: int = 25) -> None:
+    mark = ""
+    """Nothing: Telegram itself remembers what was confirmed."""
+
+    def __init__(
+        self,
+        token: str,
+        *,
+        url: str = _URL,
+        wait_s: int = 25,
+        networks: Iterable[Network] | None = None,
+    ) -> None:
         check_token(token, "a bot's token of Telegram, like 123456:ABC-DEF")
         self._wait_s = wait_s
         self._offset = 0
@@ -38,6 +52,7 @@ class TelegramUpdates:
             url,
             secrets=(token, token.partition(":")[2]),
             secret_path=f"/bot{token}",
+            networks=networks,
             timeout_s=wait_s + 10.0,
         )
 
@@ -75,6 +90,32 @@ class TelegramUpdates:
         said = answer.text("description") or f"status {answer.status}"
         return self._caller.outcome("ok" if answer.status == 200 else "rejected", said)
 
+    async def tell(self, inbound: Inbound, notice: str) -> CallOutcome:
+        """Confirm a pressed button with a notice, or send the notice into the chat."""
+        if inbound.kind == "button":
+            return await self.confirm(inbound, notice)
+        place = {"message_thread_id": int(inbound.thread)} if inbound.thread else {}
+        body = {"chat_id": int(inbound.place), **place, "text": notice}
+        answer = await self._caller.call("POST", "/sendMessage", body)
+        if isinstance(answer, CallOutcome):
+            return answer
+        said = answer.text("description") or f"status {answer.status}"
+        return self._caller.outcome("ok" if answer.status == 200 else "rejected", said)
+
+    def is_in(self, inbound: Inbound, address: str) -> bool:
+        """Return whether it happened in the chat of an address."""
+        return is_at(inbound, address)
+
     async def close(self) -> None:
         """Close connections. Idempotent."""
         await self._caller.close()
+
+
+def make_poller(options: Mapping[str, str]) -> TelegramUpdates:
+    """Return what asks for the updates of a bot."""
+    url = options.get("url")
+    return TelegramUpdates(
+        required(options, "token", "Telegram"),
+        url=url or _URL,
+        networks=networks_for(options) if url else None,
+    )

@@ -9,11 +9,11 @@ from typing import Final
 
 from runcast import _plugins
 from runcast.channels.channel import Channel
-from runcast.channels.receiver import Receiver
+from runcast.channels.receiver import Poller, Receiver
 from runcast.channels.targets import Target
 from runcast.errors import InvalidValue
 
-__all__ = ("PLATFORMS", "make_channel", "make_receiver")
+__all__ = ("PLATFORMS", "make_channel", "make_poller", "make_receiver")
 
 PLATFORMS: Final = {
     "email": "runcast.channels.platforms.email",
@@ -54,4 +54,21 @@ def make_receiver(platform: str, options: Mapping[str, str]) -> Receiver:
     if make is None:
         raise InvalidValue(f"expected a platform that sends callbacks, got {platform[:40]!r}")
     made: Receiver = make(options)
+    return made
+
+
+_POLLERS: Final = {
+    "matrix": "runcast.channels.matrix_updates",
+    "telegram": "runcast.channels.telegram_updates",
+}
+"""The modules that ask platforms what people did."""
+
+
+def make_poller(platform: str, options: Mapping[str, str]) -> Poller:
+    """Return what asks a platform for what people did. Raises `InvalidValue` if it cannot be asked,
+    or options lack."""
+    if platform not in _POLLERS:
+        known = ", ".join(_POLLERS)
+        raise InvalidValue(f"expected poll only with {known}; got it with {platform[:40]!r}")
+    made: Poller = import_module(_POLLERS[platform]).make_poller(options)
     return made

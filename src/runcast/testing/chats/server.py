@@ -133,7 +133,9 @@ class ChatServer:
         """End all answers, and the server. Idempotent."""
         if self._http is None or self.closing.is_set():
             return
-        self.closing.set()
+        with self._answered:
+            self.closing.set()
+            self._answered.notify_all()
         self._http.shutdown()
         self._http.close_connections()
         self._http.server_close()

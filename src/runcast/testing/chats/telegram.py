@@ -79,6 +79,7 @@ class FakeTelegram(ChatServer):
             }
             self._callbacks.add(str(query["id"]))
             self.updates.append({"update_id": number, "callback_query": query})
+            self._answered.notify_all()
             return str(query["id"])
 
     def say(
@@ -95,6 +96,7 @@ class FakeTelegram(ChatServer):
             if replied is not None:
                 message["reply_to_message"] = _message(replied)
             self.updates.append({"update_id": number, "message": message})
+            self._answered.notify_all()
             return self.updates[-1]
 
     def sign(self, update: dict[str, Any]) -> ChatCallback:
@@ -177,6 +179,9 @@ class FakeTelegram(ChatServer):
     def _updates(self, values: dict[str, Any]) -> ChatReply:
         offset = values.get("offset") or 0
         self.updates[:] = [each for each in self.updates if each["update_id"] >= offset]
+        wait_s = float(values.get("timeout") or 0)
+        if not self.updates and wait_s:
+            self._answered.wait_for(lambda: self.updates or self.closing.is_set(), wait_s)
         return _ok(list(self.updates))
 
     def _confirm(self, values: dict[str, Any]) -> ChatReply:
