@@ -5,7 +5,7 @@ node and every script may touch all of them:
 
 | key | type | holds |
 |---|---|---|
-| `log:<id>` | hash | `v` version, `p` epoch, `s` state, `a` attachment, `t` snapshot of the last trim, `e` saved state of the fold, `o:<key>` the use of an idempotency key |
+| `log:<id>` | hash | `v` version, `p` epoch, `s` state, `d` what plain appends have changed since, `a` attachment, `t` snapshot of the last trim, `e` saved state of the fold, `o:<key>` the use of an idempotency key |
 | `events:<id>:<epoch>` | stream | one entry a page; the entry's id is the page's last `seq`, its field `f` the frames |
 | `all`, `kind:…`, `status:…`, `label:…` | sorted sets | ids of logs by the time of their creation |
 | `expiring` | sorted set | closed logs by the time when they may be deleted |
@@ -16,12 +16,12 @@ node and every script may touch all of them:
 | `feed` | channel | what was changed, for the other processes |
 """  # noqa: E501 - a table
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeGuard
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeGuard
 
 import msgspec
 
-from runcast.stores.ledger import Ledger, Log, apply_append, copy_info
+from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.model import Change, LogInfo, Page
 from runcast.stores.plans import (
     AppendCommand,
@@ -32,7 +32,7 @@ from runcast.stores.plans import (
     OnceUse,
     TrimCommand,
 )
-from runcast.stores.producers import Use
+from runcast.stores.producers import Use, keep
 
 __all__ = (
     "ABSENT",
@@ -44,7 +44,7 @@ __all__ = (
     "decode_saved",
     "decode_snapshot",
     "decode_use",
-    "join_words",
+    "encode_changes",
     "label_key",
     "once_field",
     "page_of",
@@ -56,7 +56,7 @@ ABSENT: Final = b"0"
 """The version of a log that does not exist."""
 
 _LENGTH_BYTES: Final = 4
-"""Before each word of a change: its length, the most significant byte first."""
+"""Before each word on the feed: its length, the most significant byte first."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -72,6 +72,15 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     has_forgotten: bool = False
 
 
+class _Since(msgspec.Struct, array_like=True, gc=False):
+    """What plain appends have changed of a state since it was written."""
+
+    head: int
+    bytes: int
+    producers: dict[str, Use]
+    has_forgotten: bool
+
+
 class _News(msgspec.Struct, array_like=True, gc=False):
     """A change of a log, for the other processes."""
 
@@ -81,6 +90,7 @@ class _News(msgspec.Struct, array_like=True, gc=False):
 
 
 _decode_state: Final = msgspec.msgpack.Decoder(_State).decode
+_decode_since: Final = msgspec.msgpack.Decoder(_Since).decode
 _decode_news: Final = msgspec.msgpack.Decoder(_News).decode
 decode_snapshot: Final = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
 """Decodes (seq, snapshot), the field `t` of a log."""
@@ -92,10 +102,11 @@ decode_info: Final = msgspec.msgpack.Decoder(LogInfo).decode
 """Decodes the last description of a deleted log, a field of `gone`."""
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, gc=False):
     """A log as it was seen: its version, and the log; None if there was no such log.
 
-    `is_remembered` is True if it was not seen now, so that it may have changed since.
+    `is_remembered` is True if it was not seen now, so that it may have changed since. A plain
+    append that was applied changes version and log in one step.
     """
 
     version: bytes
@@ -103,19 +114,40 @@ class Seen(NamedTuple):
     is_remembered: bool = False
 
 
-class Planned(NamedTuple):
-    """A change of a log: what `commit.lua` is given, and the log afterwards."""
+class Planned(msgspec.Struct, gc=False):
+    """A change of a log, as `commit.lua` is given it: `plain` or, if that is empty, `other`.
+
+    `after` is the log afterwards. A plain append changes it only in `finish`, because copying a log
+    costs more than everything else.
+    """
 
     log_id: str
-    words: bytes
+    seen: Seen
     after: Log | None
+    other: tuple[bytes, ...] = ()
+    plain: tuple[bytes, ...] = ()
+    since: _Since | None = None
+
+    def finish(self, version: int) -> Seen:
+        """Return the log as seen after the change, which was applied."""
+        if self.since is None or self.after is None:
+            return Seen(b"%d" % version, self.after, is_remembered=True)
+        since, log, seen = self.since, self.after, self.seen
+        log.info.head, log.info.bytes = since.head, since.bytes
+        log.producers, log.has_forgotten = since.producers, since.has_forgotten
+        seen.version, seen.is_remembered = b"%d" % version, True
+        return seen
 
 
-def decode_log(state: bytes) -> Log:
-    """Return the log with this state."""
+def decode_log(state: bytes, since: bytes | None) -> Log:
+    """Return the log with this state, and with what has changed since."""
     found = _decode_state(state)
     log = Log(0, found.info)
     log.producers, log.has_forgotten = found.producers, found.has_forgotten
+    if since:
+        changed = _decode_since(since)
+        log.info.head, log.info.bytes = changed.head, changed.bytes
+        log.producers, log.has_forgotten = changed.producers, changed.has_forgotten
     return log
 
 
@@ -150,7 +182,7 @@ def plan_change(
         rival: an owner whose lease must be over.
     """
     if not commands:
-        return Planned(log_id, _general(log_id, seen, None, (), rival), seen.log)
+        return Planned(log_id, seen, seen.log, _general(log_id, seen, None, (), rival))
     if len(commands) == 1 and seen.log is not None and _is_plain(commands[0]):
         return _plan_plain(log_id, seen, seen.log, commands[0])
     scratch = Ledger()
@@ -158,10 +190,10 @@ def plan_change(
         scratch.logs[log_id] = _copy_log(seen.log)
     scratch.apply(0, commands)
     log = scratch.logs.get(log_id)
-    words = _general(log_id, seen, log, commands, rival)
+    other = _general(log_id, seen, log, commands, rival)
     if log is not None:
         log.pages, log.once, log.attachment, log.snapshot = [], {}, None, None
-    return Planned(log_id, words, log)
+    return Planned(log_id, seen, log, other)
 
 
 def _is_plain(command: Command) -> TypeGuard[AppendCommand]:
@@ -178,28 +210,30 @@ def _is_plain(command: Command) -> TypeGuard[AppendCommand]:
     )
 
 
-def _plan_plain(log_id: str, seen: Seen, before: Log, command: AppendCommand) -> Planned:
-    log = _copy_log(before)
-    apply_append(log, command)
-    log.pages = []
+def _plan_plain(log_id: str, seen: Seen, log: Log, command: AppendCommand) -> Planned:
     (page,) = command.pages
-    state = _encode(_State(log.info, log.producers, log.has_forgotten))
+    producers, has_forgotten = log.producers, log.has_forgotten
+    if command.use is not None:
+        producers = dict(producers)
+        has_forgotten |= keep(producers, command.producer_id, command.use)
+    size = log.info.bytes + len(page.frames)
+    since = _Since(page.last, size, producers, has_forgotten)
     entry = b"%d-0" % page.last
-    words = (b"p", log_id.encode(), seen.version, page.epoch.encode(), entry, page.frames, state)
-    return Planned(log_id, join_words(words), log)
+    names = log_id.encode(), seen.version, page.epoch.encode(), entry
+    return Planned(log_id, seen, log, (), (*names, page.frames, _encode(since)), since)
 
 
 def _general(
     log_id: str, seen: Seen, log: Log | None, commands: Sequence[Command], rival: str
-) -> bytes:
-    """Return the words of any change."""
+) -> tuple[bytes, ...]:
+    """Return any change but a plain append."""
     before = None if seen.log is None else seen.log.info
     after = None if log is None else log.info
     operations = [each for command in commands for each in _operations(command, before, after)]
     news = gone = b""
     if log is not None and after is not None:
         state = _encode(_State(after, log.producers, log.has_forgotten))
-        operations.append(("HSET", f"log:{log_id}", "s", state))
+        operations.append(("HSET", f"log:{log_id}", "s", state, "d", ""))
     if commands:
         operations.extend(_reindex(log_id, before, after))
         last = after or before
@@ -207,12 +241,12 @@ def _general(
         news = _encode(_News(last, after is None, _pages_of(commands)))
         gone = _encode(last) if after is None else b""
     is_noted = int(any(map(_is_noted, commands)))
-    words: list[str | bytes | float] = ["g", log_id, seen.version, int(after is not None), is_noted]
+    words: list[str | bytes | float] = [log_id, seen.version, int(after is not None), is_noted]
     words += (gone, news, rival, len(operations))
     for operation in operations:
         words.append(len(operation))
         words += operation
-    return join_words([each if type(each) is bytes else str(each).encode() for each in words])
+    return tuple(each if type(each) is bytes else str(each).encode() for each in words)
 
 
 def _is_noted(command: Command) -> bool:
@@ -301,9 +335,14 @@ def _owner_of(info: LogInfo | None) -> str:
     return "" if info is None or info.closed else info.owner_id
 
 
-def join_words(words: Iterable[bytes]) -> bytes:
-    """Return words, each behind its length."""
-    return b"".join([part for word in words for part in (len(word).to_bytes(_LENGTH_BYTES), word)])
+def encode_changes(changes: Sequence[Planned]) -> tuple[bytes, bytes, int]:
+    """Return changes as `commit.lua` takes them: all words, their lengths, and how many belong to
+    plain changes."""
+    # One long argument: the client library takes microseconds for each.
+    words = [word for each in changes for word in each.plain]
+    plain = len(words)
+    words += [word for each in changes for word in each.other]
+    return b"".join(words), _encode([len(word) for word in words]), plain
 
 
 def _split_words(joined: bytes) -> Iterator[bytes]:
@@ -319,7 +358,8 @@ def changes_of(message: bytes) -> Iterator[Change]:
     words = _split_words(message)
     for kind in words:
         if kind == b"p":
-            info, entry, frames = _decode_state(next(words)).info, next(words), next(words)
+            info = decode_log(next(words), next(words)).info
+            entry, frames = next(words), next(words)
             yield Change(info, False, (page_of(info.epoch, entry, frames),))
         else:
             news = _decode_news(next(words))

@@ -30,7 +30,7 @@ async def find_logs(server: Server, wanted: Filter, limit: int) -> list[LogInfo]
     start, step = 0, max(_LEAST_STEP, min(limit, _MOST_STEP))
     while True:
         states = await server.run("list", index, highest, start, step)
-        infos = [decode_log(state).info for state in states if state]
+        infos = [decode_log(state, since).info for state, since in states if state]
         found += [info for info in infos if wanted.matches(info)]
         if len(found) >= limit or len(states) < step:
             return sorted(found, key=age_of, reverse=True)[:limit]

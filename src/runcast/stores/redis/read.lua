@@ -1,4 +1,5 @@
--- Returns a log's state and its pages after a position: state, id, frames, id, frames, …
+-- Returns a log's state, what has changed since, and its pages after a position: state, since, id,
+-- frames, id, frames, …
 -- Returns nothing if there is no such log.
 --
 -- KEYS[1]  the prefix of all keys of the namespace
@@ -8,10 +9,8 @@
 -- ARGV[4]  how many bytes are wanted; the last page may exceed them
 
 local log = KEYS[1] .. 'log:' .. ARGV[1]
-local state = redis.call('HGET', log, 's')
-if not state then return false end
-
-local found = {state}
+local found = redis.call('HMGET', log, 's', 'd')
+if not found[1] then return false end
 local stream = KEYS[1] .. 'events:' .. ARGV[1] .. ':' .. ARGV[2]
 local from, wanted, size, count = ARGV[3] .. '-0', tonumber(ARGV[4]), 0, 8
 while true do
@@ -24,5 +23,5 @@ while true do
   if #entries < count or size >= wanted then return found end
   from = '(' .. entries[#entries][1]
   -- As many pages as may still be wanted, by the size of those so far.
-  count = math.min(512, math.ceil((wanted - size) * (#found - 1) / 2 / size) + 1)
+  count = math.min(512, math.ceil((wanted - size) * (#found - 2) / 2 / size) + 1)
 end

@@ -34,8 +34,8 @@ class Reading(Store):
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
         check_id(log_id)
         found = await self._server.run("read", log_id, after.epoch, after.seq + 1, max_bytes)
-        state, *entries = found or [None]
-        info = found_log(log_id, state).info
+        state, since, *entries = found or [None, None]
+        info = found_log(log_id, state, since).info
         check_position(info, after)
         pages, first = [], after.seq + 1
         for entry_id, frames in zip(entries[::2], entries[1::2], strict=True):
@@ -63,8 +63,8 @@ class Reading(Store):
     async def _get(self, log_id: str, field: str = "p") -> tuple[LogInfo, Any]:
         """Return a log's description and one field. Raises `NotFound`."""
         check_id(log_id)
-        state, value = await self._server.call("HMGET", f"log:{log_id}", "s", field)
-        return found_log(log_id, state).info, value
+        state, since, value = await self._server.call("HMGET", f"log:{log_id}", "s", "d", field)
+        return found_log(log_id, state, since).info, value
 
     async def list(
         self,
@@ -107,8 +107,10 @@ class Reading(Store):
         """Return descriptions of logs; None for a log that is not there."""
         if not log_ids:
             return []
-        states = await self._server.call_all([("HGET", f"log:{each}", "s") for each in log_ids])
-        return [None if state is None else decode_log(state).info for state in states]
+        states = await self._server.call_all(
+            [("HMGET", f"log:{each}", "s", "d") for each in log_ids]
+        )
+        return [None if state is None else decode_log(state, since).info for state, since in states]
 
 
 def check_id(log_id: str) -> None:
@@ -117,8 +119,8 @@ def check_id(log_id: str) -> None:
         raise NotFound(f"there is no {describe_log(log_id)}")
 
 
-def found_log(log_id: str, state: bytes | None) -> Log:
+def found_log(log_id: str, state: bytes | None, since: bytes | None) -> Log:
     """Return the log with this state. Raises `NotFound` if there is none."""
     if state is None:
         raise NotFound(f"there is no {describe_log(log_id)}")
-    return decode_log(state)
+    return decode_log(state, since)

@@ -51,6 +51,9 @@ _MAX_CONNECTIONS: Final = 16
 _PING_S: Final = 5.0
 """How often a silent channel is asked whether it still lives: a cut network says nothing."""
 
+_CHANNELS: Final = 2
+"""Channels of the connection that listens: that of all nodes, and one of its own."""
+
 _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses before the channel is opened again; the last one repeats."""
 
@@ -124,6 +127,7 @@ class Server:
                 socket_connect_timeout=_CONNECT_S,
                 socket_keepalive=True,
                 client_name="runcast",
+                protocol=2,
                 # A call whose outcome is unknown must not be made again behind our back.
                 retry=Retry(NoBackoff(), 0),
                 **_UNNAMED,
@@ -245,14 +249,18 @@ class Server:
 
     # The channel of changes.
 
-    async def listen(self, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+    async def listen(
+        self, origin: str, heard: Callable[[bytes], None], missed: Callable[[], None]
+    ) -> None:
         """Call `heard` with each message on the channel, and `missed` whenever some may be lost.
 
-        Returns once the channel is open; it stays open until `close`.
+        The connection listens to the channel `feed:<origin>`, too, which has no messages: so
+        `commit.lua` knows whether this node listens alone. Returns once the channel is open; it
+        stays open until `close`.
         """
         is_open = asyncio.get_running_loop().create_future()
         self._channel = asyncio.create_task(
-            self._follow(heard, missed, is_open), name="runcast-redis-feed"
+            self._follow(origin, heard, missed, is_open), name="runcast-redis-feed"
         )
         await asyncio.wait({self._channel, is_open}, return_when=asyncio.FIRST_COMPLETED)
         if self._channel.done():
@@ -260,15 +268,17 @@ class Server:
 
     async def _follow(
         self,
+        origin: str,
         heard: Callable[[bytes], None],
         missed: Callable[[], None],
         is_open: "asyncio.Future[None]",
     ) -> None:
         failures = 0
+        feed = f"{self.prefix}feed"
         while True:
             try:
                 async with self._connected.pubsub(ignore_subscribe_messages=False) as channel:
-                    await channel.subscribe(f"{self.prefix}feed")
+                    await channel.subscribe(feed, f"{feed}:{origin}")
                     await self._hear(channel, heard, missed, is_open)
             except (RedisError, OSError, TimeoutError) as error:
                 if not is_open.done():
@@ -298,7 +308,7 @@ class Server:
             is_asked = False
             if message["type"] == "message":
                 heard(message["data"])
-            elif message["type"] == "subscribe":
+            elif message["type"] == "subscribe" and message["data"] == _CHANNELS:
                 if is_open.done():
                     missed()
                 else:

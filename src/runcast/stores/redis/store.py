@@ -34,6 +34,7 @@ from runcast.stores.redis.keeping import (
     Seen,
     changes_of,
     decode_log,
+    encode_changes,
     once_field,
     plan_change,
 )
@@ -53,7 +54,7 @@ longest ago are asked for again."""
 _MAX_TURNS: Final = 200
 """How often a request is planned again because others were first."""
 
-_ORIGIN_BYTES: Final = 8
+_ORIGIN_BYTES: Final = 16
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_use: Final = msgspec.msgpack.Decoder(OnceUse).decode
@@ -85,7 +86,7 @@ class RedisStore(Reading):
         self._server = Server(*parse_url(url))
         self._clock = clock or SystemClock()
         self._lease_clock = lease_clock
-        self._origin = secrets.token_bytes(_ORIGIN_BYTES)
+        self._origin = secrets.token_hex(_ORIGIN_BYTES // 2).encode()
         self._cached: OrderedDict[str, Seen] = OrderedDict()
         self._listeners: dict[object, Callable[[Change | None], None]] = {}
         self._data_id = ""
@@ -101,7 +102,7 @@ class RedisStore(Reading):
         try:
             await self._server.call("SET", "data", secrets.token_hex(4), "NX")
             data_id = await self._server.call("GET", "data")
-            await self._server.listen(self._hear, self._miss)
+            await self._server.listen(self._origin.decode(), self._hear, self._miss)
         except BaseException:
             await self._server.close()
             raise
@@ -226,7 +227,7 @@ class RedisStore(Reading):
             planned = plan_change(log_id, seen[log_id], commands, rival=rival)
             if not commands:
                 return planned.after
-            (result,) = await self._send([planned])
+            result = (await self._send([planned]))[log_id]
             if result == _LEASED:
                 raise Conflict(f"the {describe_log(log_id)} is owned by a process that lives")
             if result > 0:
@@ -249,11 +250,11 @@ class RedisStore(Reading):
                     unknown.append(log_id)
         if unknown:
             found = await self._server.call_all(
-                [("HMGET", f"log:{log_id}", "v", "s") for log_id in unknown]
+                [("HMGET", f"log:{log_id}", "v", "s", "d") for log_id in unknown]
             )
-            for log_id, (version, state) in zip(unknown, found, strict=True):
+            for log_id, (version, state, since) in zip(unknown, found, strict=True):
                 if version is not None:
-                    seen[log_id] = Seen(version, decode_log(state))
+                    seen[log_id] = Seen(version, decode_log(state, since))
         return seen
 
     async def _apply(self, seen: Mapping[str, Seen], commands: Sequence[Command]) -> set[str]:
@@ -271,35 +272,38 @@ class RedisStore(Reading):
         if not planned:
             return set()
         results = await self._send(planned)
-        return {log_id for log_id, result in zip(by_log, results, strict=True) if result < 0}
+        return {log_id for log_id, result in results.items() if result < 0}
 
-    async def _send(self, planned: Sequence[Planned]) -> list[int]:
-        """Have the server apply changes; return its results, and remember the logs."""
-        log_ids = [each.log_id for each in planned]
-        changes = b"".join([each.words for each in planned])
+    async def _send(self, planned: Sequence[Planned]) -> Mapping[str, int]:
+        """Have the server apply changes; return its result for each log, and remember the logs."""
+        order = sorted(planned, key=lambda each: not each.plain)  # that of the server's results
+        arguments = (self._origin, self._lease_time(), MAX_CHANGES, *encode_changes(order))
         try:
-            results: list[int] = await self._server.run(
-                "commit", self._origin, self._lease_time(), MAX_CHANGES, changes
-            )
+            found: list[int] = await self._server.run("commit", *arguments)
         except BaseException:
-            for log_id in log_ids:  # nobody knows whether the logs were changed
-                self._cached.pop(log_id, None)
+            for each in planned:  # nobody knows whether the logs were changed
+                self._cached.pop(each.log_id, None)
             raise
-        for log_id, each, result in zip(log_ids, planned, results, strict=True):
+        results = dict(zip([each.log_id for each in order], found, strict=True))
+        for each in planned:
+            result = results[each.log_id]
             if result > 0 and each.after is not None:
-                self._remember(log_id, Seen(b"%d" % result, each.after, is_remembered=True))
+                self._remember(each.log_id, each.finish(result))
             elif result != 0:
-                self._cached.pop(log_id, None)
+                self._cached.pop(each.log_id, None)
         return results
 
     def _remember(self, log_id: str, seen: Seen) -> None:
-        known = self._cached.get(log_id)
+        cached = self._cached
+        known = cached.get(log_id)
+        if known is seen:
+            return
         if known is not None and int(known.version) > int(seen.version):
             return
-        self._cached[log_id] = seen
-        self._cached.move_to_end(log_id)
-        while len(self._cached) > _MAX_CACHED:
-            self._cached.popitem(last=False)
+        cached[log_id] = seen
+        cached.move_to_end(log_id)
+        while len(cached) > _MAX_CACHED:
+            cached.popitem(last=False)
 
     async def renew(self, owner: Owner, ttl_s: float) -> None:
         await self._server.run("renew", owner.owner_id, ttl_s, self._lease_time())
@@ -308,7 +312,7 @@ class RedisStore(Reading):
         check_id(log_id)
         kept = _encode((epoch, seq, state))
         found = await self._server.run("save_state", log_id, epoch, kept)
-        info = found_log(log_id, found).info
+        info = found_log(log_id, *found).info
         if info.epoch != epoch:
             raise epoch_is_over(info, epoch)
 
