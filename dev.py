@@ -37,11 +37,18 @@ LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
     "requirements.lock": [
         "pyproject.toml",
-        *_extras("anthropic celery discord dramatiq fast langchain langgraph openai"),
-        *_extras("openai-agents pydantic-ai redis reload rich rq s3 tqdm"),
+        *_extras("anthropic apprise celery discord dramatiq fast langchain langgraph openai"),
+        *_extras("openai-agents pydantic-ai redis reload rich rq s3 tqdm webpush"),
         *("--group", "frameworks", "--group", "chats", "--group", "buckets", "--group", "dev"),
     ],
-    "requirements-crewai.lock": ["pyproject.toml", *_extras("anthropic crewai"), "--group", "dev"],
+    "requirements-crewai.lock": [
+        "pyproject.toml",
+        *_extras("anthropic crewai"),
+        "--group",
+        "dev",
+        "--group",
+        "aiogram",
+    ],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
     "requirements-docs.lock": ["pyproject.toml", "--group", "docs"],
     "requirements-servers.lock": ["--group", "servers"],
@@ -258,8 +265,9 @@ def test_elsewhere(options: list[str]) -> None:
         say(f"not tested, since this machine lacks them: Python {', '.join(missing)}")
 
 
-_WITH_CREWAI = ("tests/crewai", "tests/sources/test_llm.py")
-"""The tests of CrewAI, and those of the clients in the versions that CrewAI asks for."""
+_WITH_CREWAI = ("tests/crewai", "tests/sources/test_llm.py", "tests/channels/test_aiogram.py")
+"""The tests of CrewAI, those of the clients in the versions that CrewAI asks for, and those of
+aiogram, which shares the environment."""
 
 
 def test_crewai(options: list[str]) -> None:

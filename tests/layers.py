@@ -86,7 +86,10 @@ LAYERS = {
     # Edges: what the world outside meets.
     "views": Layer(("errors", "events"), ("msgspec", "yaml")),
     "sources": Layer(("_producing", "events", "_wire", "errors", "_plugins"), EVERYTHING),
-    "channels": Layer((*_EDGE, "_addresses"), ("msgspec", "httpx2", "cryptography")),
+    "channels": Layer(
+        (*_EDGE, "_addresses"),
+        ("msgspec", "httpx2", "cryptography", "discord", "http_ece", "py_vapid", "apprise"),
+    ),
     "_http": Layer(
         _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")
     ),

@@ -16,7 +16,9 @@ import pytest
 
 import runcast
 from runcast.channels import Button, Send
+from runcast.channels.platforms import make_channel
 from runcast.channels.platforms.email import Email
+from runcast.channels.targets import Target
 from runcast.errors import InvalidValue
 
 _PYTHON: Final = Path(__file__).parents[2] / ".venv-servers" / "bin" / "python"
@@ -33,6 +35,16 @@ class MailServer:
             email.message_from_bytes(each.read_bytes(), policy=email.policy.default)
             for each in files
         ]
+
+
+def options_for(server: MailServer) -> dict[str, str]:
+    return {
+        "server": "127.0.0.1",
+        "port": str(server.port),
+        "security": "none",
+        "from": "me@example.org",
+        "allow": "127.0.0.0/8",
+    }
 
 
 @pytest.fixture
@@ -68,10 +80,10 @@ async def test_a_run_becomes_one_mail_at_its_end(server: MailServer) -> None:
         runcast.content("# Result\n\nIt is **here**: [the page](https://example.org/?a=1&b=2)")
         return "done"
 
-    target = f"email://you@example.org?server=127.0.0.1&port={server.port}&security=none&from=me@example.org"
+    target = Target("email", "you@example.org", options_for(server))
     async with runcast.open_hub() as hub:
         run = await hub.start(work)
-        delivery = await hub.deliver(run.run_id, target)
+        delivery = await hub.deliver(run.run_id, make_channel(target))
         receipt = await delivery.wait()
     assert receipt is not None
     assert receipt.status == "delivered"

@@ -27,6 +27,8 @@ class Reach(TypedDict, total=False):
     """If not None, private addresses outside these networks are refused."""
     timeout_s: float
     """Longest silence of the server, 30 by default."""
+    calls: Caller | None
+    """Who makes the calls, in place of a client of our own."""
 
 
 class Login(NamedTuple):
@@ -59,7 +61,7 @@ class ConnectedChannel:
         has_buttons = reach.get("has_buttons", False)
         self.capability = dataclasses.replace(capability, has_buttons=has_buttons)
         self.scope = scope
-        self._caller = Caller(
+        self._caller = reach.get("calls") or Caller(
             reach.get("url") or otherwise,
             secrets=login.secrets,
             secret_path=login.secret_path,

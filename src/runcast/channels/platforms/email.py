@@ -1,26 +1,35 @@
 """E-mail over SMTP: `email://me@example.org?server=smtp.example.org&user=…&password=…`.
 
-A message is sent for each question and at the end. The messages of one run are one thread. The
-connection is encrypted: TLS from the beginning on port 465, else STARTTLS. `security=none` turns
-that off, for a relay on this machine.
+A message is sent for each question and at the end. The messages of one run are one thread.
+
+The connection is encrypted: TLS from the beginning on port 465, else STARTTLS. The server must show
+a certificate for its name that this machine trusts. If it offers no encryption, nothing is sent.
+`security=none` turns that off, for a relay that takes mails without a password.
+
+Private addresses are refused, unless the option `allow` names their networks. The name is looked up
+once, and the connection goes to the address that was checked.
 
 Source: RFC 5321, RFC 5322; `smtplib` of the standard library, in a thread.
 """
 
 import asyncio
+import ipaddress
 import smtplib
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import parseaddr
-from typing import Final
+from typing import Any, Final
 
+from runcast._addresses import Network, is_public
 from runcast.channels.actions import Send
 from runcast.channels.capability import Capability
 from runcast.channels.html import to_html, to_plain
 from runcast.channels.outcome import CallOutcome
-from runcast.channels.platforms.options import optional, required
+from runcast.channels.platforms.options import networks_for, optional, required
 from runcast.errors import InvalidValue
 
 __all__ = ("Email", "make_channel")
@@ -41,6 +50,12 @@ class Email:
     Args:
         address: the receiver.
         sender: the sender's address; by default the user, or the receiver.
+        security: `starttls`, `tls`, or `none`.
+        networks: if not None, private addresses outside these networks are refused.
+
+    Raises:
+        InvalidValue: the address or an option is malformed, or a password would be sent without
+            encryption. The message does not show the password.
     """
 
     capability = _CAPABILITY
@@ -55,6 +70,7 @@ class Email:
         password: str = "",
         sender: str = "",
         security: str = "",
+        networks: Iterable[Network] | None = None,
     ) -> None:
         if "@" not in parseaddr(address)[1] or any(each in address for each in "\r\n"):
             raise InvalidValue(f"expected a mail address like me@example.org, got {address!r:.80}")
@@ -65,6 +81,9 @@ class Email:
             raise InvalidValue(
                 f"expected security of {', '.join(_SECURITIES)}, got {security!r:.40}"
             )
+        if password and self._security == "none":
+            raise InvalidValue("expected no password without encryption; see the option security")
+        self._networks = None if networks is None else tuple(networks)
         self._port = port or (_IMPLICIT_TLS if self._security == "tls" else 587)
         self._user, self._password = user, password
         self._sender = sender or (user if "@" in user else address)
@@ -101,11 +120,12 @@ class Email:
             smtp = self._connect()
         except smtplib.SMTPAuthenticationError as error:
             return CallOutcome("forbidden", reason=f"SMTP {error.smtp_code}")
-        except (OSError, smtplib.SMTPException) as error:
+        except _Refused as error:
+            return CallOutcome("forbidden", reason=str(error))
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
             return CallOutcome("not_started", reason=type(error).__name__)
         try:
-            with smtp:
-                smtp.send_message(mail)
+            smtp.send_message(mail)
         except smtplib.SMTPRecipientsRefused as error:
             codes = {code for code, _ in error.recipients.values()}
             return _refused(max(codes, default=550))
@@ -113,15 +133,20 @@ class Email:
             return _refused(error.smtp_code)
         except (OSError, smtplib.SMTPException) as error:
             return CallOutcome("uncertain", reason=type(error).__name__)
+        finally:
+            with suppress(OSError, smtplib.SMTPException):  # the mail was taken, or refused, before
+                smtp.quit()
+            smtp.close()
         return CallOutcome("ok", str(mail["Message-ID"]))
 
     def _connect(self) -> smtplib.SMTP:
         context = ssl.create_default_context()
+        address = self._address_of_server()
         smtp: smtplib.SMTP
         if self._security == "tls":
-            smtp = smtplib.SMTP_SSL(self._server, self._port, timeout=_TIMEOUT_S, context=context)
+            smtp = _TlsSession(self._server, self._port, address, context)
         else:
-            smtp = smtplib.SMTP(self._server, self._port, timeout=_TIMEOUT_S)
+            smtp = _Session(self._server, self._port, address)
         try:
             if self._security == "starttls":
                 smtp.starttls(context=context)
@@ -132,9 +157,51 @@ class Email:
             raise
         return smtp
 
+    def _address_of_server(self) -> str:
+        """Return the address to connect to. Raises `_Refused`, `OSError`."""
+        if self._networks is None:
+            return self._server
+        found = socket.getaddrinfo(self._server, self._port, type=socket.SOCK_STREAM)
+        for _, _, _, _, where in found:
+            address = str(where[0]).partition("%")[0]
+            if is_public(ipaddress.ip_address(address), self._networks):
+                return address
+        raise _Refused("its server is not in the public network; the option allow names networks")
+
     async def close(self) -> None:
         """End the thread. Between two mails no connection is open."""
         self._thread.shutdown(wait=False)
+
+
+class _Refused(Exception):
+    """An address that may not be reached."""
+
+
+class _Session(smtplib.SMTP):
+    """A session with a server that is connected to by its address. TLS checks its name."""
+
+    def __init__(self, server: str, port: int, address: str) -> None:
+        self._pinned = address
+        super().__init__(server, port, timeout=_TIMEOUT_S)
+
+    def _get_socket(self, host: str, port: int, timeout: Any) -> socket.socket:
+        return socket.create_connection((self._pinned, port), timeout)
+
+
+class _TlsSession(smtplib.SMTP_SSL):
+    """The same, encrypted from the beginning."""
+
+    def __init__(self, server: str, port: int, address: str, context: ssl.SSLContext) -> None:
+        self._pinned, self._server = address, server
+        super().__init__(server, port, timeout=_TIMEOUT_S, context=context)
+
+    def _get_socket(self, host: str, port: int, timeout: Any) -> socket.socket:
+        plain = socket.create_connection((self._pinned, port), timeout)
+        try:
+            return self.context.wrap_socket(plain, server_hostname=self._server)
+        except BaseException:
+            plain.close()
+            raise
 
 
 def _refused(code: int) -> CallOutcome:
@@ -159,4 +226,5 @@ def make_channel(address: str, options: Mapping[str, str]) -> Email:
         password=optional(options, "password"),
         sender=optional(options, "from"),
         security=optional(options, "security"),
+        networks=networks_for(options),
     )

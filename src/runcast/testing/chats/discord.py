@@ -220,7 +220,9 @@ class FakeDiscord(ChatServer):
             )
 
 
-_TOO_LONG: Final = {"_errors": [{"code": "BASE_TYPE_MAX_LENGTH", "message": "Must be shorter."}]}
+_TOO_LONG: Final = {
+    "_errors": [{"code": "BASE_TYPE_MAX_LENGTH", "message": "Must be 2000 or fewer in length."}]
+}
 
 
 def _wrong_content(values: dict[str, Any], message: ChatMessage | None) -> ChatReply | None:
