@@ -98,7 +98,8 @@ LAYERS = {
     ),
     # `replay` is a whole server, which it loads on demand.
     "testing": Layer(
-        ("errors", "_clock", "events", "_wire", "stores.base", "_hub", "_app.replaying")
+        ("errors", "_clock", "events", "_wire", "stores.base", "_hub", "_app.replaying"),
+        ("cryptography",),
     ),
     "compat": Layer((*_FACE, "errors", "_logs", "_clock")),
     "demo": Layer((*_FACE, "_clock", "errors", "testing"), ("langchain_openai",)),
@@ -109,7 +110,11 @@ LAYERS = {
 }
 
 # Optional packages with two uses that share nothing: rich's bars are read, and it draws Markdown.
-IN_TWO_MODULES = {"rich": {"sources/rich.py", "_cli/markdown.py"}}
+IN_TWO_MODULES = {
+    "rich": {"sources/rich.py", "_cli/markdown.py"},
+    # The fake browser must not decrypt by what encrypts.
+    "cryptography": {"channels/keys.py", "testing/chats/web_push.py"},
+}
 
 # Modules that are pure in a layer that is not.
 PURE_MODULES = {

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from runcast.compat.streaming_handler import (
+    ChannelCapabilities,
     ChannelCapability,
+    ChannelCapabilityHandover,
     ChannelCapabilityManager,
     MessageChannel,
     MessageResponse,
@@ -146,12 +148,105 @@ async def test_a_second_start_ends_the_first_stream() -> None:
     assert chat.messages == [START.strip()] * 2
 
 
+async def test_text_is_not_taken_away_while_a_message_shows_it() -> None:
+    chat = Chat()
+    handler = Handler(chat)
+    await handler.start_streaming(channel="Telegram")
+    handler.emit(START)
+    async with asyncio.timeout(WAIT_S):
+        await chat.called.wait()
+        assert await handler.take() == ""
+        handler.emit("The end.")
+        assert await handler.stop_streaming()
+    assert chat.messages == [START + "The end."]
+
+
+async def test_a_send_that_is_on_its_way_at_the_end_makes_one_message() -> None:
+    arrived, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class Slow(Chat):
+        def send_direct_message(self, notification: Notification) -> MessageResponse:
+            loop.call_soon_threadsafe(arrived.set)
+            assert go_on.wait(WAIT_S)
+            return super().send_direct_message(notification)
+
+    chat = Slow()
+    handler = Handler(chat)
+    await handler.start_streaming(channel="Telegram")
+    handler.emit(START)
+    async with asyncio.timeout(2 * WAIT_S):
+        await arrived.wait()
+        stopping = asyncio.ensure_future(handler.stop_streaming())
+        loop.call_later(0, go_on.set)
+        assert await stopping
+    assert chat.messages == [START.strip()]
+
+
+async def test_a_first_text_that_is_too_long_is_split_between_words() -> None:
+    chat = Chat(most=1800)
+    handler = Handler(chat)
+    await handler.start_streaming(channel="Discord")
+    words = " ".join(f"word{number}" for number in range(600))
+    handler.emit(words)
+    async with asyncio.timeout(4 * WAIT_S):
+        assert await handler.stop_streaming()
+    assert " ".join(chat.messages).split() == words.split()
+
+
+async def test_a_deleted_message_is_sent_again_and_a_strange_format_as_it_is() -> None:
+    chat = Chat(None, Exception("Bad Request: message to edit not found"))
+    is_sent, _ = await stream(chat, "The end.")
+    assert is_sent
+    assert chat.messages[1:] == [START + "The end."]
+    chat = Chat(None, Exception("Bad Request: can't parse entities"))
+    is_sent, _ = await stream(chat, "The end.")
+    assert is_sent
+    assert chat.messages == [START + "The end."]
+
+
 async def test_nothing_said_is_nothing_sent() -> None:
     chat = Chat()
     handler = Handler(chat)
     await handler.start_streaming(channel="Telegram")
     assert await handler.stop_streaming() is False
     assert chat.calls == []
+
+
+async def test_a_channel_of_an_extension_shows_a_growing_message() -> None:
+    manager = ChannelCapabilityManager
+    edits = {ChannelCapability.MESSAGE_EDITING}
+    try:
+        manager.register_extension_capabilities(
+            "pager", [ChannelCapabilities("Pager", edits, max_message_length=100)]
+        )
+        chat = Chat(most=100)
+        is_sent, _ = await stream(chat, "The end.", channel="Pager")
+        assert is_sent
+        assert chat.messages == [START + "The end."]
+    finally:
+        manager.register_extension_capabilities("pager", [])
+
+
+def test_the_last_registration_counts_until_it_is_withdrawn() -> None:
+    manager, handover = ChannelCapabilityManager, ChannelCapabilityHandover
+
+    def length(number: int) -> ChannelCapabilities:
+        return ChannelCapabilities(channel="Pager", max_message_length=number)
+
+    register = manager.register_extension_capabilities
+    try:
+        assert register("one", [length(1)]) == (handover("Pager", None, "one"),)
+        assert register("two", [length(2)]) == (handover("Pager", "one", "two"),)
+        assert manager.get_max_message_length("Pager") == 2
+        assert register("two", []) == (handover("Pager", "two", "one"),)
+        assert manager.get_max_message_length("Pager") == 1
+        register("one", [ChannelCapabilities("Telegram", max_message_length=7)])
+        assert manager.get_max_message_length("Telegram") == 3500  # what is built in comes first
+        assert manager.get_max_message_length("Pager") == 0
+    finally:
+        for owner in ("one", "two"):
+            register(owner, [])
 
 
 def test_the_table_of_abilities_has_the_documented_numbers() -> None:

@@ -8,6 +8,7 @@
 Without an event loop: use `with` instead of `async with`, and no `await`.
 """
 
+from runcast._app.delivering import deliver
 from runcast._app.hub import AnyFunction, OpenHub, gap_event
 from runcast._app.in_thread import DeliveryInThread, OpenHubInThread, RunInThread
 from runcast._app.opening import HubOpener, asgi, open_hub, sse_response
@@ -26,6 +27,7 @@ __all__ = (
     "RunInThread",
     "RunOpener",
     "asgi",
+    "deliver",
     "gap_event",
     "open_hub",
     "run",

@@ -119,6 +119,7 @@ class OpenHub:
         )
         self.writers = RemoteRuns(self.hub)
         self.deliveries = Deliveries(self.hub, ChannelsFile())
+        self.hub.begin_delivery = self.deliveries.begin
         self.runner.hand_over(DELIVERY, self.deliveries.take_over)
         self.replies = Replies(self, self.deliveries)
         self.pollers = Pollers(self.hub, self.replies)

@@ -4,7 +4,7 @@ Call all methods on the loop that opened the hub, unless an `Inlet` says otherwi
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
 
@@ -74,6 +74,7 @@ class Hub:
         self.clock = clock or SystemClock()
         self.lease = Lease(store, identify, self.settings.lease_s)
         self.owned = OwnedLogs(self, self.lease, self.clock, self.settings.max_event_bytes)
+        self.begin_delivery: Callable[..., Coroutine[Any, Any, Any]] | None = None
         self.prices = NO_PRICES
         """The prices of models' tokens."""
         self.sending = WeakValueDictionary[str, "asyncio.Lock"]()

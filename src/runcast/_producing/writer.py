@@ -125,6 +125,8 @@ class Writer(TypedEvents):
         """Whether a thread of the run was notified that the run was cancelled."""
         self.home = Home()
         """The process that the writer belongs to."""
+        self.begin_delivery: Callable[..., Coroutine[Any, Any, Any]] | None = None
+        """Delivers the run; None if this writer does not run the function."""
         self._last_words: list[Callable[[Outcome], Outcome]] = []
 
     @property
@@ -318,6 +320,22 @@ class Writer(TypedEvents):
         except concurrent.futures.CancelledError:
             self.check_cancelled()
             raise Cancelled(f"the run ended while it waited for {what}") from None
+
+    def deliver(self, target: object, **options: Any) -> Any:
+        """Deliver the run to a chat; see `runcast.deliver`.
+
+        Raises:
+            InvalidValue: this writer does not run the function, or runs it in another process than
+                the hub's.
+        """
+        if self.begin_delivery is None:
+            raise InvalidValue(
+                "only a run in the hub's own process delivers itself: name the targets where it is "
+                'invoked, with "deliver"'
+            )
+        self.home.check("deliver()")
+        begun = self.begin_delivery(self.run_id, target, **options)
+        return self._on_loop(begun, "its delivery")
 
     def workspace(self) -> Path:
         """Return the run's working directory; the first call creates it.

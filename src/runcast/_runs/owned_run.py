@@ -55,6 +55,7 @@ class OwnedRun(Writer):
         most = hub.settings.max_event_bytes
         meter, mailbox = Meter(hub.prices), HubMailbox(hub, log.inlet, hub.clock)
         super().__init__(log.inlet, hub.clock, most, questions, Path.cwd, meter, mailbox)
+        self.begin_delivery = hub.begin_delivery
         self.name = name
         """The run's name; lists show it as the run's function."""
         self._hub = hub

@@ -363,6 +363,7 @@ class Runner:
         mailbox = HubMailbox(self.hub, log.inlet, self.hub.clock)
         folder = files.workspace
         writer = Writer(log.inlet, self.hub.clock, most, questions, folder, meter, mailbox)
+        writer.begin_delivery = self.hub.begin_delivery
         run = FunctionRun(attempt, log, writer, files, questions)
         run.on_raised = lambda error: self.tracebacks.add(log.log_id, log.epoch, error)
         return run

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from runcast.errors import InvalidValue
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-__all__ = ("load_ed25519", "verify_ed25519")
+__all__ = ("is_p256", "load_ed25519", "make_p256", "verify_ed25519")
 
 
 def load_ed25519(key: bytes) -> "Ed25519PublicKey":
@@ -47,3 +48,22 @@ def verify_ed25519(key: bytes, message: bytes, signature: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def make_p256() -> "EllipticCurvePrivateKey":
+    """Return a new private key of P-256. `cryptography` must be installed."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def is_p256(key: bytes) -> bool:
+    """Return whether bytes are a public key of P-256, uncompressed. `cryptography` must be
+    installed."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key)
+    except ValueError:
+        return False
+    return len(key) == 65

@@ -136,6 +136,8 @@ class ChannelsFile:
         if platform in ("http", "https"):
             # The address of a webhook may have a query of its own.
             return Target("webhook", text, self._shared.get("webhook", {}))
+        if platform == "apprise":
+            return Target(platform, rest, self._shared.get(platform, {}))
         given, shared = dict(parse_qsl(query)), self._shared.get(platform, {})
         if _ALLOW in given:
             raise InvalidValue(f"expected no option {_ALLOW} in an address, but in channels_file")

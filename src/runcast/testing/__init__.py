@@ -9,6 +9,7 @@ from runcast.testing.chats.ntfy import FakeNtfy
 from runcast.testing.chats.server import ChatCall, ChatCallback, ChatServer
 from runcast.testing.chats.slack import FakeSlack
 from runcast.testing.chats.telegram import FakeTelegram
+from runcast.testing.chats.web_push import FakeWebPush
 from runcast.testing.clock import FakeClock
 from runcast.testing.contract import (
     ContractBroken,
@@ -48,6 +49,7 @@ __all__ = (
     "FakeNtfy",
     "FakeSlack",
     "FakeTelegram",
+    "FakeWebPush",
     "FaultyStore",
     "ModelCall",
     "ModelServer",

@@ -19,6 +19,7 @@ PLATFORMS: Final = {
     "email": "runcast.channels.platforms.email",
     "mailto": "runcast.channels.platforms.email",
     "matrix": "runcast.channels.platforms.matrix",
+    "apprise": "runcast.channels.platforms.apprise",
     "discord": "runcast.channels.platforms.discord",
     "ntfy": "runcast.channels.platforms.ntfy",
     "feishu": "runcast.channels.platforms.feishu",
@@ -26,6 +27,7 @@ PLATFORMS: Final = {
     "slack": "runcast.channels.platforms.slack",
     "telegram": "runcast.channels.platforms.telegram",
     "webhook": "runcast.channels.platforms.webhook",
+    "webpush": "runcast.channels.platforms.webpush",
 }
 """The schemes of targets, and the modules that know them."""
 

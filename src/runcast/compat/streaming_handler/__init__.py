@@ -18,6 +18,7 @@ platform has taken a message.
 from runcast.compat.streaming_handler.capabilities import (
     ChannelCapabilities,
     ChannelCapability,
+    ChannelCapabilityHandover,
     ChannelCapabilityManager,
     MessageChannel,
 )
@@ -28,6 +29,7 @@ __all__ = (
     "Chain",
     "ChannelCapabilities",
     "ChannelCapability",
+    "ChannelCapabilityHandover",
     "ChannelCapabilityManager",
     "MessageChannel",
     "MessageResponse",

@@ -17,7 +17,11 @@ from runcast.channels.capability import Capability
 from runcast.channels.document import Document
 from runcast.channels.engine import Engine
 from runcast.channels.outcome import CallOutcome
-from runcast.compat.streaming_handler.capabilities import ChannelCapabilityManager, MessageChannel
+from runcast.compat.streaming_handler.capabilities import (
+    ChannelCapabilityManager,
+    MessageChannel,
+    find_channel,
+)
 from runcast.compat.streaming_handler.messages import MessageResponse, Notification
 from runcast.events.model import Event
 
@@ -100,10 +104,8 @@ class StreamingHandler:
             await self.stop_streaming()
         with self._lock:
             self._buffer = ""
-        known = _channel_of(channel)
-        if self._chain is None or known is None:
-            return
-        if not ChannelCapabilityManager.supports_editing(known):
+        known = find_channel(channel)
+        if self._chain is None or not ChannelCapabilityManager.supports_editing(known):
             return
         length = ChannelCapabilityManager.get_max_message_length(known) or _DEFAULT_LENGTH
         note = Notification(
@@ -148,7 +150,7 @@ class _Session:
         self,
         chain: Chain,
         note: Notification,
-        channel: MessageChannel,
+        channel: MessageChannel | str,
         length: int,
         interval_s: float,
         clock: Clock,
@@ -285,13 +287,6 @@ def _outcome_of(error: Exception, *, is_edit: bool) -> CallOutcome:
         return CallOutcome("unparsable")
     _log.warning("a chat's %s raised %s", "edit" if is_edit else "send", type(error).__name__)
     return CallOutcome("uncertain", reason=type(error).__name__)
-
-
-def _channel_of(name: str | None) -> MessageChannel | None:
-    try:
-        return MessageChannel(name)
-    except ValueError:
-        return None
 
 
 def _text_of(token: object) -> str:

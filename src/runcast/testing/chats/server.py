@@ -56,6 +56,8 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     values: dict[str, Any]
     """Of the query and of the body, whether JSON or a form."""
+    body: bytes = b""
+    """The bytes of the body."""
 
 
 class Window:
@@ -315,8 +317,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         parts = urlsplit(self.path)
         values: dict[str, Any] = dict(parse_qsl(parts.query))
-        values.update(_values(self.headers.get("Content-Type", ""), self.rfile.read(length)))
-        request = Request(self.command, unquote(parts.path), dict(self.headers.items()), values)
+        body = self.rfile.read(length)
+        values.update(_values(self.headers.get("Content-Type", ""), body))
+        headers = dict(self.headers.items())
+        request = Request(self.command, unquote(parts.path), headers, values, body)
         reply = self.server.platform.answer(request)
         if isinstance(reply, ChatReply):
             self._send(reply)
