@@ -1,13 +1,15 @@
 """Owned logs: begun by one door, kept by a lease, commanded by others, ended once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import runcast
+from runcast._hub import owned
 from runcast._hub.hub import Hub
 from runcast._hub.owned import CANCEL_LABEL, REPLACED
 from runcast._settings import Settings
@@ -15,7 +17,7 @@ from runcast.compat.stream_manager import StreamEvent, TaskStreamQueue
 from runcast.errors import Conflict, RunClosed, Stale, StoreUnavailable
 from runcast.events.model import encode_record
 from runcast.events.outcome import LOST, cancelled, done
-from runcast.stores.base import Owner, Store
+from runcast.stores.base import LogInfo, Owner, Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
 from tests.opening import events_of, eventually, soon
@@ -49,6 +51,59 @@ async def test_an_owned_log_is_written_and_ended_and_has_what_it_was_begun_with(
     assert (info.kind, info.name, info.ttl_s, info.closed) == ("stream", "report-7", 60.0, True)
     assert (info.labels["user"], info.owner_id != "") == ("ada", True)
     assert events == ["tick", "files", "done"]
+
+
+class Unconfirmed(FaultyStore):
+    """Begins a log, perhaps later, and does not say so."""
+
+    is_late = False
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.late: Coroutine[Any, Any, LogInfo] | None = None
+
+    async def create(self, log_id: str, **more: Any) -> LogInfo:
+        beginning = super().create(log_id, **more)
+        if self.is_late:
+            self.late = beginning
+        else:
+            await beginning
+        raise StoreUnavailable("it does not answer")
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_log_whose_beginning_is_not_confirmed_is_ended(
+    store: Store, clock: FakeClock, is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner lives, so nobody else would ever end it."""
+    monkeypatch.setattr(owned, "_UNCONFIRMED_LOOK_S", 0.001)
+    silent = Unconfirmed(store)
+    silent.is_late = is_late
+    async with Hub(silent, clock=clock) as hub:
+        with pytest.raises(StoreUnavailable):
+            await hub.begin("a")
+        if silent.late is not None:
+            await silent.late
+
+        assert await soon(anext(events_in(hub, "a"))) == "cancelled"
+        assert (await hub.info("a")).closed
+
+
+async def test_a_log_that_another_process_has_begun_is_left_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owned, "_UNCONFIRMED_LOOK_S", 0.001)
+    silent = Unconfirmed(store)
+    silent.is_late = True
+    async with Hub(silent) as hub:
+        with pytest.raises(StoreUnavailable):
+            await hub.begin("a")
+        await store.create("a", owner_id="somebody else")
+        await eventually(lambda: not hub.owned._tasks)
+
+        assert not (await hub.info("a")).closed
+        assert silent.late is not None
+        silent.late.close()
 
 
 async def events_in(hub: Hub, log_id: str) -> AsyncIterator[str]:

@@ -63,6 +63,8 @@ class Noting(FaultyStore):
         self.may_claim = asyncio.Event()
         self.may_claim.set()
         self.claim_error: Exception | None = None
+        self.is_silent = False
+        """Whether claims are made, but not confirmed."""
         self.lease_error: Exception | None = None
         self.renewed = asyncio.Event()
 
@@ -71,7 +73,10 @@ class Noting(FaultyStore):
         await self.may_claim.wait()
         if self.claim_error is not None:
             raise self.claim_error
-        return await super().claim(log_id, owner_id)
+        claimed = await super().claim(log_id, owner_id)
+        if self.is_silent:
+            raise StoreUnavailable("it does not answer")
+        return claimed
 
     async def renew(self, owner: Owner, ttl_s: float) -> None:
         if self.lease_error is not None:
@@ -186,6 +191,38 @@ async def test_an_answer_is_not_refused_or_lost_when_its_run_cannot_go_on_yet(
     async with open_hub(store, functions=[flow(handler)], settings=AT_ONCE) as hub:
         assert (await events_of(hub, "r"))[-1].data == {"result": "accept"}
         assert handler.calls == 1
+
+
+async def test_a_run_whose_claim_was_not_confirmed_is_taken_over_all_the_same(
+    store: Store,
+) -> None:
+    """It has an owner that lives, so no other process would end it."""
+    async with store:
+        await store.create("r", owner_id="the-killed-process", labels={"function": "f"})
+    noting = Noting(store)
+    noting.is_silent = True
+    async with open_hub(noting, settings=AT_ONCE) as hub:
+        assert noting.claimed == ["r"]
+        assert not (await hub.info("r")).closed
+        noting.is_silent = False
+        await hub.runner.reap()
+
+        assert (await events_of(hub, "r"))[-1].data["code"] == "lost"
+
+
+async def test_a_run_that_another_process_claimed_first_is_left_to_it(store: Store) -> None:
+    async with store:
+        await store.create("r", owner_id="the-killed-process", labels={"function": "f"})
+    noting = Noting(store)
+    noting.claim_error = StoreUnavailable("it does not answer")
+    async with open_hub(noting, settings=AT_ONCE) as hub:
+        noting.claim_error = None
+        await store.renew(Owner(owner_id="another"), 60.0)
+        await store.claim("r", "another")
+        await hub.runner.reap()
+
+        info = await hub.info("r")
+        assert (info.owner_id, info.closed) == ("another", False)
 
 
 async def test_an_answered_run_is_not_begun_by_a_hub_that_closes(store: Store) -> None:

@@ -5,7 +5,7 @@ functions, blocks of code, streams of other programs.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -16,7 +16,7 @@ from runcast._logs import get_logger
 from runcast.errors import BackendError, NotFound, RuncastError, RunClosed, Stale
 from runcast.events.model import OWN_EVENT_BYTES, encode_record
 from runcast.events.outcome import Outcome, cancelled, failed
-from runcast.events.position import RUN, describe_log, kind_of
+from runcast.events.position import RUN, describe_log, kind_of, make_log_id
 from runcast.stores.base import Change, LogInfo, Once
 
 __all__ = ("CANCEL_LABEL", "REPLACED", "TERMINAL_KEY", "OwnedLog", "OwnedLogs")
@@ -29,6 +29,13 @@ REPLACED: Final = "replaced by a new run of the same id"
 
 TERMINAL_KEY: Final = "terminal"
 """The idempotency key of a log's terminal event: its first use ends the log."""
+
+_UNCONFIRMED_S: Final = 60.0
+"""How long after a failed beginning the store may still begin the log: it may have stalled with the
+request in its hands, or the network may deliver the request late."""
+
+_UNCONFIRMED_LOOK_S: Final = 1.0
+"""Pause between two looks for such a log."""
 
 _log: Final = get_logger("runcast.hub")
 
@@ -143,6 +150,8 @@ class _MakesLogs(Protocol):
 
     async def info(self, log_id: str, /) -> LogInfo: ...
 
+    def inlet(self, log_id: str, epoch: str, fence: int | None, /) -> Inlet: ...
+
 
 class OwnedLogs:
     """The owned logs of one hub, and other processes' commands to them.
@@ -182,16 +191,21 @@ class OwnedLogs:
 
         async def begin() -> OwnedLog:
             await self._lease.hold()
-            owner_id = self._lease.owner_id
-            inlet = await self._hub.create(
-                log_id,
-                kind=kind,
-                owner_id=owner_id,
-                labels=labels,
-                ttl_s=ttl_s,
-                replace=replace,
-                attachment=attachment,
-            )
+            owner_id, asked_at = self._lease.owner_id, self._clock.time()
+            try:
+                inlet = await self._hub.create(
+                    log_id,
+                    kind=kind,
+                    owner_id=owner_id,
+                    labels=labels,
+                    ttl_s=ttl_s,
+                    replace=replace,
+                    attachment=attachment,
+                )
+            except BackendError as error:
+                if error.retryable:  # the store may have begun the log, or may do so later
+                    self.do(self._end_unconfirmed(make_log_id(kind, log_id), owner_id, asked_at))
+                raise
             return self.add(inlet)
 
         beginning = asyncio.create_task(begin(), name=f"runcast-begin-{log_id}")
@@ -207,6 +221,31 @@ class OwnedLogs:
     def _end_begun(self, beginning: "asyncio.Task[OwnedLog]") -> None:
         if not beginning.cancelled() and beginning.exception() is None:
             self.do(beginning.result().cancel("its beginning was cancelled"))
+
+    async def _end_unconfirmed(self, log_id: str, owner_id: str, asked_at: float) -> None:
+        """End a log whose beginning failed, if the store begins it all the same.
+
+        Its owner lives, so no other process would end it.
+        """
+        until = self._clock.monotonic() + _UNCONFIRMED_S
+        while self._clock.monotonic() < until:
+            await asyncio.sleep(_UNCONFIRMED_LOOK_S)
+            try:
+                info = await self._hub.info(log_id)
+            except NotFound:
+                continue
+            except BackendError:
+                until = self._clock.monotonic() + _UNCONFIRMED_S  # the store may catch up later
+                continue
+            owned = self._logs.get(log_id)
+            if owned is not None and owned.epoch == info.epoch:
+                return  # begun again since
+            if info.owner_id == owner_id and info.created_at >= asked_at:
+                if self._beginning:
+                    continue  # it may be one of these
+                unconfirmed = self.add(self._hub.inlet(log_id, info.epoch, info.fence))
+                await unconfirmed.cancel("its beginning could not be confirmed")
+            return
 
     def get(self, log_id: str) -> OwnedLog | None:
         """Return a log if this hub owns it now."""
@@ -287,13 +326,18 @@ class OwnedLogs:
         if reason is not None:
             await owned.cancel(reason)
 
-    def do(self, work: Awaitable[None]) -> None:
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something to a log in a task that nothing waits for."""
         task = asyncio.ensure_future(self._logged(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    async def _logged(self, work: Awaitable[None]) -> None:
+        def forget(done: "asyncio.Task[None]") -> None:
+            self._tasks.discard(done)
+            work.close()  # it never began if the task was cancelled before its first step
+
+        task.add_done_callback(forget)
+
+    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except BackendError as error:

@@ -61,7 +61,7 @@ class Questions:
         self._keeper = keeper or Keeper()
         self._clock = clock
         self._asking: set[asyncio.Task[Answer]] = set()
-        self._unanswered: set[_Question] = set()
+        self._unanswered: dict[_Question, None] = {}  # in the order in which they were asked
         self._deadlines: dict[asyncio.Task[None], None] = {}
         """The deadlines of questions that no task waits for any more, oldest first."""
         self._ends: dict[str, float] = {}
@@ -113,7 +113,7 @@ class Questions:
         kept = None if keep is None else as_kept(keep)
         attachment = b"" if kept is None else self._keeper.put(interrupt_id, kept)
         question = _Question(interrupt_id, interrupt_id in self._ends, attachment)
-        self._unanswered.add(question)
+        self._unanswered[question] = None
         if timeout_s is not None:
             self._note_end(interrupt_id, timeout_s)
         is_left = False
@@ -124,7 +124,7 @@ class Questions:
             is_left = self._leave(question)
             raise
         finally:
-            self._unanswered.discard(question)
+            self._unanswered.pop(question, None)
             if not is_left:
                 self._ends.pop(interrupt_id, None)
 
@@ -260,7 +260,7 @@ class Questions:
             resolved = [encode_record("interrupt_resolved", closed, self._clock.time())]
         if answer is None:
             answer = await self._wait(interrupt_id, appended, timeout_s)
-        self._unanswered.discard(question)
+        self._unanswered.pop(question, None)
         self._keeper.decide(interrupt_id)
         await self._inlet.append(resolved, labels={ANSWERED_LABEL: ""})
         return answer

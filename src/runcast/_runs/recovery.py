@@ -93,8 +93,9 @@ class Recovery:
         self._hub = hub
         self._runs = runs
         self._is_worker = is_worker
-        self._left: set[str] = set()
-        """Runs of this process whose own process died: they have an owner that lives, us."""
+        self._left: dict[str, None] = {}
+        """Runs that have no process although their owner lives: us. Their own process died, or the
+        store did not say whether we had claimed them."""
         self._has_ceased = False
         self._begun = self._looked = hub.clock.monotonic()
         self._successors: dict[str, Begin] = {}
@@ -159,7 +160,7 @@ class Recovery:
 
     def leave(self, run_id: str) -> None:
         """Treat a run of this process, which runs no more, as if its owner were dead."""
-        self._left.add(run_id)
+        self._left[run_id] = None
 
     async def take_over(self, run_id: str) -> None:
         """Take over one run if its owner is dead. A failure is logged, and will be tried again."""
@@ -188,14 +189,16 @@ class Recovery:
         async with self._one_at_a_time:
             try:
                 info = await self._hub.info(run_id)
-                is_left = run_id in self._left
+                is_left = run_id in self._left and info.owner_id == self._hub.lease.owner_id
+                if info.closed or not is_left:
+                    self._left.pop(run_id, None)
                 if info.closed:
-                    self._left.discard(run_id)
-                elif is_left or info.owner_id not in ("", self._hub.lease.owner_id):
+                    return
+                if is_left or info.owner_id not in ("", self._hub.lease.owner_id):
                     await self._settle(info)
             except (Conflict, RunClosed, Stale, NotFound):
                 # Another process was first, or the owner is alive after all.
-                self._left.discard(run_id)
+                self._left.pop(run_id, None)
             except BackendError:
                 raise
             except Exception:  # noqa: BLE001 - an error in one run must not affect the others
@@ -214,8 +217,12 @@ class Recovery:
         if found is None:
             return
         await self._hub.lease.hold()
-        claimed = await self._hub.store.claim(info.log_id, self._hub.lease.owner_id)
-        self._left.discard(info.log_id)
+        try:
+            claimed = await self._hub.store.claim(info.log_id, self._hub.lease.owner_id)
+        except BackendError:
+            self._left[info.log_id] = None  # perhaps we own it now, and nothing here runs it
+            raise
+        self._left.pop(info.log_id, None)
         if CANCEL_LABEL in claimed.labels:
             await self._hub.take(claimed).end(cancelled(claimed.labels[CANCEL_LABEL]))
         elif isinstance(found, Outcome):

@@ -97,8 +97,8 @@ class Runner:
         self.tracebacks = Tracebacks()
         """The functions' tracebacks, if they are kept."""
         self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
-        # Includes replaced runs, until they have ended.
-        self._living: set[FunctionRun] = set()
+        # Oldest first, as they are cancelled. Includes replaced runs, until they have ended.
+        self._living: dict[FunctionRun, None] = {}
         self._places: dict[FunctionRun, Place] = {}
         self._attempts = Attempts(hub, find, self.processes.find_secrets)
         self._is_worker = is_worker
@@ -372,7 +372,7 @@ class Runner:
         if run.run_id in self.runs:  # two calls replaced the run at once: the later one counts
             self.runs[run.run_id].cancel(REPLACED)
         self.runs[run.run_id] = run
-        self._living.add(run)
+        self._living[run] = None
         self._places[run] = place
         # A copy of the caller's context, so that the run's changes stay in the run.
         context = contextvars.copy_context()
@@ -471,7 +471,7 @@ class Runner:
         finally:
             place.leave()
             del self._places[run]
-            self._living.discard(run)
+            self._living.pop(run, None)
             if self.runs.get(run.run_id) is run:
                 del self.runs[run.run_id]
             if run.is_left:

@@ -1,0 +1,194 @@
+"""The oracle: looks at each change of the store as it happens, and says which promise it breaks.
+
+It sees what no node can: the server's own clock, who really holds a lease, and what every writer
+was told.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from runcast.events.model import Event, decode_event
+from runcast.events.position import split_frames
+from runcast.events.vocabulary import TERMINAL
+from runcast.stores.model import LogInfo
+
+if TYPE_CHECKING:
+    from tests.simulation.keyspace import Keyspace
+
+__all__ = ("Oracle", "Pen", "Violation")
+
+
+class Violation(AssertionError):
+    """A promise of the design is broken."""
+
+
+@dataclass(eq=False)
+class Pen:
+    """What one attempt of a run, or one remote writer, has written.
+
+    Attributes:
+        token: is in each of its events.
+        written: events that were accepted.
+        acknowledged: how many of these it was told to be stored.
+    """
+
+    token: str
+    log_id: str
+    written: int = 0
+    acknowledged: int = 0
+
+
+@dataclass(eq=False)
+class Book:
+    """A log as the oracle has seen it grow."""
+
+    info: LogInfo
+    events: list[Event] = field(default_factory=list)
+    frames: list[bytes] = field(default_factory=list)
+    stored: dict[str, int] = field(default_factory=dict)
+    """How many events of each pen are stored."""
+    decided: dict[str, Any] = field(default_factory=dict)
+    """The decision on each question."""
+
+
+class Oracle:
+    """Checks each commit.
+
+    Args:
+        now: the server's clock.
+        fail: is called with each violation.
+        note: is called with a line for the trace.
+        stored: is called with a log and the number of its events, whenever it has more.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        fail: Callable[[Violation], None],
+        note: Callable[[str], None],
+        stored: Callable[[str, int], None],
+    ) -> None:
+        self._now = now
+        self._fail = fail
+        self._note = note
+        self._stored = stored
+        self.keys: Keyspace | None = None
+        self.books: dict[str, Book] = {}
+        self.pens: dict[str, Pen] = {}
+        self._leases: dict[str, float] = {}
+
+    def expect(self, claim: bool, what: str) -> None:
+        """Report a violation unless the claim holds."""
+        if not claim:
+            self._fail(Violation(what))
+
+    def pen(self, token: str, log_id: str) -> Pen:
+        """Return a new pen."""
+        assert token not in self.pens, token
+        pen = self.pens[token] = Pen(token, log_id)
+        return pen
+
+    def renewed(self, owner_id: str, seconds: float) -> None:
+        """Note a lease as the server holds it, by the server's own clock."""
+        self._leases[owner_id] = self._now() + seconds
+
+    def lease_end(self, owner_id: str) -> float:
+        """Return when an owner's lease ends."""
+        return self._leases.get(owner_id, 0.0)
+
+    def changed(self, log_id: str) -> None:
+        """Check a log that was just changed."""
+        assert self.keys is not None
+        info, book = self.keys.info(log_id), self.books.get(log_id)
+        self.expect(info is not None, f"{log_id} was deleted, and nobody asked for that")
+        if info is None:
+            return
+        if book is None:
+            book = self.books[log_id] = Book(replace(info, head=0, closed=False))
+            self._note(f"{log_id} begins, owner {info.owner_id[:6]}")
+        before = book.info
+        self.expect(info.epoch == before.epoch, f"{log_id} began again")
+        self.expect(not before.closed, f"{log_id} was changed after its end")
+        self._check_owner(before, info)
+        for entry, frames in self.keys.pages(log_id, info.epoch):
+            if int(entry.partition(b"-")[0]) > before.head:
+                for canonical in split_frames(frames):
+                    self._add(book, info, canonical)
+        last = len(book.events)
+        self.expect(info.head == last, f"{log_id} has {last} events and the head {info.head}")
+        ended = bool(book.events) and book.events[-1].type in TERMINAL
+        self.expect(info.closed == ended, f"{log_id}: closed {info.closed}, but ended {ended}")
+        book.info = info
+        if info.head > before.head:
+            self._stored(log_id, last)
+
+    def _check_owner(self, before: LogInfo, info: LogInfo) -> None:
+        self.expect(info.fence >= before.fence, f"{info.log_id}: the fence went back")
+        if info.fence == before.fence:
+            self.expect(info.owner_id == before.owner_id, "an owner changed without a fence")
+            return
+        self._note(f"{info.log_id} is claimed, fence {info.fence}, owner {info.owner_id[:6]}")
+        left = self.lease_end(before.owner_id) - self._now()
+        self.expect(
+            info.owner_id == before.owner_id or left <= 0,
+            f"{info.log_id} was taken from an owner whose lease holds for {left:.3f} s",
+        )
+
+    def _add(self, book: Book, info: LogInfo, canonical: bytes) -> None:
+        event = decode_event(canonical)
+        seq, log_id, data = len(book.events) + 1, info.log_id, event.data
+        self.expect(event.seq == seq, f"{log_id}: expected event {seq}, got {event.seq}")
+        if book.events:
+            self.expect(book.events[-1].type not in TERMINAL, f"{log_id}: events after the end")
+        book.events.append(event)
+        book.frames.append(canonical)
+        self._note(f"{log_id} {event.seq} {event.type} {_short(data)}")
+        if isinstance(data, Mapping) and "by" in data and "n" in data:
+            token, number = data["by"], data["n"]
+            expected = book.stored.get(token, 0)
+            if number != expected:
+                how = "comes twice" if number < expected else f"comes before {expected}"
+                self.expect(False, f"{log_id}: event {number} of {token} {how}")
+            book.stored[token] = number + 1
+            self.expect(
+                data.get("fence") in (None, book.info.fence),
+                f"{log_id}: the attempt {token} wrote after another owner (fence "
+                f"{book.info.fence}, not {data.get('fence')})",
+            )
+        if event.type in ("interrupt_response", "interrupt_resolved"):
+            self._decide(book, event)
+
+    def _decide(self, book: Book, event: Event) -> None:
+        key = f"{event.type} {event.data['interrupt_id']}"
+        self.expect(key not in book.decided, f"{book.info.log_id}: decided twice: {key}")
+        book.decided[key] = event.data.get("answer")
+
+    def decision(self, log_id: str, interrupt_id: str) -> Any:
+        """Return the answer in a log; None if there is none."""
+        return self.books[log_id].decided.get(f"interrupt_response {interrupt_id}")
+
+    def open_logs(self) -> list[str]:
+        """Return the logs that have not ended."""
+        return [log_id for log_id, book in self.books.items() if not book.info.closed]
+
+    def check_end(self) -> None:
+        """Check what must be so once everything has come to rest."""
+        for log_id in self.open_logs():
+            info = self.books[log_id].info
+            self.expect(False, f"{log_id} never ends (owner {info.owner_id[:6]}, {info.status})")
+        for pen in self.pens.values():
+            book = self.books.get(pen.log_id)
+            stored = 0 if book is None else book.stored.get(pen.token, 0)
+            self.expect(
+                pen.acknowledged <= stored <= pen.written,
+                f"{pen.log_id}: {pen.token} has written {pen.written} events, of which "
+                f"{pen.acknowledged} were acknowledged and {stored} are stored",
+            )
+
+
+_SHOWN: Final = 80
+
+
+def _short(data: object) -> str:
+    return repr(data)[:_SHOWN]
