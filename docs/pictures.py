@@ -14,6 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.browser.chromium import Browser, Page, find_browser, open_browser  # noqa: E402
+from tests.browser.test_notebook import (  # noqa: E402
+    PYTHON,
+    jupyter_lab,
+    opened,
+    run_all,
+    sees,
+)
 from tests.cli.served import Served, serve  # noqa: E402
 
 TOPIC = "how a stream resumes after its connection broke"
@@ -174,6 +181,40 @@ def answer(server: Served, run_id: str) -> None:
     server.ask("POST", path, {"type": "accept", "by": "Ada"})
 
 
+NOTEBOOK = (
+    """
+import runcast
+
+def report(pages: int) -> str:
+    for page in runcast.track(range(pages), message="pages"):
+        runcast.log(f"page {page}")
+    answer = runcast.ask("Print the report?", args={"copies": 2})
+    return "printed" if answer.approved else "not printed"
+
+hub = runcast.OpenHubInThread(runcast.OpenHub(functions=[report])).open()
+""",
+    'run = hub.start(report, {"pages": 30})\nrun',
+)
+
+
+def notebook(browser: Browser, folder: Path, scratch: Path) -> None:
+    """Picture a run in JupyterLab, which needs .venv-notebook."""
+    page = browser.open_page()
+    page.look(width=1000, height=900)
+    with jupyter_lab(scratch, *NOTEBOOK) as url:
+        opened(page, url)
+        run_all(page)
+        sees(page, "Print the report?")
+        page.get("jupyterapp.commands.execute('application:toggle-left-area')")
+        rest = "r => ({x: r.x, y: r.y, width: r.width, height: r.height})"
+        box = page.get(f"({rest})(document.querySelector('.jp-Notebook').getBoundingClientRect())")
+        last = page.get("document.querySelector('.runcast-message').getBoundingClientRect().bottom")
+        clip = {**box, "height": last - box["y"] + 12, "scale": 1}
+        shot = page.call("Page.captureScreenshot", clip=clip)
+        (folder / "notebook.png").write_bytes(base64.b64decode(shot["data"]))
+    page.close()
+
+
 def main() -> None:
     executable = find_browser()
     if executable is None:
@@ -185,6 +226,8 @@ def main() -> None:
         open_browser(executable, Path(scratch, "profile")) as browser,
     ):
         _make(server, browser, folder)
+        if PYTHON.exists():
+            notebook(browser, folder, Path(scratch))
 
 
 def _make(server: Served, browser: Browser, folder: Path) -> None:

@@ -94,7 +94,8 @@ LAYERS = {
         _EDGE, ("msgspec", "python_multipart", "starlette", "uvicorn", "httptools", "uvloop")
     ),
     "client": Layer(
-        ("errors", "_logs", "_clock", "events", "_wire", "_hub.bridge"), ("msgspec", "httpx2")
+        ("errors", "_logs", "_clock", "events", "_wire", "_hub.bridge"),
+        ("anywidget", "httpx2", "msgspec", "traitlets"),
     ),
     # `replay` is a whole server, which it loads on demand.
     "testing": Layer(

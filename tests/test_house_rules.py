@@ -182,7 +182,7 @@ def test_lock_files_hold_names_versions_and_hashes_only() -> None:
 
     strange = [line for path in locks for line in strange_lock_lines(path.read_text("utf-8"))]
 
-    assert len(locks) == 7
+    assert len(locks) == 8
     assert strange == []
 
 

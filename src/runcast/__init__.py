@@ -124,6 +124,7 @@ if TYPE_CHECKING:
         SentMessage,
     )
     from runcast.client.reconnect import ReconnectOptions
+    from runcast.client.showing import ShownRun
     from runcast.client.threads import Client
     from runcast.client.watching import Received
 
@@ -133,7 +134,7 @@ else:
         {
             *("AsyncClient", "Client", "Decision", "FileInfo", "FunctionInfo"),
             *("Received", "ReconnectOptions", "RunChange", "RunInfo", "RunLink", "RunState"),
-            "SentMessage",
+            *("SentMessage", "ShownRun"),
         }
     )
 
@@ -247,6 +248,7 @@ __all__ = (
     "SentMessage",
     "ServerUnavailable",
     "Settings",
+    "ShownRun",
     "Snapshot",
     "Stale",
     "Store",

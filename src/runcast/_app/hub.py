@@ -11,6 +11,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from runcast._app.launchers import launcher_of
+from runcast._app.showing import HubDisplay
 from runcast._clock import Clock, SystemClock
 from runcast._files.bucket import Bucket
 from runcast._files.data_dir import DataDir
@@ -269,7 +270,7 @@ class OpenHub:
         """
         self._home.check("start()")
         known = self.function(function) if isinstance(function, str) else as_function(function)
-        return await self.runner.start(
+        run = await self.runner.start(
             known,
             inputs,
             run_id=run_id,
@@ -280,6 +281,8 @@ class OpenHub:
             files=files,
             workspace=workspace,
         )
+        run.display = HubDisplay(self.client, run.run_id, lambda: repr(run))
+        return run
 
     def run(
         self,

@@ -5,12 +5,13 @@ here with those of `OpenHub` and `Run`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from runcast._app.hub import AnyFunction, OpenHub
+from runcast._app.showing import HubDisplay
 from runcast._clock import Clock
 from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
@@ -20,7 +21,7 @@ from runcast._hub.interrupts import was_interrupted
 from runcast._producing.messages import Sent
 from runcast._producing.writer import Writer
 from runcast._runs.owned_run import BlockInThread, OwnedRun
-from runcast._runs.run import Kept, Result_co, Run, StartOptions
+from runcast._runs.run import Displayed, Kept, Result_co, Run, StartOptions
 from runcast._settings import Settings
 from runcast.channels.channel import Channel
 from runcast.channels.deliveries import Delivery
@@ -73,12 +74,21 @@ class DeliveryInThread:
 class RunInThread(Generic[Result_co]):
     """A run for code without an event loop: a `Run` without `await`."""
 
-    def __init__(self, bridge: Bridge, run: Run[Result_co]) -> None:
+    def __init__(
+        self, bridge: Bridge, run: Run[Result_co], display: Displayed | None = None
+    ) -> None:
         self._bridge = bridge
         self._run = run
+        self._display = display
 
     def __repr__(self) -> str:
         return repr(self._run)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        shown = {} if self._display is None else self._display._repr_mimebundle_(include, exclude)
+        return {**shown, "text/plain": repr(self)}
 
     @property
     def run_id(self) -> str:
@@ -245,7 +255,15 @@ class OpenHubInThread:
             files=files,
             workspace=workspace,
         )
-        return RunInThread(self._bridge, self._bridge.call(starting))
+        run, bridge = self._bridge.call(starting), self._bridge
+        display = HubDisplay(
+            lambda: bridge.do(self._hub.client),
+            run.run_id,
+            lambda: repr(run),
+            lambda: bridge.loop,
+            lambda: self.client().snapshot(run.run_id),
+        )
+        return RunInThread(bridge, run, display)
 
     def _run_launched(self, run_id: str, epoch: str) -> None:
         """Run a run that was handed over; see `Runner.run_launched`."""

@@ -2,18 +2,16 @@
 
 import asyncio
 import uuid
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Generic, TypedDict, cast
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypedDict, cast
 
 from runcast._hub.forks import Home
 from runcast.errors import RunFailed
 from runcast.events.outcome import Outcome, checked_reason
 
-__all__ = ("Run", "StartOptions", "make_run_id")
+__all__ = ("Displayed", "Run", "StartOptions", "make_run_id")
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from typing_extensions import TypeVar
 
     from runcast._files.inputs import GivenFiles
@@ -46,10 +44,19 @@ class StartOptions(TypedDict, total=False):
     workspace: str
 
 
+class Displayed(Protocol):
+    """What notebooks ask of a value that they display."""
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, Any]: ...
+
+
 class Run(Generic[Result_co]):
     """One execution of a function by this process. `start` returns it.
 
-    It belongs to the loop of its hub. `repr` shows its id, function and status.
+    It belongs to the loop of its hub. `repr` shows its id, function and status. A notebook shows
+    the run while it goes on.
     """
 
     def __init__(self, run_id: str, epoch: str, name: str) -> None:
@@ -71,9 +78,17 @@ class Run(Generic[Result_co]):
         self._home = Home()
         self._cancel_reason = ""
         self.cancel_asked = asyncio.Event()
+        self.display: Displayed | None = None
+        """How a notebook shows the run."""
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id} of {self.name} ({self.status})>"
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        shown = {} if self.display is None else self.display._repr_mimebundle_(include, exclude)
+        return {**shown, "text/plain": repr(self)}
 
     @property
     def has_ended(self) -> bool:

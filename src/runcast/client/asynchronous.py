@@ -31,6 +31,7 @@ from runcast.client.model import (
     read,
 )
 from runcast.client.reconnect import ReconnectOptions
+from runcast.client.showing import ShownRun
 from runcast.client.transport import Answer, Transport
 from runcast.client.watching import Cut, Received, follow, ignore_cut, pause_after, watch
 from runcast.errors import InvalidValue, PeerError, RunFailed, ServerUnavailable
@@ -332,6 +333,13 @@ class AsyncClient:
             async for page in pages:
                 for event, position in page:
                     yield msgspec.structs.replace(event, position=position)
+
+    def show(self, run_id: str) -> ShownRun:
+        """Return a run that a notebook shows while it goes on; see `ShownRun`.
+
+        Make it the last value of a cell, or pass it to `display`.
+        """
+        return ShownRun(run_id, lambda: self)
 
     # What goes into a run.
 

@@ -12,6 +12,7 @@ from runcast.client.model import (
     SentMessage,
 )
 from runcast.client.reconnect import ReconnectOptions
+from runcast.client.showing import ShownRun
 from runcast.client.threads import Client
 from runcast.client.watching import Received
 
@@ -28,4 +29,5 @@ __all__ = (
     "RunLink",
     "RunState",
     "SentMessage",
+    "ShownRun",
 )

@@ -19,7 +19,9 @@ from runcast.client.model import (
     SentMessage,
 )
 from runcast.client.reconnect import ReconnectOptions
+from runcast.client.showing import ShownRun
 from runcast.client.watching import Cut, Received, ignore_cut
+from runcast.errors import InvalidValue
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
 from runcast.events.thread import ThreadEvent
@@ -212,6 +214,13 @@ class Client:
     ) -> Iterator[ThreadEvent]:
         """Yield the events of all runs of a thread; see `AsyncClient.watch_thread`."""
         return self._each(self._client.watch_thread(thread, after, labels=labels, on_cut=on_cut))
+
+    def show(self, run_id: str) -> ShownRun:
+        """Return a run that a notebook shows while it goes on; see `AsyncClient.show`."""
+        if self._bridge.loop is None:
+            raise InvalidValue("expected a client that is open; this one was closed")
+        client, loop = self._client, self._bridge.loop
+        return ShownRun(run_id, lambda: client, loop, read=lambda: self.snapshot(run_id))
 
     def answer(self, run_id: str, interrupt_id: str, answer: object) -> Decision:
         """Answer a question; see `AsyncClient.answer`."""
