@@ -10,7 +10,8 @@
  */
 
 import type { Answer } from './answers.js';
-import type { Client, WatchOptions } from './client.js';
+import type { WatchOptions } from './basic.js';
+import type { Client } from './client.js';
 import { isRecord } from './errors.js';
 import type { Watch } from './watch.js';
 

@@ -1,14 +1,14 @@
 export type * from './answers.js';
 export {
-  Client,
+  BasicClient,
   type ConnectOptions,
-  connect,
   type InvokeOptions,
   type RunsOptions,
   type Selection,
   type SendOptions,
   type WatchOptions,
-} from './client.js';
+} from './basic.js';
+export { Client, connect } from './client.js';
 export { type ErrorDetails, RuncastError } from './errors.js';
 export {
   type EventFields,

@@ -8,6 +8,11 @@ export interface ServerOptions {
   readonly url?: string;
   /** The access token. By default none, in Node that in `RUNCAST_TOKEN`. */
   readonly token?: string;
+  /**
+   * The secret of a link to a run, instead of a token: what `share` has given as `token`. The client
+   * then sees this run and nothing else, and sends no cookies.
+   */
+  readonly link?: string;
   /** Headers of every request, such as those that a gateway in front of the server wants. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Whether cookies go to a server of another origin, as in `fetch`. */
@@ -48,10 +53,15 @@ export class Transport {
   pollsUntil = 0;
   readonly #options: ServerOptions;
   readonly #token: string;
+  readonly #link: string;
 
   constructor(options: ServerOptions) {
     this.url = addressOf(options.url).replace(/\/+$/, '');
-    this.#token = options.token ?? environment('RUNCAST_TOKEN');
+    this.#link = options.link ?? '';
+    if (this.#link && options.token) {
+      throw new RuncastError('invalid_value', 'expected either a token or a link, got both');
+    }
+    this.#token = this.#link ? '' : (options.token ?? environment('RUNCAST_TOKEN'));
     this.timeoutS = options.timeoutS ?? 30;
     this.parse = options.parse ?? JSON.parse;
     this.#options = options;
@@ -70,6 +80,7 @@ export class Transport {
       ...sent.headers,
     };
     if (this.#token) headers.authorization ??= `Bearer ${this.#token}`;
+    if (this.#link) headers['runcast-link'] = this.#link;
     let body = sent.body;
     if (sent.json !== undefined) {
       body = JSON.stringify(sent.json);
@@ -78,7 +89,8 @@ export class Transport {
     const { signal, stop } = limited(sent.signal, sent.body ? 0 : (sent.timeoutS ?? this.timeoutS));
     const init: RequestInit = { method, headers, signal, cache: 'no-store', redirect: 'manual' };
     if (body !== undefined) init.body = body;
-    if (this.#options.credentials) init.credentials = this.#options.credentials;
+    const credentials = this.#link ? 'omit' : this.#options.credentials;
+    if (credentials) init.credentials = credentials;
     try {
       const response = await (this.#options.fetch ?? fetch)(this.url + path, init);
       if (response.ok) return response;
