@@ -1,17 +1,21 @@
-"""Writes the TypeScript types of the protocol from the Python definitions.
+"""Writes the TypeScript types of the protocol from the Python definitions, and the version.
 
     .venv/bin/python web/generate.py            write them
     .venv/bin/python web/generate.py --check    fail if the committed ones differ
 
 The definitions are `runcast.events` (the data of events, the snapshot and its bounds), the
-client's models of what a server answers, and `runcast.errors` (the codes).
+client's models of what a server answers, and `runcast.errors` (the codes). The npm package has the
+version of `pyproject.toml`.
 """
 
 import argparse
 import json
+import re
 import sys
+import tomllib
 import types
 import typing
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -25,7 +29,8 @@ from runcast.events.plain import MAX_DEPTH
 from runcast.events.schemas import DATA
 from runcast.events.vocabulary import DELTA_TYPES, KNOWN, TERMINAL
 
-SOURCES = Path(__file__).parent / "client" / "src"
+WEB = Path(__file__).parent
+SOURCES = WEB / "client" / "src"
 
 HEAD = "// Made by web/generate.py from the Python definitions; do not edit.\n"
 
@@ -223,19 +228,39 @@ def js(value: object) -> str:
     return json.dumps(value, indent=2)
 
 
-FILES = {"protocol.generated.ts": protocol, "folding/bounds.generated.ts": bounds}
+def npm_version(version: str) -> str:
+    """Return a version of Python in the form of npm: 1.2.3rc1 is 1.2.3-rc.1."""
+    made = re.sub(r"(\d)(a|b|rc|\.dev)(\d+)$", r"\1-\2.\3", version)
+    return made.replace("-.dev", "-dev")
+
+
+def with_version(name: str) -> str:
+    """Return a file of npm with the project's version for the client."""
+    project = tomllib.loads((WEB.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    version = json.dumps(npm_version(project["version"]))
+    text = (WEB / name).read_text("utf-8")
+    return re.sub(r'("name": "@runcast/client",\s*"version": )"[^"]*"', rf"\g<1>{version}", text)
+
+
+FILES = {
+    SOURCES / "protocol.generated.ts": protocol,
+    SOURCES / "folding" / "bounds.generated.ts": bounds,
+    WEB / "client" / "package.json": partial(with_version, "client/package.json"),
+    WEB / "package-lock.json": partial(with_version, "package-lock.json"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if stale")
     is_check = parser.parse_args().check
-    for name, make in FILES.items():
-        path, text = SOURCES / name, make()
+    for path, make in FILES.items():
+        text = make()
         if not is_check:
             path.write_text(text, "utf-8")
         elif not path.is_file() or path.read_text("utf-8") != text:
-            sys.exit(f"web/client/src/{name} is stale; write it: .venv/bin/python web/generate.py")
+            name = path.relative_to(WEB.parent)
+            sys.exit(f"{name} is stale; write it: .venv/bin/python web/generate.py")
 
 
 if __name__ == "__main__":
