@@ -86,16 +86,20 @@ class Browser:
         self._answers: dict[int, dict[str, Any]] = {}
         self._pages: dict[str, Page] = {}
 
-    def open_page(self, beside: "Page | None" = None) -> "Page":
+    def open_page(self, beside: "Page | None" = None, *, is_window: bool = False) -> "Page":
         """Return a page of its own: it shares neither cookies nor connections with others.
 
-        With `beside` it is another tab of the same user, and shares both.
+        With `beside` it is another tab of the same user, and shares both. It hides the other tabs,
+        unless it is a window.
         """
         if beside is not None:
             context = beside.context
         else:
             context = self.call("Target.createBrowserContext")["browserContextId"]
-        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
+        options: dict[str, Any] = {"url": "about:blank", "browserContextId": context}
+        if is_window:
+            options["newWindow"] = True
+        target = self.call("Target.createTarget", **options)
         made = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         page = self._pages[made["sessionId"]] = Page(self, made["sessionId"], context)
         for domain in ("Page", "Runtime", "Log", "Network"):

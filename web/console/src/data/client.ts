@@ -1,9 +1,10 @@
 /** The one client of the console: it notices when the server asks for its access token. */
 
 import { signal } from '@preact/signals';
-import { Client } from '@runcast/client';
+import { BasicClient } from '@runcast/client';
 import { parseExact } from './json';
-import { release } from './release';
+import { isStream, whileShown } from './release';
+import { shared } from './shared/streams';
 
 /** Whether the server asks for its access token. */
 export const isSignedOut = signal(false);
@@ -12,16 +13,21 @@ export const isSignedOut = signal(false);
 export const BASE = new URL('./', globalThis.location?.href ?? 'http://localhost/').href;
 
 /** What views use of a client of the server. */
-export type ConsoleClient = Client;
+export type ConsoleClient = BasicClient;
 
-export const client: ConsoleClient = new Client({
+export const client: ConsoleClient = new BasicClient({
   url: BASE,
   fetch: noticing,
   parse: parseExact,
 });
 
+/** `fetch`, in which streams come over the connection of all windows, and end while this one is hidden. */
+export async function sharing(input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> {
+  return isStream(init) ? shared(BASE, String(input), whileShown(init)) : fetch(input, init);
+}
+
 async function noticing(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  const response = await release(input, init);
+  const response = await sharing(input, init);
   if (response.status === 401) isSignedOut.value = true;
   return response;
 }

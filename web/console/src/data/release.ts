@@ -1,8 +1,7 @@
 /**
  * Streams of a page that nobody looks at are ended, and resumed when it is shown again.
  *
- * A browser opens at most six connections to a server with HTTP/1.1, over all its tabs. Without this,
- * the seventh tab that watches a run would wait for the others.
+ * A page that is hidden for long is stopped by the browser, and what is sent to it would pile up.
  */
 
 import { signal } from '@preact/signals';
@@ -31,14 +30,14 @@ function giveUp(): void {
 // The client resumes at the same event. It was registered later, so the streams are free by then.
 globalThis.document?.addEventListener('visibilitychange', look);
 
-/** `fetch`, but a stream ends while the page is hidden. */
-export async function release(input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> {
-  if (!isStream(init)) return fetch(input, init);
-  if (isReleased.value) throw new TypeError('the page is hidden');
-  const signals = init.signal ? [init.signal, cut.signal] : [cut.signal];
-  return fetch(input, { ...init, signal: AbortSignal.any(signals) });
+/** Whether a request is for a stream. */
+export function isStream({ headers }: RequestInit): boolean {
+  return new Headers(headers).get('accept')?.includes('text/event-stream') === true;
 }
 
-function isStream({ headers }: RequestInit): boolean {
-  return new Headers(headers).get('accept')?.includes('text/event-stream') === true;
+/** A request whose answer ends while the page is hidden. Throws if the page is hidden now. */
+export function whileShown(init: RequestInit): RequestInit {
+  if (isReleased.value) throw new TypeError('the page is hidden');
+  const signals = init.signal ? [init.signal, cut.signal] : [cut.signal];
+  return { ...init, signal: AbortSignal.any(signals) };
 }

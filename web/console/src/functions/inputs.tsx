@@ -2,9 +2,9 @@
 
 import type { ComponentChildren } from 'preact';
 import { t } from '../i18n';
-import { Button, describedBy, Field, FieldProblem } from '../ui';
+import { Button, describedBy, Field, FieldProblem, Select } from '../ui';
 import { ChoiceInput, ChoicesInput, FlagInput } from './choices';
-import { type Draft, draftOf, write } from './draft';
+import { type Draft, draftOf } from './draft';
 import { canMiss, inside, type Problems } from './reading';
 import type { Shape } from './shape';
 import { JsonInput, NumberInput, TextInput } from './texts';
@@ -275,22 +275,18 @@ function UnionInput(props: Of<'union'>) {
   };
   return (
     <Group {...props}>
-      <select
-        class="input"
+      <Select
         id={`${prefix}.${path}.kind`}
-        aria-label={`${label ?? ''} ${t('form.type.union')}`}
-        value={given.option}
-        onChange={(event) => choose(Number(event.currentTarget.value))}
-      >
-        {(canMiss(shape, isRequired) || given.option < 0) && (
-          <option value={-1}>{t('form.nothing')}</option>
-        )}
-        {shape.options.map((option, at) => (
-          <option key={write(at)} value={at}>
-            {option.title || hintOf(option)}
-          </option>
-        ))}
-      </select>
+        label={`${label ?? ''} ${t('form.type.union')}`}
+        value={String(given.option)}
+        choices={[
+          ...(canMiss(shape, isRequired) || given.option < 0
+            ? [['-1', t('form.nothing')] as const]
+            : []),
+          ...shape.options.map((each, at) => [String(at), each.title || hintOf(each)] as const),
+        ]}
+        onChoose={(option) => choose(Number(option))}
+      />
       {chosen && (
         <Input
           key={given.option}

@@ -1,15 +1,11 @@
 import { signal } from '@preact/signals';
 import { remember, remembered } from '../data/remembered';
-import { en } from './en';
 import type { Text } from './text';
-import { zh } from './zh';
+import { texts } from './texts';
 
-export type Key = keyof typeof en;
-export type Translation = { readonly [K in Key]: Text };
+export type Key = keyof typeof texts;
 export type Language = 'en' | 'zh';
 export type Values = Readonly<Record<string, string | number>>;
-
-const LANGUAGES: Readonly<Record<Language, Translation>> = { en, zh };
 
 /** Languages by the names that they give themselves. */
 export const LANGUAGE_NAMES: Readonly<Record<Language, string>> = { en: 'English', zh: '中文' };
@@ -24,8 +20,7 @@ export function setLanguage(chosen: Language): void {
 
 /** Return a text in the language of the console; `{name}` is replaced by a value. */
 export function t(key: Key, values: Values = {}): string {
-  const found: Text = LANGUAGES[language.value][key];
-  const text = typeof found === 'string' ? found : plural(found, values.count);
+  const text = formOf(texts[key], values.count);
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     if (value === undefined) return whole;
@@ -33,9 +28,9 @@ export function t(key: Key, values: Values = {}): string {
   });
 }
 
-function plural(forms: { readonly one?: string; readonly other: string }, count: unknown): string {
-  const rule = new Intl.PluralRules(language.value).select(Number(count ?? 0));
-  return rule === 'one' ? (forms.one ?? forms.other) : forms.other;
+function formOf(forms: Text, count: unknown): string {
+  const isChinese = language.value === 'zh';
+  return (isChinese ? forms.at(-1) : forms.at(forms.length > 2 && count !== 1 ? 1 : 0)) as string;
 }
 
 function firstLanguage(): Language {

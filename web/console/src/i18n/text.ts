@@ -1,3 +1,8 @@
-/** A text with `{name}` for its values; or one for each plural form, chosen by the value `count`. */
-export type Text = string | { readonly one?: string; readonly other: string };
-export type Strings = Readonly<Record<string, Text>>;
+/**
+ * A text in English and in Chinese, with `{name}` for its values. A text whose English depends on the
+ * value `count` has the English for one, the English for others, and the Chinese.
+ */
+export type Text =
+  | readonly [en: string, zh: string]
+  | readonly [one: string, other: string, zh: string];
+export type Texts = Readonly<Record<string, Text>>;

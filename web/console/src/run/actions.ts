@@ -1,4 +1,4 @@
-import type { Client } from '@runcast/client';
+import type { BasicClient } from '@runcast/client';
 import { t } from '../i18n';
 import { go, links } from '../router';
 import { notify } from '../ui';
@@ -33,7 +33,7 @@ export interface RunActions {
   download(runId: string, path: string, signal: AbortSignal): Promise<Response>;
 }
 
-export function actionsOf(client: Client, runId: string): RunActions {
+export function actionsOf(client: BasicClient, runId: string): RunActions {
   return {
     async attempt(work) {
       try {
@@ -49,7 +49,7 @@ export function actionsOf(client: Client, runId: string): RunActions {
     },
     async answer(interruptId, answer, by) {
       await client.answer(runId, interruptId, { ...answer, ...(by ? { by } : {}) } as Parameters<
-        Client['answer']
+        BasicClient['answer']
       >[2]);
     },
     async send(data, messageId, from) {
@@ -75,7 +75,7 @@ export function actionsOf(client: Client, runId: string): RunActions {
   };
 }
 
-function linksOf(client: Client, runId: string): RunActions['links'] {
+function linksOf(client: BasicClient, runId: string): RunActions['links'] {
   const path = `${client.url}/runs/${encodeURIComponent(runId)}/links`;
   const ask = async (address: string, init: RequestInit = {}): Promise<Record<string, unknown>> => {
     const response = await fetch(address, { ...init, cache: 'no-store' });

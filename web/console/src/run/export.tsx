@@ -11,9 +11,10 @@ import '../theme/base.css';
 import '../theme/parts.css';
 import { render } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { LANGUAGE_NAMES, type Language, language, setLanguage, t } from '../i18n';
-import { applyTheme, nextTheme, theme } from '../shell/theme';
-import { Button, Icon, Mark, Notices } from '../ui';
+import { language, t } from '../i18n';
+import { Preferences } from '../shell/preferences';
+import { applyTheme } from '../shell/theme';
+import { Mark, Notices } from '../ui';
 import { type Recording, RunView } from './index';
 
 export { RunView };
@@ -31,26 +32,7 @@ function Exported({ recording }: { recording: Recording }) {
         </span>
         <span class="soft small">{t('run.recording')}</span>
         <span class="grow" />
-        <label class="language">
-          <Icon name="globe" />
-          <span class="unseen">{t('language.label')}</span>
-          <select
-            value={language.value}
-            onChange={(event) => setLanguage(event.currentTarget.value as Language)}
-          >
-            {Object.entries(LANGUAGE_NAMES).map(([code, name]) => (
-              <option key={code} value={code}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
-        <Button
-          look="bare"
-          icon={theme.value === 'system' ? 'system' : theme.value === 'light' ? 'sun' : 'moon'}
-          label={t(`theme.${theme.value}`)}
-          onClick={nextTheme}
-        />
+        <Preferences />
       </header>
       <main id="main">
         <RunView runId={recording.run?.run_id ?? ''} recording={recording} readOnly />

@@ -1,5 +1,5 @@
 import './run.css';
-import { type Client, Fold } from '@runcast/client';
+import { type BasicClient, Fold } from '@runcast/client';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { language, t } from '../i18n';
 import { formatNumber } from '../i18n/format';
@@ -29,7 +29,7 @@ export type { Recording } from './source';
 
 export interface RunViewProps {
   /** Not used with a recording. */
-  readonly client?: Client;
+  readonly client?: BasicClient;
   readonly runId: string;
   /** Hides everything that acts on the run: cancel, answer, send, run again. */
   readonly readOnly?: boolean;
@@ -43,7 +43,7 @@ const beginFold = (start?: RunState): Folded<RunState> =>
 /** One run: what it does, did and asks, now and at any moment before. */
 export function RunView({ client, runId, readOnly = false, recording }: RunViewProps) {
   const session = useMemo(() => {
-    const source = recording ? recorded(recording) : sourceOf(client as Client, runId);
+    const source = recording ? recorded(recording) : sourceOf(client as BasicClient, runId);
     return new RunSession(source, beginFold);
   }, [client, runId, recording]);
   const all = useMemo(

@@ -1,6 +1,6 @@
-import { Client } from '@runcast/client';
+import { BasicClient } from '@runcast/client';
 import { useMemo } from 'preact/hooks';
-import { BASE } from '../data/client';
+import { BASE, sharing } from '../data/client';
 import { parseExact } from '../data/json';
 import { RunView } from './export';
 
@@ -8,10 +8,10 @@ import { RunView } from './export';
 export function SharedRun({ runId, token }: { runId: string; token: string }) {
   const client = useMemo(
     () =>
-      new Client({
+      new BasicClient({
         url: BASE,
-        headers: { 'runcast-link': token },
-        credentials: 'omit',
+        link: token,
+        fetch: sharing,
         parse: parseExact,
       }),
     [token],

@@ -1,10 +1,10 @@
-import { type Client, fold, isGap, RuncastError, type RunEvent } from '@runcast/client';
+import { type BasicClient, fold, isGap, RuncastError, type RunEvent } from '@runcast/client';
 import { isReleased } from '../data/release';
 import { epochOf, positionOf, type RunInfo, seqOf } from './model/state';
 import type { RunSource, WatchListener } from './session';
 
 /** A run on a server. */
-export function sourceOf(client: Client, runId: string): RunSource {
+export function sourceOf(client: BasicClient, runId: string): RunSource {
   return {
     canBegin: true,
     async info() {

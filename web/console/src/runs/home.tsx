@@ -5,7 +5,7 @@ import { functions } from '../data/functions';
 import { t } from '../i18n';
 import { go, links } from '../router';
 import { useShortcuts } from '../shell/keyboard';
-import { Button, EmptyState, Icon, STATUSES } from '../ui';
+import { Button, EmptyState, Icon, Select, STATUSES } from '../ui';
 import { type Filters, NO_FILTERS, parseFilters, parseLabel, queryOf, TIMES } from './filters';
 import { ListedRuns, useRunList } from './view';
 
@@ -81,51 +81,30 @@ function FilterBar({ filters, change, isFiltered }: FilterProps) {
     names.includes(filters.function) || !filters.function ? names : [filters.function, ...names];
   return (
     <fieldset class="runs-filters" aria-label={t('runs.filter')}>
-      <select
-        class="input"
-        aria-label={t('runs.status')}
+      <Select
+        label={t('runs.status')}
         value={filters.status ?? ''}
-        onChange={(event) => {
-          const chosen = event.currentTarget.value;
-          change({ status: STATUSES.find((each) => each === chosen) ?? null });
-        }}
-      >
-        <option value="">{t('runs.status.any')}</option>
-        {STATUSES.map((status) => (
-          <option key={status} value={status}>
-            {t(`status.${status}`)}
-          </option>
-        ))}
-      </select>
-      <select
-        class="input"
-        aria-label={t('runs.function')}
+        choices={[
+          ['', t('runs.status.any')],
+          ...STATUSES.map((status) => [status, t(`status.${status}`)] as const),
+        ]}
+        onChoose={(chosen) => change({ status: STATUSES.find((each) => each === chosen) ?? null })}
+      />
+      <Select
+        label={t('runs.function')}
         value={filters.function}
-        onChange={(event) => change({ function: event.currentTarget.value })}
-      >
-        <option value="">{t('runs.function.any')}</option>
-        {all.map((name) => (
-          <option key={name} value={name}>
-            {name}
-          </option>
-        ))}
-      </select>
-      <select
-        class="input"
-        aria-label={t('runs.time')}
+        choices={[['', t('runs.function.any')], ...all.map((name) => [name, name] as const)]}
+        onChoose={(chosen) => change({ function: chosen })}
+      />
+      <Select
+        label={t('runs.time')}
         value={filters.since ?? ''}
-        onChange={(event) => {
-          const chosen = event.currentTarget.value;
-          change({ since: TIMES.find((each) => each === chosen) ?? null });
-        }}
-      >
-        <option value="">{t('runs.time.any')}</option>
-        {TIMES.map((time) => (
-          <option key={time} value={time}>
-            {t(`runs.time.${time}`)}
-          </option>
-        ))}
-      </select>
+        choices={[
+          ['', t('runs.time.any')],
+          ...TIMES.map((time) => [time, t(`runs.time.${time}`)] as const),
+        ]}
+        onChoose={(chosen) => change({ since: TIMES.find((each) => each === chosen) ?? null })}
+      />
       <LabelFilter filters={filters} change={change} isFiltered={isFiltered} />
       {isFiltered && (
         <Button look="bare" icon="close" onClick={() => change(NO_FILTERS)}>

@@ -1,16 +1,10 @@
-import { LANGUAGE_NAMES, type Language, language, setLanguage, t } from '../i18n';
+import { t } from '../i18n';
 import { links, route } from '../router';
 import { Button } from '../ui/button';
-import { Icon, type IconName, Mark } from '../ui/icon';
+import { Mark } from '../ui/icon';
 import { ConnectionIndicator } from './connection';
 import { isHelpOpen } from './keyboard';
-import { nextTheme, type Theme, theme } from './theme';
-
-const THEME_ICONS: Readonly<Record<Theme, IconName>> = {
-  system: 'system',
-  light: 'sun',
-  dark: 'moon',
-};
+import { Preferences } from './preferences';
 
 export function Header() {
   const { view } = route.value;
@@ -33,13 +27,7 @@ export function Header() {
       </nav>
       <span class="grow" />
       <ConnectionIndicator />
-      <LanguageSwitch />
-      <Button
-        look="bare"
-        icon={THEME_ICONS[theme.value]}
-        label={`${t('theme.label')}: ${t(`theme.${theme.value}`)}`}
-        onClick={nextTheme}
-      />
+      <Preferences />
       <Button
         look="bare"
         class="wide-only"
@@ -50,24 +38,5 @@ export function Header() {
         }}
       />
     </header>
-  );
-}
-
-function LanguageSwitch() {
-  return (
-    <span class="language">
-      <Icon name="globe" />
-      <select
-        aria-label={t('language.label')}
-        value={language.value}
-        onChange={(change) => setLanguage(change.currentTarget.value as Language)}
-      >
-        {Object.entries(LANGUAGE_NAMES).map(([code, name]) => (
-          <option key={code} value={code} lang={code}>
-            {name}
-          </option>
-        ))}
-      </select>
-    </span>
   );
 }

@@ -6,9 +6,9 @@ import { Button, Icon, notify } from '../../ui';
 import { searchable } from '../model';
 import { asText } from '../model/fields';
 import type { RunSession } from '../session';
+import { FilteredList } from './FilteredList';
 import { memo } from './memo';
 import { Tree } from './Value';
-import { VirtualList } from './VirtualList';
 
 /** Every event as it is stored: a table that opens each event as JSON. */
 export function Events({ session }: { session: RunSession }) {
@@ -56,76 +56,48 @@ export function Events({ session }: { session: RunSession }) {
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
     notify(t('run.events.saved', { count: found.length }), 'good');
   };
+  const types = [...index.types].sort().slice(0, 200);
   return (
-    <div>
-      <div class="run-filters">
-        <label class="filter-search">
-          <Icon name="search" size={14} />
-          <input
-            class="input"
-            type="search"
-            placeholder={t('run.events.search')}
-            aria-label={t('run.events.search')}
-            value={text}
-            onInput={(event) => setText(event.currentTarget.value)}
+    <FilteredList
+      class="raw"
+      label={t('run.events.title')}
+      text={text}
+      onText={setText}
+      search={t('run.events.search')}
+      choice={type}
+      onChoice={setType}
+      choices={[
+        ['', t('run.events.all')],
+        ...types.map(([name, count]) => [name, `${name} (${count})`] as const),
+      ]}
+      choose={t('run.events.type')}
+      status={t('run.events.count', { shown: found.length, count: session.head?.seq ?? log.last })}
+      none={t('run.events.none')}
+      count={found.length}
+      target={target}
+      keyOf={(row) => found[row]?.seq ?? row}
+      render={(row) => {
+        const event = found[row];
+        if (!event) return null;
+        const before = found[row - 1];
+        const lost =
+          !type && !text && before && event.seq > before.seq + 1 ? event.seq - before.seq - 1 : 0;
+        return (
+          <EventRow
+            event={event}
+            lost={lost}
+            isOpen={open.has(event.seq)}
+            onToggle={toggle}
+            onSeek={session.seekTo}
           />
-        </label>
-        <select
-          class="input"
-          aria-label={t('run.events.type')}
-          value={type}
-          onChange={(event) => setType(event.currentTarget.value)}
-        >
-          <option value="">{t('run.events.all')}</option>
-          {[...index.types]
-            .sort()
-            .slice(0, 200)
-            .map(([name, count]) => (
-              <option key={name} value={name}>
-                {name} ({count})
-              </option>
-            ))}
-        </select>
-        <span class="soft small" role="status">
-          {t('run.events.count', { shown: found.length, count: session.head?.seq ?? log.last })}
-        </span>
-        <span class="grow" />
-        <Button icon="download" onClick={save}>
-          {t('run.events.save')}
-        </Button>
-      </div>
-      {found.length === 0 ? (
-        <p class="run-none soft">{t('run.events.none')}</p>
-      ) : (
-        <VirtualList
-          class="raw"
-          label={t('run.events.title')}
-          count={found.length}
-          estimate={26}
-          identity={`${type} ${text}`}
-          target={target}
-          keyOf={(row) => found[row]?.seq ?? row}
-          render={(row) => {
-            const event = found[row];
-            if (!event) return null;
-            const before = found[row - 1];
-            const lost =
-              !type && !text && before && event.seq > before.seq + 1
-                ? event.seq - before.seq - 1
-                : 0;
-            return (
-              <EventRow
-                event={event}
-                lost={lost}
-                isOpen={open.has(event.seq)}
-                onToggle={toggle}
-                onSeek={session.seekTo}
-              />
-            );
-          }}
-        />
-      )}
-    </div>
+        );
+      }}
+    >
+      <span class="grow" />
+      <Button icon="download" onClick={save}>
+        {t('run.events.save')}
+      </Button>
+    </FilteredList>
   );
 }
 

@@ -1,13 +1,12 @@
 import { useMemo, useState } from 'preact/hooks';
 import { t } from '../../i18n';
 import { formatClock } from '../../i18n/format';
-import { Icon } from '../../ui';
 import { filterLines, LEVELS, type Level, levelOf, severityOf } from '../model';
 import { message, name } from '../model/fields';
 import type { RunSession } from '../session';
 import { readAnsi } from '../text/ansi';
+import { FilteredList } from './FilteredList';
 import { memo } from './memo';
-import { VirtualList } from './VirtualList';
 
 const MAX_LINE = 20_000;
 
@@ -23,49 +22,22 @@ export function Logs({ session }: { session: RunSession }) {
   );
   const total = session.head?.counts.log ?? lines.length;
   return (
-    <div>
-      <div class="run-filters">
-        <label class="filter-search">
-          <Icon name="search" size={14} />
-          <input
-            class="input"
-            type="search"
-            placeholder={t('run.log.search')}
-            aria-label={t('run.log.search')}
-            value={text}
-            onInput={(event) => setText(event.currentTarget.value)}
-          />
-        </label>
-        <select
-          class="input"
-          aria-label={t('run.log.level')}
-          value={least}
-          onChange={(event) => setLeast(event.currentTarget.value as Level)}
-        >
-          {LEVELS.map((level) => (
-            <option key={level} value={level}>
-              {t(`run.level.${level}`)}
-            </option>
-          ))}
-        </select>
-        <span class="soft small" role="status">
-          {t('run.log.count', { shown: found.length, count: total })}
-        </span>
-      </div>
-      {found.length === 0 ? (
-        <p class="run-none soft">{t(lines.length === 0 ? 'run.log.none' : 'run.log.nothing')}</p>
-      ) : (
-        <VirtualList
-          class="log"
-          label={t('run.log')}
-          count={found.length}
-          estimate={24}
-          identity={`${least} ${text}`}
-          keyOf={(row) => found[row]?.seq ?? row}
-          render={(row) => found[row] && <Line event={found[row]} wanted={text.trim()} />}
-        />
-      )}
-    </div>
+    <FilteredList
+      class="log"
+      label={t('run.log')}
+      text={text}
+      onText={setText}
+      search={t('run.log.search')}
+      choice={least}
+      onChoice={(level) => setLeast(level as Level)}
+      choices={LEVELS.map((level) => [level, t(`run.level.${level}`)])}
+      choose={t('run.log.level')}
+      status={t('run.log.count', { shown: found.length, count: total })}
+      none={t(lines.length === 0 ? 'run.log.none' : 'run.log.nothing')}
+      count={found.length}
+      keyOf={(row) => found[row]?.seq ?? row}
+      render={(row) => found[row] && <Line event={found[row]} wanted={text.trim()} />}
+    />
   );
 }
 

@@ -1,7 +1,7 @@
 import { useMemo, useRef } from 'preact/hooks';
 import { t } from '../../i18n';
 import { formatClock, formatDuration, formatNumber } from '../../i18n/format';
-import { Button } from '../../ui';
+import { Button, Select } from '../../ui';
 import type { RunLog } from '../model/log';
 import { SPEEDS, seekByKey } from '../model/player';
 import type { Marker } from '../model/timeline';
@@ -78,20 +78,15 @@ export function Scrubber({ session, axis }: { session: RunSession; axis: Axis })
             onClick={() => session.play()}
           />
         )}
-        <select
+        <Select
           class="scrubber-speed numbers"
-          aria-label={t('run.scrubber.speed')}
-          value={session.speed.value}
-          onChange={(event) => {
-            session.speed.value = Number(event.currentTarget.value);
+          label={t('run.scrubber.speed')}
+          value={String(session.speed.value)}
+          choices={SPEEDS.map((speed) => [String(speed), `${formatNumber(speed)}×`])}
+          onChoose={(speed) => {
+            session.speed.value = Number(speed);
           }}
-        >
-          {SPEEDS.map((speed) => (
-            <option key={speed} value={speed}>
-              {formatNumber(speed)}×
-            </option>
-          ))}
-        </select>
+        />
         <span class="scrubber-time numbers small" title={said}>
           {formatDuration(time - axis.start)}
         </span>

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { t } from '../../i18n';
 import { formatDateTime } from '../../i18n/format';
-import { Button, Dialog, Field, Icon } from '../../ui';
+import { Button, Dialog, Field, Icon, Select } from '../../ui';
 import type { Link, RunActions } from '../actions';
 
 const HOUR_S = 3600;
@@ -37,18 +37,12 @@ export function Share({ actions, onClose }: { actions: RunActions; onClose: () =
       <p class="soft">{t('run.share.text')}</p>
       <div class="share-new">
         <Field id="share-time" label={t('run.share.expires')}>
-          <select
+          <Select
             id="share-time"
-            class="input"
             value={time}
-            onChange={(event) => setTime(event.currentTarget.value as Time)}
-          >
-            {(Object.keys(TIMES) as Time[]).map((each) => (
-              <option key={each} value={each}>
-                {t(`run.share.${each}`)}
-              </option>
-            ))}
-          </select>
+            choices={(Object.keys(TIMES) as Time[]).map((each) => [each, t(`run.share.${each}`)])}
+            onChoose={(each) => setTime(each as Time)}
+          />
         </Field>
         <label class="row">
           <input

@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { Heights } from '../model/heights';
 
-interface VirtualListProps {
+export interface VirtualListProps {
   readonly count: number;
   /** The height of a row that was never shown, in pixels. */
   readonly estimate: number;

@@ -44,25 +44,18 @@ const GRAMMARS: Readonly<Record<string, Grammar>> = {
       'select from where and or not in is null insert into values update set delete create table index view drop alter add primary key foreign references join left right inner outer full on as order by group having limit offset union all distinct case when then else end begin commit rollback with exists between like asc desc count sum avg min max',
     ignoreCase: true,
   },
-  json: { keywords: 'true false null' },
-  config: { comment: HASH, keywords: 'true false null yes no on off' },
-  css: {
-    comment: String.raw`\/\*[\s\S]*?(?:\*\/|$)`,
-    keywords: 'important from to media supports',
-  },
+  json: { comment: HASH, keywords: 'true false null yes no on off' },
   // Not written as markup: an exported page has this script in its HTML.
   markup: { comment: String.raw`<!-{2}[\s\S]*?(?:-{2}>|$)`, keywords: '' },
 };
 
 const LANGUAGES: ReadonlyMap<string, string> = new Map(
   Object.entries({
-    c: 'c h cc cpp c++ cs csharp java js javascript jsx mjs ts typescript tsx go golang rust rs kotlin kt swift scala php dart',
+    c: 'c h cc cpp c++ cs csharp java js javascript jsx mjs ts typescript tsx go golang rust rs kotlin kt swift scala php dart css scss less',
     python: 'python py python3 pycon',
     shell: 'sh bash shell zsh console shellsession dockerfile makefile',
     sql: 'sql sqlite postgres postgresql mysql',
-    json: 'json jsonc json5 ndjson jsonl',
-    config: 'yaml yml toml ini conf properties',
-    css: 'css scss less',
+    json: 'json jsonc json5 ndjson jsonl yaml yml toml ini conf properties',
     markup: 'html xml svg vue markup',
     diff: 'diff patch',
   }).flatMap(([grammar, names]) => names.split(' ').map((name) => [name, grammar] as const)),

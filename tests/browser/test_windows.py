@@ -1,0 +1,124 @@
+"""Many windows of one browser: they share connections, and each still sees all of its run."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.browser.chromium import Browser, Page
+from tests.browser.runs import REFUSED, RESTART_S, Serve, serving_on, start
+from tests.cli.served import Served
+
+pytestmark = pytest.mark.heavy
+
+STATUS: Final = ".run-status"
+WINDOWS: Final = 8
+"""More than the six connections that a browser opens to a server over HTTP/1.1."""
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serve]:
+    with serving_on(tmp_path) as serve:
+        yield serve
+
+
+@pytest.fixture
+def server(serving: Serve) -> Served:
+    return serving()
+
+
+def open_windows(browser: Browser, page: Page, count: int = WINDOWS) -> list[Page]:
+    """Return a page and further windows of its user. All of them are seen."""
+    windows = [page, *(browser.open_page(beside=page, is_window=True) for _ in range(count - 1))]
+    for each in windows:
+        each.until("document.visibilityState === 'visible'")
+    return windows
+
+
+def test_an_answer_in_one_of_eight_windows_is_seen_in_all(
+    server: Served, page: Page, browser: Browser
+) -> None:
+    windows = open_windows(browser, page)
+    address = start(server, "ask_first", "a", path="/old")
+    for each in windows:
+        each.go(address)
+        each.sees("May this be removed?", ".question")
+        each.sees("Live", "header")
+        assert not each.streams
+
+    windows[-1].click(".question-foot button", "Accept")
+
+    for each in windows:
+        each.sees("Accepted", ".asked")
+        each.sees("Done", STATUS)
+
+
+def test_windows_with_different_runs_and_lists_see_their_own(
+    server: Served, page: Page, browser: Browser
+) -> None:
+    *runs, everything, one_function = windows = open_windows(browser, page)
+    everything.go(server.url + "/")
+    one_function.go(f"{server.url}/#/?function=stay")
+    for number, each in enumerate(runs):
+        each.go(start(server, "stay", f"r{number}", text=f"this is {number}"))
+        each.sees(f"this is {number}", "main")
+        each.sees("Live", "header")
+    for each in (everything, one_function):
+        each.until(f"document.querySelectorAll('.listed').length === {len(runs)}")
+
+    for number in range(len(runs)):
+        server.ask("POST", f"/runs/r{number}/cancel")
+        runs[number].sees("Cancelled", STATUS)
+        assert all("Cancelled" not in each.text(STATUS) for each in runs[number + 1 :])
+        assert f"this is {number}" in runs[number].text()
+        assert not any(
+            f"this is {number}" in each.text() for each in windows if each != runs[number]
+        )
+    server.start("echo", "e", text="x")
+
+    everything.until(f"document.querySelectorAll('.listed').length === {len(runs) + 1}")
+    badges = "[...document.querySelectorAll('.listed .badge')].map(it => it.innerText.trim())"
+    one_function.until(f"{badges}.join() === '{','.join(['Cancelled'] * len(runs))}'")
+
+
+def test_windows_resume_after_the_server_was_killed(
+    serving: Serve, page: Page, browser: Browser
+) -> None:
+    server = serving()
+    windows = open_windows(browser, page)
+    for number, each in enumerate(windows):
+        each.expected = REFUSED
+        each.go(start(server, "stay", f"r{number}", text="before"))
+        each.sees("Live", "header")
+    server.end(signal.SIGKILL)
+    for each in windows:
+        each.sees("Reconnecting", "header")
+
+    server = serving(port=server.port)
+    for each in windows:
+        each.sees("Failed", STATUS, within_s=RESTART_S)
+        assert "before" in each.text("main")
+    body = {"inputs": {"text": "after"}, "run_id": "r0", "replace": True}
+    server.ask("POST", "/invoke/stay", body, {"Prefer": "respond-async"})
+
+    windows[0].sees("after", "main", within_s=RESTART_S)
+    windows[0].sees("Live", "header", within_s=RESTART_S)
+
+
+def test_a_run_that_is_deleted_ends_in_its_window_and_no_other(
+    server: Served, page: Page, browser: Browser
+) -> None:
+    windows = open_windows(browser, page, 3)
+    for number, each in enumerate(windows):
+        each.expected = "404"
+        each.go(start(server, "stay", f"r{number}", text="here"))
+        each.sees("Live", "header")
+
+    server.ask("DELETE", "/runs/r1")
+
+    windows[1].sees("Cancelled: deleted", "main", within_s=RESTART_S)
+    for number in (0, 2):
+        server.ask("POST", f"/runs/r{number}/cancel")
+        windows[number].sees("Cancelled", STATUS)
