@@ -15,6 +15,7 @@ import sys
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -242,7 +243,7 @@ def with_version(name: str) -> str:
     return re.sub(r'("name": "@runcast/client",\s*"version": )"[^"]*"', rf"\g<1>{version}", text)
 
 
-FILES = {
+FILES: dict[Path, Callable[[], str]] = {
     SOURCES / "protocol.generated.ts": protocol,
     SOURCES / "folding" / "bounds.generated.ts": bounds,
     WEB / "client" / "package.json": partial(with_version, "client/package.json"),
