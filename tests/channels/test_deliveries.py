@@ -254,3 +254,29 @@ def test_targets_show_no_options() -> None:
     with pytest.raises(InvalidValue, match="telegram:ops") as refused:
         file.find("telegram:dev?token=T0PSECRET")
     assert "T0PSECRET" not in str(refused.value)
+
+
+async def test_two_channels_of_one_scope_are_two_targets() -> None:
+    """A workspace counts all of its channels together, and a mail server all of its mailboxes."""
+
+    class Placed(ChatChannel):
+        scope = "workspace"
+
+        def __init__(self, chat: Chat, place: str) -> None:
+            super().__init__(chat)
+            self.place = place
+
+    one, two = Chat(), Chat()
+    async with runcast.open_hub() as hub:
+        async with hub.run("import") as run:
+            runcast.content("All is imported.")
+        begun = [
+            await hub.deliver(run.run_id, channel)
+            for channel in (Placed(one, "a"), Placed(two, "b"), Placed(two, "b"))
+        ]
+        for delivery in begun:
+            async with asyncio.timeout(5):
+                await delivery.wait()
+    assert begun[1] is begun[2]
+    assert list(one.messages.values()) == list(two.messages.values()) == ["All is imported."]
+    assert [each.target for each in begun] == ["channel://a", "channel://b", "channel://b"]

@@ -6,7 +6,7 @@ data (`Capability`), what it is asked (`Send`, `Edit`), and what became of it (`
 
 from runcast.channels.actions import Edit, Send
 from runcast.channels.capability import Capability, Unit
-from runcast.channels.channel import CanDelete, CanEdit, CanType, Channel
+from runcast.channels.channel import CanDelete, CanEdit, CanType, Channel, HasPlace
 from runcast.channels.deliveries import Delivery
 from runcast.channels.document import Button, Shows
 from runcast.channels.engine import Finish, Receipt, ReceiptStatus
@@ -24,6 +24,7 @@ __all__ = (
     "Delivery",
     "Edit",
     "Finish",
+    "HasPlace",
     "Receipt",
     "ReceiptStatus",
     "Send",

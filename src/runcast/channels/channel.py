@@ -19,7 +19,7 @@ from runcast.channels.actions import Edit, Send
 from runcast.channels.capability import Capability
 from runcast.channels.outcome import CallOutcome
 
-__all__ = ("CanDelete", "CanEdit", "CanType", "Channel")
+__all__ = ("CanDelete", "CanEdit", "CanType", "Channel", "HasPlace")
 
 
 @runtime_checkable
@@ -47,6 +47,17 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """Close connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class HasPlace(Protocol):
+    """A channel whose scope has several targets, such as the channels of a workspace."""
+
+    @property
+    def place(self) -> str:
+        """The target: two channels with equal places write to the same people. It holds no secret.
+        Without a place, the scope is the target."""
         ...
 
 

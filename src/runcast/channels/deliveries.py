@@ -16,7 +16,7 @@ from runcast._logs import get_logger
 from runcast.channels._worker import Worker, outcome_of
 from runcast.channels.actions import Send
 from runcast.channels.budget import Budgets
-from runcast.channels.channel import Channel
+from runcast.channels.channel import Channel, HasPlace
 from runcast.channels.document import SHOWS, Shows
 from runcast.channels.engine import Engine, Finish, Receipt
 from runcast.channels.notices import make_document
@@ -140,7 +140,8 @@ class Deliveries:
             found = self.channels.find(target)
             channel, shown, is_named = self._make(found), found.shown, bool(found.name)
         else:
-            channel, shown, is_named = target, f"channel://{target.scope}", False
+            place = target.place if isinstance(target, HasPlace) else target.scope
+            channel, shown, is_named = target, f"channel://{place}", False
         name = _name_of(run_id, info.epoch, shown)
         about = {
             "run": run_id,

@@ -60,7 +60,7 @@ class ConnectedChannel:
     ) -> None:
         has_buttons = reach.get("has_buttons", False)
         self.capability = dataclasses.replace(capability, has_buttons=has_buttons)
-        self.scope = scope
+        self.scope = self.place = scope
         self._caller = reach.get("calls") or Caller(
             reach.get("url") or otherwise,
             secrets=login.secrets,

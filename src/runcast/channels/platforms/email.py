@@ -75,6 +75,7 @@ class Email:
         if "@" not in parseaddr(address)[1] or any(each in address for each in "\r\n"):
             raise InvalidValue(f"expected a mail address like me@example.org, got {address!r:.80}")
         self.scope = f"email:{server}"
+        self.place = f"email:{address}"
         self._address, self._server = address, server
         self._security = security or ("tls" if port == _IMPLICIT_TLS else "starttls")
         if self._security not in _SECURITIES:

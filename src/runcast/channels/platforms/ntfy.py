@@ -21,7 +21,7 @@ from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.notices import NoticeKind, read
 from runcast.channels.outcome import CallOutcome
-from runcast.channels.platforms.options import link_of, networks_for, optional
+from runcast.channels.platforms.options import digest_of, link_of, networks_for, optional
 from runcast.errors import InvalidValue
 
 __all__ = ("Ntfy", "make_channel")
@@ -91,6 +91,7 @@ class Ntfy:
         self._topic, self._link = topic, link
         # The server counts by sender, not by topic.
         self.scope = f"ntfy:{host or _HOST}"
+        self.place = f"{self.scope}#{digest_of(topic)}"
         self._caller = Caller(
             url or f"https://{host or _HOST}",
             secrets=(token, topic),

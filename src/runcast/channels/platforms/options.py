@@ -1,5 +1,6 @@
 """Reading the options of a target."""
 
+import hashlib
 import ipaddress
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +9,7 @@ from urllib.parse import quote
 from runcast._addresses import Network
 from runcast.errors import InvalidValue
 
-__all__ = ("are_answers_taken", "link_of", "networks_for", "optional", "required")
+__all__ = ("are_answers_taken", "digest_of", "link_of", "networks_for", "optional", "required")
 
 _YES: Final = ("yes", "true")
 _NO: Final = ("no", "false")
@@ -25,6 +26,11 @@ def required(options: Mapping[str, str], name: str, platform: str) -> str:
 def optional(options: Mapping[str, str], name: str, otherwise: str = "") -> str:
     """Return an option or its default."""
     return options.get(name) or otherwise
+
+
+def digest_of(secret: str) -> str:
+    """Return what tells secret addresses apart without showing them."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def link_of(link: str, run_id: str) -> str:

@@ -120,6 +120,7 @@ class SlackChannel(ConnectedChannel):
         workspace = hashlib.sha256(token.encode()).hexdigest()[:12]
         login = Login(secrets=(token,), headers={"authorization": f"Bearer {token}"})
         super().__init__(_URL, _CAPABILITY, f"slack:{workspace}", login, **reach)
+        self.place = f"slack:{workspace}/{target}"
 
     async def send(self, message: Send) -> CallOutcome:
         """Send a new message."""

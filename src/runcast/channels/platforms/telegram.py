@@ -122,6 +122,7 @@ class TelegramChannel(ConnectedChannel):
         capability = _PRIVATE if is_private else _GROUP
         login = Login(secrets=(token, token.partition(":")[2]), secret_path=f"/bot{token}")
         super().__init__(_URL, capability, f"telegram:{self._chat}", login, **reach)
+        self.place = f"telegram:{target}"
 
     async def send(self, message: Send) -> CallOutcome:
         """Send a new message."""

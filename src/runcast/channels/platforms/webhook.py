@@ -23,7 +23,7 @@ from runcast.channels.actions import Send
 from runcast.channels.calls import Caller, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.outcome import CallOutcome
-from runcast.channels.platforms.options import networks_for, optional
+from runcast.channels.platforms.options import digest_of, networks_for, optional
 from runcast.errors import InvalidValue
 
 __all__ = ("Webhook", "make_channel")
@@ -43,6 +43,7 @@ class Webhook:
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise InvalidValue("expected a webhook like https://example.org/hook")
         self.scope = f"webhook:{parts.hostname}"
+        self.place = f"{self.scope}#{digest_of(url)}"
         self._secret = secret.encode()
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         # Whoever knows the path of a webhook may post to it, so it is a secret.

@@ -28,7 +28,7 @@ from runcast.channels.capability import Capability
 from runcast.channels.keys import is_p256, make_p256
 from runcast.channels.notices import NoticeKind, read
 from runcast.channels.outcome import CallKind, CallOutcome
-from runcast.channels.platforms.options import link_of, networks_for, optional, required
+from runcast.channels.platforms.options import digest_of, link_of, networks_for, optional, required
 from runcast.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class WebPush:
             raise InvalidValue("expected a subscription whose endpoint begins with https://")
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self.scope = f"webpush:{parts.hostname}"
+        self.place = f"{self.scope}#{digest_of(endpoint)}"
         self._contact, self._link = contact, link
         self._clock = clock or SystemClock()
         # Whoever knows the path may send to the browser, so it is a secret.
