@@ -17,7 +17,7 @@ from runcast.compat.stream_manager import StreamEvent, TaskStreamQueue
 from runcast.errors import Conflict, RunClosed, Stale, StoreUnavailable
 from runcast.events.model import encode_record
 from runcast.events.outcome import LOST, cancelled, done
-from runcast.stores.base import LogInfo, Owner, Store
+from runcast.stores.base import Append, LogInfo, Owner, Store
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FakeClock, FaultyStore
 from tests.opening import events_of, eventually, soon
@@ -76,7 +76,7 @@ async def test_a_log_whose_beginning_is_not_confirmed_is_ended(
     store: Store, clock: FakeClock, is_late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner lives, so nobody else would ever end it."""
-    monkeypatch.setattr(owned, "_UNCONFIRMED_LOOK_S", 0.001)
+    monkeypatch.setattr(owned, "_LOOK_AGAIN_S", 0.001)
     silent = Unconfirmed(store)
     silent.is_late = is_late
     async with Hub(silent, clock=clock) as hub:
@@ -92,7 +92,7 @@ async def test_a_log_whose_beginning_is_not_confirmed_is_ended(
 async def test_a_log_that_another_process_has_begun_is_left_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owned, "_UNCONFIRMED_LOOK_S", 0.001)
+    monkeypatch.setattr(owned, "_LOOK_AGAIN_S", 0.001)
     silent = Unconfirmed(store)
     silent.is_late = True
     async with Hub(silent) as hub:
@@ -104,6 +104,37 @@ async def test_a_log_that_another_process_has_begun_is_left_alone(
         assert not (await hub.info("a")).closed
         assert silent.late is not None
         silent.late.close()
+
+
+class Unreachable(FaultyStore):
+    """Cannot describe a log, some times."""
+
+    failures = 0
+
+    async def info(self, log_id: str) -> LogInfo:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("it does not answer")
+        return await super().info(log_id)
+
+
+async def test_a_command_is_obeyed_although_the_store_fails_when_it_is_looked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause of the channel nobody repeats what was said."""
+    monkeypatch.setattr(owned, "_LOOK_AGAIN_S", 0.001)
+    failing = Unreachable(store)
+    async with Hub(failing) as hub:
+        log = await hub.begin("a")
+        asked: asyncio.Queue[str] = asyncio.Queue()
+        log.on_cancel = asked.put_nowait
+        await store.commit([Append("a", [], labels={CANCEL_LABEL: "enough"})])
+        failing.failures = 2
+        hub.owned.look(None)
+        hub.owned.look(None)
+
+        assert await soon(asked.get()) == "enough"
+        assert failing.failures == 0
 
 
 async def events_in(hub: Hub, log_id: str) -> AsyncIterator[str]:

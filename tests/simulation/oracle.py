@@ -172,6 +172,19 @@ class Oracle:
         """Return the logs that have not ended."""
         return [log_id for log_id, book in self.books.items() if not book.info.closed]
 
+    def check_owners(self, within_s: float) -> None:
+        """Check that no run has been without a living owner for longer than that.
+
+        Call it while nothing is wrong. A run that waits for an answer may be without an owner.
+        """
+        for log_id in self.open_logs():
+            info = self.books[log_id].info
+            since_s = self._now() - self.lease_end(info.owner_id)
+            self.expect(
+                since_s <= within_s or info.status == "waiting",
+                f"{log_id} is open, and its owner's lease has been over for {since_s:.1f} s",
+            )
+
     def check_end(self) -> None:
         """Check what must be so once everything has come to rest."""
         for log_id in self.open_logs():

@@ -33,6 +33,9 @@ _CALM_S: Final = 10.0
 _RECOVERED_S: Final = 10.0
 """After this time without faults, nodes hear each other again."""
 
+_TAKEN_OVER_S: Final = LEASE_S / 3 + 2.0
+"""A run without an owner is taken over at the next look for such runs."""
+
 _REST_S: Final = 90.0
 """How long after that everything may take to come to rest."""
 
@@ -186,6 +189,8 @@ class World:
         until = self.loop.time() + _REST_S
         while self.loop.time() < until:
             await pass_time(0.5)
+            if self.is_calm:
+                self.oracle.check_owners(_TAKEN_OVER_S)
             there = {**self.starting, **self.oracle.books}
             busy = [run_id for run_id, each in people if run_id in there and not each.done()]
             if not busy and not self.oracle.open_logs():

@@ -34,8 +34,8 @@ _UNCONFIRMED_S: Final = 60.0
 """How long after a failed beginning the store may still begin the log: it may have stalled with the
 request in its hands, or the network may deliver the request late."""
 
-_UNCONFIRMED_LOOK_S: Final = 1.0
-"""Pause between two looks for such a log."""
+_LOOK_AGAIN_S: Final = 1.0
+"""Pause before the store is asked again."""
 
 _log: Final = get_logger("runcast.hub")
 
@@ -57,6 +57,8 @@ class OwnedLog:
         unknown."""
         self.is_ending = False
         """Whether the log's end is being stored."""
+        self.must_look = self.is_looking = False
+        """Whether the store may have a command, and whether somebody looks for it."""
         self.left = asyncio.Event()
         """Set once the log is no longer owned: it has ended, was released, or has another owner."""
         self._clock = clock
@@ -229,7 +231,7 @@ class OwnedLogs:
         """
         until = self._clock.monotonic() + _UNCONFIRMED_S
         while self._clock.monotonic() < until:
-            await asyncio.sleep(_UNCONFIRMED_LOOK_S)
+            await asyncio.sleep(_LOOK_AGAIN_S)
             try:
                 info = await self._hub.info(log_id)
             except NotFound:
@@ -314,17 +316,28 @@ class OwnedLogs:
         for changed in [log_id] if log_id is not None else list(self._logs):
             owned = self._logs.get(changed)
             if owned is not None:
-                self.do(self._obey(owned))
+                owned.must_look = True
+                if not owned.is_looking:
+                    owned.is_looking = True
+                    self.do(self._obey(owned))
 
     async def _obey(self, owned: OwnedLog) -> None:
+        """Look for a command to a log until the store has answered."""
         try:
-            reason = _commanded(owned, await self._hub.info(owned.log_id))
-        except NotFound:
-            reason = "deleted"
-        except BackendError:
-            return
-        if reason is not None:
-            await owned.cancel(reason)
+            while owned.must_look and self._logs.get(owned.log_id) is owned:
+                owned.must_look = False
+                try:
+                    reason = _commanded(owned, await self._hub.info(owned.log_id))
+                except NotFound:
+                    reason = "deleted"
+                except BackendError:
+                    owned.must_look = True  # nobody says it again
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    continue
+                if reason is not None:
+                    await owned.cancel(reason)
+        finally:
+            owned.is_looking = False
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something to a log in a task that nothing waits for."""
