@@ -182,6 +182,21 @@ async def test_another_process_goes_on_with_a_delivery(
     await check_resumed(tmp_path / "a.db", chat, capability)
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_notice_is_there_once_whenever_the_process_dies(
+    tmp_path: Path, moment: Moment
+) -> None:
+    chat, store = Chat(), tmp_path / "a.db"
+    chat.called.set()
+    capability = Capability(limit=500, interval_s=0.0, is_idempotent=True, is_notice=True)
+    assert await deliver_and_die(store, chat, moment, 1, capability)
+    async with open_hub(store, chat, capability) as hub:
+        ended = await receipt_of(hub, "r")
+    assert ended["status"] == "done"
+    (text,) = chat.messages.values()
+    assert text.startswith("✓ **talk is done**\n\nword0 word1")
+
+
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("limit", [64, 500])
