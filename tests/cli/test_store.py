@@ -125,6 +125,14 @@ def test_what_is_not_a_store_is_said_in_one_line_and_nothing_is_made(
     assert sorted(os.listdir(folder)) == before
 
 
+def test_a_store_has_no_functions_to_invoke(tmp_path: Path) -> None:
+    said = run("invoke", "--store", "my runs.db", "counts", cwd=tmp_path)
+
+    assert said.returncode == 2
+    assert "`runcast serve FILE.py --store 'my runs.db'`" in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
 def test_a_server_and_a_store_are_not_both_named(tmp_path: Path) -> None:
     told = run("runs", "--store", "x", "--url", "http://127.0.0.1:1", cwd=tmp_path)
 

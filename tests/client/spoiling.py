@@ -11,7 +11,9 @@ from typing import Any, Final
 __all__ = ("SpoilingProxy", "spoiling")
 
 _PASS: Final[dict[str, Any]] = {"fault": "pass"}
-_STREAM: Final = re.compile(rb"GET /runs/[^/ ]+/events(?![^ ]*live=long-poll)")
+_STREAM: Final = re.compile(
+    rb"GET /(?:runs/[^/ ]+/events|events|runs)(?=[? ])(?![^ ]*live=long-poll)"
+)
 _MOST: Final = 1 << 20
 
 
@@ -32,7 +34,7 @@ class SpoilingProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def _next(self, head: bytes) -> dict[str, Any]:
-        if not _STREAM.match(head):
+        if not _STREAM.match(head) or b"text/event-stream" not in head:
             self.polls += b"live=long-poll" in head.partition(b"\r\n")[0]
             return _PASS
         self.streams += 1

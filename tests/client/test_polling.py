@@ -9,10 +9,11 @@ import pytest
 
 import runcast
 from runcast._settings import Settings
+from runcast.client.polling import poll_feed
 from runcast.client.reconnect import Cut, Poll, Received, ReconnectOptions, Silence, State, react
 from runcast.client.transport import Transport
 from runcast.client.watching import watch
-from runcast.errors import NotFound, PeerError, RuncastError
+from runcast.errors import InvalidValue, NotFound, PeerError, RuncastError
 from runcast.testing import FakeClock
 from tests.client.spoiling import SpoilingProxy, spoiling
 from tests.http.serving import serving_in_thread
@@ -95,6 +96,63 @@ async def test_types_are_selected_and_a_lost_part_is_reported_while_polling(port
         with pytest.raises(NotFound):
             async with aclosing(client.watch("nobody")) as nothing:
                 await anext(nothing)
+
+
+async def test_a_list_of_runs_is_polled_and_each_change_comes(port: int) -> None:
+    labels = {"list": "polled"}
+    async with held(port) as proxy, runcast.AsyncClient(proxy.url, reconnect=WAITS) as client:
+        first = await client.invoke("counts", {"n": 1}, labels=labels)
+        seen: list[tuple[str, str]] = []
+        async with aclosing(client.feed(labels=labels)) as changes:
+            second = ""
+            async for change in changes:
+                run_id = change.run.run_id if change.run is not None else ""
+                seen.append((run_id, change.run.status if change.run is not None else "deleted"))
+                if not second and run_id == first:
+                    second = await client.invoke("counts", {"n": 0}, labels=labels)
+                elif seen[-1] == (second, "done"):
+                    await client.delete(second)
+                elif change.deleted == second:
+                    break
+
+        assert seen[0][0] == first
+        assert proxy.streams == 1
+        assert proxy.polls > 1
+
+
+async def test_a_thread_is_polled_and_each_event_comes_once(port: int) -> None:
+    labels = {"thread": "polled"}
+    async with held(port) as proxy, runcast.AsyncClient(proxy.url, reconnect=WAITS) as client:
+        first = await client.invoke("counts", {"n": 1}, labels=labels)
+        events: dict[str, list[str]] = {}
+        async with aclosing(client.watch_thread("polled")) as thread:
+            position = ""
+            async for each in thread:
+                position = each.position
+                if each.event is not None:
+                    events.setdefault(each.run_id, []).append(each.event.type)
+                    if each.event.type == "interrupt_request":
+                        second = await client.invoke("counts", {"n": 0}, labels=labels)
+                        await client.answer(first, "q1", {"type": "accept"})
+                if sum(kinds[-1] == "done" for kinds in events.values()) == 2:
+                    break
+        snapshots = [await client.snapshot(run_id) for run_id in (first, second)]
+
+        assert [len(events[run.run_id]) for run in snapshots] == [run.events for run in snapshots]
+        assert position
+        assert proxy.streams == 1
+
+
+async def test_an_open_list_polls_no_more_than_its_answers_come(port: int) -> None:
+    async with Transport(f"http://127.0.0.1:{port}") as transport:
+        poll = poll_feed(transport, "/runs?label=list=nobody")
+        first = await poll("")
+        second = await poll(first.position)
+
+        assert (first.frames, second.frames) == ([], [])
+        assert first.position == second.position != ""
+        with pytest.raises(InvalidValue, match="expected live to be true or long-poll"):
+            await transport.read("/runs?live=false", accept="text/event-stream")
 
 
 async def test_a_page_of_something_else_ends_the_watch() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from math import isfinite
@@ -93,6 +94,13 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--detach", action="store_true", help="print the run's id and leave")
     add_options(parser, has_store=False)
+    parser.add_argument(
+        "--store",
+        metavar="STORE",
+        type=sendable,
+        default="",
+        help="refused, with what to do: a store has runs, but no functions to begin one of",
+    )
     parser.set_defaults(run=run)
 
 
@@ -123,10 +131,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Begin a run and show it.
 
     Raises:
-        InvalidValue: the inputs or files are wrong; the message names every error.
+        InvalidValue: the inputs or files are wrong; the message names every error. Or a store is
+            given instead of a server.
         NotFound: the function does not exist.
         ServerUnavailable: the server cannot be reached.
     """
+    if arguments.store:
+        store = shlex.quote(arguments.store)
+        raise InvalidValue(
+            "expected a server, got a store: a store has runs, but no functions to begin one of. "
+            f"Serve the functions on it with `runcast serve FILE.py --store {store}`, and invoke "
+            "them without --store; or begin the run in Python, with `open_hub(…).start(…)`"
+        )
     inputs = parse_inputs(arguments.input, arguments.inputs)
     files = parse_files(arguments.file)
     if arguments.detach and arguments.out is not None:

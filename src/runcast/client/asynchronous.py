@@ -30,6 +30,7 @@ from runcast.client.model import (
     SentMessage,
     read,
 )
+from runcast.client.polling import poll_feed
 from runcast.client.reconnect import ReconnectOptions
 from runcast.client.showing import ShownRun
 from runcast.client.transport import Answer, Transport
@@ -296,7 +297,11 @@ class AsyncClient:
         """
         path = f"/runs?{urlencode(_selection(status, function, labels))}"
         pages = follow(
-            self._transport, path, options=self._options, read=_read_change, on_cut=on_cut
+            *(self._transport, path),
+            options=self._options,
+            read=_read_change,
+            poll=poll_feed(self._transport, path),
+            on_cut=on_cut,
         )
         async with aclosing(pages):
             async for page in pages:
@@ -327,6 +332,7 @@ class AsyncClient:
             after=after,
             options=self._options,
             read=read_thread_event,
+            poll=poll_feed(self._transport, path),
             on_cut=on_cut,
         )
         async with aclosing(pages):

@@ -1,4 +1,4 @@
-"""Ask for a run's events page by page (long-poll), for networks that hold streams back.
+"""Ask for a stream page by page (long-poll), for networks that hold streams back.
 
 Source: docs/protocol.md R-9.
 """
@@ -9,13 +9,16 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from runcast._wire.sse import Decoder
 from runcast.client.transport import Transport
 from runcast.errors import PeerError
 
-__all__ = ("Page", "Poll", "poll_run")
+__all__ = ("Page", "Poll", "poll_feed", "poll_run")
 
 _LONG_POLL_S: Final = 60.0
 """How long a server and the networks between may hold an answer, seconds."""
+
+_STREAM: Final = "text/event-stream"
 
 
 class Page(NamedTuple):
@@ -51,6 +54,22 @@ def poll_run(transport: Transport, path: str) -> Poll:
         query = urlencode({"live": "long-poll"} | ({"after": position} if position else {}))
         asked = f"{path}{'&' if '?' in path else '?'}{query}"
         return _page_of(await transport.read(asked, timeout_s=_LONG_POLL_S))
+
+    return poll
+
+
+def poll_feed(transport: Transport, path: str) -> Poll:
+    """Return what asks for the next frames of a list or a thread; `path` is that of its stream."""
+
+    async def poll(position: str) -> Page:
+        query = urlencode({"live": "long-poll"} | ({"after": position} if position else {}))
+        asked = f"{path}{'&' if '?' in path else '?'}{query}"
+        body = await transport.read(asked, accept=_STREAM, timeout_s=_LONG_POLL_S)
+        decoder = Decoder(last_event_id=position)
+        frames = [(frame.data, frame.id) for frame in decoder.feed(body)]
+        if body.strip() and not frames and decoder.last_event_id == position:
+            raise PeerError(f"expected the frames of a stream, got {body[:80]!r}")
+        return Page(frames, decoder.last_event_id, False)
 
     return poll
 

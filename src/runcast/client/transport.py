@@ -190,9 +190,11 @@ class Transport:
             read = await self._read(response, _MAX_ANSWER_BYTES)
             return Answer(response.status_code, response.headers, self._parse(read))
 
-    async def read(self, path: str, *, timeout_s: float | None = None) -> bytes:
-        """Return the JSON of an answer to `GET` as it arrived; raises what `ask` raises."""
-        async with self._send("GET", path, None, {"accept": _JSON}, timeout_s) as response:
+    async def read(
+        self, path: str, *, accept: str = _JSON, timeout_s: float | None = None
+    ) -> bytes:
+        """Return the body of an answer to `GET` as it arrived; raises what `ask` raises."""
+        async with self._send("GET", path, None, {"accept": accept}, timeout_s) as response:
             return await self._read(response, _MAX_ANSWER_BYTES)
 
     @property

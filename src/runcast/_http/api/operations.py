@@ -1,6 +1,8 @@
 """The operations of `/openapi.json` that do not depend on functions: what each takes and answers.
 
 One entry per path and method. A test compares the entries with the routes, in both directions.
+
+Long because it is one table.
 """
 
 from collections.abc import Mapping
@@ -48,6 +50,12 @@ _LAST_EVENT_ID: Final = _in(
     "Last-Event-ID",
     _POSITION_OR_NONE,
     "the same, as browsers send it; it counts before `after`",
+)
+_LIVE: Final = _in(
+    "query",
+    "live",
+    {"type": "string", "enum": ["true", "long-poll"]},
+    "`long-poll`: the answer ends with the first frames",
 )
 _DIALECT: Final = _in(
     "query",
@@ -238,6 +246,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "the `before` value of the previous page",
             ),
             _in("query", "after", _TEXT, "the last `id` of a stream of runs"),
+            _LIVE,
             _in("header", "Last-Event-ID", _TEXT, "the same, as browsers send it"),
         ),
     ),
@@ -392,6 +401,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 "with `label`: how many runs to begin with, the newest ones",
             ),
             _in("query", "after", {"$ref": "#/components/schemas/Positions"}),
+            _LIVE,
             _in("header", "Last-Event-ID", {"$ref": "#/components/schemas/Positions"}),
         ),
         problems=(404, 410),

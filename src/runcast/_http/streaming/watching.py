@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -29,6 +29,7 @@ from runcast._http.streaming.stream import Stream
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.thread_feed import ThreadFeed
 from runcast._http.streaming.waits import wait_with
+from runcast._http.streaming.whole import is_long_poll, whole_answer
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
 from runcast._hub.thread_place import RunLabels, ThreadPlace
@@ -137,13 +138,21 @@ class Watching:
                 place.runs.pop(run_id)
         admission = self._hub.admissions.admit(place.runs if place else ())
 
-        async def begin(stream: Stream) -> bool:
-            stream.source = ThreadFeed(
-                *(self._hub, runs, place, stream.wake),
+        def feed(wake: Callable[[], None]) -> ThreadFeed:
+            return ThreadFeed(
+                *(self._hub, runs, place, wake),
                 limit=limit,
                 admission=admission,
                 hidden=hidden,
             )
+
+        if is_long_poll(query):
+            with admission:
+                await self._send_whole(request, receive, send, feed)
+            return
+
+        async def begin(stream: Stream) -> bool:
+            stream.source = feed(stream.wake)
             stream.held = self._gate.add_list(request, stream.dismiss)
             return await _send_head(request.scope, send, SSE, {})
 
@@ -153,7 +162,7 @@ class Watching:
     def _thread_of(self, request: Request) -> RunLabels:
         """Return which runs a request follows, of those that it may see."""
         labels = parse_labels(request.query_params)
-        check_only_for_one(request.query_params)
+        check_only_for_one({**request.query_params, "live": "true"})
         access = self._gate.access(request.scope)
         ours = access.visible
         is_elsewhere = any(labels.get(name, value) != value for name, value in ours.items())
@@ -204,14 +213,34 @@ class Watching:
         if after:
             await self._hub.list_changes.check(after)
         admission = self._hub.admissions.admit([])
+        feed = partial(RunsFeed, self._hub, selection, after)
+        if is_long_poll(request.query_params):
+            with admission:
+                await self._send_whole(request, receive, send, feed)
+            return
 
         async def begin(stream: Stream) -> bool:
-            stream.source = RunsFeed(self._hub, selection, after, stream.wake)
+            stream.source = feed(stream.wake)
             stream.held = self._gate.add_list(request, stream.dismiss)
             return await _send_head(request.scope, send, SSE, {})
 
         stream = self._streams.make(SSE, admission, request.scope, receive, send)
         await self._streams.run(stream, begin)
+
+    async def _send_whole(
+        self,
+        request: Request,
+        receive: Receive,
+        send: Send,
+        feed: Callable[[Callable[[], None]], RunsFeed | ThreadFeed],
+    ) -> None:
+        """Answer with the next frames of a feed, and end."""
+        request = Request(request.scope, receive)
+        wait_s = self._hub.settings.long_poll_s
+        response = await whole_answer(
+            request, self._gate, feed, self._streams.closing, wait_s=wait_s
+        )
+        await response(request.scope, receive, send)
 
     async def check(self, run_id: str) -> None:
         """Raise `NotFound` if there is no such run."""
