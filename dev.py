@@ -37,7 +37,7 @@ LOCKS = {
     "requirements-tools.lock": ["--group", "tools"],
     "requirements.lock": [
         "pyproject.toml",
-        *_extras("notebook"),
+        *_extras("feishu notebook"),
         *_extras("anthropic apprise celery discord dramatiq fast langchain langgraph openai"),
         *_extras("openai-agents pydantic-ai redis reload rich rq s3 tqdm webpush"),
         *("--group", "frameworks", "--group", "chats", "--group", "buckets", "--group", "dev"),

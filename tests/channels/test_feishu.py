@@ -1,17 +1,21 @@
 """The channel of Feishu and Lark, against a Feishu that keeps the rules."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from runcast.channels import Button, Edit, Send
+from runcast.channels.callbacks import read_callback
 from runcast.channels.platforms import feishu as module
-from runcast.channels.platforms import lark
+from runcast.channels.platforms import lark, make_receiver
 from runcast.channels.platforms.feishu import FeishuChannel, make_channel
 from runcast.channels.platforms.feishu_cards import markdown_of
-from runcast.errors import InvalidValue
+from runcast.channels.receiver import Callback
+from runcast.errors import InvalidValue, Unauthorized
 from runcast.testing import ChatFault, FakeClock, FakeFeishu
 from tests.channels.driving import deliver, listening, talk
+from tests.channels.feishu_events import encrypted
 
 BUTTONS = (Button("accept", "Approve"), Button("reject", "Reject"))
 
@@ -248,3 +252,78 @@ def test_lark_has_an_address_of_its_own() -> None:
     options = {"app_id": "cli_1", "app_secret": "s"}
     assert lark.make_channel("//ou_1", options)._caller._url == lark.URL
     assert make_channel("//a@b.c", options)._caller._url == module.URL
+
+
+KEY = "encrypt-key"
+
+
+@pytest.mark.parametrize("key", ["", KEY])
+async def test_a_pressed_button_says_who_pressed_it(
+    feishu: FakeFeishu, channel: FeishuChannel, key: str
+) -> None:
+    sent = await channel.send(Send(1, "k", "Sure?", BUTTONS, question_id="q1"))
+    event = feishu.press(sent.message_id, "Reject", user="ou_7")
+    options = {"verification_token": feishu.VERIFICATION_TOKEN, "encrypt_key": key}
+    receiver = make_receiver("lark" if key else "feishu", options)
+    plain: tuple[dict[str, str], bytes] = ({}, json.dumps(event).encode())
+    headers, body = encrypted(event, key, 1000.0) if key else plain
+    pressed = receiver.read(Callback(headers, body, 1100.0))
+    assert pressed is not None
+    assert read_callback(pressed.value, "q1") == "reject"
+    assert (pressed.person, pressed.message_id) == ("ou_7", sent.message_id)
+    assert receiver.is_in(pressed, "oc_1/om_1")
+    assert receiver.is_in(pressed, "ou_7"), "only Feishu knows the chat with a person"
+    assert not receiver.is_in(pressed, "oc_2")
+    assert receiver.reply(pressed, "Done") == {"toast": {"type": "info", "content": "Done"}}
+
+
+def test_what_feishu_did_not_send_is_refused(feishu: FakeFeishu) -> None:
+    options = {"verification_token": feishu.VERIFICATION_TOKEN, "encrypt_key": KEY}
+    receiver = make_receiver("feishu", options)
+    event = feishu.event("im.message.receive_v1", {})
+    headers, body = encrypted(event, KEY, 1000.0)
+    foreign = {**event, "header": {**event["header"], "token": "other"}}
+    for callback in (
+        Callback({}, body, 1000.0),
+        Callback(headers, body, 1301.0),
+        Callback(headers, body + b" ", 1000.0),
+        Callback({}, json.dumps(event).encode(), 1000.0),  # in the clear
+        Callback(*encrypted(event, "another key", 1000.0), 1000.0),
+        Callback(*encrypted(foreign, KEY, 1000.0), 1000.0),
+        Callback(headers, b'{"encrypt": 1}', 1000.0),
+        Callback(headers, b"[]", 1000.0),
+    ):
+        with pytest.raises(Unauthorized):
+            receiver.read(callback)
+    with pytest.raises(InvalidValue, match="verification_token"):
+        make_receiver("feishu", {})
+
+
+def test_feishu_sees_that_the_address_is_right(feishu: FakeFeishu) -> None:
+    options = {"verification_token": feishu.VERIFICATION_TOKEN, "encrypt_key": KEY}
+    receiver = make_receiver("feishu", options)
+    question = {
+        "type": "url_verification",
+        "challenge": "c",
+        "token": feishu.VERIFICATION_TOKEN,
+    }
+    _, body = encrypted(question, KEY, 0.0)  # it has no signature
+    asked = receiver.read(Callback({}, body, 1000.0))
+    assert asked is not None
+    assert receiver.reply(asked, "") == {"challenge": "c"}
+
+
+def test_a_reply_in_a_chat_is_read(feishu: FakeFeishu) -> None:
+    message = {
+        **{"message_id": "om_9", "root_id": "om_1", "parent_id": "om_2", "chat_id": "oc_1"},
+        "content": json.dumps({"text": "@_user_1 stop it"}),
+        "mentions": [{"key": "@_user_1", "name": "Bot"}, 7],
+    }
+    sender = {"sender_type": "user", "sender_id": {"open_id": "ou_7"}}
+    receiver = make_receiver("feishu", {"verification_token": feishu.VERIFICATION_TOKEN})
+    for kind, expected in (("user", "@Bot stop it"), ("app", None)):
+        said = {"message": message, "sender": {**sender, "sender_type": kind}}
+        event = feishu.event("im.message.receive_v1", said)
+        read = receiver.read(Callback({}, json.dumps(event).encode(), 0.0))
+        assert (None if read is None else read.value) == expected
+        assert read is None or (read.message_id, read.thread) == ("om_2", "om_1")

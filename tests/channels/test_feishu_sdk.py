@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from runcast.channels import Button, Send
+from runcast.channels.platforms.feishu_cards import card_of
 from runcast.testing import ChatFault, FakeClock, FakeFeishu
+from tests.channels.feishu_events import encrypted
 
 pytestmark = pytest.mark.heavy  # it imports a very large library
 
@@ -164,3 +167,33 @@ def test_faults_reach_the_client(feishu: FakeFeishu, client: Any) -> None:
     assert (refused.code, refused.raw.status_code) == (99991400, 429)
     headers = {name.lower(): value for name, value in refused.raw.headers.items()}
     assert headers["x-ogw-ratelimit-reset"] == "7"
+
+
+def test_the_library_reads_the_events_of_the_fake(feishu: FakeFeishu, client: Any) -> None:
+    import lark_oapi
+    from lark_oapi.core.model import RawRequest
+    from lark_oapi.event.callback.model.p2_card_action_trigger import (
+        P2CardActionTriggerResponse,
+    )
+
+    message = Send(1, "k", "Sure?", (Button("accept", "Approve"),), question_id="q1")
+    sent = _send(client, "interactive", card_of(message, is_streaming=False))
+    pressed: list[Any] = []
+
+    def note(event: Any) -> Any:
+        pressed.append(event)
+        return P2CardActionTriggerResponse({})
+
+    builder = lark_oapi.EventDispatcherHandler.builder("key", feishu.VERIFICATION_TOKEN)
+    handler = builder.register_p2_card_action_trigger(note).build()
+    request = RawRequest()
+    headers, request.body = encrypted(feishu.press(sent.data.message_id, "Approve"), "key", 1000.0)
+    request.uri = "/"
+    request.headers = {
+        "X-Lark-Request-Timestamp": headers["x-lark-request-timestamp"],
+        "X-Lark-Request-Nonce": headers["x-lark-request-nonce"],
+        "X-Lark-Signature": headers["x-lark-signature"],
+    }
+    assert handler.do(request).status_code == 200
+    assert pressed[0].event.context.open_message_id == sent.data.message_id
+    assert pressed[0].event.action.value["callback"].endswith(":accept")

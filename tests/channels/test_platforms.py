@@ -61,19 +61,23 @@ async def test_a_run_is_delivered_to_an_address(
         "slack://C1?token=xoxb-1&url={url}",
         "discord://7?token=abc.def.ghi&url={url}",
         "matrix://!room:example.org?token=x&homeserver={url}",
+        "feishu://oc_1?app_id=cli_1&app_secret=s&url={url}",
+        "mattermost://{channel}?token=x&url={url}",
     ],
 )
 async def test_an_address_of_a_platform_may_not_be_private(target: str) -> None:
     async with FakeTelegram() as chat:
         for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]"):
             url = chat.url.replace("127.0.0.1", host)
-            channel = make_channel(ChannelsFile().find(target.format(url=url)))
+            channel = make_channel(ChannelsFile().find(target.format(url=url, channel="c" * 26)))
             outcome = await channel.send(Send(1, "k", "text"))
             await channel.close()
             assert outcome.kind in ("forbidden", "not_started"), host
         assert not chat.calls
         tables = {target.partition(":")[0]: {"allow": "10.0.0.0/8,127.0.0.0/8"}}
-        channel = make_channel(ChannelsFile(tables).find(target.format(url=chat.url)))
+        channel = make_channel(
+            ChannelsFile(tables).find(target.format(url=chat.url, channel="c" * 26))
+        )
         outcome = await channel.send(Send(1, "k", "text"))
         await channel.close()
         assert outcome.kind != "not_started"

@@ -6,11 +6,16 @@ body may be anything. What is not understood is None, and nothing is raised.
 Source: https://core.telegram.org/bots/api#update,
 https://docs.slack.dev/reference/interaction-payloads/block_actions-payload,
 https://docs.slack.dev/reference/events/message,
-https://docs.discord.com/developers/interactions/receiving-and-responding, and
+https://docs.discord.com/developers/interactions/receiving-and-responding,
+https://open.feishu.cn/document/feishu-cards/card-callback-communication,
+https://open.feishu.cn/document/server-docs/im-v1/message/events/receive,
+https://developers.mattermost.com/integrate/plugins/interactive-messages/,
+https://open.dingtalk.com/document/orgapp/receive-message, and
 https://spec.matrix.org/latest/client-server-api/#rich-replies.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -18,8 +23,11 @@ __all__ = (
     "MAX_TEXT_CHARS",
     "Inbound",
     "InboundKind",
+    "from_dingtalk",
     "from_discord",
+    "from_feishu",
     "from_matrix",
+    "from_mattermost",
     "from_slack",
     "from_telegram",
     "parse_json",
@@ -194,6 +202,84 @@ def _without_quote(text: str) -> str:
     lines = text.split("\n")
     at = next((at for at, line in enumerate(lines) if not line.startswith(">")), len(lines))
     return "\n".join(lines[at:]).strip("\n") or text if at else text
+
+
+def from_mattermost(body: object) -> Inbound | None:
+    """Return what a pressed button of Mattermost sends, or an outgoing webhook."""
+    place, person = _text(body, "channel_id"), _text(body, "user_id")
+    name = _text(body, "user_name")
+    pressed = _text(body, "context", "callback")
+    if pressed:
+        key, post = f"mattermost:{_text(body, 'trigger_id')}", _text(body, "post_id")
+        return Inbound("button", pressed, key, place, "", post, person, name)
+    text = _text(body, "text")
+    key = f"mattermost:{_text(body, 'post_id')}"
+    return Inbound("text", text, key, place, "", "", person, name) if text else None
+
+
+def from_feishu(event: object) -> Inbound | None:
+    """Return what an event of Feishu says, which is not encrypted any more."""
+    if _text(event, "type") == "url_verification":
+        return Inbound("ping", _text(event, "challenge"))
+    key = f"feishu:{_text(event, 'header', 'event_id')}"
+    match _text(event, "header", "event_type"):
+        case "card.action.trigger":
+            pressed = _part(event, "event")
+            return Inbound(
+                "button",
+                _text(pressed, "action", "value", "callback"),
+                key,
+                _text(pressed, "context", "open_chat_id"),
+                "",
+                _text(pressed, "context", "open_message_id"),
+                _text(pressed, "operator", "open_id"),
+            )
+        case "im.message.receive_v1":
+            return _feishu_text(_part(event, "event"), key)
+    return None
+
+
+_MARK: Final = re.compile(r"@_\w+")
+_MAX_MENTIONS: Final = 20
+_MAX_NAME_CHARS: Final = 60
+
+
+def _feishu_text(event: object, key: str) -> Inbound | None:
+    message = _part(event, "message")
+    text = _text(parse_json(_text(message, "content")), "text")
+    mentions = _part(message, "mentions")
+    given = mentions[:_MAX_MENTIONS] if isinstance(mentions, list) else ()
+    names = {_text(each, "key"): f"@{_text(each, 'name')[:_MAX_NAME_CHARS]}" for each in given}
+    # Once, because a person may be called like the mark of another mention.
+    text = _MARK.sub(lambda mark: names.get(mark[0], mark[0]), text)
+    if not text.strip() or _text(event, "sender", "sender_type") != "user":
+        return None
+    return Inbound(
+        "text",
+        text.strip(),
+        key,
+        _text(message, "chat_id"),
+        _text(message, "root_id"),
+        _text(message, "parent_id"),
+        _text(event, "sender", "sender_id", "open_id"),
+    )
+
+
+def from_dingtalk(body: object) -> Inbound | None:
+    """Return what a person writes to a robot of DingTalk, which does not say what it replies to."""
+    text = _text(body, "text", "content").strip()
+    if _text(body, "msgtype") != "text" or not text:
+        return None
+    return Inbound(
+        "text",
+        text,
+        f"dingtalk:{_text(body, 'msgId')}",
+        _text(body, "conversationId"),
+        "",
+        "",
+        _text(body, "senderStaffId") or _text(body, "senderId"),
+        _text(body, "senderNick"),
+    )
 
 
 def parse_json(body: bytes | str) -> object:

@@ -1,6 +1,7 @@
 """The keys of platforms, by the package `cryptography`, which an extra brings."""
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Final
 
 from runcast.errors import InvalidValue
 
@@ -8,7 +9,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-__all__ = ("is_p256", "load_ed25519", "make_p256", "verify_ed25519")
+__all__ = ("Decryptor", "is_p256", "load_ed25519", "make_p256", "verify_ed25519")
 
 
 def load_ed25519(key: bytes) -> "Ed25519PublicKey":
@@ -67,3 +68,40 @@ def is_p256(key: bytes) -> bool:
     except ValueError:
         return False
     return len(key) == 65
+
+
+_BLOCK_BYTES: Final = 16
+
+
+class Decryptor:
+    """Decrypts what Feishu has encrypted: AES of 256 bits in CBC mode, after an initial vector.
+
+    Args:
+        key: the app's Encrypt Key; its SHA-256 is the key of AES.
+
+    Raises:
+        InvalidValue: `cryptography` is not installed.
+    """
+
+    def __init__(self, key: str) -> None:
+        try:
+            from cryptography.hazmat.primitives.ciphers.algorithms import AES
+        except ImportError:
+            raise InvalidValue(
+                "an encrypt_key of Feishu needs the package cryptography: "
+                "pip install 'runcast[feishu]'"
+            ) from None
+        self._algorithm = AES(hashlib.sha256(key.encode()).digest())
+
+    def decrypt(self, data: bytes) -> bytes | None:
+        """Return the plain bytes; None if they were not encrypted with this key."""
+        if len(data) < 2 * _BLOCK_BYTES or len(data) % _BLOCK_BYTES:
+            return None
+        from cryptography.hazmat.primitives.ciphers import Cipher
+        from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+        work = Cipher(self._algorithm, CBC(data[:_BLOCK_BYTES])).decryptor()
+        padded = work.update(data[_BLOCK_BYTES:]) + work.finalize()
+        length = padded[-1]
+        is_padded = 1 <= length <= _BLOCK_BYTES and padded.endswith(bytes([length]) * length)
+        return padded[:-length] if is_padded else None

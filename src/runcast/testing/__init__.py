@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from runcast.testing.chats.discord import FakeDiscord
 from runcast.testing.chats.faults import ChatFault, ChatMessage
 from runcast.testing.chats.feishu import FakeFeishu
+from runcast.testing.chats.mattermost import FakeMattermost
 from runcast.testing.chats.ntfy import FakeNtfy
 from runcast.testing.chats.server import ChatCall, ChatCallback, ChatServer
 from runcast.testing.chats.slack import FakeSlack
@@ -46,6 +47,7 @@ __all__ = (
     "FakeClock",
     "FakeDiscord",
     "FakeFeishu",
+    "FakeMattermost",
     "FakeNtfy",
     "FakeSlack",
     "FakeTelegram",

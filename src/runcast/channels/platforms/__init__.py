@@ -24,6 +24,7 @@ PLATFORMS: Final = {
     "ntfy": "runcast.channels.platforms.ntfy",
     "feishu": "runcast.channels.platforms.feishu",
     "lark": "runcast.channels.platforms.lark",
+    "mattermost": "runcast.channels.platforms.mattermost",
     "slack": "runcast.channels.platforms.slack",
     "telegram": "runcast.channels.platforms.telegram",
     "webhook": "runcast.channels.platforms.webhook",

@@ -18,7 +18,9 @@ https://open.feishu.cn/document/cardkit-v1/card-element/content, card/update, ca
 https://open.feishu.cn/document/server-docs/api-call-guide/frequency-control.
 """
 
+import base64
 import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ from runcast._clock import Clock, SystemClock
 from runcast.channels.actions import Edit, Send
 from runcast.channels.calls import Answer, check_token, seconds_of
 from runcast.channels.capability import Capability
+from runcast.channels.inbound import Inbound, from_feishu, parse_json
+from runcast.channels.keys import Decryptor
 from runcast.channels.outcome import CallKind, CallOutcome
 from runcast.channels.platforms.connected import (
     ConnectedChannel,
@@ -37,11 +41,13 @@ from runcast.channels.platforms.connected import (
     reach_of,
 )
 from runcast.channels.platforms.feishu_cards import TEXT_ELEMENT, card_of, markdown_of
-from runcast.channels.platforms.options import optional
+from runcast.channels.platforms.options import optional, required
 from runcast.channels.platforms.renewed import AppCaller, GivenToken
-from runcast.errors import InvalidValue
+from runcast.channels.receiver import Callback, is_at
+from runcast.channels.signatures import is_from_feishu
+from runcast.errors import InvalidValue, Unauthorized
 
-__all__ = ("URL", "FeishuChannel", "make_channel")
+__all__ = ("URL", "FeishuChannel", "FeishuReceiver", "make_channel", "make_receiver")
 
 URL: Final = "https://open.feishu.cn/open-apis"
 _TARGET: Final = re.compile(
@@ -110,7 +116,7 @@ def make_channel(
     Args:
         otherwise: the address of the API, unless the options name another.
     """
-    reach = reach_of(options)
+    reach = reach_of(options, "verification_token")
     reach["url"] = reach["url"] or otherwise
     return FeishuChannel(
         address_of(target),
@@ -284,6 +290,68 @@ class FeishuChannel(ConnectedChannel):
             return CallOutcome("limited", retry_after_s=_TOUCHED_S, reason=said[:100])
         kind = _KINDS.get(code) if isinstance(code, int) else None
         return self._caller.outcome(kind or "rejected", said)
+
+
+class FeishuReceiver:
+    """Reads the events and callbacks of an app.
+
+    Args:
+        token: the app's Verification Token.
+        key: the app's Encrypt Key, with which Feishu encrypts and signs; "" if the app has none.
+
+    Raises:
+        InvalidValue: there is a key, but the package `cryptography` is not installed.
+    """
+
+    def __init__(self, token: str, key: str = "") -> None:
+        self._token, self._key = token, key
+        self._decryptor = Decryptor(key) if key else None
+
+    def read(self, callback: Callback) -> Inbound | None:
+        """Return what a person did. Raises `Unauthorized`."""
+        event = self._decrypted(parse_json(callback.body))
+        # Feishu does not sign the request with which it looks whether the address is right.
+        is_signed = is_from_feishu(callback.headers, callback.body, self._key, callback.now)
+        if not self._is_ours(event, may_be_unsigned=is_signed or not self._key):
+            raise Unauthorized("Feishu did not send this")
+        return from_feishu(event)
+
+    def _decrypted(self, body: object) -> object:
+        encrypted = body.get("encrypt") if isinstance(body, dict) else None
+        if self._decryptor is None:
+            return body
+        try:
+            data = base64.b64decode(encrypted if isinstance(encrypted, str) else "")
+        except ValueError:
+            return None
+        return parse_json(self._decryptor.decrypt(data) or b"")
+
+    def _is_ours(self, event: object, *, may_be_unsigned: bool) -> bool:
+        found = event if isinstance(event, dict) else {}
+        is_question = found.get("type") == "url_verification"
+        header = found.get("header")
+        given = header.get("token") if isinstance(header, dict) else found.get("token")
+        is_known = hmac.compare_digest(str(given).encode("utf-8", "replace"), self._token.encode())
+        return is_known and (is_question or may_be_unsigned)
+
+    def reply(self, inbound: Inbound, notice: str) -> object:
+        """Return the challenge, or a text that appears for a moment."""
+        if inbound.kind == "ping":
+            return {"challenge": inbound.value}
+        has_toast = inbound.kind == "button" and notice
+        return {"toast": {"type": "info", "content": notice}} if has_toast else {}
+
+    def is_in(self, inbound: Inbound, address: str) -> bool:
+        """Return whether it happened in the conversation of an address, as far as that tells: only
+        Feishu knows the conversation with a person."""
+        return is_at(inbound, address) or not address.removeprefix("//").startswith("oc_")
+
+
+def make_receiver(options: Mapping[str, str]) -> FeishuReceiver:
+    """Return the receiver of an app's events and callbacks."""
+    return FeishuReceiver(
+        required(options, "verification_token", "Feishu"), optional(options, "encrypt_key")
+    )
 
 
 def _is_streaming(message: Send | Edit) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
 from runcast.channels.document import Button
+from runcast.channels.platforms.native import outside_code, with_links_for_images
 
 __all__ = ("TEXT_ELEMENT", "card_of", "markdown_of")
 
@@ -27,9 +28,7 @@ _PRINTING: Final = {
 """How clients show text that grows: 100 characters in a second, and at once what was left when more
 text comes."""
 
-_CODE: Final = re.compile(r"(`{3,}.*?(?:`{3,}|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`)", re.DOTALL)
 _TAG: Final = re.compile(r"<(?=[A-Za-z/!])")
-_IMAGE: Final = re.compile(r"!\[(?=[^\]\n]*\]\()")
 _TYPES: Final = {"accept": "primary", "reject": "danger"}
 
 
@@ -49,10 +48,7 @@ def card_of(message: Send | Edit, *, is_streaming: bool) -> str:
 
 def markdown_of(text: str) -> str:
     """Return a text without Feishu's own tags and without images."""
-    parts = _CODE.split(text.encode("utf-8", "replace").decode())
-    for at in range(0, len(parts), 2):
-        parts[at] = _IMAGE.sub("[", _TAG.sub("&#60;", parts[at]))
-    return "".join(parts)
+    return outside_code(text, lambda part: with_links_for_images(_TAG.sub("&#60;", part)))
 
 
 def _text(message: Send | Edit) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class FakeFeishu(ChatServer):
 
     APP_ID: Final = "cli_test0000000000"
     APP_SECRET: Final = "TEST-secret-of-the-fake-feishu"
+    VERIFICATION_TOKEN: Final = "TEST-verification-token"
 
     def __init__(
         self,
@@ -112,6 +113,29 @@ class FakeFeishu(ChatServer):
     def is_streaming(self, message_id: str) -> bool:
         """Return whether a message is shown as unfinished."""
         return self._of_message[message_id].streams_since is not None
+
+    def press(self, message_id: str, label: str, user: str = "ou_1") -> dict[str, Any]:
+        """Press a button, as a person does; return the event, before it is encrypted."""
+        card = self._of_message[message_id]
+        buttons = [each for each in card.data["body"]["elements"] if each["tag"] == "button"]
+        button = next(each for each in buttons if each["text"]["content"] == label)
+        chat = "" if card.message is None else card.message.chat
+        pressed = {
+            "operator": {"open_id": user},
+            "token": "c-1",
+            "action": {"tag": "button", "value": button["behaviors"][0]["value"]},
+            "host": "im_message",
+            "context": {"open_message_id": message_id, "open_chat_id": chat},
+        }
+        return self.event("card.action.trigger", pressed)
+
+    def event(self, kind: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Return an event of the app, before it is encrypted."""
+        header = {
+            **{"event_id": f"e{len(self.calls)}", "event_type": kind, "app_id": self.APP_ID},
+            "token": self.VERIFICATION_TOKEN,
+        }
+        return {"schema": "2.0", "header": header, "event": event}
 
     def revoke_token(self) -> None:
         """Make the present token invalid before its time."""
