@@ -218,9 +218,7 @@ async def test_no_error_and_no_log_record_shows_the_secret_or_a_token(
     good, bad = feishu.APP_SECRET, feishu.APP_SECRET.replace("TEST", "NEST")
     with listening() as said:
         for secret in (good, bad):
-            channel = FeishuChannel(
-                "oc_1", feishu.APP_ID, secret, url=feishu.api_url, timeout_s=0.2
-            )
+            channel = FeishuChannel("oc_1", feishu.APP_ID, secret, url=feishu.api_url, timeout_s=2)
             for kind in ("limited", "error", "lost", "late"):
                 feishu.fail(ChatFault(kind=kind, retry_after_s=0))
                 said.append(repr(await channel.send(Send(1, "k", "text"))))

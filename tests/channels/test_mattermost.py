@@ -181,7 +181,7 @@ async def test_no_error_and_no_log_record_shows_the_token(mattermost: FakeMatter
     with listening() as said:
         for token in (good, bad):
             channel = MattermostChannel(
-                mattermost.channels[0], token, url=mattermost.url, timeout_s=0.2
+                mattermost.channels[0], token, url=mattermost.url, timeout_s=2
             )
             for kind in ("limited", "error", "lost", "late"):
                 mattermost.fail(ChatFault(kind=kind, retry_after_s=0))

@@ -63,6 +63,7 @@ async def test_a_run_is_delivered_to_an_address(
         "matrix://!room:example.org?token=x&homeserver={url}",
         "feishu://oc_1?app_id=cli_1&app_secret=s&url={url}",
         "mattermost://{channel}?token=x&url={url}",
+        "dingtalk://cid1?app_key=k&app_secret=s&url={url}",
     ],
 )
 async def test_an_address_of_a_platform_may_not_be_private(target: str) -> None:

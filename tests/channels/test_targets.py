@@ -46,6 +46,8 @@ async def test_a_run_is_delivered_to_a_chat_by_name(telegram: FakeTelegram, tmp_
         "discord://123456789012345678?token=abc.def.ghi",
         "feishu://oc_1?app_id=cli_1&app_secret=s",
         "lark://ou_1?app_id=cli_1&app_secret=s",
+        "dingtalk://cid1/+=?app_key=k&app_secret=s",
+        "dingtalk://robot?token=t&secret=SECs",
         "mattermost://4xp9fdt77pncbef59f4k1qe83o?url=https://example.org&token=x",
         "matrix://!room:example.org?homeserver=https://example.org&token=x",
         "email://me@example.org?server=smtp.example.org",

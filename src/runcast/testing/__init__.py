@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from runcast.testing.chats.dingtalk import FakeDingTalk
 from runcast.testing.chats.discord import FakeDiscord
 from runcast.testing.chats.faults import ChatFault, ChatMessage
 from runcast.testing.chats.feishu import FakeFeishu
@@ -45,6 +46,7 @@ __all__ = (
     "ContractBroken",
     "EventsBroken",
     "FakeClock",
+    "FakeDingTalk",
     "FakeDiscord",
     "FakeFeishu",
     "FakeMattermost",

@@ -20,6 +20,7 @@ PLATFORMS: Final = {
     "mailto": "runcast.channels.platforms.email",
     "matrix": "runcast.channels.platforms.matrix",
     "apprise": "runcast.channels.platforms.apprise",
+    "dingtalk": "runcast.channels.platforms.dingtalk",
     "discord": "runcast.channels.platforms.discord",
     "ntfy": "runcast.channels.platforms.ntfy",
     "feishu": "runcast.channels.platforms.feishu",
