@@ -72,7 +72,8 @@ class _Call:
         context: contextvars.Context | None,
         when: float = 0.0,
     ) -> None:
-        context = context or contextvars.copy_context()
+        if context is None:  # an empty context is false
+            context = contextvars.copy_context()
         self.callback = callback
         self.args = args
         self.context = context

@@ -24,7 +24,7 @@ _LATE_S: Final = 8.0
 _SLOW: Final = 0.3
 """Share of messages that are slow even if nothing is wrong."""
 
-_SLOW_S: Final = 0.2
+_SLOW_S: Final = 0.15
 
 
 class Network:

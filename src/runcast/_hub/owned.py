@@ -356,6 +356,9 @@ class OwnedLogs:
         except BackendError as error:
             _log.warning("a log could not be ended: %s", error)
 
+    async def _cancel_late(self, log: OwnedLog, reason: str) -> None:
+        await self._logged(log.cancel(reason))
+
     async def end_all(self, reason: str, grace_s: float) -> None:
         """Cancel the logs that are written here; end the rest if they do not end in time."""
         asked = [log for log in self._logs.values() if log.on_cancel is not None]
@@ -367,7 +370,7 @@ class OwnedLogs:
         for log in late:
             log.on_cancel = None
         # Bounded, because a failing store stores no end; other processes end the logs as lost.
-        await _wait_for([self._logged(log.cancel(reason)) for log in late], grace_s)
+        await _wait_for([self._cancel_late(log, reason) for log in late], grace_s)
 
     async def close(self) -> None:
         """Stop all work on logs here; the logs stay open for other owners."""
