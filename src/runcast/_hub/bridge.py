@@ -108,7 +108,9 @@ class Bridge:
             self._check_outside()
             with self._lock:
                 if (loop := self._loop) is None:
-                    raise InvalidValue("expected a call inside `with open_hub(…)`: it is closed")
+                    raise InvalidValue(
+                        "expected a call inside the `with` block of a hub or a client: it is closed"
+                    )
                 loop.call_soon_threadsafe(call.begin)
             return result_of(call.future)
         except BaseException:  # KeyboardInterrupt, too

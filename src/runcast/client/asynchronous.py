@@ -16,6 +16,13 @@ from urllib.parse import quote, urlencode, urljoin
 import msgspec
 
 from runcast.client import reconnect
+from runcast.client.checks import (
+    check_count,
+    check_seconds,
+    checked_mapping,
+    checked_names,
+    checked_text,
+)
 from runcast.client.conversations import read_thread_event
 from runcast.client.files import Outgoing, contents, ignore_bytes
 from runcast.client.inside import INSIDE_URL, Application
@@ -67,7 +74,7 @@ class AsyncClient:
             seconds.
 
     Raises:
-        InvalidValue: the address or the token is malformed.
+        InvalidValue: the address, the token or a number is malformed.
     """
 
     def __init__(
@@ -84,6 +91,10 @@ class AsyncClient:
         if not address:
             raise InvalidValue("expected the address of a server, as url or in RUNCAST_URL")
         secret = os.environ.get("RUNCAST_TOKEN", "") if token is None else token
+        check_seconds("timeout_s", timeout_s)
+        check_count("retries", retries, least=0)
+        if attempts is not None:
+            check_count("attempts", attempts, least=1)
         self._transport = Transport(address, secret, timeout_s=timeout_s)
         self._options = reconnect or ReconnectOptions(attempts=attempts)
         self._retries = retries
@@ -101,6 +112,10 @@ class AsyncClient:
     def url(self) -> str:
         """The server's address."""
         return self._transport.url
+
+    def __repr__(self) -> str:
+        place = "this process" if self._transport.is_inside else self.url
+        return f"<{type(self).__name__} of {place}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,10 +169,11 @@ class AsyncClient:
                 each call has its own, so that a request whose answer was lost begins one run.
             files: for each group, what `upload` returned, paths or URLs.
         """
-        body: dict[str, Any] = {"inputs": dict(inputs or {})}
+        checked_text("function", function, "plan_trip")
+        body: dict[str, Any] = {"inputs": checked_mapping("inputs", inputs, '{"to": "Rome"}')}
         for name, given in (("labels", labels), ("_secrets", secrets), ("files", files)):
             if given:
-                body[name] = dict(given)
+                body[name] = checked_mapping(name.strip("_"), given, '{"name": …}')
         if replace and not run_id:
             raise InvalidValue("expected the run_id of the run to begin again with replace")
         headers = {"prefer": "respond-async"}
@@ -264,8 +280,8 @@ class AsyncClient:
             function: only runs of this function.
             labels: only runs with these labels.
         """
-        if limit < 1:
-            raise InvalidValue(f"expected a limit of at least 1, got {limit}")
+        if not isinstance(limit, int) or limit < 1:
+            raise InvalidValue(f"expected a limit of at least 1, got {limit!r:.80}")
         found: list[RunInfo] = []
         before = ""
         while len(found) < limit:
@@ -326,7 +342,8 @@ class AsyncClient:
             labels: only runs that have these labels, too.
             on_cut: see `watch_pages`.
         """
-        path = f"/events?{urlencode(_selection(None, '', {'thread': thread, **(labels or {})}))}"
+        chosen = {"thread": checked_text("thread", thread, "chat-7"), **(labels or {})}
+        path = f"/events?{urlencode(_selection(None, '', chosen))}"
         pages = follow(
             *(self._transport, path),
             after=after,
@@ -360,6 +377,8 @@ class AsyncClient:
             AlreadyAnswered: somebody gave another answer; `decision` says which.
         """
         given = answer if isinstance(answer, Mapping) else msgspec.to_builtins(answer)
+        if not isinstance(given, Mapping):
+            raise InvalidValue(f'expected an answer like {{"type": "accept"}}, got {answer!r:.80}')
         path = f"{_path(run_id)}/interrupts/{quote(interrupt_id, safe='')}"
         said = await self._ask("POST", path, given)
         decision = read(said.field("decision"), Decision)
@@ -514,12 +533,14 @@ def _selection(
 ) -> list[tuple[str, str]]:
     query = [("status", status)] if status else []
     query += [("function", function)] if function else []
-    return query + [("label", f"{name}={value}") for name, value in (labels or {}).items()]
+    chosen = checked_mapping("labels", labels, '{"user": "ada"}')
+    return query + [("label", f"{name}={value}") for name, value in chosen.items()]
 
 
 def _view(types: Iterable[str], nodes: Iterable[str], agents: Iterable[str], view: str) -> str:
     lists = {"types": types, "nodes": nodes, "agents": agents}
-    query = {name: ",".join(given) for name, given in lists.items() if given}
+    chosen = {name: checked_names(name, given) for name, given in lists.items()}
+    query = {name: ",".join(names) for name, names in chosen.items() if names}
     return urlencode(query | ({"view": view} if view else {}))
 
 

@@ -35,7 +35,7 @@ class Client:
     """A server's runs, for code without an event loop: an `AsyncClient` without `await`.
 
     Use `with`. Call its methods from any thread. Its connections live on a loop in a thread of
-    their own.
+    their own. The arguments, the errors and what is sent again are those of `AsyncClient`.
     """
 
     def __init__(
@@ -71,6 +71,9 @@ class Client:
     def url(self) -> str:
         """The server's address."""
         return self._client.url
+
+    def __repr__(self) -> str:
+        return repr(self._client).replace("AsyncClient", type(self).__name__, 1)
 
     def __enter__(self) -> Self:
         return self
