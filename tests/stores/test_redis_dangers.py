@@ -13,9 +13,18 @@ SOUND = {
     "time": "1000.0",
 }
 
+CLUSTER = {
+    "cluster_enabled": "1",
+    "cluster_state": "ok",
+    "url_is_cluster": "1",
+    "connected_slaves": "1",
+    "wait_replicas": "1",
+}
+
 
 def test_a_sound_server_is_not_complained_of() -> None:
     assert dangers_of(SOUND, 1001.0) == []
+    assert dangers_of({**SOUND, **CLUSTER}, 1001.0) == []
     assert dangers_of({}, 1001.0) != []  # nothing known is not the same as sound
 
 
@@ -31,6 +40,10 @@ def test_a_sound_server_is_not_complained_of() -> None:
         ({"role": "slave"}, "is a replica"),
         ({"connected_slaves": "1", "min-replicas-to-write": "0"}, "a failover may lose"),
         ({"time": "900"}, "101 s apart"),
+        ({"wait_replicas": "2", "connected_slaves": "1"}, "fewer replicas are connected"),
+        ({**CLUSTER, "url_is_cluster": "0"}, "names only this member"),
+        ({**CLUSTER, "cluster_state": "fail"}, "the cluster is down"),
+        ({**CLUSTER, "connected_slaves": "0", "wait_replicas": "0"}, "has no replica"),
     ],
 )
 def test_each_danger_is_named_with_what_to_do(facts: dict[str, str], said: str) -> None:

@@ -65,7 +65,10 @@ __all__ = (
 )
 
 
-_REDIS: Final = ("redis", "rediss", "valkey", "valkeys")
+_REDIS: Final = (
+    *("redis", "rediss", "valkey", "valkeys"),
+    *("redis+cluster", "rediss+cluster", "valkey+cluster", "valkeys+cluster"),
+)
 
 
 def open_url(url: str, settings: Settings, clock: Clock) -> Store:

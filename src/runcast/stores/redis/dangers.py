@@ -17,7 +17,8 @@ def dangers_of(facts: Mapping[str, str], now: float) -> list[tuple[str, str]]:
         facts: as `Server.facts` returns them.
         now: this machine's time, Unix seconds.
     """
-    return [*_of_memory(facts), *_of_crashes(facts), *_of_role(facts), *_of_clocks(facts, now)]
+    checks = (_of_memory(facts), _of_crashes(facts), _of_role(facts), _of_cluster(facts))
+    return [danger for each in (*checks, _of_clocks(facts, now)) for danger in each]
 
 
 def _of_memory(facts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -47,9 +48,26 @@ def _of_role(facts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if facts.get("role") in ("slave", "replica"):
         yield "the server is a replica, which cannot be written", "name the primary server"
     is_replicated = facts.get("connected_slaves", "0") != "0"
-    if is_replicated and facts.get("min-replicas-to-write", "") == "0":
+    is_waited_for = facts.get("wait_replicas", "0") != "0"
+    if is_replicated and not is_waited_for and facts.get("min-replicas-to-write", "") == "0":
         text = "a failover may lose the last moments, because no replica is waited for"
-        yield text, "set min-replicas-to-write 1"
+        yield text, "add ?wait_replicas=1 to the URL of the store, or set min-replicas-to-write 1"
+    elif is_waited_for and int(facts["wait_replicas"]) > int(facts.get("connected_slaves", "0")):
+        text = "fewer replicas are connected than a commit waits for (wait_replicas)"
+        yield f"{text}: nothing can be written", "start replicas, or lower wait_replicas"
+
+
+def _of_cluster(facts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    if facts.get("cluster_enabled", "0") != "1":
+        return
+    if facts.get("url_is_cluster") == "0":
+        text = "the server is a member of a cluster, and the URL names only this member"
+        yield f"{text}: a failover would stop all runs", "name it redis+cluster://…"
+    if facts.get("cluster_state", "ok") != "ok":
+        yield "the cluster is down: some of its slots have no master", "look at its members"
+    if facts.get("connected_slaves", "0") == "0":
+        text = "the member that has the namespace has no replica: its runs stop if it fails"
+        yield text, "add a replica to this shard"
 
 
 def _of_clocks(facts: Mapping[str, str], now: float) -> Iterator[tuple[str, str]]:

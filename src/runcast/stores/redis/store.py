@@ -72,7 +72,9 @@ class RedisStore(Reading):
 
     Args:
         url: `redis://[user:password@]host[:port][/database][?namespace=runcast]`, or `rediss://`
-            for TLS, or `valkey://`. Logs of different namespaces do not see each other.
+            for TLS, or `valkey://`. Logs of different namespaces do not see each other. With
+            `redis+cluster://host:port,host:port/`, the members of a cluster. With
+            `?wait_replicas=1`, a commit is acknowledged once a replica has it.
         lease_clock: measures leases instead of the server's clock; for tests.
     """
 
@@ -83,7 +85,7 @@ class RedisStore(Reading):
         *,
         lease_clock: Callable[[], float] | None = None,
     ) -> None:
-        self._server = Server(*parse_url(url))
+        self._server = Server(parse_url(url))
         self._clock = clock or SystemClock()
         self._lease_clock = lease_clock
         self._origin = secrets.token_hex(_ORIGIN_BYTES // 2).encode()
@@ -133,6 +135,7 @@ class RedisStore(Reading):
                     outcomes[index] = outcome
             left = again
             if not left:
+                await self._server.settle()
                 return [outcome for outcome in outcomes if outcome is not None]
         raise _too_busy()
 
@@ -231,6 +234,7 @@ class RedisStore(Reading):
             if result == _LEASED:
                 raise Conflict(f"the {describe_log(log_id)} is owned by a process that lives")
             if result > 0:
+                await self._server.settle()
                 return planned.after
         raise _too_busy()
 
