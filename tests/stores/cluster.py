@@ -129,7 +129,7 @@ async def _until(member: Member, *command: str, is_so: str) -> None:
                     return
             except (RedisError, OSError):
                 os.sched_yield()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)
 
 
 def _free_port() -> int:

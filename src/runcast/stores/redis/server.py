@@ -1,6 +1,6 @@
 """The connection to the server: scripts, errors, the channel of changes, and the way in a cluster.
 
-The only module that imports redis; that is why it is long.
+Long because only one module imports redis.
 """
 
 import asyncio
