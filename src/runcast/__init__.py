@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from runcast._app import (
     AnyFunction,
+    AttachOpener,
     DeliveryInThread,
     HubOpener,
     OpenHub,
@@ -12,6 +13,7 @@ from runcast._app import (
     RunInThread,
     RunOpener,
     asgi,
+    attach,
     deliver,
     open_hub,
     run,
@@ -55,6 +57,8 @@ from runcast._producing.typed import (
     usage,
 )
 from runcast._producing.writer import Writer
+from runcast._runs.attached_run import AttachedRun
+from runcast._runs.launch import Launcher
 from runcast._runs.owned_run import OwnedRun
 from runcast._runs.run import Run
 from runcast._settings import Settings
@@ -183,6 +187,8 @@ __all__ = (
     "AnyFunction",
     "Asked",
     "AsyncClient",
+    "AttachOpener",
+    "AttachedRun",
     "BackendError",
     "BodyTooLarge",
     "CallerError",
@@ -212,6 +218,7 @@ __all__ = (
     "InvalidValue",
     "KeptInputs",
     "KeyReused",
+    "Launcher",
     "LogInfo",
     "Message",
     "MissingSecret",
@@ -266,6 +273,7 @@ __all__ = (
     "__version__",
     "asgi",
     "ask",
+    "attach",
     "bind",
     "content",
     "current_writer",

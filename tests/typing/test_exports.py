@@ -17,6 +17,8 @@ from runcast.stores import base
 MADE_BY_RUNCAST = {
     f"{name}.__init__"
     for name in [
+        "AttachOpener",
+        "AttachedRun",
         "DeliveryInThread",
         "HttpApp",
         "HubOpener",

@@ -214,6 +214,20 @@ def around_code_in_a_hub(hub: runcast.OpenHubInThread) -> None:
         assert_type(run, runcast.OwnedRun)
 
 
+def attached() -> None:
+    with runcast.attach("i3", store="sqlite:///r.db", name="import", max_attempts=2) as run:
+        assert_type(run, runcast.AttachedRun)
+        if run.attempt < 2:
+            run.leave_open()
+
+
+async def reserved(hub: runcast.OpenHub, launcher: runcast.Launcher) -> None:
+    run = await hub.reserve("import", run_id="i4", labels={"user": "ada"})
+    assert_type(await run.wait(), runcast.Outcome)
+    async with runcast.attach("i4") as attached, runcast.open_hub(launcher=launcher):
+        assert_type(attached.attempt, int)
+
+
 def emitting() -> None:
     runcast.emit("progress", current=1)  # type: ignore[call-arg]
     runcast.emit("progress", {"current": 1}, duration="long")  # type: ignore[arg-type]

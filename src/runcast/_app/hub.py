@@ -6,16 +6,14 @@ Long because it is one facade, each method of which has its docstring.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from pathlib import Path
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from runcast._app.launchers import launcher_of
+from runcast._app.places import files_of
 from runcast._app.showing import HubDisplay
 from runcast._clock import Clock, SystemClock
-from runcast._files.bucket import Bucket
-from runcast._files.data_dir import DataDir
-from runcast._files.files import Files
 from runcast._files.inputs import GivenFiles
 from runcast._functions.decorator import as_function
 from runcast._functions.function import Function
@@ -26,6 +24,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.interrupts import was_interrupted
 from runcast._hub.revocations import revoke
 from runcast._producing.answers import Answer
+from runcast._producing.labels import check_labels
 from runcast._producing.messages import Sent, send_message
 from runcast._producing.writer import Writer
 from runcast._runs.launch import Launcher
@@ -44,7 +43,7 @@ from runcast.channels.targets import ChannelsFile
 from runcast.errors import InvalidValue, NotFound, RunClosed
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
-from runcast.events.position import Position
+from runcast.events.position import Position, is_run_id
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import View, ViewSpec
 from runcast.stores import open_url
@@ -109,8 +108,7 @@ class OpenHub:
     def _build(self) -> None:
         """Make the parts of one event loop; after `close`, `open` may be called on another loop."""
         self.hub = Hub(self._store, self.settings, self.clock, this_process)
-        bucket = Bucket(self.settings.files) if self.settings.files else None
-        self.files = Files(self.hub, _data_dir(self._store, self.settings), bucket)
+        self.files = files_of(self.hub)
         self.runner = Runner(
             self.hub,
             self.files,
@@ -296,7 +294,30 @@ class OpenHub:
 
         See `runcast.run`, which needs no hub.
         """
-        return Block(self.hub, name, {"run_id": run_id, "labels": labels, "replace": replace})
+        begin = partial(OwnedRun._begin, self.hub, name, run_id, labels, replace=replace)
+        return Block(begin)
+
+    async def reserve(
+        self,
+        name: str,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> Run[Any]:
+        """Begin a run for code elsewhere, which attaches to it by `runcast.attach(run_id)`.
+
+        The run is stored on return, and queued. If nothing attaches within `launch_wait_s`, it ends
+        as failed. Raises `InvalidValue`, `Conflict`.
+
+        Args:
+            name: the run's name; lists show it as the run's function.
+        """
+        self._home.check("reserve()")
+        if not is_run_id(name):
+            raise InvalidValue(f"expected a name like 'train' for the run, got {name!r:.140}")
+        check_labels(labels or {})
+        return await self.runner.launches.reserve(name, run_id, labels or {}, replace=replace)
 
     async def watch(
         self,
@@ -486,17 +507,6 @@ class OpenHub:
         """Return a writer to a run that has another owner, who ends it."""
         self._home.check("attach()")
         return Writer(self.hub.inlet(run_id), self.clock, self.settings.max_event_bytes)
-
-
-def _data_dir(store: Store, settings: Settings) -> DataDir:
-    """Return the folder for a store's files, which lasts as long as the store."""
-    given = settings.data_dir
-    if not store.is_lasting:
-        return DataDir(parent=given)
-    if store.path is not None:
-        beside = Path(given or f"{store.path}.data")
-        return DataDir(beside, store=str(Path(store.path).absolute()) if given else "")
-    return DataDir(Path(given), store=lambda: store.identity) if given else DataDir()
 
 
 def gap_event(gap: Gap, time: float) -> Event:

@@ -7,6 +7,7 @@ here with those of `OpenHub` and `Run`.
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
@@ -281,8 +282,21 @@ class OpenHubInThread:
 
         See `runcast.run`, which needs no hub.
         """
-        options = {"run_id": run_id, "labels": labels, "replace": replace}
-        return BlockInThread(self._bridge, self._hub.hub, name, options)
+        hub = self._hub.hub
+        begin = partial(OwnedRun._begin, hub, name, run_id, labels, replace=replace)
+        return BlockInThread(self._bridge, begin)
+
+    def reserve(
+        self,
+        name: str,
+        *,
+        run_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        replace: bool = False,
+    ) -> RunInThread[Any]:
+        """Begin a run for code elsewhere, which attaches to it; see `OpenHub.reserve`."""
+        reserving = self._hub.reserve(name, run_id=run_id, labels=labels, replace=replace)
+        return RunInThread(self._bridge, self._bridge.call(reserving))
 
     def watch(
         self,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from runcast._app.hub import AnyFunction, OpenHub
 from runcast._app.in_thread import OpenHubInThread
 from runcast._clock import Clock
+from runcast._runs.launch import Launcher
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.events.view import ViewSpec
@@ -122,6 +123,7 @@ def open_hub(
     functions: Iterable[AnyFunction] = (),
     settings: Settings | None = None,
     clock: Clock | None = None,
+    launcher: Launcher | None = None,
 ) -> HubOpener:
     """Open a hub on a store, with `async with` or, in code without a loop, with `with`.
 
@@ -131,5 +133,11 @@ def open_hub(
     Args:
         store: `memory://`, `sqlite:///path`, or a store of your own.
         functions: the functions that can be started by name.
+        launcher: hands runs of functions to workers elsewhere; by default the one that the settings
+            name.
     """
-    return HubOpener(lambda: OpenHub(store, functions=functions, settings=settings, clock=clock))
+    return HubOpener(
+        lambda: OpenHub(
+            store, functions=functions, settings=settings, clock=clock, launcher=launcher
+        )
+    )

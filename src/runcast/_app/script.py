@@ -1,8 +1,9 @@
 """A run around any block of code, in a program without a hub."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
@@ -36,8 +37,13 @@ class ScriptHub:
         await self.hub.open()
         self._retention.open(deletes=False)  # its own runs are cut as the settings say
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that opened it, not a fork."""
+        return self._home.is_here
+
     async def close(self) -> None:
-        if not self._home.is_here:
+        if not self.is_here:
             return  # a process forked in the block leaves it; the run belongs to the parent
         await self._retention.close()
         await self.hub.close()
@@ -48,11 +54,12 @@ class RunOpener:
     it in a thread. Use one of them, once."""
 
     def __init__(
-        self, make: Callable[[], ScriptHub], name: str, options: Mapping[str, Any]
+        self,
+        make: Callable[[], ScriptHub],
+        begin: Callable[[ScriptHub], Coroutine[Any, Any, OwnedRun]],
     ) -> None:
         self._make = make
-        self._name = name
-        self._options = options
+        self._begin = begin
         self._open: ExitStack | None = None
         self._open_async: AsyncExitStack | None = None
 
@@ -67,7 +74,7 @@ class RunOpener:
             hub = self._make()
             opening.push_async_callback(hub.close)
             await hub.open()
-            block = Block(hub.hub, self._name, self._options)
+            block = Block(partial(self._begin, hub))
             run = await opening.enter_async_context(block)
             self._open_async = opening.pop_all()
         return run
@@ -89,7 +96,7 @@ class RunOpener:
             opening.callback(bridge.close)
             opening.callback(lambda: bridge.is_open and bridge.call(hub.close()))
             bridge.call(hub.open())
-            run = opening.enter_context(BlockInThread(bridge, hub.hub, self._name, self._options))
+            run = opening.enter_context(BlockInThread(bridge, partial(self._begin, hub)))
             self._open = opening.pop_all()
         return run
 
@@ -143,4 +150,7 @@ def run(
             open_url(where, known, now) if isinstance(where, str) else where, known, now
         )
 
-    return RunOpener(make, name, {"run_id": run_id, "labels": labels, "replace": replace})
+    def begin(hub: ScriptHub) -> Coroutine[Any, Any, OwnedRun]:
+        return OwnedRun._begin(hub.hub, name, run_id, labels, replace=replace)
+
+    return RunOpener(make, begin)

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote
@@ -136,7 +137,8 @@ def _begin_in_store(
     closing.callback(lambda: bridge.call(hub.close()))
     bridge.call(hub.open())
     name = _name_of(arguments.script)
-    block = BlockInThread(bridge, hub.hub, name, {**options, "replace": False})
+    begin = partial(OwnedRun._begin, hub.hub, name, **options, replace=False)
+    block = BlockInThread(bridge, begin)
     owned = closing.enter_context(block)
     if not arguments.quiet:
         _say_where(owned, arguments.store)

@@ -66,6 +66,7 @@ class Files:
             self.uploads = BucketUploads(bucket, root, hub.clock, settings, threads)
             self._in_bucket = BucketRuns(bucket, settings.keep_files_s)
         self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
+        self._is_open = False
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
         self._listed: Cache[tuple[str, str], Mapping[str, StoredFile]] = Cache(
@@ -80,14 +81,18 @@ class Files:
         name."""
         return self._root.is_lasting
 
-    async def open(self) -> None:
+    async def open(self, *, sweeps: bool = True) -> None:
         """Begin to manage files. Idempotent. May be called again after `close`.
+
+        Args:
+            sweeps: False leaves the files of other processes alone.
 
         Raises:
             InvalidValue: the bucket has files of another store, or the store is in memory.
             BackendError: the bucket cannot be reached.
         """
-        if self._sweeping is None:
+        if not self._is_open:
+            self._is_open = True
             self._root.open()
             self._threads.open()
             if self._bucket is not None:
@@ -98,7 +103,8 @@ class Files:
                         "for files in a bucket (files), got one whose runs go away"
                     )
                 await self._threads.remote(self._bucket.claim, store)
-            self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
+            if sweeps:
+                self._sweeping = asyncio.create_task(self._sweep_for_ever(), name="runcast-sweep")
 
     def hurry(self) -> None:
         """From now on do only little file work for each ending run, because the hub will close."""
@@ -106,6 +112,7 @@ class Files:
 
     async def close(self) -> None:
         """Stop all running work, and remove temporary files. Idempotent."""
+        self._is_open = False
         if self._sweeping is not None:
             self._sweeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -15,10 +15,14 @@ from runcast._producing.labels import LAUNCH_LABEL
 from runcast.events.outcome import Outcome, failed
 from runcast.stores.base import LogInfo
 
-__all__ = ("NOBODY", "Launch", "Launcher", "not_taken", "unknown_function")
+__all__ = ("ATTACHING", "NOBODY", "Launch", "Launcher", "not_taken", "unknown_function")
 
 NOBODY: Final = "runcast-waits-for-a-worker"
 """The owner of runs that no worker has taken yet. It has no lease, so any worker may claim them."""
+
+
+ATTACHING: Final = "attach"
+"""The engine of runs that wait for code that attaches to them."""
 
 
 class Launch(NamedTuple):
@@ -70,7 +74,13 @@ class Launcher(Protocol):
 
 
 def not_taken(launch: Launch, wait_s: float) -> Outcome:
-    """Return the outcome of a run that no worker has taken."""
+    """Return the outcome of a run that no worker has taken, or that nothing attached to."""
+    if launch.engine == ATTACHING:
+        return failed(
+            f"nothing attached to the run within {wait_s:g} s (launch_wait_s)",
+            "not_taken",
+            retryable=True,
+        )
     return failed(
         f"no worker of {launch.engine} took the run within {wait_s:g} s (launch_wait_s): start "
         "workers with `runcast worker`, or more of them",

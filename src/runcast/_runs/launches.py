@@ -16,7 +16,7 @@ from runcast._functions.function import Function
 from runcast._functions.kept_inputs import keep_inputs, left_out_of
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
-from runcast._runs.launch import NOBODY, Launch, Launcher
+from runcast._runs.launch import ATTACHING, NOBODY, Launch, Launcher
 from runcast._runs.launched_run import LaunchedRun
 from runcast._runs.run import make_run_id
 from runcast.errors import InvalidValue, Overloaded, ServerUnavailable
@@ -27,12 +27,9 @@ if TYPE_CHECKING:
 
     from runcast._files.workspace import Workspace
 
-__all__ = ("ATTACHING", "Launches")
+__all__ = ("Launches",)
 
 _log: Final = get_logger("runcast.runs")
-
-ATTACHING: Final = "attach"
-"""The engine of runs that wait for code that attaches to them."""
 
 
 class Launches:

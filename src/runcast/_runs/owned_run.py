@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ from runcast.events.position import is_run_id
 if TYPE_CHECKING:
     from contextvars import Token
 
-__all__ = ("Block", "BlockInThread", "OwnedRun", "outcome_of_block")
+__all__ = ("BeginRun", "Block", "BlockInThread", "OwnedRun", "outcome_of_block")
 
 _log: Final = get_logger("runcast.runs")
 
@@ -49,12 +49,15 @@ class OwnedRun(Writer):
     exception; `cancelled` by `KeyboardInterrupt`, `Cancelled` and the cancelling of a task.
     """
 
-    def __init__(self, hub: Hub, log: OwnedLog, name: str) -> None:
+    def __init__(
+        self, hub: Hub, log: OwnedLog, name: str, workspace: Callable[[], Path] | None = None
+    ) -> None:
         questions = Questions(hub, log.inlet, hub.clock)
-        # The block's working directory is that of its process.
+        # By default the block's working directory is that of its process.
+        folder = workspace or Path.cwd
         most = hub.settings.max_event_bytes
         meter, mailbox = Meter(hub.prices), HubMailbox(hub, log.inlet, hub.clock)
-        super().__init__(log.inlet, hub.clock, most, questions, Path.cwd, meter, mailbox)
+        super().__init__(log.inlet, hub.clock, most, questions, folder, meter, mailbox)
         self.begin_delivery = hub.begin_delivery
         self.name = name
         """The run's name; lists show it as the run's function."""
@@ -103,8 +106,7 @@ class OwnedRun(Writer):
         )
         try:
             run = cls(hub, log, name)
-            log.on_cancel = run._obey
-            log.end_of_question = run.end_of_question
+            run._take_over(log)
             started = encode_record(
                 "started", {"function": name}, hub.clock.time(), None, OWN_EVENT_BYTES
             )
@@ -114,6 +116,11 @@ class OwnedRun(Writer):
             hub.owned.do(log.cancel("its beginning was cancelled"))
             raise
         return run
+
+    def _take_over(self, log: OwnedLog) -> None:
+        """Obey what is commanded of the log, from now on."""
+        log.on_cancel = self._obey
+        log.end_of_question = self.end_of_question
 
     def _cancel_with(self, task: "asyncio.Task[Any] | None") -> None:
         """Cancel a task when the run is cancelled."""
@@ -143,7 +150,7 @@ class OwnedRun(Writer):
                 if last_words:
                     with suppress(RunClosed, Stale, NotFound):  # `end` raises it again
                         await self._owned.inlet.append(last_words)
-                await self._owned.end(outcome)
+                await self._end(outcome)
         except (RunClosed, Stale, NotFound) as ended:
             _log.warning("run %s has another end than %s: %s", self.run_id, outcome.type, ended)
         except (RuncastError, TimeoutError) as failure:
@@ -153,6 +160,10 @@ class OwnedRun(Writer):
                     f"(emit_wait_s): {str(failure) or 'the store does not answer'}"
                 ) from failure
             _log.error("the end of run %s could not be stored: %s", self.run_id, failure)
+
+    async def _end(self, outcome: Outcome) -> None:
+        """End the log. Raises what `OwnedLog.end` raises."""
+        await self._owned.end(outcome)
 
 
 def outcome_of_block(
@@ -182,20 +193,22 @@ def outcome_of_block(
     return done(result)  # sys.exit(0)
 
 
+BeginRun = Callable[[], Coroutine[Any, Any, OwnedRun]]
+"""Begins the run of a block, or attaches to one."""
+
+
 class Block:
     """A block of code on an event loop, and the run around it."""
 
-    def __init__(self, hub: Hub, name: str, options: Mapping[str, Any]) -> None:
-        self._hub = hub
-        self._name = name
-        self._options = options
+    def __init__(self, begin: BeginRun) -> None:
+        self._begin = begin
         self._run: OwnedRun | None = None
         self._token: Token[Writer | None] | None = None
 
     async def __aenter__(self) -> OwnedRun:
         if self._run is not None:
             raise _entered_before()
-        self._run = run = await OwnedRun._begin(self._hub, self._name, **self._options)
+        self._run = run = await self._begin()
         run._cancel_with(asyncio.current_task())
         self._token = enter(run)
         return run
@@ -214,19 +227,16 @@ class Block:
 class BlockInThread:
     """A block of code in a thread, and the run around it, on a loop behind a bridge."""
 
-    def __init__(self, bridge: Bridge, hub: Hub, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, bridge: Bridge, begin: BeginRun) -> None:
         self._bridge = bridge
-        self._hub = hub
-        self._name = name
-        self._options = options
+        self._begin = begin
         self._run: OwnedRun | None = None
         self._token: Token[Writer | None] | None = None
 
     def __enter__(self) -> OwnedRun:
         if self._run is not None:
             raise _entered_before()
-        beginning = OwnedRun._begin(self._hub, self._name, **self._options)
-        self._run = self._bridge.call(beginning)
+        self._run = self._bridge.call(self._begin())
         self._token = enter(self._run)
         return self._run
 

@@ -35,7 +35,7 @@ from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt, Attempts
 from runcast._runs.function_run import FunctionRun
-from runcast._runs.launch import Launch, Launcher, unknown_function
+from runcast._runs.launch import ATTACHING, Launch, Launcher, unknown_function
 from runcast._runs.launches import Launches
 from runcast._runs.recoverable import Recoverable
 from runcast._runs.recovery import Begin, Recovery
@@ -404,7 +404,8 @@ class Runner:
             info = await self.hub.info(run_id)
         except NotFound:
             return
-        if info.epoch != epoch or run_id in self.runs or Launch.of(info.labels) is None:
+        launch = Launch.of(info.labels)
+        if info.epoch != epoch or run_id in self.runs or launch is None:
             return
         await self._recovery.take(run_id)
         run = self.runs.get(run_id)
@@ -441,6 +442,9 @@ class Runner:
     async def after_crash(self, info: LogInfo, known: Recoverable) -> Begin | Outcome | None:
         """Return what continues a run after a crash, or how it must end; None if this process
         cannot continue it."""
+        launch = Launch.of(info.labels)
+        if launch is not None and launch.engine == ATTACHING:
+            return None  # the code that attaches next continues it
         try:
             attempt = await self._attempts.after_crash(info, known)
         except InvalidInputs as error:

@@ -14,8 +14,12 @@
 | `runcast.sources.langgraph` | graphs of LangGraph that ask | `runcast[langgraph]` |
 | `runcast.sources.openai_agents` | OpenAI Agents | `runcast[openai-agents]` |
 | `runcast.sources.pydantic_ai` | pydantic-ai | `runcast[pydantic-ai]` |
+| `runcast.sources.celery` | tasks of Celery | `runcast[celery]` |
+| `runcast.sources.rq` | jobs of RQ | `runcast[rq]` |
+| `runcast.sources.dramatiq` | messages of Dramatiq | `runcast[dramatiq]` |
 
-Each is a module with its own `stream()`; `langgraph` and `openai_agents` have `run()`. Sources
+Each is a module with its own `stream()`; `langgraph` and `openai_agents` have `run()`. Those of
+task engines make each job a run. Sources
 never change what a program computes. Events that they cannot write are counted and reported; no
 error is raised.
 """
@@ -32,7 +36,9 @@ from runcast._producing.returned import Runner
 from runcast.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
+    from runcast.sources import celery as celery
     from runcast.sources import crewai as crewai
+    from runcast.sources import dramatiq as dramatiq
     from runcast.sources import langchain as langchain
     from runcast.sources import langgraph as langgraph
     from runcast.sources import llm as llm
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from runcast.sources import openai_agents as openai_agents
     from runcast.sources import pydantic_ai as pydantic_ai
     from runcast.sources import rich as rich
+    from runcast.sources import rq as rq
     from runcast.sources import tqdm as tqdm
 else:
 
@@ -52,8 +59,8 @@ else:
 
 __all__ = ("ON_IMPORT", "load", "runner_of", "stream")
 
-_MODULES: Final = ("langgraph", "openai_agents", "pydantic_ai")
-"""Sources that are functions to call, and not to be turned on."""
+_MODULES: Final = ("celery", "dramatiq", "langgraph", "openai_agents", "pydantic_ai", "rq")
+"""Sources that are functions or classes to use, and not to be turned on."""
 
 ON_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "logging": ("logging",),

@@ -1,0 +1,262 @@
+"""Jobs of task engines as runs: the sources of Celery, RQ and Dramatiq, each in one process."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pytest
+import redis
+import rq
+from celery import Celery
+from dramatiq.brokers.stub import StubBroker
+
+import runcast
+from runcast._settings import Settings
+from runcast.errors import InvalidValue
+from runcast.events.model import Event
+from tests.stores.servers import namespace_url
+
+SETTINGS = Settings(shutdown_grace_s=0.0)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/runs.db"
+
+
+def log_of(url: str, run_id: str = "") -> tuple[str, list[Event]]:
+    """Return the name and the events of a run, by default of the only one."""
+    with runcast.open_hub(url, settings=SETTINGS) as hub:
+        (run,) = [run for run in hub.runs() if run_id in ("", run.log_id)]
+        assert run.closed, run.status
+        return run.labels["function"], list(hub.watch(run.log_id))
+
+
+def texts(found: list[Event]) -> list[str]:
+    return [event.data["message"] for event in found if event.type == "log"]
+
+
+def attempts(found: list[Event]) -> list[object]:
+    return [event.data.get("attempt", 1) for event in found if event.type == "started"]
+
+
+# --- Celery ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def app() -> Celery:
+    return Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
+
+
+def task_of(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return `app.task` with a type."""
+    decorate: Callable[[Callable[..., Any]], Any] = app.task(**options)
+    return decorate
+
+
+def test_a_task_of_celery_is_a_run(app: Celery, url: str) -> None:
+    @runcast.sources.celery.task(store=url, labels={"user": "ada"})
+    @task_of(app, bind=True, name="shop.resize")
+    def resize(self: Any, count: int) -> dict[str, int]:
+        for number in range(count):
+            self.update_state(state="PROGRESS", meta={"current": number + 1, "total": count})
+        self.update_state(state="SAVING", meta={"status": "saving"})
+        self.update_state(state="ODD", meta=["a", "b"])
+        return {"resized": count}
+
+    result = resize.apply(args=[2], task_id="task-1")
+
+    assert result.get() == {"resized": 2}
+    name, found = log_of(url, "task-1")
+    assert name == "shop.resize"
+    assert [(event.type, event.data) for event in found] == [
+        ("started", {"function": "shop.resize"}),
+        ("progress", {"current": 1, "total": 2, "percent": 50.0}),
+        ("progress", {"current": 2, "total": 2, "percent": 100.0}),
+        ("log", {"level": "info", "message": "saving"}),
+        ("job_state", {"state": "ODD", "meta": ["a", "b"]}),
+        ("done", {"result": {"resized": 2}}),
+    ]
+
+
+def test_a_task_that_is_tried_again_continues_its_run(app: Celery, url: str) -> None:
+    @runcast.sources.celery.task(store=url)
+    @task_of(app, bind=True, max_retries=2)
+    def flaky(self: Any) -> int:
+        runcast.log(f"try {self.request.retries}")
+        if self.request.retries < 2:
+            raise self.retry(exc=OSError("a secret"), countdown=0)
+        return int(self.request.retries)
+
+    assert flaky.apply(task_id="task-1").get() == 2
+
+    _, found = log_of(url)
+    assert attempts(found) == [1, 2, 3]
+    assert texts(found) == [
+        *("try 0", "Retry: the job will be tried again"),
+        *("try 1", "Retry: the job will be tried again"),
+        "try 2",
+    ]
+    assert found[-1].data == {"result": 2}
+
+
+def test_a_task_that_fails_fails_its_run(app: Celery, url: str) -> None:
+    @runcast.sources.celery.task(store=url)
+    @task_of(app)
+    def fails() -> None:
+        raise ValueError("a secret")
+
+    with pytest.raises(ValueError, match="a secret"):
+        fails.apply(throw=True)
+    with pytest.raises(ValueError, match="a secret"):
+        fails()  # a plain call makes no run
+
+    _, found = log_of(url)
+    assert found[-1].data["message"] == "the block raised ValueError"
+
+
+def test_a_task_that_is_delivered_twice_is_run_once(
+    app: Celery, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNCAST_LEASE_S", "0.1")  # so long the second one waits for the first
+    calls = []
+
+    @runcast.sources.celery.task(store=url)
+    @task_of(app)
+    def once() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            once.apply(task_id="task-1")  # while the first one is at work
+
+    once.apply(task_id="task-1")
+    once.apply(task_id="task-1")
+
+    assert calls == [1]
+    assert log_of(url)[1][-1].type == "done"
+
+
+def test_a_cancelled_task_is_revoked(app: Celery, url: str) -> None:
+    with runcast.open_hub(url, settings=SETTINGS) as hub:
+
+        @runcast.sources.celery.task(store=url)
+        @task_of(app, bind=True)
+        def endless(self: Any) -> None:
+            hub.cancel(self.request.id, "enough")
+            while True:
+                self.update_state(state="PROGRESS", meta={"percent": 1})
+                runcast.flush()
+
+        endless.apply(task_id="task-1")
+        state = app.AsyncResult("task-1").state
+
+    assert state == "REVOKED"
+    assert log_of(url)[1][-1].data == {"reason": "enough"}
+
+
+def test_a_task_works_without_a_store(app: Celery, tmp_path: Path) -> None:
+    @runcast.sources.celery.task(store=f"sqlite:///{tmp_path}/no/such/folder/runs.db")
+    @task_of(app)
+    def works() -> str:
+        return "done"
+
+    assert works.apply().get() == "done"
+
+
+def test_what_is_no_task_is_refused() -> None:
+    with pytest.raises(InvalidValue, match=r"above @app\.task"):
+        runcast.sources.celery.task(store="memory://")(print)
+
+
+# --- RQ -------------------------------------------------------------------------------------------
+
+STORE: list[str] = []
+
+
+def _job(name: str) -> Callable[..., Any]:
+    return runcast.sources.rq.job(store=STORE[0], name=name)(globals()[f"_{name}"])
+
+
+def _resizes(count: int) -> int:
+    job = rq.get_current_job()
+    assert job is not None
+    for number in range(count):
+        job.meta["current"], job.meta["total"] = number + 1, count
+        job.save_meta()  # type: ignore[no-untyped-call]
+    return count
+
+
+def _fails_once() -> str:
+    job = rq.get_current_job()
+    assert job is not None
+    if job.retries_left:
+        raise ValueError("a secret")
+    return "done"
+
+
+def call(name: str, *args: object) -> object:
+    """Call a decorated job; RQ finds this function by its name."""
+    return _job(name)(*args)
+
+
+def test_a_job_of_rq_is_a_run(url: str) -> None:
+    STORE[:] = [url]
+    with redis.Redis.from_url(namespace_url("valkey").partition("?")[0]) as connection:
+        queue = rq.Queue("runcast-tests", connection=connection)
+        resizes = queue.enqueue(call, "resizes", 2)
+        fails = queue.enqueue(call, "fails_once", retry=rq.Retry(max=1))
+        rq.SimpleWorker([queue], connection=connection).work(burst=True, logging_level="ERROR")
+
+    name, found = log_of(url, resizes.id)
+    assert name == "resizes"
+    assert [event.type for event in found] == ["started", "progress", "progress", "done"]
+    assert (found[2].data["percent"], found[3].data) == (100.0, {"result": 2})
+    _, found = log_of(url, fails.id)
+    assert attempts(found) == [1, 2]
+    assert found[-1].data == {"result": "done"}
+
+
+# --- Dramatiq -------------------------------------------------------------------------------------
+
+
+def test_a_message_of_dramatiq_is_a_run(url: str) -> None:
+    broker = StubBroker()
+    broker.add_middleware(runcast.sources.dramatiq.Runs(store=url))
+    tries: list[int] = []
+
+    def resize(count: int) -> int:
+        for number in range(count):
+            runcast.progress(number + 1, count)
+        return count
+
+    def fails_once() -> str:
+        tries.append(threading.get_ident())
+        if len(tries) < 2:
+            raise ValueError("a secret")
+        return "done"
+
+    def fails() -> None:
+        raise ValueError("a secret")
+
+    def actor(function: Callable[..., Any], **options: Any) -> Any:
+        return dramatiq.actor(broker=broker, min_backoff=1, max_backoff=1, **options)(function)
+
+    sent = [actor(resize).send(2), actor(fails_once).send(), actor(fails, max_retries=0).send()]
+    worker = dramatiq.Worker(broker, worker_timeout=10, worker_threads=1)
+    worker.start()
+    try:
+        broker.join("default", fail_fast=False)
+        worker.join()
+    finally:
+        worker.stop()
+        broker.close()
+
+    runs = [log_of(url, message.message_id) for message in sent]
+    assert [name for name, _ in runs] == ["resize", "fails_once", "fails"]
+    resized, retried, failed = (found for _, found in runs)
+    assert [event.type for event in resized] == ["started", "progress", "progress", "done"]
+    assert resized[-1].data == {"result": 2}
+    assert attempts(retried) == [1, 2]
+    assert retried[-1].data == {"result": "done"}
+    assert failed[-1].data["message"] == "the block raised ValueError"
