@@ -1,6 +1,5 @@
 """The channels of DingTalk, against a DingTalk that keeps the rules."""
 
-import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -203,14 +202,13 @@ async def test_a_robot_waits_ten_minutes_when_it_was_too_fast(
 async def test_a_text_to_the_robot_is_read(dingtalk: FakeDingTalk, clock: FakeClock) -> None:
     receiver = make_receiver("dingtalk", {"app_secret": dingtalk.APP_SECRET})
     written = dingtalk.written("stop it", space="cid1/+=")
-    body, now = json.dumps(written["body"]).encode(), clock.time()
-    said = receiver.read(Callback(written["headers"], body, now))
+    headers, body, now = written.headers, written.body, clock.time()
+    said = receiver.read(Callback(headers, body, now))
     assert said is not None
     assert (said.value, said.person, said.name) == ("stop it", "ada", "Ada")
     assert receiver.is_in(said, "//cid1/+=")
     assert not receiver.is_in(said, "cid1")
     assert receiver.reply(said, "Hi") == {"msgtype": "text", "text": {"content": "Hi"}}
-    headers = written["headers"]
     for callback in (
         Callback({}, body, now),
         Callback(headers, body, now + 301),

@@ -1,5 +1,6 @@
 """The DingTalk for tests, called by dingtalk-stream: a second party that knows the platform."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,12 +31,12 @@ def dingtalk(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
 def card(dingtalk: FakeDingTalk) -> Any:
     credential = Credential(dingtalk.APP_KEY, dingtalk.APP_SECRET)
     client = dingtalk_stream.DingTalkStreamClient(credential)
-    asked = ChatbotMessage.from_dict(dingtalk.written("a question")["body"])
+    asked = ChatbotMessage.from_dict(json.loads(dingtalk.written("a question").body))
     return AIMarkdownCardInstance(client, asked)
 
 
 def test_the_library_reads_what_people_write(dingtalk: FakeDingTalk) -> None:
-    asked = ChatbotMessage.from_dict(dingtalk.written("a question")["body"])
+    asked = ChatbotMessage.from_dict(json.loads(dingtalk.written("a question").body))
     assert asked.text.content.strip() == "a question"
     assert (asked.conversation_id, asked.sender_staff_id) == ("cid1", "ada")
 

@@ -260,7 +260,7 @@ async def test_a_pressed_button_says_who_pressed_it(
     feishu: FakeFeishu, channel: FeishuChannel, key: str
 ) -> None:
     sent = await channel.send(Send(1, "k", "Sure?", BUTTONS, question_id="q1"))
-    event = feishu.press(sent.message_id, "Reject", user="ou_7")
+    event = json.loads(feishu.press(sent.message_id, "Reject", user="ou_7").body)
     options = {"verification_token": feishu.VERIFICATION_TOKEN, "encrypt_key": key}
     receiver = make_receiver("lark" if key else "feishu", options)
     plain: tuple[dict[str, str], bytes] = ({}, json.dumps(event).encode())

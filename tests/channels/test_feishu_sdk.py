@@ -187,7 +187,9 @@ def test_the_library_reads_the_events_of_the_fake(feishu: FakeFeishu, client: An
     builder = lark_oapi.EventDispatcherHandler.builder("key", feishu.VERIFICATION_TOKEN)
     handler = builder.register_p2_card_action_trigger(note).build()
     request = RawRequest()
-    headers, request.body = encrypted(feishu.press(sent.data.message_id, "Approve"), "key", 1000.0)
+    headers, request.body = encrypted(
+        json.loads(feishu.press(sent.data.message_id, "Approve").body), "key", 1000.0
+    )
     request.uri = "/"
     request.headers = {
         "X-Lark-Request-Timestamp": headers["x-lark-request-timestamp"],

@@ -9,7 +9,15 @@ import runcast
 from runcast.channels import Send
 from runcast.channels.platforms import make_channel
 from runcast.channels.targets import ChannelsFile
-from runcast.testing import ChatFault, FakeDiscord, FakeSlack, FakeTelegram
+from runcast.testing import (
+    ChatFault,
+    FakeDingTalk,
+    FakeDiscord,
+    FakeFeishu,
+    FakeMattermost,
+    FakeSlack,
+    FakeTelegram,
+)
 from tests.waiting import WAIT_S
 
 
@@ -52,6 +60,35 @@ async def test_a_run_is_delivered_to_an_address(
         shown = "\n\n".join(chat.shown(place)).replace("*", "")
         assert shown == "This explains rain.\n\nAnd so it is."
         assert not any(call.was_blocked for call in chat.calls)
+
+
+@pytest.mark.parametrize("platform", [FakeFeishu, FakeDingTalk, FakeMattermost])
+async def test_a_run_is_delivered_to_a_name_of_the_file(
+    platform: type[FakeFeishu] | type[FakeDingTalk] | type[FakeMattermost], tmp_path: Path
+) -> None:
+    async with platform() as chat:
+        if isinstance(chat, FakeFeishu):
+            name, place = "feishu", "oc_1"
+            own = f'app_id = "{chat.APP_ID}"\napp_secret = "{chat.APP_SECRET}"\n'
+            own += f'url = "{chat.api_url}"\n'
+        elif isinstance(chat, FakeDingTalk):
+            name, place = "dingtalk", "cid1"
+            own = f'app_key = "{chat.APP_KEY}"\napp_secret = "{chat.APP_SECRET}"\n'
+            own += f'url = "{chat.url}"\n'
+        else:
+            name, place = "mattermost", chat.channels[0]
+            own = f'token = "{chat.TOKEN}"\nurl = "{chat.url}"\n'
+        file = tmp_path / "channels.toml"
+        file.write_text(f'[{name}]\nallow = "127.0.0.0/8"\n{own}[{name}.ops]\nto = "{place}"\n')
+        settings = runcast.Settings(channels_file=str(file))
+        async with runcast.OpenHub(functions=[explain], settings=settings) as hub:
+            run = await hub.start(explain, {"topic": "rain"})
+            delivery = await hub.deliver(run.run_id, f"{name}:ops")
+            receipt = await asyncio.wait_for(delivery.wait(), WAIT_S)
+        assert receipt is not None
+        assert receipt.status == "delivered"
+        shown = "\n\n".join(chat.shown(place)).replace("*", "")
+        assert shown == "This explains rain.\n\nAnd so it is."
 
 
 @pytest.mark.parametrize(

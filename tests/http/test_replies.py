@@ -13,7 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import runcast
-from runcast.testing import ChatCallback, ChatServer, FakeDiscord, FakeSlack, FakeTelegram
+from runcast.testing import (
+    ChatCallback,
+    ChatServer,
+    FakeDiscord,
+    FakeFeishu,
+    FakeMattermost,
+    FakeSlack,
+    FakeTelegram,
+)
 from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.anyio
@@ -166,6 +174,40 @@ async def test_a_press_in_discord_answers(tmp_path: Path) -> None:
         assert (answer["type"], answer["data"]["content"]) == (4, "Approved.")
         assert await served.result() == "accept by ada (discord:5)"
         assert await served.post("discord", discord.sign({"type": 1}, KEY.sign)) == {"type": 1}
+
+
+async def test_a_press_in_mattermost_answers(tmp_path: Path) -> None:
+    async with FakeMattermost() as mattermost:
+        table = (
+            f'[mattermost]\nurl = "{mattermost.url}"\ntoken = "{mattermost.TOKEN}"\n'
+            'allow = "127.0.0.0/8"\ncallback_secret = "it signs what buttons send"\n'
+            'callback_url = "https://runcast.example/channels/mattermost"\n'
+            f'[mattermost.ops]\nto = "{mattermost.channels[0]}"\n'
+        )
+        async with serving(tmp_path, mattermost=table) as served:
+            asked = await served.ask("mattermost:ops", mattermost)
+            answer = await served.post("mattermost", mattermost.press(asked, "Approve"))
+            assert answer == {"ephemeral_text": "Approved."}
+            person = "p" * 26
+            assert await served.result() == f"accept by ada (mattermost:{person})"
+            await served.delivered()
+            assert not mattermost.messages[0].buttons
+
+
+async def test_a_press_in_feishu_answers(tmp_path: Path) -> None:
+    async with FakeFeishu() as feishu:
+        table = (
+            f'[feishu]\nurl = "{feishu.api_url}"\napp_id = "{feishu.APP_ID}"\n'
+            f'allow = "127.0.0.0/8"\napp_secret = "{feishu.APP_SECRET}"\n'
+            f'verification_token = "{feishu.VERIFICATION_TOKEN}"\n[feishu.ops]\nto = "oc_1"\n'
+        )
+        async with serving(tmp_path, feishu=table) as served:
+            asked = await served.ask("feishu:ops", feishu)
+            answer = await served.post("feishu", feishu.press(asked, "Reject", "ou_7"))
+            assert answer == {"toast": {"type": "info", "content": "Rejected."}}
+            assert await served.result() == "reject by feishu:ou_7"
+            await served.delivered()
+            assert not feishu.messages[0].buttons
 
 
 async def test_of_two_people_who_press_at_once_one_wins_and_the_other_is_told(

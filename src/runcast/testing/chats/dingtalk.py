@@ -12,13 +12,14 @@ https://open.dingtalk.com/document/orgapp/custom-robot-access, and the client di
 import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
-from runcast.testing.chats.server import ChatReply, ChatServer, Request, Window
+from runcast.testing.chats.server import ChatCallback, ChatReply, ChatServer, Request, Window
 
 __all__ = ("FakeDingTalk",)
 
@@ -81,8 +82,8 @@ class FakeDingTalk(ChatServer):
         """Return the `flowStatus` of a card: 1 begun, 2 being written, 3 finished."""
         return self._cards[message_id].params.get("flowStatus", "")
 
-    def written(self, text: str, *, space: str = "cid1", person: str = "ada") -> dict[str, Any]:
-        """Return what DingTalk sends when a person writes to the app's robot, with its headers."""
+    def written(self, text: str, *, space: str = "cid1", person: str = "ada") -> ChatCallback:
+        """Return what DingTalk sends when a person writes to the app's robot."""
         sent_at = str(int(self.clock.time() * 1000))
         body = {
             **{"msgtype": "text", "text": {"content": f" {text} "}, "msgId": f"m{len(self.calls)}"},
@@ -90,7 +91,7 @@ class FakeDingTalk(ChatServer):
             **{"senderId": "$:LWCP:1", "senderStaffId": person, "senderNick": person.title()},
         }
         headers = {"timestamp": sent_at, "sign": _signature(self.APP_SECRET, sent_at)}
-        return {"headers": headers, "body": body}
+        return ChatCallback(headers, json.dumps(body).encode())
 
     def method_of(self, request: Request) -> str:
         return _METHODS.get((request.verb, request.path), "")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
-from runcast.testing.chats.server import ChatReply, ChatServer, Request, Window
+from runcast.testing.chats.server import ChatCallback, ChatReply, ChatServer, Request, Window
 
 __all__ = ("FakeFeishu",)
 
@@ -114,8 +114,8 @@ class FakeFeishu(ChatServer):
         """Return whether a message is shown as unfinished."""
         return self._of_message[message_id].streams_since is not None
 
-    def press(self, message_id: str, label: str, user: str = "ou_1") -> dict[str, Any]:
-        """Press a button, as a person does; return the event, before it is encrypted."""
+    def press(self, message_id: str, label: str, user: str = "ou_1") -> ChatCallback:
+        """Press a button, as a person does; return what Feishu sends to an app without a key."""
         card = self._of_message[message_id]
         buttons = [each for each in card.data["body"]["elements"] if each["tag"] == "button"]
         button = next(each for each in buttons if each["text"]["content"] == label)
@@ -127,7 +127,8 @@ class FakeFeishu(ChatServer):
             "host": "im_message",
             "context": {"open_message_id": message_id, "open_chat_id": chat},
         }
-        return self.event("card.action.trigger", pressed)
+        event = self.event("card.action.trigger", pressed)
+        return ChatCallback({"content-type": "application/json"}, json.dumps(event).encode())
 
     def event(self, kind: str, event: dict[str, Any]) -> dict[str, Any]:
         """Return an event of the app, before it is encrypted."""

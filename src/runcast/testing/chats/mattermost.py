@@ -6,13 +6,14 @@ https://docs.mattermost.com/administration-guide/configure/rate-limiting-configu
 and the server's source: model/post.go, channels/api4/post.go, channels/app/post.go.
 """
 
+import json
 import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
-from runcast.testing.chats.server import ChatReply, ChatServer, Request, Window
+from runcast.testing.chats.server import ChatCallback, ChatReply, ChatServer, Request, Window
 
 __all__ = ("FakeMattermost",)
 
@@ -53,6 +54,8 @@ class FakeMattermost(ChatServer):
         super().__init__(clock)
         self.channels: Final = [f"{n:0>26}" for n in range(1, channels + 1)]
         self.edit_window_s = edit_window_s
+        self.called_back: Final[list[str]] = []
+        """The addresses to which pressed buttons were sent, oldest first."""
         self.typed: Final[list[str]] = []
         """The channels in which somebody was seen writing, oldest first."""
         self._roots: dict[str, str] = {}
@@ -61,10 +64,9 @@ class FakeMattermost(ChatServer):
         self._pending: dict[str, tuple[float, ChatMessage]] = {}
         self._window = Window(100, 10.0)
 
-    def press(
-        self, message_id: str, label: str, user: str = "p" * 26
-    ) -> tuple[str, dict[str, Any]]:
-        """Press a button, as a person does; return where it sends what, as JSON."""
+    def press(self, message_id: str, label: str, user: str = "p" * 26) -> ChatCallback:
+        """Press a button, as a person does; return what Mattermost sends to the last of
+        `called_back`."""
         actions = self._props[message_id]["attachments"][0]["actions"]
         action = next(each for each in actions if each["name"] == label)
         message = next(each for each in self.messages if each.message_id == message_id)
@@ -77,7 +79,8 @@ class FakeMattermost(ChatServer):
             "type": "",
             "context": action["integration"]["context"],
         }
-        return str(action["integration"]["url"]), body
+        self.called_back.append(str(action["integration"]["url"]))
+        return ChatCallback({"content-type": "application/json"}, json.dumps(body).encode())
 
     def method_of(self, request: Request) -> str:
         found = _ROUTE.fullmatch(request.path)
