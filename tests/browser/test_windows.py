@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.browser.chromium import Browser, Page
-from tests.browser.runs import REFUSED, RESTART_S, Serve, serving_on, start
+from tests.browser.runs import REFUSED, RESTART_S, Serve, serving_on, show_tab, start
 from tests.cli.served import Served
 
 pytestmark = pytest.mark.heavy
@@ -122,3 +122,65 @@ def test_a_run_that_is_deleted_ends_in_its_window_and_no_other(
     for number in (0, 2):
         server.ask("POST", f"/runs/r{number}/cancel")
         windows[number].sees("Cancelled", STATUS)
+
+
+@pytest.mark.timeout(150)  # it is hidden for a minute
+def test_a_tab_that_was_hidden_and_stopped_for_a_minute_resumes_at_once(
+    server: Served, page: Page, browser: Browser
+) -> None:
+    page.expected = "ERR_ABORTED"
+    page.go(start(server, "write_report", "a", title="Tides"))
+    page.sees("It was a dark", "main")
+    page.get(
+        "(() => { window.stopped = 0; let last = performance.now(); setInterval(() => {"
+        " const now = performance.now(); stopped = Math.max(stopped, now - last); last = now;"
+        " }, 100) })()"
+    )
+    other = browser.open_page(beside=page)  # a tab in the same window: it covers the first one
+    page.until("document.visibilityState === 'hidden'")
+    page.sees("Paused", "header", within_s=RESTART_S)
+    page.call("Page.setWebLifecycleState", state="frozen")
+
+    other.go(server.url + "/")
+    server.start("open_gate", "gate", gate="report")
+    other.until(
+        "[...document.querySelectorAll('.listed .badge')].every(it => it.innerText === 'Done')"
+    )
+    for _ in range(3):
+        other.get("new Promise(end => setTimeout(end, 18_000))")
+    page.call("Page.setWebLifecycleState", state="active")
+    page.call("Page.bringToFront")
+
+    page.sees("Done", STATUS)
+    page.sees("It was a dark and stormy night.", "main")
+    assert page.get("window.stopped") > 50_000
+    show_tab(page, "Events")
+    count = server.ask("GET", "/runs/a").json["events"]
+    page.sees(f"{count} of {count} events", ".run-filters")
+
+
+def test_windows_of_links_share_connections_and_end_when_they_are_revoked(
+    server: Served, page: Page, browser: Browser
+) -> None:
+    windows = open_windows(browser, page)
+    server.start("stay", "a", text="a secret of two")
+    server.start("stay", "b", text="another one")
+    links = [server.ask("POST", "/runs/a/links", {}).json for _ in range(3)]
+    addresses = [server.url + each["url"] for each in links] * 2
+    addresses += [f"{server.url}/#/runs/{run}" for run in "ab"]
+    for each, address in zip(windows, addresses, strict=True):
+        each.expected = "401"
+        each.go(address)
+        each.sees("another one" if address.endswith("b") else "a secret of two", "main")
+        assert not each.streams
+
+    revoked = links[0]
+    server.ask("DELETE", f"/runs/a/links/{revoked['link_id']}")
+
+    for each in (windows[0], windows[3]):
+        each.sees("connection is lost", ".run-notices", within_s=RESTART_S)
+    server.ask("POST", "/runs/a/cancel")
+    for number in (1, 2, 4, 5, 6):
+        windows[number].sees("Cancelled", STATUS, within_s=RESTART_S)
+    for number in (0, 3, 7):
+        assert "Running" in windows[number].text(STATUS)
