@@ -139,3 +139,26 @@ def test_the_page_goes_on_when_the_server_was_started_again(page: Page, tmp_path
         with serve(FUNCTIONS, *options, cwd=tmp_path, port=server.port):
             page.until(f"{ROOT}.querySelector('.status').dataset.status === 'failed'", within_s=20)
             shows(page, "[part=error]", "the process that ran it ended")
+
+
+AXE = PROJECT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_run_in_a_page_has_no_barrier(page: Page, tmp_path: Path, scheme: str) -> None:
+    """Checked by axe-core: names of controls, contrast, roles, order."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not there (python3 dev.py web)")
+    page.look(scheme=scheme)
+    with embedding("asks", tmp_path) as (url, server):
+        server.start("ask_first", "asks", path="/old")
+        page.go(url)
+        shows(page, "[part~=question]", "May this be removed?")
+
+        page.get(AXE.read_text("utf-8") + "; 0")
+        problems = page.get(
+            "axe.run('runcast-run', {resultTypes: ['violations']}).then(found =>"
+            " found.violations.map(({id, nodes}) => id + ' ' + nodes.map(({html}) => html)))"
+        )
+
+        assert problems == []

@@ -28,7 +28,7 @@ const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
  * ended.
  */
 export class RunElement extends Base {
-  static readonly observedAttributes = ['src', 'run', 'lang', 'readonly'];
+  static readonly observedAttributes = ['src', 'run', 'lang', 'readonly', 'messages'];
   #source: RunSource | null = null;
   #token: string | undefined;
   #leave: (() => void) | null = null;
@@ -87,7 +87,10 @@ export class RunElement extends Base {
       root.append(make('p', { 'data-view': '', role: 'alert' }, texts.expected));
       return;
     }
-    const view = new View(run.source, run.id, texts, this.hasAttribute('readonly'));
+    const view = new View(run.source, run.id, texts, {
+      isReadonly: this.hasAttribute('readonly'),
+      hasMessages: this.hasAttribute('messages'),
+    });
     root.append(view.element);
     const store = new RunStore(run.source, run.id);
     const draw = () => {

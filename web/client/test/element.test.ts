@@ -251,3 +251,33 @@ test('a property that was set before the element was known counts', async () => 
   await shown(() => expect(source.open).toBe(1));
   expect(late).toBeInstanceOf(RunElement);
 });
+
+test('a message is sent into the run, and what could not be sent stays', async () => {
+  const sent: unknown[] = [];
+  const send = vi.fn(async (_: string, data: unknown) => {
+    if (sent.push(data) === 1) throw new Error('the server is away');
+  });
+  source = Object.assign(source, { send });
+  const root = mount({ messages: '' });
+  await shown(() => expect(root.querySelector<HTMLElement>('[part=message]')?.hidden).toBe(false));
+  const field = root.querySelector('[part=message] input') as HTMLInputElement;
+  const submit = () =>
+    root
+      .querySelector('[part=message]')
+      ?.dispatchEvent(new Event('submit', { bubbles: true, cancelable: true }));
+
+  field.value = ' faster ';
+  submit();
+  await shown(() => expect(text(root, '[part=message] .error')).toBe('the server is away'));
+  expect(field.value).toBe(' faster ');
+  submit();
+  await shown(() => expect(field.value).toBe(''));
+  expect(sent).toEqual(['faster', 'faster']);
+
+  source.write({ type: 'done', data: { result: 1 } });
+  await shown(() => expect(root.querySelector<HTMLElement>('[part=message]')?.hidden).toBe(true));
+  element.remove();
+  expect(mount().querySelector('[part=message]')).toBeNull();
+  element.remove();
+  expect(mount({ messages: '', readonly: '' }).querySelector('[part=message]')).toBeNull();
+});

@@ -47,8 +47,8 @@ pre {
 }
 fieldset { margin: 0.8rem 0 0; padding: 0.8rem; border: 1px solid var(--_accent); border-radius: 0.5rem; }
 legend { padding: 0 0.4rem; font-weight: 600; overflow-wrap: anywhere; }
-textarea, button { font: inherit; color: inherit; }
-textarea {
+textarea, input, button { font: inherit; color: inherit; }
+textarea, input {
   display: block; width: 100%; margin: 0.2rem 0 0.6rem; padding: 0.5rem; field-sizing: content; min-height: 2.5rem;
   border: 1px solid var(--_line); border-radius: 0.4rem; background: var(--_surface);
 }
@@ -58,7 +58,7 @@ button {
   border: 1px solid var(--_line); border-radius: 0.4rem; background: var(--_raised);
 }
 button:disabled { cursor: default; opacity: 0.6; }
-button:focus-visible, textarea:focus-visible, summary:focus-visible, a:focus-visible {
+button:focus-visible, textarea:focus-visible, input:focus-visible, summary:focus-visible, a:focus-visible {
   outline: 2px solid var(--_accent); outline-offset: 2px;
 }
 a { color: var(--_accent); }

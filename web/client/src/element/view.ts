@@ -2,6 +2,7 @@ import { isTerminal } from '../events.js';
 import type { CompletedStep, ErrorNote, LogLine } from '../protocol.generated.js';
 import type { RunSource, RunView } from '../stores.js';
 import { Items, make, setText } from './dom.js';
+import { messageForm } from './message.js';
 import {
   answeredPart,
   barPart,
@@ -25,13 +26,21 @@ export class View {
   readonly #gap = make('p', { class: 'quiet' });
   readonly #result = make('pre', { part: 'result' });
   readonly #cancel: HTMLButtonElement;
+  readonly #message: HTMLFormElement | null;
   readonly #progress = barPart();
   /** Why the run could not be cancelled. */
   #problem = '';
   readonly #lists: ((view: RunView) => void)[];
 
-  constructor(source: RunSource, id: string, texts: Texts, isReadonly: boolean) {
+  constructor(
+    source: RunSource,
+    id: string,
+    texts: Texts,
+    { isReadonly, hasMessages }: { readonly isReadonly: boolean; readonly hasMessages: boolean },
+  ) {
     this.#texts = texts;
+    const canSend = hasMessages && !isReadonly && source.send;
+    this.#message = canSend ? messageForm(source, id, texts) : null;
     setText(this.#name, id);
     setText(this.#gap, texts.gap);
     this.#cancel = this.#cancelButton(source, id);
@@ -107,6 +116,7 @@ export class View {
       this.#result,
       files.element,
       log,
+      ...(this.#message ? [this.#message] : []),
     );
   }
 
@@ -125,6 +135,7 @@ export class View {
     this.#notice.hidden = !said;
     this.#gap.hidden = !hasGap && !state.missed;
     this.#cancel.hidden = isOver || !isLoaded || this.#cancel.dataset.never !== undefined;
+    if (this.#message) this.#message.hidden = isOver || !isLoaded;
     const { progress } = state;
     // What has no name stays beside the named bars.
     if (!progress) this.#progress.element.hidden = true;
