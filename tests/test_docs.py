@@ -39,8 +39,7 @@ from docs.generate import PAGES
 from runcast import compat, errors, testing
 from runcast._cli import make_parser
 from runcast._files import fetching
-from runcast._http.api import batches as given_batches
-from runcast._http.api import bodies, requests, responses
+from runcast._http.api import bodies, requests, responses, waiting
 from runcast._http.api.idempotency import MAX_KEY_CHARS
 from runcast._http.server import server
 from runcast._http.streaming import waits
@@ -309,7 +308,7 @@ def test_the_limits_that_are_no_settings_are_documented_as_they_are() -> None:
         messages._MAX_SENDER_CHARS,
         batches.MAX_BATCH_EVENTS,
         int(remote.MOST_LEASE_S),
-        int(given_batches.MAX_WAIT_S),
+        int(waiting.MAX_WAIT_S),
         MAX_LINKS,
         outcome.MAX_MESSAGE_CHARS,
         outcome.MAX_CODE_CHARS,

@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from runcast.client.asynchronous import AsyncClient
     from runcast.client.model import (
         Decision,
+        DeliveryInfo,
         FileInfo,
         FunctionInfo,
         RunChange,
@@ -136,7 +137,7 @@ if TYPE_CHECKING:
 else:
     _OF_CLIENTS = frozenset(
         {
-            *("AsyncClient", "Client", "Decision", "FileInfo", "FunctionInfo"),
+            *("AsyncClient", "Client", "Decision", "DeliveryInfo", "FileInfo", "FunctionInfo"),
             *("Received", "ReconnectOptions", "RunChange", "RunInfo", "RunLink", "RunState"),
             *("SentMessage", "ShownRun"),
         }
@@ -198,6 +199,7 @@ __all__ = (
     "Conflict",
     "Decision",
     "DeliveryInThread",
+    "DeliveryInfo",
     "Event",
     "EventSink",
     "EventTooLarge",

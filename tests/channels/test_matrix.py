@@ -166,3 +166,53 @@ async def test_a_target_names_room_server_and_token(room: Room, tmp_path: Path) 
             assert receipt is not None
             assert receipt.status == "delivered"
     assert [content["body"] for content in room.messages().values()] == ["Imported."] * 2
+
+
+@runcast.function
+async def ask() -> str:
+    answer = await runcast.ask("Deploy?", interrupt_id="deploy")
+    said = await anext(runcast.inbox())
+    return f"{answer.type} by {answer.by}; {said.data}"
+
+
+async def test_replies_in_the_room_answer_and_are_messages(room: Room, tmp_path: Path) -> None:
+    file = tmp_path / "channels.toml"
+    file.write_text(
+        f'[matrix]\nhomeserver = "{room.server.url}"\ntoken = "{room.bot_token}"\n'
+        f'allow = "127.0.0.0/8"\npoll = true\n[matrix.ops]\nto = "{room.room_id}"\n'
+    )
+
+    def reply(number: int, to: str, text: str) -> None:
+        content = {
+            "msgtype": "m.text",
+            "body": f"> <@bot:runcast.test> quoted\n\n{text}",
+            "m.relates_to": {"m.in_reply_to": {"event_id": to}},
+        }
+        path = f"/rooms/{room.room_id}/send/m.room.message/reply{number}"
+        room.server.ask("PUT", path, content, token=room.reader_token)
+
+    async def message_with(text: str) -> str:
+        async with asyncio.timeout(60):
+            while True:
+                for event_id, content in (await asyncio.to_thread(room.messages)).items():
+                    if text in content["body"]:
+                        return event_id
+                await pause(0.2)
+
+    settings = runcast.Settings.load(channels_file=str(file))
+    async with runcast.OpenHub(functions=[ask], settings=settings) as hub:
+        await hub.start(ask, run_id="r")
+        await hub.deliver("r", "matrix:ops")
+        asked = await message_with("Reply to this message with 1 (approve) or 2 (reject).")
+        async with asyncio.timeout(60):
+            while not (await hub.hub.store.list(kind="poll", limit=1))[0].head:
+                await pause(0.2)  # the first sync has read what was there before
+        await asyncio.to_thread(reply, 1, asked, "2")
+        await message_with("→ **rejected**")
+        await asyncio.to_thread(reply, 2, asked, "look at page 3")
+        async with asyncio.timeout(60):
+            async for event in hub.watch("r"):
+                if event.type == "done":
+                    result = event.data["result"]
+    assert result.startswith("reject by matrix:@user")
+    assert result.endswith("; look at page 3")

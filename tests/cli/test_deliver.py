@@ -10,6 +10,7 @@ import pytest
 import runcast
 from runcast.testing import FakeTelegram
 from tests.cli.inside import run
+from tests.cli.served import serve
 
 
 @pytest.fixture
@@ -77,3 +78,19 @@ def test_an_address_in_a_private_network_is_refused(
     assert done.returncode == 1
     assert "public network" in done.stdout
     assert not telegram.calls
+
+
+def test_a_server_delivers_and_the_command_waits_for_the_receipt(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    with serve("--store", "sqlite:///runs.db", cwd=tmp_path, env=channels) as server:
+        where = ("--url", server.url)
+        done = run("deliver", "r", "telegram:ops", *where, cwd=tmp_path, env=channels)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "delivered: 1 message to telegram:ops\n"
+        failed = run(
+            "deliver", "r", "telegram:nobody", *where, "--json", cwd=tmp_path, env=channels
+        )
+        assert failed.returncode == 1
+        assert json.loads(failed.stdout)["status"] == "failed"
+    assert telegram.shown(42) == ["All is imported."]

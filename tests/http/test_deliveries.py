@@ -13,7 +13,7 @@ from starlette.requests import Request
 import runcast
 from runcast._http.guard.access import Authorize
 from runcast.channels.engine import Receipt
-from runcast.errors import InvalidValue
+from runcast.errors import InvalidValue, NotFound
 from runcast.testing import FakeTelegram
 from tests.waiting import WAIT_S
 
@@ -177,6 +177,49 @@ async def test_a_client_has_the_server_deliver_a_run(
                 await client.deliver("r", "telegram://42?token=123456:S3CRET")
         await receipts_of(hub, "r")
     assert telegram.shown(42) == ["All about rain."]
+
+
+async def test_what_became_of_deliveries_is_listed_and_waited_for(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings) as (hub, http), hub.client() as client:
+        run_id = await client.invoke("report", deliver=["telegram:ops"])
+        [begun] = await client.deliveries(run_id)
+        assert (begun.run_id, begun.target) == (run_id, "telegram:ops")
+        ended = await client.receipt(run_id, begun.delivery_id)
+        assert (ended.status, ended.message_ids, ended.reason) == ("delivered", ("1",), "")
+        assert ended.ended_at is not None
+        assert ended.ended_at >= ended.begun_at
+        assert await client.deliveries(run_id) == [ended]
+        with pytest.raises(NotFound):
+            await client.receipt(run_id, "another")
+        with pytest.raises(InvalidValue, match="telegram:none"):
+            await client.invoke("report", deliver="telegram:none")  # one text is one name
+        other = await http.get(f"/runs/{run_id}/deliveries?wait_s=61")
+        assert (other.status_code, other.json()["code"]) == (400, "invalid_value")
+        assert (await http.get("/runs/none/deliveries")).status_code == 404
+
+
+async def test_a_delivery_that_goes_on_is_said_to(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async with serving(settings) as (hub, http):
+        async with hub.run("work", run_id="r"):
+            delivery = await hub.deliver("r", "telegram:ops")
+            path = f"/runs/r/deliveries?wait_s=0.05&delivery_id={delivery.delivery_id}"
+            [listed] = (await http.get(path)).json()["deliveries"]
+            assert (listed["status"], listed["ended_at"]) == ("delivering", None)
+        [listed] = (await http.get("/runs/r/deliveries?wait_s=5")).json()["deliveries"]
+        assert listed["status"] == "delivered"
+
+
+async def test_only_who_may_see_a_run_sees_its_deliveries(settings: runcast.Settings) -> None:
+    async with serving(settings, authorize=authorize) as (hub, http):
+        async with hub.run("work", run_id="r", labels={"owner": "eve"}):
+            pass
+        for user in ("ada", "bob"):
+            answer = await http.get("/runs/r/deliveries", headers={"user": user})
+            assert answer.status_code == 404
 
 
 async def test_the_same_request_at_the_same_time_begins_one_delivery(

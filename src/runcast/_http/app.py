@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from runcast._http.api.answering import ANSWERS, take_answer_token
 from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
 from runcast._http.api.tracebacks import ShownTracebacks
@@ -239,6 +240,8 @@ class HttpApp:
     async def _admit(self, scope: Scope, receive: Receive, headers: Headers) -> None:
         """Let a request pass, by its token, its link, or what the application says."""
         path = _path_of(scope)
+        if path == ANSWERS:
+            take_answer_token(scope)
         link = take_link(scope, path)
         if link is None:
             self._guard.check_token(path, headers, scope.get("root_path", ""))

@@ -12,6 +12,7 @@ __all__ = (
     "Deliveries",
     "DescribedFunction",
     "Files",
+    "LinkedQuestion",
     "RemoteRun",
     "RemoteWriters",
     "Replies",
@@ -198,6 +199,32 @@ class Deliveries(Protocol):
         """
         ...
 
+    async def states(self, run_id: str, delivery_id: str = "") -> Sequence[object]:
+        """Return the deliveries of a run, newest first, for JSON; or only one, by its id."""
+        ...
+
+    async def wait(self, run_id: str, delivery_id: str = "") -> None:
+        """Wait until those of these deliveries have ended that go on now."""
+        ...
+
+
+class LinkedQuestion(Protocol):
+    """The question of a signed link, for a page."""
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def details(self) -> str: ...
+
+    @property
+    def answers(self) -> Sequence[tuple[str, str]]: ...
+
+    @property
+    def notice(self) -> str:
+        """Why it cannot be answered; "" if it can."""
+        ...
+
 
 class Replies(Protocol):
     """What people do in chats."""
@@ -214,6 +241,18 @@ class Replies(Protocol):
         Raises:
             Unauthorized: the platform did not send it, or there is no such channel.
             Overloaded, StoreUnavailable: the platform shall send it again.
+        """
+        ...
+
+    async def question_of_link(self, token: str) -> LinkedQuestion:
+        """Return the question of a signed link. Raises `NotFound`."""
+        ...
+
+    async def answer_link(self, token: str, answer: str) -> str:
+        """Answer the question of a signed link; return a notice for the person.
+
+        Raises:
+            NotFound: the link is not valid, or has expired.
         """
         ...
 

@@ -53,6 +53,8 @@ class Capability:
     stops_typing: bool = False
     """Whether that sign must be taken back, and does not end with the next message."""
     has_buttons: bool = False
+    takes_replies: bool = False
+    """Whether the bot sees texts that reply to its messages: then a number answers a question."""
     is_idempotent: bool = False
     """Whether a send with the same key, sent again, makes no second message."""
     idempotent_s: float = 0.0

@@ -15,12 +15,20 @@ from runcast._hub.owned import OwnedLog
 from runcast._logs import get_logger
 from runcast.channels._worker import Worker, outcome_of
 from runcast.channels.actions import Send
+from runcast.channels.answer_links import AnswerLink, make_answer_link
 from runcast.channels.budget import Budgets
 from runcast.channels.channel import Channel, HasPlace
 from runcast.channels.document import SHOWS, Shows
 from runcast.channels.engine import Engine, Finish, Receipt
 from runcast.channels.notices import make_document
 from runcast.channels.platforms import make_channel
+from runcast.channels.question_texts import LinkOf, no_link
+from runcast.channels.receipts import (
+    DELIVERY,
+    DeliveryState,
+    receipts_of,
+    wait_for_receipts,
+)
 from runcast.channels.targets import ChannelsFile, Target
 from runcast.errors import BackendError, Conflict, InvalidValue, NotFound, RunClosed, Stale
 from runcast.events.model import decode_event
@@ -31,9 +39,6 @@ if TYPE_CHECKING:
     from runcast.channels.capability import Capability
 
 __all__ = ("DELIVERY", "Deliveries", "Delivery", "Shown")
-
-DELIVERY: Final = "delivery"
-"""The kind of the logs of deliveries."""
 
 _FINISHES: Final[tuple[Finish, ...]] = ("auto", "in_place", "fresh")
 
@@ -235,7 +240,7 @@ class Deliveries:
         capability = channel.capability
         scope = channel.scope
         budgets = self._budgets.setdefault(capability, Budgets(capability))
-        document = make_document(capability, about["shows"])
+        document = make_document(capability, about["shows"], self._link_of(about))
         engine = Engine(name, capability, document, budgets.of(scope), finish=about["finish"])
         worker = Worker(self._hub, log, channel, engine, about, state)
         task = asyncio.create_task(worker.run(), name=f"runcast-delivery-{name}")
@@ -249,6 +254,19 @@ class Deliveries:
 
         task.add_done_callback(forget)
         return delivery
+
+    def _link_of(self, about: Mapping[str, Any]) -> LinkOf:
+        """Return what makes the links that answer questions of a delivery."""
+        if not about["is_named"]:
+            return no_link
+        target = str(about["target"])
+        options = self.channels.named(target).options
+
+        def link_of(question_id: str, asked_at: float, expires_at: float | None) -> str:
+            link = AnswerLink(target, about["run"], about["epoch"], question_id, asked_at)
+            return make_answer_link(options, link, expires_at)
+
+        return link_of
 
     def is_sending(self, targets: Sequence[str]) -> bool:
         """Return whether a delivery of this process to one of these targets waits for the id of a
@@ -296,6 +314,14 @@ class Deliveries:
                 break
             before = infos[-1].created_at, infos[-1].log_id
         return None
+
+    async def states(self, run_id: str, delivery_id: str = "") -> list[DeliveryState]:
+        """Return the deliveries of a run in all processes, newest first; or only one, by its id."""
+        return await receipts_of(self._hub, run_id, delivery_id)
+
+    async def wait(self, run_id: str, delivery_id: str = "") -> None:
+        """Wait until those of these deliveries have ended that go on now."""
+        await wait_for_receipts(self._hub, run_id, delivery_id)
 
     def of(self, run_id: str) -> list[Delivery]:
         """Return the deliveries of a run in this process."""

@@ -10,11 +10,10 @@ power has cut the log. The mark of a tool changes from running to done, which ke
 
 from typing import Any, Final, Literal
 
-import msgspec
-
 from runcast.channels.capability import Capability
+from runcast.channels.question_texts import Button, LinkOf, buttons_of, no_link, question_text
 from runcast.events.model import Event
-from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, pick, text_of
+from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, text_of
 
 __all__ = (
     "MAX_CHARS",
@@ -24,7 +23,6 @@ __all__ = (
     "Document",
     "Segment",
     "Shows",
-    "buttons_of",
 )
 
 Shows = Literal["answer", "tools", "steps", "notice"]
@@ -43,13 +41,6 @@ _MAX_LINE_CHARS: Final = 120
 _DECISIONS: Final = {"accept": "approved", "reject": "rejected", "edit": "approved with changes"}
 
 _RUNNING, _OK, _FAILED = "⚙", "✓", "✗"  # equally long in every unit
-
-
-class Button(msgspec.Struct, frozen=True):
-    """A button of a question: the answer's type, and its label."""
-
-    answer: str
-    label: str
 
 
 class _Part:
@@ -142,9 +133,12 @@ class Document:
         shows: what is shown beside questions and the end.
         capability: without buttons a question's text says where to answer; without edits its text
             stays as it is.
+        link_of: returns the addresses that answer questions.
     """
 
-    def __init__(self, capability: Capability, shows: Shows = "tools") -> None:
+    def __init__(
+        self, capability: Capability, shows: Shows = "tools", link_of: LinkOf = no_link
+    ) -> None:
         self.segments: list[Segment] = [Segment()]
         self.has_ended = False
         self.outcome = ""
@@ -157,8 +151,10 @@ class Document:
         self.turns = 0
         """Counts what must not wait for the next edit: tools, questions, decisions, the end."""
         self._capability = capability
+        self._link_of = link_of
         self._max_chars = min(MAX_CHARS, capability.limit * MAX_MESSAGES)
         self._replay_to = 0
+        self._time = 0.0
         self._chars = self._lines = 0
         self._is_full = False
         self._at = 0
@@ -169,7 +165,7 @@ class Document:
         """Take the next event. Never raises because of an event's data."""
         if self.is_replaying and event.seq > self._replay_to:
             self._forget_changes()
-        self.seq = event.seq or self.seq
+        self.seq, self._time = event.seq or self.seq, event.time
         self._take(event)
         if self.is_replaying and (self.seq >= self._replay_to or self.has_ended):
             self._forget_changes()
@@ -280,7 +276,13 @@ class Document:
         segment = self._next() if here.text or here.question_id else here
         segment.question_id = asked or "?"
         buttons = buttons_of(data.get("config"))
-        segment.replace(_question(data, () if self._capability.has_buttons else buttons), buttons)
+        expires_at = data.get("expires_at")
+        link = self._link_of(
+            segment.question_id,
+            self._time,
+            expires_at if isinstance(expires_at, int | float) else None,
+        )
+        segment.replace(question_text(data, self._capability, link), buttons)
         self.is_waiting = True
 
     def _note_answer(self, data: dict[str, Any]) -> None:
@@ -369,21 +371,3 @@ def _call(data: dict[str, Any]) -> str:
 
 def _code(text: str) -> str:
     return f"```json\n{text}\n```"
-
-
-def buttons_of(config: object) -> tuple[Button, ...]:
-    """Return the buttons of a question, in their order: those of its `config`."""
-    allowed = config if isinstance(config, dict) else {}
-    accept = () if allowed.get("allow_accept") is False else (Button("accept", "Approve"),)
-    return (*accept, Button("reject", "Reject"))
-
-
-def _question(data: dict[str, Any], listed: tuple[Button, ...]) -> str:
-    said = as_text(pick(data, "message", "action")) or "The run asks for a decision."
-    lines = [f"❓ {said}"]
-    if data.get("args") not in (None, {}, [], ""):
-        lines.append(f"```json\n{as_text(data.get('args'))[:1500]}\n```")
-    if listed:
-        choices = " or ".join(button.label.lower() for button in listed)
-        lines.append(f"Answer it ({choices}) on the page of runcast, or with `runcast answer`.")
-    return "\n\n".join(lines)

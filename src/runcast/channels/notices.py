@@ -15,6 +15,7 @@ from runcast.channels.actions import Edit, Send
 from runcast.channels.capability import Capability
 from runcast.channels.document import Document, Shows
 from runcast.channels.html import to_plain
+from runcast.channels.question_texts import LinkOf, no_link
 from runcast.events.model import Event
 from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, pick, text_of
 
@@ -54,11 +55,11 @@ def read(message: Send | Edit) -> Notice:
     return Notice(kind, _cut(title, MAX_TITLE_CHARS), to_plain(rest).strip())
 
 
-def make_document(capability: Capability, shows: Shows) -> Document:
+def make_document(capability: Capability, shows: Shows, link_of: LinkOf = no_link) -> Document:
     """Return the document of a delivery."""
     if shows == "notice" or capability.is_notice:
         return _NoticeDocument(capability, "answer")
-    return Document(capability, shows)
+    return Document(capability, shows, link_of)
 
 
 class _NoticeDocument(Document):

@@ -13,16 +13,17 @@ Source: ours.
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
 from runcast._producing.answers import Answer
+from runcast.channels.answer_links import AnswerLink, read_answer_link
 from runcast.channels.callbacks import read_callback
 from runcast.channels.deliveries import Deliveries, Shown
-from runcast.channels.document import buttons_of
 from runcast.channels.inbound import Inbound
 from runcast.channels.platforms import make_receiver
+from runcast.channels.question_texts import buttons_of
 from runcast.channels.receiver import Callback, CanTell, Knows, Receiver
 from runcast.channels.targets import Target
 from runcast.errors import (
@@ -37,8 +38,9 @@ from runcast.errors import (
     StoreUnavailable,
     Unauthorized,
 )
+from runcast.events.vocabulary import as_text
 
-__all__ = ("Replies", "Runs")
+__all__ = ("LinkedQuestion", "Replies", "Runs")
 
 _MAX_AT_ONCE: Final = 100
 """Most callbacks at work. Further ones are refused, and the platform repeats them."""
@@ -75,6 +77,18 @@ class Runs(Protocol):
     async def send(
         self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
     ) -> object: ...
+
+
+class LinkedQuestion(NamedTuple):
+    """The question of a signed link, for a page."""
+
+    message: str = ""
+    details: str = ""
+    """What the run will do, as JSON, or ""."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """The answers that may be given: the type and the label of each."""
+    notice: str = ""
+    """Why it cannot be answered; "" if it can."""
 
 
 class Replies:
@@ -245,6 +259,43 @@ class Replies:
             return ""
         return ""
 
+    # Signed links.
+
+    async def question_of_link(self, token: str) -> LinkedQuestion:
+        """Return the question of a link; this answers nothing.
+
+        Raises:
+            NotFound: the link is not valid, or has expired.
+        """
+        link = self._read(token)
+        if not await self._is_present(_shown_by(link)):
+            return LinkedQuestion(notice=_GONE)
+        _, snapshot = await self._runs.hub.present(link.run_id)
+        for question in snapshot.interrupts:
+            if question.interrupt_id == link.question_id and not question.is_answered:
+                buttons = buttons_of(question.config)
+                return LinkedQuestion(
+                    question.message or question.action,
+                    "" if question.args in (None, {}, [], "") else as_text(question.args),
+                    tuple((button.answer, button.label) for button in buttons),
+                )
+        return LinkedQuestion(notice="This question is decided.")
+
+    async def answer_link(self, token: str, answer: str) -> str:
+        """Answer the question of a link, and return what the page says.
+
+        Raises:
+            NotFound: the link is not valid, or has expired.
+        """
+        link = self._read(token)
+        shown = _shown_by(link)
+        if answer not in _DONE or not await self._is_present(shown):
+            return _GONE
+        return await self._answer(shown, answer, f"link of {link.target}")
+
+    def _read(self, token: str) -> AnswerLink:
+        return read_answer_link(self._deliveries.channels, token, self._runs.hub.clock.time())
+
     async def close(self) -> None:
         """Wait for what is at work, and close connections. Idempotent."""
         if self._working:
@@ -255,6 +306,10 @@ class Replies:
             if isinstance(receiver, CanTell):
                 await receiver.close()
         self._receivers.clear()
+
+
+def _shown_by(link: AnswerLink) -> Shown:
+    return Shown(link.run_id, link.epoch, link.target, link.question_id)
 
 
 def _may_answer(target: Target, inbound: Inbound) -> bool:

@@ -42,6 +42,7 @@ _ENV: Final = "_env"
 _ALLOW: Final = "allow"
 _SECRET: Final = re.compile(r"[^=]*(?:token|secret|key|password)=")
 """A secret option: by the end of its name. Targets with the same secrets belong to one app."""
+_MIN_SECRET_CHARS: Final = 16
 _SERVERS: Final = frozenset({"url", "homeserver", "server"})
 """Options that name a server."""
 _WITH_HOST: Final = frozenset({"ntfy"})
@@ -103,6 +104,7 @@ class ChannelsFile:
                     address = merged.pop("to", "")
                     if not address:
                         raise InvalidValue(f"channels_file: expected to = … in [{place}]")
+                    _check_answers(merged, place)
                     self._named[f"{platform}:{name}"] = Target(platform, address, merged, name)
 
     @classmethod
@@ -181,6 +183,18 @@ def _host_of(address: str) -> str:
     host, separator, _ = rest.partition("/")
     is_host = bool(separator) and re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", host)
     return host if is_host else "…"
+
+
+def _check_answers(options: Mapping[str, str], place: str) -> None:
+    """Raise `InvalidValue` if the options of signed links are malformed."""
+    url, secret = options.get("answer_url", ""), options.get("answer_secret", "")
+    if url and not url.startswith(("http://", "https://")):
+        raise InvalidValue(f"expected answer_url like https://runs.example.org in [{place}]")
+    if bool(url) != bool(secret) or (secret and len(secret) < _MIN_SECRET_CHARS):
+        raise InvalidValue(
+            f"expected answer_url with an answer_secret of at least {_MIN_SECRET_CHARS} characters "
+            f"in [{place}]"
+        )
 
 
 def _options(table: Mapping[str, Any], place: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ from runcast.client.files import Outgoing, contents, ignore_bytes
 from runcast.client.inside import INSIDE_URL, Application
 from runcast.client.model import (
     Decision,
+    DeliveryInfo,
     FileInfo,
     FunctionInfo,
     RunChange,
@@ -42,7 +43,7 @@ from runcast.client.reconnect import ReconnectOptions
 from runcast.client.showing import ShownRun
 from runcast.client.transport import Answer, Transport
 from runcast.client.watching import Cut, Received, follow, ignore_cut, pause_after, watch
-from runcast.errors import InvalidValue, PeerError, RunFailed, ServerUnavailable
+from runcast.errors import InvalidValue, NotFound, PeerError, RunFailed, ServerUnavailable
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
 from runcast.events.position import is_run_id
@@ -51,6 +52,9 @@ from runcast.events.thread import ThreadEvent
 __all__ = ("AsyncClient",)
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+_RECEIPT_WAIT_S: Final = 20.0
+"""How long one request waits for the end of a delivery: less than clients take for silence."""
 
 
 class AsyncClient:
@@ -159,6 +163,7 @@ class AsyncClient:
         key: str = "",
         secrets: Mapping[str, str] | None = None,
         files: Mapping[str, Sequence[Any]] | None = None,
+        deliver: Sequence[str] = (),
     ) -> str:
         """Begin a run of a function and return its id. `watch` and `result` follow it.
 
@@ -168,9 +173,13 @@ class AsyncClient:
             key: an idempotency key: the same call under the same key begins one run. By default
                 each call has its own, so that a request whose answer was lost begins one run.
             files: for each group, what `upload` returned, paths or URLs.
+            deliver: names of the server's channels file, like `telegram:ops`: the chats that the
+                run is delivered to.
         """
         checked_text("function", function, "plan_trip")
         body: dict[str, Any] = {"inputs": checked_mapping("inputs", inputs, '{"to": "Rome"}')}
+        if deliver:
+            body["deliver"] = checked_names("deliver", deliver)
         for name, given in (("labels", labels), ("_secrets", secrets), ("files", files)):
             if given:
                 body[name] = checked_mapping(name.strip("_"), given, '{"name": …}')
@@ -417,6 +426,26 @@ class AsyncClient:
         """
         answer = await self._ask("POST", f"{_path(run_id)}/deliveries", {"target": target})
         return read(answer.field("delivery_id"), str)
+
+    async def deliveries(self, run_id: str) -> list[DeliveryInfo]:
+        """Return the deliveries of a run, newest first."""
+        answer = await self._ask("GET", f"{_path(run_id)}/deliveries")
+        return read(answer.field("deliveries"), list[DeliveryInfo])
+
+    async def receipt(self, run_id: str, delivery_id: str) -> DeliveryInfo:
+        """Wait until a delivery of a run has ended, and return what became of it.
+
+        Raises:
+            NotFound: the run has no such delivery.
+        """
+        query = urlencode({"delivery_id": delivery_id, "wait_s": _RECEIPT_WAIT_S})
+        while True:
+            answer = await self._ask("GET", f"{_path(run_id)}/deliveries?{query}")
+            found = read(answer.field("deliveries"), list[DeliveryInfo])
+            if not found:
+                raise NotFound(f"the run {run_id!r:.140} has no delivery {delivery_id!r:.80}")
+            if found[0].status != "delivering":
+                return found[0]
 
     async def share(
         self, run_id: str, *, expires_s: float | None = None, files: bool = False

@@ -10,6 +10,7 @@ from runcast.events.snapshot import Snapshot
 
 __all__ = (
     "Decision",
+    "DeliveryInfo",
     "FileInfo",
     "FunctionInfo",
     "RunChange",
@@ -80,6 +81,24 @@ class RunLink(msgspec.Struct, frozen=True, kw_only=True):
     files: bool = False
     token: str = ""
     url: str = ""
+
+
+class DeliveryInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery of a run to a chat. Times are Unix seconds."""
+
+    delivery_id: str
+    run_id: str
+    target: str
+    status: str = "delivering"
+    """`delivering`; or what became of it: `delivered`, `uncertain` or `failed`."""
+    begun_at: float = 0.0
+    ended_at: float | None = None
+    message_ids: tuple[str, ...] = ()
+    """The messages that show the text, in order, once it is delivered."""
+    reason: str = ""
+    """Why it is not `delivered`."""
+    strays: int = 0
+    """Messages that may remain although others have replaced them."""
 
 
 class SentMessage(msgspec.Struct, frozen=True, kw_only=True):

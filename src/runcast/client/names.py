@@ -3,6 +3,7 @@
 from runcast.client.asynchronous import AsyncClient
 from runcast.client.model import (
     Decision,
+    DeliveryInfo,
     FileInfo,
     FunctionInfo,
     RunChange,
@@ -20,6 +21,7 @@ __all__ = (
     "AsyncClient",
     "Client",
     "Decision",
+    "DeliveryInfo",
     "FileInfo",
     "FunctionInfo",
     "Received",

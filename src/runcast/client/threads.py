@@ -10,6 +10,7 @@ from runcast.client.asynchronous import AsyncClient
 from runcast.client.files import ignore_bytes
 from runcast.client.model import (
     Decision,
+    DeliveryInfo,
     FileInfo,
     FunctionInfo,
     RunChange,
@@ -103,6 +104,7 @@ class Client:
         key: str = "",
         secrets: Mapping[str, str] | None = None,
         files: Mapping[str, Sequence[Any]] | None = None,
+        deliver: Sequence[str] = (),
     ) -> str:
         """Begin a run of a function and return its id; see `AsyncClient.invoke`."""
         invoking = self._client.invoke(
@@ -114,6 +116,7 @@ class Client:
             key=key,
             secrets=secrets,
             files=files,
+            deliver=deliver,
         )
         return self._bridge.call(invoking)
 
@@ -247,6 +250,14 @@ class Client:
     def deliver(self, run_id: str, target: str) -> str:
         """Have the server deliver a run to a chat; see `AsyncClient.deliver`."""
         return self._bridge.call(self._client.deliver(run_id, target))
+
+    def deliveries(self, run_id: str) -> list[DeliveryInfo]:
+        """Return the deliveries of a run, newest first."""
+        return self._bridge.call(self._client.deliveries(run_id))
+
+    def receipt(self, run_id: str, delivery_id: str) -> DeliveryInfo:
+        """Wait until a delivery has ended; see `AsyncClient.receipt`."""
+        return self._bridge.call(self._client.receipt(run_id, delivery_id))
 
     def share(self, run_id: str, *, expires_s: float | None = None, files: bool = False) -> RunLink:
         """Make a link that shows a run to anyone who has it; see `AsyncClient.share`."""

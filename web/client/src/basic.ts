@@ -47,6 +47,8 @@ export interface InvokeOptions {
   readonly secrets?: Readonly<Record<string, string>>;
   /** For each group, its files. */
   readonly files?: Readonly<Record<string, readonly FileSource[]>>;
+  /** Names of the server's channels file, like `telegram:ops`: the run is delivered there. */
+  readonly deliver?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -90,7 +92,7 @@ export class BasicClient {
     inputs: Readonly<Record<string, unknown>> = {},
     options: InvokeOptions = {},
   ): Promise<string> {
-    const { runId, labels, replace, key, secrets, files, signal } = options;
+    const { runId, labels, replace, key, secrets, files, deliver, signal } = options;
     if (runId && key) {
       throw new RuncastError('invalid_value', 'expected either a runId or a key, which makes one');
     }
@@ -100,6 +102,7 @@ export class BasicClient {
       labels,
       replace,
       files: groups(files),
+      deliver,
       _secrets: secrets,
     };
     const headers: Record<string, string> = { prefer: 'respond-async' };

@@ -34,6 +34,15 @@ test('the fold of the events is the state that the server has', async () => {
   expect(await taken(client.watch(run, { after: position }))).toEqual([]);
 });
 
+test('an invocation names the chats that its run is delivered to', async () => {
+  const invoking = client.invoke('write', { words: 1 }, { deliver: ['telegram:none'] });
+
+  await expect(invoking).rejects.toMatchObject({
+    code: 'invalid_value',
+    message: expect.stringContaining('telegram:none'),
+  });
+});
+
 test('a watch continues after a position', async () => {
   const run = await client.invoke('write', { words: 5 });
   const watch = client.watch(run);

@@ -10,13 +10,10 @@ from runcast._http.api.bodies import parse_json
 from runcast._producing.batches import MAX_BATCH_EVENTS
 from runcast.errors import InvalidEvent, InvalidValue
 
-__all__ = ("LEASE_HEADER", "MAX_WAIT_S", "PRODUCER", "Begin", "GivenBatch")
+__all__ = ("LEASE_HEADER", "PRODUCER", "Begin", "GivenBatch")
 
 LEASE_HEADER: Final = "runcast-lease"
 """The header with the secret by which a writer writes its run."""
-
-MAX_WAIT_S: Final = 60.0
-"""Longest wait of a heartbeat for a cancellation, seconds: as proxies let a request wait."""
 
 PRODUCER: Final = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
 """The id of a producer, of the writer's choice."""

@@ -1,12 +1,14 @@
-"""Deliveries of runs to chats, over HTTP; and how `/openapi.json` describes them.
+"""Deliveries of runs to chats, over HTTP: begun, and what became of them; and how `/openapi.json`
+describes them.
 
 A request names targets of the server's channels file. It never holds an address or a token: a
 client could make the server call any address with them.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -14,10 +16,19 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from runcast._http.api.bodies import check_json, parse_json
-from runcast._http.api.describing import Operation, Schema, of_object, of_path, ref
+from runcast._http.api.describing import (
+    Operation,
+    Schema,
+    of_object,
+    of_path,
+    parameter,
+    ref,
+)
 from runcast._http.api.describing import Response as Answer
 from runcast._http.api.responses import json_response
+from runcast._http.api.waiting import MAX_WAIT_S, parse_wait
 from runcast._http.guard.gate import Gate
+from runcast._http.streaming.waits import wait_with
 from runcast._runs.protocols import Runs
 from runcast.errors import Conflict, Forbidden, InvalidValue
 from runcast.events.schemas import RUN_ID
@@ -50,13 +61,35 @@ class Delivering:
         read: reads the body of a request.
     """
 
-    def __init__(self, runs: Runs, gate: Gate, read: Callable[[Request], Awaitable[bytes]]) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        gate: Gate,
+        read: Callable[[Request], Awaitable[bytes]],
+        closing: asyncio.Event,
+    ) -> None:
         self._runs = runs
         self._gate = gate
         self._read = read
+        self._closing = closing
 
-    async def deliver(self, request: Request) -> Response:
-        """Begin a delivery of a run."""
+    async def deliveries(self, request: Request) -> Response:
+        """Begin a delivery of a run, or list the deliveries of a run."""
+        if request.method == "POST":
+            return await self._deliver(request)
+        run_id = request.path_params["run_id"]
+        await self._gate.check(request, run_id)
+        await self._runs.hub.info(run_id)
+        deliveries, delivery_id = self._runs.deliveries, request.query_params.get("delivery_id", "")
+        if wait_s := parse_wait(request.query_params):
+            await self._read(request)  # which must be read before the wait
+            with self._runs.hub.admissions.admit([run_id]):  # like every wait
+                waiting = _within(wait_s, deliveries.wait(run_id, delivery_id))
+                await wait_with(request, waiting, self._closing)
+        shown = await deliveries.states(run_id, delivery_id)
+        return json_response({"deliveries": [msgspec.to_builtins(each) for each in shown]})
+
+    async def _deliver(self, request: Request) -> Response:
         check_json(request)
         run_id = request.path_params["run_id"]
         await self._gate.check(request, run_id, "deliver")
@@ -88,6 +121,12 @@ class Delivering:
                 await self._runs.deliveries.begin_by_name(run_id, target)
 
 
+async def _within(seconds: float, awaited: Coroutine[Any, Any, None]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await awaited
+
+
 def _parse(body: bytes) -> _Given:
     example = '{"target": "telegram:ops"}'
     try:
@@ -100,15 +139,61 @@ def _parse(body: bytes) -> _Given:
 
 _JSON: Final = "application/json"
 _TEXT: Final[Schema] = {"type": "string"}
+_SECONDS: Final[Schema] = {"type": "number", "description": "Unix seconds"}
 
 DELIVERY_SCHEMAS: Final[Mapping[str, Schema]] = {
     "GivenDelivery": of_object(("target",), target=TARGET),
     "Delivery": of_object(
         ("delivery_id", "run_id", "target"), delivery_id=_TEXT, run_id=_TEXT, target=_TEXT
     ),
+    "DeliveryState": of_object(
+        ("delivery_id", "run_id", "target", "status", "begun_at", "message_ids", "strays"),
+        delivery_id=_TEXT,
+        run_id=_TEXT,
+        target=_TEXT,
+        status={"type": "string", "enum": ["delivering", "delivered", "uncertain", "failed"]},
+        begun_at=_SECONDS,
+        ended_at={**_SECONDS, "type": ["number", "null"]},
+        message_ids={
+            **{"type": "array", "items": _TEXT},
+            "description": "the messages that show the text, in order, once it is delivered",
+        },
+        reason={**_TEXT, "description": "why it is not delivered"},
+        strays={
+            **{"type": "integer", "minimum": 0},
+            "description": "messages that may remain although others have replaced them",
+        },
+    ),
 }
 
 DELIVERY_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("/runs/{run_id}/deliveries", "get"): Operation(
+        "list_deliveries",
+        "What became of the deliveries of a run, newest first",
+        "runs",
+        {
+            200: Answer(
+                "the deliveries",
+                {
+                    _JSON: of_object(
+                        ("deliveries",),
+                        deliveries={"type": "array", "items": ref("DeliveryState")},
+                    )
+                },
+            )
+        },
+        (
+            of_path("run_id", RUN_ID, "the run"),
+            parameter("query", "delivery_id", _TEXT, "only this delivery"),
+            parameter(
+                "query",
+                "wait_s",
+                {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
+                "answer once the deliveries have ended, or after so many seconds",
+            ),
+        ),
+        problems=(404,),
+    ),
     ("/runs/{run_id}/deliveries", "post"): Operation(
         "deliver",
         "Deliver a run to a chat that the server's channels file names",

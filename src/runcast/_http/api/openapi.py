@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from runcast._files.model import Skipped, StoredFile, Upload
+from runcast._http.api.answering import ANSWERING_OPERATIONS
 from runcast._http.api.delivering import DELIVERY_OPERATIONS, DELIVERY_SCHEMAS
 from runcast._http.api.describing import Operation, Response, ref
 from runcast._http.api.links import LINK_OPERATIONS, LINK_SCHEMAS
@@ -37,6 +38,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     **LINK_OPERATIONS,
     **DELIVERY_OPERATIONS,
     **RECEIVING_OPERATIONS,
+    **ANSWERING_OPERATIONS,
 }
 """Every operation, by path and method."""
 

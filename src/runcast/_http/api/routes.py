@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from runcast._http.api.answering import Answering
 from runcast._http.api.bodies import check_json, parse_json
 from runcast._http.api.delivering import Delivering
 from runcast._http.api.files import FileTransfers
@@ -80,10 +81,11 @@ class Routes:
         self._gate = gate
         self._tracebacks = tracebacks
         self._watching = Watching(runs.hub, streams, views, gate)
-        self._delivering = Delivering(runs, gate, self._body)
+        self._delivering = Delivering(runs, gate, self._body, streams.closing)
         self._invoking = Invoking(runs, streams, self._watching, gate, self._delivering)
         self._writing = Writing(runs, gate, streams.closing, self._body)
         self._receiving = Receiving(runs, streams.closing)
+        self._answering = Answering(runs, streams.closing)
         self._sharing = Sharing(runs.hub, gate, self._body)
         self._transfers = FileTransfers(runs, streams.closing, gate)
 
@@ -119,7 +121,9 @@ class Routes:
                 _ReadOrWrite(self._watching.watch, self._writing.append),
                 methods=["GET", "POST"],
             ),
-            Route("/runs/{run_id}/deliveries", self._delivering.deliver, methods=["POST"]),
+            Route(
+                "/runs/{run_id}/deliveries", self._delivering.deliveries, methods=["GET", "POST"]
+            ),
             Route("/runs/{run_id}/links", self._sharing.links, methods=["GET", "POST"]),
             Route("/runs/{run_id}/links/{link_id}", self._sharing.revoke, methods=["DELETE"]),
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
@@ -129,6 +133,7 @@ class Routes:
                 methods=["GET"],
             ),
             Route("/channels/{name}", self._receiving.receive, methods=["POST"]),
+            Route("/answers", self._answering.answer, methods=["GET", "POST"]),
             Route("/uploads", self._transfers.upload, methods=["POST"]),
             Route("/events", _Raw(self._watching.watch_events), methods=["GET"]),
         ]

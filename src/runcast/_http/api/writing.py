@@ -9,9 +9,10 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runcast._http.api.batches import LEASE_HEADER, MAX_WAIT_S, Begin, GivenBatch
+from runcast._http.api.batches import LEASE_HEADER, Begin, GivenBatch
 from runcast._http.api.bodies import check_json
 from runcast._http.api.responses import json_response
+from runcast._http.api.waiting import parse_wait
 from runcast._http.guard.gate import Gate
 from runcast._http.streaming.waits import wait_with
 from runcast._runs.protocols import Runs, Written
@@ -103,7 +104,7 @@ class Writing:
         """
         run_id = request.path_params["run_id"]
         await self._gate.check(request, run_id, "write")
-        wait_s, lease_id = _wait_of(request), request.headers.get(LEASE_HEADER, "")
+        wait_s, lease_id = parse_wait(request.query_params), request.headers.get(LEASE_HEADER, "")
         await self._read(request)  # which must be read before the wait
         changed = asyncio.Event()
         leave = self._runs.hub.owned.listen(run_id, changed.set)
@@ -134,15 +135,6 @@ def _shown(written: Written) -> dict[str, Any]:
         "cancel": written.cancel,
         "repeated": written.repeated,
     }
-
-
-def _wait_of(request: Request) -> float:
-    given = request.query_params.get("wait_s", "0")
-    with suppress(ValueError):
-        seconds = float(given)
-        if 0 <= seconds <= MAX_WAIT_S:
-            return seconds
-    raise InvalidValue(f"expected wait_s from 0 to {MAX_WAIT_S:g}, got {given[:80]!r}")
 
 
 async def _until(changed: asyncio.Event, wait_s: float) -> None:

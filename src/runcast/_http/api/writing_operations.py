@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from runcast._http.api.batches import MAX_WAIT_S, PRODUCER
+from runcast._http.api.batches import PRODUCER
 from runcast._http.api.describing import (
     GIVEN_LABELS,
     Operation,
@@ -14,6 +14,7 @@ from runcast._http.api.describing import (
     parameter,
     ref,
 )
+from runcast._http.api.waiting import MAX_WAIT_S
 from runcast._producing.batches import MAX_BATCH_EVENTS
 from runcast.events.schemas import EVENT_TYPE, POSITION, RUN_ID
 

@@ -58,7 +58,7 @@ PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
 }
 """What pages of a configured origin may send. Source: WHATWG Fetch, CORS protocol."""
 
-_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs"})
+_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/session", "/", "/docs", "/answers"})
 _OPEN_FOLDERS: Final = ("/assets/", "/channels/")
 """The console's files; and where chat platforms send what people do, with signatures of their own.
 """

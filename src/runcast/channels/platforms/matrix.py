@@ -7,6 +7,7 @@ so a message takes 150 of them, and then the next one begins.
 Source: https://spec.matrix.org/latest/client-server-api/ (m.room.message, m.replace, typing).
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -18,7 +19,7 @@ from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.html import to_html
 from runcast.channels.outcome import CallOutcome
-from runcast.channels.platforms.options import networks_for, optional, required
+from runcast.channels.platforms.options import are_answers_taken, networks_for, optional, required
 
 __all__ = ("Matrix", "make_channel")
 
@@ -45,13 +46,12 @@ class Matrix:
     Args:
         room: the room's id, like `!abc:example.org`.
         user: the account's id; found by the token if it is not given.
+        takes_replies: whether somebody reads what people write in the room.
         networks: if not None, private addresses outside these networks are refused.
 
     Raises:
         InvalidValue: the homeserver or the token is malformed. The message does not show the token.
     """
-
-    capability = _CAPABILITY
 
     def __init__(
         self,
@@ -60,8 +60,10 @@ class Matrix:
         homeserver: str,
         token: str,
         user: str = "",
+        takes_replies: bool = False,
         networks: Iterable[Network] | None = None,
     ) -> None:
+        self.capability = dataclasses.replace(_CAPABILITY, takes_replies=takes_replies)
         self.scope = f"matrix:{room}"
         self._room = quote(room, safe="")
         self._user = user
@@ -153,5 +155,6 @@ def make_channel(address: str, options: Mapping[str, str]) -> Matrix:
         homeserver=required(options, "homeserver", "Matrix"),
         token=required(options, "token", "Matrix"),
         user=optional(options, "user"),
+        takes_replies=are_answers_taken(options, "poll"),
         networks=networks_for(options),
     )
