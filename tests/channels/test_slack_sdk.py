@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
+from slack_sdk.signature import Clock as SignatureClock
+from slack_sdk.signature import SignatureVerifier
 
 from runcast.testing import ChatFault, FakeClock, FakeSlack
 
@@ -112,3 +114,21 @@ def test_faults_reach_the_client(slack: FakeSlack, client: WebClient) -> None:
     with pytest.raises(SlackApiError) as caught:
         client.chat_postMessage(channel="C1", text="x")
     assert caught.value.response.headers["Retry-After"] == "7"
+
+
+def test_what_slack_sends_is_signed(slack: FakeSlack, client: WebClient, clock: FakeClock) -> None:
+    button = {"type": "button", "text": {"type": "plain_text", "text": "Yes"}, "value": "v"}
+    blocks = [{"type": "actions", "elements": [{**button, "action_id": "a"}]}]
+    sent = client.chat_postMessage(channel="C1", text="Sure?", blocks=blocks)
+    verifier = SignatureVerifier(slack.SIGNING_SECRET, clock=_Now(clock))
+    for callback in (slack.press(sent["ts"], "Yes"), slack.say("hello")):
+        assert verifier.is_valid_request(callback.body, dict(callback.headers))
+        assert not verifier.is_valid_request(callback.body + b" ", dict(callback.headers))
+
+
+class _Now(SignatureClock):
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock.time()

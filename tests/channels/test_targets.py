@@ -77,7 +77,11 @@ def test_no_token_of_the_file_goes_to_a_server_that_an_address_names(
     shared = {"token": "S3CRET", "password": "S3CRET", "allow": "10.0.0.0/8"}
     file = ChannelsFile({platform: shared})
     found = file.find(f"{platform}://42?{option}=https://evil.example")
-    assert found.options == {option: "https://evil.example", "allow": "10.0.0.0/8"}
-    assert file.find(f"{platform}://42").options == shared
+    assert found.options == {
+        option: "https://evil.example",
+        "allow": "10.0.0.0/8",
+        "buttons": "no",
+    }
+    assert file.find(f"{platform}://42").options == {**shared, "buttons": "no"}
     with pytest.raises(InvalidValue, match="expected no option allow"):
         file.find(f"{platform}://42?allow=0.0.0.0/0")

@@ -89,3 +89,19 @@ async def test_a_pressed_button_is_an_update(telegram: FakeTelegram, bot: Bot) -
     assert (update.callback_query.id, update.callback_query.data) == (pressed, "q:yes")
     assert await bot.answer_callback_query(pressed)
     assert list(await bot.get_updates(offset=update.update_id + 1, timeout=0)) == []
+
+
+async def test_what_people_do_is_read(telegram: FakeTelegram, bot: Bot) -> None:
+    markup = InlineKeyboardMarkup([[InlineKeyboardButton("Yes", callback_data="v")]])
+    sent = await bot.send_message(42, "Sure?", reply_markup=markup)
+    telegram.press(sent.message_id, "Yes", user=5)
+    telegram.say("no", reply_to=sent.message_id)
+    pressed, said = await bot.get_updates()
+    assert pressed.callback_query is not None
+    assert (pressed.callback_query.data, pressed.callback_query.from_user.id) == ("v", 5)
+    assert await bot.answer_callback_query(pressed.callback_query.id, "Thanks")
+    assert telegram.notices == {pressed.callback_query.id: "Thanks"}
+    assert said.message is not None
+    assert said.message.reply_to_message is not None
+    assert said.message.reply_to_message.message_id == sent.message_id
+    assert await bot.get_updates(offset=said.update_id + 1) == ()

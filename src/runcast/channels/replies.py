@@ -96,6 +96,7 @@ class Replies:
 
     Args:
         make: makes a platform's receiver.
+        answer_s: longest wait of an answer to a callback for the store.
     """
 
     def __init__(
@@ -103,10 +104,12 @@ class Replies:
         runs: Runs,
         deliveries: Deliveries,
         make: Callable[[str, Mapping[str, str]], Receiver] = make_receiver,
+        answer_s: float = _ANSWER_S,
     ) -> None:
         self._runs = runs
         self._deliveries = deliveries
         self._make = make
+        self._answer_s = answer_s
         self._receivers: dict[str, Receiver] = {}
         self._working: set[asyncio.Task[Any]] = set()
 
@@ -131,7 +134,7 @@ class Replies:
         if inbound.kind == "ping":
             return receiver.reply(inbound, "")
         taking = self._begin(self._take_and_tell(name, receiver, inbound))
-        await asyncio.wait({taking}, timeout=_ANSWER_S)
+        await asyncio.wait({taking}, timeout=self._answer_s)
         return receiver.reply(inbound, taking.result() if taking.done() else "")
 
     def _receiver(self, name: str) -> Receiver:
@@ -152,8 +155,14 @@ class Replies:
             raise Overloaded("too many callbacks at once; send it again in a moment")
         task = asyncio.ensure_future(work)
         self._working.add(task)
-        task.add_done_callback(self._working.discard)
+        task.add_done_callback(self._end)
         return task
+
+    def _end(self, task: "asyncio.Task[str]") -> None:
+        """Forget a callback. If its answer was given before, nobody else sees that it failed."""
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("a callback could not be taken: %s", type(error).__name__)
 
     async def _take_and_tell(self, name: str, receiver: Receiver, inbound: Inbound) -> str:
         notice = await self.take(name, receiver, inbound)

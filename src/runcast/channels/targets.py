@@ -146,6 +146,8 @@ class ChannelsFile:
         has_server = platform in _WITH_HOST and "/" in address.strip("/")
         if has_server or not _SERVERS.isdisjoint(given):
             shared = {name: value for name, value in shared.items() if name == _ALLOW}
+        # Callbacks are taken for names alone, so an address has buttons only if somebody says so.
+        shared = {"buttons": "no", **shared}
         return Target(platform, unquote(address), {**shared, **given})
 
     def apps(self) -> dict[str, Mapping[str, str]]:
