@@ -7,10 +7,12 @@ https://spec.matrix.org/latest/client-server-api/#rich-replies.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 from urllib.parse import quote, urlencode
 
+from runcast._addresses import Network
+from runcast._logs import get_logger
 from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.inbound import Inbound, from_matrix
 from runcast.channels.outcome import CallOutcome
@@ -38,6 +40,9 @@ _FILTER: Final = json.dumps(
 )
 
 
+_log: Final = get_logger("runcast.channels")
+
+
 class MatrixUpdates:
     """What people write in all rooms of an account.
 
@@ -53,14 +58,13 @@ class MatrixUpdates:
         homeserver: str,
         token: str,
         *,
-        networks: Any = None,
+        networks: Iterable[Network] | None = None,
         wait_s: int = _WAIT_S,
     ) -> None:
         check_token(token, "a token of Matrix")
         self.mark = ""
         self._wait_s = wait_s
         self._user = ""
-        self._told = 0
         self._caller = Caller(
             f"{homeserver.rstrip('/')}/_matrix/client/v3",
             secrets=(token,),
@@ -92,7 +96,11 @@ class MatrixUpdates:
         rooms = answer.field("rooms", "join")
         for room, found in rooms.items() if isinstance(rooms, dict) else ():
             timeline = found.get("timeline") if isinstance(found, dict) else None
-            events = timeline.get("events") if isinstance(timeline, dict) else None
+            if not isinstance(timeline, dict):
+                continue
+            if timeline.get("limited"):
+                _log.warning("of many messages in %s only the last %d are read", room, _MAX_EVENTS)
+            events = timeline.get("events")
             for event in events if isinstance(events, list) else ():
                 inbound = from_matrix(str(room), event)
                 if inbound is not None and inbound.person != self._user:
