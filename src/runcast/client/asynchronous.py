@@ -39,11 +39,12 @@ from runcast.client.model import (
     read,
 )
 from runcast.client.polling import poll_feed
+from runcast.client.receipts import wait_for_receipt
 from runcast.client.reconnect import ReconnectOptions
 from runcast.client.showing import ShownRun
 from runcast.client.transport import Answer, Transport
 from runcast.client.watching import Cut, Received, follow, ignore_cut, pause_after, watch
-from runcast.errors import InvalidValue, NotFound, PeerError, RunFailed, ServerUnavailable
+from runcast.errors import InvalidValue, PeerError, RunFailed, ServerUnavailable
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
 from runcast.events.position import is_run_id
@@ -52,9 +53,6 @@ from runcast.events.thread import ThreadEvent
 __all__ = ("AsyncClient",)
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
-
-_RECEIPT_WAIT_S: Final = 20.0
-"""How long one request waits for the end of a delivery: less than clients take for silence."""
 
 
 class AsyncClient:
@@ -438,14 +436,7 @@ class AsyncClient:
         Raises:
             NotFound: the run has no such delivery.
         """
-        query = urlencode({"delivery_id": delivery_id, "wait_s": _RECEIPT_WAIT_S})
-        while True:
-            answer = await self._ask("GET", f"{_path(run_id)}/deliveries?{query}")
-            found = read(answer.field("deliveries"), list[DeliveryInfo])
-            if not found:
-                raise NotFound(f"the run {run_id!r:.140} has no delivery {delivery_id!r:.80}")
-            if found[0].status != "delivering":
-                return found[0]
+        return await wait_for_receipt(self._ask, _path(run_id), delivery_id)
 
     async def share(
         self, run_id: str, *, expires_s: float | None = None, files: bool = False
