@@ -162,6 +162,14 @@ def test_a_url_that_asks_for_what_cannot_be_is_refused(url: str, said: str) -> N
         store_on(url)
 
 
+async def test_a_cluster_that_is_not_there_is_named_without_its_password() -> None:
+    url = "redis+cluster://ada:secret@127.0.0.1:1,127.0.0.1:2/"
+    with pytest.raises(StoreUnavailable, match=r"redis\+cluster://127\.0\.0\.1:1,127") as one:
+        await store_on(url).open()
+
+    assert "secret" not in str(one.value)
+
+
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
 def test_the_url_of_a_cluster_names_some_of_its_members(scheme: str) -> None:
     target = parse_url(f"{scheme}+cluster://u:p@one:7000,[::1]:7001,three/?namespace=n")

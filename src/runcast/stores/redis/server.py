@@ -150,7 +150,8 @@ class Server:
         self._url = target.url
         self._is_cluster = target.is_cluster
         self.replicas = target.replicas
-        self._shown = _without_password(target.url)
+        shown = _without_password(target.url)
+        self._shown = shown.replace("://", "+cluster://", 1) if target.is_cluster else shown
         self.prefix = f"{{{target.namespace}}}:"
         """Begins all keys: a hash tag, so that a cluster keeps the namespace on one node."""
         self._client: redis.asyncio.Redis | None = None
