@@ -139,7 +139,7 @@ class _Stream:
 
     def __init__(self, watcher: "Watcher", node: "Node", after: Position | None) -> None:
         self._watcher = watcher
-        self._node = node
+        self.node = node
         self.items: asyncio.Queue[object] = asyncio.Queue()
         self._latest = 0.0
         self._is_broken = False
@@ -148,7 +148,7 @@ class _Stream:
     def push(self, item: object) -> None:
         """Send an item from the node."""
         world = self._watcher.world
-        if self._is_broken or world.network.is_cut(self._node.name, self._watcher.name):
+        if self._is_broken or world.network.is_cut(self.node.name, self._watcher.name):
             self._is_broken = True
             return
         at = self._latest = max(self._latest, world.loop.time() + world.network.delay())
@@ -157,7 +157,7 @@ class _Stream:
     def close(self) -> None:
         """Leave. The node learns of it, unless it is dead."""
         self._is_broken = True
-        self._node.world.loop.call_soon(self._task.cancel, context=self._node.context)
+        self.node.world.loop.call_soon(self._task.cancel, context=self.node.context)
 
 
 class Watcher(Person):
@@ -195,8 +195,8 @@ class Watcher(Person):
         Call it only while nothing is wrong.
         """
         stream = self._stream
-        if stream is None:
-            return
+        if stream is None or not stream.node.is_up:
+            return  # a connection to a dead node is silent for a while
 
         def check() -> None:
             self.world.oracle.expect(
