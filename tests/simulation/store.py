@@ -153,6 +153,9 @@ class Connection:
     async def run(self, script: str, *words: Word) -> Any:
         return await self._ask(lambda keys: keys.run(script, *words))
 
+    async def settle(self) -> None:
+        """Return at once: there are no replicas."""
+
     async def _ask(self, do: Callable[[Keyspace], Any]) -> Any:
         if not self._is_open:
             raise StoreUnavailable("the store is not open")

@@ -32,6 +32,8 @@ class _Direct:
     async def run(self, script: str, *words: Any) -> Any:
         return self._data.keys.run(script, *words)
 
+    async def settle(self) -> None: ...
+
     async def listen(self, origin: str, heard: Any, missed: Any) -> None:
         self._heard = heard
         self._data.listeners[heard] = origin.encode()
