@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from runcast.channels import CallOutcome, Channel
-from runcast.channels.actions import Action, Delete, Edit, Send
+from runcast.channels.actions import Action, Delete, Edit, Find, Send
 from runcast.channels.budget import Budget
 from runcast.channels.document import Document
 from runcast.channels.engine import Engine, Receipt
@@ -22,6 +22,8 @@ async def call(channel: Any, action: Action) -> CallOutcome:
         outcome = await channel.edit(action)
     elif isinstance(action, Delete):
         outcome = await channel.delete(action.message_id)
+    elif isinstance(action, Find):
+        outcome = await channel.find(action)
     else:
         outcome = await channel.show_typing(action.is_on)
     return outcome

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runcast.channels.actions import Action, Delete, Edit, Send, Typing
+from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
 from runcast.channels.budget import Budget
 from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Document
@@ -102,6 +102,10 @@ class Platform:
             self._edits[action.message_id] += 1
             self.most_edits = max(self._edits.values())
             return CallOutcome("ok")
+        if isinstance(action, Find):
+            known = self._keys.get(action.key)
+            is_there = known is not None and known[0] in self.messages
+            return CallOutcome("ok", known[0]) if known and is_there else CallOutcome("gone")
         assert isinstance(action, Delete)
         if action.message_id not in self.messages:
             return CallOutcome("gone")
@@ -200,7 +204,7 @@ class Simulation:
         self._feed()
         assert self.engine.next(self.now) is None  # invariant 1
         self.engine.settle(outcome, self.now)
-        if isinstance(action, Send | Delete) or outcome.kind == "limited":
+        if isinstance(action, Send | Delete | Find) or outcome.kind == "limited":
             self._saved = self.engine.save(OFFSET)
         self._dies()
 

@@ -85,6 +85,7 @@ capabilities = st.builds(
     stops_typing=st.booleans(),
     has_buttons=st.booleans(),
     is_idempotent=st.booleans(),
+    can_find=st.booleans(),
     closes_messages=st.booleans(),
     idempotent_s=st.sampled_from([0.0, 0.0, 2.0, 120.0]),
     is_quiet=st.just(False),

@@ -66,6 +66,20 @@ async def test_the_answer_is_there_once_after_a_fault(
     assert not any(call.was_blocked for call in discord.calls)
 
 
+async def test_the_last_call_of_a_bucket_says_how_long_to_wait(
+    discord: FakeDiscord, channel: DiscordChannel, clock: FakeClock
+) -> None:
+    others = DiscordChannel("7", discord.TOKEN, url=discord.api_url)
+    for number in range(4):  # of another program
+        sent = await others.send(Send(1, f"k{number}", "text"))
+        assert sent.retry_after_s == 0
+    await others.close()
+    script = talk("Some text that is long enough. ", "The end.", pause_s=0.01)
+    receipt = await deliver(channel, script, clock)
+    assert receipt.status == "delivered"
+    assert {call.status for call in discord.calls} <= {200, 204}
+
+
 async def test_a_webhook_sends_edits_and_deletes(discord: FakeDiscord) -> None:
     channel = DiscordChannel("webhook/9", discord.WEBHOOK_TOKEN, url=discord.api_url)
     sent = await channel.send(Send(1, "k", "text"))

@@ -146,6 +146,66 @@ def test_a_send_without_an_answer_is_repeated_if_that_makes_no_second_message() 
         assert len(platform.messages) == 1
 
 
+@pytest.mark.parametrize("fault", ["late", "lost"])
+def test_a_send_without_an_answer_is_looked_for_where_that_is_possible(fault: str) -> None:
+    capability = Capability(limit=4096, can_find=True)
+    for script in (_stream(0.1), _stream(8.0)):
+        platform = Platform(capability, [fault])
+        simulation = Simulation(capability, script, platform)
+        receipt = simulation.run()
+        check_end(simulation, receipt)
+        assert (receipt.status, receipt.strays) == ("delivered", 0)
+        assert len(platform.messages) == 1
+
+
+@pytest.mark.parametrize("refusal", ["rejected", "limited 30"])
+def test_a_platform_that_lets_nobody_look_is_asked_once(refusal: str) -> None:
+    capability = Capability(limit=4096, can_find=True)
+    platform = Platform(capability, ["late", refusal])
+    receipt = Simulation(capability, _stream(0.1), platform).run()
+    assert receipt.status == "uncertain"
+    assert [kind for _, kind in platform.calls] == ["Send", "Find"]
+
+
+_TALE = [
+    Event(seq=1, type="content", data={"text": "word " * 30, "message_id": "a"}),
+    Event(seq=2, type="tool_call", data={"call_id": "1", "tool": "find"}),
+    Event(seq=3, type="tool_result", data={"call_id": "1", "ok": True}),
+    Event(seq=4, type="interrupt_request", data={"interrupt_id": "q", "message": "Really?"}),
+    Event(seq=5, type="interrupt_resolved", data={"interrupt_id": "q", "outcome": "accept"}),
+    Event(seq=6, type="content", data={"text": "more " * 30, "message_id": "b"}),
+    Event(seq=7, type="done", data={"result": None}),
+]
+
+
+@pytest.mark.parametrize(
+    ("ability", "is_exact"),
+    [({}, False), ({"is_idempotent": True}, True), ({"can_find": True}, True)],
+    ids=["neither", "idempotent", "finds"],
+)
+@pytest.mark.parametrize("finish", ["in_place", "fresh"])
+def test_the_end_is_there_once_wherever_the_process_dies(
+    ability: dict[str, bool], is_exact: bool, finish: Finish
+) -> None:
+    """It dies before each call, between the call and its outcome, and after the outcome."""
+    capability = Capability(limit=100, interval_s=0.5, **ability)  # type: ignore[arg-type]
+    for step in range(200):
+        script = [(event.seq * 1.5, event) for event in _TALE]
+        crashes = [False] * step + [True]
+        simulation = Simulation(
+            capability, script, Platform(capability), finish=finish, crashes=crashes
+        )
+        receipt = simulation.run()
+        check_end(simulation, receipt)
+        if is_exact and (finish == "in_place" or "is_idempotent" in ability):
+            assert receipt.status == "delivered"
+            assert set(simulation.platform.messages) == set(receipt.message_ids)
+        if not simulation.restarts:
+            assert step >= 24  # three steps for each call
+            return
+    raise AssertionError("the delivery has more steps than expected")
+
+
 _NONCE = Capability(limit=4096, is_idempotent=True, idempotent_s=120.0)
 
 

@@ -85,6 +85,30 @@ async def test_the_answer_is_there_once_after_a_fault(
     assert not any(call.was_blocked for call in slack.calls)
 
 
+@pytest.mark.parametrize("kind", ["late", "lost"])
+@pytest.mark.parametrize("pause_s", [0.01, 3.0])
+async def test_a_message_whose_answer_was_lost_is_found(
+    slack: FakeSlack, channel: SlackChannel, clock: FakeClock, kind: str, pause_s: float
+) -> None:
+    slack.fail(ChatFault(kind=kind, method="chat.postMessage"))  # type: ignore[arg-type]
+    channel._clock = clock
+    script = talk("Some text that is long enough. ", "The end.", pause_s=pause_s)
+    receipt = await deliver(channel, script, clock)
+    assert (receipt.status, receipt.strays) == ("delivered", 0)
+    assert slack.shown("C1") == ["Some text that is long enough. The end."]
+
+
+async def test_an_app_that_may_not_read_says_what_it_does_not_know(
+    slack: FakeSlack, channel: SlackChannel, clock: FakeClock
+) -> None:
+    slack.can_read = False
+    slack.fail(ChatFault(kind="late", method="chat.postMessage"))
+    receipt = await deliver(channel, talk("All of the text.", pause_s=0.01), clock)
+    assert receipt.status == "uncertain"
+    assert slack.shown("C1") == ["All of the text."]
+    assert [call.method for call in slack.calls][-1] == "conversations.history"
+
+
 async def test_an_edit_that_comes_too_late_continues_in_a_new_message(
     slack: FakeSlack, channel: SlackChannel, clock: FakeClock
 ) -> None:

@@ -4,9 +4,9 @@ This module has what a channel of another package needs: the protocols, what a c
 data (`Capability`), what it is asked (`Send`, `Edit`), and what became of it (`CallOutcome`).
 """
 
-from runcast.channels.actions import Edit, Send
+from runcast.channels.actions import Edit, Find, Send
 from runcast.channels.capability import Capability, Unit
-from runcast.channels.channel import CanDelete, CanEdit, CanType, Channel, HasPlace
+from runcast.channels.channel import CanDelete, CanEdit, CanFind, CanType, Channel, HasPlace
 from runcast.channels.deliveries import Delivery
 from runcast.channels.document import Button, Shows
 from runcast.channels.engine import Finish, Receipt, ReceiptStatus
@@ -18,11 +18,13 @@ __all__ = (
     "CallOutcome",
     "CanDelete",
     "CanEdit",
+    "CanFind",
     "CanType",
     "Capability",
     "Channel",
     "Delivery",
     "Edit",
+    "Find",
     "Finish",
     "HasPlace",
     "Receipt",

@@ -16,8 +16,8 @@ from runcast._hub.hub import Hub
 from runcast._hub.owned import OwnedLog
 from runcast._hub.watcher import Watch
 from runcast._logs import get_logger
-from runcast.channels.actions import Action, Delete, Edit, Send, Typing
-from runcast.channels.channel import CanDelete, CanEdit, CanType, Channel
+from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
+from runcast.channels.channel import CanDelete, CanEdit, CanFind, CanType, Channel
 from runcast.channels.engine import Engine, Receipt
 from runcast.channels.outcome import CallOutcome
 from runcast.errors import BackendError, NotFound, RunClosed, Stale
@@ -182,7 +182,7 @@ class Worker:
         await asyncio.sleep(seconds)
 
     async def _do(self, action: Action) -> None:
-        is_kept = isinstance(action, Send | Delete)
+        is_kept = isinstance(action, Send | Delete | Find)
         if is_kept and not await self._save():
             outcome = CallOutcome("not_started", reason="the store does not answer")
         else:
@@ -214,6 +214,9 @@ class Worker:
                 elif isinstance(action, Delete):
                     if isinstance(channel, CanDelete):
                         return await channel.delete(action.message_id)
+                elif isinstance(action, Find):
+                    if isinstance(channel, CanFind):
+                        return await channel.find(action)
                 elif isinstance(channel, CanType):
                     return await channel.show_typing(action.is_on)
             return CallOutcome("rejected", reason="the channel cannot do what it says it can")

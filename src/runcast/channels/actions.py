@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from runcast.channels.document import Button
 
-__all__ = ("Action", "Delete", "Edit", "Send", "Typing")
+__all__ = ("Action", "Delete", "Edit", "Find", "Send", "Typing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,23 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Find:
+    """Find the message of a send that got no answer.
+
+    Attributes:
+        key: of the send.
+        age_s: how long ago the send began.
+    """
+
+    key: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Typing:
     """Show, or take back, the sign that somebody writes."""
 
     is_on: bool
 
 
-Action = Send | Edit | Delete | Typing
+Action = Send | Edit | Delete | Find | Typing

@@ -73,6 +73,10 @@ class Budget:
         self._interval_s = max(self.interval_s(now), learnt)
         self._clean_since = now
 
+    def hold(self, now: float, seconds: float) -> None:
+        """Note that the server said when it takes the next call, before it had to refuse one."""
+        self.blocked_until = max(self.blocked_until, now + seconds)
+
     def interval_s(self, now: float) -> float:
         """Return the present pause between two calls for growing text."""
         base = self._capability.interval_s

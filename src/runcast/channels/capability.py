@@ -60,6 +60,8 @@ class Capability:
     idempotent_s: float = 0.0
     """How long the platform knows a key; 0: no limit. After that a send that got no answer is not
     repeated, because it could make a second message."""
+    can_find: bool = False
+    """Whether the channel can find the message of a send that got no answer."""
     is_quiet: bool = False
     """Whether only questions and the end are worth a message: e-mail."""
     is_notice: bool = False

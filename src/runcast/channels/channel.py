@@ -15,11 +15,11 @@ and the options of the target, among them its token.
 
 from typing import Protocol, runtime_checkable
 
-from runcast.channels.actions import Edit, Send
+from runcast.channels.actions import Edit, Find, Send
 from runcast.channels.capability import Capability
 from runcast.channels.outcome import CallOutcome
 
-__all__ = ("CanDelete", "CanEdit", "CanType", "Channel", "HasPlace")
+__all__ = ("CanDelete", "CanEdit", "CanFind", "CanType", "Channel", "HasPlace")
 
 
 @runtime_checkable
@@ -76,6 +76,16 @@ class CanDelete(Protocol):
 
     async def delete(self, message_id: str) -> CallOutcome:
         """Delete a message; `gone` if there is none."""
+        ...
+
+
+@runtime_checkable
+class CanFind(Protocol):
+    """A channel whose capability says `can_find`."""
+
+    async def find(self, message: Find) -> CallOutcome:
+        """Find a message by the key of its send: `ok` with its id; `gone` if it is certainly not
+        there now; `rejected` if the platform does not let us look."""
         ...
 
 

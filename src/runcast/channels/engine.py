@@ -28,7 +28,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from runcast.channels.actions import Action, Delete, Edit, Send, Typing
+from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
 from runcast.channels.budget import Budget
 from runcast.channels.capability import Capability
 from runcast.channels.document import Document
@@ -60,9 +60,16 @@ _STRIKES: Final = 3
 _LEAST_PENALTY_S: Final = 0.5
 """Penalty if the server names a shorter one, or none."""
 
-_BACKOFF_S: Final = 1.0
+_BACKOFF_S: Final = 0.25
 _MAX_BACKOFF_S: Final = 60.0
 """Pause after a call that failed, doubled each time, and its longest."""
+
+_LOOKS: Final = 5
+"""How often a send that got no answer is looked for. With the pauses between them the server has
+four seconds to finish a call whose connection broke; then the message is not there."""
+
+_LONG_S: Final = 15.0
+"""A penalty for looking that is longer ends the search: the text must not wait for the next one."""
 
 _FRESH_AFTER_S: Final = 30.0
 """Age of a message from which on the answer is worth a new notification."""
@@ -193,6 +200,8 @@ class Engine:
             if self._is_forgotten(page, now):
                 self._lose(page, now)
             if page.state == "uncertain":
+                if self.capability.can_find and page.looks < _LOOKS:
+                    return self._look(page, now)
                 if page.attempted == wanted.digest and self._layout.is_complete(page):
                     continue  # it is there or it is not: nobody knows
                 if not self._is_worth_a_message(page, wanted, now):
@@ -224,13 +233,24 @@ class Engine:
         self._target, self._sent_end = page, self._layout.shown_end(page)
         return Send(
             page.number,
-            f"{self._key}.{page.number}.{page.generation}",
+            self._key_of(page),
             wanted.text,
             wanted.buttons,
             page.is_plain,
             self._layout.is_complete(page),
             self._layout.segment(page).question_id,
         )
+
+    def _look(self, page: Page, now: float) -> Action | float:
+        """Return the search for a send that got no answer, or when it is due."""
+        due = self.budget.earliest(now, is_important=True)
+        if due > now:
+            return due
+        self._target = page
+        return Find(self._key_of(page), max(0.0, now - page.attempted_at))
+
+    def _key_of(self, page: Page) -> str:
+        return f"{self._key}.{page.number}.{page.generation}"
 
     def _change(self, page: Page, wanted: Wanted, now: float) -> Action | float | None:
         """Return the edit of a message, or when it is due; None if the end has to come first."""
@@ -372,10 +392,19 @@ class Engine:
             return
         if outcome.kind == "limited":
             self.budget.penalise(now, max(outcome.retry_after_s, _LEAST_PENALTY_S))
+        elif outcome.retry_after_s > 0:
+            self.budget.hold(now, outcome.retry_after_s)
+        if outcome.kind == "limited":
+            if isinstance(action, Find) and page is not None:
+                is_long = outcome.retry_after_s > _LONG_S
+                page.looks = _LOOKS if is_long else page.looks + 1
         elif isinstance(action, Typing):
             self._typed_at = now if action.is_on else None  # not worth another try
         elif isinstance(action, Delete):
             self._settle_delete(outcome, now)
+        elif isinstance(action, Find):
+            if page is not None:
+                self._settle_find(page, outcome, now)
         elif page is not None:
             is_fine = outcome.kind in ("ok", "same")
             self._failures = 0 if is_fine else self._failures + 1
@@ -409,7 +438,7 @@ class Engine:
         if outcome.kind in ("uncertain", "not_started"):
             if outcome.kind == "uncertain":
                 page.attempted_at = page.attempted_at if page.attempted else self._sent_at
-                page.attempted = sent
+                page.attempted, page.shown_end = sent, self._sent_end
                 if not self.capability.is_idempotent:
                     self._lose(page, now)
             self._back_off(now)
@@ -417,6 +446,22 @@ class Engine:
             page.message_id, page.old_message_id, page.state = page.old_message_id, "", "live"
         else:
             self._refused(page, outcome, now)
+
+    def _settle_find(self, page: Page, outcome: CallOutcome, now: float) -> None:
+        if outcome.kind == "ok" and outcome.message_id:
+            page.message_id, page.sent_at, page.state = outcome.message_id, now, "live"
+            page.shown, page.attempted, page.looks, self._failures = page.attempted, "", 0, 0
+            if not self.capability.can_edit:
+                self._layout.seal(page)
+            return
+        page.looks += 1
+        if outcome.kind not in ("gone", "uncertain", "not_started"):
+            page.looks = _LOOKS
+        elif outcome.kind == "gone" and page.looks >= _LOOKS:
+            page.state, page.attempted, page.looks = "new", "", 0
+        else:
+            self._failures = page.looks
+            self._back_off(now)
 
     def _is_forgotten(self, page: Page, now: float) -> bool:
         """Whether the platform may not know the key of a send without an answer any more."""
@@ -497,7 +542,8 @@ class Engine:
         action, page = self.flight, self._target
         flight = None
         if isinstance(action, Send) and page is not None:
-            flight = [page.number, self._layout.said_by(action).digest, self._sent_at]
+            digest = self._layout.said_by(action).digest
+            flight = [page.number, digest, self._sent_at, self._sent_end]
         return {
             **self._layout.save(page),
             "seq": self.document.seq,
@@ -527,7 +573,8 @@ class Engine:
         self._is_refreshed = bool(saved["is_refreshed"])
         self._delete_at = float(saved["delete_at"]) + shift
         if saved["flight"] is not None:
-            number, sent, sent_at = saved["flight"]
+            number, sent, sent_at, *ends = saved["flight"]
+            self._sent_end = int(ends[0]) if ends else 0
             self._sent_at = float(sent_at) + shift
             page = next(page for page in self._layout if page.number == number)
             self._settle_send(page, sent, CallOutcome("uncertain"), now)

@@ -72,6 +72,8 @@ class Page(msgspec.Struct):
     """The `Wanted.digest` of what a send without an answer said."""
     attempted_at: float = 0.0
     """When the first such send with the present key began."""
+    looks: int = 0
+    """How often such a send was looked for."""
     generation: int = 0
     """How many messages were given up: part of the key of the next send."""
     edits: int = 0
@@ -92,7 +94,7 @@ class Page(msgspec.Struct):
     def renew(self) -> None:
         """Prepare another message for this page."""
         self.state, self.message_id, self.shown, self.edits = "new", "", "", 0
-        self.attempted, self.is_stale = "", False
+        self.attempted, self.is_stale, self.looks = "", False, 0
         self.generation += 1
 
 

@@ -47,6 +47,7 @@ class CallOutcome:
     """The message that a successful send made. Empty if the platform names none: then the message
     cannot be edited."""
     retry_after_s: float = 0.0
-    """For `limited`: how long the server refuses."""
+    """For `limited`: how long the server refuses. For `ok`: how long it will refuse, because it
+    said that this was the last call for now."""
     reason: str = ""
     """For people: what the platform said. Never with a token or an address that holds one."""

@@ -8,6 +8,7 @@ The client's own connections and token are used. slack-sdk is not imported here.
 """
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from runcast.channels.borrowed import BorrowedCalls
 from runcast.channels.calls import Answer
@@ -43,7 +44,11 @@ def from_client(client: object, channel: str, *, thread: str = "") -> SlackChann
 
 class _Calls(BorrowedCalls):
     async def ask(self, method: str, path: str, body: dict[str, Any]) -> Answer:
-        return _answer(await self.lender.api_call(path.strip("/"), json=body))
+        name, _, query = path.strip("/").partition("?")
+        if method == "GET":
+            asked = dict(parse_qsl(query))
+            return _answer(await self.lender.api_call(name, http_verb="GET", params=asked))
+        return _answer(await self.lender.api_call(name, json=body))
 
     def refused(self, error: Exception) -> Answer | CallOutcome:
         response = getattr(error, "response", None)

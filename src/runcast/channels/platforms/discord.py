@@ -142,7 +142,11 @@ class DiscordChannel(ConnectedChannel):
 
     async def show_typing(self, is_on: bool) -> CallOutcome:
         """Show that somebody writes; it goes by itself."""
-        return await self._ask("POST", self._typing, {}) if is_on else CallOutcome("ok")
+        if not is_on:
+            return CallOutcome("ok")
+        outcome = await self._ask("POST", self._typing, {})
+        is_limited = outcome.kind == "limited"  # signs have a bucket of their own
+        return outcome if is_limited else dataclasses.replace(outcome, retry_after_s=0.0)
 
     def _path(self, message_id: str) -> str:
         return f"{self._messages}/{int(message_id) if message_id.isdecimal() else 0}"
@@ -156,7 +160,11 @@ class DiscordChannel(ConnectedChannel):
         answer = await self._caller.call(method, f"{path}?{asked}" if asked else path, body)
         if isinstance(answer, CallOutcome):
             return answer
-        return CallOutcome("ok", answer.text("id")) if answer.status < 300 else self._no(answer)
+        if answer.status >= 300:
+            return self._no(answer)
+        is_last = method != "DELETE" and answer.headers.get("x-ratelimit-remaining") == "0"
+        after = seconds_of(answer.headers.get("x-ratelimit-reset-after")) if is_last else 0.0
+        return CallOutcome("ok", answer.text("id"), after)
 
     def _no(self, answer: Answer) -> CallOutcome:
         """Return what a refusal means."""

@@ -15,9 +15,10 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final, Unpack
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
-from runcast.channels.actions import Edit, Send
+from runcast._clock import Clock, SystemClock
+from runcast.channels.actions import Edit, Find, Send
 from runcast.channels.callbacks import callback_of
 from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability
@@ -53,6 +54,7 @@ _CAPABILITY: Final = Capability(
     interval_s=1.2,
     slots=50,
     reserved=10,
+    can_find=True,
 )
 
 _KINDS: Final[Mapping[str, CallKind]] = {
@@ -82,6 +84,11 @@ _KINDS: Final[Mapping[str, CallKind]] = {
 
 _SECTION_CHARS: Final = 1500
 """Most characters of a section: Slack takes 3000, perhaps of another unit."""
+
+_MOST_FOUND: Final = 200
+"""Messages among which one is looked for: if there are more, the search says nothing."""
+
+_CLOCKS_DIFFER_S: Final = 60.0
 
 _BUSY_S: Final = 30.0
 """Penalty where Slack refuses for the rate and names no time."""
@@ -121,10 +128,12 @@ class SlackChannel(ConnectedChannel):
         login = Login(secrets=(token,), headers={"authorization": f"Bearer {token}"})
         super().__init__(_URL, _CAPABILITY, f"slack:{workspace}", login, **reach)
         self.place = f"slack:{workspace}/{target}"
+        self._clock: Clock = SystemClock()
 
     async def send(self, message: Send) -> CallOutcome:
         """Send a new message."""
         body: dict[str, Any] = {"channel": self._conversation, **_content(message)}
+        body["blocks"][0]["block_id"] = _mark_of(message.key)
         if self._thread:
             body["thread_ts"] = self._thread
         body |= {"unfurl_links": False, "unfurl_media": False}
@@ -137,6 +146,26 @@ class SlackChannel(ConnectedChannel):
     async def delete(self, message_id: str) -> CallOutcome:
         """Delete a message of ours."""
         return await self._ask("chat.delete", _place(message_id))
+
+    async def find(self, message: Find) -> CallOutcome:
+        """Find a message by the mark that its first block has."""
+        asked = {"channel": self._conversation, "limit": str(_MOST_FOUND)}
+        asked["oldest"] = f"{self._clock.time() - message.age_s - _CLOCKS_DIFFER_S:.6f}"
+        if self._thread:
+            asked["ts"] = self._thread
+        method = "conversations.replies" if self._thread else "conversations.history"
+        answer = await self._caller.call("GET", f"/{method}?{urlencode(asked)}")
+        if isinstance(answer, CallOutcome):
+            return answer
+        found = answer.field("messages")
+        if answer.field("ok") is not True or not isinstance(found, list):
+            refusal = self._refusal(answer)
+            return refusal if refusal.kind == "limited" else CallOutcome("rejected")
+        mark = _mark_of(message.key)
+        for each in found:
+            if any(block.get("block_id") == mark for block in each.get("blocks") or ()):
+                return CallOutcome("ok", f"{self._conversation}/{each.get('ts')}")
+        return CallOutcome("rejected" if answer.field("has_more") else "gone")
 
     async def _ask(self, method: str, body: dict[str, Any]) -> CallOutcome:
         answer = await self._caller.call("POST", f"/{method}", body)
@@ -157,6 +186,11 @@ class SlackChannel(ConnectedChannel):
         if answer.status in (401, 403):
             return self._caller.outcome("forbidden", error)
         return self._caller.outcome(_KINDS.get(error, "rejected"), error)
+
+
+def _mark_of(key: str) -> str:
+    """Return what a block is called so that its message can be found by the key of its send."""
+    return f"runcast-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 
 def _place(message_id: str) -> dict[str, str]:

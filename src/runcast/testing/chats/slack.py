@@ -27,6 +27,8 @@ _MAX_BLOCKS: Final = 50
 _PER_MINUTE: Final[Mapping[str, int]] = {
     "chat.update": 50,  # tier 3
     "chat.delete": 50,
+    "conversations.history": 50,  # tier 3, of an app that is not sold
+    "conversations.replies": 50,
     "chat.startStream": 20,  # tier 2
     "chat.appendStream": 100,  # tier 4
     "chat.stopStream": 20,
@@ -47,6 +49,7 @@ class FakeSlack(ChatServer):
     Args:
         channels: the channels that the app may write to. `U…` opens a conversation with a person.
         edit_window_s: how long a message can be edited; 0: no limit.
+        can_read: whether the app may read its conversations.
     """
 
     TOKEN: Final = "xoxb-test-token-of-the-fake-slack"
@@ -57,12 +60,14 @@ class FakeSlack(ChatServer):
         channels: Iterable[str] = ("C1",),
         *,
         edit_window_s: float = 0.0,
+        can_read: bool = True,
         stream_s: float = 300.0,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(clock)
         self.channels: Final = set(channels)
         self.edit_window_s = edit_window_s
+        self.can_read = can_read
         self.stream_s = stream_s
         self.blocks: Final[dict[str, list[dict[str, Any]]]] = {}
         """The blocks of each message, by its `ts`."""
@@ -70,6 +75,8 @@ class FakeSlack(ChatServer):
         """The texts that one person saw: the person, and the text."""
         self._sent = 0
         self._times: dict[str, float] = {}
+        self._written_at: dict[str, float] = {}
+        """When each message was written, Unix seconds."""
         self._streams: dict[str, float] = {}
         """When each open stream began."""
         self._windows: dict[str, Window] = {}
@@ -153,6 +160,8 @@ class FakeSlack(ChatServer):
             "chat.postEphemeral": self._notify,
             "chat.update": self._update,
             "chat.delete": self._delete,
+            "conversations.history": self._history,
+            "conversations.replies": self._history,
             "chat.startStream": self._start,
             "chat.appendStream": self._append,
             "chat.stopStream": self._stop,
@@ -190,7 +199,7 @@ class FakeSlack(ChatServer):
         ts = f"{1_763_715_600 + number}.{number:06d}"
         message = ChatMessage(channel, ts, "")
         self.messages.append(message)
-        self._times[ts] = now
+        self._times[ts], self._written_at[ts] = now, self.clock.time()
         self._write(message, values, values.get("blocks") or [])
         return _ok(channel=channel, ts=ts, message={"text": message.text, "ts": ts})
 
@@ -228,6 +237,19 @@ class FakeSlack(ChatServer):
             return _error("message_not_found")
         message.is_deleted = True
         return _ok(channel=channel, ts=message.message_id)
+
+    def _history(self, channel: str, values: dict[str, Any], now: float) -> ChatReply:
+        if not self.can_read:
+            return _error("missing_scope")
+        oldest, most = float(values.get("oldest") or 0.0), int(values.get("limit") or 100)
+        found = [
+            {"ts": each.message_id, "text": each.text, "blocks": self.blocks[each.message_id]}
+            for each in reversed(self.messages)
+            if each.chat == channel
+            and not each.is_deleted
+            and self._written_at[each.message_id] >= oldest
+        ]
+        return _ok(messages=found[:most], has_more=len(found) > most)
 
     def _start(self, channel: str, values: dict[str, Any], now: float) -> ChatReply:
         if not values.get("thread_ts"):
