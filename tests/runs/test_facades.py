@@ -17,7 +17,7 @@ from runcast.errors import Conflict, InvalidValue, NotFound
 from tests.environment import environment
 from tests.waiting import WAIT_S
 
-ON_THE_LOOP = {"hub", "runner", "files", "writers", "deliveries"}
+ON_THE_LOOP = {"hub", "runner", "files", "writers", "deliveries", "replies", "pollers"}
 """What an `OpenHub` consists of, which belongs to its loop alone."""
 
 
@@ -53,7 +53,7 @@ async def test_a_facade_in_a_thread_has_every_attribute() -> None:
         await run.wait()
 
     assert of_hub <= set(public(OpenHubInThread))
-    assert of_run - {"cancel_asked"} <= set(public(RunInThread))
+    assert of_run - {"cancel_asked", "display"} <= set(public(RunInThread))
 
 
 def nothing() -> None:

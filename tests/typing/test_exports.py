@@ -29,6 +29,7 @@ MADE_BY_RUNCAST = {
         "Run",
         "RunInThread",
         "RunOpener",
+        "ShownRun",
         "Writer",
     ]
 }

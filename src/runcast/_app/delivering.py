@@ -24,7 +24,8 @@ def deliver(
     Args:
         target: a name of `channels_file`, such as `telegram:ops`; an address, such as
             `telegram://-100123?token=…`; or a channel.
-        shows, finish: see `OpenHub.deliver`.
+        shows: see `OpenHub.deliver`.
+        finish: see `OpenHub.deliver`.
 
     Raises:
         InvalidValue: outside a run; in a function that has a process of its own, or in a script,
