@@ -12,8 +12,10 @@ COPY src src
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.13-slim
+# redis for several nodes; add s3 for files in a bucket, or what your functions need.
+ARG EXTRAS=fast,redis
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir "$(ls /wheels/runcast-*.whl)[fast]" && rm -r /wheels \
+RUN pip install --no-cache-dir "$(ls /wheels/runcast-*.whl)[${EXTRAS}]" && rm -r /wheels \
     && useradd --create-home --uid 10001 runcast \
     && mkdir /data /app && chown runcast: /data /app
 USER runcast

@@ -40,7 +40,8 @@ LOCKS = {
         *_extras("feishu notebook"),
         *_extras("anthropic apprise celery discord dramatiq fast langchain langgraph openai"),
         *_extras("openai-agents pydantic-ai redis reload rich rq s3 tqdm webpush"),
-        *("--group", "frameworks", "--group", "chats", "--group", "buckets", "--group", "dev"),
+        *("--group", "frameworks", "--group", "chats", "--group", "buckets"),
+        *("--group", "deploy", "--group", "dev"),
     ],
     "requirements-crewai.lock": [
         "pyproject.toml",

@@ -133,6 +133,8 @@ def test_the_steps_of_the_image_give_a_server_that_answers(tmp_path: Path) -> No
             # Users and folders are the container's business.
             step = rest.partition("&& useradd")[0].replace("/wheels", str(wheels))
             subprocess.run(["bash", "-euc", step], cwd=source, env=environment, check=True)
+        elif word == "ARG":
+            environment |= dict([rest.split("=", 1)])
         elif word == "ENV":
             pairs = shlex.split(rest.replace("/data", str(data)))
             environment |= dict(pair.split("=", 1) for pair in pairs)
