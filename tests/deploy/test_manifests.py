@@ -1,4 +1,4 @@
-"""deploy/: each document has the form that Compose and Kubernetes ask for, and says what runcast knows."""
+"""deploy/: the documents have the forms of Compose and Kubernetes, and runcast knows their words."""
 
 import json
 import runpy
@@ -30,6 +30,7 @@ NOT_SETTINGS = {"RUNCAST_TOKEN", "RUNCAST_STORE"}
 
 def manifest(kind: str) -> dict[str, Any]:
     """Return the only manifest of a kind."""
+    found: dict[str, Any]
     (found,) = (document for document in MANIFESTS if document["kind"] == kind)
     return found
 
@@ -43,9 +44,7 @@ def container() -> dict[str, Any]:
 
 def grace_s(settings: dict[str, str]) -> float:
     """Return how long a node may take from SIGTERM until it has cancelled all runs, seconds."""
-    loaded = Settings.load(
-        shutdown_grace_s=float(settings["RUNCAST_SHUTDOWN_GRACE_S"]), environ={}
-    )
+    loaded = Settings.load(shutdown_grace_s=float(settings["RUNCAST_SHUTDOWN_GRACE_S"]), environ={})
     return loaded.shutdown_grace_s + loaded.cancel_grace_s + loaded.terminate_grace_s + 1
 
 
