@@ -1,4 +1,4 @@
-"""deploy/: the documents have the forms of Compose and Kubernetes, and runcast knows their words."""
+"""deploy/: documents have the forms of Compose and Kubernetes, and runcast knows their words."""
 
 import json
 import runpy
