@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     import discord as discord_py
     from discord.http import Route
 
-from runcast.channels import Button, Edit, Send, discord, slack, telegram
+from runcast.channels import Button, CallOutcome, Edit, Find, Send, discord, slack, telegram
 from runcast.errors import InvalidValue
 from runcast.testing import ChatFault, FakeDiscord, FakeSlack, FakeTelegram
 from tests.channels.borrowing import deliver_through
@@ -71,6 +71,8 @@ async def test_a_client_of_slack_delivers_a_run() -> None:
         assert receipt.status == "delivered"
         sent = await channel.send(ASKS)
         assert sent.kind == "ok"
+        assert await channel.find(Find(ASKS.key, 1.0)) == CallOutcome("ok", sent.message_id)
+        assert (await channel.find(Find("another", 1.0))).kind == "gone"
         platform.delete(sent.message_id.partition("/")[2])
         gone = await channel.edit(Edit(1, sent.message_id, "x"))
         assert gone.kind == "gone"
