@@ -97,7 +97,7 @@ class Composed:
         arguments[arguments.index("0.0.0.0")] = "127.0.0.1"
         arguments[arguments.index("--port") + 1] = str(self.ports[name])
         arguments[arguments.index("work.py")] = str(functions)
-        env = {**self._environment(name), **self._given}
+        env = {**self._environment(name), **self._given, "PYTHONFAULTHANDLER": "1"}
         errors = self._folder / f"{name}.err"
         with errors.open("ab") as printed:
             process = subprocess.Popen(
@@ -133,9 +133,9 @@ class Composed:
         try:
             code = process.wait(START_S)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)
+            process.send_signal(signal.SIGABRT)  # faulthandler then writes where it stands
             process.wait()
-            raise
+            raise AssertionError((self._folder / f"{name}.err").read_text("utf-8")) from None
         assert process.stdout is not None
         process.stdout.close()
         return code

@@ -18,7 +18,7 @@ from tests.deploy.composed import NODES, Composed, composed
 from tests.http.test_proxies import TOKEN, Proxy
 from tests.waiting import START_S, WAIT_S
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(180)]
 
 FUNCTIONS = Path(__file__).with_name("functions.py")
 GRACE_S = 4.0
@@ -141,8 +141,9 @@ def test_a_rollout_interrupts_nobody(services: Composed) -> None:
     assert {seen.types[-1] for seen in (*ended, *during)} == {"done"}
     # Runs that end within the grace end on their node: they were never started again.
     assert all(seen.types.count("started") == 1 for seen in (*ended[:8], *during))
-    # Each of these streams was moved: all nodes were replaced while it was open.
-    assert all(seen.cuts for seen in ended[8:])
+    assert all(seen.types.count("started") > 1 for seen in ended[8:12])
+    # Each of these streams was moved: both nodes were replaced while it was open.
+    assert all(seen.cuts for seen in ended[12:])
     assert all(seen.types.count("shipped") == 1 for seen in ended[12:])
     assert len(during) > 10
 
