@@ -167,13 +167,22 @@ class Killer:
         self._loop.call_soon_threadsafe(event.set)
 
 
-async def start(what: str, folder: Path, target: str) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def started(
+    what: str, folder: Path, target: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     command = [what, str(folder / "runs.db"), str(folder / "channels.toml"), "r", target]
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.channels.deliverer", *command),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def write_target(folder: Path, scheme: str, options: dict[str, str]) -> None:
@@ -206,23 +215,23 @@ async def deliver(case: Case, scheme: str, folder: Path, number: int, moment: Mo
     """
     write_target(folder, scheme, case.options)
     killer = Killer(case.platform, number, moment)
+    target = f"{scheme}:ops"
     async with Hub(SQLiteStore(str(folder / "runs.db"))) as hub:
         await hub.create("r")
-        first = await start("begin", folder, f"{scheme}:ops")
-        writing = asyncio.create_task(write(hub, killer))
-        ended = asyncio.create_task(first.communicate())
-        there = asyncio.create_task(killer.is_there.wait())
-        async with asyncio.timeout(60):
-            await asyncio.wait((ended, there), return_when=asyncio.FIRST_COMPLETED)
-        if not there.done():
-            there.cancel()
+        async with started("begin", folder, target) as first:
+            writing = asyncio.create_task(write(hub, killer))
+            ended = asyncio.create_task(first.communicate())
+            there = asyncio.create_task(killer.is_there.wait())
+            async with asyncio.timeout(60):
+                await asyncio.wait((ended, there), return_when=asyncio.FIRST_COMPLETED)
+            if not there.done():
+                there.cancel()
+                await writing
+                return None
+            first.send_signal(signal.SIGKILL)
+            await ended
             await writing
-            return None
-        first.send_signal(signal.SIGKILL)
-        await ended
-        await writing
-        second = await start("resume", folder, f"{scheme}:ops")
-        async with asyncio.timeout(60):
+        async with started("resume", folder, target) as second, asyncio.timeout(60):
             output, _ = await second.communicate()
         assert second.returncode == 0
     return json.loads(output)
