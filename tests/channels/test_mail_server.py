@@ -1,6 +1,8 @@
 """Which mail servers are reached, by which address, and with which encryption."""
 
 import datetime
+import email
+import email.policy
 import ipaddress
 import socket
 import ssl
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from runcast.channels import Send
 from runcast.channels.platforms.email import Email, make_channel
 from runcast.errors import InvalidValue
+from runcast.testing import FakeClock
 
 MAIL: Final = Send(1, "d.1", "secret text")
 NAME: Final = "mail.test"
@@ -187,6 +190,30 @@ async def test_a_server_that_offers_no_encryption_gets_no_mail(names: list[str])
     assert await kind_of(mailbox(plain)) == "not_started"
     plain.close()
     assert plain.mails == []
+
+
+async def test_a_mail_has_its_date_and_a_subject_that_ends_with_a_word(names: list[str]) -> None:
+    names.append("127.0.0.1")
+    server = MailServer()
+    channel = Email(
+        "you@example.org",
+        server="127.0.0.1",
+        port=server.port,
+        security="none",
+        clock=FakeClock(1_700_000_000.0),
+    )
+    for number, text in enumerate(("words " * 30, "字" * 120)):
+        assert (await channel.send(Send(number, f"d.{number}", text))).kind == "ok"
+    await channel.close()
+    server.close()
+    mail = email.message_from_string(server.mails[0], policy=email.policy.default)
+    assert mail["Date"] == "Tue, 14 Nov 2023 22:13:20 -0000"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    subjects = [
+        str(email.message_from_string(each, policy=email.policy.default)["Subject"])
+        for each in server.mails
+    ]
+    assert subjects == [" ".join(["words"] * 16) + "…", "字" * 99 + "…"]
 
 
 def test_a_password_is_not_sent_without_encryption() -> None:

@@ -138,6 +138,8 @@ def test_what_is_no_function_is_refused() -> None:
             ["--store", "kafka://x"],
             "expected a store like memory://, sqlite:///runs.db, redis://host",
         ),
+        (["--store", "kafka://ada:T0P@x"], "got 'kafka://x'"),
+        (["--store", "runs.db"], "got 'runs.db'; for a file write 'sqlite:///runs.db'"),
         (["--store", "sqlite:///empty.py/runs.db"], "cannot make the folder 'empty.py'"),
         (["--settings", "nope.toml"], "cannot read the settings 'nope.toml'"),
         (["--settings", "work.py"], "expected 'work.py' to be TOML"),

@@ -159,8 +159,8 @@ def _hub_of(store: str) -> "HubOpener":
     path = path_of(url)
     if path and not Path(path).is_file():
         raise InvalidValue(
-            f"there is no store {path!r}; expected the path of a SQLite file, as `runcast serve "
-            "--store` was given"
+            f"there is no store {path!r}; expected the path of a SQLite file that `runcast serve` "
+            "has made, by default .runcast/runs.db"
         )
     settings = Settings.load()
     return open_hub(

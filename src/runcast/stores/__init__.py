@@ -99,7 +99,10 @@ def open_url(url: str, settings: Settings, clock: Clock) -> Store:
     if make is None:
         ours = ["memory://", "sqlite:///runs.db", "redis://host:6379/0"]
         known = [*ours, *(f"{name}://…" for name in names(STORES))]
-        raise InvalidValue(f"expected a store like {', '.join(known)}, got {url!r:.200}")
+        # Without what may be a password.
+        got = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+        path = f"; for a file write {f'sqlite:///{url}'!r:.200}" if not parts.scheme else ""
+        raise InvalidValue(f"expected a store like {', '.join(known)}, got {got!r:.200}{path}")
     store: object = make(url, settings, clock)
     if not isinstance(store, Store):
         raise InvalidValue(f"expected {parts.scheme}:// to give a Store, got {store!r:.80}")

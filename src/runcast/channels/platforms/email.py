@@ -1,6 +1,7 @@
 """E-mail over SMTP: `email://me@example.org?server=smtp.example.org&user=…&password=…`.
 
-A message is sent for each question and at the end. The messages of one run are one thread.
+A message is sent for each question, for the text before it, and at the end. The messages of one
+run are one thread.
 
 The connection is encrypted: TLS from the beginning on port 465, else STARTTLS. The server must show
 a certificate for its name that this machine trusts. If it offers no encryption, nothing is sent.
@@ -9,7 +10,7 @@ a certificate for its name that this machine trusts. If it offers no encryption,
 Private addresses are refused, unless the option `allow` names their networks. The name is looked up
 once, and the connection goes to the address that was checked.
 
-Source: RFC 5321, RFC 5322; `smtplib` of the standard library, in a thread.
+Source: RFC 5321, RFC 5322, RFC 3834; `smtplib` of the standard library, in a thread.
 """
 
 import asyncio
@@ -21,10 +22,11 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.message import EmailMessage
-from email.utils import parseaddr
+from email.utils import formatdate, parseaddr
 from typing import Any, Final
 
 from runcast._addresses import Network, is_public
+from runcast._clock import Clock, SystemClock
 from runcast.channels.actions import Send
 from runcast.channels.capability import Capability
 from runcast.channels.html import to_html, to_plain
@@ -71,6 +73,7 @@ class Email:
         sender: str = "",
         security: str = "",
         networks: Iterable[Network] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         if "@" not in parseaddr(address)[1] or any(each in address for each in "\r\n"):
             raise InvalidValue(f"expected a mail address like me@example.org, got {address!r:.80}")
@@ -89,6 +92,7 @@ class Email:
         self._user, self._password = user, password
         self._sender = sender or (user if "@" in user else address)
         self._first_id = ""
+        self._clock: Clock = clock or SystemClock()
         # Its own: runs may keep all of asyncio's threads busy.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="runcast-mail")
 
@@ -104,11 +108,12 @@ class Email:
     def _mail(self, message: Send) -> EmailMessage:
         mail = EmailMessage()
         text = to_plain(message.text)
-        title = next((line for line in text.splitlines() if line.strip()), "runcast")
-        mail["Subject"] = title.strip()[:_MAX_SUBJECT_CHARS]
+        mail["Subject"] = _subject_of(text)
+        mail["Date"] = formatdate(self._clock.time())
         mail["From"], mail["To"] = self._sender, self._address
         # From the key, so that the copies of a repeated mail can be recognised.
         mail["Message-ID"] = f"<{message.key}@runcast>"
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of an absent person
         if self._first_id:
             mail["In-Reply-To"] = mail["References"] = self._first_id
         mail.set_content(text)
@@ -172,6 +177,16 @@ class Email:
     async def close(self) -> None:
         """End the thread. Between two mails no connection is open."""
         self._thread.shutdown(wait=False)
+
+
+def _subject_of(text: str) -> str:
+    """Return the first line of a text; a long line ends after a word, if it has words."""
+    line = next((" ".join(each.split()) for each in text.splitlines() if each.strip()), "runcast")
+    if len(line) <= _MAX_SUBJECT_CHARS:
+        return line
+    start = line[: _MAX_SUBJECT_CHARS - 1]
+    words = start.rpartition(" ")[0] if line[len(start)] != " " else start
+    return f"{words if len(words) > _MAX_SUBJECT_CHARS // 2 else start}…"
 
 
 class _Refused(Exception):
