@@ -153,7 +153,9 @@ def test_a_run_in_a_page_has_no_barrier(page: Page, tmp_path: Path, scheme: str)
     with embedding("asks", tmp_path) as (url, server):
         server.start("ask_first", "asks", path="/old")
         page.go(url)
+        page.get("document.querySelector('runcast-run').setAttribute('messages', '')")
         shows(page, "[part~=question]", "May this be removed?")
+        shows(page, "[part=message] button", "Send")
 
         page.get(AXE.read_text("utf-8") + "; 0")
         problems = page.get(

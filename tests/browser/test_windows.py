@@ -194,3 +194,37 @@ def test_windows_of_links_share_connections_and_end_when_they_are_revoked(
         windows[number].sees("Cancelled", STATUS, within_s=RESTART_S)
     for number in (0, 3, 7):
         assert "Running" in windows[number].text(STATUS)
+
+
+def test_no_window_goes_on_after_a_sign_out_in_one_of_them(
+    serving: Serve, page: Page, browser: Browser
+) -> None:
+    """An application signs a person out by removing the cookie. The next window notices it."""
+    token = "open-sesame-0123456789"
+    server = serving("--token", token)
+    headers = {"Authorization": f"Bearer {token}", "Prefer": "respond-async"}
+    body = {"inputs": {"text": "a secret"}, "run_id": "a"}
+    server.ask("POST", "/invoke/stay", body, headers)
+    one, two, a_list = windows = open_windows(browser, page, 3)
+    for each in windows:
+        each.expected = "status of 401"
+    one.go(f"{server.url}/#/runs/a")
+    one.sees("Sign in", "main")
+    one.fill("#token", token)
+    one.click("main button", "Sign in")
+    two.go(f"{server.url}/#/runs/a")
+    a_list.go(f"{server.url}/")
+    for each in (one, two):
+        each.sees("a secret", "main")
+        each.sees("Live", "header")
+        ends_streams(each)
+    a_list.until("document.querySelectorAll('.listed').length === 1")
+
+    one.call("Network.clearBrowserCookies")
+    last = browser.open_page(beside=page, is_window=True)
+    last.expected = "status of 401"
+    last.go(f"{server.url}/")
+
+    for each in (last, *windows):
+        each.sees("Sign in", "main")
+        assert "a secret" not in each.text()

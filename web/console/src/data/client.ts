@@ -4,7 +4,7 @@ import { signal } from '@preact/signals';
 import { BasicClient } from '@runcast/client';
 import { parseExact } from './json';
 import { isStream, whileShown } from './release';
-import { shared } from './shared/streams';
+import { checkAll, shared } from './shared/streams';
 
 /** Whether the server asks for its access token. */
 export const isSignedOut = signal(false);
@@ -28,7 +28,10 @@ export async function sharing(input: RequestInfo | URL, init: RequestInit = {}):
 
 async function noticing(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const response = await sharing(input, init);
-  if (response.status === 401) isSignedOut.value = true;
+  if (response.status === 401 && !isSignedOut.value) {
+    isSignedOut.value = true;
+    checkAll();
+  }
   return response;
 }
 

@@ -30,6 +30,11 @@ const LONGEST_WAIT_MS = 30_000;
 const SILENT_MS = 35_000;
 /** A connection that was silent for so long is opened again when a window joins, in ms. */
 const STALE_MS = 3000;
+/**
+ * A connection is opened again at this age, in ms: the server checks the cookie only at its beginning,
+ * and an application may have signed the person out.
+ */
+const MAX_AGE_MS = 60_000;
 /** The most changes of the list that are kept for windows that come back. */
 const MAX_KEPT = 1000;
 
@@ -80,7 +85,7 @@ abstract class Channel {
   }
 
   /** Open the connection for what is followed now, and end the one before. */
-  protected restart(waitMs = GATHER_MS): void {
+  restart(waitMs = GATHER_MS): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#follow(), waitMs);
   }
@@ -101,6 +106,7 @@ abstract class Channel {
     const { path, after, link } = this.request();
     const begun = Date.now();
     let silence = setTimeout(() => cut.abort(SILENT), SILENT_MS);
+    const age = setTimeout(() => this.restart(), MAX_AGE_MS);
     try {
       const response = await fetch(this.#base + path, {
         headers: {
@@ -130,6 +136,7 @@ abstract class Channel {
       }
     } finally {
       clearTimeout(silence);
+      clearTimeout(age);
     }
   }
 }

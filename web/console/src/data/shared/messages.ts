@@ -25,6 +25,8 @@ export type Asked =
       readonly link: string;
     }
   | { readonly do: 'leave'; readonly id: number }
+  /** The server refuses the cookie: find out for all windows what it still shows. */
+  | { readonly do: 'check' }
   /** The window lives: the answer to a beat. */
   | { readonly do: 'here' }
   /** The window is closed or put aside: forget all that it follows. */

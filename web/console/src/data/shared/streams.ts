@@ -88,6 +88,11 @@ function post(asked: Asked): void {
   port?.postMessage(asked);
 }
 
+/** The server asked for its access token: no other window goes on with what it showed before. */
+export function checkAll(): void {
+  post({ do: 'check' });
+}
+
 /** The worker does not work here: streams are opened by the window itself from now on. */
 function giveUp(): void {
   port = null;

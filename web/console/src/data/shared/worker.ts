@@ -41,7 +41,17 @@ function connect(port: MessagePort): void {
     if (data.do === 'join') join(window, data);
     else if (data.do === 'leave') leave(window, data.id);
     else if (data.do === 'bye') forget(window);
+    else if (data.do === 'check') check();
   };
+  check(); // a page is loaded after a sign-in or a sign-out, too
+}
+
+/**
+ * Open the connections again, with the cookie that the browser has now. If the server refuses it,
+ * each window asks for itself, and is refused.
+ */
+function check(): void {
+  for (const channel of [...runs.values(), ...feeds.values()]) channel.restart();
 }
 
 function join(window: Window, asked: Extract<Asked, { do: 'join' }>): void {
