@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import runcast
+from runcast.client.reconnect import ReconnectOptions
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -16,12 +17,33 @@ NOWHERE = "http://127.0.0.1:1"
         ({"timeout_s": 0}, "expected timeout_s to be more than 0 seconds, got 0"),
         ({"timeout_s": float("nan")}, "expected timeout_s to be more than 0 seconds, got nan"),
         ({"attempts": 0}, "expected attempts to be a whole number, at least 1, got 0"),
+        ({"reconnect": 3}, "expected reconnect to be a ReconnectOptions .* got 3"),
+        (
+            {"reconnect": ReconnectOptions(), "attempts": 1},
+            "expected either attempts or reconnect, got both",
+        ),
+        ({"link": "a b"}, "expected the link to be text of ASCII characters"),
+        ({"link": "l.s", "token": "t"}, "expected either a token or a link, got both"),
         ({"retries": True}, "expected retries to be a whole number, at least 0, got True"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(runcast.InvalidValue, match=problem):
         runcast.AsyncClient(NOWHERE, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"first_s": -1}, "expected first_s to be seconds, at least 0, got -1"),
+        ({"longest_s": "30"}, "expected longest_s to be seconds, at least 0, got '30'"),
+        ({"poll_s": float("inf")}, "expected poll_s to be seconds, at least 0, got inf"),
+        ({"attempts": 0}, "expected attempts to be a whole number, at least 1, got 0"),
+    ],
+)
+def test_waits_that_make_no_sense_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(runcast.InvalidValue, match=problem):
+        ReconnectOptions(**options)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +54,11 @@ def test_an_option_that_makes_no_sense_is_refused(options: dict[str, Any], probl
         (lambda it: it.invoke("f", labels="a"), "expected labels like"),
         (lambda it: it.runs(limit="3"), "expected a limit of at least 1, got '3'"),
         (lambda it: it.runs(labels=["a"]), "expected labels like"),
+        (
+            lambda it: it.runs(labels={"build": 7}),
+            "value of the label 'build' to be a text, got 7; write it",
+        ),
+        (lambda it: anext(it.watch_thread("t", labels={"a": None})), "to be a text, got None"),
         (lambda it: it.answer("r", "q", None), "expected an answer like"),
         (lambda it: anext(it.watch_thread("")), "expected thread to be a text like"),
     ],

@@ -224,6 +224,45 @@ def test_in_a_kernel_a_run_has_one_widget_however_often_it_is_displayed(
     assert "text/html" in one
 
 
+def test_a_run_around_a_block_is_displayed_while_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    with runcast.run("import") as run:
+        bundle = run._repr_mimebundle_()
+    with runcast.open_hub() as hub, hub.run("import") as of_hub:
+        other = of_hub._repr_mimebundle_()
+
+    for each, shown in ((run, bundle), (of_hub, other)):
+        assert "application/vnd.jupyter.widget-view+json" in shown
+        assert shown["text/plain"] == repr(each)
+        assert each.run_id in shown["text/html"]
+
+
+async def test_the_page_of_a_block_reads_its_run_and_can_cancel_it() -> None:
+    page, states, clients = Page(), [], []
+
+    async def write() -> None:
+        async with runcast.run("import", run_id="r") as run:
+            assert run.display is not None
+            client = run.display._client()  # type: ignore[attr-defined]
+            clients.append(client)
+            loop = asyncio.get_running_loop()
+            page.channel = Channel(client, "r", loop, page.send, page.keep)
+            runcast.content("half")
+            states.append(await page.ask(op="snapshot"))
+            page.channel.receive({"op": "cancel", "id": "c"})
+            await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        await write()
+    assert "half" in json.dumps(states)
+    (client,) = clients
+    with pytest.raises(runcast.InvalidValue, match="the hub is closed"):
+        await client.snapshot("r")
+
+
 def test_only_an_id_of_a_run_can_be_shown() -> None:
     client = runcast.AsyncClient("http://127.0.0.1:1")
     with pytest.raises(runcast.InvalidValue, match="expected the id of a run"):

@@ -318,6 +318,29 @@ async def test_an_event_source_may_put_it_into_the_query_of_a_stream_only(server
         assert (await server.fetch("GET", f"{path}?link={link['token']}")).status == 401
 
 
+def test_the_client_of_a_link_sees_its_run_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving_in_thread("plain-uvicorn", token="the-token") as server:
+        host, port = server.address
+        url = f"http://{host}:{port}"
+        with runcast.Client(url, token="the-token") as owner:
+            run_id = owner.invoke("count", {"n": 2})
+            owner.result(run_id)
+            other = owner.invoke("count", {"n": 1})
+            link = owner.share(run_id)
+        monkeypatch.setenv("RUNCAST_TOKEN", "the-token")  # it is not for visitors
+
+        with runcast.Client(url, link=link.token) as visitor:
+            assert [event.type for event in visitor.watch(run_id)][-1] == "done"
+            assert visitor.snapshot(run_id).status == "done"
+            with pytest.raises(runcast.RuncastError):
+                visitor.snapshot(other)
+            with pytest.raises(runcast.RuncastError):
+                visitor.runs()
+            assert link.token not in repr(visitor)
+
+
 def test_the_logs_of_other_servers_do_not_get_the_secret(caplog: pytest.LogCaptureFixture) -> None:
     async def use(server: Server) -> str:
         await server.closed_log("a", 1)

@@ -6,7 +6,6 @@ Long because it is one facade, each method of which has its docstring.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -107,7 +106,7 @@ class OpenHub:
 
     def _build(self) -> None:
         """Make the parts of one event loop; after `close`, `open` may be called on another loop."""
-        self.hub = Hub(self._store, self.settings, self.clock, this_process)
+        self.hub = self._make_hub()
         self.files = files_of(self.hub)
         self.runner = Runner(
             self.hub,
@@ -122,6 +121,9 @@ class OpenHub:
         self.runner.hand_over(DELIVERY, self.deliveries.take_over)
         self.replies = Replies(self, self.deliveries)
         self.pollers = Pollers(self.hub, self.replies)
+
+    def _make_hub(self) -> Hub:
+        return Hub(self._store, self.settings, self.clock, this_process)
 
     def add(self, function: AnyFunction) -> Function[..., Any]:
         """Add a function under its name. Raises `InvalidValue` if the name is taken."""
@@ -294,7 +296,12 @@ class OpenHub:
 
         See `runcast.run`, which needs no hub.
         """
-        begin = partial(OwnedRun._begin, self.hub, name, run_id, labels, replace=replace)
+
+        async def begin() -> OwnedRun:
+            run = await OwnedRun._begin(self.hub, name, run_id, labels, replace=replace)
+            run.display = HubDisplay(self.client, run.run_id, lambda: repr(run))
+            return run
+
         return Block(begin)
 
     async def reserve(

@@ -1,13 +1,12 @@
 """The hub for code without an event loop: the methods of `OpenHub`, called from any thread.
 
 Each call runs on a loop in its own thread and waits for the result. A test compares the methods
-here with those of `OpenHub` and `Run`.
+here with those of `OpenHub` and `Run`. Long because it is one facade.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
@@ -256,15 +255,19 @@ class OpenHubInThread:
             files=files,
             workspace=workspace,
         )
-        run, bridge = self._bridge.call(starting), self._bridge
-        display = HubDisplay(
+        run = self._bridge.call(starting)
+        return RunInThread(self._bridge, run, self._display(run))
+
+    def _display(self, run: Run[Any] | OwnedRun) -> HubDisplay:
+        """Return what shows a run of this hub in a notebook."""
+        bridge = self._bridge
+        return HubDisplay(
             lambda: bridge.do(self._hub.client),
             run.run_id,
             lambda: repr(run),
             lambda: bridge.loop,
             lambda: self.client().snapshot(run.run_id),
         )
-        return RunInThread(bridge, run, display)
 
     def _run_launched(self, run_id: str, epoch: str) -> None:
         """Run a run that was handed over; see `Runner.run_launched`."""
@@ -283,7 +286,12 @@ class OpenHubInThread:
         See `runcast.run`, which needs no hub.
         """
         hub = self._hub.hub
-        begin = partial(OwnedRun._begin, hub, name, run_id, labels, replace=replace)
+
+        async def begin() -> OwnedRun:
+            run = await OwnedRun._begin(hub, name, run_id, labels, replace=replace)
+            run.display = self._display(run)
+            return run
+
         return BlockInThread(self._bridge, begin)
 
     def reserve(

@@ -5,8 +5,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from runcast._app.showing import HubDisplay
 from runcast._clock import Clock, SystemClock
 from runcast._hub.bridge import Bridge
 from runcast._hub.forks import Home
@@ -18,6 +19,10 @@ from runcast.errors import InvalidValue
 from runcast.stores import open_url
 from runcast.stores.base import Store
 from runcast.stores.machine import this_process
+
+if TYPE_CHECKING:
+    from runcast._app.script_runs import ScriptRuns
+    from runcast.client.asynchronous import AsyncClient
 
 __all__ = ("STORE_VARIABLE", "RunOpener", "ScriptHub", "run")
 
@@ -32,10 +37,20 @@ class ScriptHub:
         self.hub = Hub(store, settings, clock, this_process)
         self._retention = Retention(self.hub)
         self._home = Home()
+        self._shown: ScriptRuns | None = None
 
     async def open(self) -> None:
         await self.hub.open()
         self._retention.open(deletes=False)  # its own runs are cut as the settings say
+
+    def client(self) -> "AsyncClient":
+        """Return a client of this hub's runs, for notebooks; see `OpenHub.client`."""
+        if self._shown is None:
+            # Imported late: a script that only writes a run needs no web framework.
+            from runcast._app.script_runs import ScriptRuns
+
+            self._shown = ScriptRuns(self.hub)
+        return self._shown.client()
 
     @property
     def is_here(self) -> bool:
@@ -45,6 +60,8 @@ class ScriptHub:
     async def close(self) -> None:
         if not self.is_here:
             return  # a process forked in the block leaves it; the run belongs to the parent
+        if self._shown is not None:
+            await self._shown.close()
         await self._retention.close()
         await self.hub.close()
 
@@ -76,6 +93,7 @@ class RunOpener:
             await hub.open()
             block = Block(partial(self._begin, hub))
             run = await opening.enter_async_context(block)
+            run.display = HubDisplay(hub.client, run.run_id, lambda: repr(run))
             self._open_async = opening.pop_all()
         return run
 
@@ -97,6 +115,9 @@ class RunOpener:
             opening.callback(lambda: bridge.is_open and bridge.call(hub.close()))
             bridge.call(hub.open())
             run = opening.enter_context(BlockInThread(bridge, partial(self._begin, hub)))
+            run.display = HubDisplay(
+                lambda: bridge.do(hub.client), run.run_id, lambda: repr(run), lambda: bridge.loop
+            )
             self._open = opening.pop_all()
         return run
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from runcast._producing.inbox import HubMailbox
 from runcast._producing.labels import check_labels
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
-from runcast._runs.run import make_run_id
+from runcast._runs.run import Displayed, make_run_id
 from runcast._workers.drive import outcome_of
 from runcast.errors import (
     Cancelled,
@@ -61,6 +61,8 @@ class OwnedRun(Writer):
         self.begin_delivery = hub.begin_delivery
         self.name = name
         """The run's name; lists show it as the run's function."""
+        self.display: Displayed | None = None
+        """How a notebook shows the run."""
         self._hub = hub
         self._owned = log
         self._result: object = None
@@ -69,6 +71,12 @@ class OwnedRun(Writer):
 
     def __repr__(self) -> str:
         return f"<OwnedRun {self.run_id} of {self.name}>"
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        shown = {} if self.display is None else self.display._repr_mimebundle_(include, exclude)
+        return {**shown, "text/plain": repr(self)}
 
     @property
     def epoch(self) -> str:

@@ -19,9 +19,11 @@ from runcast.client import reconnect
 from runcast.client.checks import (
     check_count,
     check_seconds,
+    checked_labels,
     checked_mapping,
     checked_names,
     checked_text,
+    checked_token,
 )
 from runcast.client.conversations import read_thread_event
 from runcast.client.files import Outgoing, contents, ignore_bytes
@@ -40,7 +42,7 @@ from runcast.client.model import (
 )
 from runcast.client.polling import poll_feed
 from runcast.client.receipts import wait_for_receipt
-from runcast.client.reconnect import ReconnectOptions
+from runcast.client.reconnect import ReconnectOptions, options_of
 from runcast.client.showing import ShownRun
 from runcast.client.transport import Answer, Transport
 from runcast.client.watching import Cut, Received, follow, ignore_cut, pause_after, watch
@@ -69,6 +71,8 @@ class AsyncClient:
     Args:
         url: the server's address; by default that in `RUNCAST_URL`.
         token: the access token; by default that in `RUNCAST_TOKEN`.
+        link: the token of a link to one run, as `share` returns it, instead of an access token. The
+            client then sees this run and nothing else.
         timeout_s: longest silence of the server.
         attempts: failed connections in a row after which a stream gives up; None never does.
         reconnect: all waits of streams, instead of `attempts`; see `runcast.client.reconnect`.
@@ -84,6 +88,7 @@ class AsyncClient:
         url: str = "",
         *,
         token: str | None = None,
+        link: str = "",
         timeout_s: float = 30.0,
         attempts: int | None = None,
         reconnect: ReconnectOptions | None = None,
@@ -92,13 +97,11 @@ class AsyncClient:
         address = url or os.environ.get("RUNCAST_URL", "")
         if not address:
             raise InvalidValue("expected the address of a server, as url or in RUNCAST_URL")
-        secret = os.environ.get("RUNCAST_TOKEN", "") if token is None else token
         check_seconds("timeout_s", timeout_s)
         check_count("retries", retries, least=0)
-        if attempts is not None:
-            check_count("attempts", attempts, least=1)
-        self._transport = Transport(address, secret, timeout_s=timeout_s)
-        self._options = reconnect or ReconnectOptions(attempts=attempts)
+        self._options = options_of(reconnect, attempts)
+        secret = checked_token(token, link)
+        self._transport = Transport(address, secret, link=link, timeout_s=timeout_s)
         self._retries = retries
 
     @classmethod
@@ -349,7 +352,7 @@ class AsyncClient:
             labels: only runs that have these labels, too.
             on_cut: see `watch_pages`.
         """
-        chosen = {"thread": checked_text("thread", thread, "chat-7"), **(labels or {})}
+        chosen = {"thread": checked_text("thread", thread, "chat-7"), **checked_labels(labels)}
         path = f"/events?{urlencode(_selection(None, '', chosen))}"
         pages = follow(
             *(self._transport, path),
@@ -553,8 +556,7 @@ def _selection(
 ) -> list[tuple[str, str]]:
     query = [("status", status)] if status else []
     query += [("function", function)] if function else []
-    chosen = checked_mapping("labels", labels, '{"user": "ada"}')
-    return query + [("label", f"{name}={value}") for name, value in chosen.items()]
+    return query + [("label", f"{name}={value}") for name, value in checked_labels(labels).items()]
 
 
 def _view(types: Iterable[str], nodes: Iterable[str], agents: Iterable[str], view: str) -> str:

@@ -1,12 +1,22 @@
 """Check what callers pass to a client, before anything is sent."""
 
+import os
 from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any
 
 from runcast.errors import InvalidValue
 
-__all__ = ("check_count", "check_seconds", "checked_mapping", "checked_names", "checked_text")
+__all__ = (
+    "check_count",
+    "check_seconds",
+    "check_wait",
+    "checked_labels",
+    "checked_mapping",
+    "checked_names",
+    "checked_text",
+    "checked_token",
+)
 
 
 def check_count(name: str, given: object, *, least: int) -> None:
@@ -21,6 +31,12 @@ def check_seconds(name: str, given: object) -> None:
     """Raise `InvalidValue` unless an option is a time of more than 0 seconds."""
     if isinstance(given, bool) or not (isinstance(given, int | float) and 0 < given < inf):
         raise InvalidValue(f"expected {name} to be more than 0 seconds, got {given!r:.80}")
+
+
+def check_wait(name: str, given: object) -> None:
+    """Raise `InvalidValue` unless an option is a time of at least 0 seconds."""
+    if isinstance(given, bool) or not (isinstance(given, int | float) and 0 <= given < inf):
+        raise InvalidValue(f"expected {name} to be seconds, at least 0, got {given!r:.80}")
 
 
 def checked_text(name: str, given: object, like: str) -> str:
@@ -44,3 +60,30 @@ def checked_mapping(name: str, given: Mapping[str, Any] | None, like: str) -> di
     if given is not None and not isinstance(given, Mapping):
         raise InvalidValue(f"expected {name} like {like}, got {given!r:.80}")
     return dict(given or {})
+
+
+def checked_labels(given: Mapping[str, str] | None) -> dict[str, str]:
+    """Return labels as a dict; None is an empty one. Raises `InvalidValue`."""
+    labels = checked_mapping("labels", given, '{"user": "ada"}')
+    for name, value in labels.items():
+        if not isinstance(name, str):
+            raise InvalidValue(f"expected names of labels to be texts, got {name!r:.80}")
+        if not isinstance(value, str):
+            raise InvalidValue(
+                f"expected the value of the label {name[:80]!r} to be a text, got {value!r:.80}; "
+                "write it as the run has it, as str(…) does"
+            )
+    return labels
+
+
+def checked_token(token: str | None, link: str) -> str:
+    """Return the access token; by default that in `RUNCAST_TOKEN`, with a link "".
+
+    Raises:
+        InvalidValue: both are given.
+    """
+    if link and token:
+        raise InvalidValue("expected either a token or a link, got both; pass one of them")
+    if token is None:
+        return "" if link else os.environ.get("RUNCAST_TOKEN", "")
+    return token

@@ -38,6 +38,8 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from runcast.client.checks import check_count, check_wait
+from runcast.errors import InvalidValue
 from runcast.events.vocabulary import TERMINAL
 
 __all__ = (
@@ -56,6 +58,7 @@ __all__ = (
     "Silence",
     "State",
     "Stop",
+    "options_of",
     "react",
 )
 
@@ -96,6 +99,31 @@ class ReconnectOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Silence at the beginning of a stream after which the client polls."""
     poll_s: float = 300.0
     """How long to poll before a stream is tried again."""
+
+    def __post_init__(self) -> None:
+        """Raise `InvalidValue` if a wait or the number of attempts makes no sense."""
+        for name in self.__struct_fields__:
+            if name != "attempts":
+                check_wait(name, getattr(self, name))
+        if self.attempts is not None:
+            check_count("attempts", self.attempts, least=1)
+
+
+def options_of(reconnect: ReconnectOptions | None, attempts: int | None) -> ReconnectOptions:
+    """Return the waits that a caller chose, at most one of the two. Raises `InvalidValue`."""
+    if reconnect is None:
+        return ReconnectOptions(attempts=attempts)
+    if not isinstance(reconnect, ReconnectOptions):
+        raise InvalidValue(
+            "expected reconnect to be a ReconnectOptions of runcast.client.reconnect, like "
+            f"ReconnectOptions(first_s=1.0), got {reconnect!r:.80}"
+        )
+    if attempts is not None:
+        raise InvalidValue(
+            "expected either attempts or reconnect, got both; "
+            "pass ReconnectOptions(attempts=…) as reconnect"
+        )
+    return reconnect
 
 
 class State(msgspec.Struct, frozen=True):

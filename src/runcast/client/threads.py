@@ -44,6 +44,7 @@ class Client:
         url: str = "",
         *,
         token: str | None = None,
+        link: str = "",
         timeout_s: float = 30.0,
         attempts: int | None = None,
         reconnect: ReconnectOptions | None = None,
@@ -52,6 +53,7 @@ class Client:
         self._client = AsyncClient(
             url,
             token=token,
+            link=link,
             timeout_s=timeout_s,
             attempts=attempts,
             reconnect=reconnect,

@@ -94,6 +94,7 @@ class Transport:
 
     Args:
         token: the server's access token; "" sends none.
+        link: the token of a link to one run; "" sends none.
         timeout_s: longest silence of the server.
         app: a server in this process, which is asked instead of the address.
         check: called before each request to `app`; raises if it cannot be asked any more.
@@ -107,14 +108,20 @@ class Transport:
         url: str,
         token: str = "",
         *,
+        link: str = "",
         timeout_s: float = 30.0,
         app: Application | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.url = check_url(url)
-        if not isinstance(token, str) or not all("!" <= char <= "~" for char in token):
-            raise InvalidValue("expected the token to be text of ASCII characters without spaces")
+        for name, secret in (("token", token), ("link", link)):
+            if not isinstance(secret, str) or not all("!" <= char <= "~" for char in secret):
+                raise InvalidValue(
+                    f"expected the {name} to be text of ASCII characters without spaces"
+                )
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        if link:
+            self._headers["runcast-link"] = link
         self.timeout_s = timeout_s
         self.polls_until = -math.inf
         """Until when watches poll, in monotonic seconds: the network holds streams back."""
