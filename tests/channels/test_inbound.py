@@ -219,3 +219,14 @@ def test_a_key_of_discord_is_checked_where_it_is_configured(
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InvalidValue, match=r"pip install 'runcast\[discord\]'"):
         check_discord_key(key)
+
+
+def test_half_a_character_in_what_a_platform_sends_is_mended() -> None:
+    half = json.loads(r'"\ud800"')
+    person, message = {"id": half, "is_bot": False, "first_name": half}, {"message_id": 8}
+    said = {"text": half, "from": person, "chat": {"id": half}, "reply_to_message": message}
+    found = from_telegram({"update_id": 1, "message": said})
+    assert found is not None
+    assert {found.value, found.person, found.name, found.place} == {"\ufffd"}
+    ping = from_slack({"type": "url_verification", "challenge": half})
+    assert ping == Inbound("ping", "\ufffd")

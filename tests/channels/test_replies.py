@@ -13,7 +13,7 @@ from runcast.channels.callbacks import callback_of
 from runcast.channels.deliveries import Deliveries
 from runcast.channels.replies import Replies
 from runcast.channels.targets import ChannelsFile, Target
-from runcast.errors import StoreUnavailable
+from runcast.errors import StoreUnavailable, Unauthorized
 from runcast.testing import FakeTelegram
 from tests.waiting import WAIT_S
 
@@ -130,3 +130,11 @@ async def test_without_a_store_a_press_asks_for_another_and_a_text_comes_again()
         assert answer["text"] == "It could not be stored. Try again in a moment."
         with pytest.raises(StoreUnavailable):
             await post(replies, update("look at page 3"))
+
+
+@pytest.mark.parametrize("name", ["telegram", "telegram:ops", "telegram:none", "slack", "none"])
+async def test_a_stranger_does_not_learn_which_channels_there_are(name: str) -> None:
+    async with asking() as (_, _, replies):
+        with pytest.raises(Unauthorized) as refused:
+            await replies.receive(name, {}, b"{}", {})
+        assert refused.value.message == "no platform sent this"

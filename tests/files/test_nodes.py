@@ -237,6 +237,21 @@ async def test_an_upload_in_a_bucket_is_used_on_another_node(bucket: str, store:
 
 
 @in_bucket
+async def test_an_upload_that_somebody_replaced_in_the_bucket_is_not_used(
+    bucket: str, store: str
+) -> None:
+    async with node(store, "left", files=bucket) as left:
+        upload_id = (await upload(left, b"content"))["upload_id"]
+    async with node(store, "right", files=bucket) as right:
+        objects = right.hub.files._bucket
+        assert objects is not None
+        await asyncio.to_thread(objects.save, f"uploads/{upload_id}", b"another")
+        status, body = await invoke(right, "read", files={"input": [{"upload_id": upload_id}]})
+
+    assert (status, body.get("result")) == (503, None)
+
+
+@in_bucket
 async def test_files_leave_the_bucket_with_their_run_and_by_their_age(
     bucket: str, store: str
 ) -> None:
@@ -262,10 +277,15 @@ async def test_files_leave_the_bucket_with_their_run_and_by_their_age(
         # What a killed process left: files whose list was never finished.
         await asyncio.to_thread(objects.save, "lists/lost/epoch", b"")
         await asyncio.to_thread(objects.save, "files/lost/epoch/sha", b"x")
+        # What somebody else put there.
+        foreign = ["lists/a/b/c", "lists/notes.txt"]
+        for name in foreign:
+            await asyncio.to_thread(objects.save, name, b"x")
         await right.hub.files.sweep()
 
-        for folder in ("lists", "files"):
-            assert await asyncio.to_thread(list, objects.objects(folder)) == []
+        for folder, left_there in (("lists", foreign), ("files", [])):
+            found = await asyncio.to_thread(list, objects.objects(folder))
+            assert [each.name for each in found] == left_there
         assert await listed(right, "kept") == []
 
 

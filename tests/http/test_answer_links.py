@@ -1,6 +1,7 @@
 """Signed links that answer questions: a page that asks, and a click that answers."""
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
@@ -148,7 +149,9 @@ def test_a_link_is_read_until_it_expires_and_only_as_it_was_signed() -> None:
         {"webhook": {"mail": {"to": "https://x.example/", **OPTIONS, "answer_secret": "x" * 16}}}
     )
     body, _, signature = token.partition(".")
-    for wrong in (body, f"{body}.", f"{body[:-1]}A.{signature}", "é", "", "." * 3000, f"{token}é"):
+    deep = base64.urlsafe_b64encode(b'["","","","",0,' + b"[" * 1400).decode().rstrip("=")
+    wrongs = (body, f"{body}.", f"{body[:-1]}A.{signature}", "é", "", "." * 3000, f"{token}é", deep)
+    for wrong in wrongs:
         with pytest.raises(NotFound):
             read_answer_link(channels, wrong, NOW)
     for channels_, now in ((channels, NOW + 600), (other, NOW), (ChannelsFile(), NOW)):

@@ -25,6 +25,11 @@ async def report(topic: str = "rain") -> str:
     return f"All about {topic}."
 
 
+@runcast.function
+async def stay() -> None:
+    await anext(runcast.inbox())
+
+
 async def authorize(request: Request) -> runcast.Access | None:
     """Let ada deliver her drafts; let bob see all of her runs."""
     if request.headers.get("user") == "ada":
@@ -56,12 +61,15 @@ async def serving(
     settings: runcast.Settings, authorize: Authorize = runcast.everyone
 ) -> AsyncIterator[tuple[runcast.OpenHub, httpx2.AsyncClient]]:
     async with runcast.OpenHub(functions=[report], settings=settings) as hub:
-        transport = httpx2.ASGITransport(runcast.asgi(hub, authorize=authorize))
-        async with httpx2.AsyncClient(
-            transport=transport,
-            base_url="http://127.0.0.1",
-            headers={"Accept": "application/json"},
-        ) as client:
+        app = runcast.asgi(hub, authorize=authorize)
+        async with (
+            app.lifespan(),
+            httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(app),
+                base_url="http://127.0.0.1",
+                headers={"Accept": "application/json"},
+            ) as client,
+        ):
             yield hub, client
 
 
@@ -234,3 +242,48 @@ async def test_the_same_request_at_the_same_time_begins_one_delivery(
         assert len({answer.text for answer in answers}) == 1
         await receipts_of(hub, "r")
     assert telegram.shown(42) == ["All about rain."]
+
+
+async def test_a_run_with_the_id_of_a_deleted_one_has_none_of_its_deliveries(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    async def users(request: Request) -> runcast.Access:
+        user = request.headers["user"]
+        return runcast.Access(subject=user, labels={"owner": user})
+
+    async with serving(settings, authorize=users) as (hub, client):
+        ada, bob = {"user": "ada"}, {"user": "bob"}
+        body = {"run_id": "r", "deliver": ["telegram:ops"]}
+        await client.post("/invoke/report", json=body, headers=ada)
+        await receipts_of(hub, "r")
+        listed = await client.get("/runs/r/deliveries", headers=ada)
+        assert len(listed.json()["deliveries"]) == 1
+        assert (await client.delete("/runs/r", headers=ada)).status_code == 204
+        await client.post("/invoke/report", json={"run_id": "r"}, headers=bob)
+        listed = await client.get("/runs/r/deliveries?wait_s=5", headers=bob)
+    assert listed.json() == {"deliveries": []}
+
+
+async def test_a_wait_for_deliveries_ends_for_a_user_who_may_not_see_the_run_any_more(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    allowed = {"ada"}
+
+    async def users(request: Request) -> runcast.Access | None:
+        user = request.headers["user"]
+        return runcast.Access(subject=user, labels={"owner": user}) if user in allowed else None
+
+    async with serving(settings, authorize=users) as (hub, client):
+        ada = {"user": "ada"}
+        await hub.start(stay, run_id="r", labels={"owner": "ada"})
+        await hub.deliver("r", "telegram:ops")
+        path = "/runs/r/deliveries?wait_s=60"
+        waiting = asyncio.create_task(client.get(path, headers=ada))
+        async with asyncio.timeout(WAIT_S):
+            while not hub.hub.admissions._count:
+                await asyncio.sleep(0)
+            allowed.clear()
+            await hub.revoke("ada")
+            refused = await waiting
+        await hub.cancel("r")
+    assert (refused.status_code, refused.json()["code"]) == (404, "not_found")

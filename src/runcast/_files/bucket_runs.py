@@ -9,11 +9,11 @@ be called from any thread.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
-from runcast._files.bucket import Bucket
+from runcast._files.bucket import Bucket, Object
 from runcast._files.collecting import Collected
 from runcast._files.content import ObjectContent
 from runcast._files.fair_threads import Steps
@@ -73,13 +73,17 @@ class BucketRuns:
 
     def known(self) -> set[tuple[str, str]]:
         """Return the runs and epochs that have a list."""
-        return {_whose(each.name) for each in self._bucket.objects(_LISTS)}
+        return {_whose(each.name) for each in self._lists()}
+
+    def _lists(self) -> Iterator[Object]:
+        """Return the lists of files. What others put beside them is left alone."""
+        return (each for each in self._bucket.objects(_LISTS) if each.name.count("/") == 2)
 
     def sweeping(self, life_of: Callable[[str, str], Life], time: float) -> Steps[int]:
         """Remove what is no longer needed, as `Workspaces.sweeping` does; return the number of
         runs."""
         removed = 0
-        for each in list(self._bucket.objects(_LISTS)):
+        for each in list(self._lists()):
             yield ENTRY_WORK
             run_id, epoch = _whose(each.name)
             life = life_of(run_id, epoch)

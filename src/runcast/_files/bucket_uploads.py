@@ -8,6 +8,7 @@ upload of another node copies it to its disk first.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -91,8 +92,11 @@ class BucketUploads(Uploads):
         arriving = path.with_suffix(f".{secrets.token_hex(4)}.part")
         try:
             self._bucket.fetch(f"uploads/{upload_id}", arriving)
-            if arriving.stat().st_size != upload.size:
-                raise BackendError(f"the upload {upload_id!r} is not complete in the bucket")
+            with arriving.open("rb") as copy:
+                if hashlib.file_digest(copy, "sha256").hexdigest() != upload.sha256:
+                    raise BackendError(
+                        f"the upload {upload_id!r} is not complete in the bucket, or was changed"
+                    )
             os.utime(arriving, (now, now))
             os.rename(arriving, path)
             return os.open(path, flags)

@@ -72,7 +72,7 @@ def read_answer_link(channels: ChannelsFile, token: str, now: float) -> AnswerLi
         link = msgspec.json.decode(_bytes(body), type=AnswerLink)
         options = channels.named(link.target).options
         given = _bytes(signature)
-    except (ValueError, msgspec.MsgspecError, InvalidValue):
+    except (ValueError, RecursionError, msgspec.MsgspecError, InvalidValue):
         raise missing from None
     secret = options.get("answer_secret", "")
     is_ours = bool(secret) and hmac.compare_digest(_signature(_bytes(body), secret), given)

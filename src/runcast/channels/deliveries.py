@@ -161,7 +161,7 @@ class Deliveries:
             if (known := self._deliveries.get(name)) is not None:
                 await channel.close()
                 return known
-            labels = {"run": run_id, "to": shown[:200]}
+            labels = {"run": run_id, "epoch": info.epoch, "to": shown[:200]}
             try:
                 log = await self._hub.begin(name, kind=DELIVERY, labels=labels)
             except Conflict:
@@ -315,13 +315,14 @@ class Deliveries:
             before = infos[-1].created_at, infos[-1].log_id
         return None
 
-    async def states(self, run_id: str, delivery_id: str = "") -> list[DeliveryState]:
-        """Return the deliveries of a run in all processes, newest first; or only one, by its id."""
-        return await receipts_of(self._hub, run_id, delivery_id)
+    async def states(self, run: LogInfo, delivery_id: str = "") -> list[DeliveryState]:
+        """Return the deliveries of a run in one epoch, by all processes, newest first; or only one,
+        by its id."""
+        return await receipts_of(self._hub, run, delivery_id)
 
-    async def wait(self, run_id: str, delivery_id: str = "") -> None:
+    async def wait(self, run: LogInfo, delivery_id: str = "") -> None:
         """Wait until those of these deliveries have ended that go on now."""
-        await wait_for_receipts(self._hub, run_id, delivery_id)
+        await wait_for_receipts(self._hub, run, delivery_id)
 
     def of(self, run_id: str) -> list[Delivery]:
         """Return the deliveries of a run in this process."""

@@ -19,6 +19,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from runcast.events.vocabulary import mend
+
 __all__ = (
     "MAX_TEXT_CHARS",
     "Inbound",
@@ -300,4 +302,5 @@ def _text(found: object, *names: str) -> str:
     """Return a text or a number inside an object, as text; empty if there is none."""
     value = _part(found, *names)
     is_value = isinstance(value, str | int) and not isinstance(value, bool)
-    return str(value)[:MAX_TEXT_CHARS] if is_value else ""
+    # JSON may name half of a character, which no store can keep.
+    return mend(str(value)[:MAX_TEXT_CHARS]) if is_value else ""

@@ -33,18 +33,19 @@ class DeliveryState(msgspec.Struct, frozen=True, kw_only=True):
     strays: int = 0
 
 
-async def receipts_of(hub: Hub, run_id: str, delivery_id: str = "") -> list[DeliveryState]:
-    """Return the deliveries of a run, newest first; only one if its id is given.
+async def receipts_of(hub: Hub, run: LogInfo, delivery_id: str = "") -> list[DeliveryState]:
+    """Return the deliveries of a run in one epoch, newest first; only one if its id is given.
 
-    At most `MAX_LIST`. Raises `BackendError`.
+    Another epoch of the same id may belong to somebody else. At most `MAX_LIST`. Raises
+    `BackendError`.
     """
-    infos = await _logs_of(hub, run_id, delivery_id)
+    infos = await _logs_of(hub, run, delivery_id)
     return [await _state(hub, info) for info in infos]
 
 
-async def wait_for_receipts(hub: Hub, run_id: str, delivery_id: str = "") -> None:
+async def wait_for_receipts(hub: Hub, run: LogInfo, delivery_id: str = "") -> None:
     """Wait until deliveries have ended that go on now, of this process and others."""
-    for info in await _logs_of(hub, run_id, delivery_id):
+    for info in await _logs_of(hub, run, delivery_id):
         if not info.closed:
             try:
                 watch = await hub.watch(info.log_id, info.position)
@@ -55,8 +56,9 @@ async def wait_for_receipts(hub: Hub, run_id: str, delivery_id: str = "") -> Non
                     pass
 
 
-async def _logs_of(hub: Hub, run_id: str, delivery_id: str) -> list[LogInfo]:
-    infos = await hub.store.list(kind=DELIVERY, labels={"run": run_id}, limit=MAX_LIST)
+async def _logs_of(hub: Hub, run: LogInfo, delivery_id: str) -> list[LogInfo]:
+    labels = {"run": run.log_id, "epoch": run.epoch}
+    infos = await hub.store.list(kind=DELIVERY, labels=labels, limit=MAX_LIST)
     return [info for info in infos if delivery_id in ("", info.name)]
 
 

@@ -30,7 +30,7 @@ from runcast._http.api.waiting import MAX_WAIT_S, parse_wait
 from runcast._http.guard.gate import Gate
 from runcast._http.streaming.waits import wait_with
 from runcast._runs.protocols import Runs
-from runcast.errors import Conflict, Forbidden, InvalidValue
+from runcast.errors import Conflict, Forbidden, InvalidValue, NotFound
 from runcast.events.schemas import RUN_ID
 
 __all__ = ("DELIVERY_OPERATIONS", "DELIVERY_SCHEMAS", "MAX_TARGETS", "TARGET", "Delivering")
@@ -78,16 +78,39 @@ class Delivering:
         if request.method == "POST":
             return await self._deliver(request)
         run_id = request.path_params["run_id"]
-        await self._gate.check(request, run_id)
-        await self._runs.hub.info(run_id)
+        run = await self._gate.check(request, run_id) or await self._runs.hub.info(run_id)
         deliveries, delivery_id = self._runs.deliveries, request.query_params.get("delivery_id", "")
         if wait_s := parse_wait(request.query_params):
             await self._read(request)  # which must be read before the wait
             with self._runs.hub.admissions.admit([run_id]):  # like every wait
-                waiting = _within(wait_s, deliveries.wait(run_id, delivery_id))
-                await wait_with(request, waiting, self._closing)
-        shown = await deliveries.states(run_id, delivery_id)
+                await self._wait(request, wait_s, deliveries.wait(run, delivery_id))
+        shown = await deliveries.states(run, delivery_id)
         return json_response({"deliveries": [msgspec.to_builtins(each) for each in shown]})
+
+    async def _wait(
+        self, request: Request, wait_s: float, awaited: Coroutine[Any, Any, None]
+    ) -> None:
+        """Wait while the request may see its run. Raises `NotFound` once it may not."""
+        run_id, was_dismissed = request.path_params["run_id"], False
+        waiting = asyncio.ensure_future(_within(wait_s, awaited))
+
+        def dismiss() -> None:
+            nonlocal was_dismissed
+            was_dismissed = True
+            waiting.cancel()
+
+        held = self._gate.add(request, [run_id], dismiss)
+        try:
+            await wait_with(request, _settled(waiting), self._closing)
+        finally:
+            if held is not None:
+                held.forget()
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        if was_dismissed:
+            raise NotFound(f"there is no run {run_id!r:.140}")
+        if not waiting.cancelled():
+            waiting.result()
 
     async def _deliver(self, request: Request) -> Response:
         check_json(request)
@@ -125,6 +148,10 @@ async def _within(seconds: float, awaited: Coroutine[Any, Any, None]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await awaited
+
+
+async def _settled(task: asyncio.Future[None]) -> None:
+    await asyncio.wait({task})
 
 
 def _parse(body: bytes) -> _Given:
