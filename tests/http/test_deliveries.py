@@ -14,6 +14,7 @@ import runcast
 from runcast._http.guard.access import Authorize
 from runcast.channels.engine import Receipt
 from runcast.errors import InvalidValue, NotFound
+from runcast.stores.base import LogInfo
 from runcast.testing import FakeTelegram
 from tests.waiting import WAIT_S
 
@@ -265,9 +266,9 @@ async def test_a_run_with_the_id_of_a_deleted_one_has_none_of_its_deliveries(
 
 
 async def test_a_wait_for_deliveries_ends_for_a_user_who_may_not_see_the_run_any_more(
-    settings: runcast.Settings, telegram: FakeTelegram
+    settings: runcast.Settings, telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allowed = {"ada"}
+    allowed, waits = {"ada"}, asyncio.Event()
 
     async def users(request: Request) -> runcast.Access | None:
         user = request.headers["user"]
@@ -275,13 +276,19 @@ async def test_a_wait_for_deliveries_ends_for_a_user_who_may_not_see_the_run_any
 
     async with serving(settings, authorize=users) as (hub, client):
         ada = {"user": "ada"}
+        wait_for_all = hub.deliveries.wait
+
+        async def wait(run: LogInfo, delivery_id: str) -> None:
+            waits.set()
+            await wait_for_all(run, delivery_id)
+
+        monkeypatch.setattr(hub.deliveries, "wait", wait)
         await hub.start(stay, run_id="r", labels={"owner": "ada"})
         await hub.deliver("r", "telegram:ops")
         path = "/runs/r/deliveries?wait_s=60"
         waiting = asyncio.create_task(client.get(path, headers=ada))
         async with asyncio.timeout(WAIT_S):
-            while not hub.hub.admissions._count:
-                await asyncio.sleep(0)
+            await waits.wait()
             allowed.clear()
             await hub.revoke("ada")
             refused = await waiting
