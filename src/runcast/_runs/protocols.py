@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from runcast._files.model import Content, Download, FileReference, FilesOfRun, Upload
 from runcast._hub.hub import Hub
 from runcast.events.position import Position
+from runcast.stores.base import LogInfo
 
 __all__ = (
     "BegunDelivery",
@@ -199,11 +200,11 @@ class Deliveries(Protocol):
         """
         ...
 
-    async def states(self, run_id: str, delivery_id: str = "") -> Sequence[object]:
+    async def states(self, run: LogInfo, delivery_id: str = "") -> Sequence[object]:
         """Return the deliveries of a run, newest first, for JSON; or only one, by its id."""
         ...
 
-    async def wait(self, run_id: str, delivery_id: str = "") -> None:
+    async def wait(self, run: LogInfo, delivery_id: str = "") -> None:
         """Wait until those of these deliveries have ended that go on now."""
         ...
 
