@@ -54,3 +54,19 @@ export type FileSource =
   | { readonly upload_id: string; readonly name?: string }
   | { readonly path: string; readonly name?: string }
   | { readonly url: string; readonly name?: string };
+
+/** A delivery of a run to a chat. Times are Unix seconds. */
+export interface DeliveryInfo {
+  readonly delivery_id: string;
+  readonly run_id: string;
+  readonly target: string;
+  readonly status: 'delivering' | 'delivered' | 'uncertain' | 'failed';
+  readonly begun_at: number;
+  readonly ended_at?: number | null;
+  /** The messages that show the text, in order, once it is delivered. */
+  readonly message_ids?: readonly string[];
+  /** Why it is not `delivered`. */
+  readonly reason?: string;
+  /** Messages that may remain although others have replaced them. */
+  readonly strays?: number;
+}

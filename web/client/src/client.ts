@@ -1,3 +1,4 @@
+import type { DeliveryInfo } from './answers.js';
 import {
   BasicClient,
   type ConnectOptions,
@@ -11,6 +12,9 @@ import { type EventOfRun, isTerminal, type ThreadChange } from './events.js';
 import type { FileInfo } from './protocol.generated.js';
 import { followDialect, followMany, followThread } from './sources.js';
 import type { FollowOptions, Watch } from './watch.js';
+
+/** How long one request waits for the end of a delivery, in seconds: less than a client's time-out. */
+const RECEIPT_WAIT_S = 20;
 
 /** The functions and the runs of a server. Every method throws `RuncastError`. */
 export class Client extends BasicClient {
@@ -54,12 +58,44 @@ export class Client extends BasicClient {
   ): Watch<ThreadChange> {
     const query = select(new URLSearchParams(), { ...options, labels });
     if (options.limit) query.set('limit', String(options.limit));
-    return this.follow(followThread(query), options);
+    return this.follow(followThread(this.transport, query), options);
   }
 
   /** Delete a run. A run that is at work is cancelled first. */
   async delete(runId: string): Promise<void> {
     await this.transport.ask('DELETE', pathOf(runId));
+  }
+
+  /** The deliveries of a run to chats, newest first, and what became of them. */
+  async deliveries(runId: string): Promise<DeliveryInfo[]> {
+    const path = `${pathOf(runId)}/deliveries`;
+    return (await this.insist<{ deliveries: DeliveryInfo[] }>('GET', path)).deliveries;
+  }
+
+  /**
+   * Wait until a delivery of a run has ended, and return what became of it.
+   *
+   * @throws RuncastError `not_found` if the run has no such delivery.
+   */
+  async receipt(
+    runId: string,
+    deliveryId: string,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<DeliveryInfo> {
+    const query = new URLSearchParams({ delivery_id: deliveryId, wait_s: String(RECEIPT_WAIT_S) });
+    const path = `${pathOf(runId)}/deliveries?${query}`;
+    for (;;) {
+      const { deliveries } = await this.insist<{ deliveries: DeliveryInfo[] }>(
+        'GET',
+        path,
+        options,
+      );
+      const [found] = deliveries;
+      if (!found) {
+        throw new RuncastError('not_found', `the run has no delivery ${deliveryId}`, 404);
+      }
+      if (found.status !== 'delivering') return found;
+    }
   }
 
   /** The files that a run made; none until its end. */

@@ -1,7 +1,7 @@
 import type { RunChange } from './answers.js';
 import { isRecord, RuncastError } from './errors.js';
 import { type EventOfRun, isGap, isTerminal, type RunEvent, type ThreadChange } from './events.js';
-import type { RunInfo, RunState } from './protocol.generated.js';
+import { SseDecoder } from './sse.js';
 import { pause, type Transport } from './transport.js';
 import type { Page, Source } from './watch.js';
 
@@ -140,9 +140,11 @@ function eventsOf(page: EventsPage): { event: object; position: string }[] {
 }
 
 /** The events of runs that are not known beforehand. */
-export function followThread(query: URLSearchParams): Source<ThreadChange> {
+export function followThread(transport: Transport, query: URLSearchParams): Source<ThreadChange> {
+  const path = withQuery('/events', query);
   return {
-    path: withQuery('/events', query),
+    path,
+    poll: nextFrames(transport, path),
     read(data, id) {
       const given = record(parse(data));
       const value = 'run' in given ? ofRun(given) : (given as unknown as ThreadChange);
@@ -153,63 +155,28 @@ export function followThread(query: URLSearchParams): Source<ThreadChange> {
 
 /** The runs of a list, and then each run that changes. */
 export function followFeed(transport: Transport, query: URLSearchParams): Source<RunChange> {
-  /** What was said of each run, to find out what a poll has to say. */
-  const known = new Map<string, string>();
-  let isFirst = true;
+  const path = withQuery('/runs', query);
   return {
-    path: withQuery('/runs', query),
+    path,
     read(data, id) {
       const value = record(parse(data)) as unknown as RunChange;
-      if (value.run) known.set(value.run.run_id, JSON.stringify(value.run));
-      else if (value.deleted) known.delete(value.deleted);
-      else known.clear();
       return { value, happened: { on: 'event', id, type: '' } };
     },
-    async poll(_position, signal): Promise<Page> {
-      if (!isFirst) await pause(POLL_MS, signal);
-      isFirst = false;
-      const { runs } = await transport.ask<{ runs: RunInfo[] }>('GET', withQuery('/runs', query), {
-        signal,
-      });
-      if (!Array.isArray(runs)) throw notRuncast();
-      const listed = new Set(runs.map((run) => run.run_id));
-      // A run that is not listed any more was deleted, has another status now, or is an old one.
-      const missing = [...known.keys()].filter((run) => !listed.has(run));
-      const changes: RunChange[] = await Promise.all(
-        missing.map((run) => changeOf(transport, run, signal)),
-      );
-      const changed = runs.filter((run) => known.get(run.run_id) !== JSON.stringify(run));
-      for (const run of changed.reverse()) changes.push({ run });
-      const news = changes.filter(
-        ({ run }) => !run || known.get(run.run_id) !== JSON.stringify(run),
-      );
-      // Old runs that have ended are not asked for again.
-      for (const { run } of changes) {
-        if (run && isTerminal({ type: run.status }) && !listed.has(run.run_id)) {
-          known.delete(run.run_id);
-        }
-      }
-      const frames = news.map((change) => ({ data: JSON.stringify(change), id: '' }));
-      return { frames, position: '', closed: false };
-    },
+    poll: nextFrames(transport, path),
   };
 }
 
-/** What became of a run. */
-async function changeOf(
-  transport: Transport,
-  runId: string,
-  signal: AbortSignal,
-): Promise<RunChange> {
-  try {
-    const path = `/runs/${encodeURIComponent(runId)}`;
-    const found = await transport.ask<RunState>('GET', path, { signal });
-    const { state: _, queue_position: __, inputs: ___, traceback: ____, ...run } = found;
-    return { run };
-  } catch (error) {
-    if (error instanceof RuncastError && error.code === 'not_found') return { deleted: runId };
-    throw error;
-  }
+/** Asks for the next frames of a stream as a whole answer (docs/protocol.md R-9.5). */
+function nextFrames(transport: Transport, path: string) {
+  return async (position: string, signal: AbortSignal): Promise<Page> => {
+    const query = new URLSearchParams({ live: 'long-poll', ...(position && { after: position }) });
+    const asked = `${path}${path.includes('?') ? '&' : '?'}${query}`;
+    const headers = { accept: 'text/event-stream' };
+    const text = await transport.read('GET', asked, { headers, signal, timeoutS: LONG_POLL_S });
+    const decoder = new SseDecoder(position);
+    const frames = decoder.feed(new TextEncoder().encode(text));
+    return { frames, position: decoder.lastEventId, closed: false };
+  };
 }
 
 function record(given: unknown): Record<string, unknown> {

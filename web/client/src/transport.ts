@@ -105,25 +105,29 @@ export class Transport {
 
   /** Send a request and return the JSON of the answer; null if it has no body. */
   async ask<T>(method: string, path: string, sent: Sent = {}): Promise<T> {
+    const text = await this.read(method, path, sent);
+    try {
+      return this.parse(text || 'null') as T;
+    } catch {
+      throw new RuncastError('peer_error', `${this.url} does not answer as a runcast server`);
+    }
+  }
+
+  /** Send a request and return the text of the answer, all of it within the time-out. */
+  async read(method: string, path: string, sent: Sent = {}): Promise<string> {
     const limit = limited(sent.signal, sent.body ? 0 : (sent.timeoutS ?? this.timeoutS));
-    let text: string;
     try {
       const response = await this.send(method, path, {
         ...sent,
         signal: limit.signal,
         timeoutS: 0,
       });
-      text = await response.text();
+      return await response.text();
     } catch (error) {
       limit.signal.throwIfAborted();
       throw this.unreachable(error);
     } finally {
       limit.end();
-    }
-    try {
-      return this.parse(text || 'null') as T;
-    } catch {
-      throw new RuncastError('peer_error', `${this.url} does not answer as a runcast server`);
     }
   }
 

@@ -43,6 +43,30 @@ test('an invocation names the chats that its run is delivered to', async () => {
   });
 });
 
+test('a run without deliveries has none, and no receipt of one', async () => {
+  const run = await client.invoke('write', { words: 1 });
+
+  expect(await client.deliveries(run)).toEqual([]);
+  await expect(client.receipt(run, 'none')).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('a receipt is asked for until the delivery has ended', async () => {
+  const found = { delivery_id: 'd', run_id: 'a', target: 'telegram:1', begun_at: 1 };
+  const asked: string[] = [];
+  const answers = ['delivering', 'delivering', 'delivered'];
+  const scripted = connect({
+    url: server.url,
+    fetch: async (url) => {
+      asked.push(String(url));
+      return Response.json({ deliveries: [{ ...found, status: answers[asked.length - 1] }] });
+    },
+  });
+
+  expect(await scripted.receipt('a', 'd')).toEqual({ ...found, status: 'delivered' });
+  expect(asked).toHaveLength(3);
+  expect(asked[0]).toMatch(/\/runs\/a\/deliveries\?delivery_id=d&wait_s=\d+$/);
+});
+
 test('a watch continues after a position', async () => {
   const run = await client.invoke('write', { words: 5 });
   const watch = client.watch(run);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type Client, connect, type EventOfRun } from '../src/index.js';
+import { type Client, type Connection, connect, type EventOfRun } from '../src/index.js';
 import { SpoilingProxy } from './proxy.js';
 import { Server, taken } from './server.js';
 
@@ -69,4 +69,31 @@ test('a list is followed by asking: new runs, changes and deletions, each once',
 
   expect(seen.filter((each) => /done|deleted/.test(each))).toEqual(['one done', 'deleted one']);
   expect(new Set(seen).size).toBe(seen.length);
+});
+
+test('a thread is followed by asking, each event once, also of later runs', async () => {
+  const labels = { thread: 'polled' };
+  await direct.invoke('write', { words: 2 }, { labels, runId: 't1' });
+  const seen: string[] = [];
+  const ways = new Set<string>();
+  const onConnection = (connection: Connection) => {
+    if (connection.state === 'open') ways.add(connection.via);
+  };
+  const ended = new Set<string>();
+  for await (const each of client.watchThread(labels, { bufferedS: 0.3, onConnection })) {
+    if (!('run' in each)) continue;
+    seen.push(`${each.run} ${each.event.seq}`);
+    if (each.event.type !== 'done') continue;
+    ended.add(each.run);
+    if (each.run === 't1') await direct.invoke('write', { words: 2 }, { labels, runId: 't2' });
+    else break;
+  }
+
+  expect([...ended]).toEqual(['t1', 't2']);
+  expect(new Set(seen).size).toBe(seen.length);
+  for (const run of ended) {
+    const own = seen.filter((each) => each.startsWith(`${run} `));
+    expect(own).toEqual(own.map((_, place) => `${run} ${place + 1}`));
+  }
+  expect([...ways]).toEqual(['poll']);
 });

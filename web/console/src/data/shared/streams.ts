@@ -111,7 +111,7 @@ function cutAll(): void {
 export async function shared(base: string, url: string, init: RequestInit): Promise<Response> {
   const path = url.startsWith(base) ? url.slice(base.length) : '';
   const run = /^runs\/([^/?]+)\/events$/.exec(path)?.[1];
-  const isList = /^runs(\?|$)/.test(path);
+  const isList = /^runs(\?(?!.*live=)|$)/.test(path); // not one that asks because streams are held back
   if (!(run || isList) || !connected()) return fetch(url, init);
   const headers = new Headers(init.headers);
   const asking: Asking = {
