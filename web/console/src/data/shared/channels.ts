@@ -35,8 +35,6 @@ const STALE_MS = 3000;
  * and an application may have signed the person out.
  */
 const MAX_AGE_MS = 60_000;
-/** The most changes of the list that are kept for windows that come back. */
-const MAX_KEPT = 1000;
 
 /** One connection, and those who read from it. It is open while there is somebody. */
 abstract class Channel {
@@ -213,8 +211,6 @@ export class Feed extends Channel {
   /** Windows that wait for a connection, and those for which it is being opened. */
   readonly #waiting = new Set<Subscription>();
   #welcomed: Subscription[] = [];
-  /** The newest changes, each with the position before it. */
-  #kept: { readonly before: string; readonly place: string; readonly data: string }[] = [];
 
   /**
    * The list is opened again for each window that joins: with the cookie that the browser has now.
@@ -244,23 +240,18 @@ export class Feed extends Channel {
     this.flush();
   }
 
-  /** Give a window what changed since its position. */
+  /**
+   * Have a window that comes back with another position ask for the list again. No change is kept for
+   * it: the changes may be of a person who has signed out since.
+   */
   #welcome(subscription: Subscription): void {
     const { after } = subscription;
     subscription.say({ kind: 'joined', place: this.#place });
     if (!after || after === this.#place) return;
-    const first = this.#kept.findIndex(({ before }) => before === after);
-    if (first < 0) {
-      subscription.steps.push([after, '{"gap":{"reason":"trimmed"}}']);
-    }
-    for (const { place, data } of first < 0 ? [] : this.#kept.slice(first)) {
-      subscription.steps.push([place, data]);
-    }
+    subscription.steps.push([after, '{"gap":{"reason":"trimmed"}}']);
   }
 
   protected take({ id: place, data }: Frame): void {
-    this.#kept.push({ before: this.#place, place, data });
-    if (this.#kept.length > 2 * MAX_KEPT) this.#kept = this.#kept.slice(-MAX_KEPT);
     this.#place = place;
     for (const each of this.subscriptions) {
       if (!this.#waiting.has(each)) each.steps.push([place, data]);
