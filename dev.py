@@ -271,7 +271,7 @@ def test_elsewhere(options: list[str]) -> None:
         say(f"not tested, since this machine lacks them: Python {', '.join(missing)}")
 
 
-_WITH_CREWAI = ("tests/crewai", "tests/sources/test_llm.py", "tests/channels/test_aiogram.py")
+_WITH_CREWAI = ("tests/crewai", "tests/sources/test_llm.py")
 """The tests of CrewAI, those of the clients in the versions that CrewAI asks for, and those of
 aiogram, which shares the environment."""
 

@@ -1,5 +1,6 @@
 """Jobs of task engines as runs: the sources of Celery, RQ and Dramatiq, each in one process."""
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -206,7 +207,10 @@ def test_a_job_of_rq_is_a_run(url: str) -> None:
         queue = rq.Queue("runcast-tests", connection=connection)
         resizes = queue.enqueue(call, "resizes", 2)
         fails = queue.enqueue(call, "fails_once", retry=rq.Retry(max=1))
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         rq.SimpleWorker([queue], connection=connection).work(burst=True, logging_level="ERROR")
+        for number, handler in handlers.items():  # it leaves its own, which end the process
+            signal.signal(number, handler)
 
     name, found = log_of(url, resizes.id)
     assert name == "resizes"

@@ -53,6 +53,7 @@ from runcast._http.streaming.runs_feed import Selection
 from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.waits import read_body
 from runcast._http.streaming.watching import Watching
+from runcast._http.streaming.whole import is_long_poll
 from runcast._producing.answers import Answer
 from runcast._runs.protocols import DescribedFunction, Runs
 from runcast.errors import Conflict, InvalidValue, NotFound, Stale
@@ -213,6 +214,7 @@ class Routes:
         """Answer with a page of runs, newest first; or with a stream of runs as they change."""
         request = Request(scope, receive)
         selection = self._selection(request)
+        is_long_poll(request.query_params)  # refuses an unknown `live` of a page, too
         accept = request.headers.get("accept", "")
         if preferred_type(accept, (_JSON, SSE.content_type), _JSON) == SSE.content_type:
             if "before" in request.query_params:
