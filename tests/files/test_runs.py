@@ -438,27 +438,31 @@ async def test_the_files_of_an_older_version_go_with_their_own_epoch(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     """A folder as versions before this one have written it."""
+    epochs: dict[str, str] = {}
     async with open_hub(url_of(tmp_path), clock=clock) as hub:
-        for run_id, text in (("r", "one"), ("s", "two")):
+        for run_id in ("r", "s"):
             inlet = await hub.hub.create(run_id)
             end = encode_record("done", {"result": None}, clock.time())
             await inlet.append([end], close=True)
-            name = f"{sha256(run_id.encode()).hexdigest()[:40]}-{inlet.epoch}"
-            folder = tmp_path / "runs.db.data" / "workspaces" / name
-            (folder / "outputs").mkdir(parents=True)
-            (folder / "outputs" / "a.txt").write_text(text, "utf-8")
-            (folder / "run.json").write_text(
-                json.dumps({"run_id": run_id, "epoch": inlet.epoch}), "utf-8"
-            )
-            known = {
-                "path": "a.txt",
-                "name": "a.txt",
-                "size": 3,
-                "sha256": sha256(text.encode()).hexdigest(),
-                "type": "text/plain",
-            }
-            about = {"files": [known], "skipped": [], "skipped_count": 0, "problems": []}
-            (folder / "files.json").write_text(json.dumps(about), "utf-8")
+            epochs[run_id] = inlet.epoch
+    # While no hub is open: it would remove half a folder as a leftover.
+    for run_id, text in (("r", "one"), ("s", "two")):
+        name = f"{sha256(run_id.encode()).hexdigest()[:40]}-{epochs[run_id]}"
+        folder = tmp_path / "runs.db.data" / "workspaces" / name
+        (folder / "outputs").mkdir(parents=True)
+        (folder / "outputs" / "a.txt").write_text(text, "utf-8")
+        (folder / "run.json").write_text(
+            json.dumps({"run_id": run_id, "epoch": epochs[run_id]}), "utf-8"
+        )
+        known = {
+            "path": "a.txt",
+            "name": "a.txt",
+            "size": 3,
+            "sha256": sha256(text.encode()).hexdigest(),
+            "type": "text/plain",
+        }
+        about = {"files": [known], "skipped": [], "skipped_count": 0, "problems": []}
+        (folder / "files.json").write_text(json.dumps(about), "utf-8")
     async with open_hub(url_of(tmp_path), clock=clock) as hub:
         await hub.files.sweep()
         await hub.hub.delete("r")
