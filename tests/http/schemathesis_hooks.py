@@ -64,7 +64,8 @@ def follow_runs_or_a_thread(context: Any, case: Any, kwargs: Any) -> None:
         return
     case.query = query = dict(case.query or {})
     if "run" in query:
-        query.pop("label", None)
+        for name in ("label", "live"):
+            query.pop(name, None)
     elif "label" not in query:
         query["label"] = ["thread=x"]
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runcast._http.api.describing import Operation, Schema, of_object, parameter
+from runcast._http.api.describing import Operation, Schema, of_object, parameter, ref
 from runcast._http.api.describing import Response as Answer
 from runcast._http.api.responses import SAFE_HEADERS
 from runcast._http.streaming.waits import read_body
@@ -116,9 +116,10 @@ def _page(title: str, content: str, status: int = 200) -> Response:
 # How it is described.
 
 _HTML: Final = {"text/html": {"type": "string"}}
-_FORM: Final[Schema] = of_object(
-    ("token", "answer"), token={"type": "string"}, answer={"type": "string"}
-)
+_FORM: Final[Schema] = {
+    **of_object(("token", "answer"), token={"type": "string"}, answer={"type": "string"}),
+    "additionalProperties": False,
+}
 _TOKEN: Final = parameter("query", "token", {"type": "string"}, "what the link holds")
 
 ANSWERING_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
@@ -134,7 +135,11 @@ ANSWERING_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "answer_by_link",
         "Answer the question of a signed link, by the form of its page",
         "pages",
-        {200: Answer("a page with the decision", _HTML), 404: Answer("not valid", _HTML)},
+        {
+            200: Answer("a page with the decision", _HTML),
+            400: Answer("not understood", {**_HTML, "application/problem+json": ref("Problem")}),
+            404: Answer("not valid", _HTML),
+        },
         (),
         {"application/x-www-form-urlencoded": _FORM},
         (408, 413),

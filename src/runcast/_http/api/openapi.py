@@ -199,10 +199,10 @@ def _operation(operation: Operation, is_protected: bool) -> _Schema:
             "content": {kind: {"schema": schema} for kind, schema in operation.body.items()},
         }
     found["responses"] = {
-        **{str(status): _response(response) for status, response in operation.responses.items()},
         **{
             str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(problems)
         },
+        **{str(status): _response(response) for status, response in operation.responses.items()},
     }
     return found
 
