@@ -174,7 +174,7 @@ FAULTS: list[list[Fault]] = [
 def test_a_watcher_gets_each_event_once_whatever_happens(
     server: Server, faults: list[Fault], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: FAST)
+    monkeypatch.setattr("runcast.client.reconnect.ReconnectOptions", lambda **_: FAST)
     with proxying(server.port, "/events") as proxy, runcast.Client(proxy.url) as client:
         run_id = client.invoke("count", {"n": 200, "text": "x" * 50})
         proxy.faults.extend(faults)
@@ -238,7 +238,7 @@ def test_refusals_are_the_errors_of_runcast(server: Server, client: runcast.Clie
 
 def test_servers_that_are_not_there_or_want_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: GIVE_UP)
+    monkeypatch.setattr("runcast.client.reconnect.ReconnectOptions", lambda **_: GIVE_UP)
     with runcast.Client("http://127.0.0.1:1") as client:
         with pytest.raises(ServerUnavailable):
             client.runs()
@@ -272,7 +272,7 @@ async def test_coroutines_have_the_same_verbs(server: Server) -> None:
 
 
 def test_a_watcher_outlives_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: FAST)
+    monkeypatch.setattr("runcast.client.reconnect.ReconnectOptions", lambda **_: FAST)
     store = ("--store", f"sqlite:///{tmp_path}/runs.db", "--settings", "s.toml")
     (tmp_path / "s.toml").write_text("retry_s = 0.05")
     lease = {"Runcast-Lease": "a secret of the writer"}
@@ -310,7 +310,7 @@ def test_a_watcher_outlives_its_server(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_thread_is_watched_across_cuts_and_before_its_first_run(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runcast.client.asynchronous.ReconnectOptions", lambda **_: FAST)
+    monkeypatch.setattr("runcast.client.reconnect.ReconnectOptions", lambda **_: FAST)
     monkeypatch.setattr("runcast._hub.changes._PAUSE_S", 0.0)
     with proxying(server.port, "/events") as proxy, runcast.Client(proxy.url) as client:
         faults: list[Fault] = ["cut answer", "503", "cut answer", "cut answer", "cut answer"]

@@ -15,7 +15,7 @@ from tests.simulation.planted import PLANTED
 from tests.simulation.world import Report, simulate
 from tests.waiting import START_S
 
-SEEDS: Final = int(os.environ.get("TEST_SEEDS", "2000"))
+SEEDS: Final = int(os.environ.get("TEST_SEEDS", "1500"))
 """How many seeds the heavy test runs."""
 
 _PARTS: Final = 4
