@@ -191,13 +191,12 @@ def test(arguments: list[str]) -> NoReturn:
         web([])
         wheel([])
         say("testing what only the source tree has")
-        must(pytest, *_ON_ALL_CORES, "-m", "tree and not heavy", *options)
+        must(pytest, *_ON_ALL_CORES, "-m", "tree and not heavy", *files_with("mark.tree"), *options)
         test_versions("lowest", options)
         test_versions("newest", options)
         test_elsewhere(options)
         test_crewai(options)
-        say("testing what is heavy")
-        become(pytest, "-m", "heavy", *options)
+        test_heavy(options)
     if "--crewai" in options:
         test_crewai([it for it in options if it != "--crewai"])
         sys.exit(0)
@@ -206,7 +205,31 @@ def test(arguments: list[str]) -> NoReturn:
 
 
 _ON_ALL_CORES = ("-n", str(min(os.cpu_count() or 1, 8)))
-"""Heavy tests are run one after another instead: each wants all cores for itself."""
+
+_ALONE = ("tests/browser", "tests/crash", "tests/deploy")
+"""Heavy tests that want all cores: browsers, servers under a flood, and several nodes at once."""
+
+
+def test_heavy(options: list[str]) -> NoReturn:
+    """Run the heavy tests side by side, and then one by one those that want all cores."""
+    pytest, files = VENV / "bin" / "pytest", files_with("mark.heavy")
+    alone = [file for file in files if any(file.is_relative_to(folder) for folder in _ALONE)]
+    others = [file for file in files if file not in alone]
+    say("testing what is heavy")
+    searching = ("env", "TEST_PROFILE=heavy", pytest, "-m", "hypothesis and not heavy")
+    must(*searching, *_ON_ALL_CORES, *files_with("from hypothesis import"), *options)
+    # One may take a minute, so a worker without tests takes over those that wait for another.
+    must(pytest, "-m", "heavy", *_ON_ALL_CORES, "--dist", "worksteal", *others, *options)
+    become(pytest, "-m", "heavy", *alone, *options)
+
+
+def files_with(text: str) -> list[Path]:
+    """Return the files of tests that hold a text. To import all others takes half a minute."""
+    return sorted(
+        path.relative_to(ROOT)
+        for path in ROOT.joinpath("tests").rglob("test_*.py")
+        if text in path.read_text("utf-8")
+    )
 
 
 OLDEST_FASTAPI = "0.115.10"
@@ -215,6 +238,7 @@ OLDEST_FASTAPI = "0.115.10"
 _WITH_VERSIONS = (
     *("tests/http", "tests/runs/test_inputs.py", "tests/runs/test_input_types.py"),
     *("tests/sources/test_tqdm.py", "tests/sources/test_rich.py"),
+    *("tests/stores/test_redis.py", "tests/stores/test_redis_plain.py"),
 )
 """The tests that the versions of dependencies can change."""
 
@@ -223,7 +247,7 @@ _OLD_WARNINGS = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDepre
 
 
 def test_versions(which: str, options: list[str]) -> None:
-    """Run tests of HTTP, inputs and bars with the lowest or the newest versions."""
+    """Run tests of HTTP, inputs, bars and Redis with the lowest or the newest versions."""
     venv = ROOT / f".venv-{which}"
     python, wanted = venv / "bin" / "python", direct_dependencies(which)
     set_up(venv)
@@ -238,12 +262,12 @@ def test_versions(which: str, options: list[str]) -> None:
 
 
 def direct_dependencies(which: str) -> list[str]:
-    """Return the dependencies of the package, tqdm, rich and FastAPI: each in its lowest version,
-    or free."""
+    """Return the dependencies of the package, tqdm, rich, redis and FastAPI: each in its lowest
+    version, or free."""
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)["project"]
     extras = project["optional-dependencies"]
-    named = [*project["dependencies"], *extras["tqdm"], *extras["rich"]]
+    named = [*project["dependencies"], *extras["tqdm"], *extras["rich"], *extras["redis"]]
     if which == "newest":
         return [*named, "fastapi"]
     lowest = [re.sub(r">=([0-9.]+).*", r"==\1", each) for each in named]
@@ -251,10 +275,13 @@ def direct_dependencies(which: str) -> list[str]:
 
 
 _WITH_INTERPRETERS = (
-    *("tests/crash", "tests/events", "tests/hub", "tests/runs", "tests/scripts", "tests/sources"),
+    *("tests/crash", "tests/hub", "tests/runs", "tests/scripts", "tests/sources"),
     *("tests/testing", "tests/typing"),
 )
-"""What the interpreter can change: threads, signals, coroutines, processes, types, frameworks."""
+"""What the interpreter can change: threads, signals, coroutines, processes, types, frameworks.
+
+Not the meaning of events, on the wire and in a snapshot: that is arithmetic on plain data.
+"""
 
 
 def test_elsewhere(options: list[str]) -> None:

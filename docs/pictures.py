@@ -115,7 +115,7 @@ def film(server: Served, page: Page, folder: Path) -> None:
     shown.until("document.querySelector('.badge.status-waiting') !== null", 0.2)
     page.get("scrollTo(0, 0)")
     shown.take(1.6)
-    page.click("main button", "Accept")
+    page.click("main button", "Approve")
     shown.until("document.querySelector('.badge.status-done') !== null", 0.2)
     shown.take(1.0)
     page.get("document.querySelector('.run-bar').scrollIntoView()")
@@ -132,13 +132,16 @@ def stills(server: Served, page: Page, folder: Path) -> None:
         page.until(until)
         page.screenshot(folder / name)
 
-    ended = "document.querySelector('.badge.status-done')"
+    ended = (
+        "document.querySelector('.badge.status-done') && "
+        "document.querySelectorAll('.waterfall-row').length > 7"
+    )
     rows = "document.querySelectorAll('.listed').length > 6"
     picture("console-runs.png", "#/", rows)
     picture(
         "console-form.png",
         "#/functions/research?from=research-2",
-        "document.querySelector('.hint')",
+        "document.querySelector('.hint') && document.querySelector('.badge')",
     )
     picture(
         "console-run.png", "#/runs/research-1", "document.querySelector('.badge.status-waiting')"

@@ -3,6 +3,7 @@
 import faulthandler
 import importlib.util
 import os
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -24,11 +25,28 @@ if importlib.util.find_spec("crewai") is None:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Loaded on demand, which blocks: no test is to be the first that does so in a coroutine.
+for _name in ("AsyncClient", "OpenHub"):
+    getattr(runcast, _name, None)
+
+# In memory, where that has room: on a disk SQLite's commits take most of the time of many tests.
+_MEMORY: Final = "/dev/shm"
+_ROOM_BYTES: Final = 4 << 30
+if (
+    os.path.isdir(_MEMORY)
+    and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
+    and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC  # as in many containers
+):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
+
 _IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 # No deadline: a busy machine must not fail a test. In CI the same examples come every time.
-settings.register_profile("runcast", deadline=None, derandomize=_IN_CI, print_blob=True)
-settings.load_profile("runcast")
+settings.register_profile(
+    "quick", deadline=None, derandomize=_IN_CI, print_blob=True, max_examples=50
+)
+settings.register_profile("heavy", settings.get_profile("quick"), max_examples=250)
+settings.load_profile(os.environ.get("TEST_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")

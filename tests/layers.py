@@ -33,13 +33,23 @@ class Layer:
     """True: no I/O, clock, thread or logging."""
 
 
-_HUB = ("errors", "_logs", "_plugins", "_clock", "_settings", "events", "_wire", "stores.base")
+_HUB = (
+    "errors",
+    "_logs",
+    "_plugins",
+    "_clock",
+    "_settings",
+    "events",
+    "_wire",
+    "stores.base",
+    "stores.focus",
+)
 _INSIDE = (*_HUB, "_hub", "_producing", "_functions", "_files", "_workers")
 _INSIDE_SEEN = (
     *("_producing.answers", "_producing.batches", "_producing.labels"),
     "_files.model",
 )
-_EDGE = (*_HUB, "_hub", *_INSIDE_SEEN, "_runs.protocols")
+_EDGE = (*_HUB, "_hub", *_INSIDE_SEEN, "_runs.counts", "_runs.protocols")
 _FACE = (
     *("", "_producing", "_functions", "_runs", "_hub", "events", "_wire", "views"),
     *("channels", "sources", "_app"),
@@ -81,7 +91,7 @@ LAYERS = {
     # typing_extensions for type checkers only: they bring it themselves.
     "_runs": Layer(_INSIDE, ("msgspec", "typing_extensions")),
     # Runs that are written into another process's server.
-    "_remote": Layer((*_HUB, "_hub", "_producing", "_runs", "client"), ("msgspec",)),
+    "_remote": Layer((*_HUB, "_hub", "_producing", "_files", "_runs", "client"), ("msgspec",)),
     "_scripts": Layer(("", *_HUB, "_hub", "_producing", "_workers", "sources"), ("msgspec",)),
     # Edges: what the world outside meets.
     "views": Layer(("errors", "events"), ("msgspec", "yaml")),
@@ -123,6 +133,7 @@ PURE_MODULES = {
     *(f"channels.{name}" for name in ("actions", "budget", "capability", "document", "engine")),
     *(f"channels.{name}" for name in ("callbacks", "html", "inbound", "receiver")),
     *(f"channels.{name}" for name in ("layout", "markdown", "notices", "outcome", "pages")),
+    *(f"channels.{name}" for name in ("openings", "searches")),
 }
 
 # What a pure module may use of the standard library: nothing that reaches outside the process.
@@ -180,7 +191,9 @@ class Module:
         self.tree = ast.parse(self.text)
         self._package = self.name if file.stem == "__init__" else self.name.rpartition(".")[0]
         self._names = names
-        self.imports = [found for node in ast.walk(self.tree) for found in self._imports_of(node)]
+        self.nodes = list(ast.walk(self.tree))
+        """All of the tree. Each rule looks at all of it, and to walk it takes longer than that."""
+        self.imports = [found for node in self.nodes for found in self._imports_of(node)]
 
     def _imports_of(self, node: ast.AST) -> Iterator[Import]:
         match node:
@@ -313,7 +326,7 @@ def check_purity(module: Module) -> Iterator[tuple[int, str]]:
     for line, dotted in module.stdlib_imports():
         if dotted.partition(".")[0] not in PURE_STDLIB and dotted not in PURE_NAMES:
             yield line, f"{module.layer} is pure and may not import {dotted}"
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in PURE_BANNED_CALLS:
             yield node.lineno, f"{module.layer} is pure and may not call {_last_name(node.func)}"
 
@@ -325,7 +338,7 @@ def check_clock(module: Module) -> Iterator[tuple[int, str]]:
     for line, dotted, *_ in module.imports:
         if dotted in CLOCK_READS:
             yield line, f"only clock reads the time, not {dotted}"
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute):
             first, _, rest = ast.unparse(node).partition(".")
             if (dotted := f"{meanings.get(first, first)}.{rest}") in CLOCK_READS:
@@ -336,7 +349,7 @@ def check_state(module: Module) -> Iterator[tuple[int, str]]:
     """Two runs meet in anything a module holds and changes; constants are Final or IN CAPITALS."""
     if module.layer == "compat":
         return  # the globals that the packages it stands in for have documented
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Global):
             yield node.lineno, f"module state: global {', '.join(node.names)}"
     for statement in module.tree.body:
@@ -386,8 +399,8 @@ _SERVERS = ("testing.chats", "testing.models")  # servers, not stores
 def check_stores(module: Module) -> Iterator[tuple[int, str]]:
     """Only stores ask which store they have, and no text of theirs speaks of HTTP."""
     is_store = module.layer in ("stores", "testing") and not module.name.startswith(_SERVERS)
-    prose = {id(node.value) for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(module.tree):
+    prose = {id(node.value) for node in module.nodes if isinstance(node, ast.Expr)}
+    for node in module.nodes:
         if is_store and isinstance(node, ast.Constant) and id(node) not in prose:
             if found := _ROUTES.search(str(node.value)):
                 yield node.lineno, f"a store speaks of HTTP: {found[0]!r}"
@@ -403,7 +416,7 @@ def _is_expression(node: ast.AST) -> TypeGuard[ast.expr]:
 
 
 def check_seams(module: Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Raise) and node.exc is not None:
             raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
             if _last_name(raised) == "NotImplementedError":

@@ -15,7 +15,7 @@ from runcast.stores.base import Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 __all__ = (
     "WAIT_S",
@@ -54,8 +54,7 @@ async def soon(awaitable: Awaitable[T]) -> T:
 async def eventually(is_so: Callable[[], bool]) -> None:
     """Let others run until something is so."""
     async with asyncio.timeout(WAIT_S):
-        while not is_so():  # noqa: ASYNC110 - what it looks at has no event to wait for
-            await asyncio.sleep(0)
+        await until(is_so)
 
 
 async def events_of(

@@ -50,16 +50,31 @@ def test_the_core_is_what_the_project_depends_on() -> None:
     assert provided - {"multipart"} == CORE  # what python_multipart was called before
 
 
-def test_importing_runcast_loads_no_optional_package() -> None:
-    theirs = {"anyio", "click", "h11", "idna", "typing_extensions"}  # what CORE itself imports
+@pytest.fixture(scope="module")
+def loaded() -> frozenset[str]:
+    """The modules of a process that has imported runcast."""
     program = f"import sys; sys.path = {[str(SOURCE.parent), *sys.path]!r}; import runcast; "
-    program += "print(*{name.partition('.')[0] for name in sys.modules})"
+    program += "print(*sys.modules)"
 
     # Without site: what tools load from .pth files is none of runcast's doing.
     printed = subprocess.check_output([sys.executable, "-I", "-S", "-c", program], text=True)
+    return frozenset(printed.split())
 
-    installed = set(printed.split()) & PROVIDERS.keys()
+
+def test_importing_runcast_loads_no_optional_package(loaded: frozenset[str]) -> None:
+    theirs = {"anyio", "click", "h11", "idna", "typing_extensions"}  # what CORE itself imports
+
+    installed = {name.partition(".")[0] for name in loaded} & PROVIDERS.keys()
     assert installed - CORE - theirs - {"runcast"} == set()
+
+
+def test_importing_runcast_loads_nothing_that_only_a_hub_needs(loaded: frozenset[str]) -> None:
+    heavy = ("_app", "_files.files", "_http", "_hub.hub", "_runs", "channels", "client")
+    stores = ("stores.memory", "stores.sqlite", "stores.redis")
+    slow = {"importlib.metadata", "starlette", "yaml"}
+
+    ours = {name.removeprefix("runcast.") for name in loaded}
+    assert {name for name in ours if name.startswith((*heavy, *stores))} | loaded & slow == set()
 
 
 # --- proof that the check finds what it looks for -------------------------------------------------

@@ -51,6 +51,17 @@ BLOCKED = """
 """
 
 
+@pytest.fixture(autouse=True)
+def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load only the plugins that a test names: all those that are installed take seconds."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+
+WORKERS = [(), ("-p", "xdist", "-n", "2")]
+"""Options: the tests in the one process, or in two workers."""
+
+
 @pytest.fixture
 def skipping(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest(CONFTEST)
@@ -58,13 +69,13 @@ def skipping(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("options", WORKERS, ids=["alone", "workers"])
 def test_a_skip_is_listed_with_its_reason(
-    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: int
+    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
 
-    result = skipping.runpytest_subprocess("-n", str(workers))
+    result = skipping.runpytest_subprocess(*options)
 
     result.assert_outcomes(skipped=3, xfailed=1)
     result.stdout.fnmatch_lines_random(
@@ -77,13 +88,13 @@ def test_a_skip_is_listed_with_its_reason(
     )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("options", WORKERS, ids=["alone", "workers"])
 def test_a_skip_in_ci_is_a_failure(
-    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: int
+    skipping: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("CI", "true")
 
-    result = skipping.runpytest_subprocess("--continue-on-collection-errors", "-n", str(workers))
+    result = skipping.runpytest_subprocess("--continue-on-collection-errors", *options)
 
     result.assert_outcomes(failed=1, errors=2, xfailed=1)
     result.stdout.fnmatch_lines(["*skipped, which CI may not: Chromium is missing*"])
@@ -104,7 +115,7 @@ def test_runcast_may_not_block_the_loop_but_tests_may(pytester: pytest.Pytester)
     (pytester.mkpydir("runcast") / "__init__.py").write_text(dedent(BLOCKING), "utf-8")
     pytester.makepyfile(BLOCKED)
 
-    result = pytester.runpytest_subprocess()
+    result = pytester.runpytest_subprocess("-p", "anyio")
 
     result.assert_outcomes(failed=1, passed=3)
     result.stdout.fnmatch_lines(

@@ -2,7 +2,7 @@
 
 | block | what is done with it |
 |---|---|
-| `python` | run in a fresh interpreter; a `text` block right behind it is what it prints |
+| `python` | run in a process of its own; a `text` block right behind it is what it prints |
 | `console` | each `$ command` is run beside a real server; what follows it is what it prints |
 | `bash` | each command is known, with the options it is given |
 | `toml` | read as settings |
@@ -28,7 +28,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -62,6 +63,7 @@ from runcast.views import parse_view
 from tests.cli.served import Served, serve
 from tests.documents import DOCUMENTS, ROOT, Block, blocks_of
 from tests.environment import environment
+from tests.programs import Programs
 from tests.waiting import START_S
 
 PROTOCOL = ROOT / "docs" / "protocol.md"
@@ -100,21 +102,35 @@ def test_every_block_is_of_a_kind_that_is_tried() -> None:
     assert {block.language for block in BLOCKS} == known
 
 
+_SLOW = ("langchain.agents", "langchain_openai", "openai")
+"""What several blocks import, and takes seconds."""
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Callable[[str], Programs]]:
+    """Returns what runs programs that import the same slow packages as a text."""
+    with contextlib.ExitStack() as stack:
+
+        @cache
+        def importing(*names: str) -> Programs:
+            return stack.enter_context(Programs(*names))
+
+        def of(text: str) -> Programs:
+            imported = re.findall(r"^(?:from|import) (\S+)", text, re.MULTILINE)
+            return importing(*(name for name in _SLOW if name in imported))
+
+        yield of
+
+
 @pytest.mark.parametrize("block", blocks_in("python"))
-def test_python_prints_what_the_document_says(block: Block, tmp_path: Path) -> None:
+def test_python_prints_what_the_document_says(
+    block: Block, programs: Callable[[str], Programs], tmp_path: Path
+) -> None:
     program = tmp_path / "program.py"
     program.write_text(block.text, "utf-8")
     after = next((b for b in BLOCKS if b.document == block.document and b.line > block.line), None)
 
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", program],
-        cwd=tmp_path,
-        env=environment(None),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
+    ended = programs(block.text).run(program)
 
     assert (ended.returncode, ended.stderr) == (0, "")
     if after is not None and after.language == "text" and not after.gap:

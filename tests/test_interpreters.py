@@ -1,5 +1,6 @@
-"""On which interpreters the quick tests are run: those that the package names and a machine has."""
+"""Which tests are run, and on which interpreters: those that a machine has of the named ones."""
 
+import ast
 import importlib.util
 import re
 import sys
@@ -84,7 +85,47 @@ def test_what_is_another_python_than_it_is_called_is_not_taken(
 def test_each_dependency_is_tested_in_its_lowest_version(dev: ModuleType) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     *lowest, fastapi, _ = dev.direct_dependencies("lowest")
-    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", each) for each in (*lowest, fastapi)), lowest
-    named = [re.split("[<>=]", each)[0] for each in project["dependencies"]] + ["tqdm", "rich"]
+    form = re.compile(r"[a-z0-9-]+(\[[a-z]+\])?==[0-9.]+")
+    assert all(form.fullmatch(each) for each in (*lowest, fastapi)), lowest
+    named = [re.split("[<>=]", each)[0] for each in project["dependencies"]]
+    named += ["tqdm", "rich", "redis[hiredis]"]
     assert [each.partition("==")[0] for each in lowest] == named
     assert fastapi.removeprefix("fastapi==") in (ROOT / "docs" / "support.md").read_text("utf-8")
+
+
+# --- by marks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", ["mark.heavy", "mark.tree"])
+def test_the_files_with_a_mark_are_found_by_its_text(dev: ModuleType, mark: str) -> None:
+    found = dev.files_with(mark)
+
+    assert Path("tests/browser/test_site.py") in found  # which has both
+    assert Path("tests/wire/test_sse.py") not in found
+    assert all(ROOT.joinpath(path).is_file() for path in found)
+
+
+def test_the_files_with_properties_are_found(dev: ModuleType) -> None:
+    found = dev.files_with("from hypothesis import")
+
+    assert Path("tests/wire/test_sse.py") in found
+    assert Path("tests/test_docs.py") not in found
+
+
+@pytest.mark.parametrize("mark", ["mark.heavy", "mark.tree"])
+def test_no_file_borrows_tests_with_a_mark_that_it_does_not_name(
+    dev: ModuleType, mark: str
+) -> None:
+    """Or `files_with` would not find the file."""
+    marked = dev.files_with(mark)
+    modules = {".".join(path.with_suffix("").parts) for path in marked}
+
+    borrowers = [
+        path
+        for path in ROOT.joinpath("tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ImportFrom) and node.module in modules
+        if any(name.name.startswith(("test_", "pytestmark")) for name in node.names)
+    ]
+
+    assert [path for path in borrowers if path.relative_to(ROOT) not in marked] == []

@@ -4,6 +4,7 @@ from benchmarks.peers.nchan import NchanPeer
 from benchmarks.peers.peer import ALL_SCENARIOS, AsgiPeer, Peer
 from benchmarks.peers.runcast_server import RuncastPeer
 
+_OF_SEED = frozenset({"runs500", "threads500", "idle", "emit"})
 _WITHOUT_REPLAY = frozenset({"fanout", "sustained", "runs500", "idle"})
 
 PEERS: dict[str, Peer] = {
@@ -11,7 +12,7 @@ PEERS: dict[str, Peer] = {
     for peer in (
         RuncastPeer(),
         NchanPeer(),
-        AsgiPeer("starlette", "starlette_queue", ("starlette",)),
+        AsgiPeer("starlette", "starlette_queue", ("starlette",), ALL_SCENARIOS | {"threads500"}),
         AsgiPeer("starlette-join", "starlette_join", ("starlette",), ALL_SCENARIOS - {"emit"}),
         AsgiPeer("litestar", "litestar_channels", ("litestar",), _WITHOUT_REPLAY),
         AsgiPeer(
@@ -22,6 +23,6 @@ PEERS: dict[str, Peer] = {
         ),
         AsgiPeer("fastapi", "fastapi_sse", ("fastapi",), ALL_SCENARIOS - {"emit"}),
         # One watcher a stream is all that the pattern allows.
-        AsgiPeer("seed", "seed", ("starlette",), frozenset({"runs500", "idle", "emit"})),
+        AsgiPeer("seed", "seed", ("starlette",), _OF_SEED),
     )
 }

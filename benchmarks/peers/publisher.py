@@ -1,6 +1,7 @@
 """The publisher inside each Python peer, started over HTTP.
 
-GET /start?streams=500&rate=50&n=200&mode=thread   publish n events on each of s0, s1, ...
+GET /start?streams=500&rate=50&n=200&mode=thread   publish n events on each of s0, s1, ...;
+                                                   mode=threads: each stream from its own thread
 GET /fill?n=100000                                 make s0 a closed stream of n events
 """
 
@@ -64,11 +65,18 @@ class WithPublisher:
 
     def _start(self, streams: int, rate: float, count: int, mode: str) -> None:
         names = [f"s{index}" for index in range(streams)]
+        if mode == "threads":
+            for name in names:
+                self._start_thread([name], count, Pace(count, rate))
+            return
         pace = Pace(streams * count, rate * streams)
         if mode == "loop":
             task = asyncio.create_task(publish_on_loop(self._publish, names, count, pace))
             self._tasks.add(task)
-            return
+        else:
+            self._start_thread(names, count, pace)
+
+    def _start_thread(self, names: list[str], count: int, pace: Pace) -> None:
         loop = asyncio.get_running_loop()
 
         def through_the_loop(stream: str, event: Event) -> None:

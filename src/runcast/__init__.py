@@ -1,30 +1,16 @@
 """runcast: stream the life of long-running Python work to its watchers."""
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from runcast._app import (
-    AnyFunction,
-    AttachOpener,
-    DeliveryInThread,
-    HubOpener,
-    OpenHub,
-    OpenHubInThread,
-    RunInThread,
-    RunOpener,
-    asgi,
-    attach,
-    deliver,
-    open_hub,
-    run,
-    sse_response,
-)
 from runcast._clock import Clock
 from runcast._files.model import FileReference
 from runcast._functions.decorator import function
 from runcast._functions.function import Function
 from runcast._functions.kept_inputs import KeptInputs
 from runcast._producing.answers import Answer, Asked
+from runcast._producing.attaching import JobRuns, set_job_runs
 from runcast._producing.calls import Flushed, PlaceFields, Waited
 from runcast._producing.context import (
     ask,
@@ -45,6 +31,7 @@ from runcast._producing.context import (
 from runcast._producing.inbox import Inbox
 from runcast._producing.messages import Message, Sent
 from runcast._producing.pools import ThreadPoolExecutor
+from runcast._producing.returned import add_finder
 from runcast._producing.stream_writer import EventSink, StreamWriter
 from runcast._producing.typed import (
     step_complete,
@@ -57,10 +44,6 @@ from runcast._producing.typed import (
     usage,
 )
 from runcast._producing.writer import Writer
-from runcast._runs.attached_run import AttachedRun
-from runcast._runs.launch import Launcher
-from runcast._runs.owned_run import OwnedRun
-from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast.errors import (
     AlreadyAnswered,
@@ -104,18 +87,50 @@ from runcast.events.position import Position
 from runcast.events.snapshot import Snapshot
 from runcast.events.thread import ThreadEvent
 from runcast.events.view import ViewSpec
+from runcast.sources import runner_of
 from runcast.stores.base import LogInfo, Store
 
 # A library configures no logging: its records go where the application's logging sends them.
 logging.getLogger("runcast").addHandler(logging.NullHandler())
 
+add_finder(runner_of)  # a function may return a crew
+
+
+def _make_job_runs() -> JobRuns:
+    from runcast._app.attaching import StoredJobRuns  # on demand, like the names below
+
+    return StoredJobRuns()
+
+
+set_job_runs(_make_job_runs)  # a job of a task engine may be a run
+
 if TYPE_CHECKING:
     from runcast import sources as sources
+    from runcast._app import (
+        AnyFunction,
+        AttachOpener,
+        DeliveryInThread,
+        HubOpener,
+        OpenHub,
+        OpenHubInThread,
+        RunInThread,
+        RunOpener,
+        asgi,
+        attach,
+        deliver,
+        open_hub,
+        run,
+        sse_response,
+    )
     from runcast._http.app import HttpApp
     from runcast._http.guard.access import Access, everyone
     from runcast._remote.outbox import OutboxStatistics
     from runcast._remote.run import RemoteRun
     from runcast._remote.writer import RemoteWriter
+    from runcast._runs.attached_run import AttachedRun
+    from runcast._runs.launch import Launcher
+    from runcast._runs.owned_run import OwnedRun
+    from runcast._runs.run import Run
     from runcast.client.asynchronous import AsyncClient
     from runcast.client.model import (
         Decision,
@@ -135,13 +150,32 @@ if TYPE_CHECKING:
 
     __version__: str
 else:
-    _OF_CLIENTS = frozenset(
-        {
+    _ON_DEMAND = {
+        "_app": (
+            *("AnyFunction", "AttachOpener", "DeliveryInThread", "HubOpener", "OpenHub"),
+            *("OpenHubInThread", "RunInThread", "RunOpener", "asgi", "attach", "deliver"),
+            *("open_hub", "run", "sse_response"),
+        ),
+        "_http.app": ("HttpApp",),
+        "_http.guard.access": ("Access", "everyone"),
+        "_remote.names": ("OutboxStatistics", "RemoteRun", "RemoteWriter"),
+        "_runs.attached_run": ("AttachedRun",),
+        "_runs.launch": ("Launcher",),
+        "_runs.owned_run": ("OwnedRun",),
+        "_runs.run": ("Run",),
+        "client.names": (
             *("AsyncClient", "Client", "Decision", "DeliveryInfo", "FileInfo", "FunctionInfo"),
             *("Received", "ReconnectOptions", "RunChange", "RunInfo", "RunLink", "RunState"),
             *("SentMessage", "ShownRun"),
-        }
-    )
+        ),
+    }
+    """Names by their module, which is imported when a name is first used.
+
+    A child process that runs a function or a script opens no hub, and a command that asks a server
+    needs neither hub nor store: without these modules their start takes half as long.
+    """
+
+    _MODULES = {name: module for module, names in _ON_DEMAND.items() for name in names}
 
     def __dir__():
         """Return the public names, including names that are loaded on demand."""
@@ -149,28 +183,12 @@ else:
 
     def __getattr__(name):
         """Load expensive attributes on demand."""
-        # Scripts that only emit and watch need no web framework.
-        if name == "HttpApp":
-            from runcast._http.app import HttpApp
-
-            return HttpApp
-        # Nor an HTTP client.
-        if name in _OF_CLIENTS:
-            from runcast.client import names
-
-            return getattr(names, name)
-        if name in ("OutboxStatistics", "RemoteRun", "RemoteWriter"):
-            from runcast._remote import names
-
-            return getattr(names, name)
-        if name in ("Access", "everyone"):
-            from runcast._http.guard import access
-
-            return getattr(access, name)
+        if name in _MODULES:
+            found = getattr(import_module(f"runcast.{_MODULES[name]}"), name)
+            globals()[name] = found  # the next use does not come here
+            return found
         if name == "sources":
-            import runcast.sources
-
-            return runcast.sources
+            return import_module("runcast.sources")
         if name != "__version__":
             raise AttributeError(f"module 'runcast' has no attribute {name!r}")
         from importlib.metadata import PackageNotFoundError, version

@@ -4,18 +4,29 @@ raises, because an error would end a run or a commit."""
 import contextlib
 import logging
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
 from runcast.events.plain import cut
 
-__all__ = ("MAX_MESSAGE_CHARS", "MAX_TRACE_CHARS", "bound", "format_error", "get_logger")
+__all__ = (
+    "MAX_MESSAGE_CHARS",
+    "MAX_TRACE_CHARS",
+    "bound",
+    "format_error",
+    "format_places",
+    "get_logger",
+)
 
 MAX_TRACE_CHARS: Final = 20_000
 """Most characters of a traceback; its end is kept, which has the exception."""
 
 MAX_MESSAGE_CHARS: Final = 24_000
 """Most characters of any other line, which may hold another process's traceback."""
+
+_MAX_CAUSES: Final = 5
+"""Most errors of one chain that `format_places` shows."""
 
 _MAX_PART_CHARS: Final = 2_000
 """Most characters of one part of a traceback, which is a frame or an exception's message."""
@@ -53,6 +64,27 @@ def format_error(error: BaseException, trace: TracebackType | None = None) -> st
         trace: where to begin, by default the error's own traceback.
     """
     return _joined(_parts(error, trace))
+
+
+def format_places(error: BaseException) -> str:
+    """Return the traceback of an error without any message, because messages may hold secrets: the
+    files, the lines and the classes. Bounded."""
+    parts: list[str] = []
+    for each in _chain_of(error):
+        frames = traceback.format_list(traceback.extract_tb(each.__traceback__))
+        parts = [*frames, f"{type(each).__module__}.{type(each).__qualname__}\n", *parts]
+    return _joined(parts).rstrip("\n")
+
+
+def _chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and those before it: its causes, the latest first."""
+    following: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if following is None:
+            return
+        yield following
+        is_hidden = following.__suppress_context__
+        following = following.__cause__ or (None if is_hidden else following.__context__)
 
 
 def _parts(error: BaseException, trace: TracebackType | None) -> list[str]:

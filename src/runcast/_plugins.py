@@ -8,16 +8,18 @@
 | `runcast.stores` | the scheme of a URL | `open(url: str, settings, clock) -> Store` |
 | `runcast.dialects` | the dialect's name | a `Dialect`, or a function that makes one |
 | `runcast.sources` | the source's name | the source's module |
-| `runcast.channels` | the scheme of a target | a function that makes the channel |
+| `runcast.channels` | the scheme of a target | a module with `make_channel`, or that function |
 
 A package is imported only when its name is used.
 """
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcast.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ("CHANNELS", "DIALECTS", "SOURCES", "STORES", "find", "names")
 
@@ -53,7 +55,9 @@ def find(group: str, name: str) -> Any:
 
 
 @cache  # reading the metadata of all packages takes milliseconds, and requests may name anything
-def _offered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+def _offered(group: str) -> dict[str, tuple["EntryPoint", ...]]:
+    from importlib.metadata import entry_points  # late, because it takes 20 ms
+
     offered: dict[str, tuple[EntryPoint, ...]] = {}
     for each in entry_points(group=group):
         offered[each.name] = (*offered.get(each.name, ()), each)

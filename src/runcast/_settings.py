@@ -55,7 +55,9 @@ class Settings:
         64 * _MIB, "Events of all runs that may wait for their commit.", least=1
     )
     emit_wait_s: float = _setting(
-        30.0, "How long emit() in a thread waits for room before it raises Overloaded."
+        30.0,
+        "How long emit() in a thread waits for room before it raises Overloaded; and how long a "
+        "store may fail before emit() raises StoreUnavailable.",
     )
     store_retry_s: float = _setting(
         0.25, "Pause before a failed commit is tried again.", least=0.001
@@ -278,6 +280,12 @@ class Settings:
         300.0, "Pause between two searches for files that nobody needs any more.", least=0.01
     )
     # HTTP
+    drain_s: float = _setting(
+        0.0,
+        "How long a server goes on after SIGTERM before it stops to listen, while `/readyz` says"
+        " 503: so that load balancers notice, and send requests elsewhere. Works under `runcast"
+        " serve`, uvicorn, and gunicorn with uvicorn's workers.",
+    )
     max_head_bytes: int = _setting(
         64 * 1024,
         "Path and headers of a request. A page of cookies and the positions of 32 runs need less"

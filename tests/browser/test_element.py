@@ -106,7 +106,7 @@ def test_an_answer_with_an_edit_arrives(page: Page, tmp_path: Path) -> None:
             f"(it => {{ it.value = {edit}; it.dispatchEvent(new Event('input')) }})"
             f"({ROOT}.querySelector('textarea.code'))"
         )
-        click(page, "Accept the changed arguments")
+        click(page, "Approve the changed arguments")
         shows(page, ".status", "done")
         shows(page, "[part=answered]", "b.txt")
 

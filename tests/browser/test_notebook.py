@@ -165,7 +165,7 @@ def test_a_run_is_shown_live_resumed_after_a_reload_answered_and_written_to(
         lab.call("Page.reload")
         lab.until("!globalThis.jupyterapp || document.readyState !== 'complete'")
         sees(lab, "Print it?", 1)
-        click(lab, "Accept")
+        click(lab, "Approve")
         for view in (0, 1):
             sees(lab, "printed: True", view)
         write(lab, "hello")

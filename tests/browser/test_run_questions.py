@@ -49,11 +49,11 @@ def test_a_question_is_accepted_as_it_is(server: Served, page: Page) -> None:
     assert json.loads(page.get(f"document.querySelector('{ARGS}').value")) == {"path": "/old"}
     page.fill(".question-by input", "ann")
 
-    page.click(".question-foot button", "Accept")
+    page.click(".question-foot button", "Approve")
 
     page.sees("Done", STATUS)
     page.until("!document.querySelector('.question')")
-    page.sees("Accepted", ".asked")
+    page.sees("Approved", ".asked")
     page.sees("by ann", ".asked")
     assert sent(page) == [{"type": "accept", "by": "ann"}]
     page.go(f"{server.url}/#/runs/a")  # and after it was loaded again
@@ -63,16 +63,16 @@ def test_a_question_is_accepted_as_it_is(server: Served, page: Page) -> None:
 def test_accepting_changed_arguments_accepts_the_changes(server: Served, page: Page) -> None:
     ask(page, server)
     page.fill(ARGS, '{"path": 12345678901234567890')
-    assert page.get(BUTTONS)[0] == "Accept with changes"
-    page.click(".question-foot button", "Accept")
+    assert page.get(BUTTONS)[0] == "Approve with changes"
+    page.click(".question-foot button", "Approve")
     page.sees("This is not JSON yet.", ".question")
     assert sent(page) == []
     page.fill(ARGS, '{"path": 12345678901234567890}')
 
-    page.click(".question-foot button", "Accept with changes")
+    page.click(".question-foot button", "Approve with changes")
 
     page.sees("Done", STATUS)
-    page.sees("Accepted with changes", ".asked")
+    page.sees("Approved with changes", ".asked")
     page.sees("12345678901234567890", ".asked")
     assert '{"type":"edit","args":{"path":12345678901234567890}}' in page.bodies
     assert server.ask("GET", "/runs/a").json["state"]["answered"][0]["answer"] == "edit"
@@ -96,11 +96,11 @@ def test_what_a_rejection_does_not_send_is_named_first(server: Served, page: Pag
     assert sent(page) == [{"type": "reject", "args": "not today"}]
 
 
-def test_a_typed_response_is_not_dropped_by_accepting(server: Served, page: Page) -> None:
+def test_a_typed_response_is_not_dropped_by_approving(server: Served, page: Page) -> None:
     ask(page, server)
     page.fill(SAID, "but slowly")
-    page.click(".question-foot button", "Accept")
-    page.sees("You typed a response, which accepting does not send.", ".question")
+    page.click(".question-foot button", "Approve")
+    page.sees("You typed a response, which approving does not send.", ".question")
     assert sent(page) == []
 
     page.click(".question-foot button", "Respond")
@@ -129,7 +129,7 @@ def test_an_answer_given_elsewhere_is_shown_with_what_was_typed_here(
     other.look()
     other.go(f"{server.url}/#/runs/a")
     other.fill(".question-by input", "bob")
-    other.click(".question-foot button", "Accept")
+    other.click(".question-foot button", "Approve")
 
     page.sees("by bob", ".asked")
     page.until("!document.querySelector('.question')")

@@ -9,7 +9,8 @@ from runcast.channels import CallOutcome, Channel
 from runcast.channels.actions import Action, Delete, Edit, Find, Send
 from runcast.channels.budget import Budget
 from runcast.channels.document import Document
-from runcast.channels.engine import Engine, Receipt
+from runcast.channels.engine import Engine
+from runcast.channels.outcome import Receipt
 from runcast.events.model import Event
 from runcast.testing import FakeClock
 

@@ -21,7 +21,7 @@ __all__ = ("Homeserver", "Room", "start_homeserver")
 
 _PYTHON: Final = Path(__file__).parents[2] / ".venv-servers" / "bin" / "python"
 _SECRET: Final = "for-tests-only"
-_START_S: Final = 60.0
+_START_S: Final = 180.0
 
 _CONFIG: Final = """
 server_name: "runcast.test"
@@ -39,6 +39,7 @@ report_stats: false
 trusted_key_servers: []
 federation_domain_whitelist: []
 presence: {{enabled: false}}
+bcrypt_rounds: 4
 rc_login:
   address: {{per_second: 1000, burst_count: 1000}}
   account: {{per_second: 1000, burst_count: 1000}}

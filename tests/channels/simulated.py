@@ -10,12 +10,14 @@ from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
 from runcast.channels.budget import Budget
 from runcast.channels.capability import Capability, measure
 from runcast.channels.document import Document
-from runcast.channels.engine import Engine, Finish, Receipt
-from runcast.channels.outcome import CallOutcome
+from runcast.channels.engine import Engine, Finish
+from runcast.channels.outcome import CallOutcome, Receipt
 from runcast.events.model import Event
 
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)(.*)$", re.MULTILINE)
 OFFSET = 1_700_000_000.0
+LATER_S = 1.0
+"""How long a server goes on with a call whose connection broke: shorter than any key is known."""
 
 
 @dataclass
@@ -38,10 +40,14 @@ class Platform:
     def __post_init__(self) -> None:
         self._faults = iter(self.faults)
         self._keys: dict[str, tuple[str, float]] = {}
+        self._later: list[tuple[float, Send]] = []
         self._edits: Counter[str] = Counter()
         self._tokens, self._filled_at = self.burst, 0.0
 
     def call(self, action: Action, now: float) -> CallOutcome:
+        while self._later and self._later[0][0] <= now:
+            done_at, late = self._later.pop(0)
+            self._do(late, done_at)
         self.calls.append((now, type(action).__name__))
         if now < self.blocked_until:
             self.called_while_blocked += 1
@@ -71,7 +77,9 @@ class Platform:
             if fault in ("frozen", "gone") and not isinstance(action, Edit):
                 return CallOutcome("rejected")
             return CallOutcome(fault)  # type: ignore[arg-type]
-        if fault == "lost":
+        if fault == "later" and isinstance(action, Send):
+            self._later.append((now + LATER_S, action))
+        if fault in ("lost", "later"):
             return CallOutcome("uncertain")
         outcome = self._do(action, now)
         return CallOutcome("uncertain") if fault == "late" else outcome
@@ -153,7 +161,7 @@ class Simulation:
     """How long a process that died is missing."""
 
     def run(self, most_steps: int = 3000) -> Receipt:
-        self.now, self.restarts, self.first_text_at = 0.0, 0, -1.0
+        self.now, self.restarts, self.first_text_at, self.end_at = 0.0, 0, -1.0, -1.0
         self._crashes = iter(self.crashes)
         self._saved: dict[str, Any] | None = None
         self._fed = 0
@@ -174,7 +182,8 @@ class Simulation:
                 assert min(times) > self.now or following == self.now
                 self.now = max(self.now, min(times))
         assert self.engine.next(self.now) is None  # invariant 4
-        return self.engine.receipt
+        self.receipt = self.engine.receipt
+        return self.receipt
 
     def _begin(self) -> None:
         self.document = Document(self.capability)
@@ -196,8 +205,10 @@ class Simulation:
         if self._dies():
             return
         outcome = self.platform.call(action, self.now)
-        if self.first_text_at < 0 and isinstance(action, Send) and outcome.kind == "ok":
+        if self.first_text_at < 0 and self.platform.messages:
             self.first_text_at = self.now
+        if isinstance(action, Send | Edit) and outcome.kind == "ok":
+            self.end_at = self.now
         if self._dies():
             return
         self.now += self.latency()

@@ -115,6 +115,7 @@ faults = st.lists(
             "gone",
             "lost",
             "late",
+            "later",
         ]
     ),
     max_size=40,

@@ -47,6 +47,27 @@ def test_a_long_penalty_does_not_slow_the_text_for_ever() -> None:
     assert made.interval_s(3600.0) == 1.0
 
 
+def test_where_sends_and_edits_are_counted_apart_each_has_its_own_slots() -> None:
+    made = Budget(Capability(limit=100, slots=2, window_s=60.0, reserved=0, counts_apart=True))
+    made.spend(1.0, "edit")
+    made.spend(2.0, "edit")
+    assert made.earliest(3.0, is_important=True, group="edit") == 61.0
+    assert made.earliest(3.0, is_important=True, group="send") <= 3.0
+    made.hold(3.0, 5.0, "send")
+    assert made.earliest(3.0, is_important=True, group="send") == 8.0
+    assert made.earliest(3.0, is_important=True, group="other") <= 3.0
+    assert made.held_until == 8.0
+    made.penalise(4.0, 10.0)
+    assert made.earliest(5.0, is_important=True, group="other") == 14.0
+
+
+def test_a_platform_that_counts_all_calls_together_holds_all_of_them() -> None:
+    made = budget()
+    made.hold(3.0, 5.0, "edit")
+    assert made.earliest(3.0, is_important=True, group="send") == 8.0
+    assert made.held_until == made.blocked_until == 8.0
+
+
 def test_deliveries_to_one_scope_share_a_budget() -> None:
     budgets = Budgets(Capability(limit=100))
     assert budgets.of("a") is budgets.of("a")

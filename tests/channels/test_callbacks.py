@@ -13,6 +13,13 @@ def test_a_button_names_its_question_and_answer_in_few_bytes(question_id: str) -
     assert read_callback(sent, question_id + "x") is None
 
 
+def test_a_button_of_another_epoch_is_another_question() -> None:
+    sent = callback_of("q", "accept", "epoch1")
+    assert read_callback(sent, "q", "epoch1") == "accept"
+    assert read_callback(sent, "q", "epoch2") is None
+    assert read_callback(sent, "q") is None
+
+
 @pytest.mark.parametrize("sent", ["", ":", "accept", "x:accept", "é:accept", ":" * 99])
 def test_what_no_button_has_sent_is_no_answer(sent: str) -> None:
     assert read_callback(sent, "q") is None

@@ -100,7 +100,7 @@ async def test_a_run_is_delivered_to_a_target_once(tmp_path: Path) -> None:
         first = await hub.deliver(run.run_id, "chat:ops")
         assert await hub.deliver(run.run_id, "chat:ops") is first
         await first.wait()
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict, match="its deliveries have the receipt"):
             await hub.deliver(run.run_id, "chat:ops")
     assert list(chat.messages.values()) == [WORDS]
 

@@ -1,7 +1,14 @@
 """What a run says, as text."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
 from runcast.channels.capability import Capability
 from runcast.channels.document import MAX_MESSAGES, Document, Shows
+from runcast.channels.question_texts import buttons_of, choice_of, how_to_answer
 from runcast.events.model import Event
 
 BUTTONS = Capability(limit=1000, has_buttons=True)
@@ -77,7 +84,7 @@ def test_without_buttons_the_text_says_where_to_answer() -> None:
         ("interrupt_request", {"interrupt_id": "q", "message": "Go?"}), capability=NUMBERS
     )
     assert "Answer it (approve or reject)" in text_of(document)[0]
-    no = {"allow_accept": False}
+    no = {"allow_accept": False, "allow_respond": False}
     document = told(("interrupt_request", {"interrupt_id": "q", "config": no}), capability=NUMBERS)
     assert "Answer it (reject)" in text_of(document)[0]
 
@@ -136,3 +143,66 @@ def test_a_log_that_is_sent_again_is_laid_out_again() -> None:
     assert not any(text_of(document))
     document.feed(Event(seq=1, type="content", data={"text": "Two."}))
     assert text_of(document)[0] == "Two."
+
+
+CHOICE = {"response_schema": {"enum": ["staging", "production", 3]}, "allow_accept": False}
+TEXT = {"allow_accept": False}
+
+
+@pytest.mark.parametrize(
+    ("config", "able", "link", "expected"),
+    [
+        (None, {"has_buttons": True}, "", ""),
+        (None, {"has_buttons": True}, "https://x.example/a", "[Write an answer]"),
+        (CHOICE, {"has_buttons": True}, "https://x.example/a", ""),
+        (
+            CHOICE,
+            {"takes_replies": True},
+            "",
+            "with 1 (staging), 2 (production), 3 (3) or 4 (reject).",
+        ),
+        (
+            CHOICE,
+            {},
+            "https://x.example/a",
+            "(https://x.example/a): staging, production, 3 or reject.",
+        ),
+        (
+            TEXT,
+            {"has_buttons": True, "takes_replies": True},
+            "",
+            "with your answer, or the word",
+        ),
+        (TEXT, {"takes_replies": True}, "", "Reply to this message with your answer, or"),
+        (TEXT, {}, "", "Answer it (a text or reject) on the page of runcast"),
+        ({"allow_respond": False}, {"has_buttons": True}, "https://x.example/a", ""),
+    ],
+)
+def test_a_question_says_how_it_is_answered_where_no_button_does(
+    config: object, able: Mapping[str, Any], link: str, expected: str
+) -> None:
+    capability = replace(NUMBERS, **able)
+    said = how_to_answer(config, capability, link)
+    assert expected in said
+    assert bool(said) == bool(expected)
+
+
+def test_choices_are_buttons_before_the_decisions() -> None:
+    labels = [(each.answer, each.label) for each in buttons_of(CHOICE)]
+    assert labels == [
+        ("choice:0", "staging"),
+        ("choice:1", "production"),
+        ("choice:2", "3"),
+        ("reject", "Reject"),
+    ]
+    assert choice_of(CHOICE, "choice:2") == (3,)
+    for forged in ("choice:3", "choice:-1", "choice:", "choice:²", "choice:00009", "accept", ""):
+        assert choice_of(CHOICE, forged) == ()
+    assert [each.label for each in buttons_of({"response_schema": {"type": "boolean"}})] == [
+        *("true", "false", "Approve", "Reject")
+    ]
+    many: dict[str, object] = {"choices": [*range(21)]}
+    assert [each.label for each in buttons_of(many)] == ["Approve", "Reject"]
+    long = {"choices": ["a", "b"], "note": "x" * 9000}  # the run's state does not keep it
+    assert [each.label for each in buttons_of(long)] == ["Approve", "Reject"]
+    assert buttons_of({"choices": ["x" * 100]})[0].label == "x" * 59 + "…"

@@ -51,6 +51,16 @@ def test_the_end_is_visible_once_or_the_receipt_says_why_not(
     _simulate(script, capability, faults, finish, crashes)
 
 
+def test_a_message_that_may_come_late_is_searched_for_once_a_call_is_allowed() -> None:
+    script = [
+        (0.0, Event(seq=1, time=0.0, type="started", data={})),
+        (0.0, Event(seq=2, time=0.0, type="done", data={"result": None})),
+    ]
+    _simulate(
+        script, Capability(limit=100, can_find=True, slots=5), ["", "", "lost"], "auto", [True]
+    )
+
+
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
 @settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
@@ -158,6 +168,33 @@ def test_a_send_without_an_answer_is_looked_for_where_that_is_possible(fault: st
         assert len(platform.messages) == 1
 
 
+@pytest.mark.parametrize("fault", ["late", "lost", "later"])
+def test_a_fresh_end_without_an_answer_is_looked_for_where_that_is_possible(fault: str) -> None:
+    capability = Capability(limit=4096, can_find=True)
+    before = [kind for _, kind in _fresh(capability, []).platform.calls].index("Send", 1)
+    simulation = _fresh(capability, [*[""] * before, fault])
+    assert simulation.receipt.status == "delivered"
+    assert tuple(simulation.platform.messages) == simulation.receipt.message_ids
+    assert len(simulation.platform.deleted) == (2 if fault == "later" else 1)
+
+
+@pytest.mark.parametrize("fault", ["late", "lost"])
+def test_a_fresh_end_that_nobody_can_look_for_is_shown_by_the_old_message(fault: str) -> None:
+    capability = Capability(limit=4096, can_find=True)
+    before = [kind for _, kind in _fresh(capability, []).platform.calls].index("Send", 1)
+    simulation = _fresh(capability, [*[""] * before, fault, "rejected"])
+    assert simulation.receipt.status == "uncertain"
+    assert "word79" in simulation.platform.messages["m1"]
+
+
+def _fresh(capability: Capability, faults: list[str]) -> Simulation:
+    """Deliver a stream whose end is a new message."""
+    platform = Platform(capability, faults)
+    simulation = Simulation(capability, _stream(2.0), platform, finish="fresh")
+    check_end(simulation, simulation.run())
+    return simulation
+
+
 @pytest.mark.parametrize("refusal", ["rejected", "limited 30"])
 def test_a_platform_that_lets_nobody_look_is_asked_once(refusal: str) -> None:
     capability = Capability(limit=4096, can_find=True)
@@ -197,7 +234,7 @@ def test_the_end_is_there_once_wherever_the_process_dies(
         )
         receipt = simulation.run()
         check_end(simulation, receipt)
-        if is_exact and (finish == "in_place" or "is_idempotent" in ability):
+        if is_exact:
             assert receipt.status == "delivered"
             assert set(simulation.platform.messages) == set(receipt.message_ids)
         if not simulation.restarts:
@@ -319,3 +356,128 @@ def test_a_message_is_closed_once_its_text_has_ended(fault: str) -> None:
     else:
         assert receipt.status == "delivered"
         assert [kind for _, kind in platform.calls] == ["Send", "Edit"]
+
+
+def _simulated(capability: Capability, faults: list[str], seconds: float) -> Simulation:
+    simulation = Simulation(capability, _stream(seconds), Platform(capability, faults))
+    check_end(simulation, simulation.run())
+    return simulation
+
+
+@pytest.mark.parametrize("fault", ["lost", "late", "not_started"])
+def test_connections_that_break_delay_the_end_by_less_than_a_second(fault: str) -> None:
+    capability = Capability(limit=4096)
+    edits = len(_simulated(capability, [], 10.0).platform.calls)
+    simulation = _simulated(capability, [*[""] * (edits - 1), *[fault] * 4], 10.0)
+    assert simulation.end_at < 10.0 + 1.0
+
+
+def test_the_end_does_not_wait_for_the_pause_of_a_server_that_was_away() -> None:
+    capability = Capability(limit=4096)
+    simulation = _simulated(capability, ["", *["not_started"] * 30], 60.0)
+    after = [time for time, _ in simulation.platform.calls if time >= 60.0]
+    assert after[0] == 60.0
+
+
+def test_a_repeated_send_that_said_the_same_needs_no_edit() -> None:
+    capability = Capability(limit=4096, is_idempotent=True)
+    platform = Platform(capability, ["late"])
+    assert Simulation(capability, _stream(0.1), platform).run().status == "delivered"
+    assert [kind for _, kind in platform.calls] == ["Send", "Send"]
+
+
+def test_a_repeated_send_that_said_something_else_needs_an_edit() -> None:
+    capability = Capability(limit=4096, is_idempotent=True)
+    script = [
+        (0.0, Event(seq=1, type="content", data={"text": "The beginning of a long answer, "})),
+        (0.06, Event(seq=2, type="content", data={"text": "and its end."})),
+        (0.07, Event(seq=3, type="done", data={"result": None})),
+    ]
+    platform = Platform(capability, ["late", "lost"])
+    simulation = Simulation(capability, script, platform)
+    check_end(simulation, simulation.run())
+    assert [kind for _, kind in platform.calls] == ["Send", "Send", "Send", "Edit"]
+
+
+def test_a_first_message_whose_answer_is_lost_is_there_soon() -> None:
+    for ability in ({"is_idempotent": True}, {"can_find": True}):
+        capability = Capability(limit=4096, interval_s=3.0, **ability)  # type: ignore[arg-type]
+        assert _simulated(capability, ["lost"], 10.0).first_text_at < 1.2
+
+
+@pytest.mark.parametrize(("lost", "most_s"), [(1, 2.0), (2, 5.0), (3, 10.0)])
+@pytest.mark.parametrize("fault", ["lost", "late"])
+def test_lost_first_messages_delay_the_first_text_by_seconds(
+    lost: int, most_s: float, fault: str
+) -> None:
+    """Where nobody can know what became of a send, and whether the text is long or short."""
+    for capability in (Capability(limit=4096, interval_s=1.1), Capability(limit=100)):
+        platform = Platform(capability, [fault] * lost)
+        simulation = Simulation(capability, _stream(60.0, rate=4.0), platform)
+        check_end(simulation, simulation.run())
+        taken = [time for time, kind in platform.calls if kind == "Send"]
+        assert taken[lost] < most_s
+        assert simulation.receipt.status == "delivered"
+
+
+def test_a_lost_first_message_is_not_repeated_while_it_may_be_the_whole_text() -> None:
+    capability = Capability(limit=4096)
+    script = [
+        (0.0, Event(seq=1, type="content", data={"text": "Looking at it."})),
+        (60.0, Event(seq=2, type="done", data={"result": None})),
+    ]
+    platform = Platform(capability, ["late"])
+    receipt = Simulation(capability, script, platform).run()
+    assert receipt.status == "uncertain"
+    assert list(platform.messages.values()) == ["Looking at it."]
+
+
+@pytest.mark.parametrize("fault", ["lost", "late", "later"])
+def test_a_message_that_is_looked_for_delays_the_end_by_less_than_a_second(fault: str) -> None:
+    """`later`: it appears when another one has been sent in its place, and is deleted."""
+    capability = Capability(limit=4096, can_find=True)
+    simulation = _simulated(capability, [fault, "", "", fault], 0.1)  # both sends
+    assert simulation.end_at < 0.1 + 1.0
+    assert len(simulation.platform.messages) == 1
+    assert len(simulation.platform.deleted) == (2 if fault == "later" else 0)
+
+
+def test_searches_without_an_answer_say_nothing() -> None:
+    capability = Capability(limit=4096, can_find=True)
+    simulation = _simulated(capability, ["late", "lost", "lost"], 0.1)
+    assert simulation.receipt.status == "delivered"
+    assert [kind for _, kind in simulation.platform.calls] == ["Send", "Find", "Find", "Find"]
+
+
+def test_a_message_that_may_come_late_is_remembered_across_a_crash() -> None:
+    capability = Capability(limit=4096, can_find=True)
+    for step in range(4, 40):
+        platform = Platform(capability, ["later"])
+        crashes = [False] * step + [True]
+        simulation = Simulation(capability, _stream(0.1), platform, crashes=crashes)
+        receipt = simulation.run()
+        check_end(simulation, receipt)
+        assert (receipt.status, len(platform.messages)) == ("delivered", 1)
+
+
+def test_the_end_is_there_once_where_no_answer_can_be_asked_for() -> None:
+    """An earlier send got no answer. So the end comes by an edit, which repeats safely."""
+    capability = Capability(limit=4096)
+    for fault in ("lost", "late"):
+        simulation = _simulated(capability, [fault, fault, fault, fault], 2.0)
+        assert simulation.receipt.status == "delivered"
+        assert simulation.receipt.strays == 4
+        shown = [text for text in simulation.platform.messages.values() if "word79" in text]
+        assert len(shown) == 1
+
+
+def test_a_lost_message_is_not_sent_in_parts_for_ever() -> None:
+    capability = Capability(limit=4096)
+    simulation = _simulated(capability, ["late"] * 50, 2.0)
+    assert simulation.receipt.status == "uncertain"
+    assert simulation.receipt.strays <= 6
+
+
+def test_a_first_message_that_was_refused_waits_for_the_penalty_and_no_longer() -> None:
+    simulation = _simulated(Capability(limit=4096), ["limited 10"], 30.0)
+    assert simulation.first_text_at < 0.5 + 0.05 + 10.0 + 0.1

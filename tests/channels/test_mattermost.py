@@ -1,6 +1,7 @@
 """The channel of Mattermost, against a Mattermost that keeps the rules."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -174,6 +175,21 @@ def test_a_text_of_an_outgoing_webhook_is_read() -> None:
     without = make_receiver("mattermost", {"callback_secret": SECRET})
     with pytest.raises(Unauthorized):
         without.read(Callback(form, body.replace(b"t0ken", b""), 0.0))
+
+
+def test_the_trigger_of_a_slash_command_says_when_it_was_written(
+    mattermost: FakeMattermost,
+) -> None:
+    receiver = make_receiver("mattermost", {"command_token": mattermost.COMMAND_TOKEN})
+    command = mattermost.command("1")
+    said = receiver.read(Callback(command.headers, command.body, 0.0))
+    assert said is not None
+    assert 0.0 <= mattermost.clock.time() - said.sent_at < 60.0
+    for trigger in (b"trigger7", b"YTpiOmM6ZA%3D%3D", b"a" * 5000, b"%C3%A9"):
+        body = re.sub(rb"trigger_id=[^&]*", b"trigger_id=" + trigger, command.body)
+        said = receiver.read(Callback(command.headers, body, 0.0))
+        assert said is not None
+        assert said.sent_at == 0.0
 
 
 async def test_no_error_and_no_log_record_shows_the_token(mattermost: FakeMattermost) -> None:

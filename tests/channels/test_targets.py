@@ -85,3 +85,38 @@ def test_no_token_of_the_file_goes_to_a_server_that_an_address_names(
     assert file.find(f"{platform}://42").options == {**shared, "buttons": "no"}
     with pytest.raises(InvalidValue, match="expected no option allow"):
         file.find(f"{platform}://42?allow=0.0.0.0/0")
+
+
+@pytest.mark.parametrize("option", ['shows = "all"', 'finish = "later"'])
+@pytest.mark.parametrize("head", ["telegram", "telegram.ops"])
+def test_a_file_with_another_way_is_refused(option: str, head: str, tmp_path: Path) -> None:
+    name = option.partition(" ")[0]
+    file = tmp_path / "channels.toml"
+    file.write_text(f'[{head}]\n{option}\nto = "42"\n')
+    with pytest.raises(InvalidValue, match=rf"expected {name} in channels_file, \[{head}\], to be"):
+        ChannelsFile.read(str(file))
+
+
+def test_an_address_may_say_what_is_shown() -> None:
+    assert ChannelsFile().find("telegram://42?shows=answer").options["shows"] == "answer"
+
+
+async def test_a_question_has_no_buttons_where_nobody_takes_what_they_send(
+    telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    async def ask() -> None:
+        await runcast.ask("Deploy?")
+
+    file = tmp_path / "channels.toml"
+    file.write_text(
+        f'[telegram.ops]\nto = "42"\nurl = "{telegram.url}"\ntoken = "{telegram.TOKEN}"\n'
+        'allow = "127.0.0.0/8"\n'
+    )
+    settings = runcast.Settings.load(channels_file=str(file))
+    async with runcast.OpenHub(functions=[ask], settings=settings) as hub:
+        run = await hub.start(ask)
+        await hub.deliver(run.run_id, "telegram:ops")
+        [message] = await asyncio.to_thread(telegram.wait_for, 1, WAIT_S)
+        assert message.buttons == ()
+        assert "Answer it (approve or reject) on the page of runcast" in message.text
+        await hub.cancel(run.run_id)

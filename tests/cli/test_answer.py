@@ -161,7 +161,7 @@ def test_without_an_answer_and_without_a_terminal_it_says_what_is_missing(
 ) -> None:
     begin(served, "asks", run_id)
 
-    assert "--accept, --reject, --edit or --respond" in refusal(served, run_id)
+    assert "--approve, --reject, --edit or --respond" in refusal(served, run_id)
     assert answer(served, run_id, "--accept").returncode == 0
 
 

@@ -72,7 +72,9 @@ def test_another_process_watches_a_block_live_and_cancels_it(
             assert served.ask("GET", "/runs?status=running").json["runs"][0]["run_id"] == "r"
             cancelled = run("cancel", "r", "--url", served.url, cwd=tmp_path)
             assert cancelled.returncode == 0, cancelled
-            assert cancelled.stdout == "r is asked to end; now it is running\n"
+            # It tells what it finds: the other process may have ended the run by then.
+            asked = "r is asked to end; now it is running\n"
+            assert cancelled.stdout in (asked, "r cancelled\n")
             *_, end = events
         _, complaint = process.communicate(timeout=WAIT_S)
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import runcast
+from runcast._cli.deliver import _FINISHES, _SHOWS
+from runcast.channels.delivery_options import FINISHES
+from runcast.channels.document import SHOWS
 from runcast.testing import FakeTelegram
 from tests.cli.inside import run
 from tests.cli.served import serve
@@ -94,3 +97,28 @@ def test_a_server_delivers_and_the_command_waits_for_the_receipt(
         assert failed.returncode == 1
         assert json.loads(failed.stdout)["status"] == "failed"
     assert telegram.shown(42) == ["All is imported."]
+
+
+def test_what_is_shown_is_an_option(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    ways = ("--shows", "notice", "--finish", "fresh")
+    where = ("--store", "runs.db")
+    done = run("deliver", "r", "telegram:ops", *ways, *where, cwd=tmp_path, env=channels)
+    assert done.returncode == 0
+    assert telegram.shown(42) == ["✓ import is done\n\nAll is imported."]
+    assert _SHOWS == SHOWS
+    assert _FINISHES == FINISHES
+    wrong = run("deliver", "r", "telegram:ops", "--shows", "all", cwd=tmp_path, env=channels)
+    assert wrong.returncode == 2
+    assert "(choose from" in wrong.stderr
+
+
+def test_a_server_is_told_what_is_shown(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    with serve("--store", "sqlite:///runs.db", cwd=tmp_path, env=channels) as server:
+        ways = ("--shows", "notice", "--url", server.url)
+        done = run("deliver", "r", "telegram:ops", *ways, cwd=tmp_path, env=channels)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert telegram.shown(42) == ["✓ import is done\n\nAll is imported."]

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 
 from runcast._cli import checkup, main
+from runcast.channels.targets import ChannelsFile
+from runcast.errors import InvalidValue
+from runcast.testing import FakeTelegram
 from tests.cli.served import run, serve
 from tests.documents import ROOT
 from tests.environment import environment
@@ -180,6 +183,73 @@ def test_every_problem_of_a_manifest_is_a_finding(findings: Find, tmp_path: Path
     problems = told(found, "target", "fail").splitlines()
     assert any("streaming" in problem for problem in problems), problems
     assert any("other" in problem for problem in problems), problems
+
+
+def test_each_chat_of_the_channels_file_is_checked(findings: Find, tmp_path: Path) -> None:
+    file = tmp_path / "channels.toml"
+    file.write_text(
+        '[telegram]\ntoken = "1:x"\n[telegram.ops]\nto = "42"\npoeple = [5]\n'
+        '[telegram.team]\nto = "-100"\n[slack]\ntoken_env = "NOT_SET"\n[slack.ops]\nto = "C1"\n'
+        '[matrix]\nhomserver = "x"\n'
+    )
+    code, found = findings("--channels", "channels.toml")
+    assert code == 1
+    assert "no option 'poeple'" in told(found, "telegram:ops", "fail")
+    assert told(found, "telegram:team", "ok") == "its options are complete"
+    assert "needs the environment variable NOT_SET" in told(found, "slack:ops", "fail")
+    assert "no option 'homserver'" in told(found, "matrix", "fail")
+    assert told(found, "channels", "ok") == "channels.toml: 3 targets"
+
+    (tmp_path / "settings.toml").write_text(f'channels_file = "{file}"\n')
+    file.write_text("[telegram")
+    code, found = findings("--settings", "settings.toml")
+    assert code == 1
+    assert f"{file} cannot be read" in told(found, "channels", "fail")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'token = "T0PSECRET"\n[telegram.ops]\nto = "42"',
+        '[telegram]\ntoken_env = "1:T0PSECRET"\n[telegram.ops]\nto = "42"',
+        '[slack.ops]\nto = "C1"\ntoken_env = "T0PSECRET"',
+    ],
+)
+def test_a_token_that_stands_in_the_wrong_place_is_not_shown(
+    findings: Find, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "channels.toml").write_text(text)
+    code, found = findings("--channels", "channels.toml")
+    assert code == 1
+    assert "channels_file: " in str(found)
+    assert "T0PSECRET" not in str(found)
+    with pytest.raises(InvalidValue) as refused:
+        ChannelsFile.read("channels.toml")
+    assert "T0PSECRET" not in str(refused.value)
+
+
+def test_a_platform_is_asked_for_a_token_only_if_calls_are_allowed(
+    findings: Find, tmp_path: Path
+) -> None:
+    with FakeTelegram() as telegram:
+        (tmp_path / "channels.toml").write_text(
+            f'[telegram]\nurl = "{telegram.url}"\nallow = "127.0.0.0/8"\n'
+            f'[telegram.ops]\nto = "42"\ntoken = "{telegram.TOKEN}"\n'
+            '[telegram.old]\nto = "42"\ntoken = "1:T0PSECRET"\n[ntfy.bell]\nto = "bell"\n'
+        )
+        code, found = findings("--channels", "channels.toml")
+        assert (code, telegram.calls) == (0, [])
+        code, found = findings("--channels", "channels.toml", "--online")
+        assert [call.method for call in telegram.calls] == ["getMe", "getMe"]
+    assert code == 1
+    assert "the token is of @test_bot" in told(found, "telegram:ops", "ok")
+    assert "the platform refuses the token" in told(found, "telegram:old", "fail")
+    [refused] = [each for each in found if each["check"] == "telegram:old"]
+    assert "the token, or url" in refused["todo"]
+    assert "cannot be asked" in told(found, "ntfy:bell", "ok")
+    assert "T0PSECRET" not in str(found)
+    _, found = findings("--channels", "channels.toml", "--online")  # it has gone
+    assert "did not say" in told(found, "telegram:ops", "warn")
 
 
 def test_a_store_that_cannot_be_used_is_a_finding(findings: Find, tmp_path: Path) -> None:
@@ -495,4 +565,5 @@ def test_a_redis_server_that_is_not_there_is_a_failure_that_hides_the_password(
     assert code == 1
     assert told["level"] == "fail"
     assert "redis://127.0.0.1:1/0 cannot be reached" in told["told"]
+    assert told["todo"] == "start its server, or correct its address"
     assert "secret" not in json.dumps(found)

@@ -18,7 +18,7 @@ import runcast
 from runcast.events.model import Event
 from runcast.testing import ModelServer
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, look_again
 
 RUNCAST = str(Path(sys.executable).with_name("runcast"))
 STORE = "sqlite:///runs.db"
@@ -394,9 +394,10 @@ def test_a_pipe_that_is_full_and_does_not_block_gets_everything(tmp_path: Path) 
     name = script(
         tmp_path,
         """
-import fcntl, pathlib, struct, termios
-print("end")
-while any(fcntl.ioctl(1, termios.FIONREAD, bytes(4))):
+import fcntl, pathlib, sys, termios
+print("end" * 1000)
+# What is left when the line was read is at most its mark.
+while int.from_bytes(fcntl.ioctl(1, termios.FIONREAD, bytes(4)), sys.byteorder) > 1000:
     pass
 pathlib.Path("news").write_text("was read")
 """,
@@ -415,7 +416,7 @@ pathlib.Path("news").write_text("was read")
             text = output.read()
     os.close(news)
 
-    assert text.strip(".") == "end\n"
+    assert text.strip(".") == "end" * 1000 + "\n"
 
 
 def test_a_reader_that_goes_away_ends_the_script_as_without(tmp_path: Path) -> None:
@@ -557,7 +558,7 @@ def test_a_watcher_answers_input(tmp_path: Path) -> None:
                 ]
             )
             while process.poll() is None and not hub.runs():
-                pass
+                look_again()
             for event in hub.watch("r1"):
                 if event.type == "interrupt_request":
                     hub.answer("r1", event.data["interrupt_id"], next(answers))

@@ -16,7 +16,7 @@ import pytest
 from tests.cli import inside
 from tests.cli.served import frames, run, serve
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import START_S, WAIT_S
 
 LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
 
@@ -410,6 +410,6 @@ def run_line(line: str, **env: str) -> "subprocess.CompletedProcess[str]":
         env=environment({"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **env}),
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=START_S,
         check=False,
     )

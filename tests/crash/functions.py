@@ -30,6 +30,15 @@ async def insist(n: int, size: int) -> dict[str, int]:
 
 
 @runcast.function
+async def tell(n: int, size: int) -> dict[str, int]:
+    """Emit n ticks, each in the log before the next, and know nothing of a store that fails."""
+    for number in range(1, n + 1):
+        runcast.emit("tick", {"n": number, "of": n, "text": "." * size})
+        await runcast.flush()
+    return {"events": n}
+
+
+@runcast.function
 def pour(n: int, size: int) -> Generator[dict[str, Any], None, dict[str, int]]:
     """Yield n ticks from a thread, as fast as they are taken."""
     for number in range(1, n + 1):
@@ -50,3 +59,13 @@ async def works_until_it_may_end() -> str:
 async def asks() -> Any:
     """Ask, and return what was answered."""
     return (await runcast.ask("Left or right?")).args
+
+
+@runcast.function(recover=True, max_attempts=1)
+async def asks_and_reads() -> Any:
+    """Ask, then read a message; return both, and which process did so."""
+    runcast.emit("pid", os.getpid())
+    answer = await runcast.ask("Left or right?", interrupt_id="way")
+    async for message in runcast.inbox():
+        return [answer.args, message.data, os.getpid()]
+    return None

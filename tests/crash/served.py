@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from tests.environment import environment
 from tests.http.client import Answer, Connection, Cut, Watching, fetch
+from tests.waiting import until
 
 __all__ = ("FUNCTIONS", "START_S", "Server", "Watcher", "serving", "within")
 
@@ -22,6 +23,9 @@ START_S: Final = 30.0
 """Longest wait for a server, or for all watchers, on a machine that has other work."""
 
 _LEASE_S: Final = 2.0
+
+_RECEIVE_BYTES: Final = 2**16
+"""What the kernel keeps for a watcher: of a hundred floods all of it is read after a kill."""
 
 JSON: Final = {"Content-Type": "application/json"}
 
@@ -47,12 +51,14 @@ class Server:
         env: Mapping[str, str] | None = None,
         errors: Path | None = None,
         inside: Sequence[str] = (),
+        passed: Sequence[int] = (),
     ) -> Process:
         """Start a process; what it complains of goes into a file, by default beside the store.
 
         Args:
             store: a file, or a URL; then `errors` must be given.
             inside: a command that starts it, one that makes a container say.
+            passed: descriptors that it inherits.
         """
         given = {"RUNCAST_LEASE_S": str(_LEASE_S), "RUNCAST_STORE_RETRY_S": "0.01"}
         given |= {f"RUNCAST_{name.upper()}": str(value) for name, value in (settings or {}).items()}
@@ -66,6 +72,7 @@ class Server:
                 stdout=PIPE,
                 stderr=complaints,
                 env=environment({**given, **(env or {})}),
+                pass_fds=passed,
             )
 
     @classmethod
@@ -170,7 +177,8 @@ class Watcher:
         headers = {"Last-Event-ID": self.seen[-1][0]} if self.seen else None
         self.connections += 1
         with contextlib.suppress(Cut, ConnectionError):
-            async with await Connection.open(*address) as connection:
+            opening = Connection.open(*address, receive_bytes=_RECEIVE_BYTES)
+            async with await opening as connection:
                 target = f"/runs/{self.run_id}/events?dialect=runcast{query}"
                 await connection.ask("GET", target, headers)
                 head = await connection.read_head()
@@ -192,8 +200,7 @@ class Watcher:
     async def until(self, count: int) -> None:
         """Wait, while somebody lets it follow, until it has seen so many events."""
         async with within():
-            while len(self.seen) < count:  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            await until(lambda: len(self.seen) >= count)
 
     async def _read(self, watching: Watching, most: int) -> None:
         stay = most or sys.maxsize

@@ -1,12 +1,12 @@
 """The server is process 1 of a container: processes that functions leave do not stay as zombies."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.containers import container
 from tests.crash.served import serving, within
+from tests.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy]
 
@@ -47,5 +47,4 @@ async def test_process_1_keeps_no_zombies_and_takes_no_exit_code(tmp_path: Path)
                 assert ('"result":5' in ended) == (function == "leaves_in_thread")
         async with within():
             # The server itself is left.
-            while len(children_of(first)) != 1:  # noqa: ASYNC110 - /proc has no event to wait for
-                await asyncio.sleep(0)
+            await until(lambda: len(children_of(first)) == 1)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.crash.checks import check_all
 from tests.crash.served import FUNCTIONS, Server, Watcher, complaints_of, within
+from tests.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(400)]
 
@@ -73,13 +74,12 @@ class Siege:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         async with within():
-            while not is_so() and not all(task.done() for task in self.following):  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            await until(lambda: is_so() or all(task.done() for task in self.following))
 
     async def everybody_leaves(self) -> None:
+        following, self.following = self.following, []  # waited for once, also if it fails
         async with within():
-            await asyncio.gather(*self.following)
-        self.following.clear()
+            await asyncio.gather(*following)
 
     async def round(self, number: int) -> None:
         """Serve, let everybody who was cut off resume, begin runs, and kill."""
@@ -109,8 +109,7 @@ class Siege:
         process = await Server.spawn(self.store, FUNCTIONS)
         database = os.fspath(self.store)
         async with within():
-            while not is_open(process.pid, database):  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            await until(lambda: is_open(process.pid, database))
         for _ in range(self.chance.randrange(2000)):
             await asyncio.sleep(0)
         process.kill()

@@ -44,8 +44,13 @@ def container() -> dict[str, Any]:
 
 def grace_s(settings: dict[str, str]) -> float:
     """Return how long a node may take from SIGTERM until it has cancelled all runs, seconds."""
-    loaded = Settings.load(shutdown_grace_s=float(settings["RUNCAST_SHUTDOWN_GRACE_S"]), environ={})
-    return loaded.shutdown_grace_s + loaded.cancel_grace_s + loaded.terminate_grace_s + 1
+    loaded = Settings.load(
+        environ={},
+        drain_s=float(settings["RUNCAST_DRAIN_S"]),
+        shutdown_grace_s=float(settings["RUNCAST_SHUTDOWN_GRACE_S"]),
+    )
+    grace_s = loaded.shutdown_grace_s + loaded.cancel_grace_s + loaded.terminate_grace_s
+    return loaded.drain_s + grace_s + 1
 
 
 def test_the_compose_file_has_the_form_of_its_specification() -> None:
@@ -54,7 +59,6 @@ def test_the_compose_file_has_the_form_of_its_specification() -> None:
     jsonschema.validate(compose_file(), json.loads(schema.read_text("utf-8")))
 
 
-# sleep in preStop is on by default since 1.30.
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
 @pytest.mark.parametrize("document", MANIFESTS, ids=KINDS)
 def test_each_manifest_has_the_form_of_its_kind(document: dict[str, Any], version: str) -> None:
@@ -99,7 +103,7 @@ def test_a_node_is_given_longer_than_it_needs_to_end() -> None:
     pod = container()
     settings = {each["name"]: each.get("value", "") for each in pod["env"]}
     given = manifest("Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert given > grace_s(settings) + pod["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert given > grace_s(settings)
 
 
 def test_probes_name_a_host_that_the_server_allows() -> None:

@@ -45,6 +45,20 @@ class CeleryWorker:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def count(self, text: str) -> int:
+        """Return how many lines of what it has written have a text."""
+        return sum(text in line for line in self._lines)
+
+    async def written_by_either(self, other: "CeleryWorker") -> None:
+        """Wait until this worker or another one has written something more."""
+        self._changed.clear()
+        other._changed = self._changed
+        await self._changed.wait()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes: SIGSTOP and SIGCONT pause it and let it go on."""
+        os.killpg(self.process.pid, number)
+
     async def kill(self) -> None:
         """Kill it with all its processes. Idempotent."""
         with contextlib.suppress(ProcessLookupError):

@@ -18,7 +18,7 @@ from runcast.events.model import Event
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
 from tests.environment import environment
-from tests.opening import clock, events_of, soon
+from tests.opening import WAIT_S, clock, events_of, soon
 
 __all__ = ("clock",)
 
@@ -145,6 +145,23 @@ async def test_a_question_is_answered_and_a_message_read(url: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_message_in_hand_when_a_run_is_left_open_comes_again(url: str) -> None:
+    async with runcast.open_hub(url, settings=SETTINGS) as hub:
+        for number in range(2):
+            async with runcast.attach("r", store=url, name="train") as run:
+                if number == 0:
+                    await hub.send("r", "a message")
+                    run.leave_open()
+                async for message in runcast.inbox():
+                    run.set_result(message.data)
+                    break
+        found = await events_of(hub, "r")
+
+    assert found[-1].data == {"result": "a message"}
+    assert [event.type for event in found].count("message_read") == 1
+
+
+@pytest.mark.anyio
 async def test_a_run_is_cancelled_elsewhere(url: str) -> None:
     async with runcast.open_hub(url, settings=SETTINGS) as hub:
 
@@ -220,7 +237,8 @@ def test_a_run_is_lost_that_may_not_continue(url: str) -> None:
 def test_a_run_that_crashes_too_often_fails(url: str) -> None:
     crash(url, 1)
     crash(url, 1)
-    with pytest.raises(RunClosed), runcast.attach("r", store=url):
+    often = "continued as often before as it may be"
+    with pytest.raises(RunClosed, match=often), runcast.attach("r", store=url):
         raise AssertionError
 
     assert events(url, "r")[-1].data["code"] == "too_many_attempts"
@@ -239,6 +257,36 @@ async def test_a_run_that_nothing_attaches_to_fails(tmp_path: Path, clock: FakeC
 
 
 @pytest.mark.anyio
+async def test_a_run_that_is_left_open_waits_until_its_engine_tries_again(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    path = str(tmp_path / "runs.db")
+    async with OpenHub(SQLiteStore(path, clock), settings=SETTINGS, clock=clock) as hub:
+        leaving = runcast.attach("r", store=SQLiteStore(path, clock), name="train", clock=clock)
+        async with leaving as run:
+            run.leave_open(delay_s=3600.0)
+        clock.advance(3659.0)
+        await hub.runner.reap()
+        assert (await hub.info("r")).status == "running"
+        clock.advance(2.0)
+        await hub.runner.reap()
+        found = await events_of(hub, "r")
+
+    assert (found[-1].type, found[-1].data["code"]) == ("failed", "not_taken")
+
+
+def test_what_an_attempt_keeps_is_there_in_the_next_one(url: str) -> None:
+    with runcast.attach("r", store=url, name="train") as run:
+        assert run.kept is None
+        runcast.keep({"step": 1})
+        runcast.keep({"step": 2})
+        run.leave_open()
+    crash(url, 1)  # keeps nothing itself
+    with runcast.attach("r", store=url) as run:
+        assert (run.attempt, run.kept) == (3, {"step": 2})
+
+
+@pytest.mark.anyio
 async def test_code_does_not_attach_to_the_run_of_a_function(url: str) -> None:
     @runcast.function
     async def waits() -> None:
@@ -247,8 +295,17 @@ async def test_code_does_not_attach_to_the_run_of_a_function(url: str) -> None:
     async with runcast.open_hub(url, functions=[waits], settings=SETTINGS) as hub:
         await hub.start("waits", run_id="r")
         with pytest.raises(Conflict, match="belongs to a function"):
-            async with runcast.attach("r", store=url):
+            async with runcast.attach("r", store=url, wait_s=WAIT_S):  # it does not wait
                 raise AssertionError
+
+
+@pytest.mark.parametrize("delay_s", [-1.0, float("inf"), "1", True])
+def test_a_delay_that_is_no_time_is_refused(url: str, delay_s: Any) -> None:
+    with (
+        runcast.attach("r", store=url, name="train") as run,
+        pytest.raises(InvalidValue, match="delay_s"),
+    ):
+        run.leave_open(delay_s=delay_s)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +316,11 @@ async def test_code_does_not_attach_to_the_run_of_a_function(url: str) -> None:
         ("r", {"name": "a name"}, "a name like"),
         ("r", {"labels": {"status": "x"}, "name": "n"}, "labels"),
         ("r", {"store": None}, "RUNCAST_STORE"),
+        ("r", {"store": 5}, "the URL of a store, or a Store"),
+        ("r", {"store": "http://localhost:8000"}, r"use runcast\.RemoteRun"),
+        ("r", {"store": "redis://:s3cret@[::1"}, r"malformed URL \(Invalid IPv6 URL\)"),
+        ("r", {"wait_s": float("nan")}, "wait_s"),
+        ("r", {"wait_s": -1.0}, "wait_s"),
     ],
 )
 def test_what_is_malformed_is_refused(

@@ -223,6 +223,78 @@ def _deliver_again(cluster: Cluster, run_id: str, epoch: str) -> None:
     sender.close()
 
 
+async def test_a_run_in_many_messages_is_started_once_by_workers_that_race(
+    cluster: Cluster,
+) -> None:
+    async with cluster.server() as server:
+        await begin(server, "count", "counting", n=3)
+        answer = await server.ask("GET", "/runs/counting")
+        epoch = json.loads(answer.body)["position"].partition("-")[0]
+        for _ in range(5):
+            await asyncio.to_thread(_deliver_again, cluster, "counting", epoch)
+        async with cluster.worker() as one, cluster.worker() as another:
+            events = await watched(server, "counting")
+            await asyncio.to_thread(_deliver_again, cluster, "counting", epoch)  # after its end
+            async with within():
+                while one.count("succeeded in") + another.count("succeeded in") < 7:
+                    await one.written_by_either(another)
+
+        assert events == await watched(server, "counting")
+    assert [event["type"] for event in events] == ["started", "pid", *["progress"] * 3, "done"]
+
+
+async def test_a_run_of_a_paused_worker_is_continued_by_another_one_and_written_by_one(
+    cluster: Cluster,
+) -> None:
+    async with cluster.server() as server, cluster.worker() as paused:
+        await begin(server, "read_message", "waiting")
+        await first(server, "waiting", "pid")
+        epoch = (await server.log_of("waiting"))[0][0].partition("-")[0]
+        paused.signal(signal.SIGSTOP)
+        async with cluster.worker() as other:
+            await asyncio.to_thread(_deliver_again, cluster, "waiting", epoch)
+            await _until_started_again(server, "waiting")  # once its lease is over
+            paused.signal(signal.SIGCONT)
+            await paused.until("succeeded in")  # it stops when it sees that it is replaced
+            await send(server, "waiting")
+            events = await watched(server, "waiting")
+            await other.until("succeeded in")
+
+    assert [event["type"] for event in events if event["type"] != "message"] == [
+        *("started", "pid", "started", "pid", "message_read", "done")
+    ]
+
+
+async def test_messages_that_are_no_runs_do_not_end_the_worker(cluster: Cluster) -> None:
+    queue = f"queue-{cluster.folder.name}"
+    bodies = ["[]", '{"a": 1}', "no json", "[[1, 2], {}, {}]", '[["r", "e"], {"more": 1}, {}]']
+    messages = [_message(body) for body in bodies]
+    messages.append(_message("[]").replace('"id"', '"other"'))
+    async with cluster.server() as server, cluster.worker("--concurrency", "1") as worker:
+        async with redis.asyncio.Redis.from_url(cluster.broker) as broker:
+            await broker.lpush(queue, *messages, '{"a": 1}')
+            await begin(server, "count", "counting", n=1)
+            assert (await watched(server, "counting"))[-1]["type"] == "done"
+        assert worker.count("expected the id and the epoch of a run") >= 4
+
+
+def _message(body: str) -> str:
+    """Return a message of Redis to the task of runs."""
+    properties = {
+        "delivery_tag": os.urandom(8).hex(),
+        "delivery_info": {"exchange": "", "routing_key": ""},
+        "body_encoding": "base64",
+    }
+    message = {
+        "body": base64.b64encode(body.encode()).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"task": "runcast.run", "id": os.urandom(8).hex(), "lang": "py"},
+        "properties": properties,
+    }
+    return json.dumps(message)
+
+
 async def test_a_run_that_waits_in_the_queue_is_cancelled(cluster: Cluster) -> None:
     async with cluster.server() as server:
         await begin(server, "count", "waiting", n=3)

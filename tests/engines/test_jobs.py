@@ -1,8 +1,10 @@
 """Jobs of task engines as runs: the sources of Celery, RQ and Dramatiq, each in one process."""
 
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,19 @@ import redis
 import rq
 from celery import Celery
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import SkipMessage
 
 import runcast
+from runcast._app import cancelling
+from runcast._app.cancelling import Cancel
+from runcast._producing.attaching import JobRun
 from runcast._settings import Settings
-from runcast.errors import InvalidValue
+from runcast.errors import InvalidValue, StoreUnavailable
 from runcast.events.model import Event
+from runcast.sources._jobs import cancel_soon
+from tests.environment import environment
 from tests.stores.servers import namespace_url
+from tests.waiting import START_S
 
 SETTINGS = Settings(shutdown_grace_s=0.0)
 
@@ -138,6 +147,27 @@ def test_a_task_that_is_delivered_twice_is_run_once(
     assert log_of(url)[1][-1].type == "done"
 
 
+def test_a_task_that_has_failed_and_is_sent_again_begins_its_run_again(
+    app: Celery, url: str
+) -> None:
+    calls: list[int] = []
+
+    @runcast.sources.celery.task(store=url)
+    @task_of(app)
+    def flaky() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a secret")
+        return len(calls)
+
+    for _ in range(3):
+        flaky.apply(task_id="task-1")
+
+    assert len(calls) == 2  # the third one finds a run that is done
+    _, found = log_of(url)
+    assert [event.type for event in found] == ["started", "done"]
+
+
 def test_a_cancelled_task_is_revoked(app: Celery, url: str) -> None:
     with runcast.open_hub(url, settings=SETTINGS) as hub:
 
@@ -149,15 +179,21 @@ def test_a_cancelled_task_is_revoked(app: Celery, url: str) -> None:
                 self.update_state(state="PROGRESS", meta={"percent": 1})
                 runcast.flush()
 
-        endless.apply(task_id="task-1")
+        for _ in range(2):  # the second time it is not begun
+            endless.apply(task_id="task-1")
         state = app.AsyncResult("task-1").state
 
     assert state == "REVOKED"
     assert log_of(url)[1][-1].data == {"reason": "enough"}
 
 
-def test_a_task_works_without_a_store(app: Celery, tmp_path: Path) -> None:
-    @runcast.sources.celery.task(store=f"sqlite:///{tmp_path}/no/such/folder/runs.db")
+@pytest.mark.parametrize("store", ["sqlite:///{}/no/such/folder/runs.db", "nonsense", ""])
+def test_a_task_works_without_a_store(
+    app: Celery, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCAST_STORE", raising=False)
+
+    @runcast.sources.celery.task(store=store.format(tmp_path))
     @task_of(app)
     def works() -> str:
         return "done"
@@ -168,6 +204,70 @@ def test_a_task_works_without_a_store(app: Celery, tmp_path: Path) -> None:
 def test_what_is_no_task_is_refused() -> None:
     with pytest.raises(InvalidValue, match=r"above @app\.task"):
         runcast.sources.celery.task(store="memory://")(print)
+
+
+# --- Cancelling in a process that forks -----------------------------------------------------------
+
+REVOKED = """
+import sys, threading
+from runcast._producing.attaching import JobRun
+from runcast.sources._jobs import cancel_soon
+
+for name in sys.argv[2:]:
+    cancel_soon(JobRun(run_id=name, name="work", store=sys.argv[1]), "it was revoked")
+for thread in threading.enumerate():
+    if thread.name == "runcast-cancel":
+        thread.join()
+assert "runcast.stores.sqlite.store" not in sys.modules
+"""
+
+
+def test_the_runs_of_revoked_tasks_are_cancelled_by_another_process(url: str) -> None:
+    with runcast.open_hub(url, settings=SETTINGS) as hub:
+        for name in ("one", "two"):
+            hub.reserve("work", run_id=name)
+    command = [sys.executable, "-W", "error", "-c", REVOKED, url, "one", "none", "two"]
+    found = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=START_S
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+
+    for name in ("one", "two"):
+        *_, last = log_of(url, name)[1]
+        assert (last.type, last.data) == ("cancelled", {"reason": "it was revoked"})
+
+
+def test_a_run_that_cannot_be_cancelled_keeps_no_other_from_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with runcast.open_hub(url, settings=SETTINGS) as hub:
+        for name in ("one", "two"):
+            hub.reserve("work", run_id=name)
+    cancel = runcast.OpenHubInThread.cancel
+
+    def refuse_one(self: runcast.OpenHubInThread, run_id: str, reason: str) -> None:
+        if run_id == "one":
+            raise StoreUnavailable("the store is away")
+        cancel(self, run_id, reason)
+
+    monkeypatch.setattr(runcast.OpenHubInThread, "cancel", refuse_one)
+    found = cancelling._cancel([Cancel(name, "revoked", url) for name in ("one", "two")])
+
+    assert found == {"one": "the store is away"}
+    assert log_of(url, "two")[1][-1].type == "cancelled"
+
+
+def test_why_a_run_cannot_be_cancelled_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = f"sqlite:///{tmp_path}/none/runs.db"
+    cancel_soon(JobRun(run_id="r", name="work", store=store), "it was revoked")
+    for thread in threading.enumerate():
+        if thread.name == "runcast-cancel":
+            thread.join(START_S)
+
+    (line,) = caplog.messages
+    assert line.startswith("the run of the job r could not be cancelled: ")
 
 
 # --- RQ -------------------------------------------------------------------------------------------
@@ -196,21 +296,43 @@ def _fails_once() -> str:
     return "done"
 
 
+def _returns_retry() -> object:
+    job = rq.get_current_job()
+    assert job is not None
+    return "done" if job.number_of_retries else rq.Retry(max=1)
+
+
+def _fails_or_not(path: str) -> str:
+    if not Path(path).exists():
+        raise ValueError("a secret")
+    return "done"
+
+
 def call(name: str, *args: object) -> object:
     """Call a decorated job; RQ finds this function by its name."""
     return _job(name)(*args)
 
 
-def test_a_job_of_rq_is_a_run(url: str) -> None:
+@pytest.fixture
+def queue(url: str) -> Iterator[rq.Queue]:
     STORE[:] = [url]
     with redis.Redis.from_url(namespace_url("valkey").partition("?")[0]) as connection:
-        queue = rq.Queue("runcast-tests", connection=connection)
-        resizes = queue.enqueue(call, "resizes", 2)
-        fails = queue.enqueue(call, "fails_once", retry=rq.Retry(max=1))
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        rq.SimpleWorker([queue], connection=connection).work(burst=True, logging_level="ERROR")
-        for number, handler in handlers.items():  # it leaves its own, which end the process
-            signal.signal(number, handler)
+        yield rq.Queue("runcast-tests", connection=connection)
+
+
+def work_off(queue: rq.Queue) -> None:
+    """Run all jobs of a queue."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    worker = rq.SimpleWorker([queue], connection=queue.connection)
+    worker.work(burst=True, logging_level="ERROR")
+    for number, handler in handlers.items():  # it leaves its own, which end the process
+        signal.signal(number, handler)
+
+
+def test_a_job_of_rq_is_a_run(url: str, queue: rq.Queue) -> None:
+    resizes = queue.enqueue(call, "resizes", 2)
+    fails = queue.enqueue(call, "fails_once", retry=rq.Retry(max=1))
+    work_off(queue)
 
     name, found = log_of(url, resizes.id)
     assert name == "resizes"
@@ -221,12 +343,58 @@ def test_a_job_of_rq_is_a_run(url: str) -> None:
     assert found[-1].data == {"result": "done"}
 
 
+def test_a_job_of_rq_that_returns_a_retry_continues_its_run(url: str, queue: rq.Queue) -> None:
+    job = queue.enqueue(call, "returns_retry")
+    work_off(queue)
+
+    _, found = log_of(url, job.id)
+    assert attempts(found) == [1, 2]
+    assert texts(found) == ["the job will be tried again"]
+    assert found[-1].data == {"result": "done"}
+
+
+def test_a_job_of_rq_that_repeats_or_is_requeued_is_run_each_time(
+    url: str, queue: rq.Queue, tmp_path: Path
+) -> None:
+    repeats = queue.enqueue(call, "resizes", 1, repeat=rq.Repeat(times=1))
+    fails = queue.enqueue(call, "fails_or_not", str(tmp_path / "may-work"))
+    work_off(queue)
+    assert [log_of(url, job.id)[1][-1].type for job in (repeats, fails)] == ["done", "failed"]
+    first = log_of(url, repeats.id)[1]
+
+    (tmp_path / "may-work").touch()
+    fails.requeue()
+    queue.enqueue(call, "resizes", 3, job_id=repeats.id)
+    work_off(queue)
+
+    assert [job.get_status(refresh=True) for job in (repeats, fails)] == ["finished"] * 2
+    assert log_of(url, fails.id)[1][-1].data == {"result": "done"}
+    assert log_of(url, repeats.id)[1][-1].data == {"result": 3}
+    assert first[-1].data == {"result": 1}
+
+
 # --- Dramatiq -------------------------------------------------------------------------------------
 
 
-def test_a_message_of_dramatiq_is_a_run(url: str) -> None:
+@pytest.fixture
+def broker(url: str) -> StubBroker:
     broker = StubBroker()
     broker.add_middleware(runcast.sources.dramatiq.Runs(store=url))
+    return broker
+
+
+def process_all(broker: StubBroker) -> None:
+    """Process all messages of a broker."""
+    worker = dramatiq.Worker(broker, worker_timeout=10, worker_threads=1)
+    worker.start()
+    try:
+        broker.join("default", fail_fast=False)
+        worker.join()
+    finally:
+        worker.stop()
+
+
+def test_a_message_of_dramatiq_is_a_run(url: str, broker: StubBroker) -> None:
     tries: list[int] = []
 
     def resize(count: int) -> int:
@@ -247,14 +415,7 @@ def test_a_message_of_dramatiq_is_a_run(url: str) -> None:
         return dramatiq.actor(broker=broker, min_backoff=1, max_backoff=1, **options)(function)
 
     sent = [actor(resize).send(2), actor(fails_once).send(), actor(fails, max_retries=0).send()]
-    worker = dramatiq.Worker(broker, worker_timeout=10, worker_threads=1)
-    worker.start()
-    try:
-        broker.join("default", fail_fast=False)
-        worker.join()
-    finally:
-        worker.stop()
-        broker.close()
+    process_all(broker)
 
     runs = [log_of(url, message.message_id) for message in sent]
     assert [name for name, _ in runs] == ["resize", "fails_once", "fails"]
@@ -264,3 +425,42 @@ def test_a_message_of_dramatiq_is_a_run(url: str) -> None:
     assert attempts(retried) == [1, 2]
     assert retried[-1].data == {"result": "done"}
     assert failed[-1].data["message"] == "the block raised ValueError"
+
+
+def test_a_message_of_dramatiq_that_has_failed_and_is_sent_again_begins_its_run_again(
+    url: str, broker: StubBroker
+) -> None:
+    calls: list[int] = []
+
+    @dramatiq.actor(broker=broker, max_retries=0)
+    def flaky() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a secret")
+
+    message = flaky.send()
+    for _ in range(3):
+        process_all(broker)
+        broker.enqueue(message)
+
+    assert len(calls) == 2  # the third one finds a run that is done
+    assert log_of(url)[1][-1].type == "done"
+
+
+class Skips(dramatiq.Middleware):
+    def before_process_message(self, broker: Any, message: Any) -> None:
+        raise SkipMessage("not today")
+
+
+def test_a_message_that_another_middleware_skips_leaves_no_open_run(
+    url: str, broker: StubBroker
+) -> None:
+    @dramatiq.actor(broker=broker)
+    def work() -> None:
+        raise AssertionError
+
+    broker.add_middleware(Skips())
+    work.send()
+    process_all(broker)
+
+    assert log_of(url)[1][-1].data == {"reason": "the message was skipped"}

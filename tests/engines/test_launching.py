@@ -4,8 +4,12 @@ The engine is one list here; with Celery see `test_celery`.
 """
 
 import asyncio
+import re
+import sys
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +297,27 @@ async def test_an_answered_run_without_a_worker_is_handed_over_again(place: Plac
     assert answers == [("yes", {"step": 1})]
 
 
+async def test_an_answered_run_whose_worker_lives_is_not_handed_over_again(place: Place) -> None:
+    async def go_on(interrupt_id: str, answer: runcast.Answer) -> None: ...
+
+    @runcast.function(resume=go_on)
+    async def asks() -> object:
+        return (await runcast.ask("go on?", interrupt_id="q")).args
+
+    place.functions.append(asks)
+    async with place.server() as server, place.hub(is_worker=True) as worker:
+        run = await server.start("asks", run_id="r")
+        working = asyncio.create_task(worker.runner.run_launched("r", run.epoch))
+        async for event in server.watch("r"):
+            if event.type == "interrupt_request":
+                break
+        await server.answer("r", "q", {"type": "response", "args": "yes"})
+        assert await soon(run.result()) == "yes"
+        await soon(working)
+
+    assert len(place.queue.sent) == 1
+
+
 async def test_a_store_in_memory_cannot_have_workers(place: Place) -> None:
     with pytest.raises(InvalidValue, match="a store that the workers share"):
         OpenHub("memory://", launcher=place.queue)
@@ -300,15 +325,41 @@ async def test_a_store_in_memory_cannot_have_workers(place: Place) -> None:
         OpenHub("memory://", is_worker=True)
 
 
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def name_of(requirement: str) -> str:
+    """Return the package that a requirement is for."""
+    return re.split(r"[^\w-]", requirement, maxsplit=1)[0]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"launcher": "rays"}, "expected the launcher celery"), ({"launcher": "celery"}, "--broker")],
+    [
+        ({"launcher": "rays"}, "expected the launcher celery"),
+        ({"launcher": "celery"}, "--broker"),
+        ({"launcher": "celery", "broker": "valkey://:s3cret@host"}, "begins with 'valkey'"),
+        ({"launcher": "celery", "broker": "redis://:s3cret@host:no"}, "begins with 'redis'"),
+        ({"launcher": "celery", "broker": "zookeeper://host"}, "a package that is missing .*kazoo"),
+    ],
 )
 def test_settings_that_name_no_launcher_are_refused(
-    given: dict[str, str], said: str, tmp_path: Path
+    given: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InvalidValue, match=said):
+    monkeypatch.setitem(sys.modules, "kazoo", None)  # as if it was not installed
+    with pytest.raises(InvalidValue, match=said) as caught:
         OpenHub(f"sqlite:///{tmp_path}/runs.db", settings=Settings(**given))  # type: ignore[arg-type]
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_extra_has_what_celery_needs_for_redis() -> None:
+    """Celery's own extra is not used, because it pins the client of Redis."""
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    of_redis = [each for each in requires("kombu") or () if re.search("extra == .redis.", each)]
+    needed = {name_of(each) for each in of_redis}
+    brought = {name_of(each) for each in extras["celery"] + extras["redis"]}
+    assert needed <= brought
 
 
 def test_the_broker_is_not_in_the_text_of_settings() -> None:

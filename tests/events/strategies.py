@@ -57,27 +57,39 @@ _places = st.tuples(
 )
 
 _ids = st.sampled_from(["", "a", "b"])
-_likely = st.fixed_dictionaries(
-    {},
-    optional={
-        **dict.fromkeys(["message_id", "call_id", "interrupt_id", "step_id", "tool"], _ids),
-        **dict.fromkeys(["text", "message", "result", "level", "code", "function"], texts),
-        **dict.fromkeys(["percent", "current", "total", "index", "length"], numbers),
-        **dict.fromkeys(["args", "value", "config", "summary"], json_values),
-        **dict.fromkeys(["ok", "approved", "retryable"], st.booleans()),
-        "attempt": st.sampled_from([1, 1, 2, 3, 0, -1, 1.5, True, "2"]),
-        "labels": st.dictionaries(_ids, texts),
-        "files": st.lists(texts | st.dictionaries(_ids, texts), max_size=3),
-    },
-)
-_data = _likely | st.dictionaries(names, json_values, max_size=4) | json_values
+_likely: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(["message_id", "call_id", "interrupt_id", "step_id", "tool"], _ids),
+    **dict.fromkeys(["text", "message", "result", "level", "code", "function"], texts),
+    **dict.fromkeys(["percent", "current", "total", "index", "length"], numbers),
+    **dict.fromkeys(["args", "value", "config", "summary"], json_values),
+    **dict.fromkeys(["ok", "approved", "retryable"], st.booleans()),
+    "attempt": st.sampled_from([1, 1, 2, 3, 0, -1, 1.5, True, "2"]),
+    "labels": st.dictionaries(_ids, texts),
+    "files": st.lists(texts | st.dictionaries(_ids, texts), max_size=3),
+}
+"""Values as writers send them, by the field."""
+
+_foreign = st.lists(
+    st.one_of([st.tuples(st.just(name), value) for name, value in _likely.items()]), max_size=4
+).map(dict)
+_data = _foreign | st.dictionaries(names, json_values, max_size=4) | json_values
+
+
+def _data_of(kind: str) -> st.SearchStrategy[Any]:
+    """Return data that often has the fields of a type. All fields in each would take too long."""
+    fields = {name: _likely[name] for name in sorted(KNOWN.get(kind, ())) if name in _likely}
+    near = st.fixed_dictionaries({}, optional=fields)
+    return st.one_of(near, near, _data) if fields else _data
+
+
+_data_by_type: dict[str, st.SearchStrategy[Any]] = {kind: _data_of(kind) for kind in TYPES}
 
 
 @st.composite
 def events(draw: st.DrawFn, seq: int = 1) -> Event:
     """Return an event as it is read from a log."""
-    place, time = draw(_places), draw(st.floats(0, 4e9))
-    record = encode_record(draw(types), draw(_data), time, place)
+    kind, place, time = draw(types), draw(_places), draw(st.floats(0, 4e9))
+    record = encode_record(kind, draw(_data_by_type[kind]), time, place)
     return decode_event(b'{"seq":%d,%b' % (seq, record))
 
 
@@ -113,7 +125,8 @@ def lives(draw: st.DrawFn, most: int = 16) -> list[Event]:
     """Return events without holes, most of which change the status of a run."""
     found = []
     for seq in range(1, draw(st.integers(0, most)) + 1):
-        kind, data = draw(_decisive), draw(_questions | _data)
+        kind = draw(_decisive)
+        data = draw(_questions | _data_by_type[kind])
         record = encode_record(kind, data, draw(st.floats(0, 4e9)), draw(_places))
         found.append(decode_event(b'{"seq":%d,%b' % (seq, record)))
     return found

@@ -48,6 +48,14 @@ def test_a_user_runs_watches_and_answers(url: str) -> None:
     assert events[-1]["type"] == "done"
 
 
+_BODIES: dict[str, dict[str, object]] = {
+    "messages": {"data": 1},
+    "cancel": {"reason": "mine"},
+    "deliveries": {"target": "telegram:ops"},
+    "links": {},
+}
+
+
 def test_for_another_user_nothing_of_it_exists_on_any_route(url: str) -> None:
     with logged_in(url, "ada", "lovelace") as ada, logged_in(url, "bob", "ross") as bob:
         run_id = begin(ada, "secrets")
@@ -64,7 +72,7 @@ def test_for_another_user_nothing_of_it_exists_on_any_route(url: str) -> None:
             for known, status in ((run_id, 404), ("unknown", 404)):
                 filled = path.replace("{run_id}", known).replace("{interrupt_id}", "write")
                 filled = filled.replace("{file_id}", "f").replace("{path}", "f")
-                wanted = {"data": 1} if path.endswith("/messages") else {"type": "accept"}
+                wanted = _BODIES.get(path.rpartition("/")[2], {"type": "accept"})
                 body = wanted if method == "POST" else None
                 answer = bob.request(method, f"/runcast{filled}", json=body)
                 assert answer.status_code == status, (method, filled, answer.text)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -115,6 +116,32 @@ async def listed(server: Server, run_id: str) -> list[str]:
     return [file["path"] for file in json.loads(answer.body)["files"]]
 
 
+LEASE = {"Runcast-Lease": "a secret of the writer"}
+
+
+async def begin(server: Server, run_id: str = "run") -> None:
+    """Begin a run as a remote writer."""
+    given = {"name": "train", "run_id": run_id, "lease_id": LEASE["Runcast-Lease"]}
+    answer = await server.fetch("POST", "/runs", JSON, json.dumps(given).encode())
+    assert answer.status == 201, answer
+
+
+async def put(server: Server, path: str, content: bytes = b"x") -> tuple[int, str]:
+    """Send a file as a remote writer; return the status, and why it was refused."""
+    answer = await server.fetch("PUT", f"/runs/run/files/{path}", LEASE, content)
+    return answer.status, str(json.loads(answer.body).get("detail", ""))
+
+
+async def end(server: Server) -> list[Any]:
+    """End the run of a remote writer, and return the types of its events."""
+    path, done = "/runs/run/events", b'[{"type": "done"}]'
+    headers = {**JSON, **LEASE}
+    answer = await server.fetch("POST", f"{path}?producer=p&sequence=1", headers, done)
+    assert answer.status == 200, answer
+    page = await server.fetch("GET", f"{path}?live=long-poll")
+    return [(each["type"], each["data"]) for each in json.loads(page.body)["events"]]
+
+
 # --- on each node alone ---------------------------------------------------------------------------
 
 
@@ -153,6 +180,60 @@ async def test_an_upload_to_another_node_is_refused_with_that_nodes_name(store: 
         assert "on the node left.example.org" in body["detail"]
 
 
+async def test_files_of_a_writer_that_come_to_another_node_are_refused_with_the_first_nodes_name(
+    store: str,
+) -> None:
+    async with node(store, "left") as left, node(store, "right") as right:
+        await begin(left)
+        assert (await put(left, "a.txt"))[0] == 201
+        status, why = await put(right, "b.txt")
+        events = await end(left)
+
+        assert (status, "on the node left" in why, "data_dir" in why) == (503, True, True)
+        assert [kind for kind, _ in events] == ["started", "files", "done"]
+        assert await listed(left, "run") == ["a.txt"]
+
+
+async def test_a_run_that_ends_on_another_node_than_its_files_is_not_done(store: str) -> None:
+    async with node(store, "left") as left, node(store, "right") as right:
+        await begin(left)
+        await put(left, "a.txt")
+        kind, ending = (await end(right))[-1]
+
+    assert (kind, ending["code"]) == ("failed", "invalid_outputs")
+    assert "on the node left" in ending["message"]
+
+
+async def test_first_files_that_come_to_two_nodes_at_once_are_not_split(store: str) -> None:
+    async with node(store, "left") as left, node(store, "right") as right:
+        await begin(left)
+        answers = await asyncio.gather(put(left, "a.txt"), put(right, "b.txt"))
+        taken, refused = sorted(answers)
+        owner, path = (left, "a.txt") if answers[0] == taken else (right, "b.txt")
+        await end(owner)
+
+        assert (taken[0], refused[0]) == (201, 503)
+        assert await listed(owner, "run") == [path]
+
+
+async def test_an_upload_that_does_not_arrive_binds_the_run_to_no_node(store: str) -> None:
+    """The writer sends the file again, perhaps to another node."""
+    async with node(store, "left", max_upload_bytes=3) as left, node(store, "right") as right:
+        await begin(left)
+        connection = await left.connect()
+        headers = {**LEASE, "Transfer-Encoding": "chunked"}
+        await connection.ask("PUT", "/runs/run/files/a.txt", headers)
+        await connection.send(b"4\r\nxxxx\r\n")  # too much, which is known only now
+        refused = await connection.read_answer()
+        await connection.close()
+        sent = await put(right, "a.txt", b"xxxx")
+        kind, _ = (await end(right))[-1]
+
+        assert refused.status == 413
+        assert (sent[0], kind) == (201, "done")
+        assert await listed(right, "run") == ["a.txt"]
+
+
 # --- in a folder that the nodes share -------------------------------------------------------------
 
 
@@ -176,6 +257,22 @@ async def test_nodes_with_one_folder_show_and_remove_each_others_files(
         assert await listed(left, "run") == ["a.txt"]
         await right.hub.hub.delete("run")
         assert [*(tmp_path / "shared" / "workspaces").glob("*/outputs/a.txt")] == []
+
+
+async def test_files_of_a_writer_come_to_any_node_of_one_folder(tmp_path: Path, store: str) -> None:
+    folder = str(tmp_path / "shared")
+    async with (
+        node(store, "left", data_dir=folder) as left,
+        node(store, "right", data_dir=folder) as right,
+    ):
+        await begin(left)
+        sent = [put(left, "a.txt"), put(right, "b.txt"), put(right, "a.txt", b"new")]
+        statuses = [(await each)[0] for each in sent]
+        await end(right)
+
+        assert statuses == [201, 201, 200]
+        assert await listed(left, "run") == ["a.txt", "b.txt"]
+        assert (await left.fetch("GET", "/runs/run/files/a.txt")).body == b"new"
 
 
 async def test_a_folder_of_another_namespace_is_refused(
@@ -219,6 +316,40 @@ async def test_files_in_a_bucket_are_served_by_each_node_after_their_own_has_gon
         odd = json.loads((await right.fetch("GET", "/runs/run/files")).body)["files"][0]
         assert (await right.fetch("GET", odd["url"])).body == b"odd"
         assert (await right.fetch("GET", "/runs/run/files/a")).status == 404
+
+
+@in_bucket
+async def test_files_of_a_writer_come_to_any_node_of_one_bucket(bucket: str, store: str) -> None:
+    async with (
+        node(store, "left", files=bucket, max_files=2, max_output_bytes=9) as left,
+        node(store, "right", files=bucket, max_files=2, max_output_bytes=9) as right,
+    ):
+        await begin(left)
+        sent = [
+            put(left, quote(ODD)),
+            put(right, "b/c.txt"),
+            put(left, "b/c.txt", b"new"),
+        ]
+        statuses = [(await each)[0] for each in sent]
+        refused = [await put(right, "d.txt"), await put(right, "b/c.txt", b"x" * 9)]
+        again = [await end(right), await end(left)]
+        late = await put(left, "late.txt")
+
+        assert statuses == [201, 201, 200]
+        assert [("max_files" in why, "max_output" in why) for _, why in refused] == [
+            (True, False),
+            (False, True),
+        ]
+        assert late[0] == 409
+        assert again[0] == again[1]
+        assert await listed(left, "run") == [ODD, "b/c.txt"]
+        assert (await left.fetch("GET", "/runs/run/files/b/c.txt")).body == b"new"
+        await left.hub.hub.delete("run")
+        objects = left.hub.files._bucket
+        assert objects is not None
+        await left.hub.files.sweep()
+        for folder in ("lists", "files", "sent"):
+            assert await asyncio.to_thread(list, objects.objects(folder)) == []
 
 
 @in_bucket

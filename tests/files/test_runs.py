@@ -99,7 +99,7 @@ def test_outside_a_run_the_workspace_is_the_working_directory() -> None:
 
 async def test_who_does_not_run_the_function_has_no_workspace() -> None:
     async with open_hub() as hub:
-        writer = hub.attach("run")
+        writer = hub.writer("run")
         with runcast.using(writer), pytest.raises(InvalidValue, match="its function"):
             runcast.workspace()
 

@@ -1,6 +1,7 @@
 """Workspaces: made whole, filled under safe names, collected without leaving them, swept."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -62,6 +63,54 @@ def test_a_workspace_is_made_once(workspaces: Workspaces) -> None:
     (workspaces.make("a", EPOCH).outputs / "x").touch()
 
     assert paths(workspaces.make("a", EPOCH)) == ["x"]
+
+
+def test_a_workspace_that_is_ready_is_given_to_the_next_run(
+    root: Path, workspaces: Workspaces
+) -> None:
+    workspaces.make_ready()
+    workspaces.make_ready()
+    (ready,) = (root / "workspaces").iterdir()
+    number = ready.stat().st_ino
+
+    assert workspaces.make("a", EPOCH).folder.stat().st_ino == number
+    assert workspaces.make("b", EPOCH).outputs.is_dir()
+
+
+def test_threads_that_make_one_ready_at_once_make_one(
+    root: Path, workspaces: Workspaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, others = workspaces.stage, [workspaces.make_ready]
+
+    def stage_meanwhile() -> Workspace:
+        if others:
+            others.pop()()
+        return stage()
+
+    monkeypatch.setattr(workspaces, "stage", stage_meanwhile)
+    workspaces.make_ready()
+
+    assert len(list((root / "workspaces").iterdir())) == 1
+
+
+def test_a_workspace_that_was_ready_and_was_swept_is_not_missed(
+    root: Path, workspaces: Workspaces
+) -> None:
+    workspaces.make_ready()
+    (ready,) = (root / "workspaces").iterdir()
+    shutil.rmtree(ready)
+
+    assert workspaces.make("a", EPOCH).outputs.is_dir()
+
+
+def test_a_workspace_that_is_ready_is_removed_at_the_end(
+    root: Path, workspaces: Workspaces
+) -> None:
+    workspaces.make_ready()
+    workspaces.discard_ready()
+    workspaces.discard_ready()
+
+    assert list((root / "workspaces").iterdir()) == []
 
 
 def test_runs_and_epochs_have_workspaces_of_their_own(workspaces: Workspaces) -> None:

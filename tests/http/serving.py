@@ -32,6 +32,7 @@ from runcast.events.position import Position
 from runcast.stores.base import Store
 from tests.environment import PARSER
 from tests.http.client import WAIT_S, Answer, Connection, Watching, fetch, watch
+from tests.waiting import until
 
 __all__ = (
     "FLAVOURS",
@@ -210,11 +211,7 @@ class Server:
     async def eventually(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds on the server's loop."""
 
-        async def wait() -> None:
-            while not holds():  # noqa: ASYNC110 - what it looks at tells nobody when it changes
-                await asyncio.sleep(0)
-
-        await self.call(wait)
+        await self.call(lambda: until(holds))
 
     async def fetch(
         self, method: str, target: str, headers: Fields | None = None, body: bytes | None = None

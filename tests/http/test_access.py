@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -163,6 +164,7 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
         "/runs/{run_id}/links/{link_id}": [("DELETE", f"runs/{run_id}/links/x")],
         "/events": [("GET", f"events?run={run_id}")],
         "/functions": [("GET", "functions")],
+        "/metrics": [("GET", "metrics")],
         "/openapi.json": [("GET", "openapi.json")],
         "/invoke/{name}": [("POST", "invoke/report")],
         "/uploads": [("POST", "uploads?name=x")],
@@ -174,6 +176,14 @@ def every_route(run_id: str) -> list[tuple[str, str]]:
     return [each for found in paths.values() for each in found]
 
 
+_SENT = {
+    "messages": {"data": "hello"},
+    "cancel": {"reason": "late"},
+    "links": {},
+    "deliveries": {"target": "telegram:ops"},
+}
+
+
 def test_of_another_users_run_every_route_says_what_it_says_of_no_run(
     client: TestClient,
 ) -> None:
@@ -181,7 +191,7 @@ def test_of_another_users_run_every_route_says_what_it_says_of_no_run(
 
     about_run = [(m, p) for m, p in every_route("hers") if "hers" in p]
     for method, path in about_run:
-        sent: Any = {"data": "hello"} if path.endswith("messages") else {"type": "accept"}
+        sent: Any = _SENT.get(path.rpartition("/")[2], {"type": "accept"})
         sent = [{"type": "step"}] if "sequence" in path else sent
         body: dict[str, Any] = {"json": sent} if method == "POST" else {}
         denied = client.request(method, path, **as_("bob", **JSON), **body)
@@ -567,3 +577,34 @@ async def test_hubs_list_runs_for_pages_of_ones_own(hub: runcast.OpenHub) -> Non
     assert {run.log_id for run in done} == {"r0", "r1", "r2"}
     assert info.status == "done"
     assert json.dumps(info.labels["owner"]) == '"ada"'
+
+
+async def test_a_run_that_takes_the_id_while_a_body_arrives_is_not_that_requests(
+    tmp_path: Path, people: People
+) -> None:
+    """One user begins a request for a run, deletes the run, and waits until another one begins a
+    run of its id."""
+    channels = tmp_path / "channels.toml"
+    channels.write_text('[webhook.audit]\nto = "http://127.0.0.1:9/"\nallow = "127.0.0.0/8"\n')
+    settings = runcast.Settings.load(channels_file=str(channels), shutdown_grace_s=0)
+    bodies = {
+        "deliveries": {"target": "webhook:audit"},
+        "links": {},
+        "messages": {"data": "hello"},
+        "interrupts/q": {"type": "accept"},
+        "cancel": {"reason": "no"},
+    }
+    async with runcast.OpenHub(functions=[report], settings=settings) as hub:
+        transport = httpx2.ASGITransport(runcast.asgi(hub, authorize=people.authorize))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            for path, body in bodies.items():
+                await hub.start(report, run_id="r", labels={"owner": "bob"}, replace=True)
+
+                async def arriving(body: object = body) -> AsyncIterator[bytes]:
+                    await hub.start(report, run_id="r", labels={"owner": "ada"}, replace=True)
+                    yield json.dumps(body).encode()
+
+                headers = {"cookie": "user=bob", "content-type": "application/json"}
+                late = await client.post(f"/runs/r/{path}", content=arriving(), headers=headers)
+                assert late.status_code == 404, path
+                assert not hub.deliveries.of("r")

@@ -16,6 +16,7 @@ import runcast
 from runcast.channels.answer_links import AnswerLink, make_answer_link, read_answer_link
 from runcast.channels.targets import ChannelsFile
 from runcast.errors import InvalidValue, NotFound
+from runcast.testing import FakeNtfy, FakeWebPush
 from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +30,23 @@ NOW = 1_763_715_600.0
 async def deploy() -> str:
     answer = await runcast.ask("Deploy <now>?", args={"to": "<b>staging"}, interrupt_id="deploy")
     return f"{answer.type} by {answer.by}"
+
+
+@runcast.function
+async def choose() -> str:
+    schema = {"enum": ["staging", "pro<duction>"]}
+    config = {"allow_accept": False, "response_schema": schema}
+    answer = await runcast.ask("Where?", config=config, interrupt_id="choose")
+    return f"{answer.type} {answer.args}"
+
+
+@runcast.function
+async def count() -> list[object]:
+    config = {"allow_accept": False, "response_schema": {"type": "integer"}}
+    number = await runcast.ask("How many?", config=config, interrupt_id="count")
+    word = await runcast.ask("Which?", config={"allow_accept": False}, interrupt_id="word")
+    last = await runcast.ask("Sure?", interrupt_id="sure")
+    return [number.args, word.args, last.type, last.args]
 
 
 class Mailbox:
@@ -58,18 +76,21 @@ class Mailbox:
 
 @asynccontextmanager
 async def serving(
-    path: Path,
+    path: Path, more: str = ""
 ) -> AsyncIterator[tuple[runcast.OpenHub, httpx2.AsyncClient, Mailbox]]:
     mailbox = Mailbox()
     listener = await asyncio.start_server(mailbox.serve, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     file = path / "channels.toml"
     file.write_text(
-        f'[webhook.mail]\nto = "http://127.0.0.1:{port}/"\nallow = "127.0.0.0/8"\n'
+        more + f'[webhook.mail]\nto = "http://127.0.0.1:{port}/"\nallow = "127.0.0.0/8"\n'
         f'answer_url = "https://runs.example.org"\nanswer_secret = "{SECRET}"\n'
     )
     settings = runcast.Settings.load(channels_file=str(file))
-    async with listener, runcast.OpenHub(functions=[deploy], settings=settings) as hub:
+    async with (
+        listener,
+        runcast.OpenHub(functions=[deploy, choose, count], settings=settings) as hub,
+    ):
         app = runcast.asgi(hub, token="secret-of-the-server", hosts=["runs.example.org"])
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(
@@ -117,6 +138,55 @@ async def test_opening_a_link_answers_nothing_and_its_button_answers(tmp_path: P
         assert "is decided" in (await client.get(link)).text
 
 
+def token_in(link: str) -> str:
+    [token] = parse_qs(urlsplit(link).query)["token"]
+    return token
+
+
+async def test_a_link_offers_the_choices_of_its_question(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (hub, client, mailbox):
+        await hub.start(choose, run_id="r")
+        await hub.deliver("r", "webhook:mail")
+        link = await mailbox.link()
+        page = (await client.get(link)).text
+        assert re.findall(r'name="answer" value="(.*?)">(.*?)<', page) == [
+            ("choice:0", "staging"),
+            ("choice:1", "pro&lt;duction&gt;"),
+            ("reject", "Reject"),
+        ]
+        assert "<textarea" not in page
+        forged = {"token": token_in(link), "answer": "choice:2"}
+        assert "cannot be answered" in (await client.post("/answers", data=forged)).text
+        assert (await hub.present("r"))[1].status == "waiting"
+        chosen = {"token": token_in(link), "answer": "choice:1"}
+        assert "Answered." in (await client.post("/answers", data=chosen)).text
+        assert await result_of(hub, "r") == "response pro<duction>"
+        late = await client.post("/answers", data={**chosen, "answer": "choice:0"})
+        assert "decided already: answered by link of webhook:mail" in late.text
+
+
+async def test_a_link_takes_a_written_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (hub, client, mailbox):
+        await hub.start(count, run_id="r")
+        await hub.deliver("r", "webhook:mail")
+        link = await mailbox.link()
+        assert '<textarea name="text"' in (await client.get(link)).text
+        written = {"token": token_in(link), "answer": "response"}
+        wrong = [(text, "must be JSON") for text in ("many", "NaN", "[-Infinity]", "1e999")]
+        for text, said in (("", "Write an answer first."), *wrong):
+            answer = await client.post("/answers", data={**written, "text": text})
+            assert said in answer.text
+        assert "Answered." in (await client.post("/answers", data={**written, "text": "5"})).text
+
+        body = {"answer": "response", "text": "two\r\nlines & <more>"}
+        token = token_in(await mailbox.link())
+        assert "Answered." in (await client.post("/answers", data={"token": token, **body})).text
+        reason = {"answer": "reject", "text": "not yet"}
+        token = token_in(await mailbox.link())
+        assert "Rejected." in (await client.post("/answers", data={"token": token, **reason})).text
+        assert await result_of(hub, "r") == [5, "two\nlines & <more>", "reject", "not yet"]
+
+
 async def test_a_link_of_another_site_and_an_answer_elsewhere(tmp_path: Path) -> None:
     async with serving(tmp_path) as (hub, client, mailbox):
         await hub.start(deploy, run_id="r")
@@ -133,6 +203,55 @@ async def test_a_link_of_another_site_and_an_answer_elsewhere(tmp_path: Path) ->
         late = await client.post("/answers", data=body)
         assert "by console" in late.text
         assert (await client.get("/answers")).status_code == 404
+
+
+RUN_URL = "https://runs.example.org/#/runs/{run_id}"
+
+
+async def test_push_notifications_hold_the_link_while_the_question_is_open(tmp_path: Path) -> None:
+    links = f'answer_url = "https://runs.example.org"\nanswer_secret = "{SECRET}"\n'
+    links += f'link = "{RUN_URL}"\nallow = "127.0.0.0/8"\n'
+    async with FakeNtfy() as ntfy, FakeWebPush() as push:
+        more = (
+            f'[ntfy.me]\nto = "runs"\nurl = "{ntfy.url}"\ntoken = "{ntfy.TOKEN}"\n{links}'
+            f"[webpush.me]\nto = '{push.subscription}'\nprivate_key = \"{push.private_key}\"\n"
+            f'contact = "mailto:me@example.org"\n{links}'
+        )
+        async with serving(tmp_path, more) as (hub, client, _):
+            await hub.start(choose, run_id="r")
+            deliveries = [await hub.deliver("r", f"{name}:me") for name in ("ntfy", "webpush")]
+            for platform in (ntfy, push):
+                await asyncio.to_thread(platform.wait_for, 1, WAIT_S)
+            asked, shown = ntfy.published[0], push.notifications[0]
+            assert asked["click"].startswith("https://runs.example.org/answers?token=")
+            assert asked["actions"] == [
+                {"action": "view", "label": "Answer", "url": asked["click"]},
+                {"action": "view", "label": "Open the run", "url": RUN_URL.format(run_id="r")},
+            ]
+            assert "pro&lt;duction&gt;" in (await client.get(shown["url"])).text
+            chosen = {"token": token_in(shown["url"]), "answer": "choice:0"}
+            assert "Answered." in (await client.post("/answers", data=chosen)).text
+            assert await result_of(hub, "r") == "response staging"
+            async with asyncio.timeout(WAIT_S):
+                for delivery in deliveries:
+                    await delivery.wait()
+        answered = ntfy.published[1]
+        assert (answered["click"], "actions" in answered) == (RUN_URL.format(run_id="r"), False)
+        assert push.notifications[-1]["url"] == RUN_URL.format(run_id="r")
+
+
+async def test_a_notice_in_a_mail_holds_the_link_too(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (hub, client, mailbox):
+        await hub.start(choose, run_id="r")
+        await hub.deliver("r", "webhook:mail", shows="notice")
+        assert (await client.get(await mailbox.link())).status_code == 200
+        await hub.cancel("r")
+
+
+def test_a_target_with_people_has_no_links(tmp_path: Path) -> None:
+    tables = {"webhook": {"mail": {"to": "https://x.example/", "people": ["5"], **OPTIONS}}}
+    with pytest.raises(InvalidValue, match="expected no answer_url beside people"):
+        ChannelsFile(tables)
 
 
 def test_a_link_is_read_until_it_expires_and_only_as_it_was_signed() -> None:

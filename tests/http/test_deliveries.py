@@ -11,8 +11,11 @@ import pytest
 from starlette.requests import Request
 
 import runcast
+from runcast._http.api.delivering import DELIVERY_SCHEMAS
 from runcast._http.guard.access import Authorize
-from runcast.channels.engine import Receipt
+from runcast.channels.delivery_options import FINISHES
+from runcast.channels.document import SHOWS
+from runcast.channels.outcome import Receipt
 from runcast.errors import InvalidValue, NotFound
 from runcast.stores.base import LogInfo
 from runcast.testing import FakeTelegram
@@ -52,7 +55,6 @@ def settings(telegram: FakeTelegram, tmp_path: Path) -> runcast.Settings:
     file.write_text(
         f'[telegram]\nurl = "{telegram.url}"\ntoken = "{telegram.TOKEN}"\nallow = "127.0.0.0/8"\n'
         '[telegram.ops]\nto = "42"\n[telegram.team]\nto = "43"\n'
-        '[telegram.spoilt]\nto = "42"\ntoken = "S3CRET"\n'
     )
     return runcast.Settings(channels_file=str(file))
 
@@ -105,6 +107,52 @@ async def test_a_repeated_invocation_delivers_once(
     assert telegram.shown(42) == ["All about rain."]
 
 
+async def test_what_a_delivery_shows_is_said_by_the_request_else_by_the_channels_file(
+    settings: runcast.Settings, telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    file = tmp_path / "channels.toml"
+    file.write_text(file.read_text().replace('to = "43"', 'to = "43"\nshows = "notice"'))
+    async with serving(settings) as (hub, client):
+        async with hub.run("work", run_id="r"):
+            runcast.tool_call("look")
+            runcast.content("It rains.")
+        for target, asked in (("ops", {"shows": "answer"}), ("team", {})):
+            body = {"target": f"telegram:{target}", **asked}
+            answer = await client.post("/runs/r/deliveries", json=body)
+            assert answer.status_code == 201
+        await receipts_of(hub, "r")
+    assert telegram.shown(42) == ["It rains."]
+    assert telegram.shown(43) == ["✓ work is done\n\nIt rains."]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"shows": "all"}, "expected shows to be answer, tools, steps or notice; got 'all'"),
+        ({"shows": ""}, "expected shows to be answer, tools, steps or notice; got ''"),
+        ({"finish": "later"}, "expected finish to be auto, in_place or fresh; got 'later'"),
+        ({"shows": 1}, "Expected `str | null`, got `int` - at `$.shows`"),
+    ],
+)
+async def test_a_request_for_another_way_is_refused(
+    settings: runcast.Settings, telegram: FakeTelegram, given: dict[str, object], said: str
+) -> None:
+    async with serving(settings) as (hub, client):
+        async with hub.run("work", run_id="r"):
+            pass
+        body = {"target": "telegram:ops", **given}
+        answer = await client.post("/runs/r/deliveries", json=body)
+        assert answer.status_code == 400
+        assert said in answer.json()["detail"]
+    assert telegram.calls == []
+
+
+def test_the_choices_of_a_request_are_those_of_deliveries() -> None:
+    schema = DELIVERY_SCHEMAS["GivenDelivery"]["properties"]
+    assert schema["shows"]["enum"] == [*SHOWS, None]
+    assert schema["finish"]["enum"] == [*FINISHES, None]
+
+
 async def test_a_run_that_has_begun_is_delivered_once(
     settings: runcast.Settings, telegram: FakeTelegram
 ) -> None:
@@ -129,7 +177,6 @@ async def test_a_run_that_has_begun_is_delivered_once(
         "telegram://42?token=123456:S3CRET",
         "https://169.254.169.254/S3CRET",
         "telegram:none",
-        "telegram:spoilt",
         "",
         "x" * 201,
     ],
@@ -146,7 +193,7 @@ async def test_what_the_channels_file_does_not_name_is_refused(
         for answer in refused:
             assert (answer.status_code, answer.json()["code"]) == (400, "invalid_value")
             assert "telegram:team" not in answer.text
-            assert "token" not in answer.text or target == "telegram:spoilt"
+            assert "token" not in answer.text
         assert (await client.get("/runs/s")).status_code == 404  # no run began
         assert not hub.deliveries.of("r")
     assert not telegram.calls

@@ -139,7 +139,7 @@ async def statuses(server: Server, run_id: str) -> set[str]:
         ({"approved": True}, ["accept", None, ""], True),
         ({"approved": False, "by": "ann"}, ["reject", None, "ann"], False),
         ({"approved": True, "content": "ok\n\nid: 9"}, ["response", "ok\n\nid: 9", ""], True),
-        ({"type": "accept", "unknown": [1]}, ["accept", None, ""], True),
+        ({"type": "accept", "_trace": [1]}, ["accept", None, ""], True),
     ],
 )
 async def test_a_question_is_answered_in_either_form(

@@ -296,8 +296,8 @@ async def test_whoever_waits_for_a_result_is_told_that_the_run_was_cancelled(
         (b'{"inputs": {"value": "cut \\ud83d"}}', "cut \ufffd"),
         (b'{"inputs": {"value": "\\udE00 \\ud83d\\ude00"}}', "\ufffd \U0001f600"),
         (b'\xef\xbb\xbf{"inputs": {"value": "marked"}}', "marked"),
-        (b'{"inputs": {"value": 1}, "trace": {"id": 7}}', 1),
-        (b'{"inputs": {}, "trace": 1}', None),
+        (b'{"inputs": {"value": 1}, "_trace": {"id": 7}}', 1),
+        (b'{"inputs": {}, "_trace": 1}', None),
     ],
 )
 async def test_a_body_is_mended_as_events_are(

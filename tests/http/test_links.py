@@ -262,7 +262,7 @@ async def test_a_link_expires_and_so_do_its_streams() -> None:
         (b'{"files": 1}', 400),
         (b"[]", 400),
         (b"", 201),
-        (b'{"unknown": 1}', 201),
+        (b'{"unknown": 1}', 400),
     ],
 )
 async def test_what_a_link_cannot_be_is_refused(server: Server, given: bytes, status: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment import environment
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, look_again
 
 APP = """
 import asyncio
@@ -30,7 +30,7 @@ async def tick():
         await asyncio.sleep(0.05)
 
 
-hub = runcast.OpenHub("memory://", functions=[tick])
+hub = runcast.OpenHub("memory://", functions=[tick], settings=runcast.Settings(drain_s=DRAIN_S))
 runs = runcast.asgi(hub, authorize=runcast.everyone)
 app = FastAPI(lifespan=runs.lifespan)
 app.mount("/runcast", runs)
@@ -52,6 +52,8 @@ SERVERS = {
     ),
 }
 
+OTHERS = [pytest.param(name, marks=pytest.mark.heavy) for name in SERVERS if name != "uvicorn"]
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -61,10 +63,10 @@ def free_port() -> int:
 
 @contextmanager
 def started(
-    arguments: tuple[str, ...], folder: Path
+    arguments: tuple[str, ...], folder: Path, *, drain_s: float = 0
 ) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """Start a server and wait until it answers; in the end nothing of it is left."""
-    (folder / "app.py").write_text(APP)
+    (folder / "app.py").write_text(APP.replace("DRAIN_S", str(drain_s)))
     port = free_port()
     command = [part.replace("PORT", str(port)) for part in arguments]
     with (
@@ -95,10 +97,14 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _answers(port: int) -> bool:
+def _child_of(parent: int) -> int:
+    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
+
+
+def _answers(port: int, path: str = "/runcast/healthz") -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
     try:
-        connection.request("GET", "/runcast/healthz")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except OSError:
         return False
@@ -128,7 +134,7 @@ def rest_of(response: http.client.HTTPResponse) -> bytes:
         return error.partial
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ["uvicorn", *OTHERS])
 def test_an_open_stream_does_not_keep_the_server(tmp_path: Path, server: str) -> None:
     with started(SERVERS[server], tmp_path) as (process, port):
         with open_stream(port) as response:
@@ -137,6 +143,48 @@ def test_an_open_stream_does_not_keep_the_server(tmp_path: Path, server: str) ->
         process.wait(timeout=2 * WAIT_S)
 
     assert rest.endswith(b": goodbye, come back\n\n")
+
+
+@pytest.mark.parametrize("server", ["uvicorn", pytest.param("gunicorn", marks=pytest.mark.heavy)])
+def test_a_server_drains_until_a_second_signal(tmp_path: Path, server: str) -> None:
+    with started(SERVERS[server], tmp_path, drain_s=600) as (process, port):
+        with open_stream(port) as response:
+            worker = process.pid if server == "uvicorn" else _child_of(process.pid)
+            os.kill(worker, signal.SIGTERM)
+            while _answers(port, "/runcast/readyz"):
+                look_again()
+            with open_stream(port) as later:  # it answers as ever
+                assert response.readline()
+                os.kill(worker, signal.SIGTERM)
+                rest, more = rest_of(response), rest_of(later)
+        if server == "uvicorn":
+            process.wait(timeout=2 * WAIT_S)
+
+    assert rest.endswith(b": goodbye, come back\n\n")
+    assert more.endswith(b": goodbye, come back\n\n")
+
+
+def test_a_drain_ends_by_itself(tmp_path: Path) -> None:
+    with started(SERVERS["uvicorn"], tmp_path, drain_s=0.2) as (process, port):
+        with open_stream(port) as response:
+            process.send_signal(signal.SIGTERM)
+            rest = rest_of(response)
+        process.wait(timeout=2 * WAIT_S)
+
+    assert rest.endswith(b": goodbye, come back\n\n")
+    assert "drain_s" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("server", ["hypercorn", pytest.param("granian", marks=pytest.mark.heavy)])
+def test_a_server_that_cannot_drain_says_so_once(tmp_path: Path, server: str) -> None:
+    with started(SERVERS[server], tmp_path, drain_s=600) as (process, port):
+        with open_stream(port) as response:
+            process.send_signal(signal.SIGTERM)
+            rest = rest_of(response)
+        process.wait(timeout=2 * WAIT_S)
+
+    assert rest.endswith(b": goodbye, come back\n\n")
+    assert (tmp_path / "log").read_text().count("drain_s has no effect under this server") == 1
 
 
 @pytest.mark.heavy
@@ -172,6 +220,6 @@ def test_a_reload_arrives_although_somebody_watches(tmp_path: Path) -> None:
         source.write_text(source.read_text() + "\n# changed\n")
         rest = rest_of(response)
         while not _answers(port):
-            pass
+            look_again()
 
     assert rest.endswith(b": goodbye, come back\n\n")

@@ -300,3 +300,50 @@ async def test_a_client_of_http_1_0_is_not_asked_to_go_on(flavour: str) -> None:
             answer = await connection.read_answer()
 
     assert answer.status == 200
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+class Recording:
+    """A transport that counts what is written at once."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        self._transport.write(data)
+
+    def writelines(self, parts: list[bytes]) -> None:
+        self.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "fields"),
+    [
+        ("GET", "/healthz", {}),
+        ("HEAD", "/healthz", {}),
+        ("GET", "/runs/none", {}),
+        ("GET", "/healthz", {"Connection": "close"}),
+    ],
+)
+async def test_an_answer_goes_out_with_its_head_by_one_write(
+    method: str, target: str, fields: dict[str, str]
+) -> None:
+    async with serving_here("direct-httptools") as server, await server.connect() as connection:
+        await connection.ask("GET", "/healthz")
+        await connection.read_answer()
+        (its,) = server.connections
+        recording = its._joined._transport = Recording(its.transport)
+        await connection.ask(method, target, fields)
+        answer = await connection.read_answer(method)
+
+    assert answer.status == (404 if target == "/runs/none" else 200)
+    (written,) = recording.writes
+    assert written.startswith(b"HTTP/1.1 ")
+    assert written.endswith(b"\r\n\r\n" + answer.body)

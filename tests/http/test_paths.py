@@ -164,6 +164,7 @@ async def test_a_folder_for_files_that_cannot_be_used_is_told_without_its_path(
     data = tmp_path / "data"
     settings = Settings(data_dir=str(data))
     async with serving_here(store=f"sqlite:///{tmp_path}/runs.db", settings=settings) as server:
+        await server.hub.files.sweep()  # the one at the start is over: it may take the folder
         if kept == "a file":
             data.write_text("in the way")
         else:

@@ -42,6 +42,23 @@ async def test_a_server_whose_store_fails_is_not_ready_but_healthy() -> None:
         assert (await server.fetch("GET", "/healthz")).status == 200
 
 
+async def test_a_server_whose_store_does_not_answer_says_so_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent(FaultyStore):
+        async def list(self, **_: object) -> list[object]:  # type: ignore[override]
+            await asyncio.Event().wait()
+            return []
+
+    monkeypatch.setattr("runcast._http.api.health._CHECK_S", 0.05)
+    async with serving_here(store=Silent(MemoryStore())) as server:
+        ready = await server.fetch("GET", "/readyz")
+
+        assert ready.problem() == (503, "store_unavailable")
+        assert "within 0.05 s" in ready.detail()
+        assert (await server.fetch("GET", "/healthz")).status == 200
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/functions", "/runs", "/nowhere"])
 async def test_every_answer_bears_safe_headers(server: Server, path: str) -> None:
     answer = await server.fetch("GET", path)
@@ -321,7 +338,7 @@ async def test_a_fault_of_ours_is_a_problem_that_tells_nothing(
     async def fail(run_id: str) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(here.hub.hub, "present", fail)
+    monkeypatch.setattr(here.hub, "inputs", fail)
 
     answer = await here.fetch("GET", "/runs/x")
 

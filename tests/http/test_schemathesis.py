@@ -53,6 +53,7 @@ def try_out(folder: Path, *options: str, within_s: float) -> None:
         assert int(counted[1]) > 100
 
 
+@pytest.mark.heavy
 def test_a_few_requests_of_each_kind_find_nothing(tmp_path: Path) -> None:
     paths = ("/runs", "/runs/{run_id}", "/invoke/write_book")
     chosen = [part for path in paths for part in ("--include-path", path)]

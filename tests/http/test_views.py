@@ -54,7 +54,7 @@ async def viewing(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
 
 async def tell(server: Server, log: Log, events: Iterable[Event], *, at_once: bool = True) -> None:
     """Append events, in one commit or in one for each."""
-    writer = server.hub.attach(log.run_id)
+    writer = server.hub.writer(log.run_id)
     for event in events:
         writer.emit_event(event)
         if not at_once:
@@ -553,7 +553,7 @@ async def filled(
     """Give a hub with the log `r`, and what watches it through a view, from a position."""
     async with asyncio.timeout(WAIT_S), OpenHub() as hub:
         inlet = await hub.hub.create("r")
-        writer = hub.attach("r")
+        writer = hub.writer("r")
 
         async def watched(view: View, dialect: Dialect, after: Position | None) -> bytes:
             with Watch[bytes]() as watch:

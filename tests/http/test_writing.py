@@ -9,6 +9,7 @@ import pytest
 from starlette.requests import Request
 
 import runcast
+from runcast._http.api import bodies
 from runcast._http.guard.access import ACTIONS
 from runcast._settings import Settings
 from tests.http.client import WAIT_S, Answer
@@ -87,11 +88,9 @@ async def test_a_request_that_is_sent_again_happens_once(server: Server) -> None
         for _ in range(2):
             repeated = await write(server, sequence, *events)
             assert repeated.json() == {**once.json(), "repeated": True}
-    ended = await write(server, 3, {"type": "failed", "data": {"message": "no", "code": "c"}})
-    assert (await write(server, 3, {"type": "failed", "data": {}})).json() == {
-        **ended.json(),
-        "repeated": True,
-    }
+    ending = {"type": "failed", "data": {"message": "no", "code": "c"}}
+    ended = await write(server, 3, ending)
+    assert (await write(server, 3, ending)).json() == {**ended.json(), "repeated": True}
     assert [kind for kind, _ in await log(server)] == ["started", *["step"] * 3, "failed"]
 
 
@@ -125,11 +124,33 @@ async def test_other_events_under_a_number_that_was_used_are_no_repetition(serve
     await begin(server)
     await write(server, 1, step(1), used)
     assert (await write(server, 1, step(1), used)).json()["repeated"]
-    for other in (step(2), {"type": "stop", "data": 1}, {**step(1), "node": "n"}):
+    more = {**used, "data": {"model": "m", "input_tokens": 2}}
+    assert (await write(server, 1, step(1), more)).problem() == (409, "conflict")
+    others = step(2), {"type": "stop", "data": 1}, {**step(1), "node": "n"}
+    for other in (*others, {**step(1), "duration": 2.0}):
         answer = await write(server, 1, other, used)
         assert answer.problem() == (409, "conflict")
         assert b"other events" in answer.body
     assert len(await log(server)) == 3
+
+
+@pytest.mark.parametrize(
+    ("ending", "other"),
+    [
+        ({"type": "done", "data": {"result": 1}}, {"type": "done", "data": {"result": 2}}),
+        ({"type": "done"}, {"type": "done", "data": {"summary": "s"}}),
+        ({"type": "failed"}, {"type": "cancelled"}),
+        ({"type": "failed", "data": {"message": "a"}}, {"type": "failed", "data": {"code": "b"}}),
+        ({"type": "cancelled", "data": {"reason": "a"}}, {"type": "cancelled"}),
+    ],
+)
+async def test_another_ending_under_the_number_of_the_first_is_no_repetition(
+    server: Server, ending: object, other: object
+) -> None:
+    await begin(server)
+    await write(server, 1, ending)
+    assert (await write(server, 1, ending)).json()["repeated"]
+    assert (await write(server, 1, other)).problem() == (409, "conflict")
 
 
 async def test_the_first_batch_is_known_for_ever(server: Server) -> None:
@@ -199,6 +220,47 @@ async def test_lines_of_json_are_a_batch_as_well(server: Server) -> None:
     assert json.loads(wrong.body)["index"] == 1
     assert right.status == 200
     assert [kind for kind, _ in await log(server)] == ["started", "a", "b"]
+
+
+@pytest.mark.parametrize("data", ['"x"', r'"\ud800"'], ids=["fast", "lenient"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"type":"a"}{"type":"b","data":DATA}\n',
+        '{"type":"a"}\n{"type":"b",\n"data":DATA}\n',
+        '{"type":"a"}\n{"type":"b",\n"data":DATA}{"type":"c"}\n',
+    ],
+)
+async def test_each_line_is_one_event_however_it_is_read(
+    server: Server, body: str, data: str
+) -> None:
+    await begin(server)
+    fields = {"Content-Type": "application/x-ndjson", "Runcast-Lease": LEASE}
+    sent = body.replace("DATA", data).encode()
+    answer = await server.fetch("POST", "/runs/r/events?producer=p&sequence=1", fields, sent)
+    assert answer.problem() == (422, "invalid_event")
+    assert len(await log(server)) == 1
+
+
+async def test_far_too_many_events_are_counted_and_not_mended(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To mend a body with half a surrogate pair takes seconds, if it has a million events."""
+    mended: list[bytes] = []
+    monkeypatch.setattr(bodies, "_mended", mended.append)
+    await begin(server)
+    odd = rb'{"type":"a","data":["\\ud","\ud800"]}'
+    body = b"[" + b",".join([b'{"type":"a"}'] * 1000 + [odd]) + b"]"
+    for wrong, expected in ((body, "got 1001"), (body[:-1], "array")):
+        answer = await server.fetch(
+            "POST",
+            "/runs/r/events?producer=p&sequence=1",
+            {"Content-Type": "application/json", "Runcast-Lease": LEASE},
+            wrong,
+        )
+        assert answer.problem() == (400, "invalid_value")
+        assert expected in answer.detail()
+    assert not mended
 
 
 @pytest.mark.parametrize(

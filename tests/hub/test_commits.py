@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from runcast._app import open_hub
+from runcast._hub import pipeline
 from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet, Pending
 from runcast._settings import Settings
@@ -31,7 +32,7 @@ from runcast.events.model import decode_event
 from runcast.events.position import Position
 from runcast.stores.base import Append, Appended, Once, Store
 from runcast.stores.memory import MemoryStore
-from runcast.testing import FaultyStore
+from runcast.testing import FakeClock, FaultyStore
 from tests.opening import WAIT_S, events_of, eventually, meet, soon, wait_for
 
 RECORD = b'"time":1.0,"type":"log","data":{}}'
@@ -105,6 +106,74 @@ async def test_a_thousand_puts_from_threads_while_a_commit_is_under_way_become_o
         assert pending(hub) == NOTHING
 
 
+@pytest.mark.parametrize(
+    ("runs", "each", "waits"), [(40, 1, False), (40, 15, False), (1, 16, True)]
+)
+async def test_only_a_flood_of_few_runs_gathers_for_a_while(
+    store: Store, monkeypatch: pytest.MonkeyPatch, runs: int, each: int, waits: bool
+) -> None:
+    pauses: list[float] = []
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(asyncio, name)
+
+        async def sleep(self, delay_s: float) -> None:
+            if delay_s:
+                pauses.append(delay_s)
+
+    monkeypatch.setattr(pipeline, "asyncio", Counted())
+    async with Hub(store) as hub:
+        inlets = [await hub.create(f"run-{number}") for number in range(runs)]
+        for inlet in inlets:
+            put(inlet, each)
+        await soon(asyncio.gather(*(inlet.append() for inlet in inlets)))
+
+    assert bool(pauses) == waits
+
+
+async def test_what_coroutines_emit_turn_by_turn_becomes_few_commits(store: Store) -> None:
+    faulty = FaultyStore(store)
+
+    async def produce(inlet: Inlet) -> None:
+        for _ in range(100):
+            put(inlet)
+            await asyncio.sleep(0)
+
+    async with Hub(faulty) as hub:
+        inlets = [await hub.create(f"run-{number}") for number in range(10)]
+        await soon(asyncio.gather(*(produce(inlet) for inlet in inlets)))
+        await soon(asyncio.gather(*(inlet.append() for inlet in inlets)))
+
+    assert faulty.calls.records == 1000
+    assert faulty.calls.commits < 20  # 16 turns each, and what comes while one is under way
+
+
+async def test_a_coroutine_that_emits_in_each_turn_does_not_hold_its_commit_back(
+    store: Store,
+) -> None:
+    faulty = FaultyStore(store)
+    async with Hub(faulty) as hub:
+        inlet = await hub.create("run-1")
+        for _ in range(pipeline._TURNS + 4):
+            put(inlet)
+            await asyncio.sleep(0)
+        assert faulty.calls.commits == 1
+
+
+async def test_who_awaits_a_commit_waits_for_no_turn_of_others(store: Store) -> None:
+    faulty = FaultyStore(store)
+    async with Hub(faulty) as hub:
+        inlet = await hub.create("run-1")
+        put(inlet)
+        flushing = asyncio.ensure_future(inlet.append())
+        for _ in range(3):  # until the flush was put, the committer was called, and it has begun
+            await asyncio.sleep(0)
+            put(inlet)
+        assert faulty.calls.commits == 1
+        await soon(flushing)
+
+
 @pytest.mark.parametrize("text", ["a\u2028b\u2029c\u0085d", "“e” – é", "f"])
 async def test_what_producers_put_is_stored_as_one_line_for_every_reader(
     store: Store, text: str
@@ -122,6 +191,17 @@ async def test_what_producers_put_is_stored_as_one_line_for_every_reader(
         events = [decode_event(line.removeprefix("data: ")) for line in lines[1::2]]
         assert [event.data for event in events] == [text, {}, text]
         assert pending(hub) == NOTHING
+
+
+async def test_an_awaited_batch_does_not_make_the_next_one_wait(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remote writer sends its next batch once it knows that the last one is stored."""
+    monkeypatch.setattr(pipeline, "_GATHER_S", 10 * WAIT_S)
+    async with Hub(store) as hub:
+        inlet = await hub.create("run-1")
+        for last in (100, 200):
+            assert (await soon(inlet.append([RECORD] * 100))).last == last
 
 
 async def test_what_waits_is_committed_in_parts_if_it_is_much(
@@ -205,7 +285,7 @@ async def test_nothing_is_made_per_event_but_its_one_encoding(
     async def function() -> None:
         before, tasks = encoded, len(asyncio.all_tasks())
         for number in range(200):
-            hub.attach("run-1").log(f"line {number}")
+            hub.writer("run-1").log(f"line {number}")
         assert encoded == before + 200
         assert len(asyncio.all_tasks()) == tasks
 
@@ -459,11 +539,79 @@ DOWN = StoreUnavailable("the disk is on fire")
 AT_ONCE = Settings(store_retry_s=0.001)
 
 
+async def test_a_store_that_is_away_for_a_moment_fails_nobody(store: Store) -> None:
+    faulty = FaultyStore(store)
+    async with Hub(faulty, AT_ONCE) as hub:
+        inlet = await hub.create("run-1")
+        faulty.hold()
+        inlet.put(RECORD)
+        flushed = asyncio.create_task(inlet.append())
+        await faulty.wait_held()
+        faulty.fail_next(1, DOWN)
+        faulty.release(1)
+        await faulty.wait_held()  # it is tried again
+
+        inlet.put(RECORD)
+        flushed_later = asyncio.create_task(inlet.append())
+        worker = Worker(lambda: inlet.put(RECORD))
+        await worker.end()
+        assert worker.error is None
+        assert not flushed.done()
+        faulty.release()
+        await soon(flushed)
+        await soon(flushed_later)
+        assert (await soon(inlet.append())).last == 3
+        assert pending(hub) == NOTHING
+
+
+async def test_a_store_that_is_away_for_long_is_told_of_until_it_is_back(store: Store) -> None:
+    faulty, clock = FaultyStore(store), FakeClock()
+    settings = Settings(store_retry_s=0.001, emit_wait_s=30.0)
+    async with Hub(faulty, settings, clock=clock) as hub:
+        inlet = await hub.create("run-1")
+        faulty.hold()
+        inlet.put(RECORD)
+        flushed = asyncio.create_task(inlet.append())
+        for passed_s in (29.0, 1.0):
+            await faulty.wait_held()
+            faulty.fail_next(1, DOWN)
+            faulty.release(1)
+            await faulty.wait_held()
+            inlet.put(RECORD)
+            clock.advance(passed_s)
+        faulty.fail_next(1, DOWN)
+        faulty.release(1)
+        await faulty.wait_held()
+
+        with pytest.raises(StoreUnavailable, match="on fire"):
+            inlet.put(RECORD)
+        with pytest.raises(StoreUnavailable, match="on fire"):
+            await soon(flushed)
+        faulty.release()
+        await soon(hub.close())
+        assert pending(hub) == NOTHING
+    async with Hub(store) as hub:
+        assert (await hub.info("run-1")).head == 3
+
+
+async def test_events_without_room_are_refused_for_the_store_that_fails(store: Store) -> None:
+    faulty = FaultyStore(store)
+    settings = Settings(store_retry_s=WAIT_S, pending_bytes_per_run=2 * SIZE)
+    async with Hub(faulty, settings) as hub:
+        inlet = await hub.create("run-1")
+        faulty.fail_next(1, DOWN)
+        inlet.put(RECORD)
+        await eventually(lambda: faulty.calls.commits == 1)
+        inlet.put(RECORD)
+        with pytest.raises(StoreUnavailable, match="on fire"):
+            inlet.put(RECORD)
+
+
 async def test_while_the_store_fails_producers_are_told_and_afterwards_nothing_is_lost(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     faulty = FaultyStore(store)
-    async with Hub(faulty, AT_ONCE) as hub:
+    async with Hub(faulty, Settings(store_retry_s=0.001, emit_wait_s=0.0)) as hub:
         inlet = await hub.create("run-1")
         faulty.hold()
         for _ in range(5):
@@ -790,7 +938,7 @@ def is_free(lock: Any) -> bool:
 
 
 def test_an_interrupt_after_any_call_in_a_put_leaves_the_lock_to_others() -> None:
-    waiting = Pending(Settings())
+    waiting = Pending(Settings(), FakeClock())
     inlet = Inlet(waiting, "r", "", None)
     calls_left = 0
 
@@ -825,7 +973,7 @@ def test_an_interrupt_after_any_call_in_a_put_leaves_the_lock_to_others() -> Non
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(max_events_per_run=1000)])
 async def test_a_handler_of_a_signal_may_emit_inside_a_put(settings: Settings) -> None:
-    waiting = Pending(settings)
+    waiting = Pending(settings, FakeClock())
     inlet = Inlet(waiting, "r", "", None)
     calls_left = taken = 0
 

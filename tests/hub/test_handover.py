@@ -267,7 +267,7 @@ async def two_hubs(path: Path, count: int, seed: int) -> None:
             ]
 
             async def append(hub: OpenHub, name: str) -> None:
-                writer = hub.attach("run-1")
+                writer = hub.writer("run-1")
                 for number in range(count):
                     writer.emit("log", {"by": name, "number": number})
                     if number % 10 == 0:

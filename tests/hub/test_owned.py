@@ -11,7 +11,7 @@ import pytest
 import runcast
 from runcast._hub import owned
 from runcast._hub.hub import Hub
-from runcast._hub.owned import CANCEL_LABEL, REPLACED
+from runcast._hub.owned import CANCEL_LABEL, CONTINUED, REPLACED
 from runcast._settings import Settings
 from runcast.compat.stream_manager import StreamEvent, TaskStreamQueue
 from runcast.errors import Conflict, RunClosed, Stale, StoreUnavailable
@@ -230,7 +230,7 @@ async def test_a_log_that_begins_again_cancels_the_one_before(store: Store) -> N
         assert await after.end(done()) == done()
 
 
-@pytest.mark.parametrize("command", ["cancelled", "deleted", "replaced"])
+@pytest.mark.parametrize("command", ["cancelled", "deleted", "replaced", "continued"])
 async def test_what_another_process_does_to_a_log_reaches_its_owner(
     tmp_path: Path, command: str
 ) -> None:
@@ -242,12 +242,17 @@ async def test_what_another_process_does_to_a_log_reaches_its_owner(
             await there.cancel("r", "enough")
         elif command == "deleted":
             await there.hub.delete("r")
-        else:
+        elif command == "replaced":
             await there.hub.begin("r", replace=True)
+        else:  # as if this process had been paused past its lease
+            await there.hub.store.renew(Owner(owner_id=here.hub.lease.owner_id), 0)
+            there.hub.take(await there.hub.store.claim("r", there.hub.lease.owner_id))
 
         await eventually(lambda: bool(reasons))
+        log.release()  # or closing would wait for its end
 
     expected = {"cancelled": "enough", "deleted": "deleted", "replaced": REPLACED}
+    expected["continued"] = CONTINUED
     assert reasons[0] == expected[command]
 
 

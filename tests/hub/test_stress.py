@@ -37,7 +37,7 @@ class Producers:
     """Threads and coroutines that each write numbers, now into this run and now into that."""
 
     def __init__(self, hub: OpenHub, count: int, seed: int) -> None:
-        self._writers = {run_id: hub.attach(run_id) for run_id in names()}
+        self._writers = {run_id: hub.writer(run_id) for run_id in names()}
         self._count = count
         self._seed = seed
         self._barrier = threading.Barrier(THREADS)

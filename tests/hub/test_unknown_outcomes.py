@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,15 +17,22 @@ from runcast._hub import numbering
 from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet  # noqa: TC001
 from runcast._settings import Settings
-from runcast.errors import BackendError, StoreUnavailable
+from runcast.errors import (
+    BackendError,
+    OutOfSequence,
+    RuncastError,
+    RunFailed,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from runcast.events.position import Position
 from runcast.stores import producers
-from runcast.stores.base import Appended, Once, Store
+from runcast.stores.base import Append, Appended, Once, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock, FaultyStore
 from runcast.testing.contract.harness import read_all
-from tests.opening import events_of, soon
+from tests.opening import events_of, eventually, soon
 
 SETTINGS: Final = Settings(store_retry_s=0.01)
 LOGS: Final = ("a", "b")
@@ -309,3 +316,113 @@ async def test_the_rest_of_a_group_is_let_go_when_the_pipeline_is_cancelled(
                 await soon(append)
         faulty.release()
         hub._pipeline._task = None
+
+
+# --- lost events ----------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_nothing_is_stored_behind_events_that_a_closing_hub_lost(store: Store) -> None:
+    faulty = FaultyStore(store)
+    hub = await Hub(faulty, SETTINGS).open()
+    inlet, other = await hub.create("a"), await hub.create("b")
+    faulty.hold()
+    inlet.put(record(1))
+    await faulty.wait_held()
+    inlet.put(record(2))
+    flush = asyncio.create_task(inlet.append())
+    append = asyncio.create_task(inlet.append([record(3)]))
+    await asyncio.sleep(0)
+    inlet.put(record(4))
+    other.put(record(5))
+    close = asyncio.create_task(hub.close())
+    await asyncio.sleep(0)
+    faulty.fail_next(1, StoreUnavailable("it does not answer"))
+    faulty.release()
+    await soon(close)
+
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await soon(flush)
+    for awaited in (append, inlet.append(close=True)):
+        with pytest.raises(StoreUnavailable, match=r"may be lost.*does not answer"):
+            await soon(awaited)
+    with pytest.raises(StoreUnavailable, match=r"may be lost.*does not answer"):
+        inlet.put(record(6))
+    assert hub.statistics().pipeline.refused == 3
+    assert hub.statistics().pipeline.pending_bytes == 0
+    await store.open()
+    assert await numbers_in(store, "a") == []
+    assert await numbers_in(store, "b") == [5]
+    await store.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_heard", [False, True])
+async def test_a_run_whose_events_were_lost_does_not_end_as_done(
+    store: Store, is_heard: bool
+) -> None:
+    """Whether its function returns before or after the store refuses them."""
+    faulty = FaultyStore(store)
+    async with open_hub(faulty, settings=SETTINGS) as hub:
+
+        async def work() -> int:
+            await cast("Any", runcast.flush())
+            faulty.hold()
+            faulty.fail_next(1, StoreReadOnly("it can only be read"))
+            runcast.log("lost")
+            await faulty.wait_held()
+            if is_heard:
+                faulty.release()
+                await eventually(lambda: hub.hub.statistics().pipeline.refused == 1)
+            return 7
+
+        run = await hub.start(work)
+        if not is_heard:
+            await faulty.wait_held()
+            await eventually(lambda: hub.hub.statistics().pipeline.pending_appends == 1)
+            faulty.release()
+        with pytest.raises(RunFailed, match=r"may be lost.*only be read"):
+            await soon(run.result())
+        events = await events_of(hub, run.run_id)
+
+        assert [event.type for event in events] == ["started", "failed"]
+        assert events[-1].data["code"] == "store_read_only"
+
+
+class _ForgottenStore(MemoryStore):
+    """Never knows the numbers of records that say so."""
+
+    async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
+        found = await super().commit([each for each in group if not self._is_bad(each)])
+        outcomes = iter(found)
+        refusal = OutOfSequence("its number was not expected", None)
+        return [refusal if self._is_bad(each) else next(outcomes) for each in group]
+
+    def _is_bad(self, append: Append) -> bool:
+        return record(666) in append.records
+
+
+@pytest.mark.anyio
+async def test_a_flush_confirms_no_events_that_were_refused_in_its_own_commit() -> None:
+    async with Hub(_ForgottenStore(), SETTINGS) as hub:
+        inlet = await hub.create("a")
+        inlet.put(record(666))
+        with pytest.raises(OutOfSequence):
+            await soon(inlet.append())
+
+
+@pytest.mark.anyio
+async def test_a_store_that_refuses_after_a_failure_is_no_longer_taken_for_a_failing_one(
+    store: Store,
+) -> None:
+    faulty = FaultyStore(store)
+    async with Hub(faulty, SETTINGS) as hub:
+        inlet, other = await hub.create("a"), await hub.create("b")
+        faulty.fail_next(1, StoreUnavailable("it does not answer"))
+        faulty.fail_next(1, StoreReadOnly("it can only be read"))
+        inlet.put(record(1))
+        await eventually(lambda: hub.statistics().pipeline.refused == 1)
+
+        other.put(record(2))
+        await soon(other.append())
+        assert await numbers_in(store, "b") == [2]

@@ -12,7 +12,9 @@ from tests.waiting import WAIT_S
 
 __all__ = ("Fault", "Proxy", "proxying")
 
-Fault = Literal["pass", "lose request", "lose answer", "cut answer", "503", "garbage"]
+Fault = Literal[
+    "pass", "lose request", "lose answer", "cut answer", "503", "shutting down", "garbage"
+]
 
 _PART_BYTES: Final = 333
 """How much of a stream comes through before it is cut."""
@@ -21,6 +23,15 @@ _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 0\r\n"
     b"connection: close\r\n\r\n"
 )
+_PROBLEM: Final = (
+    b'{"type":"about:blank","title":"Service Unavailable","status":503,"code":"overloaded",'
+    b'"detail":"the server is shutting down; try another or again later","retryable":true}'
+)
+_ENDING: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n"
+    b"content-length: %d\r\nretry-after: 0\r\nconnection: close\r\n\r\n%b"
+) % (len(_PROBLEM), _PROBLEM)
+"""What a server of ours answers that shuts down."""
 
 
 class Proxy:
@@ -58,8 +69,8 @@ class Proxy:
             self.met.append(fault)
         if fault == "lose request":
             return False
-        if fault == "503":
-            writer.write(_BUSY)
+        if fault in ("503", "shutting down"):
+            writer.write(_BUSY if fault == "503" else _ENDING)
             await writer.drain()
             return False
         if fault == "garbage":

@@ -5,7 +5,7 @@ import inspect
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from runcast.errors import (
     InvalidInputs,
     InvalidValue,
     NotFound,
+    Overloaded,
     RunClosed,
     RunFailed,
     ServerUnavailable,
@@ -158,10 +159,10 @@ def test_a_download_goes_on_where_it_broke(server: Server, tmp_path: Path) -> No
         upload = client.upload(b"0123456789" * 50_000, name="in.txt")
         run_id = client.invoke("copies", files={"text": [upload]})
         client.result(run_id)
-        proxy.faults.extend(["cut answer", "lose request", "503", "cut answer"])
+        proxy.faults.extend(["cut answer", "lose request", "503", "cut answer", "shutting down"])
         saved = client.download(run_id, "copy.txt", tmp_path / "saved.txt")
         assert saved.read_bytes() == b"0123456789" * 50_000
-        assert len(proxy.met) == 4
+        assert len(proxy.met) == 5
 
 
 FAULTS: list[list[Fault]] = [
@@ -193,6 +194,50 @@ def test_an_invocation_whose_answer_is_lost_begins_one_run(server: Server) -> No
         run_id = client.invoke("add", {"a": 1})
         assert proxy.met == ["lose answer", "cut answer"]
         assert [run.run_id for run in client.runs()] == [run_id]
+
+
+def test_requests_that_meet_a_server_that_shuts_down_are_sent_again(server: Server) -> None:
+    with proxying(server.port, "HTTP/1.1") as proxy, runcast.Client(proxy.url) as client:
+        ending: list[Fault] = ["shutting down", "shutting down"]
+
+        def again(ask: Callable[[], Any]) -> Any:
+            proxy.faults.extend(ending)
+            answer = ask()
+            assert not proxy.faults
+            return answer
+
+        run_id = again(lambda: client.invoke("asks"))
+        again(lambda: client.send(run_id, "x"))
+        assert again(lambda: client.answer(run_id, "q", {"type": "accept"})).type == "accept"
+        assert client.result(run_id) == "accept None"
+        assert again(lambda: client.cancel(run_id)).status == "done"
+        assert [run.run_id for run in again(client.runs)] == [run_id]
+        assert len(client.snapshot(run_id).state.messages) == 1
+
+
+def test_what_must_not_happen_twice_is_sent_once(server: Server) -> None:
+    with proxying(server.port, "HTTP/1.1") as proxy, runcast.Client(proxy.url) as client:
+        client.invoke("asks", run_id="r")
+        for ask in (
+            lambda: client.invoke("add", run_id="named"),
+            lambda: client.share("r"),
+            lambda: client.delete("r"),
+        ):
+            proxy.faults.extend(["shutting down"])
+            with pytest.raises(Overloaded) as refused:
+                ask()
+            assert refused.value.retry_after_s == 0
+            assert not proxy.faults
+        assert [run.run_id for run in client.runs()] == ["r"]
+
+
+def test_a_server_that_stays_overloaded_is_reported(server: Server) -> None:
+    with proxying(server.port, "HTTP/1.1") as proxy, runcast.Client(proxy.url) as client:
+        proxy.faults.extend(["shutting down"] * 4)
+        with pytest.raises(Overloaded, match="shutting down"):
+            client.runs()
+        assert not proxy.faults
+        assert client.runs() == []
 
 
 def test_a_feed_shows_runs_as_they_come_change_and_go(client: runcast.Client) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from runcast.errors import (
     Conflict,
     InvalidValue,
     Overloaded,
+    RunClosed,
     RunTooLarge,
     ServerUnavailable,
     Unauthorized,
@@ -454,3 +456,86 @@ def test_a_batch_that_fills_a_run_may_be_sent_again(monkeypatch: pytest.MonkeyPa
                 run.emit("step", n)
                 run.flush()
         assert [kind for kind, _ in told(small, "r")] == ["started", "step", "step", "done"]
+
+
+def listed(server: Server, run_id: str) -> dict[str, bytes]:
+    """Return the content of each file that a run made."""
+
+    async def read() -> dict[str, bytes]:
+        found = {}
+        for file in (await server.hub.files.of(run_id)).files:
+            content = (await server.hub.files.download(run_id, file.path)).content
+            found[file.path] = await server.hub.files.read(content, file.size + 1, 0)
+            content.close()
+        return found
+
+    files: dict[str, bytes] = on_server(server, read)
+    return files
+
+
+def leave_outputs() -> Path:
+    """Write files as a function does, and return the workspace."""
+    folder = runcast.workspace()
+    (folder / "data/outputs/plots").mkdir()
+    (folder / "data/outputs/plots/loss.csv").write_text("1,2", "ascii")
+    (folder / "data/outputs/empty").touch()
+    return folder
+
+
+def test_files_that_the_block_leaves_are_files_of_the_run(server: Server) -> None:
+    with runcast.RemoteRun(url_of(server), "train", run_id="r"):
+        folder = leave_outputs()
+        runcast.log("written")
+
+    assert listed(server, "r") == {"empty": b"", "plots/loss.csv": b"1,2"}
+    kinds = [kind for kind, _ in told(server, "r")]
+    assert kinds == ["started", "log", "files", "done"]
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("fault", ["lose request", "lose answer", "503"])
+def test_files_arrive_once_whatever_is_lost(server: Server, fault: Fault) -> None:
+    with (
+        proxying(server.port, "PUT ") as proxy,
+        runcast.RemoteRun(proxy.url, "train", run_id="r"),
+    ):
+        leave_outputs()
+        proxy.faults.extend([fault, "pass", fault])
+
+    assert proxy.met == [fault, "pass", fault]
+    assert listed(server, "r") == {"empty": b"", "plots/loss.csv": b"1,2"}
+    assert [kind for kind, _ in told(server, "r")] == ["started", "files", "done"]
+
+
+def test_files_of_a_block_that_raises_are_kept_too(server: Server) -> None:
+    def fail() -> None:
+        with runcast.RemoteRun(url_of(server), "train", run_id="r"):
+            leave_outputs()
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+
+    assert set(listed(server, "r")) == {"empty", "plots/loss.csv"}
+    assert told(server, "r")[-1][0] == "failed"
+
+
+def test_a_run_without_all_of_its_files_is_not_done(server: Server) -> None:
+    limits = Settings(max_files=1)
+    with runcast.RemoteRun(url_of(server), "train", run_id="r", settings=limits):
+        folder = leave_outputs()
+        (folder / "data/outputs/link").symlink_to("/etc/passwd")
+
+    assert set(listed(server, "r")) == {"empty"}
+    (_, line), _, (kind, ending) = told(server, "r")[-3:]
+    assert "link: a symbolic link" in line["message"]
+    assert (kind, ending["code"]) == ("failed", "invalid_outputs")
+    assert "max_files" in ending["message"]
+
+
+def test_the_workspace_of_a_run_that_has_ended_is_refused(server: Server) -> None:
+    with runcast.RemoteRun(url_of(server), "train") as run:
+        pass
+
+    with pytest.raises(RunClosed, match="over"):
+        run.workspace()

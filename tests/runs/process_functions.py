@@ -170,6 +170,19 @@ def asking(times: int) -> list[str]:
 
 
 @runcast.function(isolation="process")
+def asking_when_cancelled(last: str) -> None:
+    runcast.emit("stuck")
+    try:
+        for _ in runcast.inbox():
+            pass
+    finally:
+        if last == "answer":
+            runcast.ask("may it be removed?")
+        else:
+            next(runcast.inbox())
+
+
+@runcast.function(isolation="process")
 async def asking_async() -> str:
     try:
         await runcast.ask("twice", interrupt_id="a/b")

@@ -569,3 +569,10 @@ def test_a_process_that_a_block_forks_leaves_the_run_to_its_parent(url: str) -> 
         run.log("from the parent")
 
     assert [event.type for event in events(url, "r")] == ["started", "log", "done"]
+
+
+@pytest.mark.anyio
+async def test_a_block_without_a_next_attempt_keeps_nothing_and_says_so() -> None:
+    async with runcast.open_hub() as hub, hub.run("import"):
+        with pytest.raises(InvalidValue, match="no next attempt"):
+            await runcast.keep({"done": 1})

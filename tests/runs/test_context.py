@@ -237,7 +237,7 @@ async def test_what_a_library_calls_back_writes_to_the_run_it_was_bound_in() -> 
 async def test_a_bound_coroutine_function_and_a_given_writer() -> None:
     async with opened() as hub:
         await hub.hub.create("r")
-        writer = hub.attach("r")
+        writer = hub.writer("r")
 
         async def report(word: str) -> str:
             runcast.content(word)
@@ -336,7 +336,7 @@ async def test_many_producers_never_mix_the_runs_they_write_to_and_keep_their_or
         runs = [f"r{number}" for number in range(_RUNS)]
         for run_id in runs:
             await hub.hub.create(run_id)
-        writers = [hub.attach(run_id) for run_id in runs]
+        writers = [hub.writer(run_id) for run_id in runs]
         threads_here = threading.Barrier(_THREADS + 1)
         coroutines_here, expected = asyncio.Barrier(_COROUTINES), defaultdict(list)
 

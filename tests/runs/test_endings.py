@@ -737,7 +737,9 @@ async def test_closing_while_the_store_fails_leaves_the_run_to_be_found_lost(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     faulty = FaultyStore(store)
-    settings = Settings(store_retry_s=60, shutdown_grace_s=0, cancel_grace_s=0.05)
+    settings = Settings(
+        store_retry_s=60, shutdown_grace_s=0, cancel_grace_s=0.05, terminate_grace_s=0.05
+    )
     async with open_hub(faulty, settings=settings) as hub:
 
         async def function() -> None:
@@ -845,7 +847,7 @@ async def test_ending_a_log_twice_changes_nothing(store: Store) -> None:
         await soon(hub.cancel("run-1"))
 
         assert await events_of(hub, "run-1") == events
-        writer = hub.attach("run-1")
+        writer = hub.writer("run-1")
         writer.log("late")
         with pytest.raises(RunClosed):
             await soon(writer.flush())

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import uuid
@@ -19,11 +20,12 @@ from runcast._app import OpenHub, open_hub
 from runcast._functions.manifest import ManifestFunction, load_manifest
 from runcast._functions.secrets import Secret
 from runcast._settings import Settings
-from runcast._workers.processes import fork_server, forked
+from runcast._workers.processes import fork_server, forked, pool
 from runcast._workers.processes.fork_server import ForkServer
 from runcast.errors import InvalidValue
 from tests import opening
 from tests.manifests.writing import declare, write_manifest
+from tests.opening import eventually
 from tests.runs import forked_functions as functions
 from tests.runs.test_processes import is_gone, lines
 
@@ -135,6 +137,31 @@ async def test_a_fork_can_be_cancelled_whatever_it_did(
         assert (await asyncio.wait_for(run.wait(), LONG_S)).type == "cancelled"
 
 
+async def test_a_call_ends_before_its_fork_server_has_reaped_it() -> None:
+    async with open_hub("memory://", settings=SETTINGS, functions=[functions.wait_after]) as hub:
+        run = await hub.start("wait_after", {"act": "stop"})
+        pid = await first_of(hub, run.run_id, "ready")
+        server = server_of(hub)
+        await hub.cancel(run.run_id)
+        assert (await asyncio.wait_for(run.wait(), LONG_S)).type == "cancelled"
+        assert is_gone(pid)
+        assert list(server._reaps) == [pid]
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGCONT)
+        await eventually(lambda: not server._reaps)
+
+
+async def test_the_next_process_is_forked_once_the_process_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "_REFILL_S", LONG_S)
+    async with open_hub("memory://", settings=SETTINGS, functions=[functions.find]) as hub:
+        await eventually(lambda: hub.runner.processes.ready == 1)
+        await result_of(hub, "find")
+        await eventually(lambda: hub.runner.processes.ready == 1)
+        assert hub.runner.processes.forked == 2
+
+
 @pytest.mark.heavy
 async def test_forks_that_are_cancelled_at_once_leave_nothing() -> None:
     async with open_hub("memory://", settings=SETTINGS, functions=[functions.find]) as hub:
@@ -173,7 +200,8 @@ async def test_calls_end_and_go_on_while_their_fork_server_stands_still(
     both: list[Any] = [functions.wait_after, functions.find]
     async with open_hub("memory://", settings=SETTINGS, functions=both) as hub:
         await result_of(hub, "find")
-        hung = server_of(hub).pid
+        server = server_of(hub)
+        hung = server.pid
         assert hung is not None
         stopping = await hub.start("wait_after", {"act": "stop"})
         await first_of(hub, stopping.run_id, "ready")
@@ -183,6 +211,7 @@ async def test_calls_end_and_go_on_while_their_fork_server_stands_still(
         assert not stopping.has_ended
         await hub.cancel(stopping.run_id)
         assert (await asyncio.wait_for(stopping.wait(), LONG_S)).type == "cancelled"
+        await asyncio.wait({server._task}, timeout=LONG_S)  # a hung one reaps nothing
         assert is_gone(hung)
 
 

@@ -220,7 +220,7 @@ def test_the_methods_of_a_hub_in_a_thread_are_refused_in_a_forked_process() -> N
             "cancel": lambda: hub.cancel(run.run_id),
             "flush": lambda: hub.flush(run.run_id),
             "present": lambda: hub.present(run.run_id),
-            "attach": lambda: hub.attach(run.run_id),
+            "writer": lambda: hub.writer(run.run_id),
             "result": run.result,
         }
         assert not_refused({name: in_child(call) for name, call in calls.items()}) == {}
@@ -260,8 +260,8 @@ async def test_the_methods_of_a_hub_on_a_loop_are_refused_in_a_forked_process() 
         async def watch() -> object:
             return [event async for event in hub.watch(run.run_id)]
 
-        async def attach() -> object:
-            return hub.attach(run.run_id)
+        async def write() -> object:
+            return hub.writer(run.run_id)
 
         calls: dict[str, Callable[[], Any]] = {
             "open": hub.open,
@@ -271,7 +271,7 @@ async def test_the_methods_of_a_hub_on_a_loop_are_refused_in_a_forked_process() 
             "cancel": lambda: hub.cancel(run.run_id),
             "flush": lambda: hub.flush(run.run_id),
             "present": lambda: hub.present(run.run_id),
-            "attach": attach,
+            "writer": write,
             "wait": run.wait,
             "result": run.result,
         }

@@ -11,8 +11,10 @@ import runcast
 from runcast._app import OpenHub, open_hub
 from runcast._functions.function import Function
 from runcast._settings import Settings
-from runcast.errors import StoreUnavailable
+from runcast.errors import RunClosed, StoreUnavailable
+from runcast.events.model import encode_record
 from tests.opening import soon
+from tests.waiting import until
 
 
 def tasks_of_ours() -> list[str]:
@@ -84,8 +86,7 @@ async def test_no_child_process_has_the_secrets_of_a_function_that_is_known(
     known = [secretive, curious] if when == "before" else [curious]
     async with open_hub(functions=known, settings=Settings(warm_processes=1)) as hub:
         async with asyncio.timeout(20):
-            while not hub.runner.processes.ready:  # noqa: ASYNC110 - of a child there is no event
-                await asyncio.sleep(0)
+            await until(lambda: bool(hub.runner.processes.ready))
             if when == "after":
                 hub.add(secretive)
             elif when == "at its start":
@@ -95,3 +96,18 @@ async def test_no_child_process_has_the_secrets_of_a_function_that_is_known(
 
 def curious_function() -> bool:
     return "SEVENTH_TOKEN" in os.environ
+
+
+async def test_a_flush_reports_events_that_were_refused_because_the_run_had_ended() -> None:
+    async with open_hub() as hub:
+        async with hub.run("import") as run:
+            late = hub.hub.inlet(run.run_id, run.epoch)
+            assert (await hub.flush(run.run_id)).seq == 1
+        assert (await hub.flush(run.run_id)).seq == 2
+        late.put(encode_record("log", {"message": "too late"}, 0.0))
+
+        for _ in range(2):
+            with pytest.raises(RunClosed, match="has ended"):
+                await hub.flush(run.run_id)
+        async with hub.run("import", run_id=run.run_id, replace=True):
+            assert (await hub.flush(run.run_id)).seq == 1

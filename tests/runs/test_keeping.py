@@ -213,7 +213,7 @@ async def test_keeping_outside_a_run_does_nothing_and_a_visitor_cannot_keep() ->
         function = continued.asks_on_the_loop
         await hub.start(function, {"to": "Rome"}, run_id="r")
         with pytest.raises(InvalidValue, match="only the run itself"):
-            hub.attach("r").keep(1)
+            hub.writer("r").keep(1)
 
 
 async def test_the_value_of_a_question_that_is_asked_again_is_the_later_one(store: Store) -> None:

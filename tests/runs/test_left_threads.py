@@ -62,6 +62,7 @@ async def test_what_a_coroutine_does_in_a_thread_is_its_own_whoever_began_the_th
         await hub.start(second, run_id="b")
         await eventually(lambda: bool(left(hub)))
         assert [thread.run_ids for thread in left(hub)] == [("b",)]
+    go_on.set()  # or the test's loop would wait for the thread
     assert any(" of run b (" in each and "still runs" in each for each in caplog.messages)
 
 

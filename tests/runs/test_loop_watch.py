@@ -14,7 +14,7 @@ from runcast._app import open_hub
 from runcast._settings import Settings
 from runcast.testing import FakeClock
 from tests.opening import soon
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 SETTINGS = Settings(blocked_loop_s=0.02, shutdown_grace_s=0.0)
 
@@ -169,5 +169,4 @@ async def test_the_watchdog_ends_with_the_hub(blocked_loop_s: float) -> None:
     async with runcast.open_hub(settings=settings):
         assert len(watchdogs()) == before + bool(blocked_loop_s)
     async with asyncio.timeout(WAIT_S):
-        while len(watchdogs()) > before:  # noqa: ASYNC110 - a thread that ends has no event
-            await asyncio.sleep(0)
+        await until(lambda: len(watchdogs()) <= before)

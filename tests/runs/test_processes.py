@@ -222,6 +222,14 @@ async def test_cancelling_ends_a_wait_for_an_answer() -> None:
         assert (await run.wait()).data == {"reason": "enough"}
 
 
+@pytest.mark.parametrize("last", ["answer", "message"])
+async def test_once_cancelled_a_function_waits_for_nobody(last: str) -> None:
+    """Whether the cancellation comes just before its wait or during it."""
+    settings = Settings(warm_processes=0, cancel_grace_s=2 * LONG_S)
+    events = await stopped(functions.asking_when_cancelled, {"last": last}, settings)
+    assert events[-1].data == {"reason": "enough"}
+
+
 async def test_events_wait_while_the_store_fails_and_none_is_lost(clock: FakeClock) -> None:
     store = FaultyStore(MemoryStore(clock))
     async with open_hub(store, settings=SETTINGS, clock=clock) as hub:

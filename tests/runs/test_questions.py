@@ -539,7 +539,7 @@ async def test_outside_a_run_there_is_nobody_to_ask(hub: OpenHub) -> None:
         runcast.ask("hello?")
     run = await hub.start(asks)
     with pytest.raises(InvalidValue, match="the run itself"):
-        hub.attach(run.run_id).ask("hello?")
+        hub.writer(run.run_id).ask("hello?")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from runcast.stores.base import Append, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite.store import SQLiteStore
 from runcast.testing import FakeClock
-from tests.opening import events_of, eventually, soon
+from tests.opening import WAIT_S, events_of, eventually, soon
 from tests.runs import continued
 from tests.runs.apart import running_apart, wait_for_event
 from tests.waiting import START_S
@@ -232,6 +232,41 @@ async def test_a_process_that_knows_the_function_continues_a_run_that_others_wai
     async with open_hub(store, clock=clock, functions=[function], settings=AT_ONCE) as hub:
         assert (await events_of(hub, "r"))[-1].type == "done"
         assert (await hub.info("r")).labels["runcast.recover"] == "2"
+
+
+async def recovery_of(hub: OpenHub) -> str:
+    return (await hub.info("r")).labels["runcast.recover"]
+
+
+async def test_a_run_that_lives_is_not_noted_as_without_an_owner(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """Otherwise nobody would wait for a process that knows its function when it crashes later."""
+
+    async def asks() -> None:
+        await runcast.ask("go on?", interrupt_id="q")
+        await asyncio.Event().wait()
+
+    function = Function(asks, name="f", recover=True)
+    path = str(tmp_path / "runs.db")
+    stores = [SQLiteStore(path, clock, poll_s=0.001) for _ in range(2)]
+    async with (
+        open_hub(stores[0], clock=clock, functions=[function], settings=AT_ONCE) as owner,
+        open_hub(stores[1], clock=clock, settings=AT_ONCE) as other,
+    ):
+        await owner.start("f", run_id="r")
+        await eventually(lambda: owner.runner.runs["r"].writer.is_waiting)
+        await owner.flush("r")
+        await other.answer("r", "q", {"type": "accept"})
+        assert await recovery_of(other) == "3"
+
+        lease = owner.hub.lease._owner
+        assert lease is not None
+        await stores[0].renew(lease, 0)  # its process is paused for longer than its lease
+        await other.runner.reap()
+        async with asyncio.timeout(WAIT_S):
+            while await recovery_of(other) != "3":  # noqa: ASYNC110 - see `eventually`
+                await asyncio.sleep(0)
 
 
 async def test_a_function_that_recovers_no_more_continues_no_run(store: Store) -> None:
@@ -497,7 +532,7 @@ async def test_a_run_is_cancelled_if_nobody_could_continue_it_or_a_person_waits(
     async with open_hub(f"sqlite:///{tmp_path}/a.db", functions=[function]) as hub:
         run = await hub.start(function, run_id="r")
         await eventually(lambda: run.status == "running")
-        hub.runner.interrupt()
+        hub.runner.shutdown.interrupt()
     async with open_hub(f"sqlite:///{tmp_path}/a.db") as hub:
         assert (await events_of(hub, "r"))[-1].type == "cancelled"
 

@@ -373,10 +373,12 @@ async def test_no_answered_run_is_left_without_its_answer_by_a_hub_that_closes_a
 ) -> None:
     await leave_waiting(store, "r")
     handler, faulty = Handler(), FaultyStore(store)
+    handler.go_on.clear()
     async with open_hub(faulty, functions=[flow(handler)], settings=AT_ONCE) as hub:
         answering = asyncio.ensure_future(hub.answer("r", "q", {"type": "accept"}))
         await eventually(lambda: "r" in hub.runner.runs or answering.done())
         faulty.hold()
+        handler.go_on.set()  # so that it commits, even if its start was committed before
         await faulty.wait_held()  # that it has started
         closing = asyncio.ensure_future(hub.close())
         for _ in range(100):

@@ -1,6 +1,7 @@
 """Coroutines await `flush` and `drain`; threads wait in them: the same, wherever code runs."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ import runcast
 from runcast.errors import StoreUnavailable
 from runcast.stores.memory import MemoryStore
 from runcast.testing import FaultyStore
-from tests.opening import soon, wait_for
+from tests.opening import WAIT_S, soon, wait_for
 from tests.runs import process_functions
 
 
@@ -76,7 +77,7 @@ def test_a_thread_of_a_script_flushes_what_it_wrote_from_outside() -> None:
     with runcast.open_hub() as hub:
         run = hub.start(waits)
         hub.flush(run.run_id)
-        writer = hub.attach(run.run_id)
+        writer = hub.writer(run.run_id)
         writer.log("from outside")
         writer.drain()
         position = writer.flush()
@@ -91,11 +92,37 @@ def test_a_thread_of_a_script_flushes_what_it_wrote_from_outside() -> None:
 def test_a_thread_that_flushes_into_a_closed_hub_is_refused() -> None:
     with runcast.open_hub() as hub:
         run = hub.start(in_a_thread)
-        writer = hub.attach(run.run_id)
+        writer = hub.writer(run.run_id)
         run.wait()
 
     with pytest.raises(StoreUnavailable):
         writer.flush()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_thread_that_reads_its_inbox_after_its_hub_has_closed_is_refused() -> None:
+    is_closed, ends, threads = threading.Event(), list[str](), list[threading.Thread]()
+
+    def reads() -> None:
+        inbox = runcast.inbox()
+
+        def late() -> None:
+            wait_for(is_closed)
+            try:
+                inbox.poll_all()
+            except StoreUnavailable as error:
+                ends.append(error.message)
+
+        threads.append(threading.Thread(target=late))
+        threads[0].start()
+
+    with runcast.open_hub() as hub:
+        hub.start(reads).wait()
+    is_closed.set()
+    threads[0].join(WAIT_S)
+    gc.collect()  # of a coroutine that was never awaited, it would warn
+
+    assert ends == ["the hub's event loop is closed"]
 
 
 async def test_a_thread_that_flushes_learns_that_the_store_fails() -> None:
@@ -113,7 +140,15 @@ async def test_a_thread_that_flushes_learns_that_the_store_fails() -> None:
             refused.append(error.message)
         loop.call_soon_threadsafe(has_flushed.set)
 
-    async with runcast.open_hub(store, settings=runcast.Settings(store_retry_s=60.0)) as hub:
+    # The pause outlasts the test, so the hub does not wait long for the end of the run.
+    settings = runcast.Settings(
+        emit_wait_s=0.0,
+        store_retry_s=60.0,
+        shutdown_grace_s=0,
+        cancel_grace_s=0.01,
+        terminate_grace_s=0.01,
+    )
+    async with runcast.open_hub(store, settings=settings) as hub:
         run = await hub.start(writes)
         await soon(has_begun.wait())
         await hub.flush(run.run_id)

@@ -40,7 +40,9 @@ def test_pipes_read_in_any_pieces_give_the_order_of_writing(
     marker = Marker("n0nce", out_end, err_end)
     expected: list[Piece] = []
     for number in range(60):
-        kind = chance.choice(("out", "err", "event", "raw out", "raw err"))
+        kind = chance.choice(
+            ("out", "err", "child of out", "child of err", "event", "raw out", "raw err")
+        )
         stream, end = (OUT, out_end) if kind.endswith("out") else (ERR, err_end)
         text = b"%d;" % number
         if kind == "event":
@@ -54,6 +56,9 @@ def test_pipes_read_in_any_pieces_give_the_order_of_writing(
         else:
             marker.write(stream, lambda e=end, t=text: os.write(e, t), is_quiet=False)  # type: ignore[misc]
             expected.append(Piece(stream, text))
+        if kind.startswith("child"):  # it was started after Python wrote, and writes to the other
+            os.write(err_end if stream == OUT else out_end, b"child")
+            expected.append(Piece(ERR - stream, b"child"))
     merger = Merger("n0nce")
     found: list[Piece] = []
     left = {OUT: os.read(out, 65536), ERR: os.read(err, 65536)}
@@ -65,7 +70,7 @@ def test_pipes_read_in_any_pieces_give_the_order_of_writing(
     found += merger.end()
 
     assert said(found) == said(expected)
-    assert not merger.is_waiting
+    assert merger.waits_behind is None
 
 
 def test_what_is_quiet_is_passed_on_as_such(pipes: list[tuple[int, int]]) -> None:
@@ -87,9 +92,43 @@ def test_marks_that_never_come_keep_nothing_back_for_ever(pipes: list[tuple[int,
     merger = Merger("n")
 
     assert list(merger.feed(OUT, os.read(out, 99))) == []
-    assert merger.is_waiting
+    assert merger.waits_behind is not None
     assert list(merger.release()) == [Piece(OUT, b"one")]
-    assert not merger.is_waiting
+    assert merger.waits_behind is None
+
+
+def test_what_python_wrote_comes_before_what_its_child_writes_to_the_other_pipe(
+    pipes: list[tuple[int, int]],
+) -> None:
+    """Although it was late in being read: the mark was read, and then both texts were there."""
+    (out, out_end), (err, err_end) = pipes
+    marker = Marker("n", out_end, err_end)
+    marker.write(OUT, lambda: os.write(out_end, b"mine"), is_quiet=False)
+    os.write(err_end, b"child")
+    printed, merger = os.read(out, 99), Merger("n")
+    at = printed.index(b"mine")
+
+    pieces = [*merger.feed(OUT, printed[:at]), *merger.feed(ERR, os.read(err, 99))]
+    assert (pieces, merger.waits_behind) == ([], 1)
+    pieces += merger.feed(OUT, printed[at:])
+
+    assert pieces == [Piece(OUT, b"mine"), Piece(ERR, b"child")]
+    assert merger.waits_behind is None
+
+
+def test_an_end_that_never_comes_keeps_nothing_back_for_ever(pipes: list[tuple[int, int]]) -> None:
+    """A script that closes all files in the middle of a print leaves none."""
+    (out, out_end), (err, err_end) = pipes
+    marker = Marker("n", out_end, err_end)
+    marker.write(OUT, lambda: os.write(out_end, b"mine"), is_quiet=False)
+    os.write(err_end, b"child")
+    printed, merger = os.read(out, 99), Merger("n")
+    cut = printed[: printed.index(b"mine") + 4]
+
+    pieces = [*merger.feed(OUT, cut), *merger.feed(ERR, os.read(err, 99))]
+    assert (pieces, merger.waits_behind) == ([Piece(OUT, b"mine")], 1)
+
+    assert list(merger.release()) == [Piece(ERR, b"child")]
 
 
 def test_a_pipe_that_nobody_reads_any_more_is_not_waited_for(

@@ -7,14 +7,13 @@ differs from a real server in nothing that the contract can see.
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from runcast.stores.model import LogInfo
-from runcast.stores.redis.keeping import decode_log
+from runcast.stores.redis.keeping import VERSION_BYTES, decode_now
 
 __all__ = ("Keyspace",)
 
 _LENGTH: Final = 4
+_ORIGIN: Final = 16
 _LEASES_ARE_KEPT_S: Final = 86_400.0
 
 
@@ -32,7 +31,8 @@ class Keyspace:
 
     Args:
         now: the server's clock, seconds.
-        publish: called with each message for the channel of changes.
+        publish: called with each message for all nodes, or for the one with an origin; returns how
+            many hear it.
         changed: called with the id of each log that a commit changed.
         renewed: called with each owner whose lease is renewed, and for how long.
         listening: returns how many listen to changes, and how many of these are an origin itself.
@@ -41,7 +41,7 @@ class Keyspace:
     def __init__(
         self,
         now: Callable[[], float],
-        publish: Callable[[bytes], None] = lambda message: None,
+        publish: Callable[[bytes, bytes], int] = lambda message, origin: 0,
         changed: Callable[[str], None] = lambda log_id: None,
         renewed: Callable[[str, float], None] = lambda owner_id, seconds: None,
         listening: Callable[[bytes], tuple[int, int]] = lambda origin: (2, 0),
@@ -143,45 +143,83 @@ class Keyspace:
         origin: bytes,
         lease_time: bytes,
         most: bytes,
-        text: bytes,
-        lengths: bytes,
-        plain: bytes,
-    ) -> list[int]:
-        words = _Words(text, msgspec.msgpack.decode(lengths, type=list[int]))
+        version: bytes,
+        is_loud: bytes,
+        count: bytes,
+        *rest: bytes,
+    ) -> tuple[list[int], list[int]]:
+        assert is_loud == b"0", "there is no cluster"
         all_listeners, own_listeners = self._listening(origin)
         is_heard = (all_listeners, own_listeners) != (1, 1)
         told: list[bytes] = []
-        found: list[tuple[bytes, int]] = []
-        number = self._incrby(b"number", int(plain) // 6) - int(plain) // 6 if int(plain) else 0
-        while words.count < int(plain):
-            number += 1
-            found.append(self._append_page(words, number, told))
+        messages: dict[bytes, list[bytes]] = {}
+        plain = int(count)
+        refused = [
+            place
+            for place in range(1, plain + 1)
+            if not self._append_page(
+                *rest[2 * place - 2 : 2 * place],
+                *rest[2 * plain + 4 * place - 4 : 2 * plain + 4 * place],
+                messages=messages,
+            )
+        ]
+        if is_heard:
+            self._tell_watchers(origin, messages)
+        words = _Words(rest[6 * plain :])
+        results: list[int] = []
         while words.left:
-            found.append(self._change_log(words, lease_time, int(most), told))
-        for log_id, result in found:
-            if result > 0:
-                self._changed(log_id.decode())
+            results.append(self._change_log(words, lease_time, int(most), version, told))
         if told and is_heard:
-            self._publish(origin + b"".join(told))
-        return [result for _, result in found]
+            self._publish(origin + b"".join(told), b"")
+        return refused, results
 
-    def _append_page(self, words: "_Words", number: int, told: list[bytes]) -> tuple[bytes, int]:
-        log_id, seen, epoch, entry, frames, since = (next(words) for _ in range(6))
-        log = b"log:" + log_id
-        if self._hget(log, b"v") != seen:
-            return log_id, -1
-        self._xadd(b"events:" + log_id + b":" + epoch, entry, b"f", frames)
-        self._hset(log, b"v", b"%d" % number, b"d", since)
-        told.append(_packed(b"p", self._hget(log, b"s") or b"", since, entry, frames))
-        return log_id, number
+    def _append_page(
+        self, key: bytes, value: bytes, *words: bytes, messages: dict[bytes, list[bytes]]
+    ) -> bool:
+        seen, stream, entry, frames = words
+        log_id = key.removeprefix(b"now:")
+        if self._version(log_id) != seen:
+            return False
+        self._xadd(stream, entry, b"f", frames)
+        self._keys[key] = value
+        state = self._hget(b"log:" + log_id, b"s") or b""
+        for node in dict.fromkeys([*self._watchers(log_id), *self._watchers(b"*")]):
+            news = _packed(b"p", state, value[VERSION_BYTES:], entry, frames)
+            messages.setdefault(node, []).append(news)
+        self._changed(log_id.decode())
+        return True
+
+    def _watchers(self, log_id: bytes) -> list[bytes]:
+        who = self._hget(b"watched", log_id) or b""
+        return [who[at : at + _ORIGIN] for at in range(0, len(who), _ORIGIN)]
+
+    def _tell_watchers(self, origin: bytes, messages: dict[bytes, list[bytes]]) -> None:
+        for node, parts in messages.items():
+            if node != origin and not self._publish(origin + b"".join(parts), node):
+                for log_id in list(self._keys.get(b"watched", {})):
+                    self._script_watch(node, b"0", log_id)
+
+    def _script_watch(self, node: bytes, is_watched: bytes, *log_ids: bytes) -> None:
+        for log_id in log_ids:
+            who = [each for each in self._watchers(log_id) if each != node]
+            if is_watched == b"1":
+                who.append(node)
+            if who:
+                self._hset(b"watched", log_id, b"".join(who))
+            else:
+                self._hdel(b"watched", log_id)
+
+    def _version(self, log_id: bytes) -> bytes:
+        now: bytes = self._keys.get(b"now:" + log_id, b"")
+        return now[:VERSION_BYTES]
 
     def _change_log(
-        self, words: "_Words", lease_time: bytes, most: int, told: list[bytes]
-    ) -> tuple[bytes, int]:
+        self, words: "_Words", lease_time: bytes, most: int, version: bytes, told: list[bytes]
+    ) -> int:
         log_id, seen, is_there, is_noted = (next(words) for _ in range(4))
         gone, news, rival, count = (next(words) for _ in range(4))
         result = 0
-        if (self._hget(b"log:" + log_id, b"v") or b"0") != seen:
+        if self._version(log_id) != seen:
             result = -1
         elif rival and self._is_leased(rival, lease_time):
             result = -2
@@ -193,12 +231,15 @@ class Keyspace:
                 self.execute(name.decode(), key, *rest)
         if result > 0:
             if is_there == b"1":
-                self._hset(b"log:" + log_id, b"v", b"%d" % result)
+                self._keys[b"now:" + log_id] = version
+            else:
+                self._keys.pop(b"now:" + log_id, None)
+            self._changed(log_id.decode())
             if is_noted == b"1":
                 self._note(log_id, result, gone, most)
             if news:
                 told.append(_packed(b"g", news))
-        return log_id, result
+        return result
 
     def _note(self, log_id: bytes, number: int, gone: bytes, most: int) -> None:
         self._zadd(b"changes", b"%d" % number, log_id)
@@ -215,7 +256,7 @@ class Keyspace:
     def _script_read(
         self, log_id: bytes, epoch: bytes, first: bytes, most: bytes
     ) -> list[bytes | None] | None:
-        found, size = self._hmget(b"log:" + log_id, b"s", b"d"), 0
+        found, size = self._look(log_id), 0
         if found[0] is None:
             return None
         for entry, frames in self._keys.get(b"events:" + log_id + b":" + epoch, ()):
@@ -229,7 +270,13 @@ class Keyspace:
     ) -> list[list[bytes | None]]:
         found = [member for score, member in self._sorted(index) if score <= float(high)][::-1]
         wanted = found[int(start) : int(start) + int(count)]
-        return [self._hmget(b"log:" + log_id, b"s", b"d") for log_id in wanted]
+        return [self._look(log_id) for log_id in wanted]
+
+    def _script_look(self, field: bytes, *log_ids: bytes) -> list[list[bytes | None]]:
+        return [[*self._look(each), self._hget(b"log:" + each, field)] for each in log_ids]
+
+    def _look(self, log_id: bytes) -> list[bytes | None]:
+        return [self._get(b"now:" + log_id), self._hget(b"log:" + log_id, b"s")]
 
     def _script_changes(self, after: bytes, count: bytes) -> list[bytes]:
         found = [self._get(b"number") or b"0", self._get(b"floor") or b"0"]
@@ -262,7 +309,7 @@ class Keyspace:
     def _script_save_state(self, log_id: bytes, epoch: bytes, kept: bytes) -> list[bytes | None]:
         if self._hget(b"log:" + log_id, b"p") == epoch:
             self._hset(b"log:" + log_id, b"e", kept)
-        return self._hmget(b"log:" + log_id, b"s", b"d")
+        return self._look(log_id)
 
     def _time(self, given: bytes) -> float:
         return float(given) if given else self.now()
@@ -273,8 +320,8 @@ class Keyspace:
 
     def info(self, log_id: str) -> LogInfo | None:
         """Return a log's description, or None; for checks."""
-        state, since = self._hmget(b"log:" + log_id.encode(), b"s", b"d")
-        return None if state is None else decode_log(state, since).info
+        now, state = self._look(log_id.encode())
+        return None if now is None or state is None else decode_now(now, state).info
 
     def pages(self, log_id: str, epoch: str) -> list[tuple[bytes, bytes]]:
         """Return a log's pages, each as (entry, frames); for checks."""
@@ -293,18 +340,15 @@ def _packed(*parts: bytes) -> bytes:
 class _Words:
     """The words of a commit, one after the other."""
 
-    def __init__(self, text: bytes, lengths: list[int]) -> None:
-        self._text = text
-        self._lengths = lengths
-        self._at = self.count = 0
+    def __init__(self, words: tuple[bytes, ...]) -> None:
+        self._words = words
+        self._at = 0
 
     @property
     def left(self) -> int:
         """How many words have not been taken."""
-        return len(self._lengths) - self.count
+        return len(self._words) - self._at
 
     def __next__(self) -> bytes:
-        begin = self._at
-        self._at += self._lengths[self.count]
-        self.count += 1
-        return self._text[begin : self._at]
+        self._at += 1
+        return self._words[self._at - 1]

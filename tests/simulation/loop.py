@@ -237,11 +237,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for _ in range(20):
             left = [task for task in self.tasks if task is not me]
             if not left:
-                return
+                break
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=60)
-        raise SimulationStuck(f"tasks do not end: {left[:3]}")
+        else:
+            raise SimulationStuck(f"tasks do not end: {left[:3]}")
+        while self._queues:  # noqa: ASYNC110 - callbacks of the ended tasks, in whatever order
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         self._queues.clear()

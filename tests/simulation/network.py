@@ -40,6 +40,8 @@ class Network:
         self._cut: dict[tuple[str, str], None] = {}
         self.lost = self.late = self.doubled = 0.0
         """Shares of messages that do not come, come late, or come twice."""
+        self.slow: dict[tuple[str, str], float] = {}
+        """Seconds that messages from one place to another take longer, if a story says so."""
 
     def cut(self, source: str, target: str) -> None:
         """Lose every message from one place to another, in this direction only."""
@@ -48,6 +50,7 @@ class Network:
     def heal(self) -> None:
         """Carry every message, soon and once."""
         self._cut.clear()
+        self.slow.clear()
         self.lost = self.late = self.doubled = 0.0
 
     def mend(self, source: str, target: str) -> None:
@@ -77,9 +80,11 @@ class Network:
             return False
         if STORE not in (source, target) and chance() < self.doubled:
             copies = 2  # a proxy has sent it again; the store's connections are TCP alone
+        more_s = self.slow.get((source, target), 0.0)
         for _ in range(copies):
+            after_s = self.delay() + more_s
             self._loop.call_later(
-                self.delay(), self._arrive, source, target, arrive, context=OUTSIDE.copy()
+                after_s, self._arrive, source, target, arrive, context=OUTSIDE.copy()
             )
         return True
 

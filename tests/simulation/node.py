@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from runcast._hub.hub import Hub
 from runcast._producing.answers import Answer
-from runcast._runs.remote import RemoteRuns
 from runcast._runs.runner import Runner
 from runcast._settings import Settings
 from runcast.errors import BackendError, RuncastError
@@ -19,6 +18,7 @@ from tests.simulation.store import Connection
 
 if TYPE_CHECKING:
     from runcast._files.files import Files
+    from runcast._runs.remote import RemoteRuns
     from tests.simulation.world import World
 
 __all__ = ("LEASE_S", "SETTINGS", "Node", "NodeClock")
@@ -33,6 +33,7 @@ SETTINGS: Final = Settings(
     cancel_grace_s=1.0,
     terminate_grace_s=0.1,
     recover_wait_s=20.0,
+    launch_wait_s=20.0,
     keep_runs_s=0.0,
     keep_bytes_per_run=0,
     retention_every_s=1000.0,
@@ -101,7 +102,7 @@ class Node:
         connection = Connection(world.server, world.network, name)
         self.hub: Hub = self.context.run(self._make_hub, connection)
         self.runner = self.context.run(Runner, self.hub, cast("Files", _NoFiles()), FUNCTIONS.get)
-        self.writers = RemoteRuns(self.hub)
+        self.writers = cast("RemoteRuns", world.parts.make_writers(self.hub))
         self.spawn(self._live())
 
     def _make_hub(self, connection: Connection) -> Hub:
@@ -126,7 +127,7 @@ class Node:
         await self._stop.wait()
         self.is_up = False
         await self.runner.close()
-        await self.hub.owned.end_all(self.runner.end_reason, SETTINGS.cancel_grace_s)
+        await self.hub.owned.end_all(self.runner.shutdown.reason, SETTINGS.cancel_grace_s)
         await self.hub.close()
         self.is_over = True
         self.world.note(f"{self.tag} has stopped")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from runcast._producing.labels import LAUNCH_LABEL
 from runcast.events.model import Event, decode_event
 from runcast.events.position import split_frames
 from runcast.events.vocabulary import TERMINAL
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from tests.simulation.keyspace import Keyspace
 
 __all__ = ("Oracle", "Pen", "Violation")
+
+_ATTACHED_S: Final = 40.0
+"""More than `recover_wait_s` as nodes with different clocks count it, from when a node first looks
+after faults."""
 
 
 class Violation(AssertionError):
@@ -29,12 +34,14 @@ class Pen:
 
     Attributes:
         token: is in each of its events.
+        fence: that of its owner.
         written: events that were accepted.
         acknowledged: how many of these it was told to be stored.
     """
 
     token: str
     log_id: str
+    fence: int
     written: int = 0
     acknowledged: int = 0
 
@@ -77,16 +84,19 @@ class Oracle:
         self.books: dict[str, Book] = {}
         self.pens: dict[str, Pen] = {}
         self._leases: dict[str, float] = {}
+        self._cancelled: dict[str, bool] = {}
+        """Runs of which somebody was told that they are cancelled, and whether they had not begun
+        their work then."""
 
     def expect(self, claim: bool, what: str) -> None:
         """Report a violation unless the claim holds."""
         if not claim:
             self._fail(Violation(what))
 
-    def pen(self, token: str, log_id: str) -> Pen:
+    def pen(self, token: str, log_id: str, fence: int = 1) -> Pen:
         """Return a new pen."""
         assert token not in self.pens, token
-        pen = self.pens[token] = Pen(token, log_id)
+        pen = self.pens[token] = Pen(token, log_id, fence)
         return pen
 
     def renewed(self, owner_id: str, seconds: float) -> None:
@@ -156,8 +166,21 @@ class Oracle:
                 f"{log_id}: the attempt {token} wrote after another owner (fence "
                 f"{book.info.fence}, not {data.get('fence')})",
             )
+        if event.type == "done":
+            self._check_done(book)
         if event.type in ("interrupt_response", "interrupt_resolved"):
             self._decide(book, event)
+
+    def _check_done(self, book: Book) -> None:
+        """Check that a run that succeeded has everything that its last attempt has written."""
+        log_id, fence = book.info.log_id, book.info.fence
+        for pen in self.pens.values():
+            if (pen.log_id, pen.fence) == (log_id, fence):
+                stored = book.stored.get(pen.token, 0)
+                self.expect(
+                    stored == pen.written,
+                    f"{log_id} is done with {stored} of the {pen.written} events of {pen.token}",
+                )
 
     def _decide(self, book: Book, event: Event) -> None:
         key = f"{event.type} {event.data['interrupt_id']}"
@@ -168,6 +191,26 @@ class Oracle:
         """Return the answer in a log; None if there is none."""
         return self.books[log_id].decided.get(f"interrupt_response {interrupt_id}")
 
+    def promise_cancelled(self, log_id: str) -> None:
+        """Note that somebody was told that a run is cancelled. It may have ended since."""
+        if log_id in self.open_logs():
+            self._cancelled[log_id] = not self.books[log_id].events
+
+    @property
+    def early_cancels(self) -> int:
+        """How many runs were cancelled before they had begun their work."""
+        return sum(self._cancelled.values())
+
+    def _check_cancelled(self) -> None:
+        for log_id in self._cancelled:
+            last = self.books[log_id].events[-1]
+            is_lost = last.type == "failed" and last.data["code"] == "lost"
+            is_endless = log_id.startswith("endless")
+            self.expect(
+                last.type == "cancelled" or not (is_lost or is_endless),
+                f"{log_id} was cancelled, and ended as {last.type} {_short(last.data)}",
+            )
+
     def open_logs(self) -> list[str]:
         """Return the logs that have not ended."""
         return [log_id for log_id, book in self.books.items() if not book.info.closed]
@@ -175,13 +218,15 @@ class Oracle:
     def check_owners(self, within_s: float) -> None:
         """Check that no run has been without a living owner for longer than that.
 
-        Call it while nothing is wrong. A run that waits for an answer may be without an owner.
+        Call it while nothing is wrong. A run that waits for an answer may be without an owner, and
+        for a while one that waits for code that attaches to it.
         """
         for log_id in self.open_logs():
             info = self.books[log_id].info
             since_s = self._now() - self.lease_end(info.owner_id)
+            may_wait_s = _ATTACHED_S if LAUNCH_LABEL in info.labels else 0.0
             self.expect(
-                since_s <= within_s or info.status == "waiting",
+                since_s <= within_s + may_wait_s or info.status == "waiting",
                 f"{log_id} is open, and its owner's lease has been over for {since_s:.1f} s",
             )
 
@@ -190,6 +235,7 @@ class Oracle:
         for log_id in self.open_logs():
             info = self.books[log_id].info
             self.expect(False, f"{log_id} never ends (owner {info.owner_id[:6]}, {info.status})")
+        self._check_cancelled()
         for pen in self.pens.values():
             book = self.books.get(pen.log_id)
             stored = 0 if book is None else book.stored.get(pen.token, 0)

@@ -20,6 +20,8 @@ __all__ = ("Person", "Watcher", "answer_run", "cancel_run", "start_run")
 
 _ANSWER_S: Final = 8.0
 
+_AT_ONCE_S: Final = 0.001
+
 _SOON_S: Final = 1.2
 """When an event must have reached those who are connected, if nothing is wrong."""
 
@@ -84,11 +86,15 @@ async def start_run(world: "World", run_id: str, function: str, steps: int) -> N
 
 
 async def cancel_run(world: "World", run_id: str, after_s: float) -> None:
-    """Cancel a run once, until somebody says that it is done."""
+    """Cancel a run once, until somebody says that it is done.
+
+    Args:
+        after_s: 0: as soon as there is a run, perhaps before its owner knows that.
+    """
     await pass_time(after_s)
     person = Person(world, f"canceller of {run_id}")
     while run_id not in world.oracle.books:
-        await person.pause()
+        await (person.pause() if after_s else pass_time(_AT_ONCE_S))
     while run_id in world.oracle.open_logs():
         try:
             await person.ask("cancel", run_id=run_id)
@@ -97,6 +103,7 @@ async def cancel_run(world: "World", run_id: str, after_s: float) -> None:
             await person.pause()
         else:
             world.note(f"cancel of {run_id} is acknowledged")
+            world.oracle.promise_cancelled(run_id)
             return
 
 

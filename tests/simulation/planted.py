@@ -2,14 +2,19 @@
 them."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from msgspec import structs
 
 from runcast._hub.cursor import Cursor
 from runcast._hub.hub import Hub
+from runcast._hub.inlets import Inlet
 from runcast._hub.numbering import Numbering
 from runcast._hub.tail import Tail
 from runcast._hub.windows import Windows
+from runcast._runs.remote import RemoteRuns
 from runcast.events.position import Position
+from runcast.stores.base import Appended, Once, Producer
 from tests.simulation.real import Parts
 from tests.simulation.store import SimulatedStore
 
@@ -62,13 +67,51 @@ class _ForgetfulHub(Hub):
 class _LateHub(Hub):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._windows = _LateWindows(self, self.settings, self._was_deleted)
+        self._windows = _LateWindows(self, self.settings, self._was_deleted, self.store)
         self._pipeline._failed = self._windows.fail
+
+
+class _ForgetfulInlet:
+    """An inlet that remembers the batches of writers outside here, and not in the store."""
+
+    def __init__(self, inlet: Inlet) -> None:
+        self._inlet = inlet
+        self._made: dict[tuple[str, int], Appended] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inlet, name)
+
+    async def append(
+        self,
+        records: Sequence[bytes] = (),
+        *,
+        close: bool = False,
+        once: Once | None = None,
+        producer: Producer | None = None,
+        **more: Any,
+    ) -> Appended:
+        if producer is None:
+            return await self._inlet.append(records, close=close, once=once, **more)
+        batch = producer.producer_id, producer.number
+        if batch in self._made:
+            return structs.replace(self._made[batch], repeated=True, is_resent=True)
+        ends = once if close else None
+        appended = await self._inlet.append(records, close=close, once=ends, **more)
+        self._made[batch] = appended
+        return appended
+
+
+class _ForgetfulWriters(RemoteRuns):
+    """A retried batch that is recognised by the node that has taken it, and by no other."""
+
+    def _hold(self, inlet: Inlet, owner_id: str, lease_s: float) -> Any:
+        return super()._hold(cast("Inlet", _ForgetfulInlet(inlet)), owner_id, lease_s)
 
 
 PLANTED: Final = {
     "a retry without its key": Parts(make_hub=_ForgetfulHub),
     "a lease checked against the wrong clock": Parts(make_store=_WrongClockStore),
     "a handover without its critical section": Parts(make_hub=_LateHub),
+    "a retried batch that only its first node knows": Parts(make_writers=_ForgetfulWriters),
 }
 """Parts with a bug, by what is wrong."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runcast._hub.hub import Hub
+from runcast._runs.remote import RemoteRuns
 from tests.simulation.store import SimulatedStore
 
 __all__ = ("REAL", "Parts")
@@ -14,11 +15,12 @@ class Parts:
     """Makes the parts of a node.
 
     Attributes:
-        make_store, make_hub: are called like the classes.
+        make_store, make_hub, make_writers: are called like the classes.
     """
 
     make_store: Any = SimulatedStore
     make_hub: Any = Hub
+    make_writers: Any = RemoteRuns
 
 
 REAL: Final = Parts()

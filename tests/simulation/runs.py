@@ -32,7 +32,7 @@ class _Attempt:
         inlet: Any = writer._inlet
         self.fence: int = inlet.fence
         token = self.world.next_token(f"{writer.run_id}#{self.fence}")
-        self.pen: Pen = self.world.oracle.pen(token, writer.run_id)
+        self.pen: Pen = self.world.oracle.pen(token, writer.run_id, self.fence)
 
     async def write(self, count: int, **more: object) -> None:
         chance = self.world.chance

@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import contextvars
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from runcast._clock import Clock
 from runcast.errors import StoreUnavailable
-from runcast.stores.redis.server import Server, Word
+from runcast.stores.redis.plain import Word, words_of
 from runcast.stores.redis.store import RedisStore
+from runcast.stores.redis.turns import Step
 from tests.simulation.keyspace import Keyspace
 from tests.simulation.loop import VirtualLoop, pass_time
 from tests.simulation.network import OUTSIDE, STORE, Network
 from tests.simulation.oracle import Oracle
+
+if TYPE_CHECKING:
+    from runcast.stores.redis.server import Server
 
 __all__ = ("Connection", "SimulatedStore", "StoreServer")
 
@@ -90,9 +94,11 @@ class StoreServer:
         own = sum(channel.origin == origin for channel in self._channels)
         return len(self._channels), own
 
-    def _publish(self, message: bytes) -> None:
-        for channel in list(self._channels):
+    def _publish(self, message: bytes, origin: bytes) -> int:
+        hearing = [each for each in self._channels if origin in (b"", each.origin)]
+        for channel in hearing:
             self._push(channel, message)
+        return len(hearing)
 
     def _push(self, channel: _Channel, message: bytes | None) -> None:
         if self._network.is_cut(STORE, channel.node):
@@ -119,6 +125,8 @@ class StoreServer:
 
 class Connection:
     """What a node has in the place of `stores.redis.server.Server`."""
+
+    is_loud = False
 
     def __init__(self, server: StoreServer, network: Network, node: str) -> None:
         self._server = server
@@ -153,7 +161,19 @@ class Connection:
     async def run(self, script: str, *words: Word) -> Any:
         return await self._ask(lambda keys: keys.run(script, *words))
 
-    async def settle(self) -> None:
+    async def commit(
+        self, words: Sequence[Word], version: bytes, steps: Iterable[Step]
+    ) -> list[Any]:
+        answers = []
+        for appends, changes in steps:
+            rest = [word for change in changes for word in change.words]
+            more: tuple[Word, ...] = (len(appends), *words_of(appends, "", version), *rest)
+            answers.append(await self.run("commit", *words, 0, *more))
+        return answers
+
+    member: object = None
+
+    async def settle(self, member: object) -> None:
         """Return at once: there are no replicas."""
 
     async def _ask(self, do: Callable[[Keyspace], Any]) -> Any:

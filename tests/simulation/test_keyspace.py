@@ -6,6 +6,7 @@ import pytest
 
 from runcast._clock import Clock
 from runcast.stores.base import Store
+from runcast.stores.redis.plain import words_of
 from runcast.stores.redis.store import RedisStore
 from runcast.testing import FakeClock, StoreCheck, contract_checks
 from tests.simulation.keyspace import Keyspace
@@ -13,6 +14,8 @@ from tests.simulation.keyspace import Keyspace
 
 class _Direct:
     """A connection on which nothing is lost and nothing takes time."""
+
+    is_loud = False
 
     def __init__(self, data: "_Data") -> None:
         self._data = data
@@ -32,7 +35,17 @@ class _Direct:
     async def run(self, script: str, *words: Any) -> Any:
         return self._data.keys.run(script, *words)
 
-    async def settle(self) -> None: ...
+    async def commit(self, words: Any, version: bytes, steps: Any) -> list[Any]:
+        answers = []
+        for appends, changes in steps:
+            rest = [word for change in changes for word in change.words]
+            more = (len(appends), *words_of(appends, "", version), *rest)
+            answers.append(await self.run("commit", *words, 0, *more))
+        return answers
+
+    member: object = None
+
+    async def settle(self, member: object) -> None: ...
 
     async def listen(self, origin: str, heard: Any, missed: Any) -> None:
         self._heard = heard
@@ -47,9 +60,11 @@ class _Data:
     def _listening(self, origin: bytes) -> tuple[int, int]:
         return len(self.listeners), sum(each == origin for each in self.listeners.values())
 
-    def _publish(self, message: bytes) -> None:
-        for heard in list(self.listeners):
+    def _publish(self, message: bytes, origin: bytes) -> int:
+        hearing = [each for each, who in self.listeners.items() if origin in (b"", who)]
+        for heard in hearing:
             heard(message)
+        return len(hearing)
 
 
 class _DirectStore(RedisStore):

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.simulation.attachers import attach_run
 from tests.simulation.faults import FAULTS
 from tests.simulation.loop import SimulationStuck, VirtualLoop, pass_time
 from tests.simulation.network import Network
@@ -39,7 +40,7 @@ _TAKEN_OVER_S: Final = LEASE_S / 3 + 2.0
 _REST_S: Final = 90.0
 """How long after that everything may take to come to rest."""
 
-_KINDS: Final = ("plain", "endless", "recovering", "recovering", "asking", "remote")
+_KINDS: Final = ("plain", "endless", "recovering", "recovering", "asking", "remote", "attached")
 
 _MOST_STEPS: Final = 400_000
 
@@ -54,6 +55,7 @@ class Report:
     steps: int = 0
     trace: list[str] = field(default_factory=list)
     events: int = 0
+    early_cancels: int = 0
 
 
 class World:
@@ -165,12 +167,15 @@ class World:
             doing: list[Awaitable[None]] = []
             if function == "remote":
                 doing.append(_later(begin_s, write_run, self, run_id, steps))
+            elif function == "attached":
+                doing += [_later(begin_s, attach_run, self, run_id, n, steps) for n in range(2)]
             else:
                 doing.append(_later(begin_s, start_run, self, run_id, function, steps))
             if function == "asking":
                 doing += [answer_run(self, run_id, value) for value in ("yes", "no")]
             if function == "endless" or chance.random() < 0.2:
-                doing.append(cancel_run(self, run_id, chance.random() * 25.0))
+                after_s = chance.choice([0.0, chance.random() * 25.0])
+                doing.append(cancel_run(self, run_id, after_s))
             for which in range(chance.randint(1, 2)):
                 watcher = Watcher(self, run_id, which)
                 self.watchers.append(watcher)
@@ -213,11 +218,17 @@ async def _later(delay_s: float, act: Callable[..., Awaitable[None]], *args: Any
     await act(*args)
 
 
-def simulate(seed: int, parts: Parts = REAL) -> Report:
-    """Run one seed and return what came of it. The same seed always gives the same trace."""
+def simulate(
+    seed: int, parts: Parts = REAL, make_world: "Callable[[int, Parts], World]" = World
+) -> Report:
+    """Run one seed and return what came of it. The same seed always gives the same trace.
+
+    Args:
+        make_world: a world with a story of its own.
+    """
     report = Report(seed)
     with _determined(seed):
-        world = World(seed, parts)
+        world = make_world(seed, parts)
         WORLD.set(world)
         try:
             world.loop.run_until_complete(world.live())
@@ -225,6 +236,7 @@ def simulate(seed: int, parts: Parts = REAL) -> Report:
             report.error = error
         report.trace, report.steps = list(world.trace), world.loop.steps
         report.events = sum(len(book.events) for book in world.oracle.books.values())
+        report.early_cancels = world.oracle.early_cancels
         world.is_over, world.network.lost = True, 1.0
         world.loop.end_all()
         world.loop.close()

@@ -27,6 +27,7 @@ from runcast.testing import ModelServer, ModelTurn
 from tests.crash.served import Server, Watcher, serving, within
 from tests.sources.test_langchain import ASKED, model_of
 from tests.sources.watching import data_of, run_of
+from tests.waiting import until
 
 
 class State(TypedDict, total=False):
@@ -326,8 +327,7 @@ async def test_a_graph_continues_from_its_checkpoint_after_kill_9(tmp_path: Path
             )
 
         async with within():
-            while not is_at_work():  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            await until(is_at_work)
         await server.kill()
         await asyncio.wait([following])
     async with serving(store, file, env={**env, "MAY_END": "yes"}) as server:

@@ -432,7 +432,9 @@ def test_a_version_without_the_seam_degrades_with_a_warning(
 
     events = agents_of([ModelTurn(text="one two")], work)
 
-    assert [it["text"] for it in data_of(events, "content")[:2]] == ["one ", "two"]
+    texts = [it["text"] for it in data_of(events, "content")]
+    # They may come twice, in an order that depends on the time.
+    assert list(dict.fromkeys(texts)) == ["one ", "two"]
 
 
 async def test_what_is_no_agent_and_no_streamed_result_is_refused() -> None:

@@ -203,6 +203,13 @@ class ReplacesUnasked(NaiveStore):
         return await super().create(log_id, **{**options, "replace": True})
 
 
+class ReplacesAnyEpoch(NaiveStore):
+    """Guarantee 7: the present epoch is replaced, whichever was meant."""
+
+    async def create(self, log_id: str, **options: Any) -> LogInfo:
+        return await super().create(log_id, **{**options, "replace": bool(options.get("replace"))})
+
+
 class TrustsTheClock(NaiveStore):
     """Guarantee 7: an epoch is what the clock says."""
 

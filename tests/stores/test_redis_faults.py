@@ -12,18 +12,21 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import pytest
 
 from tests.crash.checks import check_all
 from tests.crash.served import FUNCTIONS, Server, Watcher, serving
 from tests.stores.cluster import running_cluster
+from tests.stores.namespaces import namespaces
 from tests.stores.proxy import running_network
 from tests.stores.servers import StoreServer
+from tests.waiting import START_S, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(150)]
 
@@ -59,9 +62,11 @@ async def two_nodes(
     first_url: str,
     second_url: str,
     folder: Path,
-    first_env: dict[str, str] | None = None,
+    first: Mapping[str, Any] = MappingProxyType({}),
+    second: Mapping[str, Any] = MappingProxyType({}),
     **settings: object,
 ) -> AsyncIterator[tuple[Server, Server]]:
+    """Start two nodes; `first` and `second` say how else than usually (`Server.spawn`)."""
     async with AsyncExitStack() as stack:
         nodes = [
             await stack.enter_async_context(
@@ -70,10 +75,10 @@ async def two_nodes(
                     FUNCTIONS,
                     settings={**SETTINGS, **settings},
                     errors=folder / f"{name}.err",
-                    env=env,
+                    **how,
                 )
             )
-            for name, url, env in (("first", first_url, first_env), ("second", second_url, None))
+            for name, url, how in (("first", first_url, first), ("second", second_url, second))
         ]
         yield nodes[0], nodes[1]
 
@@ -93,7 +98,7 @@ async def survive(
         events: how many each run emits, so that it lasts longer than the fault.
     """
     runs = [
-        await first.start_and_watch(f"run-{n}", function="insist", n=events, size=50)
+        await first.start_and_watch(f"run-{n}", function="tell", n=events, size=50)
         for n in range(RUNS)
     ]
     watching = [asyncio.create_task(each.follow_to_the_end(second.address)) for each in runs]
@@ -116,11 +121,12 @@ async def survive(
 async def _until_all_see_more(runs: list[Watcher]) -> float:
     before = [len(each.seen) for each in runs]
     async with asyncio.timeout(LONG_S):
-        while not all(  # noqa: ASYNC110 - what it looks at has no event to wait for
-            len(each.seen) > count or each.has_ended
-            for each, count in zip(runs, before, strict=True)
-        ):
-            await asyncio.sleep(0)
+        await until(
+            lambda: all(
+                len(each.seen) > count or each.has_ended
+                for each, count in zip(runs, before, strict=True)
+            )
+        )
     return time.monotonic()
 
 
@@ -148,7 +154,7 @@ async def test_a_server_that_is_killed_and_started_again(tmp_path: Path, fsync: 
             store.start()
 
         async with two_nodes(store.url, store.url, tmp_path) as (first, second):
-            await survive(f"Valkey killed, away for 1 s (AOF {fsync})", first, second, fault)
+            await survive(f"{store.name} killed, away for 1 s (AOF {fsync})", first, second, fault)
 
 
 async def test_a_server_that_is_paused_for_ten_seconds(tmp_path: Path) -> None:
@@ -160,7 +166,7 @@ async def test_a_server_that_is_paused_for_ten_seconds(tmp_path: Path) -> None:
             store.signal(signal.SIGCONT)
 
         async with two_nodes(store.url, store.url, tmp_path) as (first, second):
-            await survive("Valkey paused for 10 s", first, second, fault)
+            await survive(f"{store.name} paused for 10 s", first, second, fault)
 
 
 async def test_a_server_without_memory_for_a_while(tmp_path: Path) -> None:
@@ -172,17 +178,17 @@ async def test_a_server_without_memory_for_a_while(tmp_path: Path) -> None:
             await asyncio.to_thread(store.ask, "CONFIG SET maxmemory 0")
 
         async with two_nodes(store.url, store.url, tmp_path) as (first, second):
-            await survive("Valkey without memory for 3 s", first, second, fault)
+            await survive(f"{store.name} without memory for 3 s", first, second, fault)
             assert "no memory left" in (tmp_path / "first.err").read_text()
 
 
-@pytest.mark.parametrize("direction", ["both ways", "to Valkey", "from Valkey"])
+@pytest.mark.parametrize("direction", ["both ways", "to the store", "from the store"])
 async def test_a_network_that_is_cut(tmp_path: Path, direction: str) -> None:
     with StoreServer(tmp_path) as store:
         async with running_network(store.port) as network:
 
             async def fault() -> None:
-                network.cut(there=direction != "from Valkey", back=direction != "to Valkey")
+                network.cut(there=direction != "from the store", back=direction != "to the store")
                 await last(7)
                 network.mend()
 
@@ -206,6 +212,55 @@ async def test_a_network_of_the_watching_node_that_is_cut(tmp_path: Path) -> Non
                 await survive("network of the watching node cut for 7 s", first, second, fault)
 
 
+@pytest.mark.parametrize("direction", ["both ways", "to the store", "from the store"])
+async def test_a_network_that_drops_packets(tmp_path: Path, direction: str) -> None:
+    with namespaces(tmp_path) as network:
+
+        async def fault() -> None:
+            network.cut(there=direction != "from the store", back=direction != "to the store")
+            await last(7)
+            network.mend()
+
+        places = network.place(network.far), network.place(network.near)
+        urls = network.far_url, network.near_url
+        async with two_nodes(*urls, tmp_path, *places) as (first, second):
+            name = f"packets of the writing node dropped for 7 s, {direction}"
+            await survive(name, first, second, fault)
+
+
+@pytest.mark.parametrize("direction", ["both ways", "to the store", "from the store"])
+async def test_a_node_in_a_cut_network_is_not_ready_until_it_is_mended(
+    tmp_path: Path, direction: str
+) -> None:
+    with namespaces(tmp_path) as network:
+        places = network.place(network.far), network.place(network.near)
+        urls = network.far_url, network.near_url
+        async with two_nodes(*urls, tmp_path, *places) as (first, second):
+            assert (await first.ask("GET", "/readyz")).status == 200
+            network.cut(there=direction != "from the store", back=direction != "to the store")
+            # Each answer comes within `WAIT_S`, or `ask` fails.
+            asking = [first.ask("GET", "/readyz") for _ in range(40)]
+            assert {answer.problem() for answer in await asyncio.gather(*asking)} == {
+                (503, "store_unavailable")
+            }
+            assert (await first.ask("GET", "/healthz")).status == 200
+            assert (await second.ask("GET", "/readyz")).status == 200
+            doctor = await asyncio.create_subprocess_exec(
+                *(*network.far.command, sys.executable, "-m", "runcast", "doctor"),
+                *("--store", network.far_url),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            async with asyncio.timeout(START_S):
+                said, _ = await doctor.communicate()
+            assert doctor.returncode not in (0, None)
+            assert b"cannot be reached" in said
+            network.mend()
+            async with asyncio.timeout(START_S):
+                while (await first.ask("GET", "/readyz")).status != 200:
+                    pass
+
+
 async def test_a_clock_that_jumps(tmp_path: Path) -> None:
     if not has_faketime:
         pytest.skip("libfaketime is missing (Debian: libfaketime)")
@@ -224,7 +279,7 @@ async def test_a_clock_that_jumps(tmp_path: Path) -> None:
                 clock.write_text(offset)
                 await last(1)
 
-        async with two_nodes(store.url, store.url, tmp_path, env) as (first, second):
+        async with two_nodes(store.url, store.url, tmp_path, {"env": env}) as (first, second):
             name = "clock of a node 1 h ahead, then 2 h behind"
             await survive(name, first, second, fault, events=2 * EVENTS)
             times = [json.loads(data)["time"] for _, data in await second.log_of("run-0")]

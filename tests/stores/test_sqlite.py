@@ -255,7 +255,7 @@ async def test_checkpoints_trim_the_journal(
             await append(store, "a", body)
             assert ask(path, "SELECT sum(length(commands)) FROM journal") < 110_000
         assert ask(path, "SELECT sum(length(frames)) FROM segments") > 850_000
-        assert ask(path, "SELECT count(*) FROM segments") < 20
+        assert ask(path, "SELECT count(*) FROM segments") <= 20
         await expect_log(store, "a", records)
 
     assert ask(path, "SELECT count(*) FROM journal") == 1

@@ -71,6 +71,34 @@ async def test_statements_do_not_grow_with_the_sizes_of_checkpoints_and_sweeps(
     assert len(texts) - before <= 4 * MOST_TOGETHER.bit_length()
 
 
+async def test_a_checkpoint_describes_a_log_again_only_if_more_than_its_length_has_changed(
+    tmp_path: Path, texts: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "CHECKPOINT_BYTES", 1)
+    path = tmp_path / "runs.db"
+
+    async def written(store: SQLiteStore, change: Append) -> set[str]:
+        texts.clear()
+        await store.commit([change])
+        await until(store, lambda: is_checkpointed(path))
+        changing = [text for text in texts if " logs " in text and not text.startswith("SELECT")]
+        return {text[:11] for text in changing if "json_each" not in text}
+
+    async with asyncio.timeout(WAIT_S), SQLiteStore(str(path), poll_s=0.0005) as store:
+        await store.create("a")
+        grown = {"WITH grown "}
+        assert "INSERT INTO" in await written(store, Append("a", [record(1)]))
+        assert await written(store, Append("a", [record(2)])) == grown
+        assert await written(store, Append("a", [record(3)])) == grown
+        assert "INSERT INTO" in await written(store, Append("a", [], labels={"b": "c"}))
+        assert await written(store, Append("a", [record(4)])) == grown
+        assert "INSERT INTO" in await written(store, Append("a", [record(5)], close=True))
+        info = await store.info("a")
+    async with SQLiteStore(str(path)) as store:
+        assert await store.info("a") == info
+        assert (info.head, info.closed, info.labels["b"]) == (5, True, "c")
+
+
 async def test_memory_is_given_back_once_after_a_burst(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,7 +164,7 @@ def without_a_loop() -> None:
         decision, was_repeated = hub.answer(run.run_id, "q1", {"type": "accept"})
         assert_type(decision, dict[str, Any])
         assert_type(was_repeated, bool)
-        hub.attach(run.run_id).log("from outside")
+        hub.writer(run.run_id).log("from outside")
 
 
 def errors() -> str:

@@ -8,18 +8,12 @@
 Without an event loop: use `with` instead of `async with`, and no `await`.
 """
 
-from runcast._app.attaching import AttachOpener, attach, attach_to_job
+from runcast._app.attaching import AttachOpener, attach
 from runcast._app.delivering import deliver
 from runcast._app.hub import AnyFunction, OpenHub, gap_event
 from runcast._app.in_thread import DeliveryInThread, OpenHubInThread, RunInThread
 from runcast._app.opening import HubOpener, asgi, open_hub, sse_response
 from runcast._app.script import RunOpener, run
-from runcast._producing.attaching import set_attaching
-from runcast._producing.returned import add_finder
-from runcast.sources import runner_of
-
-add_finder(runner_of)  # a function may return a crew
-set_attaching(attach_to_job)  # a job of a task engine may be a run
 
 __all__ = (
     "AnyFunction",

@@ -1,16 +1,17 @@
 """A run of code anywhere, by the URL of the store: `runcast.attach`."""
 
 import os
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from runcast._app.cancelling import Cancel, cancel_apart
 from runcast._app.places import files_of, shares_files
 from runcast._app.script import STORE_VARIABLE, RunOpener, ScriptHub
 from runcast._clock import Clock, SystemClock
 from runcast._producing.attaching import AttachedJob, JobRun
-from runcast._runs.attached_run import AttachedRun, AttachOptions
+from runcast._runs.attached_run import AttachedRun, AttachOptions, check_wait
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.events.position import is_run_id
@@ -20,7 +21,7 @@ from runcast.stores.base import Store
 if TYPE_CHECKING:
     from runcast._files.files import Files
 
-__all__ = ("AttachHub", "AttachOpener", "attach", "attach_to_job")
+__all__ = ("AttachHub", "AttachOpener", "StoredJobRuns", "attach")
 
 
 _LEASES_OF_THE_DEAD: Final = 1.5
@@ -96,13 +97,24 @@ def attach(
         raise InvalidValue(f"expected the id of a run, got {run_id!r:.140}")
     if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 0:
         raise InvalidValue(f"expected max_attempts to be 0 or more, got {max_attempts!r:.80}")
+    check_wait("wait_s", wait_s)
     options = AttachOptions(run_id, name, labels, max_attempts, wait_s)
+    return _opener(options, store, settings, clock)
 
+
+def _opener(
+    options: AttachOptions,
+    store: str | Store | None,
+    settings: Settings | None,
+    clock: Clock | None,
+) -> AttachOpener:
     def make() -> AttachHub:
         known, now = settings or Settings.load(), clock or SystemClock()
         where = store if store is not None else os.environ.get(STORE_VARIABLE, "")
         if not where:
             raise InvalidValue(f"expected the URL of a store, as store= or in {STORE_VARIABLE}")
+        if not isinstance(where, str) and not hasattr(where, "commit"):
+            raise InvalidValue(f"expected the URL of a store, or a Store, got {where!r:.80}")
         opened = open_url(where, known, now) if isinstance(where, str) else where
         return AttachHub(opened, known.with_absolute_paths(), now)
 
@@ -112,17 +124,34 @@ def attach(
     return AttachOpener(make, begin)
 
 
-@contextmanager
-def attach_to_job(job: JobRun) -> Iterator[AttachedJob]:
-    """Attach a job of a task engine to its run, for the sources; see `Attaching`."""
-    settings = Settings.load()
-    with attach(
-        job.run_id,
-        store=job.store or None,
-        name=job.name,
-        labels=job.labels,
-        max_attempts=job.max_attempts,
-        wait_s=_LEASES_OF_THE_DEAD * settings.lease_s,
-        settings=settings,
-    ) as run:
-        yield AttachedJob(run, run.set_result, run.leave_open)
+class StoredJobRuns:
+    """The runs of jobs of task engines, in the stores that the jobs name; see `JobRuns`."""
+
+    @contextmanager
+    def attach(self, job: JobRun) -> Iterator[AttachedJob]:
+        """Return the block of a job; see `JobRuns.attach`."""
+        settings = Settings.load()
+        options = AttachOptions(
+            job.run_id,
+            job.name,
+            job.labels,
+            job.max_attempts,
+            _LEASES_OF_THE_DEAD * settings.lease_s,
+            # An engine that tries a failed job again must get it run.
+            "ended" if job.is_reused else "failed",
+        )
+        with _opener(options, job.store or None, settings, None) as run:
+            yield AttachedJob(
+                run,
+                run.set_result,
+                run.leave_open,
+                run._abandon,
+                run._elapsed_s,
+                run._is_continued_elsewhere,
+            )
+
+    def cancel(self, jobs: Sequence[tuple[JobRun, str]]) -> Mapping[str, str]:
+        """Cancel the runs of jobs; see `JobRuns.cancel`."""
+        usual = os.environ.get(STORE_VARIABLE, "")
+        cancels = [Cancel(job.run_id, reason, job.store or usual) for job, reason in jobs]
+        return cancel_apart([cancel for cancel in cancels if cancel.store])

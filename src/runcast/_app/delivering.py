@@ -14,7 +14,7 @@ __all__ = ("deliver",)
 
 
 def deliver(
-    target: str | Channel, *, shows: Shows = "tools", finish: Finish = "auto"
+    target: str | Channel, *, shows: Shows | None = None, finish: Finish | None = None
 ) -> Waited[Delivery]:
     """Deliver the current run to a chat; `await` it in a coroutine. A thread waits in the call.
 

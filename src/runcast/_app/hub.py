@@ -4,11 +4,13 @@ Long because it is one facade, each method of which has its docstring.
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
+from runcast._app.inside import Inside
 from runcast._app.launchers import launcher_of
 from runcast._app.places import files_of
 from runcast._app.showing import HubDisplay
@@ -50,8 +52,6 @@ from runcast.stores.base import LogInfo, Store
 from runcast.stores.machine import this_process
 
 if TYPE_CHECKING:
-    from runcast._http.app import HttpApp
-    from runcast._http.embedding import Embedded
     from runcast.client.asynchronous import AsyncClient
 
 __all__ = ("AnyFunction", "OpenHub", "gap_event")
@@ -95,8 +95,7 @@ class OpenHub:
                 "on one machine; a store in memory belongs to one process"
             )
         self.functions: dict[str, Function[..., Any]] = {}
-        self._embedded: Embedded | None = None
-        self._inside: HttpApp | None = None
+        self._inside = Inside(self)
         self._was_closed = False
         self._closing: asyncio.Task[None] | None = None
         self._home = Home()
@@ -115,7 +114,7 @@ class OpenHub:
             launcher=self._launcher,
             is_worker=self._is_worker,
         )
-        self.writers = RemoteRuns(self.hub)
+        self.writers = RemoteRuns(self.hub, self.files)
         self.deliveries = Deliveries(self.hub, ChannelsFile())
         self.hub.begin_delivery = self.deliveries.begin
         self.runner.hand_over(DELIVERY, self.deliveries.take_over)
@@ -180,18 +179,13 @@ class OpenHub:
         if not self._home.is_here:
             return
         self._was_closed = True
-        if self._embedded is not None:
-            self._embedded.close()
-            self._embedded = None
-        if self._inside is not None:
-            self._inside.end_streams()
-            self._inside = None
+        self._inside.close()
         if self._closing is None or self._closing.done():
             self._closing = asyncio.ensure_future(self._close())
         try:
             await asyncio.shield(self._closing)
         except asyncio.CancelledError:
-            self.runner.interrupt()
+            self.runner.shutdown.interrupt()
             await self._closing
             raise
 
@@ -206,7 +200,7 @@ class OpenHub:
             closing.push_async_callback(self.runner.close)
 
     async def _end_blocks(self) -> None:
-        await self.hub.owned.end_all(self.runner.end_reason, self.settings.cancel_grace_s)
+        await self.hub.owned.end_all(self.runner.shutdown.reason, self.settings.cancel_grace_s)
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -218,7 +212,7 @@ class OpenHub:
         traceback: TracebackType | None,
     ) -> None:
         if was_interrupted(error):
-            self.runner.interrupt()
+            self.runner.shutdown.interrupt()
         await self.close()
 
     @overload
@@ -249,7 +243,7 @@ class OpenHub:
         *,
         run_id: str = "",
         labels: Mapping[str, str] | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         secrets: Mapping[str, str] = MappingProxyType({}),
         digest: str = "",
         files: GivenFiles = MappingProxyType({}),
@@ -261,7 +255,8 @@ class OpenHub:
 
         Args:
             run_id: by default a new UUIDv7.
-            replace: begin an existing run again; a run in progress is cancelled first.
+            replace: begin an existing run again, or only this epoch of it; a run in progress is
+                cancelled first.
             secrets: values of the function's secrets; they take precedence over values found
                 elsewhere.
             digest: stored with the run, to recognise a repeated request for the same id.
@@ -352,23 +347,30 @@ class OpenHub:
                     yield event
 
     async def answer(
-        self, run_id: str, interrupt_id: str, answer: object
+        self, run_id: str, interrupt_id: str, answer: object, *, epoch: str = ""
     ) -> tuple[dict[str, Any], bool]:
         """Answer a run's question; return the decision and whether it was made before.
 
         Args:
             answer: an `Answer`, `{"type": …, "args": …}` or `{"approved": bool, "content": …}`.
+            epoch: the epoch of the run that asked; "" is any epoch.
 
-        Raises `InvalidValue`, `NotFound`, `RunClosed`, and `AlreadyAnswered` with the first
-        decision if that is a different one.
+        Raises `InvalidValue`, `NotFound`, `RunClosed`; `Stale` if the run is in another epoch; and
+        `AlreadyAnswered` with the first decision if that is a different one.
         """
         self._home.check("answer()")
         given = answer if isinstance(answer, Answer) else Answer.parse(answer)
-        decision, repeated = await self.runner.answer(run_id, interrupt_id, given)
+        decision, repeated = await self.runner.answer(run_id, interrupt_id, given, epoch)
         return decision.document(), repeated
 
     async def send(
-        self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
+        self,
+        run_id: str,
+        data: object,
+        *,
+        message_id: str = "",
+        sender: str = "",
+        epoch: str = "",
     ) -> Sent:
         """Send a message into a run, which reads it from `runcast.inbox()`.
 
@@ -378,20 +380,24 @@ class OpenHub:
             data: what JSON can hold, at most 16 KiB.
             message_id: the same message under the same id is stored once; made up if not given.
             sender: who sends it.
+            epoch: the epoch of the run that it is for; "" is any epoch.
 
         Raises `NotFound`, `InvalidValue`, `EventTooLarge`; `RunClosed` if the run has ended;
-        `Overloaded` if 64 messages are unread; `Conflict` if another message has the id.
+        `Stale` if it is in another epoch; `Overloaded` if 64 messages are unread; `Conflict` if
+        another message has the id.
         """
         self._home.check("send()")
-        return await send_message(self.hub, run_id, data, message_id=message_id, sender=sender)
+        return await send_message(
+            self.hub, run_id, data, message_id=message_id, sender=sender, epoch=epoch
+        )
 
     async def deliver(
         self,
         run_id: str,
         target: str | Channel,
         *,
-        shows: Shows = "tools",
-        finish: Finish = "auto",
+        shows: Shows | None = None,
+        finish: Finish | None = None,
     ) -> Delivery:
         """Deliver a run to a chat: one message that grows, and its answer once.
 
@@ -402,33 +408,52 @@ class OpenHub:
             target: a name of `channels_file`, such as `telegram:ops`; an address, such as
                 `telegram://-100123?token=…`; or a channel. Only deliveries to names are continued
                 by another process, because tokens are not stored.
-            shows: `answer` for text alone, `tools` for tools, too, `steps` for steps and logs, too.
+            shows: `answer` for text alone, `tools` for tools, too, `steps` for steps and logs, too,
+                `notice` for a few words when the run asks or ends. None: as the target's option
+                `shows` says, else `tools`.
             finish: `in_place` changes the last message at the end, `fresh` sends a new one, which
-                notifies people, and deletes the old one. `auto` decides.
+                notifies people, and deletes the old one, `auto` decides. None: as the target's
+                option `finish` says, else `auto`.
 
         Raises `NotFound`, `InvalidValue`; `Conflict` if another process delivers it there.
         """
         self._home.check("deliver()")
         return await self.deliveries.begin(run_id, target, shows=shows, finish=finish)
 
-    async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
-        """Cancel a run and wait for its end, unless another process runs it. Raises `NotFound`."""
+    async def cancel(self, run_id: str, reason: str = "cancelled", *, epoch: str = "") -> None:
+        """Cancel a run and wait for its end, unless another process runs it.
+
+        Args:
+            epoch: the epoch of the run to cancel; "" is any epoch.
+
+        Raises `NotFound`; `Stale` if the run is in another epoch.
+        """
         self._home.check("cancel()")
-        await self.runner.cancel(run_id, reason)
+        await self.runner.cancel(run_id, reason, epoch)
 
     def queue_position(self, run_id: str) -> int:
         """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
         return self.runner.queue_position(run_id)
 
     async def flush(self, run_id: str) -> Position:
-        """Wait until everything emitted in a run so far is committed; return its last position."""
+        """Wait until everything emitted in a run so far is committed; return its last position.
+
+        Raises:
+            NotFound: there is no such run.
+            RunClosed, Stale, BackendError: events that were emitted here before are not stored:
+                because the run had ended, say.
+        """
         self._home.check("flush()")
         try:
             # This append is committed after everything that any writer wrote before.
             appended = await self.hub.inlet(run_id).append()
+            position = Position(appended.epoch, appended.last)
         except RunClosed:
-            return (await self.hub.info(run_id)).position
-        return Position(appended.epoch, appended.last)
+            position = (await self.hub.info(run_id)).position
+        lost = self.hub.loss_of(run_id, position.epoch)
+        if lost is not None:
+            raise copy.copy(lost)
+        return position
 
     async def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
         """Return a run's log and present state. Raises `NotFound`."""
@@ -484,35 +509,16 @@ class OpenHub:
 
         Raises `StoreUnavailable` if the hub is not open.
         """
-        # Imported late: scripts that only emit and watch need no web framework.
-        from runcast._http.app import HttpApp
-        from runcast.client.asynchronous import AsyncClient
-
         self._home.check("client()")
         self.hub.check_open()
-        if self._inside is None:
-            self._inside = HttpApp(self, is_inside=True)
-        app = self._inside
+        return self._inside.client(lambda: self._home.check("a request of its client"))
 
-        def check() -> None:
-            self._home.check("a request of its client")
-            if app is not self._inside:
-                raise InvalidValue("expected a client of an open hub: the hub is closed")
+    def writer(self, run_id: str) -> Writer:
+        """Return a writer to a run that has another owner, who ends it.
 
-        return AsyncClient._inside(app, check)
-
-    def _embed(self) -> "Embedded":
-        """Return the responder for an application's own routes; see `runcast.sse_response`."""
-        if self._embedded is None:
-            # Imported late: scripts that only emit and watch need no web framework.
-            from runcast._http.embedding import Embedded
-
-            self._embedded = Embedded(self)
-        return self._embedded
-
-    def attach(self, run_id: str) -> Writer:
-        """Return a writer to a run that has another owner, who ends it."""
-        self._home.check("attach()")
+        To own a run, as code elsewhere does, use `runcast.attach`.
+        """
+        self._home.check("writer()")
         return Writer(self.hub.inlet(run_id), self.clock, self.settings.max_event_bytes)
 
 

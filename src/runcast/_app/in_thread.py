@@ -206,7 +206,7 @@ class OpenHubInThread:
         traceback: TracebackType | None,
     ) -> None:
         if was_interrupted(error) and self._bridge.is_open:
-            self._bridge.do(self._hub.runner.interrupt)
+            self._bridge.do(self._hub.runner.shutdown.interrupt)
         self.close()
 
     @overload
@@ -237,7 +237,7 @@ class OpenHubInThread:
         *,
         run_id: str = "",
         labels: Mapping[str, str] | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         secrets: Mapping[str, str] = MappingProxyType({}),
         digest: str = "",
         files: GivenFiles = MappingProxyType({}),
@@ -334,13 +334,23 @@ class OpenHubInThread:
             with suppress(InvalidValue):  # the hub is closed, which ended the watch
                 self._bridge.call(leave())
 
-    def answer(self, run_id: str, interrupt_id: str, answer: object) -> tuple[dict[str, Any], bool]:
+    def answer(
+        self, run_id: str, interrupt_id: str, answer: object, *, epoch: str = ""
+    ) -> tuple[dict[str, Any], bool]:
         """Answer a question that a run asks; see `OpenHub.answer`."""
-        return self._bridge.call(self._hub.answer(run_id, interrupt_id, answer))
+        return self._bridge.call(self._hub.answer(run_id, interrupt_id, answer, epoch=epoch))
 
-    def send(self, run_id: str, data: object, *, message_id: str = "", sender: str = "") -> Sent:
+    def send(
+        self,
+        run_id: str,
+        data: object,
+        *,
+        message_id: str = "",
+        sender: str = "",
+        epoch: str = "",
+    ) -> Sent:
         """Send a message into a run; see `OpenHub.send`."""
-        sending = self._hub.send(run_id, data, message_id=message_id, sender=sender)
+        sending = self._hub.send(run_id, data, message_id=message_id, sender=sender, epoch=epoch)
         return self._bridge.call(sending)
 
     def deliver(
@@ -348,16 +358,16 @@ class OpenHubInThread:
         run_id: str,
         target: str | Channel,
         *,
-        shows: Shows = "tools",
-        finish: Finish = "auto",
+        shows: Shows | None = None,
+        finish: Finish | None = None,
     ) -> DeliveryInThread:
         """Deliver a run to a chat; see `OpenHub.deliver`."""
         delivering = self._hub.deliver(run_id, target, shows=shows, finish=finish)
         return DeliveryInThread(self._bridge, self._bridge.call(delivering))
 
-    def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+    def cancel(self, run_id: str, reason: str = "cancelled", *, epoch: str = "") -> None:
         """Cancel a run; see `OpenHub.cancel`."""
-        self._bridge.call(self._hub.cancel(run_id, reason))
+        self._bridge.call(self._hub.cancel(run_id, reason, epoch=epoch))
 
     def inputs(self, run_id: str) -> KeptInputs | None:
         """Return what is kept of a run's inputs; see `OpenHub.inputs`."""
@@ -395,9 +405,9 @@ class OpenHubInThread:
         """Return a run's log and present state. Raises `NotFound`."""
         return self._bridge.call(self._hub.present(run_id))
 
-    def attach(self, run_id: str) -> Writer:
-        """Return a writer to a run that has another owner, who ends it."""
-        return self._bridge.do(lambda: self._hub.attach(run_id))
+    def writer(self, run_id: str) -> Writer:
+        """Return a writer to a run that has another owner, who ends it; see `OpenHub.writer`."""
+        return self._bridge.do(lambda: self._hub.writer(run_id))
 
     def client(self) -> "Client":
         """Return a client of this hub's runs; see `OpenHub.client`."""

@@ -24,16 +24,31 @@ def launcher_of(settings: Settings) -> Launcher | None:
 
 
 def check_broker(settings: Settings) -> None:
-    """Raise `InvalidValue` if the settings name no broker, or Celery is missing."""
+    """Raise `InvalidValue` if the settings name no broker that Celery can use, or it is missing."""
     if not settings.broker:
         raise InvalidValue(
             "expected the broker of Celery, like redis://host:6379/1: give --broker, or "
             "RUNCAST_BROKER in the environment"
         )
     try:
-        import runcast.sources._celery  # noqa: F401 - late, because only launchers need Celery
+        from runcast.sources import _celery  # late, because only launchers need Celery
     except ImportError as error:
         raise InvalidValue(f"{error} (or: pip install 'runcast[celery]')") from None
+    kind, separator, _ = settings.broker.partition("://")
+    if not separator:
+        kind = ""
+    try:
+        _celery.check_transport(settings.broker)
+    except ImportError as error:
+        raise InvalidValue(
+            f"the broker {kind}:// needs a package that is missing ({error}); for Redis and "
+            "Valkey: pip install 'runcast[celery,redis]'"
+        ) from None
+    except (KeyError, ValueError):  # its text may hold the password
+        raise InvalidValue(
+            "expected the URL of a broker that Celery knows, like redis://host:6379/1 (for Valkey, "
+            f"too) or amqp://host, got one that begins with {kind!r:.40}"
+        ) from None
 
 
 class CeleryLauncher:

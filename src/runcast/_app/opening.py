@@ -34,6 +34,10 @@ def asgi(
 ) -> "HttpApp":
     """Return a hub as an ASGI application; its `lifespan` opens and closes the hub.
 
+    When the server gets SIGTERM, the streams end with a goodbye. With the setting `drain_s` the
+    server first goes on for that long, and `/readyz` says 503. That works under uvicorn, and under
+    gunicorn with uvicorn's workers. Under other servers a `RuntimeWarning` says that it does not.
+
     Args:
         authorize: decides what each request may do: an async callable that gets the request and
             returns an `Access`, or None to refuse it.
@@ -71,7 +75,7 @@ async def sse_response(hub: OpenHub, run_id: str, request: "Request") -> "Respon
         NotFound: the run does not exist.
         InvalidValue: the request asks for something that does not exist.
     """
-    return await hub._embed().response(run_id, request)
+    return await hub._inside.embedded().response(run_id, request)
 
 
 class HubOpener:

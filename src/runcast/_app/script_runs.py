@@ -33,6 +33,4 @@ class ScriptRuns(OpenHub):
 
     async def close(self) -> None:
         """End the streams of clients. Idempotent."""
-        if self._inside is not None:
-            self._inside.end_streams()
-            self._inside = None
+        self._inside.close()

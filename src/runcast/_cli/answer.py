@@ -42,7 +42,9 @@ def add_to(commands: Any) -> None:
         help="the question's id; not needed while only one question is open",
     )
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--accept", action="store_true", help="yes")
+    kind.add_argument(
+        "--accept", "--approve", dest="accept", action="store_true", help="yes: the answer accept"
+    )
     kind.add_argument("--reject", action="store_true", help="no")
     kind.add_argument("--edit", metavar="JSON", type=sendable, help="yes, but with these arguments")
     kind.add_argument("--respond", metavar="TEXT", type=sendable, help="yes, with this feedback")
@@ -139,7 +141,7 @@ def _ask_back(question: dict[str, Any]) -> dict[str, Any]:
     """Show a question and read the answer from the terminal."""
     if not sys.stdin.isatty():
         raise InvalidValue(
-            "expected --accept, --reject, --edit or --respond: this is not a terminal"
+            "expected --approve, --reject, --edit or --respond: this is not a terminal"
         )
     for line in described(question):
         print(line)

@@ -146,7 +146,8 @@ def check_store(url: str, settings: Settings) -> Iterator[Finding]:
         text = f"{shown}: {error.message}: runs can be watched, not begun"
         yield warn("store", text, "let this user write to the file and its folder")
     except RuncastError as error:
-        yield fail("store", f"{shown}: {error.message}", "name another with --store")
+        todo = "name another with --store" if path else "start its server, or correct its address"
+        yield fail("store", f"{shown}: {error.message}", todo)
     except OSError as error:
         text = f"{shown}: {error.strerror}: {error.filename}"
         yield fail("store", text, "name another with --store, or let this user write there")

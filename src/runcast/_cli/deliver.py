@@ -11,10 +11,14 @@ from runcast._cli.texts import plain
 from runcast.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from runcast.channels.engine import Receipt
+    from runcast.channels.outcome import Receipt
     from runcast.client.model import DeliveryInfo
 
 __all__ = ("add_to", "run")
+
+# As in `channels.delivery_options`, which would load the channels for every command.
+_SHOWS: Final = ("answer", "tools", "steps", "notice")
+_FINISHES: Final = ("auto", "in_place", "fresh")
 
 _FIELDS: Final = ("status", "message_ids", "reason", "strays")
 
@@ -36,6 +40,20 @@ def add_to(commands: Any) -> None:
         "token other users of this machine can read",
     )
     parser.add_argument(
+        "--shows",
+        metavar="WHAT",
+        choices=_SHOWS,
+        help="beside questions and the end: answer (text), tools, steps, or notice (a few words, "
+        "nothing else); default: as the channels file says, else tools",
+    )
+    parser.add_argument(
+        "--finish",
+        metavar="HOW",
+        choices=_FINISHES,
+        help="the end changes the last message (in_place), or is a new one (fresh); default: as "
+        "the channels file says, else auto",
+    )
+    parser.add_argument(
         "--no-wait", action="store_true", help="leave it to the server, and do not wait for the end"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -47,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Deliver a run. Raises what `Client.deliver` and `Hub.deliver` raise."""
     if not arguments.store:
         with open_client(arguments) as client:
-            delivery_id = client.deliver(arguments.run_id, arguments.target)
+            delivery_id = client.deliver(
+                arguments.run_id, arguments.target, shows=arguments.shows, finish=arguments.finish
+            )
             if not arguments.no_wait:
                 ended = client.receipt(arguments.run_id, delivery_id)
                 return _show(ended, delivery_id, ended.target, is_json=arguments.json)
@@ -61,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
             "expected --no-wait only with a server: with --store, the command delivers the run"
         )
     with open_store(arguments.store) as hub:
-        delivery = hub.deliver(arguments.run_id, arguments.target)
+        delivery = hub.deliver(
+            arguments.run_id, arguments.target, shows=arguments.shows, finish=arguments.finish
+        )
         receipt = delivery.wait()
     if receipt is None:
         print("another process goes on with the delivery", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from runcast._cli.texts import plain
 from runcast.errors import InvalidValue
+from runcast.events.asking import choices_of
 
 __all__ = (
     "Answered",
@@ -32,9 +33,6 @@ _WORDS: Final = {
 }
 _FLAGS: Final = {"accept": "allow_accept", "edit": "allow_edit", "response": "allow_respond"}
 """The field of a question's config that allows each kind of answer; "reject" is always allowed."""
-
-_MOST_CHOICES: Final = 20
-"""Most choices that are numbered; of more, one is typed."""
 
 _MESSAGE: Final = "message: "
 
@@ -210,12 +208,8 @@ class Dialog:
 
 
 def schema_choices(question: _Question) -> list[Any]:
-    """Return the values that a question's schema allows for a response; [] if it is open."""
-    schema = _schema_of(question)
-    given = schema.get("enum")
-    if isinstance(given, list) and 0 < len(given) <= _MOST_CHOICES:
-        return given
-    return [True, False] if schema.get("type") == "boolean" else []
+    """Return the values that a question offers for a response; [] if it is open."""
+    return choices_of(question.get("config"))
 
 
 def parse_json(text: str, what: str = "args") -> Any:

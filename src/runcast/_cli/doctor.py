@@ -17,6 +17,7 @@ from runcast._cli.checkup import (
     fail,
     ok,
 )
+from runcast._cli.checkup_channels import check_channels
 from runcast._cli.checkup_target import check_functions, dry_run, load
 from runcast._cli.exits import DONE, FAILED
 from runcast._cli.invoke import add_inputs, parse_inputs
@@ -37,10 +38,12 @@ def add_to(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
     parser = commands.add_parser(
         "doctor",
-        help="check the installation, the store and the functions",
-        description="Checks what `runcast serve` needs, and what a target's functions declare. "
-        "Each line says ok, warn or fail; after warn and fail it says what to do. The exit code "
-        "is 1 if something fails, else 0.",
+        help="check the installation, the store, the channels file and the functions",
+        description="Checks what `runcast serve` needs: the installation, the settings, the store, "
+        "the folder of files, open files and the port. Checks the chats of the channels file. Of a "
+        "target's functions, checks what they declare, whether their own processes can import "
+        "them, and whether those are forked. Each line says ok, warn or fail; after warn and fail "
+        "it says what to do. The exit code is 1 if something fails, else 0.",
     )
     parser.add_argument(
         "target",
@@ -54,6 +57,17 @@ def add_to(commands: Any) -> None:
         "--store", metavar="URL", default=DEFAULT_STORE, help="where runs are kept (%(default)s)"
     )
     parser.add_argument("--settings", metavar="FILE", help="a TOML file with settings")
+    parser.add_argument(
+        "--channels",
+        metavar="FILE",
+        help="a channels file to check; default: the setting channels_file",
+    )
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="also ask the platforms of the channels file whether their tokens work; nothing is "
+        "sent into a chat",
+    )
     parser.add_argument(
         "--run",
         metavar="FUNCTION",
@@ -107,6 +121,8 @@ def _findings(
     yield from check_store(arguments.store, settings)
     yield from check_files(arguments.store, settings)
     yield check_port(arguments.host, arguments.port)
+    channels_file = arguments.channels or settings.channels_file
+    yield from check_channels(channels_file, is_online=arguments.online)
     if arguments.target is None:
         return
     found: list[Finding] = []

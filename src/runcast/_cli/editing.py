@@ -51,6 +51,6 @@ def _in_editor(editor: str, args: Any) -> Any:
     if changed == args:
         # Leaving an editor is not an approval. To approve unchanged arguments, answer yes.
         raise InvalidValue(
-            "nothing was changed, so nothing was sent; say yes to accept as proposed"
+            "nothing was changed, so nothing was sent; say yes to approve as proposed"
         )
     return changed

@@ -9,13 +9,16 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 import time
 from typing import Final, NoReturn, Self
 
 from runcast._logs import get_logger
-from runcast._workers.left_behind import LeftThreads, end_left_children, place_of
+from runcast._runs.runner import Runner
+from runcast._settings import Settings
+from runcast._workers.left_behind import end_left_children, place_of
 
 __all__ = ("Leaving",)
 
@@ -27,27 +30,29 @@ _log: Final = get_logger("runcast.cli")
 class Leaving:
     """A context manager whose exit ends this process.
 
-    Args:
-        grace_s: time for threads to finish, and for the loop to end.
-        terminate_s: time for processes to end after SIGTERM.
-        exit_wait_s: time for functions registered with `atexit`.
+    Threads, and the loop, get `cancel_grace_s` to end; processes `terminate_grace_s` after SIGTERM;
+    functions registered with `atexit` get `exit_wait_s`.
     """
 
-    def __init__(
-        self, left: LeftThreads, *, grace_s: float, terminate_s: float, exit_wait_s: float
-    ) -> None:
-        self._left = left
-        self._grace_s = grace_s
-        self._terminate_s = terminate_s
-        self._exit_wait_s = exit_wait_s
+    def __init__(self, runner: Runner, settings: Settings) -> None:
+        self._shutdown = runner.shutdown
+        self._left = runner.left_threads
+        self._grace_s = settings.cancel_grace_s
+        self._terminate_s = settings.terminate_grace_s
+        self._exit_wait_s = settings.exit_wait_s
         self._moved_on = threading.Event()
         self._wait_s = 0.0
         self._phase = ""
         self._is_watched = False
 
-    def hurry(self) -> None:
-        """Stop waiting for work, because a second signal came. Call it from a signal handler."""
+    def hurry(self, number: signal.Signals) -> None:
+        """Stop waiting for threads, because a second signal came; after SIGINT, for runs, too.
+
+        Call it from a signal handler.
+        """
         self._grace_s = 0.0
+        if number == signal.SIGINT:  # a person waits
+            self._shutdown.hurry()
 
     def begin(self) -> None:
         """Start the loop's time to end; nothing else is left to do. Called on the loop."""

@@ -61,8 +61,8 @@ def add_options(parser: argparse.ArgumentParser, *, has_store: bool = True) -> N
             metavar="STORE",
             type=sendable,
             default="",
-            help="a store instead of a server: the path of a SQLite file, or sqlite:///PATH; its "
-            "runs may belong to other processes",
+            help="a store instead of a server: the path of a SQLite file, sqlite:///PATH, or "
+            "redis://HOST:PORT/0; its runs may belong to other processes",
         )
 
 

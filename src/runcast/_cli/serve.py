@@ -24,13 +24,12 @@ from runcast._cli.supervising import (
     stay_behind_as_init,
 )
 from runcast._cli.target import load_target
-from runcast._cli.workers import inherited_socket, is_quiet, serve_in_workers
+from runcast._cli.workers import inherited_socket, is_quiet, serve_in_workers, shared_folder
 from runcast._functions.function import Function
 from runcast._logs import bound
 from runcast._settings import Settings
 from runcast.errors import InvalidValue
 from runcast.events.view import ViewSpec
-from runcast.views import load_view
 
 __all__ = (
     "DEFAULT_STORE",
@@ -76,7 +75,8 @@ def add_to(commands: Any) -> None:
         "--store",
         metavar="URL",
         default=os.environ.get("RUNCAST_STORE") or DEFAULT_STORE,
-        help="where runs are kept: memory:// or sqlite:///PATH; RUNCAST_STORE by default, else "
+        help="where runs are kept: sqlite:///PATH, redis://HOST:PORT/0 or memory://; RUNCAST_STORE "
+        "by default, else "
         f"{DEFAULT_STORE}",
     )
     parser.add_argument(
@@ -188,8 +188,10 @@ def _serve_in_workers(arguments: argparse.Namespace) -> int:
 
     make_folder(arguments.store)
     argv = [*arguments.argv, "--workers", "1"]  # the last one counts
-    with bind(arguments.host, arguments.port) as bound:
-        return serve_in_workers(arguments.workers, bound, argv)
+    settings = load_settings(arguments.settings, files=arguments.files, launcher=arguments.launcher)
+    folder = shared_folder(arguments.store, settings)
+    with bind(arguments.host, arguments.port) as bound, folder as environ:
+        return serve_in_workers(arguments.workers, bound, argv, environ=environ)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -241,13 +243,7 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(arguments.store)
     # After a graceful end on SIGTERM, uvicorn raises the signal again, which would kill us.
     signal.signal(signal.SIGTERM, _end)
-    leaving = Leaving(
-        hub.runner.left_threads,
-        grace_s=settings.cancel_grace_s,
-        terminate_s=settings.terminate_grace_s,
-        exit_wait_s=settings.exit_wait_s,
-    )
-    with leaving:
+    with Leaving(hub.runner, settings) as leaving:
         serve(
             app,
             host=arguments.host,
@@ -295,6 +291,10 @@ def _own_stderr() -> TextIO | None:
 
 
 def _load_views(given: Sequence[str]) -> dict[str, ViewSpec]:
+    if not given:
+        return {}
+    from runcast.views import load_view  # late, because YAML takes 20 ms
+
     views: dict[str, ViewSpec] = {}
     for text in given:
         name, equals, file = text.rpartition("=")

@@ -123,7 +123,9 @@ class PlainLines(Screen):
         for line in self._texts.finished():
             stream, text, is_last = line
             rest, was_begun = text[stream.written :], stream.written > 0
-            if rest or (not was_begun and not is_last):
+            has_head = bool(stream.head) and stream is not self._last
+            # No text begins with an empty line.
+            if rest or not (was_begun or is_last or has_head):
                 self._write(stream, rest)
                 self._out.write("\n")
                 self._partial = None

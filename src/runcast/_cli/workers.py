@@ -11,14 +11,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from types import FrameType
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType, MappingProxyType
 from typing import Final
 
+from runcast._cli.reaching import path_of
 from runcast._clock import Clock, SystemClock
+from runcast._files.data_dir import DataDir
 from runcast._logs import get_logger
+from runcast._settings import Settings
 
-__all__ = ("Worker", "inherited_socket", "is_quiet", "serve_in_workers")
+__all__ = ("Worker", "inherited_socket", "is_quiet", "serve_in_workers", "shared_folder")
 
 _SOCKET: Final = "_RUNCAST_SOCKET"
 """In a worker's environment: the descriptor of the address."""
@@ -63,9 +66,17 @@ def inherited_socket() -> socket.socket | None:
 class Worker:
     """One server process, and the ones that replace it."""
 
-    def __init__(self, number: int, command: Sequence[str], bound: int, parent: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        command: Sequence[str],
+        bound: int,
+        parent: int,
+        environ: Mapping[str, str],
+    ) -> None:
         self.number = number
         self._command = command
+        self._environ = environ
         self._inherited = (bound, parent)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -83,7 +94,7 @@ class Worker:
         self._started_at = clock.monotonic()
         self._process = subprocess.Popen(
             self._command,
-            env={**os.environ, **given},
+            env={**os.environ, **self._environ, **given},
             pass_fds=self._inherited,
             process_group=0,  # the terminal's Ctrl-C would reach it twice
         )
@@ -94,21 +105,51 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def ended(self, status: int, clock: Clock) -> int | None:
+    def ended(self, status: int, clock: Clock, *, is_expected: bool) -> int | None:
         """Note that the process ended; return its code if it could not start, else None."""
         code = os.waitstatus_to_exitcode(status)
         assert self._process is not None
         self._process.returncode = code
         self._process = None
         has_settled = clock.monotonic() - self._started_at >= _SETTLED_S
-        _log.warning("worker %d ended with %d", self.number, code)
+        if not is_expected or code not in (0, 128 + signal.SIGINT):
+            _log.warning("worker %d ended with %d", self.number, code)
         return code if code > 0 and not has_settled else None
 
 
+@contextlib.contextmanager
+def shared_folder(store: str, settings: Settings) -> Iterator[Mapping[str, str]]:
+    """Give what workers need in their environment so that each of them has the files of all.
+
+    A store without a file leaves the files of runs in a temporary folder of one process. Workers
+    share such a folder, which is removed with the first process. With a launcher the runs are in
+    other processes, so there is nothing to share.
+    """
+    if path_of(store) or settings.data_dir or settings.files or settings.launcher:
+        yield {}
+        return
+    folder = DataDir()
+    try:
+        yield {"RUNCAST_DATA_DIR": str(folder.ready() / "shared")}
+    finally:
+        folder.close()
+
+
 def serve_in_workers(
-    count: int, bound: socket.socket, argv: Sequence[str], clock: Clock | None = None
+    count: int,
+    bound: socket.socket,
+    argv: Sequence[str],
+    clock: Clock | None = None,
+    *,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run `runcast` with these arguments in several processes until a signal ends them.
+
+    From then on only the workers hold the address `bound`, so that nobody can connect once they
+    have stopped to listen.
+
+    Args:
+        environ: variables of the workers' environment besides those of this process.
 
     Returns:
         The exit code: 0 after SIGTERM, 130 after SIGINT, or that of a worker that cannot start.
@@ -116,31 +157,45 @@ def serve_in_workers(
     clock = clock or SystemClock()
     own, parent = os.pipe()
     command = [sys.executable, "-m", "runcast", *argv]
-    workers = [Worker(number, command, bound.fileno(), own) for number in range(1, count + 1)]
+    numbers = range(1, count + 1)
+    workers = [Worker(number, command, bound.fileno(), own, environ) for number in numbers]
     ending: list[int] = []
+    starting: list[Worker] = []
+    """The worker that is being started: a signal may come meanwhile."""
 
     def end(number: int, frame: FrameType | None = None) -> None:
         ending.append(128 + number if number == signal.SIGINT else 0)
         for worker in workers:
             worker.send(number)
+        if not starting:  # else it is to inherit the address
+            bound.close()
+
+    def start(worker: Worker) -> None:
+        if ending:
+            return
+        starting.append(worker)
+        worker.start(clock)
+        starting.clear()
+        if ending:
+            bound.close()
+            worker.send(signal.SIGTERM)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for worker in workers:
-            worker.start(clock)
+            start(worker)
         while any(worker.pid for worker in workers):
             pid, status = os.waitpid(-1, 0)
             worker_ended = next((worker for worker in workers if worker.pid == pid), None)
             if worker_ended is None:
                 continue  # as process 1 it inherits the processes of others
-            code = worker_ended.ended(status, clock)
+            code = worker_ended.ended(status, clock, is_expected=bool(ending))
             if code is not None and not ending:
                 end(signal.SIGTERM)
                 ending[0] = code
             elif not ending:
                 threading.Event().wait(_PAUSE_S)
-                if not ending:  # a signal may have come meanwhile
-                    worker_ended.start(clock)
+                start(worker_ended)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

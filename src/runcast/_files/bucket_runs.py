@@ -2,6 +2,7 @@
 
     <prefix>/lists/<run>/<epoch>             the list of the files; empty until all are stored
     <prefix>/files/<run>/<epoch>/<sha256>    the content of each file
+    <prefix>/sent/<run>/<epoch>/<sha256>     a file of a remote writer, by the hash of its path
 
 A list is stored before its files, empty, so that files of a killed process are found by their list.
 Ids of runs differ by case alone at times, as names of objects may. Everything here blocks, and may
@@ -9,7 +10,9 @@ be called from any thread.
 """
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -26,6 +29,7 @@ __all__ = ("BucketRuns",)
 
 _LISTS = "lists"
 _FILES = "files"
+_SENT = "sent"
 
 
 class BucketRuns:
@@ -45,6 +49,40 @@ class BucketRuns:
             self._bucket.store(_file_of(run_id, epoch, file), workspace.kept(file.path))
             yield file.size + ENTRY_WORK
         self._bucket.save(listed, msgspec.json.encode(found))
+
+    def sent(self, run_id: str, epoch: str) -> tuple[int, int]:
+        """Return how many files a run's remote writer has sent, and their bytes."""
+        files = self._bucket.objects(f"{_SENT}/{run_id}/{epoch}")
+        contents = self._bucket.objects(f"{_FILES}/{run_id}/{epoch}")
+        return sum(1 for _ in files), sum(each.size for each in contents)
+
+    def has_sent(self, run_id: str, epoch: str, path: str) -> bool:
+        """Return whether a remote writer has sent a file of this path."""
+        return self._bucket.load(_sent_of(run_id, epoch, path)) is not None
+
+    def store_sent(self, run_id: str, epoch: str, file: StoredFile, content: Path) -> None:
+        """Store a file that a run's remote writer has sent. May be repeated."""
+        listed = _list_of(run_id, epoch)
+        if self._bucket.load(listed) is None:
+            self._bucket.save(listed, b"")
+        self._bucket.store(_file_of(run_id, epoch, file), content)
+        self._bucket.save(_sent_of(run_id, epoch, file.path), msgspec.json.encode(file))
+
+    def collecting_sent(self, run_id: str, epoch: str) -> Steps[Collected]:
+        """Store the list of the files that a remote writer has sent. A second call returns the
+        first result."""
+        known = self.collected(run_id, epoch)
+        if known is not None:
+            return known
+        found = Collected()
+        for each in list(self._bucket.objects(f"{_SENT}/{run_id}/{epoch}")):
+            described = self._bucket.load(each.name)
+            if described is not None:
+                found.files.append(msgspec.json.decode(described, type=StoredFile))
+            yield ENTRY_WORK
+        found.files.sort(key=lambda file: file.path)
+        self._bucket.save(_list_of(run_id, epoch), msgspec.json.encode(found))
+        return found
 
     def collected(self, run_id: str, epoch: str) -> Collected | None:
         """Return the list of a run's files; None if there is none, or it is not complete."""
@@ -66,9 +104,10 @@ class BucketRuns:
 
     def removing(self, run_id: str, epoch: str) -> Steps[None]:
         """Remove the files of one epoch of a run, and then their list."""
-        for each in self._bucket.objects(f"{_FILES}/{run_id}/{epoch}"):
-            self._bucket.remove(each.name)
-            yield ENTRY_WORK
+        for folder in (_FILES, _SENT):
+            for each in self._bucket.objects(f"{folder}/{run_id}/{epoch}"):
+                self._bucket.remove(each.name)
+                yield ENTRY_WORK
         self._bucket.remove(_list_of(run_id, epoch))
 
     def known(self) -> set[tuple[str, str]]:
@@ -102,6 +141,10 @@ def _list_of(run_id: str, epoch: str) -> str:
 def _file_of(run_id: str, epoch: str, file: StoredFile) -> str:
     # Named by content: a path may hold anything, and be longer than an object's name.
     return f"{_FILES}/{run_id}/{epoch}/{file.sha256}"
+
+
+def _sent_of(run_id: str, epoch: str, path: str) -> str:
+    return f"{_SENT}/{run_id}/{epoch}/{hashlib.sha256(path.encode()).hexdigest()}"
 
 
 def _whose(name: str) -> tuple[str, str]:

@@ -7,13 +7,14 @@ removes unlocked ones, whose processes were killed.
 import contextlib
 import fcntl
 import os
+import secrets
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from runcast._files.making import make_folder, new_file
+from runcast._files.making import make_folder, new_file, write_file
 from runcast._files.removing import remove_folder
 from runcast.errors import BackendError, InvalidValue
 
@@ -22,6 +23,7 @@ __all__ = ("DataDir",)
 _PREFIX: Final = "runcast-"
 _LOCK: Final = "in-use"
 _STORE: Final = "store"
+_PLACE: Final = "place"
 
 
 class _OfAnotherStore(InvalidValue):
@@ -93,6 +95,25 @@ class DataDir:
                         "no files can be kept in the folder for them (data_dir)",
                     ) from None
             return self._ready
+
+    def place(self) -> str:
+        """Return the folder's own random id, the same for all processes that share the folder;
+        blocks.
+
+        Raises what `ready` raises.
+        """
+        root = self.ready()
+        try:
+            made = root / f"{_PLACE}.{secrets.token_hex(8)}"
+            if not (root / _PLACE).exists():
+                write_file(made, secrets.token_hex(8).encode())
+                with contextlib.suppress(FileExistsError):  # another process was first
+                    os.link(made, root / _PLACE)
+                made.unlink()
+            return (root / _PLACE).read_text("ascii")
+        except OSError as error:
+            what = "the folder for files (data_dir) cannot be used"
+            raise BackendError(f"{root}: {what}: {error}", what) from None
 
     def open(self) -> None:
         """Allow its use, also after `close`."""

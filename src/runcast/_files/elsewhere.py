@@ -46,8 +46,9 @@ async def check_elsewhere(hub: Hub, info: LogInfo) -> None:
     node, here = str(event.data.get("node", "")), name_of_node(hub.settings)
     if node == here:
         raise BackendError(
-            f"the files of the run {info.log_id!r} were on the node {node}, and are gone; without "
-            "data_dir or files, they are removed when its server ends"
+            f"the files of the run {info.log_id!r} were on the node {node}, and are gone, or with "
+            "another server of that name; without data_dir or files, only the server that ran it "
+            "has them, until it ends"
         )
     raise BackendError(
         f"the files of the run {info.log_id!r} are on the node {node or 'that ran it'}, not on "

@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from runcast._clock import ClockSteps
 from runcast._files.bucket import Bucket
@@ -22,6 +22,7 @@ from runcast._files.model import Content, Download, FilesOfRun, StoredFile, Uplo
 from runcast._files.network import Stop
 from runcast._files.removing import removing
 from runcast._files.run_files import RunFiles, addressed
+from runcast._files.sent import Claim, SentFiles
 from runcast._files.threads import FileThreads
 from runcast._files.uploads import Uploads
 from runcast._files.workspace import Life, Workspace, Workspaces
@@ -30,6 +31,7 @@ from runcast._hub.cache import Cache
 from runcast._hub.hub import Hub
 from runcast._logs import get_logger
 from runcast.errors import BackendError, InvalidValue, NotFound, Overloaded, RuncastError
+from runcast.events.outcome import Outcome
 from runcast.events.position import RUN, kind_of
 from runcast.stores.base import LogInfo
 
@@ -66,6 +68,7 @@ class Files:
             self.uploads = BucketUploads(bucket, root, hub.clock, settings, threads)
             self._in_bucket = BucketRuns(bucket, settings.keep_files_s)
         self._inputs = Inputs(self.workspaces, self.uploads, hub.clock, hub.settings)
+        self._sent = SentFiles(root, self.workspaces, threads, settings, node, self._in_bucket)
         self._is_open = False
         self._sweeping: asyncio.Task[None] | None = None
         self._one_sweep = asyncio.Lock()
@@ -119,6 +122,7 @@ class Files:
                 await self._sweeping
             self._sweeping = None
         await self._threads.close()
+        await self._threads.call(self.workspaces.discard_ready)
         await self._threads.call(self._root.close)
 
     async def stage(
@@ -187,19 +191,37 @@ class Files:
         """Receive a file for a later run; see `Uploads.receive`."""
         return await self.uploads.receive(name, media_type, pieces, owner)
 
+    async def receive_for(
+        self, run_id: str, epoch: str, path: str, pieces: AsyncIterable[bytes], claim: Claim
+    ) -> tuple[StoredFile, bool]:
+        """Receive a file of a run from its remote writer; see `SentFiles.receive`."""
+        file, is_known = await self._sent.receive(run_id, epoch, path, pieces, claim)
+        return addressed(file, run_id), is_known
+
+    async def collect_sent(
+        self, run_id: str, epoch: str, label: str, ending: Outcome
+    ) -> tuple[Outcome, dict[str, Any] | None]:
+        """Collect the files that a remote writer has sent; see `SentFiles.collect`."""
+        files = self.for_run(run_id, epoch, {}, is_resumed=True)
+        return await self._sent.collect(files, run_id, epoch, label, ending)
+
     async def owner_of(self, upload_id: str) -> str:
         """Return the owner of an uploaded file, or "". Raises `NotFound`."""
         upload, _ = await asyncio.to_thread(self.uploads.find, upload_id)
         return upload.owner
 
-    async def of(self, run_id: str) -> FilesOfRun:
+    async def of(self, run_id: str, epoch: str = "") -> FilesOfRun:
         """Return the files that a run made; the list is empty before its end.
+
+        Args:
+            epoch: the epoch that made them; "" is any epoch.
 
         Raises:
             NotFound: the run does not exist.
+            Stale: the run is in another epoch.
             BackendError: the files are on another node, which is named, or cannot be listed.
         """
-        info = await self._hub.info(run_id)
+        info = await self._hub.info(run_id, epoch)
         found = Collected()
         if info.closed:  # only a run's ending lists its files
             found = await self._find(info)
@@ -207,15 +229,19 @@ class Files:
             [addressed(file, run_id) for file in found.files], found.skipped, found.skipped_count
         )
 
-    async def download(self, run_id: str, path: str) -> Download:
+    async def download(self, run_id: str, path: str, epoch: str = "") -> Download:
         """Open one of the files that a run made; the caller closes its content.
+
+        Args:
+            epoch: the epoch that made the file; "" is any epoch.
 
         Raises:
             NotFound: the run does not exist, or has no such file.
+            Stale: the run is in another epoch.
             BackendError: the file is on another node, which is named, or cannot be opened at
                 present.
         """
-        info = await self._hub.info(run_id)
+        info = await self._hub.info(run_id, epoch)
         unknown = NotFound(f"the run {run_id!r} has no file {path[:200]!r}")
         # Only collected files are opened, by exactly their collected paths.
         files = await self._by_path(info) if info.closed else {}

@@ -20,6 +20,7 @@ __all__ = (
     "is_plain_path",
     "is_shortage",
     "make_folder",
+    "make_new_folder",
     "new_file",
     "safe_name",
     "write_file",
@@ -108,10 +109,15 @@ def make_folder(path: Path, mode: int = 0o700) -> None:
         return
     make_folder(path.parent, mode)
     with contextlib.suppress(FileExistsError):  # another thread was first, or it is not a folder
-        path.mkdir()
-        path.chmod(mode)
+        make_new_folder(path, mode)
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is not a folder")
+
+
+def make_new_folder(path: Path, mode: int = 0o700) -> None:
+    """Create a folder in an existing one. Raises `OSError`, also if it exists."""
+    path.mkdir()
+    path.chmod(mode)
 
 
 def is_shortage(error: OSError) -> bool:

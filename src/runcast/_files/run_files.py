@@ -88,7 +88,10 @@ class RunFiles:
 
     async def open(self) -> Path:
         """Return the run's working directory; the first call creates it. Raises as `workspace`."""
-        return await self._threads.call(self.workspace)
+        path = await self._threads.call(self.workspace)
+        if self._staged is None:  # it has taken the one that was ready
+            self._threads.in_background(self._threads.call(self._workspaces.make_ready))
+        return path
 
     async def prepare(self) -> None:
         """Put the run's input files into its workspace, if it has any.

@@ -115,11 +115,15 @@ class FileThreads:
 
         Args:
             removing: returns the job; may be called again.
-            is_awaited: whether the caller also waits for a large folder.
+            is_awaited: whether the caller waits for it. Otherwise it waits only for the first step,
+                and not even for that while few folders are removed.
 
         Raises:
             Stopped: the threads close.
         """
+        if not is_awaited and len(self._background) < _MOST_REMOVALS:
+            self.in_background(self.remove(removing))
+            return
         # This first step removes most folders, and leaves nothing open.
         if await self._ends.run(begin(removing())):
             return

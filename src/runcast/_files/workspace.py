@@ -17,6 +17,8 @@ import errno
 import hashlib
 import os
 import secrets
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -27,7 +29,14 @@ from runcast._clock import Clock
 from runcast._files.collecting import Collected, collecting, open_beneath
 from runcast._files.data_dir import DataDir
 from runcast._files.fair_threads import Steps, finish
-from runcast._files.making import UnusedNames, is_shortage, make_folder, new_file, write_file
+from runcast._files.making import (
+    UnusedNames,
+    is_shortage,
+    make_folder,
+    make_new_folder,
+    new_file,
+    write_file,
+)
 from runcast._files.removing import ENTRY_WORK, removing
 from runcast._functions.file_groups import FileGroup, check_key
 from runcast._logs import get_logger
@@ -201,6 +210,9 @@ class Workspaces:
         self._clock = clock
         self._settings = settings
         self._keeps_outputs = keeps_outputs
+        self._ready: deque[Workspace] = deque(maxlen=1)
+        """A staged workspace for the next run that needs one at once, if there is one."""
+        self._making = threading.Lock()
 
     def make(self, run_id: str, epoch: str) -> Workspace:
         """Return a run's workspace, and create it if needed. Idempotent.
@@ -208,15 +220,37 @@ class Workspaces:
         Raises:
             BackendError: the workspace cannot be created.
         """
-        return self.find(run_id, epoch) or self.adopt(self.stage(), run_id, epoch)
+        found = self.find(run_id, epoch)
+        if found is not None:
+            return found
+        with contextlib.suppress(IndexError, BackendError):  # a sweep may have removed it
+            return self.adopt(self._ready.pop(), run_id, epoch)
+        return self.adopt(self.stage(), run_id, epoch)
+
+    def make_ready(self) -> None:
+        """Stage a workspace for the next run, if none is ready. Does not raise."""
+        if not self._making.acquire(blocking=False):
+            return  # another thread stages it; a second one would be left behind
+        try:
+            if not self._ready:
+                with contextlib.suppress(BackendError):
+                    self._ready.append(self.stage())
+        finally:
+            self._making.release()
+
+    def discard_ready(self) -> None:
+        """Remove the workspace that is ready, if there is one; blocks until that is done."""
+        with contextlib.suppress(IndexError):
+            self.discard(self._ready.pop())
 
     def stage(self) -> Workspace:
         """Create a workspace for a run that does not exist yet; later `adopt` or `discard` it."""
         folder = self._folder() / f"{_STAGED}{secrets.token_hex(8)}"
         with _explained("a workspace cannot be made"):
-            make_folder(folder / _WORK / "data" / "inputs", 0o755)
-            make_folder(folder / _WORK / "data" / "outputs", 0o755)
             staged = Workspace(folder, self._clock, self._settings)
+            data = staged.path / "data"
+            for each in (folder, staged.path, data, staged.inputs, staged.outputs):
+                make_new_folder(each, 0o755)
             staged.touch()
         return staged
 

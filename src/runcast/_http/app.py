@@ -23,6 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 from runcast._http.api.answering import ANSWERS, take_answer_token
 from runcast._http.api.responses import SAFE_HEADERS, problem, problem_document
 from runcast._http.api.routes import Routes
+from runcast._http.api.serving import Serving
 from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.guard.access import Authorize
 from runcast._http.guard.gate import Gate
@@ -84,7 +85,11 @@ class HttpApp:
         settings, clock = runs.hub.settings, runs.hub.clock
         self._guard = Guard(token, hosts, origins, clock=clock, session_s=settings.session_s)
         self._views = views
-        self._signals = None if is_inside else StopSignals(self.end_streams)
+        self._signals = (
+            None
+            if is_inside
+            else StopSignals(self.end_streams, drain=self.drain, drain_s=settings.drain_s)
+        )
         self.tracebacks = ShownTracebacks()
         """Shows the tracebacks of functions, once it is given a source."""
         self._build()
@@ -94,19 +99,19 @@ class HttpApp:
         settings = self.settings
         self.streams = Streams(settings, self._runs.hub.clock)
         self.gate = Gate(self._runs.hub, self._authorize)
+        serving = Serving(self._runs, self.streams, self.gate)
+        routes = Routes(serving, self._guard, self._views, self.tracebacks)
+        self.health, self._metrics = routes.health, routes.metrics
         self._vanished = VanishedClients(settings.stall_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._following: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[object] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._app = Starlette(
-            routes=Routes(
-                *(self._runs, self.streams, self._guard, self.gate, self._views),
-                self.tracebacks,
-            ).all(),
+            routes=routes.all(),
             exception_handlers={
                 HTTPException: _not_routed,
-                RuncastError: _refused,
+                RuncastError: self._refused,
                 ClientDisconnect: _left,
                 Exception: _failed,
             },
@@ -130,9 +135,17 @@ class HttpApp:
         return bool(self._guard.token)
 
     def serve_at(self, host: str) -> None:
-        """Answer requests for the host that `runcast serve` listens on, and advise its options."""
+        """Answer requests for the host that `runcast serve` listens on, and advise its options.
+
+        That server calls `drain` and `end_streams` itself, so no signal is listened to.
+        """
         self._guard.hosts.add(host.lower())
         self._guard.advice = SERVE_ADVICE
+        self._signals = None
+
+    def drain(self) -> None:
+        """Be not ready from now on, and close each connection after its next answer. Idempotent."""
+        self.health.is_draining = True
 
     def end_streams(self) -> None:
         """Send a goodbye on all streams and end them; new streams end at once. Idempotent."""
@@ -153,10 +166,14 @@ class HttpApp:
         if self._opening is None:
             self._loop = loop
             self._opening = asyncio.ensure_future(self._runs.open())
+        opening = self._opening
+        if not opening.done():
+            await asyncio.wait([opening])  # which a request that is cancelled does not cancel
         try:
-            await asyncio.shield(self._opening)
+            opening.result()
         except Exception:
-            self._opening = self._loop = None  # the next request tries again
+            if self._opening is opening:
+                self._opening = self._loop = None  # the next request tries again
             raise
         if self._signals is not None:
             self._signals.listen()
@@ -216,6 +233,9 @@ class HttpApp:
         origin = headers.get("origin", "")
         if self._guard.is_allowed_origin(origin):
             send = _adding(cors_headers(origin), send)
+        if self.health.is_draining:
+            # The client, or the proxy in front, opens its next connection, which goes elsewhere.
+            send = _adding({"connection": "close"}, send)
         try:
             _check_size(scope, self.settings.max_head_bytes)
             if len(headers.getlist("host")) > 1:  # RFC 9112 §3.2: it is unclear which one to check
@@ -227,7 +247,7 @@ class HttpApp:
                 return
             await self._admit(scope, receive, headers)
         except RuncastError as error:
-            await _problem(error)(scope, receive, send)
+            await self._problem(error)(scope, receive, send)
             return
         except HTTPException as error:  # the application's own response
             answer = problem_document(
@@ -236,6 +256,17 @@ class HttpApp:
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _refused(self, _: Request, error: Exception) -> Response:
+        assert isinstance(error, RuncastError)
+        return self._problem(error)
+
+    def _problem(self, error: RuncastError) -> Response:
+        """Return an error as a problem; details that clients must not read go to the log."""
+        self._metrics.count(error)
+        if error.public != error.message:
+            _log.warning("a request was not answered: %s", error.message)
+        return problem(error)
 
     async def _admit(self, scope: Scope, receive: Receive, headers: Headers) -> None:
         """Let a request pass, by its token, its link, or what the application says."""
@@ -287,18 +318,6 @@ def _adding(headers: Mapping[str, str], send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RuncastError)
-    return _problem(error)
-
-
-def _problem(error: RuncastError) -> Response:
-    """Return an error as a problem; details that clients must not read go to the log."""
-    if error.public != error.message:
-        _log.warning("a request was not answered: %s", error.message)
-    return problem(error)
 
 
 async def _left(_: Request, error: Exception) -> Response:

@@ -64,12 +64,13 @@ class Home:
     """The process that an object was made in."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self.is_here = True
+        """Whether this is that process, not a fork. `os.getpid` takes as long as half an emit."""
+        when_forked(self)
 
-    @property
-    def is_here(self) -> bool:
-        """Whether this is that process, not a fork."""
-        return os.getpid() == self._pid
+    def handle_fork(self) -> None:
+        """Note that this process is a fork."""
+        self.is_here = False
 
     def check(self, call: str) -> None:
         """Raise `InvalidValue` in a forked process; `call` names the refused call."""

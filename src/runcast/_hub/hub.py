@@ -1,6 +1,7 @@
 """The hub: the logs of one store, appended to and watched in this process.
 
-Call all methods on the loop that opened the hub, unless an `Inlet` says otherwise.
+Call all methods on the loop that opened the hub, unless an `Inlet` says otherwise. Long because it
+is one facade, each method of which has its docstring.
 """
 
 import uuid
@@ -17,7 +18,8 @@ from runcast._hub.growth import Growth
 from runcast._hub.inlets import Inlet
 from runcast._hub.lease import Lease
 from runcast._hub.lens import EventLens, FrameLens, Lens
-from runcast._hub.owned import OwnedLog, OwnedLogs
+from runcast._hub.owned import OwnedLogs
+from runcast._hub.owned_log import OwnedLog
 from runcast._hub.pipeline import Pipeline, PipelineStatistics
 from runcast._hub.present import Present
 from runcast._hub.rendering import RenderedPages, Rendering
@@ -27,12 +29,21 @@ from runcast._hub.watcher import Watch
 from runcast._hub.windows import Windows
 from runcast._settings import Settings
 from runcast._wire.dialects import Dialect
-from runcast.errors import StoreUnavailable
+from runcast.errors import RuncastError, StoreUnavailable
 from runcast.events.position import RUN, Position
 from runcast.events.prices import NO_PRICES
 from runcast.events.snapshot import Snapshot
 from runcast.events.view import View
-from runcast.stores.base import Appended, Change, LogInfo, Owner, Page, Store, listen_to
+from runcast.stores.base import (
+    Appended,
+    Change,
+    LogInfo,
+    Owner,
+    Page,
+    Store,
+    epoch_is_over,
+    listen_to,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -83,9 +94,11 @@ class Hub:
         self.rendered = RenderedPages(self.read_page, self.info, self.settings.page_cache_bytes)
         self._pages = PageCache(store.read, self.settings.page_cache_bytes)
         self._present = Present(store, self.settings.page_cache_bytes)
-        self._windows = Windows(self, self.settings, self._was_deleted)
+        self._windows = Windows(self, self.settings, self._was_deleted, store)
         self.list_changes = ListChanges(store)
-        self._pipeline = Pipeline(store, self.settings, self._was_committed, self._windows.fail)
+        self._pipeline = Pipeline(
+            store, self.settings, self._was_committed, self._windows.fail, self.clock
+        )
         self._stop_listening: Callable[[], None] = lambda: None
         self._when_deleted: list[Callable[[str, str], Awaitable[None]]] = []
         self._is_open = self._was_open = False
@@ -97,8 +110,8 @@ class Hub:
         """
         if not self._is_open:
             await self.store.open()
+            await self._windows.open()
             await self._pipeline.open()
-            self._windows.open()
             self._stop_listening = listen_to(self.store, self._others_changed)
             self._is_open = self._was_open = True
         return self
@@ -168,7 +181,7 @@ class Hub:
         kind: str = RUN,
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         attachment: bytes = b"",
     ) -> OwnedLog:
         """Begin a log that this process owns, keeps open and ends.
@@ -178,8 +191,7 @@ class Hub:
         Raises what `Store.create` raises, and `StoreUnavailable` if the hub is not open or its
         lease is not stored yet.
         """
-        if not self._is_open:
-            raise self._not_open()
+        self.check_open()
         return await self.owned.begin(
             log_id, kind=kind, labels=labels, ttl_s=ttl_s, replace=replace, attachment=attachment
         )
@@ -196,15 +208,14 @@ class Hub:
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         attachment: bytes = b"",
     ) -> Inlet:
         """Begin a log and return its inlet. `Inlet.run_id` is the log's id.
 
         Raises what `Store.create` raises, and `StoreUnavailable` if the hub is not open.
         """
-        if not self._is_open:
-            raise self._not_open()
+        self.check_open()
         info = await self.store.create(
             log_id,
             kind=kind,
@@ -223,6 +234,10 @@ class Hub:
     def inlet(self, run_id: str, epoch: str = "", fence: int | None = None) -> Inlet:
         """Return an inlet of an existing log; by default for any epoch and owner."""
         return self._pipeline.inlet(run_id, epoch, fence)
+
+    def loss_of(self, log_id: str, epoch: str) -> RuncastError | None:
+        """Return why events that were emitted here are not stored; None if none are known."""
+        return self._pipeline.loss_of(log_id, epoch)
 
     @property
     def growth(self) -> Growth:
@@ -313,13 +328,22 @@ class Hub:
         """Return a page of history; equal reads share it. Raises what `Store.read` raises."""
         return await self._pages.get(run_id, after)
 
-    async def info(self, run_id: str) -> LogInfo:
-        """Return the description of a run's log. Raises `NotFound`."""
-        return await self.store.info(run_id)
+    async def info(self, run_id: str, epoch: str = "") -> LogInfo:
+        """Return the description of a run's log.
 
-    async def present(self, run_id: str) -> tuple[LogInfo, Snapshot]:
-        """Return a run's log and its present state, folded from the log. Raises `NotFound`."""
-        return await self._present.get(run_id)
+        Args:
+            epoch: the epoch that is meant; "" is any epoch.
+
+        Raises:
+            NotFound: the run does not exist.
+            Stale: the run is in another epoch.
+        """
+        return _in_epoch(await self.store.info(run_id), epoch)
+
+    async def present(self, run_id: str, epoch: str = "") -> tuple[LogInfo, Snapshot]:
+        """Return a run's log and its present state, folded from the log; see `info`."""
+        info, snapshot = await self._present.get(run_id)
+        return _in_epoch(info, epoch), snapshot
 
     async def delete(self, run_id: str, epoch: str = "") -> None:
         """Remove a run's log and end its watchers' streams.
@@ -388,6 +412,14 @@ class Hub:
         self._pages.forget(run_id)
         self.rendered.forget(run_id)
         self._present.forget(run_id)
+
+
+def _in_epoch(info: LogInfo, epoch: str) -> LogInfo:
+    """Return a log's description. Raises `Stale` if an epoch is given, and the log is in another
+    one."""
+    if epoch and info.epoch != epoch:
+        raise epoch_is_over(info, epoch)
+    return info
 
 
 async def _begun(lens: L) -> L:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from runcast._clock import Clock
 from runcast._hub.bridge import await_on, wait_on
 from runcast._hub.forks import elsewhere, make_rlock, when_forked
 from runcast._hub.growth import Growth
@@ -53,6 +54,8 @@ class Part(Append, kw_only=True):
     future: asyncio.Future[Appended] | None = None
     is_numbered: bool = False
     """Whether `producer` came with the records, from a writer outside. See `Numbering`."""
+    is_after_loss: bool = False
+    """Whether it was added after the loss of earlier records was known. See `Inlet.lost`."""
 
     @property
     def is_flush(self) -> bool:
@@ -79,7 +82,7 @@ class Part(Append, kw_only=True):
 class Pending:
     """The waiting records of all inlets. `lock` guards everything unless stated otherwise."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self.growth = Growth(settings.keep_bytes_per_run)
         self.run_bound = min(settings.pending_bytes_per_run, self.growth.most_pending)
         self.bound = settings.pending_bytes
@@ -95,9 +98,15 @@ class Pending:
         """Threads that wait for room."""
         self.is_woken = False
         """Whether the committer was called and has not looked yet."""
+        self.is_gathering = False
+        """Whether a coroutine emitted first, and no task waits for the commit."""
         self.is_closed = False
         self.failure: BackendError | None = None
         """The error of the last commit; None while commits succeed. Set on the loop."""
+        self._is_refusing = False
+        """Whether commits have failed for so long that records are refused."""
+        self._refuse_at = 0.0
+        self._clock = clock
         self.wake = asyncio.Event()
         self.has_limits = bool(settings.max_events_per_run or settings.max_bytes_per_run)
         """Whether runs have limits; only then are their events counted."""
@@ -122,7 +131,7 @@ class Pending:
     def open(self) -> None:
         """Begin to call the committer, on the running loop."""
         self.is_closed, self.failure, self.limit = False, None, self.bound
-        self.is_forked = False
+        self.is_forked = self._is_refusing = False
         self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self.wake.set()  # for records put before
@@ -146,7 +155,7 @@ class Pending:
                 taken, self.batch = _split(taken)
             for part in taken:
                 part.inlet.open = None
-            self.is_woken = bool(self.batch)
+            self.is_woken, self.is_gathering = bool(self.batch), False
             if self.batch:
                 self.wake.set()
         for part in taken:
@@ -169,10 +178,18 @@ class Pending:
         return self.size > _COMMIT_BYTES
 
     def fail(self, error: BackendError, taken: Sequence[Part]) -> None:
-        """Refuse records while commits fail; tasks that only wait for a commit get the error."""
+        """Note that a commit failed. If they fail for long, refuse records, and give tasks that
+        only wait for a commit the error. A store that is away for a moment fails nobody."""
+        now = self._clock.monotonic()
         with self.lock:
-            self.failure, self.limit = error, _ASK
+            if self.failure is None:
+                self._refuse_at = now + self._wait_s
+            self.failure = error
+            if now < self._refuse_at:
+                return
+            self._is_refusing, self.limit = True, _ASK
             waiting = list(self.batch)
+            self._room.notify_all()
         for part in (*taken, *waiting):
             if part.is_flush:
                 part.resolve(error)
@@ -180,7 +197,7 @@ class Pending:
     def recover(self) -> None:
         """Accept records again, now that commits succeed."""
         with self.lock:
-            self.failure = None
+            self.failure, self._is_refusing = None, False
             if not self.is_closed:
                 self.limit = self.bound
 
@@ -216,13 +233,14 @@ class Pending:
         if self.loop is None:
             raise StoreUnavailable("the hub is not open, so nothing is committed")
         with self.lock:
-            # A part with records may wait; a flush gets the error of a failing store.
+            # A part with records may wait; a flush gets the error of a store that fails for long.
             if (
                 self.is_closed
                 or (inlet.error is not None and not part.close)
-                or (self.failure is not None and part.is_flush)
+                or (self._is_refusing and part.is_flush)
             ):
                 self.refuse(inlet)
+            part.is_after_loss = inlet.lost is not None
             self.put(part)
             if part.close:
                 # Nothing may follow the close: it could not be committed, nor reported.
@@ -230,7 +248,7 @@ class Pending:
             size = part.size
             inlet.size += size
             self.size += size
-            self.is_woken = True
+            self.is_woken, self.is_gathering = True, False
         self.wake.set()
 
     def put(self, part: Part) -> None:
@@ -254,9 +272,8 @@ class Pending:
             raise copy.copy(inlet.error)
         if self.is_closed:
             raise StoreUnavailable("the hub is closed; nothing can be emitted any more")
-        if self.failure is not None:
-            failing = f"the store fails at present: {self.failure.message}"
-            raise StoreUnavailable(failing, f"the store fails at present: {self.failure.public}")
+        if self._is_refusing and self.failure is not None:
+            raise _failing(self.failure)
 
     def count(self, inlet: "Inlet", size: int) -> None:
         """Count a record. Raises `RunTooLarge` if the run has reached its limit."""
@@ -291,12 +308,19 @@ class Pending:
             self.waiting += 1
             try:
                 has_room = self._room.wait_for(
-                    lambda: self.is_closed or inlet.error is not None or self.fits(inlet, size),
+                    lambda: (
+                        self.is_closed
+                        or self._is_refusing
+                        or inlet.error is not None
+                        or self.fits(inlet, size)
+                    ),
                     self._wait_s,
                 )
             finally:
                 self.waiting -= 1
             self.refuse(inlet)
+        if not has_room and self.failure is not None:
+            raise _failing(self.failure)
         if not has_room and inlet.is_held:
             raise Overloaded(
                 f"{describe_log(inlet.run_id)} grows faster than its old events can be cut "
@@ -326,6 +350,7 @@ class Pending:
         if self.loop is None:
             return  # not open yet: open() looks later
         if threading.get_ident() == self._thread_id:
+            self.is_gathering = True
             self.wake.set()
             return
         try:
@@ -352,6 +377,7 @@ class Inlet:
         "is_held",
         "kept",
         "limit",
+        "lost",
         "number",
         "open",
         "producer_id",
@@ -381,6 +407,9 @@ class Inlet:
         """Whether producers must wait for the log to be cut."""
         self.error: RuncastError | None = None
         """The error that ended the inlet; None while records can be put."""
+        self.lost: RuncastError | None = None
+        """Why records that were put are not stored; None if all are. What was put or appended
+        behind such records is not stored either, so that the log has no hole."""
         self.producer_id = ""
         """The inlet's producer id in the store; "" before its first append. See `Numbering`."""
         self.number = 0
@@ -396,8 +425,9 @@ class Inlet:
 
         Raises:
             RunClosed, Stale, NotFound: the run has ended, has another owner, or was deleted.
-            StoreUnavailable: the store fails at present, or the hub is closed. The record was not
-                accepted.
+            StoreUnavailable: the store has failed for `emit_wait_s`, or fails and there is no
+                room; or the hub is closed. The record was not accepted.
+            BackendError: earlier records may be lost.
             Overloaded: there is no room, and waiting is impossible or did not help.
             InvalidValue: called in a fork of the hub's process.
             RunTooLarge: `max_events_per_run` or `max_bytes_per_run` was reached. Appends do not
@@ -426,6 +456,11 @@ class Inlet:
     def end(self, error: RuncastError) -> None:
         """Refuse every put from now on. Call from the loop's thread."""
         self.error, self.limit = error, _ASK
+
+    def lose(self, error: RuncastError) -> None:
+        """Refuse every put from now on, because records are lost. Call from the loop's thread."""
+        self.lost = error
+        self.end(error)
 
     def hold(self) -> None:
         """Make producers wait until `release`. Call from the loop's thread."""
@@ -456,7 +491,7 @@ class Inlet:
 
         Without arguments it only waits for the earlier records. If the caller is cancelled, the
         append is still committed. An append that closes the log is tried even if nothing else can
-        be put.
+        be put; but it fails if records before it are lost meanwhile, which its caller cannot know.
 
         Args:
             producer: a producer outside that numbers its appends itself. If the append was made
@@ -507,6 +542,11 @@ def _split(parts: list[Part]) -> tuple[list[Part], list[Part]]:
         if size >= _COMMIT_BYTES:
             return parts[:count], parts[count:]
     return parts, []
+
+
+def _failing(failure: BackendError) -> StoreUnavailable:
+    said = "the store fails at present"
+    return StoreUnavailable(f"{said}: {failure.message}", f"{said}: {failure.public}")
 
 
 def has_ended(run_id: str) -> RunClosed:

@@ -6,20 +6,18 @@ functions, blocks of code, streams of other programs.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from runcast._clock import Clock
 from runcast._hub.inlets import Inlet
 from runcast._hub.lease import Lease
+from runcast._hub.owned_log import OwnedLog
 from runcast._logs import get_logger
-from runcast.errors import BackendError, NotFound, RuncastError, RunClosed, Stale
-from runcast.events.model import OWN_EVENT_BYTES, encode_record
-from runcast.events.outcome import Outcome, cancelled, failed
-from runcast.events.position import RUN, describe_log, kind_of, make_log_id
-from runcast.stores.base import Change, LogInfo, Once
+from runcast.errors import BackendError, NotFound
+from runcast.events.position import RUN, kind_of, make_log_id
+from runcast.stores.base import Change, LogInfo
 
-__all__ = ("CANCEL_LABEL", "REPLACED", "TERMINAL_KEY", "OwnedLog", "OwnedLogs")
+__all__ = ("CANCEL_LABEL", "CONTINUED", "REPLACED", "OwnedLogs")
 
 CANCEL_LABEL: Final = "runcast.cancel"
 """Set on a log by a process that does not own the log: the reason to cancel it."""
@@ -27,8 +25,8 @@ CANCEL_LABEL: Final = "runcast.cancel"
 REPLACED: Final = "replaced by a new run of the same id"
 """The reason for cancelling a log that is begun again."""
 
-TERMINAL_KEY: Final = "terminal"
-"""The idempotency key of a log's terminal event: its first use ends the log."""
+CONTINUED: Final = "another process continues the run, because this one was paused past its lease"
+"""The reason for cancelling what works on a log that another process has taken over."""
 
 _UNCONFIRMED_S: Final = 60.0
 """How long after a failed beginning the store may still begin the log: it may have stalled with the
@@ -38,101 +36,6 @@ _LOOK_AGAIN_S: Final = 1.0
 """Pause before the store is asked again."""
 
 _log: Final = get_logger("runcast.hub")
-
-
-class OwnedLog:
-    """A log that only this process may end. Made by `Hub.begin` and `Hub.take`.
-
-    The owner's lease keeps the log open. If the process dies, other processes end it as lost.
-    """
-
-    def __init__(self, inlet: Inlet, clock: Clock, max_event_bytes: int, logs: "OwnedLogs") -> None:
-        self.inlet = inlet
-        """The inlet for the log's records."""
-        self.on_cancel: Callable[[str], None] | None = None
-        """Called on the loop with the reason if the log is cancelled, deleted or replaced. It must
-        lead to a call of `end`. If it is None, the log is ended at once."""
-        self.end_of_question: Callable[[str], float | None] = lambda interrupt_id: None
-        """Returns when a question of the log's writer expires, by the monotonic clock; None if
-        unknown."""
-        self.is_ending = False
-        """Whether the log's end is being stored."""
-        self.must_look = self.is_looking = False
-        """Whether the store may have a command, and whether somebody looks for it."""
-        self.left = asyncio.Event()
-        """Set once the log is no longer owned: it has ended, was released, or has another owner."""
-        self._clock = clock
-        self._max_event_bytes = max_event_bytes
-        self._logs = logs
-
-    @property
-    def log_id(self) -> str:
-        """The log's id, which holds its kind."""
-        return self.inlet.run_id
-
-    @property
-    def epoch(self) -> str:
-        """The owned epoch."""
-        return self.inlet.epoch
-
-    async def end(
-        self, outcome: Outcome, *, agent: str = "", files: Mapping[str, Any] | None = None
-    ) -> Outcome:
-        """Append the terminal event and close the log, in one step, unless it is closed already.
-
-        Returns the outcome that was written. It differs from `outcome` if a result cannot be
-        stored.
-
-        Args:
-            outcome: a `done`, which holds a result, may be as long as `max_event_bytes`; any other
-                may be as long as any event of ours.
-            agent: the agent that gave the outcome.
-            files: the data of a `files` event, written right before the terminal event.
-
-        Raises:
-            RunClosed: the log has already ended.
-            Stale, NotFound: the log has another owner now, or was deleted.
-            BackendError: the hub closes before the end could be committed.
-        """
-        outcome, records = self._last_records(outcome, agent, files)
-        self.is_ending = True
-        try:
-            appended = await self.inlet.append(records, close=True, once=Once(TERMINAL_KEY))
-        except (RunClosed, Stale, NotFound):
-            self._logs.discard(self)
-            raise
-        self._logs.discard(self)
-        if appended.repeated:
-            raise RunClosed(f"{describe_log(self.log_id)} was ended before")
-        return outcome
-
-    def _last_records(
-        self, outcome: Outcome, agent: str, files: Mapping[str, Any] | None
-    ) -> tuple[Outcome, list[bytes]]:
-        now, place = self._clock.time(), ("", agent, (), None) if agent else None
-        longest = max(self._max_event_bytes, OWN_EVENT_BYTES)
-        limit = self._max_event_bytes if outcome.type == "done" else longest
-        try:
-            record = encode_record(outcome.type, outcome.data, now, place, limit)
-        except RuncastError as error:
-            # The result cannot be stored, but the end must be.
-            outcome = failed(f"the result cannot be stored: {error.public}", error.code)
-            record = encode_record(outcome.type, outcome.data, now, None, longest)
-        if files is None:
-            return outcome, [record]
-        return outcome, [encode_record("files", files, now, None, longest), record]
-
-    def release(self) -> None:
-        """Leave the log open for another owner."""
-        self._logs.discard(self)
-
-    async def cancel(self, reason: str) -> None:
-        """End the log as cancelled: through `on_cancel`, or at once if it is None."""
-        if self.on_cancel is not None:
-            self.on_cancel(reason)
-            return
-        with suppress(RunClosed, Stale, NotFound):  # the log has ended, or has another owner by now
-            await self.end(cancelled(reason))
 
 
 class _MakesLogs(Protocol):
@@ -146,7 +49,7 @@ class _MakesLogs(Protocol):
         owner_id: str,
         labels: Mapping[str, str] | None,
         ttl_s: float | None,
-        replace: bool,
+        replace: bool | str,
         attachment: bytes = b"",
     ) -> Inlet: ...
 
@@ -159,7 +62,7 @@ class OwnedLogs:
     """The owned logs of one hub, and other processes' commands to them.
 
     A command is a change of the log by another process: it sets `CANCEL_LABEL`, deletes the log,
-    or begins another epoch.
+    begins another epoch, or has taken the log over and continues it.
 
     Args:
         makes_logs: the hub.
@@ -174,10 +77,10 @@ class OwnedLogs:
         self._clock = clock
         self._max_event_bytes = max_event_bytes
         self._logs: dict[str, OwnedLog] = {}
-        self._written: set[str] = set()
+        self._written: dict[str, None] = {}
         self._beginning: set[asyncio.Task[OwnedLog]] = set()
-        self._listeners: dict[str, set[Callable[[], None]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners: dict[str, dict[object, Callable[[], None]]] = {}
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     async def begin(
         self,
@@ -186,7 +89,7 @@ class OwnedLogs:
         kind: str,
         labels: Mapping[str, str] | None,
         ttl_s: float | None,
-        replace: bool,
+        replace: bool | str,
         attachment: bytes = b"",
     ) -> OwnedLog:
         """See `Hub.begin`."""
@@ -194,6 +97,9 @@ class OwnedLogs:
         async def begin() -> OwnedLog:
             await self._lease.hold()
             owner_id, asked_at = self._lease.owner_id, self._clock.time()
+            # Others may command a log that the store has begun, before its answer is here.
+            full_id, is_commanded = make_log_id(kind, log_id), asyncio.Event()
+            leave = self.listen(full_id, is_commanded.set)
             try:
                 inlet = await self._hub.create(
                     log_id,
@@ -206,9 +112,14 @@ class OwnedLogs:
                 )
             except BackendError as error:
                 if error.retryable:  # the store may have begun the log, or may do so later
-                    self.do(self._end_unconfirmed(make_log_id(kind, log_id), owner_id, asked_at))
+                    self.do(self._end_unconfirmed(full_id, owner_id, asked_at))
                 raise
-            return self.add(inlet)
+            finally:
+                leave()
+            owned = self.add(inlet)
+            if is_commanded.is_set():
+                self.look(full_id)
+            return owned
 
         beginning = asyncio.create_task(begin(), name=f"runcast-begin-{log_id}")
         self._beginning.add(beginning)
@@ -256,9 +167,9 @@ class OwnedLogs:
     def add(self, inlet: Inlet) -> OwnedLog:
         """Own a log that was begun or claimed; an earlier owned epoch is cancelled."""
         replaced = self._logs.get(inlet.run_id)
-        owned = OwnedLog(inlet, self._clock, self._max_event_bytes, self)
+        owned = OwnedLog(inlet, self._clock, self._max_event_bytes, self.discard)
         self._logs[inlet.run_id] = owned
-        self._written.add(inlet.run_id)
+        self._written[inlet.run_id] = None
         if replaced is not None:
             self.do(replaced.cancel(REPLACED))
         return owned
@@ -271,23 +182,23 @@ class OwnedLogs:
 
     def take_written(self) -> list[str]:
         """Return the runs that were owned here since the last call."""
-        written, self._written = self._written, set(self._logs)
+        written, self._written = self._written, dict.fromkeys(self._logs)
         return [log_id for log_id in written if kind_of(log_id) == RUN]
 
     def note_written(self, log_id: str) -> None:
         """Note that a log is written here that a writer outside owns."""
-        self._written.add(log_id)
+        self._written[log_id] = None
 
     def listen(self, log_id: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` when a log, owned here or not, may have been cancelled or deleted.
 
         Returns a function that ends the listening.
         """
-        listeners = self._listeners.setdefault(log_id, set())
-        listeners.add(wake)
+        listeners, key = self._listeners.setdefault(log_id, {}), object()
+        listeners[key] = wake
 
         def leave() -> None:
-            listeners.discard(wake)
+            listeners.pop(key, None)
             if not listeners and self._listeners.get(log_id) is listeners:
                 del self._listeners[log_id]
 
@@ -296,7 +207,7 @@ class OwnedLogs:
     def notify(self, log_id: str | None) -> None:
         """Call the listeners of a log; None means all logs."""
         for each in [log_id] if log_id is not None else list(self._listeners):
-            for wake in list(self._listeners.get(each, ())):
+            for wake in list(self._listeners.get(each, {}).values()):
                 wake()
 
     def heed(self, change: Change) -> None:
@@ -307,8 +218,12 @@ class OwnedLogs:
             return
         if change.is_deleted:
             self.look(change.log_id)  # it may have been made again since
-        elif (reason := _commanded(owned, change.info)) is not None:
+        elif (reason := _commanded(owned, change.info)) == CONTINUED:
+            self.look(change.log_id)
+        elif reason is not None:
             self.do(owned.cancel(reason))
+        else:
+            self._correct(owned, change.info)
 
     def look(self, log_id: str | None) -> None:
         """Look for commands to a log soon; None means all logs."""
@@ -323,29 +238,42 @@ class OwnedLogs:
 
     async def _obey(self, owned: OwnedLog) -> None:
         """Look for a command to a log until the store has answered."""
+        is_taken_over = False
         try:
             while owned.must_look and self._logs.get(owned.log_id) is owned:
                 owned.must_look = False
                 try:
-                    reason = _commanded(owned, await self._hub.info(owned.log_id))
+                    info = await self._hub.info(owned.log_id)
+                    reason = _commanded(owned, info)
                 except NotFound:
                     reason = "deleted"
                 except BackendError:
                     owned.must_look = True  # nobody says it again
                     await asyncio.sleep(_LOOK_AGAIN_S)
                     continue
-                if reason is not None:
+                if reason == CONTINUED and not is_taken_over:
+                    # Perhaps it was taken over only to be ended, as lost: then it is closed soon.
+                    owned.must_look = is_taken_over = True
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                elif reason is not None:
                     await owned.cancel(reason)
+                else:
+                    self._correct(owned, info)
         finally:
             owned.is_looking = False
+
+    def _correct(self, owned: OwnedLog, info: LogInfo) -> None:
+        """Set the labels that another process must not have changed."""
+        if info.epoch == owned.epoch and (labels := owned.correct(info.labels)):
+            self.do(owned.set_labels(labels))
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something to a log in a task that nothing waits for."""
         task = asyncio.ensure_future(self._logged(work))
-        self._tasks.add(task)
+        self._tasks[task] = None
 
         def forget(done: "asyncio.Task[None]") -> None:
-            self._tasks.discard(done)
+            self._tasks.pop(done, None)
             work.close()  # it never began if the task was cancelled before its first step
 
         task.add_done_callback(forget)
@@ -387,6 +315,9 @@ def _commanded(owned: OwnedLog, info: LogInfo) -> str | None:
     """Return the reason for cancelling a log; None if it continues."""
     if info.epoch != owned.epoch:
         return REPLACED if info.epoch > owned.epoch else None
+    fence = owned.inlet.fence
+    if fence is not None and info.fence > fence and not info.closed:
+        return CONTINUED  # otherwise code that waits would wait for ever, or act a second time
     return info.labels.get(CANCEL_LABEL)
 
 

@@ -2,7 +2,7 @@
 
 All inlets with pending records are taken together and committed as one group. While a group
 commits, the next one gathers. So all producers share the cost of a commit, and an event waits at
-most for the commit before its own.
+most for the commit before its own, and 8 ms in a flood or while coroutines emit in every turn.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from runcast._clock import Clock
 from runcast._hub.growth import Growth
 from runcast._hub.inlets import Inlet, Part, Pending, has_ended
 from runcast._hub.numbering import Numbering
@@ -24,15 +25,21 @@ __all__ = ("Pipeline", "PipelineStatistics")
 
 _log: Final = get_logger("runcast.hub")
 
-_GATHER_FROM: Final = 16
-"""From this many events in a commit on, the next commit gathers for `_GATHER_S`."""
+_FLOOD: Final = 16
+"""From this many emitted events for each run on, a commit counts as a flood: the next one gathers.
+Appends that a task awaits do not count: their task sends no more before the commit, and their
+writer has gathered them."""
 
 _GATHER_S: Final = 0.008
-"""How long, seconds. With 500 runs that emit 25,000 events a second this makes commits of 200
-events, and nobody sees the delay. A commit costs two changes of thread and a write, about 0.2 ms,
-whatever it holds. Without the pause there would be a commit for every few events. Half the pause
-would cost a sixth more CPU."""
+"""How long, seconds. Whoever emits so fast has the interpreter's lock for itself meanwhile, and
+nobody sees the delay. Events of many runs do not gather: most of their cost is their own, and
+each has a watcher who waits for it."""
 
+_TURNS: Final = 16
+"""Most turns of the loop in which coroutines emit more before a commit."""
+
+_MOST_LOSSES: Final = 1000
+"""Most logs of which a loss is remembered, for `loss_of`."""
 
 _MOST_RENUMBERINGS: Final = 3
 """How often appends are sent again under new numbers before they are refused. Each time their log
@@ -67,15 +74,18 @@ class Pipeline:
         settings: Settings,
         publish: Callable[[list[tuple[str, Appended]]], None],
         failed: Callable[[BackendError], None],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._retry_s = settings.store_retry_s
         self._publish = publish
         self._failed = failed
-        self._pending = Pending(settings)
+        self._pending = Pending(settings, clock)
         self._numbering = Numbering()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._losses: dict[tuple[str, str], RuncastError] = {}
+        """Why records that nobody awaited are not stored, by log and epoch."""
         self._commits = self._appended = self._refused = self._failed_commits = 0
 
     def statistics(self) -> PipelineStatistics:
@@ -126,15 +136,14 @@ class Pipeline:
         try:
             while pending.batch or not pending.is_closed:
                 await pending.wake.wait()
+                await self._let_coroutines_emit()
                 pending.wake.clear()
-                taken, before = pending.take(), self._appended
+                taken = pending.take()
                 if taken:
                     await self._commit(taken)
-                if (
-                    self._appended - before >= _GATHER_FROM
-                    and not pending.is_behind
-                    and not pending.is_closed
-                ):
+                emitted = [len(part.records) for part in taken if part.future is None]
+                is_flood = emitted and sum(emitted) >= _FLOOD * len(emitted)
+                if is_flood and not pending.is_behind and not pending.is_closed:
                     pending.is_woken = True  # the clock wakes us; producers need not
                     await asyncio.sleep(_GATHER_S)
                     pending.wake.set()
@@ -145,15 +154,45 @@ class Pipeline:
                 left = pending.take()
                 self._settle(left, [StoreUnavailable("the hub has stopped")] * len(left))
 
+    async def _let_coroutines_emit(self) -> None:
+        """Wait while coroutines emit more in each turn of the loop.
+
+        A commit would take their time, and an append costs much more than one more of its events.
+        """
+        pending, time = self._pending, asyncio.get_running_loop().time
+        ends_at = time() + _GATHER_S
+        for _ in range(_TURNS):
+            size = pending.size
+            if not pending.is_gathering or pending.is_behind or time() >= ends_at:
+                return
+            await asyncio.sleep(0)
+            if pending.size == size:
+                return
+
     async def _commit(self, taken: Sequence[Part]) -> None:
         try:
-            while taken:
+            while taken := self._refuse_behind_losses(taken):
                 count = self._numbering.number(taken)
                 group, taken = taken[:count], taken[count:]
                 await self._commit_together(group)
         finally:
             if taken:  # cancelled together with the loop
                 self._settle(taken, [StoreUnavailable("the hub has stopped")] * len(taken))
+
+    def _refuse_behind_losses(self, taken: Sequence[Part]) -> Sequence[Part]:
+        """Refuse the parts that come behind lost records of their inlet, and return the others.
+
+        These records were accepted before the part was added. To store the part without them would
+        make a hole in the log, and a flush would confirm them.
+        """
+        kept: list[Part] = []
+        for part in taken:
+            lost = part.inlet.lost
+            if lost is None or part.is_after_loss:
+                kept.append(part)
+            else:
+                self._settle([part], [lost])
+        return kept
 
     async def _commit_together(self, taken: Sequence[Part]) -> None:
         """Commit parts as one group, and settle each."""
@@ -176,8 +215,10 @@ class Pipeline:
         try:
             return list(await self._try(taken))
         except BackendError as error:
+            self._pending.recover()  # the next records show whether the store still fails
             return [error] * len(taken)
         except Exception as error:  # noqa: BLE001 - a store's error must not end all commits
+            self._pending.recover()
             _log.exception("a commit failed unexpectedly; %d appends are refused", len(taken))
             return [BackendError(f"the store failed: {type(error).__name__}")] * len(taken)
 
@@ -221,6 +262,8 @@ class Pipeline:
         """Publish what was committed, then resume the waiting tasks."""
         published: list[tuple[str, Appended]] = []
         for part, outcome in zip(taken, outcomes, strict=True):
+            if part.is_flush and part.inlet.lost is not None:
+                part.resolve(part.inlet.lost)  # it confirms nothing, whatever its own outcome
             if isinstance(outcome, RuncastError) or outcome.repeated:
                 self._numbering.settle(part, outcome)
             elif part.producer is not None and not part.is_numbered:
@@ -245,9 +288,29 @@ class Pipeline:
         """Report lost records that nobody awaits: in the log, and at the next emit or flush."""
         count, inlet = len(part.records), part.inlet
         fate = "may be lost" if isinstance(error, BackendError) else "were not taken"
+        if error is inlet.lost:
+            fate = "are not stored either"
         _log.warning("%d events of run %s %s: %s", count, part.log_id, fate, error)
         self._refused += count
-        inlet.end(inlet.error or error)
+        if inlet.lost is None:
+            inlet.lose(_as_loss(error))
+        while len(self._losses) >= _MOST_LOSSES:
+            del self._losses[next(iter(self._losses))]
+        self._losses.setdefault((part.log_id, inlet.epoch), inlet.lost or error)
+
+    def loss_of(self, log_id: str, epoch: str) -> RuncastError | None:
+        """Return why records that were put into a log are not stored; None if that is not known of
+        any."""
+        return self._losses.get((log_id, epoch))
+
+
+def _as_loss(error: RuncastError) -> RuncastError:
+    """Return an error as it is reported to those who put the lost records."""
+    if not isinstance(error, BackendError):
+        return error
+    loss, what = copy.copy(error), "events that were emitted before may be lost"
+    loss.args = (f"{what}: {error.message}", f"{what}: {error.public}")
+    return loss
 
 
 def _as_first_made(outcome: Appended | RuncastError) -> Appended | RuncastError:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from runcast._logs import get_logger
@@ -20,7 +19,6 @@ class Rounds:
 
     Args:
         pause_s: pause between two rounds.
-        what: the task's name in warnings.
         what: the task, as warnings name it.
     """
 
@@ -29,22 +27,25 @@ class Rounds:
         self._pause_s = pause_s
         self._what = what
         self._task: asyncio.Task[None] | None = None
+        self._is_ending = False
 
     def open(self) -> None:
         """Begin, with a pause. Idempotent."""
         if self._task is None:
+            self._is_ending = False
             self._task = asyncio.create_task(self._repeat(), name=f"runcast {self._what}")
 
     async def close(self) -> None:
         """End; a running round is cancelled. Idempotent."""
         if self._task is not None:
+            # A library that the step calls may swallow the cancellation.
+            self._is_ending = True
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
             self._task = None
 
     async def _repeat(self) -> None:
-        while True:
+        while not self._is_ending:
             await asyncio.sleep(self._pause_s)
             try:
                 await self._step()

@@ -15,7 +15,8 @@ from runcast._logs import get_logger
 from runcast._settings import Settings
 from runcast.errors import BackendError, NotFound, RuncastError
 from runcast.events.position import Position, describe_log
-from runcast.stores.base import Appended, Change, LogInfo
+from runcast.stores.base import Appended, Change, LogInfo, Store
+from runcast.stores.focus import Focus
 
 __all__ = ("Windows",)
 
@@ -28,16 +29,22 @@ class Windows:
     Args:
         history: reads events that the windows do not hold.
         on_deleted: called with the id of a log that another process deleted; must call `drop`.
+        store: hands over what other processes append, if it can only to logs that have windows.
     """
 
     def __init__(
-        self, history: History, settings: Settings, on_deleted: Callable[[str], None]
+        self,
+        history: History,
+        settings: Settings,
+        on_deleted: Callable[[str], None],
+        store: Store,
     ) -> None:
         self._history = history
         self._settings = settings
         self._on_deleted = on_deleted
+        self._focus = Focus(store)
         self._tails: dict[str, Tail] = {}
-        self._following: set[asyncio.Task[None]] = set()
+        self._following: dict[asyncio.Task[None], None] = {}
         self._closed: RuncastError | None = None
         self.cursors = 0
         """Number of open cursors."""
@@ -47,8 +54,9 @@ class Windows:
     def __len__(self) -> int:
         return len(self._tails)
 
-    def open(self) -> None:
-        """Accept watchers."""
+    async def open(self) -> None:
+        """Accept watchers. Raises `StoreUnavailable`."""
+        await self._focus.begin()
         self._closed = None
 
     async def close(self, error: RuncastError) -> None:
@@ -76,6 +84,7 @@ class Windows:
         try:
             is_beyond = after is not None and after > tail.position
             if is_beyond or not tail.known or tail.error is not None:
+                await self._focus.watch(run_id)
                 tail.learn(await self._history.info(run_id))
                 if self._closed is not None:
                     raise copy.copy(self._closed)
@@ -94,6 +103,7 @@ class Windows:
         if not tail.watchers and self._tails.get(tail.run_id) is tail:
             del self._tails[tail.run_id]
             tail.clear()
+            self._focus.leave(tail.run_id)
 
     def learn(self, info: LogInfo) -> None:
         """Take over the store's description of a log, if the log is watched."""
@@ -160,8 +170,8 @@ class Windows:
         if not tail.following:
             tail.following = True
             task = asyncio.create_task(self._follow(tail))
-            self._following.add(task)
-            task.add_done_callback(self._following.discard)
+            self._following[task] = None
+            task.add_done_callback(self._following.pop)
 
     async def _follow(self, tail: Tail) -> None:
         """Bring a window up to date with other processes, again if they did more meanwhile."""
@@ -187,6 +197,7 @@ class Windows:
         """
         tail = self._tails.pop(run_id, None)
         if tail is not None:
+            self._focus.leave(run_id)
             tail.clear()
             tail.error = _deleted(run_id)
             tail.wake()

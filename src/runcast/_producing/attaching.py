@@ -1,16 +1,16 @@
 """A run for a job of a task engine, for the sources.
 
-This layer opens no store. The program that assembles runcast sets how a job attaches to its run.
+This layer opens no store. The program that assembles runcast sets how jobs reach their runs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from runcast._producing.writer import Writer
 
-__all__ = ("AttachedJob", "Attaching", "JobRun", "attach_job", "set_attaching")
+__all__ = ("AttachedJob", "JobRun", "JobRuns", "job_runs", "set_job_runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class JobRun:
         store: the store's URL; "" for the one in `RUNCAST_STORE`.
         max_attempts: how often the run continues if its process dies and the job is delivered
             again.
+        is_reused: whether the engine may use the job's id for another job later, or run the job
+            again after it has ended.
     """
 
     run_id: str
@@ -30,38 +32,56 @@ class JobRun:
     store: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int = 0
+    is_reused: bool = False
 
 
 class AttachedJob(NamedTuple):
-    """A job's run.
-
-    `set_result` sets the run's result, and raises `InvalidValue`, `EventTooLarge`. `leave_open`
-    leaves the run open when the block is left, because the job will be tried again.
-    """
+    """A job's run, in its block."""
 
     writer: Writer
     set_result: Callable[[object], None]
-    leave_open: Callable[[], None]
+    """Sets the run's result. Raises `InvalidValue`, `EventTooLarge`."""
+    leave_open: Callable[[float], None]
+    """Leaves the run open when the block is left: the job will be tried again after so many
+    seconds."""
+    abandon: Callable[[], None]
+    """When the block is left, does with the run what happens to one whose process was killed."""
+    elapsed_s: Callable[[], float]
+    """Returns for how long the job is at work."""
+    is_continued_elsewhere: Callable[[], bool]
+    """Returns whether another process has the run since."""
 
 
-class Attaching(Protocol):
-    """Attaches a job to its run; the run is the current one in the block.
+class JobRuns(Protocol):
+    """The runs of jobs."""
 
-    If another process has the run, it waits for as long as that process may count as alive although
-    it was killed: engines deliver its job again at once.
-    """
+    def attach(self, job: JobRun) -> AbstractContextManager[AttachedJob]:
+        """Return the block of a job, in which its run is the current one.
 
-    def __call__(self, job: JobRun) -> AbstractContextManager[AttachedJob]: ...
+        If another process has the run, it waits for as long as that process may count as alive
+        although it was killed: engines deliver its job again at once. If the run has failed, it
+        begins again as its next epoch, because the engine tries the job again; except a run that
+        died too often. Entering raises what that of `runcast.attach` raises.
+        """
+        ...
+
+    def cancel(self, jobs: Sequence[tuple[JobRun, str]]) -> Mapping[str, str]:
+        """Cancel the runs of jobs, each for its reason, where there are any; blocks.
+
+        Opens no store in this process, which may be about to fork. Returns why runs could not be
+        cancelled, by their ids.
+        """
+        ...
 
 
-_attaching: Final[list[Attaching]] = []
+_makers: Final[list[Callable[[], JobRuns]]] = []
 
 
-def set_attaching(attaching: Attaching) -> None:
-    """Set how jobs attach to their runs."""
-    _attaching[:] = [attaching]
+def set_job_runs(make: Callable[[], JobRuns]) -> None:
+    """Set what makes the runs of jobs. It is called for each job."""
+    _makers[:] = [make]
 
 
-def attach_job(job: JobRun) -> AbstractContextManager[AttachedJob]:
-    """Return the block of a job's run; see `runcast.attach` for what entering it raises."""
-    return _attaching[0](job)
+def job_runs() -> JobRuns:
+    """Return what has the runs of jobs."""
+    return _makers[0]()

@@ -31,23 +31,31 @@ __all__ = (
 
 
 async def answer_question(
-    hub: Hub, run_id: str, interrupt_id: str, answer: Answer, ends: float | None = None
+    hub: Hub,
+    run_id: str,
+    interrupt_id: str,
+    answer: Answer,
+    ends: float | None = None,
+    *,
+    epoch: str = "",
 ) -> tuple[Answer, bool]:
     """Answer an open question; return the decision and whether it was made before.
 
     Args:
         ends: when the question expires, by the monotonic clock, if its run runs here; otherwise
             the wall clock decides.
+        epoch: the epoch that asked; "" is any epoch.
 
     Raises:
         NotFound: the run does not exist, or never asked this question.
+        Stale: the run is in another epoch.
         InvalidValue: the question does not allow this kind of answer.
         EventTooLarge: the answer is longer than `max_event_bytes`.
         Conflict: the question has another answer, or expired; the message has the first decision.
         RunClosed: the run has ended without an answer.
     """
     check_interrupt_id(interrupt_id)
-    info, snapshot = await hub.present(run_id)
+    info, snapshot = await hub.present(run_id, epoch)
     asked = [each for each in snapshot.interrupts if each.interrupt_id == interrupt_id]
     if not asked or asked[0].is_answered:
         return await _decided_before(hub, info, interrupt_id, answer)
@@ -103,7 +111,7 @@ async def _decided_before(
     hub: Hub, info: LogInfo, interrupt_id: str, answer: Answer
 ) -> tuple[Answer, bool]:
     """Return the first decision if it equals this answer. Reads the log; rarely needed."""
-    first = await find_decision(hub, info.log_id, interrupt_id)
+    first = await find_decision(hub, info.log_id, interrupt_id, epoch=info.epoch)
     if first is None and info.closed:
         raise RunClosed(f"the run {info.log_id!r} has ended; its questions are closed")
     if first is None:
@@ -117,16 +125,17 @@ async def _decided_before(
 
 
 async def find_decision(
-    hub: Hub, run_id: str, interrupt_id: str, before: int | None = None
+    hub: Hub, run_id: str, interrupt_id: str, before: int | None = None, *, epoch: str = ""
 ) -> Answer | None:
-    """Return the decision on a question, or None. Raises `NotFound`.
+    """Return the decision on a question, or None. Raises `NotFound`, `Stale`.
 
     Args:
         before: look only at events up to this `seq`; None looks at the whole log.
+        epoch: the epoch that asked; "" is any epoch.
     """
     while True:
         try:
-            info = await hub.info(run_id)
+            info = await hub.info(run_id, epoch)
             end = info.head + 1 if before is None else before
             return await _find_decision(hub, info, interrupt_id, end)
         except Gone:

@@ -7,15 +7,18 @@ cancelled. If the process dies in between, the next attempt gets the message aga
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runcast._clock import Clock
-from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
 from runcast._producing.messages import Message
+from runcast._producing.waits import Waits
 from runcast.errors import InvalidValue, RuncastError, RunClosed
 from runcast.events.model import encode_record
 from runcast.events.position import Position
+
+if TYPE_CHECKING:
+    from runcast._hub.hub import Hub  # late, because most processes of functions need no hub
 
 __all__ = ("HubMailbox", "Inbox", "Mailbox")
 
@@ -41,24 +44,15 @@ class Mailbox(Protocol):
 class HubMailbox:
     """The messages of a run whose log is in a hub. Call from the loop's thread."""
 
-    def __init__(self, hub: Hub, inlet: Inlet, clock: Clock) -> None:
+    def __init__(self, hub: "Hub", inlet: Inlet, clock: Clock) -> None:
         self._hub = hub
         self._inlet = inlet
         self._clock = clock
-        self._waiting: set[asyncio.Task[Message | None]] = set()
-        self._is_cancelled = False
+        self._waits = Waits()
 
     async def next(self, after: int, read: Sequence[str], *, wait: bool) -> Message | None:
         """Acknowledge messages, then return the first unread one after a `seq`; see `Mailbox`."""
-        task = asyncio.create_task(self._next(after, read, wait=wait))
-        self._waiting.add(task)
-        if self._is_cancelled:
-            task.cancel()
-        try:
-            return await task
-        finally:
-            task.cancel()
-            self._waiting.discard(task)
+        return await self._waits.wait(self._next(after, read, wait=wait))
 
     async def _next(self, after: int, read: Sequence[str], *, wait: bool) -> Message | None:
         if read:
@@ -94,9 +88,7 @@ class HubMailbox:
 
     def cancel(self) -> None:
         """Stop waiting, for good; see `Mailbox`."""
-        self._is_cancelled = True
-        for task in self._waiting:
-            task.cancel()
+        self._waits.cancel()
 
 
 class Inbox:

@@ -11,6 +11,7 @@ __all__ = (
     "ANSWERED_LABEL",
     "CANCEL_LABEL",
     "DIGEST_LABEL",
+    "FILES_LABEL",
     "LAUNCH_LABEL",
     "LEASE_LABEL",
     "MAX_GIVEN_LABELS",
@@ -36,6 +37,9 @@ recognise other requests under the same key."""
 LEASE_LABEL: Final = "runcast.lease"
 """On runs of remote writers: how long the run stays open without a sign of its writer, seconds."""
 
+FILES_LABEL: Final = "runcast.files"
+"""On runs whose remote writers have sent files: where these are; see `runcast._files.sent`."""
+
 LAUNCH_LABEL: Final = "runcast.launch"
 """On runs that are handed to workers of a task engine: to which, since when, and who owned the run
 then; see `runcast._runs.launch`."""
@@ -46,7 +50,7 @@ MAX_GIVEN_LABELS: Final = MAX_LABELS - 7
 _OURS: Final = (
     *("function", "status"),
     *(RESUMABLE_LABEL, ANSWERED_LABEL, CANCEL_LABEL, DIGEST_LABEL, LEASE_LABEL),
-    *(RECOVER_LABEL, LAUNCH_LABEL),
+    *(RECOVER_LABEL, LAUNCH_LABEL, FILES_LABEL),
 )
 
 

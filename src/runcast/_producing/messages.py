@@ -8,17 +8,19 @@ log loses it.
 import asyncio
 import hashlib
 import uuid
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from runcast._hub.hub import Hub
 from runcast.errors import Conflict, EventTooLarge, InvalidValue, Overloaded, RunClosed
 from runcast.events.model import as_stored, encode_record
 from runcast.events.plain import encode_json
 from runcast.events.position import Position
 from runcast.events.snapshot import MAX_INBOX, MAX_INBOX_BYTES
 from runcast.stores.base import Appended, Once
+
+if TYPE_CHECKING:
+    from runcast._hub.hub import Hub  # late, because most processes of functions need no hub
 
 __all__ = ("Message", "Sent", "send_message")
 
@@ -49,7 +51,13 @@ class Sent(NamedTuple):
 
 
 async def send_message(
-    hub: Hub, run_id: str, data: object, *, message_id: str = "", sender: str = ""
+    hub: "Hub",
+    run_id: str,
+    data: object,
+    *,
+    message_id: str = "",
+    sender: str = "",
+    epoch: str = "",
 ) -> Sent:
     """Store a message for a run.
 
@@ -58,9 +66,11 @@ async def send_message(
         message_id: makes a repetition harmless: the same message under the same id is stored once;
             made up if not given.
         sender: who sends it.
+        epoch: the epoch that it is for; "" is any epoch.
 
     Raises:
         NotFound: there is no such run.
+        Stale: the run is in another epoch.
         InvalidValue: an argument is malformed.
         EventTooLarge: the data is too long.
         Conflict: another message has this id.
@@ -85,13 +95,15 @@ async def send_message(
     # One after the other: of many at once, each would find the others not stored yet, and a run
     # that gets more than MAX_MESSAGES reads only the first.
     async with hub.sending.setdefault(run_id, asyncio.Lock()):
-        appended = await _store(hub, run_id, message_id, record, digest)
+        appended = await _store(hub, run_id, message_id, record, digest, epoch=epoch)
     return Sent(message_id, Position(appended.epoch, appended.first), appended.repeated)
 
 
-async def _store(hub: Hub, run_id: str, message_id: str, record: bytes, digest: str) -> Appended:
+async def _store(
+    hub: "Hub", run_id: str, message_id: str, record: bytes, digest: str, *, epoch: str
+) -> Appended:
     """Append a message, unless the run has as many as it may have."""
-    info, snapshot = await hub.present(run_id)
+    info, snapshot = await hub.present(run_id, epoch)
     unread = [message.message_id for message in snapshot.messages]
     if len(unread) >= MAX_INBOX and not info.closed and message_id not in unread:
         raise Overloaded(

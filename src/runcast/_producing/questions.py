@@ -8,7 +8,7 @@ The run that asks watches its own log: it reads on from its question until the a
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from runcast._producing.answers import Answer, check_question
 from runcast._producing.decisions import answer_in, expire_question, find_decision
 from runcast._producing.keeping import OF_THE_RUN, Keeper, as_kept
 from runcast._producing.labels import ANSWERED_LABEL
+from runcast._producing.waits import Waits
 from runcast.errors import (
     Conflict,
     Gone,
@@ -60,14 +61,14 @@ class Questions:
         self._inlet = inlet
         self._keeper = keeper or Keeper()
         self._clock = clock
-        self._asking: set[asyncio.Task[Answer]] = set()
+        self._waits = Waits()
         self._unanswered: dict[_Question, None] = {}  # in the order in which they were asked
         self._deadlines: dict[asyncio.Task[None], None] = {}
         """The deadlines of questions that no task waits for any more, oldest first."""
         self._ends: dict[str, float] = {}
         """When open questions expire, by the monotonic clock, because the wall clock may be
         changed."""
-        self._is_cancelled = self._has_ended = False
+        self._has_ended = False
 
     async def ask(
         self,
@@ -119,7 +120,7 @@ class Questions:
         is_left = False
         try:
             asking = self._ask(question, interrupt_id, record, timeout_s, was_emitted=is_named)
-            return await self._in_task(asking)
+            return await self._waits.wait(asking)
         except asyncio.CancelledError:
             is_left = self._leave(question)
             raise
@@ -127,18 +128,6 @@ class Questions:
             self._unanswered.pop(question, None)
             if not is_left:
                 self._ends.pop(interrupt_id, None)
-
-    async def _in_task(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
-        """Ask in a task that `cancel` can end, whichever task awaits the answer."""
-        task = asyncio.create_task(asking)
-        self._asking.add(task)
-        if self._is_cancelled:
-            task.cancel()
-        try:
-            return await task
-        finally:
-            task.cancel()
-            self._asking.discard(task)
 
     def _note_end(self, interrupt_id: str, left_s: float) -> None:
         end = self._clock.monotonic() + left_s
@@ -196,9 +185,7 @@ class Questions:
 
     def cancel(self) -> None:
         """Stop waiting for answers, permanently: every call gets `CancelledError`."""
-        self._is_cancelled = True
-        for task in self._asking:
-            task.cancel()
+        self._waits.cancel()
         self.end()
 
     def end(self) -> None:

@@ -30,7 +30,7 @@ from runcast._producing.cancelling import Cancelling
 from runcast._producing.inbox import Inbox, Mailbox
 from runcast._producing.keeping import as_kept
 from runcast._producing.typed_events import TypedEvents
-from runcast.errors import Cancelled, InvalidValue, RuncastError
+from runcast.errors import Cancelled, InvalidValue, RuncastError, StoreUnavailable
 from runcast.events.model import Event, Place, checked_type, encode_known
 from runcast.events.outcome import Outcome
 from runcast.events.position import Position
@@ -303,16 +303,23 @@ class Writer(TypedEvents):
 
         Raises `Cancelled` in a thread if the run ends before.
         """
-        if self._loop is None:
-            assert self._make_loop is not None
-            self._loop = self._make_loop()
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
             here = None
-        if here is self._loop:
-            return waiting
-        future = asyncio.run_coroutine_threadsafe(waiting, self._loop)
+        try:
+            if self._loop is None:
+                assert self._make_loop is not None
+                self._loop = self._make_loop()
+            if here is self._loop:
+                return waiting
+            future = asyncio.run_coroutine_threadsafe(waiting, self._loop)
+        except RuntimeError:
+            waiting.close()
+            raise StoreUnavailable("the hub's event loop is closed") from None
+        except Exception:
+            waiting.close()  # it was not begun, and nobody awaits it
+            raise
         if here is not None:
             return asyncio.wrap_future(future)
         try:
@@ -359,7 +366,8 @@ class Writer(TypedEvents):
 
         Raises:
             StoreUnavailable: the store fails at present; nothing is lost, and it will be tried
-                again.
+                again. Or the hub was closed before the store had recovered.
+            BackendError: events may be lost; nothing can be emitted any more.
         """
         self.home.check("flush()")
         return cast("Flushed[Position]", in_turn(self._flush(), self._inlet.wait_for))

@@ -6,9 +6,9 @@ stream of these events, which is followed across lost connections like any other
 
 import asyncio
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 from runcast._clock import Clock
@@ -17,6 +17,7 @@ from runcast._producing.answers import Answer, check_question
 from runcast._producing.decisions import answer_in
 from runcast._producing.keeping import as_kept
 from runcast._producing.messages import Message
+from runcast._producing.waits import Waits
 from runcast._remote.link import Link
 from runcast.client.watching import watch
 from runcast.errors import Gone, InvalidValue, Overloaded, RuncastError, RunClosed
@@ -24,8 +25,6 @@ from runcast.events.model import Event, Place, encode_record
 from runcast.events.snapshot import MAX_INTERRUPTS
 
 __all__ = ("RemoteMailbox", "RemoteQuestions", "Replies")
-
-T = TypeVar("T")
 
 _TYPES: Final = "types=interrupt_response,interrupt_resolved,message"
 _MOST_DECISIONS: Final = 1000
@@ -125,30 +124,6 @@ class Replies:
                 await self._changed.wait()
 
 
-class _Waits:
-    """Waits that end when the run is cancelled."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_cancelled = False
-
-    async def wait(self, awaited: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(awaited)
-        self._tasks.add(task)
-        if self._is_cancelled:
-            task.cancel()
-        try:
-            return await task
-        finally:
-            task.cancel()
-            self._tasks.discard(task)
-
-    def cancel(self) -> None:
-        self._is_cancelled = True
-        for task in self._tasks:
-            task.cancel()
-
-
 class RemoteQuestions:
     """The questions of a remote run; see `Asks`. Call on the link's loop."""
 
@@ -156,7 +131,7 @@ class RemoteQuestions:
         self._link = link
         self._replies = replies
         self._clock = clock
-        self._waits = _Waits()
+        self._waits = Waits()
         self._open: dict[str, int] = {}
         """How many calls wait for the answer to each question."""
 
@@ -249,7 +224,7 @@ class RemoteMailbox:
         self._link = link
         self._replies = replies
         self._clock = clock
-        self._waits = _Waits()
+        self._waits = Waits()
 
     def cancel(self) -> None:
         """Stop waiting, for good."""

@@ -15,6 +15,7 @@ from runcast._clock import Clock
 from runcast._logs import get_logger
 from runcast._producing.batches import MAX_BATCH_EVENTS
 from runcast._remote.outbox import Outbox
+from runcast.client.files import Outgoing
 from runcast.client.reconnect import ReconnectOptions
 from runcast.client.transport import Answer, Transport
 from runcast.client.watching import pause_after
@@ -47,6 +48,10 @@ _LONGEST_WAIT_S: Final = 20.0
 
 _ANSWER_S: Final = 10.0
 """How long an answer may take, beside what it waits for."""
+
+
+_FILE_ANSWER_S: Final = 60.0
+"""How long the server may be silent about a file: it may write it to a bucket."""
 
 
 class Begun(NamedTuple):
@@ -151,6 +156,34 @@ class Link:
                 if not error.retryable:
                     raise
                 await asyncio.sleep(pause_after(failures, _WAITS, error))
+                failures += 1
+
+    async def send_file(self, path: str, file: Outgoing) -> Answer:
+        """Send a file, again and again while the server cannot take it, as long as the lease.
+
+        Raises what the server answers; `ServerUnavailable` if it was silent for too long.
+        """
+        headers = {
+            **self._headers,
+            "content-type": "application/octet-stream",
+            "content-length": str(file.length),
+        }
+        failures, begun = 0, self._clock.monotonic()
+        while True:
+            try:
+                return await self.transport.ask(
+                    "PUT",
+                    self._path + path,
+                    content=file.pieces(),
+                    headers=headers,
+                    timeout_s=_FILE_ANSWER_S,
+                )
+            except RuncastError as error:
+                pause_s = pause_after(failures, _WAITS, error)
+                is_late = self._clock.monotonic() - begun + pause_s > self.begun.lease_s
+                if not error.retryable or is_late or self.outbox.is_over:
+                    raise
+                await asyncio.sleep(pause_s)
                 failures += 1
 
     # Sending.

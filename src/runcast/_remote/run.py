@@ -48,6 +48,9 @@ class RemoteRun:
     room once `pending_bytes_per_run` wait, and `emit` on an event loop raises `Overloaded`. If this
     process dies, the run is lost once its lease is over.
 
+    Files in `data/outputs` below `runcast.workspace()`, a temporary folder, are sent to the server
+    when the block is left, and become files of the run.
+
     If the run is cancelled, the next emit in each thread of a `with` raises `Cancelled`, and the
     task of an `async with` is cancelled.
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,6 +11,7 @@ from runcast._producing.answers import Answer
 from runcast._producing.batches import REFUSED
 from runcast._producing.writer import RESERVED, Writer
 from runcast._remote.asking import RemoteMailbox, RemoteQuestions, Replies
+from runcast._remote.files import RemoteFiles
 from runcast._remote.link import Begun, Link
 from runcast._remote.outbox import Outbox, OutboxStatistics
 from runcast._runs.owned_run import outcome_of_block
@@ -23,6 +23,9 @@ from runcast.events.outcome import Outcome, checked_reason, failed
 from runcast.events.vocabulary import KNOWN
 
 __all__ = ("RemoteClock", "RemoteWriter")
+
+_MOST_SAID: Final = 20
+"""Most problems with files in one message."""
 
 _log: Final = get_logger("runcast.remote")
 
@@ -67,13 +70,14 @@ class RemoteWriter(Writer):
             own_clock,
             begun.max_event_bytes,
             RemoteQuestions(self._link, self._replies, own_clock),
-            Path.cwd,
+            lambda: self._files.workspace(),
             mailbox=RemoteMailbox(self._link, self._replies, own_clock),
         )
         outbox.before_refusal = self.check_cancelled  # once in each thread
         self.name = name
         """The run's name; lists show it as the run's function."""
         self._outbox = outbox
+        self._files = RemoteFiles(self._link, begun.position.epoch, settings, clock)
         self._end_wait_s = settings.emit_wait_s
         self._result: object = None
         self._reason: str | None = None
@@ -148,6 +152,7 @@ class RemoteWriter(Writer):
         self._task = None
         outcome = outcome_of_block(error, self._reason, self._result)
         outcome = self.conclude(outcome, self._outbox.put_anyway)
+        outcome = await self._send_files(outcome)
         self._link.is_ending = True
         self._outbox.put_anyway(self._last_record(outcome))
         try:
@@ -160,6 +165,22 @@ class RemoteWriter(Writer):
             if error is None:
                 raise ServerUnavailable(f"{said}: {failure}") from failure
             _log.error("%s: %s", said, failure)
+
+    async def _send_files(self, outcome: Outcome) -> Outcome:
+        """Send the files that the block has left; return the run's outcome, which is `failed` if it
+        would be done without them."""
+        sent = await self._files.send()
+        if sent.skipped:
+            said = f"outputs that were not kept: {'; '.join(sent.skipped[:_MOST_SAID])}"
+            line = {"level": "warning", "message": said[:2000], "logger": "runcast"}
+            self._outbox.put_anyway(encode_record("log", line, self.clock.time()))
+        if sent.problems:
+            said = "; ".join(sent.problems[:_MOST_SAID])
+            _log.error("the files of run %s are not all kept: %s", self.run_id, said)
+            if outcome.type == "done":
+                said = f"the outputs are not what they should be: {said}"
+                return failed(said, "invalid_outputs")
+        return outcome
 
     def _last_record(self, outcome: Outcome) -> bytes:
         now, longest = self.clock.time(), max(self.max_event_bytes, OWN_EVENT_BYTES)
@@ -174,3 +195,4 @@ class RemoteWriter(Writer):
         await self._replies.close()
         await self._link.close()
         await self._link.transport.close()
+        await self._files.close()

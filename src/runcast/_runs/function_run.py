@@ -9,14 +9,14 @@ from typing import Any, Final
 from runcast._clock import Clock
 from runcast._files.files import RunFiles
 from runcast._hub.hub import Hub
-from runcast._hub.owned import OwnedLog
+from runcast._hub.owned_log import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.labels import ANSWERED_LABEL, RESUMABLE_LABEL
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt
 from runcast._runs.following import find_outcome, follow
-from runcast._runs.recoverable import Recoverable
+from runcast._runs.recoverable import Recoverable, as_living
 from runcast._runs.run import Run
 from runcast._settings import Settings
 from runcast._workers.work import Job, Work, Workers, how_it_ended
@@ -83,6 +83,7 @@ class FunctionRun(Run):
         self._owned = log
         log.on_cancel = self.cancel
         log.end_of_question = writer.end_of_question
+        log.correct = self._correct
         self.writer = writer
         loop, self._is_over_budget = asyncio.get_running_loop(), asyncio.Event()
 
@@ -115,6 +116,10 @@ class FunctionRun(Run):
             self._waited_for = self._questions.waiting_for
             self._owned.release()
             self.cancel(reason)
+
+    def _correct(self, labels: Mapping[str, str]) -> Mapping[str, str]:
+        # Before it runs, its first append sets the labels.
+        return as_living(labels, self.attempt.labels) if self.status == "running" else {}
 
     async def prepare(self) -> None:
         """Move its input files into its workspace now, before the run waits for room."""

@@ -101,7 +101,7 @@ class Launches:
         run_id: str,
         staged: "Workspace | None",
         *,
-        replace: bool,
+        replace: bool | str,
     ) -> LaunchedRun:
         """Begin a run and hand it to a worker.
 
@@ -157,7 +157,7 @@ class Launches:
         labels: Mapping[str, str],
         kept: bytes,
         *,
-        replace: bool,
+        replace: bool | str,
     ) -> LaunchedRun:
         launch = Launch(engine, self._hub.clock.time(), NOBODY)
         inlet = await self._hub.create(
@@ -179,13 +179,16 @@ class Launches:
         launch = Launch.of(info.labels)
         if self._launcher is None or launch is None or launch.engine != self._launcher.engine:
             return False
+        # Refused if the worker lives. With another owner each time, so that the run does not count
+        # as handed over before it is.
+        info = await self._hub.store.claim(info.log_id, f"{NOBODY}-{info.fence}")
         try:
             await self._launcher.launch(info.log_id, info.epoch, info.labels.get("function", ""))
         except (ServerUnavailable, Overloaded) as error:
             _log.warning("run %s could not be handed over again yet: %s", info.log_id, error)
             return True
         launch = launch._replace(since=self._hub.clock.time(), owner_id=info.owner_id)
-        # With the fence of the dead owner: a worker may have taken the run meanwhile.
+        # With the fence of the claim: a worker may have taken the run meanwhile.
         inlet = self._hub.inlet(info.log_id, info.epoch, info.fence)
         await inlet.append(labels=launch.labels())
         _log.warning("run %s was handed over again, because its worker ended", info.log_id)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from runcast._hub.bridge import Bridge
 from runcast._hub.hub import Hub
 from runcast._hub.interrupts import INTERRUPTED, was_interrupted
-from runcast._hub.owned import OwnedLog
+from runcast._hub.owned_log import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.budgets import Meter
+from runcast._producing.calls import Waited
 from runcast._producing.context import enter, leave
 from runcast._producing.inbox import HubMailbox
+from runcast._producing.keeping import Keeper
 from runcast._producing.labels import check_labels
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
@@ -50,9 +52,14 @@ class OwnedRun(Writer):
     """
 
     def __init__(
-        self, hub: Hub, log: OwnedLog, name: str, workspace: Callable[[], Path] | None = None
+        self,
+        hub: Hub,
+        log: OwnedLog,
+        name: str,
+        workspace: Callable[[], Path] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
-        questions = Questions(hub, log.inlet, hub.clock)
+        questions = Questions(hub, log.inlet, hub.clock, keeper)
         # By default the block's working directory is that of its process.
         folder = workspace or Path.cwd
         most = hub.settings.max_event_bytes
@@ -68,6 +75,7 @@ class OwnedRun(Writer):
         self._result: object = None
         self._reason: str | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._may_keep = keeper is not None
 
     def __repr__(self) -> str:
         return f"<OwnedRun {self.run_id} of {self.name}>"
@@ -94,6 +102,21 @@ class OwnedRun(Writer):
         """
         data = {"result": value}
         self._result = as_stored("done", data, max_bytes=self.max_event_bytes).data["result"]
+
+    def keep(self, value: object) -> Waited[None]:
+        """Keep a value for the next attempt; see `Writer.keep`.
+
+        Raises:
+            InvalidValue: nothing continues a run of `runcast.run` or `hub.run`, so it has no next
+                attempt.
+        """
+        if not self._may_keep:
+            raise InvalidValue(
+                "a run of runcast.run(…) has no next attempt, so nobody would read what keep() "
+                "keeps; attach to the run with max_attempts= (runcast.attach), or make the block a "
+                "function with recover="
+            )
+        return super().keep(value)
 
     @classmethod
     async def _begin(

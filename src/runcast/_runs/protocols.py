@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from runcast._files.model import Content, Download, FileReference, FilesOfRun, Upload
+from runcast._files.model import Content, Download, FileReference, FilesOfRun, StoredFile, Upload
 from runcast._hub.hub import Hub
+from runcast._runs.counts import CountedRunner
 from runcast.events.position import Position
 from runcast.stores.base import LogInfo
 
@@ -37,12 +38,13 @@ class Files(Protocol):
         """Return the owner of an uploaded file, or "". Raises `NotFound`."""
         ...
 
-    async def of(self, run_id: str) -> FilesOfRun:
-        """Return the files that a run made; the list is empty before its end. Raises `NotFound`."""
+    async def of(self, run_id: str, epoch: str = "") -> FilesOfRun:
+        """Return the files that a run made; the list is empty before its end. Raises `NotFound`,
+        and `Stale` if the run is in another epoch than a given one."""
         ...
 
-    async def download(self, run_id: str, path: str) -> Download:
-        """Open one of the files that a run made. Raises `NotFound`."""
+    async def download(self, run_id: str, path: str, epoch: str = "") -> Download:
+        """Open one of the files that a run made. Raises as `of` does."""
         ...
 
     async def read(self, content: Content, size: int, offset: int) -> bytes:
@@ -113,7 +115,7 @@ class RemoteWriters(Protocol):
         ttl_s: float | None = None,
         lease_s: float | None = None,
         lease_id: str = "",
-        replace: bool = False,
+        replace: bool | str = False,
     ) -> RemoteRun:
         """Begin a run. It is stored, and has started, when this returns.
 
@@ -123,9 +125,10 @@ class RemoteWriters(Protocol):
             lease_s: how long the run stays open without a sign of its writer.
             lease_id: a secret of the writer; made if missing. The same again returns the run that
                 it began.
+            replace: begin an existing run again, or only this epoch of it.
 
         Raises:
-            Conflict: the run exists, and `replace` is False.
+            Conflict: the run exists, and `replace` is False or another epoch.
             InvalidValue: an argument is malformed.
             Overloaded: as many runs are open as may be.
         """
@@ -161,6 +164,27 @@ class RemoteWriters(Protocol):
         """Renew the lease. Raises `NotFound`, `Forbidden`, `RunClosed`, `Stale`."""
         ...
 
+    async def receive(
+        self, run_id: str, lease_id: str, path: str, pieces: AsyncIterable[bytes]
+    ) -> tuple[StoredFile, bool]:
+        """Store a file of the run, completely or not at all; one of the same path is replaced.
+
+        Args:
+            path: below the run's outputs, with `/`.
+
+        Returns:
+            The file, which is listed and can be downloaded once the run has ended; and whether
+            there was one of this path before.
+
+        Raises:
+            NotFound, Forbidden: there is no such run, or it has another lease.
+            RunClosed, Stale: the run has ended, or was taken over.
+            InvalidValue: the path is malformed.
+            FileTooLarge, RunTooLarge: a limit of files is reached.
+            BackendError: the files of the run are on another node, which is named.
+        """
+        ...
+
     async def expire(
         self, run_id: str, lease_id: str, interrupt_id: str
     ) -> tuple[Mapping[str, Any], bool]:
@@ -190,12 +214,19 @@ class Deliveries(Protocol):
         """Raise `InvalidValue` if the channels file does not have all of these targets."""
         ...
 
-    async def begin_by_name(self, run_id: str, name: str) -> BegunDelivery:
+    async def begin_by_name(
+        self, run_id: str, name: str, *, shows: Any = None, finish: Any = None, epoch: str = ""
+    ) -> BegunDelivery:
         """Deliver a run to a target of the channels file.
+
+        Args:
+            shows, finish: as for `OpenHub.deliver`; checked here.
+            epoch: the epoch to deliver; "" is any epoch.
 
         Raises:
             NotFound: there is no such run.
-            InvalidValue: the channels file has no such target.
+            Stale: the run is in another epoch.
+            InvalidValue: the channels file has no such target, or there is no such choice.
             Conflict: the run is delivered there by another process, or was before.
         """
         ...
@@ -220,6 +251,9 @@ class LinkedQuestion(Protocol):
 
     @property
     def answers(self) -> Sequence[tuple[str, str]]: ...
+
+    @property
+    def takes_text(self) -> bool: ...
 
     @property
     def notice(self) -> str:
@@ -249,7 +283,7 @@ class Replies(Protocol):
         """Return the question of a signed link. Raises `NotFound`."""
         ...
 
-    async def answer_link(self, token: str, answer: str) -> str:
+    async def answer_link(self, token: str, answer: str, text: str = "") -> str:
         """Answer the question of a signed link; return a notice for the person.
 
         Raises:
@@ -298,6 +332,9 @@ class Runs(Protocol):
     def hub(self) -> Hub: ...
 
     @property
+    def runner(self) -> CountedRunner: ...
+
+    @property
     def functions(self) -> Mapping[str, DescribedFunction]: ...
 
     @property
@@ -323,7 +360,7 @@ class Runs(Protocol):
         *,
         run_id: str = "",
         labels: Mapping[str, str] | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         secrets: Mapping[str, str] = ...,
         digest: str = "",
         files: Mapping[str, Sequence[FileReference]] = ...,
@@ -333,7 +370,7 @@ class Runs(Protocol):
         ...
 
     async def answer(
-        self, run_id: str, interrupt_id: str, answer: object
+        self, run_id: str, interrupt_id: str, answer: object, *, epoch: str = ""
     ) -> tuple[Mapping[str, Any], bool]:
         """Answer a question; return the decision and whether it was made before."""
         ...
@@ -343,7 +380,13 @@ class Runs(Protocol):
         ...
 
     async def send(
-        self, run_id: str, data: object, *, message_id: str = "", sender: str = ""
+        self,
+        run_id: str,
+        data: object,
+        *,
+        message_id: str = "",
+        sender: str = "",
+        epoch: str = "",
     ) -> SentMessage:
         """Send a message into a run; see `OpenHub.send`."""
         ...
@@ -352,6 +395,6 @@ class Runs(Protocol):
         """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
         ...
 
-    async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+    async def cancel(self, run_id: str, reason: str = "cancelled", *, epoch: str = "") -> None:
         """Cancel a run; see `Runner.cancel`."""
         ...

@@ -5,7 +5,8 @@
     "3 1763715600.000 left" its owner left it on purpose, which is no crash
 
 The first process that sees a run without an owner writes the time, if it cannot continue the run
-itself. So every process knows when the wait is over, and a restart does not begin it again.
+itself. So every process knows when the wait is over, and a restart does not begin it again. An
+owner that was only paused takes the time back.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,10 @@ from typing import Final, NamedTuple, Self
 from runcast._producing.labels import RECOVER_LABEL
 from runcast.events.outcome import Outcome, failed
 
-__all__ = ("Recoverable", "too_many_attempts")
+__all__ = ("TOO_MANY_ATTEMPTS", "Recoverable", "as_living", "too_many_attempts")
+
+TOO_MANY_ATTEMPTS: Final = "too_many_attempts"
+"""The code of a run that may not continue any more."""
 
 _LEFT: Final = "left"
 
@@ -61,9 +65,23 @@ class Recoverable(NamedTuple):
         return self.continued(has_begun=has_begun).times >= 0
 
 
+def as_living(labels: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return the label to set on a run that lives although another process has noted that it has no
+    owner: its process was paused for longer than its lease. Empty if nobody has.
+
+    Args:
+        labels: of the run.
+        own: the labels that the present attempt has set; a first attempt may have set none.
+    """
+    noted = Recoverable.of(labels)
+    if noted is None or noted.since is None:
+        return {}
+    return Recoverable(times=(Recoverable.of(own) or noted).times).labels()
+
+
 def too_many_attempts() -> Outcome:
     """Return the outcome of a run that may not continue any more."""
     return failed(
         "the process that ran it ended, and it has continued as often as it may (max_attempts)",
-        "too_many_attempts",
+        TOO_MANY_ATTEMPTS,
     )

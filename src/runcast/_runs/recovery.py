@@ -154,9 +154,9 @@ class Recovery:
         orphans = [] if self._is_worker else await self._hub.store.orphans(_MOST_ORPHANS)
         for info in orphans:
             if not self._may_wait(info):
-                await self.take(info.log_id)
+                await self.take(info.log_id, is_orphan=True)
         for run_id in list(self._left):
-            await self.take(run_id)
+            await self.take(run_id, is_orphan=True)
 
     def leave(self, run_id: str) -> None:
         """Treat a run of this process, which runs no more, as if its owner were dead."""
@@ -169,21 +169,25 @@ class Recovery:
         except BackendError as error:
             _log.warning("run %s could not be taken over yet: %s", run_id, error)
 
-    async def take(self, run_id: str) -> None:
+    async def take(self, run_id: str, *, is_orphan: bool = False) -> None:
         """Take over one run if its owner is dead. Raises `BackendError`.
 
         It is done in a task of its own, because the waiting caller may be cancelled midway.
+
+        Args:
+            is_orphan: whether the store has just said that the owner is dead. Otherwise the claim
+                of the run shows it.
         """
         if self._has_ceased:
             return
-        task = asyncio.create_task(self._take_alone(run_id))
+        task = asyncio.create_task(self._take_alone(run_id, is_orphan))
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
         await asyncio.wait({task})
         if not task.cancelled():
             task.result()
 
-    async def _take_alone(self, run_id: str) -> None:
+    async def _take_alone(self, run_id: str, is_orphan: bool) -> None:
         # The store lets an owner claim its own run again. So the owner is checked here, where
         # nothing else claims, and a claimed run begins before the next check.
         async with self._one_at_a_time:
@@ -195,7 +199,7 @@ class Recovery:
                 if info.closed:
                     return
                 if is_left or info.owner_id not in ("", self._hub.lease.owner_id):
-                    await self._settle(info)
+                    await self._settle(info, is_orphan)
             except (Conflict, RunClosed, Stale, NotFound):
                 # Another process was first, or the owner is alive after all.
                 self._left.pop(run_id, None)
@@ -204,7 +208,7 @@ class Recovery:
             except Exception:  # noqa: BLE001 - an error in one run must not affect the others
                 _log.exception("run %s cannot be taken over", run_id)
 
-    async def _settle(self, info: LogInfo) -> None:
+    async def _settle(self, info: LogInfo, is_orphan: bool) -> None:
         """Begin, end or leave another owner's run, depending on its log."""
         if self._may_come_back(info):
             return
@@ -213,7 +217,7 @@ class Recovery:
             return
         found: Begin | Outcome | None = begin or LOST
         if begin is None and CANCEL_LABEL not in info.labels:
-            found = await self._find_next(info)
+            found = await self._find_next(info, is_orphan)
         if found is None:
             return
         await self._hub.lease.hold()
@@ -232,7 +236,7 @@ class Recovery:
         else:
             found(claimed)
 
-    async def _find_next(self, info: LogInfo) -> Begin | Outcome | None:
+    async def _find_next(self, info: LogInfo, is_orphan: bool) -> Begin | Outcome | None:
         """Return what continues a run, or how it ends; None if it waits."""
         launch = Launch.of(info.labels)
         if launch is not None and launch.is_waiting(info):
@@ -251,7 +255,7 @@ class Recovery:
                 # If this process does not know its function, one that does continues it.
                 return await self._runs.after_answer(info)
         known = Recoverable.of(info.labels)
-        return LOST if known is None else await self._after_crash(info, known)
+        return LOST if known is None else await self._after_crash(info, known, is_orphan)
 
     def _may_wait(self, info: LogInfo) -> bool:
         """Return whether a run waits for a worker, which may still come."""
@@ -260,8 +264,11 @@ class Recovery:
             return False
         return self._hub.clock.time() < launch.since + self._hub.settings.launch_wait_s
 
-    async def _after_crash(self, info: LogInfo, known: Recoverable) -> Begin | Outcome | None:
-        """Return what continues a run, or how it ends; None if it waits for another process."""
+    async def _after_crash(
+        self, info: LogInfo, known: Recoverable, is_orphan: bool
+    ) -> Begin | Outcome | None:
+        """Return what continues a run, or how it ends; None if it lives, or waits for another
+        process."""
         if not known.may_continue(has_begun=info.status != "queued"):
             return too_many_attempts()
         if await self._runs.launch_again(info):
@@ -270,6 +277,8 @@ class Recovery:
         if found is not None:
             return found
         now = self._hub.clock.time()
+        if known.since is None and not is_orphan:
+            return None  # perhaps it lives; the next look for lost runs shows it
         if known.since is None:
             # With the fence of the dead owner: if another process continues the run just now, the
             # label must not stay on it.

@@ -11,19 +11,22 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from runcast._files.files import Files
+from runcast._files.model import StoredFile
 from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
-from runcast._hub.owned import TERMINAL_KEY
+from runcast._hub.owned_log import TERMINAL_KEY
 from runcast._producing.answers import check_interrupt_id
 from runcast._producing.batches import read_batch
 from runcast._producing.budgets import Meter
 from runcast._producing.decisions import expire_question, find_decision
 from runcast._producing.labels import CANCEL_LABEL, LEASE_LABEL, check_labels
 from runcast._runs.protocols import RemoteRun, Written
+from runcast._runs.remote_files import FilesClaim, records_with_files
 from runcast._runs.repetition import is_same_batch
 from runcast._runs.run import make_run_id
 from runcast.errors import (
@@ -71,11 +74,19 @@ class _Held:
 
 
 class RemoteRuns:
-    """Begins and writes the runs of remote writers. Call from the loop's thread."""
+    """Begins and writes the runs of remote writers. Call from the loop's thread.
 
-    def __init__(self, hub: Hub) -> None:
+    Args:
+        files: None refuses files.
+    """
+
+    def __init__(self, hub: Hub, files: Files | None = None) -> None:
         self._hub = hub
+        self._files = files
         self._held: dict[str, _Held] = {}
+        settings = hub.settings
+        self._has_limits = bool(settings.max_events_per_run or settings.max_bytes_per_run)
+        """Whether runs have limits; only then is the size of a log read before each batch."""
 
     async def begin(
         self,
@@ -86,7 +97,7 @@ class RemoteRuns:
         ttl_s: float | None = None,
         lease_s: float | None = None,
         lease_id: str = "",
-        replace: bool = False,
+        replace: bool | str = False,
     ) -> RemoteRun:
         """Begin a run; see `RemoteWriters.begin`."""
         settings = self._hub.settings
@@ -180,7 +191,7 @@ class RemoteRuns:
         info = await self._hub.info(run_id)
         if not lease_id or info.owner_id != _owner_of(lease_id):
             if info.closed:
-                raise RunClosed(f"the run {run_id!r} has ended; nothing can be added to it")
+                raise _ended(run_id)
             if lease_id and LEASE_LABEL in info.labels and not info.owner_id.startswith(LASTING):
                 raise Stale(f"the run {run_id!r} was taken over, because its lease was over")
             raise Forbidden(
@@ -199,30 +210,59 @@ class RemoteRuns:
         number: int,
     ) -> Written:
         """Append a batch once; see `RemoteWriters.append`."""
+        held = self._known(run_id, lease_id)
+        if held is not None:
+            # The store refuses the append if the run has ended or belongs to somebody else by now.
+            with suppress(RunClosed, Stale, NotFound):
+                return await self._append(held, None, events, producer_id, number)
         info, held = await self._check(run_id, lease_id)
-        hub, settings = self._hub, self._hub.settings
-        meter = Meter(hub.prices)
-        records, outcome = read_batch(
-            events, hub.clock.time(), settings.max_event_bytes, meter.price
-        )
-        if outcome is None and held.last != (producer_id, number):
+        return await self._append(held, info, events, producer_id, number)
+
+    def _known(self, run_id: str, lease_id: str) -> _Held | None:
+        """Return a run that a lease belonged to at its last batch; None if its log must be read."""
+        if self._has_limits:
+            return None
+        held = self._held.get(run_id)
+        return held if held is not None and held.owner_id == _owner_of(lease_id) else None
+
+    async def _append(
+        self,
+        held: _Held,
+        info: LogInfo | None,
+        events: Sequence[object],
+        producer_id: str,
+        number: int,
+    ) -> Written:
+        """Append a batch once.
+
+        Args:
+            info: the run's log; None if it was not read.
+        """
+        hub, run_id, max_bytes = self._hub, held.inlet.run_id, self._hub.settings.max_event_bytes
+        price = Meter(hub.prices).price
+        records, outcome = read_batch(events, hub.clock.time(), max_bytes, price)
+        if info is not None and outcome is None and held.last != (producer_id, number):
             self._check_size(info, records)
             held.last = producer_id, number
-        if not info.closed:
+        if info is None or not info.closed:
             await self._renew(held)
+        sent, has_files = records, False
+        if outcome is not None:
+            ending = self._hub, self._files, held.inlet, records, outcome
+            sent, has_files = await records_with_files(*ending)
         once = Once(TERMINAL_KEY) if outcome is not None else None
         if number == 1 and outcome is None:
             once = Once(f"{LASTING}{producer_id}")  # known even if the log forgets the producer
         appended = await held.inlet.append(
-            records,
+            sent,
             close=outcome is not None,
             once=once,
             producer=Producer(f"{LASTING}{producer_id}", number, retried=number > 1),
         )
         if appended.repeated:
             if outcome is not None and not appended.is_resent:
-                raise RunClosed(f"the run {run_id!r} has ended; nothing can be added to it")
-            if not await is_same_batch(hub, run_id, appended, records):
+                raise _ended(run_id)
+            if not await is_same_batch(hub, run_id, appended, records, has_files=has_files):
                 raise Conflict(
                     f"the batch {number} of the producer {producer_id!r} was written before, with "
                     "other events; each new batch has the next number, and a writer that is "
@@ -230,7 +270,10 @@ class RemoteRuns:
                 )
         if outcome is not None:
             await self._let_go(held)
-        return self._written(info, held, Position(appended.epoch, appended.last), appended.repeated)
+        labels = appended.labels if info is None else info.labels
+        if labels is None:
+            labels = (await hub.info(run_id)).labels
+        return _written(held, Position(appended.epoch, appended.last), labels, appended.repeated)
 
     def _check_size(self, info: LogInfo, records: Sequence[bytes]) -> None:
         """Raise `RunTooLarge` if a run has reached its limit; it can still end."""
@@ -242,10 +285,32 @@ class RemoteRuns:
                 "(max_events_per_run, max_bytes_per_run): write less, or end the run"
             )
 
-    def _written(
-        self, info: LogInfo, held: _Held, position: Position, is_repeated: bool = False
-    ) -> Written:
-        return Written(position, held.lease_s, info.labels.get(CANCEL_LABEL), is_repeated)
+    async def receive(
+        self, run_id: str, lease_id: str, path: str, pieces: AsyncIterable[bytes]
+    ) -> tuple[StoredFile, bool]:
+        """Store a file of a run; see `RemoteWriters.receive`."""
+        if self._files is None:
+            raise InvalidValue("expected no file: this server keeps none")
+        info, held = await self._check_open(run_id, lease_id)
+        await self._renew(held)
+
+        async def arriving() -> AsyncIterator[bytes]:
+            async for piece in pieces:
+                yield piece
+            await self._check_open(run_id, lease_id)  # that took its time
+
+        claim = FilesClaim(self._hub, held.inlet, info)
+        file, is_known = await self._files.receive_for(run_id, info.epoch, path, arriving(), claim)
+        info, held = await self._check_open(run_id, lease_id)  # otherwise nobody has listed it
+        await self._renew(held)
+        return file, is_known
+
+    async def _check_open(self, run_id: str, lease_id: str) -> tuple[LogInfo, _Held]:
+        """Return a run that a lease belongs to and that goes on. Raises as `_check` does."""
+        info, held = await self._check(run_id, lease_id)
+        if info.closed:
+            raise _ended(run_id)
+        return info, held
 
     async def _let_go(self, held: _Held) -> None:
         self._held.pop(held.inlet.run_id, None)
@@ -254,11 +319,9 @@ class RemoteRuns:
 
     async def renew(self, run_id: str, lease_id: str) -> Written:
         """Renew a run's lease; see `RemoteWriters.renew`."""
-        info, held = await self._check(run_id, lease_id)
-        if info.closed:
-            raise RunClosed(f"the run {run_id!r} has ended; nothing can be added to it")
+        info, held = await self._check_open(run_id, lease_id)
         await self._renew(held)
-        return self._written(info, held, info.position)
+        return _written(held, info.position, info.labels)
 
     async def expire(
         self, run_id: str, lease_id: str, interrupt_id: str
@@ -267,15 +330,25 @@ class RemoteRuns:
         check_interrupt_id(interrupt_id)
         _, held = await self._check(run_id, lease_id)
         await self._renew(held)
-        _, snapshot = await self._hub.present(run_id)
+        _, snapshot = await self._hub.present(run_id, held.inlet.epoch)
         known = [it for it in snapshot.interrupts if it.interrupt_id == interrupt_id]
         if known and not known[0].is_answered:
             with suppress(Conflict):  # answered at the last moment
                 await expire_question(self._hub, held.inlet, interrupt_id, self._hub.clock)
-        first = await find_decision(self._hub, run_id, interrupt_id)
+        first = await find_decision(self._hub, run_id, interrupt_id, epoch=held.inlet.epoch)
         if first is None:
             raise NotFound(f"the run {run_id!r} asks no question {interrupt_id!r:.140}")
         return first.document(), first.type != "expired"
+
+
+def _ended(run_id: str) -> RunClosed:
+    return RunClosed(f"the run {run_id!r} has ended; nothing can be added to it")
+
+
+def _written(
+    held: _Held, position: Position, labels: Mapping[str, str], is_repeated: bool = False
+) -> Written:
+    return Written(position, held.lease_s, labels.get(CANCEL_LABEL), is_repeated)
 
 
 def _owner_of(lease_id: str) -> str:

@@ -16,21 +16,28 @@ from runcast.stores.base import Appended
 
 __all__ = ("is_same_batch",)
 
-_COMPARED_BY_TYPE: Final = frozenset({"usage", *TERMINAL})
-"""Types whose data runcast may have changed: it adds the cost of usage, and completes an ending."""
+_PRICED: Final = ("cost", "currency")
+"""What runcast adds to the data of `usage`, by prices that may have changed since."""
 
 
-async def is_same_batch(hub: Hub, run_id: str, written: Appended, records: Sequence[bytes]) -> bool:
+async def is_same_batch(
+    hub: Hub, run_id: str, written: Appended, records: Sequence[bytes], *, has_files: bool = False
+) -> bool:
     """Return whether the log has these records where an earlier append has written.
 
     Returns True if the log has forgotten them. The times are not compared: if a writer sends none,
     they differ. Raises what `Store.read` raises, except for `Gone`.
+
+    Args:
+        has_files: the writer has sent files: the end may have a `files` event before it, and may
+            have become `failed` because files are missing.
     """
-    if written.last - written.first + 1 != len(records):
+    count = written.last - written.first + 1
+    if count != len(records) and not (has_files and count == len(records) + 1):
         return False
     position, stored = Position(written.epoch, written.first - 1), list[bytes]()
     try:
-        while len(stored) < len(records):
+        while len(stored) < count:
             page = await hub.read_page(run_id, position)
             if page.position == position:
                 return True  # begun again, and so forgotten
@@ -38,12 +45,20 @@ async def is_same_batch(hub: Hub, run_id: str, written: Appended, records: Seque
             position = page.position
     except Gone:
         return True
-    return all(
+    if has_files and decode_event(stored[-1]).type in TERMINAL:
+        if count > len(records) and decode_event(stored.pop(-2)).type != "files":
+            return False
+        ended = decode_event(stored[-1])
+        if isinstance(ended.data, dict) and ended.data.get("code") == "invalid_outputs":
+            stored, records = stored[:-1], records[:-1]
+    return len(stored) == len(records) and all(
         _compared(old) == _compared(b"{" + new) for old, new in zip(stored, records, strict=False)
     )
 
 
 def _compared(canonical: bytes) -> tuple[Any, ...]:
     event = decode_event(canonical)
-    data = None if event.type in _COMPARED_BY_TYPE else event.data
-    return event.type, data, event.node, event.agent, event.path
+    data = event.data
+    if event.type == "usage" and isinstance(data, dict):
+        data = {name: value for name, value in data.items() if name not in _PRICED}
+    return event.type, data, event.node, event.agent, event.path, event.duration

@@ -37,7 +37,7 @@ class StartOptions(TypedDict, total=False):
 
     run_id: str
     labels: Mapping[str, str] | None
-    replace: bool
+    replace: bool | str
     secrets: Mapping[str, str]
     digest: str
     files: "GivenFiles"

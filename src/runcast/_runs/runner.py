@@ -16,8 +16,9 @@ from runcast._files.inputs import GivenFiles
 from runcast._functions.function import Function
 from runcast._functions.kept_inputs import NO_INPUTS, keep_inputs, left_out_of
 from runcast._hub.hub import Hub
-from runcast._hub.interrupts import INTERRUPTED, wait_for_first
-from runcast._hub.owned import REPLACED, OwnedLog
+from runcast._hub.interrupts import wait_for_first
+from runcast._hub.owned import REPLACED
+from runcast._hub.owned_log import OwnedLog
 from runcast._logs import get_logger
 from runcast._producing.answers import Answer
 from runcast._producing.budgets import Meter, load_prices
@@ -25,7 +26,6 @@ from runcast._producing.decisions import answer_question
 from runcast._producing.inbox import HubMailbox
 from runcast._producing.keeping import Keeper
 from runcast._producing.labels import (
-    ANSWERED_LABEL,
     CANCEL_LABEL,
     DIGEST_LABEL,
     RESUMABLE_LABEL,
@@ -34,21 +34,23 @@ from runcast._producing.labels import (
 from runcast._producing.questions import Questions
 from runcast._producing.writer import Writer
 from runcast._runs.attempts import Attempt, Attempts
+from runcast._runs.continuing import Continuing
 from runcast._runs.function_run import FunctionRun
-from runcast._runs.launch import ATTACHING, Launch, Launcher, unknown_function
+from runcast._runs.launch import Launch, Launcher
 from runcast._runs.launches import Launches
 from runcast._runs.recoverable import Recoverable
 from runcast._runs.recovery import Begin, Recovery
 from runcast._runs.retention import Retention
 from runcast._runs.room import Place, Room
 from runcast._runs.run import Run, make_run_id
+from runcast._runs.shutdown import Shutdown
 from runcast._runs.tracebacks import Tracebacks
 from runcast._workers.left_behind import LeftThreads
 from runcast._workers.processes.pool import Processes
 from runcast._workers.threads import Threads, ThreadStatistics
 from runcast._workers.work import Workers
-from runcast.errors import InvalidInputs, NotFound, Overloaded, RuncastError, RunClosed, Stale
-from runcast.events.outcome import Outcome, checked_reason, failed_with
+from runcast.errors import NotFound, Overloaded, RunClosed, Stale
+from runcast.events.outcome import checked_reason
 from runcast.events.vocabulary import mend
 from runcast.stores.base import LogInfo
 
@@ -98,23 +100,25 @@ class Runner:
         """The functions' tracebacks, if they are kept."""
         self._room = Room(hub.settings.max_runs, hub.settings.max_queue)
         # Oldest first, as they are cancelled. Includes replaced runs, until they have ended.
-        self._living: dict[FunctionRun, None] = {}
-        self._places: dict[FunctionRun, Place] = {}
-        self._attempts = Attempts(hub, find, self.processes.find_secrets)
+        self._living: dict[FunctionRun, Place] = {}
+        self.shutdown = Shutdown(hub, files, self._living)
+        """How the runs end when the runner is closed."""
         self._is_worker = is_worker
         self.launches = Launches(hub, files, launcher, self.cancel)
         """The runs that are handed to workers."""
-        self._recovery = Recovery(hub, self, is_worker=is_worker)
+        attempts = Attempts(hub, find, self.processes.find_secrets)
+        continuing = Continuing(attempts, self.launches, self._begin_attempt, is_worker=is_worker)
+        self._recovery = Recovery(hub, continuing, is_worker=is_worker)
         self._retention = Retention(hub)
         self._beginning: set[asyncio.Task[FunctionRun]] = set()
         self._following: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._interrupted = asyncio.Event()
 
     async def open(self) -> Self:
         """Take a lease, take over logs of dead owners, and begin. May be called again after
         `close`."""
         self._closing = False
+        self.shutdown.open()
         if self._settings.prices_file:
             self.hub.prices = await asyncio.to_thread(load_prices, self._settings.prices_file)
         self._workers.open()
@@ -135,12 +139,7 @@ class Runner:
     async def close(self) -> None:
         """Give runs `shutdown_grace_s`, cancel them, and end their logs. Idempotent.
 
-        After `interrupt` they are cancelled without that time.
-
-        Runs that wait for an answer and can be resumed stay open, without an owner. They need no
-        time, because their answer starts the next attempt. So do runs that were answered but still
-        wait for room. Runs of functions that recover stay open after that time, for another
-        process, if their store lasts; after `interrupt` they are cancelled like the others.
+        See `Shutdown`, which can be told not to wait.
         """
         self._closing = True
         await self._retention.close()
@@ -148,55 +147,12 @@ class Runner:
         if self._beginning:
             await asyncio.wait(self._beginning)
         await self.launches.close()
-        self._release_waiting()
-        await wait_for_first(
-            self._settle(self._settings.shutdown_grace_s), self._interrupted.wait()
-        )
-        self._files.hurry()
-        self._release_waiting()  # runs that have asked meanwhile
-        for run in self._living:
-            if self._may_be_left(run):
-                run.release("the process ended; another one continues the run")
-            run.cancel(self.end_reason)
-            if self._interrupted.is_set():
-                run.hurry()
-        await self._settle(self._settings.cancel_grace_s + self._settings.terminate_grace_s + 1.0)
+        await self.shutdown.end_runs()
         for task in self._following:
             task.cancel()
         if self._following:
             await asyncio.wait(self._following)
         await self._workers.close()
-
-    def _may_be_left(self, run: FunctionRun) -> bool:
-        """Return whether another process continues a run after this one has closed."""
-        is_lasting = self.hub.store.is_lasting
-        return run.function.recovers and is_lasting and not self._interrupted.is_set()
-
-    def interrupt(self) -> None:
-        """Have `close` cancel the runs at once: a person waits for the end. Idempotent.
-
-        Their functions are interrupted wherever they are, if that is possible.
-        """
-        self._interrupted.set()
-        for run in self._living:
-            if run.cancel_asked.is_set():
-                run.hurry()
-
-    @property
-    def end_reason(self) -> str:
-        """Why `close` cancels runs."""
-        return INTERRUPTED if self._interrupted.is_set() else "the server shut down"
-
-    def _release_waiting(self) -> None:
-        for run in self._living:
-            can_go_on = run.writer.is_waiting if run.has_begun else self._places[run].is_promised
-            if run.function.resume is not None and can_go_on:
-                run.release()
-
-    async def _settle(self, timeout_s: float) -> None:
-        tasks = [run.task for run in self._living if run.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
 
     @property
     def left_threads(self) -> LeftThreads:
@@ -213,7 +169,7 @@ class Runner:
     def queue_position(self, run_id: str) -> int:
         """Return a run's place in the queue, from 1; 0 if it does not wait here for room."""
         run = self.runs.get(run_id)
-        return self._places[run].number if run is not None else 0
+        return self._living[run].number if run is not None else 0
 
     def prepare(self, functions: Iterable[Function[..., Any]]) -> None:
         """Prepare what functions need before they are called."""
@@ -226,7 +182,7 @@ class Runner:
         *,
         run_id: str = "",
         labels: Mapping[str, str] | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         secrets: Mapping[str, str] = MappingProxyType({}),
         digest: str = "",
         files: GivenFiles = MappingProxyType({}),
@@ -239,7 +195,8 @@ class Runner:
 
         Args:
             run_id: by default a new UUIDv7.
-            replace: begin an existing run again; a run in progress here is cancelled first.
+            replace: begin an existing run again, or only this epoch of it; a run in progress here
+                is cancelled first.
             digest: stored with the run, to recognise a repeated request for the same id.
             secrets: values of the function's secrets; they take precedence over values found
                 elsewhere.
@@ -249,7 +206,7 @@ class Runner:
         Raises:
             InvalidInputs: the inputs break the function's schema, or the files its declared groups.
             MissingSecret: a secret that the function needs is missing.
-            Conflict: the run exists, and `replace` is False.
+            Conflict: the run exists, and `replace` is False or another epoch.
             Overloaded: `max_queue` runs wait already, or the process is shutting down.
             ServerUnavailable: the broker of the launcher cannot be reached.
             Forbidden, FileTooLarge, PeerError, BackendError: of the files; see `Inputs.stage`.
@@ -277,8 +234,10 @@ class Runner:
             found = await self.processes.find_secrets(function.secrets, secrets)
             staged = await self._files.stage(function.files, files, workspace)
             place.arrive()
-            if replace and run_id in self.runs:
-                await self.cancel(run_id, REPLACED)
+            running = self.runs.get(run_id)
+            if running is not None and replace in (True, running.epoch):
+                with suppress(NotFound, Stale):  # it is gone already
+                    await self.cancel(run_id, REPLACED, running.epoch)
         except BaseException:
             place.leave()
             await self._files.discard(staged)
@@ -313,7 +272,7 @@ class Runner:
         self,
         run_id: str,
         labels: Mapping[str, str],
-        replace: bool,
+        replace: bool | str,
         place: Place,
         staged: "Workspace | None",
         kept_inputs: bytes,
@@ -372,8 +331,7 @@ class Runner:
         if run.run_id in self.runs:  # two calls replaced the run at once: the later one counts
             self.runs[run.run_id].cancel(REPLACED)
         self.runs[run.run_id] = run
-        self._living[run] = None
-        self._places[run] = place
+        self._living[run] = place
         # A copy of the caller's context, so that the run's changes stay in the run.
         context = contextvars.copy_context()
         run.task = asyncio.create_task(
@@ -381,11 +339,13 @@ class Runner:
         )
         return run
 
-    async def answer(self, run_id: str, interrupt_id: str, answer: Answer) -> tuple[Answer, bool]:
+    async def answer(
+        self, run_id: str, interrupt_id: str, answer: Answer, epoch: str = ""
+    ) -> tuple[Answer, bool]:
         """Answer a question; see `answer_question`. A run that waits without an owner continues."""
         log = self.hub.owned.get(run_id)
         ends = log.end_of_question(interrupt_id) if log is not None else None
-        decision = await answer_question(self.hub, run_id, interrupt_id, answer, ends)
+        decision = await answer_question(self.hub, run_id, interrupt_id, answer, ends, epoch=epoch)
         if run_id not in self.runs:
             await self._recovery.take_over(run_id)
         return decision
@@ -412,57 +372,14 @@ class Runner:
         if run is not None:
             await run.wait()
 
-    async def after_launch(self, info: LogInfo) -> Begin | Outcome | None:
-        """Return what runs a run that waits for a worker, or how the run must end; None if this
-        process is no worker, or the run waits for an answer."""
-        if not self._is_worker:
-            return None
-        if info.status == "queued":
-            try:
-                attempt = await self._attempts.first(info)
-            except RuncastError as error:
-                return failed_with(error)
-            return unknown_function(info) if attempt is None else self._beginning_of(attempt)
-        if ANSWERED_LABEL in info.labels:
-            return await self.after_answer(info) or unknown_function(info)
-        known = Recoverable.of(info.labels)
-        if known is None:
-            return None
-        return await self.after_crash(info, known) or unknown_function(info)
-
-    async def launch_again(self, info: LogInfo) -> bool:
-        """Hand a run without an owner to another worker; see `Launches.again`."""
-        return await self.launches.again(info)
-
-    async def after_answer(self, info: LogInfo) -> Begin | None:
-        """Return what continues an answered run; None if this process cannot."""
-        attempt = await self._attempts.after_answer(info)
-        return None if attempt is None else self._beginning_of(attempt)
-
-    async def after_crash(self, info: LogInfo, known: Recoverable) -> Begin | Outcome | None:
-        """Return what continues a run after a crash, or how it must end; None if this process
-        cannot continue it."""
-        launch = Launch.of(info.labels)
-        if launch is not None and launch.engine == ATTACHING:
-            return None  # the code that attaches next continues it
-        try:
-            attempt = await self._attempts.after_crash(info, known)
-        except InvalidInputs as error:
-            return failed_with(error)
-        return None if attempt is None else self._beginning_of(attempt)
-
-    def _beginning_of(self, attempt: Attempt) -> Begin:
-        """Return a function that begins another attempt of a claimed run."""
+    def _begin_attempt(self, attempt: Attempt, claimed: LogInfo) -> None:
+        """Begin another attempt of a claimed run."""
         function = attempt.declared
-
-        def begin(claimed: LogInfo) -> None:
-            log = self.hub.take(claimed)
-            place = self._enter(function, is_promised=True)
-            of_run = self._files.for_run(log.log_id, log.epoch, function.files, is_resumed=True)
-            self._launch(self._run(attempt, log, of_run), place)
-            self.hub.owned.look(log.log_id)  # the run may have been cancelled while it was claimed
-
-        return begin
+        log = self.hub.take(claimed)
+        place = self._enter(function, is_promised=True)
+        of_run = self._files.for_run(log.log_id, log.epoch, function.files, is_resumed=True)
+        self._launch(self._run(attempt, log, of_run), place)
+        self.hub.owned.look(log.log_id)  # the run may have been cancelled while it was claimed
 
     async def _run_to_end(
         self, run: FunctionRun, place: Place, context: contextvars.Context
@@ -474,8 +391,7 @@ class Runner:
             await run.live(self.hub, self._workers, context)
         finally:
             place.leave()
-            del self._places[run]
-            self._living.pop(run, None)
+            del self._living[run]
             if self.runs.get(run.run_id) is run:
                 del self.runs[run.run_id]
             if run.is_left:
@@ -502,40 +418,62 @@ class Runner:
             asked.cancel()
             following.cancel()
 
-    async def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+    async def cancel(self, run_id: str, reason: str = "cancelled", epoch: str = "") -> None:
         """Cancel a run. The run has ended when this returns, unless another process runs it.
 
         A run that has ended is not changed, nor is an earlier reason.
 
+        Args:
+            epoch: the epoch to cancel; "" is any epoch.
+
         Raises:
             NotFound: the run does not exist.
+            Stale: the run is in another epoch.
             InvalidValue: the reason is not a string.
         """
         reason = checked_reason(reason)
-        run = self.runs.get(run_id)
-        if run is not None and not run.is_released:
-            run.cancel(reason)
-            await run.wait()
-            return
-        info = await self.hub.info(run_id)
-        if info.closed:
+        ended = await self._cancel_own(run_id, reason, epoch)
+        try:
+            info = await self.hub.info(run_id, epoch)
+            # The run may have begun here meanwhile.
+            if not (info.closed or ended):
+                ended = await self._cancel_own(run_id, reason, epoch)
+                if ended:
+                    info = await self.hub.info(run_id, epoch)
+        except (NotFound, Stale):
+            if ended:
+                return  # it was deleted or begun again since
+            raise
+        # The end of a run that was here may not be stored: then its log is still open.
+        if info.closed or (ended and info.epoch != ended):
             return
         owned = self.hub.owned.get(run_id)
-        if owned is not None and owned.epoch == info.epoch:
-            await owned.cancel(reason)
-            return
-        inlet = self.hub.inlet(run_id, info.epoch)
+        if owned is not None and owned.epoch != info.epoch:
+            owned = None
         with suppress(RunClosed, Stale):  # the run ended meanwhile
             # The run was released, or is just beginning
-            if info.owner_id == self.hub.lease.owner_id:
+            if owned is None and info.owner_id == self.hub.lease.owner_id:
                 await self.hub.take(info).cancel(reason)
                 return
-            # The owner notices the label, like every change of the log. Without an owner, the next
-            # process that takes over the run finds it.
+            # The owner notices the label, like every change of the log. Without an owner, or if its
+            # process is killed before the end, the next process that takes over the run finds it.
             label = mend(reason[:200]).replace("\0", "\ufffd")  # stores keep no NUL in labels
+            inlet = self.hub.inlet(run_id, info.epoch)
             await inlet.append(labels={CANCEL_LABEL: label or "cancelled"})
             self.hub.owned.notify(run_id)
+            if owned is not None:
+                await owned.cancel(reason)
+                return
         await self._recovery.take_over(run_id)
+
+    async def _cancel_own(self, run_id: str, reason: str, epoch: str) -> str:
+        """Cancel a run of this process and wait for its end; return its epoch, "" without one."""
+        run = self.runs.get(run_id)
+        if run is None or run.is_released or epoch not in ("", run.epoch):
+            return ""
+        run.cancel(reason)
+        await run.wait()
+        return run.epoch
 
 
 def _count(files: GivenFiles) -> dict[str, int]:

@@ -2,10 +2,11 @@
 
 Two pipes have no common order. So before the script's Python writes to either of them, or sends an
 event, it writes a mark with the next number into *both*. What lies between mark n and mark n+1 in
-either pipe was written between them, by any process.
+either pipe was written between them, by any process. A third mark follows what Python itself wrote.
+It came first: a child that the script starts next may write to the other pipe.
 
-    standard output:  ‹1›one\\n‹2›     ‹3›three\\n
-    standard error:   ‹1›     ‹2›two\\n‹3›
+    standard output:  ‹1›one\\n‹1 end›‹2›            ‹3›three\\n‹3 end›
+    standard error:   ‹1›           ‹2›two\\n‹2 end›‹3›
 
 Marks are written to descriptors of their own: a script that points standard output elsewhere never
 finds one in its file. A script that forks writes none in the fork, and none are written once the
@@ -35,7 +36,8 @@ PATIENCE_S: Final = 1.0
 
 _SHOWN: Final = b"v"
 _QUIET: Final = b"q"
-_QUIET_END: Final = b"e"
+_ELSEWHERE: Final = b"o"
+_END: Final = b"e"
 _EVENT: Final = b"n"
 _MAX_MARK_BYTES: Final = 64
 
@@ -60,13 +62,12 @@ class Marker:
                 return write()
             self._is_busy = True
             try:
-                quiet = _QUIET if is_quiet else _SHOWN
-                self._mark(*(quiet if each == stream else _SHOWN for each in (OUT, ERR)))
+                here = _QUIET if is_quiet else _SHOWN
+                self._mark(*(here if each == stream else _ELSEWHERE for each in (OUT, ERR)))
                 try:
                     return write()
                 finally:
-                    if is_quiet:
-                        self._put(stream, _QUIET_END)
+                    self._put(stream, _END)
             finally:
                 self._is_busy = False
 
@@ -115,14 +116,14 @@ class Piece(NamedTuple):
 
 class _Mark(NamedTuple):
     number: int
-    is_event: bool
+    kind: bytes
 
 
 class _Stream:
     """One pipe, as it is read: bytes and marks in order."""
 
     def __init__(self, nonce: str) -> None:
-        self._mark = re.compile(rb"\x1b\]%b;(\d+)([vqen])\x07" % nonce.encode())
+        self._mark = re.compile(rb"\x1b\]%b;(\d+)([vqoen])\x07" % nonce.encode())
         self._head = b"\x1b]%b;" % nonce.encode()
         self._rest = b""
         self._is_quiet = False
@@ -134,8 +135,7 @@ class _Stream:
         for found in self._mark.finditer(data):
             self._take(data[start : found.start()])
             start = found.end()
-            if found[2] != _QUIET_END:
-                self.waiting.append(_Mark(int(found[1]), found[2] == _EVENT))
+            self.waiting.append(_Mark(int(found[1]), found[2]))
             self._is_quiet = found[2] == _QUIET
         end = len(data) - self._beginning_of_mark(data[start:])
         self._take(data[start:end])
@@ -165,17 +165,21 @@ class Merger:
     def __init__(self, nonce: str) -> None:
         self._streams = (_Stream(nonce), _Stream(nonce))
         self._passed = 0
+        self._written: int | None = None
+        """The stream that Python wrote to behind the last mark, until all of it has been read."""
         self._gone: int | None = None
 
     def hang_up(self, stream: int) -> Iterator[Piece]:
         """Stop waiting for a pipe from which nothing is read any more."""
         self._gone = stream
+        if self._written == stream:
+            self._written = None
         yield from self._advance()
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether a mark waits for its other half."""
-        return any(stream.waiting for stream in self._streams)
+    def waits_behind(self) -> int | None:
+        """The number of the mark behind which something waits; None if nothing waits."""
+        return self._passed if any(stream.waiting for stream in self._streams) else None
 
     def feed(self, stream: int, data: bytes) -> Iterator[Piece]:
         """Take what was read from a pipe; yield what can be shown now."""
@@ -189,35 +193,54 @@ class Merger:
         yield from self.release()
 
     def release(self) -> Iterator[Piece]:
-        """Yield what waits behind marks whose other half did not come in `PATIENCE_S`."""
-        yield from self._advance()
-        while marks := [stream.waiting[0] for stream in self._streams if stream.waiting]:
-            yield from self._pass(min(mark for mark in marks if isinstance(mark, _Mark)))
+        """Yield what waits for marks that did not come in `PATIENCE_S`."""
+        while self.waits_behind is not None:
+            self._written = None
             yield from self._advance()
+            marks = [(mark.number, stream) for stream in (OUT, ERR) if (mark := self._next(stream))]
+            if self._written is None and marks:
+                yield from self._pass(min(marks)[1])
 
     def _advance(self) -> Iterator[Piece]:
         while True:
-            for number, stream in enumerate(self._streams):
-                yield from self._texts(number, stream)
-            heads = [stream.waiting[0] if stream.waiting else None for stream in self._streams]
-            mark = heads[ERR if self._gone == OUT else OUT]
-            if not isinstance(mark, _Mark) or (self._gone is None and mark != heads[ERR]):
+            first = OUT if self._written is None else self._written
+            for stream in (first, ERR - first):
+                yield from self._texts(stream)
+            if self._written is not None:
                 return
-            yield from self._pass(mark)
+            marks = [self._next(stream) for stream in (OUT, ERR) if stream != self._gone]
+            if None in marks or len({mark.number for mark in marks if mark}) > 1:
+                return
+            yield from self._pass(ERR if self._gone == OUT else OUT)
 
-    def _texts(self, number: int, stream: _Stream) -> Iterator[Piece]:
+    def _next(self, stream: int) -> _Mark | None:
+        """Return the mark that a stream has come to, if it has come to one."""
+        waiting = self._streams[stream].waiting
+        return waiting[0] if waiting and isinstance(waiting[0], _Mark) else None
+
+    def _texts(self, stream: int) -> Iterator[Piece]:
         """Yield what stands before the next mark that has not been passed."""
-        while stream.waiting:
-            head = stream.waiting[0]
-            if isinstance(head, _Mark):
-                if head.number > self._passed:
-                    return
-                stream.waiting.popleft()
-            else:
-                stream.waiting.popleft()
-                yield Piece(number, *head)
+        waiting = self._streams[stream].waiting
+        while waiting and self._written in (None, stream):
+            head = waiting[0]
+            if not isinstance(head, _Mark):
+                waiting.popleft()
+                yield Piece(stream, *head)
+                continue
+            # Without its end, as a script leaves it that closes all files, the next mark ends it.
+            if head.number > self._passed or head == (self._passed, _END):
+                self._written = None
+            if head.number > self._passed:
+                return
+            waiting.popleft()
 
-    def _pass(self, mark: _Mark) -> Iterator[Piece]:
+    def _pass(self, stream: int) -> Iterator[Piece]:
+        """Go behind the next mark, which stands in this stream and perhaps in the other."""
+        mark = self._next(stream)
+        assert mark is not None
         self._passed = mark.number
-        if mark.is_event:
+        if mark.kind == _EVENT:
             yield Piece(OUT, event=mark.number)
+            return
+        written = ERR - stream if mark.kind == _ELSEWHERE else stream
+        self._written = None if written == self._gone else written

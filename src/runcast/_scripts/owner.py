@@ -111,7 +111,8 @@ class ScriptProcess:
         )
         self._frames = control.Frames(settings.max_event_bytes * 2 + 65536)
         self._events: dict[int, bytes] = {}
-        self._waits_since: float | None = None
+        self._waits: tuple[int, float] | None = None
+        """The mark behind which output waits, and since when."""
         self._asked: deque[tuple[int, bytes]] = deque()
         """Frames that ask for something, until what was printed before them is shown."""
 
@@ -248,13 +249,14 @@ class ScriptProcess:
             self._selector.unregister(0)
 
     def _look_at_marks(self, now: float) -> None:
-        if not self._merger.is_waiting:
-            self._waits_since = None
-        elif self._waits_since is None:
-            self._waits_since = now
-        elif now - self._waits_since > PATIENCE_S:
+        mark = self._merger.waits_behind
+        if mark is None:
+            self._waits = None
+        elif self._waits is None or self._waits[0] != mark:
+            self._waits = mark, now
+        elif now - self._waits[1] > PATIENCE_S:
             self._show(self._merger.release())
-            self._waits_since = None
+            self._waits = None
 
     def _stop(self, now: float) -> None:
         while self._stops and self._stops[0][0] <= now:

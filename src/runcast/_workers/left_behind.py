@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from multiprocessing.process import BaseProcess
 from time import sleep
 from types import FrameType
 from typing import Any, Final, NamedTuple
@@ -175,14 +174,14 @@ def end_left_children(grace_s: float = 0.0) -> None:
     """
     if "multiprocessing" not in sys.modules:
         return
-    import multiprocessing
+    from multiprocessing import active_children, process  # late: most programs do not use it
 
-    children = multiprocessing.active_children()
+    children = active_children()
     if grace_s > 0:
         for child in children:
             child.terminate()
         for _ in range(max(1, round(grace_s / _POLL_S))):
-            if not any(map(BaseProcess.is_alive, children)):
+            if not any(map(process.BaseProcess.is_alive, children)):
                 return
             sleep(_POLL_S)
     for child in children:

@@ -274,12 +274,10 @@ class _InProcess:
     async def _run(self, job: Job) -> Outcome:
         processes, function = self._processes, job.function
         assert function.source is not None
-        settings = processes.settings
+        settings, preparation = processes.settings, _preparation(function)
         async with processes.room:
             try:
-                child, folder = await processes.take_while(
-                    _preparation(function), job.open_folder()
-                )
+                child, folder = await processes.take_while(preparation, job.open_folder())
             except OSError as error:
                 _log.error("no child process can be started: %s", error)
                 return failed("no process could be started", "not_started", retryable=True)
@@ -310,6 +308,7 @@ class _InProcess:
             try:
                 return await self._call.run(call)
             finally:
+                processes.prepare(preparation)
                 if self._stopping is not None:
                     self._stopping.cancel()
 

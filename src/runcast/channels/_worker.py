@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runcast._hub.cursor import Chunk
 from runcast._hub.hub import Hub
-from runcast._hub.owned import OwnedLog
+from runcast._hub.owned_log import OwnedLog
 from runcast._hub.watcher import Watch
-from runcast._logs import get_logger
+from runcast._logs import format_places, get_logger
 from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
 from runcast.channels.channel import CanDelete, CanEdit, CanFind, CanType, Channel
-from runcast.channels.engine import Engine, Receipt
-from runcast.channels.outcome import CallOutcome
+from runcast.channels.engine import Engine
+from runcast.channels.outcome import CallOutcome, Receipt
 from runcast.errors import BackendError, NotFound, RunClosed, Stale
 from runcast.events.model import Event, encode_record
 from runcast.events.outcome import Outcome, done, failed
@@ -35,6 +35,10 @@ STATE: Final = "delivery_state"
 
 _CALL_S: Final = 30.0
 """Longest time of one call, whatever the channel does."""
+
+_OPENING_S: Final = 12.0
+"""The same for a message that is shown while its text grows: people see nothing meanwhile. Longer
+than connecting takes (10 s), so that a server that cannot be reached is known as such."""
 
 _TYPING_S: Final = 3.0
 """The same for the sign that somebody writes: text must not wait for it."""
@@ -116,6 +120,11 @@ class Worker:
         self.is_leaving = True
         self._changed.set()
 
+    def look(self) -> None:
+        """Ask the engine again soon: it knows more than before."""
+        self._turns = -1
+        self._changed.set()
+
     # The run's log.
 
     async def _read(self) -> None:
@@ -166,14 +175,14 @@ class Worker:
                 self._turns = document.turns
                 self._changed.clear()
                 return
-            if engine.is_opening and self._changed.is_set():
-                self._changed.clear()
-                await self._sleep(_LOOK_S)
-                return
-            self._changed.clear()
             left = None if until is None else until - self._clock.monotonic()
             if left is not None and left <= 0:
                 return
+            if engine.is_opening and self._changed.is_set():
+                self._changed.clear()
+                await self._sleep(_LOOK_S if left is None else min(_LOOK_S, left))
+                return
+            self._changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._changed.wait()
@@ -201,11 +210,19 @@ class Worker:
 
     async def _call(self, action: Action) -> CallOutcome:
         channel = self._channel
-        limit_s = _TYPING_S if isinstance(action, Typing) else _CALL_S
         if isinstance(action, Send | Edit):
-            action = replace(action, run_id=str(self.about["run"]))
+            link = self.engine.document.answer_links.get(action.question_id, "")
+            has_buttons = channel.capability.has_buttons  # else nobody takes what they send
+            action = replace(
+                action,
+                buttons=action.buttons if has_buttons else (),
+                answers=action.buttons,
+                run_id=str(self.about["run"]),
+                epoch=str(self.about["epoch"]),
+                answer_url=link,
+            )
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(self._longest_s(action)):
                 if isinstance(action, Send):
                     return await channel.send(action)
                 if isinstance(action, Edit):
@@ -223,9 +240,21 @@ class Worker:
         except TimeoutError:
             return CallOutcome("uncertain", reason="no answer in time")
         except Exception as error:  # noqa: BLE001 - a fault of one channel must not end the others
-            # Only its class: the text may hold an address with a token.
-            _log.warning("a channel raised %s", type(error).__name__)
+            # Not its message, which may hold an address with a token.
+            _log.warning(
+                "the channel of %s raised %s\n%s",
+                self.about["target"],
+                type(error).__name__,
+                format_places(error),
+            )
             return CallOutcome("uncertain", reason=f"the channel raised {type(error).__name__}")
+
+    def _longest_s(self, action: Action) -> float:
+        """Return how long a call may take, whatever the channel does."""
+        if isinstance(action, Typing):
+            return _TYPING_S
+        is_opening = isinstance(action, Send) and self._channel.capability.can_edit
+        return _OPENING_S if is_opening else _CALL_S
 
     # The delivery's log.
 
@@ -243,10 +272,14 @@ class Worker:
         while True:
             try:
                 await self._log.end(outcome_of(receipt))
-                return receipt
             except BackendError as error:
                 _log.warning("the end of a delivery could not be stored yet: %s", error)
                 await self._sleep(_STORE_RETRY_S)
+                continue
+            if receipt.status == "failed":
+                run, target = self.about["run"], self.about["target"]
+                _log.warning("run %r was not delivered to %s: %s", run, target, receipt.reason)
+            return receipt
 
 
 def outcome_of(receipt: Receipt) -> Outcome:

@@ -14,9 +14,13 @@ class Send:
     Attributes:
         key: equal if the same send is repeated. A channel that `is_idempotent` passes it on.
         text: Markdown, not empty.
+        buttons: to show; none if the channel's capability has no buttons.
         is_plain: show the text as it is, because the platform could not read its formatting.
         is_final: the text will not grow any more.
         run_id: of the run that is delivered, for a link to it.
+        answers: what the buttons of the question are, also where none are shown.
+        answer_url: a page that answers the question, or "".
+        epoch: of the run, for buttons: they name it beside the question.
     """
 
     page: int
@@ -27,6 +31,9 @@ class Send:
     is_final: bool = False
     question_id: str = ""
     run_id: str = ""
+    answers: tuple[Button, ...] = ()
+    answer_url: str = ""
+    epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,9 @@ class Edit:
     is_final: bool = False
     question_id: str = ""
     run_id: str = ""
+    answers: tuple[Button, ...] = ()
+    answer_url: str = ""
+    epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,11 @@ class Capability:
     """Whether that sign must be taken back, and does not end with the next message."""
     has_buttons: bool = False
     takes_replies: bool = False
-    """Whether the bot sees texts that reply to its messages: then a number answers a question."""
+    """Whether the bot sees texts that reply to its messages. Then a text answers a question for a
+    text, and without buttons a number answers a question."""
+    hears_texts: bool = False
+    """Whether the bot sees texts that are written to it, and that name no message: then a number
+    answers the question of the only run that is delivered to the chat."""
     is_idempotent: bool = False
     """Whether a send with the same key, sent again, makes no second message."""
     idempotent_s: float = 0.0
@@ -73,6 +77,8 @@ class Capability:
     window_s: float = 60.0
     reserved: int = 3
     """Slots that only questions, decisions and endings use."""
+    counts_apart: bool = False
+    """Whether the platform counts sends, edits and other calls apart: each with its own slots."""
     max_edits: int = 0
     """Edits that one message takes; 0: no limit. Then the text continues in a new message."""
     closes_messages: bool = False

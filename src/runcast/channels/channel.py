@@ -7,10 +7,11 @@ is the engine's.
 A package offers a channel through an entry point. Its name is the scheme of targets:
 
     [project.entry-points."runcast.channels"]
-    pager = "runcast_pager:make_channel"
+    pager = "runcast_pager"
 
-`make_channel(target: str, options: Mapping[str, str]) -> Channel` gets what stands behind `pager:`
-and the options of the target, among them its token.
+The module has `make_channel(target: str, options: Mapping[str, str]) -> Channel`, which gets what
+stands behind `pager:` and the options of the target, among them its token. If people can answer
+there, the module also has `make_receiver` or `make_poller`: see `receiver`.
 """
 
 from typing import Protocol, runtime_checkable
@@ -19,7 +20,7 @@ from runcast.channels.actions import Edit, Find, Send
 from runcast.channels.capability import Capability
 from runcast.channels.outcome import CallOutcome
 
-__all__ = ("CanDelete", "CanEdit", "CanFind", "CanType", "Channel", "HasPlace")
+__all__ = ("CanDelete", "CanEdit", "CanFind", "CanIdentify", "CanType", "Channel", "HasPlace")
 
 
 @runtime_checkable
@@ -86,6 +87,16 @@ class CanFind(Protocol):
     async def find(self, message: Find) -> CallOutcome:
         """Find a message by the key of its send: `ok` with its id; `gone` if it is certainly not
         there now; `rejected` if the platform does not let us look."""
+        ...
+
+
+@runtime_checkable
+class CanIdentify(Protocol):
+    """A channel whose platform says whose token it has. `runcast doctor --online` asks."""
+
+    async def identify(self) -> CallOutcome:
+        """Ask the platform, and change nothing: `ok`, whose `reason` names the account; `forbidden`
+        if the platform refuses the token."""
         ...
 
 

@@ -7,20 +7,23 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from runcast._hub.hub import Hub
-from runcast._hub.owned import OwnedLog
+from runcast._hub.owned_log import OwnedLog
 from runcast._logs import get_logger
 from runcast.channels._worker import Worker, outcome_of
 from runcast.channels.actions import Send
 from runcast.channels.answer_links import AnswerLink, make_answer_link
 from runcast.channels.budget import Budgets
 from runcast.channels.channel import Channel, HasPlace
-from runcast.channels.document import SHOWS, Shows
-from runcast.channels.engine import Engine, Finish, Receipt
+from runcast.channels.checks import check_channels
+from runcast.channels.delivery_options import DeliveryOptions
+from runcast.channels.document import Shows
+from runcast.channels.engine import Engine, Finish
 from runcast.channels.notices import make_document
+from runcast.channels.outcome import Receipt
 from runcast.channels.platforms import make_channel
 from runcast.channels.question_texts import LinkOf, no_link
 from runcast.channels.receipts import (
@@ -29,40 +32,25 @@ from runcast.channels.receipts import (
     receipts_of,
     wait_for_receipts,
 )
+from runcast.channels.shown_messages import Shown, ShownMessages, last_state, shown_by
 from runcast.channels.targets import ChannelsFile, Target
 from runcast.errors import BackendError, Conflict, InvalidValue, NotFound, RunClosed, Stale
-from runcast.events.model import decode_event
-from runcast.events.position import Position, describe_log, split_frames
-from runcast.stores.base import MAX_LIST, LogInfo
+from runcast.events.position import describe_log
+from runcast.stores.base import LogInfo
 
 if TYPE_CHECKING:
     from runcast.channels.capability import Capability
 
-__all__ = ("DELIVERY", "Deliveries", "Delivery", "Shown")
-
-_FINISHES: Final[tuple[Finish, ...]] = ("auto", "in_place", "fresh")
+__all__ = ("DELIVERY", "Deliveries", "Delivery")
 
 _GRACE_S: Final = 5.0
 """How long the ends of runs may take to be delivered when the process ends. The rest is for the
 next process."""
 
-_MAX_LISTS: Final = 4
-"""Most pages of a target's open deliveries, of `MAX_LIST` each, among which a message is looked
-for. There are more only if as many runs write into one chat at once."""
-
 _MAX_NAME_CHARS: Final = 100
 """Characters of a run's id in the id of its delivery, which has at most 128."""
 
 _log: Final = get_logger("runcast.channels")
-
-
-class Shown(NamedTuple):
-    """What a message in a chat shows: a run in one epoch, and perhaps one of its questions."""
-
-    run_id: str
-    epoch: str
-    target: str
-    question_id: str
 
 
 class Delivery:
@@ -102,23 +90,31 @@ class Deliveries:
         self._hub = hub
         self._make = make
         self._budgets: dict[Capability, Budgets] = {}
+        self._messages = ShownMessages(hub)
         self._workers: dict[str, Worker] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._beginning: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._is_closing = False
 
     async def open(self, channels_file: str) -> None:
-        """Read the named targets, if there is a file with them. Raises `InvalidValue`."""
+        """Read the named targets, if there is a file with them, and check them all.
+
+        Raises:
+            InvalidValue: the file or a target in it is malformed. The message names the table.
+        """
         if channels_file:
-            self.channels = await asyncio.to_thread(ChannelsFile.read, channels_file)
+            channels = await asyncio.to_thread(ChannelsFile.read, channels_file)
+            await check_channels(channels, channels_file, self._make)
+            self.channels = channels
 
     async def begin(
         self,
         run_id: str,
         target: str | Channel,
         *,
-        shows: Shows = "tools",
-        finish: Finish = "auto",
+        shows: Shows | None = None,
+        finish: Finish | None = None,
+        epoch: str = "",
     ) -> Delivery:
         """Deliver a run to a target from its first event on. The delivery is stored on return.
 
@@ -126,23 +122,22 @@ class Deliveries:
             target: a name of the channels file, an address such as `telegram://…?token=…`, or a
                 channel. Tokens are not stored: only deliveries to names resume elsewhere.
             shows: `answer`, `tools`, `steps`, or `notice`, which a channel that takes notices alone
-                has always.
+                has always; None: as the target says, else `tools`.
             finish: whether the answer changes the last message (`in_place`) or is a new one
-                (`fresh`).
+                (`fresh`); None: as the target says, else `auto`.
+            epoch: the epoch to deliver; "" is any epoch.
 
         Raises:
             NotFound: there is no such run.
+            Stale: the run is in another epoch.
             InvalidValue: the target or an option is not known.
             Conflict: another process delivers the run to this target.
         """
-        if shows not in SHOWS or finish not in _FINISHES:
-            raise InvalidValue(
-                f"expected shows of {', '.join(SHOWS)} and finish of {', '.join(_FINISHES)}; "
-                f"got {shows!r:.40} and {finish!r:.40}"
-            )
-        info = await self._hub.info(run_id)
+        chosen = DeliveryOptions.choose(shows, finish)
+        info = await self._hub.info(run_id, epoch)
         if isinstance(target, str):
             found = self.channels.find(target)
+            chosen = DeliveryOptions.choose(shows, finish, found.options)
             channel, shown, is_named = self._make(found), found.shown, bool(found.name)
         else:
             place = target.place if isinstance(target, HasPlace) else target.scope
@@ -153,8 +148,8 @@ class Deliveries:
             "epoch": info.epoch,
             "target": shown,
             "is_named": is_named,
-            "shows": shows,
-            "finish": finish,
+            "shows": chosen.shows,
+            "finish": chosen.finish,
         }
         # The same delivery may be begun twice at once, and the second one gets the first one's.
         async with self._beginning.setdefault(name, asyncio.Lock()):
@@ -166,7 +161,10 @@ class Deliveries:
                 log = await self._hub.begin(name, kind=DELIVERY, labels=labels)
             except Conflict:
                 await channel.close()
-                raise Conflict(f"run {run_id} is delivered to {shown} already, or was") from None
+                raise Conflict(
+                    f"run {run_id} is delivered to {shown} already, or was: its deliveries have "
+                    "the receipt; to deliver it once more, name another chat"
+                ) from None
             return self._start(name, log, channel, about, None)
 
     async def check_names(self, names: Sequence[str]) -> None:
@@ -175,13 +173,21 @@ class Deliveries:
         for name in names:
             await self._make(self._named(name)).close()
 
-    async def begin_by_name(self, run_id: str, name: str) -> Delivery:
+    async def begin_by_name(
+        self,
+        run_id: str,
+        name: str,
+        *,
+        shows: Shows | None = None,
+        finish: Finish | None = None,
+        epoch: str = "",
+    ) -> Delivery:
         """Deliver a run to a target of the channels file, and never to an address.
 
         Raises what `begin` raises.
         """
         self._named(name)
-        return await self.begin(run_id, name)
+        return await self.begin(run_id, name, shows=shows, finish=finish, epoch=epoch)
 
     def _named(self, name: str) -> Target:
         try:
@@ -200,7 +206,7 @@ class Deliveries:
         task.add_done_callback(_report)
 
     async def _resume(self, log: OwnedLog, claimed: LogInfo) -> None:
-        about = await self._last_record(claimed)
+        about = await last_state(self._hub, claimed)
         try:
             if about is None:
                 raise InvalidValue("its process died before anything was recorded")
@@ -220,14 +226,6 @@ class Deliveries:
             log.release()
             return
         self._start(claimed.log_id.rpartition("/")[2], log, channel, about, state)
-
-    async def _last_record(self, info: LogInfo) -> dict[str, Any] | None:
-        position = info.position
-        if position.seq == 0:
-            return None
-        page = await self._hub.store.read(info.log_id, Position(position.epoch, position.seq - 1))
-        records = [decode_event(each) for each in split_frames(page.frames)]
-        return dict(records[-1].data) if records else None
 
     def _start(
         self,
@@ -276,43 +274,37 @@ class Deliveries:
             for name, worker in self._workers.items()
         )
 
-    async def find(self, targets: Sequence[str], message_id: str) -> Shown | None:
+    async def find(
+        self, targets: Sequence[str], message_id: str, pressed: str = ""
+    ) -> Shown | None:
         """Return what a message shows that an open delivery to one of these targets has sent.
 
         Deliveries of other processes are found by what they have stored. Raises `BackendError`.
 
         Args:
             targets: as `Target.shown` has them.
+            pressed: what the message's button sends. It finds the message of a send that got no
+                answer, whose id nobody knows: then its delivery knows it from now on.
         """
         for name, worker in self._workers.items():
             delivery = self._deliveries[name]
             if delivery.target in targets:
                 state = worker.engine.save(0.0)
-                if found := _shown(worker.about, state, message_id):
+                if found := shown_by(worker.about, state, message_id, pressed):
+                    if pressed and worker.engine.adopt(found.question_id, message_id):
+                        worker.look()
                     return found
         for target in targets:
-            if found := await self._find_stored(target, message_id):
+            if found := await self._messages.find(target, message_id, pressed, self._workers):
                 return found
         return None
 
-    async def _find_stored(self, target: str, message_id: str) -> Shown | None:
-        before: tuple[float, str] | None = None
-        for _ in range(_MAX_LISTS):
-            infos = await self._hub.store.list(
-                kind=DELIVERY,
-                status="running",
-                labels={"to": target[:200]},
-                before=before,
-                limit=MAX_LIST,
-            )
-            for info in infos:
-                if info.name not in self._workers:
-                    record = await self._last_record(info)
-                    if record and (found := _shown(record, record.get("state"), message_id)):
-                        return found
-            if len(infos) < MAX_LIST:
-                break
-            before = infos[-1].created_at, infos[-1].log_id
+    async def find_ended(self, targets: Sequence[str], message_id: str) -> Shown | None:
+        """Return what a message shows that an ended delivery to one of these targets has sent, of
+        any process and not long ago. Raises `BackendError`."""
+        for target in targets:
+            if found := await self._messages.find_ended(target, message_id):
+                return found
         return None
 
     async def states(self, run: LogInfo, delivery_id: str = "") -> list[DeliveryState]:
@@ -351,15 +343,6 @@ class Deliveries:
             if late:
                 await asyncio.wait(late)
         self._is_closing = False
-
-
-def _shown(about: Mapping[str, Any], state: Any, message_id: str) -> Shown | None:
-    """Return what a message shows, if it is among the pages of a delivery's state."""
-    for page in state["pages"] if isinstance(state, dict) else ():
-        if message_id in (page["message_id"], page["old_message_id"]):
-            question_id = page.get("question_id", "")
-            return Shown(str(about["run"]), str(about["epoch"]), str(about["target"]), question_id)
-    return None
 
 
 def _name_of(run_id: str, epoch: str, target: str) -> str:

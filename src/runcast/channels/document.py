@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from runcast.channels.capability import Capability
 from runcast.channels.question_texts import Button, LinkOf, buttons_of, no_link, question_text
 from runcast.events.model import Event
-from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, text_of
+from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, pick, text_of
 
 __all__ = (
     "MAX_CHARS",
@@ -145,6 +145,8 @@ class Document:
         """The type of the terminal event."""
         self.is_waiting = False
         """Whether a question is open."""
+        self.answer_links: dict[str, str] = {}
+        """The addresses that answer open questions, by the questions' ids."""
         self._shows = shows
         self.seq = 0
         """The `seq` of the last event taken."""
@@ -224,6 +226,7 @@ class Document:
         self._chars = self._at = self._replay_to = 0
         self._said.clear()
         self._answers.clear()
+        self.answer_links.clear()
 
     def _say(self, event: Event, data: dict[str, Any], text: str) -> None:
         text_id = _text_id(data)
@@ -282,20 +285,24 @@ class Document:
             self._time,
             expires_at if isinstance(expires_at, int | float) else None,
         )
+        if link:
+            self.answer_links[segment.question_id] = link
         segment.replace(question_text(data, self._capability, link), buttons)
         self.is_waiting = True
 
     def _note_answer(self, data: dict[str, Any]) -> None:
         """Keep who decided what, until `interrupt_resolved` says that the decision counts."""
-        answer = data.get("answer")
-        kind = answer.get("type") if isinstance(answer, dict) else None
-        said = _DECISIONS.get(as_text(kind)) or "answered"
-        by = _one_line(as_text(data.get("by"))).replace("`", "'")
-        self._answers[as_text(data.get("interrupt_id"))] = f"**{said}**{by and f' by `{by}`'}"
+        answer, kind = data.get("answer"), as_text(pick(data.get("answer"), "type"))
+        said = f"**{_DECISIONS.get(kind) or 'answered'}**"
+        if kind == "response" and (value := _quoted(pick(answer, "args"))):
+            said += f": `{value}`"
+        by = _quoted(data.get("by"))
+        self._answers[as_text(data.get("interrupt_id"))] = f"{said}{by and f' by `{by}`'}"
 
     def _resolve(self, data: dict[str, Any]) -> None:
         self.turns += 1
         asked = as_text(data.get("interrupt_id"))
+        self.answer_links.pop(asked, None)
         answer = self._answers.pop(asked, "")
         for segment in self.segments:
             if segment.question_id == asked and segment.buttons:
@@ -305,11 +312,7 @@ class Document:
         self.is_waiting = any(segment.buttons for segment in self.segments)
 
     def _end(self, event: Event) -> None:
-        self.turns += 1
-        self.has_ended, self.is_waiting, self.outcome = True, False, event.type
-        for segment in self.segments:
-            if segment.buttons:
-                segment.replace(segment.text)
+        self._close(event)
         said = "\n".join(segment.text for segment in self.segments)
         if event.type == "done":
             result, summary = outcome_of(event.data)
@@ -323,6 +326,14 @@ class Document:
             self.note(f"✗ **Failed:** {_one_line(text_of('failed', event.data)[0], 1000)}")
         else:
             self.note(f"■ Cancelled: {_one_line(text_of('cancelled', event.data)[0], 1000)}")
+
+    def _close(self, event: Event) -> None:
+        """Note the end of the run: its questions have no buttons any more."""
+        self.turns += 1
+        self.has_ended, self.is_waiting, self.outcome = True, False, event.type
+        for segment in self.segments:
+            if segment.buttons:
+                segment.replace(segment.text)
 
 
 def _gap_between(text: str, before: tuple[str, ...], after: tuple[str, ...]) -> str:
@@ -356,6 +367,11 @@ def _tool_key(data: dict[str, Any]) -> tuple[str, str]:
 def _one_line(text: str, most: int = _MAX_LINE_CHARS) -> str:
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _quoted(value: object) -> str:
+    """Return a value as one line that can stand between backticks."""
+    return _one_line(as_text(value)).replace("`", "'")
 
 
 def _call(data: dict[str, Any]) -> str:

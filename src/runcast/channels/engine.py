@@ -19,40 +19,28 @@ These things hold (the tests call them by these numbers):
 6. Nothing is called before a penalty is over.
 7. Each text fits into a message, and its code fences are balanced.
 
-Long because the decisions of one state machine are read together.
+When a new message is worth sending is decided in `openings`, and what became of a send without an
+answer is found out by `searches`. Long because the decisions of one state machine are read
+together.
 
 Source: ours.
 """
 
 from typing import Any, Final, Literal
 
-import msgspec
-
 from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
-from runcast.channels.budget import Budget
+from runcast.channels.budget import Budget, CallGroup
 from runcast.channels.capability import Capability
 from runcast.channels.document import Document
 from runcast.channels.layout import Layout, Page, Wanted
-from runcast.channels.outcome import CallOutcome
+from runcast.channels.openings import Openings
+from runcast.channels.outcome import CallOutcome, Receipt, ReceiptStatus
 from runcast.channels.pages import Room
+from runcast.channels.searches import Searches
 
-__all__ = ("Engine", "Finish", "Receipt", "ReceiptStatus")
+__all__ = ("Engine", "Finish", "Receipt")
 
-ReceiptStatus = Literal["delivered", "uncertain", "failed"]
 Finish = Literal["auto", "in_place", "fresh"]
-
-_FIRST_CHARS: Final = 30
-_FIRST_WAIT_S: Final = 1.0
-"""A new message waits for so much text or so long: its notification should carry words."""
-
-_AGAIN_CHARS: Final = 120
-"""Length of a text that is sent once more while it grows, because nobody knows what became of its
-first message. Four times as much for each further one."""
-
-_BURST_CHARS: Final = 200
-_BURST_IDLE_S: Final = 1.0
-"""Without edits a message is sent behind a tool's line if there is so much text, or no more text
-comes for so long. Otherwise many short calls of tools would be many messages."""
 
 _STRIKES: Final = 3
 """Refusals of one message in a row before the engine changes its way."""
@@ -60,16 +48,12 @@ _STRIKES: Final = 3
 _LEAST_PENALTY_S: Final = 0.5
 """Penalty if the server names a shorter one, or none."""
 
-_BACKOFF_S: Final = 0.25
+_BACKOFF_S: Final = 0.08
+_REFUSED_S: Final = 0.25
 _MAX_BACKOFF_S: Final = 60.0
-"""Pause after a call that failed, doubled each time, and its longest."""
-
-_LOOKS: Final = 5
-"""How often a send that got no answer is looked for. With the pauses between them the server has
-four seconds to finish a call whose connection broke; then the message is not there."""
-
-_LONG_S: Final = 15.0
-"""A penalty for looking that is longer ends the search: the text must not wait for the next one."""
+_GROWTH: Final = 1.5
+"""Pause after a call without an answer, pause after a refusal, their longest, and how they grow.
+Four connections that break one after the other cost less than a second."""
 
 _FRESH_AFTER_S: Final = 30.0
 """Age of a message from which on the answer is worth a new notification."""
@@ -83,22 +67,6 @@ _GIVE_UP_S: Final = 24 * 3600.0
 _MARGIN: Final = 0.9
 """Part of a message's lifetime after which the next message begins, and of the time for which a
 platform knows a key after which that key is not used again."""
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What became of a delivery.
-
-    `delivered`: all of the text is there, each part once. `uncertain`: a message may be missing or
-    there twice, and the platform cannot say. `failed`: some of the text is not there.
-    """
-
-    status: ReceiptStatus
-    message_ids: tuple[str, ...] = ()
-    """The messages that show the text, in order."""
-    reason: str = ""
-    """Why it is not `delivered`."""
-    strays: int = 0
-    """Messages that may remain although others have replaced them."""
 
 
 class Engine:
@@ -136,6 +104,8 @@ class Engine:
             Room(capability.limit, capability.unit),
             closes=capability.closes_messages,
         )
+        self._openings = Openings(capability, document, self._layout)
+        self._searches = Searches(capability)
         self._target: Page | None = None
         self._sent_end = 0
         self._sent_at = 0.0
@@ -145,7 +115,6 @@ class Engine:
         self._doubts = ""
         self._typed_at: float | None = None
         self._is_refreshed = False
-        self._grown_at: dict[int, tuple[int, float]] = {}
         self._delete_at = 0.0
 
     def next(self, now: float) -> Action | float | None:
@@ -158,6 +127,7 @@ class Engine:
         self._layout.update()
         if self.document.has_ended and self._ended_at is None:
             self._ended_at = now
+            self._failures, self._resume_at = 0, min(self._resume_at, now)  # the end tries at once
         if self._ended_at is not None and now > self._ended_at + _GIVE_UP_S:
             self._fail("the platform did not take the text in time")
             return None
@@ -166,11 +136,13 @@ class Engine:
             return blocked
         found = self._find(now)
         if isinstance(found, float) or found is None:
+            found = self._look_late(now, found)
+        if isinstance(found, float) or found is None:
             found = self._type(now, found)
         if not isinstance(found, float) and found is not None:
             self.flight, self._sent_at = found, now
             if not isinstance(found, Typing):
-                self.budget.spend(now)
+                self.budget.spend(now, _group_of(found))
         return found
 
     def unshown(self) -> str:
@@ -199,13 +171,15 @@ class Engine:
                 continue
             if self._is_forgotten(page, now):
                 self._lose(page, now)
+            if page.state == "uncertain" and self._searches.wants_look(page):
+                return self._look(page, now)
+            if page.state == "uncertain" and page.old_message_id:
+                self._lose(page, now)
             if page.state == "uncertain":
-                if self.capability.can_find and page.looks < _LOOKS:
-                    return self._look(page, now)
                 if page.attempted == wanted.digest and self._layout.is_complete(page):
                     continue  # it is there or it is not: nobody knows
-                if not self._is_worth_a_message(page, wanted, now):
-                    return self._when_worth(page, now)
+                if not self._is_worth(page, wanted, now):
+                    return self._when_worth(page, wanted, now)
                 self._layout.give_up(page)
             if page.state == "new":
                 return self._open(page, wanted, now)
@@ -217,27 +191,31 @@ class Engine:
         if page.first_seen is None:
             page.first_seen = now
         if not self.capability.can_edit:
-            if not self._is_flushed(page, now):
-                return self._when_flushed(page, now)
+            if not self._openings.is_flushed(page, now):
+                return self._openings.when_flushed(page, now)
             wanted = self._layout.wanted(page)  # perhaps without the text behind a tool's line
             if page.attempted not in ("", wanted.digest):
                 self._layout.give_up(page)  # a repeated send would show the old text
             if not wanted.text:
                 return self._find(now)
-        if not self._is_worth_a_message(page, wanted, now):
+        if not self._is_worth(page, wanted, now):
             self.is_opening = True
-            return self._when_worth(page, now)
-        due = self.budget.earliest(now, is_important=self._is_important(page))
+            return self._when_worth(page, wanted, now)
+        # Nothing is shown yet: neither text of other deliveries nor a try that was refused counts.
+        is_first = page.lost_at > 0 or not any(each.may_exist for each in self._layout)
+        is_important = is_first or self._is_important(page)
+        due = self.budget.earliest(now, is_important=is_important, group="send")
         if due > now:
             return due
-        self._target, self._sent_end = page, self._layout.shown_end(page)
+        opening = self._openings.first(page, wanted, settles=self._searches.settles)
+        self._target, self._sent_end = page, opening.shown_end
         return Send(
             page.number,
             self._key_of(page),
-            wanted.text,
-            wanted.buttons,
+            opening.wanted.text,
+            opening.wanted.buttons,
             page.is_plain,
-            self._layout.is_complete(page),
+            opening.is_final,
             self._layout.segment(page).question_id,
         )
 
@@ -248,6 +226,21 @@ class Engine:
             return due
         self._target = page
         return Find(self._key_of(page), max(0.0, now - page.attempted_at))
+
+    def _look_late(self, now: float, otherwise: float | None) -> Action | float | None:
+        """Return the search for a message that may have come late, if it is due; else the earlier
+        of both times."""
+        due = self._late_at(now)
+        if due is None:
+            return otherwise
+        if due <= now:
+            return self._searches.late_look(now)
+        return due if otherwise is None else min(due, otherwise)
+
+    def _late_at(self, now: float) -> float | None:
+        """Return when a message that may have come late can be searched for."""
+        due = self._searches.due
+        return None if due is None else max(due, self.budget.earliest(now, is_important=True))
 
     def _key_of(self, page: Page) -> str:
         return f"{self._key}.{page.number}.{page.generation}"
@@ -267,7 +260,7 @@ class Engine:
             return self._find(now)
         if page.strikes >= _STRIKES and not is_complete:
             return None  # quiet: the end tries again
-        due = self.budget.earliest(now, is_important=self._is_important(page))
+        due = self.budget.earliest(now, is_important=self._is_important(page), group="edit")
         if due > now:
             return due
         self._target, self._sent_end = page, self._layout.shown_end(page)
@@ -284,45 +277,11 @@ class Engine:
     def _is_important(self, page: Page) -> bool:
         return self.document.has_ended or bool(self._layout.segment(page).question_id)
 
-    def _is_worth_a_message(self, page: Page, wanted: Wanted, now: float) -> bool:
-        if self._layout.is_complete(page):
-            return page.state == "new" or page.attempted != wanted.digest
-        if page.state == "uncertain" or page.generation:
-            # Part of the text may be there already, and each new message may be another such part.
-            return len(wanted.text) >= _AGAIN_CHARS << 2 * page.generation
-        has_waited = page.first_seen is not None and now >= page.first_seen + _FIRST_WAIT_S
-        return has_waited or len(wanted.text) >= _FIRST_CHARS
+    def _is_worth(self, page: Page, wanted: Wanted, now: float) -> bool:
+        return self._openings.is_worth(page, wanted, now, settles=self._searches.settles)
 
-    def _when_worth(self, page: Page, now: float) -> float | None:
-        if page.state == "uncertain" or page.generation:
-            return None  # only more text helps
-        return (now if page.first_seen is None else page.first_seen) + _FIRST_WAIT_S
-
-    def _is_flushed(self, page: Page, now: float) -> bool:
-        """Whether a page's text is sent by a channel that cannot edit."""
-        is_complete = self._layout.is_complete(page)
-        if self.capability.is_quiet:
-            segment = self._layout.segment(page)
-            later = self.document.segments[page.segment + 1 :]
-            has_followed = bool(segment.question_id) or any(each.question_id for each in later)
-            return self.document.has_ended or has_followed
-        if is_complete:
-            return True
-        due = self._when_flushed(page, now)
-        if due is None or due > now:
-            return False
-        self._layout.finish(page, self._layout.segment(page).boundary)
-        return True
-
-    def _when_flushed(self, page: Page, now: float) -> float | None:
-        segment = self._layout.segment(page)
-        if self.capability.is_quiet or segment.boundary <= page.start:
-            return None
-        size, at = self._grown_at.get(page.segment, (-1, now))
-        if size != len(segment.text):
-            at = now
-            self._grown_at[page.segment] = len(segment.text), now
-        return now if segment.boundary - page.start >= _BURST_CHARS else at + _BURST_IDLE_S
+    def _when_worth(self, page: Page, wanted: Wanted, now: float) -> float | None:
+        return self._openings.when_worth(page, wanted, now, settles=self._searches.settles)
 
     def _type(self, now: float, otherwise: float | None) -> Action | float | None:
         """Return the sign that somebody writes, if it is due; else the earlier of both times."""
@@ -364,6 +323,8 @@ class Engine:
                 return self._delete_at
             due = self.budget.earliest(now, is_important=True)
             return due if due > now else Delete(layout.surplus[0])
+        if (late := self._late_at(now)) is not None:
+            return late
         self._layout.strays += len(layout.surplus)
         layout.surplus.clear()
         if capability.stops_typing and self._typed_at is not None:
@@ -393,11 +354,12 @@ class Engine:
         if outcome.kind == "limited":
             self.budget.penalise(now, max(outcome.retry_after_s, _LEAST_PENALTY_S))
         elif outcome.retry_after_s > 0:
-            self.budget.hold(now, outcome.retry_after_s)
-        if outcome.kind == "limited":
+            self.budget.hold(now, outcome.retry_after_s, _group_of(action))
+        if isinstance(action, Find) and page is None:
+            self._settle_late(outcome, now)
+        elif outcome.kind == "limited":
             if isinstance(action, Find) and page is not None:
-                is_long = outcome.retry_after_s > _LONG_S
-                page.looks = _LOOKS if is_long else page.looks + 1
+                self._searches.refuse(page, outcome.retry_after_s)
         elif isinstance(action, Typing):
             self._typed_at = now if action.is_on else None  # not worth another try
         elif isinstance(action, Delete):
@@ -424,21 +386,28 @@ class Engine:
         if isinstance(action, Edit):
             page.edits += 1
             return
-        page.message_id, page.sent_at, page.state = outcome.message_id, now, "live"
-        if page.attempted:
-            page.shown, page.attempted = "", ""  # the first try may have said something else
-        if page.old_message_id:
-            self._layout.surplus.append(page.old_message_id)
-            page.old_message_id, self._delete_at = "", now + _DWELL_S
+        self._begin(page, outcome.message_id, now)
+        if page.attempted:  # the first try may have been taken, which may have said something else
+            said = self._layout.said_by(action).digest
+            is_same = page.attempted == said and not page.is_mixed
+            page.shown, page.attempted, page.is_mixed = said if is_same else "", "", False
         if not outcome.message_id or not self.capability.can_edit:
             page.shown = self._layout.said_by(action).state
             self._layout.seal(page)
+
+    def _begin(self, page: Page, message_id: str, now: float) -> None:
+        """Take note of a page's message, which is there; the one before goes in a moment."""
+        page.message_id, page.sent_at, page.state = message_id, now, "live"
+        if page.old_message_id:
+            self._layout.surplus.append(page.old_message_id)
+            page.old_message_id, self._delete_at = "", now + _DWELL_S
 
     def _settle_send(self, page: Page, sent: str, outcome: CallOutcome, now: float) -> None:
         if outcome.kind in ("uncertain", "not_started"):
             if outcome.kind == "uncertain":
                 page.attempted_at = page.attempted_at if page.attempted else self._sent_at
-                page.attempted, page.shown_end = sent, self._sent_end
+                page.is_mixed = page.is_mixed or page.attempted not in ("", sent)
+                page.attempted, page.shown_end, page.lost_at = sent, self._sent_end, now
                 if not self.capability.is_idempotent:
                     self._lose(page, now)
             self._back_off(now)
@@ -448,20 +417,45 @@ class Engine:
             self._refused(page, outcome, now)
 
     def _settle_find(self, page: Page, outcome: CallOutcome, now: float) -> None:
+        if page.state != "uncertain":
+            return  # somebody pressed its button meanwhile
         if outcome.kind == "ok" and outcome.message_id:
-            page.message_id, page.sent_at, page.state = outcome.message_id, now, "live"
+            self._begin(page, outcome.message_id, now)
             page.shown, page.attempted, page.looks, self._failures = page.attempted, "", 0, 0
             if not self.capability.can_edit:
                 self._layout.seal(page)
-            return
-        page.looks += 1
-        if outcome.kind not in ("gone", "uncertain", "not_started"):
-            page.looks = _LOOKS
-        elif outcome.kind == "gone" and page.looks >= _LOOKS:
-            page.state, page.attempted, page.looks = "new", "", 0
-        else:
-            self._failures = page.looks
+        elif outcome.kind in ("uncertain", "not_started"):
+            page.looks += 1
+            self._failures += 1
             self._back_off(now)
+        elif outcome.kind != "gone":
+            self._searches.give_up(page)
+        elif (again_at := self._searches.again_at(page)) > now:
+            self._resume_at = again_at
+        else:
+            if not self._searches.look_later(self._key_of(page), page.attempted_at, now):
+                self._layout.strays += 1
+            page.renew()
+
+    def _settle_late(self, outcome: CallOutcome, now: float) -> None:
+        """Take the outcome of the search for a message that may have come late."""
+        is_known = self._searches.settle_late(outcome, now)
+        if outcome.kind == "ok" and outcome.message_id and self.capability.can_delete:
+            self._layout.surplus.append(outcome.message_id)
+        elif outcome.kind == "ok" or not is_known:
+            self._layout.strays += 1
+            self._doubts = "some text may be there twice"
+
+    def adopt(self, question_id: str, message_id: str) -> bool:
+        """Take note that the message of a question is there whose send got no answer: somebody
+        pressed its button. Return False if the question has a message that is known."""
+        for page in self._layout:
+            is_lost = page.state == "uncertain" and not page.message_id
+            if is_lost and self._layout.segment(page).question_id == question_id:
+                page.message_id, page.state = message_id, "live"
+                page.shown, page.attempted = page.attempted, ""
+                return True
+        return False
 
     def _is_forgotten(self, page: Page, now: float) -> bool:
         """Whether the platform may not know the key of a send without an answer any more."""
@@ -470,8 +464,9 @@ class Engine:
         return is_open and now >= page.attempted_at + known_s * _MARGIN
 
     def _lose(self, page: Page, now: float) -> None:
-        """Take note that nobody will know what became of a send."""
-        if page.old_message_id:
+        """Take note that a send got no answer: its message is looked for, if that is possible, or
+        else nobody will know what became of it."""
+        if page.old_message_id and not self._searches.wants_look(page):
             self._doubts = "the end may be there twice"
             page.message_id, page.old_message_id = page.old_message_id, ""
             page.state, page.attempted = "live", ""
@@ -502,7 +497,7 @@ class Engine:
             return
         else:
             page.strikes += 1
-            self._back_off(now)
+            self._back_off(now, _REFUSED_S)
             if page.strikes >= _STRIKES * 2 or (page.state == "new" and page.strikes >= _STRIKES):
                 if page.state == "new":
                     self._fail(outcome.reason or "the platform refuses the message")
@@ -527,8 +522,8 @@ class Engine:
             self._layout.strays += 1
             self._doubts = f"a message could not be deleted: {outcome.reason or outcome.kind}"
 
-    def _back_off(self, now: float) -> None:
-        pause = min(_BACKOFF_S * 2 ** min(self._failures - 1, 10), _MAX_BACKOFF_S)
+    def _back_off(self, now: float, first_s: float = _BACKOFF_S) -> None:
+        pause = min(first_s * _GROWTH ** min(self._failures - 1, 30), _MAX_BACKOFF_S)
         self._resume_at = now + pause
 
     # Across restarts.
@@ -548,12 +543,13 @@ class Engine:
             **self._layout.save(page),
             "seq": self.document.seq,
             "offset": offset,
-            "blocked_until": self.budget.blocked_until,
+            "blocked_until": self.budget.held_until,
             "ended_at": self._ended_at,
             "doubts": self._doubts,
             "is_refreshed": self._is_refreshed,
             "delete_at": self._delete_at,
             "flight": flight,
+            "late": self._searches.save(),
         }
 
     def load(self, saved: dict[str, Any], offset: float, now: float) -> None:
@@ -572,6 +568,7 @@ class Engine:
         self._doubts = str(saved["doubts"])
         self._is_refreshed = bool(saved["is_refreshed"])
         self._delete_at = float(saved["delete_at"]) + shift
+        self._searches.load(saved.get("late", []), shift)
         if saved["flight"] is not None:
             number, sent, sent_at, *ends = saved["flight"]
             self._sent_end = int(ends[0]) if ends else 0
@@ -579,3 +576,10 @@ class Engine:
             page = next(page for page in self._layout if page.number == number)
             self._settle_send(page, sent, CallOutcome("uncertain"), now)
             self._resume_at = now  # a restart was pause enough
+
+
+def _group_of(action: Action) -> CallGroup:
+    """Return what a platform that counts calls apart counts an action with."""
+    if isinstance(action, Send):
+        return "send"
+    return "edit" if isinstance(action, Edit) else "other"

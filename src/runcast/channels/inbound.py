@@ -10,12 +10,16 @@ https://docs.discord.com/developers/interactions/receiving-and-responding,
 https://open.feishu.cn/document/feishu-cards/card-callback-communication,
 https://open.feishu.cn/document/server-docs/im-v1/message/events/receive,
 https://developers.mattermost.com/integrate/plugins/interactive-messages/,
+https://developers.mattermost.com/integrate/webhooks/outgoing/,
+https://developers.mattermost.com/integrate/slash-commands/,
+https://github.com/mattermost/mattermost/blob/master/server/public/model/integration_action.go,
 https://open.dingtalk.com/document/orgapp/receive-message, and
 https://spec.matrix.org/latest/client-server-api/#rich-replies.
 """
 
 import json
 import re
+from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -55,7 +59,8 @@ class Inbound:
     kind: InboundKind
     value: str
     key: str = ""
-    """Equal if the platform sends the same thing again."""
+    """Equal if the platform sends the same thing again. A text that replies to nothing is not taken
+    if nothing stands behind the last colon."""
     place: str = ""
     """The chat, as a target names it: without a topic or a thread."""
     thread: str = ""
@@ -66,6 +71,11 @@ class Inbound:
     """The platform's id of the person."""
     name: str = ""
     """What the person is called there, for other people to read. Anyone can choose any name."""
+    is_addressed: bool = False
+    """Whether a text is written to the bot itself, on a platform that does not say which message it
+    replies to. Without a `message_id` it is for the only run that is delivered to its chat."""
+    sent_at: float = 0.0
+    """When a text was written, Unix seconds; 0.0 if the platform does not say."""
 
 
 def from_telegram(update: object) -> Inbound | None:
@@ -207,16 +217,37 @@ def _without_quote(text: str) -> str:
 
 
 def from_mattermost(body: object) -> Inbound | None:
-    """Return what a pressed button of Mattermost sends, or an outgoing webhook."""
+    """Return what a pressed button of Mattermost sends, an outgoing webhook, or a slash command.
+
+    Neither of the last two says what a text replies to.
+    """
     place, person = _text(body, "channel_id"), _text(body, "user_id")
     name = _text(body, "user_name")
     pressed = _text(body, "context", "callback")
     if pressed:
         key, post = f"mattermost:{_text(body, 'trigger_id')}", _text(body, "post_id")
         return Inbound("button", pressed, key, place, "", post, person, name)
-    text = _text(body, "text")
-    key = f"mattermost:{_text(body, 'post_id')}"
-    return Inbound("text", text, key, place, "", "", person, name) if text else None
+    is_command, trigger = bool(_text(body, "command")), _text(body, "trigger_word")
+    text = _text(body, "text").removeprefix(trigger).strip()
+    if not text:
+        return None
+    key = f"mattermost:{_text(body, 'trigger_id' if is_command else 'post_id')}"
+    is_addressed = is_command or bool(trigger)
+    sent_at = _trigger_time(body) if is_command else _time(body, "timestamp")
+    return Inbound("text", text, key, place, "", "", person, name, is_addressed, sent_at)
+
+
+_MAX_TRIGGER_CHARS: Final = 1000
+
+
+def _trigger_time(body: object) -> float:
+    """Return when a slash command was written, which only its trigger says: Base64 of four parts,
+    of which the third one counts milliseconds. 0.0 if it says nothing."""
+    try:
+        parts = b64decode(_text(body, "trigger_id")[:_MAX_TRIGGER_CHARS], validate=True).split(b":")
+    except ValueError:
+        return 0.0
+    return _time({"at": parts[2].decode("latin-1")}, "at") if len(parts) == 4 else 0.0
 
 
 def from_feishu(event: object) -> Inbound | None:
@@ -268,19 +299,26 @@ def _feishu_text(event: object, key: str) -> Inbound | None:
 
 
 def from_dingtalk(body: object) -> Inbound | None:
-    """Return what a person writes to a robot of DingTalk, which does not say what it replies to."""
+    """Return what a person writes to a robot of DingTalk, which does not say what it replies to.
+
+    A direct message happens at `user/` and the person's id, as targets name it.
+    """
     text = _text(body, "text", "content").strip()
     if _text(body, "msgtype") != "text" or not text:
         return None
+    person = _text(body, "senderStaffId")
+    is_direct = _text(body, "conversationType") == "1"
     return Inbound(
         "text",
         text,
         f"dingtalk:{_text(body, 'msgId')}",
-        _text(body, "conversationId"),
+        f"user/{person}" if is_direct else _text(body, "conversationId"),
         "",
         "",
-        _text(body, "senderStaffId") or _text(body, "senderId"),
+        person or _text(body, "senderId"),
         _text(body, "senderNick"),
+        is_addressed=True,
+        sent_at=_time(body, "createAt"),
     )
 
 
@@ -296,6 +334,18 @@ def _part(found: object, *names: str) -> Any:
     for name in names:
         found = found.get(name) if isinstance(found, dict) else None
     return found
+
+
+_MILLISECONDS_FROM: Final = 1e11
+"""From here on a time counts milliseconds: in seconds it would be in the year 5138."""
+
+
+def _time(found: object, name: str) -> float:
+    """Return a time inside an object, in Unix seconds; 0.0 if there is none."""
+    text = _text(found, name)
+    if not (text.isascii() and text.isdigit() and len(text) < 15):
+        return 0.0
+    return float(text) / (1000 if float(text) > _MILLISECONDS_FROM else 1)
 
 
 def _text(found: object, *names: str) -> str:

@@ -10,7 +10,7 @@ nobody knows its id. What it does not show begins the next page.
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,12 @@ from runcast.channels.pages import (
 __all__ = ("Layout", "Page", "PageState", "Wanted")
 
 PageState = Literal["new", "live", "sealed", "uncertain"]
+
+_LEAST_LEAD_CHARS: Final = 30
+"""Shortest beginning of a text that is worth showing alone."""
+
+_NO_WORDS: Final = "…"
+"""What a message shows until the text follows, if the text is too short to be parted."""
 
 
 class Wanted(NamedTuple):
@@ -72,8 +78,12 @@ class Page(msgspec.Struct):
     """The `Wanted.digest` of what a send without an answer said."""
     attempted_at: float = 0.0
     """When the first such send with the present key began."""
+    lost_at: float = 0.0
+    """When the last such send ended without an answer."""
+    is_mixed: bool = False
+    """Whether such sends with the present key said different texts: one of them is there."""
     looks: int = 0
-    """How often such a send was looked for."""
+    """How often such a send was looked for without an answer."""
     generation: int = 0
     """How many messages were given up: part of the key of the next send."""
     edits: int = 0
@@ -94,7 +104,7 @@ class Page(msgspec.Struct):
     def renew(self) -> None:
         """Prepare another message for this page."""
         self.state, self.message_id, self.shown, self.edits = "new", "", "", 0
-        self.attempted, self.is_stale, self.looks = "", False, 0
+        self.attempted, self.is_mixed, self.is_stale, self.looks = "", False, False, 0
         self.generation += 1
 
 
@@ -180,6 +190,20 @@ class Layout:
         text = self.segment(page).text
         is_complete = self.is_complete(page)
         return len(text) if is_complete else preview_end(text, page.start, len(text))
+
+    def lead(self, page: Page) -> tuple[Wanted, int]:
+        """Return the beginning of a page's text as a message, without its end, and how far it
+        shows the segment's text."""
+        text = self.segment(page).text
+        size = (len(text) if page.end is None else page.end) - page.start
+        end = page.start
+        if size >= _LEAST_LEAD_CHARS * 2:
+            end = boundary(text, page.start, page.start + size // 2, page.opening)
+        shown = page_text(text, page.start, end, page.opening, is_preview=True).strip()
+        is_empty = is_blank(text, page.start, end, page.opening)
+        if is_empty or not shown or not self.room.holds(shown):
+            return Wanted(_NO_WORDS, ()), page.start
+        return Wanted(shown, ()), end
 
     def finish(self, page: Page, end: int | None = None) -> None:
         """End a page before it is full: at `end`, or at the best place in the present text."""
@@ -294,6 +318,7 @@ class Layout:
         for page in msgspec.convert(saved["pages"], list[Page]):
             page.sent_at += shift
             page.attempted_at += shift
+            page.lost_at += shift
             page.first_seen = None if page.first_seen is None else page.first_seen + shift
             while len(self._pages) <= page.segment:
                 self._pages.append([])

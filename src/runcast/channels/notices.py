@@ -15,7 +15,7 @@ from runcast.channels.actions import Edit, Send
 from runcast.channels.capability import Capability
 from runcast.channels.document import Document, Shows
 from runcast.channels.html import to_plain
-from runcast.channels.question_texts import LinkOf, no_link
+from runcast.channels.question_texts import LinkOf, how_to_answer, no_link
 from runcast.events.model import Event
 from runcast.events.vocabulary import TERMINAL, as_text, outcome_of, pick, text_of
 
@@ -58,7 +58,7 @@ def read(message: Send | Edit) -> Notice:
 def make_document(capability: Capability, shows: Shows, link_of: LinkOf = no_link) -> Document:
     """Return the document of a delivery."""
     if shows == "notice" or capability.is_notice:
-        return _NoticeDocument(capability, "answer")
+        return _NoticeDocument(capability, "answer", link_of)
     return Document(capability, shows, link_of)
 
 
@@ -68,8 +68,8 @@ class _NoticeDocument(Document):
     Of the run's texts it keeps the beginning of the last one, which the last notice shows.
     """
 
-    def __init__(self, capability: Capability, shows: Shows) -> None:
-        super().__init__(capability, shows)
+    def __init__(self, capability: Capability, shows: Shows, link_of: LinkOf) -> None:
+        super().__init__(capability, shows, link_of)
         self._name = "The run"
         self._most = min(MAX_BODY_CHARS, capability.limit // 4)  # a character has up to 4 bytes
         self._last: tuple[object, ...] = ()
@@ -111,7 +111,13 @@ class _NoticeDocument(Document):
         segment = self.segments[self._at]
         asked = as_text(pick(data, "message", "action")) or "The run asks for a decision."
         self._asked[segment.question_id] = asked
-        segment.replace(self._write("asks", f"{self._name} asks", asked), segment.buttons)
+        notice = self._write("asks", f"{self._name} asks", asked)
+        # Push channels have a place of their own for the link.
+        if not self._capability.is_notice:
+            link = self.answer_links.get(segment.question_id, "")
+            how = how_to_answer(data.get("config"), self._capability, link)
+            notice += f"\n\n{how}" if how else ""
+        segment.replace(notice, segment.buttons)
 
     def _resolve(self, data: dict[str, Any]) -> None:
         super()._resolve(data)
@@ -123,11 +129,7 @@ class _NoticeDocument(Document):
                 segment.replace(self._write("answered", title, self._asked[asked]))
 
     def _end(self, event: Event) -> None:
-        self.turns += 1
-        self.has_ended, self.is_waiting, self.outcome = True, False, event.type
-        for segment in self.segments:
-            if segment.buttons:
-                segment.replace(segment.text)
+        self._close(event)
         if event.type == "done":
             result, summary = outcome_of(event.data)
             text = result if isinstance(result, str) else self._text or as_text(summary)

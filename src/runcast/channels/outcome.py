@@ -1,9 +1,12 @@
-"""What became of one call to a platform, in the few classes that call for different reactions."""
+"""What became of one call to a platform, in the few classes that call for different reactions, and
+of a delivery in the end."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ("CallKind", "CallOutcome")
+import msgspec
+
+__all__ = ("CallKind", "CallOutcome", "Receipt", "ReceiptStatus")
 
 CallKind = Literal[
     "ok",
@@ -18,6 +21,8 @@ CallKind = Literal[
     "not_started",
     "uncertain",
 ]
+
+ReceiptStatus = Literal["delivered", "uncertain", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +56,19 @@ class CallOutcome:
     said that this was the last call for now."""
     reason: str = ""
     """For people: what the platform said. Never with a token or an address that holds one."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of a delivery.
+
+    `delivered`: all of the text is there, each part once. `uncertain`: a message may be missing or
+    there twice, and the platform cannot say. `failed`: some of the text is not there.
+    """
+
+    status: ReceiptStatus
+    message_ids: tuple[str, ...] = ()
+    """The messages that show the text, in order."""
+    reason: str = ""
+    """Why it is not `delivered`."""
+    strays: int = 0
+    """Messages that may remain although others have replaced them."""

@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from runcast._hub.hub import Hub
-from runcast._hub.owned import OwnedLog
-from runcast._logs import get_logger
+from runcast._hub.owned_log import OwnedLog
+from runcast._logs import format_places, get_logger
 from runcast.channels.inbound import Inbound
 from runcast.channels.outcome import CallOutcome
 from runcast.channels.platforms import make_poller
@@ -146,7 +146,7 @@ class Pollers:
             poller.mark = mark = await self._last_mark(log)
             while True:
                 asked = self._hub.clock.monotonic()
-                polled = await poller.poll()
+                polled = await self._polled(target, poller)
                 if isinstance(polled, CallOutcome):
                     if not is_warned:
                         _log.warning("%s cannot be polled: %s", target.shown, polled.reason)
@@ -166,6 +166,15 @@ class Pollers:
         finally:
             await poller.close()
 
+    async def _polled(self, target: Target, poller: Poller) -> list[Inbound] | CallOutcome:
+        """Return what people did. A poller of another package may raise: then it is asked again."""
+        try:
+            return await poller.poll()
+        except Exception as error:  # noqa: BLE001 - a fault of one poller must not end it for ever
+            name = type(error).__name__
+            _log.warning("the poller of %s raised %s\n%s", target.shown, name, format_places(error))
+            return CallOutcome("rejected", reason=f"it raised {name}")
+
     async def _take(self, target: Target, poller: Poller, inbound: Inbound) -> None:
         """Do what a person did; until it is stored, nothing later is asked for."""
         name = f"{target.platform}:{target.name}"
@@ -179,7 +188,15 @@ class Pollers:
                 _log.exception("what a person did in %s cannot be taken", target.shown)
                 return
         if notice or inbound.kind == "button":
+            await self._tell(target, poller, inbound, notice)
+
+    async def _tell(self, target: Target, poller: Poller, inbound: Inbound, notice: str) -> None:
+        """Tell a person what became of it. A poller that raises goes on: what was done is done."""
+        try:
             await poller.tell(inbound, notice)
+        except Exception as error:  # noqa: BLE001 - as in `_polled`
+            name = type(error).__name__
+            _log.warning("tell of %s raised %s\n%s", target.shown, name, format_places(error))
 
     async def _last_mark(self, log: OwnedLog) -> str:
         while True:

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from runcast._hub.hub import Hub
-from runcast.channels.engine import ReceiptStatus
+from runcast.channels.outcome import ReceiptStatus
 from runcast.errors import Gone, NotFound
 from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames

@@ -4,6 +4,9 @@ A platform whose people can answer has a second function in its module, beside `
 
     def make_receiver(options: Mapping[str, str]) -> Receiver
 
+A platform that is asked instead has `make_poller(options) -> Poller`. Both are found in the module
+that an entry point names, too: see `channel`.
+
 `options` are those of the channels file, with the secret that proves where a callback comes from.
 The route `POST /channels/{name}` calls the receiver. Which run is meant, whether its question is
 still open, and who may answer, is decided behind the seam, for all platforms alike.
@@ -18,7 +21,7 @@ from typing import Protocol, runtime_checkable
 from runcast.channels.inbound import Inbound
 from runcast.channels.outcome import CallOutcome
 
-__all__ = ("Callback", "CanTell", "Knows", "Poller", "Receiver", "is_at")
+__all__ = ("Callback", "CanComplete", "CanTell", "Knows", "Poller", "Receiver", "is_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,10 @@ class Knows(Protocol):
         ...
 
 
+@runtime_checkable
 class Receiver(Knows, Protocol):
-    """Reads the callbacks of one app of a platform. Its methods call nobody; see `CanTell`.
+    """Reads the callbacks of one app of a platform. Its methods call nobody; see `CanComplete`
+    and `CanTell`.
 
     One callback is one thing that a person did.
     """
@@ -75,6 +80,21 @@ class Receiver(Knows, Protocol):
 
 
 @runtime_checkable
+class CanComplete(Protocol):
+    """A receiver whose platform leaves out what a text replies to, but can be asked for it."""
+
+    async def complete(self, inbound: Inbound) -> Inbound | None:
+        """Return a text with the `message_id` that it replies to; as it is if it replies to
+        nothing, or if the platform cannot be asked. None if the platform was asked and did not say:
+        then the text is not taken."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
 class CanTell(Protocol):
     """A receiver whose platform shows a notice only through its API."""
 
@@ -87,6 +107,7 @@ class CanTell(Protocol):
         ...
 
 
+@runtime_checkable
 class Poller(Knows, Protocol):
     """Asks a platform what people did. A module offers it as `make_poller(options) -> Poller`, and
     the option `poll` in the channels file turns it on. One process at a time asks for a bot."""

@@ -17,8 +17,9 @@ The channels file (the setting `channels_file`) has the tokens, so that targets 
 
 A target with a name inherits the options of its platform. An address does so, too, unless it names
 a server of its own: no token of the file goes there. The option `allow`, which names private
-networks that may be reached, is taken from the file alone. What is stored and logged of a target is
-its name, or its address without options; if the address is a secret itself, its server.
+networks that may be reached, is taken from the file alone. The options `shows` and `finish` say
+how runs are delivered there, unless a delivery says it itself. What is stored and logged of a
+target is its name, or its address without options; if the address is a secret itself, its server.
 """
 
 import hashlib
@@ -32,13 +33,17 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
+from runcast.channels.delivery_options import DeliveryOptions
 from runcast.errors import InvalidValue
 
-__all__ = ("ChannelsFile", "Target")
+__all__ = ("ChannelsFile", "Target", "read_tables")
 
 _MAX_TARGET_CHARS: Final = 4096
 _PLATFORM: Final = re.compile(r"[a-z][a-z0-9+.-]{0,31}")
 _ENV: Final = "_env"
+_VARIABLE: Final = re.compile(r"[A-Z]{1,20}(?:_[A-Z0-9]{1,20}){1,5}")
+"""What is certainly the name of a variable. Anything else may be the secret itself, written there
+by mistake, and is not shown."""
 _ALLOW: Final = "allow"
 _SECRET: Final = re.compile(r"[^=]*(?:token|secret|key|password)=")
 """A secret option: by the end of its name. Targets with the same secrets belong to one app."""
@@ -92,11 +97,13 @@ class ChannelsFile:
         self._named: dict[str, Target] = {}
         for platform, table in tables.items():
             if not isinstance(table, Mapping):
+                # The value is not shown: it may be a token that was written above the tables.
                 raise InvalidValue(
-                    f"channels_file: expected a table [{platform}], got {table!r:.80}"
+                    f"channels_file: expected a table [{platform}], got {platform} = …"
                 )
             options = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
             shared = self._shared[platform] = _options(options, platform)
+            DeliveryOptions.choose(target=shared, place=f"channels_file, [{platform}],")
             for name, own in table.items():
                 if isinstance(own, Mapping):
                     place = f"{platform}.{name}"
@@ -105,6 +112,7 @@ class ChannelsFile:
                     if not address:
                         raise InvalidValue(f"channels_file: expected to = … in [{place}]")
                     _check_answers(merged, place)
+                    DeliveryOptions.choose(target=merged, place=f"channels_file, [{place}],")
                     self._named[f"{platform}:{name}"] = Target(platform, address, merged, name)
 
     @classmethod
@@ -112,10 +120,11 @@ class ChannelsFile:
         """Return the targets of a file; without a path, none. Raises `InvalidValue`."""
         if not path:
             return cls()
+        tables = read_tables(path)
         try:
-            return cls(tomllib.loads(Path(path).read_text("utf-8")))
-        except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
-            raise InvalidValue(f"channels_file: {path} cannot be read: {error!s:.200}") from None
+            return cls(tables)
+        except InvalidValue as error:
+            raise InvalidValue(f"{error.message} (in {path})") from None
 
     def names(self) -> list[str]:
         """Return the named targets, as they are written."""
@@ -179,6 +188,14 @@ class ChannelsFile:
         return self._named[text]
 
 
+def read_tables(path: str) -> dict[str, Any]:
+    """Return the tables of a channels file as they are written. Raises `InvalidValue`."""
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidValue(f"channels_file: {path} cannot be read: {error!s:.200}") from None
+
+
 def _host_of(address: str) -> str:
     """Return the name of the server in an address, if it has a path."""
     rest = address.partition("://")[2] if address.startswith(("http:", "https:")) else address
@@ -192,6 +209,10 @@ def _check_answers(options: Mapping[str, str], place: str) -> None:
     url, secret = options.get("answer_url", ""), options.get("answer_secret", "")
     if url and not url.startswith(("http://", "https://")):
         raise InvalidValue(f"expected answer_url like https://runs.example.org in [{place}]")
+    if url and options.get("people"):
+        raise InvalidValue(
+            f"expected no answer_url beside people in [{place}]: a link does not say who opens it"
+        )
     if bool(url) != bool(secret) or (secret and len(secret) < _MIN_SECRET_CHARS):
         raise InvalidValue(
             f"expected answer_url with an answer_secret of at least {_MIN_SECRET_CHARS} characters "
@@ -209,8 +230,9 @@ def _options(table: Mapping[str, Any], place: str) -> dict[str, str]:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if key.endswith(_ENV):
             if text not in os.environ:
+                named = text if _VARIABLE.fullmatch(text) else f"that {key} names"
                 raise InvalidValue(
-                    f"channels_file: [{place}] needs the environment variable {text[:80]}"
+                    f"channels_file: [{place}] needs the environment variable {named}"
                 )
             found[key.removesuffix(_ENV)] = os.environ[text]
         else:

@@ -15,19 +15,19 @@ from urllib.parse import quote, urlencode, urljoin
 
 import msgspec
 
-from runcast.client import reconnect
 from runcast.client.checks import (
     check_count,
     check_seconds,
     checked_labels,
-    checked_mapping,
     checked_names,
     checked_text,
     checked_token,
 )
 from runcast.client.conversations import read_thread_event
-from runcast.client.files import Outgoing, contents, ignore_bytes
+from runcast.client.files import contents, ignore_bytes, save, upload
 from runcast.client.inside import INSIDE_URL, Application
+from runcast.client.invoking import Invocation
+from runcast.client.listing import follow_list, list_runs, read_change, selection
 from runcast.client.model import (
     Decision,
     DeliveryInfo,
@@ -40,13 +40,12 @@ from runcast.client.model import (
     SentMessage,
     read,
 )
-from runcast.client.polling import poll_feed
-from runcast.client.receipts import wait_for_receipt
+from runcast.client.receipts import begin_delivery, wait_for_receipt
 from runcast.client.reconnect import ReconnectOptions, options_of
 from runcast.client.showing import ShownRun
 from runcast.client.transport import Answer, Transport
-from runcast.client.watching import Cut, Received, follow, ignore_cut, pause_after, watch
-from runcast.errors import InvalidValue, PeerError, RunFailed, ServerUnavailable
+from runcast.client.watching import Cut, Received, ignore_cut, pause_after, watch
+from runcast.errors import InvalidValue, RuncastError, RunFailed
 from runcast.events.lifecycle import Status
 from runcast.events.model import Event
 from runcast.events.position import is_run_id
@@ -63,7 +62,7 @@ class AsyncClient:
     `OpenHub.client()` gives one to the runs of an open hub, without a server.
 
     Requests that change nothing when they are sent again are sent again for a short time if the
-    server cannot be reached. Streams are followed across lost connections and restarts.
+    server cannot be reached, or cannot do it now. Streams are followed across lost connections.
 
     Every method raises what the server answers, each `code` as its class of `runcast.errors`:
     `NotFound`, `Conflict`, `Forbidden`, …; and `ServerUnavailable` if the server cannot be reached.
@@ -76,8 +75,8 @@ class AsyncClient:
         timeout_s: longest silence of the server.
         attempts: failed connections in a row after which a stream gives up; None never does.
         reconnect: all waits of streams, instead of `attempts`; see `runcast.client.reconnect`.
-        retries: how often another request is sent again, if that can do no harm: within about two
-            seconds.
+        retries: how often another request is sent again, if that can do no harm: within about
+            three seconds.
 
     Raises:
         InvalidValue: the address, the token or a number is malformed.
@@ -135,14 +134,14 @@ class AsyncClient:
     async def _ask(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] = _NONE
     ) -> Answer:
-        """Send a request, and send it again if the server cannot be reached."""
+        """Send a request that may be sent again, and do so while the server cannot do it now."""
         failures = 0
         while True:
             try:
                 return await self._transport.ask(method, path, body, headers=headers)
-            except ServerUnavailable as error:
+            except RuncastError as error:
                 failures += 1
-                if failures > self._retries:
+                if not error.retryable or failures > self._retries:
                     raise
                 await asyncio.sleep(pause_after(failures - 1, _WAITS, error))
 
@@ -177,26 +176,12 @@ class AsyncClient:
             deliver: names of the server's channels file, like `telegram:ops`: the chats that the
                 run is delivered to.
         """
-        checked_text("function", function, "plan_trip")
-        body: dict[str, Any] = {"inputs": checked_mapping("inputs", inputs, '{"to": "Rome"}')}
-        if deliver:
-            body["deliver"] = checked_names("deliver", deliver)
-        for name, given in (("labels", labels), ("_secrets", secrets), ("files", files)):
-            if given:
-                body[name] = checked_mapping(name.strip("_"), given, '{"name": …}')
-        if replace and not run_id:
-            raise InvalidValue("expected the run_id of the run to begin again with replace")
-        headers = {"prefer": "respond-async"}
-        path = f"/invoke/{quote(function, safe='')}"
-        if run_id:
-            # No key: the server refuses both. A lost answer is not sent again, but reported.
-            body |= {"run_id": run_id, "replace": replace}
-            if key:
-                raise InvalidValue("expected either a run_id or a key, which makes a run_id")
-            answer = await self._transport.ask("POST", path, body, headers=headers)
-        else:
-            headers["idempotency-key"] = f'"{key or uuid.uuid4().hex}"'
-            answer = await self._ask("POST", path, body, headers)
+        call = Invocation.of(
+            function, inputs, run_id=run_id, key=key, replace=replace, deliver=deliver
+        )
+        call.add(labels=labels, _secrets=secrets, files=files)
+        send = self._transport.ask if run_id else self._ask
+        answer = await send("POST", call.path, call.body, headers=call.headers)
         return str(answer.field("run_id"))
 
     async def result(self, run_id: str) -> Any:
@@ -290,21 +275,7 @@ class AsyncClient:
             function: only runs of this function.
             labels: only runs with these labels.
         """
-        if not isinstance(limit, int) or limit < 1:
-            raise InvalidValue(f"expected a limit of at least 1, got {limit!r:.80}")
-        found: list[RunInfo] = []
-        before = ""
-        while len(found) < limit:
-            query = _selection(status, function, labels)
-            query.append(("limit", str(min(limit - len(found), _PAGE))))
-            if before:
-                query.append(("before", before))
-            answer = await self._ask("GET", f"/runs?{urlencode(query)}")
-            found += read(answer.field("runs"), list[RunInfo])
-            before = str(answer.field("before") or "")
-            if not before:
-                break
-        return found
+        return await list_runs(self._ask, selection(status, function, labels), limit)
 
     async def feed(
         self,
@@ -321,18 +292,11 @@ class AsyncClient:
         Args:
             on_cut: see `watch_pages`.
         """
-        path = f"/runs?{urlencode(_selection(status, function, labels))}"
-        pages = follow(
-            *(self._transport, path),
-            options=self._options,
-            read=_read_change,
-            poll=poll_feed(self._transport, path),
-            on_cut=on_cut,
-        )
-        async with aclosing(pages):
-            async for page in pages:
-                for change, _ in page:
-                    yield change
+        path = f"/runs?{urlencode(selection(status, function, labels))}"
+        changes = follow_list(self._transport, path, read_change, self._options, on_cut)
+        async with aclosing(changes):
+            async for change, _ in changes:
+                yield change
 
     async def watch_thread(
         self,
@@ -353,19 +317,13 @@ class AsyncClient:
             on_cut: see `watch_pages`.
         """
         chosen = {"thread": checked_text("thread", thread, "chat-7"), **checked_labels(labels)}
-        path = f"/events?{urlencode(_selection(None, '', chosen))}"
-        pages = follow(
-            *(self._transport, path),
-            after=after,
-            options=self._options,
-            read=read_thread_event,
-            poll=poll_feed(self._transport, path),
-            on_cut=on_cut,
+        path = f"/events?{urlencode(selection(None, '', chosen))}"
+        events = follow_list(
+            self._transport, path, read_thread_event, self._options, on_cut, after=after
         )
-        async with aclosing(pages):
-            async for page in pages:
-                for event, position in page:
-                    yield msgspec.structs.replace(event, position=position)
+        async with aclosing(events):
+            async for event, position in events:
+                yield msgspec.structs.replace(event, position=position)
 
     def show(self, run_id: str) -> ShownRun:
         """Return a run that a notebook shows while it goes on; see `ShownRun`.
@@ -419,14 +377,17 @@ class AsyncClient:
         """Delete a run. A run that is at work is cancelled first."""
         await self._transport.ask("DELETE", _path(run_id))
 
-    async def deliver(self, run_id: str, target: str) -> str:
+    async def deliver(
+        self, run_id: str, target: str, *, shows: str | None = None, finish: str | None = None
+    ) -> str:
         """Have the server deliver a run to a chat; return the delivery's id.
 
         Args:
             target: a name of the server's channels file, like `telegram:ops`.
+            shows: as for `OpenHub.deliver`; None: as the channels file says.
+            finish: the same.
         """
-        answer = await self._ask("POST", f"{_path(run_id)}/deliveries", {"target": target})
-        return read(answer.field("delivery_id"), str)
+        return await begin_delivery(self._ask, _path(run_id), target, shows, finish)
 
     async def deliveries(self, run_id: str) -> list[DeliveryInfo]:
         """Return the deliveries of a run, newest first."""
@@ -487,20 +448,7 @@ class AsyncClient:
             InvalidValue: the file cannot be read.
             PeerError: the server got something else than was sent.
         """
-        path = source if isinstance(source, bytes) else Path(source)
-        sent = await asyncio.to_thread(Outgoing, path, on_bytes)
-        given = name or (os.fsencode(path.name) if isinstance(path, Path) else b"file")
-        answer = await self._transport.ask(
-            "POST",
-            f"/uploads?{urlencode({'name': given})}",
-            content=sent.pieces(),
-            headers={
-                "content-type": "application/octet-stream",
-                "content-length": str(sent.length),
-            },
-        )
-        sent.check(answer.field("sha256"))
-        return {"upload_id": str(answer.field("upload_id"))}
+        return await upload(self._transport, source, name, on_bytes)
 
     async def files(self, run_id: str) -> list[FileInfo]:
         """Return the files that a run made; the list is empty until its end."""
@@ -524,23 +472,11 @@ class AsyncClient:
             path: as `files` shows it.
             to: the file to write.
         """
-        target = Path(to)
-        part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
-            with await asyncio.to_thread(part.open, "wb") as file:
-                async with aclosing(self.contents(run_id, path)) as pieces:
-                    async for piece in pieces:
-                        await asyncio.to_thread(file.write, piece)
-            await asyncio.to_thread(os.replace, part, target)
-        finally:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
-        return target
+        return await save(self.contents(run_id, path), Path(to))
 
 
-_WAITS: Final = ReconnectOptions(first_s=0.2, longest_s=5.0)
+_WAITS: Final = ReconnectOptions(first_s=0.2, longest_s=5.0, longest_retry_after_s=5.0)
 """The pauses between requests that are sent again."""
-
-_PAGE: Final = 500
 
 
 def _path(run_id: str) -> str:
@@ -549,14 +485,6 @@ def _path(run_id: str) -> str:
             f"expected the id of a run like 'report-7', as `runs` lists them, got {run_id!r:.140}"
         )
     return f"/runs/{quote(run_id, safe='')}"
-
-
-def _selection(
-    status: str | None, function: str, labels: Mapping[str, str] | None
-) -> list[tuple[str, str]]:
-    query = [("status", status)] if status else []
-    query += [("function", function)] if function else []
-    return query + [("label", f"{name}={value}") for name, value in checked_labels(labels).items()]
 
 
 def _view(types: Iterable[str], nodes: Iterable[str], agents: Iterable[str], view: str) -> str:
@@ -573,22 +501,6 @@ async def _events(
         async for page in pages:
             for received in page:
                 yield received.event
-
-
-def _read_change(data: str) -> tuple[RunChange, reconnect.Received]:
-    try:
-        given = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
-        raise PeerError("the server does not answer as runcast does: a list of runs is not JSON")
-    gap = given.get("gap")
-    change = RunChange(
-        run=read(given["run"], RunInfo) if "run" in given else None,
-        deleted=str(given.get("deleted", "")),
-        gap=str(gap.get("reason", "trimmed")) if isinstance(gap, dict) else "",
-    )
-    return change, reconnect.Received("", "run")
 
 
 def _ending_of(run_id: str, state: Any) -> Any:

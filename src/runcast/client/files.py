@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
+import os
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 from runcast.client.reconnect import ReconnectOptions
 from runcast.client.transport import Transport
 from runcast.client.watching import pause_after
-from runcast.errors import InvalidValue, PeerError, ServerUnavailable
+from runcast.errors import InvalidValue, PeerError, RuncastError
 
-__all__ = ("Outgoing", "contents", "ignore_bytes")
+__all__ = ("Outgoing", "contents", "ignore_bytes", "save", "upload")
 
 _PIECE_BYTES: Final = 256 * 1024
 
@@ -47,7 +50,11 @@ class Outgoing:
         return InvalidValue(f"the file {str(self._source)!r} cannot be read: {error.strerror}")
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the first `length` bytes. Raises `InvalidValue` if they cannot be read."""
+        """Yield the first `length` bytes, from the beginning at each call.
+
+        Raises `InvalidValue` if they cannot be read.
+        """
+        self._digest = hashlib.sha256()
         if isinstance(self._source, bytes):
             for at in range(0, self.length, _PIECE_BYTES):
                 yield self._counted(self._source[at : at + _PIECE_BYTES])
@@ -79,6 +86,37 @@ class Outgoing:
             raise PeerError("the file did not arrive as it was sent; try again")
 
 
+async def upload(
+    transport: Transport, source: str | Path | bytes, name: str, on_bytes: Callable[[int], None]
+) -> dict[str, str]:
+    """Upload a file for a later run; see `AsyncClient.upload`."""
+    path = source if isinstance(source, bytes) else Path(source)
+    sent = await asyncio.to_thread(Outgoing, path, on_bytes)
+    given = name or (os.fsencode(path.name) if isinstance(path, Path) else b"file")
+    answer = await transport.ask(
+        "POST",
+        f"/uploads?{urlencode({'name': given})}",
+        content=sent.pieces(),
+        headers={"content-type": "application/octet-stream", "content-length": str(sent.length)},
+    )
+    sent.check(answer.field("sha256"))
+    return {"upload_id": str(answer.field("upload_id"))}
+
+
+async def save(pieces: AsyncGenerator[bytes, None], target: Path) -> Path:
+    """Write a file, which appears when it is whole, and return where it is."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with await asyncio.to_thread(part.open, "wb") as file:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await asyncio.to_thread(file.write, piece)
+        await asyncio.to_thread(os.replace, part, target)
+    finally:
+        await asyncio.to_thread(part.unlink, missing_ok=True)
+    return target
+
+
 async def contents(
     transport: Transport, path: str, waits: ReconnectOptions
 ) -> AsyncGenerator[bytes, None]:
@@ -107,8 +145,8 @@ async def contents(
                         done += len(chunk)
                         yield chunk
             return
-        except ServerUnavailable as error:
+        except RuncastError as error:
             failures = 1 if done > before else failures + 1
-            if failures >= _ATTEMPTS:
+            if not error.retryable or failures >= _ATTEMPTS:
                 raise
             await asyncio.sleep(pause_after(failures - 1, waits, error))

@@ -249,9 +249,11 @@ class Client:
         """Delete a run."""
         self._bridge.call(self._client.delete(run_id))
 
-    def deliver(self, run_id: str, target: str) -> str:
+    def deliver(
+        self, run_id: str, target: str, *, shows: str | None = None, finish: str | None = None
+    ) -> str:
         """Have the server deliver a run to a chat; see `AsyncClient.deliver`."""
-        return self._bridge.call(self._client.deliver(run_id, target))
+        return self._bridge.call(self._client.deliver(run_id, target, shows=shows, finish=finish))
 
     def deliveries(self, run_id: str) -> list[DeliveryInfo]:
         """Return the deliveries of a run, newest first."""

@@ -27,6 +27,8 @@ from runcast.events.plain import (
 from runcast.events.vocabulary import KNOWN, as_number, is_deeper, is_event_type, mend
 
 __all__ = (
+    "BRACKET",
+    "FLAT_BYTES",
     "MAX_NAME_CHARS",
     "MAX_PATH",
     "OWN_EVENT_BYTES",
@@ -38,6 +40,7 @@ __all__ = (
     "encode_event",
     "encode_known",
     "encode_record",
+    "may_be_too_deep",
     "record_of",
 )
 
@@ -63,7 +66,11 @@ _LINE_FEED: Final = 0x0A
 _CARRIAGE_RETURN: Final = 0x0D
 _DATA: Final = b'"data":'
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
-_BRACKET: Final = ord("[")
+BRACKET: Final = ord("[")
+
+FLAT_BYTES: Final = 5 * MAX_DEPTH
+"""A record of at most this length without lists is not nested too deep: a level of dicts takes five
+bytes (`{"":}`)."""
 
 _LONG_DIGITS: Final = 4200
 """From this many digits on, a whole number may be too long to be parsed."""
@@ -330,13 +337,18 @@ def _plain_name(name: object) -> str:
     return plain
 
 
-def _check_depth(record: bytes, data: object) -> None:
-    # A level takes two bytes in lists and five in dicts (`{"":}`). So a short record needs no
-    # count, and a low count needs no walk.
+def may_be_too_deep(record: bytes) -> bool:
+    """Return False if a record's data is surely nested at most MAX_DEPTH deep."""
+    # A level takes two bytes in lists. So a short record needs no count, and a low count needs no
+    # walk.
     size = len(record)
-    if size <= 2 * MAX_DEPTH or (size <= 5 * MAX_DEPTH and _BRACKET not in record):
-        return
-    if record.count(b"{") + record.count(b"[") <= MAX_DEPTH:
+    if size <= 2 * MAX_DEPTH or (size <= FLAT_BYTES and BRACKET not in record):
+        return False
+    return record.count(b"{") + record.count(b"[") > MAX_DEPTH
+
+
+def _check_depth(record: bytes, data: object) -> None:
+    if not may_be_too_deep(record):
         return
     # Walk the encoded record, not `data`: objects may nest without showing lists or dicts.
     try:

@@ -23,6 +23,7 @@ __all__ = (
     "checked_number",
     "cut",
     "decode_json",
+    "encode_events",
     "encode_json",
     "encode_line",
     "escape_line_ends",
@@ -285,6 +286,9 @@ def encode_line(value: object) -> bytes:
 
 
 _encode_plain: Final = msgspec.json.Encoder().encode
+
+encode_events: Final = msgspec.json.Encoder().encode_lines
+"""Encode values that were decoded from JSON, each on its own line."""
 
 encode_json: Final = msgspec.json.Encoder(enc_hook=_hook).encode
 """Encode a producer's value if msgspec can; otherwise `make_plain` rebuilds it."""

@@ -13,13 +13,25 @@ from urllib.parse import urlsplit
 from runcast.errors import BackendError, Overloaded, ServerUnavailable
 from runcast.sources._packages import check_package
 
-check_package("celery", (5, 4))
+check_package("celery", (5, 3))
 
 from celery import Celery, Task, signals  # noqa: E402 - after the check that it is installed
-from celery.exceptions import Ignore, Reject, Retry  # noqa: E402
+from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry  # noqa: E402
+from celery.signals import task_revoked  # noqa: E402
 from kombu.exceptions import OperationalError  # noqa: E402
 
-__all__ = ("Ignore", "Reject", "Retry", "Sender", "Task", "make_app", "work")
+__all__ = (
+    "Ignore",
+    "Reject",
+    "Retry",
+    "Sender",
+    "Task",
+    "check_transport",
+    "make_app",
+    "task_revoked",
+    "work",
+    "worker_time_limit",
+)
 
 _TASK: Final = "runcast.run"
 """The name of the task that runs a run."""
@@ -31,6 +43,34 @@ _STORE_AGAIN_S: Final = 5.0
 """After how long a worker tries a run again whose store did not answer."""
 
 _REDIS: Final = frozenset({"redis", "rediss", "valkey", "valkeys", "unix"})
+
+
+_limits: Final[list[float | None]] = [None]
+"""The time limit of this worker's tasks, seconds: of `--time-limit` or `task_time_limit`."""
+
+
+def _note_time_limit(instance: Any = None, **more: object) -> None:
+    # In the worker's first process; the processes of its pool are forked from it later.
+    _limits[0] = getattr(instance, "time_limit", None)
+
+
+signals.celeryd_after_setup.connect(_note_time_limit, weak=False)
+
+
+def worker_time_limit() -> float | None:
+    """Return after how many seconds this worker ends any task; None outside a worker, or if it does
+    not."""
+    return _limits[0]
+
+
+def check_transport(broker: str) -> None:
+    """Check that Celery has what it needs for such a broker, without connecting.
+
+    Raises:
+        ImportError: a package for this kind of broker is missing.
+        KeyError, ValueError: there is no such kind, or its URL is malformed.
+    """
+    make_app(broker, "").connection_for_write().create_transport()
 
 
 def make_app(broker: str, queue: str, *, is_worker: bool = False) -> Any:
@@ -144,8 +184,29 @@ def work(
         run: runs a run, given by its id and epoch, in the process that calls it.
         close: releases what `run` holds in a process.
     """
+    # Here, because servers need no workers.
+    from celery.worker.request import Request
 
-    @app.task(name=_TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
+    class RunRequest(Request):  # type: ignore[misc]
+        """A message that has the id and the epoch of a run.
+
+        Celery would end the whole worker with an error of a message that it cannot take apart, and
+        the next worker with the same message. An `InvalidTaskError` is logged, and the message is
+        dropped.
+        """
+
+        def __init__(self, message: Any, **known: Any) -> None:
+            _check_message(message)
+            try:
+                super().__init__(message, **known)
+            except InvalidTaskError:
+                raise
+            except Exception as error:
+                raise InvalidTaskError(f"{type(error).__name__}: {error}") from error
+
+    decorate = app.task(name=_TASK, bind=True, max_retries=None, Request=RunRequest)
+
+    @decorate  # type: ignore[untyped-decorator]
     def run_handed_over(task: Any, run_id: str, epoch: str) -> None:
         try:
             run(run_id, epoch)
@@ -167,6 +228,16 @@ def work(
     with suppress(SystemExit):
         worker.start()
     return int(worker.exitcode or 0)
+
+
+def _check_message(message: Any) -> None:
+    """Raise `InvalidTaskError` unless a message has the id and the epoch of a run."""
+    try:
+        (run_id, epoch), named, _ = message.payload
+    except (TypeError, ValueError):  # a payload of another shape
+        run_id = epoch = named = None
+    if not (isinstance(run_id, str) and isinstance(epoch, str)) or named:
+        raise InvalidTaskError("expected the id and the epoch of a run")
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

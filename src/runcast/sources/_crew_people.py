@@ -178,7 +178,7 @@ def ask_about_output(run: Writer, output: str, context: Any) -> Any:
     about = SimpleNamespace(task_name=_name_of_task(task), agent_role=getattr(agent, "role", None))
     node, role = place_of(about)
     return run.ask(
-        "Is this output right? Accept it, or say what to change.",
+        "Is this output right? Approve it, or say what to change.",
         action="feedback",
         args={"output": output},
         node=node,

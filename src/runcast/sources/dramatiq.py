@@ -3,7 +3,8 @@
     broker.add_middleware(runcast.sources.dramatiq.Runs(store="redis://redis.example.org/0"))
 
 Inside the actor `runcast.progress`, `ask` and all others write to the run. A message that is tried
-again continues its run.
+again continues its run. A message that is delivered again after its run has failed, for example
+from the dead letters, begins the run again.
 """
 
 import threading
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from runcast._producing.attaching import AttachedJob, JobRun
+from runcast.errors import Cancelled
 from runcast.sources._jobs import (
     MAX_ATTEMPTS,
     AnotherHasIt,
@@ -23,8 +25,9 @@ from runcast.sources._jobs import (
 )
 from runcast.sources._packages import check_package
 
-check_package("dramatiq", (2,))
+check_package("dramatiq", (1, 17))
 
+from dramatiq.errors import Retry  # noqa: E402
 from dramatiq.middleware import Middleware, Retries, SkipMessage  # noqa: E402
 
 __all__ = ("Runs",)
@@ -86,20 +89,36 @@ class Runs(Middleware):
         block, run = entered
         if exception is None:
             keep_result(run, result)
-        leave(block, run, exception, is_retried=_will_retry(broker, message, exception))
+        leave(block, run, exception, retry_s=_retry_of(broker, message, exception))
+
+    def after_skip_message(self, broker: Any, message: Any) -> None:
+        """End the run of a message that another middleware skips."""
+        entered: _Entered | None = getattr(self._in_thread, "entered", None)
+        self._in_thread.entered = None
+        if entered is not None:
+            leave(*entered, Cancelled("the message was skipped"))
 
 
-def _will_retry(broker: Any, message: Any, exception: BaseException | None) -> bool:
-    """Return whether the middleware `Retries` will send a message again, by its own rules."""
+def _retry_of(broker: Any, message: Any, exception: BaseException | None) -> float | None:
+    """Return after how many seconds, at most, the middleware `Retries` sends a message again, by
+    its own rules; None if it does not."""
     retries = next((it for it in broker.middleware if isinstance(it, Retries)), None)
     if retries is None or exception is None:
-        return False
+        return None
     options = {**broker.get_actor(message.actor_name).options, **message.options}
     if (throws := options.get("throws")) and isinstance(exception, throws):
-        return False
+        return None
     tried = message.options.get("retries", 0)
+    most = options.get("max_retries", retries.max_retries)
     retry_when = options.get("retry_when", retries.retry_when)
     if retry_when is not None:
-        return bool(retry_when(tried, exception))
-    most = options.get("max_retries", retries.max_retries)
-    return most is None or tried < most
+        is_over = not retry_when(tried, exception)
+    else:
+        is_over = most is not None and tried >= most
+    if is_over:
+        return None
+    if isinstance(exception, Retry) and exception.delay is not None:
+        return exception.delay / 1000
+    least = options.get("min_backoff", retries.min_backoff)
+    longest = options.get("max_backoff", retries.max_backoff)
+    return float(min(2 * least * 2**tried, longest)) / 1000  # with the most jitter

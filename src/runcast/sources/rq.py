@@ -7,7 +7,8 @@
         job.save_meta()
 
 What the job saves in its `meta` becomes `progress` events, and its result the run's result. A job
-that is tried again continues its run.
+that is tried again continues its run. A job that has ended and is run again, because it repeats, or
+was enqueued again under its id, begins the run again.
 """
 
 import functools
@@ -16,12 +17,13 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from runcast._producing.attaching import JobRun
-from runcast.sources._jobs import MAX_ATTEMPTS, report, run_job, run_name
+from runcast.errors import Cancelled
+from runcast.sources._jobs import MAX_ATTEMPTS, AnotherHasIt, report, run_job, run_name
 from runcast.sources._packages import check_package
 
-check_package("rq", (3,))
+check_package("rq", (2, 1))
 
-from rq import get_current_job  # noqa: E402 - after the check that it is installed
+from rq import Retry, get_current_job  # noqa: E402 - after the check that it is installed
 
 __all__ = ("job",)
 
@@ -44,7 +46,8 @@ def job(
         store: the URL of the store; by default that in `RUNCAST_STORE`.
         name: the name of the runs; by default the function's name.
         labels: labels of the runs.
-        max_attempts: how often a run continues after its worker was killed.
+        max_attempts: how often a run continues after its worker was killed. It counts only for
+            jobs with `retry=`; RQ does not run others again.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -65,15 +68,36 @@ def job(
                 name=name or run_name(function.__name__),
                 store=store,
                 labels=labels,
-                max_attempts=max_attempts,
+                max_attempts=max_attempts if current.should_retry else 0,
+                is_reused=True,
             )
             try:
                 return run_job(
-                    known, lambda: function(*args, **kwargs), lambda error: current.should_retry
+                    known,
+                    lambda: function(*args, **kwargs),
+                    lambda error: _retry_after_error(current),
+                    lambda result: _retry_by_result(current, result),
                 )
+            except (AnotherHasIt, Cancelled):
+                current.retries_left = None  # RQ must not try it again
+                raise
             finally:
                 del current.save_meta
 
         return call_in_run
 
     return decorate
+
+
+def _retry_after_error(current: Any) -> float | None:
+    """Return after how many seconds RQ tries a job again that has raised; None if it does not."""
+    return float(current.get_retry_interval()) if current.should_retry else None
+
+
+def _retry_by_result(current: Any, result: object) -> float | None:
+    """Return after how many seconds RQ runs a job again because it has returned a `Retry`; None if
+    it does not."""
+    if not isinstance(result, Retry):
+        return None
+    tried = current.number_of_retries or 0
+    return float(Retry.get_interval(tried, result.intervals)) if tried < result.max else None

@@ -14,7 +14,8 @@ Every store guarantees the following (`runcast.testing.contract` checks it):
 5.  `once`: a repeated key returns the first result and appends nothing; the same key with another
     digest is refused with `Conflict`. Keys live as long as their epoch.
 6.  A stale fence or another epoch is refused with `Stale`, even inside a group.
-7.  Creating an existing log is refused. With `replace` it begins a later epoch at `seq` 1.
+7.  Creating an existing log is refused. With `replace` it begins a later epoch at `seq` 1. If
+    `replace` is an epoch, it is refused unless the log is in this epoch.
 8.  `read` returns exactly the events after a position, or raises `Gone` with the reason.
 9.  Any id that `is_run_id` accepts names its own log within its kind: ids never fold, escape
     or collide.
@@ -121,7 +122,7 @@ class Logs(ABC):
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         attachment: bytes = b"",
     ) -> LogInfo:
         """Begin a log, or with `replace` begin its next epoch, whatever its state.
@@ -131,11 +132,12 @@ class Logs(ABC):
         Args:
             log_id: the log's name, unique within its kind and without the kind; what
                 `is_run_id` accepts.
+            replace: True, or the epoch that may be replaced.
             attachment: bytes to keep beside the records, as long as this epoch: what belongs to the
                 log and is not an event. At most `MAX_ATTACHMENT_BYTES`.
 
         Raises:
-            Conflict: the log exists and `replace` is False.
+            Conflict: the log exists, and `replace` is False or another epoch than the log's.
             InvalidValue: the name, the kind or the labels are malformed, or the attachment is too
                 long.
         """
@@ -154,8 +156,8 @@ class Logs(ABC):
 
         Raises:
             StoreReadOnly: nothing of the group was appended.
-            StoreUnavailable: it is unknown whether the group, as a whole, was appended. Only
-                appends with a `producer` or `once` can be sent again.
+            StoreUnavailable: it is unknown which appends of the group were made. Only appends with
+                a `producer` or `once` can be sent again.
         """
 
     @abstractmethod

@@ -57,7 +57,7 @@ class MemoryStore(Store):
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         attachment: bytes = b"",
     ) -> LogInfo:
         log_id = make_log_id(kind, log_id)

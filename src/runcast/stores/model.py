@@ -167,7 +167,8 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
     `repeated` is True if nothing was appended because `once` or `producer` was seen before; then
     `first`..`last` are those of the first time. `is_resent` is True if `producer` shows that this
-    very append was made before.
+    very append was made before. `labels` are the log's labels after the append; None if they were
+    not looked up.
     """
 
     epoch: str
@@ -177,6 +178,7 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     closed: bool = False
     repeated: bool = False
     is_resent: bool = False
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -168,7 +168,7 @@ class FaultyStore(Store):
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         attachment: bytes = b"",
     ) -> LogInfo:
         return await self.inner.create(

@@ -55,6 +55,14 @@ export type FileSource =
   | { readonly path: string; readonly name?: string }
   | { readonly url: string; readonly name?: string };
 
+/** How a run is delivered to a chat. */
+export interface DeliveryWays {
+  /** What is shown beside questions and the end; `notice`: a few words for these two alone. */
+  readonly shows?: 'answer' | 'tools' | 'steps' | 'notice';
+  /** Whether the end changes the last message or is a new one. */
+  readonly finish?: 'auto' | 'in_place' | 'fresh';
+}
+
 /** A delivery of a run to a chat. Times are Unix seconds. */
 export interface DeliveryInfo {
   readonly delivery_id: string;

@@ -227,7 +227,7 @@ export class BasicClient {
 
 export const pathOf = (runId: string): string => `/runs/${encodeURIComponent(runId)}`;
 
-const filePath = (runId: string, path: string): string =>
+export const filePath = (runId: string, path: string): string =>
   `${pathOf(runId)}/files/${path.split('/').map(encodeURIComponent).join('/')}`;
 
 export function viewed({ types, nodes, agents, view }: WatchOptions): URLSearchParams {
@@ -262,7 +262,7 @@ function groups(files: InvokeOptions['files']): InvokeOptions['files'] {
 }
 
 /** A random id. `randomUUID` is missing on pages that were not loaded over HTTPS. */
-function newId(): string {
+export function newId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,4 +1,4 @@
-import type { DeliveryInfo } from './answers.js';
+import type { DeliveryInfo, DeliveryWays } from './answers.js';
 import {
   BasicClient,
   type ConnectOptions,
@@ -64,6 +64,20 @@ export class Client extends BasicClient {
   /** Delete a run. A run that is at work is cancelled first. */
   async delete(runId: string): Promise<void> {
     await this.transport.ask('DELETE', pathOf(runId));
+  }
+
+  /**
+   * Have the server deliver a run to a chat, and return the id of the delivery. Several calls deliver
+   * it once.
+   *
+   * @param target a name of the server's channels file, like `telegram:ops`.
+   * @param ways what is shown, and how it ends; without them, as the channels file says.
+   */
+  async deliver(runId: string, target: string, ways: DeliveryWays = {}): Promise<string> {
+    const path = `${pathOf(runId)}/deliveries`;
+    const json = { target, ...ways };
+    const begun = await this.insist<{ delivery_id: string }>('POST', path, { json });
+    return begun.delivery_id;
   }
 
   /** The deliveries of a run to chats, newest first, and what became of them. */

@@ -1,70 +1,33 @@
+import { filePath, newId, pathOf } from './basic.js';
 import { RuncastError } from './errors.js';
 import { Outbox } from './outbox.js';
-import { pause, type ServerOptions, Transport } from './transport.js';
+import { ANSWER_S, waitAfter } from './remote/again.js';
+import { stayAlive } from './remote/alive.js';
+import { Inbox, type Message } from './remote/inbox.js';
+import type { Line } from './remote/line.js';
+import type { Accepted, Begun, Place, RemoteRunOptions, StoredFile } from './remote/model.js';
+import { type AskOptions, Questions } from './remote/questions.js';
+import { type Answered, Replies } from './remote/replies.js';
+import { pause, type Sent, Transport } from './transport.js';
+
+export type { Answered, AskOptions, Message, Place, RemoteRunOptions, StoredFile };
+export { Inbox };
 
 /**
- * Writes a run of a server from elsewhere, as `runcast.RemoteRun` does in Python.
+ * Writes a run of a server from elsewhere, as `runcast.RemoteRun` does in Python. Long because it is
+ * one facade, each method of which has its documentation.
  *
  * Source: docs/protocol.md R-21.
  */
-
-export interface RemoteRunOptions extends ServerOptions {
-  /** Lists show it as the function of the run. */
-  readonly name: string;
-  /** By default the client makes one. */
-  readonly runId?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  /** How long the server keeps the run after its end, in seconds. */
-  readonly ttlS?: number;
-  /** How long the run stays open if the server hears nothing from here, in seconds. */
-  readonly leaseS?: number;
-  /** Begin an existing run again. */
-  readonly replace?: boolean;
-  /** The most bytes of events that wait for the server: 4 MiB. */
-  readonly pendingBytes?: number;
-  /** How long the end of a run waits for the server, in seconds: 30. */
-  readonly endWaitS?: number;
-}
-
-/** Where in the run an event belongs. */
-export interface Place {
-  readonly node?: string;
-  readonly agent?: string;
-  readonly path?: readonly string[];
-  /** Seconds. */
-  readonly duration?: number;
-}
-
-interface Begun {
-  readonly run_id: string;
-  readonly position: string;
-  readonly lease_id: string;
-  readonly lease_s: number;
-  readonly max_event_bytes: number;
-  readonly max_body_bytes: number;
-  readonly time: number;
-}
-
-interface Accepted {
-  readonly position: string;
-  readonly cancel: string | null;
-}
 
 /** The most events of one batch (R-21.3). */
 const MAX_BATCH_EVENTS = 1000;
 /** Size of a batch from which on the rest waits for the next one: a second at 4 Mbit/s. */
 const BATCH_BYTES = 512 * 1024;
-/** The first and the longest wait before a request is sent again: a lease runs, in ms. */
-const FIRST_WAIT_MS = 200;
-const LONGEST_WAIT_MS = 10_000;
 /** How long to try to begin a run, in ms. */
 const BEGIN_MS = 5000;
-/** Heartbeats within one lease. */
-const HEARTBEATS = 3;
-/** The longest wait of one heartbeat, in seconds: below what proxies cut. */
-const LONGEST_BEAT_S = 20;
-/** How long an answer may take, beside what it waits for, in seconds. */
-const ANSWER_S = 10;
+/** For requests whose bytes may take any time. */
+const NO_LIMIT = 0;
 /** The longest text of a line that stands for an event that the server refused. */
 const MAX_REFUSAL_CHARS = 2000;
 
@@ -83,12 +46,16 @@ export class RemoteRun {
   readonly #outbox: Outbox;
   readonly #endWaitS: number;
   readonly #headers: Readonly<Record<string, string>>;
-  readonly #producer = randomText(8);
+  readonly #producer = newId();
   /** How far the server's clock is ahead of ours, in seconds. */
   readonly #offsetS: number;
   /** Ends what is on its way when the run is over. */
   readonly #over = new AbortController();
   readonly #cancel = new AbortController();
+  readonly #questions: Questions;
+  readonly #inbox: Inbox;
+  /** Files that are on their way. */
+  readonly #saving = new Set<Promise<StoredFile>>();
   #mostBytes: number;
   #sequence = 1;
   #position: string;
@@ -104,6 +71,10 @@ export class RemoteRun {
     this.#headers = { 'runcast-lease': begun.lease_id };
     this.#offsetS = begun.time - Date.now() / 1000;
     this.#mostBytes = Math.min(BATCH_BYTES, begun.max_body_bytes / 2);
+    const line = this.#line();
+    const replies = new Replies(transport, this.runId, begun.position, line.signal);
+    this.#questions = new Questions(line, replies);
+    this.#inbox = new Inbox(line, replies);
     void this.#sendAll();
     void this.#stayAlive();
   }
@@ -121,8 +92,8 @@ export class RemoteRun {
     const transport = new Transport(options);
     const json = {
       name,
-      run_id: runId ?? `r-${randomText(12)}`,
-      lease_id: randomText(24),
+      run_id: runId ?? `r-${newId()}`,
+      lease_id: newId() + newId(),
       labels,
       ttl_s: ttlS,
       lease_s: leaseS,
@@ -159,18 +130,19 @@ export class RemoteRun {
     const run = await RemoteRun.begin(options);
     try {
       const result = await work(run);
-      await (run.#isCancelled ? run.cancelled() : run.done(result));
+      await (run.isCancelled ? run.cancelled() : run.done(result));
       return result;
     } catch (error) {
       const kind = error instanceof Error ? error.name : typeof error;
       // What was thrown says more than an end that fails, too.
       if (!run.#isEnding)
-        await (run.#isCancelled ? run.cancelled() : run.fail(kind)).catch(() => {});
+        await (run.isCancelled ? run.cancelled() : run.fail(kind)).catch(() => {});
       throw error;
     }
   }
 
-  get #isCancelled(): boolean {
+  /** Whether somebody has cancelled the run: stop soon. `signal` says why, and calls listeners. */
+  get isCancelled(): boolean {
     return this.signal.reason?.code === 'cancelled';
   }
 
@@ -207,6 +179,52 @@ export class RemoteRun {
       throw new RuncastError('invalid_event', said, 0, null, { index: 0 });
     }
     this.#outbox.put(record);
+  }
+
+  /**
+   * Ask a question, and wait for the answer. If the connection breaks or the server restarts, the wait
+   * goes on.
+   *
+   * @throws RuncastError `cancelled` once somebody has cancelled the run; `run_closed` once it has ended;
+   *   `overloaded` if too many questions are open; `gone` if the answer is not kept any more; what
+   *   `emit` throws. An aborted `options.signal` throws its reason.
+   */
+  ask(message: string, options: AskOptions = {}): Promise<Answered> {
+    return this.#questions.ask(message, options);
+  }
+
+  /** The messages that are sent into the run, one after the other; the same object at each call. */
+  inbox(): Inbox {
+    return this.#inbox;
+  }
+
+  /**
+   * Keep a file with the run, as a function keeps what it leaves in `data/outputs`. Once the run has
+   * ended, the file is listed and can be downloaded. If the connection breaks, the file is sent again,
+   * and kept once. The end of the run waits for files that are on their way.
+   *
+   * @param path where the file is in the list, such as `plots/loss.png`; one of the same path is
+   *   replaced.
+   * @throws RuncastError `file_too_large` or `run_too_large` if a limit of the server is reached;
+   *   `invalid_value` if the path is malformed; `backend_error` if the files of the run are on another
+   *   node, which is named; what ended the run before.
+   */
+  async saveFile(
+    path: string,
+    content: Blob | ArrayBuffer | Uint8Array<ArrayBuffer> | string,
+  ): Promise<StoredFile> {
+    if (this.#isEnding) throw new RuncastError('run_closed', `the run ${this.runId} has ended`);
+    if (this.#outbox.error) throw this.#outbox.error;
+    const body = new Blob([content]);
+    const headers = { ...this.#headers, 'content-type': 'application/octet-stream' };
+    const url = filePath(this.runId, path);
+    const saving = this.#insist<StoredFile>('PUT', url, { body, headers }, NO_LIMIT);
+    this.#saving.add(saving);
+    try {
+      return await saving;
+    } finally {
+      this.#saving.delete(saving);
+    }
   }
 
   /** Wait until there is room for more events. */
@@ -248,8 +266,12 @@ export class RemoteRun {
    *   the run before.
    */
   async #end(type: string, data: Readonly<Record<string, unknown>>): Promise<void> {
+    const last = this.#record(type, data, {});
+    await Promise.allSettled(this.#saving);
     if (this.#isEnding) throw new RuncastError('run_closed', `the run ${this.runId} has ended`);
-    this.#outbox.putLast(this.#record(type, data, {}));
+    const read = type === 'cancelled' || this.#outbox.full ? [] : this.#inbox.takeRead();
+    if (read.length) this.#outbox.putLast(this.#record('message_read', { message_ids: read }, {}));
+    this.#outbox.putLast(last);
     this.#isEnding = true;
     const late = setTimeout(() => {
       const said = 'the last events could not be stored in time';
@@ -259,13 +281,32 @@ export class RemoteRun {
       await this.flush();
     } finally {
       clearTimeout(late);
-      this.#outbox.end(new RuncastError('run_closed', `the run ${this.runId} has ended`));
-      this.#over.abort();
+      const ended = new RuncastError('run_closed', `the run ${this.runId} has ended`);
+      this.#outbox.end(ended);
+      this.#over.abort(ended);
     }
   }
 
+  /** What questions and the inbox need of the run. */
+  #line(): Line {
+    return {
+      signal: AbortSignal.any([this.#cancel.signal, this.#over.signal]),
+      now: () => this.#now,
+      emit: (type, data, place) => this.emit(type, data, place),
+      drain: () => this.drain(),
+      flush: () => this.flush(),
+      ask: (method, path) =>
+        this.#insist(method, pathOf(this.runId) + path, { headers: this.#headers }),
+    };
+  }
+
+  /** The time of the server, in Unix seconds. */
+  get #now(): number {
+    return Date.now() / 1000 + this.#offsetS;
+  }
+
   #record(type: string, data: unknown, place: Place): string {
-    const time = Date.now() / 1000 + this.#offsetS;
+    const time = this.#now;
     let record: string | undefined;
     try {
       record = JSON.stringify({ type, data, time, ...place });
@@ -319,22 +360,18 @@ export class RemoteRun {
       producer: this.#producer,
       sequence: String(this.#sequence),
     });
-    return this.#insist<Accepted>(`/events?${query}`, {
+    return this.#insist<Accepted>('POST', `${pathOf(this.runId)}/events?${query}`, {
       body: `${records.join('\n')}\n`,
       headers: { ...this.#headers, 'content-type': 'application/x-ndjson' },
     });
   }
 
-  async #insist<T>(
-    path: string,
-    sent: { readonly body: string; readonly headers: Readonly<Record<string, string>> },
-  ): Promise<T> {
-    const url = `/runs/${encodeURIComponent(this.runId)}${path}`;
+  async #insist<T>(method: string, path: string, sent: Sent, answerS = ANSWER_S): Promise<T> {
     for (let failures = 0; ; failures++) {
-      const late = AbortSignal.timeout(ANSWER_S * 1000);
+      const late = answerS ? AbortSignal.timeout(answerS * 1000) : this.#over.signal;
       const signal = AbortSignal.any([late, this.#over.signal]);
       try {
-        return await this.#transport.ask<T>('POST', url, { ...sent, signal });
+        return await this.#transport.ask<T>(method, path, { ...sent, signal });
       } catch (error) {
         const isLate = late.aborted && !this.#over.signal.aborted;
         const lost = isLate ? new RuncastError('server_unavailable', 'no answer in time') : error;
@@ -357,36 +394,23 @@ export class RemoteRun {
   // Staying alive, and hearing of a cancellation.
 
   async #stayAlive(): Promise<void> {
-    const { signal } = this.#over;
-    const pauseS = this.#begun.lease_s / HEARTBEATS;
-    const path = `/runs/${encodeURIComponent(this.runId)}/heartbeat`;
-    let failures = 0;
     try {
-      while (!signal.aborted) {
-        const waitS = this.signal.aborted ? 0 : Math.min(pauseS, LONGEST_BEAT_S);
-        const begun = performance.now();
-        try {
-          const beat = await this.#transport.ask<Accepted>('POST', `${path}?wait_s=${waitS}`, {
+      await stayAlive({
+        leaseS: this.#begun.lease_s,
+        isCancelled: () => this.signal.aborted,
+        heed: (beat) => this.#heed(beat),
+        beat: (waitS) =>
+          this.#transport.ask<Accepted>('POST', `${pathOf(this.runId)}/heartbeat?wait_s=${waitS}`, {
             headers: this.#headers,
             timeoutS: waitS + ANSWER_S,
-            signal,
-          });
-          failures = 0;
-          this.#heed(beat);
-        } catch (error) {
-          const waitMs = waitAfter(failures++, error);
-          if (waitMs === null) throw error;
-          await pause(Math.min(waitMs, pauseS * 1000), signal);
-          continue;
-        }
-        // A server that shuts down answers at once.
-        if (this.signal.aborted) await pause(pauseS * 1000, signal);
-        else if (performance.now() - begun < waitS * 500)
-          await pause(Math.min(1, pauseS) * 1000, signal);
-      }
+            signal: this.#over.signal,
+          }),
+        signal: this.#over.signal,
+      });
     } catch (error) {
       // The end itself makes further heartbeats fail.
-      if (!signal.aborted && !this.#isEnding) this.#lose(this.#transport.unreachable(error));
+      if (!this.#over.signal.aborted && !this.#isEnding)
+        this.#lose(this.#transport.unreachable(error));
     }
   }
 
@@ -399,19 +423,6 @@ export class RemoteRun {
   #lose(error: RuncastError): void {
     this.#outbox.end(error);
     this.#cancel.abort(error);
-    this.#over.abort();
+    this.#over.abort(error);
   }
-}
-
-/** How long to wait before a request goes again, in ms; null if it must not. */
-function waitAfter(failures: number, error: unknown): number | null {
-  if (!(error instanceof RuncastError) || !error.retryable) return null;
-  const waitMs = Math.min(FIRST_WAIT_MS * 2 ** failures, LONGEST_WAIT_MS);
-  return Math.max(waitMs * (1 + Math.random() / 2), (error.retryAfterS ?? 0) * 1000);
-}
-
-/** Letters and digits that nobody can guess. */
-function randomText(bytes: number): string {
-  const random = crypto.getRandomValues(new Uint8Array(bytes));
-  return Array.from(random, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

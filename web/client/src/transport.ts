@@ -132,7 +132,8 @@ export class Transport {
   }
 
   /**
-   * Like `ask`, and send the request again for a short time if the server cannot be reached.
+   * Like `ask`, and send the request again for a short time if the server cannot be reached, or
+   * answers that it cannot do it now, as one that shuts down does.
    *
    * Only for requests that change nothing when they are sent again.
    */
@@ -141,9 +142,9 @@ export class Transport {
       try {
         return await this.ask<T>(method, path, sent);
       } catch (error) {
-        const code = error instanceof RuncastError ? error.code : '';
-        if (code !== 'server_unavailable' || failures >= ATTEMPTS) throw error;
-        const { retryAfterS } = error as RuncastError;
+        const known = error instanceof RuncastError && error.retryable ? error : null;
+        if (!known || failures >= ATTEMPTS) throw error;
+        const { retryAfterS } = known;
         const waitMs = FIRST_RETRY_MS * 2 ** (failures - 1) * (1 + Math.random() / 2);
         await pause(Math.max(waitMs, Math.min(retryAfterS ?? 0, 5) * 1000), sent.signal);
       }

@@ -67,6 +67,61 @@ test('a receipt is asked for until the delivery has ended', async () => {
   expect(asked[0]).toMatch(/\/runs\/a\/deliveries\?delivery_id=d&wait_s=\d+$/);
 });
 
+test('requests that meet a server that shuts down are sent again, with the same key', async () => {
+  const asked: { method: string; path: string; key: string | null; body: unknown }[] = [];
+  const ending = { code: 'overloaded', status: 503, detail: 'shutting down', retryable: true };
+  const answers: Record<string, unknown> = {
+    invoke: { run_id: 'a' },
+    messages: { message_id: 'm' },
+    interrupts: { decision: { type: 'accept' }, repeated: false },
+    cancel: { run_id: 'a' },
+  };
+  const scripted = connect({
+    url: server.url,
+    fetch: async (url, { method, headers, body } = {}) => {
+      const { pathname } = new URL(String(url));
+      const key = new Headers(headers).get('idempotency-key');
+      asked.push({ method: method ?? '', path: pathname, key, body });
+      if (asked.length % 2) {
+        return Response.json(ending, { status: 503, headers: { 'retry-after': '0' } });
+      }
+      const name = Object.keys(answers).find((each) => pathname.includes(each)) ?? '';
+      return Response.json(answers[name]);
+    },
+  });
+
+  expect(await scripted.invoke('write')).toBe('a');
+  expect(await scripted.send('a', 'hello')).toBe('m');
+  expect(await scripted.answer('a', 'q', { type: 'accept' })).toMatchObject({ repeated: false });
+  expect(await scripted.cancel('a')).toMatchObject({ run_id: 'a' });
+  expect(asked).toHaveLength(8);
+  for (let each = 0; each < asked.length; each += 2) {
+    expect(asked[each]).toEqual(asked[each + 1]);
+  }
+  expect(asked[0]?.key).toBeTruthy();
+  expect(asked[2]?.body).toContain('message_id');
+});
+
+test('what must not happen twice is sent once', async () => {
+  let count = 0;
+  const ending = { code: 'overloaded', status: 503, detail: 'shutting down', retryable: true };
+  const scripted = connect({
+    url: server.url,
+    fetch: async () => {
+      count += 1;
+      return Response.json(ending, { status: 503, headers: { 'retry-after': '0' } });
+    },
+  });
+
+  await expect(scripted.invoke('write', {}, { runId: 'a' })).rejects.toMatchObject({
+    code: 'overloaded',
+    retryable: true,
+    retryAfterS: 0,
+  });
+  await expect(scripted.delete('a')).rejects.toMatchObject({ code: 'overloaded' });
+  expect(count).toBe(2);
+});
+
 test('a watch continues after a position', async () => {
   const run = await client.invoke('write', { words: 5 });
   const watch = client.watch(run);

@@ -110,14 +110,14 @@ test('an edit that a person made is never dropped, whichever button is pressed',
   const root = mount();
   source.write(ASKED);
   await shown(() => expect(text(root, 'legend')).toBe('Deploy?'));
-  expect(buttons(root)).toEqual(['Accept', 'Reject', 'Send the reply']);
+  expect(buttons(root)).toEqual(['Approve', 'Reject', 'Send the reply']);
   const editor = root.querySelector<HTMLTextAreaElement>('textarea.code') as HTMLTextAreaElement;
   editor.value = '{"to": "staging"}';
   editor.dispatchEvent(new Event('input'));
   source.write({ type: 'log', data: 'meanwhile' });
   await shown(() => expect(text(root, '[part=line]')).toContain('meanwhile'));
   expect(editor.value).toBe('{"to": "staging"}');
-  click(root, 'Accept the changed arguments');
+  click(root, 'Approve the changed arguments');
 
   await shown(() =>
     expect(source.answer).toHaveBeenCalledWith('r', 'q', { type: 'edit', args: { to: 'staging' } }),
@@ -131,10 +131,10 @@ test('a button that would drop what a person typed says so', async () => {
   const [editor, reply] = root.querySelectorAll('textarea');
   if (!editor || !reply) throw new Error('expected two fields');
   reply.value = 'not on a Friday';
-  click(root, 'Accept');
+  click(root, 'Approve');
   expect(text(root, 'fieldset [role=alert]')).toContain('Your reply would be lost');
   editor.value = '{"to": "staging"}';
-  click(root, 'Accept');
+  click(root, 'Approve');
   click(root, 'Send the reply');
   expect(text(root, 'fieldset [role=alert]')).toContain('Your changes would be lost');
   expect(source.answer).not.toHaveBeenCalled();
@@ -151,7 +151,7 @@ test('arguments that are not JSON are not sent, and stay', async () => {
   const editor = root.querySelector<HTMLTextAreaElement>('textarea.code') as HTMLTextAreaElement;
   editor.value = '{"to": ';
   editor.dispatchEvent(new Event('input'));
-  click(root, 'Accept the changed arguments');
+  click(root, 'Approve the changed arguments');
 
   expect(text(root, 'fieldset [role=alert]')).toContain('not JSON');
   expect(editor.value).toBe('{"to": ');
@@ -169,8 +169,8 @@ test('an answer that was refused says so, and can be given again', async () => {
 });
 
 test.each([
-  [{ allow_accept: false }, ['Accept the changed arguments', 'Reject', 'Send the reply']],
-  [{ allow_edit: false, allow_respond: false }, ['Accept', 'Reject']],
+  [{ allow_accept: false }, ['Approve the changed arguments', 'Reject', 'Send the reply']],
+  [{ allow_edit: false, allow_respond: false }, ['Approve', 'Reject']],
 ])('only answers that are allowed are offered: %j', async (config, expected) => {
   const root = mount();
   source.write({ ...ASKED, data: { ...ASKED.data, config } });

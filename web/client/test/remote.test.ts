@@ -38,7 +38,7 @@ class CuttingProxy {
       const { method, url: path, headers } = request;
       const asked = { host: '127.0.0.1', port: server.port, method, path, headers };
       const upstream = http.request(asked, (from) => {
-        if (method === 'POST' && !path?.includes('heartbeat') && this.cuts-- > 0) {
+        if (method !== 'GET' && !path?.includes('heartbeat') && this.cuts-- > 0) {
           from.resume().once('end', () => answer.socket?.destroy());
         } else {
           answer.writeHead(from.statusCode ?? 502, from.headers);
@@ -189,6 +189,38 @@ test('an event that the server refuses has a line in its place, and others are s
   expect(events.map(({ type }) => type)).toEqual(['started', 'step', 'log', 'step', 'done']);
   expect(JSON.stringify(events[2])).toContain('left out');
   expect(run.statistics()).toMatchObject({ stored: 3, refused: 1 });
+});
+
+test('files that a run saves are listed at its end, and can be downloaded', async () => {
+  const run = await RemoteRun.begin(options());
+  const saved = await soon(run.saveFile('plots/loss 1.csv', '1,2'));
+  await soon(run.saveFile('plots/loss 1.csv', new Blob(['3,4'])));
+  const late = run.saveFile('late.bin', new Uint8Array([1, 2]));
+  await soon(run.done());
+  await late;
+
+  expect(saved).toMatchObject({ path: 'plots/loss 1.csv', size: 3, type: 'text/csv' });
+  const events = await taken(client.watch(run.runId));
+  expect(events.map(({ type }) => type)).toEqual(['started', 'files', 'done']);
+  const found = await client.download(run.runId, saved.path);
+  expect(await found.text()).toBe('3,4');
+  const bytes = await (await client.download(run.runId, 'late.bin')).arrayBuffer();
+  expect([...new Uint8Array(bytes)]).toEqual([1, 2]);
+  await expect(run.saveFile('after.txt', 'x')).rejects.toMatchObject({ code: 'run_closed' });
+});
+
+test('a file whose answer is cut is kept once; one that is refused says why', async () => {
+  const proxy = new CuttingProxy();
+  const run = await RemoteRun.begin(options({ url: await proxy.start() }));
+  proxy.cuts = 1;
+  await soon(run.saveFile('a.txt', 'a'));
+  await expect(soon(run.saveFile('../b.txt', 'b'))).rejects.toMatchObject({ status: 404 });
+  await expect(soon(run.saveFile('b\\c', 'b'))).rejects.toMatchObject({ code: 'invalid_value' });
+  await soon(run.done());
+  proxy.end();
+
+  const [, files] = await taken(client.watch(run.runId));
+  expect(files?.data).toMatchObject({ files: [{ path: 'a.txt', size: 1 }] });
 });
 
 test('what cannot be stored is refused at the call', async () => {

@@ -4,7 +4,6 @@ Opening the link shows the question and answers nothing: scanners of mails open 
 the page answers. The page has no script, and works in any browser.
 """
 
-import asyncio
 from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
@@ -16,8 +15,7 @@ from starlette.responses import Response
 from runcast._http.api.describing import Operation, Schema, of_object, parameter, ref
 from runcast._http.api.describing import Response as Answer
 from runcast._http.api.responses import SAFE_HEADERS
-from runcast._http.streaming.waits import read_body
-from runcast._runs.protocols import Runs
+from runcast._http.api.serving import Serving
 from runcast.errors import BackendError, NotFound
 
 __all__ = ("ANSWERING_OPERATIONS", "ANSWERS", "Answering", "take_answer_token")
@@ -25,8 +23,9 @@ __all__ = ("ANSWERING_OPERATIONS", "ANSWERS", "Answering", "take_answer_token")
 ANSWERS: Final = "/answers"
 """The path of the page."""
 
-_MAX_BYTES: Final = 8 * 1024
-"""Longest body: a token, and an answer."""
+_MAX_BYTES: Final = 512 * 1024
+"""Longest body: a token, and an answer, whose longest text has 40 000 characters. Forms write up to
+twelve bytes for a character."""
 
 _HEADERS: Final = {
     **SAFE_HEADERS,
@@ -49,7 +48,8 @@ _PAGE: Final = """\
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem;
   color-scheme: light dark }}
 pre {{ overflow: auto; border: 1px solid; padding: .5rem }}
-button {{ font: inherit; padding: .5rem 1rem; margin-right: .5rem }}
+button {{ font: inherit; padding: .5rem 1rem; margin: 0 .5rem .5rem 0 }}
+textarea {{ font: inherit; width: 100%; box-sizing: border-box }}
 </style>
 <h1>{title}</h1>
 {content}
@@ -60,19 +60,21 @@ button {{ font: inherit; padding: .5rem 1rem; margin-right: .5rem }}
 class Answering:
     """Shows the questions of signed links, and takes their answers."""
 
-    def __init__(self, runs: Runs, closing: asyncio.Event) -> None:
-        self._runs = runs
-        self._closing = closing
+    def __init__(self, serving: Serving) -> None:
+        self._replies = serving.runs.replies
+        self._read = serving.read
 
     async def answer(self, request: Request) -> Response:
         """Show the question of a link; or answer it, and show the decision."""
         try:
             if request.method != "POST":
                 return await self._ask(str(request.scope.get(_TOKEN_KEY, "")))
-            body = await read_body(request, self._runs.hub.settings, self._closing, _MAX_BYTES)
+            body = await self._read(request, _MAX_BYTES)
             form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
-            token, answer = ((form.get(name) or [""])[0] for name in ("token", "answer"))
-            notice = await self._runs.replies.answer_link(token, answer)
+            token, answer, text = (
+                (form.get(name) or [""])[0] for name in ("token", "answer", "text")
+            )
+            notice = await self._replies.answer_link(token, answer, text)
             return _page("The answer", f"<p>{escape(notice)}</p>")
         except NotFound as error:
             return _page("Not found", f"<p>{escape(error.message)}</p>", 404)
@@ -82,19 +84,16 @@ class Answering:
             return _page("Try again", f"<p>{escape(error.public)}</p>", error.status)
 
     async def _ask(self, token: str) -> Response:
-        question = await self._runs.replies.question_of_link(token)
+        question = await self._replies.question_of_link(token)
         if question.notice:
             return _page("The question", f"<p>{escape(question.notice)}</p>")
-        buttons = "".join(
-            f'<button name="answer" value="{escape(answer)}">{escape(label)}</button>'
-            for answer, label in question.answers
-        )
+        buttons = "".join(_button(answer, label) for answer, label in question.answers)
         shown = f"<pre>{escape(question.details)}</pre>" if question.details else ""
-        form = (
-            f'{shown}<form method="post" action="answers">'
-            f'<input type="hidden" name="token" value="{escape(token)}">{buttons}</form>'
-        )
-        return _page(question.message or "The run asks for a decision.", form)
+        forms = _form(token, buttons)
+        if question.takes_text:
+            area = '<textarea name="text" rows="4" required aria-label="Your answer"></textarea>'
+            forms += _form(token, f"<p>{area}</p>{_button('response', 'Send this answer')}")
+        return _page(question.message or "The run asks for a decision.", shown + forms)
 
 
 _TOKEN_KEY: Final = "runcast.answer_token"
@@ -108,6 +107,17 @@ def take_answer_token(scope: Any) -> None:
     scope["query_string"] = b""
 
 
+def _form(token: str, content: str) -> str:
+    return (
+        '<form method="post" action="answers">'
+        f'<input type="hidden" name="token" value="{escape(token)}">{content}</form>'
+    )
+
+
+def _button(answer: str, label: str) -> str:
+    return f'<button name="answer" value="{escape(answer)}">{escape(label)}</button>'
+
+
 def _page(title: str, content: str, status: int = 200) -> Response:
     page = _PAGE.format(title=escape(title), content=content)
     return Response(page, status, _HEADERS, media_type="text/html")
@@ -117,7 +127,12 @@ def _page(title: str, content: str, status: int = 200) -> Response:
 
 _HTML: Final = {"text/html": {"type": "string"}}
 _FORM: Final[Schema] = {
-    **of_object(("token", "answer"), token={"type": "string"}, answer={"type": "string"}),
+    **of_object(
+        ("token", "answer"),
+        token={"type": "string"},
+        answer={"type": "string"},
+        text={"type": "string"},
+    ),
     "additionalProperties": False,
 }
 _TOKEN: Final = parameter("query", "token", {"type": "string"}, "what the link holds")

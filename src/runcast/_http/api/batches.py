@@ -1,13 +1,17 @@
 """What remote writers send: bodies, batches and headers, parsed."""
 
+import codecs
 import re
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from starlette.requests import Request
 
 from runcast._http.api.bodies import parse_json
-from runcast._producing.batches import MAX_BATCH_EVENTS
+from runcast._http.api.fields import parse_fields
+from runcast._producing.batches import MAX_BATCH_EVENTS, GivenEvent
 from runcast.errors import InvalidEvent, InvalidValue
 
 __all__ = ("LEASE_HEADER", "PRODUCER", "Begin", "GivenBatch")
@@ -23,8 +27,8 @@ _EXAMPLE: Final = '[{"type": "progress", "data": {…}}]'
 _NUMBER: Final = re.compile("[1-9][0-9]{0,15}")
 
 
-class Begin(msgspec.Struct, forbid_unknown_fields=False):
-    """The body of `POST /runs`. Unknown fields are ignored (R-10.7)."""
+class Begin(msgspec.Struct):
+    """The body of `POST /runs`."""
 
     name: str
     run_id: str = ""
@@ -37,17 +41,13 @@ class Begin(msgspec.Struct, forbid_unknown_fields=False):
     @classmethod
     def parse(cls, body: bytes) -> "Begin":
         """Return the body. Raises `InvalidValue`."""
-        given = parse_json(body, '{"name": "train"}')
-        try:
-            return msgspec.convert(given, cls)
-        except msgspec.ValidationError as error:
-            raise InvalidValue(f'expected a run like {{"name": "train"}}: {error!s:.300}') from None
+        return parse_fields(body, cls, '{"name": "train"}')
 
 
 class GivenBatch(NamedTuple):
     """A batch as it was sent: its events, not yet checked, its producer and its number."""
 
-    events: list[Any]
+    events: Sequence[object]
     producer_id: str
     number: int
 
@@ -86,17 +86,57 @@ def _type_of(request: Request) -> Literal["lines", "array"]:
     )
 
 
-def _array(body: bytes) -> list[Any]:
+_MALFORMED: Final = (ValueError, msgspec.MsgspecError)
+"""msgspec's errors are `ValueError` only in its newer versions."""
+
+_decode_array: Final = msgspec.json.Decoder(list[GivenEvent]).decode
+_decode_line: Final = msgspec.json.Decoder(GivenEvent).decode
+_split_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_LINE: Final = re.compile(rb"[^ \t\r\n][^\n]*")
+_ESCAPE: Final = b"\\u"
+
+
+def _array(body: bytes) -> Sequence[object]:
+    try:
+        return _decode_array(body)
+    except (*_MALFORMED, RecursionError):
+        pass  # Read it leniently, and one event after another, to name what is wrong.
+    if _ESCAPE in body:
+        _check_count(body)
     given = parse_json(body, _EXAMPLE)
     if not isinstance(given, list):
         raise InvalidValue(f"expected an array of events like {_EXAMPLE}")
     return given
 
 
-def _lines(body: bytes) -> list[Any]:
-    lines = [line for line in body.split(b"\n") if line.strip()]
+def _check_count(body: bytes) -> None:
+    """Raise `InvalidValue` if a body that may have halves of surrogate pairs has too many events.
+
+    To mend so many would keep the loop busy for seconds. They are counted without the escapes:
+    `n` may stand in a text, and behind a backslash.
+    """
+    try:
+        count = len(_split_array(body.removeprefix(codecs.BOM_UTF8).replace(_ESCAPE, b"nu")))
+    except RecursionError:
+        return  # `parse_json` says so
+    except _MALFORMED as error:
+        raise InvalidValue(f"expected a body like the array {_EXAMPLE}: {error!s:.300}") from None
+    if count > MAX_BATCH_EVENTS:
+        raise _too_many(str(count))
+
+
+def _too_many(count: str) -> InvalidValue:
+    return InvalidValue(f"expected 1 to {MAX_BATCH_EVENTS} events, got {count}")
+
+
+def _lines(body: bytes) -> Sequence[object]:
+    lines = [found[0] for found in islice(_LINE.finditer(body), MAX_BATCH_EVENTS + 1)]
     if len(lines) > MAX_BATCH_EVENTS:
-        raise InvalidValue(f"expected 1 to {MAX_BATCH_EVENTS} events, got {len(lines)}")
+        raise _too_many("more")
+    try:
+        return list(map(_decode_line, lines))
+    except (*_MALFORMED, RecursionError):
+        pass  # as above
     events = []
     for index, line in enumerate(lines):
         try:

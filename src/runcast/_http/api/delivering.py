@@ -6,7 +6,7 @@ client could make the server call any address with them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
@@ -15,22 +15,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from runcast._http.api.bodies import check_json, parse_json
+from runcast._http.api.bodies import check_json
 from runcast._http.api.describing import (
     Operation,
     Schema,
+    of_fields,
     of_object,
     of_path,
     parameter,
     ref,
 )
 from runcast._http.api.describing import Response as Answer
+from runcast._http.api.fields import parse_fields
 from runcast._http.api.responses import json_response
+from runcast._http.api.serving import Serving
 from runcast._http.api.waiting import MAX_WAIT_S, parse_wait
-from runcast._http.guard.gate import Gate
 from runcast._http.streaming.waits import wait_with
-from runcast._runs.protocols import Runs
-from runcast.errors import Conflict, Forbidden, InvalidValue, NotFound
+from runcast._runs.protocols import StartedRun
+from runcast.errors import Conflict, Forbidden, InvalidValue, NotFound, Stale
 from runcast.events.schemas import RUN_ID
 
 __all__ = ("DELIVERY_OPERATIONS", "DELIVERY_SCHEMAS", "MAX_TARGETS", "TARGET", "Delivering")
@@ -52,26 +54,18 @@ class _Given(msgspec.Struct):
     """The body of a request for a delivery."""
 
     target: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_TARGET_CHARS)]
+    shows: str | None = None
+    finish: str | None = None
 
 
 class Delivering:
-    """Answers requests for deliveries.
+    """Answers requests for deliveries."""
 
-    Args:
-        read: reads the body of a request.
-    """
-
-    def __init__(
-        self,
-        runs: Runs,
-        gate: Gate,
-        read: Callable[[Request], Awaitable[bytes]],
-        closing: asyncio.Event,
-    ) -> None:
-        self._runs = runs
-        self._gate = gate
-        self._read = read
-        self._closing = closing
+    def __init__(self, serving: Serving) -> None:
+        self._runs = serving.runs
+        self._gate = serving.gate
+        self._read = serving.read
+        self._closing = serving.closing
 
     async def deliveries(self, request: Request) -> Response:
         """Begin a delivery of a run, or list the deliveries of a run."""
@@ -115,10 +109,13 @@ class Delivering:
     async def _deliver(self, request: Request) -> Response:
         check_json(request)
         run_id = request.path_params["run_id"]
-        await self._gate.check(request, run_id, "deliver")
-        target = _parse(await self._read(request)).target
-        await self._runs.deliveries.check_names([target])
-        delivery = await self._runs.deliveries.begin_by_name(run_id, target)
+        given = parse_fields(await self._read(request), _Given, '{"target": "telegram:ops"}')
+        # After the body, which takes its time: meanwhile the id may become that of another's run.
+        async with self._gate.passing(request, run_id, "deliver") as epoch:
+            await self._runs.deliveries.check_names([given.target])
+            delivery = await self._runs.deliveries.begin_by_name(
+                run_id, given.target, shows=given.shows, finish=given.finish, epoch=epoch
+            )
         shown = {"delivery_id": delivery.delivery_id, "run_id": run_id, "target": delivery.target}
         return json_response(shown, 201)
 
@@ -137,11 +134,11 @@ class Delivering:
             raise InvalidValue(f"expected at most {MAX_TARGETS} targets, got {len(targets)}")
         await self._runs.deliveries.check_names(targets)
 
-    async def begin(self, run_id: str, targets: list[str]) -> None:
+    async def begin(self, run: StartedRun, targets: list[str]) -> None:
         """Begin the deliveries of an invocation. Those that were begun before stay as they are."""
         for target in dict.fromkeys(targets):
-            with suppress(Conflict):
-                await self._runs.deliveries.begin_by_name(run_id, target)
+            with suppress(Conflict, Stale):  # Stale: somebody has begun the run again
+                await self._runs.deliveries.begin_by_name(run.run_id, target, epoch=run.epoch)
 
 
 async def _within(seconds: float, awaited: Coroutine[Any, Any, None]) -> None:
@@ -154,14 +151,6 @@ async def _settled(task: asyncio.Future[None]) -> None:
     await asyncio.wait({task})
 
 
-def _parse(body: bytes) -> _Given:
-    example = '{"target": "telegram:ops"}'
-    try:
-        return msgspec.convert(parse_json(body, example), _Given)
-    except msgspec.ValidationError as error:
-        raise InvalidValue(f"expected a body like {example}: {error!s:.300}") from None
-
-
 # How it is described.
 
 _JSON: Final = "application/json"
@@ -169,7 +158,21 @@ _TEXT: Final[Schema] = {"type": "string"}
 _SECONDS: Final[Schema] = {"type": "number", "description": "Unix seconds"}
 
 DELIVERY_SCHEMAS: Final[Mapping[str, Schema]] = {
-    "GivenDelivery": of_object(("target",), target=TARGET),
+    "GivenDelivery": of_fields(
+        ("target",),
+        target=TARGET,
+        shows={
+            "type": ["string", "null"],
+            "enum": ["answer", "tools", "steps", "notice", None],
+            "description": "what is shown beside questions and the end; else as the target says",
+        },
+        finish={
+            "type": ["string", "null"],
+            "enum": ["auto", "in_place", "fresh", None],
+            "description": "whether the end changes the last message or is a new one; else as the "
+            "target says",
+        },
+    ),
     "Delivery": of_object(
         ("delivery_id", "run_id", "target"), delivery_id=_TEXT, run_id=_TEXT, target=_TEXT
     ),

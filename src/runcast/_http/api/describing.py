@@ -11,6 +11,7 @@ __all__ = (
     "Operation",
     "Response",
     "Schema",
+    "of_fields",
     "of_object",
     "of_path",
     "parameter",
@@ -70,6 +71,15 @@ def of_object(required: Sequence[str] = (), /, **properties: Schema) -> Schema:
     """Return the schema of an object."""
     found: Schema = {"type": "object", "properties": properties}
     return {**found, "required": list(required)} if required else found
+
+
+def of_fields(required: Sequence[str] = (), /, **properties: Schema) -> Schema:
+    """Return the schema of a body. Other fields are refused, except those of gateways."""
+    return {
+        **of_object(required, **properties),
+        "patternProperties": {"^_": {}},
+        "additionalProperties": False,
+    }
 
 
 GIVEN_LABELS: Final[Schema] = {

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from runcast._files.model import Content, Download
+from runcast._http.api.batches import LEASE_HEADER
 from runcast._http.api.bodies import FormFile, boundary_of, filename_of
 from runcast._http.api.responses import SAFE_HEADERS, json_response, problem
-from runcast._http.guard.gate import Gate
+from runcast._http.api.serving import Serving
 from runcast._http.streaming.direct import CONNECTION_KEY, Connection, unsent_bytes
 from runcast._http.streaming.waits import read_pieces, send_on, wait_with
-from runcast._runs.protocols import Runs
 from runcast.errors import BackendError, FileTooLarge, InvalidValue, Overloaded, RangeNotSatisfiable
 
 __all__ = ("FileTransfers",)
@@ -48,12 +48,13 @@ _FILE_HEADERS: Final = {
 class FileTransfers:
     """Uploads and downloads, a bounded number at once."""
 
-    def __init__(self, runs: Runs, closing: asyncio.Event, gate: Gate) -> None:
-        self._files = runs.files
-        self._gate = gate
-        self._settings = runs.hub.settings
-        self._clock = runs.hub.clock
-        self._closing = closing
+    def __init__(self, serving: Serving) -> None:
+        self._files = serving.runs.files
+        self._writers = serving.runs.writers
+        self._gate = serving.gate
+        self._settings = serving.hub.settings
+        self._clock = serving.hub.clock
+        self._closing = serving.closing
         self._count = 0
 
     async def upload(self, request: Request) -> Response:
@@ -61,10 +62,7 @@ class FileTransfers:
         self._gate.check_action(request.scope, "upload")
         owner = self._gate.access(request.scope).subject
         with self._transfer():
-            most = self._settings.max_upload_bytes
-            announced = request.headers.get("content-length", "0")
-            if announced.isdigit() and len(announced) < 20 and int(announced) > most + _FORM_BYTES:
-                raise FileTooLarge(f"expected a file of at most {most} bytes (max_upload_bytes)")
+            self._check_announced(request, _FORM_BYTES)
             pieces = read_pieces(request, self._settings, self._clock, self._closing)
             given = request.headers.get("content-type", "")
             media_type = given.partition(";")[0].strip().lower()
@@ -80,10 +78,31 @@ class FileTransfers:
                 upload = await self._files.receive(_name_of(request), media_type, pieces, owner)
         return json_response(msgspec.structs.replace(upload, owner=""), 201)
 
+    def _check_announced(self, request: Request, more: int = 0) -> None:
+        """Raise `FileTooLarge` if a body will be too long for a file and `more` bytes."""
+        most = self._settings.max_upload_bytes
+        announced = request.headers.get("content-length", "0")
+        if announced.isdigit() and len(announced) < 20 and int(announced) > most + more:
+            raise FileTooLarge(f"expected a file of at most {most} bytes (max_upload_bytes)")
+
+    async def put(self, request: Request) -> Response:
+        """Take a file of a run from the run's writer."""
+        run_id = request.path_params["run_id"]
+        await self._gate.check(request, run_id, "write")
+        with self._transfer():
+            self._check_announced(request)
+            pieces = read_pieces(request, self._settings, self._clock, self._closing)
+            lease_id = request.headers.get(LEASE_HEADER, "")
+            file, is_known = await self._writers.receive(
+                run_id, lease_id, _path_of(request), pieces
+            )
+        return json_response(file, 200 if is_known else 201)
+
     async def list_files(self, request: Request) -> Response:
         """Answer with the list of files that a run made."""
-        await self._gate.check(request, request.path_params["run_id"])
-        found = await self._files.of(request.path_params["run_id"])
+        run_id = request.path_params["run_id"]
+        async with self._gate.passing(request, run_id) as epoch:
+            found = await self._files.of(run_id, epoch)
         body = {
             "files": found.files,
             "skipped": found.skipped,
@@ -94,16 +113,14 @@ class FileTransfers:
     async def download(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send one of the files that a run made, or a part."""
         request = Request(scope, receive)
-        run_id, path = request.path_params["run_id"], request.path_params["path"]
-        if not scope["path"].endswith(f"/{path}"):
-            path += "\n"  # a line feed that the router took for the end
-        await self._gate.check(request, run_id, "download")
-        with self._transfer():
-            found = await self._files.download(run_id, path)
-            try:
-                await self._give(found, request, send)
-            finally:
-                found.content.close()
+        run_id, path = request.path_params["run_id"], _path_of(request)
+        async with self._gate.passing(request, run_id, "download") as epoch:
+            with self._transfer():
+                found = await self._files.download(run_id, path, epoch)
+                try:
+                    await self._give(found, request, send)
+                finally:
+                    found.content.close()
 
     async def _give(self, found: Download, request: Request, send: Send) -> None:
         etag = f'"{found.file.sha256}"'
@@ -227,6 +244,13 @@ def _names(header: str, etag: str) -> bool:
     """Return whether an `If-None-Match` contains a file's tag."""
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return etag in tags or "*" in tags
+
+
+def _path_of(request: Request) -> str:
+    """Return the path of a file of a run."""
+    path = str(request.path_params["path"])
+    # A line feed at the end is one that the router took for the end.
+    return path if request.scope["path"].endswith(f"/{path}") else f"{path}\n"
 
 
 def _name_of(request: Request) -> str:

@@ -27,12 +27,19 @@ from runcast._http.api.requests import (
     parse_watch,
 )
 from runcast._http.api.responses import failure, json_response, problem
-from runcast._http.guard.gate import Gate
-from runcast._http.streaming.streams import Streams
-from runcast._http.streaming.waits import read_body, wait_with
+from runcast._http.api.serving import Serving
+from runcast._http.streaming.waits import wait_with
 from runcast._http.streaming.watching import Watching
-from runcast._runs.protocols import Runs, StartedRun
-from runcast.errors import Conflict, Gone, InvalidValue, NotFound, Overloaded, StoreUnavailable
+from runcast._runs.protocols import StartedRun
+from runcast.errors import (
+    Conflict,
+    Gone,
+    InvalidValue,
+    NotFound,
+    Overloaded,
+    Stale,
+    StoreUnavailable,
+)
 from runcast.events.model import decode_event
 from runcast.events.outcome import Outcome
 from runcast.events.position import Position, split_frames
@@ -46,18 +53,12 @@ _REST_S: Final = 0.5
 class Invoking:
     """Answers invocations."""
 
-    def __init__(
-        self,
-        runs: Runs,
-        streams: Streams,
-        watching: Watching,
-        gate: Gate,
-        delivering: Delivering,
-    ) -> None:
-        self._runs = runs
-        self._gate = gate
-        self._settings = runs.hub.settings
-        self._closing = streams.closing
+    def __init__(self, serving: Serving, watching: Watching, delivering: Delivering) -> None:
+        self._runs = serving.runs
+        self._gate = serving.gate
+        self._settings = serving.hub.settings
+        self._closing = serving.closing
+        self._read = serving.read
         self._watching = watching
         self._delivering = delivering
 
@@ -94,11 +95,11 @@ class Invoking:
                 "invocation, or watch GET /runs/{run_id}/events"
             )
         check_json(request)
-        body = await read_body(request, self._settings, self._closing)
+        body = await self._read(request)
         invocation = parse_invocation(body)
         run, is_repeated = await self._begin(name, invocation, key, body, request)
         # A repeated request, too: the first one may have died in between.
-        await self._delivering.begin(run.run_id, invocation.deliver)
+        await self._delivering.begin(run, invocation.deliver)
         # A repeated request does not cancel the first one's run when it leaves.
         is_bound = (is_bound or invocation.on_disconnect == "cancel") and not is_repeated
         location = f"{quote(scope.get('root_path', ''))}/runs/{run.run_id}"
@@ -130,13 +131,16 @@ class Invoking:
         except Overloaded:
             # The run has begun, but cannot be watched. "Try again" would begin another run.
             if is_bound:
-                await self._runs.cancel(run.run_id, "there was no room to watch it")
+                await self._cancel(run, "there was no room to watch it")
                 raise
             await _begun(headers)(scope, receive, send)
             return
         if is_bound and has_left:
-            with suppress(NotFound):  # the run was deleted
-                await self._runs.cancel(run.run_id, "the client left")
+            await self._cancel(run, "the client left")
+
+    async def _cancel(self, run: StartedRun, reason: str) -> None:
+        with suppress(NotFound, Stale):  # the run was deleted, or begun again
+            await self._runs.cancel(run.run_id, reason, epoch=run.epoch)
 
     async def _begin(
         self, name: str, invocation: Invocation, key: str, body: bytes, request: Request
@@ -154,9 +158,9 @@ class Invoking:
         await self._check_uploads(files, access.subject)
         await self._delivering.check(request.scope, invocation.deliver, labels)
         # An id that the request may not see is refused like any other used id.
-        replaces = invocation.replace and not key
+        replaces: bool | str = invocation.replace and not key
         if run_id and replaces and not access.is_unlimited:
-            replaces = await self._gate.may_replace(request, run_id)
+            replaces = await self._gate.replaceable(request, run_id)
         if key:
             if run_id:
                 raise Conflict(
@@ -206,12 +210,17 @@ class Invoking:
         grace_s = self._settings.shutdown_grace_s + _REST_S
         awaited: Coroutine[Any, Any, object] = run.streams() if may_stream else run.wait()
         ended = await wait_with(request, awaited, self._closing, grace_s=grace_s)
+        leaving = Overloaded(f"the server is shutting down; the run is at {headers['location']}")
         if ended is None:
-            error = Overloaded(f"the server is shutting down; the run is at {headers['location']}")
-            return problem(error, headers)
+            return problem(leaving, headers)
         if may_stream and ended:
             return None
-        ending, files = await self._ending(run)
+        try:
+            ending, files = await self._ending(run)
+        except StoreUnavailable:
+            if not self._closing.is_set():
+                raise
+            return problem(leaving, headers)  # the store was closed before the end was read
         if ending.type != "done":
             return failure(run.run_id, ending.type, ending.data, headers)
         body = {**files, "result": ending.data.get("result"), "run_id": run.run_id}

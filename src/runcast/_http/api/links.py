@@ -1,6 +1,6 @@
 """Links to a run, over HTTP: made, listed, revoked; and how `/openapi.json` describes them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -8,10 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runcast._http.api.bodies import check_json, parse_json
+from runcast._http.api.bodies import check_json
 from runcast._http.api.describing import (
     Operation,
     Schema,
+    of_fields,
     of_object,
     of_path,
     ref,
@@ -19,9 +20,9 @@ from runcast._http.api.describing import (
 from runcast._http.api.describing import (
     Response as Answer,
 )
+from runcast._http.api.fields import parse_fields
 from runcast._http.api.responses import SAFE_HEADERS, json_response
-from runcast._http.guard.gate import Gate
-from runcast._hub.hub import Hub
+from runcast._http.api.serving import Serving
 from runcast._hub.links import Link, links_of, make_link, revoke_link
 from runcast.errors import Forbidden, InvalidValue
 from runcast.events.schemas import RUN_ID
@@ -41,16 +42,12 @@ class _Given(msgspec.Struct):
 
 
 class Sharing:
-    """Answers requests about links to runs.
+    """Answers requests about links to runs."""
 
-    Args:
-        read: reads the body of a request.
-    """
-
-    def __init__(self, hub: Hub, gate: Gate, read: Callable[[Request], Awaitable[bytes]]) -> None:
-        self._hub = hub
-        self._gate = gate
-        self._read = read
+    def __init__(self, serving: Serving) -> None:
+        self._hub = serving.hub
+        self._gate = serving.gate
+        self._read = serving.read
 
     async def links(self, request: Request) -> Response:
         """Make a link, or list the links of a run."""
@@ -61,12 +58,12 @@ class Sharing:
 
     async def _run(self, request: Request) -> LogInfo:
         run_id = request.path_params["run_id"]
-        await self._gate.check(request, run_id, "share")
-        return await self._hub.info(run_id)
+        return await self._gate.check(request, run_id, "share") or await self._hub.info(run_id)
 
     async def _make(self, request: Request) -> Response:
         check_json(request)
-        given = _parse(await self._read(request))
+        body = await self._read(request)
+        given = parse_fields(body, _Given, _EXAMPLE) if body else _Given()
         run = await self._run(request)
         most_s = self._hub.settings.max_link_s
         if not most_s:
@@ -93,13 +90,7 @@ class Sharing:
         return Response(status_code=204, headers=SAFE_HEADERS)
 
 
-def _parse(body: bytes) -> _Given:
-    example = '{"expires_s": 604800, "files": false}'
-    given = parse_json(body, example) if body.strip() else {}
-    try:
-        return msgspec.convert(given, _Given)
-    except msgspec.ValidationError as error:
-        raise InvalidValue(f"expected a body like {example}: {error!s:.300}") from None
+_EXAMPLE: Final = '{"expires_s": 604800, "files": false}'
 
 
 def _shown(link: Link) -> dict[str, Any]:
@@ -137,7 +128,7 @@ LINK_SCHEMAS: Final[Mapping[str, Schema]] = {
         token={**_TEXT, "description": "for the header Runcast-Link; shown only now"},
         url={**_TEXT, "description": "for people, with the secret in its fragment"},
     ),
-    "GivenLink": of_object(
+    "GivenLink": of_fields(
         (),
         expires_s={
             **{"type": "number", "minimum": 1, "maximum": 30 * 24 * 3600, "default": _DEFAULT_S},

@@ -14,6 +14,7 @@ from runcast._http.api.describing import of_object as _object
 from runcast._http.api.describing import of_path as _path
 from runcast._http.api.describing import parameter as _in
 from runcast._http.api.idempotency import MAX_KEY_CHARS
+from runcast._http.api.metrics import METRICS_TYPE
 from runcast._http.api.requests import BEFORE, DEFAULT_LIMIT, MAX_REASON_CHARS, MAX_RUNS_PER_STREAM
 from runcast._hub.thread_place import MAX_OPEN
 from runcast._wire.dialects import DIALECTS
@@ -169,6 +170,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {200: Response("it is ready", _DONE)},
         is_open=True,
     ),
+    ("/metrics", "get"): Operation(
+        "metrics",
+        "The numbers of this process, for Prometheus",
+        "server",
+        {200: Response("what it holds now, and what it has done so far", {METRICS_TYPE: _TEXT})},
+    ),
     ("/functions", "get"): Operation(
         "list_functions",
         "The functions that can be invoked",
@@ -275,7 +282,8 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             202: Response("the process that runs it was notified", {_JSON: ref("Run")}),
         },
         (_RUN, _in("query", "reason", {"type": "string", "maxLength": MAX_REASON_CHARS})),
-        problems=(404, 409),
+        {_JSON: ref("Cancellation")},
+        (404, 408, 409, 413),
     ),
     ("/runs/{run_id}/interrupts/{interrupt_id}", "post"): Operation(
         "answer",

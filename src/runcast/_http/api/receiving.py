@@ -4,7 +4,6 @@ A platform proves by its own signature where a callback comes from. So no access
 and a callback that proves nothing is refused without saying why.
 """
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,8 +13,7 @@ from starlette.responses import Response
 from runcast._http.api.describing import Operation, Schema, of_path
 from runcast._http.api.describing import Response as Answer
 from runcast._http.api.responses import SAFE_HEADERS, json_response
-from runcast._http.streaming.waits import read_body
-from runcast._runs.protocols import Runs
+from runcast._http.api.serving import Serving
 
 __all__ = ("RECEIVING_OPERATIONS", "Receiving")
 
@@ -26,14 +24,14 @@ _MAX_BYTES: Final = 256 * 1024
 class Receiving:
     """Answers the callbacks of platforms."""
 
-    def __init__(self, runs: Runs, closing: asyncio.Event) -> None:
-        self._runs = runs
-        self._closing = closing
+    def __init__(self, serving: Serving) -> None:
+        self._replies = serving.runs.replies
+        self._read = serving.read
 
     async def receive(self, request: Request) -> Response:
         """Take a callback, and answer it as its platform wants."""
-        body = await read_body(request, self._runs.hub.settings, self._closing, _MAX_BYTES)
-        reply = await self._runs.replies.receive(
+        body = await self._read(request, _MAX_BYTES)
+        reply = await self._replies.receive(
             request.path_params["name"], dict(request.headers), body, dict(request.query_params)
         )
         if reply is None:

@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 
 from runcast._files.model import FileReference
 from runcast._http.api.bodies import parse_json
+from runcast._http.api.fields import convert_fields
 from runcast._hub.lens import find_dialect
 from runcast._hub.thread_place import MAX_OPEN
 from runcast._wire.dialects import Dialect
@@ -76,11 +77,8 @@ class WatchOptions:
     view: View | None = None
 
 
-class Invocation(msgspec.Struct, forbid_unknown_fields=False):
-    """The body of an invocation. Fields added by a platform are accepted and ignored.
-
-    `secrets` arrive as `_secrets`.
-    """
+class Invocation(msgspec.Struct):
+    """The body of an invocation. `secrets` arrive as `_secrets`."""
 
     inputs: dict[str, Any] = {}
     run_id: str = ""
@@ -277,24 +275,20 @@ def parse_invocation(body: bytes) -> Invocation:
     """Return an invocation; an empty body means no inputs.
 
     Raises:
-        InvalidValue: the body is not a JSON object of this form.
-        InvalidInputs: the body has unknown fields and no `inputs`. Another server's format would be
-            ignored, and the function would run with its defaults.
+        InvalidValue: the body is not a JSON object of this form, or has unknown fields.
+        InvalidInputs: the body has unknown fields and no `inputs`, as in another server's format.
     """
     if not body.strip():
         return Invocation()
     given = parse_json(body, _EXAMPLE)
-    try:
-        invocation = msgspec.convert(given, type=Invocation)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidValue(f"expected a body like {_EXAMPLE}: {error!s:.300}") from None
-    unknown = sorted(given.keys() - _FIELDS)
-    if "inputs" not in given and unknown:
+    is_object = isinstance(given, dict)
+    unknown = sorted(n for n in given.keys() - _FIELDS if n[:1] != "_") if is_object else []
+    if unknown and "inputs" not in given:
         raise InvalidInputs(
             f"expected the inputs in the field 'inputs', as in {_EXAMPLE}; got no such field, "
             f"but {', '.join(repr(name[:40]) for name in unknown[:5])}"
         )
-    return invocation
+    return convert_fields(given, Invocation, _EXAMPLE)
 
 
 def files_of(invocation: Invocation) -> dict[str, list[FileReference]]:

@@ -16,6 +16,7 @@ from runcast.errors import (
     Overloaded,
     RuncastError,
     RunFailed,
+    ServerUnavailable,
     StoreUnavailable,
     Unauthorized,
 )
@@ -88,7 +89,7 @@ def problem_document(
 def problem(error: RuncastError, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as a problem document."""
     fields = dict(headers or {})
-    if isinstance(error, Overloaded | StoreUnavailable):
+    if isinstance(error, Overloaded | ServerUnavailable | StoreUnavailable):
         fields["retry-after"] = str(_RETRY_AFTER_S)
     if isinstance(error, Unauthorized):
         fields["www-authenticate"] = "Bearer"

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,10 +15,13 @@ from starlette.types import Receive, Scope, Send
 from runcast._http.api.answering import Answering
 from runcast._http.api.bodies import check_json, parse_json
 from runcast._http.api.delivering import Delivering
+from runcast._http.api.fields import check_fields, parse_fields
 from runcast._http.api.files import FileTransfers
+from runcast._http.api.health import Health
 from runcast._http.api.invoking import Invoking
 from runcast._http.api.links import Sharing
 from runcast._http.api.messages import parse_message
+from runcast._http.api.metrics import VERSION, Metrics
 from runcast._http.api.openapi import build
 from runcast._http.api.receiving import Receiving
 from runcast._http.api.requests import (
@@ -36,6 +39,7 @@ from runcast._http.api.responses import (
     run_summary,
     run_view,
 )
+from runcast._http.api.serving import Serving
 from runcast._http.api.tracebacks import ShownTracebacks
 from runcast._http.api.writing import Writing
 from runcast._http.console import (
@@ -46,16 +50,13 @@ from runcast._http.console import (
     find_asset,
     page_response,
 )
-from runcast._http.guard.gate import Gate
 from runcast._http.guard.security import Guard
 from runcast._http.streaming.feeds import SSE
 from runcast._http.streaming.runs_feed import Selection
-from runcast._http.streaming.streams import Streams
-from runcast._http.streaming.waits import read_body
 from runcast._http.streaming.watching import Watching
 from runcast._http.streaming.whole import is_long_poll
 from runcast._producing.answers import Answer
-from runcast._runs.protocols import DescribedFunction, Runs
+from runcast._runs.protocols import DescribedFunction
 from runcast.errors import Conflict, InvalidValue, NotFound, Stale
 from runcast.events.lifecycle import STATUSES
 from runcast.events.view import ViewSpec
@@ -68,38 +69,45 @@ class Routes:
 
     def __init__(
         self,
-        runs: Runs,
-        streams: Streams,
+        serving: Serving,
         guard: Guard,
-        gate: Gate,
         views: Mapping[str, ViewSpec],
         tracebacks: ShownTracebacks,
     ) -> None:
-        self._runs = runs
-        self._hub = runs.hub
-        self._streams = streams
+        self._runs = serving.runs
+        self._hub = serving.hub
         self._guard = guard
-        self._gate = gate
+        self._gate = serving.gate
         self._tracebacks = tracebacks
-        self._watching = Watching(runs.hub, streams, views, gate)
-        self._delivering = Delivering(runs, gate, self._body, streams.closing)
-        self._invoking = Invoking(runs, streams, self._watching, gate, self._delivering)
-        self._writing = Writing(runs, gate, streams.closing, self._body)
-        self._receiving = Receiving(runs, streams.closing)
-        self._answering = Answering(runs, streams.closing)
-        self._sharing = Sharing(runs.hub, gate, self._body)
-        self._transfers = FileTransfers(runs, streams.closing, gate)
+        self._body = serving.read
+        self.health = Health(serving.hub, serving.closing)
+        self.metrics = Metrics(serving.runs, serving.streams, serving.gate)
+        self._watching = Watching(serving.hub, serving.streams, views, serving.gate)
+        self._delivering = Delivering(serving)
+        self._invoking = Invoking(serving, self._watching, self._delivering)
+        self._writing = Writing(serving)
+        self._receiving = Receiving(serving)
+        self._answering = Answering(serving)
+        self._sharing = Sharing(serving)
+        self._transfers = FileTransfers(serving)
 
     def all(self) -> list[Route]:
         """Return the table of routes."""
         return [
+            # First, because each route before it costs some microseconds at each batch.
+            Route(
+                "/runs/{run_id}/events",
+                _ReadOrWrite(self._watching.watch, self._writing.append),
+                methods=["GET", "POST"],
+            ),
             Route("/", self.page, methods=["GET"]),
             Route(ASSETS_PATH + "{name}", self.asset, methods=["GET"]),
             Route("/docs", self.docs, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/session", self.sign_in, methods=["POST"]),
-            Route("/healthz", self.health, methods=["GET"]),
-            Route("/readyz", self.ready, methods=["GET"]),
+            Route("/healthz", self.health.health, methods=["GET"]),
+            Route("/readyz", self.health.ready, methods=["GET"]),
+            Route("/metrics", self.metrics.answer, methods=["GET"]),
             Route("/functions", self.functions, methods=["GET"]),
             Route("/invoke/{name}", _Raw(self._invoking.invoke), methods=["POST"]),
             Route(
@@ -118,11 +126,6 @@ class Routes:
             Route("/runs/{run_id}/heartbeat", self._writing.heartbeat, methods=["POST"]),
             Route("/runs/{run_id}/messages", self.send_message, methods=["POST"]),
             Route(
-                "/runs/{run_id}/events",
-                _ReadOrWrite(self._watching.watch, self._writing.append),
-                methods=["GET", "POST"],
-            ),
-            Route(
                 "/runs/{run_id}/deliveries", self._delivering.deliveries, methods=["GET", "POST"]
             ),
             Route("/runs/{run_id}/links", self._sharing.links, methods=["GET", "POST"]),
@@ -130,8 +133,8 @@ class Routes:
             Route("/runs/{run_id}/files", self._transfers.list_files, methods=["GET"]),
             Route(
                 "/runs/{run_id}/files/{path:path}",
-                _Raw(self._transfers.download),
-                methods=["GET"],
+                _ReadOrWrite(self._transfers.download, self._transfers.put),
+                methods=["GET", "PUT"],
             ),
             Route("/channels/{name}", self._receiving.receive, methods=["POST"]),
             Route("/answers", self._answering.answer, methods=["GET", "POST"]),
@@ -167,7 +170,7 @@ class Routes:
                 if method != "HEAD"
             ],
             [functions[name] for name in sorted(functions)],
-            version=_VERSION,
+            version=VERSION,
             prefix=quote(request.scope.get("root_path", "")),
             views=self._watching.views,
             is_protected=bool(self._guard.token),
@@ -190,15 +193,6 @@ class Routes:
             samesite="strict",
         )
         return response
-
-    async def health(self, _: Request) -> Response:
-        """Answer that the process is alive."""
-        return json_response({"status": "ok"})
-
-    async def ready(self, _: Request) -> Response:
-        """Answer whether the store can be read and written."""
-        await self._hub.check()
-        return json_response({"status": "ready"})
 
     async def functions(self, request: Request) -> Response:
         """Answer with the functions that can be invoked."""
@@ -255,41 +249,39 @@ class Routes:
         """Answer with a run's present state, or delete the run after cancelling it."""
         run_id = request.path_params["run_id"]
         if request.method == "DELETE":
-            await self._gate.check(request, run_id, "delete")
-            return await self._delete(run_id)
-        await self._gate.check(request, run_id)
-        info, snapshot = await self._hub.present(run_id)
+            async with self._gate.passing(request, run_id, "delete") as epoch:
+                return await self._delete(run_id, epoch)
+        async with self._gate.passing(request, run_id) as epoch:
+            inputs = await self._runs.inputs(run_id)  # first, because `present` checks the epoch
+            info, snapshot = await self._hub.present(run_id, epoch)
         shown = run_view(info, snapshot, self._runs.queue_position(run_id))
         if self._gate.link(request.scope) is not None:
             return json_response({**shown, "labels": {}, "inputs": None})
-        shown["inputs"] = await self._runs.inputs(run_id)
+        shown["inputs"] = inputs
         if traceback := self._tracebacks.find(request, run_id, info.epoch):
             shown["traceback"] = traceback
         return json_response(shown)
 
-    async def _delete(self, run_id: str) -> Response:
-        info = await self._hub.info(run_id)
-        if not info.closed:
-            await self._runs.cancel(run_id, "deleted")
-            now = await self._hub.info(run_id)
-            if now.epoch == info.epoch and not now.closed:
-                raise Conflict(
-                    f"the run {run_id!r} is being cancelled by the process that runs it; delete "
-                    "it once it has ended"
-                )
+    async def _delete(self, run_id: str, epoch: str) -> Response:
+        info = await self._hub.info(run_id, epoch)
         with suppress(Stale):  # the id is in use again: the run itself is gone
+            if not info.closed:
+                await self._runs.cancel(run_id, "deleted", epoch=info.epoch)
+                if not (await self._hub.info(run_id, info.epoch)).closed:
+                    raise Conflict(
+                        f"the run {run_id!r} is being cancelled by the process that runs it; "
+                        "delete it once it has ended"
+                    )
             await self._hub.delete(run_id, info.epoch)
         return Response(status_code=204, headers=SAFE_HEADERS)
 
     async def cancel_run(self, request: Request) -> Response:
         """Cancel a run; the answer shows the run afterwards."""
         run_id = request.path_params["run_id"]
-        reason = request.query_params.get("reason", "cancelled")
-        if len(reason) > MAX_REASON_CHARS:
-            raise InvalidValue(f"expected a reason of at most {MAX_REASON_CHARS} characters")
-        await self._gate.check(request, run_id, "cancel")
-        await self._runs.cancel(run_id, reason)
-        info = await self._hub.info(run_id)
+        reason = _reason(request, await self._body(request))
+        async with self._gate.passing(request, run_id, "cancel") as epoch:
+            await self._runs.cancel(run_id, reason, epoch=epoch)
+            info = await self._hub.info(run_id, epoch)
         return json_response(run_summary(info), 200 if info.closed else 202)
 
     async def answer_question(self, request: Request) -> Response:
@@ -297,11 +289,12 @@ class Routes:
         check_json(request)
         body = await self._body(request)
         given = parse_json(body, '{"type": "accept"}')
-        await self._gate.check(request, request.path_params["run_id"], "answer")
-        answer = self._gate.signed(request.scope, Answer.parse(given))
-        decision, repeated = await self._runs.answer(
-            request.path_params["run_id"], request.path_params["interrupt_id"], answer
-        )
+        if isinstance(given, dict):
+            check_fields(given, ("type", "args", "approved", "content", "by"))
+        run_id, interrupt_id = request.path_params["run_id"], request.path_params["interrupt_id"]
+        async with self._gate.passing(request, run_id, "answer") as epoch:
+            answer = self._gate.signed(request.scope, Answer.parse(given))
+            decision, repeated = await self._runs.answer(run_id, interrupt_id, answer, epoch=epoch)
         return json_response({"decision": decision, "repeated": repeated})
 
     async def send_message(self, request: Request) -> Response:
@@ -310,9 +303,11 @@ class Routes:
         body = await self._body(request)
         given = parse_message(body)
         run_id = request.path_params["run_id"]
-        await self._gate.check(request, run_id, "message")
-        sender = self._gate.author(request.scope, given.sender, "from")
-        sent = await self._runs.send(run_id, given.data, message_id=given.message_id, sender=sender)
+        async with self._gate.passing(request, run_id, "message") as epoch:
+            sender = self._gate.author(request.scope, given.sender, "from")
+            sent = await self._runs.send(
+                run_id, given.data, message_id=given.message_id, sender=sender, epoch=epoch
+            )
         told = {
             "message_id": sent.message_id,
             "position": str(sent.position),
@@ -320,8 +315,22 @@ class Routes:
         }
         return json_response(told, 200 if sent.repeated else 201)
 
-    async def _body(self, request: Request) -> bytes:
-        return await read_body(request, self._hub.settings, self._streams.closing)
+
+class _Cancellation(msgspec.Struct):
+    """The body of a request to cancel a run."""
+
+    reason: str = ""
+
+
+def _reason(request: Request, body: bytes) -> str:
+    """Return why to cancel a run: what the body says, else the query. Raises `InvalidValue`."""
+    reason = request.query_params.get("reason", "cancelled")
+    if body.strip():
+        check_json(request)
+        reason = parse_fields(body, _Cancellation, '{"reason": "…"}').reason or reason
+    if len(reason) > MAX_REASON_CHARS:
+        raise InvalidValue(f"expected a reason of at most {MAX_REASON_CHARS} characters")
+    return reason
 
 
 _JSON: Final = "application/json"
@@ -330,18 +339,8 @@ _PARAMETER: Final = re.compile(r"\{(\w+):\w+\}")
 """A path parameter with a converter."""
 
 
-def _version() -> str:
-    try:
-        return version("runcast")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "0"
-
-
-_VERSION: Final = _version()
-
-
 class _ReadOrWrite:
-    """A route with two methods: GET sends its response itself, POST returns one."""
+    """A route with two methods: GET sends its response itself, POST or PUT returns one."""
 
     def __init__(
         self,
@@ -352,7 +351,7 @@ class _ReadOrWrite:
         self._write = write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST":
+        if scope["method"] in ("POST", "PUT"):
             response = await self._write(Request(scope, receive))
             await response(scope, receive, send)
         else:

@@ -6,7 +6,9 @@ from typing import Final
 from runcast._http.api.delivering import MAX_TARGETS, TARGET
 from runcast._http.api.describing import GIVEN_LABELS, ref
 from runcast._http.api.describing import Schema as _Schema
+from runcast._http.api.describing import of_fields as _fields
 from runcast._http.api.describing import of_object as _object
+from runcast._http.api.requests import MAX_REASON_CHARS
 from runcast.events.lifecycle import STATUSES
 from runcast.events.schemas import POSITION, RUN_ID
 
@@ -118,7 +120,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
     "Answer": {
         "oneOf": [
             {
-                **_object(
+                **_fields(
                     ("type",),
                     type={"type": "string", "enum": ["accept", "reject", "edit", "response"]},
                     args={"description": "other arguments, or feedback"},
@@ -129,13 +131,14 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
                 "then": {"required": ["args"]},
             },
             {
-                **_object(
+                **_fields(
                     ("approved",), approved={"type": "boolean"}, content={}, by={"type": "string"}
                 ),
                 "not": {"anyOf": [{"required": ["type"]}, {"required": ["args"]}]},
             },
         ]
     },
+    "Cancellation": _fields((), reason={"type": "string", "maxLength": MAX_REASON_CHARS}),
     "Decision": _object(
         ("decision", "repeated"),
         decision=_object(
@@ -147,7 +150,7 @@ SCHEMAS: Final[Mapping[str, _Schema]] = {
         ),
         repeated={"type": "boolean", "description": "whether the answer had been accepted before"},
     ),
-    "Invocation": _object(
+    "Invocation": _fields(
         (),
         inputs={"type": "object", "description": "by the function's schema"},
         run_id={"type": "string", "pattern": f"^$|{RUN_ID}", "description": "generated if missing"},

@@ -1,7 +1,6 @@
 """Write runs from elsewhere: begin a run, append its events, keep it alive."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -12,34 +11,23 @@ from starlette.responses import Response
 from runcast._http.api.batches import LEASE_HEADER, Begin, GivenBatch
 from runcast._http.api.bodies import check_json
 from runcast._http.api.responses import json_response
+from runcast._http.api.serving import Serving
 from runcast._http.api.waiting import parse_wait
-from runcast._http.guard.gate import Gate
 from runcast._http.streaming.waits import wait_with
-from runcast._runs.protocols import Runs, Written
+from runcast._runs.protocols import Written
 from runcast.errors import Forbidden, InvalidValue
 
 __all__ = ("Writing",)
 
 
 class Writing:
-    """Answers remote writers.
+    """Answers remote writers."""
 
-    Args:
-        closing: set when the server ends.
-        read: reads a request's body.
-    """
-
-    def __init__(
-        self,
-        runs: Runs,
-        gate: Gate,
-        closing: asyncio.Event,
-        read: Callable[[Request], Awaitable[bytes]],
-    ) -> None:
-        self._runs = runs
-        self._gate = gate
-        self._closing = closing
-        self._read = read
+    def __init__(self, serving: Serving) -> None:
+        self._runs = serving.runs
+        self._gate = serving.gate
+        self._closing = serving.closing
+        self._read = serving.read
 
     async def begin(self, request: Request) -> Response:
         """Begin a run that the client writes."""
@@ -55,9 +43,9 @@ class Writing:
         if access.functions is not None and given.name not in access.functions:
             raise Forbidden(f"you may not begin a run of the name {given.name[:100]!r} here")
         labels = self._gate.stamped(request.scope, given.labels)
-        replaces = given.replace
+        replaces: bool | str = given.replace
         if given.run_id and replaces and not access.is_unlimited:
-            replaces = await self._gate.may_replace(request, given.run_id)
+            replaces = await self._gate.replaceable(request, given.run_id)
         run = await self._runs.writers.begin(
             given.name,
             run_id=given.run_id,

@@ -9,6 +9,7 @@ from runcast._http.api.describing import (
     Operation,
     Response,
     Schema,
+    of_fields,
     of_object,
     of_path,
     parameter,
@@ -27,7 +28,7 @@ _POSITION: Final[Schema] = {"type": "string", "pattern": POSITION}
 _NAME: Final[Schema] = {"type": "string", "maxLength": 200}
 
 WRITING_SCHEMAS: Final[Mapping[str, Schema]] = {
-    "RemoteRun": of_object(
+    "RemoteRun": of_fields(
         ("name",),
         name={"type": "string", "pattern": RUN_ID, "description": "shown as its function"},
         run_id={"type": "string", "pattern": f"^$|{RUN_ID}", "description": "generated if missing"},
@@ -140,6 +141,19 @@ WRITING_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         },
         (404, 408, 409, 413, 422),
         is_body_required=True,
+    ),
+    ("/runs/{run_id}/files/{path}", "put"): Operation(
+        "send_file",
+        "Store a file of the client's run, which is shown once the run has ended",
+        "writing",
+        dict.fromkeys((200, 201), Response("it is stored", {_JSON: ref("StoredFile")})),
+        (
+            _RUN,
+            of_path("path", "^.+$", "where the file shall be, such as plots/loss.png"),
+            _LEASE,
+        ),
+        {"application/octet-stream": {"type": "string", "format": "binary"}},
+        (404, 408, 409, 413),
     ),
     ("/runs/{run_id}/heartbeat", "post"): Operation(
         "renew_lease",

@@ -5,7 +5,8 @@ after the same time.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Final, Protocol, TypeVar, cast
 
 import msgspec
@@ -18,7 +19,7 @@ from runcast._hub.hub import Hub
 from runcast._hub.links import Link, find_link
 from runcast._logs import get_logger
 from runcast._producing.answers import Answer
-from runcast.errors import Forbidden, InvalidValue, NotFound, RuncastError, Unauthorized
+from runcast.errors import Forbidden, InvalidValue, NotFound, RuncastError, Stale, Unauthorized
 from runcast.stores.base import LogInfo
 
 __all__ = ("Gate", "Held")
@@ -175,6 +176,25 @@ class Gate:
             raise Forbidden(f"you may see the run {run_id!r:.140}, but not {action} it")
         return info
 
+    @asynccontextmanager
+    async def passing(
+        self, request: Request, run_id: str, action: Action = "see"
+    ) -> AsyncIterator[str]:
+        """Let a request for a run pass; yield the epoch that the request may act in, "" for any.
+
+        Until the request acts, the id may become that of another user's run. Then the act raises
+        `Stale`, and this raises `NotFound`, as for a run that does not exist.
+
+        Raises what `check` raises.
+        """
+        info = await self.check(request, run_id, action)
+        try:
+            yield "" if info is None else info.epoch
+        except Stale:
+            if info is None:
+                raise
+            raise NotFound(f"there is no run {run_id!r:.140}") from None
+
     async def opened(self, request: Request, run_id: str, make: Callable[[], Awaitable[_T]]) -> _T:
         """Return the result of `make` for a run and an epoch that the request may see.
 
@@ -187,15 +207,17 @@ class Gate:
                 return made
             made.close()  # the run was begun again between the two
 
-    async def may_replace(self, request: Request, run_id: str) -> bool:
-        """Return whether a request may replace a run: it must see the run and may delete it.
+    async def replaceable(self, request: Request, run_id: str) -> str:
+        """Return the epoch of a run that a request may replace: one that it may see and delete.
 
-        False also if there is no such run: there is nothing to replace, and a run that another
+        "" also if there is no such run: there is nothing to replace, and a run that another
         client begins meanwhile must stay.
         """
         info = await self._find(run_id)
         access = self.access(request.scope)
-        return info is not None and all(access.may(it, info.labels) for it in ("see", "delete"))
+        if info is None or not all(access.may(it, info.labels) for it in ("see", "delete")):
+            return ""
+        return info.epoch
 
     async def _find(self, run_id: str) -> LogInfo | None:
         try:

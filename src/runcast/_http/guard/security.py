@@ -49,7 +49,7 @@ _MAX_SESSIONS: Final = 16
 KiB of cookies with every request."""
 
 PREFLIGHT_HEADERS: Final[Mapping[str, str]] = {
-    "access-control-allow-methods": "GET, POST, DELETE",
+    "access-control-allow-methods": "GET, POST, PUT, DELETE",
     "access-control-allow-headers": (
         "authorization, content-disposition, content-type, idempotency-key, if-none-match, "
         "if-range, last-event-id, prefer, range, runcast-lease, runcast-link"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import Send
 
 from runcast._http.api.responses import SAFE_HEADERS
-from runcast._http.streaming.direct import CONNECTION_KEY, unsent_bytes
+from runcast._http.streaming.direct import CONNECTION_KEY, unread_bytes, unsent_bytes
 from runcast._http.vanished import VanishedClients
 from runcast._settings import Settings
 
@@ -127,7 +127,9 @@ class DirectProtocol(asyncio.Protocol):
         self._expect_reader()
 
     def shutdown(self) -> None:
-        super().shutdown()  # type: ignore[misc]
+        # uvicorn closes a connection without a request, which would reset one that has just come.
+        if self._is_at_work or not unread_bytes(self.transport):
+            super().shutdown()  # type: ignore[misc]
         self.loop.call_later(_LAST_S, self._end)
 
     def send_400_response(self, msg: str) -> None:
@@ -149,6 +151,11 @@ class DirectProtocol(asyncio.Protocol):
     def _end(self) -> None:
         if self.is_paused or not self._is_at_work:
             self.transport.abort()
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the connection sends a stream, which ends by a call only."""
+        return self._stream is not None
 
     @property
     def _is_at_work(self) -> bool:

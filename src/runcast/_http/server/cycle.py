@@ -11,13 +11,18 @@ from typing import Any
 
 from starlette.types import Receive, Send
 
-__all__ = ("transport_behind", "without_chunks")
+__all__ = ("has_whole_body", "transport_behind", "without_chunks")
 
 
 def transport_behind(receive: Receive) -> asyncio.Transport | None:
     """Return the transport of a request; None if it cannot be found."""
     found: asyncio.Transport | None = getattr(_cycle_behind(receive), "transport", None)
     return found if callable(getattr(found, "get_extra_info", None)) else None
+
+
+def has_whole_body(receive: Receive) -> bool:
+    """Return whether all of a request's body has arrived, so that reading it cannot wait."""
+    return getattr(_cycle_behind(receive), "more_body", True) is False
 
 
 def without_chunks(receive: Receive, send: Send) -> Send:

@@ -7,11 +7,16 @@ httptools takes the head of a request that offers another protocol for the whole
 h2c`, which curl --http2 and Java's HttpClient send with each first request). uvicorn then drops the
 body, and takes what comes later for another request. Here such a request is parsed again without
 its offer, which a server may ignore. Source: RFC 9110 §7.8.
+
+uvicorn writes the head of an answer and its body one after the other, and uvloop sends each at
+once. Here an answer of known length goes out with its head by one write (`_Joined`): one call of
+the kernel less, and the client wakes up once.
 """
 
+import asyncio
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -26,6 +31,7 @@ class DirectHttpTools(DirectProtocol, HttpToolsProtocol):
 
     _unread = 0
     """Bytes that the parser holds back: those since the last complete head or piece of a body."""
+    _joined: "_Joined"
     _answering: Any = None
     """The request that is being answered; `cycle` is the latest request."""
     head_without_offer = b""
@@ -75,9 +81,18 @@ class DirectHttpTools(DirectProtocol, HttpToolsProtocol):
     def _answered(self) -> Any:
         return self._answering
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._joined = _Joined(self.transport)
+
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
+        cycle.transport = self._joined
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        self._joined.flush()  # the head of an answer without a body
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -85,6 +100,44 @@ class DirectHttpTools(DirectProtocol, HttpToolsProtocol):
             # uvicorn notifies only the last request, and others may wait behind this one.
             self._answering.disconnected = True
             self._answering.message_event.set()
+
+
+class _Joined:
+    """A connection's transport, as the answers of uvicorn use it.
+
+    It holds the head of an answer of known length back until the first piece of its body.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send data, or hold it back."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines([head, data])
+        elif data.startswith(_ANSWER) and _LENGTH in data:
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what is held back. Idempotent."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Send what is held back, and close the connection."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+_ANSWER: Final = b"HTTP/1.1 "
+_LENGTH: Final = b"\r\ncontent-length: "
 
 
 class _Parser:

@@ -2,6 +2,7 @@
 and the protocol that it speaks."""
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import logging
@@ -10,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, Final
@@ -63,7 +64,14 @@ events of each commit while they are being delivered."""
 _KEEP_ALIVE_S: Final = 15
 """How long a connection may be idle, seconds: longer than a page takes between two requests."""
 
-_DRAIN_S: Final = 1
+_LAST_S: Final = 0.5
+"""How long requests are still answered once nobody can connect any more, seconds: those that were
+sent before, and those that a proxy sends over a connection that it keeps."""
+
+_LOOK_S: Final = 0.02
+"""Pause between two looks at whether these requests are answered, seconds."""
+
+_REST_S: Final = 1
 """How long a request other than a stream may still take at shutdown, seconds, in addition to the
 time of running functions."""
 
@@ -78,7 +86,7 @@ class _Server(uvicorn.Server):
         app: HttpApp,
         on_ready: Callable[[], None],
         on_end: Callable[[], None],
-        on_hurry: Callable[[], None],
+        on_hurry: Callable[[signal.Signals], None],
     ) -> None:
         super().__init__(config)
         self._app = app
@@ -87,10 +95,23 @@ class _Server(uvicorn.Server):
         self._on_hurry = on_hurry
         self._handlers: dict[signal.Signals, Any] = {}
         """Our signal handlers; empty if the loop is not in the main thread."""
+        self._is_draining = False
+        self._drains_until: float | None = None
 
     async def on_tick(self, counter: int) -> bool:
         self._keep_signals()
+        if self._is_draining and not self.should_exit:
+            self._drain()
         return await super().on_tick(counter)
+
+    def _drain(self) -> None:
+        """Begin to drain, or end it if it is time."""
+        now = asyncio.get_running_loop().time()
+        if self._drains_until is None:
+            self._app.drain()
+            self._drains_until = now + self._app.settings.drain_s
+        elif now >= self._drains_until:
+            super().handle_exit(signal.SIGTERM, None)
 
     def _keep_signals(self) -> None:
         """Restore the server's signal handlers if a function on the loop, or its module, changed
@@ -101,8 +122,12 @@ class _Server(uvicorn.Server):
                 _log.warning("something changed what %s does; it is set again", number.name)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain on SIGTERM. SIGINT, and a signal while it drains, end the server."""
         if self.should_exit:
-            self._on_hurry()
+            self._on_hurry(signal.Signals(sig))
+        elif sig == signal.SIGTERM and not self._is_draining and self._app.settings.drain_s:
+            self._is_draining = True
+            return
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -123,16 +148,58 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.drain()
+        await self._stop_listening(sockets or [])
+        if signal.SIGINT not in self._captured_signals:  # a person need not wait for that
+            await self._answer_last()
         # uvicorn waits for open responses, and only then ends the lifespan. Streams would keep it
         # waiting for ever, and requests for a result as long as the function works.
         self._app.end_streams()
         closing = asyncio.ensure_future(self._app.close())
         await super().shutdown(sockets)
         await closing
+        if self.force_exit:  # then uvicorn does not end the lifespan, and would log its error
+            await self.lifespan.shutdown()
         # At its end, the loop waits for the threads of its executor, and functions may still occupy
         # them. So it gets a new executor without threads.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         self._on_end()
+
+    async def _stop_listening(self, sockets: Sequence[socket.socket]) -> None:
+        """Close the addresses. Connections that the kernel has accepted are taken before: closing
+        would reset them, though their requests may have been sent."""
+        loop = asyncio.get_running_loop()
+        held = [listening.dup() for listening in sockets]
+        for server in self.servers:
+            server.close()
+        for listening in sockets:
+            listening.close()
+        await asyncio.sleep(_LOOK_S)  # until the loop has let go of them, and nobody else accepts
+        taken: list[socket.socket] = []
+        for listening in held:
+            with listening, contextlib.suppress(OSError):  # no other connection waits
+                while len(taken) < _BACKLOG:
+                    taken.append(listening.accept()[0])
+        for connection in taken:
+            connection.setblocking(False)
+        opening = (loop.connect_accepted_socket(self._make_protocol, each) for each in taken)
+        await asyncio.gather(*opening, return_exceptions=True)  # a client may have left
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        """Return the protocol of a connection, as uvicorn makes it."""
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    async def _answer_last(self) -> None:
+        """Answer as ever for a moment, until only streams are open."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LAST_S
+        while loop.time() < until and not self.force_exit:
+            if all(getattr(each, "is_streaming", False) for each in self.server_state.connections):
+                break
+            await asyncio.sleep(_LOOK_S)
 
 
 def serve(
@@ -142,19 +209,23 @@ def serve(
     port: int = 8000,
     on_ready: Callable[[str], None] = lambda url: None,
     on_end: Callable[[], None] = lambda: None,
-    on_hurry: Callable[[], None] = lambda: None,
+    on_hurry: Callable[[signal.Signals], None] = lambda number: None,
     log_level: str = "warning",
     insecure: bool = False,
     bound: socket.socket | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
+    After SIGTERM it goes on for `drain_s`, without being ready. Then it stops to listen, answers
+    the requests that are on their way, ends the streams, and closes the application.
+
     Args:
         port: 0 takes a free one.
         bound: the address, if it was bound already (`bind`); `port` does not matter then.
         on_ready: called with the base URL once requests are answered.
         on_end: called on the loop after everything is closed, just before the loop ends.
-        on_hurry: called if another signal comes after the one that ends the server.
+        on_hurry: called with each signal that comes after the one that ends the server, as its
+            handler.
         insecure: let other machines in without an access token.
 
     Raises:
@@ -187,7 +258,7 @@ def serve(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_DRAIN_S + math.ceil(app.settings.shutdown_grace_s),
+        timeout_graceful_shutdown=_REST_S + math.ceil(app.settings.shutdown_grace_s),
     )
     server = _Server(config, app, lambda: on_ready(url), on_end, on_hurry)
     logging.getLogger("uvicorn.error").setLevel(log_level.upper())

@@ -19,7 +19,7 @@ from runcast._http.streaming.feeds import Form
 from runcast._http.streaming.stream import Shared, Stream
 from runcast._hub.admission import Admission
 
-__all__ = ("CONNECTION_KEY", "Connection", "DirectStream", "unsent_bytes")
+__all__ = ("CONNECTION_KEY", "Connection", "DirectStream", "unread_bytes", "unsent_bytes")
 
 CONNECTION_KEY: Final = "runcast.connection"
 """The key of the `Connection` in a request's `state`, set by our own server."""
@@ -54,6 +54,14 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
     with suppress(OSError, ValueError, TypeError):  # the socket is closed, or this is not Linux
         fcntl.ioctl(transport.get_extra_info("socket"), termios.TIOCOUTQ, held)
     return transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
+
+
+def unread_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes of the client's the kernel holds, which the loop has yet to read."""
+    held = bytearray(4)
+    with suppress(OSError, ValueError, TypeError):  # the socket is closed
+        fcntl.ioctl(transport.get_extra_info("socket"), termios.FIONREAD, held)
+    return int.from_bytes(held, sys.byteorder)
 
 
 class DirectStream(Stream):

@@ -8,12 +8,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Send
 
 from runcast._clock import Clock
+from runcast._http.server.cycle import has_whole_body
 from runcast._settings import Settings
 from runcast.errors import BodyTooLarge, InvalidValue, Overloaded, RequestTooSlow, RuncastError
 
 __all__ = ("read_body", "read_pieces", "send_on", "wait_with")
 
 T = TypeVar("T")
+
+_LAST_BODY_S: Final = 0.5
+"""How long the rest of a body may still take when the server ends: it is on its way already."""
 
 _LEAST_BYTES_PER_S: Final = 1024
 """Least average speed of a body that is not bounded in time."""
@@ -44,14 +48,18 @@ async def read_body(
         raise refusal
 
     async def read() -> bytes:
-        body = bytearray()
+        parts, size = list[bytes](), 0
         async for part in request.stream():
-            body += part
-            if len(body) > limit:
+            parts.append(part)
+            size += len(part)
+            if size > limit:
                 raise refusal
-        return bytes(body)
+        return b"".join(parts)
 
-    body = await _unless(closing, read(), settings.request_wait_s)
+    if has_whole_body(request.receive):
+        body: bytes | None = await read()  # without the tasks of a wait
+    else:
+        body = await _unless(closing, read(), settings.request_wait_s, _LAST_BODY_S)
     if body is None:
         raise _ending(closing, settings)
     _check_whole(request, len(body))

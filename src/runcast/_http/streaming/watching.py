@@ -30,6 +30,7 @@ from runcast._http.streaming.streams import Streams
 from runcast._http.streaming.thread_feed import ThreadFeed
 from runcast._http.streaming.waits import wait_with
 from runcast._http.streaming.whole import is_long_poll, whole_answer
+from runcast._hub.admission import Admission
 from runcast._hub.cursor import Chunk, Cursor
 from runcast._hub.hub import Hub
 from runcast._hub.thread_place import RunLabels, ThreadPlace
@@ -48,6 +49,9 @@ _STREAM_HEADERS: Final = {
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",  # nginx would buffer events
 }
+
+_MakeFeed = Callable[[Callable[[], None]], RunsFeed | ThreadFeed]
+"""Makes a feed of what wakes its stream."""
 
 
 class Watching:
@@ -146,18 +150,7 @@ class Watching:
                 hidden=hidden,
             )
 
-        if is_long_poll(query):
-            with admission:
-                await self._send_whole(request, receive, send, feed)
-            return
-
-        async def begin(stream: Stream) -> bool:
-            stream.source = feed(stream.wake)
-            stream.held = self._gate.add_list(request, stream.dismiss)
-            return await _send_head(request.scope, send, SSE, {})
-
-        stream = self._streams.make(SSE, admission, request.scope, receive, send)
-        await self._streams.run(stream, begin)
+        await self._send_feed(feed, admission, request, receive, send)
 
     def _thread_of(self, request: Request) -> RunLabels:
         """Return which runs a request follows, of those that it may see."""
@@ -214,6 +207,12 @@ class Watching:
             await self._hub.list_changes.check(after)
         admission = self._hub.admissions.admit([])
         feed = partial(RunsFeed, self._hub, selection, after)
+        await self._send_feed(feed, admission, request, receive, send)
+
+    async def _send_feed(
+        self, feed: _MakeFeed, admission: Admission, request: Request, receive: Receive, send: Send
+    ) -> None:
+        """Stream a feed; with long-poll, answer with its next frames, and end."""
         if is_long_poll(request.query_params):
             with admission:
                 await self._send_whole(request, receive, send, feed)
@@ -228,13 +227,8 @@ class Watching:
         await self._streams.run(stream, begin)
 
     async def _send_whole(
-        self,
-        request: Request,
-        receive: Receive,
-        send: Send,
-        feed: Callable[[Callable[[], None]], RunsFeed | ThreadFeed],
+        self, request: Request, receive: Receive, send: Send, feed: _MakeFeed
     ) -> None:
-        """Answer with the next frames of a feed, and end."""
         request = Request(request.scope, receive)
         wait_s = self._hub.settings.long_poll_s
         response = await whole_answer(

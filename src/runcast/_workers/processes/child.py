@@ -62,7 +62,11 @@ def main(control_fd: int, lifeline_fd: int) -> None:
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     parent = Parent(socket.socket(fileno=control_fd))
     loading: _Loading | None = None
+    receiver: Receiver | None = None
     while True:
+        if loading is not None and receiver is None:
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the call will tell
+                receiver = Receiver(parent)
         command = parent.receive()
         if isinstance(command, control.Load):
             loading = loading or _Loading(command.source)
@@ -71,7 +75,7 @@ def main(control_fd: int, lifeline_fd: int) -> None:
             # Returns in each process that is forked for a call.
             parent, loading = _serve(parent, lifeline, command.source)
         elif isinstance(command, control.Call):
-            _leave(parent, _call(parent, command, loading), command)
+            _leave(parent, _call(parent, command, loading, receiver), command)
         elif command is None:
             os._exit(0)
 
@@ -84,10 +88,8 @@ def _serve(
         return forker.serve("", []), None
     loading = _Loading(source)
     error = loading.report.error
-    forked = forker.serve(f"it cannot be imported: {error}" if error else "", [source.file])
-    if forked is not parent:
-        forked.send(loading.report)
-    return forked, loading
+    problem = f"it cannot be imported: {error}" if error else ""
+    return forker.serve(problem, [source.file]), loading
 
 
 class _Loading:
@@ -133,7 +135,9 @@ def _import_script(file: str) -> ModuleType:
     return module
 
 
-def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Outcome:
+def _call(
+    parent: Parent, call: control.Call, loading: _Loading | None, receiver: Receiver | None
+) -> Outcome:
     try:
         os.chdir(call.folder)
         os.environ.update(call.environment)
@@ -150,7 +154,8 @@ def _call(parent: Parent, call: control.Call, loading: _Loading | None) -> Outco
             arguments = call.continuation.arguments_of(function)
         else:
             arguments = (function.adopt if call.is_plain else function.convert)(call.inputs)
-        receiver = Receiver(parent)
+        receiver = receiver or Receiver(parent)
+        receiver.begin()
         if function.kind in ("coroutine", "async_generator"):
             return asyncio.run(_run_async(parent, receiver, function, arguments, call))
         return _run(parent, receiver, function, arguments, call)

@@ -70,6 +70,7 @@ class ForkServer:
         self._is_preloaded = False
         self._has_said_too_much = False
         self._is_lost = False
+        self._has_ended = False
         self._is_retired = False
         self._files: list[fork_control.SourceFile] = []
         loop = asyncio.get_running_loop()
@@ -173,6 +174,8 @@ class ForkServer:
         timer = loop.call_later(_REAPED_S, self._take_reaped, pid, _KILLED)
         self._reaps[pid] = _Reap(then, timer)
         self._post(fork_control.Reap(pid))
+        if self._has_ended:
+            self._take_reaped(pid, _KILLED)
 
     # --- its process ------------------------------------------------------------------------------
 
@@ -274,10 +277,13 @@ class ForkServer:
             if fork is not None and not fork.child.done():
                 fork.child.set_exception(error)
             return
-        child = ForkedProcess(report.pid, fork.pipes, handle, self.reap, self._said)
+        is_loaded = self._source is not None
+        child = ForkedProcess(
+            report.pid, fork.pipes, handle, self.reap, self._said, is_loaded=is_loaded
+        )
         child.watch()
         self._children.add(child)
-        child.exited.add_done_callback(lambda _: self._discard(child))
+        child.exit_code.add_done_callback(lambda _: self._discard(child))
         fork.child.set_result(child)
 
     def _discard(self, child: ForkedProcess) -> None:
@@ -319,6 +325,7 @@ class ForkServer:
             self._process.signal(signal.SIGKILL)
 
     def _handle_end(self) -> None:
+        self._has_ended = True
         if not (self._is_preloaded or self._is_retired or self._is_lost):
             # The next one would end in the same way: wait until a file has changed.
             self.problem = self.problem or "it has ended during the import"

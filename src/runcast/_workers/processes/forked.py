@@ -54,6 +54,7 @@ class ForkedProcess(ChildProcess):
     Args:
         reap: has a dead child reaped, and then passes its exit code on.
         said: what the import has printed.
+        is_loaded: whether it has imported the function's module.
     """
 
     def __init__(
@@ -63,16 +64,18 @@ class ForkedProcess(ChildProcess):
         handle: int,
         reap: Callable[[int, Callable[[int], None]], None],
         said: dict[Stream, bytes],
+        *,
+        is_loaded: bool,
     ) -> None:
         super().__init__(pid, pipes)
         self._handle = handle
         self._have_reaped = reap
         self.said = dict(said)
+        self.is_loaded = is_loaded
 
     def watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.exited = loop.create_future()
-        loop.add_reader(self._handle, self._handle_exit)
+        super().watch()
+        asyncio.get_running_loop().add_reader(self._handle, self._handle_exit)
 
     def signal(self, number: signal.Signals) -> None:
         if self._may_be_reaped:

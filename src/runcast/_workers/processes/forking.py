@@ -60,12 +60,12 @@ class Forker:
         problem = problem or self._check.problem()
         state = RandomState()
         problem = problem or state.problem()
-        watched = [*files, *self._imported_files()]
-        found = [fork_control.SourceFile.now(path) for path in dict.fromkeys(watched)]
-        self._post(fork_control.Preloaded(problem, found))
+        self._post(fork_control.Preloaded(problem, self._watched(files)))
         if problem:
             return self._parent
         self._lifeline = os.pipe()
+        # A fork would free them later, and so write to each name that they refer to.
+        del self._modules, self._check
         # What is never collected is never written, so forks share its memory.
         gc.collect()
         gc.freeze()
@@ -141,6 +141,10 @@ class Forker:
             return Parent(hub)
         except BaseException:  # noqa: BLE001 - nothing of the fork server may run twice
             os._exit(1)
+
+    def _watched(self, files: Iterable[str]) -> list[fork_control.SourceFile]:
+        watched = dict.fromkeys([*files, *self._imported_files()])
+        return [fork_control.SourceFile.now(path) for path in watched]
 
     def _imported_files(self) -> Iterator[str]:
         """Yield the files of modules imported since, without installed packages."""

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import fcntl
+import functools
 import os
 import select
 import signal
@@ -31,7 +32,7 @@ def die_with_parent(lifeline_fd: int) -> int:
     if sys.platform != "linux":
         os.close(lifeline_fd)
         return -1
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     lifeline = -1
     with contextlib.suppress(OSError):
         # Opened again, because the inherited file and its owner are shared with all other children.
@@ -46,3 +47,9 @@ def die_with_parent(lifeline_fd: int) -> int:
         if poll.poll(0):  # the parent died before we were ready
             os._exit(0)
     return lifeline
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    """Return the C library; forks have the fork server's."""
+    return ctypes.CDLL(None)

@@ -229,27 +229,56 @@ class _Inlet:
         return result_of(asyncio.run_coroutine_threadsafe(coroutine, self._make_loop()))
 
 
+class _Replies:
+    """Replies of the parent that the function waits for, until the run is cancelled."""
+
+    def __init__(self) -> None:
+        self._open: set[concurrent.futures.Future[Any]] = set()
+        self._is_cancelled = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the function waits for a reply."""
+        return bool(self._open)
+
+    async def of(self, future: "concurrent.futures.Future[Any]") -> Any:
+        """Return a request's reply. Raises `CancelledError` once the run is cancelled."""
+        self._open.add(future)
+        # The run may be cancelled, by another thread, between the request and the line above.
+        if self._is_cancelled:
+            future.cancel()
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            self._open.discard(future)
+
+    def cancel(self) -> None:
+        """Stop waiting, permanently. Call from any thread."""
+        self._is_cancelled = True
+        for future in list(self._open):
+            future.cancel()
+
+
 class _Questions:
     """The questions that the run asks: the parent stores them and receives their answers."""
 
     def __init__(self, parent: Parent, call: control.Call) -> None:
         self._parent = parent
         self._max_event_bytes = call.max_event_bytes
-        self._open: set[concurrent.futures.Future[Any]] = set()
+        self._answers = _Replies()
 
     @property
     def is_waiting(self) -> bool:
         """Whether the run waits for an answer."""
-        return bool(self._open)
+        return self._answers.is_waiting
 
     def end_of(self, interrupt_id: str) -> float | None:
         """Return None: the parent keeps the deadlines."""
         return None
 
     def cancel(self) -> None:
-        """Stop waiting for answers."""
-        for future in list(self._open):
-            future.cancel()
+        """Stop waiting for answers, permanently."""
+        self._answers.cancel()
 
     def end(self) -> None:
         """Do nothing: the parent keeps the deadlines."""
@@ -284,11 +313,7 @@ class _Questions:
         if keep is not None:
             ask = msgspec.structs.replace(ask, keep=msgspec.Raw(as_kept(keep)))
         future = self._parent.request(lambda number: msgspec.structs.replace(ask, number=number))
-        self._open.add(future)
-        try:
-            return msgspec.convert(await asyncio.wrap_future(future), Answer)
-        finally:
-            self._open.discard(future)
+        return msgspec.convert(await self._answers.of(future), Answer)
 
     async def keep(self, kept: bytes) -> None:
         """Have the parent keep a value. Raises what `Questions.keep` raises."""
@@ -302,19 +327,14 @@ class _Mailbox:
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
-        self._waiting: set[concurrent.futures.Future[Any]] = set()
+        self._messages = _Replies()
 
     async def next(self, after: int, read: Sequence[str], *, wait: bool) -> Message | None:
         """Have the parent acknowledge messages, and return the next one; see `Mailbox`."""
         future = self._parent.request(lambda number: control.Receive(number, after, [*read], wait))
-        self._waiting.add(future)
-        try:
-            message = await asyncio.wrap_future(future)
-            return None if message is None else msgspec.convert(message, Message)
-        finally:
-            self._waiting.discard(future)
+        message = await self._messages.of(future)
+        return None if message is None else msgspec.convert(message, Message)
 
     def cancel(self) -> None:
-        """Stop waiting for messages."""
-        for future in list(self._waiting):
-            future.cancel()
+        """Stop waiting for messages, permanently."""
+        self._messages.cancel()

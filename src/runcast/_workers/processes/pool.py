@@ -27,6 +27,11 @@ T = TypeVar("T")
 _log: Final = get_logger("runcast.runs")
 
 
+_REFILL_S: Final = 0.025
+"""How long after a child was taken the next one is made, if its call has not ended before. First
+the call at hand gets the time of the loop and of the cores."""
+
+
 class Preparation(NamedTuple):
     """What a child may have done before its call.
 
@@ -123,11 +128,11 @@ class Processes:
         while ready:
             child = ready.popleft()
             if not child.exited.done():
-                self.prepare(preparation)
-                return child
+                break
             child.close()
-        child = await self._make(preparation)
-        self.prepare(preparation)
+        else:
+            child = await self._make(preparation)
+        asyncio.get_running_loop().call_later(_REFILL_S, self.prepare, preparation)
         return child
 
     async def take_while(

@@ -83,14 +83,19 @@ class ChildProcess(ABC):
         self._sending = asyncio.Lock()
         self._reads_left = _READS_AFTER_EXIT
         self._may_be_reaped = False
+        self.is_loaded = False
+        """Whether it has imported the function's module and will not report that again."""
         self.said: dict[Stream, bytes] = {}
         """What it, or the process that it was forked from, has printed before: read first."""
-        self.exited: asyncio.Future[int]
-        """Done when the child has ended: its exit code, or the negative signal number."""
+        self.exited: asyncio.Future[None]
+        """Done when the child is dead, and its group was killed."""
+        self.exit_code: asyncio.Future[int]
+        """Done once it is reaped: its exit code, or the negative signal number."""
 
-    @abstractmethod
     def watch(self) -> None:
         """Begin to watch for its end, on the running loop."""
+        loop = asyncio.get_running_loop()
+        self.exited, self.exit_code = loop.create_future(), loop.create_future()
 
     @abstractmethod
     def _reap(self) -> None:
@@ -101,15 +106,17 @@ class ChildProcess(ABC):
         # Until it is reaped its id, and so its group's id, is not reused.
         self.signal(signal.SIGKILL)
         self._may_be_reaped = True
-        self._reap()
-
-    def _end_watch(self, code: int) -> None:
-        self._reap_group(_MOST_REAPS)
         with contextlib.suppress(OSError):
             # What it sent can still be read; other holders of its end of the socket are ignored.
             self._pipes.connection.shutdown(socket.SHUT_RD)
         if not self.exited.done():
-            self.exited.set_result(code)
+            self.exited.set_result(None)
+        self._reap()
+
+    def _end_watch(self, code: int) -> None:
+        self._reap_group(_MOST_REAPS)
+        if not self.exit_code.done():
+            self.exit_code.set_result(code)
 
     def _reap_group(self, times: int) -> None:
         """Wait for processes of its group that became children of this process, if this is process
@@ -185,7 +192,7 @@ class ChildProcess(ABC):
             loop.remove_reader(descriptor)
 
     async def end(self) -> None:
-        """Kill it if it is alive, and wait until it is reaped. Idempotent."""
+        """Kill it if it is alive, and wait until it is dead. Idempotent."""
         self.signal(signal.SIGKILL)
         await asyncio.wait({self.exited}, timeout=REAP_S)
         if not self.exited.done():
@@ -248,8 +255,8 @@ class StartedProcess(ChildProcess):
         return cls(process, Pipes(ours, stdout, stderr))
 
     def watch(self) -> None:
+        super().watch()
         loop = asyncio.get_running_loop()
-        self.exited = loop.create_future()
         try:
             handle = os.pidfd_open(self.pid)
         except (AttributeError, OSError):  # not Linux, or an old kernel

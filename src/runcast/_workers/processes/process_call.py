@@ -16,7 +16,7 @@ from runcast._producing.writer import RESERVED, Writer
 from runcast._settings import Settings
 from runcast._workers.processes import control
 from runcast._workers.processes.output import Output
-from runcast._workers.processes.process import ChildProcess
+from runcast._workers.processes.process import REAP_S, ChildProcess
 from runcast.errors import (
     EventTooLarge,
     Overloaded,
@@ -73,7 +73,7 @@ class ProcessCall:
         self._on_stream = on_stream
         self.raised: ProcessTraceback | None = None
         """The traceback of the function, or of its module's import; None without an error."""
-        self._is_loaded = False
+        self._is_loaded = child.is_loaded
         self._returned: Outcome | None = None
         self._until: float | None = None
         """After its function has returned: when the child must have ended, by the loop's time."""
@@ -93,6 +93,8 @@ class ProcessCall:
                 # The child is gone without a message, or has closed files that are not its own.
                 await asyncio.wait({child.exited}, timeout=_EXIT_S)
             await child.end()
+            if ending is None:
+                await asyncio.wait({child.exit_code}, timeout=REAP_S)
             await asyncio.gather(*captures)
         except PeerError as error:
             _log.error("run %s: %s", self._inlet.run_id, error.message)
@@ -279,7 +281,8 @@ class ProcessCall:
 
     def _death(self) -> Outcome:
         """Return the outcome for a child that reported none."""
-        code = self._child.exited.result() if self._child.exited.done() else 0
+        known = self._child.exit_code
+        code = known.result() if known.done() else 0
         if code < 0:
             how = f"was killed by {_name(-code)}"
         else:

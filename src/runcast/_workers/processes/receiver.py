@@ -23,7 +23,7 @@ class Receiver:
     """A thread that reads the parent's messages. When the parent is gone, it ends everything.
 
     It is a plain thread. Most functions need no loop beside them, and making one takes as long as a
-    short function.
+    short function. The thread is started before the call, and reads only after `begin`.
     """
 
     def __init__(self, parent: Parent) -> None:
@@ -40,7 +40,13 @@ class Receiver:
         """Our handler of SIGINT."""
         self._stops: list[control.Cancel | control.Interrupt] = []
         self._on_stop: Callable[[control.Cancel | control.Interrupt], None] | None = None
+        self._may_read = threading.Lock()
+        self._may_read.acquire()
         _start_thread("runcast-parent", self._read)
+
+    def begin(self) -> None:
+        """Let the thread read. Call it once, after the last command that another thread reads."""
+        self._may_read.release()
 
     def make_writer(self, call: control.Call) -> Writer:
         """Return a writer for a function without a loop; its questions wait in a thread."""
@@ -82,6 +88,7 @@ class Receiver:
             signal.pthread_kill(main, signal.SIGINT)
 
     def _read(self) -> None:
+        self._may_read.acquire()
         commands: list[control.Command] | None = self._parent.left()
         # A thread that waits in `recv` would keep the connection open although the function closes
         # it, and the parent would not notice.

@@ -1,10 +1,12 @@
 """The platforms: one module for each, and the table of their names.
 
-A module is imported when its platform is used.
+A module is imported when its platform is used. Packages offer further platforms by entry points:
+see `channel`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from runcast import _plugins
@@ -34,17 +36,30 @@ PLATFORMS: Final = {
 """The schemes of targets, and the modules that know them."""
 
 
+_POLLERS: Final = {
+    "matrix": "runcast.channels.matrix_updates",
+    "telegram": "runcast.channels.telegram_updates",
+}
+"""The modules that ask platforms what people did."""
+
+
 def make_channel(target: Target) -> Channel:
     """Return the channel for a target. Raises `InvalidValue` if there is none, or options lack."""
-    module = PLATFORMS.get(target.platform)
-    if module is not None:
-        made: object = import_module(module).make_channel(target.address, target.options)
-    else:
-        offered = _plugins.find(_plugins.CHANNELS, target.platform)
-        if offered is None:
-            known = ", ".join(sorted({*PLATFORMS, *_plugins.names(_plugins.CHANNELS)}))
-            raise InvalidValue(f"expected a target on one of {known}; got {target.platform[:40]!r}")
-        made = offered(target.address, target.options)
+    make = _find(target.platform, "make_channel")
+    offered = None if make else _plugins.find(_plugins.CHANNELS, target.platform)
+    if offered is not None:
+        shown = getattr(offered, "__name__", "") or f"an object of {type(offered).__name__}"
+        raise InvalidValue(
+            f"expected the entry point {target.platform[:40]!r} of {_plugins.CHANNELS} to name a "
+            f"module with make_channel(address, options), or that function; got {shown:.80}"
+        )
+    if make is None:
+        known = ", ".join(sorted({*PLATFORMS, *_plugins.names(_plugins.CHANNELS)}))
+        raise InvalidValue(
+            f"expected a target on one of {known}; got {target.platform[:40]!r}: if it is a "
+            "channel of another package, install that"
+        )
+    made: object = make(target.address, target.options)
     if not isinstance(made, Channel):
         raise InvalidValue(f"expected a channel for {target.platform!r}, got {made!r:.80}")
     return made
@@ -53,26 +68,41 @@ def make_channel(target: Target) -> Channel:
 def make_receiver(platform: str, options: Mapping[str, str]) -> Receiver:
     """Return what reads the callbacks of a platform's app. Raises `InvalidValue` if the platform
     sends none, or the options lack the secret."""
-    module = PLATFORMS.get(platform)
-    make = None if module is None else getattr(import_module(module), "make_receiver", None)
+    make = _find(platform, "make_receiver")
     if make is None:
         raise InvalidValue(f"expected a platform that sends callbacks, got {platform[:40]!r}")
-    made: Receiver = make(options)
+    made: object = make(options)
+    if not isinstance(made, Receiver):
+        raise InvalidValue(f"expected a receiver for {platform!r}, got {made!r:.80}")
     return made
-
-
-_POLLERS: Final = {
-    "matrix": "runcast.channels.matrix_updates",
-    "telegram": "runcast.channels.telegram_updates",
-}
-"""The modules that ask platforms what people did."""
 
 
 def make_poller(platform: str, options: Mapping[str, str]) -> Poller:
     """Return what asks a platform for what people did. Raises `InvalidValue` if it cannot be asked,
     or options lack."""
-    if platform not in _POLLERS:
-        known = ", ".join(_POLLERS)
-        raise InvalidValue(f"expected poll only with {known}; got it with {platform[:40]!r}")
-    made: Poller = import_module(_POLLERS[platform]).make_poller(options)
+    make = _find(platform, "make_poller")
+    if make is None:
+        raise InvalidValue(
+            f"expected poll only with {', '.join(_POLLERS)}, or a channel of another package that "
+            f"has make_poller; got it with {platform[:40]!r}"
+        )
+    made: object = make(options)
+    if not isinstance(made, Poller):
+        raise InvalidValue(f"expected a poller for {platform!r}, got {made!r:.80}")
     return made
+
+
+def _find(platform: str, name: str) -> Callable[..., object] | None:
+    """Return a platform's function; None if it has none.
+
+    An entry point names a module with these functions, or `make_channel` itself: then the package
+    has no other one.
+    """
+    modules = _POLLERS if name == "make_poller" else PLATFORMS
+    if platform in PLATFORMS:
+        module = modules.get(platform)
+        return None if module is None else getattr(import_module(module), name, None)
+    offered = _plugins.find(_plugins.CHANNELS, platform)
+    if isinstance(offered, ModuleType):
+        return getattr(offered, name, None)
+    return offered if name == "make_channel" and callable(offered) else None

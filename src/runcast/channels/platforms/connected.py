@@ -59,7 +59,11 @@ class ConnectedChannel:
         **reach: Unpack[Reach],
     ) -> None:
         has_buttons = reach.get("has_buttons", False)
-        self.capability = dataclasses.replace(capability, has_buttons=has_buttons)
+        self.capability = dataclasses.replace(
+            capability,
+            has_buttons=has_buttons,
+            takes_replies=has_buttons and capability.takes_replies,
+        )
         self.scope = self.place = scope
         self._caller = reach.get("calls") or Caller(
             reach.get("url") or otherwise,

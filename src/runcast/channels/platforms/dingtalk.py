@@ -16,6 +16,7 @@ second for an app.
 """
 
 import base64
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -40,7 +41,7 @@ from runcast.channels.platforms.connected import (
     reach_of,
 )
 from runcast.channels.platforms.native import outside_code, with_links_for_images
-from runcast.channels.platforms.options import optional, required
+from runcast.channels.platforms.options import is_yes, optional, required
 from runcast.channels.platforms.renewed import AppCaller, GivenToken
 from runcast.channels.receiver import Callback
 from runcast.channels.signatures import is_from_dingtalk
@@ -108,6 +109,7 @@ def make_channel(target: str, options: Mapping[str, str]) -> "DingTalkChannel | 
         robot=optional(options, "robot"),
         template=optional(options, "template"),
         template_key=optional(options, "template_key"),
+        hears_texts=is_yes(options, "replies"),
         **reach_of({**options, "buttons": "no"}),
     )
 
@@ -122,6 +124,7 @@ class DingTalkChannel(ConnectedChannel):
         robot: the code of the app's robot; by default the app's key.
         template: the id of a card's template, if it is not DingTalk's own.
         template_key: the variable of that template with the text.
+        hears_texts: whether the server gets what people write to the robot.
         reach: how the API is reached; see `Reach`. There are no buttons.
 
     Raises:
@@ -137,6 +140,7 @@ class DingTalkChannel(ConnectedChannel):
         robot: str = "",
         template: str = "",
         template_key: str = "",
+        hears_texts: bool = False,
         clock: Clock | None = None,
         **reach: Unpack[Reach],
     ) -> None:
@@ -150,7 +154,8 @@ class DingTalkChannel(ConnectedChannel):
         self._robot = robot or app_key
         self._template, self._key = template or _TEMPLATE, template_key or _KEY
         self._refusals = 0
-        super().__init__(_URL, _CARDS, f"dingtalk:{app_key}", Login(secrets=(app_secret,)), **reach)
+        cards = dataclasses.replace(_CARDS, hears_texts=hears_texts)
+        super().__init__(_URL, cards, f"dingtalk:{app_key}", Login(secrets=(app_secret,)), **reach)
         self._app = AppCaller(
             self._caller,
             self._fetch_token,
@@ -321,29 +326,35 @@ class DingTalkReceiver:
 
     Args:
         secret: the app's secret.
+        robot: the code of the app's robot; "" if it is not known.
     """
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
+    def __init__(self, secret: str, robot: str = "") -> None:
+        self._secret, self._robot = secret, robot
 
     def read(self, callback: Callback) -> Inbound | None:
         """Return what a person did. Raises `Unauthorized`."""
         if not is_from_dingtalk(callback.headers, self._secret, callback.now):
             raise Unauthorized("DingTalk did not send this")
-        return from_dingtalk(parse_json(callback.body))
+        body = parse_json(callback.body)
+        named = body.get("robotCode") if isinstance(body, dict) else None
+        if self._robot and named not in (None, self._robot):
+            raise Unauthorized("DingTalk did not send this to the app's robot")
+        return from_dingtalk(body)
 
     def reply(self, inbound: Inbound, notice: str) -> object:
         """Return a message of the robot, or nothing."""
         return {"msgtype": "text", "text": {"content": notice}} if notice else None
 
     def is_in(self, inbound: Inbound, address: str) -> bool:
-        """Return whether it happened in the group of an address. Ids of groups hold slashes."""
+        """Return whether it happened in the conversation of an address. Ids hold slashes."""
         return inbound.place != "" and address_of(address) == inbound.place
 
 
 def make_receiver(options: Mapping[str, str]) -> DingTalkReceiver:
     """Return the receiver of an app's robot."""
-    return DingTalkReceiver(required(options, "app_secret", "DingTalk"))
+    robot = optional(options, "robot") or optional(options, "app_key")
+    return DingTalkReceiver(required(options, "app_secret", "DingTalk"), robot)
 
 
 _LINE_END: Final = re.compile(r"(?<=[^\n ])\n(?=[^\n])")

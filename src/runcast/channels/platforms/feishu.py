@@ -60,6 +60,7 @@ _MESSAGE: Final = re.compile(r"om_[A-Za-z0-9_-]{1,80}")
 _CAPABILITY: Final = Capability(
     limit=8000,  # a card has at most 30 KB as JSON, in which quotes and Chinese take more
     unit="utf8",
+    takes_replies=True,
     closes_messages=True,
     is_idempotent=True,
     idempotent_s=3600.0,

@@ -59,11 +59,11 @@ def _text(message: Send | Edit) -> dict[str, Any]:
 
 
 def _buttons(message: Send | Edit) -> list[dict[str, Any]]:
-    return [_button(button, message.question_id) for button in message.buttons]
+    return [_button(button, message) for button in message.buttons]
 
 
-def _button(button: Button, question_id: str) -> dict[str, Any]:
-    callback = callback_of(question_id, button.answer)
+def _button(button: Button, message: Send | Edit) -> dict[str, Any]:
+    callback = callback_of(message.question_id, button.answer, message.epoch)
     return {
         "tag": "button",
         "text": {"tag": "plain_text", "content": button.label[:100]},

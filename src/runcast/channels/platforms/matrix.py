@@ -108,6 +108,13 @@ class Matrix:
         path = f"/rooms/{self._room}/typing/{quote(self._user, safe='')}"
         return self._outcome(await self._caller.call("PUT", path, body))
 
+    async def identify(self) -> CallOutcome:
+        """Return the account's id."""
+        answer = await self._caller.call("GET", "/account/whoami")
+        if isinstance(answer, Answer) and answer.is_ok:
+            return CallOutcome("ok", reason=answer.text("user_id"))
+        return self._outcome(answer)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._caller.close()

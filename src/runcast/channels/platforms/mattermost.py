@@ -19,12 +19,13 @@ and, for `pending_post_id`, server/channels/app/post.go of the server.
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Unpack
 from urllib.parse import parse_qsl, urlsplit
 
 from runcast.channels.actions import Edit, Send
 from runcast.channels.callbacks import callback_of
-from runcast.channels.calls import Answer, check_token, seconds_of
+from runcast.channels.calls import Answer, Caller, check_token, seconds_of
 from runcast.channels.capability import Capability
 from runcast.channels.document import Button
 from runcast.channels.inbound import Inbound, from_mattermost, parse_json
@@ -41,7 +42,7 @@ from runcast.channels.platforms.native import (
     with_links_for_images,
     without_mentions,
 )
-from runcast.channels.platforms.options import optional, required
+from runcast.channels.platforms.options import networks_for, optional, required
 from runcast.channels.receiver import Callback, is_at
 from runcast.channels.signatures import is_from_mattermost, sign_for_mattermost
 from runcast.errors import InvalidValue, Unauthorized
@@ -51,6 +52,11 @@ __all__ = ("MattermostChannel", "MattermostReceiver", "make_channel", "make_rece
 _TARGET: Final = re.compile(r"([a-z0-9]{26})(?:/([a-z0-9]{26}))?")
 _POST: Final = re.compile(r"[a-z0-9]{26}")
 _FORM: Final = "application/x-www-form-urlencoded"
+_OF_BOTS: Final = ("from_bot", "from_webhook", "from_plugin")
+"""Properties of posts that no person wrote."""
+
+_LOOK_S: Final = 5.0
+"""How long the server may be silent when it is asked for the thread of a post."""
 
 _CAPABILITY: Final = Capability(
     limit=16_000,  # a post has 16 383; names get a character more
@@ -81,6 +87,7 @@ def make_channel(target: str, options: Mapping[str, str]) -> "MattermostChannel"
         optional(options, "token"),
         callback_url=optional(options, "callback_url"),
         callback_secret=optional(options, "callback_secret"),
+        hears_texts=any(optional(options, name) for name in ("webhook_token", "command_token")),
         **reach_of(options, "callback_secret"),
     )
 
@@ -94,6 +101,7 @@ class MattermostChannel(ConnectedChannel):
         token: of a bot account, or a personal access token.
         callback_url: where buttons send their answers; needed for buttons.
         callback_secret: signs what buttons send.
+        hears_texts: whether the server gets what people write, by a webhook or a command.
         reach: how the server is reached; see `Reach`. Its address has no path.
 
     Raises:
@@ -108,6 +116,7 @@ class MattermostChannel(ConnectedChannel):
         *,
         callback_url: str = "",
         callback_secret: str = "",
+        hears_texts: bool = False,
         **reach: Unpack[Reach],
     ) -> None:
         found = _TARGET.fullmatch(target)
@@ -123,7 +132,8 @@ class MattermostChannel(ConnectedChannel):
         login = Login(
             secrets=(token, callback_secret), headers={"authorization": f"Bearer {token}"}
         )
-        super().__init__("", _CAPABILITY, f"mattermost:{self._channel}", login, **reach)
+        capability = replace(_CAPABILITY, hears_texts=hears_texts)
+        super().__init__("", capability, f"mattermost:{self._channel}", login, **reach)
 
     async def send(self, message: Send) -> CallOutcome:
         """Send a new post."""
@@ -160,6 +170,13 @@ class MattermostChannel(ConnectedChannel):
         body = {"channel_id": self._channel, "parent_id": self._root}
         return self._outcome(await self._ask("POST", "/users/me/typing", body))
 
+    async def identify(self) -> CallOutcome:
+        """Return the bot's name."""
+        answer = await self._ask("GET", "/users/me")
+        if isinstance(answer, Answer) and answer.is_ok:
+            return CallOutcome("ok", reason=answer.text("username"))
+        return self._outcome(answer)
+
     async def _ask(self, method: str, path: str, body: object = None) -> Answer | CallOutcome:
         return await self._caller.call(method, f"/api/v4{path}", body)
 
@@ -170,12 +187,12 @@ class MattermostChannel(ConnectedChannel):
     def _content(self, message: Send | Edit) -> dict[str, Any]:
         content: dict[str, Any] = {"message": _text(message)}
         if message.buttons or message.question_id:
-            actions = [self._button(each, message.question_id) for each in message.buttons]
+            actions = [self._button(each, message) for each in message.buttons]
             content["props"] = {"attachments": [{"actions": actions}] if actions else []}
         return content
 
-    def _button(self, button: Button, question_id: str) -> dict[str, Any]:
-        callback = callback_of(question_id, button.answer)
+    def _button(self, button: Button, message: Send | Edit) -> dict[str, Any]:
+        callback = callback_of(message.question_id, button.answer, message.epoch)
         signature = sign_for_mattermost(self._callback_secret, self._channel, callback)
         return {
             "id": re.sub(r"[^A-Za-z0-9]", "", button.answer) or "answer",
@@ -210,17 +227,28 @@ class MattermostChannel(ConnectedChannel):
 
 
 class MattermostReceiver:
-    """Reads what buttons and outgoing webhooks of Mattermost send.
+    """Reads what buttons, outgoing webhooks and slash commands of Mattermost send.
 
-    An outgoing webhook does not say what a text replies to.
+    The last two do not say what a text replies to. The server is asked for the thread of a post.
 
     Args:
-        secret: signs what buttons send.
-        token: of an outgoing webhook; without one, texts are refused.
+        secret: signs what buttons send; without one, they are refused.
+        webhook_token: of an outgoing webhook; without one, its texts are refused.
+        command_token: of a slash command; the same.
+        calls: to the server; None if its address or the bot's token is not known.
     """
 
-    def __init__(self, secret: str, token: str = "") -> None:
-        self._secret, self._token = secret, token
+    def __init__(
+        self,
+        secret: str = "",
+        webhook_token: str = "",
+        command_token: str = "",
+        calls: Caller | None = None,
+    ) -> None:
+        self._secret = secret
+        self._webhook_token, self._command_token = webhook_token, command_token
+        self._caller = calls
+        self._own_id = ""
 
     def read(self, callback: Callback) -> Inbound | None:
         """Return what a person did. Raises `Unauthorized`."""
@@ -228,26 +256,75 @@ class MattermostReceiver:
             body: object = dict(parse_qsl(callback.body.decode("utf-8", "replace")))
         else:
             body = parse_json(callback.body)
-        if not is_from_mattermost(body, self._secret, self._token):
+        is_command = isinstance(body, dict) and bool(body.get("command"))
+        token = self._command_token if is_command else self._webhook_token
+        if not is_from_mattermost(body, self._secret, token):
             raise Unauthorized("Mattermost did not send this")
         return from_mattermost(body)
 
+    async def complete(self, inbound: Inbound) -> Inbound | None:
+        """Return a text with the first post of its thread, which it replies to; None if the server
+        does not tell.
+
+        Posts of bots start outgoing webhooks, too, and what a run says in the chat is such a post.
+        Those texts are for nobody: a run could approve itself.
+        """
+        post_id = inbound.key.rpartition(":")[2]
+        if self._caller is None or not _POST.fullmatch(post_id):
+            return inbound
+        answer = await self._caller.call("GET", f"/api/v4{_path(post_id)}")
+        if not isinstance(answer, Answer) or answer.text("channel_id") != inbound.place:
+            return None
+        own_id = await self._find_own_id(self._caller)
+        if not own_id:
+            return None
+        is_of_bot = any(answer.field("props", name) for name in _OF_BOTS)
+        if is_of_bot or own_id in (inbound.person, answer.text("user_id")):
+            return replace(inbound, is_addressed=False)
+        root = answer.text("root_id")
+        return replace(inbound, message_id=root, thread=root)
+
+    async def _find_own_id(self, caller: Caller) -> str:
+        """Return the id of the user that the token belongs to; "" if the server does not tell."""
+        if not self._own_id:
+            answer = await caller.call("GET", "/api/v4/users/me")
+            self._own_id = answer.text("id") if isinstance(answer, Answer) and answer.is_ok else ""
+        return self._own_id
+
     def reply(self, inbound: Inbound, notice: str) -> object:
-        """Return a text for the person, or nothing."""
+        """Return a text for the person, or nothing. All see the answer to an outgoing webhook."""
         if inbound.kind == "button":
             return {"ephemeral_text": notice} if notice else {}
-        return {"text": notice} if notice else None
+        return {"text": notice, "response_type": "ephemeral"} if notice else None
 
     def is_in(self, inbound: Inbound, address: str) -> bool:
         """Return whether it happened in the channel of an address."""
         return is_at(inbound, address)
 
+    async def close(self) -> None:
+        """Close connections. Idempotent."""
+        if self._caller is not None:
+            await self._caller.close()
+
 
 def make_receiver(options: Mapping[str, str]) -> MattermostReceiver:
-    """Return the receiver of a server's buttons and outgoing webhook."""
-    return MattermostReceiver(
-        required(options, "callback_secret", "Mattermost"), optional(options, "webhook_token")
-    )
+    """Return the receiver of a server's buttons, outgoing webhook and slash command."""
+    names = ("callback_secret", "webhook_token", "command_token")
+    secrets = [optional(options, name) for name in names]
+    if not any(secrets):
+        raise InvalidValue(f"callbacks of Mattermost need one of the options {', '.join(names)}")
+    url, token = optional(options, "url"), optional(options, "token")
+    calls = None
+    if url and token:
+        calls = Caller(
+            url,
+            secrets=(token,),
+            headers={"authorization": f"Bearer {check_token(token, 'a token of Mattermost')}"},
+            networks=networks_for(options),
+            timeout_s=_LOOK_S,
+        )
+    callback, webhook, command = secrets
+    return MattermostReceiver(callback, webhook, command, calls)
 
 
 def _check_callback(url: str, secret: str) -> None:

@@ -129,8 +129,16 @@ class Ntfy:
         }
         if tag:
             body["tags"] = [tag]
-        if self._link:
-            body["click"] = link_of(self._link, message.run_id)
+        run_url = link_of(self._link, message.run_id) if self._link else ""
+        if click := message.answer_url or run_url:
+            body["click"] = click
+        if message.answer_url:
+            pages = {"Answer": message.answer_url, "Open the run": run_url}
+            body["actions"] = [
+                {"action": "view", "label": label, "url": url}
+                for label, url in pages.items()
+                if url
+            ]
         answer = await self._caller.call("POST", "/", body)
         if isinstance(answer, CallOutcome):
             return answer

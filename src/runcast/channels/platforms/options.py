@@ -9,7 +9,15 @@ from urllib.parse import quote
 from runcast._addresses import Network
 from runcast.errors import InvalidValue
 
-__all__ = ("are_answers_taken", "digest_of", "link_of", "networks_for", "optional", "required")
+__all__ = (
+    "are_answers_taken",
+    "digest_of",
+    "is_yes",
+    "link_of",
+    "networks_for",
+    "optional",
+    "required",
+)
 
 _YES: Final = ("yes", "true")
 _NO: Final = ("no", "false")
@@ -26,6 +34,14 @@ def required(options: Mapping[str, str], name: str, platform: str) -> str:
 def optional(options: Mapping[str, str], name: str, otherwise: str = "") -> str:
     """Return an option or its default."""
     return options.get(name) or otherwise
+
+
+def is_yes(options: Mapping[str, str], name: str) -> bool:
+    """Return whether an option is on. Raises `InvalidValue` if it is neither on nor off."""
+    said = optional(options, name, "no")
+    if said not in (*_YES, *_NO):
+        raise InvalidValue(f"expected {name} to be true or false, got {said!r:.40}")
+    return said in _YES
 
 
 def digest_of(secret: str) -> str:

@@ -167,6 +167,15 @@ class SlackChannel(ConnectedChannel):
                 return CallOutcome("ok", f"{self._conversation}/{each.get('ts')}")
         return CallOutcome("rejected" if answer.field("has_more") else "gone")
 
+    async def identify(self) -> CallOutcome:
+        """Return the bot's name, and its workspace."""
+        answer = await self._caller.call("POST", "/auth.test", {})
+        if isinstance(answer, CallOutcome):
+            return answer
+        if answer.field("ok") is True:
+            return CallOutcome("ok", reason=f"{answer.text('user')} in {answer.text('team')}")
+        return self._refusal(answer)
+
     async def _ask(self, method: str, body: dict[str, Any]) -> CallOutcome:
         answer = await self._caller.call("POST", f"/{method}", body)
         if isinstance(answer, CallOutcome):
@@ -208,7 +217,7 @@ def _content(message: Send | Edit) -> dict[str, Any]:
     # Without blocks, chat.update would leave those that the message has.
     blocks = _plain_blocks(text) if message.is_plain else [blocks_of(rendered)]
     if message.buttons:
-        buttons = [_button(button, message.question_id) for button in message.buttons]
+        buttons = [_button(button, message) for button in message.buttons]
         blocks.append({"type": "actions", "elements": buttons})
     return {"text": _escaped(text), "mrkdwn": False, "blocks": blocks}
 
@@ -222,8 +231,8 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _button(button: Button, question_id: str) -> dict[str, Any]:
-    callback = callback_of(question_id, button.answer)
+def _button(button: Button, message: Send | Edit) -> dict[str, Any]:
+    callback = callback_of(message.question_id, button.answer, message.epoch)
     made: dict[str, Any] = {
         "type": "button",
         "text": {"type": "plain_text", "text": button.label[:75]},

@@ -42,6 +42,7 @@ _TARGET: Final = re.compile(r"(?:(-?[0-9]{1,20})|(@[A-Za-z][A-Za-z0-9_]{1,40}))(
 _PRIVATE: Final = Capability(
     limit=_LIMIT,
     unit="utf16",
+    takes_replies=True,
     can_type=True,
     typing_s=4.5,  # Telegram shows it for five seconds
     interval_s=1.1,
@@ -51,6 +52,7 @@ _PRIVATE: Final = Capability(
 _GROUP: Final = Capability(
     limit=_LIMIT,
     unit="utf16",
+    takes_replies=True,
     interval_s=3.1,  # 20 messages and edits in a minute
     slots=19,
     reserved=4,
@@ -145,6 +147,15 @@ class TelegramChannel(ConnectedChannel):
         place = {} if self._topic is None else {"message_thread_id": self._topic}
         return await self._ask("sendChatAction", {**place, "action": "typing"})
 
+    async def identify(self) -> CallOutcome:
+        """Return the bot's name."""
+        answer = await self._caller.call("POST", "/getMe", {})
+        if isinstance(answer, CallOutcome):
+            return answer
+        if answer.status == 200 and answer.field("ok") is True:
+            return CallOutcome("ok", reason=f"@{answer.text('result', 'username')}")
+        return self._refusal(answer)
+
     async def _ask(self, method: str, body: dict[str, Any]) -> CallOutcome:
         answer = await self._caller.call("POST", f"/{method}", {"chat_id": self._chat, **body})
         if isinstance(answer, CallOutcome):
@@ -230,7 +241,7 @@ def _content(message: Send | Edit) -> dict[str, Any]:
     if entities := entities_of(rendered):
         content["entities"] = entities
     if message.buttons:
-        rows = [[_button(button, message.question_id)] for button in message.buttons]
+        rows = [[_button(button, message)] for button in message.buttons]
         content["reply_markup"] = {"inline_keyboard": rows}
     return content
 
@@ -246,8 +257,11 @@ def _trimmed(rendered: Rendered) -> Rendered:
     return Rendered(text[first:end], tuple(span for span in spans if span.start < span.end))
 
 
-def _button(button: Button, question_id: str) -> dict[str, str]:
-    return {"text": button.label, "callback_data": callback_of(question_id, button.answer)}
+def _button(button: Button, message: Send | Edit) -> dict[str, str]:
+    return {
+        "text": button.label,
+        "callback_data": callback_of(message.question_id, button.answer, message.epoch),
+    }
 
 
 def _number(message_id: str) -> int:

@@ -58,8 +58,7 @@ class Webhook:
             "is_final": message.is_final,
         }
         if message.question_id:
-            answers = [button.answer for button in message.buttons]
-            body["question"] = {"interrupt_id": message.question_id, "answers": answers}
+            body["question"] = _question(message)
         content = msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
         if self._secret:
@@ -83,6 +82,20 @@ class Webhook:
     async def close(self) -> None:
         """Close the connections."""
         await self._caller.close()
+
+
+def _question(message: Send) -> dict[str, object]:
+    answers = [button.answer for button in message.answers if button.answer in _DECISIONS]
+    asked: dict[str, object] = {"interrupt_id": message.question_id, "answers": answers}
+    choices = [button.label for button in message.answers if button.answer not in _DECISIONS]
+    if choices:
+        asked["choices"] = choices
+    if message.answer_url:
+        asked["url"] = message.answer_url
+    return asked
+
+
+_DECISIONS: Final = ("accept", "reject")
 
 
 def make_channel(address: str, options: Mapping[str, str]) -> Webhook:

@@ -123,7 +123,9 @@ class WebPush:
     async def _push(self, message: Send | Edit, tag: str) -> CallOutcome:
         notice = read(message)
         said = {"kind": notice.kind, "title": notice.title, "body": notice.body, "tag": tag}
-        if self._link:
+        if message.answer_url:
+            said["url"] = message.answer_url
+        elif self._link:
             said["url"] = link_of(self._link, message.run_id)
         content = self._encrypted(json.dumps(said, ensure_ascii=False).encode("utf-8", "replace"))
         headers = {

@@ -10,7 +10,7 @@ from runcast import OpenHub, Position, RuncastError, Settings, Writer
 from runcast._clock import Clock, SystemClock
 from runcast._hub.forks import Home, make_lock
 from runcast._hub.inlets import Inlet
-from runcast._hub.owned import OwnedLog
+from runcast._hub.owned_log import OwnedLog
 from runcast._logs import get_logger
 from runcast._wire.dialects import LogRef
 from runcast.compat.hubs import opened, settings_in_use

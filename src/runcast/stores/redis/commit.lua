@@ -1,21 +1,22 @@
 -- Applies changes of several logs in one step. Each is applied only if its log is still as it was
--- when the change was planned: every change of a log gives it a new version, a number that no other
--- change in this namespace ever gets.
+-- when the change was planned: every change of a log gives it a new version, which no other commit in
+-- this namespace ever gets.
 --
 -- KEYS[1]  the prefix of all keys of the namespace
 -- ARGV[1]  who makes the changes: listeners skip their own
 -- ARGV[2]  the time by which leases end, seconds; "" for this server's own
 -- ARGV[3]  how many changed logs are remembered
--- ARGV[4]  the changes, first plain ones, as words without anything between them
--- ARGV[5]  the lengths of the words, as a MessagePack array
--- ARGV[6]  how many words belong to plain changes
+-- ARGV[4]  the version of all logs that are changed
+-- ARGV[5]  "0" to tell the nodes that watch a log of its plain changes; "2" the same, by channels of the
+--          shard, in a cluster; "1" to tell all nodes, in a cluster without such channels
+-- ARGV[6]  the number of plain changes, at most 1000: the words of a command lie on Lua's stack
 --
--- A plain change appends a page to an open log, as nearly all do. Its six words: the log's id, the
--- version that was seen, the epoch, the id of the stream's entry, its frames, and what has changed
--- since the log's state was written.
+-- A plain change appends a page to an open log, as nearly all do. Six words of each follow: first, of
+-- all of them, the key `now:<id>` with the prefix, and its value afterwards; then, of all of them, the
+-- version that was seen, the stream's key with the prefix, the id of its entry, and the frames.
 --
--- The words of any other change:
---          the log's id, the version that was seen; "0" if there was no such log
+-- After them come the words of any other change:
+--          the log's id, the version that was seen; "" if there was no such log
 --          "1" if the log exists afterwards
 --          "1" if lists must learn of the change
 --          the log's last description, if it is deleted; else ""
@@ -24,18 +25,24 @@
 --          the number of commands; 0 if the log is only compared
 --          for each command: how many words follow; its name, its key without the prefix, arguments
 --
--- Returns for each change, first for those that only append, the log's new version; 0 if nothing was
--- to be changed; -1 if the log was not as it was seen; -2 if the owner's lease holds.
+-- Returns the places of the plain changes that were not applied, because their logs were not as they
+-- were seen; and for each other change its number, 0 if nothing was to be changed, -1 if the log was
+-- not as it was seen, -2 if the owner's lease holds.
 
-local prefix = KEYS[1]
-local call, logs, events = redis.call, prefix .. 'log:', prefix .. 'events:'
-local told, results = {}, {}
+local prefix, argv, version = KEYS[1], ARGV, ARGV[4]
+local call, sub, length = redis.call, string.sub, #version
+local told, refused, results = {}, {}, {}
 
 -- A node that listens alone needs no news of its own changes. Its connection listens to a channel of
 -- its own, too, so the only listener cannot be another node. Without leave to ask, all is published.
-local channel = prefix .. 'feed'
-local listening = redis.pcall('PUBSUB', 'NUMSUB', channel, channel .. ':' .. ARGV[1])
-local is_heard = listening.err or tonumber(listening[2]) ~= 1 or tonumber(listening[4]) ~= 1
+-- In a cluster, nodes listen at the member that has the namespace. If its channels are those of all
+-- members ("1"), nodes may listen at others, which cannot be asked.
+local channel, is_loud, is_sharded = prefix .. 'feed', argv[5] == '1', argv[5] == '2'
+local publish = is_sharded and 'SPUBLISH' or 'PUBLISH'
+local count_them = is_sharded and 'SHARDNUMSUB' or 'NUMSUB'
+local listening = is_loud or redis.pcall('PUBSUB', count_them, channel, channel .. ':' .. argv[1])
+local is_heard = is_loud or listening.err or tonumber(listening[2]) ~= 1
+  or tonumber(listening[4]) ~= 1
 
 local function is_leased(owner)
   local ends = redis.call('ZSCORE', prefix .. 'leases', owner)
@@ -64,47 +71,96 @@ end
 
 local function pack(part) return struct.pack('>I4', #part) .. part end
 
-local text, lengths, sub = ARGV[4], cmsgpack.unpack(ARGV[5]), string.sub
-local words, at = 0, 1
+-- Plain changes. One command for many logs costs a fraction of a command for each.
+local count, keys = tonumber(argv[6]), {}
+local pages, name = 7 + 2 * count, #prefix + 5
+local watched, ids, messages = prefix .. 'watched', {}, {}
+
+for index = 1, count do keys[index] = argv[5 + 2 * index] end
+if is_heard and count > 0 then
+  for index = 1, count do ids[index] = sub(keys[index], name) end
+  ids[count + 1] = '*'
+end
+local watchers = #ids > 0 and call('HMGET', watched, unpack(ids))
+
+-- Tells an appended page to the nodes that watch its log, or to all. `watchers` has the origins of
+-- nodes, one after the other; the last one of it has nodes that hear of all logs.
+local function tell(index, since, entry, frames)
+  local who = (watchers[index] or '') .. (watchers[count + 1] or '')
+  if is_loud then who = '' elseif who == '' then return end
+  local state = call('HGET', prefix .. 'log:' .. ids[index], 's')
+  local news = pack('p') .. pack(state) .. pack(since) .. pack(entry) .. pack(frames)
+  if is_loud then told[#told + 1] = news end
+  for at = 1, #who, #argv[1] do
+    local node = sub(who, at, at + #argv[1] - 1)
+    if node ~= argv[1] then
+      messages[node] = messages[node] or {argv[1]}
+      table.insert(messages[node], news)
+    end
+  end
+end
+
+local found = count > 0 and call('MGET', unpack(keys))
+for index = 1, count do
+  local at, now = pages + 4 * index - 4, found[index]
+  if now and sub(now, 1, length) == argv[at] then
+    call('XADD', argv[at + 1], argv[at + 2], 'f', argv[at + 3])
+    if is_heard then
+      tell(index, sub(argv[6 + 2 * index], length + 1), argv[at + 2], argv[at + 3])
+    end
+  else
+    refused[#refused + 1] = index
+  end
+end
+if count > 0 and #refused == 0 then
+  call('MSET', unpack(argv, 7, pages - 1))
+elseif #refused < count then
+  local skipped = 1
+  for index = 1, count do
+    if refused[skipped] == index then
+      skipped = skipped + 1
+    else
+      call('SET', argv[5 + 2 * index], argv[6 + 2 * index])
+    end
+  end
+end
+
+-- A node that does not listen any more is forgotten. If it comes back, it says again what it watches.
+for node, parts in pairs(messages) do
+  if call(publish, channel .. ':' .. node, table.concat(parts)) == 0 then
+    for index = 1, count + 1 do
+      local who = watchers[index] or ''
+      local at = string.find(who, node, 1, true)
+      if at then
+        who = sub(who, 1, at - 1) .. sub(who, at + #node)
+        watchers[index] = who
+        if who == '' then call('HDEL', watched, ids[index]) else call('HSET', watched, ids[index], who) end
+      end
+    end
+  end
+end
+
+-- Other changes.
+local words = pages + 4 * count - 1
 
 local function word()
   words = words + 1
-  local from = at
-  at = from + lengths[words]
-  return sub(text, from, at - 1)
+  return argv[words]
 end
 
--- The numbers of all plain changes are taken in one step. One that is refused leaves its own unused.
-local plain = tonumber(ARGV[6])
-local number = plain > 0 and call('INCRBY', prefix .. 'number', plain / 6) - plain / 6 or 0
-while words < plain do
-  local log_id, seen, epoch, entry, frames, since = word(), word(), word(), word(), word(), word()
-  local log, result = logs .. log_id, -1
-  number = number + 1
-  if call('HGET', log, 'v') == seen then
-    result = number
-    call('XADD', events .. log_id .. ':' .. epoch, entry, 'f', frames)
-    call('HSET', log, 'v', number, 'd', since)
-    if is_heard then
-      local state = call('HGET', log, 's')
-      told[#told + 1] = pack('p') .. pack(state) .. pack(since) .. pack(entry) .. pack(frames)
-    end
-  end
-  results[#results + 1] = result
-end
-
-while words < #lengths do
+while words < #argv do
   local log_id, seen, is_there, is_noted = word(), word(), word(), word()
-  local gone, news, rival, count = word(), word(), word(), tonumber(word())
-  local log, result = logs .. log_id, 0
-  if (call('HGET', log, 'v') or '0') ~= seen then
+  local gone, news, rival, commands = word(), word(), word(), tonumber(word())
+  local key, result = prefix .. 'now:' .. log_id, 0
+  local now = call('GET', key)
+  if (now and sub(now, 1, length) or '') ~= seen then
     result = -1
   elseif rival ~= '' and is_leased(rival) then
     result = -2
-  elseif count > 0 then
+  elseif commands > 0 then
     result = call('INCR', prefix .. 'number')
   end
-  for _ = 1, count do
+  for _ = 1, commands do
     local command = {}
     for index = 1, tonumber(word()) do command[index] = word() end
     if result > 0 then
@@ -113,12 +169,12 @@ while words < #lengths do
     end
   end
   if result > 0 then
-    if is_there == '1' then call('HSET', log, 'v', result) end
+    if is_there == '1' then call('SET', key, version) else call('DEL', key) end
     if is_noted == '1' then note(log_id, result, gone) end
     if is_heard and news ~= '' then told[#told + 1] = pack('g') .. pack(news) end
   end
   results[#results + 1] = result
 end
 
-if #told > 0 then redis.call('PUBLISH', channel, ARGV[1] .. table.concat(told)) end
-return results
+if #told > 0 then call(publish, channel, argv[1] .. table.concat(told)) end
+return {refused, results}

@@ -5,7 +5,8 @@ node and every script may touch all of them:
 
 | key | type | holds |
 |---|---|---|
-| `log:<id>` | hash | `v` version, `p` epoch, `s` state, `d` what plain appends have changed since, `a` attachment, `t` snapshot of the last trim, `e` saved state of the fold, `o:<key>` the use of an idempotency key |
+| `now:<id>` | string | version, and what plain appends have changed since the state was written |
+| `log:<id>` | hash | `p` epoch, `s` state, `a` attachment, `t` snapshot of the last trim, `e` saved state of the fold, `o:<key>` the use of an idempotency key |
 | `events:<id>:<epoch>` | stream | one entry a page; the entry's id is the page's last `seq`, its field `f` the frames |
 | `all`, `kind:…`, `status:…`, `label:…` | sorted sets | ids of logs by the time of their creation |
 | `expiring` | sorted set | closed logs by the time when they may be deleted |
@@ -13,11 +14,13 @@ node and every script may touch all of them:
 | `leases` | sorted set | owners by the end of their lease |
 | `changes`, `gone`, `floor`, `number` | | which logs changed last: see `commit.lua` |
 | `data` | string | the id of the namespace's data |
-| `feed` | channel | what was changed, for the other processes |
+| `feed` | channel, in a cluster one of the shard | what was changed, for the other processes: all but plain appends |
+| `feed:<origin>` | the same | plain appends, for one process |
+| `watched` | hash | for each log, the origins of the processes that hear its plain appends; `*` for all logs |
 """  # noqa: E501 - a table
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, TypeGuard
+from typing import Final
 
 import msgspec
 
@@ -32,19 +35,20 @@ from runcast.stores.plans import (
     OnceUse,
     TrimCommand,
 )
-from runcast.stores.producers import Use, keep
+from runcast.stores.producers import Use
 
 __all__ = (
     "ABSENT",
+    "VERSION_BYTES",
     "Planned",
     "Seen",
+    "Since",
     "changes_of",
     "decode_info",
-    "decode_log",
+    "decode_now",
     "decode_saved",
     "decode_snapshot",
     "decode_use",
-    "encode_changes",
     "label_key",
     "once_field",
     "page_of",
@@ -52,8 +56,11 @@ __all__ = (
     "status_key",
 )
 
-ABSENT: Final = b"0"
+ABSENT: Final = b""
 """The version of a log that does not exist."""
+
+VERSION_BYTES: Final = 14
+"""Length of all other versions."""
 
 _LENGTH_BYTES: Final = 4
 """Before each word on the feed: its length, the most significant byte first."""
@@ -72,7 +79,7 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     has_forgotten: bool = False
 
 
-class _Since(msgspec.Struct, array_like=True, gc=False):
+class Since(msgspec.Struct, array_like=True, gc=False):
     """What plain appends have changed of a state since it was written."""
 
     head: int
@@ -90,7 +97,7 @@ class _News(msgspec.Struct, array_like=True, gc=False):
 
 
 _decode_state: Final = msgspec.msgpack.Decoder(_State).decode
-_decode_since: Final = msgspec.msgpack.Decoder(_Since).decode
+_decode_since: Final = msgspec.msgpack.Decoder(Since).decode
 _decode_news: Final = msgspec.msgpack.Decoder(_News).decode
 decode_snapshot: Final = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
 """Decodes (seq, snapshot), the field `t` of a log."""
@@ -112,34 +119,26 @@ class Seen(msgspec.Struct, gc=False):
     version: bytes
     log: Log | None
     is_remembered: bool = False
+    keys: bytes = b""
+    stream: bytes = b""
+    """The log's keys as `plain.pack` sends them; made at the first plain append."""
 
 
 class Planned(msgspec.Struct, gc=False):
-    """A change of a log, as `commit.lua` is given it: `plain` or, if that is empty, `other`.
-
-    `after` is the log afterwards. A plain append changes it only in `finish`, because copying a log
-    costs more than everything else.
-    """
+    """A change of a log that is no plain append: its words for `commit.lua`, and the log
+    afterwards."""
 
     log_id: str
-    seen: Seen
     after: Log | None
-    other: tuple[bytes, ...] = ()
-    plain: tuple[bytes, ...] = ()
-    since: _Since | None = None
-
-    def finish(self, version: int) -> Seen:
-        """Return the log as seen after the change, which was applied."""
-        if self.since is None or self.after is None:
-            return Seen(b"%d" % version, self.after, is_remembered=True)
-        since, log, seen = self.since, self.after, self.seen
-        log.info.head, log.info.bytes = since.head, since.bytes
-        log.producers, log.has_forgotten = since.producers, since.has_forgotten
-        seen.version, seen.is_remembered = b"%d" % version, True
-        return seen
+    words: tuple[bytes, ...]
 
 
-def decode_log(state: bytes, since: bytes | None) -> Log:
+def decode_now(now: bytes, state: bytes) -> Log:
+    """Return the log that is this now (see the table), with this state."""
+    return _decode_log(state, now[VERSION_BYTES:])
+
+
+def _decode_log(state: bytes, since: bytes) -> Log:
     """Return the log with this state, and with what has changed since."""
     found = _decode_state(state)
     log = Log(0, found.info)
@@ -182,58 +181,29 @@ def plan_change(
         rival: an owner whose lease must be over.
     """
     if not commands:
-        return Planned(log_id, seen, seen.log, _general(log_id, seen, None, (), rival))
-    if len(commands) == 1 and seen.log is not None and _is_plain(commands[0]):
-        return _plan_plain(log_id, seen, seen.log, commands[0])
+        return Planned(log_id, seen.log, _words(log_id, seen, None, (), rival))
     scratch = Ledger()
     if seen.log is not None:
         scratch.logs[log_id] = _copy_log(seen.log)
     scratch.apply(0, commands)
     log = scratch.logs.get(log_id)
-    other = _general(log_id, seen, log, commands, rival)
+    words = _words(log_id, seen, log, commands, rival)
     if log is not None:
         log.pages, log.once, log.attachment, log.snapshot = [], {}, None, None
-    return Planned(log_id, seen, log, other)
+    return Planned(log_id, log, words)
 
 
-def _is_plain(command: Command) -> TypeGuard[AppendCommand]:
-    """Return whether a command only appends one page, as nearly all do."""
-    return (
-        type(command) is AppendCommand
-        and command.standing is None
-        and command.closed_at is None
-        and command.labels is None
-        and command.once is None
-        and not command.attachment
-        and len(command.pages) == 1
-        and command.pages[0].first <= command.pages[0].last
-    )
-
-
-def _plan_plain(log_id: str, seen: Seen, log: Log, command: AppendCommand) -> Planned:
-    (page,) = command.pages
-    producers, has_forgotten = log.producers, log.has_forgotten
-    if command.use is not None:
-        producers = dict(producers)
-        has_forgotten |= keep(producers, command.producer_id, command.use)
-    size = log.info.bytes + len(page.frames)
-    since = _Since(page.last, size, producers, has_forgotten)
-    entry = b"%d-0" % page.last
-    names = log_id.encode(), seen.version, page.epoch.encode(), entry
-    return Planned(log_id, seen, log, (), (*names, page.frames, _encode(since)), since)
-
-
-def _general(
+def _words(
     log_id: str, seen: Seen, log: Log | None, commands: Sequence[Command], rival: str
 ) -> tuple[bytes, ...]:
-    """Return any change but a plain append."""
+    """Return a change as `commit.lua` takes it."""
     before = None if seen.log is None else seen.log.info
     after = None if log is None else log.info
     operations = [each for command in commands for each in _operations(command, before, after)]
     news = gone = b""
     if log is not None and after is not None:
         state = _encode(_State(after, log.producers, log.has_forgotten))
-        operations.append(("HSET", f"log:{log_id}", "s", state, "d", ""))
+        operations.append(("HSET", f"log:{log_id}", "s", state))
     if commands:
         operations.extend(_reindex(log_id, before, after))
         last = after or before
@@ -292,6 +262,7 @@ def _operations(
         case DeleteCommand():
             assert before is not None
             yield "DEL", log
+            yield "HDEL", "watched", log_id
             yield "UNLINK", f"events:{log_id}:{before.epoch}"
         case ClaimCommand():
             pass  # only the state changes
@@ -335,16 +306,6 @@ def _owner_of(info: LogInfo | None) -> str:
     return "" if info is None or info.closed else info.owner_id
 
 
-def encode_changes(changes: Sequence[Planned]) -> tuple[bytes, bytes, int]:
-    """Return changes as `commit.lua` takes them: all words, their lengths, and how many belong to
-    plain changes."""
-    # One long argument: the client library takes microseconds for each.
-    words = [word for each in changes for word in each.plain]
-    plain = len(words)
-    words += [word for each in changes for word in each.other]
-    return b"".join(words), _encode([len(word) for word in words]), plain
-
-
 def _split_words(joined: bytes) -> Iterator[bytes]:
     start = 0
     while start < len(joined):
@@ -353,17 +314,17 @@ def _split_words(joined: bytes) -> Iterator[bytes]:
         yield joined[body:start]
 
 
-def changes_of(message: bytes) -> Iterator[Change]:
-    """Return the changes that a message of the feed is about."""
+def changes_of(message: bytes) -> Iterator[tuple[Change, bool]]:
+    """Return the changes that a message is about, and whether each is a plain append."""
     words = _split_words(message)
     for kind in words:
         if kind == b"p":
-            info = decode_log(next(words), next(words)).info
+            info = _decode_log(next(words), next(words)).info
             entry, frames = next(words), next(words)
-            yield Change(info, False, (page_of(info.epoch, entry, frames),))
+            yield Change(info, False, (page_of(info.epoch, entry, frames),)), True
         else:
             news = _decode_news(next(words))
-            yield Change(news.info, news.is_deleted, news.pages)
+            yield Change(news.info, news.is_deleted, news.pages), False
 
 
 def page_of(epoch: str, entry: bytes, frames: bytes) -> Page:

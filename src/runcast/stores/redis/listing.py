@@ -5,7 +5,7 @@ from typing import Final
 
 from runcast.stores.model import MAX_LABELS, LogInfo, is_text
 from runcast.stores.paging import Filter, age_of
-from runcast.stores.redis.keeping import decode_log, label_key, status_key
+from runcast.stores.redis.keeping import decode_now, label_key, status_key
 from runcast.stores.redis.server import Server
 
 __all__ = ("find_logs",)
@@ -30,7 +30,7 @@ async def find_logs(server: Server, wanted: Filter, limit: int) -> list[LogInfo]
     start, step = 0, max(_LEAST_STEP, min(limit, _MOST_STEP))
     while True:
         states = await server.run("list", index, highest, start, step)
-        infos = [decode_log(state, since).info for state, since in states if state]
+        infos = [decode_now(now, state).info for now, state in states if state]
         found += [info for info in infos if wanted.matches(info)]
         if len(found) >= limit or len(states) < step:
             return sorted(found, key=age_of, reverse=True)[:limit]

@@ -1,4 +1,4 @@
--- Returns a log's state, what has changed since, and its pages after a position: state, since, id,
+-- Returns what a log is now (see look.lua), its state, and its pages after a position: now, state, id,
 -- frames, id, frames, …
 -- Returns nothing if there is no such log.
 --
@@ -8,9 +8,9 @@
 -- ARGV[3]  the first seq that is wanted
 -- ARGV[4]  how many bytes are wanted; the last page may exceed them
 
-local log = KEYS[1] .. 'log:' .. ARGV[1]
-local found = redis.call('HMGET', log, 's', 'd')
-if not found[1] then return false end
+local now = redis.call('GET', KEYS[1] .. 'now:' .. ARGV[1])
+if not now then return false end
+local found = {now, redis.call('HGET', KEYS[1] .. 'log:' .. ARGV[1], 's')}
 local stream = KEYS[1] .. 'events:' .. ARGV[1] .. ':' .. ARGV[2]
 local from, wanted, size, count = ARGV[3] .. '-0', tonumber(ARGV[4]), 0, 8
 while true do

@@ -13,7 +13,7 @@ from runcast.stores.ledger import Log
 from runcast.stores.paging import Filter, check_limit, check_position, join_pages
 from runcast.stores.redis.keeping import (
     decode_info,
-    decode_log,
+    decode_now,
     decode_saved,
     decode_snapshot,
     page_of,
@@ -34,8 +34,8 @@ class Reading(Store):
     async def read(self, log_id: str, after: Position, max_bytes: int = PAGE_BYTES) -> Page:
         check_id(log_id)
         found = await self._server.run("read", log_id, after.epoch, after.seq + 1, max_bytes)
-        state, since, *entries = found or [None, None]
-        info = found_log(log_id, state, since).info
+        now, state, *entries = found or [None, None]
+        info = found_log(log_id, now, state).info
         check_position(info, after)
         pages, first = [], after.seq + 1
         for entry_id, frames in zip(entries[::2], entries[1::2], strict=True):
@@ -63,8 +63,8 @@ class Reading(Store):
     async def _get(self, log_id: str, field: str = "p") -> tuple[LogInfo, Any]:
         """Return a log's description and one field. Raises `NotFound`."""
         check_id(log_id)
-        state, since, value = await self._server.call("HMGET", f"log:{log_id}", "s", "d", field)
-        return found_log(log_id, state, since).info, value
+        ((now, state, value),) = await self._server.run("look", field, log_id)
+        return found_log(log_id, now, state).info, value
 
     async def list(
         self,
@@ -107,10 +107,8 @@ class Reading(Store):
         """Return descriptions of logs; None for a log that is not there."""
         if not log_ids:
             return []
-        states = await self._server.call_all(
-            [("HMGET", f"log:{each}", "s", "d") for each in log_ids]
-        )
-        return [None if state is None else decode_log(state, since).info for state, since in states]
+        found = await self._server.run("look", "p", *log_ids)
+        return [None if now is None else decode_now(now, state).info for now, state, _ in found]
 
 
 def check_id(log_id: str) -> None:
@@ -119,8 +117,8 @@ def check_id(log_id: str) -> None:
         raise NotFound(f"there is no {describe_log(log_id)}")
 
 
-def found_log(log_id: str, state: bytes | None, since: bytes | None) -> Log:
-    """Return the log with this state. Raises `NotFound` if there is none."""
-    if state is None:
+def found_log(log_id: str, now: bytes | None, state: bytes | None) -> Log:
+    """Return the log that is this now, with this state. Raises `NotFound` if there is none."""
+    if now is None or state is None:
         raise NotFound(f"there is no {describe_log(log_id)}")
-    return decode_log(state, since)
+    return decode_now(now, state)

@@ -7,9 +7,16 @@ import asyncio
 import contextlib
 import importlib.resources
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from typing import Any, Final, TypeVar
 
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
@@ -38,27 +45,31 @@ from redis.exceptions import (
 
 from runcast._logs import get_logger
 from runcast.errors import BackendError, InvalidValue, StoreUnavailable, StoreUnusable
+from runcast.stores.redis import plain
+from runcast.stores.redis.addresses import (
+    Target,
+    addresses_of,
+    as_text,
+    at,
+    members,
+    without_password,
+)
+from runcast.stores.redis.plain import Word
+from runcast.stores.redis.turns import Step
+from runcast.stores.redis.waiting import TIMEOUT_S, heeding_cancellation, in_time
 
-__all__ = ("NAMESPACE", "Server", "Target", "Word", "parse_url")
+__all__ = ("Server",)
 
 T = TypeVar("T")
-
-NAMESPACE: Final = "runcast"
-"""The namespace of keys, unless the URL names another one (`?namespace=`)."""
-
-_TIMEOUT_S: Final = 5.0
-"""How long an answer may take: a script on a loaded server takes milliseconds."""
 
 _CONNECT_S: Final = 5.0
 """How long connecting may take."""
 
 _MAX_CONNECTIONS: Final = 16
-"""Most connections of a store; further calls wait for one, at most `_TIMEOUT_S`."""
+"""Most connections of a store; further calls wait for one, at most `TIMEOUT_S`."""
 
 _REPLICAS_S: Final = 1.0
 """How long a commit waits for replicas before it counts as unknown, and is made again."""
-
-_MAX_REPLICAS: Final = 8
 
 _MAX_SEEDS: Final = 64
 """Most addresses of a cluster that are remembered."""
@@ -72,10 +83,23 @@ _PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _LEAST_VERSION: Final = (6, 2)
 """The first Redis whose streams can be trimmed by id. Valkey names it as the version it speaks."""
 
+_SHARD_CHANNELS: Final = (7, 0)
+"""The first Redis whose clusters have channels of a shard."""
+
 _SCRIPTS: Final = {
     # Read once: reading would block the event loop.
     name: importlib.resources.files(__package__).joinpath(f"{name}.lua").read_bytes()
-    for name in ("commit", "read", "list", "changes", "orphans", "renew", "save_state")
+    for name in (
+        "commit",
+        "look",
+        "read",
+        "list",
+        "changes",
+        "orphans",
+        "renew",
+        "save_state",
+        "watch",
+    )
 }
 
 _UNNAMED: Final[dict[str, Any]] = (
@@ -85,58 +109,16 @@ _UNNAMED: Final[dict[str, Any]] = (
 )
 """Keeps a new connection from looking for the library's version, which would block the loop."""
 
-Word: TypeAlias = str | bytes | float
-"""One word of a command, as the client library takes it."""
-
 _MOVING: Final = (AskError, ClusterDownError, MasterDownError, TryAgainError)
 """What members of a cluster answer while it changes."""
 
 _LOST: Final = (*_MOVING, Disconnected, TimedOut, ReadOnlyError, OSError)
 """Errors after which another member of a cluster may have the namespace."""
 
+_NOT_RUN: Final = (MovedError, NoScriptError)
+"""Answers to a script that was not run, so that it can be sent again."""
+
 _log: Final = get_logger("runcast.stores.redis")
-
-
-class Target(NamedTuple):
-    """Where a store is: what `parse_url` makes of its URL."""
-
-    url: str
-    """As the client library takes it, but with several addresses if it is a cluster."""
-    namespace: str
-    is_cluster: bool = False
-    replicas: int = 0
-    """How many replicas must have a commit before it is acknowledged."""
-
-
-def parse_url(url: str) -> Target:
-    """Return what a store's URL says.
-
-    Raises:
-        InvalidValue: the namespace or another option is malformed.
-    """
-    parts = urlsplit(url)
-    name, plus, kind = parts.scheme.partition("+")
-    scheme = {"valkey": "redis", "valkeys": "rediss"}.get(name, name)
-    if plus and kind != "cluster":
-        raise InvalidValue(f"expected redis+cluster://, got {parts.scheme}://")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    namespace = options.pop("namespace", NAMESPACE)
-    if not namespace or len(namespace) > 64 or not namespace.replace("-", "_").isidentifier():
-        raise InvalidValue(
-            "expected a namespace of at most 64 letters, digits, '-' and '_', "
-            f"like ?namespace=team_a, got {namespace!r:.100}"
-        )
-    replicas = options.pop("wait_replicas", "0")
-    if not replicas.isdecimal() or int(replicas) > _MAX_REPLICAS:
-        raise InvalidValue(
-            f"expected wait_replicas to be 0 to {_MAX_REPLICAS}, got {replicas!r:.100}"
-        )
-    if kind and parts.path not in ("", "/", "/0"):
-        raise InvalidValue(
-            f"expected no database, for a cluster has only 0, got {parts.path!r:.80}"
-        )
-    plain = urlunsplit(parts._replace(scheme=scheme, query=urlencode(options)))
-    return Target(plain, namespace, bool(kind), int(replicas))
 
 
 class Server:
@@ -150,15 +132,20 @@ class Server:
         self._url = target.url
         self._is_cluster = target.is_cluster
         self.replicas = target.replicas
-        shown = _without_password(target.url)
+        shown = without_password(target.url)
         self._shown = shown.replace("://", "+cluster://", 1) if target.is_cluster else shown
         self.prefix = f"{{{target.namespace}}}:"
         """Begins all keys: a hash tag, so that a cluster keeps the namespace on one node."""
         self._client: redis.asyncio.Redis | None = None
         self._channel: asyncio.Task[None] | None = None
         self._hashes: dict[str, str] = {}
-        self._seeds = _addresses_of(target.url) if target.is_cluster else []
+        self._seeds = addresses_of(target.url) if target.is_cluster else []
         self._is_lost = False
+        self.is_loud = target.is_cluster
+        """Whether all nodes are told of all changes: in a cluster of an old Redis, `commit.lua`
+        cannot see who listens at another member."""
+        self._is_sharded = False
+        """Whether nodes listen at the member of a cluster that has the namespace."""
         self._finding = asyncio.Lock()
 
     async def open(self) -> None:
@@ -182,21 +169,20 @@ class Server:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await channel
+            await asyncio.wait({channel})
         if client is not None:
             await client.aclose()
 
     def _connect(self, address: str = "") -> redis.asyncio.Redis:
         """Return a client for an address; by default for that of the URL. It connects when used."""
-        url = _at(self._url, address) if address else self._url
+        url = at(self._url, address) if address else self._url
         try:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url,
                 **{
                     "max_connections": _MAX_CONNECTIONS,
-                    "timeout": _TIMEOUT_S,
-                    "socket_timeout": _TIMEOUT_S,
+                    "timeout": TIMEOUT_S,
+                    "socket_timeout": None,  # `in_time` is cheaper
                     "socket_connect_timeout": _CONNECT_S,
                     "socket_keepalive": True,
                     "client_name": "runcast",
@@ -240,7 +226,7 @@ class Server:
         except MovedError as moved:
             owner = f"{moved.host or host}:{moved.port}"
         slots = await client.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
-        for address in (owner, *_members(slots, host)):
+        for address in (owner, *members(slots, host)):
             if address not in self._seeds and len(self._seeds) < _MAX_SEEDS:
                 self._seeds.append(address)
         return owner
@@ -262,18 +248,22 @@ class Server:
     async def _ask(self, do: Callable[[redis.asyncio.Redis], Awaitable[T]]) -> T:
         """Return what a call returns. Raises our errors, and `NoScriptError`."""
         try:
-            try:
-                return await do(await self._ready())
-            except MovedError:  # so it was not made
-                if not self._is_cluster:
-                    raise
-                self._is_lost = True
-                return await do(await self._ready())
+            with heeding_cancellation():
+                return await self._do(do)
         except NoScriptError:
             raise
         except (RedisError, OSError) as error:
             self._is_lost |= isinstance(error, _LOST)
             raise self._explain(error) from error
+
+    async def _do(self, do: Callable[[redis.asyncio.Redis], Awaitable[T]]) -> T:
+        try:
+            return await in_time(do(await self._ready()))
+        except MovedError:  # so it was not made
+            if not self._is_cluster:
+                raise
+            self._is_lost = True
+            return await in_time(do(await self._ready()))
 
     async def call(self, name: str, key: str, *arguments: Word) -> Any:
         """Return the answer to one command; the key is given without the prefix.
@@ -304,15 +294,75 @@ class Server:
     async def _run(self, script: str, arguments: tuple[Word, ...]) -> Any:
         return await self._execute("EVALSHA", self._hashes[script], 1, self.prefix, *arguments)
 
-    async def settle(self) -> None:
-        """Return once `replicas` replicas have all that was written before.
+    async def commit(
+        self, words: Sequence[Word], version: bytes, steps: Iterable[Step]
+    ) -> list[tuple[list[int], list[int]]]:
+        """Run `commit.lua` for each step, and return what it returns; raises what `call` raises.
 
-        Raises `StoreUnavailable` if they do not have it within a second, and what `call` raises.
+        A step is sent before the next one is asked for, so the server applies it meanwhile. After
+        an error, nobody knows which steps were applied.
+
+        Args:
+            words: the script's first words, up to the version.
+            version: the version of the changed logs, which is among the words.
+        """
+        told = 2 if self._is_sharded else int(self.is_loud)
+        first = ("EVALSHA", self._hashes["commit"], 1, self.prefix, *words, told)
+        call = plain.CommitCall(first, self.prefix, version)
+        unsent = iter(steps)
+        sent: list[bytes] = []
+        answers: list[Any] = []
+
+        def commands() -> Iterator[int]:
+            # Again those that were not run. They can only be sent again after one such answer.
+            yield from [place for place, each in enumerate(answers) if isinstance(each, _NOT_RUN)]
+            for appends, changes in unsent:
+                sent.append(call.pack(appends, changes))
+                answers.append(None)
+                yield len(sent) - 1
+
+        async def send(client: redis.asyncio.Redis) -> list[Any]:
+            pool, places = client.connection_pool, list[int]()
+            connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+            try:
+                for place in commands():
+                    await connection.send_packed_command([sent[place]])
+                    places.append(place)
+                for place in places:
+                    answers[place] = await _answer(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)  # answers may be on their way
+                raise
+            finally:
+                await pool.release(connection)
+            for answer in answers:
+                if isinstance(answer, ResponseError):
+                    raise answer
+            return answers
+
+        try:
+            return await self._ask(send)
+        except NoScriptError:
+            await self._load("commit")
+            return await self._ask(send)
+
+    @property
+    def member(self) -> object:
+        """What stands for the server that calls go to; another one after a failover."""
+        return self._client
+
+    async def settle(self, member: object) -> None:
+        """Return once `replicas` replicas have all that was written at a member before.
+
+        Raises `StoreUnavailable` if they do not have it within a second, or if another member took
+        over meanwhile, which may not have it; and what `call` raises.
         """
         if not self.replicas:
             return
 
         async def send(client: redis.asyncio.Redis) -> list[Any]:
+            if client is not member:
+                raise StoreUnavailable(f"{self._shown}: another member took over during a commit")
             # WAIT waits for the last write of its own connection. Replicas apply writes in order.
             pipeline = client.pipeline(transaction=False)
             pipeline.execute_command("INCR", f"{self.prefix}number")
@@ -348,6 +398,9 @@ class Server:
         info = await self._execute("INFO", "server")
         version = str(info.get("redis_version", "0"))
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+        is_cluster = self._is_cluster or info.get("redis_mode") == "cluster"
+        self._is_sharded = is_cluster and numbers >= _SHARD_CHANNELS
+        self.is_loud = is_cluster and not self._is_sharded
         if numbers < _LEAST_VERSION:
             raise StoreUnusable(
                 f"expected Redis 6.2 or Valkey 7.2 or newer at {self._shown}, got {version}",
@@ -366,12 +419,12 @@ class Server:
             _log.info("%s does not let this user read its settings", self._shown)
         seconds, micros = await self._execute("TIME")
         if found.get("cluster_enabled") in (1, "1"):
-            lines = _as_text(await self._execute("CLUSTER", "INFO")).split()
+            lines = as_text(await self._execute("CLUSTER", "INFO")).split()
             found |= dict(line.split(":", 1) for line in lines if ":" in line)
             found["url_is_cluster"] = int(self._is_cluster)
         found["wait_replicas"] = self.replicas
         found["time"] = int(seconds) + int(micros) / 1_000_000
-        return {_as_text(name): _as_text(value) for name, value in found.items()}
+        return {as_text(name): as_text(value) for name, value in found.items()}
 
     def _explain(self, error: Exception) -> BackendError:
         """Return our error for an error of the client library."""
@@ -408,13 +461,13 @@ class Server:
     ) -> None:
         """Call `heard` with each message on the channel, and `missed` whenever some may be lost.
 
-        The connection listens to the channel `feed:<origin>`, too, which has no messages: so
-        `commit.lua` knows whether this node listens alone. Returns once the channel is open; it
-        stays open until `close`.
+        The channel `feed` is for all nodes; `feed:<origin>` is for this one, and tells `commit.lua`
+        whether this node listens alone. In a cluster they are channels of the shard that has the
+        namespace, and follow it to another member. Returns once the channel is open; it stays open
+        until `close`.
         """
         feed = f"{self.prefix}feed"
-        # In a cluster, another node may listen at another member, so `commit.lua` must always tell.
-        channels = [feed] if self._is_cluster else [feed, f"{feed}:{origin}"]
+        channels = [feed, f"{feed}:{origin}"]
         is_open = asyncio.get_running_loop().create_future()
         self._channel = asyncio.create_task(
             self._follow(channels, heard, missed, is_open), name="runcast-redis-feed"
@@ -434,9 +487,16 @@ class Server:
         while True:
             try:
                 client = await self._ready()
+                life = await self._life() if self._is_sharded else ""
                 async with client.pubsub(ignore_subscribe_messages=False) as channel:
-                    await channel.subscribe(*channels)
-                    await self._hear(channel, len(channels), heard, missed, is_open)
+                    with heeding_cancellation():
+                        if self._is_sharded:  # `ssubscribe` is not in all versions of the library
+                            await channel.execute_command("SSUBSCRIBE", *channels)
+                        else:
+                            await channel.subscribe(*channels)
+                    messages = self._messages(client, life, channel)
+                    async with contextlib.aclosing(messages):
+                        await _hear(messages, len(channels), heard, missed, is_open)
             except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
                 self._is_lost = True
                 if not is_open.done():
@@ -448,71 +508,69 @@ class Server:
                 await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                 failures += 1
 
-    async def _hear(
-        self,
-        channel: Any,
-        count: int,
-        heard: Callable[[bytes], None],
-        missed: Callable[[], None],
-        is_open: "asyncio.Future[None]",
-    ) -> None:
-        """Pass messages on until the connection fails, by raising what the library raises."""
-        is_asked = False
+    async def _messages(
+        self, client: redis.asyncio.Redis, life: str, channel: Any
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Return messages until the connection fails, by raising what the library raises."""
+        is_asked, checked_at = False, asyncio.get_running_loop().time()
         while True:
-            message = await channel.get_message(timeout=_PING_S)
-            if message is None:
-                if is_asked:
-                    raise Disconnected(f"no answer for {_PING_S:.0f} s")
-                await channel.ping()
-                is_asked = True
-                continue
-            is_asked = False
-            if message["type"] == "message":
-                heard(message["data"])
-            elif message["type"] == "subscribe" and message["data"] == count:
-                if is_open.done():
-                    missed()
-                else:
-                    is_open.set_result(None)
+            with heeding_cancellation():
+                message = await channel.get_message(timeout=_PING_S)
+                if message is None:
+                    if is_asked:
+                        raise Disconnected(f"no answer for {_PING_S:.0f} s")
+                    await channel.ping()
+            is_asked = message is None
+            if message is not None:
+                yield message
+            if self._is_sharded and asyncio.get_running_loop().time() - checked_at >= _PING_S:
+                await self._check_owner(client, life)
+                checked_at = asyncio.get_running_loop().time()
+
+    async def _life(self) -> str:
+        """Return what a member of a cluster changes whenever it takes the namespace over."""
+        return as_text((await self._execute("INFO", "replication"))["master_replid"])
+
+    async def _check_owner(self, client: redis.asyncio.Redis, life: str) -> None:
+        """Raise `Disconnected` if the namespace is elsewhere now, or was meanwhile.
+
+        Its messages were not sent here then, and what this node watches may be forgotten.
+        """
+        try:
+            await self.call("EXISTS", "data")
+            is_same = await self._life() == life and self._client is client
+        except BackendError as error:
+            raise Disconnected(str(error)) from error
+        if not is_same:
+            raise Disconnected("another member of the cluster took the namespace over")
 
 
-def _as_text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+async def _hear(
+    messages: AsyncIterator[dict[str, Any]],
+    count: int,
+    heard: Callable[[bytes], None],
+    missed: Callable[[], None],
+    is_open: "asyncio.Future[None]",
+) -> None:
+    """Pass messages on; see `Server.listen`.
+
+    Raises what `messages` raises, and `Disconnected` if the server ends a subscription.
+    """
+    async for message in messages:
+        if message["type"] in ("message", "smessage"):
+            heard(message["data"])
+        elif message["type"] in ("subscribe", "ssubscribe") and message["data"] == count:
+            if is_open.done():
+                missed()
+            else:
+                is_open.set_result(None)
+        elif message["type"] == "sunsubscribe":
+            raise Disconnected("the namespace moves to another member of the cluster")
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
-
-
-def _addresses_of(url: str) -> list[str]:
-    """Return the addresses of a cluster's members that its URL names."""
-    places = urlsplit(url).netloc.rpartition("@")[2].split(",")
-    return [place if ":" in place.rpartition("]")[2] else f"{place}:6379" for place in places]
-
-
-def _at(url: str, address: str) -> str:
-    """Return a URL with another address."""
-    parts = urlsplit(url)
-    user, at, _ = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{address}"))
-
-
-def _members(slots: object, host: str) -> list[str]:
-    """Return the addresses of members from an answer to CLUSTER SLOTS, which two versions of the
-    client library give in two forms."""
-    found: list[str] = []
-    if isinstance(slots, dict):
-        for each in slots.values():
-            places = [each.get("primary", ()), *each.get("replicas", ())]
-            found += [_address(place, host) for place in places if len(place) > 1]
-    elif isinstance(slots, list):
-        for each in slots:
-            found += [_address(place, host) for place in each[2:]]
-    return found
-
-
-def _address(place: Sequence[Any], host: str) -> str:
-    # A member that was not told its own name leaves it empty: it is the one that was asked.
-    named = _as_text(place[0] or host)
-    return f"[{named}]:{place[1]}" if ":" in named.strip("[]") else f"{named}:{place[1]}"
+async def _answer(connection: AbstractConnection) -> Any:
+    """Return the next answer, which may be an error."""
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error

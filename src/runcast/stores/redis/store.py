@@ -7,7 +7,7 @@ is locked, and no append depends on whether its answer arrived.
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, TypeVar
 
 import msgspec
@@ -27,19 +27,21 @@ from runcast.stores.base import (
 )
 from runcast.stores.ledger import Ledger, Log, copy_info
 from runcast.stores.plans import ClaimCommand, Command, OnceUse
+from runcast.stores.redis.addresses import parse_url
 from runcast.stores.redis.dangers import dangers_of
+from runcast.stores.redis.interest import Interest
 from runcast.stores.redis.keeping import (
     ABSENT,
-    Planned,
+    VERSION_BYTES,
     Seen,
     changes_of,
-    decode_log,
-    encode_changes,
+    decode_now,
     once_field,
     plan_change,
 )
 from runcast.stores.redis.reading import Reading, check_id, found_log
-from runcast.stores.redis.server import Server, parse_url
+from runcast.stores.redis.server import Server
+from runcast.stores.redis.turns import Step, Turn
 
 __all__ = ("RedisStore",)
 
@@ -55,6 +57,7 @@ _MAX_TURNS: Final = 200
 """How often a request is planned again because others were first."""
 
 _ORIGIN_BYTES: Final = 16
+_COUNT_BYTES: Final = VERSION_BYTES - _ORIGIN_BYTES // 2
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_use: Final = msgspec.msgpack.Decoder(OnceUse).decode
@@ -88,9 +91,12 @@ class RedisStore(Reading):
         self._server = Server(parse_url(url))
         self._clock = clock or SystemClock()
         self._lease_clock = lease_clock
-        self._origin = secrets.token_hex(_ORIGIN_BYTES // 2).encode()
+        self._node = secrets.token_bytes(_ORIGIN_BYTES // 2)
+        self._origin = self._node.hex().encode()
+        self._commits = 0
         self._cached: OrderedDict[str, Seen] = OrderedDict()
         self._listeners: dict[object, Callable[[Change | None], None]] = {}
+        self._interest = Interest(self._server, self._origin, self._notify_all)
         self._data_id = ""
 
     @property
@@ -104,7 +110,9 @@ class RedisStore(Reading):
         try:
             await self._server.call("SET", "data", secrets.token_hex(4), "NX")
             data_id = await self._server.call("GET", "data")
+            self._interest = Interest(self._server, self._origin, self._notify_all)
             await self._server.listen(self._origin.decode(), self._hear, self._miss)
+            await self._interest.open()
         except BaseException:
             await self._server.close()
             raise
@@ -114,47 +122,40 @@ class RedisStore(Reading):
     async def close(self) -> None:
         self._data_id = ""
         self._cached.clear()
+        await self._interest.close()
         await self._server.close()
 
     # Writing.
 
     async def commit(self, group: Sequence[Append]) -> list[Appended | RuncastError]:
         outcomes: list[Appended | RuncastError | None] = [None] * len(group)
-        left, now = list(range(len(group))), self._clock.time()
+        left, now, member = list(range(len(group))), self._clock.time(), self._server.member
         for _ in range(_MAX_TURNS):
-            appends = [group[index] for index in left]
-            seen = await self._look(append.log_id for append in appends)
-            ledger = await self._ledger_for(seen, appends)
-            commands, found = ledger.plan_appends(appends, now)
-            refused = await self._apply(seen, commands)
-            again = []
-            for index, append, outcome in zip(left, appends, found, strict=True):
-                if append.log_id in refused:
-                    again.append(index)
-                else:
-                    outcomes[index] = outcome
-            left = again
+            appends = [group[place] for place in left]
+            seen = await self._look([append.log_id for append in appends])
+            turn = Turn(group, left, seen, await self._uses_of(appends, seen), now)
+            results = await self._send(turn.steps(outcomes))
+            changed = {log_id for log_id, result in results.items() if result < 0}
+            left = [place for place in left if group[place].log_id in changed] if changed else []
             if not left:
-                await self._server.settle()
+                await self._server.settle(member)
                 return [outcome for outcome in outcomes if outcome is not None]
         raise _too_busy()
 
-    async def _ledger_for(self, seen: Mapping[str, Seen], appends: Sequence[Append]) -> Ledger:
-        """Return a ledger that holds what the plans of appends look at."""
+    async def _uses_of(
+        self, appends: Iterable[Append], seen: Mapping[str, Seen]
+    ) -> dict[tuple[str, str], OnceUse]:
+        """Return the known uses of the idempotency keys of appends, by log and key."""
         asked = [
             (append.log_id, append.once.key)
             for append in appends
             if append.once is not None and seen[append.log_id].log is not None
         ]
-        uses: dict[tuple[str, str], OnceUse] = {}
-        if asked:
-            fields = [("HGET", f"log:{log_id}", _field(key)) for log_id, key in asked]
-            for which, use in zip(asked, await self._server.call_all(fields), strict=True):
-                if use is not None:
-                    uses[which] = _decode_use(use)
-        ledger = Ledger(load_once=lambda log, key: uses.get((log.info.log_id, key)))
-        ledger.logs = {log_id: each.log for log_id, each in seen.items() if each.log is not None}
-        return ledger
+        if not asked:
+            return {}
+        fields = [("HGET", f"log:{log_id}", _field(key)) for log_id, key in asked]
+        found = zip(asked, await self._server.call_all(fields), strict=True)
+        return {which: _decode_use(use) for which, use in found if use is not None}
 
     async def create(
         self,
@@ -164,7 +165,7 @@ class RedisStore(Reading):
         owner_id: str = "",
         labels: Mapping[str, str] | None = None,
         ttl_s: float | None = None,
-        replace: bool = False,
+        replace: bool | str = False,
         attachment: bytes = b"",
     ) -> LogInfo:
         log_id = make_log_id(kind, log_id)
@@ -230,11 +231,12 @@ class RedisStore(Reading):
             planned = plan_change(log_id, seen[log_id], commands, rival=rival)
             if not commands:
                 return planned.after
-            result = (await self._send([planned]))[log_id]
+            member = self._server.member
+            result = (await self._send([Step(changes=[planned])]))[log_id]
             if result == _LEASED:
                 raise Conflict(f"the {describe_log(log_id)} is owned by a process that lives")
             if result > 0:
-                await self._server.settle()
+                await self._server.settle(member)
                 return planned.after
         raise _too_busy()
 
@@ -253,56 +255,54 @@ class RedisStore(Reading):
                 if is_log_id(log_id):
                     unknown.append(log_id)
         if unknown:
-            found = await self._server.call_all(
-                [("HMGET", f"log:{log_id}", "v", "s", "d") for log_id in unknown]
-            )
-            for log_id, (version, state, since) in zip(unknown, found, strict=True):
-                if version is not None:
-                    seen[log_id] = Seen(version, decode_log(state, since))
+            found = await self._server.run("look", "p", *unknown)
+            for log_id, (now, state, _) in zip(unknown, found, strict=True):
+                if now is not None:
+                    seen[log_id] = Seen(now[:VERSION_BYTES], decode_now(now, state))
         return seen
 
-    async def _apply(self, seen: Mapping[str, Seen], commands: Sequence[Command]) -> set[str]:
-        """Apply what was planned; return the ids of the logs that have changed meanwhile.
+    async def _send(self, steps: Iterable[Step]) -> Mapping[str, int]:
+        """Have the server apply steps, and remember the logs.
 
-        A log that was planned from memory and is not changed is compared, too: a refusal counts
-        only if it was decided on the log as it is.
+        Returns the server's result for each change, and -1 for each plain append that was not
+        applied.
         """
-        by_log: dict[str, list[Command]] = {
-            log_id: [] for log_id, each in seen.items() if each.is_remembered
-        }
-        for command in commands:
-            by_log.setdefault(command.log_id, []).append(command)
-        planned = [plan_change(log_id, seen[log_id], each) for log_id, each in by_log.items()]
-        if not planned:
-            return set()
-        results = await self._send(planned)
-        return {log_id for log_id, result in results.items() if result < 0}
-
-    async def _send(self, planned: Sequence[Planned]) -> Mapping[str, int]:
-        """Have the server apply changes; return its result for each log, and remember the logs."""
-        order = sorted(planned, key=lambda each: not each.plain)  # that of the server's results
-        arguments = (self._origin, self._lease_time(), MAX_CHANGES, *encode_changes(order))
+        version, sent = self._next_version(), list[Step]()
+        words = (self._origin, self._lease_time(), MAX_CHANGES, version)
+        results: dict[str, int] = {}
         try:
-            found: list[int] = await self._server.run("commit", *arguments)
+            answers = await self._server.commit(words, version, _noted(steps, sent))
         except BaseException:
-            for each in planned:  # nobody knows whether the logs were changed
-                self._cached.pop(each.log_id, None)
+            for step in sent:  # nobody knows whether the logs were changed
+                self._forget(step)
             raise
-        results = dict(zip([each.log_id for each in order], found, strict=True))
-        for each in planned:
-            result = results[each.log_id]
-            if result > 0 and each.after is not None:
-                self._remember(each.log_id, each.finish(result))
-            elif result != 0:
-                self._cached.pop(each.log_id, None)
+        for (appends, changes), (refused, numbers) in zip(sent, answers, strict=True):
+            results.update((appends[place - 1].log_id, -1) for place in refused)
+            for append in appends:
+                if not refused or append.log_id not in results:
+                    self._remember(append.log_id, append.finish(version))
+            for change, number in zip(changes, numbers, strict=True):
+                results[change.log_id] = number
+                if number > 0 and change.after is not None:
+                    self._remember(change.log_id, Seen(version, change.after, is_remembered=True))
+        for log_id, result in results.items():
+            if result < 0:
+                self._cached.pop(log_id, None)
         return results
+
+    def _forget(self, step: Step) -> None:
+        for append in step.appends:
+            self._cached.pop(append.log_id, None)
+        for change in step.changes:
+            self._cached.pop(change.log_id, None)
+
+    def _next_version(self) -> bytes:
+        self._commits += 1
+        return self._node + self._commits.to_bytes(_COUNT_BYTES)
 
     def _remember(self, log_id: str, seen: Seen) -> None:
         cached = self._cached
-        known = cached.get(log_id)
-        if known is seen:
-            return
-        if known is not None and int(known.version) > int(seen.version):
+        if cached.get(log_id) is seen:
             return
         cached[log_id] = seen
         cached.move_to_end(log_id)
@@ -342,22 +342,43 @@ class RedisStore(Reading):
 
         return stop
 
+    async def focus(self) -> None:
+        await self._interest.focus()
+
+    async def watch(self, log_id: str) -> None:
+        await self._interest.watch(log_id)
+
+    def leave(self, log_id: str) -> None:
+        self._interest.leave(log_id)
+
     def _hear(self, message: bytes) -> None:
         if message.startswith(self._origin):
             return
-        for change in changes_of(message[_ORIGIN_BYTES:]):
+        for change, is_plain in changes_of(message[_ORIGIN_BYTES:]):
             self._cached.pop(change.log_id, None)
+            if is_plain:
+                self._interest.heard(change.log_id)
             for callback in list(self._listeners.values()):
                 callback(change)
 
     def _miss(self) -> None:
         self._cached.clear()
+        self._interest.lost()
+
+    def _notify_all(self) -> None:
         for callback in list(self._listeners.values()):
             callback(None)
 
 
 _LEASED: Final = -2
 """What `commit.lua` returns if an owner lives."""
+
+
+def _noted(steps: Iterable[Step], sent: list[Step]) -> Iterator[Step]:
+    """Return steps, and note each."""
+    for step in steps:
+        sent.append(step)
+        yield step
 
 
 def _info_of(log: Log | None) -> LogInfo:

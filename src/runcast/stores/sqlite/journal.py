@@ -34,14 +34,15 @@ from runcast.stores.plans import (
 from runcast.stores.sqlite.file import about, explain, identify
 from runcast.stores.sqlite.indexes import save_state
 from runcast.stores.sqlite.leases import Lease
+from runcast.stores.sqlite.sweeping import sweep_dead
 from runcast.stores.sqlite.tables import (
     delete_lease,
     load_data_id,
     load_lease,
     load_log,
     load_once,
+    note_written,
     save_lease,
-    sweep_dead,
     write_tables,
 )
 
@@ -54,13 +55,13 @@ __all__ = (
 T = TypeVar("T")
 
 CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
-"""A checkpoint is due when the journal holds this much. It is the most that opening the file after
-a crash has to read, and the most that the ledger holds in memory."""
+"""A checkpoint is due at the latest when the journal holds this much. It is the most that opening
+the file after a crash has to read, and the most that the ledger holds in memory."""
 
-_LEAST_CHECKPOINT_BYTES: Final = 1024 * 1024
-_CHECKPOINT_PART: Final = 8
-"""In a small file it is made earlier, when the journal has an eighth of what the tables have: so
-the file stays in proportion to what it keeps, even while checkpoints are put off."""
+_LEAST_CHECKPOINT_BYTES: Final = 2 * 1024 * 1024
+_CHECKPOINT_BYTES_PER_LOG: Final = 4096
+"""It is made earlier if few logs have changed. Commits wait for a checkpoint, so a short one is
+better. But each changed log costs a row or two, however little of it is moved."""
 
 _PUT_OFF: Final = 4
 """Factor by which a journal may exceed CHECKPOINT_BYTES while the write-ahead log must not grow: a
@@ -114,7 +115,7 @@ class Journal:
         self._data_id = self._load_data_id()
         self.written_bytes = 0
         """About how many bytes this process has written into the file so far."""
-        self._checkpoint_bytes = self._due_bytes = self._next_checkpoint()
+        self._undue_bytes = 0
         self._catch_up()
 
     # For readers, from their threads.
@@ -379,18 +380,24 @@ class Journal:
     @property
     def is_full(self) -> bool:
         """Whether a checkpoint is due."""
-        return self._bytes >= self._due_bytes and not self.read_only
+        return self._bytes >= self._undue_bytes + self._checkpoint_bytes and not self.read_only
 
     @property
     def is_overfull(self) -> bool:
         """Whether a postponed checkpoint must be made now."""
         return self.is_full and self._bytes >= _PUT_OFF * self._checkpoint_bytes
 
+    @property
+    def _checkpoint_bytes(self) -> int:
+        """How much the journal may hold before a checkpoint."""
+        wanted = max(_LEAST_CHECKPOINT_BYTES, _CHECKPOINT_BYTES_PER_LOG * len(self._ledger.logs))
+        return min(CHECKPOINT_BYTES, self._wal_bytes // 8, wanted)
+
     def checkpoint(self) -> None:
         """Move the journal into the tables. Does nothing if the journal is empty."""
         if not self._bytes or self.read_only:
             return
-        self._due_bytes = self._bytes + self._checkpoint_bytes  # if this one fails
+        self._undue_bytes = self._bytes  # if this one fails
         self._execute("BEGIN IMMEDIATE")
         try:
             # First read other processes' rows. From now on nobody can append, so the journal is
@@ -425,19 +432,9 @@ class Journal:
             self._undo_checkpoint(last)
             raise
         self.written_bytes += self._bytes
-        self._bytes = 0
-        self._checkpoint_bytes = self._due_bytes = self._next_checkpoint()
+        self._bytes = self._undue_bytes = 0
         with self._lock:
             self._keep_active()
-
-    def _next_checkpoint(self) -> int:
-        """Return how much the journal may hold before the next checkpoint."""
-        pages, free = (
-            int(self._execute(f"PRAGMA {count}").fetchone()[0])
-            for count in ("page_count", "freelist_count")
-        )
-        part = (pages - free) * _PAGE_BYTES // _CHECKPOINT_PART
-        return min(CHECKPOINT_BYTES, self._wal_bytes // 8, max(part, _LEAST_CHECKPOINT_BYTES))
 
     def _undo_checkpoint(self, last: int) -> None:
         # SQLite may have rolled back by itself, and the row may or may not have been appended.
@@ -455,7 +452,7 @@ class Journal:
             log.attachment = None
             log.pages.clear()
             log.once.clear()
-            log.listed = log.info.labels
+            note_written(log)
         self._ledger.forget()
         self._ledger.logs.update(active)
 

@@ -8,7 +8,7 @@ one statement per row would stop commits for seconds.
 import json
 import secrets
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,16 +29,19 @@ __all__ = (
     "load_lease",
     "load_log",
     "load_once",
+    "note_written",
     "read_segments",
     "save_lease",
     "select_logs",
-    "sweep_dead",
     "write_tables",
 )
 
 SEGMENT_BYTES: Final = 64 * 1024
-"""A segment grows until it holds this much; then the next one begins. Large, so that a replay reads
-few rows; small, so that a checkpoint that extends a segment rewrites little."""
+"""A segment that a checkpoint makes holds about this much: a replay reads few rows."""
+
+_EXTEND_BYTES: Final = 8 * 1024
+"""A later checkpoint extends a segment that holds less than this. To extend a row means to write it
+again, so the segments of many slow runs stay small."""
 
 _FRAMES_CODEC: Final = 1
 """Frames as `events.position.frame_record` makes them: the wire form of the default dialect."""
@@ -46,12 +49,6 @@ _FRAMES_CODEC: Final = 1
 _ROWS_TOGETHER: Final = tuple(2**power for power in range(8, -1, -1))
 """How many rows one statement inserts. Few sizes, since each is another statement, which is
 compiled and kept for the next time: with 20 columns some 3 KiB a row."""
-
-_SWEEP_ROWS: Final = 256
-_SWEEP_BYTES: Final = 1024 * 1024
-_SWEEP_PAGES: Final = 256
-"""Epochs and segments deleted, or pages given back, at once: a megabyte and a few milliseconds, so
-that commits do not wait for a large deletion."""
 
 _FEW_HIDDEN: Final = 50
 """Extra rows read at first, because some of the selected logs may be hidden."""
@@ -64,6 +61,20 @@ _LOG_COLUMNS: Final = (
 _MORE_COLUMNS: Final = "producers, snapshot_seq, snapshot"
 """Columns that lists do not need."""
 
+_ALL_COLUMNS: Final = f"{_LOG_COLUMNS}, {_MORE_COLUMNS}"
+_UPDATE_ALL: Final = "ON CONFLICT (log_id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _ALL_COLUMNS.split(", ")[1:]
+)
+_GROWING: Final = "head, bytes, segment_first, segment_bytes, producers"
+"""Columns that change whenever a log grows. No index has one of them."""
+
+_UPDATE_GROWN: Final = (
+    ") UPDATE logs SET "
+    + ", ".join(f"{name} = grown.{name}" for name in _GROWING.split(", "))
+    + " FROM grown WHERE logs.log_id = grown.log_id"
+)
+
+_encode_json: Final = msgspec.json.Encoder().encode
 _encode_producers: Final = msgspec.msgpack.Encoder().encode
 _decode_producers: Final = msgspec.msgpack.Decoder(tuple[bool, dict[str, Use]]).decode
 
@@ -100,7 +111,20 @@ def _log(row: Sequence[Any]) -> Log:
         owner_id=row[13],
         fence=row[14],
     )
-    return Log(row[1], info, segment=(row[15], row[16]), listed=info.labels)
+    log = Log(row[1], info, segment=(row[15], row[16]))
+    note_written(log)
+    return log
+
+
+def note_written(log: Log) -> None:
+    """Note that the tables have a log as it is now."""
+    log.listed, log.described = log.info.labels, _description(log)
+
+
+def _description(log: Log) -> tuple[object, ...]:
+    """Return what rarely changes while a log grows."""
+    info = log.info
+    return (log.key, info.standing, info.closed_at, info.owner_id, info.fence, info.first)
 
 
 def load_once(connection: sqlite3.Connection, log: Log, once: str) -> OnceUse | None:
@@ -251,16 +275,7 @@ def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
         "ON CONFLICT (key, first) DO UPDATE SET last = excluded.last, "
         "frames = CAST(frames || excluded.frames AS BLOB)",
     )
-    _upsert(
-        connection,
-        f"INSERT INTO logs ({_LOG_COLUMNS}, {_MORE_COLUMNS}) VALUES",
-        [_log_row(log) for log in ledger.logs.values()],
-        "ON CONFLICT (log_id) DO UPDATE SET "
-        + ", ".join(
-            f"{name} = excluded.{name}"
-            for name in f"{_LOG_COLUMNS}, {_MORE_COLUMNS}".split(", ")[1:]
-        ),
-    )
+    _write_logs(connection, ledger.logs.values())
     add_to_lists(connection, changed)
     save_attachments(connection, ledger)
     _upsert(
@@ -280,6 +295,19 @@ def write_tables(connection: sqlite3.Connection, ledger: Ledger) -> None:
     connection.execute("UPDATE counters SET value = ? WHERE name = 'next_key'", (ledger.next_key,))
 
 
+def _write_logs(connection: sqlite3.Connection, logs: Iterable[Log]) -> None:
+    grown: list[tuple[object, ...]] = []
+    others: list[tuple[object, ...]] = []
+    for log in logs:
+        if log.listed is log.info.labels and log.described == _description(log):
+            grown.append(_grown_row(log))
+        else:
+            others.append(_log_row(log))
+    # Most have only grown. Their rows keep their places in all indexes.
+    _upsert(connection, f"WITH grown (log_id, {_GROWING}) AS (VALUES", grown, _UPDATE_GROWN)
+    _upsert(connection, f"INSERT INTO logs ({_ALL_COLUMNS}) VALUES", others, _UPDATE_ALL)
+
+
 def _delete_logs(connection: sqlite3.Connection, ledger: Ledger) -> None:
     _upsert(connection, "INSERT OR IGNORE INTO dead VALUES", [(key,) for key in ledger.dead_keys])
     for log_id in ledger.deleted:
@@ -290,6 +318,8 @@ def _segment_rows(log: Log) -> list[tuple[int, int, int, int, bytes]]:
     """Return the segment rows for a log's pages, and note the new last segment."""
     rows: list[tuple[int, int, int, int, bytes]] = []
     first, size = log.segment
+    if size >= _EXTEND_BYTES:
+        first = 0
     parts: list[bytes] = []
     for page in log.pages:
         if size >= SEGMENT_BYTES or not first:
@@ -313,19 +343,27 @@ def _log_row(log: Log) -> tuple[object, ...]:
         info.epoch,
         info.created_at,
         info.status,
-        json.dumps(info.standing.questions, ensure_ascii=False),
+        _encode_json(info.standing.questions).decode(),
         info.first,
         info.head,
         info.closed_at,
         info.bytes,
-        json.dumps(info.labels, ensure_ascii=False),
+        _encode_json(info.labels).decode(),
         info.ttl_s,
         info.owner_id,
         info.fence,
         *log.segment,
-        _encode_producers((log.has_forgotten, log.producers)) if log.producers else None,
+        _producers(log),
         *(log.snapshot or (None, None)),
     )
+
+
+def _grown_row(log: Log) -> tuple[object, ...]:
+    return (log.info.log_id, log.info.head, log.info.bytes, *log.segment, _producers(log))
+
+
+def _producers(log: Log) -> bytes | None:
+    return _encode_producers((log.has_forgotten, log.producers)) if log.producers else None
 
 
 def _upsert(
@@ -345,51 +383,3 @@ def _upsert(
             [value for values in part for value in values],
         )
         start += many
-
-
-def sweep_dead(connection: sqlite3.Connection, *, gives_back: bool = True) -> int:
-    """Delete some data of deleted logs or, if none is left, give free pages back.
-
-    Returns about how many pages changed; 0 if there was nothing to do.
-
-    Args:
-        gives_back: False keeps free pages in the file, for later rows.
-    """
-    keys = [row[0] for row in connection.execute("SELECT key FROM dead LIMIT ?", (_SWEEP_ROWS,))]
-    if keys:
-        return _delete_epochs(connection, keys)
-    free = _free_pages(connection) if gives_back else 0
-    if not free:
-        return 0
-    # A script, because `execute` would take only one step and free one page.
-    connection.executescript(f"PRAGMA incremental_vacuum({_SWEEP_PAGES})")
-    return free - _free_pages(connection)
-
-
-def _delete_epochs(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
-    # One statement for any number of keys: each other one would be compiled and kept.
-    those, dead = "key IN (SELECT value FROM json_each(?))", json.dumps(keys)
-    found = connection.execute(
-        f"SELECT rowid, length(frames) FROM segments WHERE {those} LIMIT ?", (dead, _SWEEP_ROWS)
-    ).fetchall()
-    going: list[int] = []
-    size = 0
-    for rowid, length in found:
-        going.append(rowid)
-        size += length
-        if size >= _SWEEP_BYTES:
-            break
-    if going:
-        connection.execute(
-            "DELETE FROM segments WHERE rowid IN (SELECT value FROM json_each(?))",
-            (json.dumps(going),),
-        )
-    if len(going) < len(found) or len(found) == _SWEEP_ROWS:
-        return len(going)  # there may be more
-    for table in ("once_uses", "states", "attachments"):
-        connection.execute(f"DELETE FROM {table} WHERE {those}", (dead,))
-    return len(going) + connection.execute(f"DELETE FROM dead WHERE {those}", (dead,)).rowcount
-
-
-def _free_pages(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -77,17 +77,26 @@ class FakeDingTalk(ChatServer):
         self._calls = Window(40, 1.0)
         self._sent = Window(20, 60.0)
         self._robot_waits_until = 0.0
+        self._written = 0
 
     def status_of(self, message_id: str) -> str:
         """Return the `flowStatus` of a card: 1 begun, 2 being written, 3 finished."""
         return self._cards[message_id].params.get("flowStatus", "")
 
     def written(self, text: str, *, space: str = "cid1", person: str = "ada") -> ChatCallback:
-        """Return what DingTalk sends when a person writes to the app's robot."""
+        """Return what DingTalk sends when a person writes to the app's robot.
+
+        Args:
+            space: the group; `user/` and the person's id for a direct message.
+        """
+        self._written += 1
+        is_direct = space.startswith("user/")
         sent_at = str(int(self.clock.time() * 1000))
         body = {
-            **{"msgtype": "text", "text": {"content": f" {text} "}, "msgId": f"m{len(self.calls)}"},
-            **{"conversationId": space, "conversationType": "2", "robotCode": self.APP_KEY},
+            **{"msgtype": "text", "text": {"content": f" {text} "}, "msgId": f"m{self._written}"},
+            "conversationId": "cidOfTwo" if is_direct else space,
+            "conversationType": "1" if is_direct else "2",
+            **{"robotCode": self.APP_KEY, "createAt": int(sent_at)},
             **{"senderId": "$:LWCP:1", "senderStaffId": person, "senderNick": person.title()},
         }
         headers = {"timestamp": sent_at, "sign": _signature(self.APP_SECRET, sent_at)}

@@ -1,7 +1,5 @@
 """A Feishu for tests: the calls of its API that a delivery needs, with its rules.
 
-Long because messages and cards are two views of one thing, whose rules are read together.
-
 Source: https://open.feishu.cn/document/server-docs/im-v1/message/create, update, patch, delete,
 https://open.feishu.cn/document/cardkit-v1/card-element/content, card/update, card/settings,
 card/id_convert, https://open.feishu.cn/document/cardkit-v1/streaming-updates-openapi-overview, and
@@ -11,27 +9,30 @@ https://open.feishu.cn/document/server-docs/api-call-guide/frequency-control.
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
+from runcast.testing.chats.feishu_contents import (
+    Card,
+    accept,
+    card_id_in,
+    check_text,
+    parse_card,
+    refuse,
+    refuse_card,
+    text_in,
+)
 from runcast.testing.chats.server import ChatCallback, ChatReply, ChatServer, Request, Window
 
 __all__ = ("FakeFeishu",)
 
-_MAX_CARD_BYTES: Final = 30 * 1024
-_MAX_TEXT_BYTES: Final = 150 * 1024
-_MAX_ELEMENTS: Final = 200
 _MAX_EDITS: Final = 20
 _MAX_AGE_S: Final = 14 * 24 * 3600.0
 _STREAM_S: Final = 600.0
 _UUID_S: Final = 3600.0
 _TOKEN_S: Final = 7200
 _MAX_NUMBER: Final = 2**31 - 1
-_CODE: Final = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
-_OF_FEISHU: Final = re.compile(r"<at |!\[[^\]\n]*\]\(")
-"""A mention, or an image that was not uploaded: the fake knows no people and no images."""
 
 _ROUTES: Final = (
     ("POST", re.compile(r"/auth/v3/tenant_access_token/internal"), "token"),
@@ -47,17 +48,6 @@ _ROUTES: Final = (
     ("PATCH", re.compile(r"/cardkit/v1/cards/(\d+)/settings"), "cards.settings"),
     ("PUT", re.compile(r"/cardkit/v1/cards/(\d+)/elements/(\w+)/content"), "cards.content"),
 )
-
-
-@dataclass(slots=True)
-class _Card:
-    card_id: str
-    data: dict[str, Any]
-    made_at: float
-    streams_since: float | None = None
-    number: int = 0
-    message: ChatMessage | None = None
-    calls: Window = field(default_factory=lambda: Window(10, 1.0))
 
 
 class FakeFeishu(ChatServer):
@@ -99,8 +89,8 @@ class FakeFeishu(ChatServer):
         self._has_old_errors = has_old_errors
         self._token_s = token_s
         self._good_until = 0.0
-        self._cards: dict[str, _Card] = {}
-        self._of_message: dict[str, _Card] = {}
+        self._cards: dict[str, Card] = {}
+        self._of_message: dict[str, Card] = {}
         self._sent_at: dict[str, float] = {}
         self._uuids: dict[str, tuple[float, ChatMessage]] = {}
         self._windows: dict[str, Window] = {}
@@ -182,9 +172,9 @@ class FakeFeishu(ChatServer):
 
     def _give_token(self, values: dict[str, Any], now: float) -> ChatReply:
         if values.get("app_id") != self.APP_ID:
-            return _no(10003, "invalid param")
+            return refuse(10003, "invalid param")
         if values.get("app_secret") != self.APP_SECRET:
-            return _no(10014, "app secret invalid")
+            return refuse(10014, "app secret invalid")
         if now > self._good_until - self._token_s / 4:
             self.tokens.append(f"t-TEST{len(self.tokens) + 1:08d}")
             self._good_until = now + self._token_s
@@ -195,11 +185,11 @@ class FakeFeishu(ChatServer):
         sent = {name.lower(): value for name, value in request.headers.items()}
         token = sent.get("authorization", "").removeprefix("Bearer ")
         if not token:
-            return _no(99991661, "Missing access token for authorization.")
+            return refuse(99991661, "Missing access token for authorization.")
         if token not in self.tokens[-1:] or now >= self._good_until:
-            return _no(99991663, "Invalid access token for authorization.")
+            return refuse(99991663, "Invalid access token for authorization.")
         if method.startswith("cards.") and not self.has_cards:
-            return _no(99991672, "Access denied. One of the following scopes is required.")
+            return refuse(99991672, "Access denied. One of the following scopes is required.")
         for most, seconds in ((50, 1.0), (1000, 60.0)):
             window = self._windows.setdefault(f"{method} {most}", Window(most, seconds))
             if wait_s := window.wait_s(now):
@@ -211,7 +201,7 @@ class FakeFeishu(ChatServer):
 
     def _messages_create(self, _: Any, values: dict[str, Any], now: float) -> ChatReply:
         if values.get("receive_id_type") not in ("chat_id", "open_id", "union_id", "email"):
-            return _no(230001, "invalid receive_id_type")
+            return refuse(230001, "invalid receive_id_type")
         return self._add(str(values.get("receive_id")), values, now)
 
     def _messages_reply(self, named: tuple[str], values: dict[str, Any], now: float) -> ChatReply:
@@ -220,16 +210,16 @@ class FakeFeishu(ChatServer):
 
     def _add(self, chat: str, values: dict[str, Any], now: float) -> ChatReply:
         if chat not in self.chats:
-            return _no(230002, "Bot/User can NOT be out of the chat.")
+            return refuse(230002, "Bot/User can NOT be out of the chat.")
         uuid = str(values.get("uuid") or "")
         if len(uuid) > 50:
-            return _no(230001, "uuid has at most 50 characters")
+            return refuse(230001, "uuid has at most 50 characters")
         known = self._uuids.get(uuid) if uuid else None
         if known is not None and now < known[0] + _UUID_S:
             return self._shown(known[1])
         window = self._windows.setdefault(f"chat {chat}", Window(5, 1.0))
         if window.wait_s(now):
-            return _no(230020, "This operation triggers the frequency limit.")
+            return refuse(230020, "This operation triggers the frequency limit.")
         window.count(now)
         kind, content = str(values.get("msg_type")), str(values.get("content") or "")
         message = ChatMessage(chat, f"om_{len(self.messages) + 1:08d}", "")
@@ -239,12 +229,12 @@ class FakeFeishu(ChatServer):
                 return card
             card.message = message
             self._of_message[message.message_id] = card
-            self._show(card)
+            card.show()
         else:
-            wrong = _wrong_text(kind, content)
+            wrong = check_text(kind, content)
             if wrong is not None:
                 return wrong
-            message.text = _text_in(content)
+            message.text = text_in(content)
         self.messages.append(message)
         self._sent_at[message.message_id] = now
         if uuid:
@@ -257,13 +247,13 @@ class FakeFeishu(ChatServer):
             return message
         kind, content = str(values.get("msg_type")), str(values.get("content") or "")
         if message.message_id in self._of_message or kind == "interactive":
-            return _no(230054, "This operation is not supported for this message type.")
+            return refuse(230054, "This operation is not supported for this message type.")
         if message.edits >= _MAX_EDITS:
-            return _no(230072, "The message has reached the number of times it can be edited.")
-        wrong = _wrong_text(kind, content)
+            return refuse(230072, "The message has reached the number of times it can be edited.")
+        wrong = check_text(kind, content)
         if wrong is not None:
             return wrong
-        message.text = _text_in(content)
+        message.text = text_in(content)
         message.edits += 1
         return self._shown(message)
 
@@ -273,164 +263,132 @@ class FakeFeishu(ChatServer):
             return message
         card = self._of_message.get(message.message_id)
         if card is None:
-            return _no(230001, "This message is NOT a card.")
+            return refuse(230001, "This message is NOT a card.")
         if now > self._sent_at[message.message_id] + _MAX_AGE_S:
-            return _no(230031, "Message can only be modified within 14 days after sending.")
+            return refuse(230031, "Message can only be modified within 14 days after sending.")
         window = self._windows.setdefault(f"patch {message.message_id}", Window(5, 1.0))
         if window.wait_s(now):
-            return _no(230020, "This operation triggers the frequency limit.")
+            return refuse(230020, "This operation triggers the frequency limit.")
         window.count(now)
-        found = _parsed_card(str(values.get("content") or ""))
+        found = parse_card(str(values.get("content") or ""))
         if isinstance(found, ChatReply):
             return found
-        self._replace(card, found, now)
-        return _ok()
+        card.replace(found, now)
+        return accept()
 
     def _messages_delete(self, named: tuple[str], _: Any, now: float) -> ChatReply:
         message = self._message(named[0])
         if isinstance(message, ChatReply):
             return message
         message.is_deleted = True
-        return _ok()
+        return accept()
 
     def _messages_get(self, named: tuple[str], _: Any, now: float) -> ChatReply:
         found = [each for each in self.messages if each.message_id == named[0]]
         if not found:
-            return _no(230001, "invalid message_id")
+            return refuse(230001, "invalid message_id")
         item = {"message_id": named[0], "deleted": found[0].is_deleted, "chat_id": found[0].chat}
-        return _ok(items=[item])
+        return accept(items=[item])
 
     def _message(self, message_id: str) -> ChatMessage | ChatReply:
         for message in self.messages:
             if message.message_id == message_id:
-                gone = _no(230011, "The message is recalled.")
+                gone = refuse(230011, "The message is recalled.")
                 return gone if message.is_deleted else message
-        return _no(230001, "invalid message_id")
+        return refuse(230001, "invalid message_id")
 
     def _shown(self, message: ChatMessage) -> ChatReply:
         sender = {"id": self.APP_ID, "id_type": "app_id", "sender_type": "app"}
-        return _ok(message_id=message.message_id, chat_id=message.chat, sender=sender)
+        return accept(message_id=message.message_id, chat_id=message.chat, sender=sender)
 
     # Cards.
 
     def _cards_create(self, _: Any, values: dict[str, Any], now: float) -> ChatReply:
         if values.get("type") != "card_json":
-            return _no(10002, "invalid type")
-        found = _parsed_card(str(values.get("data") or ""))
-        return found if isinstance(found, ChatReply) else _ok(card_id=self._new(found, now).card_id)
+            return refuse(10002, "invalid type")
+        found = parse_card(str(values.get("data") or ""))
+        if isinstance(found, ChatReply):
+            return found
+        return accept(card_id=self._new(found, now).card_id)
 
     def _cards_id_convert(self, _: Any, values: dict[str, Any], now: float) -> ChatReply:
         message = self._message(str(values.get("message_id")))
         if isinstance(message, ChatReply):
             return message
         card = self._of_message.get(message.message_id)
-        return _no(10002, "not a card") if card is None else _ok(card_id=card.card_id)
+        return refuse(10002, "not a card") if card is None else accept(card_id=card.card_id)
 
     def _cards_update(self, named: tuple[str], values: dict[str, Any], now: float) -> ChatReply:
         given = values.get("card")
         if not isinstance(given, dict) or given.get("type") != "card_json":
-            return _no(10002, "invalid card")
-        found = _parsed_card(str(given.get("data") or ""))
+            return refuse(10002, "invalid card")
+        found = parse_card(str(given.get("data") or ""))
         if isinstance(found, ChatReply):
             code = 200860 if found.body["code"] == 230025 else 200220
-            return _no(code, found.body["msg"])
+            return refuse(code, found.body["msg"])
         card = self._card(named[0], values, now)
-        if isinstance(card, _Card):
-            self._replace(card, found, now)
-            return _ok()
+        if isinstance(card, Card):
+            card.replace(found, now)
+            return accept()
         return card
 
     def _cards_settings(self, named: tuple[str], values: dict[str, Any], now: float) -> ChatReply:
         card = self._card(named[0], values, now)
-        if not isinstance(card, _Card):
+        if not isinstance(card, Card):
             return card
         config = json.loads(values["settings"]).get("config", {})
         card.data["config"].update(config)
         if "streaming_mode" in config:
             card.streams_since = now if config["streaming_mode"] else None
-        return _ok()
+        return accept()
 
     def _cards_content(
         self, named: tuple[str, ...], values: dict[str, Any], now: float
     ) -> ChatReply:
         content = values.get("content")
         if not isinstance(content, str) or not 1 <= len(content) <= 100_000:
-            return _no(10002, "invalid content")
+            return refuse(10002, "invalid content")
         card = self._card(named[0], values, now)
-        if not isinstance(card, _Card):
+        if not isinstance(card, Card):
             return card
         if card.streams_since is None:
-            return _no(300309, "Card streaming closed")
+            return refuse(300309, "Card streaming closed")
         if now >= card.streams_since + _STREAM_S:
             card.streams_since = None
-            return _no(200850, "Card streaming timeout")
-        elements = card.data["body"]["elements"]
-        texts = [each for each in elements if each.get("element_id") == named[1]]
-        if not texts or texts[0]["tag"] != "markdown":
-            return _no(300310, "Only update text")
-        before, texts[0]["content"] = texts[0]["content"], content
-        if _size(card.data) > _MAX_CARD_BYTES:
-            texts[0]["content"] = before
-            return _no(200860, "Card content exceeds limit.")
-        self._show(card, edits=1)
-        return _ok()
+            return refuse(200850, "Card streaming timeout")
+        return card.write(named[1], content)
 
-    def _card(self, card_id: str, values: dict[str, Any], now: float) -> _Card | ChatReply:
+    def _card(self, card_id: str, values: dict[str, Any], now: float) -> Card | ChatReply:
         """Return a card whose next call this is."""
         card, number = self._cards.get(card_id), values.get("sequence")
         if card is None:
-            return _no(200740, "The card entity does not exist")
+            return refuse(200740, "The card entity does not exist")
         if now > card.made_at + _MAX_AGE_S:
-            return _no(200750, "The card entity has expired")
+            return refuse(200750, "The card entity has expired")
         if not isinstance(number, int) or not 1 <= number <= _MAX_NUMBER:
-            return _no(10002, "invalid sequence")
+            return refuse(10002, "invalid sequence")
         if number <= card.number:
-            return _no(300317, "sequence number compare failed")
+            return refuse(300317, "sequence number compare failed")
         if card.calls.wait_s(now):
             return self.limited(1.0)
         card.calls.count(now)
         card.number = number
         return card
 
-    def _card_in(self, content: str, now: float) -> _Card | ChatReply:
+    def _card_in(self, content: str, now: float) -> Card | ChatReply:
         """Return the card that a message's content is, or names."""
-        try:
-            found = json.loads(content)
-        except ValueError:
-            found = None
-        if isinstance(found, dict) and found.get("type") == "card":
-            card = self._cards.get(str(found.get("data", {}).get("card_id")))
-            return _unreadable("the card does not exist") if card is None else card
-        parsed = _parsed_card(content)
+        card_id = card_id_in(content)
+        if card_id is not None:
+            card = self._cards.get(card_id)
+            return refuse_card("the card does not exist") if card is None else card
+        parsed = parse_card(content)
         return parsed if isinstance(parsed, ChatReply) else self._new(parsed, now)
 
-    def _new(self, data: dict[str, Any], now: float) -> _Card:
-        card = _Card(str(7_355_000_000_000_000_000 + len(self._cards)), data, now)
+    def _new(self, data: dict[str, Any], now: float) -> Card:
+        card = Card(str(7_355_000_000_000_000_000 + len(self._cards)), data, now)
         card.streams_since = now if data["config"].get("streaming_mode") else None
         self._cards[card.card_id] = card
         return card
-
-    def _replace(self, card: _Card, data: dict[str, Any], now: float) -> None:
-        card.data = data
-        card.streams_since = now if data["config"].get("streaming_mode") else None
-        self._show(card, edits=1)
-
-    def _show(self, card: _Card, edits: int = 0) -> None:
-        message, elements = card.message, card.data["body"]["elements"]
-        if message is None:
-            return
-        texts = [
-            str(each.get("content") or each.get("text", {}).get("content"))
-            for each in elements
-            if each["tag"] in ("markdown", "div")
-        ]
-        message.text = "\n".join(texts).replace("&#60;", "<")
-        message.buttons = tuple(
-            (str(each["text"]["content"]), str(each["behaviors"][0]["value"].get("callback", "")))
-            for each in elements
-            if each["tag"] == "button"
-        )
-        message.edits += edits
 
     def _delete_named(self, request: Request) -> None:
         _, named = self._route(request)
@@ -439,76 +397,3 @@ class FakeFeishu(ChatServer):
             self.delete(card.message.message_id)
         elif named:
             self.delete(named[0])
-
-
-def _size(data: object) -> int:
-    return len(json.dumps(data, ensure_ascii=False).encode())
-
-
-def _parsed_card(content: str) -> dict[str, Any] | ChatReply:
-    """Return the JSON of a card, or why it is none."""
-    if len(content.encode()) > _MAX_CARD_BYTES:
-        return _no(230025, "The length of the message content reaches its limit.")
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return _unreadable("parse card json err")
-    if not isinstance(found, dict) or found.get("schema") != "2.0":
-        return _unreadable("only cards of the version 2.0 are known here")
-    config, elements = found.setdefault("config", {}), found.get("body", {}).get("elements")
-    if not isinstance(elements, list) or not elements or len(elements) > _MAX_ELEMENTS:
-        return _unreadable("expected 1 to 200 elements", 300305)
-    names = [each["element_id"] for each in elements if "element_id" in each]
-    if len(set(names)) < len(names) or not all(map(_is_name, names)):
-        return _unreadable("element_id is wrong or there twice", 300301)
-    if config.get("update_multi") is False:
-        return _unreadable("update_multi property is false", 300302)
-    if not all(map(_is_element, elements)):
-        return _unreadable("an element is wrong")
-    return found
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w{0,19}", name) is not None
-
-
-def _is_element(element: dict[str, Any]) -> bool:
-    match element.get("tag"):
-        case "markdown":
-            content = element.get("content")
-            return isinstance(content, str) and not _OF_FEISHU.search(_CODE.sub("", content))
-        case "div":
-            return isinstance(element.get("text", {}).get("content"), str)
-        case "button":
-            does = element.get("behaviors") or [{}]
-            has_label = bool(element.get("text", {}).get("content"))
-            return has_label and does[0].get("type") == "callback" and "value" in does[0]
-    return element.get("tag") == "hr"
-
-
-def _wrong_text(kind: str, content: str) -> ChatReply | None:
-    if kind not in ("text", "post"):
-        return _no(230001, "invalid msg_type")
-    if len(content.encode()) > (_MAX_TEXT_BYTES if kind == "text" else _MAX_CARD_BYTES):
-        return _no(230025, "The length of the message content reaches its limit.")
-    return None if _text_in(content) else _no(230001, "content is not a string in json format")
-
-
-def _text_in(content: str) -> str:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return ""
-    return str(found.get("text", found)) if isinstance(found, dict) else ""
-
-
-def _ok(**data: Any) -> ChatReply:
-    return ChatReply(200, {"code": 0, "msg": "success", "data": data})
-
-
-def _no(code: int, message: str) -> ChatReply:
-    return ChatReply(400, {"code": code, "msg": message})
-
-
-def _unreadable(message: str, inner: int = 200621) -> ChatReply:
-    return _no(230099, f"Failed to create card content, ext=ErrCode: {inner}; ErrMsg: {message}")

@@ -3,13 +3,16 @@
 Source: https://developers.mattermost.com/api-documentation/,
 https://developers.mattermost.com/integrate/plugins/interactive-messages/,
 https://docs.mattermost.com/administration-guide/configure/rate-limiting-configuration-settings.html
-and the server's source: model/post.go, channels/api4/post.go, channels/app/post.go.
+and the server's source: model/post.go, model/integration_action.go, channels/api4/post.go,
+channels/app/post.go.
 """
 
+import itertools
 import json
 import re
+from base64 import b64encode
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from runcast._clock import Clock
 from runcast.testing.chats.faults import ChatMessage
@@ -19,6 +22,7 @@ __all__ = ("FakeMattermost",)
 
 _MAX_CHARS: Final = 16_383
 _PENDING_S: Final = 30.0
+_FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
 _ROUTE: Final = re.compile(r"/api/v4/(posts|users)(?:/([^/]+))?(?:/(patch|typing))?")
 _METHODS: Final = {
     ("POST", "posts", ""): "posts.create",
@@ -47,6 +51,8 @@ class FakeMattermost(ChatServer):
 
     TOKEN: Final = "test0token0of0the0fake0mm0"
     USER: Final = "u" * 26
+    WEBHOOK_TOKEN: Final = "test0token0of0the0webhook0"
+    COMMAND_TOKEN: Final = "test0token0of0the0command0"
 
     def __init__(
         self, channels: int = 1, *, edit_window_s: float = 0.0, clock: Clock | None = None
@@ -61,7 +67,10 @@ class FakeMattermost(ChatServer):
         self._roots: dict[str, str] = {}
         self._made_at: dict[str, float] = {}
         self._props: dict[str, dict[str, Any]] = {}
+        self._people: dict[str, str] = {}
+        """By post, who wrote it, if it was a person."""
         self._pending: dict[str, tuple[float, ChatMessage]] = {}
+        self._triggers = itertools.count()
         self._window = Window(100, 10.0)
 
     def press(self, message_id: str, label: str, user: str = "p" * 26) -> ChatCallback:
@@ -75,12 +84,58 @@ class FakeMattermost(ChatServer):
             "user_name": "ada",
             "channel_id": message.chat,
             "post_id": message_id,
-            "trigger_id": f"trigger{len(self.calls)}",
+            "trigger_id": self._trigger(user),
             "type": "",
             "context": action["integration"]["context"],
         }
         self.called_back.append(str(action["integration"]["url"]))
         return ChatCallback({"content-type": "application/json"}, json.dumps(body).encode())
+
+    def write(
+        self, text: str, *, channel: str = "", root: str = "", trigger: str = "", user: str = ""
+    ) -> ChatCallback:
+        """Write a post, as a person does; return what an outgoing webhook sends.
+
+        Args:
+            root: the post whose thread it is in.
+            trigger: the word of the webhook with which the text begins.
+        """
+        with self._lock:
+            message = ChatMessage(channel or self.channels[0], self._next_id(), text)
+            self.messages.append(message)
+            self._roots[message.message_id] = root
+            self._people[message.message_id] = user or "p" * 26
+            said = {
+                "token": self.WEBHOOK_TOKEN,
+                "channel_id": message.chat,
+                "timestamp": str(int(self.clock.time())),
+                "user_id": user or "p" * 26,
+                "user_name": "ada",
+                "post_id": message.message_id,
+                "text": text,
+                "trigger_word": trigger,
+            }
+        return ChatCallback(_FORM, urlencode(said).encode())
+
+    def command(self, text: str, *, channel: str = "", user: str = "") -> ChatCallback:
+        """Return what a slash command sends, which a person has written."""
+        said = {
+            "token": self.COMMAND_TOKEN,
+            "channel_id": channel or self.channels[0],
+            "command": "/run",
+            "response_url": f"{self.url}/hooks/commands/x",
+            "text": text,
+            "trigger_id": self._trigger(user or "p" * 26),
+            "user_id": user or "p" * 26,
+            "user_name": "ada",
+        }
+        return ChatCallback(_FORM, urlencode(said).encode())
+
+    def _trigger(self, user: str) -> str:
+        """Return what triggers name: a number, who and when, and a signature."""
+        sent_at = int(self.clock.time() * 1000)
+        said = f"trigger{next(self._triggers)}:{user}:{sent_at}:c2lnbmVk"
+        return b64encode(said.encode()).decode()
 
     def method_of(self, request: Request) -> str:
         found = _ROUTE.fullmatch(request.path)
@@ -165,13 +220,16 @@ class FakeMattermost(ChatServer):
         wrong = _wrong_post(values)
         if wrong is not None:
             return wrong
-        message = ChatMessage(channel, f"{'post':0<18}{len(self.messages) + 1:0>8}", "")
+        message = ChatMessage(channel, self._next_id(), "")
         self.messages.append(message)
         self._made_at[message.message_id], self._roots[message.message_id] = now, root
         self._write(message, values)
         if pending:
             self._pending[pending] = now, message
         return ChatReply(201, self._post(message))
+
+    def _next_id(self) -> str:
+        return f"{'post':0<18}{len(self.messages) + 1:0>8}"
 
     def _write(self, message: ChatMessage, values: dict[str, Any]) -> None:
         message.text = str(values.get("message", "")).replace("\u200b", "")
@@ -189,7 +247,7 @@ class FakeMattermost(ChatServer):
             "id": message.message_id,
             "channel_id": message.chat,
             "root_id": self._roots[message.message_id],
-            "user_id": self.USER,
+            "user_id": self._people.get(message.message_id, self.USER),
             "message": message.text,
             "props": {},
             "delete_at": 0,

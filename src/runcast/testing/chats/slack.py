@@ -154,7 +154,7 @@ class FakeSlack(ChatServer):
         if token != self.TOKEN:
             return _error("invalid_auth" if token else "not_authed")
         if method in ("auth.test", "api.test"):
-            return _ok(user_id="UBOT", team_id="T1", bot_id="B1")
+            return _ok(user_id="UBOT", user="bot", team_id="T1", team="Test", bot_id="B1")
         act = {
             "chat.postMessage": self._post,
             "chat.postEphemeral": self._notify,

@@ -48,6 +48,16 @@ async def seq_rises_by_one_from_one(store: Store, harness: StoreHarness) -> None
 
 
 @store_check("commit")
+async def an_append_returns_the_present_labels_or_none(store: Store, harness: StoreHarness) -> None:
+    await store.create("a", labels={"user": "ada"})
+    for changed in ({}, {"wanted": "no"}, {}):
+        asked = Append("a", [record(0)], labels=changed)
+        done = only(await outcome_of(store, asked), "an append that changes labels")
+        if done.labels is not None:
+            expect_equal(done.labels, (await store.info("a")).labels, "the labels of an append")
+
+
+@store_check("commit")
 async def an_append_returns_its_pages(store: Store, harness: StoreHarness) -> None:
     info = await store.create("a")
     await append(store, "a", record(0))

@@ -93,6 +93,19 @@ async def replacing_begins_a_later_epoch_at_one(store: Store, harness: StoreHarn
 
 
 @store_check(7)
+async def a_given_epoch_is_replaced_only_while_it_is_the_present_one(
+    store: Store, harness: StoreHarness
+) -> None:
+    first = await store.create("a", replace="0123456789")  # replacing nothing is creating
+    second = await store.create("a", replace=first.epoch)
+    expect(second.epoch > first.epoch, f"epoch {second.epoch} sorts after {first.epoch}")
+    await append(store, "a", record(1))
+    with expect_refusal(Conflict, "replacing an epoch that was replaced"):
+        await store.create("a", replace=first.epoch)
+    await expect_log(store, "a", [record(1)])
+
+
+@store_check(7)
 async def epochs_rise_even_if_the_clock_goes_back(store: Store, harness: StoreHarness) -> None:
     epoch = (await store.create("a")).epoch
     for seconds in (-1.0, -3600.0, -86400.0, 5.0, 0.0):

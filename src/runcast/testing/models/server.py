@@ -71,7 +71,8 @@ class ModelServer:
         self.released: Final = threading.Event()
         self._choose = _chooser(turns)
         self._lock = threading.Lock()
-        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._connections: set[socket.socket] = set()
+        self._answering: list[threading.Thread] = []
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
@@ -117,10 +118,10 @@ class ModelServer:
             self._thread.join()
         self._listener.close()
         with self._lock:
-            open_ones = dict(self._connections)
-        for connection, thread in open_ones.items():
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._answering:
             thread.join()
 
     def begin(self, api: Api, body: dict[str, Any]) -> ModelCall:
@@ -152,8 +153,9 @@ class ModelServer:
                 target=self._serve, args=(connection, address), name="runcast-model", daemon=True
             )
             with self._lock:
-                self._connections[connection] = thread
+                self._connections.add(connection)
             thread.start()
+            self._answering = [it for it in self._answering if it.is_alive()] + [thread]
 
     def _serve(self, connection: socket.socket, address: object) -> None:
         try:
@@ -162,7 +164,7 @@ class ModelServer:
                 _Handler(connection, address, self)  # type: ignore[arg-type]
         finally:
             with self._lock:
-                del self._connections[connection]
+                self._connections.remove(connection)
             connection.close()
 
 
@@ -280,7 +282,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
-        self.wfile.write(b"0\r\n\r\n")
+        with suppress(OSError):  # a client may leave once it has the last event
+            self.wfile.write(b"0\r\n\r\n")
         call.end("complete")
 
     def _faulty(self, turn: ModelTurn, call: ModelCall) -> Iterator[Frame]:
