@@ -14,7 +14,7 @@ from runcast._cli.workers import shared_folder
 from runcast._settings import Settings
 from tests.cli.inside import run
 from tests.crash.checks import check_all, ending_of
-from tests.crash.served import Server, within
+from tests.crash.served import Server, children_of, within
 from tests.stores.servers import namespace_url, stop_all
 from tests.waiting import until
 
@@ -43,10 +43,6 @@ async def served(folder: Path) -> AsyncIterator[Server]:
             server.process.terminate()
         async with within():
             await server.process.wait()
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def all_workers(server: Server) -> list[int]:
@@ -86,8 +82,9 @@ async def test_a_worker_that_dies_is_replaced_and_its_runs_end_as_lost(tmp_path:
     async with served(tmp_path) as server:
         before = await all_workers(server)
         runs = [await server.start_and_watch(f"run-{n}", n=10**6, rate=20) for n in range(6)]
-        for each in runs:
-            await each.follow(server.address, most=2)
+        async with within():
+            for each in runs:
+                await each.follow(server.address, most=2)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         async with within():
@@ -119,9 +116,10 @@ async def test_a_second_ctrl_c_ends_all_workers_without_waiting_for_runs(
     grace = {"shutdown_grace_s": 600.0}
     server = await Server.start(tmp_path / "runs.db", "--workers", "2", settings=grace)
     try:
-        runs = [await server.start_and_watch(f"run-{n}", n=10**6, rate=20) for n in range(4)]
-        for each in runs:
-            await each.follow(server.address, most=2)
+        async with within():
+            runs = [await server.start_and_watch(f"run-{n}", n=10**6, rate=20) for n in range(4)]
+            for each in runs:
+                await each.follow(server.address, most=2)
         server.process.send_signal(number)
         async with within():
             await until_refused(server)
@@ -131,6 +129,35 @@ async def test_a_second_ctrl_c_ends_all_workers_without_waiting_for_runs(
             code = await server.process.wait()
     finally:
         await server.kill()
+
+    assert code == (130 if number == signal.SIGINT else 0)
+    assert (tmp_path / "runs.err").read_text() == ""
+
+
+NEVER_READY = """
+import os, pathlib, signal
+pathlib.Path(__file__).with_name(f"{os.getpid()}.begun").touch()
+signal.pause()
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_workers_that_are_starting_end_without_a_word(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "never_ready.py").write_text(NEVER_READY)
+    arguments = [str(tmp_path / "never_ready.py"), "--workers", "2"]
+    process = await Server.spawn(tmp_path / "runs.db", *arguments)
+    try:
+        async with within():
+            await until(lambda: len(list(tmp_path.glob("*.begun"))) == 2)
+        process.send_signal(number)
+        async with within():
+            code = await process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
 
     assert code == (130 if number == signal.SIGINT else 0)
     assert (tmp_path / "runs.err").read_text() == ""
@@ -170,10 +197,14 @@ async def test_nobody_can_connect_while_workers_wait_for_their_functions(tmp_pat
 
 
 async def until_refused(server: Server) -> None:
-    with suppress(ConnectionRefusedError):
-        while True:
+    while True:
+        try:
             _, writer = await asyncio.open_connection(*server.address)
-            writer.close()
+        except ConnectionRefusedError:
+            return
+        except ConnectionResetError:  # the address was closed while we connected
+            continue
+        writer.close()
 
 
 @pytest.mark.heavy

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,9 +14,9 @@ from typing import Any, Final
 
 from tests.environment import environment
 from tests.http.client import Answer, Connection, Cut, Watching, fetch
-from tests.waiting import until
+from tests.waiting import WAIT_S, until
 
-__all__ = ("FUNCTIONS", "START_S", "Server", "Watcher", "serving", "within")
+__all__ = ("FUNCTIONS", "START_S", "Server", "Watcher", "children_of", "serving", "within")
 
 FUNCTIONS: Final = str(Path(__file__).with_name("functions.py"))
 """What servers are to serve that need more than the demo functions."""
@@ -38,9 +40,11 @@ def within() -> asyncio.Timeout:
 class Server:
     """A `runcast serve` in a process of its own."""
 
-    def __init__(self, process: Process, address: tuple[str, int]) -> None:
+    def __init__(self, process: Process, address: tuple[str, int], complaints: Path) -> None:
         self.process = process
         self.address = address
+        self.complaints = complaints
+        """What it has said goes wrong."""
 
     @classmethod
     async def spawn(
@@ -71,7 +75,7 @@ class Server:
                 *command,
                 stdout=PIPE,
                 stderr=complaints,
-                env=environment({**given, **(env or {})}),
+                env=environment({"PYTHONFAULTHANDLER": "1", **given, **(env or {})}),
                 pass_fds=passed,
             )
 
@@ -79,25 +83,38 @@ class Server:
     async def start(cls, store: Path | str, *arguments: str, **more: Any) -> "Server":
         """Start a server and wait until it answers."""
         process = await cls.spawn(store, *arguments, **more)
+        complaints = more.get("errors") or complaints_of(store)
         assert process.stdout is not None
         try:
             async with within():
                 line = (await process.stdout.readline()).decode()
             if not line.startswith("runcast is listening on "):
-                complaints = (more.get("errors") or complaints_of(store)).read_text()
-                raise AssertionError(f"it did not start: {line}{complaints}")
+                raise AssertionError(f"it did not start: {line}{complaints.read_text()}")
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
             raise
-        return cls(process, ("127.0.0.1", int(line.rpartition(":")[2])))
+        return cls(process, ("127.0.0.1", int(line.rpartition(":")[2])), complaints)
 
     async def kill(self) -> None:
-        """End it without a chance to do anything. Idempotent."""
+        """End it without a chance to do anything. Idempotent.
+
+        Raises:
+            AssertionError: its children do not end, with the stacks of them.
+        """
+        children = children_of(self.process.pid)
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                await self.process.wait()  # and for the end of its output, which children share
+            return
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGABRT)
         await self.process.wait()
+        raise AssertionError(f"children of the server outlive it:\n{self.complaints.read_text()}")
 
     async def stop(self) -> int:
         """Ask it to end; return its exit code."""
@@ -129,6 +146,14 @@ class Server:
         watcher = Watcher(run_id)
         await watcher.follow(self.address, "&live=false")
         return watcher.seen
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started; none if it is gone."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 def url_of(store: Path | str) -> str:

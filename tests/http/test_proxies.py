@@ -17,7 +17,7 @@ import pytest
 import runcast
 from tests.cli.served import Answer, Served, frames, serve
 from tests.documents import ROOT, blocks_of
-from tests.waiting import WAIT_S
+from tests.waiting import START_S, WAIT_S, look_again
 
 pytestmark = pytest.mark.heavy
 
@@ -64,7 +64,7 @@ class Proxy(NamedTuple):
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> Iterator[http.client.HTTPResponse]:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_S)
         with closing(connection):
             fields = {"Host": self.host, "Authorization": f"Bearer {TOKEN}", **given}
             connection.request(method, path, body, fields)
@@ -131,17 +131,38 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[None]:
         while True:
             assert process.poll() is None, (folder / "printed").read_text("utf-8", "replace")
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=WAIT_S).close()
+                socket.create_connection(("127.0.0.1", port), timeout=START_S).close()
             except ConnectionRefusedError:
+                look_again()
                 continue
             break
         yield
     finally:
         process.terminate()
-        process.wait(WAIT_S)
+        try:
+            process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(START_S)
+            raise
 
 
 JSON = {"Content_Type": "application/json"}
+
+
+def begin(proxy: Proxy) -> None:
+    """Begin the run r, and return when it waits for its answer."""
+    body = b'{"run_id": "r"}'
+    assert proxy.ask("POST", "/invoke/wait", body, Prefer="respond-async", **JSON).status == 202
+    with proxy.open("GET", "/runs/r/events") as response:
+        while b"interrupt_request" not in response.readline():
+            pass
+
+
+def answer(proxy: Proxy, run_id: str) -> None:
+    body = b'{"type": "accept"}'
+    assert proxy.ask("POST", f"/runs/{run_id}/interrupts/q", body, **JSON).status == 200
+
 
 # What most people write first: everything else is as the proxy has it.
 BARE = {
@@ -186,8 +207,7 @@ def test_with_default_settings_events_leave_when_they_come(kind: str, tmp_path: 
                 seen = ""
                 while "interrupt_request" not in seen:
                     seen += response.readline().decode()
-                path = f"/runs/r{number}/interrupts/q"
-                assert proxy.ask("POST", path, b'{"type": "accept"}', **JSON).status == 200
+                answer(proxy, f"r{number}")
                 assert '"result":"accept"' in response.read().decode()
 
 
@@ -204,12 +224,11 @@ def test_a_stream_that_is_silent_for_longer_than_the_proxy_waits_loses_nothing(
                 pages = client.watch_pages("r", on_cut=lambda *_: cut.set())
                 seen.extend(received.event.seq for page in pages for received in page)
 
-        proxy.ask("POST", "/invoke/wait", b'{"run_id": "r"}', Prefer="respond-async", **JSON)
+        begin(proxy)
         watching = threading.Thread(target=watch)
         watching.start()
         assert cut.wait(WAIT_S)  # the proxy gave up on the silent stream
-        answered = proxy.ask("POST", "/runs/r/interrupts/q", b'{"type": "accept"}', **JSON)
-        assert answered.status == 200
+        answer(proxy, "r")
         watching.join(WAIT_S)
         assert not watching.is_alive()
         assert seen == list(range(1, len(seen) + 1))
@@ -221,12 +240,12 @@ def test_heartbeats_keep_a_stream_open_for_longer_than_the_proxy_waits(
     kind: str, tmp_path: Path
 ) -> None:
     with bare(kind, tmp_path, more=SHORT[kind], heartbeat_s=0.25) as proxy:
-        proxy.ask("POST", "/invoke/wait", b'{"run_id": "r"}', Prefer="respond-async", **JSON)
+        begin(proxy)
         with proxy.open("GET", "/runs/r/events") as response:
             beats = 0
             while beats < 8:  # which take two seconds
                 beats += response.readline() == b": hb\n"
-            proxy.ask("POST", "/runs/r/interrupts/q", b'{"type": "accept"}', **JSON)
+            answer(proxy, "r")
             assert b'"result":"accept"' in response.read()
 
 
@@ -238,15 +257,14 @@ def test_events_leave_when_they_come(proxy: Proxy, accept: str) -> None:
         seen = ""
         while "interrupt_request" not in seen:  # the run waits: what is held back never comes
             seen += response.readline().decode()
-        answered = proxy.ask("POST", "/runs/r/interrupts/q", b'{"type": "accept"}', **JSON)
-        assert answered.status == 200
+        answer(proxy, "r")
         rest = response.read().decode()
     assert '"result":"accept"' in rest
 
 
 def test_a_position_goes_through(proxy: Proxy) -> None:
-    proxy.ask("POST", "/invoke/wait", b'{"run_id": "r"}', Prefer="respond-async", **JSON)
-    proxy.ask("POST", "/runs/r/interrupts/q", b'{"type": "accept"}', **JSON)
+    begin(proxy)
+    answer(proxy, "r")
     with proxy.open("GET", "/runs/r/events") as response:
         positions = [frame["id"] for frame in frames(response)]
     with proxy.open("GET", "/runs/r/events", Last_Event_ID=positions[2]) as response:

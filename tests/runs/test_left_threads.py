@@ -48,6 +48,25 @@ async def test_a_pool_that_a_function_left_is_its_runs_while_it_works(
     pools[0].shutdown()
 
 
+async def test_threads_of_a_store_that_began_beside_a_run_are_not_the_runs(
+    go_on: threading.Event,
+) -> None:
+    pools: list[ThreadPoolExecutor] = []
+
+    def begins_one() -> None:
+        pools.extend((ThreadPoolExecutor(1, "runcast-read"), ThreadPoolExecutor(1, "left")))
+        for pool in pools:
+            pool.submit(wait_for, go_on)
+
+    async with open_hub(settings=AT_ONCE) as hub:
+        await soon((await hub.start(begins_one, run_id="r")).wait())
+        await eventually(lambda: bool(left(hub)))
+        assert [thread.name for thread in left(hub)] == ["left_0"]
+        go_on.set()
+    for pool in pools:
+        pool.shutdown()
+
+
 async def test_what_a_coroutine_does_in_a_thread_is_its_own_whoever_began_the_thread(
     go_on: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:

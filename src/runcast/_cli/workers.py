@@ -33,6 +33,9 @@ _QUIET: Final = "_RUNCAST_QUIET"
 _SETTLED_S: Final = 10.0
 """A worker that fails sooner cannot start, so starting it again does not help."""
 
+_EXPECTED: Final = (0, 128 + signal.SIGINT, -signal.SIGINT, -signal.SIGTERM)
+"""How a worker ends because of our signals; one that is still starting is killed by them."""
+
 _PAUSE_S: Final = 0.5
 """Pause before a worker is started again, so that a fault at work does not keep a core busy."""
 
@@ -112,7 +115,7 @@ class Worker:
         self._process.returncode = code
         self._process = None
         has_settled = clock.monotonic() - self._started_at >= _SETTLED_S
-        if not is_expected or code not in (0, 128 + signal.SIGINT):
+        if not (is_expected and code in _EXPECTED):
             _log.warning("worker %d ended with %d", self.number, code)
         return code if code > 0 and not has_settled else None
 

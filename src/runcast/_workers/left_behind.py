@@ -29,6 +29,9 @@ __all__ = (
 _POOL: Final = concurrent.futures.thread.__file__
 _MACHINERY: Final = (_POOL, threading.__file__)
 
+_OF_STORES: Final = ("runcast-read", "runcast-wal")
+"""What the names of a store's threads begin with: they end with the store."""
+
 _MOST_RUNS: Final = 3
 """Most runs that are named if it is unknown which of them started a thread."""
 
@@ -101,6 +104,8 @@ class LeftThreads:
         for thread in threading.enumerate():
             frame = sys._current_frames().get(thread.ident or 0)
             if frame is None or thread is threading.main_thread() or _is_idle(thread, frame):
+                continue
+            if thread.name.startswith(_OF_STORES):
                 continue
             if _is_pooled(thread) or not thread.daemon:
                 found.append(_look_at(thread, frame, begun.get(thread, ())))

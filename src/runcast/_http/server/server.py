@@ -98,6 +98,13 @@ class _Server(uvicorn.Server):
         self._is_draining = False
         self._drains_until: float | None = None
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            # Making a loop takes a while. The coroutine is made after that: Python would complain
+            # of one that never begins, because of a signal meanwhile.
+            runner.get_loop()
+            runner.run(self.serve(sockets))
+
     async def on_tick(self, counter: int) -> bool:
         self._keep_signals()
         if self._is_draining and not self.should_exit:
