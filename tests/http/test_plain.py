@@ -185,10 +185,11 @@ async def test_a_run_of_another_process_is_told_to_end(server: Server, name: Nam
     assert info.labels["runcast.cancel"] == "enough"
 
 
-async def test_a_reason_has_a_bound(server: Server, name: Name) -> None:
+@pytest.mark.parametrize("body", [b"", b'{"reason": "enough"}'])
+async def test_a_reason_has_a_bound(server: Server, name: Name, body: bytes) -> None:
     log = await server.log(name())
 
-    answer = await server.post(f"/runs/{log.run_id}/cancel?reason={'x' * 501}")
+    answer = await server.post(f"/runs/{log.run_id}/cancel?reason={'x' * 501}", body)
 
     assert answer.problem() == (400, "invalid_value")
 

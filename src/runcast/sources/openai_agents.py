@@ -124,7 +124,8 @@ async def _follow(result: RunResultStreaming, recorder: AgentsRecorder | None) -
     if put is None:
         warnings.warn(
             "runcast.sources.openai_agents cannot see when events of this version of openai-agents "
-            "come: what tools write themselves may come before the calls of these tools",
+            "come: what tools write themselves may come before the calls of these tools, and what "
+            "models write may come twice, if runcast.sources.llm is told of their clients too",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -324,13 +324,13 @@ class _Cancellation(msgspec.Struct):
 
 def _reason(request: Request, body: bytes) -> str:
     """Return why to cancel a run: what the body says, else the query. Raises `InvalidValue`."""
-    reason = request.query_params.get("reason", "cancelled")
+    reason, more = request.query_params.get("reason", "cancelled"), ""
     if body.strip():
         check_json(request)
-        reason = parse_fields(body, _Cancellation, '{"reason": "…"}').reason or reason
-    if len(reason) > MAX_REASON_CHARS:
+        more = parse_fields(body, _Cancellation, '{"reason": "…"}').reason
+    if max(len(reason), len(more)) > MAX_REASON_CHARS:
         raise InvalidValue(f"expected a reason of at most {MAX_REASON_CHARS} characters")
-    return reason
+    return more or reason
 
 
 _JSON: Final = "application/json"
