@@ -266,6 +266,27 @@ def test_the_view_resumes_after_the_server_was_killed(serving: Serve, page: Page
     page.sees("still here", ACTIVITY)
 
 
+def test_a_run_that_is_gone_when_the_server_comes_back_is_said_to_be_deleted(
+    serving: Serve, page: Page, tmp_path: Path
+) -> None:
+    page.expected = REFUSED
+    server = serving()
+    page.go(start(server, "stay", "a"))
+    page.sees("still here", ACTIVITY)
+    server.end(signal.SIGKILL)
+    page.sees("Reconnecting", ".header")
+    for file in tmp_path.glob("*.db*"):
+        file.unlink()
+
+    serving(port=server.port)
+
+    page.expected = f"{REFUSED}|404"
+    page.sees("The run was deleted.", ".run-notices", within_s=RESTART_S)
+    page.sees("still here", ACTIVITY)
+    page.until("!/Cancel|Running/.test(document.querySelector('main').innerText)")
+    page.until("!document.querySelector('header').innerText.includes('Reconnecting')")
+
+
 def test_the_view_goes_on_after_the_network_was_cut(server: Served, page: Page) -> None:
     page.expected = REFUSED
     page.go(start(server, "write_report", "a", title="Tides"))

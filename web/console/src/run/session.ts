@@ -40,6 +40,8 @@ export const AUTO_EVENTS = 20_000;
 export const CHUNK_EVENTS = 20_000;
 /** Most events that a page holds: some 100 MB with usual events. */
 export const MAX_HELD = 250_000;
+/** How long to wait before the server is asked again for a run whose stream it has refused. */
+const AGAIN_MS = 5_000;
 /** How often to look whether a run that has ended was started again. */
 const RECHECK_MS = 3_000;
 /** How long the view says that it is connected again. */
@@ -77,6 +79,8 @@ export class RunSession {
   readonly jump = signal<{ readonly seq: number } | null>(null);
   info: RunInfo | null = null;
   isMissing = false;
+  /** Whether the run was deleted while it was shown. */
+  isGone = false;
   #log = new RunLog();
   #index = new LogIndex(this.#log);
   epoch = '';
@@ -130,7 +134,7 @@ export class RunSession {
 
   /** Whether more events may follow. */
   get isLive(): boolean {
-    return this.head !== null && !TERMINAL.has(this.head.status);
+    return !this.isGone && this.head !== null && !TERMINAL.has(this.head.status);
   }
 
   /** How many events at the beginning are not held, whether they are kept by the server or not. */
@@ -152,12 +156,13 @@ export class RunSession {
       return;
     }
     if (this.#isClosed || generation !== this.#generation) return;
-    this.isMissing = info === null;
+    this.notices.value = this.notices.value.filter((each) => each.key !== 'failed');
+    this.isMissing = info === null && this.info === null;
     if (info === null) {
-      this.link.value = { state: 'idle', why: '', isResumed: false };
-      this.#changed();
+      this.#gone();
       return;
     }
+    this.isGone = false;
     this.info = info;
     this.epoch = epochOf(info.position);
     this.#head = this.#fold(info.state);
@@ -219,10 +224,27 @@ export class RunSession {
         if (this.#source.canBegin) this.#recheck(generation);
       },
       error: (why) => {
-        if (!isOurs()) return;
-        this.#failed(new Error(why));
+        if (isOurs()) void this.#refused(generation, why);
       },
     });
+  }
+
+  /** The stream cannot go on: because the run was deleted, or for a reason that may pass. */
+  async #refused(generation: number, why: string): Promise<void> {
+    const info = await this.#source.info().catch(() => undefined);
+    if (generation !== this.#generation || this.#isClosed) return;
+    if (info === null) this.#gone();
+    else this.#failed(new Error(why));
+  }
+
+  /** There is no such run, or none any more. */
+  #gone(): void {
+    this.link.value = { state: 'idle', why: '', isResumed: false };
+    if (!this.isMissing && !this.isGone) {
+      this.isGone = true;
+      this.#notice({ key: 'gone', values: {} });
+    }
+    this.#changed();
   }
 
   /** Look now and then whether a run that has ended was started again. */
@@ -259,6 +281,14 @@ export class RunSession {
     ];
     this.link.value = { state: 'reconnecting', why, isResumed: false };
     this.#changed();
+    const generation = this.#generation;
+    const again = (): void => {
+      if (generation !== this.#generation || this.#isClosed) return;
+      if (document.hidden) this.#timer = setTimeout(again, AGAIN_MS);
+      else void this.open();
+    };
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(again, AGAIN_MS);
   }
 
   #gap({ reason, before, after }: { reason: string; before: string; after: string }): void {

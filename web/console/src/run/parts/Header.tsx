@@ -22,6 +22,8 @@ export function Header({ session, state, actions, onMessage }: HeaderProps) {
   const { info } = session;
   const isPast = session.cursor.value !== null;
   const name = state.function || info?.function || t('run.untitled');
+  // Nobody knows how a run ended that was deleted meanwhile.
+  const isKnown = !session.isGone || state.ended_at !== null;
   return (
     <header class="run-head">
       <div class="run-title">
@@ -29,9 +31,9 @@ export function Header({ session, state, actions, onMessage }: HeaderProps) {
           <bdi>{name}</bdi>
         </h1>
         <span role="status" class="run-status">
-          <StatusBadge status={state.status as Status} />
+          {isKnown && <StatusBadge status={state.status as Status} />}
         </span>
-        <Duration session={session} state={state} />
+        {isKnown && <Duration session={session} state={state} />}
         {isPast && (
           <span class="badge run-past">
             <Icon name="clock" size={14} />
