@@ -253,5 +253,9 @@ def check_end(simulation: Simulation, receipt: Receipt) -> None:
         assert all(
             platform.messages[each] for each in receipt.message_ids if each in platform.messages
         )
+    if not receipt.may_be_shown:  # else the same delivery could be begun again
+        assert receipt.status == "failed"
+        assert not platform.messages
+        assert not platform.deleted
     if not simulation.restarts:  # a process that died may not have known
         assert platform.called_while_blocked == 0  # invariant 6

@@ -47,7 +47,7 @@ def test_a_run_of_a_store_is_delivered_and_the_receipt_is_printed(
     assert telegram.shown(42) == ["All is imported."]
     again = run("deliver", "r", "telegram:ops", "--store", "runs.db", cwd=tmp_path, env=channels)
     assert again.returncode == 2
-    assert "is delivered to telegram:ops already" in again.stderr
+    assert "was delivered to telegram:ops already" in again.stderr
 
 
 def test_a_target_that_refuses_us_is_a_failure(
@@ -59,6 +59,46 @@ def test_a_target_that_refuses_us_is_a_failure(
     receipt = json.loads(done.stdout)
     assert (receipt["status"], receipt["message_ids"]) == ("failed", [])
     assert "chat not found" in receipt["reason"]
+    assert not receipt["may_be_shown"]
+
+
+def test_a_run_is_delivered_again_once_the_token_is_mended(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    file, command = tmp_path / "channels.toml", ("deliver", "r", "telegram:ops")
+    right = file.read_text()
+    file.write_text(right.replace(telegram.TOKEN, "123456:WRONG-token-of-another-telegram"))
+    for _ in range(2):
+        wrong = run(*command, "--store", "runs.db", cwd=tmp_path, env=channels)
+        assert wrong.returncode == 1
+        assert wrong.stdout.startswith(
+            "failed: 0 messages to telegram:ops; Telegram does not know "
+        )
+        assert wrong.stdout.endswith(
+            "; nothing of it is in the chat, so the same command delivers it again\n"
+        )
+    file.write_text(right)
+    done = run(*command, "--store", "runs.db", cwd=tmp_path, env=channels)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "delivered: 1 message to telegram:ops\n"
+    assert telegram.shown(42) == ["All is imported."]
+    again = run(*command, "--store", "runs.db", cwd=tmp_path, env=channels)
+    assert "was delivered to telegram:ops already" in again.stderr
+
+
+def test_a_server_delivers_a_run_again_once_the_bot_is_in_the_chat(
+    channels: dict[str, str], telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    with serve("--store", "sqlite:///runs.db", cwd=tmp_path, env=channels) as server:
+        command = ("deliver", "r", "telegram:nobody", "--url", server.url)
+        failed = run(*command, cwd=tmp_path, env=channels)
+        assert failed.returncode == 1
+        assert "nothing of it is in the chat" in failed.stdout
+        telegram.chats.add(77)
+        done = run(*command, cwd=tmp_path, env=channels)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "delivered: 1 message to telegram:nobody\n"
+    assert telegram.shown(77) == ["All is imported."]
 
 
 def test_an_address_is_delivered_to_and_its_token_is_not_printed(

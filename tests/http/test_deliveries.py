@@ -292,6 +292,51 @@ async def test_the_same_request_at_the_same_time_begins_one_delivery(
     assert telegram.shown(42) == ["All about rain."]
 
 
+async def test_a_delivery_that_failed_before_anything_was_sent_is_begun_again(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    telegram.chats.remove(42)
+    path, target = "/runs/r/deliveries", {"target": "telegram:ops"}
+
+    async def ended(client: httpx2.AsyncClient) -> dict[str, Any]:
+        [listed] = (await client.get(f"{path}?wait_s=5")).json()["deliveries"]
+        assert isinstance(listed, dict)
+        return listed
+
+    async with serving(settings) as (_, client):
+        await client.post("/invoke/report", json={"run_id": "r"})
+        first = await client.post(path, json=target)
+        failed = await ended(client)
+        assert (failed["status"], failed["may_be_shown"]) == ("failed", False)
+        telegram.chats.add(42)  # somebody invites the bot
+        again = await client.post(path, json=target)
+        assert (again.status_code, again.json()) == (201, first.json())
+        done = await ended(client)
+        assert (done["status"], done["reason"]) == ("delivered", "")
+        assert done["may_be_shown"]
+        refused = await client.post(path, json=target)
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert "was delivered to telegram:ops already" in refused.text
+    assert telegram.shown(42) == ["All about rain."]
+
+
+async def test_a_repeated_invocation_begins_a_delivery_again_that_sent_nothing(
+    settings: runcast.Settings, telegram: FakeTelegram
+) -> None:
+    telegram.chats.remove(42)
+    async with serving(settings) as (hub, client):
+        for _ in range(3):
+            answer = await client.post(
+                "/invoke/report",
+                json={"inputs": {}, "deliver": ["telegram:ops"]},
+                headers={"Idempotency-Key": "k"},
+            )
+            assert answer.status_code == 200
+            await receipts_of(hub, answer.headers["runcast-run-id"])
+            telegram.chats.add(42)
+    assert telegram.shown(42) == ["All about rain."]
+
+
 async def test_a_run_with_the_id_of_a_deleted_one_has_none_of_its_deliveries(
     settings: runcast.Settings, telegram: FakeTelegram
 ) -> None:

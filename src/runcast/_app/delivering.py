@@ -19,7 +19,8 @@ def deliver(
     """Deliver the current run to a chat; `await` it in a coroutine. A thread waits in the call.
 
     The delivery is stored when this returns, and goes on after the run's end. To begin the same
-    delivery again returns the first one. Outside a run use `hub.deliver(run_id, target)`.
+    delivery again returns the first one, or begins it again if nothing of the first one can be in
+    the chat. Outside a run use `hub.deliver(run_id, target)`.
 
     Args:
         target: a name of `channels_file`, such as `telegram:ops`; an address, such as
@@ -30,7 +31,7 @@ def deliver(
     Raises:
         InvalidValue: outside a run; in a function that has a process of its own, or in a script,
             whose runs the server delivers; or the target is not known.
-        Conflict: another process delivers the run to this target.
+        Conflict: another process delivers the run to this target, or its text is there, or may be.
     """
     writer = current_writer()
     if writer is None:

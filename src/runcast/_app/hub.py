@@ -402,7 +402,8 @@ class OpenHub:
         """Deliver a run to a chat: one message that grows, and its answer once.
 
         The delivery is stored when this returns, and goes on without the caller. To begin the same
-        delivery again returns the first one.
+        delivery again returns the first one. If the first one failed, and nothing of it can be in
+        the chat (`Receipt.may_be_shown`), it is begun again.
 
         Args:
             target: a name of `channels_file`, such as `telegram:ops`; an address, such as
@@ -415,7 +416,8 @@ class OpenHub:
                 notifies people, and deletes the old one, `auto` decides. None: as the target's
                 option `finish` says, else `auto`.
 
-        Raises `NotFound`, `InvalidValue`; `Conflict` if another process delivers it there.
+        Raises `NotFound`, `InvalidValue`; `Conflict` if another process delivers it there, or if
+        its text is there, or may be.
         """
         self._home.check("deliver()")
         return await self.deliveries.begin(run_id, target, shows=shows, finish=finish)

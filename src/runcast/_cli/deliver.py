@@ -20,7 +20,7 @@ __all__ = ("add_to", "run")
 _SHOWS: Final = ("answer", "tools", "steps", "notice")
 _FINISHES: Final = ("auto", "in_place", "fresh")
 
-_FIELDS: Final = ("status", "message_ids", "reason", "strays")
+_FIELDS: Final = ("status", "message_ids", "reason", "strays", "may_be_shown")
 
 
 def add_to(commands: Any) -> None:
@@ -109,4 +109,8 @@ def _line(receipt: "Receipt | DeliveryInfo", target: str) -> str:
     line = f"{receipt.status}: {messages} to {target}"
     if receipt.strays:
         line += f", and {receipt.strays} that may remain although others replaced them"
-    return f"{line}; {receipt.reason}" if receipt.reason else line
+    if receipt.reason:
+        line += f"; {receipt.reason}"
+    if receipt.status == "failed" and not receipt.may_be_shown:
+        line += "; nothing of it is in the chat, so the same command delivers it again"
+    return line

@@ -227,7 +227,7 @@ class Deliveries(Protocol):
             NotFound: there is no such run.
             Stale: the run is in another epoch.
             InvalidValue: the channels file has no such target, or there is no such choice.
-            Conflict: the run is delivered there by another process, or was before.
+            Conflict: another process delivers the run there, or its text may be there already.
         """
         ...
 

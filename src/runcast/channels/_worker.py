@@ -285,7 +285,8 @@ class Worker:
 def outcome_of(receipt: Receipt) -> Outcome:
     """Return how a delivery's log ends."""
     if receipt.status == "failed":
-        return failed(f"not delivered: {receipt.reason}", "not_delivered")
+        kind, data = failed(f"not delivered: {receipt.reason}", "not_delivered")
+        return Outcome(kind, {**data, "may_be_shown": receipt.may_be_shown})
     result = {
         "status": receipt.status,
         "message_ids": list(receipt.message_ids),

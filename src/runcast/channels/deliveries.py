@@ -1,6 +1,7 @@
 """The deliveries of one process: begun here, or taken over from a process that died.
 
-A run is delivered to a target once: to begin the same delivery again returns the first one.
+A run is delivered to a target once: to begin the same delivery again returns the first one. A
+delivery that failed, and of which nothing can be in the chat, is begun again.
 """
 
 import asyncio
@@ -16,12 +17,13 @@ from runcast._logs import get_logger
 from runcast.channels._worker import Worker, outcome_of
 from runcast.channels.actions import Send
 from runcast.channels.answer_links import AnswerLink, make_answer_link
+from runcast.channels.beginnings import begin_log
 from runcast.channels.budget import Budgets
 from runcast.channels.channel import Channel, HasPlace
 from runcast.channels.checks import check_channels
 from runcast.channels.delivery_options import DeliveryOptions
 from runcast.channels.document import Shows
-from runcast.channels.engine import Engine, Finish
+from runcast.channels.engine import Engine, Finish, may_be_shown
 from runcast.channels.notices import make_document
 from runcast.channels.outcome import Receipt
 from runcast.channels.platforms import make_channel
@@ -34,7 +36,7 @@ from runcast.channels.receipts import (
 )
 from runcast.channels.shown_messages import Shown, ShownMessages, last_state, shown_by
 from runcast.channels.targets import ChannelsFile, Target
-from runcast.errors import BackendError, Conflict, InvalidValue, NotFound, RunClosed, Stale
+from runcast.errors import BackendError, InvalidValue, NotFound, RunClosed, Stale
 from runcast.events.position import describe_log
 from runcast.stores.base import LogInfo
 
@@ -131,7 +133,8 @@ class Deliveries:
             NotFound: there is no such run.
             Stale: the run is in another epoch.
             InvalidValue: the target or an option is not known.
-            Conflict: another process delivers the run to this target.
+            Conflict: another process delivers the run to this target, or text of an earlier
+                delivery is there, or may be.
         """
         chosen = DeliveryOptions.choose(shows, finish)
         info = await self._hub.info(run_id, epoch)
@@ -153,19 +156,25 @@ class Deliveries:
         }
         # The same delivery may be begun twice at once, and the second one gets the first one's.
         async with self._beginning.setdefault(name, asyncio.Lock()):
-            if (known := self._deliveries.get(name)) is not None:
+            if (known := await self._present(name)) is not None:
                 await channel.close()
                 return known
             labels = {"run": run_id, "epoch": info.epoch, "to": shown[:200]}
             try:
-                log = await self._hub.begin(name, kind=DELIVERY, labels=labels)
-            except Conflict:
+                begun = await begin_log(self._hub, name, labels)
+            except BaseException:
                 await channel.close()
-                raise Conflict(
-                    f"run {run_id} is delivered to {shown} already, or was: its deliveries have "
-                    "the receipt; to deliver it once more, name another chat"
-                ) from None
-            return self._start(name, log, channel, about, None)
+                raise
+            return self._start(name, begun.log, channel, {**about, "key": begun.key}, None)
+
+    async def _present(self, name: str) -> Delivery | None:
+        """Return a delivery of this process that goes on, or has text in the chat."""
+        known = self._deliveries.get(name)
+        receipt = None if known is None else self._workers[name].engine.receipt
+        if known is None or receipt is None or receipt.may_be_shown:
+            return known
+        await asyncio.wait({known._task}, timeout=_GRACE_S)  # until its end is stored
+        return None
 
     async def check_names(self, names: Sequence[str]) -> None:
         """Raise `InvalidValue` if the channels file does not have all of these targets, or if one
@@ -216,7 +225,11 @@ class Deliveries:
                 )
             channel = self._make(self.channels.named(str(about["target"])))
         except InvalidValue as error:
-            receipt = Receipt("failed", (), f"it could not be continued: {error.message}")
+            receipt = Receipt(
+                "failed",
+                reason=f"it could not be continued: {error.message}",
+                may_be_shown=about is not None and may_be_shown(about["state"]),
+            )
             with suppress(RunClosed, Stale, NotFound):
                 await log.end(outcome_of(receipt))
             _log.warning("%s: %s", describe_log(claimed.log_id), receipt.reason)
@@ -239,7 +252,8 @@ class Deliveries:
         scope = channel.scope
         budgets = self._budgets.setdefault(capability, Budgets(capability))
         document = make_document(capability, about["shows"], self._link_of(about))
-        engine = Engine(name, capability, document, budgets.of(scope), finish=about["finish"])
+        key = str(about.get("key", name))
+        engine = Engine(key, capability, document, budgets.of(scope), finish=about["finish"])
         worker = Worker(self._hub, log, channel, engine, about, state)
         task = asyncio.create_task(worker.run(), name=f"runcast-delivery-{name}")
         delivery = Delivery(name, str(about["run"]), str(about["target"]), task)

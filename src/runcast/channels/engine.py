@@ -26,6 +26,7 @@ together.
 Source: ours.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
@@ -38,7 +39,7 @@ from runcast.channels.outcome import CallOutcome, Receipt, ReceiptStatus
 from runcast.channels.pages import Room
 from runcast.channels.searches import Searches
 
-__all__ = ("Engine", "Finish", "Receipt")
+__all__ = ("Engine", "Finish", "Receipt", "may_be_shown")
 
 Finish = Literal["auto", "in_place", "fresh"]
 
@@ -113,6 +114,7 @@ class Engine:
         self._failures = 0
         self._ended_at: float | None = None
         self._doubts = ""
+        self._may_be_shown = False
         self._typed_at: float | None = None
         self._is_refreshed = False
         self._delete_at = 0.0
@@ -341,7 +343,7 @@ class Engine:
 
     def _fail(self, reason: str) -> None:
         ids = tuple(page.message_id for page in self._layout if page.message_id)
-        self.receipt = Receipt("failed", ids, reason, self._layout.strays)
+        self.receipt = Receipt("failed", ids, reason, self._layout.strays, self._may_be_shown)
 
     # What became of it.
 
@@ -351,6 +353,8 @@ class Engine:
         self.flight = self._target = None
         if action is None:
             return
+        if isinstance(action, Send) and outcome.kind in ("ok", "same", "uncertain"):
+            self._may_be_shown = True  # for good: people may have read it
         if outcome.kind == "limited":
             self.budget.penalise(now, max(outcome.retry_after_s, _LEAST_PENALTY_S))
         elif outcome.retry_after_s > 0:
@@ -546,6 +550,7 @@ class Engine:
             "blocked_until": self.budget.held_until,
             "ended_at": self._ended_at,
             "doubts": self._doubts,
+            "may_be_shown": self._may_be_shown,
             "is_refreshed": self._is_refreshed,
             "delete_at": self._delete_at,
             "flight": flight,
@@ -566,6 +571,7 @@ class Engine:
         ended_at = saved["ended_at"]
         self._ended_at = None if ended_at is None else float(ended_at) + shift
         self._doubts = str(saved["doubts"])
+        self._may_be_shown = may_be_shown(saved)
         self._is_refreshed = bool(saved["is_refreshed"])
         self._delete_at = float(saved["delete_at"]) + shift
         self._searches.load(saved.get("late", []), shift)
@@ -576,6 +582,11 @@ class Engine:
             page = next(page for page in self._layout if page.number == number)
             self._settle_send(page, sent, CallOutcome("uncertain"), now)
             self._resume_at = now  # a restart was pause enough
+
+
+def may_be_shown(saved: Mapping[str, Any]) -> bool:
+    """Return whether a message may be in the chat, from what `Engine.save` returned."""
+    return saved["flight"] is not None or bool(saved.get("may_be_shown", True))
 
 
 def _group_of(action: Action) -> CallGroup:

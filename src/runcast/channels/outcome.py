@@ -72,3 +72,6 @@ class Receipt(msgspec.Struct, frozen=True):
     """Why it is not `delivered`."""
     strays: int = 0
     """Messages that may remain although others have replaced them."""
+    may_be_shown: bool = True
+    """Whether a message of the delivery is in the chat, or may be. Only if it is certain that there
+    is none, the same delivery can be begun again."""

@@ -11,7 +11,7 @@ from runcast.events.model import decode_event
 from runcast.events.position import Position, split_frames
 from runcast.stores.base import MAX_LIST, LogInfo
 
-__all__ = ("DELIVERY", "DeliveryState", "receipts_of", "wait_for_receipts")
+__all__ = ("DELIVERY", "DeliveryState", "receipts_of", "state_of", "wait_for_receipts")
 
 DELIVERY: Final = "delivery"
 """The kind of the logs of deliveries."""
@@ -31,6 +31,7 @@ class DeliveryState(msgspec.Struct, frozen=True, kw_only=True):
     message_ids: tuple[str, ...] = ()
     reason: str = ""
     strays: int = 0
+    may_be_shown: bool = True
 
 
 async def receipts_of(hub: Hub, run: LogInfo, delivery_id: str = "") -> list[DeliveryState]:
@@ -40,7 +41,7 @@ async def receipts_of(hub: Hub, run: LogInfo, delivery_id: str = "") -> list[Del
     `BackendError`.
     """
     infos = await _logs_of(hub, run, delivery_id)
-    return [await _state(hub, info) for info in infos]
+    return [await state_of(hub, info) for info in infos]
 
 
 async def wait_for_receipts(hub: Hub, run: LogInfo, delivery_id: str = "") -> None:
@@ -62,17 +63,17 @@ async def _logs_of(hub: Hub, run: LogInfo, delivery_id: str) -> list[LogInfo]:
     return [info for info in infos if delivery_id in ("", info.name)]
 
 
-async def _state(hub: Hub, info: LogInfo) -> DeliveryState:
-    found: dict[str, Any] = {}
+async def state_of(hub: Hub, info: LogInfo) -> DeliveryState:
+    """Return what became of the delivery with this log. Raises `BackendError`."""
+    found: dict[str, Any] = {"status": "delivering"}
     if info.closed:
-        found = await _ending(hub, info)
+        found = {"ended_at": info.closed_at} | await _ending(hub, info)
     return DeliveryState(
         delivery_id=info.name,
         run_id=info.labels.get("run", ""),
         target=info.labels.get("to", ""),
         begun_at=info.created_at,
-        ended_at=info.closed_at,
-        **({"status": "delivering"} | found),
+        **found,
     )
 
 
@@ -80,12 +81,17 @@ async def _ending(hub: Hub, info: LogInfo) -> dict[str, Any]:
     """Return the receipt in a log's last record."""
     try:
         page = await hub.store.read(info.log_id, Position(info.epoch, info.head - 1))
-    except (NotFound, Gone):
+    except (NotFound, Gone) as error:
+        if isinstance(error, Gone) and error.reason == "replaced":
+            return {"status": "delivering", "ended_at": None}  # it was begun again meanwhile
         return {"status": "failed", "reason": "its record was deleted"}
     event = decode_event(list(split_frames(page.frames))[-1])
     data: Any = event.data if isinstance(event.data, dict) else {}
     if event.type != "done":
-        return {"status": "failed", "reason": str(data.get("message") or data.get("reason") or "")}
+        # Before a message is sent, a record is stored: so one that was cancelled first sent none.
+        may_be_shown = bool(data.get("may_be_shown", info.head > 1))
+        reason = str(data.get("message") or data.get("reason") or "")
+        return {"status": "failed", "reason": reason, "may_be_shown": may_be_shown}
     result = data.get("result") or {}
     return {
         "status": result.get("status", "uncertain"),

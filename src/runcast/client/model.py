@@ -99,6 +99,9 @@ class DeliveryInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is not `delivered`."""
     strays: int = 0
     """Messages that may remain although others have replaced them."""
+    may_be_shown: bool = True
+    """Whether a message of the delivery is in the chat, or may be. If it is False once the delivery
+    has ended, `deliver` begins the delivery again."""
 
 
 class SentMessage(msgspec.Struct, frozen=True, kw_only=True):

@@ -77,4 +77,9 @@ export interface DeliveryInfo {
   readonly reason?: string;
   /** Messages that may remain although others have replaced them. */
   readonly strays?: number;
+  /**
+   * Whether a message of the delivery is in the chat, or may be. If it is false once the delivery
+   * has ended, the same delivery can be begun again.
+   */
+  readonly may_be_shown?: boolean;
 }

@@ -193,6 +193,11 @@ DELIVERY_SCHEMAS: Final[Mapping[str, Schema]] = {
             **{"type": "integer", "minimum": 0},
             "description": "messages that may remain although others have replaced them",
         },
+        may_be_shown={
+            "type": "boolean",
+            "description": "whether a message of the delivery is in the chat, or may be; if it is "
+            "false once the delivery has ended, the same request begins the delivery again",
+        },
     ),
 }
 
