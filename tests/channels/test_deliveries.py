@@ -1,17 +1,19 @@
 """Deliveries of real runs: a hub, a store in a file, and processes that die."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 import runcast
-from runcast.channels import Capability, Receipt
+from runcast.channels import CallOutcome, Capability, Receipt
 from runcast.channels.deliveries import DELIVERY
 from runcast.channels.targets import ChannelsFile, Target
 from runcast.errors import Conflict, InvalidValue, NotFound
 from tests.channels.chats import CAPABILITY, Chat, ChatChannel, Moment
+from tests.waiting import WAIT_S
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 
@@ -78,6 +80,24 @@ async def test_a_run_becomes_one_message_that_grows(tmp_path: Path) -> None:
         assert "edit" in chat.calls
         assert (await receipt_of(hub, run.run_id))["status"] == "done"
     assert chat.closed == 1
+
+
+async def test_the_first_text_does_not_wait_for_the_next_sign_of_writing() -> None:
+    chat, typed = Chat(), asyncio.Event()
+
+    class Typing(ChatChannel):
+        async def show_typing(self, is_on: bool) -> CallOutcome:
+            typed.set()
+            return CallOutcome("ok")
+
+    capability = dataclasses.replace(CAPABILITY, can_type=True, typing_s=600.0)
+    async with runcast.open_hub() as hub, asyncio.timeout(WAIT_S), hub.run("talk") as run:
+        delivery = await hub.deliver(run.run_id, Typing(chat, capability))
+        await typed.wait()
+        runcast.content("A text that is long enough to be sent at once.")
+        await chat.called.wait()
+        assert len(chat.messages) == 1
+    await delivery.wait()
 
 
 async def test_a_run_that_has_ended_is_delivered(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class Worker:
         """Wait for a time, and for changes that are worth another look before it."""
         document, engine = self.engine.document, self.engine
         while not self.is_leaving:
-            if document.turns != self._turns or (until is None and self._changed.is_set()):
+            if document.turns != self._turns or (engine.is_idle and self._changed.is_set()):
                 self._turns = document.turns
                 self._changed.clear()
                 return

@@ -98,6 +98,8 @@ class Engine:
         """The action whose outcome is awaited."""
         self.is_opening = False
         """Whether a new message waits for more text, or for a moment. Then ask sooner."""
+        self.is_idle = False
+        """Whether all is shown: a sign of writing may be due, but new text must not wait for it."""
         self._key = key
         self._finish: Finish = finish
         self._layout = Layout(
@@ -137,6 +139,7 @@ class Engine:
         if now < blocked:
             return blocked
         found = self._find(now)
+        self.is_idle = found is None
         if isinstance(found, float) or found is None:
             found = self._look_late(now, found)
         if isinstance(found, float) or found is None:
