@@ -163,6 +163,34 @@ async def test_workers_that_are_starting_end_without_a_word(
     assert (tmp_path / "runs.err").read_text() == ""
 
 
+EARLY = """
+import os, pathlib, signal, time
+if "_RUNCAST_SOCKET" in os.environ:
+    pathlib.Path(__file__).with_name(f"{os.getpid()}.begun").touch()
+    while signal.SIGINT not in signal.sigpending():
+        time.sleep(0.01)
+"""
+"""What Python runs in a worker before runcast."""
+
+
+@pytest.mark.heavy
+async def test_workers_whose_interpreter_is_starting_end_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(EARLY)
+    more = {"PYTHONPATH": str(tmp_path)}
+    process = await Server.spawn(tmp_path / "runs.db", "--workers", "2", env=more)
+    try:
+        async with within():
+            await until(lambda: len(list(tmp_path.glob("*.begun"))) == 2)
+        process.send_signal(signal.SIGINT)
+        async with within():
+            assert await process.wait() == 130
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+
+    assert (tmp_path / "runs.err").read_text() == ""
+
+
 HOLD = """
 import os
 import runcast

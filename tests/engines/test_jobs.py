@@ -270,6 +270,40 @@ def test_why_a_run_cannot_be_cancelled_is_logged(
     assert line.startswith("the run of the job r could not be cancelled: ")
 
 
+FORKS = """
+import os, signal, subprocess, sys
+from runcast._app import cancelling
+
+cancelling._LONGEST_S = 8.0
+forked, wait = [], subprocess.Popen.communicate
+
+def fork_and_wait(self, *arguments, **options):
+    if pid := os.fork():
+        forked.append(pid)
+        return wait(self, *arguments, **options)
+    signal.pause()
+
+subprocess.Popen.communicate = fork_and_wait
+found = cancelling.cancel_apart([cancelling.Cancel("none", "revoked", sys.argv[1])])
+os.kill(forked[0], signal.SIGKILL)
+os.waitpid(forked[0], 0)
+print(found)
+"""
+
+
+def test_a_process_that_is_forked_meanwhile_does_not_keep_a_cancel_waiting(
+    tmp_path: Path, url: str
+) -> None:
+    with runcast.open_hub(url):
+        pass
+    (tmp_path / "forks.py").write_text(FORKS)
+    command = [sys.executable, str(tmp_path / "forks.py"), url]
+    found = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=2 * START_S
+    )
+    assert (found.stdout, found.stderr) == ("{}\n", "")
+
+
 # --- RQ -------------------------------------------------------------------------------------------
 
 STORE: list[str] = []

@@ -7,6 +7,7 @@ in the copy lets them go. So in the first process of a Celery worker, no thread 
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from tempfile import TemporaryFile
 from typing import Final
 
 import msgspec
@@ -36,14 +37,27 @@ def cancel_apart(cancels: Sequence[Cancel]) -> Mapping[str, str]:
     Returns why runs could not be cancelled, by their ids. A run that does not exist is no failure.
     """
     command = [sys.executable, "-m", __name__]  # no URL among them: it may hold a password
-    given = msgspec.json.encode(cancels)
-    try:
-        found = subprocess.run(command, input=given, capture_output=True, timeout=_LONGEST_S)
-        return msgspec.json.decode(found.stdout, type=dict[str, str])
-    except (OSError, subprocess.TimeoutExpired) as error:
-        why = str(error)
-    except msgspec.MsgspecError:
-        why = found.stderr.decode(errors="replace").strip()[-500:]
+    # Files, because a process that is forked meanwhile would inherit pipes, and keep them open. For
+    # the same reason without `close_fds`: then Python needs no pipe of its own to start a process.
+    with TemporaryFile() as given, TemporaryFile() as told, TemporaryFile() as said:
+        given.write(msgspec.json.encode(cancels))
+        given.seek(0)
+        try:
+            subprocess.run(
+                command,
+                stdin=given,
+                stdout=told,
+                stderr=said,
+                close_fds=False,
+                timeout=_LONGEST_S,
+            )
+            told.seek(0)
+            return msgspec.json.decode(told.read(), type=dict[str, str])
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = str(error)
+        except msgspec.MsgspecError:
+            said.seek(0)
+            why = said.read().decode(errors="replace").strip()[-500:]
     return dict.fromkeys((cancel.run_id for cancel in cancels), why)
 
 

@@ -243,6 +243,8 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(arguments.store)
     # After a graceful end on SIGTERM, uvicorn raises the signal again, which would kill us.
     signal.signal(signal.SIGTERM, _end)
+    if bound_before is not None:  # a worker ended by it without a word until now
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with Leaving(hub.runner, settings) as leaving:
         serve(
             app,

@@ -33,6 +33,9 @@ _QUIET: Final = "_RUNCAST_QUIET"
 _SETTLED_S: Final = 10.0
 """A worker that fails sooner cannot start, so starting it again does not help."""
 
+_HELD_BACK: Final = (signal.SIGINT,)
+"""What a worker takes once it can end by it without a word."""
+
 _EXPECTED: Final = (0, 128 + signal.SIGINT, -signal.SIGINT, -signal.SIGTERM)
 """How a worker ends because of our signals; one that is still starting is killed by them."""
 
@@ -50,11 +53,14 @@ def is_quiet() -> bool:
 def inherited_socket() -> socket.socket | None:
     """Return the address that a worker serves; None in a process that is no worker.
 
-    From now on the process ends like on SIGTERM when the first process is gone.
+    From now on the process ends like on SIGTERM when the first process is gone. Until it serves,
+    SIGINT ends it at once.
     """
     descriptor, parent = os.environ.pop(_SOCKET, ""), os.environ.pop(_PARENT, "")
     if not descriptor:
         return None
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
 
     def end_with_parent() -> None:
         os.read(int(parent), 1)  # returns when the other end is closed
@@ -95,12 +101,17 @@ class Worker:
         is_first = self.number == 1 and not self._started_at
         given = {_SOCKET: str(bound), _PARENT: str(parent), _QUIET: str(int(not is_first))}
         self._started_at = clock.monotonic()
-        self._process = subprocess.Popen(
-            self._command,
-            env={**os.environ, **self._environ, **given},
-            pass_fds=self._inherited,
-            process_group=0,  # the terminal's Ctrl-C would reach it twice
-        )
+        # The process inherits the mask: Python would show a traceback of SIGINT while it starts.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, **self._environ, **given},
+                pass_fds=self._inherited,
+                process_group=0,  # the terminal's Ctrl-C would reach it twice
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def send(self, number: int) -> None:
         """Send a signal."""
