@@ -133,7 +133,8 @@ PURE_MODULES = {
     *(f"channels.{name}" for name in ("actions", "budget", "capability", "document", "engine")),
     *(f"channels.{name}" for name in ("callbacks", "html", "inbound", "receiver")),
     *(f"channels.{name}" for name in ("layout", "markdown", "notices", "outcome", "pages")),
-    *(f"channels.{name}" for name in ("openings", "searches")),
+    *(f"channels.{name}" for name in ("flight", "lost_sends", "openings", "pauses", "reactions")),
+    *(f"channels.{name}" for name in ("replacement", "searches", "typing_sign", "verdict")),
 }
 
 # What a pure module may use of the standard library: nothing that reaches outside the process.

@@ -19,55 +19,46 @@ These things hold (the tests call them by these numbers):
 6. Nothing is called before a penalty is over.
 7. Each text fits into a message, and its code fences are balanced.
 
-When a new message is worth sending is decided in `openings`, and what became of a send without an
-answer is found out by `searches`. Long because the decisions of one state machine are read
-together.
+The engine decides which call comes next. Each other subject has a module that keeps its own state:
+
+- `openings`: when a new message is worth sending
+- `flight`: the calls for pages
+- `reactions`: what the outcome of a call changes, and `pauses`: how long to wait after failures
+- `lost_sends`: sends without an answer
+- `replacement`: the end as a new message
+- `typing_sign`: the sign of writing
+- `verdict`: the receipt
 
 Source: ours.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from runcast.channels.actions import Action, Delete, Edit, Find, Send, Typing
-from runcast.channels.budget import Budget, CallGroup
+from runcast.channels.actions import Action, Delete, Send, Typing
+from runcast.channels.budget import Budget
 from runcast.channels.capability import Capability
 from runcast.channels.document import Document
+from runcast.channels.flight import Flight, Flights, Sent
 from runcast.channels.layout import Layout, Page, Wanted
+from runcast.channels.lost_sends import LostSends
 from runcast.channels.openings import Openings
-from runcast.channels.outcome import CallOutcome, Receipt, ReceiptStatus
+from runcast.channels.outcome import CallOutcome, Receipt
 from runcast.channels.pages import Room
-from runcast.channels.searches import Searches
+from runcast.channels.reactions import Reactions
+from runcast.channels.replacement import Finish, Replacement
+from runcast.channels.typing_sign import TypingSign
+from runcast.channels.verdict import Verdict, may_be_shown
 
 __all__ = ("Engine", "Finish", "Receipt", "may_be_shown")
 
-Finish = Literal["auto", "in_place", "fresh"]
-
-_STRIKES: Final = 3
-"""Refusals of one message in a row before the engine changes its way."""
-
 _LEAST_PENALTY_S: Final = 0.5
 """Penalty if the server names a shorter one, or none."""
-
-_BACKOFF_S: Final = 0.08
-_REFUSED_S: Final = 0.25
-_MAX_BACKOFF_S: Final = 60.0
-_GROWTH: Final = 1.5
-"""Pause after a call without an answer, pause after a refusal, their longest, and how they grow.
-Four connections that break one after the other cost less than a second."""
-
-_FRESH_AFTER_S: Final = 30.0
-"""Age of a message from which on the answer is worth a new notification."""
-
-_DWELL_S: Final = 4.0
-"""How long the new message is there before the old one goes: clients must have loaded it."""
 
 _GIVE_UP_S: Final = 24 * 3600.0
 """How long the end is tried for."""
 
 _MARGIN: Final = 0.9
-"""Part of a message's lifetime after which the next message begins, and of the time for which a
-platform knows a key after which that key is not used again."""
+"""Part of a message's lifetime after which the next message begins."""
 
 
 class Engine:
@@ -93,79 +84,95 @@ class Engine:
         self.capability = capability
         self.document = document
         self.budget = budget
-        self.receipt: Receipt | None = None
-        self.flight: Action | None = None
-        """The action whose outcome is awaited."""
         self.is_opening = False
         """Whether a new message waits for more text, or for a moment. Then ask sooner."""
         self.is_idle = False
         """Whether all is shown: a sign of writing may be due, but new text must not wait for it."""
-        self._key = key
-        self._finish: Finish = finish
-        self._layout = Layout(
-            document,
-            Room(capability.limit, capability.unit),
-            closes=capability.closes_messages,
-        )
-        self._openings = Openings(capability, document, self._layout)
-        self._searches = Searches(capability)
-        self._target: Page | None = None
-        self._sent_end = 0
-        self._sent_at = 0.0
-        self._resume_at = 0.0
-        self._failures = 0
+        self._flight: Flight | None = None
         self._ended_at: float | None = None
-        self._doubts = ""
-        self._may_be_shown = False
-        self._typed_at: float | None = None
-        self._is_refreshed = False
-        self._delete_at = 0.0
+        room = Room(capability.limit, capability.unit)
+        self._layout = layout = Layout(document, room, closes=capability.closes_messages)
+        self._verdict = verdict = Verdict(layout)
+        self._replacement = replacement = Replacement(capability, document, layout, finish)
+        self._lost = LostSends(capability, layout, budget, replacement, verdict)
+        self._searches = self._lost.searches
+        self._flights = Flights(key, layout)
+        self._openings = Openings(capability, document, layout, self._searches)
+        self._reactions = Reactions(capability, layout, self._lost, replacement, verdict)
+        self._pauses = self._reactions.pauses
+        self._typing = TypingSign(capability, document)
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """How the delivery ended; None before that."""
+        return self._verdict.receipt
+
+    @property
+    def flight(self) -> Action | None:
+        """The action whose outcome is awaited."""
+        return None if self._flight is None else self._flight.action
 
     def next(self, now: float) -> Action | float | None:
         """Return what to do now, or when to ask again, or None if only new text changes anything.
 
         After an action, call `settle` with its outcome before the next call.
         """
-        if self.receipt or self.flight or self.document.is_replaying:
+        if self._verdict.receipt or self._flight or self.document.is_replaying:
             return None
         self._layout.update()
         if self.document.has_ended and self._ended_at is None:
             self._ended_at = now
-            self._failures, self._resume_at = 0, min(self._resume_at, now)  # the end tries at once
+            self._pauses.end(now)
         if self._ended_at is not None and now > self._ended_at + _GIVE_UP_S:
-            self._fail("the platform did not take the text in time")
+            self._verdict.fail("the platform did not take the text in time")
             return None
-        blocked = max(self._resume_at, self.budget.blocked_until)
+        blocked = max(self._pauses.resume_at, self.budget.blocked_until)
         if now < blocked:
             return blocked
         found = self._find(now)
         self.is_idle = found is None
-        if isinstance(found, float) or found is None:
-            found = self._look_late(now, found)
-        if isinstance(found, float) or found is None:
-            found = self._type(now, found)
-        if not isinstance(found, float) and found is not None:
-            self.flight, self._sent_at = found, now
-            if not isinstance(found, Typing):
-                self.budget.spend(now, _group_of(found))
-        return found
+        if not isinstance(found, Flight):
+            found = _sooner(found, self._lost.look_late(now))
+        if not isinstance(found, Flight):
+            sign = self._typing.next(now)
+            found = _sooner(found, Flight(sign, now) if isinstance(sign, Typing) else sign)
+        if not isinstance(found, Flight):
+            return found
+        self._flight = found
+        if not isinstance(found.action, Typing):
+            self.budget.spend(now, found.group)
+        return found.action
+
+    def settle(self, outcome: CallOutcome, now: float) -> None:
+        """Take the outcome of the action in flight."""
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return
+        if isinstance(flight.action, Send):
+            self._verdict.note_send(outcome)
+        if outcome.kind == "limited":
+            self.budget.penalise(now, max(outcome.retry_after_s, _LEAST_PENALTY_S))
+        elif outcome.retry_after_s > 0:
+            self.budget.hold(now, outcome.retry_after_s, flight.group)
+        if not isinstance(flight.action, Typing):
+            self._reactions.settle(flight, outcome, now)
+        elif outcome.kind != "limited":
+            self._typing.settle(flight.action, now)
+
+    def adopt(self, question_id: str, message_id: str) -> bool:
+        """Take note that the message of a question is there whose send got no answer: somebody
+        pressed its button. Return False if the question has a message that is known."""
+        return self._lost.adopt(question_id, message_id)
 
     def unshown(self) -> str:
         """Return the text that no message shows for certain, as Markdown."""
         self._layout.update()
-        missing = []
-        for page in self._layout:
-            wanted = self._layout.wanted(page)
-            if page.state != "sealed" and page.shown != wanted.state:
-                text = self._layout.segment(page).text
-                start = page.shown_end if page.state == "live" else page.start
-                missing.append(text[start : page.end])
-        return "".join(missing)
+        return self._verdict.unshown()
 
     # What is to be done.
 
-    def _find(self, now: float) -> Action | float | None:
-        self._refresh(now)
+    def _find(self, now: float) -> Flight | float | None:
+        self._replacement.begin(now)
         self.is_opening = False
         for page in self._layout:
             wanted = self._layout.wanted(page)
@@ -174,24 +181,24 @@ class Engine:
                 continue
             if page.state == "sealed" or page.shown == wanted.state:
                 continue
-            if self._is_forgotten(page, now):
-                self._lose(page, now)
+            if self._lost.is_forgotten(page, now):
+                self._lost.lose(page, now)
             if page.state == "uncertain" and self._searches.wants_look(page):
                 return self._look(page, now)
             if page.state == "uncertain" and page.old_message_id:
-                self._lose(page, now)
+                self._lost.lose(page, now)
             if page.state == "uncertain":
                 if page.attempted == wanted.digest and self._layout.is_complete(page):
                     continue  # it is there or it is not: nobody knows
-                if not self._is_worth(page, wanted, now):
-                    return self._when_worth(page, wanted, now)
+                if not self._openings.is_worth(page, wanted, now):
+                    return self._openings.when_worth(page, wanted, now)
                 self._layout.give_up(page)
             if page.state == "new":
                 return self._open(page, wanted, now)
             return self._change(page, wanted, now)
         return self._settle_up(now) if self.document.has_ended else None
 
-    def _open(self, page: Page, wanted: Wanted, now: float) -> Action | float | None:
+    def _open(self, page: Page, wanted: Wanted, now: float) -> Flight | float | None:
         """Return the send of a new message, or when it is due."""
         if page.first_seen is None:
             page.first_seen = now
@@ -203,335 +210,60 @@ class Engine:
                 self._layout.give_up(page)  # a repeated send would show the old text
             if not wanted.text:
                 return self._find(now)
-        if not self._is_worth(page, wanted, now):
+        if not self._openings.is_worth(page, wanted, now):
             self.is_opening = True
-            return self._when_worth(page, wanted, now)
+            return self._openings.when_worth(page, wanted, now)
         # Nothing is shown yet: neither text of other deliveries nor a try that was refused counts.
         is_first = page.lost_at > 0 or not any(each.may_exist for each in self._layout)
         is_important = is_first or self._is_important(page)
         due = self.budget.earliest(now, is_important=is_important, group="send")
         if due > now:
             return due
-        opening = self._openings.first(page, wanted, settles=self._searches.settles)
-        self._target, self._sent_end = page, opening.shown_end
-        return Send(
-            page.number,
-            self._key_of(page),
-            opening.wanted.text,
-            opening.wanted.buttons,
-            page.is_plain,
-            opening.is_final,
-            self._layout.segment(page).question_id,
-        )
+        return self._flights.send(page, self._openings.first(page, wanted), now)
 
-    def _look(self, page: Page, now: float) -> Action | float:
+    def _look(self, page: Page, now: float) -> Flight | float:
         """Return the search for a send that got no answer, or when it is due."""
         due = self.budget.earliest(now, is_important=True)
         if due > now:
             return due
-        self._target = page
-        return Find(self._key_of(page), max(0.0, now - page.attempted_at))
+        return self._flights.find(page, now)
 
-    def _look_late(self, now: float, otherwise: float | None) -> Action | float | None:
-        """Return the search for a message that may have come late, if it is due; else the earlier
-        of both times."""
-        due = self._late_at(now)
-        if due is None:
-            return otherwise
-        if due <= now:
-            return self._searches.late_look(now)
-        return due if otherwise is None else min(due, otherwise)
-
-    def _late_at(self, now: float) -> float | None:
-        """Return when a message that may have come late can be searched for."""
-        due = self._searches.due
-        return None if due is None else max(due, self.budget.earliest(now, is_important=True))
-
-    def _key_of(self, page: Page) -> str:
-        return f"{self._key}.{page.number}.{page.generation}"
-
-    def _change(self, page: Page, wanted: Wanted, now: float) -> Action | float | None:
+    def _change(self, page: Page, wanted: Wanted, now: float) -> Flight | float | None:
         """Return the edit of a message, or when it is due; None if the end has to come first."""
         capability, is_complete = self.capability, self._layout.is_complete(page)
         if capability.max_edits and page.edits >= capability.max_edits:
             self._layout.seal(page)
             return self._find(now)
-        is_old = bool(capability.lifetime_s) and (
-            now >= page.sent_at + capability.lifetime_s * _MARGIN
-        )
+        life_s = capability.lifetime_s
+        is_old = bool(life_s) and now >= page.sent_at + life_s * _MARGIN
         is_used = bool(capability.max_edits) and page.edits >= capability.max_edits - 1
         if (is_old or is_used) and not is_complete:
             self._layout.finish(page)  # the last edit shows a good end
             return self._find(now)
-        if page.strikes >= _STRIKES and not is_complete:
+        if self._reactions.is_refused(page) and not is_complete:
             return None  # quiet: the end tries again
         due = self.budget.earliest(now, is_important=self._is_important(page), group="edit")
-        if due > now:
-            return due
-        self._target, self._sent_end = page, self._layout.shown_end(page)
-        return Edit(
-            page.number,
-            page.message_id,
-            wanted.text,
-            wanted.buttons,
-            page.is_plain,
-            is_complete,
-            self._layout.segment(page).question_id,
-        )
+        return due if due > now else self._flights.edit(page, wanted, now)
 
     def _is_important(self, page: Page) -> bool:
         return self.document.has_ended or bool(self._layout.segment(page).question_id)
 
-    def _is_worth(self, page: Page, wanted: Wanted, now: float) -> bool:
-        return self._openings.is_worth(page, wanted, now, settles=self._searches.settles)
-
-    def _when_worth(self, page: Page, wanted: Wanted, now: float) -> float | None:
-        return self._openings.when_worth(page, wanted, now, settles=self._searches.settles)
-
-    def _type(self, now: float, otherwise: float | None) -> Action | float | None:
-        """Return the sign that somebody writes, if it is due; else the earlier of both times."""
-        capability, document = self.capability, self.document
-        if not capability.can_type or document.has_ended or document.is_waiting:
-            return otherwise
-        due = now if self._typed_at is None else self._typed_at + capability.typing_s
-        if due <= now:
-            self._typed_at = now
-            return Typing(True)
-        return due if otherwise is None else min(due, otherwise)
-
-    # The end.
-
-    def _refresh(self, now: float) -> None:
-        """Send the end as a new message, if that is wanted: once, when the run has ended."""
-        if self._is_refreshed or not self.document.has_ended:
-            return
-        self._is_refreshed = True
-        pages = [page for page in self._layout if self._layout.wanted(page).text]
-        page = pages[-1] if pages else None
-        capability = self.capability
-        can = capability.can_edit and capability.can_delete and self._finish != "in_place"
-        if page is None or not can or page.state != "live" or self._is_only_question(page):
-            return
-        is_old = now >= page.sent_at + _FRESH_AFTER_S
-        if self._finish == "fresh" or (capability.is_idempotent and is_old):
-            page.old_message_id = page.message_id
-            page.renew()
-
-    def _is_only_question(self, page: Page) -> bool:
-        return bool(self._layout.segment(page).question_id)
-
-    def _settle_up(self, now: float) -> Action | float | None:
+    def _settle_up(self, now: float) -> Flight | float | None:
         """All pages show what they shall: remove what is too much, then write the receipt."""
         layout, capability = self._layout, self.capability
         if layout.surplus and capability.can_delete:
-            if now < self._delete_at:
-                return self._delete_at
+            if now < self._replacement.delete_at:
+                return self._replacement.delete_at
             due = self.budget.earliest(now, is_important=True)
-            return due if due > now else Delete(layout.surplus[0])
-        if (late := self._late_at(now)) is not None:
+            return due if due > now else Flight(Delete(layout.surplus[0]), now)
+        if (late := self._lost.late_at(now)) is not None:
             return late
-        self._layout.strays += len(layout.surplus)
+        layout.strays += len(layout.surplus)
         layout.surplus.clear()
-        if capability.stops_typing and self._typed_at is not None:
-            self._typed_at = None
-            return Typing(False)
-        shown = [page for page in layout if layout.wanted(page).text]
-        unknown = [page for page in shown if page.state == "uncertain"]
-        if unknown and not self._doubts:
-            self._doubts = "the platform did not say whether it has taken a message"
-        ids = tuple(page.message_id for page in shown if page.message_id)
-        status: ReceiptStatus = "uncertain" if self._doubts else "delivered"
-        self.receipt = Receipt(status, ids, self._doubts, self._layout.strays)
+        if (sign := self._typing.take_back()) is not None:
+            return Flight(sign, now)
+        self._verdict.conclude()
         return None
-
-    def _fail(self, reason: str) -> None:
-        ids = tuple(page.message_id for page in self._layout if page.message_id)
-        self.receipt = Receipt("failed", ids, reason, self._layout.strays, self._may_be_shown)
-
-    # What became of it.
-
-    def settle(self, outcome: CallOutcome, now: float) -> None:
-        """Take the outcome of the action in flight."""
-        action, page = self.flight, self._target
-        self.flight = self._target = None
-        if action is None:
-            return
-        if isinstance(action, Send) and outcome.kind in ("ok", "same", "uncertain"):
-            self._may_be_shown = True  # for good: people may have read it
-        if outcome.kind == "limited":
-            self.budget.penalise(now, max(outcome.retry_after_s, _LEAST_PENALTY_S))
-        elif outcome.retry_after_s > 0:
-            self.budget.hold(now, outcome.retry_after_s, _group_of(action))
-        if isinstance(action, Find) and page is None:
-            self._settle_late(outcome, now)
-        elif outcome.kind == "limited":
-            if isinstance(action, Find) and page is not None:
-                self._searches.refuse(page, outcome.retry_after_s)
-        elif isinstance(action, Typing):
-            self._typed_at = now if action.is_on else None  # not worth another try
-        elif isinstance(action, Delete):
-            self._settle_delete(outcome, now)
-        elif isinstance(action, Find):
-            if page is not None:
-                self._settle_find(page, outcome, now)
-        elif page is not None:
-            is_fine = outcome.kind in ("ok", "same")
-            self._failures = 0 if is_fine else self._failures + 1
-            if is_fine:
-                self._settle_success(page, action, outcome, now)
-            elif isinstance(action, Send):
-                self._settle_send(page, self._layout.said_by(action).digest, outcome, now)
-            else:
-                self._settle_edit(page, outcome, now)
-
-    def _settle_success(
-        self, page: Page, action: Send | Edit, outcome: CallOutcome, now: float
-    ) -> None:
-        page.shown = self._layout.said_by(action).state
-        page.shown_end = self._sent_end
-        page.strikes, page.is_stale = 0, False
-        if isinstance(action, Edit):
-            page.edits += 1
-            return
-        self._begin(page, outcome.message_id, now)
-        if page.attempted:  # the first try may have been taken, which may have said something else
-            said = self._layout.said_by(action).digest
-            is_same = page.attempted == said and not page.is_mixed
-            page.shown, page.attempted, page.is_mixed = said if is_same else "", "", False
-        if not outcome.message_id or not self.capability.can_edit:
-            page.shown = self._layout.said_by(action).state
-            self._layout.seal(page)
-
-    def _begin(self, page: Page, message_id: str, now: float) -> None:
-        """Take note of a page's message, which is there; the one before goes in a moment."""
-        page.message_id, page.sent_at, page.state = message_id, now, "live"
-        if page.old_message_id:
-            self._layout.surplus.append(page.old_message_id)
-            page.old_message_id, self._delete_at = "", now + _DWELL_S
-
-    def _settle_send(self, page: Page, sent: str, outcome: CallOutcome, now: float) -> None:
-        if outcome.kind in ("uncertain", "not_started"):
-            if outcome.kind == "uncertain":
-                page.attempted_at = page.attempted_at if page.attempted else self._sent_at
-                page.is_mixed = page.is_mixed or page.attempted not in ("", sent)
-                page.attempted, page.shown_end, page.lost_at = sent, self._sent_end, now
-                if not self.capability.is_idempotent:
-                    self._lose(page, now)
-            self._back_off(now)
-        elif page.old_message_id and outcome.kind != "forbidden":
-            page.message_id, page.old_message_id, page.state = page.old_message_id, "", "live"
-        else:
-            self._refused(page, outcome, now)
-
-    def _settle_find(self, page: Page, outcome: CallOutcome, now: float) -> None:
-        if page.state != "uncertain":
-            return  # somebody pressed its button meanwhile
-        if outcome.kind == "ok" and outcome.message_id:
-            self._begin(page, outcome.message_id, now)
-            page.shown, page.attempted, page.looks, self._failures = page.attempted, "", 0, 0
-            if not self.capability.can_edit:
-                self._layout.seal(page)
-        elif outcome.kind in ("uncertain", "not_started"):
-            page.looks += 1
-            self._failures += 1
-            self._back_off(now)
-        elif outcome.kind != "gone":
-            self._searches.give_up(page)
-        elif (again_at := self._searches.again_at(page)) > now:
-            self._resume_at = again_at
-        else:
-            if not self._searches.look_later(self._key_of(page), page.attempted_at, now):
-                self._layout.strays += 1
-            page.renew()
-
-    def _settle_late(self, outcome: CallOutcome, now: float) -> None:
-        """Take the outcome of the search for a message that may have come late."""
-        is_known = self._searches.settle_late(outcome, now)
-        if outcome.kind == "ok" and outcome.message_id and self.capability.can_delete:
-            self._layout.surplus.append(outcome.message_id)
-        elif outcome.kind == "ok" or not is_known:
-            self._layout.strays += 1
-            self._doubts = "some text may be there twice"
-
-    def adopt(self, question_id: str, message_id: str) -> bool:
-        """Take note that the message of a question is there whose send got no answer: somebody
-        pressed its button. Return False if the question has a message that is known."""
-        for page in self._layout:
-            is_lost = page.state == "uncertain" and not page.message_id
-            if is_lost and self._layout.segment(page).question_id == question_id:
-                page.message_id, page.state = message_id, "live"
-                page.shown, page.attempted = page.attempted, ""
-                return True
-        return False
-
-    def _is_forgotten(self, page: Page, now: float) -> bool:
-        """Whether the platform may not know the key of a send without an answer any more."""
-        known_s = self.capability.idempotent_s
-        is_open = bool(known_s and page.attempted) and page.state == "new"
-        return is_open and now >= page.attempted_at + known_s * _MARGIN
-
-    def _lose(self, page: Page, now: float) -> None:
-        """Take note that a send got no answer: its message is looked for, if that is possible, or
-        else nobody will know what became of it."""
-        if page.old_message_id and not self._searches.wants_look(page):
-            self._doubts = "the end may be there twice"
-            page.message_id, page.old_message_id = page.old_message_id, ""
-            page.state, page.attempted = "live", ""
-        else:
-            page.state, page.first_seen = "uncertain", now
-
-    def _settle_edit(self, page: Page, outcome: CallOutcome, now: float) -> None:
-        if outcome.kind in ("uncertain", "not_started"):
-            page.shown = ""
-            self._back_off(now)
-        elif outcome.kind == "gone":
-            page.renew()
-            page.strikes += 1
-            if page.strikes > _STRIKES:
-                self._fail(f"its messages are deleted: {outcome.reason}")
-        elif outcome.kind == "frozen":
-            self._doubt_edit(page)
-            self._layout.seal(page)
-        else:
-            self._refused(page, outcome, now)
-
-    def _refused(self, page: Page, outcome: CallOutcome, now: float) -> None:
-        if outcome.kind == "forbidden":
-            self._fail(outcome.reason or "the target refuses messages")
-        elif outcome.kind == "unparsable" and not page.is_plain:
-            page.is_plain = True
-        elif outcome.kind == "too_long" and self._layout.shorten(page):
-            return
-        else:
-            page.strikes += 1
-            self._back_off(now, _REFUSED_S)
-            if page.strikes >= _STRIKES * 2 or (page.state == "new" and page.strikes >= _STRIKES):
-                if page.state == "new":
-                    self._fail(outcome.reason or "the platform refuses the message")
-                else:  # perhaps a new message is taken
-                    self._doubt_edit(page)
-                    self._layout.give_up(page)
-                    page.strikes = 0
-
-    def _doubt_edit(self, page: Page) -> None:
-        """Another message shows what an edit without an answer may have shown in this one."""
-        if not page.shown:
-            self._doubts = "some text may be there twice"
-
-    def _settle_delete(self, outcome: CallOutcome, now: float) -> None:
-        self._failures += 1
-        if outcome.kind in ("uncertain", "not_started") and self._failures < _STRIKES:
-            self._back_off(now)
-            return
-        self._failures = 0
-        self._layout.surplus.pop(0)
-        if outcome.kind not in ("ok", "same", "gone"):
-            self._layout.strays += 1
-            self._doubts = f"a message could not be deleted: {outcome.reason or outcome.kind}"
-
-    def _back_off(self, now: float, first_s: float = _BACKOFF_S) -> None:
-        pause = min(first_s * _GROWTH ** min(self._failures - 1, 30), _MAX_BACKOFF_S)
-        self._resume_at = now + pause
 
     # Across restarts.
 
@@ -541,22 +273,18 @@ class Engine:
         Args:
             offset: wall clock minus `now`, because monotonic clocks differ between machines.
         """
-        action, page = self.flight, self._target
-        flight = None
-        if isinstance(action, Send) and page is not None:
-            digest = self._layout.said_by(action).digest
-            flight = [page.number, digest, self._sent_at, self._sent_end]
+        flight = self._flight
+        page = None if flight is None else flight.page
+        sent = None if flight is None else flight.sent(self._layout)
         return {
             **self._layout.save(page),
             "seq": self.document.seq,
             "offset": offset,
             "blocked_until": self.budget.held_until,
             "ended_at": self._ended_at,
-            "doubts": self._doubts,
-            "may_be_shown": self._may_be_shown,
-            "is_refreshed": self._is_refreshed,
-            "delete_at": self._delete_at,
-            "flight": flight,
+            **self._verdict.save(),
+            **self._replacement.save(),
+            "flight": None if page is None or sent is None else sent.save(page),
             "late": self._searches.save(),
         }
 
@@ -573,27 +301,18 @@ class Engine:
         )
         ended_at = saved["ended_at"]
         self._ended_at = None if ended_at is None else float(ended_at) + shift
-        self._doubts = str(saved["doubts"])
-        self._may_be_shown = may_be_shown(saved)
-        self._is_refreshed = bool(saved["is_refreshed"])
-        self._delete_at = float(saved["delete_at"]) + shift
+        self._verdict.load(saved)
+        self._replacement.load(saved, shift)
         self._searches.load(saved.get("late", []), shift)
         if saved["flight"] is not None:
-            number, sent, sent_at, *ends = saved["flight"]
-            self._sent_end = int(ends[0]) if ends else 0
-            self._sent_at = float(sent_at) + shift
+            number, sent = Sent.load(saved["flight"], shift)
             page = next(page for page in self._layout if page.number == number)
-            self._settle_send(page, sent, CallOutcome("uncertain"), now)
-            self._resume_at = now  # a restart was pause enough
+            self._lost.add(page, sent, now)
+            self._pauses.resume_at = now  # a restart was pause enough
 
 
-def may_be_shown(saved: Mapping[str, Any]) -> bool:
-    """Return whether a message may be in the chat, from what `Engine.save` returned."""
-    return saved["flight"] is not None or bool(saved.get("may_be_shown", True))
-
-
-def _group_of(action: Action) -> CallGroup:
-    """Return what a platform that counts calls apart counts an action with."""
-    if isinstance(action, Send):
-        return "send"
-    return "edit" if isinstance(action, Edit) else "other"
+def _sooner(due: float | None, other: Flight | float | None) -> Flight | float | None:
+    """Return what comes first: an action now, or the earlier of two times."""
+    if due is None or isinstance(other, Flight):
+        return other
+    return due if other is None else min(due, other)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from runcast.channels.capability import Capability
 from runcast.channels.document import Document
 from runcast.channels.layout import Layout, Page, Wanted
+from runcast.channels.searches import Searches
 
 __all__ = ("Opening", "Openings")
 
@@ -49,41 +50,40 @@ class Opening(NamedTuple):
 class Openings:
     """Decides when the pages of one delivery become messages."""
 
-    def __init__(self, capability: Capability, document: Document, layout: Layout) -> None:
+    def __init__(
+        self, capability: Capability, document: Document, layout: Layout, searches: Searches
+    ) -> None:
         self._capability = capability
         self._document = document
         self._layout = layout
+        self._searches = searches
         self._grown_at: dict[int, tuple[int, float]] = {}
 
-    def is_worth(self, page: Page, wanted: Wanted, now: float, *, settles: bool) -> bool:
-        """Return whether a page's text is enough for a new message.
-
-        Args:
-            settles: whether it becomes known in the end what became of every send.
-        """
+    def is_worth(self, page: Page, wanted: Wanted, now: float) -> bool:
+        """Return whether a page's text is enough for a new message."""
         if self._layout.is_complete(page):
             return page.state == "new" or page.attempted != wanted.digest
-        if _is_in_doubt(page, settles):
+        if self._is_in_doubt(page):
             if len(wanted.text) >= _AGAIN_CHARS << 2 * _lost_before(page):
                 return True
-            due = self.when_worth(page, wanted, now, settles=settles)
+            due = self.when_worth(page, wanted, now)
             return due is not None and now >= due
         has_waited = page.first_seen is not None and now >= page.first_seen + _FIRST_WAIT_S
         return has_waited or len(wanted.text) >= _FIRST_CHARS
 
-    def when_worth(self, page: Page, wanted: Wanted, now: float, *, settles: bool) -> float | None:
+    def when_worth(self, page: Page, wanted: Wanted, now: float) -> float | None:
         """Return when a page's text is worth a new message if it does not grow; None if never.
 
         A message that may be there could be the whole text, until the text has grown.
         """
         since = now if page.first_seen is None else page.first_seen
-        if not _is_in_doubt(page, settles):
+        if not self._is_in_doubt(page):
             return since + _FIRST_WAIT_S
         if page.state == "uncertain" and page.attempted == wanted.digest:
             return None
         return since + _AGAIN_S * (1 << _lost_before(page))
 
-    def first(self, page: Page, wanted: Wanted, *, settles: bool) -> Opening:
+    def first(self, page: Page, wanted: Wanted) -> Opening:
         """Return what a new message says.
 
         Once an answer was lost, or a message deleted, the text is not sent at once where nobody
@@ -92,10 +92,15 @@ class Openings:
         end is there once.
         """
         layout, capability = self._layout, self._capability
-        has_lead = capability.can_edit and not settles and not capability.is_notice
+        has_lead = capability.can_edit and not self._searches.settles and not capability.is_notice
         if has_lead and not page.old_message_id and 0 < page.generation <= _LEADS:
             return Opening(*layout.lead(page), False)
         return Opening(wanted, layout.shown_end(page), layout.is_complete(page))
+
+    def _is_in_doubt(self, page: Page) -> bool:
+        """Return whether part of a page's text may be there already, in another message."""
+        is_again = bool(page.generation) and not self._searches.settles
+        return page.state == "uncertain" or is_again
 
     # Channels that cannot edit.
 
@@ -130,8 +135,3 @@ class Openings:
 def _lost_before(page: Page) -> int:
     """Return how many messages of a page were given up before the last one that was lost."""
     return page.generation if page.state == "uncertain" else page.generation - 1
-
-
-def _is_in_doubt(page: Page, settles: bool) -> bool:
-    """Return whether part of a page's text may be there already, in another message."""
-    return page.state == "uncertain" or (bool(page.generation) and not settles)
