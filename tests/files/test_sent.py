@@ -138,6 +138,29 @@ async def test_only_the_writer_of_a_run_that_goes_on_may_send_files(server: Serv
 
 
 @pytest.mark.parametrize(
+    ("replaces", "problem"), [(True, (409, "run_closed")), (False, (404, "not_found"))]
+)
+async def test_a_file_whose_run_goes_while_it_arrives_is_not_said_to_be_stored(
+    server: Server, replaces: bool, problem: tuple[int, str]
+) -> None:
+    await begin(server)
+    connection = await server.connect()
+    headers = {**OCTETS, "Runcast-Lease": LEASE, "Transfer-Encoding": "chunked"}
+    await connection.ask("PUT", "/runs/r/files/a.txt", headers)
+    await connection.send(b"4\r\nxxxx\r\n")
+    await end(server)
+    gone = await server.fetch("DELETE", "/runs/r")
+    if replaces:
+        await begin(server)
+    await connection.send(b"0\r\n\r\n")
+    answer = await connection.read_answer()
+    await connection.close()
+
+    assert gone.status == 204
+    assert (answer.status, code(answer)) == problem
+
+
+@pytest.mark.parametrize(
     "path", ["..%2Fa", "a/%2E%2E/b", "a%5Cb", "a%0Ab", "a//b", "a%0A", "x" * 1025]
 )
 async def test_an_odd_path_is_refused(server: Server, path: str) -> None:

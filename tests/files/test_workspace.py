@@ -253,6 +253,16 @@ def test_what_is_collected_can_be_read_and_the_rest_is_removed(workspaces: Works
     assert not made.path.exists()
 
 
+def test_a_workspace_that_was_deleted_meanwhile_is_tidied_without_a_word(
+    workspaces: Workspaces,
+) -> None:
+    made = workspaces.make("a", EPOCH)
+    tidying = made.tidying()
+    remove(workspaces, "a", EPOCH)
+
+    finish(tidying)
+
+
 def test_collecting_again_finds_the_same(workspaces: Workspaces) -> None:
     made = workspaces.make("a", EPOCH)
     (made.outputs / "x").write_bytes(b"abc")

@@ -139,7 +139,10 @@ class Workspace:
 
     def tidying(self) -> Steps[None]:
         """Remove everything that only the run's code needed. The folder's age does not change."""
-        changed_at = self.folder.stat().st_mtime
+        try:
+            changed_at = self.folder.stat().st_mtime
+        except FileNotFoundError:
+            return  # the run was deleted meanwhile
         try:
             yield from removing(self.path)
         finally:

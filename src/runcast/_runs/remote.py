@@ -30,6 +30,7 @@ from runcast._runs.remote_files import FilesClaim, records_with_files
 from runcast._runs.repetition import is_same_batch
 from runcast._runs.run import make_run_id
 from runcast.errors import (
+    BackendError,
     Conflict,
     Forbidden,
     InvalidValue,
@@ -297,18 +298,26 @@ class RemoteRuns:
         async def arriving() -> AsyncIterator[bytes]:
             async for piece in pieces:
                 yield piece
-            await self._check_open(run_id, lease_id)  # that took its time
+            await self._check_open(run_id, lease_id, epoch)  # that took its time
 
-        claim = FilesClaim(self._hub, held.inlet, info)
-        file, is_known = await self._files.receive_for(run_id, info.epoch, path, arriving(), claim)
-        info, held = await self._check_open(run_id, lease_id)  # otherwise nobody has listed it
+        epoch, claim = info.epoch, FilesClaim(self._hub, held.inlet, info)
+        try:
+            received = await self._files.receive_for(run_id, epoch, path, arriving(), claim)
+        except BackendError:
+            await self._check_open(run_id, lease_id, epoch)  # its folder has gone with it
+            raise
+        file, is_known = received
+        _, held = await self._check_open(run_id, lease_id, epoch)  # otherwise nobody has listed it
         await self._renew(held)
         return file, is_known
 
-    async def _check_open(self, run_id: str, lease_id: str) -> tuple[LogInfo, _Held]:
-        """Return a run that a lease belongs to and that goes on. Raises as `_check` does."""
+    async def _check_open(
+        self, run_id: str, lease_id: str, epoch: str = ""
+    ) -> tuple[LogInfo, _Held]:
+        """Return a run that a lease belongs to and that goes on, in this epoch if one is given.
+        Raises as `_check` does."""
         info, held = await self._check(run_id, lease_id)
-        if info.closed:
+        if info.closed or epoch not in ("", info.epoch):
             raise _ended(run_id)
         return info, held
 
