@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -203,6 +204,19 @@ async def test_outputs_that_cannot_be_collected_do_not_keep_a_run_from_ending(
 
     assert (ending.type, ending.data["code"]) == ("failed", "invalid_outputs")
     assert caplog.record_tuples[-1][1] == logging.ERROR
+
+
+async def test_files_that_are_deleted_while_they_are_collected_are_no_error_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def delete() -> None:
+        shutil.rmtree(runcast.workspace().parent)
+
+    async with open_hub(url_of(tmp_path)) as hub:
+        run = await hub.start(delete)
+        await soon(run.wait())
+
+    assert caplog.messages == []
 
 
 async def test_a_run_that_is_cancelled_in_the_queue_leaves_nothing_of_its_inputs(

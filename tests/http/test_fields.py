@@ -101,6 +101,27 @@ async def test_a_body_that_says_no_reason_cancels_nothing(
     assert (await server.fetch("GET", "/runs/r")).json()["status"] == "running"
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"on_disconnect": "stop"}', "it may be 'continue' or 'cancel'"),
+        (b'{"inputs": "\xe9"}', "expected the body in UTF-8: "),
+    ],
+)
+async def test_a_refusal_says_what_is_right(server: Server, body: bytes, said: str) -> None:
+    answer = await server.post("/invoke/waits", body)
+
+    assert answer.problem() == (400, "invalid_value")
+    assert said in json.loads(answer.body)["detail"]
+
+
+async def test_a_path_that_is_repeated_is_cut(server: Server) -> None:
+    answer = await server.fetch("GET", "/" + "x" * 5000)
+
+    assert answer.status == 404
+    assert len(json.loads(answer.body)["detail"]) < 300
+
+
 @pytest.mark.parametrize("prefix", ["", "_"])
 async def test_a_body_full_of_unknown_fields_is_refused_after_few_comparisons(
     server: Server, monkeypatch: pytest.MonkeyPatch, prefix: str

@@ -116,12 +116,21 @@ class RunFiles:
                 ending = failed(what, "interrupted", retryable=True)
             return ending, None
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the run must end
-            _log.error("the files of run %s cannot be collected", self._run_id, exc_info=error)
+            is_deleted = isinstance(error, FileNotFoundError) and await self._is_gone()
+            if not is_deleted:  # else the run was deleted meanwhile, with its files
+                _log.error("the files of run %s cannot be collected", self._run_id, exc_info=error)
             found = Collected(problems=["the files cannot be collected"])
         if found.problems and ending.type == "done":
             what = "; ".join(found.problems[:_MAX_TOLD])
             ending = failed(f"the outputs are not what they should be: {what}", "invalid_outputs")
         return ending, self._event(found)
+
+    async def _is_gone(self) -> bool:
+        if self._workspace is None:
+            return False
+        with contextlib.suppress(Stopped):
+            return not await self._threads.call(self._workspace.folder.exists)
+        return False
 
     async def _collect(self) -> Collected:
         await self._end()

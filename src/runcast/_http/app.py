@@ -330,10 +330,14 @@ async def _failed(_: Request, error: Exception) -> Response:
     return problem(RuncastError("the server failed to answer; its log says why"))
 
 
+_MOST_SHOWN: Final = 200
+"""Most characters of a path that an answer repeats."""
+
+
 async def _not_routed(request: Request, error: Exception) -> Response:
     """Answer in place of Starlette: no such path, or not this method."""
     assert isinstance(error, HTTPException)
-    path, headers = request.url.path, error.headers or {}
+    path, headers = request.url.path[:_MOST_SHOWN], error.headers or {}
     docs = f"{request.scope.get('root_path', '')}/docs"
     code, detail = {
         404: ("not_found", f"there is no path {path}; see {docs} for all paths"),

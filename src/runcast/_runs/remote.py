@@ -273,8 +273,10 @@ class RemoteRuns:
             await self._let_go(held)
         labels = appended.labels if info is None else info.labels
         if labels is None:
-            labels = (await hub.info(run_id)).labels
-        return _written(held, Position(appended.epoch, appended.last), labels, appended.repeated)
+            with suppress(NotFound, Stale):  # the run is gone, or was begun again
+                labels = (await hub.info(run_id, appended.epoch)).labels
+        position = Position(appended.epoch, appended.last)
+        return _written(held, position, labels or {}, appended.repeated)
 
     def _check_size(self, info: LogInfo, records: Sequence[bytes]) -> None:
         """Raise `RunTooLarge` if a run has reached its limit; it can still end."""

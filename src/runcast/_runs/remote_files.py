@@ -28,7 +28,9 @@ class FilesClaim:
         if not self.known:
             # Another node may receive a first file in this moment: the first label counts.
             appended = await self._inlet.append(labels={FILES_LABEL: here}, once=Once(FILES_LABEL))
-            labels = appended.labels or (await self._hub.info(self._inlet.run_id)).labels
+            labels = appended.labels
+            if labels is None:
+                labels = (await self._hub.info(self._inlet.run_id, appended.epoch)).labels
             self.known = labels[FILES_LABEL]
         return self.known
 

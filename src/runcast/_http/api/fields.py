@@ -4,9 +4,10 @@ A field that is not known is a mistake, mostly of typing. To ignore it would be 
 client asked for, and to say that all is well.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -41,12 +42,24 @@ def convert_fields(given: object, form: type[T], example: str) -> T:
     try:
         parsed = msgspec.convert(given, form)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidValue(f"expected a body like {example}: {error!s:.300}") from None
+        raise InvalidValue(
+            f"expected a body like {example}: {error!s:.300}{_choices(form, str(error))}"
+        ) from None
     check_fields(
         cast("Mapping[str, object]", given),
         [field.encode_name for field in msgspec.structs.fields(form)],
     )
     return parsed
+
+
+_NOT_AMONG: Final = re.compile(r"Invalid enum value .* `\$\.(\w+)`")
+
+
+def _choices(form: type[msgspec.Struct], error: str) -> str:
+    """Return the values that a field may have, if an error of msgspec says that it has another."""
+    found = _NOT_AMONG.search(error)
+    values = get_args(get_type_hints(form).get(found[1])) if found else ()
+    return f"; it may be {' or '.join(map(repr, values))}" if values else ""
 
 
 def check_fields(given: Mapping[str, object], known: Iterable[str]) -> None:

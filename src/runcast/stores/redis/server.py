@@ -446,8 +446,9 @@ class Server:
         if isinstance(error, _MOVING):
             return StoreUnavailable(f"{shown}: {error!s:.200}", "the store's cluster is changing")
         if isinstance(error, Disconnected | TimedOut | BusyLoadingError | OSError):
+            why = f"{type(error).__name__}: {error!s:.200}".removesuffix(": ")
             return StoreUnavailable(
-                f"{shown} cannot be reached ({type(error).__name__}: {error!s:.200})",
+                f"{shown} cannot be reached ({why})",
                 "the store cannot be reached",
             )
         if isinstance(error, ResponseError) and str(error).startswith(("MISCONF", "NOREPLICAS")):
