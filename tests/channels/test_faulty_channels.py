@@ -73,6 +73,30 @@ async def test_a_channel_that_raises_is_logged_with_its_lines_and_without_secret
     assert not any(TOKEN in each.getMessage() for each in caplog.records)
 
 
+class Away(ChatChannel):
+    """A channel whose server cannot be reached at first."""
+
+    tries = 0
+
+    async def send(self, message: Send) -> CallOutcome:
+        self.tries += 1
+        self._chat.called.set()
+        if self.tries <= 5:
+            return CallOutcome("not_started", reason="connection refused")
+        return await super().send(message)
+
+
+async def test_a_server_that_cannot_be_reached_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chat = Chat()
+    await _deliver(Away(chat), chat)
+    [logged] = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert logged.endswith(
+        " is not delivered to channel://chat:1 so far, and is tried again: connection refused"
+    )
+
+
 class Refusing(ChatChannel):
     async def send(self, message: Send) -> CallOutcome:
         self._begin("send")

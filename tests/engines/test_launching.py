@@ -5,6 +5,7 @@ The engine is one list here; with Celery see `test_celery`.
 
 import asyncio
 import re
+import socket
 import sys
 import tomllib
 from collections.abc import AsyncIterator
@@ -17,6 +18,8 @@ import pytest
 
 import runcast
 from runcast._app import OpenHub
+from runcast._cli import main
+from runcast._cli.exits import NO_SERVER
 from runcast._functions.secrets import Secret
 from runcast._settings import Settings
 from runcast.errors import (
@@ -134,6 +137,20 @@ async def test_a_run_that_is_delivered_twice_is_run_once(place: Place) -> None:
         await place.work()
 
     assert place.calls == [4]
+
+
+async def test_a_worker_with_another_store_says_that_it_lacks_the_run(
+    place: Place, tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Place(tmp_path / "other", clock)
+    async with place.server() as server:
+        await server.start("double", {"n": 4}, run_id="r")
+        other.queue.sent = place.queue.sent
+        await other.work()
+
+    [said] = caplog.messages
+    assert said.startswith("the run r was handed over, but this worker's store does not have it")
 
 
 async def test_if_the_broker_cannot_be_reached_there_is_no_run(place: Place) -> None:
@@ -351,6 +368,19 @@ def test_settings_that_name_no_launcher_are_refused(
         OpenHub(f"sqlite:///{tmp_path}/runs.db", settings=Settings(**given))  # type: ignore[arg-type]
 
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_worker_does_not_start_without_its_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "work.py").write_text("import runcast\n\n@runcast.function\ndef f(): ...\n")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        store = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
+    broker = ("--broker", "redis://127.0.0.1:1/1")
+    code = main(["worker", str(tmp_path / "work.py"), "--store", store, *broker])
+
+    assert code == NO_SERVER
+    assert "cannot be reached" in capsys.readouterr().err
 
 
 def test_the_extra_has_what_celery_needs_for_redis() -> None:

@@ -106,6 +106,19 @@ async def test_a_file_that_is_sent_again_is_stored_once_and_the_last_content_cou
     assert found.body == b"new" * 20
 
 
+async def test_the_times_of_a_run_with_files_do_not_go_back(server: Server) -> None:
+    await begin(server)
+    await put(server, "a.txt")
+    told = {"step": 5.5, "done": 7.0}
+    batch = [{"type": kind, "data": {}, "time": time} for kind, time in told.items()]
+    path = "/runs/r/events?producer=p&sequence=1"
+    await server.post(path, json.dumps(batch).encode(), {"Runcast-Lease": LEASE})
+    page = await server.fetch("GET", "/runs/r/events?live=long-poll")
+
+    times = {event["type"]: event["time"] for event in page.json()["events"]}
+    assert (times["step"], times["files"], times["done"]) == (5.5, 7, 7)
+
+
 async def test_an_end_that_is_sent_again_is_recognised_with_its_files(server: Server) -> None:
     await begin(server)
     await put(server, "a.txt")

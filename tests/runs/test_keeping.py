@@ -129,7 +129,7 @@ async def test_an_input_that_was_left_out_says_why(store: Store) -> None:
     def wants_inputs(interrupt_id: str, answer: Any, inputs: dict[str, Any]) -> Any:
         with pytest.raises(KeyError, match="'key' was not kept: bytes"):
             inputs["key"]
-        with pytest.raises(KeyError, match="other"):
+        with pytest.raises(KeyError, match="'other' was not sent"):
             inputs["other"]
         return "said"
 

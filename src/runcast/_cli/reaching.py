@@ -174,7 +174,10 @@ def _explaining() -> Iterator[None]:
     try:
         yield
     except Unauthorized:
-        raise Unauthorized("expected the server's access token in RUNCAST_TOKEN") from None
+        said = "expected the server's access token in RUNCAST_TOKEN"
+        if os.environ.get("RUNCAST_TOKEN"):
+            said += ", got another one"
+        raise Unauthorized(said) from None
     except ServerUnavailable as error:
         raise _explained(error) from None
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from runcast._app import OpenHub
 from runcast._app.engine_worker import EngineWorker
+from runcast._app.in_thread import OpenHubInThread
 from runcast._app.launchers import check_broker
 from runcast._cli.serve import DEFAULT_STORE, add_broker_to, load_settings, make_folder
 from runcast._cli.target import load_target
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Work until a signal ends it; return the exit code.
 
     Raises:
-        InvalidValue: the worker cannot start; the message says why.
+        InvalidValue, BackendError: the worker cannot start; the message says why.
     """
     settings = load_settings(arguments.settings, broker=arguments.broker)
     functions = load_target(arguments.target)
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         return OpenHub(arguments.store, functions=functions, settings=settings, is_worker=True)
 
     make_folder(arguments.store)
-    make()  # reports what is wrong with the store before the worker starts
+    with OpenHubInThread(make()):
+        pass  # it says what is wrong with the store before the worker takes a run
     worker = EngineWorker(make)
     app = _celery.make_app(settings.broker, settings.launch_queue, is_worker=True)
     return _celery.work(

@@ -58,7 +58,10 @@ class GivenInputs(dict[str, Any]):
             raise KeyError(f"the inputs of the run were not kept (store_inputs=False): {name!r}")
         if name in self.left_out:
             raise KeyError(f"the input {name!r} was not kept: {self.left_out[name]}")
-        raise KeyError(name)
+        raise KeyError(
+            f"the input {name!r} was not sent, and these inputs have no default values: use "
+            f"inputs.get({name!r}, …)"
+        )
 
 
 def check_handler(

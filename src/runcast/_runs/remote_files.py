@@ -4,7 +4,7 @@ from runcast._files.files import Files
 from runcast._hub.hub import Hub
 from runcast._hub.inlets import Inlet
 from runcast._producing.labels import FILES_LABEL
-from runcast.events.model import OWN_EVENT_BYTES, encode_record
+from runcast.events.model import OWN_EVENT_BYTES, decode_event, encode_record
 from runcast.events.outcome import Outcome
 from runcast.stores.base import LogInfo, Once
 
@@ -51,10 +51,11 @@ async def records_with_files(
     if info.closed:
         return records, True  # only a repetition is answered
     ending, listed = await files.collect_sent(inlet.run_id, inlet.epoch, label, outcome)
-    now, last = hub.clock.time(), records[-1:]
+    last = records[-1:]
+    time = decode_event(b"{" + records[-1]).time  # of the writer: the run's times do not go back
     if ending is not outcome:
-        last = [encode_record(ending.type, ending.data, now, None, OWN_EVENT_BYTES)]
+        last = [encode_record(ending.type, ending.data, time, None, OWN_EVENT_BYTES)]
     if listed is not None:
-        record = encode_record("files", listed, now, None, hub.settings.max_event_bytes)
+        record = encode_record("files", listed, time, None, hub.settings.max_event_bytes)
         last = [record, *last]
     return [*records[:-1], *last], True

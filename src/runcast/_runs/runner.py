@@ -363,6 +363,11 @@ class Runner:
         try:
             info = await self.hub.info(run_id)
         except NotFound:
+            _log.warning(
+                "the run %s was handed over, but this worker's store does not have it: it was "
+                "deleted, or the server has another store (--store)",
+                run_id,
+            )
             return
         launch = Launch.of(info.labels)
         if info.epoch != epoch or run_id in self.runs or launch is None:

@@ -47,6 +47,9 @@ _LOOK_S: Final = 0.1
 """How often a new message looks for more text. Looking at each token would cost more than it is
 worth, with a thousand deliveries on one loop."""
 
+_NOTED_FAILURES: Final = 3
+"""After so many calls that failed one after another a delivery says so in the log."""
+
 _STORE_RETRY_S: Final = 1.0
 
 _log: Final = get_logger("runcast.channels")
@@ -81,6 +84,7 @@ class Worker:
         self._clock: Clock = hub.clock
         self._changed = asyncio.Event()
         self._turns = 0
+        self._failures = 0
         self._position: Position | None = None
         if saved is not None:
             engine.load(dict(saved), self._offset, self._clock.monotonic())
@@ -205,8 +209,20 @@ class Worker:
                 outcome.kind,
                 outcome.reason,
             )
+        self._note_failure(outcome)
         if is_kept or outcome.kind == "limited":
             await self._save()
+
+    def _note_failure(self, outcome: CallOutcome) -> None:
+        """Log once that calls fail again and again: a delivery tries for a day."""
+        if outcome.kind not in ("not_started", "uncertain", "rejected"):
+            self._failures = 0
+            return
+        self._failures += 1
+        if self._failures == _NOTED_FAILURES:
+            run, target = self.about["run"], self.about["target"]
+            said = "run %r is not delivered to %s so far, and is tried again: %s"
+            _log.warning(said, run, target, outcome.reason or outcome.kind)
 
     async def _call(self, action: Action) -> CallOutcome:
         channel = self._channel
