@@ -6,7 +6,7 @@ import queue
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
@@ -421,14 +421,20 @@ def _run_ours(
             servers.append(self)
 
     interval = sys.getswitchinterval()
-    with pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as until_ready:
+        patch = until_ready.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(http_server, "_Server", Caught)
-        gone = _missing(_HTTPTOOLS, "uvloop") if "h11" in server.flavour else _missing()
-        with gone:
-            try:
-                http_server.serve(server.app, port=0, on_ready=is_ready)
-            finally:
-                sys.setswitchinterval(interval)
+        if "h11" in server.flavour:
+            until_ready.enter_context(_missing(_HTTPTOOLS, "uvloop"))
+
+        def ready(url: str) -> None:
+            until_ready.close()  # other servers may begin while this one serves
+            is_ready(url)
+
+        try:
+            http_server.serve(server.app, port=0, on_ready=ready)
+        finally:
+            sys.setswitchinterval(interval)
 
 
 def _run_uvicorn(
